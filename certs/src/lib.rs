@@ -1,0 +1,50 @@
+//! Certificates for Fanfare: a development authority, the server's leaf, and checks of a user's own PEM
+//! files.
+//!
+//! In come directories and file names. Out come a loaded [`Identity`] for a server, a root store for a
+//! client, or an [`Error`] that names the file, the cause and what to do about it.
+//!
+//! What this crate keeps:
+//! - A private key never appears in a `Debug` text or in an error.
+//! - The authority on disk is never overwritten unasked; only the leaf derived from it is.
+//! - A key and a certificate that are handed out belong together.
+//! - One crypto provider: aws-lc-rs.
+//!
+//! | file | owns |
+//! | --- | --- |
+//! | `state_directory.rs` | the directory on disk: modes, the lock, atomic writes |
+//! | `profile.rs` | what is written into each kind of certificate |
+//! | `authority.rs` | the development authority: open, create, replace, issue |
+//! | `server_leaf.rs` | when the server's leaf is kept and when it is made again |
+//! | `host_name.rs` | the names a leaf is valid for |
+//! | `pem_file.rs` | bytes of a file to certificates and keys |
+//! | `certificate.rs`, `private_key.rs` | checks of one certificate, of one key |
+//! | `identity.rs`, `roots.rs`, `description.rs` | what callers load: a server's pair, a client's roots, a summary |
+//! | `error.rs` | everything that can go wrong |
+//!
+//! All functions read and write files and so may block for some milliseconds. Call them before a runtime
+//! starts, or from `spawn_blocking`.
+
+mod authority;
+mod certificate;
+mod description;
+mod error;
+#[cfg(test)]
+mod fixture;
+mod host_name;
+mod identity;
+mod pem_file;
+mod private_key;
+mod profile;
+mod roots;
+mod server_leaf;
+mod state_directory;
+
+pub use authority::{Authority, Issued};
+pub use description::{Description, describe};
+pub use error::Error;
+pub use identity::{Identity, load_identity};
+pub use profile::{LEAF_LIFETIME, LEAF_RENEWAL};
+pub use roots::load_roots;
+pub use server_leaf::{Leaf, Reason, server_leaf, server_leaf_at};
+pub use state_directory::{CA_CERTIFICATE, CA_KEY, SERVER_CERTIFICATE, SERVER_KEY};

@@ -1,0 +1,234 @@
+//! How to connect: where to, as whom, trusting whom, and what to do about an outage.
+//!
+//! In: the application's settings. Out: a [`ClientConfig`], checked when it is used.
+//! Invariant: the setters take anything; a value that makes no sense is an error of `connect`, never a panic.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use fanfare_protocol::Credential;
+use rustls::RootCertStore;
+
+use crate::error::ConnectError;
+
+/// The settings of a [`Client`](crate::Client).
+///
+/// ```
+/// use fanfare_client::{ClientConfig, Credential, Roots, UserName};
+///
+/// # fn main() -> Result<(), fanfare_client::NameError> {
+/// let config = ClientConfig::new("localhost:4433", Credential::DevUser(UserName::new("alice")?))
+///     .roots(Roots::Pem("dev-ca.pem".into()));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct ClientConfig {
+    pub(crate) server: String,
+    pub(crate) credential: Credential,
+    pub(crate) roots: Roots,
+    pub(crate) event_queue: usize,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) request_timeout: Duration,
+    pub(crate) reconnect: Option<Reconnect>,
+}
+
+/// The certificate authorities that the server's certificate must come from.
+#[derive(Debug, Clone, Default)]
+pub enum Roots {
+    /// The system's. The variables `SSL_CERT_FILE` and `SSL_CERT_DIR` replace them.
+    #[default]
+    System,
+    /// Those in a PEM file, and no others.
+    Pem(PathBuf),
+    /// Those in a store that the application filled, and no others.
+    Store(RootCertStore),
+}
+
+/// When and how often to reconnect.
+///
+/// The delay before the n-th attempt is drawn evenly from 0 to min(`max_delay`, `first_delay` * 2^n), n counted from 0.
+#[derive(Debug, Clone)]
+pub struct Reconnect {
+    pub(crate) first_delay: Duration,
+    pub(crate) max_delay: Duration,
+    pub(crate) stable_after: Duration,
+    pub(crate) max_attempts: Option<u32>,
+    pub(crate) max_elapsed: Option<Duration>,
+}
+
+/// The largest event queue: its slots are allocated when the client connects.
+const MAX_EVENT_QUEUE: usize = 1 << 20;
+
+impl ClientConfig {
+    /// Settings for a server, given as `host:port`, where the host is a name or an IP address (`[::1]:4433`).
+    #[must_use]
+    pub fn new(server: impl Into<String>, credential: Credential) -> Self {
+        Self {
+            server: server.into(),
+            credential,
+            roots: Roots::default(),
+            event_queue: 1024,
+            connect_timeout: Duration::from_secs(10),
+            request_timeout: Duration::from_secs(10),
+            reconnect: Some(Reconnect::default()),
+        }
+    }
+
+    /// Whom to trust. Default: the system's authorities.
+    #[must_use]
+    pub fn roots(mut self, roots: Roots) -> Self {
+        self.roots = roots;
+        self
+    }
+
+    /// How many events wait for [`Client::next`](crate::Client::next), 1 to 1,048,576. Default 1,024.
+    ///
+    /// When it is full the client stops reading, answers included, until there is room. That is on purpose: it lets the
+    /// server see a slow client, whose messages it then bounds, and nothing is lost on this side.
+    #[must_use]
+    pub fn event_queue(mut self, events: usize) -> Self {
+        self.event_queue = events;
+        self
+    }
+
+    /// How long one attempt to connect may take, from the name's lookup to the server's `Welcome`. Default 10 s.
+    #[must_use]
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = timeout;
+        self
+    }
+
+    /// How long a request waits for its answer. Default 10 s.
+    #[must_use]
+    pub fn request_timeout(mut self, timeout: Duration) -> Self {
+        self.request_timeout = timeout;
+        self
+    }
+
+    /// What to do when the connection is lost. `None`: nothing, the client is closed then. Default:
+    /// [`Reconnect::default`].
+    #[must_use]
+    pub fn reconnect(mut self, reconnect: impl Into<Option<Reconnect>>) -> Self {
+        self.reconnect = reconnect.into();
+        self
+    }
+
+    /// Checks what only needs to be looked at.
+    pub(crate) fn check(&self) -> Result<(), ConnectError> {
+        let rules = [
+            ((1..=MAX_EVENT_QUEUE).contains(&self.event_queue), "event_queue", "it must be 1 to 1,048,576"),
+            (!self.connect_timeout.is_zero(), "connect_timeout", "it must be longer than 0"),
+            (!self.request_timeout.is_zero(), "request_timeout", "it must be longer than 0"),
+        ];
+        let reconnect_rules = self.reconnect.iter().flat_map(|reconnect| {
+            [
+                (!reconnect.first_delay.is_zero(), "first_delay", "it must be longer than 0"),
+                (reconnect.max_delay >= reconnect.first_delay, "max_delay", "it must not be below first_delay"),
+                (reconnect.max_attempts != Some(0), "max_attempts", "0 is reconnect(None)"),
+            ]
+        });
+        match rules.into_iter().chain(reconnect_rules).find(|(kept, ..)| !kept) {
+            Some((_, setting, problem)) => Err(ConnectError::Setting { setting, problem }),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Default for Reconnect {
+    fn default() -> Self {
+        Self {
+            first_delay: Duration::from_millis(250),
+            max_delay: Duration::from_secs(30),
+            stable_after: Duration::from_secs(10),
+            max_attempts: None,
+            max_elapsed: None,
+        }
+    }
+}
+
+impl Reconnect {
+    /// The longest delay before the first attempt. Default 250 ms.
+    #[must_use]
+    pub fn first_delay(mut self, delay: Duration) -> Self {
+        self.first_delay = delay;
+        self
+    }
+
+    /// The longest delay before any attempt. Default 30 s.
+    #[must_use]
+    pub fn max_delay(mut self, delay: Duration) -> Self {
+        self.max_delay = delay;
+        self
+    }
+
+    /// How long a connection must have lasted for the delays to start over when it is lost. Default 10 s.
+    #[must_use]
+    pub fn stable_after(mut self, duration: Duration) -> Self {
+        self.stable_after = duration;
+        self
+    }
+
+    /// Gives up after so many attempts in one outage. Default: no limit.
+    #[must_use]
+    pub fn max_attempts(mut self, attempts: u32) -> Self {
+        self.max_attempts = Some(attempts);
+        self
+    }
+
+    /// Gives up when the next attempt would begin later than this after the loss. Default: no limit.
+    #[must_use]
+    pub fn max_elapsed(mut self, elapsed: Duration) -> Self {
+        self.max_elapsed = Some(elapsed);
+        self
+    }
+
+    /// Whether another attempt is within the limits.
+    pub(crate) fn allows(&self, attempts_made: u32, starts_at: Duration) -> bool {
+        self.max_attempts.is_none_or(|most| attempts_made < most)
+            && self.max_elapsed.is_none_or(|longest| starts_at <= longest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fanfare_protocol::UserName;
+
+    fn config() -> ClientConfig {
+        ClientConfig::new("localhost:4433", Credential::DevUser(UserName::new("alice").unwrap()))
+    }
+
+    #[test]
+    fn defaults_are_valid_and_bad_values_are_named() {
+        assert!(config().check().is_ok());
+        assert!(config().reconnect(None).check().is_ok());
+        let reconnect = Reconnect::default;
+        for (bad, name) in [
+            (config().event_queue(0), "event_queue"),
+            (config().event_queue(usize::MAX), "event_queue"),
+            (config().connect_timeout(Duration::ZERO), "connect_timeout"),
+            (config().request_timeout(Duration::ZERO), "request_timeout"),
+            (config().reconnect(reconnect().first_delay(Duration::ZERO)), "first_delay"),
+            (config().reconnect(reconnect().max_delay(Duration::from_millis(1))), "max_delay"),
+            (config().reconnect(reconnect().max_attempts(0)), "max_attempts"),
+        ] {
+            let error = bad.check().unwrap_err();
+            assert!(matches!(error, ConnectError::Setting { setting, .. } if setting == name), "{name}: {error}");
+        }
+    }
+
+    #[test]
+    fn limits_count_attempts_and_time() {
+        let plan = Reconnect::default().max_attempts(2).max_elapsed(Duration::from_secs(5));
+        assert!(plan.allows(1, Duration::from_secs(5)));
+        assert!(!plan.allows(2, Duration::ZERO));
+        assert!(!plan.allows(0, Duration::from_secs(6)));
+    }
+
+    #[test]
+    fn a_token_does_not_show_in_debug_output() {
+        let config = ClientConfig::new("localhost:4433", Credential::Token("secret".to_owned()));
+        assert!(!format!("{config:?}").contains("secret"));
+    }
+}

@@ -1,0 +1,141 @@
+//! From a server's name to a QUIC connection with it.
+//!
+//! In: the address and the settings. Out: a connection and the endpoint (UDP socket) it lives on, or the error that tells
+//! most.
+//!
+//! A name often has an IPv6 and an IPv4 address of which only one leads to the server (`localhost`, for one). They are
+//! tried in turns, a quarter of a second apart, and the first that answers wins (RFC 8305, "happy eyeballs").
+//!
+//! Invariant: every attempt has a socket of its server's address family, so that a later `rebind` to a plain socket of
+//! that family works; what loses the race is dropped here.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use quinn::{Connection, ConnectionError, Endpoint, TransportErrorCode};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+
+use crate::address::ServerAddress;
+use crate::disconnect::Disconnect;
+use crate::error::ConnectError;
+
+/// RFC 8305 section 5 recommends 250 ms between attempts.
+const STAGGER: Duration = Duration::from_millis(250);
+
+/// TLS alerts (RFC 8446 section 6.2), as which QUIC reports what rustls found.
+mod alert {
+    pub(super) const BAD_CERTIFICATE: u8 = 42;
+    pub(super) const CERTIFICATE_EXPIRED: u8 = 45;
+    pub(super) const UNKNOWN_CA: u8 = 48;
+    pub(super) const DECRYPT_ERROR: u8 = 51;
+    pub(super) const NO_APPLICATION_PROTOCOL: u8 = 120;
+}
+
+/// Makes connections to one server.
+#[derive(Clone)]
+pub(crate) struct Dialer {
+    pub(crate) server: ServerAddress,
+    pub(crate) quic: quinn::ClientConfig,
+    /// Who is trusted, for the error message.
+    pub(crate) roots: String,
+    /// How long an attempt may take; here only for the error message.
+    pub(crate) timeout: Duration,
+}
+
+impl Dialer {
+    /// Tries the server's addresses until one answers or `deadline` comes.
+    pub(crate) async fn dial(&self, deadline: Instant) -> Result<(Endpoint, Connection), ConnectError> {
+        let server = self.server.to_string();
+        let unreachable = || ConnectError::Unreachable { server: server.clone(), within: self.timeout };
+        let unresolved = |error| ConnectError::Resolve { server: server.clone(), source: Arc::new(error) };
+        let mut addresses = timeout_at(deadline, self.server.resolve())
+            .await
+            .map_err(|_| unresolved(std::io::ErrorKind::TimedOut.into()))?
+            .map_err(unresolved)?
+            .into_iter();
+        let mut attempts = JoinSet::new();
+        let mut failure = None;
+        loop {
+            match addresses.next() {
+                Some(address) => {
+                    let dialer = self.clone();
+                    attempts.spawn(async move { dialer.attempt(address).await });
+                }
+                None if attempts.is_empty() => return Err(failure.unwrap_or_else(unreachable)),
+                None => {}
+            }
+            tokio::select! {
+                Some(ended) = attempts.join_next() => match ended {
+                    Ok(Ok(dialed)) => return Ok(dialed),
+                    // The first error stands: it is about the address that the resolver likes best.
+                    Ok(Err(error)) => failure = failure.or(Some(error)),
+                    Err(failed) => {
+                        let reason = Disconnect::Transport { detail: failed.to_string() };
+                        failure = failure.or(Some(ConnectError::Lost { server: server.clone(), reason }));
+                    }
+                },
+                () = sleep(STAGGER), if addresses.len() > 0 => {}
+                () = sleep_until(deadline) => return Err(failure.unwrap_or_else(unreachable)),
+            }
+        }
+    }
+
+    async fn attempt(&self, address: SocketAddr) -> Result<(Endpoint, Connection), ConnectError> {
+        let any: IpAddr = if address.is_ipv6() { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
+        let endpoint = Endpoint::client(SocketAddr::new(any, 0)).map_err(|error| ConnectError::Socket(error.into()))?;
+        let connecting = endpoint
+            .connect_with(self.quic.clone(), address, self.server.host())
+            .map_err(|error| ConnectError::Address { address: self.server.to_string(), problem: error.to_string() })?;
+        let connection = connecting.await.map_err(|error| self.failed(error))?;
+        tracing::debug!(server = %self.server, %address, "QUIC connection made");
+        Ok((endpoint, connection))
+    }
+
+    /// What a failed handshake means.
+    fn failed(&self, error: ConnectionError) -> ConnectError {
+        let server = self.server.to_string();
+        let is = |code, alert| code == TransportErrorCode::crypto(alert);
+        match error {
+            // Found by this side, in what the server presented.
+            ConnectionError::TransportError(error) => {
+                let (code, detail) = (error.code, error.reason);
+                if is(code, alert::NO_APPLICATION_PROTOCOL) {
+                    ConnectError::NotFanfare { server }
+                } else if is(code, alert::CERTIFICATE_EXPIRED) {
+                    ConnectError::Expired { server, detail }
+                } else if is(code, alert::BAD_CERTIFICATE) && detail.contains("not valid for name") {
+                    ConnectError::WrongName { server, detail }
+                } else if is(code, alert::UNKNOWN_CA) || is(code, alert::DECRYPT_ERROR) {
+                    // The second is a trusted authority's name with another key: a CA that was made anew.
+                    ConnectError::UnknownIssuer { server, roots: self.roots.clone(), detail }
+                } else {
+                    ConnectError::Tls { server, detail: format!("{code}: {detail}") }
+                }
+            }
+            // Told by the server.
+            ConnectionError::ConnectionClosed(close) => {
+                let code = close.error_code;
+                if code == TransportErrorCode::CONNECTION_REFUSED {
+                    ConnectError::TurnedAway { server }
+                } else if is(code, alert::NO_APPLICATION_PROTOCOL) {
+                    ConnectError::NotFanfare { server }
+                } else {
+                    ConnectError::Tls { server, detail: close.to_string() }
+                }
+            }
+            ConnectionError::VersionMismatch => ConnectError::NotFanfare { server },
+            ConnectionError::TimedOut => ConnectError::Unreachable { server, within: self.timeout },
+            other => ready_failed(server, other.into()),
+        }
+    }
+}
+
+/// What it means when a connection ends before it is ready.
+pub(crate) fn ready_failed(server: String, reason: Disconnect) -> ConnectError {
+    match reason {
+        Disconnect::Closed { code, reason } => ConnectError::Refused { server, code, reason },
+        reason => ConnectError::Lost { server, reason },
+    }
+}

@@ -1,0 +1,108 @@
+//! What happens to a client: the values that `next` gives.
+//!
+//! In: frames from the server, and the client's own losses and recoveries. Out: one ordered series of events.
+//! Invariant: [`Event::Closed`] is the last, and comes exactly once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fanfare_protocol::{ConnectionId, GroupName, Message, RequestId};
+
+use crate::disconnect::Disconnect;
+use crate::error::ConnectError;
+
+/// Something that happened.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Event {
+    /// A message.
+    Message(Message),
+    /// The connection is a member of this group from here on: no message to the group comes before it. A group that is
+    /// rejoined after an outage is told in [`Event::Reconnected`] instead.
+    Joined {
+        /// The group.
+        group: GroupName,
+        /// How many members it has, this one included.
+        members: u64,
+    },
+    /// The server ended the membership. The group is not rejoined after an outage.
+    Removed {
+        /// The group.
+        group: GroupName,
+        /// The number of a [`Code`](crate::Code).
+        code: u16,
+        /// Why, in the server's words.
+        reason: String,
+    },
+    /// The server dropped messages because this client read too slowly.
+    Lagged {
+        /// How many, since the last such event.
+        dropped: u64,
+    },
+    /// The server is about to close the connection.
+    Goodbye {
+        /// The number of a [`Code`](crate::Code).
+        code: u16,
+        /// Why, in the server's words.
+        reason: String,
+    },
+    /// The server refused a send that asked for no answer.
+    Refused {
+        /// What [`Client::send`](crate::Client::send) gave for it.
+        request: RequestId,
+        /// The number of a [`Code`](crate::Code).
+        code: u16,
+        /// What exactly was wrong, in the server's words.
+        detail: String,
+    },
+    /// The connection is lost, and every membership with it. Sends without an answer that were on their way may be lost.
+    Disconnected {
+        /// How it was lost.
+        reason: Disconnect,
+        /// When the first attempt to reconnect is made; `None` if none is, and then [`Event::Closed`] follows.
+        retry_in: Option<Duration>,
+    },
+    /// There is a connection again, under a new id, and the groups were joined again. What was sent to them during the
+    /// outage is lost.
+    Reconnected {
+        /// The new connection's id.
+        connection: ConnectionId,
+        /// The groups that it is a member of, in the order of their names.
+        rejoined: Vec<GroupName>,
+        /// The groups that the server did not let it into again, each with the number of a [`Code`](crate::Code) and the
+        /// server's words. They are not tried again.
+        refused: Vec<(GroupName, u16, String)>,
+    },
+    /// The client is closed for good. The last event.
+    Closed {
+        /// Why.
+        reason: CloseReason,
+        /// How many events came while the client was closing and found the event queue full. They are lost.
+        discarded: u64,
+    },
+}
+
+/// Why a client is closed for good.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum CloseReason {
+    /// The application called [`Client::close`](crate::Client::close).
+    #[error("the client was closed by the application")]
+    Requested,
+    /// The connection ended and reconnecting is off, or can not help.
+    #[error("{0}")]
+    Ended(Disconnect),
+    /// An attempt to reconnect failed in a way that another attempt would not mend.
+    #[error("reconnecting failed for good: {0}")]
+    Refused(Arc<ConnectError>),
+    /// The limit that [`Reconnect`](crate::Reconnect) sets was reached.
+    #[error("gave up reconnecting after {attempts} attempts in {} s; the last said: {last}", after.as_secs_f32())]
+    GaveUp {
+        /// How many attempts were made.
+        attempts: u32,
+        /// How long ago the connection was lost.
+        after: Duration,
+        /// How the last attempt failed.
+        last: Arc<ConnectError>,
+    },
+}

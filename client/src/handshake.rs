@@ -1,0 +1,75 @@
+//! From a QUIC connection to a link: open the stream, say `Hello`, wait for `Welcome`.
+//!
+//! In: a dialer and a credential. Out: a link, its writer task and its incoming frames, or the server's refusal.
+//! Invariant: nothing but `Hello` is sent before `Welcome` came; name lookup, QUIC and `Welcome` share one deadline.
+
+use std::sync::Arc;
+
+use fanfare_protocol::{ClientFrame, Code, Credential, PROTOCOL_VERSION, ServerFrame, Welcome, codec};
+use quinn::{Connection, Endpoint};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::dial::{Dialer, ready_failed};
+use crate::disconnect::Disconnect;
+use crate::error::ConnectError;
+use crate::incoming::Incoming;
+use crate::link::Link;
+use crate::requests::Requests;
+use crate::writer;
+
+/// A connection that the server welcomed.
+pub(crate) struct Opened {
+    pub(crate) link: Arc<Link>,
+    pub(crate) incoming: Incoming,
+    pub(crate) writer: AbortOnDropHandle<()>,
+}
+
+/// Connects and introduces the client.
+pub(crate) async fn open(dialer: &Dialer, credential: &Credential) -> Result<Opened, ConnectError> {
+    let deadline = Instant::now() + dialer.timeout;
+    let server = || dialer.server.to_string();
+    let (endpoint, connection) = dialer.dial(deadline).await?;
+    match timeout_at(deadline, introduce(endpoint, connection, credential)).await {
+        Ok(Ok(opened)) => Ok(opened),
+        Ok(Err(reason)) => Err(ready_failed(server(), reason)),
+        Err(_) => Err(ConnectError::NoWelcome { server: server(), within: dialer.timeout }),
+    }
+}
+
+async fn introduce(
+    endpoint: Endpoint,
+    connection: Connection,
+    credential: &Credential,
+) -> Result<Opened, Disconnect> {
+    let (send, receive) = connection.open_bi().await?;
+    let (queue, frames) = mpsc::channel(writer::QUEUE_FRAMES);
+    let finish = CancellationToken::new();
+    let writer = tokio::spawn(writer::run(frames, send, connection.clone(), finish.clone()));
+    let writer = AbortOnDropHandle::new(writer);
+    let mut incoming = Incoming::new(receive, connection.clone());
+
+    let hello = ClientFrame::Hello { protocol: PROTOCOL_VERSION, credential: credential.clone() };
+    // Fails only when the connection is lost already, and then the next line says how.
+    let _ = queue.send(codec::encode_client(&hello)).await;
+    let welcome = welcome(&mut incoming, &connection).await?;
+    tracing::debug!(connection = %welcome.connection, user = %welcome.user, server = %welcome.server, "welcome");
+    let link = Link { endpoint, connection, welcome, requests: Requests::new(), queue, finish };
+    Ok(Opened { link: Arc::new(link), incoming, writer })
+}
+
+async fn welcome(incoming: &mut Incoming, connection: &Connection) -> Result<Welcome, Disconnect> {
+    match incoming.next().await? {
+        Some(ServerFrame::Welcome(welcome)) if welcome.protocol == PROTOCOL_VERSION => Ok(welcome),
+        Some(ServerFrame::Welcome(welcome)) => {
+            let detail = format!("it speaks version {} on this connection", welcome.protocol);
+            Err(incoming.violated(Code::UnsupportedProtocol, &detail))
+        }
+        Some(ServerFrame::Goodbye { code, reason }) => Err(Disconnect::Closed { code, reason }),
+        Some(_) => Err(incoming.violated(Code::MalformedFrame, "its first frame is not Welcome")),
+        // The close, with its code, follows the end of the stream.
+        None => Err(connection.closed().await.into()),
+    }
+}

@@ -1,0 +1,74 @@
+//! The frames that come from the server.
+//!
+//! In: the receiving half of the stream. Out: one frame after the other, or why there are no more.
+//!
+//! Invariants: bytes that are not the protocol end the connection, with the code that says how; of a frame that is not
+//! complete never more is kept than the frame may have.
+
+use bytes::Bytes;
+use fanfare_protocol::codec::{self, DecodeError, FrameReader};
+use fanfare_protocol::{Code, Limits, ServerFrame};
+use quinn::{Connection, ReadError, RecvStream, VarInt};
+
+use crate::disconnect::Disconnect;
+
+/// How much is taken from quinn at a time. It gives what lies in one piece, which is seldom more than a few packets.
+const CHUNK_BYTES: usize = 64 * 1024;
+
+/// The receiving half of the stream.
+pub(crate) struct Incoming {
+    stream: RecvStream,
+    connection: Connection,
+    frames: FrameReader,
+    chunk: Bytes,
+}
+
+impl Incoming {
+    pub(crate) fn new(stream: RecvStream, connection: Connection) -> Self {
+        // The limits in `Welcome` are about what the client sends. What comes may be as long as any server makes it.
+        let frames = FrameReader::new(Limits::FRAME_CEILING);
+        Self { stream, connection, frames, chunk: Bytes::new() }
+    }
+
+    /// The next frame; `None` when the server finished the stream. May be dropped while it waits: no byte is lost.
+    pub(crate) async fn next(&mut self) -> Result<Option<ServerFrame>, Disconnect> {
+        loop {
+            match self.frames.next_frame(&mut self.chunk) {
+                Ok(Some(frame)) => return codec::decode_server(&frame).map(Some).map_err(|error| self.broken(&error)),
+                Ok(None) => {}
+                Err(error) => return Err(self.broken(&error)),
+            }
+            match self.stream.read_chunk(CHUNK_BYTES, true).await {
+                Ok(Some(chunk)) => self.chunk = chunk.bytes,
+                Ok(None) if self.frames.is_between_frames() => return Ok(None),
+                Ok(None) => return Err(self.violated(Code::TruncatedFrame, Code::TruncatedFrame.sentence())),
+                Err(ReadError::ConnectionLost(error)) => return Err(error.into()),
+                Err(ReadError::Reset(_)) => return Err(self.ended()),
+                Err(error @ (ReadError::ClosedStream | ReadError::IllegalOrderedRead | ReadError::ZeroRttRejected)) => {
+                    return Err(Disconnect::Transport { detail: error.to_string() });
+                }
+            }
+        }
+    }
+
+    /// Ends the connection because of a frame that may not stand here.
+    pub(crate) fn violated(&self, code: Code, detail: &str) -> Disconnect {
+        self.connection.close(VarInt::from_u32(u32::from(code.number())), detail.as_bytes());
+        Disconnect::Protocol { detail: detail.to_owned() }
+    }
+
+    fn broken(&self, error: &DecodeError) -> Disconnect {
+        let code = match error {
+            DecodeError::TooLong { .. } => Code::FrameTooLarge,
+            DecodeError::Malformed(_) | DecodeError::TrailingBytes(_) | DecodeError::InvalidName { .. } => {
+                Code::MalformedFrame
+            }
+        };
+        self.violated(code, &error.to_string())
+    }
+
+    fn ended(&self) -> Disconnect {
+        self.connection.close(VarInt::from_u32(u32::from(Code::StreamReset.number())), b"the stream was reset");
+        Disconnect::StreamEnded
+    }
+}

@@ -1,0 +1,42 @@
+//! One live connection, as those see it who want to send something over it.
+//!
+//! In: requests and frames. Out: frames in the writer's queue. The tasks that read and write belong to the supervisor.
+//!
+//! Invariant: a link never comes back. Once its connection is lost, the writer drops the queue, and everything here fails
+//! at once.
+
+use std::io;
+use std::net::UdpSocket;
+
+use bytes::Bytes;
+use fanfare_protocol::Welcome;
+use quinn::{Connection, Endpoint};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::requests::Requests;
+
+/// A live connection.
+pub(crate) struct Link {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) connection: Connection,
+    pub(crate) welcome: Welcome,
+    pub(crate) requests: Requests,
+    /// The writer's queue.
+    pub(crate) queue: mpsc::Sender<Bytes>,
+    /// Tells the writer to write what is queued and then to finish the stream.
+    pub(crate) finish: CancellationToken,
+}
+
+impl Link {
+    /// Moves the connection to another UDP socket. Its family must be that of the server's address: a connection does
+    /// not change between IPv4 and IPv6.
+    pub(crate) fn rebind(&self, socket: UdpSocket) -> io::Result<()> {
+        let (ours, theirs) = (socket.local_addr()?, self.connection.remote_address());
+        if ours.is_ipv6() != theirs.is_ipv6() {
+            let families = format!("the socket is bound to {ours}, but the server's address is {theirs}");
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, families));
+        }
+        self.endpoint.rebind(socket)
+    }
+}

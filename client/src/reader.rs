@@ -1,0 +1,94 @@
+//! The task that reads: it alone takes frames from the server once the connection is live.
+//!
+//! In: the server's frames. Out: answers, to whoever waits for them; everything else as events, in the order in which it
+//! came.
+//!
+//! Invariant: every frame has exactly one effect, and none is dropped in silence. A full event queue stops this task, and
+//! with it the stream, which is how the server learns of a slow client.
+
+use std::sync::Arc;
+
+use fanfare_protocol::{Code, RequestId, ServerFrame};
+
+use crate::disconnect::Disconnect;
+use crate::event::Event;
+use crate::events::EventSink;
+use crate::incoming::Incoming;
+use crate::link::Link;
+use crate::requests::{Answer, Effect};
+use crate::state::Shared;
+
+/// How the stream ended.
+pub(crate) enum StreamEnd {
+    /// The server finished it: everything that it had to say has come.
+    Finished {
+        /// The last words, if there were any.
+        goodbye: Option<Disconnect>,
+    },
+    /// The connection was lost.
+    Lost(Disconnect),
+}
+
+/// Reads until the stream ends.
+pub(crate) async fn run(shared: Arc<Shared>, link: Arc<Link>, mut incoming: Incoming, events: EventSink) -> StreamEnd {
+    let mut goodbye = None;
+    loop {
+        let frame = match incoming.next().await {
+            Ok(Some(frame)) => frame,
+            Ok(None) => return StreamEnd::Finished { goodbye },
+            // What the server says about its reason in words is as good as the close that may have got lost.
+            Err(lost @ (Disconnect::Closed { .. } | Disconnect::Protocol { .. })) => return StreamEnd::Lost(lost),
+            Err(lost) => return StreamEnd::Lost(goodbye.unwrap_or(lost)),
+        };
+        let event = match frame {
+            ServerFrame::Ack { request, count } => {
+                // An answer that nobody waits for is no harm: the caller gave up, or wanted none.
+                let _ = answer(&shared, &link, request, Answer::Done(count));
+                None
+            }
+            ServerFrame::Error { request, code, detail } => {
+                let refused = Answer::Refused { code, detail };
+                match answer(&shared, &link, request, refused) {
+                    Some(Answer::Refused { code, detail }) => Some(Event::Refused { request, code, detail }),
+                    Some(Answer::Done(_)) | None => None,
+                }
+            }
+            ServerFrame::Joined { group, members } => {
+                shared.membership(|groups| groups.joined(&group));
+                Some(Event::Joined { group, members })
+            }
+            ServerFrame::Goodbye { code, reason } => {
+                goodbye = Some(Disconnect::Closed { code, reason: reason.clone() });
+                Some(Event::Goodbye { code, reason })
+            }
+            ServerFrame::Welcome(_) => {
+                return StreamEnd::Lost(incoming.violated(Code::MalformedFrame, "it said Welcome a second time"));
+            }
+            ServerFrame::Message(message) => Some(Event::Message(message)),
+            ServerFrame::Removed { group, code, reason } => Some(removed(&shared, group, code, reason)),
+            ServerFrame::Lagged { dropped } => Some(Event::Lagged { dropped }),
+        };
+        if let Some(event) = event {
+            events.push(event).await;
+        }
+    }
+}
+
+/// Takes note that a membership is over.
+pub(crate) fn removed(shared: &Shared, group: fanfare_protocol::GroupName, code: u16, reason: String) -> Event {
+    shared.membership(|groups| groups.ended(&group));
+    Event::Removed { group, code, reason }
+}
+
+/// Hands an answer over. Gives it back when no request with this number waits.
+fn answer(shared: &Shared, link: &Link, request: RequestId, answer: Answer) -> Option<Answer> {
+    let Some(entry) = link.requests.take(request) else { return Some(answer) };
+    // Before the caller hears of it, so that whatever it does next comes after.
+    match &entry.effect {
+        Effect::Join(group) => shared.membership(|groups| groups.join_answered(group)),
+        Effect::Leave(group) => shared.membership(|groups| groups.leave_answered(group)),
+        Effect::None => {}
+    }
+    entry.answer(answer);
+    None
+}

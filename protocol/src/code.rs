@@ -1,0 +1,143 @@
+//! The numbered codes: why a request was refused, a member removed or a connection closed.
+//!
+//! One number means one thing, on an `Error` frame and as the application error code of a QUIC close alike. Numbers are
+//! never used again for something else. This file is the only place where they are given.
+
+use std::fmt;
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $name:ident = $number:literal, $retry:literal, $sentence:literal;)*) => {
+        /// Why something was refused or ended. `code.number()` goes over the wire, `code.sentence()` to a person.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[repr(u16)]
+        pub enum Code {
+            $(
+                #[doc = $sentence]
+                $(#[$doc])*
+                $name = $number,
+            )*
+        }
+
+        impl Code {
+            /// Every code, in the order of the numbers.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// What a person reads.
+            #[must_use]
+            pub const fn sentence(self) -> &'static str {
+                match self { $(Self::$name => $sentence,)* }
+            }
+
+            /// The name in a log, a metric's label or a `--json` answer.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$name => stringify!($name),)* }
+            }
+
+            /// Whether a client that was closed with this code does well to connect again by itself, after a pause.
+            #[must_use]
+            pub const fn may_reconnect(self) -> bool {
+                match self { $(Self::$name => $retry,)* }
+            }
+        }
+
+        impl TryFrom<u64> for Code {
+            type Error = UnknownCode;
+
+            fn try_from(number: u64) -> Result<Self, UnknownCode> {
+                match number {
+                    $($number => Ok(Self::$name),)*
+                    _ => Err(UnknownCode(number)),
+                }
+            }
+        }
+    };
+}
+
+codes! {
+    // 0 and 1000: an end that was meant.
+    Normal = 0, false, "The connection was closed in the ordinary way.";
+    ShuttingDown = 1001, true, "The server is shutting down.";
+
+    // 2000: what was sent is not the protocol. The connection ends.
+    MalformedFrame = 2001, false, "The bytes are not a frame of this protocol.";
+    FrameTooLarge = 2002, false, "The frame is longer than the server allows.";
+    TruncatedFrame = 2003, false, "The stream ended in the middle of a frame.";
+    HelloExpected = 2004, false, "The first frame must be Hello.";
+    HelloRepeated = 2005, false, "Hello was sent a second time.";
+    UnsupportedProtocol = 2006, false, "The server does not speak this version of the protocol.";
+    HandshakeTimeout = 2007, true, "The handshake was not complete within the server's deadline.";
+    StreamReset = 2008, true, "The client broke its stream off.";
+    // 2100: a request that makes no sense. It is refused, and the connection goes on.
+    InvalidName = 2101, false, "A name must be 1 to 256 bytes of UTF-8.";
+    NoTarget = 2102, false, "The send names no target.";
+
+    // 3000: who may do what.
+    TokensNotConfigured = 3001, false, "The server has no token keys, so it cannot tell who connects.";
+    DevUserRefused = 3002, false, "Only a server started with --dev lets a client name its own user.";
+    RemovedFromGroup = 3101, false, "The server removed the user from the group.";
+
+    // 4000: a limit was reached.
+    ServerFull = 4001, true, "The server has as many connections as it may have.";
+    AddressFull = 4002, true, "This address has as many connections as it may have.";
+    UserFull = 4003, true, "This user has as many connections as it may have.";
+    TooManyGroups = 4004, false, "The connection is in as many groups as it may be in.";
+    TooManyTargets = 4005, false, "The send names more targets than the server allows.";
+    PayloadTooLarge = 4006, false, "The payload is longer than the server allows.";
+    SlowConsumer = 4007, true, "The client reads more slowly than messages arrive, and its queue is full.";
+
+    // 5000: the server's own fault.
+    Internal = 5001, true, "The server failed. Its log says how.";
+}
+
+impl Code {
+    /// The number that goes over the wire.
+    #[must_use]
+    pub const fn number(self) -> u16 {
+        self as u16
+    }
+}
+
+impl fmt::Display for Code {
+    /// The sentence and the number: `The first frame must be Hello. (code 2004)`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (code {})", self.sentence(), self.number())
+    }
+}
+
+/// A number that this version knows no code for: a newer peer may use codes that came later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("code {0} is not known to this version")]
+pub struct UnknownCode(pub u64);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_round_trip_and_are_in_order() {
+        for code in Code::ALL {
+            assert_eq!(Code::try_from(u64::from(code.number())), Ok(*code));
+        }
+        assert!(Code::ALL.windows(2).all(|pair| pair[0].number() < pair[1].number()));
+        assert_eq!(Code::try_from(9), Err(UnknownCode(9)));
+    }
+
+    #[test]
+    fn sentences_are_sentences() {
+        for code in Code::ALL {
+            assert!(code.sentence().ends_with('.'), "{code:?}");
+            assert!(code.sentence().len() < 100, "{code:?}");
+        }
+    }
+
+    #[test]
+    fn protocol_md_lists_every_code() {
+        let protocol = include_str!("../../PROTOCOL.md");
+        for code in Code::ALL {
+            let again = if code.may_reconnect() { "yes" } else { "no" };
+            let row = format!("| {} | {} | {} | {again} |", code.number(), code.name(), code.sentence());
+            assert!(protocol.contains(&row), "PROTOCOL.md lacks this row:\n{row}");
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! The frames: what a client says to the server, and the server to a client.
+//!
+//! Plain values with valid names in them. How they look as bytes is the codec's business alone.
+
+use bytes::Bytes;
+
+use crate::{ConnectionId, EventName, GroupName, Limits, UserName};
+
+/// Chosen by the client, echoed in the answer. The server keeps no record of it, so a client may use any numbers; to
+/// tell its answers apart it should not use one twice at a time.
+pub type RequestId = u64;
+
+/// A client's frame.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ClientFrame {
+    /// The first frame, and only the first: which protocol, and who this is.
+    Hello {
+        /// The version the client speaks; see [`crate::PROTOCOL_VERSION`].
+        protocol: u32,
+        /// Who the client is.
+        credential: Credential,
+    },
+    /// Become a member of a group. Joining a group one is in already does nothing. Answered with `Ack`, whose count is
+    /// the group's members.
+    Join {
+        /// Echoed in the answer.
+        request: RequestId,
+        /// The group.
+        group: GroupName,
+    },
+    /// Stop being a member. Leaving a group one is not in does nothing. Answered with `Ack`, whose count is the
+    /// members that are left.
+    Leave {
+        /// Echoed in the answer.
+        request: RequestId,
+        /// The group.
+        group: GroupName,
+    },
+    /// Send a message.
+    Send(Send),
+    /// Ask how many connections a target has right now. Answered with `Ack`.
+    Count {
+        /// Echoed in the answer.
+        request: RequestId,
+        /// What to count.
+        target: Target,
+    },
+}
+
+/// Who a client says it is, and why the server should believe it.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Credential {
+    /// A signed token. Never in a URL, never in a log.
+    Token(String),
+    /// A user name without proof, which only a server started with `--dev` takes.
+    DevUser(UserName),
+}
+
+impl std::fmt::Debug for Credential {
+    /// Leaves the token out: what is debugged ends in logs.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Token(token) => write!(f, "Token({} bytes)", token.len()),
+            Self::DevUser(user) => f.debug_tuple("DevUser").field(user).finish(),
+        }
+    }
+}
+
+/// A message on its way from a client to the server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Send {
+    /// Echoed in the answer.
+    pub request: RequestId,
+    /// Whether the client wants an `Ack`, whose count is the connections it was queued to. A refusal is always told.
+    pub ack: bool,
+    /// Where to. A connection that is reached in several ways gets one copy, for the first target that reaches it.
+    pub to: Vec<Target>,
+    /// Connections that get no copy, whatever reaches them.
+    pub except: Vec<ConnectionId>,
+    /// Whether the sending connection itself gets no copy.
+    pub others: bool,
+    /// The name the message carries.
+    pub event: EventName,
+    /// Opaque to the server.
+    pub payload: Bytes,
+}
+
+/// Where a message goes.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Target {
+    /// One connection.
+    Connection(ConnectionId),
+    /// Every connection of a user.
+    User(UserName),
+    /// Every member of a group.
+    Group(GroupName),
+    /// Every connection of the server.
+    All,
+}
+
+/// The server's frame.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ServerFrame {
+    /// The answer to `Hello`, and the first frame.
+    Welcome(Welcome),
+    /// A request was done.
+    Ack {
+        /// The request's.
+        request: RequestId,
+        /// What was counted; each request says what.
+        count: u64,
+    },
+    /// A request was refused; nothing of it was done.
+    Error {
+        /// The request's.
+        request: RequestId,
+        /// The number of a [`crate::Code`]; one that this version does not know is possible.
+        code: u16,
+        /// What exactly was wrong, for a person.
+        detail: String,
+    },
+    /// A message.
+    Message(Message),
+    /// The connection is a member of this group from here on. No message to the group comes before it.
+    Joined {
+        /// The group.
+        group: GroupName,
+        /// How many members it has, this one included.
+        members: u64,
+    },
+    /// The server ended the connection's membership. No message to the group comes after it, unless it is joined again.
+    Removed {
+        /// The group.
+        group: GroupName,
+        /// The number of a [`crate::Code`].
+        code: u16,
+        /// Why, for a person.
+        reason: String,
+    },
+    /// The last frame: the server is about to close the connection.
+    Goodbye {
+        /// The number of a [`crate::Code`].
+        code: u16,
+        /// Why, for a person.
+        reason: String,
+    },
+    /// Messages that should stand here were dropped because the client read too slowly (overflow policy `drop-oldest`).
+    Lagged {
+        /// How many, since the last such frame.
+        dropped: u64,
+    },
+}
+
+/// What the server says first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Welcome {
+    /// The version the server speaks on this connection.
+    pub protocol: u32,
+    /// This connection's id.
+    pub connection: ConnectionId,
+    /// Who the server takes the client for.
+    pub user: UserName,
+    /// What this connection may send.
+    pub limits: Limits,
+    /// The server's name and version, for a person.
+    pub server: String,
+}
+
+/// A message as its recipients get it. It has no field that differs between the recipients of one target, so that it is
+/// encoded once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// Who sent it. The server fills it in; a client cannot.
+    pub from: Sender,
+    /// The target that reached this connection.
+    pub to: Target,
+    /// The name the message carries.
+    pub event: EventName,
+    /// Opaque to the server.
+    pub payload: Bytes,
+}
+
+/// Who a message is from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sender {
+    /// A client.
+    Connection {
+        /// The connection it came on.
+        connection: ConnectionId,
+        /// The user of that connection.
+        user: UserName,
+    },
+}

@@ -1,0 +1,28 @@
+//! Fanfare's wire protocol, and nothing else: ids, names, frames, codes, limits and the codec.
+//!
+//! In: bytes that a peer sent, or values to be sent. Out: values, or bytes. There is no I/O here, no clock and no
+//! runtime, so that a server, a client and a fuzzer use the very same code.
+//!
+//! Invariant: a value of one of these types is valid by construction. A [`GroupName`] is 1 to 256 bytes long wherever
+//! it turns up, because there is no other way to make one.
+//!
+//! The format is described, byte by byte, in `PROTOCOL.md`; `protocol/vectors.json` holds every frame as hex.
+
+mod code;
+pub mod codec;
+mod frame;
+mod id;
+mod limits;
+mod name;
+
+pub use code::{Code, UnknownCode};
+pub use frame::{ClientFrame, Credential, Message, RequestId, Send, Sender, ServerFrame, Target, Welcome};
+pub use id::{ConnectionId, ParseConnectionIdError};
+pub use limits::Limits;
+pub use name::{EventName, GroupName, NameError, UserName};
+
+/// The version of the protocol that this crate speaks; the first field of `Hello` and of `Welcome`.
+pub const PROTOCOL_VERSION: u32 = 1;
+
+/// The ALPN protocol id of native QUIC clients (RFC 7301, RFC 9001 section 8.1).
+pub const ALPN: &[u8] = b"fanfare/1";

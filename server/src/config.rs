@@ -1,0 +1,181 @@
+//! What a server can be told. Every setting has a default with a reason; [`Config::check`] refuses what makes no sense.
+
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use fanfare_protocol::Limits;
+
+use crate::outbox::OutboxLimits;
+
+/// A server's settings.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where to listen (UDP). Port 0 takes any free port.
+    pub listen: SocketAddr,
+    /// Development: clients name their own user, and everything is allowed. Only on a loopback address.
+    pub dev: bool,
+    /// Where the server keeps what must outlive it.
+    pub state_dir: PathBuf,
+    /// What one connection may send; told to every client.
+    pub limits: Limits,
+    /// How many connections there may be.
+    pub capacity: Capacity,
+    /// Requests a second that one connection may make, and as many at once after a pause. One that makes more is slowed
+    /// down, not refused. `None`: as many as it likes. Default 1,000: far above what a person's client does, and a
+    /// single connection cannot take a core for itself.
+    pub requests_per_second: Option<NonZeroU32>,
+    /// Each connection's outbox.
+    pub outbox: OutboxLimits,
+    /// How long TLS, `Hello` and `Welcome` may take together. Default 5 s: ten round trips to the other side of the world.
+    pub handshake_deadline: Duration,
+    /// Handshakes that may go on at a time before clients must prove their address first. Default 64: a burst of ordinary
+    /// arrivals passes without the extra round trip, a flood from forged addresses costs one packet each.
+    pub retry_above: usize,
+    /// Handshakes that may go on at a time before new ones are refused. Default 1,024: about half a second of one core's
+    /// handshakes, so that who is let in is served within the deadline.
+    pub refuse_above: usize,
+    /// A connection from which nothing is heard for so long is gone. Default 30 s; clients say something every 10 s.
+    pub idle_timeout: Duration,
+    /// How long the flushing of outboxes may take when the server stops. Default 5 s.
+    pub drain_deadline: Duration,
+}
+
+/// How many connections there may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Capacity {
+    /// In all. Default 100,000: about 6 GB at the measured cost of one.
+    pub connections: usize,
+    /// For each user. Default 1,000: a person has a few devices, a back end's service account has many processes.
+    pub per_user: usize,
+    /// From each address (an IPv6 /64 counts as one). Default 10,000: a company or a mobile network behind one NAT.
+    pub per_address: usize,
+}
+
+impl Default for Capacity {
+    fn default() -> Self {
+        Self { connections: 100_000, per_user: 1_000, per_address: 10_000 }
+    }
+}
+
+impl Config {
+    /// The defaults: not for development, on 127.0.0.1:4433, with the state in `.fanfare`.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 4433)),
+            dev: false,
+            state_dir: PathBuf::from(".fanfare"),
+            limits: Limits::default(),
+            capacity: Capacity::default(),
+            requests_per_second: NonZeroU32::new(1_000),
+            outbox: OutboxLimits::default(),
+            handshake_deadline: Duration::from_secs(5),
+            retry_above: 64,
+            refuse_above: 1_024,
+            idle_timeout: Duration::from_secs(30),
+            drain_deadline: Duration::from_secs(5),
+        }
+    }
+
+    /// Refuses settings that make no sense, or that are not safe.
+    ///
+    /// # Errors
+    /// Names the first setting that is wrong, and says what it may be.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        if self.dev && !self.listen.ip().is_loopback() {
+            return Err(ConfigError::DevBeyondLoopback(self.listen));
+        }
+        let wrong = |setting, found: u128, lowest: u128, highest: u128| {
+            if (lowest..=highest).contains(&found) {
+                return Ok(());
+            }
+            Err(ConfigError::OutOfRange { setting, found, lowest, highest })
+        };
+        let most = u128::from(u32::MAX);
+        let frame = u128::from(self.limits.frame_bytes) + 64;
+        wrong("payload_bytes", self.limits.payload_bytes.into(), 1, Limits::PAYLOAD_CEILING.into())?;
+        wrong("groups_per_connection", self.limits.groups.into(), 1, most)?;
+        // A target's position is 16 bits wide in an outbox.
+        wrong("targets_per_send", self.limits.targets.into(), 1, 4_096)?;
+        wrong("connections", self.capacity.connections as u128, 1, most)?;
+        wrong("connections_per_user", self.capacity.per_user as u128, 1, most)?;
+        wrong("connections_per_address", self.capacity.per_address as u128, 1, most)?;
+        wrong("outbox_frames", self.outbox.frames as u128, 8, 1 << 20)?;
+        // The largest message must fit, or it could reach nobody.
+        wrong("outbox_bytes", self.outbox.bytes as u128, frame, 1 << 30)?;
+        wrong("handshake_deadline (milliseconds)", self.handshake_deadline.as_millis(), 100, 60_000)?;
+        wrong("idle_timeout (milliseconds)", self.idle_timeout.as_millis(), 1_000, 3_600_000)?;
+        wrong("drain_deadline (milliseconds)", self.drain_deadline.as_millis(), 0, 3_600_000)?;
+        wrong("refuse_above", self.refuse_above as u128, 1, most)
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Why a configuration is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// Development is not for networks.
+    #[error(
+        "--dev lets anyone be any user, so it listens on loopback only, not on {0}; \
+         use --listen 127.0.0.1:4433, or leave --dev out"
+    )]
+    DevBeyondLoopback(SocketAddr),
+    /// A number is too small or too large.
+    #[error("{setting} is {found}; it must be from {lowest} to {highest}")]
+    OutOfRange {
+        /// Which one.
+        setting: &'static str,
+        /// What it is.
+        found: u128,
+        /// The smallest that it may be.
+        lowest: u128,
+        /// The largest that it may be.
+        highest: u128,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_fine() {
+        assert_eq!(Config::new().check(), Ok(()));
+    }
+
+    #[test]
+    fn dev_refuses_every_address_beyond_loopback() {
+        for (address, fine) in [
+            ("127.0.0.1:1", true),
+            ("127.8.8.8:1", true),
+            ("[::1]:1", true),
+            ("0.0.0.0:1", false),
+            ("[::]:1", false),
+            ("192.0.2.1:1", false),
+            ("[::ffff:192.0.2.1]:1", false),
+        ] {
+            let config = Config { dev: true, listen: address.parse().unwrap(), ..Config::new() };
+            assert_eq!(config.check().is_ok(), fine, "{address}");
+            let config = Config { dev: false, ..config };
+            assert_eq!(config.check(), Ok(()), "{address}");
+        }
+    }
+
+    #[test]
+    fn a_number_out_of_range_is_named() {
+        let mut config = Config::new();
+        config.outbox.bytes = 1_000;
+        let error = config.check().unwrap_err().to_string();
+        assert_eq!(error, "outbox_bytes is 1000; it must be from 67648 to 1073741824");
+        let mut config = Config::new();
+        config.limits.payload_bytes = 2 << 20;
+        assert!(config.check().unwrap_err().to_string().starts_with("payload_bytes is 2097152;"));
+    }
+}

@@ -1,0 +1,117 @@
+//! The UDP socket, TLS, and the QUIC settings: everything that quinn is told.
+//!
+//! In: the configuration, a certificate with its key, and the state directory's keys. Out: a quinn endpoint, and the means
+//! to give it another certificate while it runs.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use fanfare_protocol::ALPN;
+use quinn::crypto::rustls::QuicServerConfig;
+use quinn::{EndpointConfig, IdleTimeout, ServerConfig, TokioRuntime, TransportConfig, VarInt};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+use crate::config::Config;
+use crate::error::{IdentityError, StartError};
+use crate::state::EndpointKeys;
+
+/// What the server proves itself with: its certificate, any certificates between it and a known authority, and its key.
+pub struct Identity {
+    /// The server's own certificate first.
+    pub chain: Vec<CertificateDer<'static>>,
+    /// The key of the first certificate.
+    pub key: PrivateKeyDer<'static>,
+}
+
+impl std::fmt::Debug for Identity {
+    /// Leaves the key out: what is debugged ends in logs.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Identity").field("certificates", &self.chain.len()).finish_non_exhaustive()
+    }
+}
+
+/// Binds the socket and starts QUIC on it.
+pub(crate) fn bind(
+    config: &Config,
+    identity: Identity,
+    keys: &EndpointKeys,
+) -> Result<quinn::Endpoint, StartError> {
+    let server = server_config(config, identity, keys)?;
+    let address = config.listen;
+    let failed = |source| StartError::Listen { address, source };
+    let socket = socket(address).map_err(failed)?;
+    let endpoint = EndpointConfig::new(Arc::clone(&keys.reset) as _);
+    quinn::Endpoint::new(endpoint, Some(server), socket, Arc::new(TokioRuntime)).map_err(failed)
+}
+
+/// The settings for connections from now on. Those that are there keep theirs.
+pub(crate) fn server_config(
+    config: &Config,
+    identity: Identity,
+    keys: &EndpointKeys,
+) -> Result<ServerConfig, IdentityError> {
+    let mut server = ServerConfig::with_crypto(Arc::new(tls(identity)?));
+    server.token_key(Arc::clone(&keys.token) as _).transport_config(Arc::new(transport(config)));
+    Ok(server)
+}
+
+fn tls(identity: Identity) -> Result<QuicServerConfig, IdentityError> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut tls = rustls::ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .with_no_client_auth()
+        .with_single_cert(identity.chain, identity.key)?;
+    tls.alpn_protocols = vec![ALPN.to_vec()];
+    // A client that comes back within hours skips the certificate and its signature. One ticket is enough: it opens one
+    // connection at a time. No early data: a replayed Hello would be a second connection of the user (RFC 8446 section 8).
+    tls.send_tls13_tickets = 1;
+    tls.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new()?;
+    tls.max_early_data_size = 0;
+    let no_initial_suite = |_| rustls::Error::General("no cipher suite for QUIC's Initial packets".into());
+    Ok(QuicServerConfig::try_from(tls).map_err(no_initial_suite)?)
+}
+
+/// QUIC for many connections that are mostly idle and then all busy at once: see DESIGN.md, section 6, for what quinn's
+/// defaults (made for few connections with many streams) cost in memory.
+fn transport(config: &Config) -> TransportConfig {
+    let mut transport = TransportConfig::default();
+    // A connection has one stream, which the client opens; quinn keeps state for every stream that it allows.
+    transport.max_concurrent_bidi_streams(VarInt::from_u32(1));
+    transport.max_concurrent_uni_streams(VarInt::from_u32(0));
+    // What a client may have on its way to us. Two of the largest frames keep a publisher busy for a round trip; it is also
+    // the most that a client which is held back makes us keep.
+    let window = VarInt::from_u32((config.limits.frame_bytes + 4) * 2);
+    transport.stream_receive_window(window);
+    transport.receive_window(window);
+    // What quinn keeps for a client until it is acknowledged: 256 KiB fill 20 Mbit/s over 100 ms. What does not fit waits
+    // in the outbox, which is bounded and knows what to do when it is full.
+    transport.send_window(256 * 1024);
+    // No datagrams yet: none are buffered.
+    transport.datagram_receive_buffer_size(None);
+    // Clients keep connections alive; a timer for each of them here would only wake us up.
+    transport.keep_alive_interval(None);
+    // Its range is checked with the configuration, and far below what QUIC can say.
+    transport.max_idle_timeout(IdleTimeout::try_from(config.idle_timeout).ok());
+    // Measuring a path's latency from outside is of no use to our users, and one bit of their traffic.
+    transport.allow_spin(false);
+    transport
+}
+
+fn socket(address: SocketAddr) -> io::Result<std::net::UdpSocket> {
+    let socket = socket2::Socket::new(
+        socket2::Domain::for_address(address),
+        socket2::Type::DGRAM,
+        Some(socket2::Protocol::UDP),
+    )?;
+    if address.is_ipv6() {
+        // `[::]` takes IPv4 too, on every system alike.
+        socket.set_only_v6(false)?;
+    }
+    // One socket is everybody's: with the usual 208 KiB a burst of arrivals is lost before it is seen. The system may
+    // give less (net.core.rmem_max), which is not an error.
+    let _ = socket.set_recv_buffer_size(4 << 20);
+    let _ = socket.set_send_buffer_size(4 << 20);
+    socket.bind(&address.into())?;
+    Ok(socket.into())
+}

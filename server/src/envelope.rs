@@ -1,0 +1,99 @@
+//! A message on its way: encoded once, shared by every outbox it is queued in.
+//!
+//! In: a send, and who it is from. Out: the bytes that each recipient's stream gets. A send with one target is one run of
+//! bytes. A send with several has a heading for each, because the message names the target that reached the recipient,
+//! and one body behind all of them. Either way the payload is copied once, whatever the number of recipients (promise 5).
+
+use bytes::Bytes;
+use fanfare_protocol::{EventName, Message, Sender, Target, codec};
+
+/// An encoded message. Its parts never change.
+#[derive(Debug)]
+pub(crate) struct Envelope {
+    headings: Box<[Heading]>,
+    body: Bytes,
+}
+
+#[derive(Debug)]
+struct Heading {
+    target: Target,
+    bytes: Bytes,
+}
+
+impl Envelope {
+    /// Encodes a message to `to`, which must not be empty.
+    pub(crate) fn new(from: &Sender, to: Vec<Target>, event: EventName, payload: Bytes) -> Self {
+        if let [target] = to.as_slice() {
+            let target = target.clone();
+            let message = Message { from: from.clone(), to: target.clone(), event, payload };
+            let bytes = codec::encode_message(&message);
+            return Self { headings: Box::new([Heading { target, bytes }]), body: Bytes::new() };
+        }
+        let body = codec::encode_message_body(&event, &payload);
+        let headings = to
+            .into_iter()
+            .map(|target| {
+                let bytes = codec::encode_message_heading(from, &target, body.len());
+                Heading { target, bytes }
+            })
+            .collect();
+        Self { headings, body }
+    }
+
+    /// The targets, in the order in which they were named. The position is what [`Self::write`] wants.
+    pub(crate) fn targets(&self) -> impl ExactSizeIterator<Item = &Target> {
+        self.headings.iter().map(|heading| &heading.target)
+    }
+
+    /// How many bytes the frame for the target at `position` has.
+    pub(crate) fn bytes(&self, position: u16) -> usize {
+        let heading = self.headings.get(usize::from(position)).map_or(0, |heading| heading.bytes.len());
+        heading + self.body.len()
+    }
+
+    /// Puts the frame for the target at `position` behind `chunks`. Only reference counts are touched.
+    pub(crate) fn write(&self, position: u16, chunks: &mut Vec<Bytes>) {
+        if let Some(heading) = self.headings.get(usize::from(position)) {
+            chunks.push(heading.bytes.clone());
+            if !self.body.is_empty() {
+                chunks.push(self.body.clone());
+            }
+        }
+    }
+}
+
+#[cfg(all(test, not(feature = "model")))]
+mod tests {
+    use super::*;
+    use fanfare_protocol::{ConnectionId, GroupName, ServerFrame, UserName};
+
+    #[test]
+    fn one_target_or_several_give_the_same_frames() {
+        let from = Sender::Connection {
+            connection: ConnectionId::from_bytes([7; 16]),
+            user: UserName::new("alice").unwrap(),
+        };
+        let event = EventName::new("E").unwrap();
+        let payload = Bytes::from_static(b"payload");
+        let targets = vec![
+            Target::Group(GroupName::new("room").unwrap()),
+            Target::User(UserName::new("bob").unwrap()),
+            Target::All,
+        ];
+        let several = Envelope::new(&from, targets.clone(), event.clone(), payload.clone());
+        for (position, target) in targets.into_iter().enumerate() {
+            let single = Envelope::new(&from, vec![target.clone()], event.clone(), payload.clone());
+            let mut expected = Vec::new();
+            single.write(0, &mut expected);
+            let mut found = Vec::new();
+            several.write(position as u16, &mut found);
+            assert_eq!(found.concat(), expected.concat());
+            assert_eq!(several.bytes(position as u16), found.concat().len());
+
+            let frame = Bytes::from(found.concat()).slice(codec::PREFIX_BYTES..);
+            let message =
+                Message { from: from.clone(), to: target, event: event.clone(), payload: payload.clone() };
+            assert_eq!(codec::decode_server(&frame), Ok(ServerFrame::Message(message)));
+        }
+    }
+}

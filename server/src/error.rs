@@ -1,0 +1,68 @@
+//! Why a server cannot start or take a new certificate. What a *peer* can see is a [`fanfare_protocol::Code`] instead.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use crate::config::ConfigError;
+
+/// Why a server cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A setting makes no sense.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The state directory cannot be used.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The certificate or its key cannot be used.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address} (UDP): {}", hint(source))]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+}
+
+/// Why the state directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// A file or the directory cannot be made or read.
+    #[error("cannot use the state directory: {}: {source}; give another with --state-dir", path.display())]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// A key has not the length of a key.
+    #[error(
+        "{} is damaged: it has {}, not 64 bytes; restore it, or delete it to have a new one made",
+        path.display(),
+        if *length > 64 { "more".to_owned() } else { length.to_string() }
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// How many bytes it has; 65 stands for more than 64.
+        length: usize,
+    },
+}
+
+/// Why TLS does not take a certificate and its key.
+#[derive(Debug, thiserror::Error)]
+#[error("the certificate or its key cannot be used: {0}")]
+pub struct IdentityError(#[from] pub(crate) rustls::Error);
+
+fn hint(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "the port is in use; stop what uses it, or choose another with --listen".into(),
+        io::ErrorKind::AddrNotAvailable => "this machine has no such address; choose another with --listen".into(),
+        io::ErrorKind::PermissionDenied => format!("{error}; ports below 1024 need privileges"),
+        _ => error.to_string(),
+    }
+}

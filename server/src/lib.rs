@@ -1,0 +1,34 @@
+//! Fanfare's hub: users and groups over QUIC.
+//!
+//! In: a [`Config`] and an [`Identity`]. Out: a [`Server`], which runs until it is drained. `ARCHITECTURE.md` has the
+//! house on one page; in the order in which a message meets the files:
+//!
+//! `listener` -> `handshake` -> `session` -> `router` -> `registry` (`roster`, `shards`) -> `outbox` (`envelope`) ->
+//! `transport`.
+
+mod admission;
+mod config;
+mod endpoint;
+mod envelope;
+mod error;
+mod handshake;
+mod listener;
+mod metrics;
+mod outbox;
+mod registry;
+mod roster;
+mod router;
+mod server;
+mod session;
+mod shards;
+mod state;
+mod sync;
+mod transport;
+
+pub use config::{Capacity, Config, ConfigError};
+pub use endpoint::Identity;
+pub use error::{IdentityError, StartError, StateError};
+pub use metrics::Snapshot;
+pub use outbox::{Overflow, OutboxLimits};
+pub use registry::Population;
+pub use server::{Drained, Server};

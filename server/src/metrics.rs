@@ -1,0 +1,112 @@
+//! What the server has done, counted.
+//!
+//! In: one call per thing that happened. Out: a [`Snapshot`]. Invariant: nothing that is refused, dropped or closed goes
+//! uncounted (promise 11), and each has the number of its code.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use fanfare_protocol::Code;
+
+/// A count that only grows. Relaxed, because no other memory is read on the strength of it.
+#[derive(Debug, Default)]
+pub(crate) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(crate) fn add(&self, count: u64) {
+        self.0.fetch_add(count, Ordering::Relaxed);
+    }
+
+    fn value(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// One counter for each code.
+#[derive(Debug)]
+pub(crate) struct ByCode(Box<[Counter]>);
+
+impl Default for ByCode {
+    fn default() -> Self {
+        Self(Code::ALL.iter().map(|_| Counter::default()).collect())
+    }
+}
+
+impl ByCode {
+    pub(crate) fn add(&self, code: Code) {
+        let counters = Code::ALL.iter().zip(&self.0);
+        for (_, counter) in counters.filter(|(known, _)| **known == code) {
+            counter.add(1);
+        }
+    }
+
+    fn values(&self) -> BTreeMap<Code, u64> {
+        let all = Code::ALL.iter().zip(&self.0).map(|(code, counter)| (*code, counter.value()));
+        all.filter(|(_, count)| *count > 0).collect()
+    }
+}
+
+/// The server's counters.
+#[derive(Debug, Default)]
+pub(crate) struct Metrics {
+    pub(crate) handshakes: Counter,
+    pub(crate) handshakes_refused: Counter,
+    pub(crate) retries: Counter,
+    pub(crate) welcomed: Counter,
+    pub(crate) requests: Counter,
+    pub(crate) throttled: Counter,
+    pub(crate) sends: Counter,
+    pub(crate) deliveries: Counter,
+    pub(crate) displaced: Counter,
+    pub(crate) lost: Counter,
+    pub(crate) refused: ByCode,
+    pub(crate) closed: ByCode,
+}
+
+/// The counters at one moment. Each only grows while the server runs.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Snapshot {
+    /// QUIC handshakes begun.
+    pub handshakes: u64,
+    /// Handshakes refused unseen, because too many were going on.
+    pub handshakes_refused: u64,
+    /// Clients asked to prove their address first (RFC 9000 section 8.1.2).
+    pub retries: u64,
+    /// Connections that got as far as `Welcome`.
+    pub welcomed: u64,
+    /// Requests read.
+    pub requests: u64,
+    /// Times that a connection's requests were held back, because it made too many a second.
+    pub throttled: u64,
+    /// Messages accepted.
+    pub sends: u64,
+    /// Copies of messages queued to connections.
+    pub deliveries: u64,
+    /// Copies dropped from full outboxes (policy `drop-oldest`).
+    pub displaced: u64,
+    /// Connections that ended without a word: the peer vanished, or closed with a code of its own.
+    pub lost: u64,
+    /// Requests refused, by code.
+    pub refused: BTreeMap<Code, u64>,
+    /// Connections that the server closed, by code.
+    pub closed: BTreeMap<Code, u64>,
+}
+
+impl Metrics {
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            handshakes: self.handshakes.value(),
+            handshakes_refused: self.handshakes_refused.value(),
+            retries: self.retries.value(),
+            welcomed: self.welcomed.value(),
+            requests: self.requests.value(),
+            throttled: self.throttled.value(),
+            sends: self.sends.value(),
+            deliveries: self.deliveries.value(),
+            displaced: self.displaced.value(),
+            lost: self.lost.value(),
+            refused: self.refused.values(),
+            closed: self.closed.values(),
+        }
+    }
+}

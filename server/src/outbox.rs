@@ -1,0 +1,385 @@
+//! A connection's bounded queue of frames that wait to be written.
+//!
+//! In: frames, from any task that routes a message, at any time, without waiting. Out: batches of them for the
+//! connection's writer, and a signal for its session that reading should stop or that the connection should end.
+//!
+//! Invariants:
+//! - frames leave in the order in which they came (promise 4);
+//! - the queue never holds more than its bound of frames or of bytes, and what the writer has taken but not yet written
+//!   counts (promise 6). Pushing never waits: at the bound the overflow policy decides, and is counted;
+//! - after [`Outbox::end`] nothing is queued any more; after [`Outbox::finish`] only what was queued before is written.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use fanfare_protocol::{Code, ServerFrame, codec};
+
+use crate::envelope::Envelope;
+use crate::sync::Mutex;
+
+/// How much an outbox may hold, and what happens when it is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OutboxLimits {
+    /// Frames that may wait. Default 1,024: half a minute of a lively room, about 80 KiB of bookkeeping at its fullest.
+    pub frames: usize,
+    /// Bytes that may wait. Default 1 MiB: fifteen messages of the largest size, or 1,024 of ordinary ones.
+    pub bytes: usize,
+    /// What happens to a message that does not fit.
+    pub overflow: Overflow,
+}
+
+impl Default for OutboxLimits {
+    fn default() -> Self {
+        Self { frames: 1_024, bytes: 1 << 20, overflow: Overflow::Disconnect }
+    }
+}
+
+/// What happens when a message does not fit into an outbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Overflow {
+    /// The connection is closed with [`Code::SlowConsumer`]: a client that has gaps it does not know of is worse than one
+    /// that connects again.
+    #[default]
+    Disconnect,
+    /// The oldest waiting messages make room, and the client is told how many with `Lagged`. Answers and notices are never
+    /// dropped; one that does not fit disconnects.
+    DropOldest,
+}
+
+/// How many frames, and about how many bytes, go to the transport at a time: enough to fill packets, little enough that
+/// what was taken but is not written stays small beside the queue.
+const BATCH_FRAMES: usize = 128;
+const BATCH_BYTES: usize = 64 * 1024;
+
+/// A queue that once was longer than this gives its memory back when it is empty.
+const KEPT_CAPACITY: usize = 32;
+
+enum Entry {
+    /// A message, for the target at this position of its envelope. May be dropped.
+    Message(Arc<Envelope>, u16),
+    /// An answer or a notice. Never dropped.
+    Notice(Bytes),
+}
+
+impl Entry {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Message(envelope, position) => envelope.bytes(*position),
+            Self::Notice(bytes) => bytes.len(),
+        }
+    }
+}
+
+/// What became of a push.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pushed {
+    /// It is in the queue.
+    Queued,
+    /// It is in the queue, and this many older messages are not any more.
+    Displaced(u64),
+    /// It is not in the queue, and counts among the messages that were dropped.
+    Dropped(u64),
+    /// It did not fit, and the connection is being closed for it.
+    Overflowed,
+    /// The connection is ending; nothing was queued.
+    Ended,
+}
+
+/// What the session must do, when it must do anything.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Signal {
+    /// Read no more requests: the server is draining.
+    StopReading,
+    /// Close the connection at once, for this reason.
+    End(Ending),
+}
+
+/// Why a connection ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Ending {
+    pub(crate) code: Code,
+    /// What the peer is told: the code's sentence, or something more exact.
+    pub(crate) reason: String,
+}
+
+impl From<Code> for Ending {
+    fn from(code: Code) -> Self {
+        Self { code, reason: code.sentence().to_owned() }
+    }
+}
+
+/// What the writer gets.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// There are chunks to write.
+    Batch,
+    /// Everything is written, and nothing will follow.
+    Finished,
+    /// The connection ends; what was queued is gone.
+    Ended,
+}
+
+#[derive(Default)]
+enum Phase {
+    #[default]
+    Open,
+    /// The server drains: the session reads no more.
+    ReadingStopped,
+    /// What is queued is written, and nothing more is taken.
+    Finishing,
+    Ended(Ending),
+}
+
+impl Phase {
+    fn signal(&self) -> Option<Signal> {
+        match self {
+            Self::Open => None,
+            Self::ReadingStopped | Self::Finishing => Some(Signal::StopReading),
+            Self::Ended(ending) => Some(Signal::End(ending.clone())),
+        }
+    }
+}
+
+#[derive(Default)]
+struct State {
+    queue: VecDeque<Entry>,
+    /// Frames and bytes in the queue and in the writer's hands.
+    frames: usize,
+    bytes: usize,
+    /// The part of those that is in the writer's hands.
+    writing_frames: usize,
+    writing_bytes: usize,
+    /// Messages dropped since the client was last told.
+    dropped: u64,
+    phase: Phase,
+    writer: Option<Waker>,
+    session: Option<Waker>,
+}
+
+/// One connection's queue.
+pub(crate) struct Outbox {
+    limits: OutboxLimits,
+    state: Mutex<State>,
+}
+
+impl Outbox {
+    pub(crate) fn new(limits: OutboxLimits) -> Self {
+        Self { limits, state: Mutex::new(State::default()) }
+    }
+
+    /// Queues a message for the target at `position` of the envelope.
+    pub(crate) fn push_message(&self, envelope: &Arc<Envelope>, position: u16) -> Pushed {
+        self.push(Entry::Message(Arc::clone(envelope), position))
+    }
+
+    /// Queues an answer or a notice.
+    pub(crate) fn push_notice(&self, frame: &ServerFrame) -> Pushed {
+        self.push(Entry::Notice(codec::encode_server(frame)))
+    }
+
+    fn push(&self, entry: Entry) -> Pushed {
+        let bytes = entry.bytes();
+        let mut state = self.state.lock();
+        if matches!(state.phase, Phase::Finishing | Phase::Ended(_)) {
+            return Pushed::Ended;
+        }
+        let mut displaced = 0;
+        while state.frames >= self.limits.frames || state.bytes + bytes > self.limits.bytes {
+            if self.limits.overflow == Overflow::DropOldest && state.drop_oldest_message() {
+                displaced += 1;
+                continue;
+            }
+            if self.limits.overflow == Overflow::DropOldest && matches!(entry, Entry::Message(..)) {
+                // All that is older is in the writer's hands, or must not be dropped.
+                state.dropped += 1;
+                return Pushed::Dropped(displaced + 1);
+            }
+            state.end(Code::SlowConsumer.into());
+            return Pushed::Overflowed;
+        }
+        state.frames += 1;
+        state.bytes += bytes;
+        state.queue.push_back(entry);
+        let writer = state.writer.take();
+        drop(state);
+        if let Some(writer) = writer {
+            writer.wake();
+        }
+        if displaced == 0 { Pushed::Queued } else { Pushed::Displaced(displaced) }
+    }
+
+    /// Tells the session to read no more. Messages from others are still queued.
+    pub(crate) fn stop_reading(&self) {
+        let mut state = self.state.lock();
+        if matches!(state.phase, Phase::Open) {
+            state.phase = Phase::ReadingStopped;
+            state.wake_session();
+        }
+    }
+
+    /// Takes nothing more but `last`, has everything written, and lets the writer finish.
+    pub(crate) fn finish(&self, last: Option<&ServerFrame>) {
+        let mut state = self.state.lock();
+        if matches!(state.phase, Phase::Finishing | Phase::Ended(_)) {
+            return;
+        }
+        if let Some(frame) = last {
+            // One frame above the bound, once: the last word is not what makes a client slow.
+            let entry = Entry::Notice(codec::encode_server(frame));
+            state.frames += 1;
+            state.bytes += entry.bytes();
+            state.queue.push_back(entry);
+        }
+        state.phase = Phase::Finishing;
+        state.wake_writer();
+    }
+
+    /// Throws away what is queued and tells session and writer to end. The first reason stays.
+    pub(crate) fn end(&self, ending: Ending) {
+        self.state.lock().end(ending);
+    }
+
+    /// Frames and bytes that wait, in the writer's hands included.
+    #[cfg(test)]
+    pub(crate) fn depth(&self) -> (usize, usize) {
+        let state = self.state.lock();
+        (state.frames, state.bytes)
+    }
+
+    /// Ready when the session has something to do but to read. Only the session may wait for it.
+    pub(crate) fn poll_signal(&self, context: &mut Context<'_>) -> Poll<Signal> {
+        let mut state = self.state.lock();
+        if let Some(signal) = state.phase.signal() {
+            return Poll::Ready(signal);
+        }
+        remember(&mut state.session, context);
+        Poll::Pending
+    }
+
+    /// Why the connection ends, if it does.
+    pub(crate) fn ending(&self) -> Option<Ending> {
+        match &self.state.lock().phase {
+            Phase::Ended(ending) => Some(ending.clone()),
+            _ => None,
+        }
+    }
+
+    /// Ready when the queue is at most half full (`None`), or when the session has something else to do. A session waits for
+    /// it before it takes its client's next request, so that the answers a client asked for never overflow its own
+    /// outbox: a client that asks faster than it reads is slowed down by flow control instead.
+    pub(crate) fn poll_room(&self, context: &mut Context<'_>) -> Poll<Option<Signal>> {
+        let mut state = self.state.lock();
+        if let Some(signal) = state.phase.signal() {
+            return Poll::Ready(Some(signal));
+        }
+        if !state.is_half_full(&self.limits) {
+            return Poll::Ready(None);
+        }
+        remember(&mut state.session, context);
+        Poll::Pending
+    }
+
+    /// The next frames, put behind `chunks`, which must be empty. Also says that what was taken before is written.
+    pub(crate) fn poll_take(&self, context: &mut Context<'_>, chunks: &mut Vec<Bytes>) -> Poll<Taken> {
+        let mut state = self.state.lock();
+        state.written(&self.limits);
+        if let Phase::Ended(_) = state.phase {
+            return Poll::Ready(Taken::Ended);
+        }
+        if state.queue.is_empty() {
+            if state.queue.capacity() > KEPT_CAPACITY {
+                state.queue = VecDeque::new();
+            }
+            if matches!(state.phase, Phase::Finishing) {
+                return Poll::Ready(Taken::Finished);
+            }
+            if chunks.capacity() > KEPT_CAPACITY {
+                *chunks = Vec::new();
+            }
+            remember(&mut state.writer, context);
+            return Poll::Pending;
+        }
+        state.take(chunks);
+        Poll::Ready(Taken::Batch)
+    }
+}
+
+impl State {
+    fn written(&mut self, limits: &OutboxLimits) {
+        let was_full = self.is_half_full(limits);
+        self.frames -= std::mem::take(&mut self.writing_frames);
+        self.bytes -= std::mem::take(&mut self.writing_bytes);
+        if was_full && !self.is_half_full(limits) {
+            self.wake_session();
+        }
+    }
+
+    fn is_half_full(&self, limits: &OutboxLimits) -> bool {
+        self.frames > limits.frames / 2 || self.bytes > limits.bytes / 2
+    }
+
+    fn take(&mut self, chunks: &mut Vec<Bytes>) {
+        if self.dropped > 0 {
+            let dropped = std::mem::take(&mut self.dropped);
+            chunks.push(codec::encode_server(&ServerFrame::Lagged { dropped }));
+        }
+        while self.writing_frames < BATCH_FRAMES && self.writing_bytes < BATCH_BYTES {
+            let Some(entry) = self.queue.pop_front() else { break };
+            self.writing_frames += 1;
+            self.writing_bytes += entry.bytes();
+            match entry {
+                Entry::Message(envelope, position) => envelope.write(position, chunks),
+                Entry::Notice(bytes) => chunks.push(bytes),
+            }
+        }
+    }
+
+    /// Takes the oldest message out. `false` when there is none.
+    fn drop_oldest_message(&mut self) -> bool {
+        let Some(at) = self.queue.iter().position(|entry| matches!(entry, Entry::Message(..))) else {
+            return false;
+        };
+        if let Some(entry) = self.queue.remove(at) {
+            self.frames -= 1;
+            self.bytes -= entry.bytes();
+            self.dropped += 1;
+        }
+        true
+    }
+
+    fn end(&mut self, ending: Ending) {
+        if matches!(self.phase, Phase::Ended(_)) {
+            return;
+        }
+        self.phase = Phase::Ended(ending);
+        self.queue = VecDeque::new();
+        self.frames = self.writing_frames;
+        self.bytes = self.writing_bytes;
+        self.wake_writer();
+        self.wake_session();
+    }
+
+    fn wake_writer(&mut self) {
+        if let Some(waker) = self.writer.take() {
+            waker.wake();
+        }
+    }
+
+    fn wake_session(&mut self) {
+        if let Some(waker) = self.session.take() {
+            waker.wake();
+        }
+    }
+}
+
+fn remember(place: &mut Option<Waker>, context: &Context<'_>) {
+    match place {
+        Some(waker) => waker.clone_from(context.waker()),
+        None => *place = Some(context.waker().clone()),
+    }
+}
+
+#[cfg(all(test, not(feature = "model")))]
+mod tests;

@@ -1,0 +1,149 @@
+//! Every interleaving that shuttle can find of the registry's races, with the registry's own code.
+//!
+//! `cargo test -p fanfare-server --features model` replaces the locks by shuttle's, which switches threads at every lock
+//! operation, and runs nothing but these. Random schedules find deep races fast, and PCT (probabilistic concurrency
+//! testing, Burckhardt et al., ASPLOS 2010) finds those that need few switches with a known probability.
+
+use fanfare_protocol::{EventName, Sender};
+use shuttle::thread;
+
+use super::*;
+use crate::outbox::Overflow;
+
+const SCHEDULES: usize = 4_000;
+
+fn check(model: impl Fn() + Copy + Send + Sync + 'static) {
+    shuttle::check_random(model, SCHEDULES);
+    shuttle::check_pct(model, SCHEDULES, 3);
+}
+
+fn seat(registry: &Arc<Registry>, number: u8, user: &str) -> Seat {
+    let limits = OutboxLimits { frames: 100, bytes: 1 << 20, overflow: Overflow::Disconnect };
+    let id = ConnectionId::from_bytes([number; 16]);
+    let member = Arc::new(Member::new(id, UserName::new(user).unwrap(), limits));
+    registry.arrive(member, usize::MAX).ok().unwrap()
+}
+
+fn room() -> GroupName {
+    GroupName::new("room").unwrap()
+}
+
+fn members(registry: &Registry) -> usize {
+    registry.count(&Target::Group(room()))
+}
+
+fn send(registry: &Registry) -> u64 {
+    let from =
+        Sender::Connection { connection: ConnectionId::from_bytes([0; 16]), user: UserName::new("s").unwrap() };
+    let event = EventName::new("E").unwrap();
+    let envelope = Envelope::new(&from, vec![Target::Group(room())], event, bytes::Bytes::new());
+    registry.send(&Arc::new(envelope), &[]).queued
+}
+
+/// A connection goes while it joins: it must not stay behind in the group.
+#[test]
+fn join_against_disconnect() {
+    check(|| {
+        let registry = Arc::new(Registry::new());
+        let alice = seat(&registry, 1, "alice");
+        let (member, joining) = (Arc::clone(alice.member()), Arc::clone(&registry));
+        let join = thread::spawn(move || joining.join(&member, &room(), 10).is_ok());
+        drop(alice);
+        join.join().unwrap();
+        assert_eq!(registry.population(), Population::default());
+        assert_eq!(send(&registry), 0);
+    });
+}
+
+/// A user is removed while one of its connections joins and another is a member: afterwards the group and the members
+/// agree on who is in it, and who is in it can leave.
+#[test]
+fn join_against_remove_user_from_group() {
+    check(|| {
+        let registry = Arc::new(Registry::new());
+        let first = seat(&registry, 1, "alice");
+        let second = seat(&registry, 2, "alice");
+        registry.join(first.member(), &room(), 10).unwrap();
+        let (member, joining) = (Arc::clone(second.member()), Arc::clone(&registry));
+        let join = thread::spawn(move || {
+            joining.join(&member, &room(), 10).unwrap();
+            joining.leave(&member, &room());
+            joining.join(&member, &room(), 10).unwrap();
+        });
+        let notice = ServerFrame::Removed { group: room(), code: 1, reason: String::new() };
+        let removed = registry.remove_user(&UserName::new("alice").unwrap(), &room(), &notice);
+        join.join().unwrap();
+        assert!(removed == 1 || removed == 2);
+        let believe =
+            [&first, &second].iter().filter(|seat| seat.member().memberships.lock().groups.contains(&room())).count();
+        assert_eq!(members(&registry), believe);
+        assert_eq!(send(&registry), believe as u64);
+        drop((first, second));
+        assert_eq!(registry.population(), Population::default());
+    });
+}
+
+/// The last member leaves while another joins: the joiner is in the group that everybody finds.
+#[test]
+fn last_leave_against_first_join() {
+    check(|| {
+        let registry = Arc::new(Registry::new());
+        let alice = seat(&registry, 1, "alice");
+        let bob = seat(&registry, 2, "bob");
+        registry.join(alice.member(), &room(), 10).unwrap();
+        let (member, joining) = (Arc::clone(bob.member()), Arc::clone(&registry));
+        let join = thread::spawn(move || joining.join(&member, &room(), 10).unwrap());
+        let (member, leaving) = (Arc::clone(alice.member()), Arc::clone(&registry));
+        let leave = thread::spawn(move || leaving.leave(&member, &room()));
+        join.join().unwrap();
+        // Whoever is told that he is in is reached, at once, whether the other has left or not.
+        let except = [alice.member().id()];
+        let from =
+            Sender::Connection { connection: ConnectionId::from_bytes([0; 16]), user: UserName::new("s").unwrap() };
+        let event = EventName::new("E").unwrap();
+        let envelope = Envelope::new(&from, vec![Target::Group(room())], event, bytes::Bytes::new());
+        assert_eq!(registry.send(&Arc::new(envelope), &except).queued, 1);
+        leave.join().unwrap();
+        assert_eq!((members(&registry), send(&registry)), (1, 1));
+        drop((alice, bob));
+        assert_eq!(registry.population(), Population::default());
+    });
+}
+
+/// Two connections of a user that come and go: the user is there exactly while one of them is.
+#[test]
+fn arrival_against_departure_of_one_user() {
+    check(|| {
+        let registry = Arc::new(Registry::new());
+        let first = seat(&registry, 1, "alice");
+        let arriving = Arc::clone(&registry);
+        let arrival = thread::spawn(move || seat(&arriving, 2, "alice"));
+        drop(first);
+        let second = arrival.join().unwrap();
+        assert_eq!(registry.count(&Target::User(UserName::new("alice").unwrap())), 1);
+        drop(second);
+        assert_eq!(registry.population(), Population::default());
+    });
+}
+
+/// A send while a member joins, and one after: `Joined` comes before the first message, and the second is not missed.
+#[test]
+fn a_message_after_the_join_is_not_missed_and_none_comes_before_joined() {
+    check(|| {
+        let registry = Arc::new(Registry::new());
+        let alice = seat(&registry, 1, "alice");
+        let sending = Arc::clone(&registry);
+        let sender = thread::spawn(move || send(&sending));
+        registry.join(alice.member(), &room(), 10).unwrap();
+        let after = send(&registry);
+        let before = sender.join().unwrap();
+        assert_eq!(after, 1);
+        let mut chunks = Vec::new();
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        assert!(alice.member().outbox().poll_take(&mut context, &mut chunks).is_ready());
+        let first = chunks[0].slice(fanfare_protocol::codec::PREFIX_BYTES..);
+        let first = fanfare_protocol::codec::decode_server(&first).unwrap();
+        assert!(matches!(first, ServerFrame::Joined { .. }), "{first:?}");
+        assert_eq!(chunks.len() as u64, 1 + before + after);
+    });
+}

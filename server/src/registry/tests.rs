@@ -1,0 +1,441 @@
+//! The registry's tests: named after the promises, and against a plain model, one thread and many.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use fanfare_protocol::{EventName, Message, Sender, codec};
+use proptest::prelude::*;
+
+use super::*;
+use crate::outbox::{Overflow, Taken};
+
+const GENEROUS: OutboxLimits = OutboxLimits { frames: 1 << 20, bytes: 1 << 30, overflow: Overflow::Disconnect };
+
+fn id(number: u64) -> ConnectionId {
+    ConnectionId::from_bytes((u128::from(number) + 1).to_be_bytes())
+}
+
+fn user(name: impl ToString) -> UserName {
+    UserName::new(&name.to_string()).unwrap()
+}
+
+fn group(name: impl ToString) -> GroupName {
+    GroupName::new(&name.to_string()).unwrap()
+}
+
+fn arrive(registry: &Arc<Registry>, number: u64, name: impl ToString) -> Seat {
+    let member = Arc::new(Member::new(id(number), user(name), GENEROUS));
+    registry.arrive(member, usize::MAX).unwrap()
+}
+
+fn join(registry: &Registry, seat: &Seat, name: impl ToString) -> usize {
+    registry.join(seat.member(), &group(name), 1_000).unwrap()
+}
+
+fn message(tag: u64, to: Vec<Target>) -> Arc<Envelope> {
+    let from = Sender::Connection { connection: id(0), user: user("sender") };
+    let payload = Bytes::copy_from_slice(&tag.to_be_bytes());
+    Arc::new(Envelope::new(&from, to, EventName::new("E").unwrap(), payload))
+}
+
+fn to_group(name: impl ToString) -> Vec<Target> {
+    vec![Target::Group(group(name))]
+}
+
+/// Everything that is queued, decoded.
+fn drain(member: &Member) -> Vec<ServerFrame> {
+    let mut bytes = Vec::new();
+    let mut chunks = Vec::new();
+    let mut context = Context::from_waker(Waker::noop());
+    while member.outbox().poll_take(&mut context, &mut chunks) == Poll::Ready(Taken::Batch) {
+        bytes.extend(chunks.drain(..).flatten());
+    }
+    let mut bytes = Bytes::from(bytes);
+    let mut reader = codec::FrameReader::new(u32::MAX);
+    let mut frames = Vec::new();
+    while let Some(frame) = reader.next_frame(&mut bytes).unwrap() {
+        frames.push(codec::decode_server(&frame).unwrap());
+    }
+    frames
+}
+
+fn tag(message: &Message) -> u64 {
+    u64::from_be_bytes(message.payload[..].try_into().unwrap())
+}
+
+/// The tags of the messages that are queued, in order.
+fn tags(member: &Member) -> Vec<u64> {
+    let frames = drain(member);
+    let messages = frames.iter().filter_map(|frame| match frame {
+        ServerFrame::Message(message) => Some(tag(message)),
+        _ => None,
+    });
+    messages.collect()
+}
+
+#[test]
+fn promise_1_a_user_send_reaches_every_connection_of_that_user_once_and_no_one_else() {
+    let registry = Arc::new(Registry::new());
+    let phone = arrive(&registry, 1, "alice");
+    let desk = arrive(&registry, 2, "alice");
+    let other = arrive(&registry, 3, "Alice");
+    let delivery = registry.send(&message(7, vec![Target::User(user("alice"))]), &[]);
+    assert_eq!(delivery, Delivery { queued: 2, ..Delivery::default() });
+    assert_eq!(tags(phone.member()), [7]);
+    assert_eq!(tags(desk.member()), [7]);
+    assert!(tags(other.member()).is_empty());
+}
+
+#[test]
+fn promise_2_joining_twice_delivers_once_and_leaving_what_one_is_not_in_does_nothing() {
+    let registry = Arc::new(Registry::new());
+    let alice = arrive(&registry, 1, "alice");
+    let bob = arrive(&registry, 2, "bob");
+    assert_eq!(join(&registry, &alice, "room"), 1);
+    assert_eq!(join(&registry, &alice, "room"), 1);
+    assert_eq!(join(&registry, &bob, "room"), 2);
+    assert_eq!(registry.leave(alice.member(), &group("elsewhere")), 0);
+    registry.send(&message(1, to_group("room")), &[]);
+    let frames = drain(alice.member());
+    assert_eq!(frames.len(), 2, "one Joined, one message: {frames:?}");
+    assert_eq!(registry.leave(alice.member(), &group("room")), 1);
+    registry.send(&message(2, to_group("room")), &[]);
+    assert!(drain(alice.member()).is_empty());
+    assert_eq!(tags(bob.member()), [1, 2]);
+}
+
+#[test]
+fn promise_2_excepted_connections_get_nothing_whatever_reaches_them() {
+    let registry = Arc::new(Registry::new());
+    let seats: Vec<Seat> = (0..20).map(|number| arrive(&registry, number, number)).collect();
+    for seat in &seats {
+        join(&registry, seat, "room");
+        drain(seat.member());
+    }
+    for excepted in [0, 1, 8, 9, 20] {
+        let except: Vec<ConnectionId> = (0..excepted).map(id).collect();
+        let to = vec![Target::Group(group("room")), Target::All, Target::User(user(0))];
+        let delivery = registry.send(&message(excepted, to), &except);
+        assert_eq!(delivery.queued, 20 - excepted);
+        for (number, seat) in (0..).zip(&seats) {
+            assert_eq!(tags(seat.member()).len(), usize::from(number >= excepted));
+        }
+    }
+}
+
+#[test]
+fn promise_2_a_target_named_twice_or_reached_by_two_ways_gets_one_copy() {
+    let registry = Arc::new(Registry::new());
+    let alice = arrive(&registry, 1, "alice");
+    join(&registry, &alice, "a");
+    join(&registry, &alice, "b");
+    drain(alice.member());
+    let to = vec![
+        Target::Group(group("b")),
+        Target::Group(group("a")),
+        Target::Group(group("b")),
+        Target::User(user("alice")),
+        Target::Connection(id(1)),
+        Target::All,
+    ];
+    assert_eq!(registry.send(&message(1, to), &[]).queued, 1);
+    let frames = drain(alice.member());
+    let [ServerFrame::Message(message)] = frames.as_slice() else { panic!("{frames:?}") };
+    assert_eq!(message.to, Target::Group(group("b")), "the first target that reaches it");
+}
+
+#[test]
+fn promise_3_who_is_gone_is_nowhere_and_empty_groups_and_users_leave_nothing() {
+    let registry = Arc::new(Registry::new());
+    let alice = arrive(&registry, 1, "alice");
+    let again = arrive(&registry, 2, "alice");
+    for number in 0..100 {
+        join(&registry, &alice, number);
+    }
+    join(&registry, &again, 7);
+    assert_eq!(registry.population(), Population { connections: 2, users: 1, groups: 100 });
+    let gone = Arc::clone(alice.member());
+    drop(alice);
+    assert_eq!(registry.population(), Population { connections: 1, users: 1, groups: 1 });
+    assert!(registry.join(&gone, &group("late"), 1_000).is_err());
+    drop(again);
+    assert_eq!(registry.population(), Population::default());
+    assert_eq!(registry.send(&message(1, vec![Target::All]), &[]), Delivery::default());
+}
+
+#[test]
+fn promise_5_a_send_is_encoded_once_and_its_payload_is_never_copied() {
+    let registry = Arc::new(Registry::new());
+    let seats: Vec<Seat> = (0..1_000).map(|number| arrive(&registry, number, number)).collect();
+    for seat in &seats {
+        join(&registry, seat, "room");
+        drain(seat.member());
+    }
+    for to in [to_group("room"), vec![Target::Group(group("nobody")), Target::All]] {
+        let envelope = message(1, to);
+        assert_eq!(registry.send(&envelope, &[]).queued, 1_000);
+        assert_eq!(Arc::strong_count(&envelope), 1_001, "every outbox holds the one envelope");
+        let mut places = BTreeSet::new();
+        for seat in &seats {
+            let mut chunks = Vec::new();
+            let mut context = Context::from_waker(Waker::noop());
+            assert_eq!(seat.member().outbox().poll_take(&mut context, &mut chunks), Poll::Ready(Taken::Batch));
+            places.extend(chunks.iter().map(|chunk| chunk.as_ptr() as usize));
+        }
+        // One run of bytes, or a heading and a body: the same memory for all thousand.
+        assert!(places.len() <= 2, "{} places in memory", places.len());
+    }
+}
+
+#[test]
+fn a_user_has_at_most_its_connections_and_a_refused_one_leaves_nothing() {
+    let registry = Arc::new(Registry::new());
+    let refused = Arc::new(Member::new(id(9), user("bob"), GENEROUS));
+    assert_eq!(registry.arrive(refused, 0).err(), Some(Code::UserFull));
+    assert_eq!(registry.population(), Population::default());
+    let _alice = arrive(&registry, 1, "alice");
+    let second = Arc::new(Member::new(id(2), user("alice"), GENEROUS));
+    assert_eq!(registry.arrive(second, 1).err(), Some(Code::UserFull));
+    assert_eq!(registry.population().connections, 1);
+}
+
+#[test]
+fn a_member_is_in_at_most_its_groups() {
+    let registry = Arc::new(Registry::new());
+    let alice = arrive(&registry, 1, "alice");
+    registry.join(alice.member(), &group("a"), 2).unwrap();
+    registry.join(alice.member(), &group("b"), 2).unwrap();
+    assert_eq!(registry.join(alice.member(), &group("c"), 2), Err(Code::TooManyGroups));
+    assert_eq!(registry.join(alice.member(), &group("a"), 2), Ok(1));
+    assert_eq!(registry.count(&Target::Group(group("c"))), 0);
+}
+
+#[test]
+fn a_removed_user_is_told_after_the_last_message_of_the_group() {
+    let registry = Arc::new(Registry::new());
+    let alice = arrive(&registry, 1, "alice");
+    let other = arrive(&registry, 2, "alice");
+    let bob = arrive(&registry, 3, "bob");
+    for seat in [&alice, &bob] {
+        join(&registry, seat, "room");
+        drain(seat.member());
+    }
+    registry.send(&message(1, to_group("room")), &[]);
+    let notice = ServerFrame::Removed { group: group("room"), code: 3101, reason: "r".into() };
+    assert_eq!(registry.remove_user(&user("alice"), &group("room"), &notice), 1);
+    assert_eq!(registry.remove_user(&user("alice"), &group("room"), &notice), 0);
+    registry.send(&message(2, to_group("room")), &[]);
+    let frames = drain(alice.member());
+    assert!(matches!(&frames[..], [ServerFrame::Message(_), ServerFrame::Removed { .. }]), "{frames:?}");
+    assert!(drain(other.member()).is_empty());
+    assert_eq!(tags(bob.member()), [1, 2]);
+}
+
+/// What a plain program would keep: who is connected as whom, and who is in what.
+#[derive(Debug, Default)]
+struct Model {
+    connected: BTreeMap<u64, String>,
+    groups: BTreeMap<String, BTreeSet<u64>>,
+    received: BTreeMap<u64, Vec<u64>>,
+}
+
+impl Model {
+    fn reached(&self, target: &Target) -> BTreeSet<u64> {
+        let all = self.connected.iter();
+        match target {
+            Target::Connection(wanted) => all.filter(|(n, _)| id(**n) == *wanted).map(|(n, _)| *n).collect(),
+            Target::User(name) => all.filter(|(_, user)| *user == name.as_str()).map(|(n, _)| *n).collect(),
+            Target::Group(name) => self.groups.get(name.as_str()).cloned().unwrap_or_default(),
+            Target::All => self.connected.keys().copied().collect(),
+        }
+    }
+
+    fn leave(&mut self, number: u64, group: &str) {
+        if let Some(members) = self.groups.get_mut(group) {
+            members.remove(&number);
+            if members.is_empty() {
+                self.groups.remove(group);
+            }
+        }
+    }
+
+    fn population(&self) -> Population {
+        let users: BTreeSet<&String> = self.connected.values().collect();
+        Population { connections: self.connected.len(), users: users.len(), groups: self.groups.len() }
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Connect(u64, u8),
+    Disconnect(u64),
+    Join(u64, u8),
+    Leave(u64, u8),
+    Remove(u8, u8),
+    Send(Vec<Target>, Vec<u64>),
+}
+
+fn any_target() -> impl Strategy<Value = Target> {
+    prop_oneof![
+        3 => (0u8..4).prop_map(|name| Target::Group(group(name))),
+        2 => (0u8..3).prop_map(|name| Target::User(user(name))),
+        2 => (0u64..8).prop_map(|number| Target::Connection(id(number))),
+        1 => Just(Target::All),
+    ]
+}
+
+fn any_step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        3 => (0u64..8, 0u8..3).prop_map(|(number, user)| Step::Connect(number, user)),
+        1 => (0u64..8).prop_map(Step::Disconnect),
+        4 => (0u64..8, 0u8..4).prop_map(|(number, group)| Step::Join(number, group)),
+        2 => (0u64..8, 0u8..4).prop_map(|(number, group)| Step::Leave(number, group)),
+        1 => (0u8..3, 0u8..4).prop_map(|(user, group)| Step::Remove(user, group)),
+        4 => (proptest::collection::vec(any_target(), 1..5), proptest::collection::vec(0u64..8, 0..3))
+            .prop_map(|(to, except)| Step::Send(to, except)),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn any_steps_do_what_a_plain_model_does(steps in proptest::collection::vec(any_step(), 1..150)) {
+        let registry = Arc::new(Registry::new());
+        let mut model = Model::default();
+        let mut seats: BTreeMap<u64, Seat> = BTreeMap::new();
+        let notice = |name: u8| ServerFrame::Removed { group: group(name), code: 1, reason: String::new() };
+        for (tag, step) in (0u64..).zip(steps) {
+            match step {
+                Step::Connect(number, name) => {
+                    if let std::collections::btree_map::Entry::Vacant(place) = seats.entry(number) {
+                        place.insert(arrive(&registry, number, name));
+                        model.connected.insert(number, name.to_string());
+                        model.received.insert(number, Vec::new());
+                    }
+                }
+                Step::Disconnect(number) => {
+                    if let Some(seat) = seats.remove(&number) {
+                        prop_assert_eq!(tags(seat.member()), model.received.remove(&number).unwrap());
+                        model.connected.remove(&number);
+                        for name in model.groups.keys().cloned().collect::<Vec<_>>() {
+                            model.leave(number, &name);
+                        }
+                    }
+                }
+                Step::Join(number, name) => {
+                    if let Some(seat) = seats.get(&number) {
+                        model.groups.entry(name.to_string()).or_default().insert(number);
+                        prop_assert_eq!(join(&registry, seat, name), model.groups[&name.to_string()].len());
+                    }
+                }
+                Step::Leave(number, name) => {
+                    if let Some(seat) = seats.get(&number) {
+                        model.leave(number, &name.to_string());
+                        let left = model.groups.get(&name.to_string()).map_or(0, BTreeSet::len);
+                        prop_assert_eq!(registry.leave(seat.member(), &group(name)), left);
+                    }
+                }
+                Step::Remove(name, from) => {
+                    let of_user = model.reached(&Target::User(user(name)));
+                    let members = model.reached(&Target::Group(group(from)));
+                    let hit: Vec<u64> = of_user.intersection(&members).copied().collect();
+                    for number in &hit {
+                        model.leave(*number, &from.to_string());
+                    }
+                    let removed = registry.remove_user(&user(name), &group(from), &notice(from));
+                    prop_assert_eq!(removed, hit.len());
+                }
+                Step::Send(to, except) => {
+                    let mut reached = BTreeSet::new();
+                    for target in &to {
+                        reached.extend(model.reached(target));
+                    }
+                    for number in &except {
+                        reached.remove(number);
+                    }
+                    for number in &reached {
+                        model.received.get_mut(number).unwrap().push(tag);
+                    }
+                    let except: Vec<ConnectionId> = except.into_iter().map(id).collect();
+                    let delivery = registry.send(&message(tag, to), &except);
+                    prop_assert_eq!(delivery, Delivery { queued: reached.len() as u64, ..Delivery::default() });
+                }
+            }
+            prop_assert_eq!(registry.population(), model.population());
+            for name in 0u8..4 {
+                let members = model.groups.get(&name.to_string()).map_or(0, BTreeSet::len);
+                prop_assert_eq!(registry.count(&Target::Group(group(name))), members);
+            }
+        }
+        for (number, seat) in seats {
+            prop_assert_eq!(tags(seat.member()), model.received.remove(&number).unwrap());
+        }
+        prop_assert_eq!(registry.population(), Population::default());
+    }
+
+    /// Four threads, each with connections of its own, join, leave, reconnect and send to shared groups at once. Each thread
+    /// knows its own connections' memberships, so it knows what they must get of its own sends, and in which order; what
+    /// they get of the others' must be in the order in which those were sent, and nothing twice.
+    #[test]
+    fn threads_at_once_lose_nothing_repeat_nothing_and_keep_order(
+        plans in proptest::collection::vec(
+            proptest::collection::vec((0usize..3, 0u8..3, 0u8..10), 40..120), 4),
+    ) {
+        let registry = Arc::new(Registry::new());
+        let start = std::sync::Barrier::new(plans.len());
+        std::thread::scope(|scope| {
+            let (registry, start) = (&registry, &start);
+            for (thread, plan) in (0u64..).zip(&plans) {
+                scope.spawn(move || {
+                    let mut seats: Vec<Seat> =
+                        (0..3).map(|n| arrive(registry, thread * 1_000 + n, thread)).collect();
+                    let mut member_of: Vec<BTreeSet<u8>> = vec![BTreeSet::new(); 3];
+                    let mut expected: Vec<Vec<u64>> = vec![Vec::new(); 3];
+                    start.wait();
+                    for (step, (which, name, action)) in (0u64..).zip(plan.iter().copied()) {
+                        match action {
+                            0..=3 => {
+                                join(registry, &seats[which], name);
+                                member_of[which].insert(name);
+                            }
+                            4 | 5 => {
+                                registry.leave(seats[which].member(), &group(name));
+                                member_of[which].remove(&name);
+                            }
+                            6 => {
+                                let fresh = arrive(registry, thread * 1_000 + 10 + step, thread);
+                                let old = std::mem::replace(&mut seats[which], fresh);
+                                check(thread, old.member(), &std::mem::take(&mut expected[which]));
+                                member_of[which].clear();
+                            }
+                            _ => {
+                                let tag = thread << 32 | step;
+                                registry.send(&message(tag, to_group(name)), &[]);
+                                for (groups, expected) in member_of.iter().zip(&mut expected) {
+                                    if groups.contains(&name) {
+                                        expected.push(tag);
+                                    }
+                                }
+                            }
+                        }
+                    }
+                    for (seat, expected) in seats.iter().zip(&expected) {
+                        check(thread, seat.member(), expected);
+                    }
+                });
+            }
+        });
+        prop_assert_eq!(registry.population(), Population::default());
+    }
+}
+
+/// Of its own thread's messages exactly `expected`; of every thread's, an ascending run without repetition.
+fn check(thread: u64, member: &Member, expected: &[u64]) {
+    let received = tags(member);
+    let own: Vec<u64> = received.iter().copied().filter(|tag| tag >> 32 == thread).collect();
+    assert_eq!(own, expected);
+    for other in 0..4 {
+        let run: Vec<u64> = received.iter().copied().filter(|tag| tag >> 32 == other).collect();
+        assert!(run.windows(2).all(|pair| pair[0] < pair[1]), "out of order or twice: {run:?}");
+    }
+}

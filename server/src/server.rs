@@ -1,0 +1,147 @@
+//! A server from its start to its end: puts the parts together, and takes them apart in the right order.
+//!
+//! In: a configuration and an identity. Out: a running server, its counts, and a report when it has drained.
+//!
+//! Draining keeps what was accepted: first nobody is let in, then nobody reads requests any more, and only when the last
+//! reader has stopped, so that nothing can be queued after it, does everyone get `Goodbye` and are the outboxes written
+//! out. Invariant: when [`Server::drain`] returns, no task of the server is left.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use fanfare_protocol::{Code, GroupName, ServerFrame, Target, UserName};
+use quinn::VarInt;
+use tokio::task::JoinHandle;
+
+use crate::admission::Admission;
+use crate::config::Config;
+use crate::endpoint::{self, Identity};
+use crate::error::{IdentityError, StartError};
+use crate::handshake::Handshakes;
+use crate::listener::{self, Tasks};
+use crate::metrics::{Metrics, Snapshot};
+use crate::registry::{Population, Registry};
+use crate::router::Router;
+use crate::state::EndpointKeys;
+
+/// A running server. Dropping it without [`Server::drain`] cuts every connection off.
+pub struct Server {
+    config: Arc<Config>,
+    keys: EndpointKeys,
+    endpoint: quinn::Endpoint,
+    address: SocketAddr,
+    registry: Arc<Registry>,
+    metrics: Arc<Metrics>,
+    tasks: Tasks,
+    listener: JoinHandle<()>,
+}
+
+/// How a drain went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Drained {
+    /// Connections that were there when it began.
+    pub connections: usize,
+    /// Whether all of them had read everything before the deadline. Those that had not were cut off.
+    pub in_time: bool,
+}
+
+impl Server {
+    /// Starts a server. It accepts connections when this returns. Needs a tokio runtime.
+    ///
+    /// # Errors
+    /// When the configuration makes no sense, the state directory or the identity cannot be used, or the address cannot
+    /// be listened on.
+    pub async fn start(config: Config, identity: Identity) -> Result<Self, StartError> {
+        config.check()?;
+        let state_dir = config.state_dir.clone();
+        // The one join error there could be is a panic in there, which goes on here.
+        let keys = match tokio::task::spawn_blocking(move || EndpointKeys::open(&state_dir)).await {
+            Ok(keys) => keys?,
+            Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+        };
+        let endpoint = endpoint::bind(&config, identity, &keys)?;
+        let failed = |source| StartError::Listen { address: config.listen, source };
+        let address = endpoint.local_addr().map_err(failed)?;
+
+        let config = Arc::new(config);
+        let registry = Arc::new(Registry::new());
+        let metrics = Arc::new(Metrics::default());
+        let router = Arc::new(Router::new(Arc::clone(&registry), Arc::clone(&metrics), config.limits));
+        let admission = Admission::new(config.capacity.connections, config.capacity.per_address);
+        let handshakes = Arc::new(Handshakes { config: Arc::clone(&config), router, admission });
+        let tasks = Tasks::default();
+        let listener = tokio::spawn(listener::listen(endpoint.clone(), handshakes, tasks.clone()));
+        Ok(Self { config, keys, endpoint, address, registry, metrics, tasks, listener })
+    }
+
+    /// Where the server listens; with the port that it got where 0 was asked for.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// How many connections, users and groups there are.
+    #[must_use]
+    pub fn population(&self) -> Population {
+        self.registry.population()
+    }
+
+    /// How many connections a user, a group or everyone has.
+    #[must_use]
+    pub fn count(&self, target: &Target) -> usize {
+        self.registry.count(target)
+    }
+
+    /// What the server has done so far.
+    #[must_use]
+    pub fn metrics(&self) -> Snapshot {
+        self.metrics.snapshot()
+    }
+
+    /// Removes all of a user's connections from a group and tells them why. Returns how many there were. It does not keep
+    /// them from joining again.
+    pub fn remove_user(&self, user: &UserName, group: &GroupName, reason: &str) -> usize {
+        let code = Code::RemovedFromGroup.number();
+        let notice = ServerFrame::Removed { group: group.clone(), code, reason: reason.to_owned() };
+        self.registry.remove_user(user, group, &notice)
+    }
+
+    /// Uses another certificate for the connections that come from now on.
+    ///
+    /// # Errors
+    /// When TLS does not take it. The server goes on with the one it has.
+    pub fn replace_identity(&self, identity: Identity) -> Result<(), IdentityError> {
+        let server = endpoint::server_config(&self.config, identity, &self.keys)?;
+        self.endpoint.set_server_config(Some(server));
+        Ok(())
+    }
+
+    /// Stops: lets nobody in, says `Goodbye`, writes out what is queued, and closes. Takes no longer than the
+    /// configuration's `drain_deadline` and a moment.
+    pub async fn drain(self) -> Drained {
+        let Self { config, endpoint, registry, tasks, listener, .. } = self;
+        let closing = VarInt::from_u32(u32::from(Code::ShuttingDown.number()));
+        let connections = registry.population().connections;
+        let orderly = async {
+            tasks.closing.cancel();
+            // It ends by itself now, and has panicked only if we have a bug that its message tells of.
+            let _ = listener.await;
+            tasks.readers.close();
+            registry.for_each_outbox(|outbox| outbox.stop_reading());
+            tasks.readers.wait().await;
+            let code = Code::ShuttingDown;
+            let goodbye =
+                ServerFrame::Goodbye { code: code.number(), reason: code.sentence().to_owned() };
+            registry.for_each_outbox(|outbox| outbox.finish(Some(&goodbye)));
+            tasks.connections.close();
+            tasks.connections.wait().await;
+        };
+        let in_time = tokio::time::timeout(config.drain_deadline, orderly).await.is_ok();
+        endpoint.close(closing, Code::ShuttingDown.sentence().as_bytes());
+        tasks.connections.close();
+        tasks.connections.wait().await;
+        // Until the peers have our close. A peer that has vanished is not waited for longer than its three timeouts.
+        endpoint.wait_idle().await;
+        Drained { connections, in_time }
+    }
+}
