@@ -60,6 +60,9 @@ pub struct Reconnect {
 /// The largest event queue: its slots are allocated when the client connects.
 const MAX_EVENT_QUEUE: usize = 1 << 20;
 
+/// The longest timeout: whoever wants more wants none, and there is none.
+const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
+
 impl ClientConfig {
     /// Settings for a server, given as `host:port`, where the host is a name or an IP address (`[::1]:4433`).
     #[must_use]
@@ -92,14 +95,15 @@ impl ClientConfig {
         self
     }
 
-    /// How long one attempt to connect may take, from the name's lookup to the server's `Welcome`. Default 10 s.
+    /// How long one attempt to connect may take, from the name's lookup to the server's `Welcome`. At most
+    /// a day; default 10 s.
     #[must_use]
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
         self
     }
 
-    /// How long a request waits for its answer. Default 10 s.
+    /// How long a request waits for its answer. At most a day; default 10 s.
     #[must_use]
     pub fn request_timeout(mut self, timeout: Duration) -> Self {
         self.request_timeout = timeout;
@@ -116,16 +120,41 @@ impl ClientConfig {
 
     /// Checks what only needs to be looked at.
     pub(crate) fn check(&self) -> Result<(), ConnectError> {
+        let timeout = |value: Duration| !value.is_zero() && value <= MAX_TIMEOUT;
         let rules = [
-            ((1..=MAX_EVENT_QUEUE).contains(&self.event_queue), "event_queue", "it must be 1 to 1,048,576"),
-            (!self.connect_timeout.is_zero(), "connect_timeout", "it must be longer than 0"),
-            (!self.request_timeout.is_zero(), "request_timeout", "it must be longer than 0"),
+            (
+                (1..=MAX_EVENT_QUEUE).contains(&self.event_queue),
+                "event_queue",
+                "it must be 1 to 1,048,576",
+            ),
+            (
+                timeout(self.connect_timeout),
+                "connect_timeout",
+                "it must be longer than 0 and at most a day",
+            ),
+            (
+                timeout(self.request_timeout),
+                "request_timeout",
+                "it must be longer than 0 and at most a day",
+            ),
         ];
         let reconnect_rules = self.reconnect.iter().flat_map(|reconnect| {
             [
-                (!reconnect.first_delay.is_zero(), "first_delay", "it must be longer than 0"),
-                (reconnect.max_delay >= reconnect.first_delay, "max_delay", "it must not be below first_delay"),
-                (reconnect.max_attempts != Some(0), "max_attempts", "0 is reconnect(None)"),
+                (
+                    !reconnect.first_delay.is_zero(),
+                    "first_delay",
+                    "it must be longer than 0",
+                ),
+                (
+                    reconnect.max_delay >= reconnect.first_delay,
+                    "max_delay",
+                    "it must not be below first_delay",
+                ),
+                (
+                    reconnect.max_attempts != Some(0),
+                    "max_attempts",
+                    "0 is reconnect(None)",
+                ),
             ]
         });
         match rules.into_iter().chain(reconnect_rules).find(|(kept, ..)| !kept) {
@@ -196,7 +225,10 @@ mod tests {
     use fanfare_protocol::UserName;
 
     fn config() -> ClientConfig {
-        ClientConfig::new("localhost:4433", Credential::DevUser(UserName::new("alice").unwrap()))
+        ClientConfig::new(
+            "localhost:4433",
+            Credential::DevUser(UserName::new("alice").unwrap()),
+        )
     }
 
     #[test]
@@ -209,18 +241,30 @@ mod tests {
             (config().event_queue(usize::MAX), "event_queue"),
             (config().connect_timeout(Duration::ZERO), "connect_timeout"),
             (config().request_timeout(Duration::ZERO), "request_timeout"),
-            (config().reconnect(reconnect().first_delay(Duration::ZERO)), "first_delay"),
-            (config().reconnect(reconnect().max_delay(Duration::from_millis(1))), "max_delay"),
+            (config().request_timeout(Duration::MAX), "request_timeout"),
+            (
+                config().reconnect(reconnect().first_delay(Duration::ZERO)),
+                "first_delay",
+            ),
+            (
+                config().reconnect(reconnect().max_delay(Duration::from_millis(1))),
+                "max_delay",
+            ),
             (config().reconnect(reconnect().max_attempts(0)), "max_attempts"),
         ] {
             let error = bad.check().unwrap_err();
-            assert!(matches!(error, ConnectError::Setting { setting, .. } if setting == name), "{name}: {error}");
+            assert!(
+                matches!(error, ConnectError::Setting { setting, .. } if setting == name),
+                "{name}: {error}"
+            );
         }
     }
 
     #[test]
     fn limits_count_attempts_and_time() {
-        let plan = Reconnect::default().max_attempts(2).max_elapsed(Duration::from_secs(5));
+        let plan = Reconnect::default()
+            .max_attempts(2)
+            .max_elapsed(Duration::from_secs(5));
         assert!(plan.allows(1, Duration::from_secs(5)));
         assert!(!plan.allows(2, Duration::ZERO));
         assert!(!plan.allows(0, Duration::from_secs(6)));

@@ -48,8 +48,14 @@ impl Dialer {
     /// Tries the server's addresses until one answers or `deadline` comes.
     pub(crate) async fn dial(&self, deadline: Instant) -> Result<(Endpoint, Connection), ConnectError> {
         let server = self.server.to_string();
-        let unreachable = || ConnectError::Unreachable { server: server.clone(), within: self.timeout };
-        let unresolved = |error| ConnectError::Resolve { server: server.clone(), source: Arc::new(error) };
+        let unreachable = || ConnectError::Unreachable {
+            server: server.clone(),
+            within: self.timeout,
+        };
+        let unresolved = |error| ConnectError::Resolve {
+            server: server.clone(),
+            source: Arc::new(error),
+        };
         let mut addresses = timeout_at(deadline, self.server.resolve())
             .await
             .map_err(|_| unresolved(std::io::ErrorKind::TimedOut.into()))?
@@ -83,11 +89,19 @@ impl Dialer {
     }
 
     async fn attempt(&self, address: SocketAddr) -> Result<(Endpoint, Connection), ConnectError> {
-        let any: IpAddr = if address.is_ipv6() { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
-        let endpoint = Endpoint::client(SocketAddr::new(any, 0)).map_err(|error| ConnectError::Socket(error.into()))?;
+        let any: IpAddr = if address.is_ipv6() {
+            Ipv6Addr::UNSPECIFIED.into()
+        } else {
+            Ipv4Addr::UNSPECIFIED.into()
+        };
+        let endpoint =
+            Endpoint::client(SocketAddr::new(any, 0)).map_err(|error| ConnectError::Socket(error.into()))?;
         let connecting = endpoint
             .connect_with(self.quic.clone(), address, self.server.host())
-            .map_err(|error| ConnectError::Address { address: self.server.to_string(), problem: error.to_string() })?;
+            .map_err(|error| ConnectError::Address {
+                address: self.server.to_string(),
+                problem: error.to_string(),
+            })?;
         let connection = connecting.await.map_err(|error| self.failed(error))?;
         tracing::debug!(server = %self.server, %address, "QUIC connection made");
         Ok((endpoint, connection))
@@ -109,9 +123,16 @@ impl Dialer {
                     ConnectError::WrongName { server, detail }
                 } else if is(code, alert::UNKNOWN_CA) || is(code, alert::DECRYPT_ERROR) {
                     // The second is a trusted authority's name with another key: a CA that was made anew.
-                    ConnectError::UnknownIssuer { server, roots: self.roots.clone(), detail }
+                    ConnectError::UnknownIssuer {
+                        server,
+                        roots: self.roots.clone(),
+                        detail,
+                    }
                 } else {
-                    ConnectError::Tls { server, detail: format!("{code}: {detail}") }
+                    ConnectError::Tls {
+                        server,
+                        detail: format!("{code}: {detail}"),
+                    }
                 }
             }
             // Told by the server.
@@ -122,11 +143,17 @@ impl Dialer {
                 } else if is(code, alert::NO_APPLICATION_PROTOCOL) {
                     ConnectError::NotFanfare { server }
                 } else {
-                    ConnectError::Tls { server, detail: close.to_string() }
+                    ConnectError::Tls {
+                        server,
+                        detail: close.to_string(),
+                    }
                 }
             }
             ConnectionError::VersionMismatch => ConnectError::NotFanfare { server },
-            ConnectionError::TimedOut => ConnectError::Unreachable { server, within: self.timeout },
+            ConnectionError::TimedOut => ConnectError::Unreachable {
+                server,
+                within: self.timeout,
+            },
             other => ready_failed(server, other.into()),
         }
     }

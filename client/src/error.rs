@@ -90,7 +90,9 @@ pub enum ConnectError {
         detail: String,
     },
     /// The server's certificate has expired, or is not valid yet.
-    #[error("the certificate of {server} is not valid now ({detail}); have it renewed, or check this machine's clock")]
+    #[error(
+        "the certificate of {server} is not valid now ({detail}); have it renewed, or check this machine's clock"
+    )]
     Expired {
         /// Host and port.
         server: String,
@@ -208,7 +210,9 @@ pub enum RootsError {
         detail: String,
     },
     /// The system has no certificate authorities.
-    #[error("the system has no usable certificate authorities ({detail}); set SSL_CERT_FILE, or use Roots::Pem")]
+    #[error(
+        "the system has no usable certificate authorities ({detail}); set SSL_CERT_FILE, or use Roots::Pem"
+    )]
     System {
         /// What was found instead.
         detail: String,
@@ -338,25 +342,44 @@ mod tests {
             within: Duration::from_secs(10),
         };
         let text = error.to_string();
-        assert!(text.starts_with("no Fanfare server answered at example.org:4433 within 10 s over UDP"), "{text}");
+        assert!(
+            text.starts_with("no Fanfare server answered at example.org:4433 within 10 s over UDP"),
+            "{text}"
+        );
     }
 
     #[test]
     fn a_timeout_says_what_is_known() {
-        let timeout = |sent, queue_full| RequestError::Timeout { after: Duration::from_millis(500), sent, queue_full };
+        let timeout = |sent, queue_full| RequestError::Timeout {
+            after: Duration::from_millis(500),
+            sent,
+            queue_full,
+        };
         assert_eq!(
             timeout(true, false).to_string(),
             "no answer came within 0.5 s; whether the request was done is not known"
         );
-        assert!(timeout(true, true).to_string().contains("The event queue is full"));
+        assert!(
+            timeout(true, true)
+                .to_string()
+                .contains("The event queue is full")
+        );
         assert!(timeout(false, false).to_string().contains("was not sent"));
     }
 
     #[test]
     fn codes_decide_about_retrying() {
-        let refused = |code| ConnectError::Refused { server: String::new(), code, reason: String::new() };
+        let refused = |code| ConnectError::Refused {
+            server: String::new(),
+            code,
+            reason: String::new(),
+        };
         for code in Code::ALL {
-            assert_eq!(refused(code.number()).may_retry(), code.may_reconnect(), "{code:?}");
+            assert_eq!(
+                refused(code.number()).may_retry(),
+                code.may_reconnect(),
+                "{code:?}"
+            );
         }
         assert!(!refused(64_999).may_retry());
     }

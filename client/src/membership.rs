@@ -52,7 +52,9 @@ impl Membership {
 
     /// The server said that the connection is now a member.
     pub(crate) fn joined(&mut self, group: &GroupName) {
-        self.update(group, |known| known.member |= known.joins > 0 && known.leaves == 0);
+        self.update(group, |known| {
+            known.member |= known.joins > 0 && known.leaves == 0
+        });
     }
 
     /// The membership is over: the server ended it, refused to renew it, or the application left during an outage.
@@ -75,11 +77,17 @@ impl Membership {
 
     /// The groups to rejoin.
     pub(crate) fn members(&self) -> Vec<GroupName> {
-        self.groups.iter().filter(|(_, known)| known.member).map(|(group, _)| group.clone()).collect()
+        self.groups
+            .iter()
+            .filter(|(_, known)| known.member)
+            .map(|(group, _)| group.clone())
+            .collect()
     }
 
     fn update(&mut self, group: &GroupName, change: impl FnOnce(&mut Group)) {
-        let Some(known) = self.groups.get_mut(group) else { return };
+        let Some(known) = self.groups.get_mut(group) else {
+            return;
+        };
         change(known);
         if !known.member && known.joins == 0 && known.leaves == 0 {
             self.groups.remove(group);

@@ -30,14 +30,21 @@ pub(crate) enum StreamEnd {
 }
 
 /// Reads until the stream ends.
-pub(crate) async fn run(shared: Arc<Shared>, link: Arc<Link>, mut incoming: Incoming, events: EventSink) -> StreamEnd {
+pub(crate) async fn run(
+    shared: Arc<Shared>,
+    link: Arc<Link>,
+    mut incoming: Incoming,
+    events: EventSink,
+) -> StreamEnd {
     let mut goodbye = None;
     loop {
         let frame = match incoming.next().await {
             Ok(Some(frame)) => frame,
             Ok(None) => return StreamEnd::Finished { goodbye },
             // What the server says about its reason in words is as good as the close that may have got lost.
-            Err(lost @ (Disconnect::Closed { .. } | Disconnect::Protocol { .. })) => return StreamEnd::Lost(lost),
+            Err(lost @ (Disconnect::Closed { .. } | Disconnect::Protocol { .. })) => {
+                return StreamEnd::Lost(lost);
+            }
             Err(lost) => return StreamEnd::Lost(goodbye.unwrap_or(lost)),
         };
         let event = match frame {
@@ -46,10 +53,18 @@ pub(crate) async fn run(shared: Arc<Shared>, link: Arc<Link>, mut incoming: Inco
                 let _ = answer(&shared, &link, request, Answer::Done(count));
                 None
             }
-            ServerFrame::Error { request, code, detail } => {
+            ServerFrame::Error {
+                request,
+                code,
+                detail,
+            } => {
                 let refused = Answer::Refused { code, detail };
                 match answer(&shared, &link, request, refused) {
-                    Some(Answer::Refused { code, detail }) => Some(Event::Refused { request, code, detail }),
+                    Some(Answer::Refused { code, detail }) => Some(Event::Refused {
+                        request,
+                        code,
+                        detail,
+                    }),
                     Some(Answer::Done(_)) | None => None,
                 }
             }
@@ -58,11 +73,16 @@ pub(crate) async fn run(shared: Arc<Shared>, link: Arc<Link>, mut incoming: Inco
                 Some(Event::Joined { group, members })
             }
             ServerFrame::Goodbye { code, reason } => {
-                goodbye = Some(Disconnect::Closed { code, reason: reason.clone() });
+                goodbye = Some(Disconnect::Closed {
+                    code,
+                    reason: reason.clone(),
+                });
                 Some(Event::Goodbye { code, reason })
             }
             ServerFrame::Welcome(_) => {
-                return StreamEnd::Lost(incoming.violated(Code::MalformedFrame, "it said Welcome a second time"));
+                return StreamEnd::Lost(
+                    incoming.violated(Code::MalformedFrame, "it said Welcome a second time"),
+                );
             }
             ServerFrame::Message(message) => Some(Event::Message(message)),
             ServerFrame::Removed { group, code, reason } => Some(removed(&shared, group, code, reason)),
@@ -75,14 +95,21 @@ pub(crate) async fn run(shared: Arc<Shared>, link: Arc<Link>, mut incoming: Inco
 }
 
 /// Takes note that a membership is over.
-pub(crate) fn removed(shared: &Shared, group: fanfare_protocol::GroupName, code: u16, reason: String) -> Event {
+pub(crate) fn removed(
+    shared: &Shared,
+    group: fanfare_protocol::GroupName,
+    code: u16,
+    reason: String,
+) -> Event {
     shared.membership(|groups| groups.ended(&group));
     Event::Removed { group, code, reason }
 }
 
 /// Hands an answer over. Gives it back when no request with this number waits.
 fn answer(shared: &Shared, link: &Link, request: RequestId, answer: Answer) -> Option<Answer> {
-    let Some(entry) = link.requests.take(request) else { return Some(answer) };
+    let Some(entry) = link.requests.take(request) else {
+        return Some(answer);
+    };
     // Before the caller hears of it, so that whatever it does next comes after.
     match &entry.effect {
         Effect::Join(group) => shared.membership(|groups| groups.join_answered(group)),

@@ -42,7 +42,12 @@ pub(crate) struct Rejoin<'a> {
 }
 
 impl<'a> Rejoin<'a> {
-    pub(crate) fn new(shared: &'a Shared, opened: &'a mut Opened, events: &'a EventSink, most_held: usize) -> Self {
+    pub(crate) fn new(
+        shared: &'a Shared,
+        opened: &'a mut Opened,
+        events: &'a EventSink,
+        most_held: usize,
+    ) -> Self {
         Self {
             shared,
             opened,
@@ -55,22 +60,23 @@ impl<'a> Rejoin<'a> {
         }
     }
 
-    /// Rejoins, makes the connection the live one, and tells. Each answer may take `patience`.
+    /// Rejoins and makes the connection the live one. Each answer may take `patience`. Gives the events to tell of it.
+    ///
+    /// May be dropped while it waits: then the connection did not go live.
     ///
     /// # Errors
-    /// The connection was lost again. The memberships are as before.
-    pub(crate) async fn run(mut self, patience: Duration) -> Result<(), Disconnect> {
-        let done = self.rejoin(patience).await;
-        if done.is_ok() {
-            let reconnected = Event::Reconnected {
-                connection: self.opened.link.welcome.connection,
-                rejoined: std::mem::take(&mut self.rejoined).into_iter().collect(),
-                refused: std::mem::take(&mut self.refused),
-            };
-            self.events.push(reconnected).await;
+    /// The connection was lost again. The application is in no group, and wants the same as before.
+    pub(crate) async fn run(mut self, patience: Duration) -> Result<Vec<Event>, Disconnect> {
+        if let Err(lost) = self.rejoin(patience).await {
+            self.release().await;
+            return Err(lost);
         }
-        self.release().await;
-        done
+        let reconnected = Event::Reconnected {
+            connection: self.opened.link.welcome.connection,
+            rejoined: self.rejoined.into_iter().collect(),
+            refused: self.refused,
+        };
+        Ok(std::iter::once(reconnected).chain(self.held).collect())
     }
 
     async fn rejoin(&mut self, patience: Duration) -> Result<(), Disconnect> {
@@ -91,7 +97,15 @@ impl<'a> Rejoin<'a> {
                 }
                 continue;
             }
-            let frame = timeout(patience, self.opened.incoming.next()).await.map_err(|_| Disconnect::TimedOut)??;
+            let frame = timeout(patience, self.opened.incoming.next())
+                .await
+                .map_err(|_| {
+                    let detail = format!(
+                        "the groups could not be rejoined: no answer within {} s",
+                        patience.as_secs_f32()
+                    );
+                    Disconnect::Transport { detail }
+                })??;
             match frame {
                 Some(frame) => self.take(frame).await?,
                 // The close, with its code, follows the end of the stream.
@@ -106,8 +120,14 @@ impl<'a> Rejoin<'a> {
     async fn begin(&mut self, step: Step) {
         let request = self.shared.next_request();
         let frame = match &step {
-            Step::Join(group) => ClientFrame::Join { request, group: group.clone() },
-            Step::Leave(group) => ClientFrame::Leave { request, group: group.clone() },
+            Step::Join(group) => ClientFrame::Join {
+                request,
+                group: group.clone(),
+            },
+            Step::Leave(group) => ClientFrame::Leave {
+                request,
+                group: group.clone(),
+            },
         };
         self.under_way.insert(request, step);
         // Fails only when the connection is lost; the next frame to be read says so.
@@ -128,11 +148,18 @@ impl<'a> Rejoin<'a> {
                 }
                 return Ok(());
             }
-            ServerFrame::Error { request, code, detail } => {
+            ServerFrame::Error {
+                request,
+                code,
+                detail,
+            } => {
                 match self.under_way.remove(&request) {
                     Some(Step::Join(group)) => self.refused.push((group, code, detail)),
-                    // A member it stays, then, and the application is told so.
-                    Some(Step::Leave(_)) | None => {}
+                    // Leaving is never forbidden. A server that says so anyway is not asked forever.
+                    Some(Step::Leave(group)) => {
+                        self.rejoined.remove(&group);
+                    }
+                    None => {}
                 }
                 return Ok(());
             }
@@ -146,7 +173,10 @@ impl<'a> Rejoin<'a> {
             ServerFrame::Lagged { dropped } => Event::Lagged { dropped },
             ServerFrame::Goodbye { code, reason } => Event::Goodbye { code, reason },
             ServerFrame::Welcome(_) => {
-                return Err(self.opened.incoming.violated(Code::MalformedFrame, "it said Welcome a second time"));
+                return Err(self
+                    .opened
+                    .incoming
+                    .violated(Code::MalformedFrame, "it said Welcome a second time"));
             }
         };
         if self.held.len() >= self.most_held {

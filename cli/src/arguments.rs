@@ -1,0 +1,186 @@
+//! The command line as it is typed: raw, and checked only as far as one argument by itself can be.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use fanfare_protocol::{ConnectionId, EventName, GroupName, UserName};
+
+use crate::settings::ServeArguments;
+
+/// Users and groups over QUIC: a realtime hub and its tools.
+#[derive(Debug, Parser)]
+#[command(name = "fanfare", version, max_term_width = 100, after_help = EXAMPLES)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXAMPLES: &str = "\
+Try it, in three terminals:
+  fanfare serve --dev
+  fanfare listen --user alice --join lobby
+  fanfare send --user bob --to-group lobby 'hello'";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a server
+    Serve(ServeArguments),
+    /// Print the settings that `serve` would run with, and where each comes from
+    Config(ServeArguments),
+    /// Connect, join groups, and print what arrives
+    Listen(ListenArguments),
+    /// Send one message
+    Send(SendArguments),
+    /// Talk in a group, line by line
+    Chat(ChatArguments),
+    /// Make and show certificates for development
+    Certs(CertsArguments),
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Write the manual pages
+    Man {
+        /// The directory to write them to; it is made if it is not there
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+    },
+}
+
+/// Where to connect, and as whom.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Connection")]
+pub(crate) struct ConnectionArguments {
+    /// The server: a name or an address, and a port
+    #[arg(long, value_name = "HOST:PORT", env = "FANFARE_SERVER", default_value = "127.0.0.1:4433")]
+    pub(crate) server: String,
+    /// Who to be; only a server started with --dev takes it without proof
+    #[arg(long, value_name = "NAME", env = "FANFARE_USER")]
+    pub(crate) user: UserName,
+    /// Trust the authority in this PEM file, and no other
+    #[arg(long, value_name = "FILE", env = "FANFARE_CA")]
+    pub(crate) ca: Option<PathBuf>,
+    /// Where to look for a development server's authority, if --ca is not given
+    #[arg(long, value_name = "DIR", env = "FANFARE_STATE_DIR", default_value = ".fanfare")]
+    pub(crate) state_dir: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListenArguments {
+    #[command(flatten)]
+    pub(crate) connection: ConnectionArguments,
+    /// Join this group; may be given more than once
+    #[arg(long = "join", value_name = "GROUP")]
+    pub(crate) groups: Vec<GroupName>,
+    /// End after this many messages
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: Option<u64>,
+    /// Print one JSON object a line
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// End when the connection is lost, instead of connecting again
+    #[arg(long)]
+    pub(crate) no_reconnect: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SendArguments {
+    #[command(flatten)]
+    pub(crate) connection: ConnectionArguments,
+    #[command(flatten)]
+    pub(crate) targets: TargetArguments,
+    /// Leave this connection out; may be given more than once
+    #[arg(long, value_name = "CONNECTION")]
+    pub(crate) except: Vec<ConnectionId>,
+    /// The event that the message carries
+    #[arg(long, value_name = "EVENT", default_value = "ReceiveMessage")]
+    pub(crate) event: EventName,
+    /// Ask the server to how many connections the message was queued, and print it
+    #[arg(long)]
+    pub(crate) ack: bool,
+    /// Print the answer as JSON
+    #[arg(long, requires = "ack")]
+    pub(crate) json: bool,
+    /// What to send; `-` reads it from standard input, to its end
+    #[arg(value_name = "TEXT", allow_hyphen_values = true)]
+    pub(crate) text: String,
+}
+
+/// At least one of these; a connection that several reach gets one copy.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = true)]
+#[command(next_help_heading = "Targets")]
+pub(crate) struct TargetArguments {
+    /// Send to every connection of this user; may be given more than once
+    #[arg(long, value_name = "USER")]
+    pub(crate) to_user: Vec<UserName>,
+    /// Send to every member of this group; may be given more than once
+    #[arg(long, value_name = "GROUP")]
+    pub(crate) to_group: Vec<GroupName>,
+    /// Send to this connection; may be given more than once
+    #[arg(long, value_name = "CONNECTION")]
+    pub(crate) to_connection: Vec<ConnectionId>,
+    /// Send to everyone
+    #[arg(long)]
+    pub(crate) to_all: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ChatArguments {
+    #[command(flatten)]
+    pub(crate) connection: ConnectionArguments,
+    /// The group to talk in
+    #[arg(long = "join", value_name = "GROUP")]
+    pub(crate) group: GroupName,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CertsArguments {
+    #[command(subcommand)]
+    pub(crate) command: CertsCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum CertsCommand {
+    /// Make a development authority, and a server certificate of it for 13 days
+    Create {
+        #[command(flatten)]
+        place: StateArguments,
+        /// A further name or address of the server, beside localhost, 127.0.0.1 and ::1; may be given more than once
+        #[arg(long = "name", value_name = "NAME")]
+        names: Vec<String>,
+        /// Replace what is there; clients that trust the old authority will not trust the new one
+        #[arg(long)]
+        force: bool,
+    },
+    /// Show the certificates in the state directory, or in a PEM file
+    Show {
+        #[command(flatten)]
+        place: StateArguments,
+        /// A PEM file
+        #[arg(value_name = "FILE")]
+        file: Option<PathBuf>,
+        /// Print a JSON list
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StateArguments {
+    /// Where the server keeps its state
+    #[arg(long, value_name = "DIR", env = "FANFARE_STATE_DIR", default_value = ".fanfare")]
+    pub(crate) state_dir: PathBuf,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Arguments::command().debug_assert();
+    }
+}

@@ -1,0 +1,109 @@
+//! `fanfare certs`: the development authority and its server certificate, made and shown.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use fanfare_certs::{Authority, CA_CERTIFICATE, Description, SERVER_CERTIFICATE};
+use serde_json::json;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::arguments::{CertsArguments, CertsCommand, StateArguments};
+use crate::failure::Failure;
+
+pub(crate) fn run(arguments: CertsArguments) -> Result<(), Failure> {
+    match arguments.command {
+        CertsCommand::Create { place, names, force } => create(&place.state_dir, &names, force),
+        CertsCommand::Show { place, file, json } => show(&place, file, json),
+    }
+}
+
+impl From<fanfare_certs::Error> for Failure {
+    fn from(error: fanfare_certs::Error) -> Self {
+        Self::failed(error.to_string())
+    }
+}
+
+fn create(directory: &Path, names: &[String], force: bool) -> Result<(), Failure> {
+    if force {
+        Authority::replace(directory)?;
+    } else {
+        Authority::create(directory)?;
+    }
+    let leaf = fanfare_certs::server_leaf(directory, names)?;
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "authority    {}  (give this file to clients: --ca)", leaf.ca_certificate.display())?;
+    writeln!(out, "certificate  {}", leaf.certificate.display())?;
+    writeln!(out, "key          {}", leaf.key.display())?;
+    writeln!(out, "names        {}", leaf.identity.description.names.join(", "))?;
+    writeln!(out, "valid until  {}", time_text(leaf.identity.description.not_after))?;
+    Ok(())
+}
+
+fn show(place: &StateArguments, file: Option<PathBuf>, json: bool) -> Result<(), Failure> {
+    let files = match file {
+        Some(file) => vec![file],
+        None => vec![place.state_dir.join(CA_CERTIFICATE), place.state_dir.join(SERVER_CERTIFICATE)],
+    };
+    let mut shown = Vec::new();
+    for file in files {
+        for description in fanfare_certs::describe(&file)? {
+            shown.push((file.clone(), description));
+        }
+    }
+    let mut out = std::io::stdout().lock();
+    if json {
+        let list: Vec<_> = shown.iter().map(|(file, description)| object(file, description)).collect();
+        writeln!(out, "{}", serde_json::Value::from(list))?;
+        return Ok(());
+    }
+    let now = OffsetDateTime::now_utc();
+    for (position, (file, of)) in shown.iter().enumerate() {
+        if position > 0 {
+            writeln!(out)?;
+        }
+        writeln!(out, "{}", file.display())?;
+        writeln!(out, "  subject      {}", of.subject)?;
+        writeln!(out, "  issuer       {}", of.issuer)?;
+        if !of.names.is_empty() {
+            writeln!(out, "  names        {}", of.names.join(", "))?;
+        }
+        writeln!(out, "  valid from   {}", time_text(of.not_before))?;
+        writeln!(out, "  valid until  {}  ({})", time_text(of.not_after), remaining(of, now))?;
+        writeln!(out, "  key          {}", of.key_algorithm)?;
+        writeln!(out, "  SHA-256      {}", of.sha256)?;
+    }
+    Ok(())
+}
+
+fn object(file: &Path, of: &Description) -> serde_json::Value {
+    json!({
+        "file": file.display().to_string(),
+        "subject": of.subject,
+        "issuer": of.issuer,
+        "names": of.names,
+        "not_before": time_text(of.not_before),
+        "not_after": time_text(of.not_after),
+        "serial": of.serial,
+        "is_ca": of.is_ca,
+        "key_algorithm": of.key_algorithm,
+        "sha256": of.sha256,
+    })
+}
+
+fn remaining(of: &Description, now: OffsetDateTime) -> String {
+    if now < of.not_before {
+        return "not yet valid".to_owned();
+    }
+    let left = of.not_after - now;
+    match left.whole_days() {
+        _ if left.is_negative() => "expired".to_owned(),
+        0 => format!("{} hours left", left.whole_hours()),
+        days => format!("{days} days left"),
+    }
+}
+
+/// As RFC 3339; a time that this cannot say (a year beyond 9999) is said in seconds.
+fn time_text(time: OffsetDateTime) -> String {
+    time.format(&Rfc3339).unwrap_or_else(|_| format!("{} s after 1970", time.unix_timestamp()))
+}

@@ -1,0 +1,62 @@
+//! `fanfare`, the one binary: parse arguments, call a library, print.
+//!
+//! In: a command line, the environment, perhaps a file of settings. Out: text on stdout, or JSON for programs; problems,
+//! one line each, on stderr. Exit codes: 0 done, 1 it failed, 2 it was asked for wrongly (clap's, and ours for settings).
+
+mod arguments;
+mod certs;
+mod chat;
+mod connection;
+mod failure;
+mod listen;
+mod output;
+mod reference;
+mod send;
+mod serve;
+mod settings;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use arguments::{Arguments, Command};
+use failure::Failure;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            // A reader that has gone (`fanfare listen | head -1`) is told nothing; it knows.
+            if !failure.is_broken_pipe() {
+                eprintln!("fanfare: {failure}");
+            }
+            failure.exit_code()
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> Result<(), Failure> {
+    match arguments.command {
+        Command::Serve(serve) => serve::run(serve),
+        Command::Config(config) => settings::print(config),
+        Command::Listen(listen) => on_runtime(listen::run(listen)),
+        Command::Send(send) => on_runtime(send::run(send)),
+        Command::Chat(chat) => on_runtime(chat::run(chat)),
+        Command::Certs(certs) => certs::run(certs),
+        Command::Completions { shell } => reference::completions(shell),
+        Command::Man { directory } => reference::man(&directory),
+    }
+}
+
+/// Runs a client command. One thread: a client waits most of the time.
+fn on_runtime(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::failed(format!("the system gives no event loop: {error}")))?;
+    let outcome = runtime.block_on(command);
+    // A thread that is still reading stdin must not hold up the exit.
+    runtime.shutdown_background();
+    outcome
+}

@@ -1,0 +1,191 @@
+//! What happens to a client, as a person reads it and as a program does.
+//!
+//! In: events. Out: a line of text or a JSON object. Invariant: nothing that another client chose (names, payloads,
+//! reasons) reaches the terminal as anything but visible text: control characters are shown escaped.
+
+use std::fmt::Write;
+
+use base64::Engine;
+use fanfare_client::Event;
+use fanfare_protocol::{Code, ConnectionId, Message, Sender, Target, UserName};
+use serde_json::{Value, json};
+
+/// `text` with its control characters shown as escapes, so that it cannot move the cursor, clear the screen or worse.
+pub(crate) fn visible(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        // Also what turns the direction of writing round, which makes one text look like another.
+        let turns = matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        if character.is_control() || turns {
+            // Writing to a String does not fail.
+            let _ = write!(shown, "{}", character.escape_unicode());
+        } else {
+            shown.push(character);
+        }
+    }
+    shown
+}
+
+/// The first object of `listen --json`.
+pub(crate) fn welcome(connection: ConnectionId, user: &UserName) -> Value {
+    json!({ "kind": "welcome", "connection": connection.to_string(), "user": user.as_str() })
+}
+
+/// An event as a JSON object.
+pub(crate) fn object(event: &Event) -> Value {
+    match event {
+        Event::Message(message) => message_object(message),
+        Event::Joined { group, members } => json!({ "kind": "joined", "group": group.as_str(), "members": members }),
+        Event::Removed { group, code, reason } => {
+            json!({ "kind": "removed", "group": group.as_str(), "code": code, "reason": reason })
+        }
+        Event::Lagged { dropped } => json!({ "kind": "lagged", "dropped": dropped }),
+        Event::Goodbye { code, reason } => json!({ "kind": "goodbye", "code": code, "reason": reason }),
+        Event::Refused { request: _, code, detail } => {
+            json!({ "kind": "refused", "code": code, "reason": detail })
+        }
+        Event::Disconnected { reason, retry_in } => json!({
+            "kind": "disconnected",
+            "code": reason.code().map(Code::number),
+            "reason": reason.to_string(),
+            "retry_in_ms": retry_in.map(|pause| u64::try_from(pause.as_millis()).unwrap_or(u64::MAX)),
+        }),
+        Event::Reconnected { connection, rejoined, refused } => json!({
+            "kind": "reconnected",
+            "connection": connection.to_string(),
+            "rejoined": rejoined.iter().map(|group| group.as_str()).collect::<Vec<_>>(),
+            "refused": refused
+                .iter()
+                .map(|(group, code, reason)| json!({ "group": group.as_str(), "code": code, "reason": reason }))
+                .collect::<Vec<_>>(),
+        }),
+        Event::Closed { reason, .. } => json!({ "kind": "closed", "reason": reason.to_string() }),
+        other => json!({ "kind": "other", "text": format!("{other:?}") }),
+    }
+}
+
+fn message_object(message: &Message) -> Value {
+    let Sender::Connection { connection, user } = &message.from;
+    let to = match &message.to {
+        Target::Connection(id) => json!({ "connection": id.to_string() }),
+        Target::User(user) => json!({ "user": user.as_str() }),
+        Target::Group(group) => json!({ "group": group.as_str() }),
+        Target::All => json!({ "all": true }),
+    };
+    let mut object = json!({
+        "kind": "message",
+        "event": message.event.as_str(),
+        "from": { "user": user.as_str(), "connection": connection.to_string() },
+        "to": to,
+    });
+    match std::str::from_utf8(&message.payload) {
+        Ok(text) => object["text"] = text.into(),
+        Err(_) => object["base64"] = base64::engine::general_purpose::STANDARD.encode(&message.payload).into(),
+    }
+    object
+}
+
+/// An event as a line for a person.
+pub(crate) fn line(event: &Event) -> String {
+    match event {
+        Event::Message(message) => message_line(message),
+        Event::Joined { group, members: 1 } => format!("* joined {}, the first member", visible(group.as_str())),
+        Event::Joined { group, members } => format!("* joined {}, {members} members", visible(group.as_str())),
+        Event::Removed { group, code, reason } => {
+            format!("* removed from {}: {} (code {code})", visible(group.as_str()), visible(reason))
+        }
+        Event::Lagged { dropped } => format!("* {dropped} messages were dropped: this client reads too slowly"),
+        Event::Goodbye { code, reason } => format!("* the server says goodbye: {} (code {code})", visible(reason)),
+        Event::Refused { code, detail, .. } => format!("* a send was refused: {} (code {code})", visible(detail)),
+        Event::Disconnected { reason, retry_in } => {
+            let then = retry_in.map_or("not connecting again".to_owned(), |pause| {
+                format!("connecting again in {:.1} s", pause.as_secs_f32())
+            });
+            format!("* disconnected: {}; {then}", visible(&reason.to_string()))
+        }
+        Event::Reconnected { connection, rejoined, refused } => {
+            let mut line = format!("* connected again as {connection}");
+            if !rejoined.is_empty() {
+                let names: Vec<String> = rejoined.iter().map(|group| visible(group.as_str())).collect();
+                let _ = write!(line, "; joined {} again", names.join(", "));
+            }
+            for (group, code, reason) in refused {
+                let _ = write!(line, "; not {}: {} (code {code})", visible(group.as_str()), visible(reason));
+            }
+            line
+        }
+        Event::Closed { reason, .. } => format!("* closed: {}", visible(&reason.to_string())),
+        other => format!("* {}", visible(&format!("{other:?}"))),
+    }
+}
+
+/// `[lobby] bob: hello`
+fn message_line(message: &Message) -> String {
+    let Sender::Connection { user, .. } = &message.from;
+    let to = match &message.to {
+        Target::Group(group) => format!("[{}] ", visible(group.as_str())),
+        Target::User(_) | Target::Connection(_) => "[to you] ".to_owned(),
+        Target::All => "[to all] ".to_owned(),
+    };
+    let text = match std::str::from_utf8(&message.payload) {
+        Ok(text) => visible(text),
+        Err(_) => format!("({} bytes that are not text)", message.payload.len()),
+    };
+    let event = match message.event.as_str() {
+        "ReceiveMessage" => String::new(),
+        event => format!(" ({})", visible(event)),
+    };
+    format!("{to}{}{event}: {text}", visible(user.as_str()))
+}
+
+/// `The server is shutting down. (code 1001)` for a number that may be newer than we are.
+pub(crate) fn code_text(code: u16) -> String {
+    match Code::try_from(u64::from(code)) {
+        Ok(code) => code.to_string(),
+        Err(unknown) => unknown.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use fanfare_protocol::{EventName, GroupName};
+
+    fn message(user: &str, event: &str, payload: &'static [u8]) -> Message {
+        Message {
+            from: Sender::Connection {
+                connection: ConnectionId::from_bytes([0; 16]),
+                user: UserName::new(user).unwrap(),
+            },
+            to: Target::Group(GroupName::new("lobby").unwrap()),
+            event: EventName::new(event).unwrap(),
+            payload: Bytes::from_static(payload),
+        }
+    }
+
+    #[test]
+    fn what_others_chose_cannot_reach_the_terminal_as_control() {
+        let nasty = message("a\u{1b}[2J\u{9b}", "E\u{7}", b"line\nbreak\x1b]0;title\x07\xe2\x80\xae");
+        let line = line(&Event::Message(nasty));
+        assert!(!line.chars().any(char::is_control), "{line:?}");
+        assert_eq!(
+            line,
+            "[lobby] a\\u{1b}[2J\\u{9b} (E\\u{7}): line\\u{a}break\\u{1b}]0;title\\u{7}\\u{202e}"
+        );
+    }
+
+    #[test]
+    fn the_object_of_a_message_is_as_documented() {
+        let text = object(&Event::Message(message("alice", "ReceiveMessage", b"hi")));
+        let expected = json!({
+            "kind": "message", "event": "ReceiveMessage",
+            "from": { "user": "alice", "connection": "0".repeat(26) },
+            "to": { "group": "lobby" }, "text": "hi",
+        });
+        assert_eq!(text, expected);
+        let bytes = object(&Event::Message(message("alice", "E", &[0xff, 0])));
+        assert_eq!(bytes["base64"], "/wA=");
+        assert!(bytes.get("text").is_none());
+    }
+}

@@ -1,0 +1,65 @@
+//! `fanfare send`: one message, and whether it was taken.
+
+use std::io::{Read, Write};
+
+use bytes::Bytes;
+use fanfare_client::{Event, Outgoing};
+
+use crate::arguments::SendArguments;
+use crate::failure::Failure;
+use crate::output;
+
+pub(crate) async fn run(arguments: SendArguments) -> Result<(), Failure> {
+    let SendArguments { connection, targets, except, event, ack, json, text } = arguments;
+    let payload = if text == "-" { read_stdin()? } else { text.into() };
+    let mut outgoing = Outgoing::new(event, payload);
+    for group in targets.to_group {
+        outgoing = outgoing.to_group(group);
+    }
+    for user in targets.to_user {
+        outgoing = outgoing.to_user(user);
+    }
+    for id in targets.to_connection {
+        outgoing = outgoing.to_connection(id);
+    }
+    if targets.to_all {
+        outgoing = outgoing.to_all();
+    }
+    for id in except {
+        outgoing = outgoing.except(id);
+    }
+
+    let client = connection.connect(connection.config().reconnect(None)).await?;
+    if ack {
+        let queued = client.send_acked(outgoing).await?;
+        let mut out = std::io::stdout().lock();
+        match (json, queued) {
+            (true, _) => writeln!(out, "{}", serde_json::json!({ "queued": queued }))?,
+            (false, 1) => writeln!(out, "queued to 1 connection")?,
+            (false, _) => writeln!(out, "queued to {queued} connections")?,
+        }
+    } else {
+        client.send(outgoing).await?;
+    }
+    // Closing waits until the server has carried out what was sent, so a refusal is here by now.
+    client.close().await.map_err(|error| Failure::failed(error.to_string()))?;
+    while let Some(event) = client.next().await {
+        if let Event::Refused { code, detail, .. } = event {
+            let said = format!("{} {}", output::visible(&detail), output::code_text(code));
+            return Err(Failure::failed(format!("the server refused the message: {said}")));
+        }
+    }
+    Ok(())
+}
+
+fn read_stdin() -> Result<Bytes, Failure> {
+    // One byte above what any server takes is enough to be refused with the right reason.
+    let most = u64::from(fanfare_protocol::Limits::PAYLOAD_CEILING) + 1;
+    let mut payload = Vec::new();
+    std::io::stdin()
+        .lock()
+        .take(most)
+        .read_to_end(&mut payload)
+        .map_err(|error| Failure::failed(format!("cannot read standard input: {error}")))?;
+    Ok(payload.into())
+}

@@ -1,0 +1,176 @@
+//! `fanfare serve`: a server from its settings to its end, with what the operating system says in between.
+//!
+//! In: settings, and the signals SIGHUP (load the certificate again), SIGTERM and SIGINT (drain; the second time, exit at
+//! once). Out: one line on stdout when it accepts connections, the log on stderr, and an exit code.
+
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use fanfare_server::{Identity, Server, StartError};
+use time::OffsetDateTime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use crate::failure::Failure;
+use crate::settings::{Certificate, Plan, ServeArguments};
+
+/// How often the development certificate is looked at, which is made again three days before its end.
+const RENEWAL_CHECK: Duration = Duration::from_secs(3_600);
+
+/// What a process exits with when it is interrupted: 128 and the number of SIGINT, as shells have it.
+const INTERRUPTED: i32 = 130;
+
+pub(crate) fn run(arguments: ServeArguments) -> Result<(), Failure> {
+    let plan = Plan::new(&arguments)?;
+    start_log(&arguments)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::failed(format!("the system gives no threads: {error}")))?;
+    runtime.block_on(serve(plan))
+}
+
+fn start_log(arguments: &ServeArguments) -> Result<(), Failure> {
+    let filter = EnvFilter::try_new(&arguments.log)
+        .map_err(|error| Failure::usage(format!("--log {:?}: {error}; try info or fanfare_server=debug", arguments.log)))?;
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if arguments.json {
+        log.json().init();
+    } else {
+        let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+        log.with_ansi(colours).with_target(false).init();
+    }
+    Ok(())
+}
+
+async fn serve(plan: Plan) -> Result<(), Failure> {
+    let Plan { config, certificate } = plan;
+    let state_dir = config.state_dir.clone();
+    let dev = config.dev;
+    // Before the ready line: a signal that comes right after it must not end the process the rough way.
+    let mut stopping = Stopping::new()?;
+    let mut hangup = on(SignalKind::hangup())?;
+    let identity = load(certificate.clone(), state_dir.clone()).await?;
+    let server = Server::start(config, identity).await.map_err(|error| match error {
+        StartError::Config(error) => Failure::usage(error.to_string()),
+        error => Failure::failed(error.to_string()),
+    })?;
+
+    let mut out = std::io::stdout();
+    writeln!(out, "ready quic={}", server.address())?;
+    out.flush()?;
+    if dev {
+        let beside = if state_dir.as_os_str() == ".fanfare" {
+            String::new()
+        } else {
+            format!(" --state-dir {}", state_dir.display())
+        };
+        tracing::info!("development: anyone on this machine may be any user");
+        tracing::info!("try: fanfare listen --server {}{beside} --user alice --join lobby", server.address());
+    } else {
+        tracing::warn!(
+            "no token keys are configured, so every client will be refused (code {}); this version has them with --dev only",
+            fanfare_protocol::Code::TokensNotConfigured.number()
+        );
+    }
+
+    let mut renewal = tokio::time::interval(RENEWAL_CHECK);
+    renewal.tick().await;
+    loop {
+        tokio::select! {
+            () = stopping.signal() => break,
+            _ = hangup.recv() => reload(&server, &certificate, &state_dir).await,
+            _ = renewal.tick(), if matches!(certificate, Certificate::Development(_)) => {
+                reload(&server, &certificate, &state_dir).await;
+            }
+        }
+    }
+    stop(server, stopping).await
+}
+
+/// Drains; a second signal exits at once.
+async fn stop(server: Server, mut stopping: Stopping) -> Result<(), Failure> {
+    let metrics = server.metrics();
+    tracing::info!(
+        connections = server.population().connections,
+        sends = metrics.sends, deliveries = metrics.deliveries, dropped = metrics.displaced,
+        refused = ?metrics.refused, closed = ?metrics.closed,
+        "stopping; once more to exit at once"
+    );
+    tokio::select! {
+        biased;
+        () = stopping.signal() => {
+            tracing::warn!("exiting at once; what was queued is lost");
+            // Destructors would wait for tasks that we were told not to wait for.
+            std::process::exit(INTERRUPTED);
+        }
+        drained = server.drain() => {
+            if drained.in_time {
+                tracing::info!(connections = drained.connections, "stopped");
+            } else {
+                tracing::warn!(
+                    connections = drained.connections,
+                    "stopped; some clients had not read everything before the deadline (--drain-deadline)"
+                );
+            }
+            Ok(())
+        }
+    }
+}
+
+async fn reload(server: &Server, certificate: &Certificate, state_dir: &std::path::Path) {
+    let loaded = load(certificate.clone(), state_dir.to_owned()).await;
+    let replaced = loaded.and_then(|identity| {
+        server.replace_identity(identity).map_err(|error| Failure::failed(error.to_string()))
+    });
+    match replaced {
+        Ok(()) => tracing::info!("certificate loaded; it is used for connections from now on"),
+        Err(error) => tracing::error!("the certificate was not replaced, the old one stays in use: {error}"),
+    }
+}
+
+/// Loads the server's certificate, or has it made, off the runtime's threads.
+async fn load(certificate: Certificate, state_dir: PathBuf) -> Result<Identity, Failure> {
+    let load = move || -> Result<fanfare_certs::Identity, Failure> {
+        match certificate {
+            Certificate::Files { cert, key } => {
+                Ok(fanfare_certs::load_identity(&cert, &key, OffsetDateTime::now_utc())?)
+            }
+            Certificate::Development(names) => {
+                let leaf = fanfare_certs::server_leaf(&state_dir, &names)?;
+                if let Some(reason) = &leaf.made {
+                    let until = leaf.identity.description.not_after.date();
+                    tracing::info!("made a development certificate, valid until {until}: {reason}");
+                }
+                Ok(leaf.identity)
+            }
+        }
+    };
+    let loaded = tokio::task::spawn_blocking(load).await;
+    let identity = loaded.map_err(|error| Failure::failed(format!("loading the certificate: {error}")))??;
+    Ok(Identity { chain: identity.chain, key: identity.key })
+}
+
+/// The signals that stop the server.
+struct Stopping {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Stopping {
+    fn new() -> Result<Self, Failure> {
+        Ok(Self { terminate: on(SignalKind::terminate())?, interrupt: on(SignalKind::interrupt())? })
+    }
+
+    async fn signal(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+fn on(kind: SignalKind) -> Result<Signal, Failure> {
+    signal(kind).map_err(|error| Failure::failed(format!("cannot wait for signals: {error}")))
+}

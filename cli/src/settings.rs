@@ -1,0 +1,368 @@
+//! The server's settings: flags over environment over file over defaults, then checked.
+//!
+//! In: what was typed ([`ServeArguments`]) and a TOML file with the same names. Out: a [`Plan`] to serve by, or one line that
+//! names the file, the line and the setting that is wrong. The four layers are merged as tables of the same shape, so that
+//! a setting stands in one place only: [`Settings`].
+
+use std::fmt;
+use std::fs;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use fanfare_server::{Capacity, Config, OutboxLimits, Overflow};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use toml::{Table, Value};
+
+use crate::failure::Failure;
+
+/// What `serve` and `config` take.
+#[derive(Debug, Args)]
+pub(crate) struct ServeArguments {
+    /// Read settings from this TOML file; flags and FANFARE_* variables go before it
+    #[arg(long, value_name = "FILE", env = "FANFARE_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+    /// What to log, as `level` or `module=level,...`
+    #[arg(long, value_name = "FILTER", env = "FANFARE_LOG", default_value = "info")]
+    pub(crate) log: String,
+    /// Log, or print the settings, as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) settings: Settings,
+}
+
+/// Every setting: a flag, a variable and a line of the file by the same name. `None` is "not said here".
+#[derive(Debug, Clone, Default, Args, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Settings {
+    /// Listen on this address (UDP); port 0 takes any free one [default: 127.0.0.1:4433]
+    #[arg(long, value_name = "ADDR", env = "FANFARE_LISTEN")]
+    listen: Option<SocketAddr>,
+    /// Development: clients name their own user, certificates are made as needed; on loopback only
+    #[arg(long, env = "FANFARE_DEV", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    dev: Option<bool>,
+    /// Keep what must outlive the server here [default: .fanfare]
+    #[arg(long, value_name = "DIR", env = "FANFARE_STATE_DIR")]
+    state_dir: Option<PathBuf>,
+    /// The server's certificate and those between it and its authority, as PEM; reloaded on SIGHUP
+    #[arg(long, value_name = "FILE", env = "FANFARE_CERT")]
+    cert: Option<PathBuf>,
+    /// The certificate's private key, as PEM
+    #[arg(long, value_name = "FILE", env = "FANFARE_KEY")]
+    key: Option<PathBuf>,
+    /// A further name or address for the development certificate; may be given more than once
+    #[arg(long, value_name = "NAME", env = "FANFARE_NAME", value_delimiter = ',')]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    name: Vec<String>,
+
+    /// Connections in all [default: 100000]
+    #[arg(long, value_name = "N", env = "FANFARE_CONNECTIONS", help_heading = "Limits")]
+    connections: Option<u32>,
+    /// Connections of each user [default: 1000]
+    #[arg(long, value_name = "N", env = "FANFARE_CONNECTIONS_PER_USER", help_heading = "Limits")]
+    connections_per_user: Option<u32>,
+    /// Connections from each address; an IPv6 /64 counts as one [default: 10000]
+    #[arg(long, value_name = "N", env = "FANFARE_CONNECTIONS_PER_ADDRESS", help_heading = "Limits")]
+    connections_per_address: Option<u32>,
+    /// Requests a second of each connection, which is slowed down above; 0 for any number [default: 1000]
+    #[arg(long, value_name = "N", env = "FANFARE_REQUESTS_PER_SECOND", help_heading = "Limits")]
+    requests_per_second: Option<u32>,
+    /// The longest payload of a message, in bytes [default: 65536]
+    #[arg(long, value_name = "BYTES", env = "FANFARE_PAYLOAD_BYTES", help_heading = "Limits")]
+    payload_bytes: Option<u32>,
+    /// Groups that a connection may be in [default: 1000]
+    #[arg(long, value_name = "N", env = "FANFARE_GROUPS_PER_CONNECTION", help_heading = "Limits")]
+    groups_per_connection: Option<u32>,
+    /// Targets that a send may name [default: 256]
+    #[arg(long, value_name = "N", env = "FANFARE_TARGETS_PER_SEND", help_heading = "Limits")]
+    targets_per_send: Option<u32>,
+    /// Handshakes at a time above which clients must prove their address first [default: 64]
+    #[arg(long, value_name = "N", env = "FANFARE_RETRY_ABOVE", help_heading = "Limits")]
+    retry_above: Option<u32>,
+    /// Handshakes at a time above which new ones are refused [default: 1024]
+    #[arg(long, value_name = "N", env = "FANFARE_REFUSE_ABOVE", help_heading = "Limits")]
+    refuse_above: Option<u32>,
+
+    /// Frames that may wait for a connection [default: 1024]
+    #[arg(long, value_name = "N", env = "FANFARE_OUTBOX_FRAMES", help_heading = "Slow clients")]
+    outbox_frames: Option<u32>,
+    /// Bytes that may wait for a connection [default: 1048576]
+    #[arg(long, value_name = "BYTES", env = "FANFARE_OUTBOX_BYTES", help_heading = "Slow clients")]
+    outbox_bytes: Option<u32>,
+    /// What happens when more would have to wait [default: disconnect]
+    #[arg(long, value_name = "POLICY", env = "FANFARE_OVERFLOW", help_heading = "Slow clients")]
+    overflow: Option<OverflowSetting>,
+
+    /// How long a handshake may take, up to the welcome [default: 5s]
+    #[arg(long, value_name = "TIME", env = "FANFARE_HANDSHAKE_DEADLINE", help_heading = "Times")]
+    handshake_deadline: Option<Span>,
+    /// A connection from which nothing is heard for so long is gone [default: 30s]
+    #[arg(long, value_name = "TIME", env = "FANFARE_IDLE_TIMEOUT", help_heading = "Times")]
+    idle_timeout: Option<Span>,
+    /// How long a stopping server waits for its clients to read what is queued [default: 5s]
+    #[arg(long, value_name = "TIME", env = "FANFARE_DRAIN_DEADLINE", help_heading = "Times")]
+    drain_deadline: Option<Span>,
+}
+
+/// What to do about a client that reads too slowly.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum OverflowSetting {
+    /// Close its connection, with code 4007
+    Disconnect,
+    /// Drop its oldest waiting messages, and tell it how many
+    DropOldest,
+}
+
+/// A length of time, written `500ms`, `5s` or `2m`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Span(Duration);
+
+impl FromStr for Span {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        humantime::parse_duration(text).map(Self).map_err(|_| "write a time like 500ms, 5s or 2m".to_owned())
+    }
+}
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        humantime::format_duration(self.0).fmt(f)
+    }
+}
+
+impl Serialize for Span {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}
+
+/// Where the server's certificate comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Certificate {
+    /// The state directory's development authority, for these further names.
+    Development(Vec<String>),
+    /// The user's own files.
+    Files { cert: PathBuf, key: PathBuf },
+}
+
+/// What to serve by.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) config: Config,
+    pub(crate) certificate: Certificate,
+}
+
+impl Plan {
+    /// Merges the layers and checks the outcome.
+    pub(crate) fn new(arguments: &ServeArguments) -> Result<Self, Failure> {
+        let (settings, _) = arguments.merge()?;
+        let certificate = settings.certificate()?;
+        let config = settings.into_config();
+        config.check().map_err(|error| Failure::usage(error.to_string()))?;
+        Ok(Self { config, certificate })
+    }
+}
+
+/// Where a setting comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum Origin {
+    Default,
+    File,
+    FlagOrEnvironment,
+}
+
+impl ServeArguments {
+    /// Every setting with its value, and the origin of each by name.
+    fn merge(&self) -> Result<(Settings, Vec<(String, Value, Origin)>), Failure> {
+        let mut merged = table(&Settings::defaults())?;
+        let mut origins: Vec<(String, Origin)> = Vec::new();
+        if let Some(path) = &self.config {
+            for (name, value) in read(path)? {
+                origins.push((name.clone(), Origin::File));
+                merged.insert(name, value);
+            }
+        }
+        for (name, value) in table(&self.settings)? {
+            origins.push((name.clone(), Origin::FlagOrEnvironment));
+            merged.insert(name, value);
+        }
+        let origin = |name: &String| {
+            let last = origins.iter().rev().find(|(known, _)| known == name);
+            last.map_or(Origin::Default, |(_, origin)| *origin)
+        };
+        let rows = merged.iter().map(|(name, value)| (name.clone(), value.clone(), origin(name))).collect();
+        // Each layer was a valid `Settings`, so this is one too.
+        let settings = merged.try_into().map_err(|error| Failure::usage(error.to_string()))?;
+        Ok((settings, rows))
+    }
+}
+
+fn table(settings: &Settings) -> Result<Table, Failure> {
+    Table::try_from(settings).map_err(|error| Failure::usage(error.to_string()))
+}
+
+/// Reads the file's settings; every problem is told with the file and the line.
+fn read(path: &Path) -> Result<Table, Failure> {
+    let text = fs::read_to_string(path).map_err(|error| {
+        Failure::usage(format!("cannot read the settings in {}: {error}; check --config", path.display()))
+    })?;
+    let at = |span: Option<std::ops::Range<usize>>, message: &str| {
+        let before = span.and_then(|span| text.get(..span.start)).unwrap_or_default();
+        let line = before.matches('\n').count() + 1;
+        Failure::usage(format!("{}:{line}: {message}", path.display()))
+    };
+    let keys: std::collections::BTreeMap<toml::Spanned<String>, Value> =
+        toml::from_str(&text).map_err(|error| at(error.span(), error.message()))?;
+    let known = known_names();
+    if let Some(unknown) = keys.keys().find(|key| !known.contains(key.get_ref())) {
+        let nearest = known
+            .iter()
+            .max_by(|a, b| likeness(a, unknown.get_ref()).total_cmp(&likeness(b, unknown.get_ref())));
+        let hint = nearest.map(|name| format!("; did you mean {name:?}?")).unwrap_or_default();
+        return Err(at(Some(unknown.span()), &format!("there is no setting {:?}{hint}", unknown.get_ref())));
+    }
+    let settings: Settings = toml::from_str(&text).map_err(|error| at(error.span(), error.message()))?;
+    table(&settings)
+}
+
+fn likeness(a: &str, b: &str) -> f64 {
+    strsim::jaro_winkler(a, b)
+}
+
+/// The names of all settings: those of the command line, with underscores.
+fn known_names() -> Vec<String> {
+    let command = Settings::augment_args(clap::Command::new("settings"));
+    command.get_arguments().map(|argument| argument.get_id().to_string()).collect()
+}
+
+impl Settings {
+    /// The server's own defaults, so that they are told in one place.
+    fn defaults() -> Self {
+        let config = Config::new();
+        let small = |number: usize| u32::try_from(number).ok();
+        Self {
+            listen: Some(config.listen),
+            dev: Some(config.dev),
+            state_dir: Some(config.state_dir),
+            cert: None,
+            key: None,
+            name: Vec::new(),
+            connections: small(config.capacity.connections),
+            connections_per_user: small(config.capacity.per_user),
+            connections_per_address: small(config.capacity.per_address),
+            requests_per_second: Some(config.requests_per_second.map_or(0, NonZeroU32::get)),
+            payload_bytes: Some(config.limits.payload_bytes),
+            groups_per_connection: Some(config.limits.groups),
+            targets_per_send: Some(config.limits.targets),
+            retry_above: small(config.retry_above),
+            refuse_above: small(config.refuse_above),
+            outbox_frames: small(config.outbox.frames),
+            outbox_bytes: small(config.outbox.bytes),
+            overflow: Some(match config.outbox.overflow {
+                Overflow::Disconnect => OverflowSetting::Disconnect,
+                Overflow::DropOldest => OverflowSetting::DropOldest,
+            }),
+            handshake_deadline: Some(Span(config.handshake_deadline)),
+            idle_timeout: Some(Span(config.idle_timeout)),
+            drain_deadline: Some(Span(config.drain_deadline)),
+        }
+    }
+
+    fn certificate(&self) -> Result<Certificate, Failure> {
+        match (&self.cert, &self.key) {
+            (Some(cert), Some(key)) => Ok(Certificate::Files { cert: cert.clone(), key: key.clone() }),
+            (Some(_), None) => Err(Failure::usage("--cert needs --key FILE, the certificate's private key")),
+            (None, Some(_)) => Err(Failure::usage("--key needs --cert FILE, the certificate it belongs to")),
+            (None, None) if self.dev == Some(true) => Ok(Certificate::Development(self.name.clone())),
+            (None, None) => {
+                Err(Failure::usage("serve needs --cert FILE and --key FILE, or --dev to try things out on this machine"))
+            }
+        }
+    }
+
+    /// The server's configuration. What is `None` here, which after a merge is nothing, stays the default.
+    fn into_config(self) -> Config {
+        let default = Config::new();
+        let or = |setting: Option<u32>, default: usize| setting.map_or(default, |number| number as usize);
+        let limits = fanfare_protocol::Limits {
+            groups: self.groups_per_connection.unwrap_or(default.limits.groups),
+            targets: self.targets_per_send.unwrap_or(default.limits.targets),
+            ..default.limits
+        };
+        let mut limits = limits.with_payload_bytes(self.payload_bytes.unwrap_or(default.limits.payload_bytes));
+        // `with_payload_bytes` cuts at the ceiling; the check shall see what was asked for.
+        limits.payload_bytes = self.payload_bytes.unwrap_or(limits.payload_bytes);
+        Config {
+            listen: self.listen.unwrap_or(default.listen),
+            dev: self.dev.unwrap_or(default.dev),
+            state_dir: self.state_dir.unwrap_or(default.state_dir),
+            limits,
+            capacity: Capacity {
+                connections: or(self.connections, default.capacity.connections),
+                per_user: or(self.connections_per_user, default.capacity.per_user),
+                per_address: or(self.connections_per_address, default.capacity.per_address),
+            },
+            requests_per_second: self
+                .requests_per_second
+                .map_or(default.requests_per_second, NonZeroU32::new),
+            outbox: OutboxLimits {
+                frames: or(self.outbox_frames, default.outbox.frames),
+                bytes: or(self.outbox_bytes, default.outbox.bytes),
+                overflow: match self.overflow {
+                    Some(OverflowSetting::DropOldest) => Overflow::DropOldest,
+                    Some(OverflowSetting::Disconnect) | None => Overflow::Disconnect,
+                },
+            },
+            handshake_deadline: self.handshake_deadline.map_or(default.handshake_deadline, |span| span.0),
+            retry_above: or(self.retry_above, default.retry_above),
+            refuse_above: or(self.refuse_above, default.refuse_above),
+            idle_timeout: self.idle_timeout.map_or(default.idle_timeout, |span| span.0),
+            drain_deadline: self.drain_deadline.map_or(default.drain_deadline, |span| span.0),
+        }
+    }
+}
+
+/// `fanfare config`: a file that `serve --config` takes, with the origin of each line behind it.
+pub(crate) fn print(arguments: ServeArguments) -> Result<(), Failure> {
+    let (settings, rows) = arguments.merge()?;
+    let config = settings.into_config();
+    config.check().map_err(|error| Failure::usage(error.to_string()))?;
+    let mut out = std::io::stdout().lock();
+    if arguments.json {
+        let object: serde_json::Map<String, serde_json::Value> = rows
+            .into_iter()
+            .map(|(name, value, origin)| (name, serde_json::json!({ "value": value, "from": origin })))
+            .collect();
+        writeln!(out, "{}", serde_json::Value::Object(object))?;
+        return Ok(());
+    }
+    let lines: Vec<(String, Origin)> =
+        rows.into_iter().map(|(name, value, origin)| (format!("{name} = {value}"), origin)).collect();
+    let width = lines.iter().map(|(line, _)| line.len()).max().unwrap_or(0);
+    for (line, origin) in lines {
+        let origin = match origin {
+            Origin::Default => "default",
+            Origin::File => "file",
+            Origin::FlagOrEnvironment => "flag or environment",
+        };
+        writeln!(out, "{line:width$}  # {origin}")?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,89 @@
+//! The settings' tests: the order of the layers, and what is said of a bad file.
+
+use clap::Parser;
+
+use super::*;
+
+#[derive(Parser)]
+struct Line {
+    #[command(flatten)]
+    serve: ServeArguments,
+}
+
+fn parse(arguments: &[&str]) -> ServeArguments {
+    Line::parse_from([&["serve"], arguments].concat()).serve
+}
+
+fn file(text: &str) -> tempfile::NamedTempFile {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), text).unwrap();
+    file
+}
+
+fn refused(text: &str) -> String {
+    let file = file(text);
+    let arguments = parse(&["--config", file.path().to_str().unwrap()]);
+    let message = Plan::new(&arguments).unwrap_err().to_string();
+    message.replace(file.path().to_str().unwrap(), "FILE")
+}
+
+#[test]
+fn flags_go_before_the_file_and_the_file_before_the_defaults() {
+    let file = file("dev = true\nlisten = '127.0.0.1:1'\noutbox_frames = 99\noverflow = 'drop-oldest'\n");
+    let path = file.path().to_str().unwrap();
+    let plan = Plan::new(&parse(&["--config", path, "--listen", "127.0.0.1:2", "--idle-timeout", "1m"])).unwrap();
+    assert_eq!(plan.config.listen, "127.0.0.1:2".parse().unwrap());
+    assert_eq!(plan.config.outbox.frames, 99);
+    assert_eq!(plan.config.outbox.overflow, Overflow::DropOldest);
+    assert_eq!(plan.config.idle_timeout, Duration::from_secs(60));
+    assert_eq!(plan.config.outbox.bytes, Config::new().outbox.bytes);
+    assert_eq!(plan.certificate, Certificate::Development(vec![]));
+}
+
+#[test]
+fn a_flag_can_take_back_what_the_file_says() {
+    let file = file("dev = true");
+    let arguments = parse(&["--config", file.path().to_str().unwrap(), "--dev=false"]);
+    assert!(Plan::new(&arguments).unwrap_err().to_string().contains("serve needs --cert"));
+}
+
+#[test]
+fn the_defaults_are_the_servers_own() {
+    let (settings, _) = parse(&[]).merge().unwrap();
+    let config = settings.into_config();
+    assert_eq!(format!("{config:?}"), format!("{:?}", Config::new()));
+}
+
+#[test]
+fn no_requests_per_second_is_any_number() {
+    let plan = Plan::new(&parse(&["--dev", "--requests-per-second", "0"])).unwrap();
+    assert_eq!(plan.config.requests_per_second, None);
+}
+
+#[test]
+fn a_bad_file_is_told_with_the_line_and_what_to_do() {
+    assert_eq!(
+        refused("dev = true\nlisen = '127.0.0.1:1'"),
+        "FILE:2: there is no setting \"lisen\"; did you mean \"listen\"?"
+    );
+    assert!(refused("dev = true\n\nlisten = 7").starts_with("FILE:3: invalid type: integer `7`"));
+    assert!(refused("dev = yes").starts_with("FILE:1: "));
+    assert!(refused("idle_timeout = 'soon'").contains("FILE:1: write a time like 500ms, 5s or 2m"));
+    let missing = Plan::new(&parse(&["--config", "/nowhere/at/all"])).unwrap_err().to_string();
+    assert!(missing.contains("/nowhere/at/all") && missing.contains("--config"), "{missing}");
+}
+
+#[test]
+fn a_value_out_of_range_is_named() {
+    let error = Plan::new(&parse(&["--dev", "--payload-bytes", "9999999"])).unwrap_err().to_string();
+    assert_eq!(error, "payload_bytes is 9999999; it must be from 1 to 1048576");
+    let error = Plan::new(&parse(&["--dev", "--listen", "0.0.0.0:4433"])).unwrap_err().to_string();
+    assert!(error.contains("loopback") && error.contains("--listen 127.0.0.1:4433"), "{error}");
+}
+
+#[test]
+fn half_a_certificate_is_refused() {
+    assert!(Plan::new(&parse(&["--cert", "a"])).unwrap_err().to_string().contains("needs --key"));
+    assert!(Plan::new(&parse(&["--key", "a"])).unwrap_err().to_string().contains("needs --cert"));
+    assert!(Plan::new(&parse(&[])).unwrap_err().to_string().contains("--dev"));
+}

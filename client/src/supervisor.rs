@@ -1,0 +1,272 @@
+//! The task that keeps a client connected: it owns every other task, and decides what a loss means.
+//!
+//! In: settings, and the application's wish to close. Out: a live connection in the shared state, and the events that tell
+//! of its loss and return.
+//!
+//! Invariants: there is at most one connection at a time, and its reader and writer end before the next is tried; dropping
+//! this task ends everything; nothing here waits without listening for the wish to close.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_channel::Receiver;
+use fanfare_protocol::{Code, Credential};
+use quinn::{Connection, VarInt};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::address::ServerAddress;
+use crate::backoff::Backoff;
+use crate::config::{ClientConfig, Reconnect};
+use crate::dial::{Dialer, ready_failed};
+use crate::disconnect::Disconnect;
+use crate::error::{CloseError, ConnectError, RootsError};
+use crate::event::{CloseReason, Event};
+use crate::events::EventSink;
+use crate::handshake::{self, Opened};
+use crate::reader::{self, StreamEnd};
+use crate::rejoin::Rejoin;
+use crate::state::Shared;
+use crate::{tls, transport};
+
+/// How long a close waits for the server to confirm that it has everything.
+const CLOSE_DEADLINE: Duration = Duration::from_secs(5);
+
+/// How long to wait for the close that follows a finished stream, and for the last packets to be on their way.
+const LAST_PACKETS: Duration = Duration::from_secs(1);
+
+/// What a client's handle holds.
+pub(crate) struct Started {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) events: Receiver<Event>,
+    /// Ends the client when it is dropped.
+    pub(crate) supervisor: AbortOnDropHandle<()>,
+}
+
+/// Connects for the first time, and starts the supervisor.
+pub(crate) async fn start(config: ClientConfig) -> Result<Started, ConnectError> {
+    config.check()?;
+    let server: ServerAddress = config
+        .server
+        .parse()
+        .map_err(|problem: &str| ConnectError::Address {
+            address: config.server.clone(),
+            problem: problem.to_owned(),
+        })?;
+    let roots = config.roots;
+    let trust = tokio::task::spawn_blocking(move || tls::load(roots))
+        .await
+        .map_err(|failed| RootsError::Tls {
+            detail: failed.to_string(),
+        })??;
+    let quic = transport::quic(&trust);
+    let dialer = Dialer {
+        server,
+        quic,
+        roots: trust.roots,
+        timeout: config.connect_timeout,
+    };
+
+    let opened = handshake::open(&dialer, &config.credential).await?;
+    let closing = CancellationToken::new();
+    let (sink, events) = EventSink::new(config.event_queue, closing.clone());
+    let shared = Arc::new(Shared::new(Arc::clone(&opened.link), closing));
+    let supervisor = Supervisor {
+        shared: Arc::clone(&shared),
+        dialer,
+        credential: config.credential,
+        reconnect: config.reconnect,
+        patience: config.request_timeout,
+        most_held: config.event_queue,
+        events: sink,
+    };
+    let supervisor = AbortOnDropHandle::new(tokio::spawn(supervisor.run(opened)));
+    Ok(Started {
+        shared,
+        events,
+        supervisor,
+    })
+}
+
+struct Supervisor {
+    shared: Arc<Shared>,
+    dialer: Dialer,
+    credential: Credential,
+    reconnect: Option<Reconnect>,
+    /// How long an answer may take while groups are rejoined.
+    patience: Duration,
+    most_held: usize,
+    events: EventSink,
+}
+
+/// How the time of one connection ended.
+enum Served {
+    Closed(Result<(), CloseError>),
+    Lost(Disconnect),
+}
+
+impl Supervisor {
+    async fn run(self, opened: Opened) {
+        // Whatever happens in here, nobody waits for the end of it in vain.
+        let _closed = self.shared.closed.clone().drop_guard();
+        let (reason, result) = self.keep_connected(opened).await;
+        tracing::debug!(%reason, "client closed");
+        self.shared.end(
+            Event::Closed {
+                reason,
+                discarded: self.events.discarded(),
+            },
+            result,
+        );
+        self.events.close();
+    }
+
+    async fn keep_connected(&self, mut opened: Opened) -> (CloseReason, Result<(), CloseError>) {
+        let plan = self.reconnect.clone().unwrap_or_default();
+        let mut backoff = Backoff::new(plan.first_delay, plan.max_delay);
+        loop {
+            let since = Instant::now();
+            let lost = match self.serve(opened).await {
+                Served::Closed(result) => return (CloseReason::Requested, result),
+                Served::Lost(lost) => lost,
+            };
+            tracing::info!(server = %self.dialer.server, reason = %lost, "connection lost");
+            if self.reconnect.is_none() || !lost.may_reconnect() {
+                // First: an application that is slow to read its events must not be told `NotConnected` for ever.
+                self.shared.refuse_requests();
+                self.events
+                    .push(Event::Disconnected {
+                        reason: lost.clone(),
+                        retry_in: None,
+                    })
+                    .await;
+                return (CloseReason::Ended(lost), Ok(()));
+            }
+            if since.elapsed() >= plan.stable_after {
+                backoff.reset();
+            }
+            opened = match self.reconnect(&plan, &mut backoff, lost).await {
+                Ok(opened) => opened,
+                Err(reason) => return (reason, Ok(())),
+            };
+        }
+    }
+
+    /// Runs one connection to its end. On return its tasks have ended.
+    async fn serve(&self, opened: Opened) -> Served {
+        let Opened {
+            link,
+            incoming,
+            writer: _writer,
+        } = opened;
+        let reading = reader::run(
+            Arc::clone(&self.shared),
+            Arc::clone(&link),
+            incoming,
+            self.events.clone(),
+        );
+        let mut reader = AbortOnDropHandle::new(tokio::spawn(reading));
+        tokio::select! {
+            biased;
+            ended = &mut reader => {
+                let lost = match ended {
+                    Ok(StreamEnd::Lost(lost)) => lost,
+                    Ok(StreamEnd::Finished { goodbye }) => finished(&link.connection, goodbye).await,
+                    Err(failed) => Disconnect::Transport { detail: format!("the reading task failed: {failed}") },
+                };
+                self.shared.lost();
+                Served::Lost(lost)
+            }
+            () = self.shared.closing.cancelled() => {
+                self.shared.refuse_requests();
+                link.finish.cancel();
+                let deadline = Instant::now() + CLOSE_DEADLINE;
+                let result = match timeout_at(deadline, &mut reader).await {
+                    Ok(Ok(StreamEnd::Finished { .. })) => {
+                        // The server has everything and said everything. Whoever closes first makes no difference.
+                        let _ = timeout(LAST_PACKETS, link.connection.closed()).await;
+                        Ok(())
+                    }
+                    Ok(Ok(StreamEnd::Lost(lost))) if lost.code() == Some(Code::Normal) => Ok(()),
+                    Ok(Ok(StreamEnd::Lost(lost))) => Err(CloseError::Lost(lost)),
+                    Ok(Err(failed)) => Err(CloseError::Lost(Disconnect::Transport { detail: failed.to_string() })),
+                    Err(_) => Err(CloseError::Timeout { after: CLOSE_DEADLINE }),
+                };
+                link.requests.fail_all();
+                link.connection.close(VarInt::from_u32(u32::from(Code::Normal.number())), b"");
+                let _ = timeout(LAST_PACKETS, link.endpoint.wait_idle()).await;
+                Served::Closed(result)
+            }
+        }
+    }
+
+    /// Tries until there is a connection, or there will be none.
+    async fn reconnect(
+        &self,
+        plan: &Reconnect,
+        backoff: &mut Backoff,
+        lost: Disconnect,
+    ) -> Result<Opened, CloseReason> {
+        let outage = Instant::now();
+        let mut delay = backoff.next_delay();
+        self.events
+            .push(Event::Disconnected {
+                reason: lost,
+                retry_in: Some(delay),
+            })
+            .await;
+        let mut attempts = 0;
+        loop {
+            let failure = tokio::select! {
+                biased;
+                () = self.shared.closing.cancelled() => return Err(CloseReason::Requested),
+                attempt = self.attempt_after(delay) => match attempt {
+                    Ok((opened, events)) => {
+                        for event in events {
+                            self.events.push(event).await;
+                        }
+                        return Ok(opened);
+                    }
+                    Err(failure) => failure,
+                },
+            };
+            attempts += 1;
+            tracing::info!(server = %self.dialer.server, attempts, error = %failure, "reconnecting failed");
+            let last = Arc::new(failure);
+            if !last.may_retry() {
+                return Err(CloseReason::Refused(last));
+            }
+            delay = backoff.next_delay();
+            if !plan.allows(attempts, outage.elapsed().saturating_add(delay)) {
+                return Err(CloseReason::GaveUp {
+                    attempts,
+                    after: outage.elapsed(),
+                    last,
+                });
+            }
+        }
+    }
+
+    /// One attempt. On success the connection is live, and the events that tell of it are still to be queued.
+    async fn attempt_after(&self, delay: Duration) -> Result<(Opened, Vec<Event>), ConnectError> {
+        sleep(delay).await;
+        let mut opened = handshake::open(&self.dialer, &self.credential).await?;
+        let rejoin = Rejoin::new(&self.shared, &mut opened, &self.events, self.most_held);
+        match rejoin.run(self.patience).await {
+            Ok(events) => Ok((opened, events)),
+            Err(lost) => Err(ready_failed(self.dialer.server.to_string(), lost)),
+        }
+    }
+}
+
+/// Why the server finished the stream: the close that follows says it, or else its last words.
+async fn finished(connection: &Connection, goodbye: Option<Disconnect>) -> Disconnect {
+    match timeout(LAST_PACKETS, connection.closed()).await {
+        Ok(error) => match Disconnect::from(error) {
+            closed @ (Disconnect::Closed { .. } | Disconnect::Protocol { .. }) => closed,
+            other => goodbye.unwrap_or(other),
+        },
+        Err(_) => goodbye.unwrap_or(Disconnect::StreamEnded),
+    }
+}

@@ -1,0 +1,143 @@
+//! The end-to-end harness: a real server on a real socket, real clients, and a bare peer for what a real client would not
+//! do.
+//!
+//! In: a test's wishes. Out: a [`Hub`] and its clients. Invariant: everything waits for a condition with a deadline
+//! ([`within`], [`eventually`]), nothing for a length of time.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a harness that cannot go on must say where")]
+
+pub mod peer;
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fanfare_client::{Client, ClientConfig, Event, Roots};
+use fanfare_protocol::{Credential, GroupName, Message, UserName};
+use fanfare_server::{Config, Identity, Server};
+use rustls::RootCertStore;
+
+/// How long anything may take that does not test a time. Far above what it takes, so that a busy machine passes.
+pub const DEADLINE: Duration = Duration::from_secs(30);
+
+/// A running server with what its clients need.
+pub struct Hub {
+    /// The server itself.
+    pub server: Server,
+    /// Trusts the server's authority.
+    pub roots: Arc<RootCertStore>,
+    state: tempfile::TempDir,
+}
+
+impl Hub {
+    /// Starts a development server on a free port of loopback.
+    pub async fn start() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    /// The same, with other settings.
+    pub async fn with(change: impl FnOnce(&mut Config)) -> Self {
+        let state = tempfile::tempdir().unwrap();
+        let leaf = fanfare_certs::server_leaf(state.path(), &[]).unwrap();
+        let roots = Arc::new(fanfare_certs::load_roots(&leaf.ca_certificate).unwrap());
+        let mut config = Config {
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            dev: true,
+            state_dir: state.path().to_owned(),
+            requests_per_second: None,
+            ..Config::new()
+        };
+        change(&mut config);
+        let identity = Identity { chain: leaf.identity.chain, key: leaf.identity.key };
+        let server = Server::start(config, identity).await.unwrap();
+        Self { server, roots, state }
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.server.address()
+    }
+
+    /// The configuration of a client of this hub.
+    #[must_use]
+    pub fn client_config(&self, name: &str) -> ClientConfig {
+        ClientConfig::new(self.address().to_string(), Credential::DevUser(user(name)))
+            .roots(Roots::Store((*self.roots).clone()))
+    }
+
+    /// Connects a client.
+    pub async fn client(&self, name: &str) -> Client {
+        within(Client::connect(self.client_config(name))).await.unwrap()
+    }
+
+    /// Stops the server, and checks that it could say goodbye to everybody.
+    pub async fn stop(self) {
+        let drained = within(self.server.drain()).await;
+        assert!(drained.in_time, "{drained:?}");
+        drop(self.state);
+    }
+
+    /// Waits until nobody is connected, and checks that nothing is left of them (promise 3).
+    pub async fn is_empty(&self) {
+        eventually("the registry is empty", || self.server.population() == fanfare_server::Population::default())
+            .await;
+    }
+}
+
+/// Waits for `future`, at most [`DEADLINE`].
+pub async fn within<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(DEADLINE, future).await.expect("not done within the deadline")
+}
+
+/// Waits until `condition` holds, at most [`DEADLINE`]. `what` is said when it never does.
+pub async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let mut looks = tokio::time::interval(Duration::from_millis(2));
+    let waiting = async {
+        while !condition() {
+            looks.tick().await;
+        }
+    };
+    assert!(tokio::time::timeout(DEADLINE, waiting).await.is_ok(), "never came true: {what}");
+}
+
+/// The next event.
+pub async fn next(client: &Client) -> Event {
+    within(client.next()).await.expect("the client is closed")
+}
+
+/// The next message; joins on the way are passed over, anything else is a failure.
+pub async fn message(client: &Client) -> Message {
+    loop {
+        match next(client).await {
+            Event::Message(message) => return message,
+            Event::Joined { .. } => {}
+            other => panic!("not a message: {other:?}"),
+        }
+    }
+}
+
+/// The payload of the next message, as text.
+pub async fn text(client: &Client) -> String {
+    String::from_utf8(message(client).await.payload.to_vec()).unwrap()
+}
+
+/// Proves that nothing else has arrived: sends a marker to the connection itself, and expects it to be what comes next.
+/// Frames to one connection arrive in order, so whatever was queued before the marker would come before it.
+pub async fn nothing_else(client: &Client) {
+    within(client.send_to_connection(client.connection_id(), "marker", "")).await.unwrap();
+    let marker = message(client).await;
+    assert_eq!(marker.event.as_str(), "marker", "something else had arrived: {marker:?}");
+}
+
+/// A user's name.
+#[must_use]
+pub fn user(name: &str) -> UserName {
+    UserName::new(name).unwrap()
+}
+
+/// A group's name.
+#[must_use]
+pub fn group(name: &str) -> GroupName {
+    GroupName::new(name).unwrap()
+}

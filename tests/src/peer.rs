@@ -1,0 +1,158 @@
+//! A bare peer: QUIC and the codec, and none of the client's manners.
+//!
+//! In: frames, or any bytes at all. Out: frames, or the code that the server closed with. Many peers can share a socket.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use fanfare_protocol::codec::{self, FrameReader};
+use fanfare_protocol::{ALPN, ClientFrame, ConnectionId, Credential, PROTOCOL_VERSION, ServerFrame};
+use quinn::crypto::rustls::QuicClientConfig;
+use quinn::{ApplicationClose, ConnectionError, RecvStream, SendStream, TransportConfig, VarInt};
+use rustls::RootCertStore;
+
+use crate::{user, within};
+
+/// What a peer tells QUIC. The defaults are for a peer that reads.
+#[derive(Clone)]
+pub struct Dialer {
+    endpoint: quinn::Endpoint,
+}
+
+impl Dialer {
+    /// A socket for any number of peers.
+    #[must_use]
+    pub fn new(roots: &Arc<RootCertStore>) -> Self {
+        Self::with(roots, &[ALPN], 1 << 20)
+    }
+
+    /// The same, with other protocols, and with another window: the most bytes that the server may send unread.
+    #[must_use]
+    pub fn with(roots: &Arc<RootCertStore>, protocols: &[&[u8]], window: u32) -> Self {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut tls = rustls::ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .unwrap()
+            .with_root_certificates(Arc::clone(roots))
+            .with_no_client_auth();
+        tls.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
+        let mut config = quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).unwrap()));
+        let mut transport = TransportConfig::default();
+        transport.stream_receive_window(VarInt::from_u32(window)).receive_window(VarInt::from_u32(window));
+        transport.keep_alive_interval(Some(Duration::from_secs(5)));
+        config.transport_config(Arc::new(transport));
+        let mut endpoint = quinn::Endpoint::client(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        endpoint.set_default_client_config(config);
+        Self { endpoint }
+    }
+
+    /// A QUIC connection, on which nothing has been said yet.
+    ///
+    /// # Errors
+    /// When the handshake fails.
+    pub async fn dial(&self, server: SocketAddr) -> Result<quinn::Connection, ConnectionError> {
+        within(self.endpoint.connect(server, "localhost").unwrap()).await
+    }
+
+    /// A connection with its stream open.
+    pub async fn peer(&self, server: SocketAddr) -> Peer {
+        let connection = self.dial(server).await.unwrap();
+        let (send, receive) = within(connection.open_bi()).await.unwrap();
+        Peer { connection, send, receive, reader: FrameReader::new(u32::MAX), chunk: Bytes::new() }
+    }
+
+    /// A peer that has been welcomed.
+    pub async fn welcomed(&self, server: SocketAddr, name: &str) -> (Peer, ConnectionId) {
+        let mut peer = self.peer(server).await;
+        peer.send(&hello(name)).await;
+        match peer.frame().await {
+            Ok(ServerFrame::Welcome(welcome)) => (peer, welcome.connection),
+            other => panic!("not welcomed: {other:?}"),
+        }
+    }
+}
+
+/// The first frame of a development user.
+#[must_use]
+pub fn hello(name: &str) -> ClientFrame {
+    ClientFrame::Hello { protocol: PROTOCOL_VERSION, credential: Credential::DevUser(user(name)) }
+}
+
+/// One connection.
+pub struct Peer {
+    /// The QUIC connection.
+    pub connection: quinn::Connection,
+    /// The peer's half of the stream.
+    pub send: SendStream,
+    /// The server's half.
+    pub receive: RecvStream,
+    reader: FrameReader,
+    chunk: Bytes,
+}
+
+/// How a connection ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ended {
+    /// The server closed it, with this code and reason.
+    Code(u64, String),
+    /// QUIC itself refused what was done, with this transport error code (RFC 9000 section 20.1).
+    Transport(u64),
+    /// The server finished its half of the stream.
+    Finished,
+    /// Anything else.
+    Other(String),
+}
+
+impl From<ConnectionError> for Ended {
+    fn from(error: ConnectionError) -> Self {
+        match error {
+            ConnectionError::ApplicationClosed(ApplicationClose { error_code, reason }) => {
+                Self::Code(error_code.into_inner(), String::from_utf8_lossy(&reason).into_owned())
+            }
+            ConnectionError::ConnectionClosed(close) => Self::Transport(close.error_code.into()),
+            ConnectionError::TransportError(error) => Self::Transport(error.code.into()),
+            other => Self::Other(other.to_string()),
+        }
+    }
+}
+
+impl Peer {
+    /// Sends a frame.
+    pub async fn send(&mut self, frame: &ClientFrame) {
+        self.write(&codec::encode_client(frame)).await.unwrap();
+    }
+
+    /// Sends any bytes.
+    ///
+    /// # Errors
+    /// When the server has stopped listening.
+    pub async fn write(&mut self, bytes: &[u8]) -> Result<(), quinn::WriteError> {
+        within(self.send.write_all(bytes)).await
+    }
+
+    /// The next frame.
+    ///
+    /// # Errors
+    /// When there is none, because the connection ended.
+    pub async fn frame(&mut self) -> Result<ServerFrame, Ended> {
+        loop {
+            if let Some(frame) = self.reader.next_frame(&mut self.chunk).unwrap() {
+                return Ok(codec::decode_server(&frame).unwrap());
+            }
+            match within(self.receive.read_chunk(64 * 1024, true)).await {
+                Ok(Some(chunk)) => self.chunk = chunk.bytes,
+                Ok(None) => return Err(Ended::Finished),
+                Err(quinn::ReadError::ConnectionLost(error)) => return Err(error.into()),
+                Err(other) => return Err(Ended::Other(other.to_string())),
+            }
+        }
+    }
+
+    /// Passes over frames until the connection ends.
+    pub async fn end(&mut self) -> Ended {
+        while self.frame().await.is_ok() {}
+        within(self.connection.closed()).await.into()
+    }
+}
