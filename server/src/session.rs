@@ -189,14 +189,16 @@ async fn carry_out(
         if !intake.step(member, chunk).map_err(End::Closed)? {
             return Ok(());
         }
-        let Some(Err(too_soon)) = limiter.map(RateLimiter::check) else { continue };
+        let Some(limiter) = limiter else { continue };
         // Held back, not refused: while we do not read, QUIC's flow control slows the client down, and nothing is lost.
-        intake.router.metrics().throttled.add(1);
-        let pause = too_soon.wait_time_from(DefaultClock::default().now());
-        tokio::select! {
-            biased;
-            signal = poll_fn(|context| member.outbox().poll_signal(context)) => return Err(signal.into()),
-            () = tokio::time::sleep(pause) => {}
+        while let Err(too_soon) = limiter.check() {
+            intake.router.metrics().throttled.add(1);
+            let pause = too_soon.wait_time_from(DefaultClock::default().now());
+            tokio::select! {
+                biased;
+                signal = poll_fn(|context| member.outbox().poll_signal(context)) => return Err(signal.into()),
+                () = tokio::time::sleep(pause) => {}
+            }
         }
     }
 }

@@ -59,8 +59,9 @@ impl Dialer {
     /// A connection with its stream open.
     pub async fn peer(&self, server: SocketAddr) -> Peer {
         let connection = self.dial(server).await.unwrap();
-        let (send, receive) = within(connection.open_bi()).await.unwrap();
-        Peer { connection, send, receive, reader: FrameReader::new(u32::MAX), chunk: Bytes::new() }
+        let (sending, stream) = within(connection.open_bi()).await.unwrap();
+        let receiving = Receiving { stream, reader: FrameReader::new(u32::MAX), chunk: Bytes::new() };
+        Peer { connection, sending: Sending(sending), receiving }
     }
 
     /// A peer that has been welcomed.
@@ -85,9 +86,18 @@ pub struct Peer {
     /// The QUIC connection.
     pub connection: quinn::Connection,
     /// The peer's half of the stream.
-    pub send: SendStream,
+    pub sending: Sending,
     /// The server's half.
-    pub receive: RecvStream,
+    pub receiving: Receiving,
+}
+
+/// The half that the peer writes.
+pub struct Sending(pub SendStream);
+
+/// The half that the peer reads.
+pub struct Receiving {
+    /// The stream.
+    pub stream: RecvStream,
     reader: FrameReader,
     chunk: Bytes,
 }
@@ -119,9 +129,15 @@ impl From<ConnectionError> for Ended {
 }
 
 impl Peer {
+    /// The two halves, for two tasks.
+    #[must_use]
+    pub fn split(self) -> (Sending, Receiving) {
+        (self.sending, self.receiving)
+    }
+
     /// Sends a frame.
     pub async fn send(&mut self, frame: &ClientFrame) {
-        self.write(&codec::encode_client(frame)).await.unwrap();
+        self.sending.send(frame).await;
     }
 
     /// Sends any bytes.
@@ -129,9 +145,32 @@ impl Peer {
     /// # Errors
     /// When the server has stopped listening.
     pub async fn write(&mut self, bytes: &[u8]) -> Result<(), quinn::WriteError> {
-        within(self.send.write_all(bytes)).await
+        within(self.sending.0.write_all(bytes)).await
     }
 
+    /// The next frame.
+    ///
+    /// # Errors
+    /// When there is none, because the connection ended.
+    pub async fn frame(&mut self) -> Result<ServerFrame, Ended> {
+        self.receiving.frame().await
+    }
+
+    /// Passes over frames until the connection ends.
+    pub async fn end(&mut self) -> Ended {
+        while self.frame().await.is_ok() {}
+        within(self.connection.closed()).await.into()
+    }
+}
+
+impl Sending {
+    /// Sends a frame.
+    pub async fn send(&mut self, frame: &ClientFrame) {
+        within(self.0.write_all(&codec::encode_client(frame))).await.unwrap();
+    }
+}
+
+impl Receiving {
     /// The next frame.
     ///
     /// # Errors
@@ -141,18 +180,12 @@ impl Peer {
             if let Some(frame) = self.reader.next_frame(&mut self.chunk).unwrap() {
                 return Ok(codec::decode_server(&frame).unwrap());
             }
-            match within(self.receive.read_chunk(64 * 1024, true)).await {
+            match within(self.stream.read_chunk(64 * 1024, true)).await {
                 Ok(Some(chunk)) => self.chunk = chunk.bytes,
                 Ok(None) => return Err(Ended::Finished),
                 Err(quinn::ReadError::ConnectionLost(error)) => return Err(error.into()),
                 Err(other) => return Err(Ended::Other(other.to_string())),
             }
         }
-    }
-
-    /// Passes over frames until the connection ends.
-    pub async fn end(&mut self) -> Ended {
-        while self.frame().await.is_ok() {}
-        within(self.connection.closed()).await.into()
     }
 }

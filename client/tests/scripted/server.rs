@@ -10,12 +10,13 @@ use bytes::Bytes;
 use fanfare_client::{Client, ClientConfig, Credential, Event, Reconnect, Roots, UserName};
 use fanfare_protocol::codec::{self, FrameReader};
 use fanfare_protocol::{
-    ALPN, ClientFrame, Code, ConnectionId, EventName, GroupName, Limits, Message, PROTOCOL_VERSION, RequestId, Send,
-    Sender, ServerFrame, Target, Welcome,
+    ALPN, ClientFrame, Code, ConnectionId, EventName, GroupName, Limits, Message, PROTOCOL_VERSION,
+    RequestId, Send, Sender, ServerFrame, Target, Welcome,
 };
 use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{
-    Connection, Endpoint, EndpointConfig, RecvStream, SendStream, ServerConfig, TokioRuntime, TransportConfig, VarInt,
+    Connection, ConnectionError, ConnectionIdGenerator, Endpoint, EndpointConfig, RecvStream, SendStream,
+    ServerConfig, TokioRuntime, TransportConfig, VarInt,
 };
 use rcgen::{CertificateParams, CertifiedKey, KeyPair};
 use rustls::RootCertStore;
@@ -46,7 +47,10 @@ impl Identity {
         let signing_key = KeyPair::generate().unwrap();
         let cert = params.self_signed(&signing_key).unwrap();
         let CertifiedKey { cert, signing_key } = CertifiedKey { cert, signing_key };
-        Self { certificate: cert.der().clone(), key: PrivateKeyDer::Pkcs8(signing_key.serialize_der().into()) }
+        Self {
+            certificate: cert.der().clone(),
+            key: PrivateKeyDer::Pkcs8(signing_key.serialize_der().into()),
+        }
     }
 
     pub(crate) fn roots(&self) -> Roots {
@@ -94,12 +98,18 @@ impl Server {
 
     pub(crate) fn on(identity: Identity, endpoint: Endpoint) -> Self {
         let address = endpoint.local_addr().unwrap();
-        Self { identity, endpoint, address }
+        Self {
+            identity,
+            endpoint,
+            address,
+        }
     }
 
     /// Settings of a client for this server, which reconnects fast.
     pub(crate) fn config(&self) -> ClientConfig {
-        let reconnect = Reconnect::default().first_delay(Duration::from_millis(1)).max_delay(Duration::from_millis(20));
+        let reconnect = Reconnect::default()
+            .first_delay(Duration::from_millis(1))
+            .max_delay(Duration::from_millis(20));
         ClientConfig::new(self.address.to_string(), Credential::DevUser(user("alice")))
             .roots(self.identity.roots())
             .connect_timeout(DEADLINE)
@@ -120,7 +130,7 @@ impl Server {
     /// Takes a connection.
     pub(crate) async fn connection(&self) -> Connection {
         let incoming = within("a connection", self.endpoint.accept()).await.unwrap();
-        within("a handshake", incoming).await.unwrap()
+        within("a handshake", incoming.into_future()).await.unwrap()
     }
 
     /// Takes a connection, its stream and its `Hello`.
@@ -128,9 +138,24 @@ impl Server {
         let connection = self.connection().await;
         let (send, receive) = within("the stream", connection.accept_bi()).await.unwrap();
         let frames = FrameReader::new(Limits::FRAME_CEILING);
-        let mut peer = Peer { connection, send, receive, frames, chunk: Bytes::new() };
+        let mut peer = Peer {
+            connection,
+            send,
+            receive,
+            frames,
+            chunk: Bytes::new(),
+        };
         let hello = peer.frame().await;
-        assert!(matches!(hello, ClientFrame::Hello { protocol: PROTOCOL_VERSION, .. }), "{hello:?}");
+        assert!(
+            matches!(
+                hello,
+                ClientFrame::Hello {
+                    protocol: PROTOCOL_VERSION,
+                    ..
+                }
+            ),
+            "{hello:?}"
+        );
         peer
     }
 
@@ -154,7 +179,9 @@ pub(crate) struct Peer {
 impl Peer {
     /// The client's next frame.
     pub(crate) async fn frame(&mut self) -> ClientFrame {
-        self.frame_or_end().await.expect("a frame, not the end of the stream")
+        self.frame_or_end()
+            .await
+            .expect("a frame, not the end of the stream")
     }
 
     /// The client's next frame, or `None` when it finished the stream.
@@ -163,14 +190,18 @@ impl Peer {
             if let Some(frame) = self.frames.next_frame(&mut self.chunk).unwrap() {
                 return Some(codec::decode_client(&frame).unwrap());
             }
-            let chunk = within("a frame", self.receive.read_chunk(usize::MAX, true)).await.unwrap();
+            let chunk = within("a frame", self.receive.read_chunk(usize::MAX, true))
+                .await
+                .unwrap();
             self.chunk = chunk?.bytes;
         }
     }
 
     pub(crate) async fn say(&mut self, frame: &ServerFrame) {
         let bytes = codec::encode_server(frame);
-        within("room to write", self.send.write_chunk(bytes)).await.unwrap();
+        within("room to write", self.send.write_chunk(bytes))
+            .await
+            .unwrap();
     }
 
     pub(crate) async fn ack(&mut self, request: RequestId, count: u64) {
@@ -178,7 +209,12 @@ impl Peer {
     }
 
     pub(crate) async fn refuse(&mut self, request: RequestId, code: Code, detail: &str) {
-        self.say(&ServerFrame::Error { request, code: code.number(), detail: detail.to_owned() }).await;
+        self.say(&ServerFrame::Error {
+            request,
+            code: code.number(),
+            detail: detail.to_owned(),
+        })
+        .await;
     }
 
     pub(crate) async fn message(&mut self, number: usize) {
@@ -187,7 +223,12 @@ impl Peer {
 
     pub(crate) async fn removed(&mut self, name: &str) {
         let code = Code::RemovedFromGroup.number();
-        self.say(&ServerFrame::Removed { group: group(name), code, reason: "by an operator".to_owned() }).await;
+        self.say(&ServerFrame::Removed {
+            group: group(name),
+            code,
+            reason: "by an operator".to_owned(),
+        })
+        .await;
     }
 
     /// Takes a join and gives its number and group.
@@ -201,7 +242,11 @@ impl Peer {
     /// Takes a join, and lets the client in.
     pub(crate) async fn let_in(&mut self) -> GroupName {
         let (request, group) = self.join().await;
-        self.say(&ServerFrame::Joined { group: group.clone(), members: 1 }).await;
+        self.say(&ServerFrame::Joined {
+            group: group.clone(),
+            members: 1,
+        })
+        .await;
         self.ack(request, 1).await;
         group
     }
@@ -234,7 +279,8 @@ impl Peer {
     }
 
     pub(crate) fn close_with(&self, code: u16, reason: &str) {
-        self.connection.close(VarInt::from_u32(u32::from(code)), reason.as_bytes());
+        self.connection
+            .close(VarInt::from_u32(u32::from(code)), reason.as_bytes());
     }
 }
 
@@ -252,7 +298,9 @@ pub(crate) async fn client_in(server: &Server, groups: &[&str]) -> (Client, Peer
 
 /// The client's next event.
 pub(crate) async fn next(client: &Client) -> Event {
-    within("an event", client.next()).await.expect("an event, not the end of them")
+    within("an event", client.next())
+        .await
+        .expect("an event, not the end of them")
 }
 
 /// The number of a message that comes next.
@@ -276,7 +324,10 @@ pub(crate) fn welcome(number: u8) -> Welcome {
 /// A message with a number and so many bytes of padding.
 pub(crate) fn message(number: usize, padding: usize) -> Message {
     Message {
-        from: Sender::Connection { connection: id(9), user: user("bob") },
+        from: Sender::Connection {
+            connection: id(9),
+            user: user("bob"),
+        },
         to: Target::All,
         event: EventName::new("event").unwrap(),
         payload: format!("{number}:{}", "x".repeat(padding)).into(),
@@ -305,6 +356,36 @@ pub(crate) fn user(name: &str) -> UserName {
 pub(crate) fn restartable(quic: ServerConfig, address: SocketAddr) -> std::io::Result<Endpoint> {
     let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, b"the same after the restart");
     let mut config = EndpointConfig::new(Arc::new(key));
-    config.cid_generator(|| Box::new(quinn_cid()));
-    Endpoint::new(config, Some(quic), std::net::UdpSocket::bind(address)?, Arc::new(TokioRuntime))
+    // quinn's own ids carry a hash with a key of the process, and ids with another hash are not even reset.
+    config.cid_generator(|| Box::new(RandomIds));
+    Endpoint::new(
+        config,
+        Some(quic),
+        std::net::UdpSocket::bind(address)?,
+        Arc::new(TokioRuntime),
+    )
+}
+
+struct RandomIds;
+
+impl ConnectionIdGenerator for RandomIds {
+    fn generate_cid(&mut self) -> quinn::ConnectionId {
+        quinn::ConnectionId::new(&fastrand::u64(..).to_be_bytes())
+    }
+
+    fn cid_len(&self) -> usize {
+        8
+    }
+
+    fn cid_lifetime(&self) -> Option<Duration> {
+        None
+    }
+}
+
+/// The code that the client closed a connection with.
+pub(crate) fn application_code(error: &ConnectionError) -> Option<Code> {
+    match error {
+        ConnectionError::ApplicationClosed(close) => Code::try_from(close.error_code.into_inner()).ok(),
+        _ => None,
+    }
 }
