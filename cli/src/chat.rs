@@ -4,9 +4,11 @@
 //! terminal is read on a thread of its own, because reading it cannot be interrupted.
 
 use std::io::{BufRead, IsTerminal, Write};
+use std::pin::pin;
 
 use fanfare_client::{Client, Event, Outgoing};
 use fanfare_protocol::{GroupName, Target};
+use rustix::termios::{self, OptionalActions, Termios};
 use rustyline::error::ReadlineError;
 use rustyline::{DefaultEditor, ExternalPrinter};
 use tokio::sync::mpsc;
@@ -14,6 +16,7 @@ use tokio::sync::mpsc;
 use crate::arguments::ChatArguments;
 use crate::failure::Failure;
 use crate::output;
+use crate::stopping::Stopping;
 
 const HELP: &str = "* /who counts the members, /to USER TEXT speaks to one user, /quit leaves";
 
@@ -21,32 +24,50 @@ const HELP: &str = "* /who counts the members, /to USER TEXT speaks to one user,
 const LINES: usize = 16;
 
 pub(crate) async fn run(arguments: ChatArguments) -> Result<(), Failure> {
+    let mut stopping = Stopping::new()?;
     let client = arguments.connection.connect(arguments.connection.config()).await?;
-    let group = arguments.group;
     let (lines, mut typed) = mpsc::channel(LINES);
-    let mut screen = open(lines)?;
-    client.join(group.clone()).await?;
-    screen.show(HELP)?;
-    let outcome = loop {
-        tokio::select! {
-            line = typed.recv() => match line {
-                Some(line) => match speak(&client, &group, line.trim()).await {
-                    Ok(Some(answer)) => screen.show(&answer)?,
-                    Ok(None) => {}
-                    Err(Refused::Quit) => break Ok(()),
-                    Err(Refused::Said(reason)) => screen.show(&format!("* {reason}"))?,
-                },
-                None => break Ok(()),
-            },
-            event = client.next() => match event {
-                Some(Event::Closed { reason, .. }) => break Err(Failure::failed(reason.to_string())),
-                Some(event) => screen.show(&output::line(&event))?,
-                None => break Ok(()),
-            },
-        }
+    let mut screen = Screen::open(lines)?;
+    let outcome = tokio::select! {
+        outcome = talk(&client, &arguments.group, &mut typed, &mut screen) => outcome,
+        () = stopping.signal() => Ok(()),
     };
     let closed = client.close().await;
     outcome.and(closed.map_err(|error| Failure::failed(error.to_string())))
+}
+
+async fn talk(
+    client: &Client,
+    group: &GroupName,
+    typed: &mut mpsc::Receiver<String>,
+    screen: &mut Screen,
+) -> Result<(), Failure> {
+    meanwhile(client, screen, client.join(group.clone())).await??;
+    screen.show(HELP)?;
+    while let Some(line) = meanwhile(client, screen, typed.recv()).await? {
+        match meanwhile(client, screen, speak(client, group, line.trim())).await? {
+            Ok(Some(answer)) => screen.show(&answer)?,
+            Ok(None) => {}
+            Err(Refused::Quit) => break,
+            Err(Refused::Said(reason)) => screen.show(&format!("* {}", output::visible(&reason)))?,
+        }
+    }
+    Ok(())
+}
+
+/// Shows what comes while `work` goes on: the client must never stop taking events, or an answer waits behind them.
+async fn meanwhile<T>(client: &Client, screen: &mut Screen, work: impl Future<Output = T>) -> Result<T, Failure> {
+    let mut work = pin!(work);
+    loop {
+        tokio::select! {
+            done = &mut work => return Ok(done),
+            event = client.next() => match event {
+                Some(Event::Closed { reason, .. }) => return Err(Failure::failed(reason.to_string())),
+                Some(event) => screen.show(&output::line(&event))?,
+                None => return Err(Failure::failed("the connection is closed")),
+            },
+        }
+    }
 }
 
 enum Refused {
@@ -67,7 +88,7 @@ async fn speak(client: &Client, group: &GroupName, line: &str) -> Result<Option<
         return client.send(outgoing).await.map(|_| None).map_err(said);
     };
     match command.split_once(' ').map_or((command, ""), |(name, rest)| (name, rest.trim())) {
-        ("quit" | "q", _) => Err(Refused::Quit),
+        _ if is_quit(line) => Err(Refused::Quit),
         ("who", _) => {
             let members = client.count(Target::Group(group.clone())).await.map_err(said)?;
             let many = if members == 1 { "1 connection is".to_owned() } else { format!("{members} connections are") };
@@ -85,30 +106,29 @@ async fn speak(client: &Client, group: &GroupName, line: &str) -> Result<Option<
     }
 }
 
+fn is_quit(line: &str) -> bool {
+    matches!(line.trim(), "/quit" | "/q")
+}
+
 /// Where lines are shown: above the line editor's prompt, or on plain stdout.
 enum Screen {
-    Editor(Box<dyn ExternalPrinter + Send>),
+    Editor { printer: Box<dyn ExternalPrinter + Send>, _mode: TerminalMode },
     Plain,
 }
 
 impl Screen {
-    fn show(&mut self, line: &str) -> Result<(), Failure> {
-        match self {
-            Self::Editor(printer) => printer
-                .print(format!("{line}\n"))
-                .map_err(|error| Failure::failed(format!("cannot write to the terminal: {error}"))),
-            Self::Plain => {
-                let mut out = std::io::stdout().lock();
-                writeln!(out, "{line}")?;
-                Ok(out.flush()?)
+    /// Starts reading: with a line editor on a terminal, plainly otherwise. `lines` closes when there is no more to read.
+    fn open(lines: mpsc::Sender<String>) -> Result<Self, Failure> {
+        if std::io::stdin().is_terminal() && std::io::stdout().is_terminal() {
+            let failed = |error: ReadlineError| Failure::failed(format!("cannot use the terminal: {error}"));
+            let mut editor = DefaultEditor::new().map_err(failed)?;
+            // A terminal that knows no cursor movements (TERM=dumb) has none.
+            if let Ok(printer) = editor.create_external_printer() {
+                let _mode = TerminalMode::keep()?;
+                std::thread::spawn(move || edit(editor, &lines));
+                return Ok(Self::Editor { printer: Box::new(printer), _mode });
             }
         }
-    }
-}
-
-/// Starts reading: with a line editor on a terminal, plainly otherwise. `lines` closes when there is no more to read.
-fn open(lines: mpsc::Sender<String>) -> Result<Screen, Failure> {
-    if !std::io::stdin().is_terminal() || !std::io::stdout().is_terminal() {
         std::thread::spawn(move || {
             for line in std::io::stdin().lock().lines() {
                 let Ok(line) = line else { return };
@@ -117,25 +137,56 @@ fn open(lines: mpsc::Sender<String>) -> Result<Screen, Failure> {
                 }
             }
         });
-        return Ok(Screen::Plain);
+        Ok(Self::Plain)
     }
-    let failed = |error: ReadlineError| Failure::failed(format!("cannot use the terminal: {error}"));
-    let mut editor = DefaultEditor::new().map_err(failed)?;
-    let printer = editor.create_external_printer().map_err(failed)?;
-    std::thread::spawn(move || {
-        loop {
-            match editor.readline("> ") {
-                Ok(line) => {
-                    // Fails only in that the line is not remembered for the arrow keys.
-                    let _ = editor.add_history_entry(line.as_str());
-                    if lines.blocking_send(line).is_err() {
-                        return;
-                    }
-                }
-                // Ctrl-C, Ctrl-D, or no terminal any more: all of them mean that nothing more will be typed.
-                Err(_) => return,
-            }
+
+    fn show(&mut self, line: &str) -> Result<(), Failure> {
+        if let Self::Editor { printer, .. } = self
+            && printer.print(format!("{line}\n")).is_ok()
+        {
+            return Ok(());
         }
-    });
-    Ok(Screen::Editor(Box::new(printer)))
+        // No editor, or it has just ended.
+        let mut out = std::io::stdout().lock();
+        writeln!(out, "{line}")?;
+        Ok(out.flush()?)
+    }
+}
+
+/// Reads lines with the editor until no more is to be typed.
+fn edit(mut editor: DefaultEditor, lines: &mpsc::Sender<String>) {
+    // Ctrl-C, Ctrl-D, or no terminal any more: all of them mean the end.
+    while let Ok(line) = editor.readline("> ") {
+        // Fails only in that the line is not remembered for the arrow keys.
+        let _ = editor.add_history_entry(line.as_str());
+        // After the last line no prompt, and no raw mode that nobody would end.
+        let last = is_quit(&line);
+        if lines.blocking_send(line).is_err() || last {
+            return;
+        }
+    }
+}
+
+/// The terminal's mode as it was found, put back when this is dropped: the editor's thread may be in the middle of a line
+/// when the chat ends, and a shell in raw mode shows nothing of what is typed.
+struct TerminalMode(Termios);
+
+impl TerminalMode {
+    fn keep() -> Result<Self, Failure> {
+        let failed = |error| Failure::failed(format!("cannot use the terminal: {error}"));
+        termios::tcgetattr(std::io::stdin()).map(Self).map_err(failed)
+    }
+}
+
+impl Drop for TerminalMode {
+    fn drop(&mut self) {
+        let stdin = std::io::stdin();
+        let is_raw = |now: &Termios| now.local_modes != self.0.local_modes;
+        if termios::tcgetattr(&stdin).as_ref().is_ok_and(is_raw) {
+            // If the terminal is gone there is nothing to put right.
+            let _ = termios::tcsetattr(&stdin, OptionalActions::Now, &self.0);
+            // The editor had also asked the terminal to mark what is pasted.
+            let _ = writeln!(std::io::stdout(), "\x1b[?2004l");
+        }
+    }
 }

@@ -7,6 +7,7 @@ use fanfare_client::Event;
 use crate::arguments::ListenArguments;
 use crate::failure::Failure;
 use crate::output;
+use crate::stopping::Stopping;
 
 pub(crate) async fn run(arguments: ListenArguments) -> Result<(), Failure> {
     let mut config = arguments.connection.config();
@@ -14,6 +15,7 @@ pub(crate) async fn run(arguments: ListenArguments) -> Result<(), Failure> {
         config = config.reconnect(None);
     }
     let client = arguments.connection.connect(config).await?;
+    let mut stopping = Stopping::new()?;
     if arguments.json {
         print(&output::welcome(client.connection_id(), &client.user()))?;
     } else {
@@ -50,7 +52,7 @@ pub(crate) async fn run(arguments: ListenArguments) -> Result<(), Failure> {
         failed = joins => failed,
         outcome = printing => outcome,
         // As for any program that is told to stop: a clean end.
-        _ = tokio::signal::ctrl_c() => Ok(()),
+        () = stopping.signal() => Ok(()),
     };
     // Politely, so that the server does not take us for lost; what is still on its way to us is of no use now.
     let _ = client.close().await;

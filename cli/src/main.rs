@@ -14,6 +14,7 @@ mod reference;
 mod send;
 mod serve;
 mod settings;
+mod stopping;
 
 use std::process::ExitCode;
 

@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use fanfare_server::{Identity, Server, StartError};
 use time::OffsetDateTime;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::SignalKind;
 use tracing_subscriber::EnvFilter;
 
 use crate::failure::Failure;
 use crate::settings::{Certificate, Plan, ServeArguments};
+use crate::stopping::{Stopping, on};
 
 /// How often the development certificate is looked at, which is made again three days before its end.
 const RENEWAL_CHECK: Duration = Duration::from_secs(3_600);
@@ -150,27 +151,4 @@ async fn load(certificate: Certificate, state_dir: PathBuf) -> Result<Identity, 
     let loaded = tokio::task::spawn_blocking(load).await;
     let identity = loaded.map_err(|error| Failure::failed(format!("loading the certificate: {error}")))??;
     Ok(Identity { chain: identity.chain, key: identity.key })
-}
-
-/// The signals that stop the server.
-struct Stopping {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Stopping {
-    fn new() -> Result<Self, Failure> {
-        Ok(Self { terminate: on(SignalKind::terminate())?, interrupt: on(SignalKind::interrupt())? })
-    }
-
-    async fn signal(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
-}
-
-fn on(kind: SignalKind) -> Result<Signal, Failure> {
-    signal(kind).map_err(|error| Failure::failed(format!("cannot wait for signals: {error}")))
 }

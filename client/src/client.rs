@@ -81,25 +81,25 @@ impl Client {
     /// The id of the current connection, or of the last one during an outage.
     #[must_use]
     pub fn connection_id(&self) -> ConnectionId {
-        self.inner.shared.welcome().connection
+        self.inner.shared.welcome(|welcome| welcome.connection)
     }
 
     /// Who the server takes this client for.
     #[must_use]
     pub fn user(&self) -> UserName {
-        self.inner.shared.welcome().user
+        self.inner.shared.welcome(|welcome| welcome.user.clone())
     }
 
     /// What the server lets one connection send.
     #[must_use]
     pub fn limits(&self) -> Limits {
-        self.inner.shared.welcome().limits
+        self.inner.shared.welcome(|welcome| welcome.limits)
     }
 
     /// The server's name and version, for a person.
     #[must_use]
     pub fn server(&self) -> String {
-        self.inner.shared.welcome().server
+        self.inner.shared.welcome(|welcome| welcome.server.clone())
     }
 
     /// Becomes a member of a group; a member it already is stays one. Gives how many members the group has.
@@ -331,10 +331,9 @@ impl Client {
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let welcome = self.inner.shared.welcome();
         f.debug_struct("Client")
-            .field("connection", &welcome.connection)
-            .field("user", &welcome.user)
+            .field("connection", &self.connection_id())
+            .field("user", &self.user())
             .finish_non_exhaustive()
     }
 }

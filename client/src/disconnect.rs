@@ -25,8 +25,8 @@ pub enum Disconnect {
     /// The server answered that it knows nothing of the connection (QUIC stateless reset): it was restarted.
     #[error("the server does not know the connection any more; most likely it was restarted")]
     Reset,
-    /// Nothing came from the server for the idle timeout of 30 seconds, keep-alives included.
-    #[error("nothing was heard from the server for 30 seconds")]
+    /// Nothing came from the server, not even answers to keep-alives, for 30 s or the server's own idle timeout.
+    #[error("nothing was heard from the server any more (for 30 s, or what the server allows)")]
     TimedOut,
     /// The server ended or refused the stream that everything goes over, without closing the connection.
     #[error("the server broke the stream off without closing the connection")]

@@ -53,7 +53,7 @@ impl Membership {
     /// The server said that the connection is now a member.
     pub(crate) fn joined(&mut self, group: &GroupName) {
         self.update(group, |known| {
-            known.member |= known.joins > 0 && known.leaves == 0
+            known.member |= known.joins > 0 && known.leaves == 0;
         });
     }
 

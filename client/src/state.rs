@@ -78,8 +78,9 @@ impl Shared {
         self.next_request.fetch_add(1, Ordering::Relaxed)
     }
 
-    pub(crate) fn welcome(&self) -> Welcome {
-        self.state.lock().welcome.clone()
+    /// Looks at what the server said first on the current connection, or on the last one.
+    pub(crate) fn welcome<T>(&self, look: impl FnOnce(&Welcome) -> T) -> T {
+        look(&self.state.lock().welcome)
     }
 
     /// The live connection, if there is one.

@@ -94,6 +94,8 @@ pub(crate) enum Signal {
     StopReading,
     /// Close the connection at once, for this reason.
     End(Ending),
+    /// The connection is gone.
+    Lost,
 }
 
 /// Why a connection ends.
@@ -129,7 +131,8 @@ enum Phase {
     ReadingStopped,
     /// What is queued is written, and nothing more is taken.
     Finishing,
-    Ended(Ending),
+    /// Nothing is queued any more. Without an ending the connection is gone, and there is nobody to tell.
+    Ended(Option<Ending>),
 }
 
 impl Phase {
@@ -137,7 +140,8 @@ impl Phase {
         match self {
             Self::Open => None,
             Self::ReadingStopped | Self::Finishing => Some(Signal::StopReading),
-            Self::Ended(ending) => Some(Signal::End(ending.clone())),
+            Self::Ended(Some(ending)) => Some(Signal::End(ending.clone())),
+            Self::Ended(None) => Some(Signal::Lost),
         }
     }
 }
@@ -196,7 +200,7 @@ impl Outbox {
                 state.dropped += 1;
                 return Pushed::Dropped(displaced + 1);
             }
-            state.end(Code::SlowConsumer.into());
+            state.end(Some(Code::SlowConsumer.into()));
             return Pushed::Overflowed;
         }
         state.frames += 1;
@@ -238,7 +242,12 @@ impl Outbox {
 
     /// Throws away what is queued and tells session and writer to end. The first reason stays.
     pub(crate) fn end(&self, ending: Ending) {
-        self.state.lock().end(ending);
+        self.state.lock().end(Some(ending));
+    }
+
+    /// The same, for a connection that is gone. A session that waits for room reads nothing, and would not notice.
+    pub(crate) fn lose(&self) {
+        self.state.lock().end(None);
     }
 
     /// Frames and bytes that wait, in the writer's hands included.
@@ -261,7 +270,7 @@ impl Outbox {
     /// Why the connection ends, if it does.
     pub(crate) fn ending(&self) -> Option<Ending> {
         match &self.state.lock().phase {
-            Phase::Ended(ending) => Some(ending.clone()),
+            Phase::Ended(ending) => ending.clone(),
             _ => None,
         }
     }
@@ -349,7 +358,7 @@ impl State {
         true
     }
 
-    fn end(&mut self, ending: Ending) {
+    fn end(&mut self, ending: Option<Ending>) {
         if matches!(self.phase, Phase::Ended(_)) {
             return;
         }

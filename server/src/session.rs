@@ -133,7 +133,7 @@ impl Session {
             End::Lost => None,
         };
         // Ends the writer where it still runs. What the outbox holds is of no use to anybody now.
-        member.outbox().end(Code::Normal.into());
+        member.outbox().lose();
         if let Some(Ending { code, reason }) = &ending {
             intake.router.metrics().closed.add(*code);
             connection.close(*code, reason);
@@ -208,6 +208,7 @@ impl From<Signal> for End {
         match signal {
             Signal::StopReading => Self::Drained,
             Signal::End(ending) => Self::Closed(ending),
+            Signal::Lost => Self::Lost,
         }
     }
 }
@@ -219,9 +220,10 @@ async fn write_out(member: Arc<Member>, mut transmitter: Transmitter) {
         match poll_fn(|context| member.outbox().poll_take(context, &mut chunks)).await {
             Taken::Batch => {
                 if let Err(broken) = transmitter.write(&mut chunks).await {
-                    // The reader half learns of a lost connection by itself, and knows better why.
-                    if broken == Broken::Stream {
-                        member.outbox().end(Code::StreamReset.into());
+                    // A reader that waits for room or for its turn learns of it from here alone.
+                    match broken {
+                        Broken::Stream => member.outbox().end(Code::StreamReset.into()),
+                        Broken::Connection => member.outbox().lose(),
                     }
                     return;
                 }

@@ -117,7 +117,7 @@ async fn a_server_that_is_not_there_is_named() {
 #[tokio::test]
 async fn a_server_that_does_not_welcome_is_told_apart_from_one_that_is_not_there() {
     let server = Server::start();
-    let config = server.config().connect_timeout(Duration::from_millis(500));
+    let config = server.config().connect_timeout(Duration::from_secs(2));
     let (error, _peer) = tokio::join!(refused(config), server.hello());
     assert!(matches!(error, ConnectError::NoWelcome { .. }), "{error}");
 }
@@ -167,9 +167,58 @@ async fn an_unknown_authority_is_told_with_what_is_trusted() {
 }
 
 #[tokio::test]
+async fn an_authority_that_was_made_anew_is_told_as_unknown() {
+    let server = Server::with(Identity::from_authority(), ALPN);
+    let (client, _peer) = server.client().await;
+    drop(client);
+    // The same name, another key: what is left over from the day before.
+    let config = server.config().roots(Identity::from_authority().roots());
+    let (error, _) = tokio::join!(refused(config), async {
+        within("a connection", server.endpoint.accept())
+            .await
+            .unwrap()
+            .await
+            .unwrap_err()
+    });
+    assert!(matches!(error, ConnectError::UnknownIssuer { .. }), "{error}");
+}
+
+/// The variable that tells this program, started again, where to connect.
+const CHILD: &str = "FANFARE_TEST_CONNECT_TO";
+
+#[tokio::test]
+async fn ssl_cert_file_replaces_the_system_roots() {
+    // The environment of a process cannot be changed safely while it runs threads, so the client is another process:
+    // this test, once more.
+    if let Ok(address) = std::env::var(CHILD) {
+        let config = ClientConfig::new(address, Credential::DevUser(user("alice"))).connect_timeout(DEADLINE);
+        within("connect", Client::connect(config)).await.unwrap();
+        return;
+    }
+    let server = Server::start();
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("ca.pem");
+    std::fs::write(&file, server.identity.pem()).unwrap();
+    let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+    child.args(["--exact", "connect::ssl_cert_file_replaces_the_system_roots"]);
+    child
+        .env(CHILD, server.address.to_string())
+        .env("SSL_CERT_FILE", file)
+        .env_remove("SSL_CERT_DIR");
+    let connecting = tokio::task::spawn_blocking(move || child.output());
+    let _peer = server.welcome(1).await;
+    let output = within("the child", connecting).await.unwrap().unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stdout)
+    );
+}
+
+#[tokio::test]
 async fn a_certificate_for_another_name_or_time_is_told_apart() {
     let other_name = CertificateParams::new(["example.org".to_owned()]).unwrap();
-    let server = Server::with(Identity::with(other_name), ALPN);
+    let server = Server::with(Identity::with(&other_name), ALPN);
     let (error, _) = tokio::join!(refused(server.config()), async {
         within("a connection", server.endpoint.accept())
             .await
@@ -183,7 +232,7 @@ async fn a_certificate_for_another_name_or_time_is_told_apart() {
     let mut expired = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
     expired.not_before = rcgen::date_time_ymd(2020, 1, 1);
     expired.not_after = rcgen::date_time_ymd(2020, 2, 1);
-    let server = Server::with(Identity::with(expired), ALPN);
+    let server = Server::with(Identity::with(&expired), ALPN);
     let (error, _) = tokio::join!(refused(server.config()), async {
         within("a connection", server.endpoint.accept())
             .await

@@ -18,7 +18,7 @@ async fn a_full_event_queue_stops_the_server_and_loses_nothing() {
     let config = server
         .config()
         .event_queue(4)
-        .request_timeout(Duration::from_millis(500));
+        .request_timeout(Duration::from_secs(1));
     let (client, mut peer) = server.client_with(config).await;
     let written = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&written);

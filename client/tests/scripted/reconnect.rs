@@ -199,7 +199,6 @@ async fn what_comes_during_the_rejoin_comes_after_the_reconnect_and_in_order() {
     peer.removed("a").await;
     peer.message(2).await;
     peer.let_in().await;
-    // The removed group is not in the list; as the server ended it after the join, the client makes sure.
     peer.message(3).await;
     assert_eq!(reconnected(&client).await, (vec!["b".into()], vec![]));
     assert_eq!(next_message(&client).await, 1);
@@ -342,6 +341,31 @@ async fn it_gives_up_after_so_long() {
         closed(&client).await,
         CloseReason::GaveUp { attempts: 1, .. }
     ));
+}
+
+/// Loses the connection eight times and gives the longest delay that was announced.
+async fn longest_of_eight_delays(stable_after: Duration) -> Duration {
+    let server = Server::start();
+    let reconnect = Reconnect::default()
+        .first_delay(Duration::from_millis(1))
+        .stable_after(stable_after);
+    let (client, mut peer) = server.client_with(server.config().reconnect(reconnect)).await;
+    let mut longest = Duration::ZERO;
+    for _ in 0..8 {
+        peer.close(Code::Internal, "");
+        let (_, retry_in) = disconnected(&client).await;
+        longest = longest.max(retry_in.unwrap());
+        peer = server.welcome(2).await;
+        reconnected(&client).await;
+    }
+    longest
+}
+
+#[tokio::test]
+async fn delays_start_over_only_after_a_connection_that_lasted() {
+    assert!(longest_of_eight_delays(Duration::ZERO).await <= Duration::from_millis(1));
+    // Eight even draws, each from twice the range of the last, are all below the first range once in 2^28 times.
+    assert!(longest_of_eight_delays(Duration::from_secs(10)).await > Duration::from_millis(1));
 }
 
 #[tokio::test]

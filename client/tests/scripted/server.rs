@@ -18,7 +18,7 @@ use quinn::{
     Connection, ConnectionError, ConnectionIdGenerator, Endpoint, EndpointConfig, RecvStream, SendStream,
     ServerConfig, TokioRuntime, TransportConfig, VarInt,
 };
-use rcgen::{CertificateParams, CertifiedKey, KeyPair};
+use rcgen::{BasicConstraints, Certificate, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::RootCertStore;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
@@ -31,32 +31,59 @@ pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T 
     waited.unwrap_or_else(|_| panic!("waited {DEADLINE:?} for {what}"))
 }
 
-/// A server's certificate and key, which are also the client's root.
+/// A server's certificate and key, and the root that a client needs to trust it.
 pub(crate) struct Identity {
     certificate: CertificateDer<'static>,
     key: PrivateKeyDer<'static>,
+    root: Certificate,
 }
 
 impl Identity {
     pub(crate) fn new() -> Self {
-        let names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
-        Self::with(CertificateParams::new(names).unwrap())
+        Self::with(&Self::params())
     }
 
-    pub(crate) fn with(params: CertificateParams) -> Self {
-        let signing_key = KeyPair::generate().unwrap();
-        let cert = params.self_signed(&signing_key).unwrap();
-        let CertifiedKey { cert, signing_key } = CertifiedKey { cert, signing_key };
+    /// What a certificate for this machine says.
+    pub(crate) fn params() -> CertificateParams {
+        let names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
+        CertificateParams::new(names).unwrap()
+    }
+
+    /// A certificate that is its own root.
+    pub(crate) fn with(params: &CertificateParams) -> Self {
+        let key = KeyPair::generate().unwrap();
+        let root = params.self_signed(&key).unwrap();
+        let certificate = root.der().clone();
         Self {
-            certificate: cert.der().clone(),
-            key: PrivateKeyDer::Pkcs8(signing_key.serialize_der().into()),
+            certificate,
+            key: PrivateKeyDer::Pkcs8(key.serialize_der().into()),
+            root,
+        }
+    }
+
+    /// A certificate that an authority signed, which has the same name every time and another key.
+    pub(crate) fn from_authority() -> Self {
+        let (authority_key, key) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+        let mut authority = CertificateParams::default();
+        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let root = authority.self_signed(&authority_key).unwrap();
+        let issuer = Issuer::new(authority, authority_key);
+        let certificate = Self::params().signed_by(&key, &issuer).unwrap().der().clone();
+        Self {
+            certificate,
+            key: PrivateKeyDer::Pkcs8(key.serialize_der().into()),
+            root,
         }
     }
 
     pub(crate) fn roots(&self) -> Roots {
         let mut store = RootCertStore::empty();
-        store.add(self.certificate.clone()).unwrap();
+        store.add(self.root.der().clone()).unwrap();
         Roots::Store(store)
+    }
+
+    pub(crate) fn pem(&self) -> String {
+        self.root.pem()
     }
 
     pub(crate) fn quic(&self, alpn: &[u8]) -> ServerConfig {

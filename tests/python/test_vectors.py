@@ -1,0 +1,290 @@
+"""Holds PROTOCOL.md, the golden vectors and the Python codec against each other.
+
+Owns: the tests. Run from the repository's root: `python3 -m unittest discover -s tests/python`.
+
+In: protocol/vectors.json, which the Rust codec's tests write and check, and PROTOCOL.md. Out: a failure wherever the three
+do not say the same.
+"""
+
+import json
+import re
+import struct
+import unittest
+from pathlib import Path
+
+import fanfare_codec as codec
+
+ROOT = Path(__file__).resolve().parents[2]
+VECTORS = json.loads((ROOT / "protocol" / "vectors.json").read_text(encoding="utf-8"))
+PAGE = (ROOT / "PROTOCOL.md").read_text(encoding="utf-8")
+
+# The vectors that there are. A new one is added here by hand, so that none is lost unnoticed.
+NAMES = """
+    hello-dev-user hello-token join join-emoji leave send-to-group send-to-everything count-group count-all welcome ack
+    ack-wide error message-to-group message-to-user message-to-connection message-to-all joined removed goodbye lagged
+""".split()
+
+ENCODE = {"client": codec.encode_client, "server": codec.encode_server}
+DECODE = {"client": codec.decode_client, "server": codec.decode_server}
+FRAMES = {"client": codec.CLIENT_FRAME, "server": codec.SERVER_FRAME}
+
+
+def from_json(value, key=""):
+    """A frame of the vectors, with its ids and its payload as bytes instead of hex."""
+    if isinstance(value, dict):
+        return {name: from_json(content, name) for name, content in value.items()}
+    if isinstance(value, list):
+        return [from_json(element, key) for element in value]
+    if isinstance(value, str) and key in ("payload", "except", "connection", "Connection"):
+        return bytes.fromhex(value)
+    return value
+
+
+def body_of(vector):
+    return bytes.fromhex(vector["hex"])[codec.PREFIX_BYTES :]
+
+
+def dump(data):
+    """As PROTOCOL.md shows bytes: 16 a line."""
+    return "\n".join(data[at : at + 16].hex(" ") for at in range(0, len(data), 16))
+
+
+def read(kind, data):
+    """All of `data` as one value of a type."""
+    reader = codec._Reader(data)
+    value = kind.read(reader)
+    reader.end()
+    return value
+
+
+class Vectors(unittest.TestCase):
+    def each(self):
+        for vector in VECTORS:
+            with self.subTest(vector["name"]):
+                yield vector
+
+    def test_every_vector_is_here(self):
+        self.assertEqual([vector["name"] for vector in VECTORS], NAMES)
+
+    def test_every_frame_and_every_variant_has_a_vector(self):
+        seen = json.dumps([vector["frame"] for vector in VECTORS])
+        for side, frames in FRAMES.items():
+            kinds = {kind for vector in VECTORS if vector["from"] == side for kind in vector["frame"]}
+            self.assertEqual(kinds, {name for name, _ in frames.variants})
+        for enum in (codec.CREDENTIAL, codec.TARGET, codec.SENDER):
+            for name, _ in enum.variants:
+                self.assertIn(f'"{name}"', seen)
+
+    def test_bytes_decode_to_the_frame(self):
+        for vector in self.each():
+            self.assertEqual(DECODE[vector["from"]](body_of(vector)), from_json(vector["frame"]))
+
+    def test_the_frame_encodes_to_the_bytes(self):
+        for vector in self.each():
+            self.assertEqual(ENCODE[vector["from"]](from_json(vector["frame"])).hex(), vector["hex"])
+
+    def test_the_length_before_the_body_is_the_bodys(self):
+        for vector in self.each():
+            self.assertEqual(bytes.fromhex(vector["hex"])[:4], struct.pack("<I", len(body_of(vector))))
+
+    def test_every_truncation_is_refused(self):
+        for vector in self.each():
+            body = body_of(vector)
+            for length in range(len(body)):
+                with self.assertRaises(codec.Truncated, msg=f"{length} of {len(body)} bytes"):
+                    DECODE[vector["from"]](body[:length])
+
+    def test_an_appended_byte_is_refused(self):
+        for vector in self.each():
+            for byte in (b"\x00", b"\x01", b"\xff"):
+                with self.assertRaises(codec.TrailingBytes):
+                    DECODE[vector["from"]](body_of(vector) + byte)
+
+    def test_the_stream_may_be_cut_anywhere(self):
+        whole = {side: b"" for side in FRAMES}
+        bodies = {side: [] for side in FRAMES}
+        for vector in VECTORS:
+            whole[vector["from"]] += bytes.fromhex(vector["hex"])
+            bodies[vector["from"]].append(body_of(vector))
+        for side, stream in whole.items():
+            for size in (1, 2, 3, 5, 7, 64, len(stream)):
+                reader = codec.FrameReader()
+                found = []
+                for at in range(0, len(stream), size):
+                    found += reader.feed(stream[at : at + size])
+                reader.end()
+                self.assertEqual(found, bodies[side])
+
+
+class Page(unittest.TestCase):
+    def test_every_vector_is_dumped_under_its_name(self):
+        for vector in VECTORS:
+            with self.subTest(vector["name"]):
+                block = f"```text\n{dump(bytes.fromhex(vector['hex']))}\n```"
+                shown = re.search(rf"^`{re.escape(vector['name'])}`: [^`].*?\n\n(```text\n.*?\n```)$", PAGE, re.M | re.S)
+                self.assertIsNotNone(shown, "not named")
+                self.assertEqual(shown[1], block)
+
+    def test_the_tables_of_frames_and_variants_are_the_codecs(self):
+        for side, frames in FRAMES.items():
+            section = PAGE.split(f"Frames from the {side}\n")[1].split("\n## ")[0]
+            headings = re.findall(r"^### (\d+) `(\w+)`$", section, re.M)
+            rows = re.findall(r"^\| (\d+) \| `(\w+)` \|", section, re.M)
+            expected = [(str(number), name) for number, (name, _) in enumerate(frames.variants)]
+            self.assertEqual(headings, expected)
+            self.assertEqual(rows, expected)
+            for (_, name), (_, kind) in zip(headings, frames.variants):
+                text = section.split(f"`{name}`\n\n", 1)[1].split("\n### ")[0]
+                fields = re.findall(r"^\| `([\w.]+)` \|", text, re.M)
+                self.assertEqual(fields, field_names(kind), name)
+        for title, enum in (("Credential", codec.CREDENTIAL), ("Target", codec.TARGET), ("Sender", codec.SENDER)):
+            table = PAGE.split(f"\n`{title}`: ")[1].split("\n\n")[1]
+            rows = re.findall(r"^\| (\d+) \| `(\w+)` \|", table, re.M)
+            self.assertEqual(rows, [(str(number), name) for number, (name, _) in enumerate(enum.variants)])
+
+    def test_the_examples_of_integers_are_right(self):
+        table = PAGE.split("never used. Examples:")[1].split("\n\n")[1]
+        rows = re.findall(r"^\| ([\d,]+) \| `([0-9a-f ]+)` \|$", table, re.M)
+        self.assertEqual(len(rows), 9)
+        for value, shown in rows:
+            value = int(value.replace(",", ""))
+            self.assertEqual(codec.U64.write(value).hex(" "), shown)
+            self.assertEqual(read(codec.U64, bytes.fromhex(shown)), value)
+
+    def test_the_examples_of_ids_are_right(self):
+        rows = re.findall(r"^\| `([0-9a-f]{32})` \| `(\w{26})` \|$", PAGE, re.M)
+        self.assertEqual(len(rows), 6)
+        for raw, text in rows:
+            self.assertEqual(codec.id_to_text(bytes.fromhex(raw)), text)
+            self.assertEqual(codec.id_from_text(text).hex(), raw)
+
+    def test_every_link_inside_the_page_leads_somewhere(self):
+        headings = re.findall(r"^#+ (.+)$", PAGE, re.M)
+        anchors = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+        for anchor in re.findall(r"\]\(#([^)]+)\)", PAGE):
+            self.assertIn(anchor, anchors)
+        for path in re.findall(r"\]\(([^#)]+)\)", PAGE):
+            self.assertTrue((ROOT / path).exists(), path)
+
+
+def field_names(kind, before=""):
+    names = []
+    for name, content in kind.fields.items():
+        inner = isinstance(content, codec._Struct)
+        names += field_names(content, f"{before}{name}.") if inner else [before + name]
+    return names
+
+
+class Integers(unittest.TestCase):
+    def test_wider_forms_are_read_as_far_as_the_type_is_wide(self):
+        wide = {2: bytes.fromhex("fb 05 00"), 4: bytes.fromhex("fc 05 00 00 00"), 8: b"\xfd\x05" + bytes(7)}
+        for kind in (codec.U16, codec.U32, codec.U64):
+            for width, data in wide.items():
+                if width <= kind.width:
+                    self.assertEqual(read(kind, data), 5)
+                else:
+                    with self.assertRaises(codec.FrameError):
+                        read(kind, data)
+            for first in (254, 255):
+                with self.assertRaises(codec.FrameError):
+                    read(kind, bytes([first]) + bytes(16))
+
+    def test_values_out_of_range_are_not_written(self):
+        for kind, value in ((codec.U16, 1 << 16), (codec.U32, 1 << 32), (codec.U64, 1 << 64), (codec.U64, -1)):
+            with self.assertRaises(codec.FrameError):
+                kind.write(value)
+        for value in (True, 1.0, "1", None):
+            with self.assertRaises(codec.FrameError):
+                codec.U64.write(value)
+
+
+class Refused(unittest.TestCase):
+    def client(self, text, error=codec.FrameError):
+        with self.assertRaises(error) as raised:
+            codec.decode_client(bytes.fromhex(text))
+        self.assertIs(type(raised.exception), error)
+
+    def test_bodies_that_are_no_frames(self):
+        self.client("", codec.Truncated)
+        self.client("05", codec.UnknownNumber)
+        self.client("c8", codec.UnknownNumber)
+        self.client("00 01 02 01 61", codec.UnknownNumber)  # a credential
+        self.client("04 05 04", codec.UnknownNumber)  # a target
+        self.client("03 01 02")  # a bool that is 2
+        self.client("03 01 fb 01 00")  # a bool that is no byte
+        self.client("01 01 02 c3 28")  # no UTF-8
+        self.client("01 01 03 ed a0 80")  # a surrogate
+        self.client("01 01 02 c0 af")  # an overlong form
+        self.client("01 01 04 72 6f", codec.Truncated)
+        self.client("01 01 01 72 09", codec.TrailingBytes)
+        self.client("03 01 00 fd 00 00 00 00 00 00 00 40", codec.Truncated)  # 2^62 targets
+        self.client("03 01 00 00 00 00 01 45 fd 00 00 00 00 00 00 00 40", codec.Truncated)  # 2^62 bytes of payload
+        with self.assertRaises(codec.UnknownNumber):
+            codec.decode_server(bytes.fromhex("08"))
+        with self.assertRaises(codec.UnknownNumber):
+            codec.decode_server(bytes.fromhex("03 01"))  # a sender
+
+    def test_names_of_no_bytes_or_of_more_than_256(self):
+        self.client("01 07 00", codec.InvalidName)
+        self.client("01 07 fb 01 01" + "78" * 257, codec.InvalidName)
+        full = codec.decode_client(bytes.fromhex("01 07 fb 00 01" + "78" * 256))
+        self.assertEqual(full, {"Join": {"request": 7, "group": "x" * 256}})
+        for name in ("", "x" * 257, "\U0001f600" * 64 + "x"):
+            with self.assertRaises(codec.InvalidName):
+                codec.encode_client({"Join": {"request": 7, "group": name}})
+        codec.encode_client({"Join": {"request": 7, "group": "\U0001f600" * 64}})
+
+    def test_values_that_are_no_frames(self):
+        join = {"request": 1, "group": "room"}
+        for frame in (
+            {},
+            "Join",
+            None,
+            {"Jion": join},
+            {"Join": join, "Leave": join},
+            {"Join": {"request": 1}},
+            {"Join": {**join, "more": 1}},
+            {"Join": {"request": 1, "group": b"room"}},
+            {"Join": {"request": 1, "group": "\ud800"}},
+            {"Count": {"request": 1, "target": "Group"}},
+            {"Count": {"request": 1, "target": {"All": None}}},
+            {"Count": {"request": 1, "target": {"Connection": bytes(15)}}},
+            {"Count": {"request": 1, "target": {"Connection": "0" * 16}}},
+        ):
+            with self.subTest(frame=frame), self.assertRaises(codec.FrameError):
+                codec.encode_client(frame)
+
+    def test_streams(self):
+        reader = codec.FrameReader(100)
+        self.assertEqual(reader.feed(bytes.fromhex("64 00 00")), [])
+        with self.assertRaises(codec.Truncated):
+            reader.end()
+        with self.assertRaises(codec.TooLong):
+            codec.FrameReader(100).feed(bytes.fromhex("65 00 00 00"))
+        self.assertEqual(codec.FrameReader(100).feed(bytes.fromhex("00 00 00 00")), [b""])
+
+
+class Ids(unittest.TestCase):
+    def test_text_form(self):
+        for raw, text in (
+            (bytes(16), "0" * 26),
+            (bytes(15) + b"\x01", "0" * 25 + "1"),
+            (b"\x80" + bytes(15), "4" + "0" * 25),
+            (b"\xff" * 16, "7" + "Z" * 25),
+        ):
+            self.assertEqual(codec.id_to_text(raw), text)
+            self.assertEqual(codec.id_from_text(text), raw)
+            self.assertEqual(codec.id_from_text(text.lower()), raw)
+        for shift in range(128):
+            raw = (1 << shift).to_bytes(16, "big")
+            self.assertEqual(codec.id_from_text(codec.id_to_text(raw)), raw)
+
+    def test_bad_text_is_refused(self):
+        zeros = "0" * 25
+        for text in ("", "7Z", zeros, zeros + "00", "8" + zeros, *(zeros + bad for bad in "ILOU-i \u0131\u017f")):
+            with self.subTest(text=text), self.assertRaises(ValueError):
+                codec.id_from_text(text)
+
+
+if __name__ == "__main__":
+    unittest.main()
