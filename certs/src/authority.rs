@@ -138,13 +138,9 @@ impl Authority {
     pub(crate) fn issue_to(&self, names: &[HostName], now: OffsetDateTime) -> Result<Issued, Error> {
         let params = profile::server(names, now, self.not_after)?;
         let key = generate_key()?;
-        let certificate = params
-            .signed_by(&key, &self.issuer)
-            .map_err(|error| failed("a server certificate", &error))?;
-        Ok(Issued {
-            certificate_pem: certificate.pem(),
-            key,
-        })
+        let certificate =
+            params.signed_by(&key, &self.issuer).map_err(|error| failed("a server certificate", &error))?;
+        Ok(Issued { certificate_pem: certificate.pem(), key })
     }
 
     pub(crate) fn parsed(&self) -> Result<X509Certificate<'_>, Error> {
@@ -163,14 +159,8 @@ impl Authority {
         let loaded = match (state.holds(CA_CERTIFICATE)?, state.holds(CA_KEY)?) {
             (false, false) => return Ok(None),
             (true, true) => Self::from_files(&certificate, &key, now),
-            (true, false) => Err(Error::HalfAuthority {
-                present: certificate,
-                missing: key,
-            }),
-            (false, true) => Err(Error::HalfAuthority {
-                present: key,
-                missing: certificate,
-            }),
+            (true, false) => Err(Error::HalfAuthority { present: certificate, missing: key }),
+            (false, true) => Err(Error::HalfAuthority { present: key, missing: certificate }),
         };
         loaded.map(Some).map_err(|error| error.of_authority(state.path()))
     }
@@ -179,23 +169,17 @@ impl Authority {
         let file = PemFile::read(path)?;
         // The first is the authority's own; what follows would be its issuers.
         let Some(certificate) = file.certificates()?.into_iter().next() else {
-            return Err(Error::Empty {
-                path: path.to_owned(),
-            });
+            return Err(Error::Empty { path: path.to_owned() });
         };
         let parsed = parse(path, 1, &certificate)?;
         if !may_sign(&parsed) {
-            return Err(Error::NotAnAuthority {
-                path: path.to_owned(),
-            });
+            return Err(Error::NotAnAuthority { path: path.to_owned() });
         }
         check_dates(path, 1, &parsed, now)?;
         let key = PemFile::read(key_path)?.key()?;
         check_pair(path, &certificate, key_path, &key)?;
-        let key = KeyPair::try_from(&key).map_err(|error| Error::UnsupportedKey {
-            path: key_path.to_owned(),
-            kind: error.to_string(),
-        })?;
+        let key = KeyPair::try_from(&key)
+            .map_err(|error| Error::UnsupportedKey { path: key_path.to_owned(), kind: error.to_string() })?;
         Self::assemble(path, certificate, file.first_certificate_text(), key)
     }
 
@@ -206,27 +190,16 @@ impl Authority {
         key: KeyPair,
     ) -> Result<Self, Error> {
         let not_after = dates(&parse(path, 1, &certificate)?).1;
-        let issuer =
-            Issuer::from_ca_cert_der(&certificate, key).map_err(|error| Error::DamagedCertificate {
-                path: path.to_owned(),
-                number: 1,
-                reason: error.to_string(),
-            })?;
-        Ok(Self {
-            path: path.to_owned(),
-            certificate,
-            certificate_pem,
-            not_after,
-            issuer,
-        })
+        let issuer = Issuer::from_ca_cert_der(&certificate, key).map_err(|error| {
+            Error::DamagedCertificate { path: path.to_owned(), number: 1, reason: error.to_string() }
+        })?;
+        Ok(Self { path: path.to_owned(), certificate, certificate_pem, not_after, issuer })
     }
 
     fn make(state: &StateDirectory, now: OffsetDateTime) -> Result<Self, Error> {
         for name in [CA_CERTIFICATE, CA_KEY, SERVER_CERTIFICATE, SERVER_KEY] {
             if state.holds(name)? {
-                return Err(Error::Exists {
-                    path: state.file(name),
-                });
+                return Err(Error::Exists { path: state.file(name) });
             }
         }
         Self::generate(state, now, StateDirectory::write_new)
@@ -255,10 +228,7 @@ fn generate_key() -> Result<KeyPair, Error> {
 }
 
 fn failed(what: &'static str, error: &rcgen::Error) -> Error {
-    Error::Generate {
-        what,
-        reason: error.to_string(),
-    }
+    Error::Generate { what, reason: error.to_string() }
 }
 
 #[cfg(test)]

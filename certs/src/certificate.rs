@@ -18,11 +18,7 @@ pub(crate) fn parse<'a>(
     number: usize,
     der: &'a CertificateDer<'_>,
 ) -> Result<X509Certificate<'a>, Error> {
-    let damaged = |reason: String| Error::DamagedCertificate {
-        path: path.to_owned(),
-        number,
-        reason,
-    };
+    let damaged = |reason: String| Error::DamagedCertificate { path: path.to_owned(), number, reason };
     let (rest, certificate) = x509_parser::parse_x509_certificate(der).map_err(|error| match error {
         x509_parser::nom::Err::Error(error) | x509_parser::nom::Err::Failure(error) => {
             damaged(error.to_string())
@@ -46,18 +42,10 @@ pub(crate) fn check_dates(
     let path = path.to_owned();
     // Certificates count whole seconds: the last one counts to its end.
     if now.unix_timestamp() > not_after.unix_timestamp() {
-        return Err(Error::Expired {
-            path,
-            number,
-            not_after,
-        });
+        return Err(Error::Expired { path, number, not_after });
     }
     if now < not_before {
-        return Err(Error::NotYetValid {
-            path,
-            number,
-            not_before,
-        });
+        return Err(Error::NotYetValid { path, number, not_before });
     }
     Ok(())
 }
@@ -65,10 +53,7 @@ pub(crate) fn check_dates(
 /// First and last second of validity.
 pub(crate) fn dates(certificate: &X509Certificate<'_>) -> (OffsetDateTime, OffsetDateTime) {
     let validity = certificate.validity();
-    (
-        validity.not_before.to_datetime(),
-        validity.not_after.to_datetime(),
-    )
+    (validity.not_before.to_datetime(), validity.not_after.to_datetime())
 }
 
 /// Whether the certificate may sign others: `CA:TRUE`, and `keyCertSign` if key usage is limited.

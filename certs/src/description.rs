@@ -84,22 +84,14 @@ impl Description {
 /// holds), [`DamagedCertificate`](Error::DamagedCertificate).
 pub fn describe(path: &Path) -> Result<Vec<Description>, Error> {
     let certificates = PemFile::read(path)?.certificates()?;
-    (1..)
-        .zip(&certificates)
-        .map(|(number, der)| Ok(Description::of(&parse(path, number, der)?)))
-        .collect()
+    (1..).zip(&certificates).map(|(number, der)| Ok(Description::of(&parse(path, number, der)?))).collect()
 }
 
 fn names(certificate: &X509Certificate<'_>) -> Vec<String> {
     let Ok(Some(extension)) = certificate.subject_alternative_name() else {
         return Vec::new();
     };
-    extension
-        .value
-        .general_names
-        .iter()
-        .map(|name| printable(&name_text(name)))
-        .collect()
+    extension.value.general_names.iter().map(|name| printable(&name_text(name))).collect()
 }
 
 fn name_text(name: &GeneralName<'_>) -> String {
@@ -127,11 +119,7 @@ fn key_algorithm(certificate: &X509Certificate<'_>) -> String {
     let key = certificate.public_key();
     let algorithm = &key.algorithm.algorithm;
     if *algorithm == OID_KEY_TYPE_EC_PUBLIC_KEY {
-        let curve = key
-            .algorithm
-            .parameters
-            .as_ref()
-            .and_then(|any| any.as_oid().ok());
+        let curve = key.algorithm.parameters.as_ref().and_then(|any| any.as_oid().ok());
         return match curve {
             Some(curve) if curve == OID_EC_P256 => P256.to_owned(),
             Some(curve) if curve == OID_NIST_EC_P384 => "ECDSA P-384".to_owned(),
@@ -151,25 +139,22 @@ fn key_algorithm(certificate: &X509Certificate<'_>) -> String {
 
 /// Control characters as escapes: the text is shown in terminals.
 fn printable(text: &str) -> String {
-    text.chars()
-        .fold(String::with_capacity(text.len()), |mut shown, character| {
-            if character.is_control() {
-                shown.extend(character.escape_default());
-            } else {
-                shown.push(character);
-            }
-            shown
-        })
+    text.chars().fold(String::with_capacity(text.len()), |mut shown, character| {
+        if character.is_control() {
+            shown.extend(character.escape_default());
+        } else {
+            shown.push(character);
+        }
+        shown
+    })
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes
-        .iter()
-        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-            // Writing to a String does not fail.
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        // Writing to a String does not fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 #[cfg(test)]
@@ -183,9 +168,7 @@ mod tests {
 
     fn described(certificate: &str) -> Description {
         let directory = tempfile::tempdir().unwrap();
-        describe(&file(directory.path(), "cert.pem", certificate))
-            .unwrap()
-            .remove(0)
+        describe(&file(directory.path(), "cert.pem", certificate)).unwrap().remove(0)
     }
 
     #[test]
@@ -195,17 +178,12 @@ mod tests {
             params.distinguished_name = DistinguishedName::new();
             params.distinguished_name.push(DnType::CommonName, "chat");
             let uri = SanType::URI("https://chat.example/".try_into().unwrap());
-            params
-                .subject_alt_names
-                .extend([SanType::IpAddress("2001:db8::1".parse().unwrap()), uri]);
+            params.subject_alt_names.extend([SanType::IpAddress("2001:db8::1".parse().unwrap()), uri]);
         });
         let description = described(&certificate);
         assert_eq!(description.subject, "CN=chat");
         assert_eq!(description.issuer, "CN=chat");
-        assert_eq!(
-            description.names,
-            ["chat.example", "2001:db8::1", "URI:https://chat.example/"]
-        );
+        assert_eq!(description.names, ["chat.example", "2001:db8::1", "URI:https://chat.example/"]);
         assert_eq!(description.not_before, now() - Duration::days(5));
         assert_eq!(description.not_after, now() + Duration::days(5));
         assert_eq!(description.serial.trim_start_matches('0'), "abcdef");
@@ -219,10 +197,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = file(directory.path(), "cert.pem", self_signed(|_| {}).0);
         let der = PemFile::read(&path).unwrap().certificates().unwrap().remove(0);
-        assert_eq!(
-            describe(&path).unwrap()[0].sha256,
-            hex(digest(&SHA256, &der).as_ref())
-        );
+        assert_eq!(describe(&path).unwrap()[0].sha256, hex(digest(&SHA256, &der).as_ref()));
         assert_eq!(hex(digest(&SHA256, b"abc").as_ref())[..16], *"ba7816bf8f01cfea");
     }
 
@@ -253,19 +228,12 @@ mod tests {
         let description = described(
             &self_signed(|params| {
                 params.distinguished_name = DistinguishedName::new();
-                params
-                    .distinguished_name
-                    .push(DnType::CommonName, "a\u{1b}[2Jb\nc");
+                params.distinguished_name.push(DnType::CommonName, "a\u{1b}[2Jb\nc");
                 params.subject_alt_names = vec![SanType::DnsName("x\u{7}y".try_into().unwrap())];
             })
             .0,
         );
-        let shown = format!(
-            "{}{}{}",
-            description.subject,
-            description.issuer,
-            description.names.concat()
-        );
+        let shown = format!("{}{}{}", description.subject, description.issuer, description.names.concat());
         assert!(!shown.contains(char::is_control), "{shown:?}");
         assert!(shown.contains("a\\u{1b}[2Jb\\nc"), "{shown}");
     }
@@ -278,9 +246,6 @@ mod tests {
         assert_eq!(describe(&path).unwrap().len(), 2);
         let path = file(directory.path(), "key.pem", key.serialize_pem());
         let text = describe(&path).unwrap_err().to_string();
-        assert!(
-            text.contains("key.pem holds a private key, not a certificate"),
-            "{text}"
-        );
+        assert!(text.contains("key.pem holds a private key, not a certificate"), "{text}");
     }
 }

@@ -354,10 +354,7 @@ impl Error {
             | Self::Lock { .. }
             | Self::Write { .. }
             | Self::CreateDirectory { .. } => self,
-            cause => Self::UnusableAuthority {
-                directory: directory.to_owned(),
-                cause: Box::new(cause),
-            },
+            cause => Self::UnusableAuthority { directory: directory.to_owned(), cause: Box::new(cause) },
         }
     }
 }

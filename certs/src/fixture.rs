@@ -41,10 +41,7 @@ pub(crate) fn self_signed_with(
 /// A pair of files, `cert.pem` and `key.pem`.
 pub(crate) fn pair(directory: &Path, change: impl FnOnce(&mut CertificateParams)) -> (PathBuf, PathBuf) {
     let (certificate, key) = self_signed(change);
-    (
-        file(directory, "cert.pem", certificate),
-        file(directory, "key.pem", key.serialize_pem()),
-    )
+    (file(directory, "cert.pem", certificate), file(directory, "key.pem", key.serialize_pem()))
 }
 
 /// Bytes as a PEM section.

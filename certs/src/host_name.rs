@@ -33,10 +33,7 @@ impl HostName {
         if !host.ends_with('.') && DnsName::try_from(host).is_ok() {
             return Ok(Self::Dns(name.to_ascii_lowercase()));
         }
-        Err(Error::BadName {
-            name: name.to_owned(),
-            reason: fault(name),
-        })
+        Err(Error::BadName { name: name.to_owned(), reason: fault(name) })
     }
 
     /// What a leaf must hold: the local names, then `given`, each once.
@@ -85,9 +82,8 @@ impl fmt::Display for HostName {
 
 /// What is wrong with a name that is neither a DNS name nor an IP address.
 fn fault(name: &str) -> &'static str {
-    let port = name
-        .rsplit_once(':')
-        .is_some_and(|(host, port)| !host.contains(':') && port.parse::<u16>().is_ok());
+    let port =
+        name.rsplit_once(':').is_some_and(|(host, port)| !host.contains(':') && port.parse::<u16>().is_ok());
     if name.is_empty() {
         "it is empty"
     } else if name.contains("://") || name.contains('/') {
@@ -143,26 +139,16 @@ mod tests {
             ("chat\0.example", "neither"),
         ] {
             let text = HostName::parse(given).unwrap_err().to_string();
-            assert!(
-                text.contains(part) && text.starts_with(&format!("{given:?}")),
-                "{given:?}: {text}"
-            );
+            assert!(text.contains(part) && text.starts_with(&format!("{given:?}")), "{given:?}: {text}");
         }
         assert!(HostName::parse(&"a".repeat(64)).is_err());
-        assert!(
-            HostName::parse(&["a"; 128].join(".")).is_err(),
-            "254 bytes or more"
-        );
+        assert!(HostName::parse(&["a"; 128].join(".")).is_err(), "254 bytes or more");
     }
 
     #[test]
     fn wants_the_local_names_and_each_name_once() {
         let given = ["LOCALHOST", "chat.example", "127.0.0.1", "CHAT.example"].map(str::to_owned);
-        let names: Vec<_> = HostName::wanted(&given)
-            .unwrap()
-            .iter()
-            .map(HostName::to_string)
-            .collect();
+        let names: Vec<_> = HostName::wanted(&given).unwrap().iter().map(HostName::to_string).collect();
         assert_eq!(names, ["localhost", "127.0.0.1", "::1", "chat.example"]);
     }
 }

@@ -57,9 +57,7 @@ impl fmt::Debug for Identity {
 pub fn load_identity(cert: &Path, key: &Path, now: OffsetDateTime) -> Result<Identity, Error> {
     let file = PemFile::read(cert)?;
     if file.holds_key() && !file.holds_certificate() {
-        return Err(Error::KeyInsteadOfCertificate {
-            path: cert.to_owned(),
-        });
+        return Err(Error::KeyInsteadOfCertificate { path: cert.to_owned() });
     }
     let chain = file.certificates()?;
     let private = PemFile::read(key)?.key()?;
@@ -69,31 +67,20 @@ pub fn load_identity(cert: &Path, key: &Path, now: OffsetDateTime) -> Result<Ide
         let certificate = parse(cert, number, der)?;
         if description.is_none() {
             if certificate.is_ca() {
-                return Err(Error::AuthorityAsLeaf {
-                    path: cert.to_owned(),
-                });
+                return Err(Error::AuthorityAsLeaf { path: cert.to_owned() });
             }
             if !may_serve(&certificate) {
-                return Err(Error::NotForServers {
-                    path: cert.to_owned(),
-                });
+                return Err(Error::NotForServers { path: cert.to_owned() });
             }
             description = Some(Description::of(&certificate));
         }
         check_dates(cert, number, &certificate, now)?;
     }
     let (Some(first), Some(description)) = (chain.first(), description) else {
-        return Err(Error::NoCertificate {
-            path: cert.to_owned(),
-            found: "nothing",
-        });
+        return Err(Error::NoCertificate { path: cert.to_owned(), found: "nothing" });
     };
     check_pair(cert, first, key, &private)?;
-    Ok(Identity {
-        chain,
-        key: private,
-        description,
-    })
+    Ok(Identity { chain, key: private, description })
 }
 
 #[cfg(test)]

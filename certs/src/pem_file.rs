@@ -28,21 +28,13 @@ impl PemFile {
     pub(crate) fn read(path: &Path) -> Result<Self, Error> {
         let bytes = read_limited(path)?;
         if bytes.is_empty() {
-            return Err(Error::Empty {
-                path: path.to_owned(),
-            });
+            return Err(Error::Empty { path: path.to_owned() });
         }
         let labels = labels(&bytes);
         if labels.is_empty() {
-            return Err(binary(path, &bytes).unwrap_or_else(|| Error::NotPem {
-                path: path.to_owned(),
-            }));
+            return Err(binary(path, &bytes).unwrap_or_else(|| Error::NotPem { path: path.to_owned() }));
         }
-        Ok(Self {
-            path: path.to_owned(),
-            bytes,
-            labels,
-        })
+        Ok(Self { path: path.to_owned(), bytes, labels })
     }
 
     /// Every certificate in the file, in its order; at least one.
@@ -53,10 +45,7 @@ impl PemFile {
             .filter_map(|(kind, der)| CertificateDer::from_pem(kind, der))
             .collect();
         if certificates.is_empty() {
-            return Err(Error::NoCertificate {
-                path: self.path.clone(),
-                found: self.found(),
-            });
+            return Err(Error::NoCertificate { path: self.path.clone(), found: self.found() });
         }
         Ok(certificates)
     }
@@ -81,10 +70,7 @@ impl PemFile {
         match self.keys() {
             0 if self.holds_certificate() => return Err(Error::CertificateInsteadOfKey { path }),
             0 => {
-                return Err(Error::NoKey {
-                    path,
-                    found: self.found(),
-                });
+                return Err(Error::NoKey { path, found: self.found() });
             }
             1 => {}
             count => return Err(Error::SeveralKeys { path, count }),
@@ -92,15 +78,9 @@ impl PemFile {
         if self.is_encrypted() {
             return Err(Error::EncryptedKey { path });
         }
-        let key = self
-            .sections()?
-            .into_iter()
-            .find_map(|(kind, der)| PrivateKeyDer::from_pem(kind, der));
+        let key = self.sections()?.into_iter().find_map(|(kind, der)| PrivateKeyDer::from_pem(kind, der));
         // A label that ends in PRIVATE KEY and is none of the three forms: DSA, OpenSSH.
-        key.ok_or_else(|| Error::UnsupportedKey {
-            path,
-            kind: self.key_form().to_owned(),
-        })
+        key.ok_or_else(|| Error::UnsupportedKey { path, kind: self.key_form().to_owned() })
     }
 
     /// Whether there is a private key in it, encrypted or not.
@@ -114,10 +94,7 @@ impl PemFile {
     }
 
     fn keys(&self) -> usize {
-        self.labels
-            .iter()
-            .filter(|label| label.ends_with("PRIVATE KEY"))
-            .count()
+        self.labels.iter().filter(|label| label.ends_with("PRIVATE KEY")).count()
     }
 
     /// PKCS#8 says so in its label; the older forms in a header line (RFC 1421).
@@ -131,9 +108,7 @@ impl PemFile {
         // The decoder's own error may quote a line of the file, so it is dropped.
         <(SectionKind, Vec<u8>)>::pem_slice_iter(&self.bytes)
             .collect::<Result<_, _>>()
-            .map_err(|_| Error::DamagedPem {
-                path: self.path.clone(),
-            })
+            .map_err(|_| Error::DamagedPem { path: self.path.clone() })
     }
 
     /// What the file holds, for a message that says it is not what was wanted.
@@ -154,12 +129,7 @@ impl PemFile {
     }
 
     fn key_form(&self) -> &'static str {
-        match self
-            .labels
-            .iter()
-            .find(|label| label.ends_with("PRIVATE KEY"))
-            .map_or("", String::as_str)
-        {
+        match self.labels.iter().find(|label| label.ends_with("PRIVATE KEY")).map_or("", String::as_str) {
             "OPENSSH PRIVATE KEY" => "an OpenSSH key",
             "DSA PRIVATE KEY" => "a DSA key",
             _ => "a key of an unknown form",
@@ -169,13 +139,8 @@ impl PemFile {
 
 fn read_limited(path: &Path) -> Result<Vec<u8>, Error> {
     let failed = |cause: std::io::Error| match cause.kind() {
-        ErrorKind::NotFound => Error::Missing {
-            path: path.to_owned(),
-        },
-        _ => Error::Unreadable {
-            path: path.to_owned(),
-            cause,
-        },
+        ErrorKind::NotFound => Error::Missing { path: path.to_owned() },
+        _ => Error::Unreadable { path: path.to_owned(), cause },
     };
     let mut bytes = Vec::new();
     // One byte more than the limit, to tell a full file from one that goes on.
@@ -183,18 +148,13 @@ fn read_limited(path: &Path) -> Result<Vec<u8>, Error> {
         .and_then(|file| file.take(SIZE_LIMIT + 1).read_to_end(&mut bytes))
         .map_err(failed)?;
     if read as u64 > SIZE_LIMIT {
-        return Err(Error::TooLarge {
-            path: path.to_owned(),
-            limit: SIZE_LIMIT,
-        });
+        return Err(Error::TooLarge { path: path.to_owned(), limit: SIZE_LIMIT });
     }
     Ok(bytes)
 }
 
 fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
-    bytes
-        .split(|byte| matches!(byte, b'\n' | b'\r'))
-        .map(<[u8]>::trim_ascii_end)
+    bytes.split(|byte| matches!(byte, b'\n' | b'\r')).map(<[u8]>::trim_ascii_end)
 }
 
 /// The labels of all sections: `CERTIFICATE`, `PRIVATE KEY` and so on.
@@ -209,28 +169,15 @@ fn labels(bytes: &[u8]) -> Vec<String> {
 fn binary(path: &Path, bytes: &[u8]) -> Option<Error> {
     let file = path.display();
     let (what, command) = if x509_parser::parse_x509_certificate(bytes).is_ok() {
-        (
-            "a certificate",
-            format!("openssl x509 -inform der -in {file} -out {file}.pem"),
-        )
+        ("a certificate", format!("openssl x509 -inform der -in {file} -out {file}.pem"))
     } else if is_pkcs12(bytes) {
-        (
-            "a PKCS#12 bundle",
-            format!("openssl pkcs12 -in {file} -out {file}.pem -nodes"),
-        )
+        ("a PKCS#12 bundle", format!("openssl pkcs12 -in {file} -out {file}.pem -nodes"))
     } else if PrivateKeyDer::try_from(bytes).is_ok() {
-        (
-            "a private key",
-            format!("openssl pkey -inform der -in {file} -out {file}.pem"),
-        )
+        ("a private key", format!("openssl pkey -inform der -in {file} -out {file}.pem"))
     } else {
         return None;
     };
-    Some(Error::Binary {
-        path: path.to_owned(),
-        what,
-        command,
-    })
+    Some(Error::Binary { path: path.to_owned(), what, command })
 }
 
 /// A PFX is a sequence that begins with the version number 3 (RFC 7292, section 4).

@@ -31,32 +31,24 @@ pub(crate) fn check_pair(
     key: &PrivateKeyDer<'_>,
 ) -> Result<(), Error> {
     let signing = signing_key(key_path, key)?;
-    CertifiedKey::new(vec![certificate.clone()], signing)
-        .keys_match()
-        .map_err(|error| match error {
-            TlsError::InconsistentKeys(InconsistentKeys::KeyMismatch) => Error::KeyMismatch {
-                certificate: certificate_path.to_owned(),
-                key: key_path.to_owned(),
-            },
-            // The certificate parses, but not by the stricter rules of TLS: version 1, an unknown critical
-            // extension.
-            other => Error::DamagedCertificate {
-                path: certificate_path.to_owned(),
-                number: 1,
-                reason: other.to_string(),
-            },
-        })
+    CertifiedKey::new(vec![certificate.clone()], signing).keys_match().map_err(|error| match error {
+        TlsError::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
+            Error::KeyMismatch { certificate: certificate_path.to_owned(), key: key_path.to_owned() }
+        }
+        // The certificate parses, but not by the stricter rules of TLS: version 1, an unknown critical
+        // extension.
+        other => Error::DamagedCertificate {
+            path: certificate_path.to_owned(),
+            number: 1,
+            reason: other.to_string(),
+        },
+    })
 }
 
 fn signing_key(path: &Path, key: &PrivateKeyDer<'_>) -> Result<Arc<dyn SigningKey>, Error> {
     any_supported_type(key).map_err(|_| match unsupported(key) {
-        Some(kind) => Error::UnsupportedKey {
-            path: path.to_owned(),
-            kind,
-        },
-        None => Error::DamagedKey {
-            path: path.to_owned(),
-        },
+        Some(kind) => Error::UnsupportedKey { path: path.to_owned(), kind },
+        None => Error::DamagedKey { path: path.to_owned() },
     })
 }
 
@@ -66,11 +58,7 @@ fn unsupported(key: &PrivateKeyDer<'_>) -> Option<String> {
         PrivateKeyDer::Pkcs1(key) => rsa_size(key.secret_pkcs1_der()),
         PrivateKeyDer::Sec1(_) => None,
         PrivateKeyDer::Pkcs8(key) => {
-            let Pkcs8 {
-                algorithm,
-                curve,
-                inner,
-            } = pkcs8(key.secret_pkcs8_der())?;
+            let Pkcs8 { algorithm, curve, inner } = pkcs8(key.secret_pkcs8_der())?;
             if algorithm == OID_PKCS1_RSAENCRYPTION {
                 rsa_size(&inner)
             } else if algorithm == OID_KEY_TYPE_EC_PUBLIC_KEY {
@@ -107,13 +95,6 @@ fn pkcs8(der: &[u8]) -> Option<Pkcs8> {
     let (rest, _version) = Any::from_der(&sequence.content).ok()?;
     let (rest, identifier) = AlgorithmIdentifier::from_der(rest).ok()?;
     let (_, inner) = Any::from_der(rest).ok()?;
-    let curve = identifier
-        .parameters
-        .and_then(|any| any.oid().ok())
-        .map(|oid| oid.to_owned());
-    Some(Pkcs8 {
-        algorithm: identifier.algorithm.to_owned(),
-        curve,
-        inner: inner.data.to_owned(),
-    })
+    let curve = identifier.parameters.and_then(|any| any.oid().ok()).map(|oid| oid.to_owned());
+    Some(Pkcs8 { algorithm: identifier.algorithm.to_owned(), curve, inner: inner.data.to_owned() })
 }

@@ -63,10 +63,7 @@ fn alternative_name(name: &HostName) -> Result<SanType, Error> {
         HostName::Ip(ip) => Ok(SanType::IpAddress(*ip)),
         HostName::Dns(dns) => match dns.as_str().try_into() {
             Ok(dns) => Ok(SanType::DnsName(dns)),
-            Err(_) => Err(Error::BadName {
-                name: dns.clone(),
-                reason: "it is not ASCII",
-            }),
+            Err(_) => Err(Error::BadName { name: dns.clone(), reason: "it is not ASCII" }),
         },
     }
 }

@@ -38,13 +38,11 @@ fn load_roots_at(path: &Path, now: OffsetDateTime) -> Result<RootCertStore, Erro
             Ok(()) => any_valid = true,
             Err(fault) => first_fault = first_fault.or(Some(fault)),
         }
-        roots
-            .add(der.clone())
-            .map_err(|error| Error::DamagedCertificate {
-                path: path.to_owned(),
-                number,
-                reason: error.to_string(),
-            })?;
+        roots.add(der.clone()).map_err(|error| Error::DamagedCertificate {
+            path: path.to_owned(),
+            number,
+            reason: error.to_string(),
+        })?;
     }
     // One old root in a bundle of many is normal; a file with nothing but old ones is a mistake.
     match first_fault {
@@ -91,9 +89,7 @@ mod tests {
     #[test]
     fn says_what_is_wrong() {
         let directory = tempfile::tempdir().unwrap();
-        let error = load_roots(&directory.path().join("nowhere.pem"))
-            .unwrap_err()
-            .to_string();
+        let error = load_roots(&directory.path().join("nowhere.pem")).unwrap_err().to_string();
         assert!(error.contains("nowhere.pem does not exist"), "{error}");
 
         let good = self_signed(authority).0;

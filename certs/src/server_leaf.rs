@@ -107,13 +107,7 @@ pub fn server_leaf_at(directory: &Path, names: &[String], now: OffsetDateTime) -
             (load_identity(&certificate, &key, now)?, Some(reason))
         }
     };
-    Ok(Leaf {
-        certificate,
-        key,
-        ca_certificate: state.file(CA_CERTIFICATE),
-        identity,
-        made,
-    })
+    Ok(Leaf { certificate, key, ca_certificate: state.file(CA_CERTIFICATE), identity, made })
 }
 
 /// The leaf that is there, or the reason for making one. The outer error ends it: nothing may be overwritten.
@@ -141,9 +135,7 @@ fn examine(
 /// What a person put there is neither used nor destroyed: a certificate of another issuer, a key, a binary
 /// file.
 fn refuse_foreign(path: &Path, authority: &X509Certificate<'_>) -> Result<(), Error> {
-    let foreign = Error::Foreign {
-        path: path.to_owned(),
-    };
+    let foreign = Error::Foreign { path: path.to_owned() };
     let certificates = match PemFile::read(path).and_then(|file| file.certificates()) {
         Ok(certificates) => certificates,
         Err(Error::NoCertificate { .. } | Error::Binary { .. } | Error::TooLarge { .. }) => {
@@ -176,10 +168,7 @@ fn fault(
         return Ok(Some(Reason::Ending));
     }
     let held = HostName::in_certificate(&leaf);
-    Ok(names
-        .iter()
-        .find(|name| !held.contains(name))
-        .map(|name| Reason::LacksName(name.to_string())))
+    Ok(names.iter().find(|name| !held.contains(name)).map(|name| Reason::LacksName(name.to_string())))
 }
 
 #[cfg(test)]

@@ -40,10 +40,7 @@ impl StateDirectory {
         builder.recursive(true);
         #[cfg(unix)]
         std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-        builder.create(path).map_err(|cause| Error::CreateDirectory {
-            path: path.to_owned(),
-            cause,
-        })?;
+        builder.create(path).map_err(|cause| Error::CreateDirectory { path: path.to_owned(), cause })?;
         Self::lock(path)
     }
 
@@ -64,10 +61,7 @@ impl StateDirectory {
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         match options.open(&lock).and_then(|file| file.lock().map(|()| file)) {
-            Ok(file) => Ok(Self {
-                path: path.to_owned(),
-                _lock: file,
-            }),
+            Ok(file) => Ok(Self { path: path.to_owned(), _lock: file }),
             Err(cause) => Err(Error::Lock { path: lock, cause }),
         }
     }
@@ -129,11 +123,7 @@ impl StateDirectory {
 
     /// Makes renames durable. Only Unix lets a directory be opened and synced.
     fn sync(&self) -> io::Result<()> {
-        if cfg!(unix) {
-            File::open(&self.path)?.sync_all()
-        } else {
-            Ok(())
-        }
+        if cfg!(unix) { File::open(&self.path)?.sync_all() } else { Ok(()) }
     }
 }
 
@@ -141,10 +131,7 @@ fn is_there(path: &Path) -> Result<bool, Error> {
     match path.symlink_metadata() {
         Ok(_) => Ok(true),
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(false),
-        Err(cause) => Err(Error::Unreadable {
-            path: path.to_owned(),
-            cause,
-        }),
+        Err(cause) => Err(Error::Unreadable { path: path.to_owned(), cause }),
     }
 }
 
@@ -158,19 +145,11 @@ mod tests {
         let state = StateDirectory::make(directory.path()).unwrap();
         state.write_new("a", "first").unwrap();
         let error = state.write_new("a", "second").unwrap_err();
-        assert!(
-            matches!(&error, Error::Exists { path } if path.ends_with("a")),
-            "{error}"
-        );
+        assert!(matches!(&error, Error::Exists { path } if path.ends_with("a")), "{error}");
         assert_eq!(std::fs::read(state.file("a")).unwrap(), b"first");
         state.write_over("a", "third").unwrap();
         assert_eq!(std::fs::read(state.file("a")).unwrap(), b"third");
-        let names: Vec<_> = directory
-            .path()
-            .read_dir()
-            .unwrap()
-            .map(|e| e.unwrap().file_name())
-            .collect();
+        let names: Vec<_> = directory.path().read_dir().unwrap().map(|e| e.unwrap().file_name()).collect();
         assert_eq!(names.len(), 2, "no temporary file is left: {names:?}");
     }
 

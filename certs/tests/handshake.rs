@@ -3,10 +3,7 @@
 //!
 //! In comes what the crate's public functions give out, nothing else. Out comes the handshake's verdict.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test's helpers may fail like the test itself"
-)]
+#![allow(clippy::unwrap_used, reason = "a test's helpers may fail like the test itself")]
 
 use std::path::Path;
 use std::sync::Arc;
@@ -62,26 +59,11 @@ fn a_client_that_trusts_the_authority_accepts_the_leafs_names_only() {
     let directory = tempfile::tempdir().unwrap();
     let names = ["chat.example", "*.rooms.example", "192.0.2.1"].map(str::to_owned);
     let leaf = server_leaf(directory.path(), &names).unwrap();
-    for name in [
-        "localhost",
-        "127.0.0.1",
-        "::1",
-        "chat.example",
-        "red.rooms.example",
-        "192.0.2.1",
-    ] {
+    for name in ["localhost", "127.0.0.1", "::1", "chat.example", "red.rooms.example", "192.0.2.1"] {
         handshake(&leaf.identity, roots(directory.path()), name).unwrap();
     }
-    for name in [
-        "example.com",
-        "chat.example.com",
-        "rooms.example",
-        "127.0.0.2",
-        "::2",
-    ] {
-        let error = handshake(&leaf.identity, roots(directory.path()), name)
-            .unwrap_err()
-            .to_string();
+    for name in ["example.com", "chat.example.com", "rooms.example", "127.0.0.2", "::2"] {
+        let error = handshake(&leaf.identity, roots(directory.path()), name).unwrap_err().to_string();
         assert!(error.contains("not valid for name"), "{name}: {error}");
     }
 }
@@ -100,9 +82,7 @@ fn a_client_of_another_authority_refuses() {
     let (ours, theirs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let leaf = server_leaf(ours.path(), &[]).unwrap();
     Authority::create(theirs.path()).unwrap();
-    let error = handshake(&leaf.identity, roots(theirs.path()), "localhost")
-        .unwrap_err()
-        .to_string();
+    let error = handshake(&leaf.identity, roots(theirs.path()), "localhost").unwrap_err().to_string();
     assert!(error.contains("invalid peer certificate"), "{error}");
 }
 
@@ -121,10 +101,7 @@ fn after_a_replacement_old_clients_refuse_and_new_ones_accept() {
 fn the_authoritys_own_certificate_does_not_serve() {
     let directory = tempfile::tempdir().unwrap();
     Authority::create(directory.path()).unwrap();
-    let (certificate, key) = (
-        directory.path().join("ca.pem"),
-        directory.path().join("ca-key.pem"),
-    );
+    let (certificate, key) = (directory.path().join("ca.pem"), directory.path().join("ca-key.pem"));
     let error = load_identity(&certificate, &key, OffsetDateTime::now_utc()).unwrap_err();
     assert!(matches!(error, Error::AuthorityAsLeaf { .. }), "{error}");
 }

@@ -48,7 +48,7 @@ pub(crate) enum Command {
     },
 }
 
-/// Where to connect, and as whom.
+/// Where to connect, and as whom. Flattened last: clap puts what follows under the same heading.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Connection")]
 pub(crate) struct ConnectionArguments {
@@ -68,8 +68,6 @@ pub(crate) struct ConnectionArguments {
 
 #[derive(Debug, Args)]
 pub(crate) struct ListenArguments {
-    #[command(flatten)]
-    pub(crate) connection: ConnectionArguments,
     /// Join this group; may be given more than once
     #[arg(long = "join", value_name = "GROUP")]
     pub(crate) groups: Vec<GroupName>,
@@ -82,14 +80,12 @@ pub(crate) struct ListenArguments {
     /// End when the connection is lost, instead of connecting again
     #[arg(long)]
     pub(crate) no_reconnect: bool,
+    #[command(flatten)]
+    pub(crate) connection: ConnectionArguments,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct SendArguments {
-    #[command(flatten)]
-    pub(crate) connection: ConnectionArguments,
-    #[command(flatten)]
-    pub(crate) targets: TargetArguments,
     /// Leave this connection out; may be given more than once
     #[arg(long, value_name = "CONNECTION")]
     pub(crate) except: Vec<ConnectionId>,
@@ -105,6 +101,10 @@ pub(crate) struct SendArguments {
     /// What to send; `-` reads it from standard input, to its end
     #[arg(value_name = "TEXT", allow_hyphen_values = true)]
     pub(crate) text: String,
+    #[command(flatten)]
+    pub(crate) targets: TargetArguments,
+    #[command(flatten)]
+    pub(crate) connection: ConnectionArguments,
 }
 
 /// At least one of these; a connection that several reach gets one copy.
@@ -128,11 +128,11 @@ pub(crate) struct TargetArguments {
 
 #[derive(Debug, Args)]
 pub(crate) struct ChatArguments {
-    #[command(flatten)]
-    pub(crate) connection: ConnectionArguments,
     /// The group to talk in
     #[arg(long = "join", value_name = "GROUP")]
     pub(crate) group: GroupName,
+    #[command(flatten)]
+    pub(crate) connection: ConnectionArguments,
 }
 
 #[derive(Debug, Args)]

@@ -24,8 +24,8 @@ const HELP: &str = "* /who counts the members, /to USER TEXT speaks to one user,
 const LINES: usize = 16;
 
 pub(crate) async fn run(arguments: ChatArguments) -> Result<(), Failure> {
-    let mut stopping = Stopping::new()?;
     let client = arguments.connection.connect(arguments.connection.config()).await?;
+    let mut stopping = Stopping::new()?;
     let (lines, mut typed) = mpsc::channel(LINES);
     let mut screen = Screen::open(lines)?;
     let outcome = tokio::select! {
@@ -56,7 +56,11 @@ async fn talk(
 }
 
 /// Shows what comes while `work` goes on: the client must never stop taking events, or an answer waits behind them.
-async fn meanwhile<T>(client: &Client, screen: &mut Screen, work: impl Future<Output = T>) -> Result<T, Failure> {
+async fn meanwhile<T>(
+    client: &Client,
+    screen: &mut Screen,
+    work: impl Future<Output = T>,
+) -> Result<T, Failure> {
     let mut work = pin!(work);
     loop {
         tokio::select! {
@@ -91,7 +95,11 @@ async fn speak(client: &Client, group: &GroupName, line: &str) -> Result<Option<
         _ if is_quit(line) => Err(Refused::Quit),
         ("who", _) => {
             let members = client.count(Target::Group(group.clone())).await.map_err(said)?;
-            let many = if members == 1 { "1 connection is".to_owned() } else { format!("{members} connections are") };
+            let many = if members == 1 {
+                "1 connection is".to_owned()
+            } else {
+                format!("{members} connections are")
+            };
             Ok(Some(format!("* {many} in {}", output::visible(group.as_str()))))
         }
         ("to", rest) => {

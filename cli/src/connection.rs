@@ -1,6 +1,6 @@
 //! How the client commands connect: from their arguments to a [`Client`].
 
-use fanfare_client::{Client, ClientConfig, ConnectError, Roots, RequestError};
+use fanfare_client::{Client, ClientConfig, ConnectError, RequestError, Roots, RootsError};
 use fanfare_protocol::Credential;
 
 use crate::arguments::ConnectionArguments;
@@ -19,19 +19,35 @@ impl ConnectionArguments {
         ClientConfig::new(self.server.clone(), Credential::DevUser(self.user.clone())).roots(roots)
     }
 
-    /// Connects, with a hint where the state directory may be the wrong one.
+    /// Connects. What the library says in its own terms about trust is said in those of the command line.
     pub(crate) async fn connect(&self, config: ClientConfig) -> Result<Client, Failure> {
-        Client::connect(config).await.map_err(|error| {
-            let development = self.state_dir.join(fanfare_certs::CA_CERTIFICATE);
-            let looked = self.ca.is_none() && !development.exists();
-            match error {
-                error @ ConnectError::UnknownIssuer { .. } if looked => Failure::failed(format!(
-                    "{error}; there is no development authority at {} either: give --state-dir DIR or --ca FILE",
-                    development.display()
-                )),
-                error => error.into(),
-            }
+        Client::connect(config).await.map_err(|error| match error {
+            ConnectError::UnknownIssuer { server, roots, detail } => Failure::failed(format!(
+                "the certificate of {server} is not signed by a trusted authority ({detail}); trusted are {roots}; {}",
+                self.advice()
+            )),
+            ConnectError::Roots(RootsError::System { detail }) => Failure::failed(format!(
+                "the system has no usable certificate authorities ({detail}); {}",
+                self.advice()
+            )),
+            error => error.into(),
         })
+    }
+
+    /// What to do when the server is not trusted.
+    fn advice(&self) -> String {
+        let development = self.state_dir.join(fanfare_certs::CA_CERTIFICATE);
+        match &self.ca {
+            Some(_) => "give the file of this server's authority with --ca".to_owned(),
+            None if development.exists() => {
+                "if this is the right server, give its --state-dir DIR, or its authority with --ca FILE"
+                    .to_owned()
+            }
+            None => format!(
+                "there is no development authority at {} either: give --state-dir DIR or --ca FILE",
+                development.display()
+            ),
+        }
     }
 }
 

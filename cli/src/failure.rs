@@ -4,6 +4,10 @@ use std::fmt;
 use std::io;
 use std::process::ExitCode;
 
+use clap::error::{ContextKind, ContextValue};
+
+use crate::output;
+
 /// Why a command did not do what was asked.
 #[derive(Debug)]
 pub(crate) struct Failure {
@@ -40,10 +44,48 @@ impl Failure {
 }
 
 impl fmt::Display for Failure {
-    /// On one line, whatever a library's message has in it.
+    /// On one line, whatever a library's message or a server's words have in them.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message.lines().map(str::trim).collect::<Vec<_>>().join(" "))
+        f.write_str(&output::visible(&joined(&self.message)))
     }
+}
+
+fn joined(lines: &str) -> String {
+    lines.lines().map(str::trim).collect::<Vec<_>>().join(" ")
+}
+
+/// A command line that cannot be read. clap tells it in paragraphs; those that say what is wrong become one line.
+impl From<&clap::Error> for Failure {
+    fn from(error: &clap::Error) -> Self {
+        let text = error.render().to_string();
+        let mut said: Vec<String> = text
+            .split("\n\n")
+            .map(|paragraph| paragraph.trim().trim_start_matches("error: ").trim_start_matches("tip: "))
+            .filter(|paragraph| {
+                !paragraph.starts_with("Usage:") && !paragraph.starts_with("For more information")
+            })
+            .map(joined)
+            .collect();
+        said.extend(variable(error).map(|variable| format!("the value is that of the variable {variable}")));
+        said.push("see --help".to_owned());
+        Self::usage(said.join("; "))
+    }
+}
+
+/// The variable that a wrong value is from, where it is not from the command line: clap names the flag in both cases.
+fn variable(error: &clap::Error) -> Option<String> {
+    let text = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.as_str()),
+        _ => None,
+    };
+    let (flag, value) = (text(ContextKind::InvalidArg)?, text(ContextKind::InvalidValue)?);
+    let flag = flag.split([' ', '[', '=']).next()?;
+    let typed = |argument: String| argument == flag || argument.starts_with(&format!("{flag}="));
+    if std::env::args_os().any(|argument| argument.into_string().is_ok_and(typed)) {
+        return None;
+    }
+    let variable = format!("FANFARE_{}", flag.strip_prefix("--")?.replace('-', "_").to_uppercase());
+    (std::env::var(&variable).as_deref() == Ok(value)).then_some(variable)
 }
 
 /// Writing to stdout or reading stdin failed.

@@ -19,22 +19,29 @@ pub(crate) async fn run(arguments: ListenArguments) -> Result<(), Failure> {
     if arguments.json {
         print(&output::welcome(client.connection_id(), &client.user()))?;
     } else {
-        print(&format!("* connected as {}, {}", output::visible(client.user().as_str()), client.connection_id()))?;
+        print(&format!(
+            "* connected as {}, {}",
+            output::visible(client.user().as_str()),
+            client.connection_id()
+        ))?;
     }
     // Printed while the joins go on: what arrives meanwhile must not fill the queue that the answers wait behind.
     let joins = async {
         for group in &arguments.groups {
-            client
-                .join(group.clone())
-                .await
-                .map_err(|error| Failure::failed(format!("cannot join {}: {error}", output::visible(group.as_str()))))?;
+            client.join(group.clone()).await.map_err(|error| {
+                Failure::failed(format!("cannot join {}: {error}", output::visible(group.as_str())))
+            })?;
         }
         std::future::pending().await
     };
     let printing = async {
         let mut left = arguments.count;
         while let Some(event) = client.next().await {
-            if arguments.json { print(&output::object(&event))? } else { print(&output::line(&event))? }
+            if arguments.json {
+                print(&output::object(&event))?
+            } else {
+                print(&output::line(&event))?
+            }
             match &event {
                 Event::Message(_) => {
                     left = left.map(|left| left - 1);

@@ -19,13 +19,13 @@ mod stopping;
 use std::process::ExitCode;
 
 use clap::Parser;
+use clap::error::ErrorKind;
 
 use arguments::{Arguments, Command};
 use failure::Failure;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    match run(arguments) {
+    match arguments().and_then(run) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             // A reader that has gone (`fanfare listen | head -1`) is told nothing; it knows.
@@ -35,6 +35,16 @@ fn main() -> ExitCode {
             failure.exit_code()
         }
     }
+}
+
+/// The command line. Does not return where help or the version was asked for, or nothing at all.
+fn arguments() -> Result<Arguments, Failure> {
+    Arguments::try_parse().map_err(|error| match error.kind() {
+        ErrorKind::DisplayHelp
+        | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+        | ErrorKind::DisplayVersion => error.exit(),
+        _ => Failure::from(&error),
+    })
 }
 
 fn run(arguments: Arguments) -> Result<(), Failure> {

@@ -15,7 +15,8 @@ pub(crate) fn visible(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for character in text.chars() {
         // Also what turns the direction of writing round, which makes one text look like another.
-        let turns = matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        let turns =
+            matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
         if character.is_control() || turns {
             // Writing to a String does not fail.
             let _ = write!(shown, "{}", character.escape_unicode());
@@ -35,7 +36,9 @@ pub(crate) fn welcome(connection: ConnectionId, user: &UserName) -> Value {
 pub(crate) fn object(event: &Event) -> Value {
     match event {
         Event::Message(message) => message_object(message),
-        Event::Joined { group, members } => json!({ "kind": "joined", "group": group.as_str(), "members": members }),
+        Event::Joined { group, members } => {
+            json!({ "kind": "joined", "group": group.as_str(), "members": members })
+        }
         Event::Removed { group, code, reason } => {
             json!({ "kind": "removed", "group": group.as_str(), "code": code, "reason": reason })
         }
@@ -80,7 +83,9 @@ fn message_object(message: &Message) -> Value {
     });
     match std::str::from_utf8(&message.payload) {
         Ok(text) => object["text"] = text.into(),
-        Err(_) => object["base64"] = base64::engine::general_purpose::STANDARD.encode(&message.payload).into(),
+        Err(_) => {
+            object["base64"] = base64::engine::general_purpose::STANDARD.encode(&message.payload).into()
+        }
     }
     object
 }
@@ -89,14 +94,24 @@ fn message_object(message: &Message) -> Value {
 pub(crate) fn line(event: &Event) -> String {
     match event {
         Event::Message(message) => message_line(message),
-        Event::Joined { group, members: 1 } => format!("* joined {}, the first member", visible(group.as_str())),
-        Event::Joined { group, members } => format!("* joined {}, {members} members", visible(group.as_str())),
+        Event::Joined { group, members: 1 } => {
+            format!("* joined {}, the first member", visible(group.as_str()))
+        }
+        Event::Joined { group, members } => {
+            format!("* joined {}, {members} members", visible(group.as_str()))
+        }
         Event::Removed { group, code, reason } => {
             format!("* removed from {}: {} (code {code})", visible(group.as_str()), visible(reason))
         }
-        Event::Lagged { dropped } => format!("* {dropped} messages were dropped: this client reads too slowly"),
-        Event::Goodbye { code, reason } => format!("* the server says goodbye: {} (code {code})", visible(reason)),
-        Event::Refused { code, detail, .. } => format!("* a send was refused: {} (code {code})", visible(detail)),
+        Event::Lagged { dropped } => {
+            format!("* {dropped} messages were dropped: this client reads too slowly")
+        }
+        Event::Goodbye { code, reason } => {
+            format!("* the server says goodbye: {} (code {code})", visible(reason))
+        }
+        Event::Refused { code, detail, .. } => {
+            format!("* a send was refused: {} (code {code})", visible(detail))
+        }
         Event::Disconnected { reason, retry_in } => {
             let then = retry_in.map_or("not connecting again".to_owned(), |pause| {
                 format!("connecting again in {:.1} s", pause.as_secs_f32())

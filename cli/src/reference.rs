@@ -20,7 +20,10 @@ pub(crate) fn completions(shell: clap_complete::Shell) -> Result<(), Failure> {
 /// Writes a page for each command to `directory`.
 pub(crate) fn man(directory: &Path) -> Result<(), Failure> {
     let failed = |error: io::Error| {
-        Failure::failed(format!("cannot write manual pages to {}: {error}; give another DIR", directory.display()))
+        Failure::failed(format!(
+            "cannot write manual pages to {}: {error}; give another DIR",
+            directory.display()
+        ))
     };
     fs::create_dir_all(directory).map_err(failed)?;
     clap_mangen::generate_to(Arguments::command(), directory).map_err(failed)

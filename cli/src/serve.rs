@@ -33,8 +33,9 @@ pub(crate) fn run(arguments: ServeArguments) -> Result<(), Failure> {
 }
 
 fn start_log(arguments: &ServeArguments) -> Result<(), Failure> {
-    let filter = EnvFilter::try_new(&arguments.log)
-        .map_err(|error| Failure::usage(format!("--log {:?}: {error}; try info or fanfare_server=debug", arguments.log)))?;
+    let filter = EnvFilter::try_new(&arguments.log).map_err(|error| {
+        Failure::usage(format!("--log {:?}: {error}; try info or fanfare_server=debug", arguments.log))
+    })?;
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     if arguments.json {
         log.json().init();

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+use clap::builder::BoolishValueParser;
 use clap::{Args, ValueEnum};
 use fanfare_server::{Capacity, Config, OutboxLimits, Overflow};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -41,10 +42,11 @@ pub(crate) struct ServeArguments {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Settings {
     /// Listen on this address (UDP); port 0 takes any free one [default: 127.0.0.1:4433]
-    #[arg(long, value_name = "ADDR", env = "FANFARE_LISTEN")]
+    #[arg(long, value_name = "ADDR", env = "FANFARE_LISTEN", value_parser = address)]
     listen: Option<SocketAddr>,
     /// Development: clients name their own user, certificates are made as needed; on loopback only
-    #[arg(long, env = "FANFARE_DEV", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, env = "FANFARE_DEV", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+        value_parser = BoolishValueParser::new())]
     dev: Option<bool>,
     /// Keep what must outlive the server here [default: .fanfare]
     #[arg(long, value_name = "DIR", env = "FANFARE_STATE_DIR")]
@@ -107,6 +109,10 @@ pub(crate) struct Settings {
     /// How long a stopping server waits for its clients to read what is queued [default: 5s]
     #[arg(long, value_name = "TIME", env = "FANFARE_DRAIN_DEADLINE", help_heading = "Times")]
     drain_deadline: Option<Span>,
+}
+
+fn address(text: &str) -> Result<SocketAddr, &'static str> {
+    text.parse().map_err(|_| "write an address and a port, like 127.0.0.1:4433 or [::1]:4433")
 }
 
 /// What to do about a client that reads too slowly.
@@ -288,9 +294,9 @@ impl Settings {
             (Some(_), None) => Err(Failure::usage("--cert needs --key FILE, the certificate's private key")),
             (None, Some(_)) => Err(Failure::usage("--key needs --cert FILE, the certificate it belongs to")),
             (None, None) if self.dev == Some(true) => Ok(Certificate::Development(self.name.clone())),
-            (None, None) => {
-                Err(Failure::usage("serve needs --cert FILE and --key FILE, or --dev to try things out on this machine"))
-            }
+            (None, None) => Err(Failure::usage(
+                "serve needs --cert FILE and --key FILE, or --dev to try things out on this machine",
+            )),
         }
     }
 
@@ -303,7 +309,8 @@ impl Settings {
             targets: self.targets_per_send.unwrap_or(default.limits.targets),
             ..default.limits
         };
-        let mut limits = limits.with_payload_bytes(self.payload_bytes.unwrap_or(default.limits.payload_bytes));
+        let mut limits =
+            limits.with_payload_bytes(self.payload_bytes.unwrap_or(default.limits.payload_bytes));
         // `with_payload_bytes` cuts at the ceiling; the check shall see what was asked for.
         limits.payload_bytes = self.payload_bytes.unwrap_or(limits.payload_bytes);
         Config {

@@ -12,7 +12,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use fanfare_client::{Client, ClientConfig, Outgoing, Roots};
-use fanfare_protocol::{ALPN, ClientFrame, Code, Credential, GroupName, ServerFrame, Target, UserName, codec};
+use fanfare_protocol::{
+    ALPN, ClientFrame, Code, Credential, GroupName, ServerFrame, Target, UserName, codec,
+};
 use fanfare_tests::peer::{Dialer, Ended, Peer, hello};
 use fanfare_tests::{text, within};
 use rustls::RootCertStore;
@@ -36,7 +38,16 @@ impl Process {
     fn start() -> Self {
         let state = tempfile::tempdir().unwrap();
         let mut child = Command::new(env!("CARGO_BIN_EXE_fanfare"))
-            .args(["serve", "--dev", "--listen", "127.0.0.1:0", "--handshake-deadline", "1s", "--log", "error"])
+            .args([
+                "serve",
+                "--dev",
+                "--listen",
+                "127.0.0.1:0",
+                "--handshake-deadline",
+                "1s",
+                "--log",
+                "error",
+            ])
             .arg("--state-dir")
             .arg(state.path())
             .stdout(Stdio::piped())

@@ -31,9 +31,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     });
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
     while let Some(line) = lines.next_line().await? {
-        client
-            .send(Outgoing::new("say", line).to_group(room.as_str()).others())
-            .await?;
+        client.send(Outgoing::new("say", line).to_group(room.as_str()).others()).await?;
     }
     client.close().await?;
     Ok(printing.await?)

@@ -36,9 +36,8 @@ impl ServerAddress {
 /// here costs one try and not several (RFC 8305 section 4).
 fn alternate(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     let first_is_v6 = addresses.first().is_some_and(SocketAddr::is_ipv6);
-    let (preferred, other): (Vec<_>, Vec<_>) = addresses
-        .into_iter()
-        .partition(|address| address.is_ipv6() == first_is_v6);
+    let (preferred, other): (Vec<_>, Vec<_>) =
+        addresses.into_iter().partition(|address| address.is_ipv6() == first_is_v6);
     let (mut preferred, mut other) = (preferred.into_iter(), other.into_iter());
     let mut ordered = Vec::new();
     loop {
@@ -56,9 +55,7 @@ impl FromStr for ServerAddress {
 
     /// Reads `host:port`. The error says what is wrong with the text.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (host, port) = text
-            .rsplit_once(':')
-            .ok_or("it lacks a port; write it as host:4433")?;
+        let (host, port) = text.rsplit_once(':').ok_or("it lacks a port; write it as host:4433")?;
         let host = match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
             Some(inner) if inner.parse::<Ipv6Addr>().is_ok() => inner,
             Some(_) => return Err("what stands in brackets is not an IPv6 address"),
@@ -75,10 +72,7 @@ impl FromStr for ServerAddress {
         }
         match port.parse() {
             Ok(0) | Err(_) => Err("the port is not a number from 1 to 65535"),
-            Ok(port) => Ok(Self {
-                host: host.to_owned(),
-                port,
-            }),
+            Ok(port) => Ok(Self { host: host.to_owned(), port }),
         }
     }
 }
@@ -99,11 +93,9 @@ mod tests {
 
     #[test]
     fn names_and_addresses_are_taken() {
-        for (text, host) in [
-            ("example.org:4433", "example.org"),
-            ("127.0.0.1:1", "127.0.0.1"),
-            ("[::1]:65535", "::1"),
-        ] {
+        for (text, host) in
+            [("example.org:4433", "example.org"), ("127.0.0.1:1", "127.0.0.1"), ("[::1]:65535", "::1")]
+        {
             let address: ServerAddress = text.parse().unwrap();
             assert_eq!(address.host(), host);
             assert_eq!(address.to_string(), text);
@@ -130,17 +122,9 @@ mod tests {
 
     #[test]
     fn families_take_turns() {
-        let of = |texts: &[&str]| {
-            texts
-                .iter()
-                .map(|text| text.parse().unwrap())
-                .collect::<Vec<SocketAddr>>()
-        };
+        let of = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<SocketAddr>>();
         let found = of(&["[::1]:1", "[::2]:1", "127.0.0.1:1", "[::3]:1"]);
-        assert_eq!(
-            alternate(found),
-            of(&["[::1]:1", "127.0.0.1:1", "[::2]:1", "[::3]:1"])
-        );
+        assert_eq!(alternate(found), of(&["[::1]:1", "127.0.0.1:1", "[::2]:1", "[::3]:1"]));
         assert_eq!(alternate(Vec::new()), Vec::new());
     }
 }

@@ -20,12 +20,7 @@ pub(crate) struct Backoff {
 
 impl Backoff {
     pub(crate) fn new(first: Duration, cap: Duration) -> Self {
-        Self {
-            first,
-            cap,
-            attempts: 0,
-            random: fastrand::Rng::new(),
-        }
+        Self { first, cap, attempts: 0, random: fastrand::Rng::new() }
     }
 
     /// The delay before the next attempt.
@@ -65,10 +60,7 @@ mod tests {
             ceilings.push(backoff.ceiling().as_millis());
             backoff.next_delay();
         }
-        assert_eq!(
-            ceilings,
-            [250, 500, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000, 30_000]
-        );
+        assert_eq!(ceilings, [250, 500, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000, 30_000]);
     }
 
     #[test]

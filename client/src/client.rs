@@ -61,21 +61,10 @@ impl Client {
     pub async fn connect(config: ClientConfig) -> Result<Self, ConnectError> {
         let request_timeout = config.request_timeout;
         // On the heap: connecting holds much state, and the caller's future should not have to.
-        let Started {
-            shared,
-            events,
-            supervisor,
-        } = Box::pin(supervisor::start(config)).await?;
-        let inner = Inner {
-            shared,
-            events,
-            request_timeout,
-            runtime: Handle::current(),
-            _supervisor: supervisor,
-        };
-        Ok(Self {
-            inner: Arc::new(inner),
-        })
+        let Started { shared, events, supervisor } = Box::pin(supervisor::start(config)).await?;
+        let inner =
+            Inner { shared, events, request_timeout, runtime: Handle::current(), _supervisor: supervisor };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// The id of the current connection, or of the last one during an outage.
@@ -115,8 +104,7 @@ impl Client {
     {
         let group: GroupName = group.try_into()?;
         let effect = Effect::Join(group.clone());
-        self.request(effect, |request| ClientFrame::Join { request, group })
-            .await
+        self.request(effect, |request| ClientFrame::Join { request, group }).await
     }
 
     /// Stops being a member of a group; leaving a group that one is not in does nothing. Gives how many members are left.
@@ -133,8 +121,7 @@ impl Client {
     {
         let group: GroupName = group.try_into()?;
         let effect = Effect::Leave(group.clone());
-        self.request(effect, |request| ClientFrame::Leave { request, group })
-            .await
+        self.request(effect, |request| ClientFrame::Leave { request, group }).await
     }
 
     /// How many connections a target has right now.
@@ -142,8 +129,7 @@ impl Client {
     /// # Errors
     /// See [`RequestError`].
     pub async fn count(&self, target: Target) -> Result<u64, RequestError> {
-        self.request(Effect::None, |request| ClientFrame::Count { request, target })
-            .await
+        self.request(Effect::None, |request| ClientFrame::Count { request, target }).await
     }
 
     /// Sends to every connection of a user. See [`send`](Self::send).
@@ -161,9 +147,7 @@ impl Client {
         E: TryInto<EventName>,
         RequestError: From<U::Error> + From<E::Error>,
     {
-        self.send(Outgoing::new(event, payload).to_user(user))
-            .await
-            .map(drop)
+        self.send(Outgoing::new(event, payload).to_user(user)).await.map(drop)
     }
 
     /// Sends to every member of a group. See [`send`](Self::send).
@@ -181,9 +165,7 @@ impl Client {
         E: TryInto<EventName>,
         RequestError: From<G::Error> + From<E::Error>,
     {
-        self.send(Outgoing::new(event, payload).to_group(group))
-            .await
-            .map(drop)
+        self.send(Outgoing::new(event, payload).to_group(group)).await.map(drop)
     }
 
     /// Sends to one connection. See [`send`](Self::send).
@@ -200,9 +182,7 @@ impl Client {
         E: TryInto<EventName>,
         RequestError: From<E::Error>,
     {
-        self.send(Outgoing::new(event, payload).to_connection(connection))
-            .await
-            .map(drop)
+        self.send(Outgoing::new(event, payload).to_connection(connection)).await.map(drop)
     }
 
     /// Sends to every connection of the server. See [`send`](Self::send).
@@ -276,11 +256,8 @@ impl Client {
     /// own), when the socket is not of the same IP version as the server's address, or when the system refuses. The
     /// connection stays on the old socket then.
     pub fn rebind(&self, socket: UdpSocket) -> io::Result<()> {
-        let link = self
-            .inner
-            .shared
-            .link()
-            .map_err(|error| io::Error::new(io::ErrorKind::NotConnected, error))?;
+        let link =
+            self.inner.shared.link().map_err(|error| io::Error::new(io::ErrorKind::NotConnected, error))?;
         let _runtime = self.inner.runtime.enter();
         link.rebind(socket)
     }
@@ -320,10 +297,9 @@ impl Client {
         let send = outgoing.into_send(request, ack, &limits)?;
         let frame = codec::encode_client(&ClientFrame::Send(send));
         match frame.len().saturating_sub(PREFIX_BYTES) {
-            bytes if bytes > limits.frame_bytes as usize => Err(RequestError::FrameTooLarge {
-                bytes,
-                limit: limits.frame_bytes,
-            }),
+            bytes if bytes > limits.frame_bytes as usize => {
+                Err(RequestError::FrameTooLarge { bytes, limit: limits.frame_bytes })
+            }
             _ => Ok(frame),
         }
     }

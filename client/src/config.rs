@@ -122,39 +122,19 @@ impl ClientConfig {
     pub(crate) fn check(&self) -> Result<(), ConnectError> {
         let timeout = |value: Duration| !value.is_zero() && value <= MAX_TIMEOUT;
         let rules = [
-            (
-                (1..=MAX_EVENT_QUEUE).contains(&self.event_queue),
-                "event_queue",
-                "it must be 1 to 1,048,576",
-            ),
-            (
-                timeout(self.connect_timeout),
-                "connect_timeout",
-                "it must be longer than 0 and at most a day",
-            ),
-            (
-                timeout(self.request_timeout),
-                "request_timeout",
-                "it must be longer than 0 and at most a day",
-            ),
+            ((1..=MAX_EVENT_QUEUE).contains(&self.event_queue), "event_queue", "it must be 1 to 1,048,576"),
+            (timeout(self.connect_timeout), "connect_timeout", "it must be longer than 0 and at most a day"),
+            (timeout(self.request_timeout), "request_timeout", "it must be longer than 0 and at most a day"),
         ];
         let reconnect_rules = self.reconnect.iter().flat_map(|reconnect| {
             [
-                (
-                    !reconnect.first_delay.is_zero(),
-                    "first_delay",
-                    "it must be longer than 0",
-                ),
+                (!reconnect.first_delay.is_zero(), "first_delay", "it must be longer than 0"),
                 (
                     reconnect.max_delay >= reconnect.first_delay,
                     "max_delay",
                     "it must not be below first_delay",
                 ),
-                (
-                    reconnect.max_attempts != Some(0),
-                    "max_attempts",
-                    "0 is reconnect(None)",
-                ),
+                (reconnect.max_attempts != Some(0), "max_attempts", "0 is reconnect(None)"),
             ]
         });
         match rules.into_iter().chain(reconnect_rules).find(|(kept, ..)| !kept) {
@@ -225,10 +205,7 @@ mod tests {
     use fanfare_protocol::UserName;
 
     fn config() -> ClientConfig {
-        ClientConfig::new(
-            "localhost:4433",
-            Credential::DevUser(UserName::new("alice").unwrap()),
-        )
+        ClientConfig::new("localhost:4433", Credential::DevUser(UserName::new("alice").unwrap()))
     }
 
     #[test]
@@ -242,14 +219,8 @@ mod tests {
             (config().connect_timeout(Duration::ZERO), "connect_timeout"),
             (config().request_timeout(Duration::ZERO), "request_timeout"),
             (config().request_timeout(Duration::MAX), "request_timeout"),
-            (
-                config().reconnect(reconnect().first_delay(Duration::ZERO)),
-                "first_delay",
-            ),
-            (
-                config().reconnect(reconnect().max_delay(Duration::from_millis(1))),
-                "max_delay",
-            ),
+            (config().reconnect(reconnect().first_delay(Duration::ZERO)), "first_delay"),
+            (config().reconnect(reconnect().max_delay(Duration::from_millis(1))), "max_delay"),
             (config().reconnect(reconnect().max_attempts(0)), "max_attempts"),
         ] {
             let error = bad.check().unwrap_err();
@@ -262,9 +233,7 @@ mod tests {
 
     #[test]
     fn limits_count_attempts_and_time() {
-        let plan = Reconnect::default()
-            .max_attempts(2)
-            .max_elapsed(Duration::from_secs(5));
+        let plan = Reconnect::default().max_attempts(2).max_elapsed(Duration::from_secs(5));
         assert!(plan.allows(1, Duration::from_secs(5)));
         assert!(!plan.allows(2, Duration::ZERO));
         assert!(!plan.allows(0, Duration::from_secs(6)));

@@ -45,22 +45,25 @@ pub(crate) struct Dialer {
 }
 
 impl Dialer {
-    /// Tries the server's addresses until one answers or `deadline` comes.
+    /// Looks the server up and tries its addresses until one answers or `deadline` comes.
     pub(crate) async fn dial(&self, deadline: Instant) -> Result<(Endpoint, Connection), ConnectError> {
-        let server = self.server.to_string();
-        let unreachable = || ConnectError::Unreachable {
-            server: server.clone(),
-            within: self.timeout,
-        };
-        let unresolved = |error| ConnectError::Resolve {
-            server: server.clone(),
-            source: Arc::new(error),
-        };
-        let mut addresses = timeout_at(deadline, self.server.resolve())
+        let unresolved =
+            |error| ConnectError::Resolve { server: self.server.to_string(), source: Arc::new(error) };
+        let addresses = timeout_at(deadline, self.server.resolve())
             .await
             .map_err(|_| unresolved(std::io::ErrorKind::TimedOut.into()))?
-            .map_err(unresolved)?
-            .into_iter();
+            .map_err(unresolved)?;
+        self.race(addresses, deadline).await
+    }
+
+    async fn race(
+        &self,
+        addresses: Vec<SocketAddr>,
+        deadline: Instant,
+    ) -> Result<(Endpoint, Connection), ConnectError> {
+        let unreachable =
+            || ConnectError::Unreachable { server: self.server.to_string(), within: self.timeout };
+        let mut addresses = addresses.into_iter();
         let mut attempts = JoinSet::new();
         let mut failure = None;
         loop {
@@ -75,32 +78,28 @@ impl Dialer {
             tokio::select! {
                 Some(ended) = attempts.join_next() => match ended {
                     Ok(Ok(dialed)) => return Ok(dialed),
-                    // The first error stands: it is about the address that the resolver likes best.
-                    Ok(Err(error)) => failure = failure.or(Some(error)),
+                    Ok(Err(error)) => failure = Some(more_telling(failure, error)),
                     Err(failed) => {
                         let reason = Disconnect::Transport { detail: failed.to_string() };
-                        failure = failure.or(Some(ConnectError::Lost { server: server.clone(), reason }));
+                        let error = ConnectError::Lost { server: self.server.to_string(), reason };
+                        failure = Some(more_telling(failure, error));
                     }
                 },
                 () = sleep(STAGGER), if addresses.len() > 0 => {}
-                () = sleep_until(deadline) => return Err(failure.unwrap_or_else(unreachable)),
+                // At least one address was reached for in vain.
+                () = sleep_until(deadline) => return Err(more_telling(failure, unreachable())),
             }
         }
     }
 
     async fn attempt(&self, address: SocketAddr) -> Result<(Endpoint, Connection), ConnectError> {
-        let any: IpAddr = if address.is_ipv6() {
-            Ipv6Addr::UNSPECIFIED.into()
-        } else {
-            Ipv4Addr::UNSPECIFIED.into()
-        };
+        let any: IpAddr =
+            if address.is_ipv6() { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
         let endpoint =
             Endpoint::client(SocketAddr::new(any, 0)).map_err(|error| ConnectError::Socket(error.into()))?;
-        let connecting = endpoint
-            .connect_with(self.quic.clone(), address, self.server.host())
-            .map_err(|error| ConnectError::Address {
-                address: self.server.to_string(),
-                problem: error.to_string(),
+        let connecting =
+            endpoint.connect_with(self.quic.clone(), address, self.server.host()).map_err(|error| {
+                ConnectError::Address { address: self.server.to_string(), problem: error.to_string() }
             })?;
         let connection = connecting.await.map_err(|error| self.failed(error))?;
         tracing::debug!(server = %self.server, %address, "QUIC connection made");
@@ -123,16 +122,9 @@ impl Dialer {
                     ConnectError::WrongName { server, detail }
                 } else if is(code, alert::UNKNOWN_CA) || is(code, alert::DECRYPT_ERROR) {
                     // The second is a trusted authority's name with another key: a CA that was made anew.
-                    ConnectError::UnknownIssuer {
-                        server,
-                        roots: self.roots.clone(),
-                        detail,
-                    }
+                    ConnectError::UnknownIssuer { server, roots: self.roots.clone(), detail }
                 } else {
-                    ConnectError::Tls {
-                        server,
-                        detail: format!("{code}: {detail}"),
-                    }
+                    ConnectError::Tls { server, detail: format!("{code}: {detail}") }
                 }
             }
             // Told by the server.
@@ -143,19 +135,22 @@ impl Dialer {
                 } else if is(code, alert::NO_APPLICATION_PROTOCOL) {
                     ConnectError::NotFanfare { server }
                 } else {
-                    ConnectError::Tls {
-                        server,
-                        detail: close.to_string(),
-                    }
+                    ConnectError::Tls { server, detail: close.to_string() }
                 }
             }
             ConnectionError::VersionMismatch => ConnectError::NotFanfare { server },
-            ConnectionError::TimedOut => ConnectError::Unreachable {
-                server,
-                within: self.timeout,
-            },
+            ConnectionError::TimedOut => ConnectError::Unreachable { server, within: self.timeout },
             other => ready_failed(server, other.into()),
         }
+    }
+}
+
+/// The first error stands, as it is about the address that the resolver likes best; but that this machine lacks that
+/// address's family says nothing about the server.
+fn more_telling(first: Option<ConnectError>, second: ConnectError) -> ConnectError {
+    match first {
+        None | Some(ConnectError::Socket(_)) => second,
+        Some(first) => first,
     }
 }
 
@@ -164,5 +159,80 @@ pub(crate) fn ready_failed(server: String, reason: Disconnect) -> ConnectError {
     match reason {
         Disconnect::Closed { code, reason } => ConnectError::Refused { server, code, reason },
         reason => ConnectError::Lost { server, reason },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Roots;
+    use crate::{tls, transport};
+    use quinn::crypto::rustls::QuicServerConfig;
+
+    /// A server on the loopback interface, and a dialer that trusts it.
+    fn server() -> (Endpoint, Dialer) {
+        let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let key = rustls::pki_types::PrivateKeyDer::Pkcs8(own.signing_key.serialize_der().into());
+        let mut tls = rustls::ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![own.cert.der().clone()], key)
+            .unwrap();
+        tls.alpn_protocols = vec![fanfare_protocol::ALPN.to_vec()];
+        let quic = quinn::ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls).unwrap()));
+        let endpoint = Endpoint::server(quic, "127.0.0.1:0".parse().unwrap()).unwrap();
+
+        let mut store = rustls::RootCertStore::empty();
+        store.add(own.cert.der().clone()).unwrap();
+        let trust = tls::load(Roots::Store(store)).unwrap();
+        let dialer = Dialer {
+            server: "localhost:4433".parse().unwrap(),
+            quic: transport::quic(&trust),
+            roots: trust.roots,
+            timeout: Duration::from_secs(20),
+        };
+        (endpoint, dialer)
+    }
+
+    /// An address where nobody answers.
+    fn silence() -> (std::net::UdpSocket, SocketAddr) {
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let address = socket.local_addr().unwrap();
+        (socket, address)
+    }
+
+    #[tokio::test]
+    async fn an_address_that_does_not_answer_does_not_hold_up_the_next() {
+        let (endpoint, dialer) = server();
+        let (_socket, silent) = silence();
+        let address = endpoint.local_addr().unwrap();
+        let accepting = async { endpoint.accept().await.unwrap().await.unwrap() };
+        let deadline = Instant::now() + dialer.timeout;
+        let (dialed, _connection) =
+            tokio::join!(dialer.race(vec![silent, silent, address], deadline), accepting);
+        assert_eq!(dialed.unwrap().1.remote_address(), address);
+        assert!(Instant::now() < deadline, "it was found before the attempts on the others ended");
+    }
+
+    #[tokio::test]
+    async fn when_nobody_answers_that_is_the_error() {
+        let (_endpoint, dialer) = server();
+        let (_socket, silent) = silence();
+        let deadline = Instant::now() + Duration::from_millis(100);
+        let error = dialer.race(vec![silent], deadline).await.unwrap_err();
+        assert!(matches!(error, ConnectError::Unreachable { .. }), "{error}");
+        let error = dialer.race(Vec::new(), deadline).await.unwrap_err();
+        assert!(matches!(error, ConnectError::Unreachable { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_missing_address_family_hides_no_other_error() {
+        let socket = || ConnectError::Socket(Arc::new(std::io::ErrorKind::Unsupported.into()));
+        let other = || ConnectError::TurnedAway { server: String::new() };
+        assert!(matches!(more_telling(Some(socket()), other()), ConnectError::TurnedAway { .. }));
+        assert!(matches!(more_telling(Some(other()), socket()), ConnectError::TurnedAway { .. }));
+        assert!(matches!(more_telling(None, socket()), ConnectError::Socket(_)));
     }
 }

@@ -71,13 +71,10 @@ impl From<ConnectionError> for Disconnect {
     fn from(error: ConnectionError) -> Self {
         match error {
             ConnectionError::ApplicationClosed(close) => match u16::try_from(close.error_code.into_inner()) {
-                Ok(code) => Self::Closed {
-                    code,
-                    reason: String::from_utf8_lossy(&close.reason).into_owned(),
-                },
-                Err(_) => Self::Protocol {
-                    detail: format!("it closed with code {}", close.error_code),
-                },
+                Ok(code) => {
+                    Self::Closed { code, reason: String::from_utf8_lossy(&close.reason).into_owned() }
+                }
+                Err(_) => Self::Protocol { detail: format!("it closed with code {}", close.error_code) },
             },
             ConnectionError::Reset => Self::Reset,
             ConnectionError::TimedOut => Self::TimedOut,
@@ -86,9 +83,7 @@ impl From<ConnectionError> for Disconnect {
             error @ (ConnectionError::VersionMismatch
             | ConnectionError::TransportError(_)
             | ConnectionError::ConnectionClosed(_)
-            | ConnectionError::CidsExhausted) => Self::Transport {
-                detail: error.to_string(),
-            },
+            | ConnectionError::CidsExhausted) => Self::Transport { detail: error.to_string() },
         }
     }
 }
@@ -121,51 +116,27 @@ mod tests {
     use super::*;
 
     fn closed(code: u16) -> Disconnect {
-        Disconnect::Closed {
-            code,
-            reason: String::new(),
-        }
+        Disconnect::Closed { code, reason: String::new() }
     }
 
     #[test]
     fn codes_decide_about_reconnecting() {
         for code in Code::ALL {
-            assert_eq!(
-                closed(code.number()).may_reconnect(),
-                code.may_reconnect(),
-                "{code:?}"
-            );
+            assert_eq!(closed(code.number()).may_reconnect(), code.may_reconnect(), "{code:?}");
             assert_eq!(closed(code.number()).code(), Some(*code));
         }
-        assert!(
-            !closed(64_999).may_reconnect(),
-            "an unknown code is an end that was meant"
-        );
+        assert!(!closed(64_999).may_reconnect(), "an unknown code is an end that was meant");
         assert_eq!(closed(64_999).code(), None);
         assert!(Disconnect::Reset.may_reconnect());
-        assert!(
-            !Disconnect::Protocol {
-                detail: String::new()
-            }
-            .may_reconnect()
-        );
+        assert!(!Disconnect::Protocol { detail: String::new() }.may_reconnect());
     }
 
     #[test]
     fn what_was_told_is_not_told_twice() {
         let sentence = Code::UserFull.sentence();
-        assert_eq!(
-            Told(4003, sentence).to_string(),
-            format!("{sentence} (code 4003)")
-        );
+        assert_eq!(Told(4003, sentence).to_string(), format!("{sentence} (code 4003)"));
         assert_eq!(Told(4003, "").to_string(), format!("{sentence} (code 4003)"));
-        assert_eq!(
-            Told(4003, "5 of 5").to_string(),
-            format!("{sentence} (code 4003): 5 of 5")
-        );
-        assert_eq!(
-            Told(9, "new").to_string(),
-            "code 9, which this version does not know: new"
-        );
+        assert_eq!(Told(4003, "5 of 5").to_string(), format!("{sentence} (code 4003): 5 of 5"));
+        assert_eq!(Told(9, "new").to_string(), "code 9, which this version does not know: new");
     }
 }

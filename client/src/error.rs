@@ -350,36 +350,21 @@ mod tests {
 
     #[test]
     fn a_timeout_says_what_is_known() {
-        let timeout = |sent, queue_full| RequestError::Timeout {
-            after: Duration::from_millis(500),
-            sent,
-            queue_full,
-        };
+        let timeout =
+            |sent, queue_full| RequestError::Timeout { after: Duration::from_millis(500), sent, queue_full };
         assert_eq!(
             timeout(true, false).to_string(),
             "no answer came within 0.5 s; whether the request was done is not known"
         );
-        assert!(
-            timeout(true, true)
-                .to_string()
-                .contains("The event queue is full")
-        );
+        assert!(timeout(true, true).to_string().contains("The event queue is full"));
         assert!(timeout(false, false).to_string().contains("was not sent"));
     }
 
     #[test]
     fn codes_decide_about_retrying() {
-        let refused = |code| ConnectError::Refused {
-            server: String::new(),
-            code,
-            reason: String::new(),
-        };
+        let refused = |code| ConnectError::Refused { server: String::new(), code, reason: String::new() };
         for code in Code::ALL {
-            assert_eq!(
-                refused(code.number()).may_retry(),
-                code.may_reconnect(),
-                "{code:?}"
-            );
+            assert_eq!(refused(code.number()).may_retry(), code.may_reconnect(), "{code:?}");
         }
         assert!(!refused(64_999).may_retry());
     }

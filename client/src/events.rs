@@ -25,14 +25,7 @@ impl EventSink {
     /// A queue for so many events, and its two ends.
     pub(crate) fn new(events: usize, closing: CancellationToken) -> (Self, Receiver<Event>) {
         let (queue, receiver) = async_channel::bounded(events);
-        (
-            Self {
-                queue,
-                closing,
-                discarded: Arc::default(),
-            },
-            receiver,
-        )
+        (Self { queue, closing, discarded: Arc::default() }, receiver)
     }
 
     /// Puts an event at the end, when there is room. Returns at once when there is nobody left to read it.

@@ -35,10 +35,7 @@ pub(crate) async fn open(dialer: &Dialer, credential: &Credential) -> Result<Ope
     match timeout_at(deadline, introduce(endpoint, connection, credential)).await {
         Ok(Ok(opened)) => Ok(opened),
         Ok(Err(reason)) => Err(ready_failed(server(), reason)),
-        Err(_) => Err(ConnectError::NoWelcome {
-            server: server(),
-            within: dialer.timeout,
-        }),
+        Err(_) => Err(ConnectError::NoWelcome { server: server(), within: dialer.timeout }),
     }
 }
 
@@ -54,27 +51,13 @@ async fn introduce(
     let writer = AbortOnDropHandle::new(writer);
     let mut incoming = Incoming::new(receive, connection.clone());
 
-    let hello = ClientFrame::Hello {
-        protocol: PROTOCOL_VERSION,
-        credential: credential.clone(),
-    };
+    let hello = ClientFrame::Hello { protocol: PROTOCOL_VERSION, credential: credential.clone() };
     // Fails only when the connection is lost already, and then the next line says how.
     let _ = queue.send(codec::encode_client(&hello)).await;
     let welcome = welcome(&mut incoming, &connection).await?;
     tracing::debug!(connection = %welcome.connection, user = %welcome.user, server = %welcome.server, "welcome");
-    let link = Link {
-        endpoint,
-        connection,
-        welcome,
-        requests: Requests::new(),
-        queue,
-        finish,
-    };
-    Ok(Opened {
-        link: Arc::new(link),
-        incoming,
-        writer,
-    })
+    let link = Link { endpoint, connection, welcome, requests: Requests::new(), queue, finish };
+    Ok(Opened { link: Arc::new(link), incoming, writer })
 }
 
 async fn welcome(incoming: &mut Incoming, connection: &Connection) -> Result<Welcome, Disconnect> {

@@ -27,12 +27,7 @@ impl Incoming {
     pub(crate) fn new(stream: RecvStream, connection: Connection) -> Self {
         // The limits in `Welcome` are about what the client sends. What comes may be as long as any server makes it.
         let frames = FrameReader::new(Limits::FRAME_CEILING);
-        Self {
-            stream,
-            connection,
-            frames,
-            chunk: Bytes::new(),
-        }
+        Self { stream, connection, frames, chunk: Bytes::new() }
     }
 
     /// The next frame; `None` when the server finished the stream. May be dropped while it waits: no byte is lost.
@@ -40,9 +35,7 @@ impl Incoming {
         loop {
             match self.frames.next_frame(&mut self.chunk) {
                 Ok(Some(frame)) => {
-                    return codec::decode_server(&frame)
-                        .map(Some)
-                        .map_err(|error| self.broken(&error));
+                    return codec::decode_server(&frame).map(Some).map_err(|error| self.broken(&error));
                 }
                 Ok(None) => {}
                 Err(error) => return Err(self.broken(&error)),
@@ -58,9 +51,7 @@ impl Incoming {
                     | ReadError::IllegalOrderedRead
                     | ReadError::ZeroRttRejected),
                 ) => {
-                    return Err(Disconnect::Transport {
-                        detail: error.to_string(),
-                    });
+                    return Err(Disconnect::Transport { detail: error.to_string() });
                 }
             }
         }
@@ -68,11 +59,8 @@ impl Incoming {
 
     /// Ends the connection because of a frame that may not stand here.
     pub(crate) fn violated(&self, code: Code, detail: &str) -> Disconnect {
-        self.connection
-            .close(VarInt::from_u32(u32::from(code.number())), detail.as_bytes());
-        Disconnect::Protocol {
-            detail: detail.to_owned(),
-        }
+        self.connection.close(VarInt::from_u32(u32::from(code.number())), detail.as_bytes());
+        Disconnect::Protocol { detail: detail.to_owned() }
     }
 
     fn broken(&self, error: &DecodeError) -> Disconnect {
@@ -86,10 +74,8 @@ impl Incoming {
     }
 
     fn ended(&self) -> Disconnect {
-        self.connection.close(
-            VarInt::from_u32(u32::from(Code::StreamReset.number())),
-            b"the stream was reset",
-        );
+        self.connection
+            .close(VarInt::from_u32(u32::from(Code::StreamReset.number())), b"the stream was reset");
         Disconnect::StreamEnded
     }
 }

@@ -77,11 +77,7 @@ impl Membership {
 
     /// The groups to rejoin.
     pub(crate) fn members(&self) -> Vec<GroupName> {
-        self.groups
-            .iter()
-            .filter(|(_, known)| known.member)
-            .map(|(group, _)| group.clone())
-            .collect()
+        self.groups.iter().filter(|(_, known)| known.member).map(|(group, _)| group.clone()).collect()
     }
 
     fn update(&mut self, group: &GroupName, change: impl FnOnce(&mut Group)) {

@@ -112,31 +112,14 @@ impl Outgoing {
         }
         let targets = self.to.len().max(self.except.len());
         if targets > limits.targets as usize {
-            return Err(RequestError::TooManyTargets {
-                targets,
-                limit: limits.targets,
-            });
+            return Err(RequestError::TooManyTargets { targets, limit: limits.targets });
         }
         if self.payload.len() > limits.payload_bytes as usize {
             let (bytes, limit) = (self.payload.len(), limits.payload_bytes);
             return Err(RequestError::PayloadTooLarge { bytes, limit });
         }
-        let Self {
-            payload,
-            to,
-            except,
-            others,
-            ..
-        } = self;
-        Ok(Send {
-            request,
-            ack,
-            to,
-            except,
-            others,
-            event,
-            payload,
-        })
+        let Self { payload, to, except, others, .. } = self;
+        Ok(Send { request, ack, to, except, others, event, payload })
     }
 
     /// Keeps the first error for the send to report.
@@ -159,10 +142,7 @@ mod tests {
     use super::*;
 
     fn limits() -> Limits {
-        Limits {
-            targets: 2,
-            ..Limits::default().with_payload_bytes(10)
-        }
+        Limits { targets: 2, ..Limits::default().with_payload_bytes(10) }
     }
 
     #[test]
@@ -202,27 +182,14 @@ mod tests {
         );
         let id = ConnectionId::from_bytes([1; 16]);
         assert_eq!(
-            refused(
-                Outgoing::new("Event", "")
-                    .to_all()
-                    .except(id)
-                    .except(id)
-                    .except(id)
-            ),
+            refused(Outgoing::new("Event", "").to_all().except(id).except(id).except(id)),
             RequestError::TooManyTargets { targets: 3, limit: 2 }
         );
     }
 
     #[test]
     fn the_first_bad_name_is_reported() {
-        let error = Outgoing::new("", "")
-            .to_group("")
-            .to_all()
-            .into_send(1, false, &limits())
-            .unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "the event name is empty; it must have 1 to 256 bytes"
-        );
+        let error = Outgoing::new("", "").to_group("").to_all().into_send(1, false, &limits()).unwrap_err();
+        assert_eq!(error.to_string(), "the event name is empty; it must have 1 to 256 bytes");
     }
 }

@@ -53,18 +53,10 @@ pub(crate) async fn run(
                 let _ = answer(&shared, &link, request, Answer::Done(count));
                 None
             }
-            ServerFrame::Error {
-                request,
-                code,
-                detail,
-            } => {
+            ServerFrame::Error { request, code, detail } => {
                 let refused = Answer::Refused { code, detail };
                 match answer(&shared, &link, request, refused) {
-                    Some(Answer::Refused { code, detail }) => Some(Event::Refused {
-                        request,
-                        code,
-                        detail,
-                    }),
+                    Some(Answer::Refused { code, detail }) => Some(Event::Refused { request, code, detail }),
                     Some(Answer::Done(_)) | None => None,
                 }
             }
@@ -73,10 +65,7 @@ pub(crate) async fn run(
                 Some(Event::Joined { group, members })
             }
             ServerFrame::Goodbye { code, reason } => {
-                goodbye = Some(Disconnect::Closed {
-                    code,
-                    reason: reason.clone(),
-                });
+                goodbye = Some(Disconnect::Closed { code, reason: reason.clone() });
                 Some(Event::Goodbye { code, reason })
             }
             ServerFrame::Welcome(_) => {

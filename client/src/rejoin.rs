@@ -97,15 +97,13 @@ impl<'a> Rejoin<'a> {
                 }
                 continue;
             }
-            let frame = timeout(patience, self.opened.incoming.next())
-                .await
-                .map_err(|_| {
-                    let detail = format!(
-                        "the groups could not be rejoined: no answer within {} s",
-                        patience.as_secs_f32()
-                    );
-                    Disconnect::Transport { detail }
-                })??;
+            let frame = timeout(patience, self.opened.incoming.next()).await.map_err(|_| {
+                let detail = format!(
+                    "the groups could not be rejoined: no answer within {} s",
+                    patience.as_secs_f32()
+                );
+                Disconnect::Transport { detail }
+            })??;
             match frame {
                 Some(frame) => self.take(frame).await?,
                 // The close, with its code, follows the end of the stream.
@@ -120,14 +118,8 @@ impl<'a> Rejoin<'a> {
     async fn begin(&mut self, step: Step) {
         let request = self.shared.next_request();
         let frame = match &step {
-            Step::Join(group) => ClientFrame::Join {
-                request,
-                group: group.clone(),
-            },
-            Step::Leave(group) => ClientFrame::Leave {
-                request,
-                group: group.clone(),
-            },
+            Step::Join(group) => ClientFrame::Join { request, group: group.clone() },
+            Step::Leave(group) => ClientFrame::Leave { request, group: group.clone() },
         };
         self.under_way.insert(request, step);
         // Fails only when the connection is lost; the next frame to be read says so.
@@ -148,11 +140,7 @@ impl<'a> Rejoin<'a> {
                 }
                 return Ok(());
             }
-            ServerFrame::Error {
-                request,
-                code,
-                detail,
-            } => {
+            ServerFrame::Error { request, code, detail } => {
                 match self.under_way.remove(&request) {
                     Some(Step::Join(group)) => self.refused.push((group, code, detail)),
                     // Leaving is never forbidden. A server that says so anyway is not asked forever.

@@ -63,19 +63,12 @@ pub(crate) struct Requests {
 
 impl Requests {
     pub(crate) fn new() -> Self {
-        Self {
-            places: Arc::new(Semaphore::new(MAX_PENDING)),
-            waiting: Mutex::new(Some(HashMap::new())),
-        }
+        Self { places: Arc::new(Semaphore::new(MAX_PENDING)), waiting: Mutex::new(Some(HashMap::new())) }
     }
 
     /// Waits for a place. `None`: the connection is lost.
     pub(crate) async fn place(&self) -> Option<Place> {
-        Arc::clone(&self.places)
-            .acquire_owned()
-            .await
-            .ok()
-            .map(|permit| Place { _permit: permit })
+        Arc::clone(&self.places).acquire_owned().await.ok().map(|permit| Place { _permit: permit })
     }
 
     /// Enters a request. The receiver fails when the connection is lost first. `None`: it is lost already.
@@ -86,14 +79,7 @@ impl Requests {
         place: Place,
     ) -> Option<oneshot::Receiver<Answer>> {
         let (waiter, answer) = oneshot::channel();
-        self.waiting.lock().as_mut()?.insert(
-            id,
-            Entry {
-                effect,
-                waiter,
-                _place: place,
-            },
-        );
+        self.waiting.lock().as_mut()?.insert(id, Entry { effect, waiter, _place: place });
         Some(answer)
     }
 

@@ -137,10 +137,7 @@ impl Shared {
             Phase::Live(_) | Phase::Reconnecting => return Err(RequestError::NotConnected),
             Phase::Closed => return Err(RequestError::Closed),
         }
-        let answer = link
-            .requests
-            .enter(id, effect.clone(), place)
-            .ok_or(RequestError::NotConnected)?;
+        let answer = link.requests.enter(id, effect.clone(), place).ok_or(RequestError::NotConnected)?;
         match effect {
             Effect::Join(group) => state.membership.join_asked(group),
             Effect::Leave(group) => state.membership.leave_asked(group),
@@ -189,11 +186,8 @@ impl Shared {
         refused: &[GroupName],
     ) -> Result<(), Vec<GroupName>> {
         let mut state = self.state.lock();
-        let left: Vec<_> = rejoined
-            .iter()
-            .filter(|group| !state.membership.is_member(group))
-            .cloned()
-            .collect();
+        let left: Vec<_> =
+            rejoined.iter().filter(|group| !state.membership.is_member(group)).cloned().collect();
         if !left.is_empty() {
             return Err(left);
         }

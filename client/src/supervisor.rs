@@ -47,26 +47,16 @@ pub(crate) struct Started {
 /// Connects for the first time, and starts the supervisor.
 pub(crate) async fn start(config: ClientConfig) -> Result<Started, ConnectError> {
     config.check()?;
-    let server: ServerAddress = config
-        .server
-        .parse()
-        .map_err(|problem: &str| ConnectError::Address {
-            address: config.server.clone(),
-            problem: problem.to_owned(),
-        })?;
+    let server: ServerAddress = config.server.parse().map_err(|problem: &str| ConnectError::Address {
+        address: config.server.clone(),
+        problem: problem.to_owned(),
+    })?;
     let roots = config.roots;
     let trust = tokio::task::spawn_blocking(move || tls::load(roots))
         .await
-        .map_err(|failed| RootsError::Tls {
-            detail: failed.to_string(),
-        })??;
+        .map_err(|failed| RootsError::Tls { detail: failed.to_string() })??;
     let quic = transport::quic(&trust);
-    let dialer = Dialer {
-        server,
-        quic,
-        roots: trust.roots,
-        timeout: config.connect_timeout,
-    };
+    let dialer = Dialer { server, quic, roots: trust.roots, timeout: config.connect_timeout };
 
     let opened = handshake::open(&dialer, &config.credential).await?;
     let closing = CancellationToken::new();
@@ -82,11 +72,7 @@ pub(crate) async fn start(config: ClientConfig) -> Result<Started, ConnectError>
         events: sink,
     };
     let supervisor = AbortOnDropHandle::new(tokio::spawn(supervisor.run(opened)));
-    Ok(Started {
-        shared,
-        events,
-        supervisor,
-    })
+    Ok(Started { shared, events, supervisor })
 }
 
 struct Supervisor {
@@ -112,13 +98,7 @@ impl Supervisor {
         let _closed = self.shared.closed.clone().drop_guard();
         let (reason, result) = self.keep_connected(opened).await;
         tracing::debug!(%reason, "client closed");
-        self.shared.end(
-            Event::Closed {
-                reason,
-                discarded: self.events.discarded(),
-            },
-            result,
-        );
+        self.shared.end(Event::Closed { reason, discarded: self.events.discarded() }, result);
         self.events.close();
     }
 
@@ -135,12 +115,7 @@ impl Supervisor {
             if self.reconnect.is_none() || !lost.may_reconnect() {
                 // First: an application that is slow to read its events must not be told `NotConnected` for ever.
                 self.shared.refuse_requests();
-                self.events
-                    .push(Event::Disconnected {
-                        reason: lost.clone(),
-                        retry_in: None,
-                    })
-                    .await;
+                self.events.push(Event::Disconnected { reason: lost.clone(), retry_in: None }).await;
                 return (CloseReason::Ended(lost), Ok(()));
             }
             if since.elapsed() >= plan.stable_after {
@@ -155,17 +130,8 @@ impl Supervisor {
 
     /// Runs one connection to its end. On return its tasks have ended.
     async fn serve(&self, opened: Opened) -> Served {
-        let Opened {
-            link,
-            incoming,
-            writer: _writer,
-        } = opened;
-        let reading = reader::run(
-            Arc::clone(&self.shared),
-            Arc::clone(&link),
-            incoming,
-            self.events.clone(),
-        );
+        let Opened { link, incoming, writer: _writer } = opened;
+        let reading = reader::run(Arc::clone(&self.shared), Arc::clone(&link), incoming, self.events.clone());
         let mut reader = AbortOnDropHandle::new(tokio::spawn(reading));
         tokio::select! {
             biased;
@@ -210,12 +176,7 @@ impl Supervisor {
     ) -> Result<Opened, CloseReason> {
         let outage = Instant::now();
         let mut delay = backoff.next_delay();
-        self.events
-            .push(Event::Disconnected {
-                reason: lost,
-                retry_in: Some(delay),
-            })
-            .await;
+        self.events.push(Event::Disconnected { reason: lost, retry_in: Some(delay) }).await;
         let mut attempts = 0;
         loop {
             let failure = tokio::select! {
@@ -239,11 +200,7 @@ impl Supervisor {
             }
             delay = backoff.next_delay();
             if !plan.allows(attempts, outage.elapsed().saturating_add(delay)) {
-                return Err(CloseReason::GaveUp {
-                    attempts,
-                    after: outage.elapsed(),
-                    last,
-                });
+                return Err(CloseReason::GaveUp { attempts, after: outage.elapsed(), last });
             }
         }
     }

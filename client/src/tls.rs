@@ -40,10 +40,7 @@ pub(crate) fn load(roots: Roots) -> Result<Trust, RootsError> {
         }
     };
     let crypto = crypto(store).map_err(|detail| RootsError::Tls { detail })?;
-    Ok(Trust {
-        crypto: Arc::new(crypto),
-        roots,
-    })
+    Ok(Trust { crypto: Arc::new(crypto), roots })
 }
 
 fn crypto(roots: RootCertStore) -> Result<QuicClientConfig, String> {
@@ -59,32 +56,18 @@ fn crypto(roots: RootCertStore) -> Result<QuicClientConfig, String> {
 
 fn pem_file(path: &Path) -> Result<RootCertStore, RootsError> {
     let refused = |error| match error {
-        pem::Error::Io(source) => RootsError::Read {
-            path: path.to_owned(),
-            source: Arc::new(source),
-        },
-        other => RootsError::Pem {
-            path: path.to_owned(),
-            detail: other.to_string(),
-        },
+        pem::Error::Io(source) => RootsError::Read { path: path.to_owned(), source: Arc::new(source) },
+        other => RootsError::Pem { path: path.to_owned(), detail: other.to_string() },
     };
     let mut store = RootCertStore::empty();
     for (index, certificate) in CertificateDer::pem_file_iter(path).map_err(refused)?.enumerate() {
-        store
-            .add(certificate.map_err(refused)?)
-            .map_err(|error| RootsError::Unusable {
-                path: path.to_owned(),
-                number: index + 1,
-                detail: error.to_string(),
-            })?;
-    }
-    if store.is_empty() {
-        Err(RootsError::Empty {
+        store.add(certificate.map_err(refused)?).map_err(|error| RootsError::Unusable {
             path: path.to_owned(),
-        })
-    } else {
-        Ok(store)
+            number: index + 1,
+            detail: error.to_string(),
+        })?;
     }
+    if store.is_empty() { Err(RootsError::Empty { path: path.to_owned() }) } else { Ok(store) }
 }
 
 fn system() -> Result<RootCertStore, RootsError> {
@@ -108,10 +91,7 @@ fn system() -> Result<RootCertStore, RootsError> {
 
 fn system_words() -> String {
     match std::env::var_os("SSL_CERT_FILE") {
-        Some(file) => format!(
-            "the certificates in {} (from SSL_CERT_FILE)",
-            Path::new(&file).display()
-        ),
+        Some(file) => format!("the certificates in {} (from SSL_CERT_FILE)", Path::new(&file).display()),
         None => "the system's authorities".to_owned(),
     }
 }
@@ -136,16 +116,9 @@ mod tests {
 
     #[test]
     fn a_good_file_is_named_in_the_words() {
-        let certificate = rcgen::generate_simple_self_signed(["localhost".to_owned()])
-            .unwrap()
-            .cert
-            .pem();
+        let certificate = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap().cert.pem();
         let trust = load_pem(&certificate).unwrap();
-        assert!(
-            trust.roots.starts_with("the 1 certificate in /"),
-            "{}",
-            trust.roots
-        );
+        assert!(trust.roots.starts_with("the 1 certificate in /"), "{}", trust.roots);
         assert!(trust.roots.ends_with("ca.pem"));
     }
 
@@ -154,9 +127,7 @@ mod tests {
         let error = load(Roots::Pem("/nonexistent/ca.pem".into())).err().unwrap();
         assert!(matches!(error, RootsError::Read { .. }));
         assert!(
-            error
-                .to_string()
-                .starts_with("the certificate file /nonexistent/ca.pem cannot be read: "),
+            error.to_string().starts_with("the certificate file /nonexistent/ca.pem cannot be read: "),
             "{error}"
         );
 
@@ -164,17 +135,12 @@ mod tests {
         assert!(matches!(error, RootsError::Empty { .. }), "{error}");
         let error = load_pem("-----BEGIN CERTIFICATE-----\nAAAA\n").err().unwrap();
         assert!(matches!(error, RootsError::Pem { .. }), "{error}");
-        let error = load_pem("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
-            .err()
-            .unwrap();
+        let error = load_pem("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").err().unwrap();
         assert!(matches!(error, RootsError::Unusable { number: 1, .. }), "{error}");
     }
 
     #[test]
     fn an_empty_store_is_an_error() {
-        assert!(matches!(
-            load(Roots::Store(RootCertStore::empty())),
-            Err(RootsError::EmptyStore)
-        ));
+        assert!(matches!(load(Roots::Store(RootCertStore::empty())), Err(RootsError::EmptyStore)));
     }
 }

@@ -14,8 +14,8 @@ use bincode::{BorrowDecode, Encode};
 use bytes::{Buf, Bytes, BytesMut};
 
 use crate::{
-    ClientFrame, ConnectionId, Credential, EventName, GroupName, Limits, Message, NameError, RequestId, Send, Sender,
-    ServerFrame, Target, UserName, Welcome,
+    ClientFrame, ConnectionId, Credential, EventName, GroupName, Limits, Message, NameError, RequestId, Send,
+    Sender, ServerFrame, Target, UserName, Welcome,
 };
 
 /// How many bytes the length prefix has.
@@ -334,15 +334,17 @@ pub fn decode_client(frame: &Bytes) -> Result<ClientFrame, DecodeError> {
         WireClientFrame::Leave { request, group } => {
             ClientFrame::Leave { request, group: named(Some(request), GroupName::new(group))? }
         }
-        WireClientFrame::Send { request, ack, to, except, others, event, payload } => ClientFrame::Send(Send {
-            request,
-            ack,
-            to: to.into_iter().map(|to| target(Some(request), &to)).collect::<Result<_, _>>()?,
-            except: except.into_iter().map(ConnectionId::from_bytes).collect(),
-            others,
-            event: named(Some(request), EventName::new(event))?,
-            payload: frame.slice_ref(payload),
-        }),
+        WireClientFrame::Send { request, ack, to, except, others, event, payload } => {
+            ClientFrame::Send(Send {
+                request,
+                ack,
+                to: to.into_iter().map(|to| target(Some(request), &to)).collect::<Result<_, _>>()?,
+                except: except.into_iter().map(ConnectionId::from_bytes).collect(),
+                others,
+                event: named(Some(request), EventName::new(event))?,
+                payload: frame.slice_ref(payload),
+            })
+        }
         WireClientFrame::Count { request, target: of } => {
             ClientFrame::Count { request, target: target(Some(request), &of)? }
         }
@@ -355,18 +357,20 @@ pub fn decode_client(frame: &Bytes) -> Result<ClientFrame, DecodeError> {
 /// When `frame` is not exactly one frame, or a name in it is out of bounds.
 pub fn decode_server(frame: &Bytes) -> Result<ServerFrame, DecodeError> {
     Ok(match read(frame)? {
-        WireServerFrame::Welcome { protocol, connection, user, limits, server } => ServerFrame::Welcome(Welcome {
-            protocol,
-            connection: ConnectionId::from_bytes(connection),
-            user: named(None, UserName::new(user))?,
-            limits: Limits {
-                frame_bytes: limits.frame_bytes,
-                payload_bytes: limits.payload_bytes,
-                groups: limits.groups,
-                targets: limits.targets,
-            },
-            server: server.to_owned(),
-        }),
+        WireServerFrame::Welcome { protocol, connection, user, limits, server } => {
+            ServerFrame::Welcome(Welcome {
+                protocol,
+                connection: ConnectionId::from_bytes(connection),
+                user: named(None, UserName::new(user))?,
+                limits: Limits {
+                    frame_bytes: limits.frame_bytes,
+                    payload_bytes: limits.payload_bytes,
+                    groups: limits.groups,
+                    targets: limits.targets,
+                },
+                server: server.to_owned(),
+            })
+        }
         WireServerFrame::Ack { request, count } => ServerFrame::Ack { request, count },
         WireServerFrame::Error { request, code, detail } => {
             ServerFrame::Error { request, code, detail: detail.to_owned() }
@@ -385,9 +389,11 @@ pub fn decode_server(frame: &Bytes) -> Result<ServerFrame, DecodeError> {
         WireServerFrame::Joined { group, members } => {
             ServerFrame::Joined { group: named(None, GroupName::new(group))?, members }
         }
-        WireServerFrame::Removed { group, code, reason } => {
-            ServerFrame::Removed { group: named(None, GroupName::new(group))?, code, reason: reason.to_owned() }
-        }
+        WireServerFrame::Removed { group, code, reason } => ServerFrame::Removed {
+            group: named(None, GroupName::new(group))?,
+            code,
+            reason: reason.to_owned(),
+        },
         WireServerFrame::Goodbye { code, reason } => ServerFrame::Goodbye { code, reason: reason.to_owned() },
         WireServerFrame::Lagged { dropped } => ServerFrame::Lagged { dropped },
     })
@@ -444,7 +450,10 @@ fn framed_before(frame: &impl Encode, payload_bytes: usize, following: usize) ->
     bytes.into()
 }
 
-#[expect(clippy::expect_used, reason = "bincode fails to encode only when its writer does, and a Vec does not")]
+#[expect(
+    clippy::expect_used,
+    reason = "bincode fails to encode only when its writer does, and a Vec does not"
+)]
 fn write(value: &impl Encode, bytes: &mut Vec<u8>) {
     bincode::encode_into_std_write(value, bytes, CONFIG).expect("a Vec takes every write");
 }

@@ -136,10 +136,7 @@ mod tests {
         assert!(GroupName::new("a").is_ok());
         assert!(GroupName::new(&"a".repeat(256)).is_ok());
         let long = "a".repeat(257);
-        assert_eq!(
-            GroupName::new(&long),
-            Err(NameError::TooLong { kind: "group name", length: 257 })
-        );
+        assert_eq!(GroupName::new(&long), Err(NameError::TooLong { kind: "group name", length: 257 }));
         // 64 emoji of 4 bytes fill a name; one more character does not fit.
         let full = "\u{1F600}".repeat(64);
         assert!(UserName::new(&full).is_ok());

@@ -60,8 +60,12 @@ pub struct IdentityError(#[from] pub(crate) rustls::Error);
 
 fn hint(error: &io::Error) -> String {
     match error.kind() {
-        io::ErrorKind::AddrInUse => "the port is in use; stop what uses it, or choose another with --listen".into(),
-        io::ErrorKind::AddrNotAvailable => "this machine has no such address; choose another with --listen".into(),
+        io::ErrorKind::AddrInUse => {
+            "the port is in use; stop what uses it, or choose another with --listen".into()
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            "this machine has no such address; choose another with --listen".into()
+        }
         io::ErrorKind::PermissionDenied => format!("{error}; ports below 1024 need privileges"),
         _ => error.to_string(),
     }

@@ -29,6 +29,6 @@ pub use config::{Capacity, Config, ConfigError};
 pub use endpoint::Identity;
 pub use error::{IdentityError, StartError, StateError};
 pub use metrics::Snapshot;
-pub use outbox::{Overflow, OutboxLimits};
+pub use outbox::{OutboxLimits, Overflow};
 pub use registry::Population;
 pub use server::{Drained, Server};

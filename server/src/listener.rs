@@ -40,7 +40,10 @@ pub(crate) async fn listen(endpoint: quinn::Endpoint, handshakes: Arc<Handshakes
             incoming.refuse();
             continue;
         }
-        if busy >= handshakes.config.retry_above && !incoming.remote_address_validated() && incoming.may_retry() {
+        if busy >= handshakes.config.retry_above
+            && !incoming.remote_address_validated()
+            && incoming.may_retry()
+        {
             metrics.retries.add(1);
             // Fails only where a retry was made already, which `may_retry` says.
             let _ = incoming.retry();

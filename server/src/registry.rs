@@ -127,11 +127,7 @@ impl Registry {
     }
 
     /// Lets a connection in, if its user has fewer than `per_user` others. It stays until the seat is dropped.
-    pub(crate) fn arrive(
-        self: &Arc<Self>,
-        member: Arc<Member>,
-        per_user: usize,
-    ) -> Result<Seat, Code> {
+    pub(crate) fn arrive(self: &Arc<Self>, member: Arc<Member>, per_user: usize) -> Result<Seat, Code> {
         let admit = |others: usize| if others < per_user { Ok(()) } else { Err(Code::UserFull) };
         let user = self.users.enter(&member.user, &member, admit)?;
         self.connections.find_or_replace(&member.id, |_| true, || Arc::clone(&member));
@@ -240,11 +236,7 @@ impl Registry {
 
     /// How many connections, users and groups there are.
     pub(crate) fn population(&self) -> Population {
-        Population {
-            connections: self.connections.len(),
-            users: self.users.len(),
-            groups: self.groups.len(),
-        }
+        Population { connections: self.connections.len(), users: self.users.len(), groups: self.groups.len() }
     }
 
     /// Calls `visit` for every outbox. New connections may come meanwhile; the caller sees to it that none do.

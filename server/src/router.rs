@@ -76,7 +76,9 @@ impl Router {
             ClientFrame::Leave { request, group } => {
                 (request, Ok(Some(self.registry.leave(caller, &group) as u64)))
             }
-            ClientFrame::Count { request, target } => (request, Ok(Some(self.registry.count(&target) as u64))),
+            ClientFrame::Count { request, target } => {
+                (request, Ok(Some(self.registry.count(&target) as u64)))
+            }
             ClientFrame::Send(send) => (send.request, self.send(caller, send)),
         };
         self.metrics.requests.add(1);

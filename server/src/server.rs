@@ -130,8 +130,7 @@ impl Server {
             registry.for_each_outbox(|outbox| outbox.stop_reading());
             tasks.readers.wait().await;
             let code = Code::ShuttingDown;
-            let goodbye =
-                ServerFrame::Goodbye { code: code.number(), reason: code.sentence().to_owned() };
+            let goodbye = ServerFrame::Goodbye { code: code.number(), reason: code.sentence().to_owned() };
             registry.for_each_outbox(|outbox| outbox.finish(Some(&goodbye)));
             tasks.connections.close();
             tasks.connections.wait().await;

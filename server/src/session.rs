@@ -105,7 +105,8 @@ impl Session {
     /// Runs the connection to its end. `writers` owns the writer's task; `reading` is dropped when no more requests are
     /// read.
     pub(crate) async fn run(self, writers: &TaskTracker, reading: TaskTrackerToken) {
-        let Self { connection, mut receiver, transmitter, seat, mut intake, early, requests_per_second } = self;
+        let Self { connection, mut receiver, transmitter, seat, mut intake, early, requests_per_second } =
+            self;
         let member = Arc::clone(seat.member());
         let writer = writers.spawn(write_out(Arc::clone(&member), transmitter));
 

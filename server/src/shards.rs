@@ -42,12 +42,7 @@ impl<K: Eq + Hash, V: Clone> Shards<K, V> {
     }
 
     /// The value that is there, if `keep` says so; otherwise a new one, which takes its place.
-    pub(crate) fn find_or_replace(
-        &self,
-        key: &K,
-        keep: impl FnOnce(&V) -> bool,
-        new: impl FnOnce() -> V,
-    ) -> V
+    pub(crate) fn find_or_replace(&self, key: &K, keep: impl FnOnce(&V) -> bool, new: impl FnOnce() -> V) -> V
     where
         K: Clone,
     {

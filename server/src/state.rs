@@ -35,7 +35,9 @@ impl EndpointKeys {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed(directory))?;
         let path = directory.join(FILE);
         let secret = match read(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => create(directory, &path).map_err(failed(&path))?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                create(directory, &path).map_err(failed(&path))?
+            }
             other => other.map_err(failed(&path))?,
         };
         let secret: [u8; KEY_BYTES] =

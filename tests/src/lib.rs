@@ -3,7 +3,12 @@
 //!
 //! In: a test's wishes. Out: a [`Hub`] and its clients. Invariant: everything waits for a condition with a deadline
 //! ([`within`], [`eventually`]), nothing for a length of time.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a harness that cannot go on must say where")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a harness that cannot go on must say where"
+)]
 
 pub mod peer;
 
@@ -80,8 +85,10 @@ impl Hub {
 
     /// Waits until nobody is connected, and checks that nothing is left of them (promise 3).
     pub async fn is_empty(&self) {
-        eventually("the registry is empty", || self.server.population() == fanfare_server::Population::default())
-            .await;
+        eventually("the registry is empty", || {
+            self.server.population() == fanfare_server::Population::default()
+        })
+        .await;
     }
 }
 

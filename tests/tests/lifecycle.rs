@@ -67,7 +67,9 @@ async fn a_client_that_finishes_is_answered_to_the_last_request() {
     }
     peer.sending.0.finish().unwrap();
     for request in 0..100 {
-        assert!(matches!(peer.frame().await, Ok(ServerFrame::Ack { request: answered, .. }) if answered == request));
+        assert!(
+            matches!(peer.frame().await, Ok(ServerFrame::Ack { request: answered, .. }) if answered == request)
+        );
     }
     assert_eq!(peer.frame().await, Err(Ended::Finished));
     assert_eq!(peer.end().await, closed_with(Code::Normal));
@@ -127,9 +129,7 @@ async fn connections_beyond_a_limit_are_refused_with_its_code_and_room_comes_bac
     let alice = hub.client("alice").await;
     assert_eq!(refused(&hub, "bob").await, closed_with(Code::ServerFull));
     within(alice.close()).await.unwrap();
-    let slot_is_free = async {
-        while Client::connect(hub.client_config("bob")).await.is_err() {}
-    };
+    let slot_is_free = async { while Client::connect(hub.client_config("bob")).await.is_err() {} };
     within(slot_is_free).await;
 
     let hub = Hub::with(|config| config.capacity.per_address = 1).await;
@@ -229,7 +229,8 @@ async fn names_that_are_empty_or_too_long_are_refused_with_a_code() {
     let dialer = Dialer::new(&hub.roots);
     // By hand: our own types cannot say such names.
     let name = |length: usize| {
-        let mut bytes = if length < 251 { vec![length as u8] } else { vec![251, length as u8, (length >> 8) as u8] };
+        let mut bytes =
+            if length < 251 { vec![length as u8] } else { vec![251, length as u8, (length >> 8) as u8] };
         bytes.extend(std::iter::repeat_n(b'x', length));
         bytes
     };
@@ -245,7 +246,9 @@ async fn names_that_are_empty_or_too_long_are_refused_with_a_code() {
         ] {
             peer.write(&bytes).await.unwrap();
             match peer.frame().await {
-                Ok(ServerFrame::Error { request: 9, code, .. }) => assert_eq!(code, Code::InvalidName.number()),
+                Ok(ServerFrame::Error { request: 9, code, .. }) => {
+                    assert_eq!(code, Code::InvalidName.number())
+                }
                 other => panic!("{other:?}"),
             }
         }

@@ -26,8 +26,7 @@ async fn promise_1_user_send_reaches_all_connections_of_that_user_and_no_one_els
 #[tokio::test]
 async fn promise_1_user_send_still_reaches_the_others_after_one_connection_leaves() {
     let hub = Hub::start().await;
-    let (phone, desk, bob) =
-        (hub.client("alice").await, hub.client("alice").await, hub.client("bob").await);
+    let (phone, desk, bob) = (hub.client("alice").await, hub.client("alice").await, hub.client("bob").await);
     within(phone.close()).await.unwrap();
     eventually("the phone has gone", || hub.server.count(&Target::User(user("alice"))) == 1).await;
     let queued = bob.send_acked(Outgoing::new("E", "still here").to_user("alice")).await.unwrap();
@@ -38,8 +37,7 @@ async fn promise_1_user_send_still_reaches_the_others_after_one_connection_leave
 #[tokio::test]
 async fn promise_1_connection_send_reaches_that_connection_only() {
     let hub = Hub::start().await;
-    let (phone, desk, bob) =
-        (hub.client("alice").await, hub.client("alice").await, hub.client("bob").await);
+    let (phone, desk, bob) = (hub.client("alice").await, hub.client("alice").await, hub.client("bob").await);
     bob.send_to_connection(desk.connection_id(), "E", "you").await.unwrap();
     assert_eq!(text(&desk).await, "you");
     nothing_else(&phone).await;
@@ -53,8 +51,7 @@ async fn promise_1_connection_send_reaches_that_connection_only() {
 #[tokio::test]
 async fn send_to_all_reaches_everyone_who_is_connected_and_not_the_disconnected() {
     let hub = Hub::start().await;
-    let (alice, bob, carol) =
-        (hub.client("alice").await, hub.client("bob").await, hub.client("carol").await);
+    let (alice, bob, carol) = (hub.client("alice").await, hub.client("bob").await, hub.client("carol").await);
     within(carol.close()).await.unwrap();
     eventually("carol has gone", || hub.server.population().connections == 2).await;
     assert_eq!(alice.send_acked(Outgoing::new("E", "all").to_all()).await.unwrap(), 2);
@@ -85,8 +82,7 @@ async fn promise_2_group_send_reaches_every_member_once_and_members_only() {
 #[tokio::test]
 async fn promise_2_group_send_with_excluded_connections_and_others() {
     let hub = Hub::start().await;
-    let (alice, bob, carol) =
-        (hub.client("alice").await, hub.client("bob").await, hub.client("carol").await);
+    let (alice, bob, carol) = (hub.client("alice").await, hub.client("bob").await, hub.client("carol").await);
     for client in [&alice, &bob, &carol] {
         client.join("room").await.unwrap();
     }
@@ -226,7 +222,17 @@ async fn one_failing_member_does_not_stop_the_rest_of_a_group() {
 async fn names_differ_by_case_and_may_hold_emoji_spaces_and_256_bytes() {
     let hub = Hub::start().await;
     let long = "\u{1F600}".repeat(64);
-    let names = ["room", "Room", "room ", " ", "caf\u{e9}", "cafe\u{301}", "\u{1F389} party", "a\u{0}b", long.as_str()];
+    let names = [
+        "room",
+        "Room",
+        "room ",
+        " ",
+        "caf\u{e9}",
+        "cafe\u{301}",
+        "\u{1F389} party",
+        "a\u{0}b",
+        long.as_str(),
+    ];
     let sender = hub.client("sender").await;
     let mut members = Vec::new();
     for name in names {
@@ -236,9 +242,17 @@ async fn names_differ_by_case_and_may_hold_emoji_spaces_and_256_bytes() {
         members.push(client);
     }
     for (name, client) in names.iter().zip(&members) {
-        assert_eq!(sender.send_acked(Outgoing::new("E", name.to_string()).to_group(*name)).await.unwrap(), 1, "{name}");
+        assert_eq!(
+            sender.send_acked(Outgoing::new("E", name.to_string()).to_group(*name)).await.unwrap(),
+            1,
+            "{name}"
+        );
         assert_eq!(&text(client).await, name);
-        assert_eq!(sender.send_acked(Outgoing::new("E", name.to_string()).to_user(*name)).await.unwrap(), 1, "{name}");
+        assert_eq!(
+            sender.send_acked(Outgoing::new("E", name.to_string()).to_user(*name)).await.unwrap(),
+            1,
+            "{name}"
+        );
         assert_eq!(&text(client).await, name);
     }
 }

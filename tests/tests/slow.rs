@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use fanfare_client::Outgoing;
 use fanfare_protocol::{ClientFrame, Code, Send, ServerFrame, Target};
-use fanfare_server::{Overflow, OutboxLimits};
+use fanfare_server::{OutboxLimits, Overflow};
 use fanfare_tests::peer::{Dialer, Ended, Peer};
 use fanfare_tests::{Hub, eventually, group, within};
 

@@ -19,10 +19,7 @@ fn fresh() -> (tempfile::TempDir, PathBuf) {
 
 #[track_caller]
 fn fails(directory: &Path, parts: &[&str]) {
-    for result in [
-        Authority::open(directory).map(|_| ()),
-        Authority::open_or_create(directory).map(|_| ()),
-    ] {
+    for result in [Authority::open(directory).map(|_| ()), Authority::open_or_create(directory).map(|_| ())] {
         let text = result.unwrap_err().to_string();
         for part in [parts, &["fanfare certs create --force"]].concat() {
             assert!(text.contains(part), "`{part}` is not in: {text}");
@@ -38,26 +35,11 @@ fn is_made_once_and_opened_after() {
     let made = Authority::open_or_create(&path).unwrap();
     let files = [CA_CERTIFICATE, CA_KEY].map(|name| fs::read_to_string(path.join(name)).unwrap());
     assert_eq!(made.certificate_pem(), files[0]);
-    assert_eq!(
-        Authority::open_or_create(&path).unwrap().certificate_pem(),
-        files[0]
-    );
-    assert_eq!(
-        Authority::open(&path).unwrap().unwrap().certificate_pem(),
-        files[0]
-    );
-    assert_eq!(
-        files,
-        [CA_CERTIFICATE, CA_KEY].map(|name| fs::read_to_string(path.join(name)).unwrap())
-    );
-    let shown = format!(
-        "{made:?} {:?}",
-        made.issue_server(&[], OffsetDateTime::now_utc()).unwrap()
-    );
-    assert!(
-        shown.contains("[hidden]") && !shown.contains("PRIVATE"),
-        "{shown}"
-    );
+    assert_eq!(Authority::open_or_create(&path).unwrap().certificate_pem(), files[0]);
+    assert_eq!(Authority::open(&path).unwrap().unwrap().certificate_pem(), files[0]);
+    assert_eq!(files, [CA_CERTIFICATE, CA_KEY].map(|name| fs::read_to_string(path.join(name)).unwrap()));
+    let shown = format!("{made:?} {:?}", made.issue_server(&[], OffsetDateTime::now_utc()).unwrap());
+    assert!(shown.contains("[hidden]") && !shown.contains("PRIVATE"), "{shown}");
 }
 
 #[test]
@@ -67,15 +49,8 @@ fn says_ten_years_and_what_it_may_do() {
     let description = describe(&path.join(CA_CERTIFICATE)).unwrap().remove(0);
     assert_eq!(description.subject, "CN=Fanfare development CA");
     assert_eq!(description.key_algorithm, "ECDSA P-256");
-    assert_eq!(
-        (description.not_after - description.not_before).whole_days(),
-        3652
-    );
-    let der = PemFile::read(&path.join(CA_CERTIFICATE))
-        .unwrap()
-        .certificates()
-        .unwrap()
-        .remove(0);
+    assert_eq!((description.not_after - description.not_before).whole_days(), 3652);
+    let der = PemFile::read(&path.join(CA_CERTIFICATE)).unwrap().certificates().unwrap().remove(0);
     let parsed = parse(&path, 1, &der).unwrap();
     let constraints = parsed.basic_constraints().unwrap().unwrap();
     assert!(constraints.critical && constraints.value.ca);
@@ -106,17 +81,9 @@ fn create_overwrites_nothing() {
         let path = directory.path().join(name);
         fs::write(&path, "mine").unwrap();
         let error = Authority::create(directory.path()).unwrap_err();
-        assert!(
-            matches!(&error, Error::Exists { path } if path.ends_with(name)),
-            "{error}"
-        );
+        assert!(matches!(&error, Error::Exists { path } if path.ends_with(name)), "{error}");
         assert_eq!(fs::read(&path).unwrap(), b"mine");
-        assert!(
-            !directory
-                .path()
-                .join(if name == CA_KEY { CA_CERTIFICATE } else { CA_KEY })
-                .exists()
-        );
+        assert!(!directory.path().join(if name == CA_KEY { CA_CERTIFICATE } else { CA_KEY }).exists());
     }
 }
 
@@ -129,10 +96,7 @@ fn replace_makes_another_and_drops_its_leaf() {
     }
     let new = Authority::replace(&path).unwrap();
     assert_ne!(old.certificate_pem(), new.certificate_pem());
-    assert_eq!(
-        Authority::open(&path).unwrap().unwrap().certificate_pem(),
-        new.certificate_pem()
-    );
+    assert_eq!(Authority::open(&path).unwrap().unwrap().certificate_pem(), new.certificate_pem());
     assert!(!path.join(SERVER_CERTIFICATE).exists() && !path.join(SERVER_KEY).exists());
     // It also mends what cannot be opened.
     fs::remove_file(path.join(CA_KEY)).unwrap();
@@ -147,10 +111,7 @@ fn half_an_authority_is_an_error() {
         Authority::create(&path).unwrap();
         fs::remove_file(path.join(gone)).unwrap();
         let left_bytes = fs::read(path.join(left)).unwrap();
-        fails(
-            &path,
-            &[&format!("{left} is there but "), &format!("{gone} is missing")],
-        );
+        fails(&path, &[&format!("{left} is there but "), &format!("{gone} is missing")]);
         assert_eq!(fs::read(path.join(left)).unwrap(), left_bytes);
     }
 }
@@ -191,10 +152,7 @@ fn trouble_with_the_disk_is_no_reason_for_a_new_authority() {
     fs::remove_file(path.join(CA_KEY)).unwrap();
     fs::create_dir(path.join(CA_KEY)).unwrap();
     let text = Authority::open(&path).unwrap_err().to_string();
-    assert!(
-        text.contains("cannot read") && !text.contains("--force"),
-        "{text}"
-    );
+    assert!(text.contains("cannot read") && !text.contains("--force"), "{text}");
 }
 
 #[test]
@@ -204,18 +162,10 @@ fn an_authority_of_the_users_own_signs() {
     let key = KeyPair::generate_for(&PKCS_RSA_SHA256).unwrap();
     let certificate = profile::authority(now).self_signed(&key).unwrap().pem();
     fs::create_dir(&path).unwrap();
-    fs::write(
-        path.join(CA_CERTIFICATE),
-        format!("subject=own\n{certificate}{certificate}"),
-    )
-    .unwrap();
+    fs::write(path.join(CA_CERTIFICATE), format!("subject=own\n{certificate}{certificate}")).unwrap();
     fs::write(path.join(CA_KEY), key.serialize_pem()).unwrap();
     let authority = Authority::open(&path).unwrap().unwrap();
-    assert_eq!(
-        authority.certificate_pem(),
-        certificate,
-        "the first certificate, without what is around it"
-    );
+    assert_eq!(authority.certificate_pem(), certificate, "the first certificate, without what is around it");
     authority.issue_server(&[], now).unwrap();
 }
 
@@ -224,10 +174,7 @@ fn a_bad_name_is_named() {
     let (_guard, path) = fresh();
     let authority = Authority::create(&path).unwrap();
     let names = ["chat.example".to_owned(), "not a name".to_owned()];
-    let text = authority
-        .issue_server(&names, OffsetDateTime::now_utc())
-        .unwrap_err()
-        .to_string();
+    let text = authority.issue_server(&names, OffsetDateTime::now_utc()).unwrap_err().to_string();
     assert!(text.contains("\"not a name\""), "{text}");
 }
 
@@ -240,18 +187,12 @@ fn many_that_start_at_once_agree() {
         let opened: Vec<String> = std::thread::scope(|scope| {
             let work = || {
                 starts.wait();
-                Authority::open_or_create(&path)
-                    .unwrap()
-                    .certificate_pem()
-                    .to_owned()
+                Authority::open_or_create(&path).unwrap().certificate_pem().to_owned()
             };
             let threads: Vec<_> = (0..8).map(|_| scope.spawn(work)).collect();
             threads.into_iter().map(|thread| thread.join().unwrap()).collect()
         });
         assert!(opened.iter().all(|pem| *pem == opened[0]));
-        assert_eq!(
-            Authority::open(&path).unwrap().unwrap().certificate_pem(),
-            opened[0]
-        );
+        assert_eq!(Authority::open(&path).unwrap().unwrap().certificate_pem(), opened[0]);
     }
 }

@@ -18,10 +18,7 @@ struct Scene {
 
 impl Scene {
     fn new() -> Self {
-        let scene = Self {
-            guard: tempfile::tempdir().unwrap(),
-            now: crate::fixture::now(),
-        };
+        let scene = Self { guard: tempfile::tempdir().unwrap(), now: crate::fixture::now() };
         assert_eq!(scene.leaf(&[]).unwrap().made, Some(Reason::Missing));
         scene
     }
@@ -41,20 +38,14 @@ impl Scene {
 
     fn bytes(&self) -> Vec<Vec<u8>> {
         let names = [CA_CERTIFICATE, CA_KEY, SERVER_CERTIFICATE, SERVER_KEY];
-        names
-            .iter()
-            .map(|name| fs::read(self.path().join(name)).unwrap())
-            .collect()
+        names.iter().map(|name| fs::read(self.path().join(name)).unwrap()).collect()
     }
 
     /// The leaf is made again for `reason`, and the authority is as it was.
     #[track_caller]
     fn remakes(&self, passed: Duration, names: &[&str], reason: &Reason) {
         let before = fs::read(self.path().join(CA_KEY)).unwrap();
-        assert_eq!(
-            self.leaf_after(passed, names).unwrap().made.as_ref(),
-            Some(reason)
-        );
+        assert_eq!(self.leaf_after(passed, names).unwrap().made.as_ref(), Some(reason));
         assert_eq!(fs::read(self.path().join(CA_KEY)).unwrap(), before);
         let again = self.leaf_after(passed, names).unwrap();
         assert_eq!(again.made, None, "made once, then kept");
@@ -66,11 +57,7 @@ fn is_kept_byte_for_byte() {
     let scene = Scene::new();
     let before = scene.bytes();
     assert_eq!(scene.leaf(&[]).unwrap().made, None);
-    assert_eq!(
-        scene.leaf(&["LOCALHOST", "::1"]).unwrap().made,
-        None,
-        "those names are in it already"
-    );
+    assert_eq!(scene.leaf(&["LOCALHOST", "::1"]).unwrap().made, None, "those names are in it already");
     assert_eq!(scene.bytes(), before);
 }
 
@@ -85,11 +72,7 @@ fn only_the_owner_can_read_it() {
         let file = entry.unwrap().path();
         assert_eq!(mode(&file), 0o600, "{}", file.display());
     }
-    assert_eq!(
-        scene.path().read_dir().unwrap().count(),
-        5,
-        "two pairs and the lock"
-    );
+    assert_eq!(scene.path().read_dir().unwrap().count(), 5, "two pairs and the lock");
 }
 
 #[test]
@@ -100,15 +83,8 @@ fn browsers_may_pin_it() {
     let total = description.not_after - description.not_before;
     assert_eq!(total, LEAF_LIFETIME);
     assert!(total < Duration::days(14) && description.is_pinnable());
-    assert_eq!(
-        description.not_before,
-        scene.now - Duration::HOUR,
-        "for clocks that are behind"
-    );
-    assert_eq!(
-        description.names,
-        ["localhost", "127.0.0.1", "::1", "chat.example"]
-    );
+    assert_eq!(description.not_before, scene.now - Duration::HOUR, "for clocks that are behind");
+    assert_eq!(description.names, ["localhost", "127.0.0.1", "::1", "chat.example"]);
     assert_eq!(leaf.renew_at(), description.not_after - Duration::days(3));
 }
 
@@ -140,32 +116,18 @@ fn is_made_again_with_less_than_three_days_left() {
 #[test]
 fn is_made_again_for_a_new_name() {
     let scene = Scene::new();
-    scene.remakes(
-        Duration::ZERO,
-        &["chat.example"],
-        &Reason::LacksName("chat.example".to_owned()),
-    );
+    scene.remakes(Duration::ZERO, &["chat.example"], &Reason::LacksName("chat.example".to_owned()));
     assert_eq!(scene.leaf(&[]).unwrap().made, None, "fewer names are no reason");
-    scene.remakes(
-        Duration::ZERO,
-        &["192.0.2.1"],
-        &Reason::LacksName("192.0.2.1".to_owned()),
-    );
+    scene.remakes(Duration::ZERO, &["192.0.2.1"], &Reason::LacksName("192.0.2.1".to_owned()));
 }
 
 #[test]
 fn is_made_again_when_damaged_or_of_an_old_authority() {
     let scene = Scene::new();
-    let (certificate, key) = (
-        scene.path().join(SERVER_CERTIFICATE),
-        scene.path().join(SERVER_KEY),
-    );
+    let (certificate, key) = (scene.path().join(SERVER_CERTIFICATE), scene.path().join(SERVER_KEY));
     let unusable = |scene: &Scene, part: &str| {
         let made = scene.leaf(&[]).unwrap().made;
-        assert!(
-            matches!(&made, Some(Reason::Unusable(why)) if why.contains(part)),
-            "{made:?}"
-        );
+        assert!(matches!(&made, Some(Reason::Unusable(why)) if why.contains(part)), "{made:?}");
     };
     fs::write(&key, KeyPair::generate().unwrap().serialize_pem()).unwrap();
     unusable(&scene, "does not belong");
@@ -192,11 +154,8 @@ fn a_users_own_files_are_not_overwritten() {
     let scene = Scene::new();
     let certificate = scene.path().join(SERVER_CERTIFICATE);
     let (own, own_key) = self_signed(|_| {});
-    for bytes in [
-        own.into_bytes(),
-        own_key.serialize_pem().into_bytes(),
-        pem("X509 CRL", &[1]).into_bytes(),
-    ] {
+    for bytes in [own.into_bytes(), own_key.serialize_pem().into_bytes(), pem("X509 CRL", &[1]).into_bytes()]
+    {
         fs::write(&certificate, &bytes).unwrap();
         let before = scene.bytes();
         let error = scene.leaf(&[]).unwrap_err();
@@ -218,13 +177,8 @@ fn never_outlives_its_authority() {
 fn a_bad_name_makes_nothing() {
     let guard = tempfile::tempdir().unwrap();
     let path = guard.path().join("state");
-    let error = server_leaf(&path, &["chat.example:4433".to_owned()])
-        .unwrap_err()
-        .to_string();
-    assert!(
-        error.contains("\"chat.example:4433\"") && error.contains("without a port"),
-        "{error}"
-    );
+    let error = server_leaf(&path, &["chat.example:4433".to_owned()]).unwrap_err().to_string();
+    assert!(error.contains("\"chat.example:4433\"") && error.contains("without a port"), "{error}");
     assert!(!path.exists());
 }
 
@@ -237,11 +191,7 @@ fn many_that_start_at_once_share_one_leaf() {
         let hashes: Vec<String> = std::thread::scope(|scope| {
             let work = || {
                 starts.wait();
-                server_leaf(guard.path(), &[])
-                    .unwrap()
-                    .identity
-                    .description
-                    .sha256
+                server_leaf(guard.path(), &[]).unwrap().identity.description.sha256
             };
             let threads: Vec<_> = (0..8).map(|_| scope.spawn(work)).collect();
             threads.into_iter().map(|thread| thread.join().unwrap()).collect()

@@ -31,7 +31,8 @@ fn refused(text: &str) -> String {
 fn flags_go_before_the_file_and_the_file_before_the_defaults() {
     let file = file("dev = true\nlisten = '127.0.0.1:1'\noutbox_frames = 99\noverflow = 'drop-oldest'\n");
     let path = file.path().to_str().unwrap();
-    let plan = Plan::new(&parse(&["--config", path, "--listen", "127.0.0.1:2", "--idle-timeout", "1m"])).unwrap();
+    let plan =
+        Plan::new(&parse(&["--config", path, "--listen", "127.0.0.1:2", "--idle-timeout", "1m"])).unwrap();
     assert_eq!(plan.config.listen, "127.0.0.1:2".parse().unwrap());
     assert_eq!(plan.config.outbox.frames, 99);
     assert_eq!(plan.config.outbox.overflow, Overflow::DropOldest);

@@ -21,11 +21,7 @@ async fn ended(client: &Client, messages: usize) -> u64 {
     for number in 0..messages {
         assert_eq!(next_message(client).await, number);
     }
-    let Event::Closed {
-        reason: CloseReason::Requested,
-        discarded,
-    } = next(client).await
-    else {
+    let Event::Closed { reason: CloseReason::Requested, discarded } = next(client).await else {
         panic!("the end")
     };
     assert!(within("the end", client.next()).await.is_none());
@@ -49,10 +45,7 @@ async fn everything_that_was_sent_before_a_close_arrives() {
     });
     assert_eq!(closed, Ok(()));
     assert_eq!(next_message(&client).await, 0);
-    assert!(
-        matches!(next(&client).await, Event::Refused { .. }),
-        "a refusal is heard to the last"
-    );
+    assert!(matches!(next(&client).await, Event::Refused { .. }), "a refusal is heard to the last");
     assert_eq!(ended(&client, 0).await, 0);
     assert_eq!(client.close().await, Ok(()), "closing again is no error");
     assert_eq!(client.send_to_all("event", "").await, Err(RequestError::Closed));
@@ -68,6 +61,8 @@ async fn requests_under_way_are_answered_before_the_end() {
         let (closed, ()) = tokio::join!(client.close(), async {
             // The close has begun when the stream ends.
             assert!(peer.frame_or_end().await.is_none());
+            assert_eq!(client.send_to_all("event", "").await, Err(RequestError::Closed));
+            assert_eq!(client.leave("a").await, Err(RequestError::Closed));
             peer.ack(request, 3).await;
             peer.send.finish().unwrap();
         });
@@ -86,12 +81,7 @@ async fn a_server_that_does_not_finish_is_left_after_the_deadline() {
         assert!(peer.frame_or_end().await.is_none());
         within("the client to leave", peer.connection.closed()).await
     });
-    assert_eq!(
-        closed,
-        Err(CloseError::Timeout {
-            after: Duration::from_secs(5)
-        })
-    );
+    assert_eq!(closed, Err(CloseError::Timeout { after: Duration::from_secs(5) }));
     assert!(started.elapsed() < DEADLINE / 2);
     assert_eq!(application_code(&error), Some(Code::Normal));
     assert_eq!(ended(&client, 0).await, 0);

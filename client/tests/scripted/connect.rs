@@ -10,9 +10,7 @@ use rcgen::CertificateParams;
 use crate::server::{DEADLINE, Identity, Server, application_code, id, user, welcome, within};
 
 async fn refused(config: ClientConfig) -> ConnectError {
-    within("the refusal", Client::connect(config))
-        .await
-        .expect_err("a refusal")
+    within("the refusal", Client::connect(config)).await.expect_err("a refusal")
 }
 
 #[tokio::test]
@@ -32,12 +30,10 @@ async fn a_welcome_tells_who_where_and_how_much() {
 async fn a_name_is_tried_in_both_ip_families() {
     // `localhost` may resolve to ::1 first, where nobody listens.
     let server = Server::start();
-    let config = ClientConfig::new(
-        format!("localhost:{}", server.address.port()),
-        Credential::DevUser(user("alice")),
-    )
-    .roots(server.identity.roots())
-    .connect_timeout(DEADLINE);
+    let config =
+        ClientConfig::new(format!("localhost:{}", server.address.port()), Credential::DevUser(user("alice")))
+            .roots(server.identity.roots())
+            .connect_timeout(DEADLINE);
     let (client, _peer) = server.client_with(config).await;
     assert_eq!(client.connection_id(), id(1));
 }
@@ -79,10 +75,7 @@ async fn an_unknown_code_is_kept_as_a_number() {
         peer.close_with(64_999, "");
         peer
     });
-    assert!(
-        matches!(error, ConnectError::Refused { code: 64_999, .. }),
-        "{error}"
-    );
+    assert!(matches!(error, ConnectError::Refused { code: 64_999, .. }), "{error}");
     assert_eq!(error.code(), None);
     assert!(!error.may_retry());
 }
@@ -126,10 +119,7 @@ async fn a_server_that_does_not_welcome_is_told_apart_from_one_that_is_not_there
 async fn a_server_that_takes_no_more_says_so() {
     let server = Server::start();
     let (error, ()) = tokio::join!(refused(server.config()), async {
-        within("a connection", server.endpoint.accept())
-            .await
-            .unwrap()
-            .refuse();
+        within("a connection", server.endpoint.accept()).await.unwrap().refuse();
     });
     assert!(matches!(error, ConnectError::TurnedAway { .. }), "{error}");
     assert!(error.may_retry());
@@ -140,28 +130,15 @@ async fn an_unknown_authority_is_told_with_what_is_trusted() {
     let server = Server::start();
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("other-ca.pem");
-    std::fs::write(
-        &file,
-        rcgen::generate_simple_self_signed(["localhost".to_owned()])
-            .unwrap()
-            .cert
-            .pem(),
-    )
-    .unwrap();
+    std::fs::write(&file, rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap().cert.pem())
+        .unwrap();
     let config = server.config().roots(Roots::Pem(file.clone()));
     let (error, _) = tokio::join!(refused(config), async {
-        within("a connection", server.endpoint.accept())
-            .await
-            .unwrap()
-            .await
-            .unwrap_err()
+        within("a connection", server.endpoint.accept()).await.unwrap().await.unwrap_err()
     });
     assert!(matches!(error, ConnectError::UnknownIssuer { .. }), "{error}");
     let text = error.to_string();
-    assert!(
-        text.contains(&format!("trusted are the 1 certificate in {}", file.display())),
-        "{text}"
-    );
+    assert!(text.contains(&format!("trusted are the 1 certificate in {}", file.display())), "{text}");
     assert!(text.contains("SSL_CERT_FILE"), "{text}");
     assert!(!error.may_retry());
 }
@@ -174,11 +151,7 @@ async fn an_authority_that_was_made_anew_is_told_as_unknown() {
     // The same name, another key: what is left over from the day before.
     let config = server.config().roots(Identity::from_authority().roots());
     let (error, _) = tokio::join!(refused(config), async {
-        within("a connection", server.endpoint.accept())
-            .await
-            .unwrap()
-            .await
-            .unwrap_err()
+        within("a connection", server.endpoint.accept()).await.unwrap().await.unwrap_err()
     });
     assert!(matches!(error, ConnectError::UnknownIssuer { .. }), "{error}");
 }
@@ -201,18 +174,11 @@ async fn ssl_cert_file_replaces_the_system_roots() {
     std::fs::write(&file, server.identity.pem()).unwrap();
     let mut child = std::process::Command::new(std::env::current_exe().unwrap());
     child.args(["--exact", "connect::ssl_cert_file_replaces_the_system_roots"]);
-    child
-        .env(CHILD, server.address.to_string())
-        .env("SSL_CERT_FILE", file)
-        .env_remove("SSL_CERT_DIR");
+    child.env(CHILD, server.address.to_string()).env("SSL_CERT_FILE", file).env_remove("SSL_CERT_DIR");
     let connecting = tokio::task::spawn_blocking(move || child.output());
     let _peer = server.welcome(1).await;
     let output = within("the child", connecting).await.unwrap().unwrap();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stdout)
-    );
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
 }
 
 #[tokio::test]
@@ -220,11 +186,7 @@ async fn a_certificate_for_another_name_or_time_is_told_apart() {
     let other_name = CertificateParams::new(["example.org".to_owned()]).unwrap();
     let server = Server::with(Identity::with(&other_name), ALPN);
     let (error, _) = tokio::join!(refused(server.config()), async {
-        within("a connection", server.endpoint.accept())
-            .await
-            .unwrap()
-            .await
-            .unwrap_err()
+        within("a connection", server.endpoint.accept()).await.unwrap().await.unwrap_err()
     });
     assert!(matches!(error, ConnectError::WrongName { .. }), "{error}");
     assert!(error.to_string().contains("example.org"), "{error}");
@@ -234,11 +196,7 @@ async fn a_certificate_for_another_name_or_time_is_told_apart() {
     expired.not_after = rcgen::date_time_ymd(2020, 2, 1);
     let server = Server::with(Identity::with(&expired), ALPN);
     let (error, _) = tokio::join!(refused(server.config()), async {
-        within("a connection", server.endpoint.accept())
-            .await
-            .unwrap()
-            .await
-            .unwrap_err()
+        within("a connection", server.endpoint.accept()).await.unwrap().await.unwrap_err()
     });
     assert!(matches!(error, ConnectError::Expired { .. }), "{error}");
     assert!(error.to_string().contains("expired"), "{error}");
@@ -248,11 +206,7 @@ async fn a_certificate_for_another_name_or_time_is_told_apart() {
 async fn another_protocol_is_told() {
     let server = Server::with(Identity::new(), b"h3");
     let (error, _) = tokio::join!(refused(server.config()), async {
-        within("a connection", server.endpoint.accept())
-            .await
-            .unwrap()
-            .await
-            .unwrap_err()
+        within("a connection", server.endpoint.accept()).await.unwrap().await.unwrap_err()
     });
     assert!(matches!(error, ConnectError::NotFanfare { .. }), "{error}");
 }
@@ -260,10 +214,7 @@ async fn another_protocol_is_told() {
 #[tokio::test]
 async fn a_first_frame_that_is_not_welcome_ends_it_with_a_code() {
     let server = Server::start();
-    let other_version = Welcome {
-        protocol: PROTOCOL_VERSION + 1,
-        ..welcome(1)
-    };
+    let other_version = Welcome { protocol: PROTOCOL_VERSION + 1, ..welcome(1) };
     for (frame, code) in [
         (ServerFrame::Lagged { dropped: 1 }, Code::MalformedFrame),
         (ServerFrame::Welcome(other_version), Code::UnsupportedProtocol),
@@ -273,16 +224,7 @@ async fn a_first_frame_that_is_not_welcome_ends_it_with_a_code() {
             peer.say(&frame).await;
             within("the close", peer.connection.closed()).await
         });
-        assert!(
-            matches!(
-                error,
-                ConnectError::Lost {
-                    reason: Disconnect::Protocol { .. },
-                    ..
-                }
-            ),
-            "{error}"
-        );
+        assert!(matches!(error, ConnectError::Lost { reason: Disconnect::Protocol { .. }, .. }), "{error}");
         assert!(!error.may_retry());
         assert_eq!(application_code(&closed), Some(code));
     }
@@ -293,10 +235,7 @@ async fn a_goodbye_instead_of_a_welcome_is_a_refusal() {
     let server = Server::start();
     let (error, _peer) = tokio::join!(refused(server.config()), async {
         let mut peer = server.hello().await;
-        let goodbye = ServerFrame::Goodbye {
-            code: Code::ServerFull.number(),
-            reason: "10 of 10".to_owned(),
-        };
+        let goodbye = ServerFrame::Goodbye { code: Code::ServerFull.number(), reason: "10 of 10".to_owned() };
         peer.say(&goodbye).await;
         peer
     });
@@ -312,16 +251,7 @@ async fn settings_and_addresses_are_checked_before_anything_is_sent() {
         "\"localhost\" is not a server's address: it lacks a port; write it as host:4433"
     );
     let error = refused(config("localhost:4433").event_queue(0)).await;
-    assert!(
-        matches!(
-            error,
-            ConnectError::Setting {
-                setting: "event_queue",
-                ..
-            }
-        ),
-        "{error}"
-    );
+    assert!(matches!(error, ConnectError::Setting { setting: "event_queue", .. }), "{error}");
     let error = refused(config("0.0.0.0:4433").roots(Identity::new().roots())).await;
     assert!(matches!(error, ConnectError::Address { .. }), "{error}");
     let error = refused(config("localhost:4433").roots(Roots::Pem("/nonexistent.pem".into()))).await;

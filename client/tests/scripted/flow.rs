@@ -15,10 +15,7 @@ use crate::server::{Server, client_in, message, next_message, within};
 async fn a_full_event_queue_stops_the_server_and_loses_nothing() {
     const MESSAGES: usize = 500;
     let server = Server::start();
-    let config = server
-        .config()
-        .event_queue(4)
-        .request_timeout(Duration::from_secs(1));
+    let config = server.config().event_queue(4).request_timeout(Duration::from_secs(1));
     let (client, mut peer) = server.client_with(config).await;
     let written = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&written);
@@ -36,23 +33,10 @@ async fn a_full_event_queue_stops_the_server_and_loses_nothing() {
     });
     // Nobody takes events, so the answer does not get through: it is behind 5 MB of messages.
     let error = client.count(Target::All).await.unwrap_err();
-    assert!(
-        matches!(
-            error,
-            RequestError::Timeout {
-                sent: true,
-                queue_full: true,
-                ..
-            }
-        ),
-        "{error:?}"
-    );
+    assert!(matches!(error, RequestError::Timeout { sent: true, queue_full: true, .. }), "{error:?}");
     assert!(error.to_string().contains("next()"), "{error}");
     let stuck_at = written.load(Ordering::SeqCst);
-    assert!(
-        stuck_at < MESSAGES / 2,
-        "the server was let write {stuck_at} messages that nobody reads"
-    );
+    assert!(stuck_at < MESSAGES / 2, "the server was let write {stuck_at} messages that nobody reads");
 
     for number in 0..MESSAGES {
         assert_eq!(next_message(&client).await, number);

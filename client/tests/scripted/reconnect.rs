@@ -21,20 +21,10 @@ async fn disconnected(client: &Client) -> (Disconnect, Option<Duration>) {
 /// Takes the event of a return: the groups that were rejoined, and those that refused.
 async fn reconnected(client: &Client) -> (Vec<String>, Vec<(String, u16)>) {
     match next(client).await {
-        Event::Reconnected {
-            rejoined,
-            refused,
-            connection,
-        } => {
+        Event::Reconnected { rejoined, refused, connection } => {
             assert_eq!(connection, client.connection_id());
             let rejoined = rejoined.iter().map(ToString::to_string).collect();
-            (
-                rejoined,
-                refused
-                    .into_iter()
-                    .map(|(group, code, _)| (group.to_string(), code))
-                    .collect(),
-            )
+            (rejoined, refused.into_iter().map(|(group, code, _)| (group.to_string(), code)).collect())
         }
         other => panic!("a reconnect was expected, not {other:?}"),
     }
@@ -65,10 +55,7 @@ async fn groups_are_rejoined_after_a_loss() {
     assert_eq!(reason.code(), Some(Code::ShuttingDown));
     assert!(reason.to_string().ends_with("be right back"));
     assert!(retry_in.is_some());
-    assert_eq!(
-        reconnected(&client).await,
-        (vec!["a".into(), "b".into(), "c".into()], vec![])
-    );
+    assert_eq!(reconnected(&client).await, (vec!["a".into(), "b".into(), "c".into()], vec![]));
     assert_eq!(client.connection_id(), id(2));
     let (count, request) = tokio::join!(client.count(Target::All), async {
         let request = peer.count().await;
@@ -76,10 +63,7 @@ async fn groups_are_rejoined_after_a_loss() {
         request
     });
     assert_eq!(count, Ok(3));
-    assert!(
-        request > 6,
-        "numbers go on, so that an answer never finds a request of another connection"
-    );
+    assert!(request > 6, "numbers go on, so that an answer never finds a request of another connection");
 }
 
 #[tokio::test]
@@ -140,20 +124,10 @@ async fn requests_during_an_outage_fail_at_once() {
     assert_eq!(client.join("a").await, Err(RequestError::NotConnected));
     assert_eq!(client.leave("a").await, Err(RequestError::NotConnected));
     assert_eq!(client.count(Target::All).await, Err(RequestError::NotConnected));
-    assert_eq!(
-        client.send_to_all("event", "").await,
-        Err(RequestError::NotConnected)
-    );
+    assert_eq!(client.send_to_all("event", "").await, Err(RequestError::NotConnected));
     let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-    assert_eq!(
-        client.rebind(socket).unwrap_err().kind(),
-        std::io::ErrorKind::NotConnected
-    );
-    assert_eq!(
-        client.connection_id(),
-        id(1),
-        "the last one, until there is another"
-    );
+    assert_eq!(client.rebind(socket).unwrap_err().kind(), std::io::ErrorKind::NotConnected);
+    assert_eq!(client.connection_id(), id(1), "the last one, until there is another");
 }
 
 #[tokio::test]
@@ -175,11 +149,7 @@ async fn a_group_that_is_left_while_it_is_rejoined_is_left_again() {
     peer.say(&ServerFrame::Welcome(welcome(2))).await;
     let (request, _) = peer.join().await;
     assert_eq!(client.leave("a").await, Err(RequestError::NotConnected));
-    peer.say(&ServerFrame::Joined {
-        group: group("a"),
-        members: 1,
-    })
-    .await;
+    peer.say(&ServerFrame::Joined { group: group("a"), members: 1 }).await;
     peer.ack(request, 1).await;
     peer.let_in().await;
     let (request, name) = peer.leave().await;
@@ -275,10 +245,7 @@ async fn a_close_that_was_meant_is_the_end() {
         let (client, peer) = server.client().await;
         peer.close_with(code, "");
         let (reason, retry_in) = disconnected(&client).await;
-        assert!(
-            matches!(reason, Disconnect::Closed { code: told, .. } if told == code),
-            "{reason}"
-        );
+        assert!(matches!(reason, Disconnect::Closed { code: told, .. } if told == code), "{reason}");
         assert_eq!(retry_in, None);
         assert!(matches!(closed(&client).await, CloseReason::Ended(_)));
     }
@@ -310,9 +277,7 @@ async fn a_refusal_that_is_for_good_ends_the_attempts() {
 #[tokio::test]
 async fn it_gives_up_after_so_many_attempts() {
     let server = Server::start();
-    let reconnect = Reconnect::default()
-        .first_delay(Duration::from_millis(1))
-        .max_attempts(3);
+    let reconnect = Reconnect::default().first_delay(Duration::from_millis(1)).max_attempts(3);
     let (client, peer) = server.client_with(server.config().reconnect(reconnect)).await;
     peer.close(Code::Internal, "");
     disconnected(&client).await;
@@ -320,9 +285,7 @@ async fn it_gives_up_after_so_many_attempts() {
         server.hello().await.close(Code::Internal, "still not");
     }
     match closed(&client).await {
-        CloseReason::GaveUp {
-            attempts: 3, last, ..
-        } => assert_eq!(last.code(), Some(Code::Internal)),
+        CloseReason::GaveUp { attempts: 3, last, .. } => assert_eq!(last.code(), Some(Code::Internal)),
         other => panic!("{other:?}"),
     }
 }
@@ -330,25 +293,19 @@ async fn it_gives_up_after_so_many_attempts() {
 #[tokio::test]
 async fn it_gives_up_after_so_long() {
     let server = Server::start();
-    let reconnect = Reconnect::default()
-        .first_delay(Duration::from_millis(1))
-        .max_elapsed(Duration::from_nanos(1));
+    let reconnect =
+        Reconnect::default().first_delay(Duration::from_millis(1)).max_elapsed(Duration::from_nanos(1));
     let (client, peer) = server.client_with(server.config().reconnect(reconnect)).await;
     peer.close(Code::Internal, "");
     disconnected(&client).await;
     server.hello().await.close(Code::Internal, "");
-    assert!(matches!(
-        closed(&client).await,
-        CloseReason::GaveUp { attempts: 1, .. }
-    ));
+    assert!(matches!(closed(&client).await, CloseReason::GaveUp { attempts: 1, .. }));
 }
 
 /// Loses the connection eight times and gives the longest delay that was announced.
 async fn longest_of_eight_delays(stable_after: Duration) -> Duration {
     let server = Server::start();
-    let reconnect = Reconnect::default()
-        .first_delay(Duration::from_millis(1))
-        .stable_after(stable_after);
+    let reconnect = Reconnect::default().first_delay(Duration::from_millis(1)).stable_after(stable_after);
     let (client, mut peer) = server.client_with(server.config().reconnect(reconnect)).await;
     let mut longest = Duration::ZERO;
     for _ in 0..8 {
@@ -372,10 +329,7 @@ async fn delays_start_over_only_after_a_connection_that_lasted() {
 async fn last_words_come_before_the_loss_and_stand_for_the_close() {
     let server = Server::start();
     let (client, mut peer) = server.client().await;
-    let goodbye = ServerFrame::Goodbye {
-        code: Code::SlowConsumer.number(),
-        reason: "too slow".to_owned(),
-    };
+    let goodbye = ServerFrame::Goodbye { code: Code::SlowConsumer.number(), reason: "too slow".to_owned() };
     peer.say(&ServerFrame::Lagged { dropped: 5 }).await;
     peer.say(&goodbye).await;
     peer.send.finish().unwrap();
@@ -391,33 +345,17 @@ async fn last_words_come_before_the_loss_and_stand_for_the_close() {
 async fn a_broken_protocol_is_the_end_and_told_to_the_server() {
     let server = Server::start();
     let (client, mut peer) = server.client().await;
-    within("room", peer.send.write_all(&[1, 0, 0, 0, 255]))
-        .await
-        .unwrap();
+    within("room", peer.send.write_all(&[1, 0, 0, 0, 255])).await.unwrap();
     let error = within("the close", peer.connection.closed()).await;
-    assert_eq!(
-        crate::server::application_code(&error),
-        Some(Code::MalformedFrame)
-    );
-    assert!(matches!(
-        disconnected(&client).await,
-        (Disconnect::Protocol { .. }, None)
-    ));
-    assert!(matches!(
-        closed(&client).await,
-        CloseReason::Ended(Disconnect::Protocol { .. })
-    ));
+    assert_eq!(crate::server::application_code(&error), Some(Code::MalformedFrame));
+    assert!(matches!(disconnected(&client).await, (Disconnect::Protocol { .. }, None)));
+    assert!(matches!(closed(&client).await, CloseReason::Ended(Disconnect::Protocol { .. })));
 
     let (client, mut peer) = server.client().await;
-    within("room", peer.send.write_all(&u32::MAX.to_le_bytes()))
-        .await
-        .unwrap();
+    within("room", peer.send.write_all(&u32::MAX.to_le_bytes())).await.unwrap();
     let error = within("the close", peer.connection.closed()).await;
     assert_eq!(crate::server::application_code(&error), Some(Code::FrameTooLarge));
-    assert!(matches!(
-        disconnected(&client).await,
-        (Disconnect::Protocol { .. }, None)
-    ));
+    assert!(matches!(disconnected(&client).await, (Disconnect::Protocol { .. }, None)));
 }
 
 #[tokio::test]
@@ -435,11 +373,7 @@ async fn a_restarted_server_is_noticed_at_once_and_found_again() {
     let identity = Identity::new();
     let quic = identity.quic(fanfare_protocol::ALPN);
     // A runtime of its own, so that the server can die without a word.
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
     let endpoint = {
         let _inside = runtime.enter();
@@ -455,22 +389,15 @@ async fn a_restarted_server_is_noticed_at_once_and_found_again() {
     joined.unwrap();
     assert!(matches!(next(&client).await, Event::Joined { .. }));
 
-    tokio::task::spawn_blocking(move || runtime.shutdown_timeout(crate::server::DEADLINE))
-        .await
-        .unwrap();
+    tokio::task::spawn_blocking(move || runtime.shutdown_timeout(crate::server::DEADLINE)).await.unwrap();
     drop(peer);
-    let Server {
-        identity, endpoint, ..
-    } = server;
+    let Server { identity, endpoint, .. } = server;
     drop(endpoint);
     let server = Server::on(identity, restartable(quic, address).unwrap());
 
     // Anything that the client sends makes the new server say that it knows nothing of it. The idle timeout would take
     // longer than this test waits.
-    assert_eq!(
-        client.count(Target::User(user("bob"))).await,
-        Err(RequestError::Disconnected)
-    );
+    assert_eq!(client.count(Target::User(user("bob"))).await, Err(RequestError::Disconnected));
     assert_eq!(disconnected(&client).await.0, Disconnect::Reset);
     let mut peer = server.welcome(2).await;
     peer.let_in().await;

@@ -24,10 +24,7 @@ async fn each_request_gets_its_own_answer() {
     let requests = async {
         assert_eq!(client.leave(group("a")).await, Ok(4));
         assert_eq!(client.count(Target::User(user("bob"))).await, Ok(5));
-        let outgoing = Outgoing::new("event", "payload")
-            .to_user("bob")
-            .others()
-            .except(id(3));
+        let outgoing = Outgoing::new("event", "payload").to_user("bob").others().except(id(3));
         assert_eq!(client.send_acked(outgoing).await, Ok(6));
     };
     tokio::join!(within("the answers", requests), answers);
@@ -78,23 +75,13 @@ async fn a_refusal_is_an_error_with_its_code() {
 async fn a_refused_send_without_answer_is_an_event() {
     let server = Server::start();
     let (client, mut peer) = server.client().await;
-    let request = client
-        .send(Outgoing::new("event", "payload").to_all())
-        .await
-        .unwrap();
+    let request = client.send(Outgoing::new("event", "payload").to_all()).await.unwrap();
     let send = peer.sent().await;
     assert_eq!((send.request, send.ack), (request, false));
     peer.refuse(request, Code::Internal, "no luck").await;
     match next(&client).await {
-        Event::Refused {
-            request: refused,
-            code,
-            detail,
-        } => {
-            assert_eq!(
-                (refused, code, detail.as_str()),
-                (request, Code::Internal.number(), "no luck")
-            );
+        Event::Refused { request: refused, code, detail } => {
+            assert_eq!((refused, code, detail.as_str()), (request, Code::Internal.number(), "no luck"));
         }
         other => panic!("{other:?}"),
     }
@@ -105,27 +92,14 @@ async fn sends_carry_what_they_were_given() {
     let server = Server::start();
     let (client, mut peer) = server.client().await;
     client.send_to_user("bob", "event", "1").await.unwrap();
-    client
-        .send_to_group(group("a"), "event", vec![b'2'])
-        .await
-        .unwrap();
-    client
-        .send_to_connection(id(7), "event", String::from("3"))
-        .await
-        .unwrap();
+    client.send_to_group(group("a"), "event", vec![b'2']).await.unwrap();
+    client.send_to_connection(id(7), "event", String::from("3")).await.unwrap();
     client.send_to_all("event", &b"4"[..]).await.unwrap();
-    let expected = [
-        Target::User(user("bob")),
-        Target::Group(group("a")),
-        Target::Connection(id(7)),
-        Target::All,
-    ];
+    let expected =
+        [Target::User(user("bob")), Target::Group(group("a")), Target::Connection(id(7)), Target::All];
     for (number, target) in (1..).zip(expected) {
         let Send { ack, to, payload, .. } = peer.sent().await;
-        assert_eq!(
-            (ack, to, payload),
-            (false, vec![target], number.to_string().into())
-        );
+        assert_eq!((ack, to, payload), (false, vec![target], number.to_string().into()));
     }
 }
 
@@ -139,11 +113,9 @@ async fn frames_go_out_in_the_order_of_the_calls_even_when_calls_wait() {
     for number in 0..512_usize {
         let (client, payload) = (client.clone(), payload.clone());
         // The first poll of a call takes its place in the order: on one thread, tasks start in the order of spawning.
-        calls.spawn(async move {
-            client
-                .send_to_connection(id(2), number.to_string().as_str(), payload)
-                .await
-        });
+        calls.spawn(
+            async move { client.send_to_connection(id(2), number.to_string().as_str(), payload).await },
+        );
     }
     for number in 0..512_usize {
         assert_eq!(peer.sent().await.event.as_str(), number.to_string());
@@ -160,11 +132,8 @@ async fn a_send_that_is_given_up_is_sent_whole_or_not_at_all() {
     let payload = vec![b'x'; 64 * 1024];
     let mut sent = 0;
     // Until the stream is blocked; nobody reads yet.
-    while let Ok(done) = tokio::time::timeout(
-        Duration::from_millis(200),
-        client.send_to_all("e", payload.clone()),
-    )
-    .await
+    while let Ok(done) =
+        tokio::time::timeout(Duration::from_millis(200), client.send_to_all("e", payload.clone())).await
     {
         done.unwrap();
         sent += 1;
@@ -183,39 +152,20 @@ async fn a_send_that_is_given_up_is_sent_whole_or_not_at_all() {
 #[tokio::test]
 async fn what_is_beyond_the_limits_is_not_sent() {
     let server = Server::start();
-    let limits = Limits {
-        targets: 2,
-        ..Limits::default().with_payload_bytes(100)
-    };
+    let limits = Limits { targets: 2, ..Limits::default().with_payload_bytes(100) };
     let (client, mut peer) = tokio::join!(Client::connect(server.config()), async {
         let mut peer = server.hello().await;
-        peer.say(&ServerFrame::Welcome(Welcome { limits, ..welcome(1) }))
-            .await;
+        peer.say(&ServerFrame::Welcome(Welcome { limits, ..welcome(1) })).await;
         peer
     });
     let client = client.unwrap();
     let error = client.send_to_all("event", vec![0; 101]).await.unwrap_err();
-    assert_eq!(
-        error,
-        RequestError::PayloadTooLarge {
-            bytes: 101,
-            limit: 100
-        }
-    );
+    assert_eq!(error, RequestError::PayloadTooLarge { bytes: 101, limit: 100 });
     let many = Outgoing::new("event", "").to_user("a").to_user("b").to_user("c");
-    assert_eq!(
-        client.send(many).await,
-        Err(RequestError::TooManyTargets { targets: 3, limit: 2 })
-    );
-    assert_eq!(
-        client.send_acked(Outgoing::new("event", "")).await,
-        Err(RequestError::NoTarget)
-    );
+    assert_eq!(client.send(many).await, Err(RequestError::TooManyTargets { targets: 3, limit: 2 }));
+    assert_eq!(client.send_acked(Outgoing::new("event", "")).await, Err(RequestError::NoTarget));
     assert!(matches!(client.join("").await, Err(RequestError::InvalidName(_))));
-    assert!(matches!(
-        client.send_to_user("", "event", "").await,
-        Err(RequestError::InvalidName(_))
-    ));
+    assert!(matches!(client.send_to_user("", "event", "").await, Err(RequestError::InvalidName(_))));
     // The first frame that the server gets is the first that keeps to the limits.
     client.send_to_all("event", vec![0; 100]).await.unwrap();
     assert_eq!(peer.sent().await.payload.len(), 100);
@@ -230,10 +180,7 @@ async fn a_frame_beyond_the_limit_is_not_sent() {
         outgoing = outgoing.to_user(format!("{number:0256}"));
     }
     let error = client.send(outgoing).await.unwrap_err();
-    assert!(
-        matches!(error, RequestError::FrameTooLarge { limit: 67_584, .. }),
-        "{error}"
-    );
+    assert!(matches!(error, RequestError::FrameTooLarge { limit: 67_584, .. }), "{error}");
     client.send_to_all("event", "").await.unwrap();
     assert_eq!(peer.sent().await.to, [Target::All]);
 }
@@ -244,11 +191,7 @@ async fn a_request_without_answer_times_out_and_a_late_answer_harms_nobody() {
     let config = server.config().request_timeout(Duration::from_millis(200));
     let (client, mut peer) = server.client_with(config).await;
     let error = client.count(Target::All).await.unwrap_err();
-    let expected = RequestError::Timeout {
-        after: Duration::from_millis(200),
-        sent: true,
-        queue_full: false,
-    };
+    let expected = RequestError::Timeout { after: Duration::from_millis(200), sent: true, queue_full: false };
     assert_eq!(error, expected);
     let late = peer.count().await;
     peer.refuse(late, Code::Internal, "").await;
@@ -264,22 +207,14 @@ async fn requests_under_way_fail_at_once_when_the_connection_is_lost() {
     let server = Server::start();
     let (client, mut peer) = server.client_with(server.config().reconnect(None)).await;
     let started = std::time::Instant::now();
-    let (results, ()) = tokio::join!(
-        async { tokio::join!(client.join("a"), client.count(Target::All)) },
-        async {
+    let (results, ()) =
+        tokio::join!(async { tokio::join!(client.join("a"), client.count(Target::All)) }, async {
             assert!(matches!(peer.frame().await, ClientFrame::Join { .. }));
             peer.count().await;
             peer.close(Code::Internal, "");
-        }
-    );
-    assert_eq!(
-        results,
-        (Err(RequestError::Disconnected), Err(RequestError::Disconnected))
-    );
-    assert!(
-        started.elapsed() < DEADLINE / 2,
-        "they were not left to their timeout"
-    );
+        });
+    assert_eq!(results, (Err(RequestError::Disconnected), Err(RequestError::Disconnected)));
+    assert!(started.elapsed() < DEADLINE / 2, "they were not left to their timeout");
 }
 
 #[tokio::test]

@@ -54,11 +54,7 @@ impl Identity {
         let key = KeyPair::generate().unwrap();
         let root = params.self_signed(&key).unwrap();
         let certificate = root.der().clone();
-        Self {
-            certificate,
-            key: PrivateKeyDer::Pkcs8(key.serialize_der().into()),
-            root,
-        }
+        Self { certificate, key: PrivateKeyDer::Pkcs8(key.serialize_der().into()), root }
     }
 
     /// A certificate that an authority signed, which has the same name every time and another key.
@@ -69,11 +65,7 @@ impl Identity {
         let root = authority.self_signed(&authority_key).unwrap();
         let issuer = Issuer::new(authority, authority_key);
         let certificate = Self::params().signed_by(&key, &issuer).unwrap().der().clone();
-        Self {
-            certificate,
-            key: PrivateKeyDer::Pkcs8(key.serialize_der().into()),
-            root,
-        }
+        Self { certificate, key: PrivateKeyDer::Pkcs8(key.serialize_der().into()), root }
     }
 
     pub(crate) fn roots(&self) -> Roots {
@@ -125,18 +117,13 @@ impl Server {
 
     pub(crate) fn on(identity: Identity, endpoint: Endpoint) -> Self {
         let address = endpoint.local_addr().unwrap();
-        Self {
-            identity,
-            endpoint,
-            address,
-        }
+        Self { identity, endpoint, address }
     }
 
     /// Settings of a client for this server, which reconnects fast.
     pub(crate) fn config(&self) -> ClientConfig {
-        let reconnect = Reconnect::default()
-            .first_delay(Duration::from_millis(1))
-            .max_delay(Duration::from_millis(20));
+        let reconnect =
+            Reconnect::default().first_delay(Duration::from_millis(1)).max_delay(Duration::from_millis(20));
         ClientConfig::new(self.address.to_string(), Credential::DevUser(user("alice")))
             .roots(self.identity.roots())
             .connect_timeout(DEADLINE)
@@ -165,24 +152,9 @@ impl Server {
         let connection = self.connection().await;
         let (send, receive) = within("the stream", connection.accept_bi()).await.unwrap();
         let frames = FrameReader::new(Limits::FRAME_CEILING);
-        let mut peer = Peer {
-            connection,
-            send,
-            receive,
-            frames,
-            chunk: Bytes::new(),
-        };
+        let mut peer = Peer { connection, send, receive, frames, chunk: Bytes::new() };
         let hello = peer.frame().await;
-        assert!(
-            matches!(
-                hello,
-                ClientFrame::Hello {
-                    protocol: PROTOCOL_VERSION,
-                    ..
-                }
-            ),
-            "{hello:?}"
-        );
+        assert!(matches!(hello, ClientFrame::Hello { protocol: PROTOCOL_VERSION, .. }), "{hello:?}");
         peer
     }
 
@@ -206,9 +178,7 @@ pub(crate) struct Peer {
 impl Peer {
     /// The client's next frame.
     pub(crate) async fn frame(&mut self) -> ClientFrame {
-        self.frame_or_end()
-            .await
-            .expect("a frame, not the end of the stream")
+        self.frame_or_end().await.expect("a frame, not the end of the stream")
     }
 
     /// The client's next frame, or `None` when it finished the stream.
@@ -217,18 +187,14 @@ impl Peer {
             if let Some(frame) = self.frames.next_frame(&mut self.chunk).unwrap() {
                 return Some(codec::decode_client(&frame).unwrap());
             }
-            let chunk = within("a frame", self.receive.read_chunk(usize::MAX, true))
-                .await
-                .unwrap();
+            let chunk = within("a frame", self.receive.read_chunk(usize::MAX, true)).await.unwrap();
             self.chunk = chunk?.bytes;
         }
     }
 
     pub(crate) async fn say(&mut self, frame: &ServerFrame) {
         let bytes = codec::encode_server(frame);
-        within("room to write", self.send.write_chunk(bytes))
-            .await
-            .unwrap();
+        within("room to write", self.send.write_chunk(bytes)).await.unwrap();
     }
 
     pub(crate) async fn ack(&mut self, request: RequestId, count: u64) {
@@ -236,12 +202,7 @@ impl Peer {
     }
 
     pub(crate) async fn refuse(&mut self, request: RequestId, code: Code, detail: &str) {
-        self.say(&ServerFrame::Error {
-            request,
-            code: code.number(),
-            detail: detail.to_owned(),
-        })
-        .await;
+        self.say(&ServerFrame::Error { request, code: code.number(), detail: detail.to_owned() }).await;
     }
 
     pub(crate) async fn message(&mut self, number: usize) {
@@ -250,12 +211,8 @@ impl Peer {
 
     pub(crate) async fn removed(&mut self, name: &str) {
         let code = Code::RemovedFromGroup.number();
-        self.say(&ServerFrame::Removed {
-            group: group(name),
-            code,
-            reason: "by an operator".to_owned(),
-        })
-        .await;
+        self.say(&ServerFrame::Removed { group: group(name), code, reason: "by an operator".to_owned() })
+            .await;
     }
 
     /// Takes a join and gives its number and group.
@@ -269,11 +226,7 @@ impl Peer {
     /// Takes a join, and lets the client in.
     pub(crate) async fn let_in(&mut self) -> GroupName {
         let (request, group) = self.join().await;
-        self.say(&ServerFrame::Joined {
-            group: group.clone(),
-            members: 1,
-        })
-        .await;
+        self.say(&ServerFrame::Joined { group: group.clone(), members: 1 }).await;
         self.ack(request, 1).await;
         group
     }
@@ -306,8 +259,7 @@ impl Peer {
     }
 
     pub(crate) fn close_with(&self, code: u16, reason: &str) {
-        self.connection
-            .close(VarInt::from_u32(u32::from(code)), reason.as_bytes());
+        self.connection.close(VarInt::from_u32(u32::from(code)), reason.as_bytes());
     }
 }
 
@@ -325,9 +277,7 @@ pub(crate) async fn client_in(server: &Server, groups: &[&str]) -> (Client, Peer
 
 /// The client's next event.
 pub(crate) async fn next(client: &Client) -> Event {
-    within("an event", client.next())
-        .await
-        .expect("an event, not the end of them")
+    within("an event", client.next()).await.expect("an event, not the end of them")
 }
 
 /// The number of a message that comes next.
@@ -351,10 +301,7 @@ pub(crate) fn welcome(number: u8) -> Welcome {
 /// A message with a number and so many bytes of padding.
 pub(crate) fn message(number: usize, padding: usize) -> Message {
     Message {
-        from: Sender::Connection {
-            connection: id(9),
-            user: user("bob"),
-        },
+        from: Sender::Connection { connection: id(9), user: user("bob") },
         to: Target::All,
         event: EventName::new("event").unwrap(),
         payload: format!("{number}:{}", "x".repeat(padding)).into(),
@@ -385,12 +332,7 @@ pub(crate) fn restartable(quic: ServerConfig, address: SocketAddr) -> std::io::R
     let mut config = EndpointConfig::new(Arc::new(key));
     // quinn's own ids carry a hash with a key of the process, and ids with another hash are not even reset.
     config.cid_generator(|| Box::new(RandomIds));
-    Endpoint::new(
-        config,
-        Some(quic),
-        std::net::UdpSocket::bind(address)?,
-        Arc::new(TokioRuntime),
-    )
+    Endpoint::new(config, Some(quic), std::net::UdpSocket::bind(address)?, Arc::new(TokioRuntime))
 }
 
 struct RandomIds;

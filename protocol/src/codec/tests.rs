@@ -148,10 +148,7 @@ fn samples() -> Vec<(&'static str, Frame)> {
             "removed",
             ServerFrame::Removed { group: group("room"), code: 3101, reason: "left the company".into() },
         ),
-        server(
-            "goodbye",
-            ServerFrame::Goodbye { code: 1001, reason: "The server is shutting down.".into() },
-        ),
+        server("goodbye", ServerFrame::Goodbye { code: 1001, reason: "The server is shutting down.".into() }),
         server("lagged", ServerFrame::Lagged { dropped: 70_000 }),
     ]
 }
@@ -186,34 +183,38 @@ fn frame_json(frame: &Frame) -> Value {
         Frame::Client(ClientFrame::Leave { request, group }) => {
             json!({ "Leave": { "request": request, "group": group.as_str() } })
         }
-        Frame::Client(ClientFrame::Send(Send { request, ack, to, except, others, event, payload })) => json!({
-            "Send": {
-                "request": request,
-                "ack": ack,
-                "to": to.iter().map(target_json).collect::<Vec<_>>(),
-                "except": except.iter().map(id_json).collect::<Vec<_>>(),
-                "others": others,
-                "event": event.as_str(),
-                "payload": hex(payload),
-            }
-        }),
+        Frame::Client(ClientFrame::Send(Send { request, ack, to, except, others, event, payload })) => {
+            json!({
+                "Send": {
+                    "request": request,
+                    "ack": ack,
+                    "to": to.iter().map(target_json).collect::<Vec<_>>(),
+                    "except": except.iter().map(id_json).collect::<Vec<_>>(),
+                    "others": others,
+                    "event": event.as_str(),
+                    "payload": hex(payload),
+                }
+            })
+        }
         Frame::Client(ClientFrame::Count { request, target }) => {
             json!({ "Count": { "request": request, "target": target_json(target) } })
         }
-        Frame::Server(ServerFrame::Welcome(Welcome { protocol, connection, user, limits, server })) => json!({
-            "Welcome": {
-                "protocol": protocol,
-                "connection": id_json(connection),
-                "user": user.as_str(),
-                "limits": {
-                    "frame_bytes": limits.frame_bytes,
-                    "payload_bytes": limits.payload_bytes,
-                    "groups": limits.groups,
-                    "targets": limits.targets,
-                },
-                "server": server,
-            }
-        }),
+        Frame::Server(ServerFrame::Welcome(Welcome { protocol, connection, user, limits, server })) => {
+            json!({
+                "Welcome": {
+                    "protocol": protocol,
+                    "connection": id_json(connection),
+                    "user": user.as_str(),
+                    "limits": {
+                        "frame_bytes": limits.frame_bytes,
+                        "payload_bytes": limits.payload_bytes,
+                        "groups": limits.groups,
+                        "targets": limits.targets,
+                    },
+                    "server": server,
+                }
+            })
+        }
         Frame::Server(ServerFrame::Ack { request, count }) => {
             json!({ "Ack": { "request": request, "count": count } })
         }
@@ -401,10 +402,8 @@ fn any_target() -> impl Strategy<Value = Target> {
 }
 
 fn any_frame() -> impl Strategy<Value = Frame> {
-    let credential = prop_oneof![
-        "\\PC{0,300}".prop_map(Credential::Token),
-        any_user().prop_map(Credential::DevUser),
-    ];
+    let credential =
+        prop_oneof!["\\PC{0,300}".prop_map(Credential::Token), any_user().prop_map(Credential::DevUser),];
     let send = (
         any::<u64>(),
         any::<bool>(),
@@ -415,7 +414,8 @@ fn any_frame() -> impl Strategy<Value = Frame> {
         any_payload(),
     );
     let client = prop_oneof![
-        (any::<u32>(), credential).prop_map(|(protocol, credential)| ClientFrame::Hello { protocol, credential }),
+        (any::<u32>(), credential)
+            .prop_map(|(protocol, credential)| ClientFrame::Hello { protocol, credential }),
         (any::<u64>(), any_group()).prop_map(|(request, group)| ClientFrame::Join { request, group }),
         (any::<u64>(), any_group()).prop_map(|(request, group)| ClientFrame::Leave { request, group }),
         send.prop_map(|(request, ack, to, except, others, event, payload)| {
@@ -424,27 +424,28 @@ fn any_frame() -> impl Strategy<Value = Frame> {
         (any::<u64>(), any_target()).prop_map(|(request, target)| ClientFrame::Count { request, target }),
     ];
     let welcome = (any::<u32>(), any_id(), any_user(), any::<[u32; 4]>(), "\\PC{0,40}");
-    let server = prop_oneof![
-        welcome.prop_map(|(protocol, connection, user, limits, server)| {
-            let [frame_bytes, payload_bytes, groups, targets] = limits;
-            let limits = Limits { frame_bytes, payload_bytes, groups, targets };
-            ServerFrame::Welcome(Welcome { protocol, connection, user, limits, server })
-        }),
-        any::<[u64; 2]>().prop_map(|[request, count]| ServerFrame::Ack { request, count }),
-        (any::<u64>(), any::<u16>(), "\\PC{0,200}")
-            .prop_map(|(request, code, detail)| ServerFrame::Error { request, code, detail }),
-        (any_id(), any_user(), any_target(), any_event(), any_payload()).prop_map(
-            |(connection, user, to, event, payload)| {
-                let from = Sender::Connection { connection, user };
-                ServerFrame::Message(Message { from, to, event, payload })
-            }
-        ),
-        (any_group(), any::<u64>()).prop_map(|(group, members)| ServerFrame::Joined { group, members }),
-        (any_group(), any::<u16>(), "\\PC{0,200}")
-            .prop_map(|(group, code, reason)| ServerFrame::Removed { group, code, reason }),
-        (any::<u16>(), "\\PC{0,200}").prop_map(|(code, reason)| ServerFrame::Goodbye { code, reason }),
-        any::<u64>().prop_map(|dropped| ServerFrame::Lagged { dropped }),
-    ];
+    let server =
+        prop_oneof![
+            welcome.prop_map(|(protocol, connection, user, limits, server)| {
+                let [frame_bytes, payload_bytes, groups, targets] = limits;
+                let limits = Limits { frame_bytes, payload_bytes, groups, targets };
+                ServerFrame::Welcome(Welcome { protocol, connection, user, limits, server })
+            }),
+            any::<[u64; 2]>().prop_map(|[request, count]| ServerFrame::Ack { request, count }),
+            (any::<u64>(), any::<u16>(), "\\PC{0,200}")
+                .prop_map(|(request, code, detail)| ServerFrame::Error { request, code, detail }),
+            (any_id(), any_user(), any_target(), any_event(), any_payload()).prop_map(
+                |(connection, user, to, event, payload)| {
+                    let from = Sender::Connection { connection, user };
+                    ServerFrame::Message(Message { from, to, event, payload })
+                }
+            ),
+            (any_group(), any::<u64>()).prop_map(|(group, members)| ServerFrame::Joined { group, members }),
+            (any_group(), any::<u16>(), "\\PC{0,200}")
+                .prop_map(|(group, code, reason)| ServerFrame::Removed { group, code, reason }),
+            (any::<u16>(), "\\PC{0,200}").prop_map(|(code, reason)| ServerFrame::Goodbye { code, reason }),
+            any::<u64>().prop_map(|dropped| ServerFrame::Lagged { dropped }),
+        ];
     prop_oneof![client.prop_map(Frame::Client), server.prop_map(Frame::Server)]
 }
 

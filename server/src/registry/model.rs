@@ -33,8 +33,10 @@ fn members(registry: &Registry) -> usize {
 }
 
 fn send(registry: &Registry) -> u64 {
-    let from =
-        Sender::Connection { connection: ConnectionId::from_bytes([0; 16]), user: UserName::new("s").unwrap() };
+    let from = Sender::Connection {
+        connection: ConnectionId::from_bytes([0; 16]),
+        user: UserName::new("s").unwrap(),
+    };
     let event = EventName::new("E").unwrap();
     let envelope = Envelope::new(&from, vec![Target::Group(room())], event, bytes::Bytes::new());
     registry.send(&Arc::new(envelope), &[]).queued
@@ -74,8 +76,10 @@ fn join_against_remove_user_from_group() {
         let removed = registry.remove_user(&UserName::new("alice").unwrap(), &room(), &notice);
         join.join().unwrap();
         assert!(removed == 1 || removed == 2);
-        let believe =
-            [&first, &second].iter().filter(|seat| seat.member().memberships.lock().groups.contains(&room())).count();
+        let believe = [&first, &second]
+            .iter()
+            .filter(|seat| seat.member().memberships.lock().groups.contains(&room()))
+            .count();
         assert_eq!(members(&registry), believe);
         assert_eq!(send(&registry), believe as u64);
         drop((first, second));
@@ -98,8 +102,10 @@ fn last_leave_against_first_join() {
         join.join().unwrap();
         // Whoever is told that he is in is reached, at once, whether the other has left or not.
         let except = [alice.member().id()];
-        let from =
-            Sender::Connection { connection: ConnectionId::from_bytes([0; 16]), user: UserName::new("s").unwrap() };
+        let from = Sender::Connection {
+            connection: ConnectionId::from_bytes([0; 16]),
+            user: UserName::new("s").unwrap(),
+        };
         let event = EventName::new("E").unwrap();
         let envelope = Envelope::new(&from, vec![Target::Group(room())], event, bytes::Bytes::new());
         assert_eq!(registry.send(&Arc::new(envelope), &except).queued, 1);

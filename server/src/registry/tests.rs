@@ -10,7 +10,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::outbox::{Overflow, Taken};
 
-const GENEROUS: OutboxLimits = OutboxLimits { frames: 1 << 20, bytes: 1 << 30, overflow: Overflow::Disconnect };
+const GENEROUS: OutboxLimits =
+    OutboxLimits { frames: 1 << 20, bytes: 1 << 30, overflow: Overflow::Disconnect };
 
 fn id(number: u64) -> ConnectionId {
     ConnectionId::from_bytes((u128::from(number) + 1).to_be_bytes())
@@ -180,7 +181,10 @@ fn promise_5_a_send_is_encoded_once_and_its_payload_is_never_copied() {
         for seat in &seats {
             let mut chunks = Vec::new();
             let mut context = Context::from_waker(Waker::noop());
-            assert_eq!(seat.member().outbox().poll_take(&mut context, &mut chunks), Poll::Ready(Taken::Batch));
+            assert_eq!(
+                seat.member().outbox().poll_take(&mut context, &mut chunks),
+                Poll::Ready(Taken::Batch)
+            );
             places.extend(chunks.iter().map(|chunk| chunk.as_ptr() as usize));
         }
         // One run of bytes, or a heading and a body: the same memory for all thousand.
