@@ -11,6 +11,9 @@ mod config;
 mod endpoint;
 mod envelope;
 mod error;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod handshake;
 mod listener;
 mod metrics;

@@ -1,0 +1,185 @@
+//! A whole session without a socket: bytes in, and after every request a look at what became of it.
+//!
+//! In: the bytes of a client's stream, cut into chunks. Out: nothing; it panics where the server broke a promise. `fuzz/`
+//! feeds it for hours, a property test below in every test run. Not part of the crate's interface: it exists only with
+//! `--cfg fuzzing` and in tests.
+//!
+//! Invariants it holds the server to: any bytes end in at most one close with a code (promise 12); every frame that the
+//! server writes can be read; a request has at most one answer; somebody else gets at most one copy of a send and only
+//! what was sent; and when the session is over nothing of it is left (promise 3).
+#![allow(clippy::expect_used, clippy::panic, reason = "a broken promise must stop the fuzzer")]
+
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use fanfare_protocol::codec::{self, FrameReader};
+use fanfare_protocol::{Code, ConnectionId, GroupName, Limits, ServerFrame, UserName};
+
+use crate::handshake::identify;
+use crate::metrics::Metrics;
+use crate::outbox::{Ending, OutboxLimits, Taken};
+use crate::registry::{Member, Population, Registry, Seat};
+use crate::router::Router;
+use crate::session::{Intake, violation};
+
+/// Small, so that an input of a few hundred bytes reaches every limit.
+const LIMITS: Limits = Limits { frame_bytes: 2_048, payload_bytes: 512, groups: 4, targets: 8 };
+const PER_USER: usize = 8;
+
+/// A server without sockets, with one connection that is somebody else's.
+struct Bench {
+    registry: Arc<Registry>,
+    router: Arc<Router>,
+    bystander: Seat,
+}
+
+/// Runs one session on `stream`, in chunks of `chunk` bytes.
+pub fn session(stream: &[u8], chunk: usize) {
+    let bench = Bench::new();
+    let mut chunks = stream.chunks(chunk.max(1)).map(Bytes::copy_from_slice);
+    let ending = bench.run(&mut chunks);
+    if let Err(Ending { code, reason }) = ending {
+        assert!(!reason.is_empty(), "the close with {code:?} says nothing");
+    }
+    assert_eq!(bench.registry.population().connections, 1, "only the bystander is left");
+    let Bench { registry, bystander, .. } = bench;
+    drop(bystander);
+    assert_eq!(registry.population(), Population::default(), "something is left of the session");
+}
+
+impl Bench {
+    fn new() -> Self {
+        let registry = Arc::new(Registry::new());
+        let router = Arc::new(Router::new(Arc::clone(&registry), Arc::new(Metrics::default()), LIMITS));
+        let bystander = seat(&registry, 0, &UserName::new("b").expect("a name")).expect("the first");
+        let group = GroupName::new("g").expect("a name");
+        registry.join(bystander.member(), &group, 1).expect("its first group");
+        read(bystander.member());
+        Self { registry, router, bystander }
+    }
+
+    /// As the handshake and the session do it, with the I/O left out.
+    fn run(&self, chunks: &mut impl Iterator<Item = Bytes>) -> Result<(), Ending> {
+        let mut reader = FrameReader::new(LIMITS.frame_bytes);
+        let (hello, mut chunk) = loop {
+            let Some(mut chunk) = chunks.next() else { return Err(Code::HelloExpected.into()) };
+            if let Some(hello) = reader.next_frame(&mut chunk).map_err(|error| violation(&error))? {
+                break (hello, chunk);
+            }
+        };
+        let user = identify(&hello, true)?;
+        let seat = seat(&self.registry, 1, &user).map_err(Ending::from)?;
+        let mut intake = Intake::new(Arc::clone(&self.router), reader);
+        loop {
+            while intake.step(seat.member(), &mut chunk)? {
+                self.look(seat.member());
+            }
+            chunk = match chunks.next() {
+                Some(chunk) => chunk,
+                None => return Err(intake.finished()),
+            };
+        }
+    }
+
+    /// What one request did.
+    fn look(&self, caller: &Arc<Member>) {
+        let (mut answers, mut copies) = (0, 0);
+        for frame in read(caller) {
+            match frame {
+                ServerFrame::Ack { .. } | ServerFrame::Error { .. } => answers += 1,
+                ServerFrame::Message(message) => {
+                    assert!(message.payload.len() <= LIMITS.payload_bytes as usize);
+                    copies += 1;
+                }
+                ServerFrame::Joined { members, .. } => assert!(members == 1 || members == 2),
+                other => panic!("{other:?} is no answer to anything"),
+            }
+        }
+        assert!(answers <= 1, "{answers} answers to one request");
+        assert!(copies <= 1, "{copies} copies of one send");
+        let seen = read(self.bystander.member());
+        assert!(seen.len() <= 1, "the bystander got {seen:?}");
+        assert!(seen.iter().all(|frame| matches!(frame, ServerFrame::Message(_))), "{seen:?}");
+        // Its own group and those of the caller.
+        assert!(self.registry.population().groups <= 1 + LIMITS.groups as usize);
+    }
+}
+
+fn seat(registry: &Arc<Registry>, number: u8, user: &UserName) -> Result<Seat, Code> {
+    let id = ConnectionId::from_bytes([number; 16]);
+    registry.arrive(Arc::new(Member::new(id, user.clone(), OutboxLimits::default())), PER_USER)
+}
+
+/// Everything that waits in an outbox, read as a client would read it.
+fn read(member: &Member) -> Vec<ServerFrame> {
+    let mut context = Context::from_waker(Waker::noop());
+    let mut reader = FrameReader::new(Limits::FRAME_CEILING);
+    let (mut chunks, mut frames) = (Vec::new(), Vec::new());
+    while let Poll::Ready(taken) = member.outbox().poll_take(&mut context, &mut chunks) {
+        assert_eq!(taken, Taken::Batch, "the outbox ended");
+        for mut chunk in chunks.drain(..) {
+            while let Some(frame) = reader.next_frame(&mut chunk).expect("not too long") {
+                frames.push(codec::decode_server(&frame).expect("a frame of ours can be read"));
+            }
+        }
+    }
+    assert!(reader.is_between_frames());
+    frames
+}
+
+#[cfg(all(test, not(feature = "model")))]
+mod tests {
+    use fanfare_protocol::{ClientFrame, Credential, EventName, PROTOCOL_VERSION, Send, Target};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn target() -> impl Strategy<Value = Target> {
+        prop_oneof![
+            (0u8..3).prop_map(|number| Target::Connection(ConnectionId::from_bytes([number; 16]))),
+            "[abc]".prop_map(|name| Target::User(UserName::new(&name).unwrap())),
+            "[fghijk]".prop_map(|name| Target::Group(GroupName::new(&name).unwrap())),
+            Just(Target::All),
+        ]
+    }
+
+    fn request() -> impl Strategy<Value = ClientFrame> {
+        let group = || "[fghijk]".prop_map(|name| GroupName::new(&name).unwrap());
+        let send = (any::<bool>(), any::<bool>(), prop::collection::vec(target(), 0..10), 0usize..600);
+        let except = prop::collection::vec((0u8..3).prop_map(|n| ConnectionId::from_bytes([n; 16])), 0..10);
+        prop_oneof![
+            group().prop_map(|group| ClientFrame::Join { request: 1, group }),
+            group().prop_map(|group| ClientFrame::Leave { request: 2, group }),
+            target().prop_map(|target| ClientFrame::Count { request: 3, target }),
+            (send, except).prop_map(|((ack, others, to, payload), except)| {
+                let event = EventName::new("E").unwrap();
+                let payload = Bytes::from(vec![0; payload]);
+                ClientFrame::Send(Send { request: 4, ack, to, except, others, event, payload })
+            }),
+        ]
+    }
+
+    proptest! {
+        /// Sound requests, and after them whatever comes of changing some bytes.
+        #[test]
+        fn promise_12_any_bytes_end_in_a_code(
+            requests in prop::collection::vec(request(), 0..20),
+            changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
+            chunk in 1usize..200,
+            user in "[abc]",
+        ) {
+            let credential = Credential::DevUser(UserName::new(&user).unwrap());
+            let hello = ClientFrame::Hello { protocol: PROTOCOL_VERSION, credential };
+            let mut stream = codec::encode_client(&hello).to_vec();
+            for request in &requests {
+                stream.extend_from_slice(&codec::encode_client(request));
+            }
+            for (position, byte) in changes {
+                let position = position.index(stream.len());
+                stream[position] = byte;
+            }
+            session(&stream, chunk);
+        }
+    }
+}
