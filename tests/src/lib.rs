@@ -42,7 +42,10 @@ impl Hub {
 
     /// The same, with other settings.
     pub async fn with(change: impl FnOnce(&mut Config)) -> Self {
-        let state = tempfile::tempdir().unwrap();
+        Self::in_state(tempfile::tempdir().unwrap(), change).await
+    }
+
+    async fn in_state(state: tempfile::TempDir, change: impl FnOnce(&mut Config)) -> Self {
         let leaf = fanfare_certs::server_leaf(state.path(), &[]).unwrap();
         let roots = Arc::new(fanfare_certs::load_roots(&leaf.ca_certificate).unwrap());
         let mut config = Config {
@@ -56,6 +59,15 @@ impl Hub {
         let identity = Identity { chain: leaf.identity.chain, key: leaf.identity.key };
         let server = Server::start(config, identity).await.unwrap();
         Self { server, roots, state }
+    }
+
+    /// Stops the server, and starts another in its place: the same port, the same state directory.
+    pub async fn restart(self) -> Self {
+        let Self { server, state, .. } = self;
+        let address = server.address();
+        let drained = within(server.drain()).await;
+        assert!(drained.in_time, "{drained:?}");
+        Self::in_state(state, |config| config.listen = address).await
     }
 
     /// Where it listens.
