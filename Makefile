@@ -1,16 +1,45 @@
-# The front door. Every target works on a fresh clone.
-.PHONY: run test lint doc
+# The front door. Every target works on a fresh clone; `make` alone says what there is.
+.PHONY: help run test lint fuzz doc picture
 
+help:
+	@sed -n 's/^## //p' $(MAKEFILE_LIST)
+
+## make run      a development server on 127.0.0.1:4433
 run:
 	cargo run --release -- serve --dev
 
+## make test     everything that CI checks by running it; installs what it needs on Debian
 test:
+	tests/tools
 	cargo test --workspace --locked
 	cargo test -p fanfare-server --features model --lib --locked
+	tests/python/run
 
+## make lint     formatting, clippy, and what is in the dependency graph
 lint:
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
+	command -v cargo-deny > /dev/null || cargo install --locked cargo-deny@0.20.2
+	cargo deny check
 
+# How long each fuzz target runs, in seconds.
+SECONDS_EACH = 600
+
+## make fuzz     each fuzz target for ten minutes, or SECONDS_EACH=N
+fuzz:
+	command -v cargo-fuzz > /dev/null || cargo install --locked cargo-fuzz@0.13.2
+	fuzz/seed
+	for target in frame session; do \
+	    cargo fuzz run -s none $$target -- \
+	        -max_total_time=$(SECONDS_EACH) -max_len=4096 -rss_limit_mb=1024 -timeout=5 || exit 1; \
+	done
+
+## make doc      the API documentation, in target/doc
 doc:
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
+
+## make picture  draws the README's picture anew, from the real thing
+picture:
+	tests/tools
+	cargo build --release --locked
+	docs/picture
