@@ -62,7 +62,8 @@ impl Envelope {
     }
 }
 
-#[cfg(all(test, not(feature = "model")))]
+#[cfg(test)]
+#[cfg(not(feature = "model"))]
 mod tests {
     use super::*;
     use fanfare_protocol::{ConnectionId, GroupName, ServerFrame, UserName};
@@ -81,14 +82,14 @@ mod tests {
             Target::All,
         ];
         let several = Envelope::new(&from, targets.clone(), event.clone(), payload.clone());
-        for (position, target) in targets.into_iter().enumerate() {
+        for (position, target) in (0u16..).zip(targets) {
             let single = Envelope::new(&from, vec![target.clone()], event.clone(), payload.clone());
             let mut expected = Vec::new();
             single.write(0, &mut expected);
             let mut found = Vec::new();
-            several.write(position as u16, &mut found);
+            several.write(position, &mut found);
             assert_eq!(found.concat(), expected.concat());
-            assert_eq!(several.bytes(position as u16), found.concat().len());
+            assert_eq!(several.bytes(position), found.concat().len());
 
             let frame = Bytes::from(found.concat()).slice(codec::PREFIX_BYTES..);
             let message =

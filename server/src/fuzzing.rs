@@ -128,7 +128,8 @@ fn read(member: &Member) -> Vec<ServerFrame> {
     frames
 }
 
-#[cfg(all(test, not(feature = "model")))]
+#[cfg(test)]
+#[cfg(not(feature = "model"))]
 mod tests {
     use fanfare_protocol::{ClientFrame, Credential, EventName, PROTOCOL_VERSION, Send, Target};
     use proptest::prelude::*;

@@ -133,9 +133,9 @@ async fn first_frame(
 
 /// Who the client is, by its first frame.
 pub(crate) fn identify(hello: &Bytes, dev: bool) -> Result<UserName, Ending> {
-    let (protocol, credential) = match codec::decode_client(hello).map_err(|error| violation(&error))? {
-        ClientFrame::Hello { protocol, credential } => (protocol, credential),
-        _ => return Err(Code::HelloExpected.into()),
+    let frame = codec::decode_client(hello).map_err(|error| violation(&error))?;
+    let ClientFrame::Hello { protocol, credential } = frame else {
+        return Err(Code::HelloExpected.into());
     };
     if protocol != PROTOCOL_VERSION {
         let reason = format!("the client speaks version {protocol}; this server speaks {PROTOCOL_VERSION}");

@@ -390,5 +390,6 @@ fn remember(place: &mut Option<Waker>, context: &Context<'_>) {
     }
 }
 
-#[cfg(all(test, not(feature = "model")))]
+#[cfg(test)]
+#[cfg(not(feature = "model"))]
 mod tests;

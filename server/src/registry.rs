@@ -244,6 +244,7 @@ impl Registry {
         self.connections.for_each(|member| visit(&member.outbox));
     }
 
+    #[expect(clippy::mutable_key_type, reason = "hashed and compared by its name, which never changes")]
     fn depart(&self, member: &Arc<Member>, user: &Arc<Roster<UserName>>) {
         let groups = {
             let mut memberships = member.memberships.lock();
@@ -297,8 +298,10 @@ impl<'a> Excluded<'a> {
     }
 }
 
-#[cfg(all(test, not(feature = "model")))]
+#[cfg(test)]
+#[cfg(not(feature = "model"))]
 mod tests;
 
-#[cfg(all(test, feature = "model"))]
+#[cfg(test)]
+#[cfg(feature = "model")]
 mod model;

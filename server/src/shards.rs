@@ -109,7 +109,8 @@ impl<K: Eq + Hash, V: Clone> Shards<K, V> {
     }
 }
 
-#[cfg(all(test, not(feature = "model")))]
+#[cfg(test)]
+#[cfg(not(feature = "model"))]
 mod tests {
     use super::*;
 

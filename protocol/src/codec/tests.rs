@@ -18,7 +18,11 @@ fn event(text: &str) -> EventName {
 }
 
 fn connection(first: u8) -> ConnectionId {
-    ConnectionId::from_bytes(std::array::from_fn(|i| first + i as u8))
+    let mut bytes = [0; 16];
+    for (byte, value) in bytes.iter_mut().zip(first..) {
+        *byte = value;
+    }
+    ConnectionId::from_bytes(bytes)
 }
 
 fn hex(bytes: &[u8]) -> String {

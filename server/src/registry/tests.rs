@@ -1,6 +1,7 @@
 //! The registry's tests: named after the promises, and against a plain model, one thread and many.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
@@ -17,20 +18,20 @@ fn id(number: u64) -> ConnectionId {
     ConnectionId::from_bytes((u128::from(number) + 1).to_be_bytes())
 }
 
-fn user(name: impl ToString) -> UserName {
+fn user(name: impl Display) -> UserName {
     UserName::new(&name.to_string()).unwrap()
 }
 
-fn group(name: impl ToString) -> GroupName {
+fn group(name: impl Display) -> GroupName {
     GroupName::new(&name.to_string()).unwrap()
 }
 
-fn arrive(registry: &Arc<Registry>, number: u64, name: impl ToString) -> Seat {
+fn arrive(registry: &Arc<Registry>, number: u64, name: impl Display) -> Seat {
     let member = Arc::new(Member::new(id(number), user(name), GENEROUS));
     registry.arrive(member, usize::MAX).unwrap()
 }
 
-fn join(registry: &Registry, seat: &Seat, name: impl ToString) -> usize {
+fn join(registry: &Registry, seat: &Seat, name: impl Display) -> usize {
     registry.join(seat.member(), &group(name), 1_000).unwrap()
 }
 
@@ -40,7 +41,7 @@ fn message(tag: u64, to: Vec<Target>) -> Arc<Envelope> {
     Arc::new(Envelope::new(&from, to, EventName::new("E").unwrap(), payload))
 }
 
-fn to_group(name: impl ToString) -> Vec<Target> {
+fn to_group(name: impl Display) -> Vec<Target> {
     vec![Target::Group(group(name))]
 }
 
