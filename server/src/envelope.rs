@@ -45,6 +45,11 @@ impl Envelope {
         self.headings.iter().map(|heading| &heading.target)
     }
 
+    /// The target at `position`.
+    pub(crate) fn target(&self, position: u16) -> Option<&Target> {
+        self.headings.get(usize::from(position)).map(|heading| &heading.target)
+    }
+
     /// How many bytes the frame for the target at `position` has.
     pub(crate) fn bytes(&self, position: u16) -> usize {
         let heading = self.headings.get(usize::from(position)).map_or(0, |heading| heading.bytes.len());

@@ -19,7 +19,7 @@ use fanfare_protocol::{Code, ConnectionId, GroupName, Limits, ServerFrame, UserN
 use crate::handshake::identify;
 use crate::metrics::Metrics;
 use crate::outbox::{Ending, OutboxLimits, Taken};
-use crate::registry::{Member, Population, Registry, Seat};
+use crate::registry::{Member, Origin, Population, Registry, Seat};
 use crate::router::Router;
 use crate::session::{Intake, violation};
 
@@ -54,7 +54,7 @@ impl Bench {
         let router = Arc::new(Router::new(Arc::clone(&registry), Arc::new(Metrics::default()), LIMITS));
         let bystander = seat(&registry, 0, &UserName::new("b").expect("a name")).expect("the first");
         let group = GroupName::new("g").expect("a name");
-        registry.join(bystander.member(), &group, 1).expect("its first group");
+        registry.join(bystander.member(), &group, 1, Origin::Client, || Ok(())).expect("its first group");
         read(bystander.member());
         Self { registry, router, bystander }
     }
@@ -108,7 +108,7 @@ impl Bench {
 
 fn seat(registry: &Arc<Registry>, number: u8, user: &UserName) -> Result<Seat, Code> {
     let id = ConnectionId::from_bytes([number; 16]);
-    registry.arrive(Arc::new(Member::new(id, user.clone(), OutboxLimits::default())), PER_USER)
+    registry.arrive(Arc::new(Member::new(id, user.clone(), OutboxLimits::default())), PER_USER, || Ok(()))
 }
 
 /// Everything that waits in an outbox, read as a client would read it.

@@ -97,7 +97,7 @@ impl Handshakes {
             server: SERVER.to_owned(),
         }));
         let seat =
-            self.router.registry().arrive(member, self.config.capacity.per_user).map_err(Ending::from)?;
+            self.router.registry().arrive(member, self.config.capacity.per_user, || Ok(())).map_err(Ending::from)?;
         tracing::debug!(connection = %id, ?user, address = %connection.remote_address(), "welcomed");
         let session = Session {
             connection: connection.clone(),

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
-use fanfare_protocol::{Code, ServerFrame, codec};
+use fanfare_protocol::{Code, GroupName, ServerFrame, Target, codec};
 
 use crate::envelope::Envelope;
 use crate::sync::Mutex;
@@ -214,6 +214,57 @@ impl Outbox {
         if displaced == 0 { Pushed::Queued } else { Pushed::Displaced(displaced) }
     }
 
+    /// Throws away the messages that wait for a target which `lost` says is lost. One that was sent to another target as
+    /// well, which `kept` says the recipient still has, stays for that one. Returns how many went.
+    ///
+    /// What the writer has taken is already on its way, before everything that is queued from now on.
+    pub(crate) fn purge(&self, lost: impl Fn(&Target) -> bool, kept: impl Fn(&Target) -> bool) -> u64 {
+        let mut state = self.state.lock();
+        let State { queue, frames, bytes, .. } = &mut *state;
+        let (mut purged, mut gone) = (0, Vec::new());
+        // From the back: a group that was joined behind a message did not bring that message.
+        let mut joined_behind = Vec::new();
+        for (at, entry) in queue.iter_mut().enumerate().rev() {
+            match entry {
+                Entry::Notice(notice) => joined_behind.extend(joined(notice)),
+                Entry::Message(envelope, position) if envelope.target(*position).is_some_and(&lost) => {
+                    let other = |target: &Target| {
+                        kept(target)
+                            && !matches!(target, Target::Group(group) if joined_behind.contains(group))
+                    };
+                    let before = envelope.bytes(*position);
+                    *bytes -= before;
+                    match (0u16..).zip(envelope.targets()).find(|(_, target)| other(target)) {
+                        Some((other, _)) => {
+                            *position = other;
+                            *bytes += envelope.bytes(other);
+                        }
+                        None => {
+                            *frames -= 1;
+                            purged += 1;
+                            gone.push(at);
+                        }
+                    }
+                }
+                Entry::Message(..) => {}
+            }
+        }
+        // `gone` counts down.
+        let mut at = 0;
+        queue.retain(|_| {
+            let stays = gone.last() != Some(&at);
+            if !stays {
+                gone.pop();
+            }
+            at += 1;
+            stays
+        });
+        if !state.is_half_full(&self.limits) {
+            state.wake_session();
+        }
+        purged
+    }
+
     /// Tells the session to read no more. Messages from others are still queued.
     pub(crate) fn stop_reading(&self) {
         let mut state = self.state.lock();
@@ -380,6 +431,14 @@ impl State {
         if let Some(waker) = self.session.take() {
             waker.wake();
         }
+    }
+}
+
+/// The group of a `Joined` notice.
+fn joined(notice: &Bytes) -> Option<GroupName> {
+    match codec::decode_server(&notice.slice(codec::PREFIX_BYTES..)) {
+        Ok(ServerFrame::Joined { group, .. }) => Some(group),
+        _ => None,
     }
 }
 

@@ -7,10 +7,10 @@
 //! - a member that has gone is in no group and under no user (promise 3), however its joins raced with its going;
 //! - a member gets one copy of a send, whatever number of targets reaches it (promises 1 and 2);
 //! - `Joined` is queued before, and `Removed` after, every message of that membership, because they are queued inside the
-//!   group's critical section;
+//!   group's critical section (promise 8); there, too, a join is permitted or refused (promise 7);
 //! - lock order: a member's `memberships`, then a roster's lock, then an outbox's. No two of one kind at a time.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
@@ -32,30 +32,42 @@ pub(crate) struct Member {
 
 #[derive(Default)]
 struct Memberships {
-    groups: HashSet<ByName, foldhash::quality::RandomState>,
+    groups: HashSet<Membership, foldhash::quality::RandomState>,
     gone: bool,
 }
 
 /// A group that a member is in, found by its name.
-struct ByName(Arc<Roster<GroupName>>);
+struct Membership {
+    roster: Arc<Roster<GroupName>>,
+    origin: Origin,
+}
 
-impl PartialEq for ByName {
+/// Who made a membership, and so who may end it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// The client asked for it. It lasts as long as the client's grants cover it.
+    Client,
+    /// An operator added the connection. No grant is needed, and the end of one changes nothing.
+    Operator,
+}
+
+impl PartialEq for Membership {
     fn eq(&self, other: &Self) -> bool {
-        self.0.name() == other.0.name()
+        self.roster.name() == other.roster.name()
     }
 }
 
-impl Eq for ByName {}
+impl Eq for Membership {}
 
-impl Hash for ByName {
+impl Hash for Membership {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.name().hash(state);
+        self.roster.name().hash(state);
     }
 }
 
-impl std::borrow::Borrow<GroupName> for ByName {
+impl std::borrow::Borrow<GroupName> for Membership {
     fn borrow(&self) -> &GroupName {
-        self.0.name()
+        self.roster.name()
     }
 }
 
@@ -114,6 +126,24 @@ impl Delivery {
     }
 }
 
+/// What an expelled member is told.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Farewell<'a> {
+    pub(crate) code: Code,
+    pub(crate) reason: &'a str,
+}
+
+/// What an expulsion did.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Expulsion {
+    /// How many connections were removed from each group.
+    pub(crate) groups: BTreeMap<GroupName, u64>,
+    /// How many connections were removed from at least one.
+    pub(crate) connections: u64,
+    /// Messages of those groups that were still queued, and were thrown away.
+    pub(crate) purged: u64,
+}
+
 /// Everyone who is here.
 pub(crate) struct Registry {
     connections: Shards<ConnectionId, Arc<Member>>,
@@ -126,37 +156,62 @@ impl Registry {
         Self { connections: Shards::new(), users: Rosters::new(), groups: Rosters::new() }
     }
 
-    /// Lets a connection in, if its user has fewer than `per_user` others. It stays until the seat is dropped.
-    pub(crate) fn arrive(self: &Arc<Self>, member: Arc<Member>, per_user: usize) -> Result<Seat, Code> {
-        let admit = |others: usize| if others < per_user { Ok(()) } else { Err(Code::UserFull) };
+    /// Lets a connection in, if its user has fewer than `per_user` others and `permit` says so. It stays until the seat is
+    /// dropped. `permit` runs inside the user's critical section: whoever forbids first and visits the user's connections
+    /// then, misses none.
+    pub(crate) fn arrive(
+        self: &Arc<Self>,
+        member: Arc<Member>,
+        per_user: usize,
+        permit: impl Fn() -> Result<(), Code>,
+    ) -> Result<Seat, Code> {
+        let admit = |others: usize| {
+            permit()?;
+            if others < per_user { Ok(()) } else { Err(Code::UserFull) }
+        };
         let user = self.users.enter(&member.user, &member, admit)?;
         self.connections.find_or_replace(&member.id, |_| true, || Arc::clone(&member));
         Ok(Seat { registry: Arc::clone(self), member, user })
     }
 
     /// Makes `member` a member of `group` and queues `Joined` to it, unless it is one already. Returns the number of
-    /// members.
+    /// members. `permit` runs inside the group's critical section, while the member's own memberships are locked: whoever
+    /// forbids first and expels then, leaves nobody in (promise 7).
     ///
     /// # Errors
-    /// [`Code::TooManyGroups`] when it is in `most` groups; [`Code::ShuttingDown`] when its connection has gone.
-    pub(crate) fn join(&self, member: &Arc<Member>, group: &GroupName, most: usize) -> Result<usize, Code> {
+    /// [`Code::TooManyGroups`] when it is in `most` groups; [`Code::ShuttingDown`] when its connection has gone; what
+    /// `permit` says.
+    pub(crate) fn join(
+        &self,
+        member: &Arc<Member>,
+        group: &GroupName,
+        most: usize,
+        origin: Origin,
+        permit: impl Fn() -> Result<(), Code>,
+    ) -> Result<usize, Code> {
         let mut memberships = member.memberships.lock();
         if memberships.gone {
             return Err(Code::ShuttingDown);
         }
-        if let Some(ByName(roster)) = memberships.groups.get(group) {
-            return Ok(roster.len());
+        if let Some(Membership { roster, .. }) = memberships.groups.get(group) {
+            let roster = Arc::clone(roster);
+            let members = roster.len();
+            if origin == Origin::Operator {
+                memberships.groups.replace(Membership { roster, origin });
+            }
+            return Ok(members);
         }
         if memberships.groups.len() >= most {
             return Err(Code::TooManyGroups);
         }
         let mut members = 0;
         let roster = self.groups.enter(group, member, |others| {
+            permit()?;
             members = others + 1;
             member.outbox.push_notice(&ServerFrame::Joined { group: group.clone(), members: members as u64 });
             Ok::<_, Code>(())
         })?;
-        memberships.groups.insert(ByName(roster));
+        memberships.groups.insert(Membership { roster, origin });
         Ok(members)
     }
 
@@ -165,27 +220,77 @@ impl Registry {
         // Held until the roster is left: a join in between would enter it, only to be taken out again.
         let mut memberships = member.memberships.lock();
         match memberships.groups.take(group) {
-            Some(ByName(roster)) => self.groups.leave(&roster, member, || {}).0,
+            Some(Membership { roster, .. }) => self.groups.leave(&roster, member, || {}).0,
             None => self.count(&Target::Group(group.clone())),
         }
     }
 
-    /// Ends the memberships of all of a user's connections in a group, and queues `notice` to each of them as the last
-    /// frame of that group. Returns how many there were.
-    pub(crate) fn remove_user(&self, user: &UserName, group: &GroupName, notice: &ServerFrame) -> usize {
-        let Some(user) = self.users.find(user) else { return 0 };
-        let mut removed = 0;
-        for member in user.snapshot() {
-            // Held until the notice is queued: a join that comes in between would have its `Joined` overtaken.
-            let mut memberships = member.memberships.lock();
-            if let Some(ByName(roster)) = memberships.groups.take(group) {
-                self.groups.leave(&roster, &member, || {
-                    member.outbox.push_notice(notice);
-                });
-                removed += 1;
-            }
+    /// Ends those memberships of all of a user's connections that `ends` names. See [`Self::expel`].
+    pub(crate) fn expel_user(
+        &self,
+        user: &UserName,
+        ends: impl Fn(&GroupName, Origin) -> bool,
+        farewell: Farewell<'_>,
+    ) -> Expulsion {
+        let mut done = Expulsion::default();
+        for member in self.of_user(user) {
+            self.expel(&member, &ends, farewell, &mut done);
         }
-        removed
+        done
+    }
+
+    /// Ends those of a member's memberships that `ends` names, and counts what it did in `done`. Inside the group's
+    /// critical section what is still queued of the group is thrown away, and `Removed` is queued behind it (promise 8).
+    #[expect(clippy::mutable_key_type, reason = "hashed and compared by its name, which never changes")]
+    pub(crate) fn expel(
+        &self,
+        member: &Arc<Member>,
+        ends: impl Fn(&GroupName, Origin) -> bool,
+        farewell: Farewell<'_>,
+        done: &mut Expulsion,
+    ) {
+        // Held to the end: a join that comes in between would have its `Joined` overtaken.
+        let mut memberships = member.memberships.lock();
+        let ended: Vec<_> = memberships
+            .groups
+            .extract_if(|Membership { roster, origin }| ends(roster.name(), *origin))
+            .collect();
+        done.connections += u64::from(!ended.is_empty());
+        for Membership { roster, .. } in ended {
+            let group = roster.name();
+            let notice = ServerFrame::Removed {
+                group: group.clone(),
+                code: farewell.code.number(),
+                reason: farewell.reason.to_owned(),
+            };
+            let lost = |target: &Target| matches!(target, Target::Group(name) if name == group);
+            let kept = |target: &Target| match target {
+                Target::Connection(id) => *id == member.id,
+                Target::User(user) => *user == member.user,
+                Target::Group(name) => memberships.groups.contains(name),
+                Target::All => true,
+            };
+            self.groups.leave(&roster, member, || {
+                done.purged += member.outbox.purge(lost, kept);
+                member.outbox.push_notice(&notice);
+            });
+            *done.groups.entry(group.clone()).or_default() += 1;
+        }
+    }
+
+    /// The connection with this id.
+    pub(crate) fn connection(&self, id: &ConnectionId) -> Option<Arc<Member>> {
+        self.connections.find(id)
+    }
+
+    /// A user's connections at this moment.
+    pub(crate) fn of_user(&self, user: &UserName) -> Vec<Arc<Member>> {
+        self.users.find(user).map(|roster| roster.snapshot()).unwrap_or_default()
+    }
+
+    /// A group's members at this moment.
+    pub(crate) fn of_group(&self, group: &GroupName) -> Vec<Arc<Member>> {
+        self.groups.find(group).map(|roster| roster.snapshot()).unwrap_or_default()
     }
 
     /// Queues a message to everyone its targets reach, but not to `except`.
@@ -251,7 +356,7 @@ impl Registry {
             memberships.gone = true;
             std::mem::take(&mut memberships.groups)
         };
-        for ByName(roster) in groups {
+        for Membership { roster, .. } in groups {
             self.groups.leave(&roster, member, || {});
         }
         self.connections.remove_if(&member.id, |known| Arc::ptr_eq(known, member));

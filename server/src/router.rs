@@ -14,7 +14,7 @@ use fanfare_protocol::{ClientFrame, Code, Limits, RequestId, Send, Sender, Serve
 use crate::envelope::Envelope;
 use crate::metrics::Metrics;
 use crate::outbox::Ending;
-use crate::registry::{Member, Registry};
+use crate::registry::{Member, Origin, Registry};
 
 /// Routes requests.
 pub(crate) struct Router {
@@ -60,7 +60,7 @@ impl Router {
         let (request, outcome) = match frame {
             ClientFrame::Hello { .. } => return Err(Code::HelloRepeated.into()),
             ClientFrame::Join { request, group } => {
-                let outcome = self.registry.join(caller, &group, self.limits.groups as usize);
+                let outcome = self.registry.join(caller, &group, self.limits.groups as usize, Origin::Client, || Ok(()));
                 let outcome = outcome.map(|members| Some(members as u64)).map_err(|code| match code {
                     Code::TooManyGroups => Refusal {
                         code,

@@ -20,7 +20,7 @@ use crate::error::{IdentityError, StartError};
 use crate::handshake::Handshakes;
 use crate::listener::{self, Tasks};
 use crate::metrics::{Metrics, Snapshot};
-use crate::registry::{Population, Registry};
+use crate::registry::{Farewell, Population, Registry};
 use crate::router::Router;
 use crate::state::EndpointKeys;
 
@@ -100,10 +100,9 @@ impl Server {
 
     /// Removes all of a user's connections from a group and tells them why. Returns how many there were. It does not keep
     /// them from joining again.
-    pub fn remove_user(&self, user: &UserName, group: &GroupName, reason: &str) -> usize {
-        let code = Code::RemovedFromGroup.number();
-        let notice = ServerFrame::Removed { group: group.clone(), code, reason: reason.to_owned() };
-        self.registry.remove_user(user, group, &notice)
+    pub fn remove_user(&self, user: &UserName, group: &GroupName, reason: &str) -> u64 {
+        let farewell = Farewell { code: Code::RemovedFromGroup, reason };
+        self.registry.expel_user(user, |name, _| name == group, farewell).connections
     }
 
     /// Uses another certificate for the connections that come from now on.

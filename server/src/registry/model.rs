@@ -21,11 +21,16 @@ fn seat(registry: &Arc<Registry>, number: u8, user: &str) -> Seat {
     let limits = OutboxLimits { frames: 100, bytes: 1 << 20, overflow: Overflow::Disconnect };
     let id = ConnectionId::from_bytes([number; 16]);
     let member = Arc::new(Member::new(id, UserName::new(user).unwrap(), limits));
-    registry.arrive(member, usize::MAX).ok().unwrap()
+    registry.arrive(member, usize::MAX, || Ok(())).ok().unwrap()
 }
 
 fn room() -> GroupName {
     GroupName::new("room").unwrap()
+}
+
+fn expel(registry: &Registry, user: &str) -> Expulsion {
+    let farewell = Farewell { code: Code::RemovedFromGroup, reason: "" };
+    registry.expel_user(&UserName::new(user).unwrap(), |group, _| *group == room(), farewell)
 }
 
 fn members(registry: &Registry) -> usize {
@@ -49,7 +54,7 @@ fn join_against_disconnect() {
         let registry = Arc::new(Registry::new());
         let alice = seat(&registry, 1, "alice");
         let (member, joining) = (Arc::clone(alice.member()), Arc::clone(&registry));
-        let join = thread::spawn(move || joining.join(&member, &room(), 10).is_ok());
+        let join = thread::spawn(move || joining.join(&member, &room(), 10, Origin::Client, || Ok(())).is_ok());
         drop(alice);
         join.join().unwrap();
         assert_eq!(registry.population(), Population::default());
@@ -65,15 +70,14 @@ fn join_against_remove_user_from_group() {
         let registry = Arc::new(Registry::new());
         let first = seat(&registry, 1, "alice");
         let second = seat(&registry, 2, "alice");
-        registry.join(first.member(), &room(), 10).unwrap();
+        registry.join(first.member(), &room(), 10, Origin::Client, || Ok(())).unwrap();
         let (member, joining) = (Arc::clone(second.member()), Arc::clone(&registry));
         let join = thread::spawn(move || {
-            joining.join(&member, &room(), 10).unwrap();
+            joining.join(&member, &room(), 10, Origin::Client, || Ok(())).unwrap();
             joining.leave(&member, &room());
-            joining.join(&member, &room(), 10).unwrap();
+            joining.join(&member, &room(), 10, Origin::Client, || Ok(())).unwrap();
         });
-        let notice = ServerFrame::Removed { group: room(), code: 1, reason: String::new() };
-        let removed = registry.remove_user(&UserName::new("alice").unwrap(), &room(), &notice);
+        let removed = expel(&registry, "alice").connections;
         join.join().unwrap();
         assert!(removed == 1 || removed == 2);
         let believe = [&first, &second]
@@ -94,9 +98,9 @@ fn last_leave_against_first_join() {
         let registry = Arc::new(Registry::new());
         let alice = seat(&registry, 1, "alice");
         let bob = seat(&registry, 2, "bob");
-        registry.join(alice.member(), &room(), 10).unwrap();
+        registry.join(alice.member(), &room(), 10, Origin::Client, || Ok(())).unwrap();
         let (member, joining) = (Arc::clone(bob.member()), Arc::clone(&registry));
-        let join = thread::spawn(move || joining.join(&member, &room(), 10).unwrap());
+        let join = thread::spawn(move || joining.join(&member, &room(), 10, Origin::Client, || Ok(())).unwrap());
         let (member, leaving) = (Arc::clone(alice.member()), Arc::clone(&registry));
         let leave = thread::spawn(move || leaving.leave(&member, &room()));
         join.join().unwrap();
@@ -140,7 +144,7 @@ fn a_message_after_the_join_is_not_missed_and_none_comes_before_joined() {
         let alice = seat(&registry, 1, "alice");
         let sending = Arc::clone(&registry);
         let sender = thread::spawn(move || send(&sending));
-        registry.join(alice.member(), &room(), 10).unwrap();
+        registry.join(alice.member(), &room(), 10, Origin::Client, || Ok(())).unwrap();
         let after = send(&registry);
         let before = sender.join().unwrap();
         assert_eq!(after, 1);

@@ -28,11 +28,11 @@ fn group(name: impl Display) -> GroupName {
 
 fn arrive(registry: &Arc<Registry>, number: u64, name: impl Display) -> Seat {
     let member = Arc::new(Member::new(id(number), user(name), GENEROUS));
-    registry.arrive(member, usize::MAX).unwrap()
+    registry.arrive(member, usize::MAX, || Ok(())).unwrap()
 }
 
 fn join(registry: &Registry, seat: &Seat, name: impl Display) -> usize {
-    registry.join(seat.member(), &group(name), 1_000).unwrap()
+    registry.join(seat.member(), &group(name), 1_000, Origin::Client, || Ok(())).unwrap()
 }
 
 fn message(tag: u64, to: Vec<Target>) -> Arc<Envelope> {
@@ -68,12 +68,23 @@ fn tag(message: &Message) -> u64 {
 
 /// The tags of the messages that are queued, in order.
 fn tags(member: &Member) -> Vec<u64> {
-    let frames = drain(member);
-    let messages = frames.iter().filter_map(|frame| match frame {
-        ServerFrame::Message(message) => Some(tag(message)),
+    labelled(member).into_iter().map(|(tag, _)| tag).collect()
+}
+
+/// The same, with the target that each message names.
+fn labelled(member: &Member) -> Vec<(u64, Target)> {
+    let frames = drain(member).into_iter();
+    let messages = frames.filter_map(|frame| match frame {
+        ServerFrame::Message(message) => Some((tag(&message), message.to)),
         _ => None,
     });
     messages.collect()
+}
+
+fn expel(registry: &Registry, name: impl Display, from: impl Display) -> Expulsion {
+    let farewell = Farewell { code: Code::RemovedFromGroup, reason: "r" };
+    let from = group(from);
+    registry.expel_user(&user(name), |group, _| *group == from, farewell)
 }
 
 #[test]
@@ -160,7 +171,7 @@ fn promise_3_who_is_gone_is_nowhere_and_empty_groups_and_users_leave_nothing() {
     let gone = Arc::clone(alice.member());
     drop(alice);
     assert_eq!(registry.population(), Population { connections: 1, users: 1, groups: 1 });
-    assert!(registry.join(&gone, &group("late"), 1_000).is_err());
+    assert!(registry.join(&gone, &group("late"), 1_000, Origin::Client, || Ok(())).is_err());
     drop(again);
     assert_eq!(registry.population(), Population::default());
     assert_eq!(registry.send(&message(1, vec![Target::All]), &[]), Delivery::default());
@@ -197,11 +208,11 @@ fn promise_5_a_send_is_encoded_once_and_its_payload_is_never_copied() {
 fn a_user_has_at_most_its_connections_and_a_refused_one_leaves_nothing() {
     let registry = Arc::new(Registry::new());
     let refused = Arc::new(Member::new(id(9), user("bob"), GENEROUS));
-    assert_eq!(registry.arrive(refused, 0).err(), Some(Code::UserFull));
+    assert_eq!(registry.arrive(refused, 0, || Ok(())).err(), Some(Code::UserFull));
     assert_eq!(registry.population(), Population::default());
     let _alice = arrive(&registry, 1, "alice");
     let second = Arc::new(Member::new(id(2), user("alice"), GENEROUS));
-    assert_eq!(registry.arrive(second, 1).err(), Some(Code::UserFull));
+    assert_eq!(registry.arrive(second, 1, || Ok(())).err(), Some(Code::UserFull));
     assert_eq!(registry.population().connections, 1);
 }
 
@@ -209,15 +220,15 @@ fn a_user_has_at_most_its_connections_and_a_refused_one_leaves_nothing() {
 fn a_member_is_in_at_most_its_groups() {
     let registry = Arc::new(Registry::new());
     let alice = arrive(&registry, 1, "alice");
-    registry.join(alice.member(), &group("a"), 2).unwrap();
-    registry.join(alice.member(), &group("b"), 2).unwrap();
-    assert_eq!(registry.join(alice.member(), &group("c"), 2), Err(Code::TooManyGroups));
-    assert_eq!(registry.join(alice.member(), &group("a"), 2), Ok(1));
+    registry.join(alice.member(), &group("a"), 2, Origin::Client, || Ok(())).unwrap();
+    registry.join(alice.member(), &group("b"), 2, Origin::Client, || Ok(())).unwrap();
+    assert_eq!(registry.join(alice.member(), &group("c"), 2, Origin::Client, || Ok(())), Err(Code::TooManyGroups));
+    assert_eq!(registry.join(alice.member(), &group("a"), 2, Origin::Client, || Ok(())), Ok(1));
     assert_eq!(registry.count(&Target::Group(group("c"))), 0);
 }
 
 #[test]
-fn a_removed_user_is_told_after_the_last_message_of_the_group() {
+fn promise_8_a_removed_user_gets_nothing_of_the_group_that_was_still_queued() {
     let registry = Arc::new(Registry::new());
     let alice = arrive(&registry, 1, "alice");
     let other = arrive(&registry, 2, "alice");
@@ -227,14 +238,52 @@ fn a_removed_user_is_told_after_the_last_message_of_the_group() {
         drain(seat.member());
     }
     registry.send(&message(1, to_group("room")), &[]);
-    let notice = ServerFrame::Removed { group: group("room"), code: 3101, reason: "r".into() };
-    assert_eq!(registry.remove_user(&user("alice"), &group("room"), &notice), 1);
-    assert_eq!(registry.remove_user(&user("alice"), &group("room"), &notice), 0);
+    let removed = expel(&registry, "alice", "room");
+    assert_eq!((removed.connections, removed.purged), (1, 1));
+    assert_eq!(removed.groups, BTreeMap::from([(group("room"), 1)]));
+    assert_eq!(expel(&registry, "alice", "room"), Expulsion::default());
     registry.send(&message(2, to_group("room")), &[]);
     let frames = drain(alice.member());
-    assert!(matches!(&frames[..], [ServerFrame::Message(_), ServerFrame::Removed { .. }]), "{frames:?}");
+    assert!(matches!(&frames[..], [ServerFrame::Removed { .. }]), "{frames:?}");
     assert!(drain(other.member()).is_empty());
     assert_eq!(tags(bob.member()), [1, 2]);
+}
+
+#[test]
+fn promise_8_what_was_sent_to_another_target_too_is_not_purged() {
+    let registry = Arc::new(Registry::new());
+    let alice = arrive(&registry, 1, "alice");
+    join(&registry, &alice, "room");
+    drain(alice.member());
+    let room = || Target::Group(group("room"));
+    let hall = || Target::Group(group("hall"));
+    registry.send(&message(1, vec![room(), Target::User(user("alice"))]), &[]);
+    registry.send(&message(2, vec![room(), Target::User(user("bob"))]), &[]);
+    registry.send(&message(3, vec![room(), hall()]), &[]);
+    join(&registry, &alice, "hall");
+    registry.send(&message(4, vec![room(), hall()]), &[]);
+    let removed = expel(&registry, "alice", "room");
+    assert_eq!(removed.purged, 2, "of 2 and 3 the membership of room was the only way to alice");
+    assert_eq!(labelled(alice.member()), [(1, Target::User(user("alice"))), (4, hall())]);
+}
+
+#[test]
+fn promise_7_a_join_that_is_not_permitted_leaves_nothing_behind() {
+    let registry = Arc::new(Registry::new());
+    let alice = arrive(&registry, 1, "alice");
+    let refused = registry
+        .join(alice.member(), &group("room"), 10, Origin::Client, || Err(Code::BannedFromGroup));
+    assert_eq!(refused, Err(Code::BannedFromGroup));
+    assert_eq!(registry.population().groups, 0);
+    assert!(drain(alice.member()).is_empty());
+}
+
+/// What a message was to, by the model: `label` is the target that the recipient is told.
+#[derive(Debug, Clone)]
+struct Expected {
+    tag: u64,
+    to: Vec<Target>,
+    label: Target,
 }
 
 /// What a plain program would keep: who is connected as whom, and who is in what.
@@ -242,7 +291,9 @@ fn a_removed_user_is_told_after_the_last_message_of_the_group() {
 struct Model {
     connected: BTreeMap<u64, String>,
     groups: BTreeMap<String, BTreeSet<u64>>,
-    received: BTreeMap<u64, Vec<u64>>,
+    /// Since which step a connection is a member.
+    since: BTreeMap<(u64, String), u64>,
+    received: BTreeMap<u64, Vec<Expected>>,
 }
 
 impl Model {
@@ -256,7 +307,35 @@ impl Model {
         }
     }
 
+    /// What is queued of the group goes, but for what was sent to another target that still reaches the connection, and
+    /// did when it was sent.
+    fn expel(&mut self, number: u64, name: &str) -> u64 {
+        self.leave(number, name);
+        let kept = |target: &Target, tag: u64| match target {
+            Target::Connection(known) => id(number) == *known,
+            Target::User(user) => self.connected[&number] == user.as_str(),
+            Target::Group(other) => {
+                self.since.get(&(number, other.as_str().to_owned())).is_some_and(|since| *since < tag)
+            }
+            Target::All => true,
+        };
+        let mut received = self.received.remove(&number).unwrap();
+        let before = received.len();
+        received.retain_mut(|Expected { tag, to, label }| {
+            if *label != Target::Group(group(name)) {
+                return true;
+            }
+            let other = to.iter().find(|target| kept(target, *tag)).cloned();
+            *label = other.clone().unwrap_or(Target::All);
+            other.is_some()
+        });
+        let purged = before - received.len();
+        self.received.insert(number, received);
+        purged as u64
+    }
+
     fn leave(&mut self, number: u64, group: &str) {
+        self.since.remove(&(number, group.to_owned()));
         if let Some(members) = self.groups.get_mut(group) {
             members.remove(&number);
             if members.is_empty() {
@@ -308,7 +387,6 @@ proptest! {
         let registry = Arc::new(Registry::new());
         let mut model = Model::default();
         let mut seats: BTreeMap<u64, Seat> = BTreeMap::new();
-        let notice = |name: u8| ServerFrame::Removed { group: group(name), code: 1, reason: String::new() };
         for (tag, step) in (0u64..).zip(steps) {
             match step {
                 Step::Connect(number, name) => {
@@ -320,7 +398,8 @@ proptest! {
                 }
                 Step::Disconnect(number) => {
                     if let Some(seat) = seats.remove(&number) {
-                        prop_assert_eq!(tags(seat.member()), model.received.remove(&number).unwrap());
+                        let expected = model.received.remove(&number).unwrap();
+                        prop_assert_eq!(labelled(seat.member()), labels(&expected));
                         model.connected.remove(&number);
                         for name in model.groups.keys().cloned().collect::<Vec<_>>() {
                             model.leave(number, &name);
@@ -329,7 +408,9 @@ proptest! {
                 }
                 Step::Join(number, name) => {
                     if let Some(seat) = seats.get(&number) {
-                        model.groups.entry(name.to_string()).or_default().insert(number);
+                        if model.groups.entry(name.to_string()).or_default().insert(number) {
+                            model.since.insert((number, name.to_string()), tag);
+                        }
                         prop_assert_eq!(join(&registry, seat, name), model.groups[&name.to_string()].len());
                     }
                 }
@@ -344,25 +425,26 @@ proptest! {
                     let of_user = model.reached(&Target::User(user(name)));
                     let members = model.reached(&Target::Group(group(from)));
                     let hit: Vec<u64> = of_user.intersection(&members).copied().collect();
-                    for number in &hit {
-                        model.leave(*number, &from.to_string());
-                    }
-                    let removed = registry.remove_user(&user(name), &group(from), &notice(from));
-                    prop_assert_eq!(removed, hit.len());
+                    let purged: u64 = hit.iter().map(|number| model.expel(*number, &from.to_string())).sum();
+                    let removed = expel(&registry, name, from);
+                    prop_assert_eq!((removed.connections, removed.purged), (hit.len() as u64, purged));
                 }
                 Step::Send(to, except) => {
-                    let mut reached = BTreeSet::new();
+                    let mut reached = BTreeMap::new();
                     for target in &to {
-                        reached.extend(model.reached(target));
+                        for number in model.reached(target) {
+                            reached.entry(number).or_insert(target);
+                        }
                     }
                     for number in &except {
                         reached.remove(number);
                     }
-                    for number in &reached {
-                        model.received.get_mut(number).unwrap().push(tag);
+                    for (number, label) in &reached {
+                        let expected = Expected { tag, to: to.clone(), label: (*label).clone() };
+                        model.received.get_mut(number).unwrap().push(expected);
                     }
                     let except: Vec<ConnectionId> = except.into_iter().map(id).collect();
-                    let delivery = registry.send(&message(tag, to), &except);
+                    let delivery = registry.send(&message(tag, to.clone()), &except);
                     prop_assert_eq!(delivery, Delivery { queued: reached.len() as u64, ..Delivery::default() });
                 }
             }
@@ -373,7 +455,7 @@ proptest! {
             }
         }
         for (number, seat) in seats {
-            prop_assert_eq!(tags(seat.member()), model.received.remove(&number).unwrap());
+            prop_assert_eq!(labelled(seat.member()), labels(&model.received.remove(&number).unwrap()));
         }
         prop_assert_eq!(registry.population(), Population::default());
     }
@@ -432,6 +514,10 @@ proptest! {
         });
         prop_assert_eq!(registry.population(), Population::default());
     }
+}
+
+fn labels(expected: &[Expected]) -> Vec<(u64, Target)> {
+    expected.iter().map(|Expected { tag, label, .. }| (*tag, label.clone())).collect()
 }
 
 /// Of its own thread's messages exactly `expected`; of every thread's, an ascending run without repetition.
