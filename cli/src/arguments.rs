@@ -1,5 +1,6 @@
 //! The command line as it is typed: raw, and checked only as far as one argument by itself can be.
 
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -72,8 +73,8 @@ pub(crate) struct ListenArguments {
     #[arg(long = "join", value_name = "GROUP")]
     pub(crate) groups: Vec<GroupName>,
     /// End after this many messages
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    pub(crate) count: Option<u64>,
+    #[arg(long, value_name = "N", value_parser = positive)]
+    pub(crate) count: Option<NonZeroU64>,
     /// Print one JSON object a line
     #[arg(long)]
     pub(crate) json: bool,
@@ -82,6 +83,10 @@ pub(crate) struct ListenArguments {
     pub(crate) no_reconnect: bool,
     #[command(flatten)]
     pub(crate) connection: ConnectionArguments,
+}
+
+fn positive(text: &str) -> Result<NonZeroU64, &'static str> {
+    text.parse().map_err(|_| "write a whole number from 1 on")
 }
 
 #[derive(Debug, Args)]
@@ -98,8 +103,8 @@ pub(crate) struct SendArguments {
     /// Print the answer as JSON
     #[arg(long, requires = "ack")]
     pub(crate) json: bool,
-    /// What to send; `-` reads it from standard input, to its end
-    #[arg(value_name = "TEXT", allow_hyphen_values = true)]
+    /// What to send; `-` reads it from standard input, to its end; behind `--` it may begin with a hyphen
+    #[arg(value_name = "TEXT")]
     pub(crate) text: String,
     #[command(flatten)]
     pub(crate) targets: TargetArguments,

@@ -14,6 +14,7 @@ use rustyline::{DefaultEditor, ExternalPrinter};
 use tokio::sync::mpsc;
 
 use crate::arguments::ChatArguments;
+use crate::connection::leave;
 use crate::failure::Failure;
 use crate::output;
 use crate::stopping::Stopping;
@@ -27,13 +28,17 @@ pub(crate) async fn run(arguments: ChatArguments) -> Result<(), Failure> {
     let client = arguments.connection.connect(arguments.connection.config()).await?;
     let mut stopping = Stopping::new()?;
     let (lines, mut typed) = mpsc::channel(LINES);
-    let mut screen = Screen::open(lines)?;
-    let outcome = tokio::select! {
-        outcome = talk(&client, &arguments.group, &mut typed, &mut screen) => outcome,
-        () = stopping.signal() => Ok(()),
+    // Kept to the very end: until then the editor may still change the terminal's mode.
+    let mut opened = Screen::open(lines);
+    let outcome = match &mut opened {
+        Ok(screen) => tokio::select! {
+            outcome = talk(&client, &arguments.group, &mut typed, screen) => outcome,
+            () = stopping.signal() => Ok(()),
+        },
+        Err(_) => Ok(()),
     };
-    let closed = client.close().await;
-    outcome.and(closed.map_err(|error| Failure::failed(error.to_string())))
+    let left = leave(&client, &mut stopping).await;
+    opened.map(drop).and(outcome).and(left)
 }
 
 async fn talk(

@@ -5,6 +5,7 @@ use fanfare_protocol::Credential;
 
 use crate::arguments::ConnectionArguments;
 use crate::failure::Failure;
+use crate::stopping::Stopping;
 
 impl ConnectionArguments {
     /// The client's configuration: trust in `--ca`, or else in the development authority of the state directory if there is
@@ -30,6 +31,10 @@ impl ConnectionArguments {
                 "the system has no usable certificate authorities ({detail}); {}",
                 self.advice()
             )),
+            ConnectError::Roots(error) => Failure::failed(format!("{error}; {}", self.advice())),
+            ConnectError::Address { address, problem } => Failure::usage(format!(
+                "{address:?} is not a server's address: {problem}; see --server and FANFARE_SERVER"
+            )),
             error => error.into(),
         })
     }
@@ -47,6 +52,17 @@ impl ConnectionArguments {
                 "there is no development authority at {} either: give --state-dir DIR or --ca FILE",
                 development.display()
             ),
+        }
+    }
+}
+
+/// Closes the connection politely, so that the server does not take the client for lost. A signal ends the wait for a
+/// server that does not answer.
+pub(crate) async fn leave(client: &Client, stopping: &mut Stopping) -> Result<(), Failure> {
+    tokio::select! {
+        closed = client.close() => closed.map_err(|error| Failure::failed(error.to_string())),
+        () = stopping.signal() => {
+            Err(Failure::failed("left without an answer from the server; what was sent last may be lost"))
         }
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::process::ExitCode;
 
-use clap::error::{ContextKind, ContextValue};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use crate::output;
 
@@ -66,10 +66,27 @@ impl From<&clap::Error> for Failure {
             })
             .map(joined)
             .collect();
+        if let Some(missing) = missing(error) {
+            said = vec![format!("missing: {missing}")];
+        }
         said.extend(variable(error).map(|variable| format!("the value is that of the variable {variable}")));
         said.push("see --help".to_owned());
         Self::usage(said.join("; "))
     }
+}
+
+/// What had to be given and was not. clap writes a choice as `<--this <THIS>|--that <THAT>>`.
+fn missing(error: &clap::Error) -> Option<String> {
+    let Some(ContextValue::Strings(arguments)) = error.get(ContextKind::InvalidArg) else {
+        return None;
+    };
+    let named = |argument: &String| match argument.strip_prefix("<-").and_then(|rest| rest.strip_suffix('>'))
+    {
+        Some(choice) => format!("one of -{}", choice.replace('|', ", ")),
+        None => argument.clone(),
+    };
+    (error.kind() == ErrorKind::MissingRequiredArgument)
+        .then(|| arguments.iter().map(named).collect::<Vec<_>>().join(" and "))
 }
 
 /// The variable that a wrong value is from, where it is not from the command line: clap names the flag in both cases.

@@ -1,10 +1,12 @@
 //! `fanfare listen`: connect, join, and print what arrives until told to stop.
 
 use std::io::Write;
+use std::num::NonZeroU64;
 
-use fanfare_client::Event;
+use fanfare_client::{Client, Event};
 
 use crate::arguments::ListenArguments;
+use crate::connection::leave;
 use crate::failure::Failure;
 use crate::output;
 use crate::stopping::Stopping;
@@ -16,6 +18,17 @@ pub(crate) async fn run(arguments: ListenArguments) -> Result<(), Failure> {
     }
     let client = arguments.connection.connect(config).await?;
     let mut stopping = Stopping::new()?;
+    let outcome = tokio::select! {
+        outcome = listen(&client, &arguments) => outcome,
+        // As for any program that is told to stop: a clean end.
+        () = stopping.signal() => Ok(()),
+    };
+    // What is still on its way to us is of no use now.
+    let _ = leave(&client, &mut stopping).await;
+    outcome
+}
+
+async fn listen(client: &Client, arguments: &ListenArguments) -> Result<(), Failure> {
     if arguments.json {
         print(&output::welcome(client.connection_id(), &client.user()))?;
     } else {
@@ -35,7 +48,7 @@ pub(crate) async fn run(arguments: ListenArguments) -> Result<(), Failure> {
         std::future::pending().await
     };
     let printing = async {
-        let mut left = arguments.count;
+        let mut left = arguments.count.map(NonZeroU64::get);
         while let Some(event) = client.next().await {
             if arguments.json {
                 print(&output::object(&event))?
@@ -55,15 +68,10 @@ pub(crate) async fn run(arguments: ListenArguments) -> Result<(), Failure> {
         }
         Ok(())
     };
-    let outcome = tokio::select! {
+    tokio::select! {
         failed = joins => failed,
         outcome = printing => outcome,
-        // As for any program that is told to stop: a clean end.
-        () = stopping.signal() => Ok(()),
-    };
-    // Politely, so that the server does not take us for lost; what is still on its way to us is of no use now.
-    let _ = client.close().await;
-    outcome
+    }
 }
 
 /// One line, out at once: who reads it may be waiting for it.

@@ -7,7 +7,7 @@ use std::fmt::Write;
 
 use base64::Engine;
 use fanfare_client::Event;
-use fanfare_protocol::{Code, ConnectionId, Message, Sender, Target, UserName};
+use fanfare_protocol::{Code, ConnectionId, ExpiryScope, Message, Sender, Target, UserName};
 use serde_json::{Value, json};
 
 /// `text` with its control characters shown as escapes, so that it cannot move the cursor, clear the screen or worse.
@@ -43,6 +43,13 @@ pub(crate) fn object(event: &Event) -> Value {
             json!({ "kind": "removed", "group": group.as_str(), "code": code, "reason": reason })
         }
         Event::Lagged { dropped } => json!({ "kind": "lagged", "dropped": dropped }),
+        Event::Expiring { scope, seconds } => match scope {
+            ExpiryScope::Token => json!({ "kind": "expiring", "what": "token", "seconds": seconds }),
+            ExpiryScope::Groups { count } => {
+                json!({ "kind": "expiring", "what": "groups", "groups": count, "seconds": seconds })
+            }
+        },
+        Event::RefreshFailed { reason } => json!({ "kind": "refresh_failed", "reason": reason }),
         Event::Goodbye { code, reason } => json!({ "kind": "goodbye", "code": code, "reason": reason }),
         Event::Refused { request: _, code, detail } => {
             json!({ "kind": "refused", "code": code, "reason": detail })
@@ -68,7 +75,12 @@ pub(crate) fn object(event: &Event) -> Value {
 }
 
 fn message_object(message: &Message) -> Value {
-    let Sender::Connection { connection, user } = &message.from;
+    let from = match &message.from {
+        Sender::Connection { connection, user } => {
+            json!({ "user": user.as_str(), "connection": connection.to_string() })
+        }
+        Sender::Server => json!({ "server": true }),
+    };
     let to = match &message.to {
         Target::Connection(id) => json!({ "connection": id.to_string() }),
         Target::User(user) => json!({ "user": user.as_str() }),
@@ -78,7 +90,7 @@ fn message_object(message: &Message) -> Value {
     let mut object = json!({
         "kind": "message",
         "event": message.event.as_str(),
-        "from": { "user": user.as_str(), "connection": connection.to_string() },
+        "from": from,
         "to": to,
     });
     match std::str::from_utf8(&message.payload) {
@@ -106,6 +118,11 @@ pub(crate) fn line(event: &Event) -> String {
         Event::Lagged { dropped } => {
             format!("* {dropped} messages were dropped: this client reads too slowly")
         }
+        Event::Expiring { scope: ExpiryScope::Token, seconds } => format!("* the token ends in {seconds} s"),
+        Event::Expiring { scope: ExpiryScope::Groups { count }, seconds } => {
+            format!("* the grants for {count} of the groups end in {seconds} s")
+        }
+        Event::RefreshFailed { reason } => format!("* the token could not be renewed: {}", visible(reason)),
         Event::Goodbye { code, reason } => {
             format!("* the server says goodbye: {} (code {code})", visible(reason))
         }
@@ -136,7 +153,6 @@ pub(crate) fn line(event: &Event) -> String {
 
 /// `[lobby] bob: hello`
 fn message_line(message: &Message) -> String {
-    let Sender::Connection { user, .. } = &message.from;
     let to = match &message.to {
         Target::Group(group) => format!("[{}] ", visible(group.as_str())),
         Target::User(_) | Target::Connection(_) => "[to you] ".to_owned(),
@@ -150,7 +166,7 @@ fn message_line(message: &Message) -> String {
         "ReceiveMessage" => String::new(),
         event => format!(" ({})", visible(event)),
     };
-    format!("{to}{}{event}: {text}", visible(user.as_str()))
+    format!("{to}{}{event}: {text}", visible(&message.from.to_string()))
 }
 
 /// `The server is shutting down. (code 1001)` for a number that may be newer than we are.

@@ -3,7 +3,8 @@
 use std::io::{Read, Write};
 
 use bytes::Bytes;
-use fanfare_client::{Event, Outgoing};
+use fanfare_client::{Client, Event, Outgoing};
+use fanfare_protocol::Limits;
 
 use crate::arguments::SendArguments;
 use crate::failure::Failure;
@@ -30,6 +31,21 @@ pub(crate) async fn run(arguments: SendArguments) -> Result<(), Failure> {
     }
 
     let client = connection.connect(connection.config().reconnect(None)).await?;
+    let taken = hand_over(&client, outgoing, ack, json).await;
+    // Also where it was not taken: a connection that is not closed stays the server's for as long as its idle timeout.
+    // Closing waits until the server has carried out what was sent, so a refusal is here afterwards.
+    let closed = client.close().await.map_err(|error| Failure::failed(error.to_string()));
+    taken.and(closed)?;
+    while let Some(event) = client.next().await {
+        if let Event::Refused { code, detail, .. } = event {
+            let said = format!("{} {}", output::visible(&detail), output::code_text(code));
+            return Err(Failure::failed(format!("the server refused the message: {said}")));
+        }
+    }
+    Ok(())
+}
+
+async fn hand_over(client: &Client, outgoing: Outgoing, ack: bool, json: bool) -> Result<(), Failure> {
     if ack {
         let queued = client.send_acked(outgoing).await?;
         let mut out = std::io::stdout().lock();
@@ -41,25 +57,22 @@ pub(crate) async fn run(arguments: SendArguments) -> Result<(), Failure> {
     } else {
         client.send(outgoing).await?;
     }
-    // Closing waits until the server has carried out what was sent, so a refusal is here by now.
-    client.close().await.map_err(|error| Failure::failed(error.to_string()))?;
-    while let Some(event) = client.next().await {
-        if let Event::Refused { code, detail, .. } = event {
-            let said = format!("{} {}", output::visible(&detail), output::code_text(code));
-            return Err(Failure::failed(format!("the server refused the message: {said}")));
-        }
-    }
     Ok(())
 }
 
 fn read_stdin() -> Result<Bytes, Failure> {
-    // One byte above what any server takes is enough to be refused with the right reason.
-    let most = u64::from(fanfare_protocol::Limits::PAYLOAD_CEILING) + 1;
+    let most = Limits::PAYLOAD_CEILING;
     let mut payload = Vec::new();
+    // One byte more than any server takes, so that more is seen to be more, and not read to its end.
     std::io::stdin()
         .lock()
-        .take(most)
+        .take(u64::from(most) + 1)
         .read_to_end(&mut payload)
         .map_err(|error| Failure::failed(format!("cannot read standard input: {error}")))?;
+    if payload.len() > most as usize {
+        return Err(Failure::failed(format!(
+            "standard input has more than {most} bytes, which no server takes as one message"
+        )));
+    }
     Ok(payload.into())
 }

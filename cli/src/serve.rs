@@ -7,6 +7,7 @@ use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use fanfare_protocol::Code;
 use fanfare_server::{Identity, Server, StartError};
 use time::OffsetDateTime;
 use tokio::signal::unix::SignalKind;
@@ -72,8 +73,9 @@ async fn serve(plan: Plan) -> Result<(), Failure> {
         tracing::info!("try: fanfare listen --server {}{beside} --user alice --join lobby", server.address());
     } else {
         tracing::warn!(
-            "no token keys are configured, so every client will be refused (code {}); this version has them with --dev only",
-            fanfare_protocol::Code::TokensNotConfigured.number()
+            "this version knows no token keys, so without --dev every client is refused (codes {} and {})",
+            Code::TokensNotConfigured.number(),
+            Code::DevUserRefused.number()
         );
     }
 

@@ -43,6 +43,7 @@ pub(crate) struct ServeArguments {
 pub(crate) struct Settings {
     /// Listen on this address (UDP); port 0 takes any free one [default: 127.0.0.1:4433]
     #[arg(long, value_name = "ADDR", env = "FANFARE_LISTEN", value_parser = address)]
+    #[serde(default, deserialize_with = "address_in_file")]
     listen: Option<SocketAddr>,
     /// Development: clients name their own user, certificates are made as needed; on loopback only
     #[arg(long, env = "FANFARE_DEV", num_args = 0..=1, require_equals = true, default_missing_value = "true",
@@ -113,6 +114,11 @@ pub(crate) struct Settings {
 
 fn address(text: &str) -> Result<SocketAddr, &'static str> {
     text.parse().map_err(|_| "write an address and a port, like 127.0.0.1:4433 or [::1]:4433")
+}
+
+/// With the same words as on the command line for one that cannot be read.
+fn address_in_file<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SocketAddr>, D::Error> {
+    address(&String::deserialize(deserializer)?).map(Some).map_err(de::Error::custom)
 }
 
 /// What to do about a client that reads too slowly.
@@ -224,7 +230,10 @@ fn table(settings: &Settings) -> Result<Table, Failure> {
 /// Reads the file's settings; every problem is told with the file and the line.
 fn read(path: &Path) -> Result<Table, Failure> {
     let text = fs::read_to_string(path).map_err(|error| {
-        Failure::usage(format!("cannot read the settings in {}: {error}; check --config", path.display()))
+        Failure::usage(format!(
+            "cannot read the settings in {}: {error}; check --config and FANFARE_CONFIG",
+            path.display()
+        ))
     })?;
     let at = |span: Option<std::ops::Range<usize>>, message: &str| {
         let before = span.and_then(|span| text.get(..span.start)).unwrap_or_default();
@@ -241,7 +250,13 @@ fn read(path: &Path) -> Result<Table, Failure> {
         let hint = nearest.map(|name| format!("; did you mean {name:?}?")).unwrap_or_default();
         return Err(at(Some(unknown.span()), &format!("there is no setting {:?}{hint}", unknown.get_ref())));
     }
-    let settings: Settings = toml::from_str(&text).map_err(|error| at(error.span(), error.message()))?;
+    let settings: Settings = toml::from_str(&text).map_err(|error| {
+        // The message is about a value only; whose value it is, is the key before it.
+        let start = error.span().map_or(0, |span| span.start);
+        let key = keys.keys().filter(|key| key.span().start <= start).max_by_key(|key| key.span().start);
+        let name = key.map(|key| format!("{}: ", key.get_ref())).unwrap_or_default();
+        at(error.span(), &format!("{name}{}", error.message()))
+    })?;
     table(&settings)
 }
 

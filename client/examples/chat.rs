@@ -3,7 +3,7 @@
 //! `cargo run --example chat -- localhost:4433 dev-ca.pem alice lobby`
 use std::error::Error;
 
-use fanfare_client::{Client, ClientConfig, Credential, Event, Outgoing, Roots, Sender, UserName};
+use fanfare_client::{Client, ClientConfig, Credential, Event, Outgoing, Roots, UserName};
 use tokio::io::{AsyncBufReadExt, BufReader};
 
 #[tokio::main]
@@ -22,8 +22,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         while let Some(event) = reader.next().await {
             match event {
                 Event::Message(message) => {
-                    let Sender::Connection { user, .. } = message.from;
-                    println!("{user}: {}", String::from_utf8_lossy(&message.payload));
+                    let text = String::from_utf8_lossy(&message.payload);
+                    println!("{}: {text}", message.from);
                 }
                 other => println!("({other:?})"),
             }

@@ -15,7 +15,7 @@ use async_channel::Receiver;
 use bytes::Bytes;
 use fanfare_protocol::codec::{self, PREFIX_BYTES};
 use fanfare_protocol::{
-    ClientFrame, ConnectionId, EventName, GroupName, Limits, RequestId, Target, UserName,
+    ClientFrame, ConnectionId, EventName, GroupName, Limits, RequestId, Target, Token, UserName,
 };
 use tokio::runtime::Handle;
 use tokio::time::timeout;
@@ -130,6 +130,16 @@ impl Client {
     /// See [`RequestError`].
     pub async fn count(&self, target: Target) -> Result<u64, RequestError> {
         self.request(Effect::None, |request| ClientFrame::Count { request, target }).await
+    }
+
+    /// Goes on with another token of the same user. Every membership is looked at again: [`Event::Removed`] tells of those
+    /// that the new token does not cover. Gives how many groups the connection is still in. After an outage the client
+    /// connects with what it was configured with, not with this token.
+    ///
+    /// # Errors
+    /// See [`RequestError`]. After a refusal everything is as before.
+    pub async fn refresh(&self, token: Token) -> Result<u64, RequestError> {
+        self.request(Effect::None, |request| ClientFrame::Refresh { request, token }).await
     }
 
     /// Sends to every connection of a user. See [`send`](Self::send).

@@ -6,9 +6,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use fanfare_protocol::Credential;
+use fanfare_protocol::{Credential, Token};
 use rustls::RootCertStore;
 
+use crate::credential::{ProviderError, Source};
 use crate::error::ConnectError;
 
 /// The settings of a [`Client`](crate::Client).
@@ -25,7 +26,7 @@ use crate::error::ConnectError;
 #[derive(Debug, Clone)]
 pub struct ClientConfig {
     pub(crate) server: String,
-    pub(crate) credential: Credential,
+    pub(crate) source: Source,
     pub(crate) roots: Roots,
     pub(crate) event_queue: usize,
     pub(crate) connect_timeout: Duration,
@@ -69,13 +70,28 @@ impl ClientConfig {
     pub fn new(server: impl Into<String>, credential: Credential) -> Self {
         Self {
             server: server.into(),
-            credential,
+            source: Source::Fixed(credential),
             roots: Roots::default(),
             event_queue: 1024,
             connect_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(10),
             reconnect: Some(Reconnect::default()),
         }
+    }
+
+    /// The same, with a token that the application provides: `provide` is called before every connection, and again when
+    /// the server says that access is about to end. The client then refreshes by itself, and reconnects when
+    /// a token ended before it could.
+    ///
+    /// `provide` may take as long as the connect timeout, or the request timeout when it is called for a refresh.
+    #[must_use]
+    pub fn with_tokens<F, R>(server: impl Into<String>, provide: F) -> Self
+    where
+        F: Fn() -> R + Send + Sync + 'static,
+        R: Future<Output = Result<Token, ProviderError>> + Send + 'static,
+    {
+        let config = Self::new(server, Credential::Token(Token::new("")));
+        Self { source: Source::provider(provide), ..config }
     }
 
     /// Whom to trust. Default: the system's authorities.
@@ -241,7 +257,7 @@ mod tests {
 
     #[test]
     fn a_token_does_not_show_in_debug_output() {
-        let config = ClientConfig::new("localhost:4433", Credential::Token("secret".to_owned()));
+        let config = ClientConfig::new("localhost:4433", Credential::Token(Token::new("secret")));
         assert!(!format!("{config:?}").contains("secret"));
     }
 }

@@ -43,6 +43,12 @@ pub enum ConnectError {
     /// The certificate authorities to trust could not be read.
     #[error(transparent)]
     Roots(#[from] RootsError),
+    /// The application's token provider gave no token.
+    #[error("the token provider failed: {detail}")]
+    TokenProvider {
+        /// What it says.
+        detail: String,
+    },
     /// No UDP socket could be opened.
     #[error("no UDP socket could be opened: {0}")]
     Socket(Arc<io::Error>),
@@ -158,6 +164,7 @@ impl ConnectError {
             Self::Lost { reason, .. } => reason.may_reconnect(),
             Self::Resolve { .. }
             | Self::Socket(_)
+            | Self::TokenProvider { .. }
             | Self::Unreachable { .. }
             | Self::NoWelcome { .. }
             | Self::Tls { .. }

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use fanfare_protocol::{ConnectionId, GroupName, Message, RequestId};
+use fanfare_protocol::{ConnectionId, ExpiryScope, GroupName, Message, RequestId};
 
 use crate::disconnect::Disconnect;
 use crate::error::ConnectError;
@@ -38,6 +38,19 @@ pub enum Event {
     Lagged {
         /// How many, since the last such event.
         dropped: u64,
+    },
+    /// Access ends soon. A client with a token provider refreshes by itself; another should call
+    /// [`Client::refresh`](crate::Client::refresh).
+    Expiring {
+        /// What ends: the token and with it the connection, or some memberships.
+        scope: ExpiryScope,
+        /// In how many seconds.
+        seconds: u32,
+    },
+    /// A refresh failed, and is tried again as long as the connection lasts.
+    RefreshFailed {
+        /// What the token provider or the server says.
+        reason: String,
     },
     /// The server is about to close the connection.
     Goodbye {

@@ -12,6 +12,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::credential::Source;
 use crate::dial::{Dialer, ready_failed};
 use crate::disconnect::Disconnect;
 use crate::error::ConnectError;
@@ -28,9 +29,17 @@ pub(crate) struct Opened {
 }
 
 /// Connects and introduces the client.
-pub(crate) async fn open(dialer: &Dialer, credential: &Credential) -> Result<Opened, ConnectError> {
+pub(crate) async fn open(dialer: &Dialer, source: &Source) -> Result<Opened, ConnectError> {
     let deadline = Instant::now() + dialer.timeout;
     let server = || dialer.server.to_string();
+    let credential = match timeout_at(deadline, source.credential()).await {
+        Ok(Ok(credential)) => credential,
+        Ok(Err(error)) => return Err(ConnectError::TokenProvider { detail: error.to_string() }),
+        Err(_) => {
+            let detail = format!("it took longer than {} s", dialer.timeout.as_secs_f32());
+            return Err(ConnectError::TokenProvider { detail });
+        }
+    };
     let (endpoint, connection) = dialer.dial(deadline).await?;
     match timeout_at(deadline, introduce(endpoint, connection, credential)).await {
         Ok(Ok(opened)) => Ok(opened),
@@ -42,7 +51,7 @@ pub(crate) async fn open(dialer: &Dialer, credential: &Credential) -> Result<Ope
 async fn introduce(
     endpoint: Endpoint,
     connection: Connection,
-    credential: &Credential,
+    credential: Credential,
 ) -> Result<Opened, Disconnect> {
     let (send, receive) = connection.open_bi().await?;
     let (queue, frames) = mpsc::channel(writer::QUEUE_FRAMES);
@@ -51,7 +60,7 @@ async fn introduce(
     let writer = AbortOnDropHandle::new(writer);
     let mut incoming = Incoming::new(receive, connection.clone());
 
-    let hello = ClientFrame::Hello { protocol: PROTOCOL_VERSION, credential: credential.clone() };
+    let hello = ClientFrame::Hello { protocol: PROTOCOL_VERSION, credential };
     // Fails only when the connection is lost already, and then the next line says how.
     let _ = queue.send(codec::encode_client(&hello)).await;
     let welcome = welcome(&mut incoming, &connection).await?;

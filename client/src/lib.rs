@@ -28,6 +28,7 @@ mod address;
 mod backoff;
 mod client;
 mod config;
+mod credential;
 mod dial;
 mod disconnect;
 mod error;
@@ -39,6 +40,7 @@ mod link;
 mod membership;
 mod outgoing;
 mod reader;
+mod refresher;
 mod rejoin;
 mod requests;
 mod state;
@@ -49,11 +51,12 @@ mod writer;
 
 pub use client::Client;
 pub use config::{ClientConfig, Reconnect, Roots};
+pub use credential::ProviderError;
 pub use disconnect::Disconnect;
 pub use error::{CloseError, ConnectError, RequestError, RootsError};
 pub use event::{CloseReason, Event};
 pub use fanfare_protocol::{
-    Code, ConnectionId, Credential, EventName, GroupName, Limits, Message, NameError, RequestId, Sender,
-    Target, UserName,
+    Code, ConnectionId, Credential, EventName, ExpiryScope, GroupName, Limits, Message, NameError, RequestId,
+    Sender, Target, Token, UserName,
 };
 pub use outgoing::Outgoing;

@@ -76,6 +76,10 @@ pub(crate) async fn run(
             ServerFrame::Message(message) => Some(Event::Message(message)),
             ServerFrame::Removed { group, code, reason } => Some(removed(&shared, group, code, reason)),
             ServerFrame::Lagged { dropped } => Some(Event::Lagged { dropped }),
+            ServerFrame::Expiring { scope, seconds } => {
+                shared.expiring.notify_one();
+                Some(Event::Expiring { scope, seconds })
+            }
         };
         if let Some(event) = event {
             events.push(event).await;

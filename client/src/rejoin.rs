@@ -159,6 +159,10 @@ impl<'a> Rejoin<'a> {
             }
             ServerFrame::Message(message) => Event::Message(message),
             ServerFrame::Lagged { dropped } => Event::Lagged { dropped },
+            ServerFrame::Expiring { scope, seconds } => {
+                self.shared.expiring.notify_one();
+                Event::Expiring { scope, seconds }
+            }
             ServerFrame::Goodbye { code, reason } => Event::Goodbye { code, reason },
             ServerFrame::Welcome(_) => {
                 return Err(self

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use fanfare_protocol::{GroupName, RequestId, Welcome};
 use parking_lot::Mutex;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{CloseError, RequestError};
@@ -48,6 +48,8 @@ pub(crate) struct Shared {
     /// the order of the calls when several tasks wait for room.
     turn: Semaphore,
     next_request: AtomicU64,
+    /// Told when the server says that access is about to end.
+    pub(crate) expiring: Notify,
     /// Cancelled when the application wants to close.
     pub(crate) closing: CancellationToken,
     /// Cancelled when the supervisor has ended.
@@ -68,6 +70,7 @@ impl Shared {
             state: Mutex::new(state),
             turn: Semaphore::new(1),
             next_request: AtomicU64::new(1),
+            expiring: Notify::new(),
             closing,
             closed: CancellationToken::new(),
         }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_channel::Receiver;
-use fanfare_protocol::{Code, Credential};
+use fanfare_protocol::Code;
 use quinn::{Connection, VarInt};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -19,6 +19,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::address::ServerAddress;
 use crate::backoff::Backoff;
 use crate::config::{ClientConfig, Reconnect};
+use crate::credential::Source;
 use crate::dial::{Dialer, ready_failed};
 use crate::disconnect::Disconnect;
 use crate::error::{CloseError, ConnectError, RootsError};
@@ -28,7 +29,7 @@ use crate::handshake::{self, Opened};
 use crate::reader::{self, StreamEnd};
 use crate::rejoin::Rejoin;
 use crate::state::Shared;
-use crate::{tls, transport};
+use crate::{refresher, tls, transport};
 
 /// How long a close waits for the server to confirm that it has everything.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(5);
@@ -58,14 +59,14 @@ pub(crate) async fn start(config: ClientConfig) -> Result<Started, ConnectError>
     let quic = transport::quic(&trust);
     let dialer = Dialer { server, quic, roots: trust.roots, timeout: config.connect_timeout };
 
-    let opened = handshake::open(&dialer, &config.credential).await?;
+    let opened = handshake::open(&dialer, &config.source).await?;
     let closing = CancellationToken::new();
     let (sink, events) = EventSink::new(config.event_queue, closing.clone());
     let shared = Arc::new(Shared::new(Arc::clone(&opened.link), closing));
     let supervisor = Supervisor {
         shared: Arc::clone(&shared),
         dialer,
-        credential: config.credential,
+        source: config.source,
         reconnect: config.reconnect,
         patience: config.request_timeout,
         most_held: config.event_queue,
@@ -78,7 +79,7 @@ pub(crate) async fn start(config: ClientConfig) -> Result<Started, ConnectError>
 struct Supervisor {
     shared: Arc<Shared>,
     dialer: Dialer,
-    credential: Credential,
+    source: Source,
     reconnect: Option<Reconnect>,
     /// How long an answer may take while groups are rejoined.
     patience: Duration,
@@ -112,7 +113,7 @@ impl Supervisor {
                 Served::Lost(lost) => lost,
             };
             tracing::info!(server = %self.dialer.server, reason = %lost, "connection lost");
-            if self.reconnect.is_none() || !lost.may_reconnect() {
+            if self.reconnect.is_none() || !self.may_reconnect(&lost) {
                 // First: an application that is slow to read its events must not be told `NotConnected` for ever.
                 self.shared.refuse_requests();
                 self.events.push(Event::Disconnected { reason: lost.clone(), retry_in: None }).await;
@@ -128,13 +129,21 @@ impl Supervisor {
         }
     }
 
+    /// An expired token is no end where the application has another.
+    fn may_reconnect(&self, lost: &Disconnect) -> bool {
+        lost.may_reconnect() || (self.source.renews() && lost.code() == Some(Code::TokenExpired))
+    }
+
     /// Runs one connection to its end. On return its tasks have ended.
     async fn serve(&self, opened: Opened) -> Served {
         let Opened { link, incoming, writer: _writer } = opened;
         let reading = reader::run(Arc::clone(&self.shared), Arc::clone(&link), incoming, self.events.clone());
         let mut reader = AbortOnDropHandle::new(tokio::spawn(reading));
+        let (shared, source) = (Arc::clone(&self.shared), self.source.clone());
+        let refresher = refresher::run(shared, source, self.patience, self.events.clone());
         tokio::select! {
             biased;
+            never = refresher => match never {},
             ended = &mut reader => {
                 let lost = match ended {
                     Ok(StreamEnd::Lost(lost)) => lost,
@@ -208,7 +217,7 @@ impl Supervisor {
     /// One attempt. On success the connection is live, and the events that tell of it are still to be queued.
     async fn attempt_after(&self, delay: Duration) -> Result<(Opened, Vec<Event>), ConnectError> {
         sleep(delay).await;
-        let mut opened = handshake::open(&self.dialer, &self.credential).await?;
+        let mut opened = handshake::open(&self.dialer, &self.source).await?;
         let rejoin = Rejoin::new(&self.shared, &mut opened, &self.events, self.most_held);
         match rejoin.run(self.patience).await {
             Ok(events) => Ok((opened, events)),

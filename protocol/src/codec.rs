@@ -14,8 +14,8 @@ use bincode::{BorrowDecode, Encode};
 use bytes::{Buf, Bytes, BytesMut};
 
 use crate::{
-    ClientFrame, ConnectionId, Credential, EventName, GroupName, Limits, Message, NameError, RequestId, Send,
-    Sender, ServerFrame, Target, UserName, Welcome,
+    ClientFrame, ConnectionId, Credential, EventName, ExpiryScope, GroupName, Limits, Message, NameError,
+    RequestId, Send, Sender, ServerFrame, Target, Token, UserName, Welcome,
 };
 
 /// How many bytes the length prefix has.
@@ -158,6 +158,10 @@ enum WireClientFrame<'a> {
         request: u64,
         target: WireTarget<'a>,
     },
+    Refresh {
+        request: u64,
+        token: &'a str,
+    },
 }
 
 #[derive(Encode, BorrowDecode)]
@@ -184,6 +188,13 @@ enum WireServerFrame<'a> {
     Removed { group: &'a str, code: u16, reason: &'a str },
     Goodbye { code: u16, reason: &'a str },
     Lagged { dropped: u64 },
+    Expiring { scope: WireExpiryScope, seconds: u32 },
+}
+
+#[derive(Encode, BorrowDecode)]
+enum WireExpiryScope {
+    Token,
+    Groups { count: u32 },
 }
 
 /// The variant number of `Message`, for headings that are encoded apart from the body they share.
@@ -212,6 +223,7 @@ struct WireBody<'a> {
 #[derive(Encode, BorrowDecode)]
 enum WireSender<'a> {
     Connection { connection: [u8; 16], user: &'a str },
+    Server,
 }
 
 /// The frame as bytes, prefix included.
@@ -220,7 +232,7 @@ pub fn encode_client(frame: &ClientFrame) -> Bytes {
     match frame {
         ClientFrame::Hello { protocol, credential } => {
             let credential = match credential {
-                Credential::Token(token) => WireCredential::Token(token),
+                Credential::Token(token) => WireCredential::Token(token.expose()),
                 Credential::DevUser(user) => WireCredential::DevUser(user.as_str()),
             };
             framed(&WireClientFrame::Hello { protocol: *protocol, credential }, 0)
@@ -245,6 +257,10 @@ pub fn encode_client(frame: &ClientFrame) -> Bytes {
         ),
         ClientFrame::Count { request, target } => {
             framed(&WireClientFrame::Count { request: *request, target: wire_target(target) }, 0)
+        }
+        ClientFrame::Refresh { request, token } => {
+            let token = token.expose();
+            framed(&WireClientFrame::Refresh { request: *request, token }, token.len())
         }
     }
 }
@@ -285,6 +301,13 @@ pub fn encode_server(frame: &ServerFrame) -> Bytes {
             framed(&WireServerFrame::Goodbye { code: *code, reason }, reason.len())
         }
         ServerFrame::Lagged { dropped } => framed(&WireServerFrame::Lagged { dropped: *dropped }, 0),
+        ServerFrame::Expiring { scope, seconds } => {
+            let scope = match scope {
+                ExpiryScope::Token => WireExpiryScope::Token,
+                ExpiryScope::Groups { count } => WireExpiryScope::Groups { count: *count },
+            };
+            framed(&WireServerFrame::Expiring { scope, seconds: *seconds }, 0)
+        }
     }
 }
 
@@ -323,7 +346,7 @@ pub fn decode_client(frame: &Bytes) -> Result<ClientFrame, DecodeError> {
     Ok(match read(frame)? {
         WireClientFrame::Hello { protocol, credential } => {
             let credential = match credential {
-                WireCredential::Token(token) => Credential::Token(token.to_owned()),
+                WireCredential::Token(token) => Credential::Token(Token::new(token)),
                 WireCredential::DevUser(user) => Credential::DevUser(named(None, UserName::new(user))?),
             };
             ClientFrame::Hello { protocol, credential }
@@ -347,6 +370,9 @@ pub fn decode_client(frame: &Bytes) -> Result<ClientFrame, DecodeError> {
         }
         WireClientFrame::Count { request, target: of } => {
             ClientFrame::Count { request, target: target(Some(request), &of)? }
+        }
+        WireClientFrame::Refresh { request, token } => {
+            ClientFrame::Refresh { request, token: Token::new(token) }
         }
     })
 }
@@ -381,6 +407,7 @@ pub fn decode_server(frame: &Bytes) -> Result<ServerFrame, DecodeError> {
                     connection: ConnectionId::from_bytes(connection),
                     user: named(None, UserName::new(user))?,
                 },
+                WireSender::Server => Sender::Server,
             },
             to: target(None, &heading.to)?,
             event: named(None, EventName::new(body.event))?,
@@ -396,6 +423,13 @@ pub fn decode_server(frame: &Bytes) -> Result<ServerFrame, DecodeError> {
         },
         WireServerFrame::Goodbye { code, reason } => ServerFrame::Goodbye { code, reason: reason.to_owned() },
         WireServerFrame::Lagged { dropped } => ServerFrame::Lagged { dropped },
+        WireServerFrame::Expiring { scope, seconds } => {
+            let scope = match scope {
+                WireExpiryScope::Token => ExpiryScope::Token,
+                WireExpiryScope::Groups { count } => ExpiryScope::Groups { count },
+            };
+            ServerFrame::Expiring { scope, seconds }
+        }
     })
 }
 
@@ -422,6 +456,7 @@ fn wire_sender(sender: &Sender) -> WireSender<'_> {
         Sender::Connection { connection, user } => {
             WireSender::Connection { connection: *connection.as_bytes(), user: user.as_str() }
         }
+        Sender::Server => WireSender::Server,
     }
 }
 

@@ -45,25 +45,47 @@ pub enum ClientFrame {
         /// What to count.
         target: Target,
     },
+    /// Go on with another token of the same user. Every membership is looked at again: those that the new token does not
+    /// cover end with `Removed`. Answered with `Ack`, whose count is the groups that the connection is still in.
+    Refresh {
+        /// Echoed in the answer.
+        request: RequestId,
+        /// The new token.
+        token: Token,
+    },
+}
+
+/// A signed token (JWT). Never in a URL, never in a log.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Token(String);
+
+impl Token {
+    /// Takes any text; the server says whether it is a token.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The token itself, for whoever checks or sends it.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Token {
+    /// Leaves the token out: what is debugged ends in logs.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Token({} bytes)", self.0.len())
+    }
 }
 
 /// Who a client says it is, and why the server should believe it.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Credential {
-    /// A signed token. Never in a URL, never in a log.
-    Token(String),
+    /// A signed token.
+    Token(Token),
     /// A user name without proof, which only a server started with `--dev` takes.
     DevUser(UserName),
-}
-
-impl std::fmt::Debug for Credential {
-    /// Leaves the token out: what is debugged ends in logs.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Token(token) => write!(f, "Token({} bytes)", token.len()),
-            Self::DevUser(user) => f.debug_tuple("DevUser").field(user).finish(),
-        }
-    }
 }
 
 /// A message on its way from a client to the server.
@@ -149,6 +171,25 @@ pub enum ServerFrame {
         /// How many, since the last such frame.
         dropped: u64,
     },
+    /// Access ends soon, unless the client refreshes its token.
+    Expiring {
+        /// What ends.
+        scope: ExpiryScope,
+        /// In how many seconds.
+        seconds: u32,
+    },
+}
+
+/// What ends when access expires.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExpiryScope {
+    /// The token, and with it the connection.
+    Token,
+    /// Memberships of the connection, because a grant ends. The connection goes on.
+    Groups {
+        /// How many.
+        count: u32,
+    },
 }
 
 /// What the server says first.
@@ -190,4 +231,16 @@ pub enum Sender {
         /// The user of that connection.
         user: UserName,
     },
+    /// The server itself, on behalf of an operator.
+    Server,
+}
+
+impl std::fmt::Display for Sender {
+    /// The user's name, or `the server`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Connection { user, .. } => user.fmt(f),
+            Self::Server => f.write_str("the server"),
+        }
+    }
 }

@@ -16,7 +16,10 @@ mod limits;
 mod name;
 
 pub use code::{Code, UnknownCode};
-pub use frame::{ClientFrame, Credential, Message, RequestId, Send, Sender, ServerFrame, Target, Welcome};
+pub use frame::{
+    ClientFrame, Credential, ExpiryScope, Message, RequestId, Send, Sender, ServerFrame, Target, Token,
+    Welcome,
+};
 pub use id::{ConnectionId, ParseConnectionIdError};
 pub use limits::Limits;
 pub use name::{EventName, GroupName, NameError, UserName};

@@ -96,8 +96,11 @@ impl Handshakes {
             limits: *self.router.limits(),
             server: SERVER.to_owned(),
         }));
-        let seat =
-            self.router.registry().arrive(member, self.config.capacity.per_user, || Ok(())).map_err(Ending::from)?;
+        let seat = self
+            .router
+            .registry()
+            .arrive(member, self.config.capacity.per_user, || Ok(()))
+            .map_err(Ending::from)?;
         tracing::debug!(connection = %id, ?user, address = %connection.remote_address(), "welcomed");
         let session = Session {
             connection: connection.clone(),

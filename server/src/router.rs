@@ -60,7 +60,13 @@ impl Router {
         let (request, outcome) = match frame {
             ClientFrame::Hello { .. } => return Err(Code::HelloRepeated.into()),
             ClientFrame::Join { request, group } => {
-                let outcome = self.registry.join(caller, &group, self.limits.groups as usize, Origin::Client, || Ok(()));
+                let outcome = self.registry.join(
+                    caller,
+                    &group,
+                    self.limits.groups as usize,
+                    Origin::Client,
+                    || Ok(()),
+                );
                 let outcome = outcome.map(|members| Some(members as u64)).map_err(|code| match code {
                     Code::TooManyGroups => Refusal {
                         code,
@@ -79,6 +85,7 @@ impl Router {
             ClientFrame::Count { request, target } => {
                 (request, Ok(Some(self.registry.count(&target) as u64)))
             }
+            ClientFrame::Refresh { request, token: _ } => (request, Err(Code::TokensNotConfigured.into())),
             ClientFrame::Send(send) => (send.request, self.send(caller, send)),
         };
         self.metrics.requests.add(1);

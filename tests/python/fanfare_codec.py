@@ -234,7 +234,8 @@ class _Enum:
 
 CREDENTIAL = _Enum("credential", Token=STRING, DevUser=NAME)
 TARGET = _Enum("target", Connection=ID, User=NAME, Group=NAME, All=None)
-SENDER = _Enum("sender", Connection=_Struct(connection=ID, user=NAME))
+SENDER = _Enum("sender", Connection=_Struct(connection=ID, user=NAME), Server=None)
+EXPIRY_SCOPE = _Enum("expiry scope", Token=None, Groups=_Struct(count=U32))
 
 CLIENT_FRAME = _Enum(
     "client frame",
@@ -245,6 +246,7 @@ CLIENT_FRAME = _Enum(
         request=U64, ack=BOOL, to=_List(TARGET), except_=_List(ID), others=BOOL, event=NAME, payload=BYTES
     ),
     Count=_Struct(request=U64, target=TARGET),
+    Refresh=_Struct(request=U64, token=STRING),
 )
 # `except` is a word of Python's own.
 _send = dict(CLIENT_FRAME.variants)["Send"]
@@ -266,6 +268,7 @@ SERVER_FRAME = _Enum(
     Removed=_Struct(group=NAME, code=U16, reason=STRING),
     Goodbye=_Struct(code=U16, reason=STRING),
     Lagged=_Struct(dropped=U64),
+    Expiring=_Struct(scope=EXPIRY_SCOPE, seconds=U32),
 )
 
 

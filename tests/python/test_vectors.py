@@ -20,8 +20,9 @@ PAGE = (ROOT / "PROTOCOL.md").read_text(encoding="utf-8")
 
 # The vectors that there are. A new one is added here by hand, so that none is lost unnoticed.
 NAMES = """
-    hello-dev-user hello-token join join-emoji leave send-to-group send-to-everything count-group count-all welcome ack
-    ack-wide error message-to-group message-to-user message-to-connection message-to-all joined removed goodbye lagged
+    hello-dev-user hello-token join join-emoji leave send-to-group send-to-everything count-group count-all refresh
+    welcome ack ack-wide error message-to-group message-to-user message-to-connection message-to-all message-from-server
+    joined removed goodbye lagged expiring-token expiring-groups
 """.split()
 
 ENCODE = {"client": codec.encode_client, "server": codec.encode_server}
@@ -206,7 +207,7 @@ class Refused(unittest.TestCase):
 
     def test_bodies_that_are_no_frames(self):
         self.client("", codec.Truncated)
-        self.client("05", codec.UnknownNumber)
+        self.client("06", codec.UnknownNumber)
         self.client("c8", codec.UnknownNumber)
         self.client("00 01 02 01 61", codec.UnknownNumber)  # a credential
         self.client("04 05 04", codec.UnknownNumber)  # a target
@@ -220,9 +221,9 @@ class Refused(unittest.TestCase):
         self.client("03 01 00 fd 00 00 00 00 00 00 00 40", codec.Truncated)  # 2^62 targets
         self.client("03 01 00 00 00 00 01 45 fd 00 00 00 00 00 00 00 40", codec.Truncated)  # 2^62 bytes of payload
         with self.assertRaises(codec.UnknownNumber):
-            codec.decode_server(bytes.fromhex("08"))
+            codec.decode_server(bytes.fromhex("09"))
         with self.assertRaises(codec.UnknownNumber):
-            codec.decode_server(bytes.fromhex("03 01"))  # a sender
+            codec.decode_server(bytes.fromhex("03 02"))  # a sender
 
     def test_names_of_no_bytes_or_of_more_than_256(self):
         self.client("01 07 00", codec.InvalidName)

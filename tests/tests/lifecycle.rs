@@ -10,7 +10,7 @@
 use std::time::Duration;
 
 use fanfare_client::{Client, Event, Outgoing};
-use fanfare_protocol::{ClientFrame, Code, Credential, ServerFrame, Target};
+use fanfare_protocol::{ClientFrame, Code, Credential, ServerFrame, Target, Token};
 use fanfare_tests::peer::{Dialer, Ended, hello};
 use fanfare_tests::{Hub, group, message, next, nothing_else, text, within};
 
@@ -169,7 +169,7 @@ async fn without_dev_nobody_is_let_in_and_is_told_why() {
     let dialer = Dialer::new(&hub.roots);
     for (credential, code) in [
         (Credential::DevUser(fanfare_tests::user("alice")), Code::DevUserRefused),
-        (Credential::Token("a.b.c".into()), Code::TokensNotConfigured),
+        (Credential::Token(Token::new("a.b.c")), Code::TokensNotConfigured),
     ] {
         let mut peer = dialer.peer(hub.address()).await;
         peer.send(&ClientFrame::Hello { protocol: 1, credential }).await;

@@ -67,9 +67,14 @@ fn a_bad_file_is_told_with_the_line_and_what_to_do() {
         refused("dev = true\nlisen = '127.0.0.1:1'"),
         "FILE:2: there is no setting \"lisen\"; did you mean \"listen\"?"
     );
-    assert!(refused("dev = true\n\nlisten = 7").starts_with("FILE:3: invalid type: integer `7`"));
+    assert!(refused("dev = true\n\nlisten = 7").starts_with("FILE:3: listen: invalid type: integer `7`"));
     assert!(refused("dev = yes").starts_with("FILE:1: "));
-    assert!(refused("idle_timeout = 'soon'").contains("FILE:1: write a time like 500ms, 5s or 2m"));
+    assert!(refused("idle_timeout = 'soon'").starts_with("FILE:1: idle_timeout: write a time like"));
+    assert!(refused("listen = 'here'").starts_with("FILE:1: listen: write an address and a port"));
+    assert!(
+        refused("dev = true\noutbox_frames = -1 # no\nlisten = '[::1]:1'")
+            .starts_with("FILE:2: outbox_frames: ")
+    );
     let missing = Plan::new(&parse(&["--config", "/nowhere/at/all"])).unwrap_err().to_string();
     assert!(missing.contains("/nowhere/at/all") && missing.contains("--config"), "{missing}");
 }

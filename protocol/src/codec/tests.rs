@@ -62,7 +62,7 @@ fn samples() -> Vec<(&'static str, Frame)> {
         ),
         client(
             "hello-token",
-            ClientFrame::Hello { protocol: 1, credential: Credential::Token("aaaa.bbbb.cccc".into()) },
+            ClientFrame::Hello { protocol: 1, credential: Credential::Token(Token::new("aaaa.bbbb.cccc")) },
         ),
         client("join", ClientFrame::Join { request: 1, group: group("room") }),
         client("join-emoji", ClientFrame::Join { request: 251, group: group("caf\u{e9} \u{1F389}") }),
@@ -98,6 +98,7 @@ fn samples() -> Vec<(&'static str, Frame)> {
         ),
         client("count-group", ClientFrame::Count { request: 5, target: Target::Group(group("room")) }),
         client("count-all", ClientFrame::Count { request: 6, target: Target::All }),
+        client("refresh", ClientFrame::Refresh { request: 7, token: Token::new("dddd.eeee.ffff") }),
         server(
             "welcome",
             ServerFrame::Welcome(Welcome {
@@ -147,6 +148,15 @@ fn samples() -> Vec<(&'static str, Frame)> {
                 payload: Bytes::from(vec![b'x'; 251]),
             }),
         ),
+        server(
+            "message-from-server",
+            ServerFrame::Message(Message {
+                from: Sender::Server,
+                to: Target::All,
+                event: event("Notice"),
+                payload: Bytes::from_static(b"hi"),
+            }),
+        ),
         server("joined", ServerFrame::Joined { group: group("room"), members: 2 }),
         server(
             "removed",
@@ -154,6 +164,11 @@ fn samples() -> Vec<(&'static str, Frame)> {
         ),
         server("goodbye", ServerFrame::Goodbye { code: 1001, reason: "The server is shutting down.".into() }),
         server("lagged", ServerFrame::Lagged { dropped: 70_000 }),
+        server("expiring-token", ServerFrame::Expiring { scope: ExpiryScope::Token, seconds: 30 }),
+        server(
+            "expiring-groups",
+            ServerFrame::Expiring { scope: ExpiryScope::Groups { count: 2 }, seconds: 300 },
+        ),
     ]
 }
 
@@ -176,7 +191,7 @@ fn frame_json(frame: &Frame) -> Value {
     match frame {
         Frame::Client(ClientFrame::Hello { protocol, credential }) => {
             let credential = match credential {
-                Credential::Token(token) => json!({ "Token": token }),
+                Credential::Token(token) => json!({ "Token": token.expose() }),
                 Credential::DevUser(user) => json!({ "DevUser": user.as_str() }),
             };
             json!({ "Hello": { "protocol": protocol, "credential": credential } })
@@ -203,6 +218,9 @@ fn frame_json(frame: &Frame) -> Value {
         Frame::Client(ClientFrame::Count { request, target }) => {
             json!({ "Count": { "request": request, "target": target_json(target) } })
         }
+        Frame::Client(ClientFrame::Refresh { request, token }) => {
+            json!({ "Refresh": { "request": request, "token": token.expose() } })
+        }
         Frame::Server(ServerFrame::Welcome(Welcome { protocol, connection, user, limits, server })) => {
             json!({
                 "Welcome": {
@@ -226,10 +244,15 @@ fn frame_json(frame: &Frame) -> Value {
             json!({ "Error": { "request": request, "code": code, "detail": detail } })
         }
         Frame::Server(ServerFrame::Message(Message { from, to, event, payload })) => {
-            let Sender::Connection { connection, user } = from;
+            let from = match from {
+                Sender::Connection { connection, user } => {
+                    json!({ "Connection": { "connection": id_json(connection), "user": user.as_str() } })
+                }
+                Sender::Server => json!("Server"),
+            };
             json!({
                 "Message": {
-                    "from": { "Connection": { "connection": id_json(connection), "user": user.as_str() } },
+                    "from": from,
                     "to": target_json(to),
                     "event": event.as_str(),
                     "payload": hex(payload),
@@ -246,6 +269,13 @@ fn frame_json(frame: &Frame) -> Value {
             json!({ "Goodbye": { "code": code, "reason": reason } })
         }
         Frame::Server(ServerFrame::Lagged { dropped }) => json!({ "Lagged": { "dropped": dropped } }),
+        Frame::Server(ServerFrame::Expiring { scope, seconds }) => {
+            let scope = match scope {
+                ExpiryScope::Token => json!("Token"),
+                ExpiryScope::Groups { count } => json!({ "Groups": { "count": count } }),
+            };
+            json!({ "Expiring": { "scope": scope, "seconds": seconds } })
+        }
     }
 }
 
@@ -405,9 +435,18 @@ fn any_target() -> impl Strategy<Value = Target> {
     ]
 }
 
+fn any_sender() -> impl Strategy<Value = Sender> {
+    prop_oneof![
+        (any_id(), any_user()).prop_map(|(connection, user)| Sender::Connection { connection, user }),
+        Just(Sender::Server),
+    ]
+}
+
 fn any_frame() -> impl Strategy<Value = Frame> {
-    let credential =
-        prop_oneof!["\\PC{0,300}".prop_map(Credential::Token), any_user().prop_map(Credential::DevUser),];
+    let credential = prop_oneof![
+        "\\PC{0,300}".prop_map(|token| Credential::Token(Token::new(token))),
+        any_user().prop_map(Credential::DevUser),
+    ];
     let send = (
         any::<u64>(),
         any::<bool>(),
@@ -426,6 +465,8 @@ fn any_frame() -> impl Strategy<Value = Frame> {
             ClientFrame::Send(Send { request, ack, to, except, others, event, payload })
         }),
         (any::<u64>(), any_target()).prop_map(|(request, target)| ClientFrame::Count { request, target }),
+        (any::<u64>(), "\\PC{0,300}")
+            .prop_map(|(request, token)| ClientFrame::Refresh { request, token: Token::new(token) }),
     ];
     let welcome = (any::<u32>(), any_id(), any_user(), any::<[u32; 4]>(), "\\PC{0,40}");
     let server =
@@ -438,17 +479,18 @@ fn any_frame() -> impl Strategy<Value = Frame> {
             any::<[u64; 2]>().prop_map(|[request, count]| ServerFrame::Ack { request, count }),
             (any::<u64>(), any::<u16>(), "\\PC{0,200}")
                 .prop_map(|(request, code, detail)| ServerFrame::Error { request, code, detail }),
-            (any_id(), any_user(), any_target(), any_event(), any_payload()).prop_map(
-                |(connection, user, to, event, payload)| {
-                    let from = Sender::Connection { connection, user };
-                    ServerFrame::Message(Message { from, to, event, payload })
-                }
+            (any_sender(), any_target(), any_event(), any_payload()).prop_map(
+                |(from, to, event, payload)| { ServerFrame::Message(Message { from, to, event, payload }) }
             ),
             (any_group(), any::<u64>()).prop_map(|(group, members)| ServerFrame::Joined { group, members }),
             (any_group(), any::<u16>(), "\\PC{0,200}")
                 .prop_map(|(group, code, reason)| ServerFrame::Removed { group, code, reason }),
             (any::<u16>(), "\\PC{0,200}").prop_map(|(code, reason)| ServerFrame::Goodbye { code, reason }),
             any::<u64>().prop_map(|dropped| ServerFrame::Lagged { dropped }),
+            (any::<Option<u32>>(), any::<u32>()).prop_map(|(count, seconds)| {
+                let scope = count.map_or(ExpiryScope::Token, |count| ExpiryScope::Groups { count });
+                ServerFrame::Expiring { scope, seconds }
+            }),
         ];
     prop_oneof![client.prop_map(Frame::Client), server.prop_map(Frame::Server)]
 }

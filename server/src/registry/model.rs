@@ -54,7 +54,8 @@ fn join_against_disconnect() {
         let registry = Arc::new(Registry::new());
         let alice = seat(&registry, 1, "alice");
         let (member, joining) = (Arc::clone(alice.member()), Arc::clone(&registry));
-        let join = thread::spawn(move || joining.join(&member, &room(), 10, Origin::Client, || Ok(())).is_ok());
+        let join =
+            thread::spawn(move || joining.join(&member, &room(), 10, Origin::Client, || Ok(())).is_ok());
         drop(alice);
         join.join().unwrap();
         assert_eq!(registry.population(), Population::default());
@@ -100,7 +101,8 @@ fn last_leave_against_first_join() {
         let bob = seat(&registry, 2, "bob");
         registry.join(alice.member(), &room(), 10, Origin::Client, || Ok(())).unwrap();
         let (member, joining) = (Arc::clone(bob.member()), Arc::clone(&registry));
-        let join = thread::spawn(move || joining.join(&member, &room(), 10, Origin::Client, || Ok(())).unwrap());
+        let join =
+            thread::spawn(move || joining.join(&member, &room(), 10, Origin::Client, || Ok(())).unwrap());
         let (member, leaving) = (Arc::clone(alice.member()), Arc::clone(&registry));
         let leave = thread::spawn(move || leaving.leave(&member, &room()));
         join.join().unwrap();

@@ -222,7 +222,10 @@ fn a_member_is_in_at_most_its_groups() {
     let alice = arrive(&registry, 1, "alice");
     registry.join(alice.member(), &group("a"), 2, Origin::Client, || Ok(())).unwrap();
     registry.join(alice.member(), &group("b"), 2, Origin::Client, || Ok(())).unwrap();
-    assert_eq!(registry.join(alice.member(), &group("c"), 2, Origin::Client, || Ok(())), Err(Code::TooManyGroups));
+    assert_eq!(
+        registry.join(alice.member(), &group("c"), 2, Origin::Client, || Ok(())),
+        Err(Code::TooManyGroups)
+    );
     assert_eq!(registry.join(alice.member(), &group("a"), 2, Origin::Client, || Ok(())), Ok(1));
     assert_eq!(registry.count(&Target::Group(group("c"))), 0);
 }
@@ -271,8 +274,8 @@ fn promise_8_what_was_sent_to_another_target_too_is_not_purged() {
 fn promise_7_a_join_that_is_not_permitted_leaves_nothing_behind() {
     let registry = Arc::new(Registry::new());
     let alice = arrive(&registry, 1, "alice");
-    let refused = registry
-        .join(alice.member(), &group("room"), 10, Origin::Client, || Err(Code::BannedFromGroup));
+    let refused =
+        registry.join(alice.member(), &group("room"), 10, Origin::Client, || Err(Code::BannedFromGroup));
     assert_eq!(refused, Err(Code::BannedFromGroup));
     assert_eq!(registry.population().groups, 0);
     assert!(drain(alice.member()).is_empty());
