@@ -89,7 +89,9 @@ fn positive(text: &str) -> Result<NonZeroU64, &'static str> {
     text.parse().map_err(|_| "write a whole number from 1 on")
 }
 
+// clap would name all the targets in the usage, which is too long for a line.
 #[derive(Debug, Args)]
+#[command(override_usage = "fanfare send [OPTIONS] --user <NAME> <TARGETS> <TEXT>")]
 pub(crate) struct SendArguments {
     /// Leave this connection out; may be given more than once
     #[arg(long, value_name = "CONNECTION")]

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use fanfare_certs::{Authority, CA_CERTIFICATE, Description, SERVER_CERTIFICATE};
+use fanfare_certs::{Authority, CA_CERTIFICATE, CA_KEY, Description, SERVER_CERTIFICATE, SERVER_KEY};
 use serde_json::json;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -28,8 +28,15 @@ fn create(directory: &Path, names: &[String], force: bool) -> Result<(), Failure
     if force {
         Authority::replace(directory)?;
     } else {
-        Authority::create(directory)?;
+        let mut files = [CA_CERTIFICATE, CA_KEY, SERVER_CERTIFICATE, SERVER_KEY]
+            .map(|name| directory.join(name))
+            .into_iter();
+        // A link that leads nowhere is there, too.
+        if let Some(path) = files.find(|path| path.symlink_metadata().is_ok()) {
+            return Err(fanfare_certs::Error::Exists { path }.into());
+        }
     }
+    // Makes the authority with it, where there is none; but first of all it looks at the names.
     let leaf = fanfare_certs::server_leaf(directory, names)?;
     let mut out = std::io::stdout().lock();
     writeln!(out, "authority    {}  (give this file to clients: --ca)", leaf.ca_certificate.display())?;

@@ -47,8 +47,9 @@ async fn talk(
     typed: &mut mpsc::Receiver<String>,
     screen: &mut Screen,
 ) -> Result<(), Failure> {
-    meanwhile(client, screen, client.join(group.clone())).await??;
+    // First: what the group says may come before the answer that we are in it.
     screen.show(HELP)?;
+    meanwhile(client, screen, client.join(group.clone())).await??;
     while let Some(line) = meanwhile(client, screen, typed.recv()).await? {
         match meanwhile(client, screen, speak(client, group, line.trim())).await? {
             Ok(Some(answer)) => screen.show(&answer)?,

@@ -8,12 +8,15 @@
 //!
 //! The format is described, byte by byte, in `PROTOCOL.md`; `protocol/vectors.json` holds every frame as hex.
 
+pub mod admin;
 mod code;
 pub mod codec;
 mod frame;
 mod id;
+mod json;
 mod limits;
 mod name;
+mod pattern;
 
 pub use code::{Code, UnknownCode};
 pub use frame::{
@@ -23,6 +26,7 @@ pub use frame::{
 pub use id::{ConnectionId, ParseConnectionIdError};
 pub use limits::Limits;
 pub use name::{EventName, GroupName, NameError, UserName};
+pub use pattern::Pattern;
 
 /// The version of the protocol that this crate speaks; the first field of `Hello` and of `Welcome`.
 pub const PROTOCOL_VERSION: u32 = 1;

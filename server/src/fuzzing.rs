@@ -17,6 +17,7 @@ use fanfare_protocol::codec::{self, FrameReader};
 use fanfare_protocol::{Code, ConnectionId, GroupName, Limits, ServerFrame, UserName};
 
 use crate::handshake::identify;
+use crate::line::Nowhere;
 use crate::metrics::Metrics;
 use crate::outbox::{Ending, OutboxLimits, Taken};
 use crate::registry::{Member, Origin, Population, Registry, Seat};
@@ -108,7 +109,11 @@ impl Bench {
 
 fn seat(registry: &Arc<Registry>, number: u8, user: &UserName) -> Result<Seat, Code> {
     let id = ConnectionId::from_bytes([number; 16]);
-    registry.arrive(Arc::new(Member::new(id, user.clone(), OutboxLimits::default())), PER_USER, || Ok(()))
+    registry.arrive(
+        Arc::new(Member::new(id, user.clone(), OutboxLimits::default(), Arc::new(Nowhere))),
+        PER_USER,
+        || Ok(()),
+    )
 }
 
 /// Everything that waits in an outbox, read as a client would read it.

@@ -87,7 +87,8 @@ impl Handshakes {
         let user = identify(&hello, self.config.dev)?;
 
         let id = random_id()?;
-        let member = Arc::new(Member::new(id, user.clone(), self.config.outbox));
+        let member =
+            Arc::new(Member::new(id, user.clone(), self.config.outbox, Arc::new(connection.clone())));
         // Queued before anyone can send to it: `Welcome` is the first frame.
         member.outbox().push_notice(&ServerFrame::Welcome(Welcome {
             protocol: PROTOCOL_VERSION,

@@ -15,6 +15,7 @@ mod error;
 #[doc(hidden)]
 pub mod fuzzing;
 mod handshake;
+mod line;
 mod listener;
 mod metrics;
 mod outbox;

@@ -87,6 +87,17 @@ pub(crate) enum Pushed {
     Ended,
 }
 
+/// An outbox at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct OutboxFacts {
+    /// Frames and bytes that wait, in the writer's hands included.
+    pub(crate) frames: usize,
+    pub(crate) bytes: usize,
+    /// Messages that were queued since the beginning, and of those that were dropped or not even queued.
+    pub(crate) messages: u64,
+    pub(crate) dropped: u64,
+}
+
 /// What the session must do, when it must do anything.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Signal {
@@ -157,6 +168,9 @@ struct State {
     writing_bytes: usize,
     /// Messages dropped since the client was last told.
     dropped: u64,
+    /// Messages queued and messages dropped since the beginning.
+    messages: u64,
+    dropped_in_all: u64,
     phase: Phase,
     writer: Option<Waker>,
     session: Option<Waker>,
@@ -198,6 +212,7 @@ impl Outbox {
             if self.limits.overflow == Overflow::DropOldest && matches!(entry, Entry::Message(..)) {
                 // All that is older is in the writer's hands, or must not be dropped.
                 state.dropped += 1;
+                state.dropped_in_all += 1;
                 return Pushed::Dropped(displaced + 1);
             }
             state.end(Some(Code::SlowConsumer.into()));
@@ -205,6 +220,7 @@ impl Outbox {
         }
         state.frames += 1;
         state.bytes += bytes;
+        state.messages += u64::from(matches!(entry, Entry::Message(..)));
         state.queue.push_back(entry);
         let writer = state.writer.take();
         drop(state);
@@ -301,11 +317,22 @@ impl Outbox {
         self.state.lock().end(None);
     }
 
+    /// What is in it and went through it.
+    pub(crate) fn facts(&self) -> OutboxFacts {
+        let state = self.state.lock();
+        OutboxFacts {
+            frames: state.frames,
+            bytes: state.bytes,
+            messages: state.messages,
+            dropped: state.dropped_in_all,
+        }
+    }
+
     /// Frames and bytes that wait, in the writer's hands included.
     #[cfg(test)]
     pub(crate) fn depth(&self) -> (usize, usize) {
-        let state = self.state.lock();
-        (state.frames, state.bytes)
+        let facts = self.facts();
+        (facts.frames, facts.bytes)
     }
 
     /// Ready when the session has something to do but to read. Only the session may wait for it.
@@ -405,6 +432,7 @@ impl State {
             self.frames -= 1;
             self.bytes -= entry.bytes();
             self.dropped += 1;
+            self.dropped_in_all += 1;
         }
         true
     }

@@ -13,10 +13,13 @@
 use std::collections::{BTreeMap, HashSet};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use fanfare_protocol::{Code, ConnectionId, GroupName, ServerFrame, Target, UserName};
 
 use crate::envelope::Envelope;
+use crate::line::Line;
 use crate::outbox::{Outbox, OutboxLimits, Pushed};
 use crate::roster::{Roster, Rosters};
 use crate::shards::Shards;
@@ -28,6 +31,9 @@ pub(crate) struct Member {
     user: UserName,
     outbox: Outbox,
     memberships: Mutex<Memberships>,
+    requests: AtomicU64,
+    since: Instant,
+    line: Arc<dyn Line>,
 }
 
 #[derive(Default)]
@@ -72,8 +78,46 @@ impl std::borrow::Borrow<GroupName> for Membership {
 }
 
 impl Member {
-    pub(crate) fn new(id: ConnectionId, user: UserName, outbox: OutboxLimits) -> Self {
-        Self { id, user, outbox: Outbox::new(outbox), memberships: Mutex::new(Memberships::default()) }
+    pub(crate) fn new(id: ConnectionId, user: UserName, outbox: OutboxLimits, line: Arc<dyn Line>) -> Self {
+        Self {
+            id,
+            user,
+            outbox: Outbox::new(outbox),
+            memberships: Mutex::new(Memberships::default()),
+            requests: AtomicU64::new(0),
+            since: Instant::now(),
+            line,
+        }
+    }
+
+    /// Counts a request.
+    pub(crate) fn requested(&self) {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many requests it has made.
+    pub(crate) fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    /// Since when it is here.
+    pub(crate) fn since(&self) -> Instant {
+        self.since
+    }
+
+    pub(crate) fn line(&self) -> &dyn Line {
+        &*self.line
+    }
+
+    /// The groups that it is in, and who made each membership.
+    pub(crate) fn memberships(&self) -> Vec<(GroupName, Origin)> {
+        let memberships = self.memberships.lock();
+        memberships.groups.iter().map(|known| (known.roster.name().clone(), known.origin)).collect()
+    }
+
+    /// How many groups it is in.
+    pub(crate) fn groups(&self) -> usize {
+        self.memberships.lock().groups.len()
     }
 
     pub(crate) fn id(&self) -> ConnectionId {

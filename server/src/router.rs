@@ -89,6 +89,7 @@ impl Router {
             ClientFrame::Send(send) => (send.request, self.send(caller, send)),
         };
         self.metrics.requests.add(1);
+        caller.requested();
         match outcome {
             Ok(None) => {}
             Ok(Some(count)) => {

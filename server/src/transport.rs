@@ -4,10 +4,14 @@
 //! what quinn is.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use bytes::Bytes;
 use fanfare_protocol::Code;
+use fanfare_protocol::admin::QuicFacts;
 use quinn::VarInt;
+
+use crate::line::Line;
 
 /// The most bytes that are taken from the stream at a time, so that one busy connection lets others have their turn.
 const READ_BYTES: usize = 64 * 1024;
@@ -54,6 +58,35 @@ impl Connection {
     /// Waits until the connection is gone, whoever ended it.
     pub(crate) async fn closed(&self) {
         self.0.closed().await;
+    }
+}
+
+impl Line for Connection {
+    fn transport(&self) -> &'static str {
+        "quic"
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.remote_address()
+    }
+
+    fn rtt(&self) -> Duration {
+        self.0.rtt()
+    }
+
+    fn quic(&self) -> QuicFacts {
+        let stats = self.0.stats();
+        QuicFacts {
+            rtt_us: u64::try_from(stats.path.rtt.as_micros()).unwrap_or(u64::MAX),
+            congestion_window: stats.path.cwnd,
+            sent_packets: stats.path.sent_packets,
+            lost_packets: stats.path.lost_packets,
+            sent_bytes: stats.udp_tx.bytes,
+            received_bytes: stats.udp_rx.bytes,
+            mtu: stats.path.current_mtu.into(),
+            blocked_by_application: stats.frame_tx.stream_data_blocked + stats.frame_tx.data_blocked,
+            congestion_events: stats.path.congestion_events,
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use fanfare_protocol::{EventName, Sender};
 use shuttle::thread;
 
 use super::*;
+use crate::line::Nowhere;
 use crate::outbox::Overflow;
 
 const SCHEDULES: usize = 4_000;
@@ -20,7 +21,7 @@ fn check(model: impl Fn() + Copy + Send + Sync + 'static) {
 fn seat(registry: &Arc<Registry>, number: u8, user: &str) -> Seat {
     let limits = OutboxLimits { frames: 100, bytes: 1 << 20, overflow: Overflow::Disconnect };
     let id = ConnectionId::from_bytes([number; 16]);
-    let member = Arc::new(Member::new(id, UserName::new(user).unwrap(), limits));
+    let member = Arc::new(Member::new(id, UserName::new(user).unwrap(), limits, Arc::new(Nowhere)));
     registry.arrive(member, usize::MAX, || Ok(())).ok().unwrap()
 }
 
