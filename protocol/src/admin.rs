@@ -350,8 +350,8 @@ pub struct ConnectionRow {
     pub transport: String,
     /// Where it comes from.
     pub address: String,
-    /// Seconds since it was welcomed.
-    pub age: u64,
+    /// When it was welcomed.
+    pub since: u64,
     /// How many groups it is in.
     pub groups: u64,
     /// Frames that wait for it.

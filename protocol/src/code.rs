@@ -71,6 +71,8 @@ codes! {
     // 2100: a request that makes no sense. It is refused, and the connection goes on.
     InvalidName = 2101, false, "A name must be 1 to 256 bytes of UTF-8.";
     NoTarget = 2102, false, "The send names no target.";
+    InvalidRequest = 2103, false, "The request makes no sense.";
+    NothingThere = 2104, false, "There is no such connection, user or group.";
 
     // 3000: who may do what.
     TokensNotConfigured = 3001, false, "The server has no token keys, so it cannot tell who connects.";
@@ -83,6 +85,8 @@ codes! {
     OtherUser = 3008, false, "The new token belongs to another user.";
     UserBanned = 3009, false, "The user is banned from this server.";
     ClosedByOperator = 3010, false, "An operator closed the connection.";
+    OperatorRefused = 3011, false, "The certificate names no operator, or one whose access was taken back.";
+    ViewerMayNotAct = 3012, false, "A viewer may look, and not act.";
     // 3100: a group. The connection goes on.
     RemovedFromGroup = 3101, false, "The server removed the user from the group.";
     NotGranted = 3102, false, "The token grants no right to do this.";

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use fanfare_protocol::ALPN;
 use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{EndpointConfig, IdleTimeout, ServerConfig, TokioRuntime, TransportConfig, VarInt};
+use quinn_proto::HashedConnectionIdGenerator;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::config::Config;
@@ -41,7 +42,11 @@ pub(crate) fn bind(
     let address = config.listen;
     let failed = |source| StartError::Listen { address, source };
     let socket = socket(address).map_err(failed)?;
-    let endpoint = EndpointConfig::new(Arc::clone(&keys.reset) as _);
+    let mut endpoint = EndpointConfig::new(Arc::clone(&keys.reset) as _);
+    // With a key of each life's own, as is quinn's default, a restarted server takes the packets of its last life for noise
+    // and never resets them.
+    let key = keys.connection_ids;
+    endpoint.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(key)));
     quinn::Endpoint::new(endpoint, Some(server), socket, Arc::new(TokioRuntime)).map_err(failed)
 }
 

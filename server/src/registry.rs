@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::SystemTime;
 
 use fanfare_protocol::{Code, ConnectionId, GroupName, ServerFrame, Target, UserName};
 
@@ -32,7 +32,7 @@ pub(crate) struct Member {
     outbox: Outbox,
     memberships: Mutex<Memberships>,
     requests: AtomicU64,
-    since: Instant,
+    since: SystemTime,
     line: Arc<dyn Line>,
 }
 
@@ -85,7 +85,7 @@ impl Member {
             outbox: Outbox::new(outbox),
             memberships: Mutex::new(Memberships::default()),
             requests: AtomicU64::new(0),
-            since: Instant::now(),
+            since: SystemTime::now(),
             line,
         }
     }
@@ -101,7 +101,7 @@ impl Member {
     }
 
     /// Since when it is here.
-    pub(crate) fn since(&self) -> Instant {
+    pub(crate) fn since(&self) -> SystemTime {
         self.since
     }
 
@@ -371,6 +371,23 @@ impl Registry {
             }
         }
         delivery
+    }
+
+    /// Everyone, at about one moment.
+    pub(crate) fn members(&self) -> Vec<Arc<Member>> {
+        let mut members = Vec::with_capacity(self.connections.len());
+        self.connections.for_each(|member| members.push(Arc::clone(member)));
+        members
+    }
+
+    /// Every user with the number of its connections.
+    pub(crate) fn users(&self) -> Vec<(UserName, usize)> {
+        self.users.sizes()
+    }
+
+    /// Every group with the number of its members.
+    pub(crate) fn groups(&self) -> Vec<(GroupName, usize)> {
+        self.groups.sizes()
     }
 
     /// How many connections a target has. Costs the same for a group of ten and a group of ten thousand.

@@ -97,6 +97,14 @@ impl<N: Clone + Eq + Hash> Rosters<N> {
         self.map.len()
     }
 
+    /// The name and the size of every set, each at its own moment. Those that are just being left are left out.
+    pub(crate) fn sizes(&self) -> Vec<(N, usize)> {
+        let mut rosters = Vec::with_capacity(self.map.len());
+        self.map.for_each(|roster| rosters.push(Arc::clone(roster)));
+        let sizes = rosters.iter().map(|roster| (roster.name.clone(), roster.len()));
+        sizes.filter(|(_, members)| *members > 0).collect()
+    }
+
     /// Lets `member` into the set of this name. `admit` runs inside the critical section, with the number of members
     /// before; it may refuse. What it does for an admitted member happens before anyone can visit the member here.
     pub(crate) fn enter<E>(

@@ -1,7 +1,7 @@
 //! The state directory's secrets that make a restarted server the same server to its clients.
 //!
-//! In: a directory. Out: the key of address-validation tokens (RFC 9000 section 8.1) and the key of stateless resets
-//! (section 10.3). With the same keys a restarted server takes the tokens it gave out before, and tells the clients of its
+//! In: a directory. Out: the key of address-validation tokens (RFC 9000 section 8.1), the key of stateless resets (section
+//! 10.3) and the key that its connection ids are made with. With the same keys a restarted server takes the tokens it gave out before, and tells the clients of its
 //! last life at once that their connections are gone, instead of leaving them to time out.
 //!
 //! Invariant: a key that is there is used or refused, never silently replaced.
@@ -23,6 +23,9 @@ const KEY_BYTES: usize = 64;
 pub(crate) struct EndpointKeys {
     pub(crate) token: Arc<hkdf::Prk>,
     pub(crate) reset: Arc<hmac::Key>,
+    /// Tells the connection ids that this server gave out, in this life or one before, from any others: quinn answers only
+    /// those with a reset.
+    pub(crate) connection_ids: u64,
 }
 
 impl EndpointKeys {
@@ -43,9 +46,14 @@ impl EndpointKeys {
         let secret: [u8; KEY_BYTES] =
             secret.try_into().map_err(|found: Vec<u8>| StateError::Damaged { path, length: found.len() })?;
         let (token, reset) = secret.split_at(KEY_BYTES / 2);
+        let reset = hmac::Key::new(hmac::HMAC_SHA256, reset);
+        // Not a secret of the same rank: quinn's hash of it is for speed. So it is derived, and says nothing of the other.
+        let derived = hmac::sign(&reset, b"fanfare connection ids");
+        let connection_ids = derived.as_ref().iter().take(8).fold(0, |key, byte| key << 8 | u64::from(*byte));
         Ok(Self {
             token: Arc::new(hkdf::Salt::new(hkdf::HKDF_SHA256, b"fanfare address token").extract(token)),
-            reset: Arc::new(hmac::Key::new(hmac::HMAC_SHA256, reset)),
+            reset: Arc::new(reset),
+            connection_ids,
         })
     }
 }

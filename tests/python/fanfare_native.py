@@ -1,0 +1,120 @@
+"""A Fanfare client over native QUIC, on aioquic, written from PROTOCOL.md alone.
+
+Owns: one connection and its stream. In: frames to send, as `fanfare_codec` has them. Out: the server's frames in their order,
+and how the connection ended. It hides nothing: whatever a test wants to do to the stream or to the connection, it can.
+
+Invariant: nothing waits without a deadline.
+"""
+
+import asyncio
+import contextlib
+import ssl
+
+import fanfare_codec as codec
+from aioquic.asyncio import QuicConnectionProtocol, connect
+from aioquic.quic.configuration import QuicConfiguration
+from aioquic.quic.events import ConnectionTerminated, StreamDataReceived, StreamReset
+
+# Far longer than anything here takes, in seconds.
+DEADLINE = 20
+
+
+class Closed(Exception):
+    """The connection is over: the code and the reason that it ended with."""
+
+    def __init__(self, code, reason):
+        super().__init__(f"closed with {code}: {reason}")
+        self.code = code
+        self.reason = reason
+
+
+class Native(QuicConnectionProtocol):
+    """One connection. `say` and `hear` are the protocol; the rest are its usual sequences."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.stream = None
+        self.reader = codec.FrameReader()
+        self.frames = asyncio.Queue()
+        self.ended = asyncio.get_running_loop().create_future()
+        self.requests = 0
+        self.connection = None
+        # What came while an answer was waited for.
+        self.kept = []
+
+    def quic_event_received(self, event):
+        if isinstance(event, StreamDataReceived) and event.stream_id == self.stream:
+            for body in self.reader.feed(event.data):
+                self.frames.put_nowait(codec.decode_server(body))
+        elif isinstance(event, ConnectionTerminated) and not self.ended.done():
+            self.ended.set_result(Closed(event.error_code, event.reason_phrase))
+            self.frames.put_nowait(None)
+        elif isinstance(event, StreamReset):
+            self.frames.put_nowait(None)
+
+    def write(self, data, end=False):
+        """Puts raw bytes on the stream."""
+        if self.stream is None:
+            self.stream = self._quic.get_next_available_stream_id()
+        self._quic.send_stream_data(self.stream, data, end)
+        self.transmit()
+
+    def say(self, frame):
+        self.write(codec.encode_client(frame))
+
+    async def hear(self):
+        """The next frame. Raises `Closed` when there will be none."""
+        if self.kept:
+            return self.kept.pop(0)
+        frame = await asyncio.wait_for(self.frames.get(), DEADLINE)
+        if frame is None:
+            raise await self.end()
+        return frame
+
+    async def end(self):
+        """How the connection ended, once it has."""
+        return await asyncio.wait_for(asyncio.shield(self.ended), DEADLINE)
+
+    async def hello(self, user):
+        self.say({"Hello": {"protocol": codec.PROTOCOL_VERSION, "credential": {"DevUser": user}}})
+        welcome = (await self.hear())["Welcome"]
+        self.connection = welcome["connection"]
+        return welcome
+
+    async def ask(self, name, **fields):
+        """Sends a request and gives its `Ack` or `Error`. Other frames that come meanwhile are kept for `hear`."""
+        self.requests += 1
+        request = self.requests
+        self.say({name: {"request": request, **fields}})
+        passed = []
+        while True:
+            frame = await self.hear()
+            ((kind, content),) = frame.items()
+            if kind in ("Ack", "Error") and content["request"] == request:
+                self.kept = passed + self.kept
+                return frame
+            passed.append(frame)
+
+    async def send(self, to, payload, event="ReceiveMessage", ack=True, others=False, except_=()):
+        """A `Send`; with `ack`, gives the number of connections that it was queued to."""
+        fields = {"to": to, "except": list(except_), "others": others, "event": event, "payload": payload, "ack": ack}
+        if ack:
+            return (await self.ask("Send", **fields))["Ack"]["count"]
+        self.requests += 1
+        self.say({"Send": {"request": self.requests, **fields}})
+
+    async def message(self):
+        """The next frame, which is a `Message`: its target and its payload."""
+        message = (await self.hear())["Message"]
+        return message["to"], message["payload"]
+
+
+@contextlib.asynccontextmanager
+async def native(address, authority, alpn=codec.ALPN, **settings):
+    """Connects to `(host, port)`; `authority` is the file of the CA's certificate."""
+    configuration = QuicConfiguration(
+        is_client=True, alpn_protocols=[alpn.decode()], verify_mode=ssl.CERT_REQUIRED, server_name="localhost", **settings
+    )
+    configuration.load_verify_locations(cafile=str(authority))
+    async with connect(*address, configuration=configuration, create_protocol=Native) as client:
+        yield client

@@ -1,0 +1,246 @@
+"""A client that was written from PROTOCOL.md alone, against a real server: what the page promises, and what it forbids.
+
+Owns: the tests, and the server process that they share. The binary is `$FANFARE_BIN`; `tests/python/run` sets it.
+
+In: nothing. Out: a failure wherever the server does not do what the page says. Each hostile test ends with a look at whether
+the server still serves others.
+"""
+
+import os
+import queue
+import subprocess
+import tempfile
+import threading
+import unittest
+from pathlib import Path
+
+import fanfare_codec as codec
+from fanfare_native import DEADLINE, native
+
+GROUP = {"Group": "room"}
+
+
+class Server:
+    """`fanfare serve --dev` on a free port."""
+
+    def __init__(self):
+        self.home = tempfile.TemporaryDirectory()
+        command = [os.environ["FANFARE_BIN"], "serve", "--dev", "--listen", "127.0.0.1:0", "--state-dir", self.home.name]
+        command += ["--handshake-deadline", "1s", "--log", "error"]
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("FANFARE_")}
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+        lines = queue.Queue()
+        threading.Thread(target=lambda: lines.put(self.process.stdout.readline()), daemon=True).start()
+        ready = lines.get(timeout=DEADLINE).strip()
+        host, port = ready.removeprefix("ready quic=").rsplit(":", 1)
+        self.address = (host, int(port))
+        self.authority = Path(self.home.name) / "ca.pem"
+
+    def connect(self, **settings):
+        return native(self.address, self.authority, **settings)
+
+    def stop(self):
+        self.process.terminate()
+        code = self.process.wait(timeout=DEADLINE)
+        self.process.stdout.close()
+        self.home.cleanup()
+        return code
+
+
+def setUpModule():
+    global server
+    server = Server()
+
+
+def tearDownModule():
+    code = server.stop()
+    if code != 0:
+        raise AssertionError(f"the server ended with {code}")
+
+
+class Conversation(unittest.IsolatedAsyncioTestCase):
+    async def test_a_hello_is_welcomed_with_the_limits(self):
+        async with server.connect() as alice:
+            welcome = await alice.hello("alice")
+            self.assertEqual(welcome["protocol"], 1)
+            self.assertEqual(welcome["user"], "alice")
+            self.assertEqual(welcome["limits"]["payload_bytes"], 65_536)
+
+    async def test_members_of_a_group_get_what_is_sent_to_it_once(self):
+        async with server.connect() as alice, server.connect() as bob:
+            await alice.hello("alice")
+            await bob.hello("bob")
+            self.assertEqual(await alice.ask("Join", group="room"), {"Ack": {"request": 1, "count": 1}})
+            self.assertEqual(await alice.ask("Join", group="room"), {"Ack": {"request": 2, "count": 1}})
+            self.assertEqual((await bob.ask("Join", group="room"))["Ack"]["count"], 2)
+            self.assertEqual(await bob.send([GROUP, GROUP, {"User": "alice"}], b"to both"), 2)
+            self.assertEqual(await bob.send([GROUP], b"to alice", others=True), 1)
+            self.assertEqual(await bob.send([GROUP], b"to bob", except_=[alice.connection]), 1)
+            self.assertEqual(await bob.send([GROUP], b"the end"), 2)
+            self.assertEqual([await alice.message() for _ in range(3)], [(GROUP, b"to both"), (GROUP, b"to alice"), (GROUP, b"the end")])
+            self.assertEqual([await bob.message() for _ in range(3)], [(GROUP, b"to both"), (GROUP, b"to bob"), (GROUP, b"the end")])
+            count = await alice.ask("Count", target=GROUP)
+            self.assertEqual(count["Ack"]["count"], 2)
+            self.assertEqual((await alice.ask("Leave", group="room"))["Ack"]["count"], 1)
+            self.assertEqual((await alice.ask("Leave", group="room"))["Ack"]["count"], 1)
+            self.assertEqual(await bob.send([GROUP], b"alone"), 1)
+
+    async def test_users_connections_and_everyone_can_be_sent_to(self):
+        async with server.connect() as one, server.connect() as two, server.connect() as bob:
+            await one.hello("carol")
+            await two.hello("carol")
+            await bob.hello("bob")
+            self.assertEqual(await bob.send([{"User": "carol"}], b"\x00\xff", event="E"), 2)
+            expected = {
+                "from": {"Connection": {"connection": bob.connection, "user": "bob"}},
+                "to": {"User": "carol"},
+                "event": "E",
+                "payload": b"\x00\xff",
+            }
+            self.assertEqual(await one.hear(), {"Message": expected})
+            self.assertEqual(await two.hear(), {"Message": expected})
+            self.assertEqual(await bob.send([{"Connection": two.connection}], b""), 1)
+            self.assertEqual(await two.message(), ({"Connection": two.connection}, b""))
+            self.assertEqual(await bob.send(["All"], b"all", others=True), 2)
+            self.assertEqual(await one.message(), ("All", b"all"))
+            self.assertEqual(await bob.send([{"User": "nobody"}], b"x"), 0)
+
+    async def test_what_one_sender_says_arrives_in_its_order_and_whole(self):
+        async with server.connect() as alice, server.connect() as bob:
+            await alice.hello("alice")
+            await bob.hello("bob")
+            await alice.ask("Join", group="long")
+            for number in range(500):
+                await bob.send([{"Group": "long"}], str(number).encode(), ack=False)
+            await bob.send([{"Group": "long"}], bytes(65_536), ack=False)
+            for number in range(500):
+                self.assertEqual((await alice.message())[1], str(number).encode())
+            self.assertEqual((await alice.message())[1], bytes(65_536))
+
+    async def test_a_request_that_cannot_be_is_answered_with_its_code(self):
+        async with server.connect() as alice:
+            await alice.hello("alice")
+            refused = await alice.ask("Refresh", token="a.b.c")
+            self.assertEqual(refused["Error"]["code"], 3001)
+            refused = await alice.ask(
+                "Send", ack=True, to=[GROUP] * 257, others=False, event="E", payload=b"", **{"except": []}
+            )
+            self.assertEqual(refused["Error"]["code"], 4005)
+            refused = await alice.ask("Send", ack=True, to=[], others=False, event="E", payload=b"", **{"except": []})
+            self.assertEqual(refused["Error"]["code"], 2102)
+            # And the connection goes on.
+            self.assertGreaterEqual((await alice.ask("Count", target="All"))["Ack"]["count"], 1)
+
+    async def test_who_closes_has_left(self):
+        async with server.connect() as bob:
+            await bob.hello("bob")
+            async with server.connect() as alice:
+                await alice.hello("alice")
+                await alice.ask("Join", group="short")
+                self.assertEqual((await bob.ask("Count", target={"Group": "short"}))["Ack"]["count"], 1)
+                alice.write(b"", end=True)
+                self.assertEqual((await alice.end()).code, 0)
+            self.assertEqual((await bob.ask("Count", target={"Group": "short"}))["Ack"]["count"], 0)
+
+
+class Hostile(unittest.IsolatedAsyncioTestCase):
+    """Each ends the hostile connection with the code that the page names, and nothing else."""
+
+    async def asyncTearDown(self):
+        async with server.connect() as other:
+            await other.hello("other")
+            self.assertEqual(await other.send([{"User": "other"}], b"alive"), 1)
+
+    async def ends(self, code, peer):
+        self.assertEqual((await peer.end()).code, code)
+
+    async def test_another_alpn(self):
+        with self.assertRaises(ConnectionError):
+            async with server.connect(alpn=b"h2"):
+                pass
+
+    async def test_no_hello(self):
+        async with server.connect() as peer:
+            await self.ends(2007, peer)
+
+    async def test_half_a_hello(self):
+        async with server.connect() as peer:
+            peer.write(b"\x09\x00\x00\x00\x00\x01")
+            await self.ends(2007, peer)
+
+    async def test_another_version(self):
+        async with server.connect() as peer:
+            peer.say({"Hello": {"protocol": 9, "credential": {"DevUser": "alice"}}})
+            await self.ends(2006, peer)
+
+    async def test_garbage(self):
+        rows = ((b"GET / HTTP/1.1\r\n\r\n", 2002), (b"\xff" * 64, 2002), (b"\x01\x00\x00\x00\xfa", 2001), (bytes(1000), 2001))
+        for data, code in rows:
+            async with server.connect() as peer:
+                peer.write(data)
+                self.assertEqual((await peer.end()).code, code, data)
+
+    async def test_every_byte_of_a_hello_wrong_in_turn(self):
+        hello = codec.encode_client({"Hello": {"protocol": 1, "credential": {"DevUser": "alice"}}})
+        for at in range(4, len(hello)):
+            async with server.connect() as peer:
+                peer.write(hello[:at] + bytes([hello[at] ^ 0xFF]) + hello[at + 1 :])
+                self.assertIn((await peer.end()).code, (2001, 2004, 2006, 3001), f"byte {at}")
+
+    async def test_a_length_beyond_every_limit(self):
+        async with server.connect() as peer:
+            await peer.hello("mallory")
+            peer.write(b"\xff\xff\xff\xff")
+            await self.ends(2002, peer)
+
+    async def test_a_second_hello(self):
+        async with server.connect() as peer:
+            await peer.hello("mallory")
+            peer.say({"Hello": {"protocol": 1, "credential": {"DevUser": "mallory"}}})
+            await self.ends(2005, peer)
+
+    async def test_a_stream_that_ends_inside_a_frame(self):
+        async with server.connect() as peer:
+            await peer.hello("mallory")
+            peer.write(b"\x07\x00\x00\x00\x01", end=True)
+            await self.ends(2003, peer)
+
+    async def test_more_streams_than_allowed(self):
+        async with server.connect() as peer:
+            await peer.hello("mallory")
+            # As a peer that does not care for limits.
+            peer._quic._remote_max_streams_bidi = 1 << 20
+            for stream in range(4, 4000, 4):
+                peer._quic.send_stream_data(stream, b"x")
+            peer.transmit()
+            await self.ends(0x4, peer)
+
+    async def test_a_unidirectional_stream(self):
+        async with server.connect() as peer:
+            await peer.hello("mallory")
+            peer._quic._remote_max_streams_uni = 1 << 20
+            peer._quic.send_stream_data(2, b"x")
+            peer.transmit()
+            await self.ends(0x4, peer)
+
+    async def test_a_datagram(self):
+        async with server.connect(max_datagram_frame_size=65_535) as peer:
+            await peer.hello("mallory")
+            peer._quic._remote_max_datagram_frame_size = 65_535
+            peer._quic.send_datagram_frame(b"x" * 100)
+            peer.transmit()
+            # Not announced, so not allowed: RFC 9221 section 3.
+            await self.ends(0xA, peer)
+
+    async def test_data_beyond_the_flow_control_window(self):
+        async with server.connect() as peer:
+            await peer.hello("mallory")
+            stream = peer._quic._streams[peer.stream]
+            stream.max_stream_data_remote = 1 << 40
+            peer._quic._remote_max_data = 1 << 40
+            peer.write(b"\xff\xff\x00\x00" + bytes(8 << 20))
+            await self.ends(0x3, peer)
+
+
+if __name__ == "__main__":
+    unittest.main()
