@@ -8,6 +8,9 @@ use fanfare_protocol::{ConnectionId, EventName, GroupName, UserName};
 
 use crate::settings::ServeArguments;
 
+/// Where client commands look for a server that nobody names, which is where `serve` listens.
+pub(crate) const DEFAULT_SERVER: &str = "127.0.0.1:4433";
+
 /// Users and groups over QUIC: a realtime hub and its tools.
 #[derive(Debug, Parser)]
 #[command(name = "fanfare", version, max_term_width = 100, after_help = EXAMPLES)]
@@ -54,7 +57,7 @@ pub(crate) enum Command {
 #[command(next_help_heading = "Connection")]
 pub(crate) struct ConnectionArguments {
     /// The server: a name or an address, and a port
-    #[arg(long, value_name = "HOST:PORT", env = "FANFARE_SERVER", default_value = "127.0.0.1:4433")]
+    #[arg(long, value_name = "HOST:PORT", env = "FANFARE_SERVER", default_value = DEFAULT_SERVER)]
     pub(crate) server: String,
     /// Who to be; only a server started with --dev takes it without proof
     #[arg(long, value_name = "NAME", env = "FANFARE_USER")]

@@ -51,9 +51,9 @@ async fn listen(client: &Client, arguments: &ListenArguments) -> Result<(), Fail
         let mut left = arguments.count.map(NonZeroU64::get);
         while let Some(event) = client.next().await {
             if arguments.json {
-                print(&output::object(&event))?
+                print(&output::object(&event))?;
             } else {
-                print(&output::line(&event))?
+                print(&output::line(&event))?;
             }
             match &event {
                 Event::Message(_) => {

@@ -49,8 +49,8 @@ fn arguments() -> Result<Arguments, Failure> {
 
 fn run(arguments: Arguments) -> Result<(), Failure> {
     match arguments.command {
-        Command::Serve(serve) => serve::run(serve),
-        Command::Config(config) => settings::print(config),
+        Command::Serve(serve) => serve::run(&serve),
+        Command::Config(config) => settings::print(&config),
         Command::Listen(listen) => on_runtime(listen::run(listen)),
         Command::Send(send) => on_runtime(send::run(send)),
         Command::Chat(chat) => on_runtime(chat::run(chat)),

@@ -87,19 +87,17 @@ fn message_object(message: &Message) -> Value {
         Target::Group(group) => json!({ "group": group.as_str() }),
         Target::All => json!({ "all": true }),
     };
-    let mut object = json!({
-        "kind": "message",
-        "event": message.event.as_str(),
-        "from": from,
-        "to": to,
-    });
-    match std::str::from_utf8(&message.payload) {
-        Ok(text) => object["text"] = text.into(),
-        Err(_) => {
-            object["base64"] = base64::engine::general_purpose::STANDARD.encode(&message.payload).into()
-        }
-    }
-    object
+    let mut object = serde_json::Map::new();
+    object.insert("kind".to_owned(), "message".into());
+    object.insert("event".to_owned(), message.event.as_str().into());
+    object.insert("from".to_owned(), from);
+    object.insert("to".to_owned(), to);
+    let (key, payload) = match std::str::from_utf8(&message.payload) {
+        Ok(text) => ("text", text.to_owned()),
+        Err(_) => ("base64", base64::engine::general_purpose::STANDARD.encode(&message.payload)),
+    };
+    object.insert(key.to_owned(), payload.into());
+    object.into()
 }
 
 /// An event as a line for a person.

@@ -13,6 +13,7 @@ use time::OffsetDateTime;
 use tokio::signal::unix::SignalKind;
 use tracing_subscriber::EnvFilter;
 
+use crate::arguments::DEFAULT_SERVER;
 use crate::failure::Failure;
 use crate::settings::{Certificate, Plan, ServeArguments};
 use crate::stopping::{Stopping, on};
@@ -23,9 +24,9 @@ const RENEWAL_CHECK: Duration = Duration::from_secs(3_600);
 /// What a process exits with when it is interrupted: 128 and the number of SIGINT, as shells have it.
 const INTERRUPTED: i32 = 130;
 
-pub(crate) fn run(arguments: ServeArguments) -> Result<(), Failure> {
-    let plan = Plan::new(&arguments)?;
-    start_log(&arguments)?;
+pub(crate) fn run(arguments: &ServeArguments) -> Result<(), Failure> {
+    let plan = Plan::new(arguments)?;
+    start_log(arguments)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -70,7 +71,12 @@ async fn serve(plan: Plan) -> Result<(), Failure> {
             format!(" --state-dir {}", state_dir.display())
         };
         tracing::info!("development: anyone on this machine may be any user");
-        tracing::info!("try: fanfare listen --server {}{beside} --user alice --join lobby", server.address());
+        // The address is left out where every client command takes it by itself.
+        let server = match server.address() {
+            address if address.to_string() == DEFAULT_SERVER => String::new(),
+            address => format!(" --server {address}"),
+        };
+        tracing::info!("try: fanfare listen{server}{beside} --user alice --join lobby");
     } else {
         tracing::warn!(
             "this version knows no token keys, so without --dev every client is refused (codes {} and {})",
@@ -145,7 +151,7 @@ async fn load(certificate: Certificate, state_dir: PathBuf) -> Result<Identity, 
                 let leaf = fanfare_certs::server_leaf(&state_dir, &names)?;
                 if let Some(reason) = &leaf.made {
                     let until = leaf.identity.description.not_after.date();
-                    tracing::info!("made a development certificate, valid until {until}: {reason}");
+                    tracing::info!("made a development certificate, valid until {until} ({reason})");
                 }
                 Ok(leaf.identity)
             }

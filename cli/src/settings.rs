@@ -197,9 +197,12 @@ enum Origin {
     FlagOrEnvironment,
 }
 
+/// A setting's name and its value, and where that comes from.
+type Row = (String, Value, Origin);
+
 impl ServeArguments {
     /// Every setting with its value, and the origin of each by name.
-    fn merge(&self) -> Result<(Settings, Vec<(String, Value, Origin)>), Failure> {
+    fn merge(&self) -> Result<(Settings, Vec<Row>), Failure> {
         let mut merged = table(&Settings::defaults())?;
         let mut origins: Vec<(String, Origin)> = Vec::new();
         if let Some(path) = &self.config {
@@ -359,7 +362,7 @@ impl Settings {
 }
 
 /// `fanfare config`: a file that `serve --config` takes, with the origin of each line behind it.
-pub(crate) fn print(arguments: ServeArguments) -> Result<(), Failure> {
+pub(crate) fn print(arguments: &ServeArguments) -> Result<(), Failure> {
     let (settings, rows) = arguments.merge()?;
     let config = settings.into_config();
     config.check().map_err(|error| Failure::usage(error.to_string()))?;

@@ -72,7 +72,9 @@ class Conversation(unittest.IsolatedAsyncioTestCase):
             await bob.hello("bob")
             self.assertEqual(await alice.ask("Join", group="room"), {"Ack": {"request": 1, "count": 1}})
             self.assertEqual(await alice.ask("Join", group="room"), {"Ack": {"request": 2, "count": 1}})
+            self.assertEqual(await alice.hear(), {"Joined": {"group": "room", "members": 1}})
             self.assertEqual((await bob.ask("Join", group="room"))["Ack"]["count"], 2)
+            self.assertEqual(await bob.hear(), {"Joined": {"group": "room", "members": 2}})
             self.assertEqual(await bob.send([GROUP, GROUP, {"User": "alice"}], b"to both"), 2)
             self.assertEqual(await bob.send([GROUP], b"to alice", others=True), 1)
             self.assertEqual(await bob.send([GROUP], b"to bob", except_=[alice.connection]), 1)
@@ -110,6 +112,7 @@ class Conversation(unittest.IsolatedAsyncioTestCase):
             await alice.hello("alice")
             await bob.hello("bob")
             await alice.ask("Join", group="long")
+            self.assertEqual(await alice.hear(), {"Joined": {"group": "long", "members": 1}})
             for number in range(500):
                 await bob.send([{"Group": "long"}], str(number).encode(), ack=False)
             await bob.send([{"Group": "long"}], bytes(65_536), ack=False)
@@ -235,10 +238,15 @@ class Hostile(unittest.IsolatedAsyncioTestCase):
     async def test_data_beyond_the_flow_control_window(self):
         async with server.connect() as peer:
             await peer.hello("mallory")
+            # Answered, so everything before it is acknowledged and nothing is buffered.
+            await peer.ping()
             stream = peer._quic._streams[peer.stream]
             stream.max_stream_data_remote = 1 << 40
             peer._quic._remote_max_data = 1 << 40
-            peer.write(b"\xff\xff\x00\x00" + bytes(8 << 20))
+            # What comes next stands a megabyte further on in the stream, beyond the window that the server gave.
+            stream.sender._buffer_start += 1 << 20
+            stream.sender._buffer_stop += 1 << 20
+            peer.write(b"x")
             await self.ends(0x3, peer)
 
 
