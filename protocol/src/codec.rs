@@ -7,7 +7,7 @@
 //!
 //! Invariants, whatever bytes a peer sends:
 //! - the length is checked against the limit before a byte of the frame is kept ([`FrameReader`]);
-//! - decoding allocates no more than a fixed multiple of the frame's length ([`DECODE_LIMIT`]);
+//! - decoding allocates no more than a fixed multiple of the frame's length (`DECODE_LIMIT`);
 //! - a frame is used up to its last byte, or refused; a payload is a slice of the received frame, not a copy.
 
 use bincode::{BorrowDecode, Encode};
