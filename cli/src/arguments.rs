@@ -4,7 +4,7 @@ use std::num::NonZeroU64;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use fanfare_protocol::{ConnectionId, EventName, GroupName, UserName};
+use fanfare_protocol::{ConnectionId, EventName, GroupName, Pattern, UserName};
 
 use crate::settings::ServeArguments;
 
@@ -37,6 +37,8 @@ pub(crate) enum Command {
     Send(SendArguments),
     /// Talk in a group, line by line
     Chat(ChatArguments),
+    /// Make a token, for trying things out
+    Token(TokenArguments),
     /// Make and show certificates for development
     Certs(CertsArguments),
     /// Print a completion script for a shell
@@ -61,7 +63,10 @@ pub(crate) struct ConnectionArguments {
     pub(crate) server: String,
     /// Who to be; only a server started with --dev takes it without proof
     #[arg(long, value_name = "NAME", env = "FANFARE_USER")]
-    pub(crate) user: UserName,
+    pub(crate) user: Option<UserName>,
+    /// The token that says who to be and what is allowed; @FILE reads it from a file, anew for each connection
+    #[arg(long, value_name = "TOKEN|@FILE", env = "FANFARE_TOKEN", hide_env_values = true)]
+    pub(crate) token: Option<String>,
     /// Trust the authority in this PEM file, and no other
     #[arg(long, value_name = "FILE", env = "FANFARE_CA")]
     pub(crate) ca: Option<PathBuf>,
@@ -94,7 +99,7 @@ fn positive(text: &str) -> Result<NonZeroU64, &'static str> {
 
 // clap would name all the targets in the usage, which is too long for a line.
 #[derive(Debug, Args)]
-#[command(override_usage = "fanfare send [OPTIONS] --user <NAME> <TARGETS> <TEXT>")]
+#[command(override_usage = "fanfare send [OPTIONS] <--user <NAME>|--token <TOKEN>> <TARGETS> <TEXT>")]
 pub(crate) struct SendArguments {
     /// Leave this connection out; may be given more than once
     #[arg(long, value_name = "CONNECTION")]
@@ -143,6 +148,41 @@ pub(crate) struct ChatArguments {
     pub(crate) group: GroupName,
     #[command(flatten)]
     pub(crate) connection: ConnectionArguments,
+}
+
+/// Patterns are exact, or have `*` for any run of characters.
+#[derive(Debug, Args)]
+pub(crate) struct TokenArguments {
+    /// What to sign with: a secret of at least 32 bytes, or a private key in PEM
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key: PathBuf,
+    /// Whom the token is for
+    #[arg(long, value_name = "NAME")]
+    pub(crate) user: UserName,
+    /// Let it join the groups that match; may be given more than once
+    #[arg(long, value_name = "PATTERN")]
+    pub(crate) join: Vec<Pattern>,
+    /// Let it send to the groups that match; may be given more than once
+    #[arg(long, value_name = "PATTERN")]
+    pub(crate) send: Vec<Pattern>,
+    /// Let it send to the users that match; may be given more than once
+    #[arg(long, value_name = "PATTERN")]
+    pub(crate) send_user: Vec<Pattern>,
+    /// Let it send to everyone
+    #[arg(long)]
+    pub(crate) send_all: bool,
+    /// How long the token lasts
+    #[arg(long = "for", value_name = "TIME", default_value = "1h", value_parser = humantime::parse_duration)]
+    pub(crate) lifetime: std::time::Duration,
+    /// An id to revoke the token by (jti)
+    #[arg(long, value_name = "ID")]
+    pub(crate) id: Option<String>,
+    /// Whom the token is meant for (aud)
+    #[arg(long, value_name = "NAME")]
+    pub(crate) audience: Option<String>,
+    /// Who makes it (iss)
+    #[arg(long, value_name = "NAME")]
+    pub(crate) issuer: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -25,7 +25,7 @@ const HELP: &str = "* /who counts the members, /to USER TEXT speaks to one user,
 const LINES: usize = 16;
 
 pub(crate) async fn run(arguments: ChatArguments) -> Result<(), Failure> {
-    let client = arguments.connection.connect(arguments.connection.config()).await?;
+    let client = arguments.connection.connect(arguments.connection.config()?).await?;
     let mut stopping = Stopping::new()?;
     let (lines, mut typed) = mpsc::channel(LINES);
     // Kept to the very end: until then the editor may still change the terminal's mode.

@@ -10,14 +10,31 @@ use crate::stopping::Stopping;
 impl ConnectionArguments {
     /// The client's configuration: trust in `--ca`, or else in the development authority of the state directory if there is
     /// one, or else in the system's authorities.
-    pub(crate) fn config(&self) -> ClientConfig {
+    ///
+    /// # Errors
+    /// When it is not said who to be, or said twice, or the token's file cannot be read.
+    pub(crate) fn config(&self) -> Result<ClientConfig, Failure> {
         let development = self.state_dir.join(fanfare_certs::CA_CERTIFICATE);
         let roots = match &self.ca {
             Some(ca) => Roots::Pem(ca.clone()),
             None if development.exists() => Roots::Pem(development),
             None => Roots::System,
         };
-        ClientConfig::new(self.server.clone(), Credential::DevUser(self.user.clone())).roots(roots)
+        let config = match (&self.user, &self.token) {
+            (Some(user), None) => ClientConfig::new(self.server.clone(), Credential::DevUser(user.clone())),
+            (None, Some(token)) => crate::token::client_config(self.server.clone(), token)?,
+            (Some(_), Some(_)) => {
+                return Err(Failure::usage(
+                    "--user and --token both say who to be; give one (FANFARE_USER and FANFARE_TOKEN count, too)",
+                ));
+            }
+            (None, None) => {
+                return Err(Failure::usage(
+                    "missing: --token TOKEN, or --user NAME where the server runs with --dev; see --help",
+                ));
+            }
+        };
+        Ok(config.roots(roots))
     }
 
     /// Connects. What the library says in its own terms about trust is said in those of the command line.

@@ -12,7 +12,7 @@ use crate::output;
 use crate::stopping::Stopping;
 
 pub(crate) async fn run(arguments: ListenArguments) -> Result<(), Failure> {
-    let mut config = arguments.connection.config();
+    let mut config = arguments.connection.config()?;
     if arguments.no_reconnect {
         config = config.reconnect(None);
     }

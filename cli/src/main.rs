@@ -15,6 +15,7 @@ mod send;
 mod serve;
 mod settings;
 mod stopping;
+mod token;
 
 use std::process::ExitCode;
 
@@ -54,6 +55,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Listen(listen) => on_runtime(listen::run(listen)),
         Command::Send(send) => on_runtime(send::run(send)),
         Command::Chat(chat) => on_runtime(chat::run(chat)),
+        Command::Token(token) => token::run(&token),
         Command::Certs(certs) => certs::run(certs),
         Command::Completions { shell } => reference::completions(shell),
         Command::Man { directory } => reference::man(&directory),

@@ -30,7 +30,7 @@ pub(crate) async fn run(arguments: SendArguments) -> Result<(), Failure> {
         outgoing = outgoing.except(id);
     }
 
-    let client = connection.connect(connection.config().reconnect(None)).await?;
+    let client = connection.connect(connection.config()?.reconnect(None)).await?;
     let taken = hand_over(&client, outgoing, ack, json).await;
     // Also where it was not taken: a connection that is not closed stays the server's for as long as its idle timeout.
     // Closing waits until the server has carried out what was sent, so a refusal is here afterwards.

@@ -15,7 +15,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::arguments::DEFAULT_SERVER;
 use crate::failure::Failure;
-use crate::settings::{Certificate, Plan, ServeArguments};
+use crate::settings::{Certificate, Plan, ServeArguments, TokenSettings};
 use crate::stopping::{Stopping, on};
 
 /// How often the development certificate is looked at, which is made again three days before its end.
@@ -49,7 +49,8 @@ fn start_log(arguments: &ServeArguments) -> Result<(), Failure> {
 }
 
 async fn serve(plan: Plan) -> Result<(), Failure> {
-    let Plan { config, certificate } = plan;
+    let Plan { config, certificate, tokens } = plan;
+    let has_tokens = config.tokens.is_some();
     let state_dir = config.state_dir.clone();
     let dev = config.dev;
     // Before the ready line: a signal that comes right after it must not end the process the rough way.
@@ -77,9 +78,9 @@ async fn serve(plan: Plan) -> Result<(), Failure> {
             address => format!(" --server {address}"),
         };
         tracing::info!("try: fanfare listen{server}{beside} --user alice --join lobby");
-    } else {
+    } else if !has_tokens {
         tracing::warn!(
-            "this version knows no token keys, so without --dev every client is refused (codes {} and {})",
+            "no token key is given (--token-key FILE), so without --dev every client is refused (codes {} and {})",
             Code::TokensNotConfigured.number(),
             Code::DevUserRefused.number()
         );
@@ -90,7 +91,10 @@ async fn serve(plan: Plan) -> Result<(), Failure> {
     loop {
         tokio::select! {
             () = stopping.signal() => break,
-            _ = hangup.recv() => reload(&server, &certificate, &state_dir).await,
+            _ = hangup.recv() => {
+                reload(&server, &certificate, &state_dir).await;
+                reload_tokens(&server, tokens.clone()).await;
+            }
             _ = renewal.tick(), if matches!(certificate, Certificate::Development(_)) => {
                 reload(&server, &certificate, &state_dir).await;
             }
@@ -137,6 +141,19 @@ async fn reload(server: &Server, certificate: &Certificate, state_dir: &std::pat
     match replaced {
         Ok(()) => tracing::info!("certificate loaded; it is used for connections from now on"),
         Err(error) => tracing::error!("the certificate was not replaced, the old one stays in use: {error}"),
+    }
+}
+
+/// Reads the token keys again. Nobody is dropped: who is in goes on as long as the old token lasts.
+async fn reload_tokens(server: &Server, tokens: TokenSettings) {
+    let loaded = tokio::task::spawn_blocking(move || tokens.load()).await;
+    match loaded.unwrap_or_else(|error| Err(Failure::failed(error.to_string()))) {
+        Ok(None) => {}
+        Ok(Some(rules)) => {
+            tracing::info!(keys = rules.keys.len(), "token keys loaded; they count for tokens from now on");
+            server.replace_token_rules(rules);
+        }
+        Err(error) => tracing::error!("the token keys were not replaced, the old ones stay in use: {error}"),
     }
 }
 

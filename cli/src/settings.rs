@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use clap::builder::BoolishValueParser;
 use clap::{Args, ValueEnum};
-use fanfare_server::{Capacity, Config, OutboxLimits, Overflow};
+use fanfare_server::{Capacity, Config, OutboxLimits, Overflow, TokenKey, TokenRules};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use toml::{Table, Value};
 
@@ -62,6 +62,47 @@ pub(crate) struct Settings {
     #[arg(long, value_name = "NAME", env = "FANFARE_NAME", value_delimiter = ',')]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     name: Vec<String>,
+
+    /// What tokens are checked with: a secret, a public key in PEM, or a JSON Web Key Set; reloaded on SIGHUP; may be given
+    /// more than once
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "FANFARE_TOKEN_KEY",
+        value_delimiter = ',',
+        help_heading = "Tokens"
+    )]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    token_key: Vec<PathBuf>,
+    /// Take only tokens that are meant for this audience (aud); may be given more than once
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "FANFARE_TOKEN_AUDIENCE",
+        value_delimiter = ',',
+        help_heading = "Tokens"
+    )]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    token_audience: Vec<String>,
+    /// Take only tokens by this issuer (iss); may be given more than once
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "FANFARE_TOKEN_ISSUER",
+        value_delimiter = ',',
+        help_heading = "Tokens"
+    )]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    token_issuer: Vec<String>,
+    /// The claim that names the user [default: sub]
+    #[arg(long, value_name = "NAME", env = "FANFARE_USER_CLAIM", help_heading = "Tokens")]
+    user_claim: Option<String>,
+    /// How far the clocks of the server and of the tokens' issuer may be apart [default: 30s]
+    #[arg(long, value_name = "TIME", env = "FANFARE_TOKEN_LEEWAY", help_heading = "Tokens")]
+    token_leeway: Option<Span>,
+    /// How long before its access ends a client is told [default: 1m]
+    #[arg(long, value_name = "TIME", env = "FANFARE_EXPIRY_NOTICE", help_heading = "Tokens")]
+    expiry_notice: Option<Span>,
 
     /// Connections in all [default: 100000]
     #[arg(long, value_name = "N", env = "FANFARE_CONNECTIONS", help_heading = "Limits")]
@@ -175,6 +216,41 @@ pub(crate) enum Certificate {
 pub(crate) struct Plan {
     pub(crate) config: Config,
     pub(crate) certificate: Certificate,
+    pub(crate) tokens: TokenSettings,
+}
+
+/// How tokens are to be checked: the settings, and not yet what is in the files that they name.
+#[derive(Debug, Clone)]
+pub(crate) struct TokenSettings {
+    keys: Vec<PathBuf>,
+    audience: Vec<String>,
+    issuer: Vec<String>,
+    user_claim: Option<String>,
+    leeway: Option<Span>,
+}
+
+impl TokenSettings {
+    /// Reads the keys. `None` where no file is named.
+    pub(crate) fn load(&self) -> Result<Option<TokenRules>, Failure> {
+        let mut keys = Vec::new();
+        for path in &self.keys {
+            let read = TokenKey::read(path);
+            keys.extend(read.map_err(|error| Failure::failed(format!("{error}; see --token-key")))?);
+        }
+        if self.keys.is_empty() {
+            return Ok(None);
+        }
+        let mut rules = TokenRules::new(keys);
+        rules.audience.clone_from(&self.audience);
+        rules.issuer.clone_from(&self.issuer);
+        if let Some(claim) = &self.user_claim {
+            rules.user_claim.clone_from(claim);
+        }
+        if let Some(Span(leeway)) = self.leeway {
+            rules.leeway = u32::try_from(leeway.as_secs()).unwrap_or(u32::MAX);
+        }
+        Ok(Some(rules))
+    }
 }
 
 impl Plan {
@@ -182,9 +258,11 @@ impl Plan {
     pub(crate) fn new(arguments: &ServeArguments) -> Result<Self, Failure> {
         let (settings, _) = arguments.merge()?;
         let certificate = settings.certificate()?;
-        let config = settings.into_config();
+        let tokens = settings.tokens();
+        let mut config = settings.into_config();
         config.check().map_err(|error| Failure::usage(error.to_string()))?;
-        Ok(Self { config, certificate })
+        config.tokens = tokens.load()?;
+        Ok(Self { config, certificate, tokens })
     }
 }
 
@@ -285,6 +363,12 @@ impl Settings {
             cert: None,
             key: None,
             name: Vec::new(),
+            token_key: Vec::new(),
+            token_audience: Vec::new(),
+            token_issuer: Vec::new(),
+            user_claim: Some("sub".to_owned()),
+            token_leeway: Some(Span(Duration::from_secs(30))),
+            expiry_notice: Some(Span(config.expiry_notice)),
             connections: small(config.capacity.connections),
             connections_per_user: small(config.capacity.per_user),
             connections_per_address: small(config.capacity.per_address),
@@ -303,6 +387,16 @@ impl Settings {
             handshake_deadline: Some(Span(config.handshake_deadline)),
             idle_timeout: Some(Span(config.idle_timeout)),
             drain_deadline: Some(Span(config.drain_deadline)),
+        }
+    }
+
+    fn tokens(&self) -> TokenSettings {
+        TokenSettings {
+            keys: self.token_key.clone(),
+            audience: self.token_audience.clone(),
+            issuer: self.token_issuer.clone(),
+            user_claim: self.user_claim.clone(),
+            leeway: self.token_leeway,
         }
     }
 
@@ -356,6 +450,8 @@ impl Settings {
             retry_above: or(self.retry_above, default.retry_above),
             refuse_above: or(self.refuse_above, default.refuse_above),
             idle_timeout: self.idle_timeout.map_or(default.idle_timeout, |span| span.0),
+            tokens: None,
+            expiry_notice: self.expiry_notice.map_or(default.expiry_notice, |span| span.0),
             drain_deadline: self.drain_deadline.map_or(default.drain_deadline, |span| span.0),
         }
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use fanfare_protocol::Limits;
 
+use crate::access::TokenRules;
 use crate::outbox::OutboxLimits;
 
 /// A server's settings.
@@ -38,6 +39,10 @@ pub struct Config {
     pub refuse_above: usize,
     /// A connection from which nothing is heard for so long is gone. Default 30 s; clients say something every 10 s.
     pub idle_timeout: Duration,
+    /// How clients prove who they are. `None`: with nothing, so that only development lets anybody in.
+    pub tokens: Option<TokenRules>,
+    /// How long before access ends a client is told. Default 60 s: time for a sign-in service that is slow or restarts.
+    pub expiry_notice: Duration,
     /// How long the flushing of outboxes may take when the server stops. Default 5 s.
     pub drain_deadline: Duration,
 }
@@ -75,6 +80,8 @@ impl Config {
             retry_above: 64,
             refuse_above: 1_024,
             idle_timeout: Duration::from_secs(30),
+            tokens: None,
+            expiry_notice: Duration::from_secs(60),
             drain_deadline: Duration::from_secs(5),
         }
     }
@@ -107,6 +114,7 @@ impl Config {
         wrong("outbox_bytes", self.outbox.bytes as u128, frame, 1 << 30)?;
         wrong("handshake_deadline (milliseconds)", self.handshake_deadline.as_millis(), 100, 60_000)?;
         wrong("idle_timeout (milliseconds)", self.idle_timeout.as_millis(), 1_000, 3_600_000)?;
+        wrong("expiry_notice (milliseconds)", self.expiry_notice.as_millis(), 0, 86_400_000)?;
         wrong("drain_deadline (milliseconds)", self.drain_deadline.as_millis(), 0, 3_600_000)?;
         wrong("refuse_above", self.refuse_above as u128, 1, most)
     }

@@ -11,11 +11,14 @@
 
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use bytes::Bytes;
 use fanfare_protocol::codec::{self, FrameReader};
 use fanfare_protocol::{Code, ConnectionId, GroupName, Limits, ServerFrame, UserName};
 
+use crate::access::{Pass, Verifier};
+use crate::expiry::Expiry;
 use crate::handshake::identify;
 use crate::line::Nowhere;
 use crate::metrics::Metrics;
@@ -52,7 +55,13 @@ pub fn session(stream: &[u8], chunk: usize) {
 impl Bench {
     fn new() -> Self {
         let registry = Arc::new(Registry::new());
-        let router = Arc::new(Router::new(Arc::clone(&registry), Arc::new(Metrics::default()), LIMITS));
+        let router = {
+            let metrics = Arc::new(Metrics::default());
+            let expiry =
+                Arc::new(Expiry::new(Arc::clone(&registry), Arc::clone(&metrics), Duration::from_secs(60)));
+            let verifier = Arc::new(Verifier::new(None));
+            Arc::new(Router::new(Arc::clone(&registry), metrics, LIMITS, verifier, expiry))
+        };
         let bystander = seat(&registry, 0, &UserName::new("b").expect("a name")).expect("the first");
         let group = GroupName::new("g").expect("a name");
         registry.join(bystander.member(), &group, 1, Origin::Client, || Ok(())).expect("its first group");
@@ -69,7 +78,7 @@ impl Bench {
                 break (hello, chunk);
             }
         };
-        let user = identify(&hello, true)?;
+        let (user, _) = identify(&hello, true, &Verifier::new(None))?;
         let seat = seat(&self.registry, 1, &user).map_err(Ending::from)?;
         let mut intake = Intake::new(Arc::clone(&self.router), reader);
         loop {
@@ -110,7 +119,13 @@ impl Bench {
 fn seat(registry: &Arc<Registry>, number: u8, user: &UserName) -> Result<Seat, Code> {
     let id = ConnectionId::from_bytes([number; 16]);
     registry.arrive(
-        Arc::new(Member::new(id, user.clone(), OutboxLimits::default(), Arc::new(Nowhere))),
+        Arc::new(Member::new(
+            id,
+            user.clone(),
+            OutboxLimits::default(),
+            Arc::new(Nowhere),
+            Pass::development(),
+        )),
         PER_USER,
         || Ok(()),
     )

@@ -11,6 +11,7 @@ use fanfare_protocol::{
     ClientFrame, Code, ConnectionId, Credential, PROTOCOL_VERSION, ServerFrame, UserName, Welcome,
 };
 
+use crate::access::{self, Pass, Verifier};
 use crate::admission::{Admission, Slot};
 use crate::config::Config;
 use crate::outbox::Ending;
@@ -84,11 +85,11 @@ impl Handshakes {
         let (transmitter, mut receiver) = connection.accept_stream().await.map_err(|_| None)?;
         let mut reader = FrameReader::new(self.config.limits.frame_bytes);
         let (hello, early) = first_frame(&mut receiver, &mut reader).await?;
-        let user = identify(&hello, self.config.dev)?;
+        let (user, pass) = identify(&hello, self.config.dev, self.router.verifier())?;
 
         let id = random_id()?;
         let member =
-            Arc::new(Member::new(id, user.clone(), self.config.outbox, Arc::new(connection.clone())));
+            Arc::new(Member::new(id, user.clone(), self.config.outbox, Arc::new(connection.clone()), pass));
         // Queued before anyone can send to it: `Welcome` is the first frame.
         member.outbox().push_notice(&ServerFrame::Welcome(Welcome {
             protocol: PROTOCOL_VERSION,
@@ -103,11 +104,13 @@ impl Handshakes {
             .arrive(member, self.config.capacity.per_user, || Ok(()))
             .map_err(Ending::from)?;
         tracing::debug!(connection = %id, ?user, address = %connection.remote_address(), "welcomed");
+        let watch = self.router.expiry().watch(seat.member());
         let session = Session {
             connection: connection.clone(),
             receiver,
             transmitter,
             seat,
+            watch,
             intake: Intake::new(Arc::clone(&self.router), reader),
             early,
             requests_per_second: self.config.requests_per_second,
@@ -135,8 +138,8 @@ async fn first_frame(
     }
 }
 
-/// Who the client is, by its first frame.
-pub(crate) fn identify(hello: &Bytes, dev: bool) -> Result<UserName, Ending> {
+/// Who the client is and what it may do, by its first frame.
+pub(crate) fn identify(hello: &Bytes, dev: bool, verifier: &Verifier) -> Result<(UserName, Pass), Ending> {
     let frame = codec::decode_client(hello).map_err(|error| violation(&error))?;
     let ClientFrame::Hello { protocol, credential } = frame else {
         return Err(Code::HelloExpected.into());
@@ -146,9 +149,9 @@ pub(crate) fn identify(hello: &Bytes, dev: bool) -> Result<UserName, Ending> {
         return Err(Ending { code: Code::UnsupportedProtocol, reason });
     }
     match credential {
-        Credential::DevUser(user) if dev => Ok(user),
+        Credential::DevUser(user) if dev => Ok((user, Pass::development())),
         Credential::DevUser(_) => Err(Code::DevUserRefused.into()),
-        Credential::Token(_) => Err(Code::TokensNotConfigured.into()),
+        Credential::Token(token) => Ok(verifier.verify(token.expose(), access::now())?),
     }
 }
 

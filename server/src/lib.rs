@@ -6,11 +6,13 @@
 //! `listener` -> `handshake` -> `session` -> `router` -> `registry` (`roster`, `shards`) -> `outbox` (`envelope`) ->
 //! `transport`.
 
+mod access;
 mod admission;
 mod config;
 mod endpoint;
 mod envelope;
 mod error;
+mod expiry;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -29,6 +31,7 @@ mod state;
 mod sync;
 mod transport;
 
+pub use access::{Extras, GrantClaim, KeyError, MintError, Minter, Right, TokenKey, TokenRules};
 pub use config::{Capacity, Config, ConfigError};
 pub use endpoint::Identity;
 pub use error::{IdentityError, StartError, StateError};

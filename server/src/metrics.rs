@@ -34,9 +34,13 @@ impl Default for ByCode {
 
 impl ByCode {
     pub(crate) fn add(&self, code: Code) {
+        self.add_many(code, 1);
+    }
+
+    pub(crate) fn add_many(&self, code: Code, count: u64) {
         let counters = Code::ALL.iter().zip(&self.0);
         for (_, counter) in counters.filter(|(known, _)| **known == code) {
-            counter.add(1);
+            counter.add(count);
         }
     }
 
@@ -61,6 +65,8 @@ pub(crate) struct Metrics {
     pub(crate) lost: Counter,
     pub(crate) refused: ByCode,
     pub(crate) closed: ByCode,
+    pub(crate) removed: ByCode,
+    pub(crate) purged: Counter,
 }
 
 /// The counters at one moment. Each only grows while the server runs.
@@ -90,6 +96,10 @@ pub struct Snapshot {
     pub refused: BTreeMap<Code, u64>,
     /// Connections that the server closed, by code.
     pub closed: BTreeMap<Code, u64>,
+    /// Memberships that the server ended, by code.
+    pub removed: BTreeMap<Code, u64>,
+    /// Copies of messages that were thrown away because the membership ended before they were written.
+    pub purged: u64,
 }
 
 impl Metrics {
@@ -107,6 +117,8 @@ impl Metrics {
             lost: self.lost.value(),
             refused: self.refused.values(),
             closed: self.closed.values(),
+            removed: self.removed.values(),
+            purged: self.purged.value(),
         }
     }
 }

@@ -8,7 +8,8 @@
 //! - a member gets one copy of a send, whatever number of targets reaches it (promises 1 and 2);
 //! - `Joined` is queued before, and `Removed` after, every message of that membership, because they are queued inside the
 //!   group's critical section (promise 8); there, too, a join is permitted or refused (promise 7);
-//! - lock order: a member's `memberships`, then a roster's lock, then an outbox's. No two of one kind at a time.
+//! - lock order: a member's `memberships`, then a roster's lock, then an outbox's or a member's `pass`. No two of one kind
+//!   at a time.
 
 use std::collections::{BTreeMap, HashSet};
 use std::hash::{Hash, Hasher};
@@ -18,6 +19,7 @@ use std::time::SystemTime;
 
 use fanfare_protocol::{Code, ConnectionId, GroupName, ServerFrame, Target, UserName};
 
+use crate::access::Pass;
 use crate::envelope::Envelope;
 use crate::line::Line;
 use crate::outbox::{Outbox, OutboxLimits, Pushed};
@@ -31,6 +33,7 @@ pub(crate) struct Member {
     user: UserName,
     outbox: Outbox,
     memberships: Mutex<Memberships>,
+    pass: Mutex<Arc<Pass>>,
     requests: AtomicU64,
     #[allow(dead_code, reason = "read by the operators' endpoint, which is the next to be built")]
     since: SystemTime,
@@ -80,12 +83,19 @@ impl std::borrow::Borrow<GroupName> for Membership {
 }
 
 impl Member {
-    pub(crate) fn new(id: ConnectionId, user: UserName, outbox: OutboxLimits, line: Arc<dyn Line>) -> Self {
+    pub(crate) fn new(
+        id: ConnectionId,
+        user: UserName,
+        outbox: OutboxLimits,
+        line: Arc<dyn Line>,
+        pass: Pass,
+    ) -> Self {
         Self {
             id,
             user,
             outbox: Outbox::new(outbox),
             memberships: Mutex::new(Memberships::default()),
+            pass: Mutex::new(Arc::new(pass)),
             requests: AtomicU64::new(0),
             since: SystemTime::now(),
             line,
@@ -115,16 +125,24 @@ impl Member {
     }
 
     /// The groups that it is in, and who made each membership.
-    #[allow(dead_code, reason = "read by the operators' endpoint, which is the next to be built")]
     pub(crate) fn memberships(&self) -> Vec<(GroupName, Origin)> {
         let memberships = self.memberships.lock();
         memberships.groups.iter().map(|known| (known.roster.name().clone(), known.origin)).collect()
     }
 
     /// How many groups it is in.
-    #[allow(dead_code, reason = "read by the operators' endpoint, which is the next to be built")]
     pub(crate) fn groups(&self) -> usize {
         self.memberships.lock().groups.len()
+    }
+
+    /// What it may do, at this moment.
+    pub(crate) fn pass(&self) -> Arc<Pass> {
+        Arc::clone(&self.pass.lock())
+    }
+
+    /// Lets it do something else from now on. What it is in already is the caller's matter.
+    pub(crate) fn replace_pass(&self, pass: Pass) {
+        *self.pass.lock() = Arc::new(pass);
     }
 
     pub(crate) fn id(&self) -> ConnectionId {
@@ -329,7 +347,6 @@ impl Registry {
     }
 
     /// The connection with this id.
-    #[allow(dead_code, reason = "read by the operators' endpoint, which is the next to be built")]
     pub(crate) fn connection(&self, id: &ConnectionId) -> Option<Arc<Member>> {
         self.connections.find(id)
     }

@@ -9,9 +9,13 @@
 
 use std::sync::Arc;
 
-use fanfare_protocol::{ClientFrame, Code, Limits, RequestId, Send, Sender, ServerFrame, Target};
+use fanfare_protocol::{
+    ClientFrame, Code, GroupName, Limits, RequestId, Send, Sender, ServerFrame, Target, Token,
+};
 
+use crate::access::{self, Verifier};
 use crate::envelope::Envelope;
+use crate::expiry::Expiry;
 use crate::metrics::Metrics;
 use crate::outbox::Ending;
 use crate::registry::{Member, Origin, Registry};
@@ -21,6 +25,8 @@ pub(crate) struct Router {
     registry: Arc<Registry>,
     metrics: Arc<Metrics>,
     limits: Limits,
+    verifier: Arc<Verifier>,
+    expiry: Arc<Expiry>,
 }
 
 /// A refusal of one request: the connection goes on.
@@ -36,8 +42,22 @@ impl From<Code> for Refusal {
 }
 
 impl Router {
-    pub(crate) fn new(registry: Arc<Registry>, metrics: Arc<Metrics>, limits: Limits) -> Self {
-        Self { registry, metrics, limits }
+    pub(crate) fn new(
+        registry: Arc<Registry>,
+        metrics: Arc<Metrics>,
+        limits: Limits,
+        verifier: Arc<Verifier>,
+        expiry: Arc<Expiry>,
+    ) -> Self {
+        Self { registry, metrics, limits, verifier, expiry }
+    }
+
+    pub(crate) fn verifier(&self) -> &Verifier {
+        &self.verifier
+    }
+
+    pub(crate) fn expiry(&self) -> &Arc<Expiry> {
+        &self.expiry
     }
 
     pub(crate) fn registry(&self) -> &Arc<Registry> {
@@ -59,33 +79,12 @@ impl Router {
     pub(crate) fn route(&self, caller: &Arc<Member>, frame: ClientFrame) -> Result<(), Ending> {
         let (request, outcome) = match frame {
             ClientFrame::Hello { .. } => return Err(Code::HelloRepeated.into()),
-            ClientFrame::Join { request, group } => {
-                let outcome = self.registry.join(
-                    caller,
-                    &group,
-                    self.limits.groups as usize,
-                    Origin::Client,
-                    || Ok(()),
-                );
-                let outcome = outcome.map(|members| Some(members as u64)).map_err(|code| match code {
-                    Code::TooManyGroups => Refusal {
-                        code,
-                        detail: format!(
-                            "this connection is in {} groups, as many as it may be in",
-                            self.limits.groups
-                        ),
-                    },
-                    code => code.into(),
-                });
-                (request, outcome)
-            }
+            ClientFrame::Join { request, group } => (request, self.join(caller, &group).map(Some)),
             ClientFrame::Leave { request, group } => {
                 (request, Ok(Some(self.registry.leave(caller, &group) as u64)))
             }
-            ClientFrame::Count { request, target } => {
-                (request, Ok(Some(self.registry.count(&target) as u64)))
-            }
-            ClientFrame::Refresh { request, token: _ } => (request, Err(Code::TokensNotConfigured.into())),
+            ClientFrame::Count { request, target } => (request, self.count(caller, &target).map(Some)),
+            ClientFrame::Refresh { request, token } => (request, self.refresh(caller, &token).map(Some)),
             ClientFrame::Send(send) => (send.request, self.send(caller, send)),
         };
         self.metrics.requests.add(1);
@@ -106,9 +105,81 @@ impl Router {
         caller.outbox().push_notice(&ServerFrame::Error { request, code: code.number(), detail });
     }
 
+    fn join(&self, caller: &Arc<Member>, group: &GroupName) -> Result<u64, Refusal> {
+        // Asked inside the group's critical section: an end that comes meanwhile finds the member there, or keeps it out.
+        let permit = || {
+            let covered = caller.pass().grants.may_join(group, access::now());
+            if covered { Ok(()) } else { Err(Code::NotGranted) }
+        };
+        let most = self.limits.groups as usize;
+        let joined = self.registry.join(caller, group, most, Origin::Client, permit);
+        let members = joined.map_err(|code| match code {
+            Code::TooManyGroups => Refusal {
+                code,
+                detail: format!("this connection is in {most} groups, as many as it may be in"),
+            },
+            Code::NotGranted => {
+                Refusal { code, detail: format!("the token grants no right to join {:?}", group.as_str()) }
+            }
+            code => code.into(),
+        })?;
+        self.expiry.joined(caller, caller.pass().grants.join_until(group));
+        Ok(members as u64)
+    }
+
+    /// Goes on with another token. Gives the number of groups that the connection is still in.
+    fn refresh(&self, caller: &Arc<Member>, token: &Token) -> Result<u64, Refusal> {
+        let (user, pass) = self
+            .verifier
+            .verify(token.expose(), access::now())
+            .map_err(|error| Refusal { code: error.code(), detail: error.to_string() })?;
+        if user != *caller.user() {
+            return Err(Code::OtherUser.into());
+        }
+        caller.replace_pass(pass);
+        self.expiry.refreshed(caller);
+        Ok(caller.groups() as u64)
+    }
+
+    /// How many there are, for those who may have to do with them.
+    fn count(&self, caller: &Member, target: &Target) -> Result<u64, Refusal> {
+        let may_see = match target {
+            Target::Group(group) => caller.pass().grants.may_join(group, access::now()),
+            _ => false,
+        };
+        if !may_see {
+            self.permit(caller, std::slice::from_ref(target))?;
+        }
+        Ok(self.registry.count(target) as u64)
+    }
+
+    /// Whether the caller may send to all of these.
+    fn permit(&self, caller: &Member, targets: &[Target]) -> Result<(), Refusal> {
+        let pass = caller.pass();
+        let now = access::now();
+        for target in targets {
+            let granted = match target {
+                Target::Group(group) => pass.grants.may_send_to_group(group, now),
+                Target::User(user) => pass.grants.may_send_to_user(user, now),
+                // Nobody: nothing to grant, and nobody to reach.
+                Target::Connection(id) => self
+                    .registry
+                    .connection(id)
+                    .is_none_or(|member| pass.grants.may_send_to_user(member.user(), now)),
+                Target::All => pass.grants.may_send_to_all(now),
+            };
+            if !granted {
+                let detail = format!("the token grants no right to send to {}", described(target));
+                return Err(Refusal { code: Code::NotGranted, detail });
+            }
+        }
+        Ok(())
+    }
+
     fn send(&self, caller: &Member, send: Send) -> Result<Option<u64>, Refusal> {
         let Send { request: _, ack, to, mut except, others, event, payload } = send;
         self.check(&to, except.len(), payload.len())?;
+        self.permit(caller, &to)?;
         if others {
             except.push(caller.id());
         }
@@ -137,5 +208,15 @@ impl Router {
             return Err(Refusal { code: Code::PayloadTooLarge, detail });
         }
         Ok(())
+    }
+}
+
+/// A target in words, for a refusal.
+fn described(target: &Target) -> String {
+    match target {
+        Target::Group(group) => format!("the group {:?}", group.as_str()),
+        Target::User(user) => format!("the user {:?}", user.as_str()),
+        Target::Connection(id) => format!("the user of the connection {id}"),
+        Target::All => "everyone".to_owned(),
     }
 }

@@ -13,10 +13,12 @@ use fanfare_protocol::{Code, GroupName, ServerFrame, Target, UserName};
 use quinn::VarInt;
 use tokio::task::JoinHandle;
 
+use crate::access::{TokenRules, Verifier};
 use crate::admission::Admission;
 use crate::config::Config;
 use crate::endpoint::{self, Identity};
 use crate::error::{IdentityError, StartError};
+use crate::expiry::Expiry;
 use crate::handshake::Handshakes;
 use crate::listener::{self, Tasks};
 use crate::metrics::{Metrics, Snapshot};
@@ -32,8 +34,10 @@ pub struct Server {
     address: SocketAddr,
     registry: Arc<Registry>,
     metrics: Arc<Metrics>,
+    verifier: Arc<Verifier>,
     tasks: Tasks,
     listener: JoinHandle<()>,
+    expiry: JoinHandle<()>,
 }
 
 /// How a drain went.
@@ -66,12 +70,22 @@ impl Server {
         let config = Arc::new(config);
         let registry = Arc::new(Registry::new());
         let metrics = Arc::new(Metrics::default());
-        let router = Arc::new(Router::new(Arc::clone(&registry), Arc::clone(&metrics), config.limits));
+        let verifier = Arc::new(Verifier::new(config.tokens.clone()));
+        let expiry = Expiry::new(Arc::clone(&registry), Arc::clone(&metrics), config.expiry_notice);
+        let expiry = Arc::new(expiry);
+        let router = Arc::new(Router::new(
+            Arc::clone(&registry),
+            Arc::clone(&metrics),
+            config.limits,
+            Arc::clone(&verifier),
+            Arc::clone(&expiry),
+        ));
         let admission = Admission::new(config.capacity.connections, config.capacity.per_address);
         let handshakes = Arc::new(Handshakes { config: Arc::clone(&config), router, admission });
         let tasks = Tasks::default();
         let listener = tokio::spawn(listener::listen(endpoint.clone(), handshakes, tasks.clone()));
-        Ok(Self { config, keys, endpoint, address, registry, metrics, tasks, listener })
+        let expiry = tokio::spawn(expiry.run(tasks.closing.clone()));
+        Ok(Self { config, keys, endpoint, address, registry, metrics, verifier, tasks, listener, expiry })
     }
 
     /// Where the server listens; with the port that it got where 0 was asked for.
@@ -115,16 +129,22 @@ impl Server {
         Ok(())
     }
 
+    /// Checks tokens by other rules from now on. Who is connected stays connected, as long as the old token lasts.
+    pub fn replace_token_rules(&self, rules: TokenRules) {
+        self.verifier.replace(rules);
+    }
+
     /// Stops: lets nobody in, says `Goodbye`, writes out what is queued, and closes. Takes no longer than the
     /// configuration's `drain_deadline` and a moment.
     pub async fn drain(self) -> Drained {
-        let Self { config, endpoint, registry, tasks, listener, .. } = self;
+        let Self { config, endpoint, registry, tasks, listener, expiry, .. } = self;
         let closing = VarInt::from_u32(u32::from(Code::ShuttingDown.number()));
         let connections = registry.population().connections;
         let orderly = async {
             tasks.closing.cancel();
             // It ends by itself now, and has panicked only if we have a bug that its message tells of.
             let _ = listener.await;
+            let _ = expiry.await;
             tasks.readers.close();
             registry.for_each_outbox(|outbox| outbox.stop_reading());
             tasks.readers.wait().await;

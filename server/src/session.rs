@@ -25,6 +25,7 @@ use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
+use crate::expiry::Watch;
 use crate::outbox::{Ending, Signal, Taken};
 use crate::registry::{Member, Seat};
 use crate::router::Router;
@@ -95,6 +96,8 @@ pub(crate) struct Session {
     pub(crate) receiver: Receiver,
     pub(crate) transmitter: Transmitter,
     pub(crate) seat: Seat,
+    /// Ends with the session.
+    pub(crate) watch: Watch,
     pub(crate) intake: Intake,
     /// What came in the same bytes as `Hello`, behind it.
     pub(crate) early: Bytes,
@@ -105,8 +108,18 @@ impl Session {
     /// Runs the connection to its end. `writers` owns the writer's task; `reading` is dropped when no more requests are
     /// read.
     pub(crate) async fn run(self, writers: &TaskTracker, reading: TaskTrackerToken) {
-        let Self { connection, mut receiver, transmitter, seat, mut intake, early, requests_per_second } =
-            self;
+        let Self {
+            connection,
+            mut receiver,
+            transmitter,
+            seat,
+            watch,
+            mut intake,
+            early,
+            requests_per_second,
+        } = self;
+        // Held to the end of this function.
+        let _watch = watch;
         let member = Arc::clone(seat.member());
         let writer = writers.spawn(write_out(Arc::clone(&member), transmitter));
 

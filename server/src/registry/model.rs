@@ -21,7 +21,13 @@ fn check(model: impl Fn() + Copy + Send + Sync + 'static) {
 fn seat(registry: &Arc<Registry>, number: u8, user: &str) -> Seat {
     let limits = OutboxLimits { frames: 100, bytes: 1 << 20, overflow: Overflow::Disconnect };
     let id = ConnectionId::from_bytes([number; 16]);
-    let member = Arc::new(Member::new(id, UserName::new(user).unwrap(), limits, Arc::new(Nowhere)));
+    let member = Arc::new(Member::new(
+        id,
+        UserName::new(user).unwrap(),
+        limits,
+        Arc::new(Nowhere),
+        Pass::development(),
+    ));
     registry.arrive(member, usize::MAX, || Ok(())).ok().unwrap()
 }
 

@@ -28,7 +28,8 @@ fn group(name: impl Display) -> GroupName {
 }
 
 fn arrive(registry: &Arc<Registry>, number: u64, name: impl Display) -> Seat {
-    let member = Arc::new(Member::new(id(number), user(name), GENEROUS, Arc::new(Nowhere)));
+    let member =
+        Arc::new(Member::new(id(number), user(name), GENEROUS, Arc::new(Nowhere), Pass::development()));
     registry.arrive(member, usize::MAX, || Ok(())).unwrap()
 }
 
@@ -208,11 +209,12 @@ fn promise_5_a_send_is_encoded_once_and_its_payload_is_never_copied() {
 #[test]
 fn a_user_has_at_most_its_connections_and_a_refused_one_leaves_nothing() {
     let registry = Arc::new(Registry::new());
-    let refused = Arc::new(Member::new(id(9), user("bob"), GENEROUS, Arc::new(Nowhere)));
+    let refused = Arc::new(Member::new(id(9), user("bob"), GENEROUS, Arc::new(Nowhere), Pass::development()));
     assert_eq!(registry.arrive(refused, 0, || Ok(())).err(), Some(Code::UserFull));
     assert_eq!(registry.population(), Population::default());
     let _alice = arrive(&registry, 1, "alice");
-    let second = Arc::new(Member::new(id(2), user("alice"), GENEROUS, Arc::new(Nowhere)));
+    let second =
+        Arc::new(Member::new(id(2), user("alice"), GENEROUS, Arc::new(Nowhere), Pass::development()));
     assert_eq!(registry.arrive(second, 1, || Ok(())).err(), Some(Code::UserFull));
     assert_eq!(registry.population().connections, 1);
 }

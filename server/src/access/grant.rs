@@ -1,0 +1,216 @@
+//! Grants: what a token allows, on what, and until when.
+//!
+//! In: the claim `grants`. Out: [`Grants`], which say yes or no to one act at one moment. Invariants: without a grant that
+//! covers it nothing is allowed; a claim that cannot be read as a whole allows nothing, not a part of it.
+
+use fanfare_protocol::{GroupName, Pattern, UserName};
+use serde::{Deserialize, Serialize};
+
+use super::Seconds;
+
+/// The most grants that a token may have: it is checked at every send.
+const MOST: usize = 256;
+
+/// One entry of the claim `grants`: exactly one of `group`, `user` and `all`, and what may be done with it.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GrantClaim {
+    /// The groups that match this pattern.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+    /// The users that match this pattern, and each of their connections.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// Everyone. `false` is not allowed: it would read like a prohibition, which grants are not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub all: Option<bool>,
+    /// What may be done. `join` is for groups only.
+    pub may: Vec<Right>,
+    /// When the grant ends, in seconds since 1970; with the token where it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exp: Option<Seconds>,
+}
+
+/// What a grant allows to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Right {
+    /// To be a member.
+    Join,
+    /// To send to it.
+    Send,
+}
+
+/// What one connection is allowed.
+pub(crate) struct Grants {
+    /// Development: everything, for ever.
+    unlimited: bool,
+    list: Vec<Grant>,
+}
+
+struct Grant {
+    scope: Scope,
+    join: bool,
+    send: bool,
+    ends: Seconds,
+}
+
+enum Scope {
+    Groups(Pattern),
+    Users(Pattern),
+    All,
+}
+
+/// The claim cannot be read. It says where, and not what stands there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum GrantError {
+    TooMany,
+    /// This entry, counted from 1.
+    Entry(usize),
+}
+
+impl Grants {
+    /// Everything is allowed.
+    pub(crate) fn everything() -> Self {
+        Self { unlimited: true, list: Vec::new() }
+    }
+
+    /// Reads a claim. Ends are put off by `leeway`, for clocks that differ.
+    pub(crate) fn parse(claims: Vec<GrantClaim>, leeway: Seconds) -> Result<Self, GrantError> {
+        if claims.len() > MOST {
+            return Err(GrantError::TooMany);
+        }
+        let grants = claims.into_iter().zip(1..).map(|(claim, position)| {
+            let pattern = |text: String| Pattern::new(&text).map_err(|_| GrantError::Entry(position));
+            let scope = match (claim.group, claim.user, claim.all) {
+                (Some(group), None, None) => Scope::Groups(pattern(group)?),
+                (None, Some(user), None) => Scope::Users(pattern(user)?),
+                (None, None, Some(true)) => Scope::All,
+                _ => return Err(GrantError::Entry(position)),
+            };
+            let join = claim.may.contains(&Right::Join);
+            if join && !matches!(scope, Scope::Groups(_)) {
+                return Err(GrantError::Entry(position));
+            }
+            let ends = claim.exp.map_or(Seconds::MAX, |ends| ends.saturating_add(leeway));
+            Ok(Grant { scope, join, send: claim.may.contains(&Right::Send), ends })
+        });
+        Ok(Self { unlimited: false, list: grants.collect::<Result<_, _>>()? })
+    }
+
+    pub(crate) fn may_join(&self, group: &GroupName, now: Seconds) -> bool {
+        self.join_until(group) > now
+    }
+
+    /// The moment from which on the group may not be joined; 0 where no grant is about it.
+    pub(crate) fn join_until(&self, group: &GroupName) -> Seconds {
+        self.until(|grant| {
+            grant.join && matches!(&grant.scope, Scope::Groups(name) if name.matches(group.as_str()))
+        })
+    }
+
+    pub(crate) fn may_send_to_group(&self, group: &GroupName, now: Seconds) -> bool {
+        self.until(|grant| {
+            grant.send && matches!(&grant.scope, Scope::Groups(name) if name.matches(group.as_str()))
+        }) > now
+    }
+
+    /// Whether it may send to a user, or to any of the user's connections.
+    pub(crate) fn may_send_to_user(&self, user: &UserName, now: Seconds) -> bool {
+        self.until(|grant| {
+            grant.send && matches!(&grant.scope, Scope::Users(name) if name.matches(user.as_str()))
+        }) > now
+    }
+
+    pub(crate) fn may_send_to_all(&self, now: Seconds) -> bool {
+        self.until(|grant| grant.send && matches!(grant.scope, Scope::All)) > now
+    }
+
+    /// When the grants end that do not last as long as the token.
+    pub(crate) fn ends(&self) -> impl Iterator<Item = Seconds> + '_ {
+        self.list.iter().map(|grant| grant.ends).filter(|ends| *ends != Seconds::MAX)
+    }
+
+    fn until(&self, covers: impl Fn(&Grant) -> bool) -> Seconds {
+        if self.unlimited {
+            return Seconds::MAX;
+        }
+        self.list.iter().filter(|grant| covers(grant)).map(|grant| grant.ends).max().unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn grants(json: &str) -> Result<Grants, GrantError> {
+        Grants::parse(serde_json::from_str(json).unwrap(), 0)
+    }
+
+    fn group(name: &str) -> GroupName {
+        GroupName::new(name).unwrap()
+    }
+
+    fn user(name: &str) -> UserName {
+        UserName::new(name).unwrap()
+    }
+
+    #[test]
+    fn nothing_granted_nothing_allowed() {
+        let grants = grants("[]").unwrap();
+        assert!(!grants.may_join(&group("g"), 0));
+        assert!(!grants.may_send_to_group(&group("g"), 0));
+        assert!(!grants.may_send_to_user(&user("u"), 0));
+        assert!(!grants.may_send_to_all(0));
+    }
+
+    #[test]
+    fn each_grant_allows_what_it_says_and_nothing_beside() {
+        let grants = grants(
+            r#"[{"group": "room-*", "may": ["join"]}, {"group": "news", "may": ["send"]},
+                {"user": "bob", "may": ["send"]}, {"group": "*", "may": []}]"#,
+        )
+        .unwrap();
+        assert!(grants.may_join(&group("room-1"), 0) && !grants.may_join(&group("Room-1"), 0));
+        assert!(!grants.may_send_to_group(&group("room-1"), 0));
+        assert!(grants.may_send_to_group(&group("news"), 0) && !grants.may_join(&group("news"), 0));
+        assert!(grants.may_send_to_user(&user("bob"), 0) && !grants.may_send_to_user(&user("bo"), 0));
+        // A user of a group's name is not the group.
+        assert!(!grants.may_send_to_user(&user("news"), 0) && !grants.may_send_to_group(&group("bob"), 0));
+        assert!(!grants.may_send_to_all(0));
+    }
+
+    #[test]
+    fn the_grant_that_ends_last_counts_and_an_end_is_an_end() {
+        let grants = grants(
+            r#"[{"group": "a*", "may": ["join"], "exp": 10}, {"group": "ab", "may": ["join"], "exp": 20},
+                {"all": true, "may": ["send"], "exp": 5}]"#,
+        )
+        .unwrap();
+        assert_eq!(grants.join_until(&group("ab")), 20);
+        assert!(grants.may_join(&group("a"), 9) && !grants.may_join(&group("a"), 10));
+        assert!(grants.may_join(&group("ab"), 19) && !grants.may_join(&group("ab"), 20));
+        assert!(grants.may_send_to_all(4) && !grants.may_send_to_all(5));
+        assert_eq!(grants.ends().collect::<Vec<_>>(), [10, 20, 5]);
+    }
+
+    #[test]
+    fn a_claim_that_makes_no_sense_is_refused_with_its_place() {
+        for (json, error) in [
+            (r#"[{"may": ["join"]}]"#, GrantError::Entry(1)),
+            (r#"[{"group": "g", "user": "u", "may": ["send"]}]"#, GrantError::Entry(1)),
+            (r#"[{"group": "g", "may": []}, {"user": "u", "may": ["join"]}]"#, GrantError::Entry(2)),
+            (r#"[{"all": true, "may": ["join"]}]"#, GrantError::Entry(1)),
+            (r#"[{"all": false, "may": ["send"]}]"#, GrantError::Entry(1)),
+            (r#"[{"group": "", "may": ["send"]}]"#, GrantError::Entry(1)),
+        ] {
+            assert_eq!(grants(json).err(), Some(error), "{json}");
+        }
+        let many = format!("[{}]", vec![r#"{"group": "g", "may": []}"#; 257].join(","));
+        assert_eq!(grants(&many).err(), Some(GrantError::TooMany));
+        // Words that this version does not know are not passed over: they might have been meant to restrict.
+        for json in [r#"[{"group": "g", "may": ["fly"]}]"#, r#"[{"group": "g", "may": [], "not": 1}]"#] {
+            assert!(serde_json::from_str::<Vec<GrantClaim>>(json).is_err());
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! The ends of access: says when they are near, and carries them out when they are there (promise 10).
+//!
+//! In: each connection with its pass, when it comes and when it refreshes. Out: `Expiring` some time ahead; `Removed` from
+//! the groups that no grant covers any more; the end of a connection whose token has ended. One task does it for all.
+//!
+//! Invariants: a connection is looked at when something of it ends, and never in between; what is watched is forgotten with
+//! its session; no lock is held while a connection is dealt with.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use fanfare_protocol::{Code, ConnectionId, ExpiryScope, ServerFrame};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::access::{self, Pass, Seconds};
+use crate::metrics::Metrics;
+use crate::registry::{Expulsion, Farewell, Member, Origin, Registry};
+
+/// How long the task sleeps at most: by so much it is late where somebody sets the clock forward.
+const LONGEST_SLEEP: Duration = Duration::from_secs(10);
+
+pub(crate) struct Expiry {
+    registry: Arc<Registry>,
+    metrics: Arc<Metrics>,
+    /// How long before an end it is told.
+    notice: Seconds,
+    agenda: Mutex<Agenda>,
+    /// Something comes sooner than what the task waits for.
+    sooner: Notify,
+}
+
+#[derive(Default)]
+struct Agenda {
+    /// What is to come of each connection, soonest first.
+    of: HashMap<ConnectionId, VecDeque<Occasion>>,
+    /// The first of each.
+    next: BTreeSet<(Seconds, ConnectionId)>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Occasion {
+    at: Seconds,
+    /// Of what end. The same as `at`: this is it.
+    end: Seconds,
+}
+
+/// Keeps a connection watched. Dropping it forgets the connection.
+pub(crate) struct Watch {
+    expiry: Arc<Expiry>,
+    connection: ConnectionId,
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.expiry.agenda.lock().replace(self.connection, VecDeque::new());
+    }
+}
+
+impl Agenda {
+    fn replace(&mut self, connection: ConnectionId, occasions: VecDeque<Occasion>) {
+        if let Some(first) = self.of.remove(&connection).as_ref().and_then(VecDeque::front) {
+            self.next.remove(&(first.at, connection));
+        }
+        if let Some(first) = occasions.front() {
+            self.next.insert((first.at, connection));
+            self.of.insert(connection, occasions);
+        }
+    }
+
+    /// Takes the connection whose occasion is the oldest of those that have come, with all of it that has come.
+    fn due(&mut self, now: Seconds) -> Option<(ConnectionId, Vec<Occasion>)> {
+        let (_, connection) = *self.next.first().filter(|(at, _)| *at <= now)?;
+        let mut left = self.of.get(&connection)?.clone();
+        let coming = left.partition_point(|occasion| occasion.at <= now);
+        let due = left.drain(..coming).collect();
+        self.replace(connection, left);
+        Some((connection, due))
+    }
+}
+
+impl Expiry {
+    pub(crate) fn new(registry: Arc<Registry>, metrics: Arc<Metrics>, notice: Duration) -> Self {
+        let agenda = Mutex::new(Agenda::default());
+        Self { registry, metrics, notice: notice.as_secs(), agenda, sooner: Notify::new() }
+    }
+
+    /// Watches a connection from now on.
+    pub(crate) fn watch(self: &Arc<Self>, member: &Member) -> Watch {
+        self.schedule(member.id(), &member.pass(), access::now());
+        Watch { expiry: Arc::clone(self), connection: member.id() }
+    }
+
+    /// Goes on with the connection's new pass: what it no longer covers ends now. The connection is watched already.
+    pub(crate) fn refreshed(&self, member: &Arc<Member>) {
+        let now = access::now();
+        self.schedule(member.id(), &member.pass(), now);
+        self.expel_uncovered(member, now);
+    }
+
+    /// Tells of the end of a membership that has just begun, where the notice for its end has passed.
+    pub(crate) fn joined(&self, member: &Member, until: Seconds) {
+        let left = until.saturating_sub(access::now());
+        if until < member.pass().ends && left <= self.notice / 2 {
+            announce(member, ExpiryScope::Groups { count: 1 }, left);
+        }
+    }
+
+    fn schedule(&self, connection: ConnectionId, pass: &Pass, now: Seconds) {
+        let mut occasions: Vec<Occasion> = Vec::new();
+        for end in pass.all_ends().filter(|end| *end > now) {
+            // Where little is left, at half of it: a client that answers with a token as short does so at a bounded rate.
+            let ahead = self.notice.min((end - now) / 2);
+            occasions.push(Occasion { at: end - ahead, end });
+            occasions.push(Occasion { at: end, end });
+        }
+        occasions.sort_unstable();
+        occasions.dedup();
+        let first = occasions.first().map(|first| first.at);
+        let mut agenda = self.agenda.lock();
+        let soonest = agenda.next.first().map(|(at, _)| *at);
+        agenda.replace(connection, occasions.into());
+        drop(agenda);
+        if first.is_some_and(|first| soonest.is_none_or(|soonest| first < soonest)) {
+            self.sooner.notify_one();
+        }
+    }
+
+    /// Does what is due, until `closing`.
+    pub(crate) async fn run(self: Arc<Self>, closing: CancellationToken) {
+        loop {
+            let next = self.carry_out(access::now());
+            let pause = next.map_or(LONGEST_SLEEP, |next| {
+                let next = UNIX_EPOCH.checked_add(Duration::from_secs(next));
+                let pause = next.and_then(|next| next.duration_since(SystemTime::now()).ok());
+                pause.unwrap_or_default().min(LONGEST_SLEEP)
+            });
+            tokio::select! {
+                () = closing.cancelled() => return,
+                () = self.sooner.notified() => {}
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+
+    /// Does everything that is due at `now`. Gives the moment of what comes next.
+    fn carry_out(&self, now: Seconds) -> Option<Seconds> {
+        loop {
+            let mut agenda = self.agenda.lock();
+            let Some((connection, due)) = agenda.due(now) else {
+                return agenda.next.first().map(|(at, _)| *at);
+            };
+            drop(agenda);
+            if let Some(member) = self.registry.connection(&connection) {
+                self.deal_with(&member, &due, now);
+            }
+        }
+    }
+
+    fn deal_with(&self, member: &Arc<Member>, due: &[Occasion], now: Seconds) {
+        let pass = member.pass();
+        if pass.ends <= now {
+            member.outbox().end(Code::TokenExpired.into());
+            return;
+        }
+        if due.iter().any(|occasion| occasion.end <= now) {
+            self.expel_uncovered(member, now);
+        }
+        for Occasion { end, .. } in due.iter().filter(|occasion| occasion.end > now) {
+            if *end == pass.ends {
+                announce(member, ExpiryScope::Token, end - now);
+                continue;
+            }
+            let ending = member.memberships().into_iter().filter(|(group, origin)| {
+                *origin == Origin::Client && pass.grants.join_until(group) == *end && *end < pass.ends
+            });
+            match u32::try_from(ending.count()) {
+                Ok(0) | Err(_) => {}
+                Ok(count) => announce(member, ExpiryScope::Groups { count }, end - now),
+            }
+        }
+    }
+
+    /// Ends the memberships that the client made and no grant covers.
+    fn expel_uncovered(&self, member: &Arc<Member>, now: Seconds) {
+        let pass = member.pass();
+        let uncovered = |group: &_, origin| origin == Origin::Client && !pass.grants.may_join(group, now);
+        let farewell = Farewell { code: Code::GrantEnded, reason: Code::GrantEnded.sentence() };
+        let mut done = Expulsion::default();
+        self.registry.expel(member, uncovered, farewell, &mut done);
+        for ended in done.groups.values() {
+            self.metrics.removed.add_many(Code::GrantEnded, *ended);
+        }
+        self.metrics.purged.add(done.purged);
+    }
+}
+
+fn announce(member: &Member, scope: ExpiryScope, left: Seconds) {
+    let seconds = u32::try_from(left).unwrap_or(u32::MAX);
+    member.outbox().push_notice(&ServerFrame::Expiring { scope, seconds });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(number: u8) -> ConnectionId {
+        ConnectionId::from_bytes([number; 16])
+    }
+
+    fn occasions(times: &[(Seconds, Seconds)]) -> VecDeque<Occasion> {
+        times.iter().map(|(at, end)| Occasion { at: *at, end: *end }).collect()
+    }
+
+    #[test]
+    fn what_is_due_comes_in_its_order_and_once() {
+        let mut agenda = Agenda::default();
+        agenda.replace(id(1), occasions(&[(5, 10), (10, 10), (20, 20)]));
+        agenda.replace(id(2), occasions(&[(3, 3)]));
+        assert_eq!(agenda.due(2), None);
+        assert_eq!(agenda.due(12), Some((id(2), occasions(&[(3, 3)]).into())));
+        assert_eq!(agenda.due(12), Some((id(1), occasions(&[(5, 10), (10, 10)]).into())));
+        assert_eq!(agenda.due(12), None);
+        assert_eq!(agenda.next.first(), Some(&(20, id(1))));
+        agenda.replace(id(1), VecDeque::new());
+        assert!(agenda.of.is_empty() && agenda.next.is_empty(), "nothing is kept of who has gone");
+    }
+}
