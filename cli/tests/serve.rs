@@ -189,6 +189,7 @@ fn a_damaged_state_file_is_refused_and_kept_or_made_again_and_told() {
         ("ca.pem", &["state/ca.pem", "fanfare certs create --force"][..]),
         ("ca-key.pem", &["state/ca-key.pem", "fanfare certs create --force"]),
         ("endpoint.key", &["state/endpoint.key", "has 8, not 64 bytes", "delete it"]),
+        ("bans.redb", &["state/bans.redb is damaged", "backup"]),
     ] {
         let server = Server::start();
         let damaged = server.state().join(name);
@@ -381,7 +382,10 @@ fn what_a_server_keeps_is_its_owners_alone() {
         names.push(entry.file_name().into_string().unwrap());
     }
     names.sort();
-    assert_eq!(names, [".lock", "ca-key.pem", "ca.pem", "endpoint.key", "server-key.pem", "server.pem"]);
+    assert_eq!(
+        names,
+        [".lock", "bans.redb", "ca-key.pem", "ca.pem", "endpoint.key", "server-key.pem", "server.pem"]
+    );
 }
 
 #[test]

@@ -140,3 +140,40 @@ fn bad_arguments_are_told_with_what_to_do() {
     run(home, &["listen", "--user", "a", "--token", "t"]).complains(2, &["--user and --token", "give one"]);
     run(home, &["serve", "--dev", "--token-key", "short"]).complains(1, &["short", "--token-key"]);
 }
+
+/// The README's lines, as they stand there; only the port is another.
+#[test]
+fn the_readmes_lines_about_tokens_work() {
+    let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md")).unwrap();
+    let section = readme.split("## With tokens").nth(1).unwrap().split("\n## ").next().unwrap();
+    let mut inside = false;
+    let mut lines = Vec::new();
+    for line in section.lines() {
+        match line {
+            "```sh" => inside = true,
+            "```" => inside = false,
+            line if inside => lines.push(line),
+            _ => {}
+        }
+    }
+    assert_eq!(lines.len(), 5, "{lines:#?}");
+    let home = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink(support::BINARY, home.path().join("fanfare")).unwrap();
+    let shell = |line: &str, server: &str| {
+        let mut command = std::process::Command::new("sh");
+        // In the shell's place where it is one command, so that it ends when we end it.
+        let line = if line.starts_with("fanfare") { format!("exec ./{line}") } else { line.to_owned() };
+        command.args(["-c", &line]).current_dir(home.path());
+        support::without_our_variables(&mut command);
+        command.env("FANFARE_LISTEN", "127.0.0.1:0").env("FANFARE_SERVER", server);
+        command
+    };
+    for line in &lines[..3] {
+        assert_eq!(support::finish(&mut shell(line, ""), b"").code, Some(0), "{line}");
+    }
+    let mut server = support::Process::start(&mut shell(lines[3], ""));
+    let address = support::ready(&mut server);
+    let mut listener = support::Process::start(&mut shell(lines[4], &address));
+    assert!(listener.out.line().starts_with("* connected as alice, "));
+    assert_eq!(listener.out.line(), "* joined room-1, the first member");
+}

@@ -439,7 +439,7 @@ pub struct QuicFacts {
 }
 
 /// What a ban forbids.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BanKind {
     /// A user the groups that match a pattern.

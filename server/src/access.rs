@@ -4,12 +4,14 @@
 //! router's questions. Invariant: what no grant allows is not allowed; nothing here waits, and nothing of a token is ever in
 //! an error or in a log.
 
+mod ban;
 mod grant;
 mod key;
 mod mint;
 mod pass;
 mod token;
 
+pub(crate) use ban::{BanKey, Bans};
 pub use grant::{GrantClaim, Right};
 pub use key::{KeyError, TokenKey};
 pub use mint::{Extras, MintError, Minter};

@@ -5,13 +5,19 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Instant;
 
 use fanfare_protocol::ALPN;
 use quinn::crypto::rustls::QuicServerConfig;
-use quinn::{EndpointConfig, IdleTimeout, ServerConfig, TokioRuntime, TransportConfig, VarInt};
+use quinn::{
+    AsyncTimer, AsyncUdpSocket, EndpointConfig, IdleTimeout, Runtime, ServerConfig, TokioRuntime,
+    TransportConfig, VarInt,
+};
 use quinn_proto::HashedConnectionIdGenerator;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
 use crate::error::{IdentityError, StartError};
@@ -32,11 +38,31 @@ impl std::fmt::Debug for Identity {
     }
 }
 
-/// Binds the socket and starts QUIC on it.
+/// Gives quinn's tasks to the server, so that they can be waited for: the socket is free when the last of them has ended, and
+/// not when the endpoint is dropped.
+#[derive(Debug)]
+struct OwnedTasks(TaskTracker);
+
+impl Runtime for OwnedTasks {
+    fn new_timer(&self, at: Instant) -> Pin<Box<dyn AsyncTimer>> {
+        TokioRuntime.new_timer(at)
+    }
+
+    fn spawn(&self, future: Pin<Box<dyn Future<Output = ()> + Send>>) {
+        self.0.spawn(future);
+    }
+
+    fn wrap_udp_socket(&self, socket: std::net::UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
+        TokioRuntime.wrap_udp_socket(socket)
+    }
+}
+
+/// Binds the socket and starts QUIC on it. Its tasks are `tasks`.
 pub(crate) fn bind(
     config: &Config,
     identity: Identity,
     keys: &EndpointKeys,
+    tasks: &TaskTracker,
 ) -> Result<quinn::Endpoint, StartError> {
     let server = server_config(config, identity, keys)?;
     let address = config.listen;
@@ -47,7 +73,7 @@ pub(crate) fn bind(
     // and never resets them.
     let key = keys.connection_ids;
     endpoint.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(key)));
-    quinn::Endpoint::new(endpoint, Some(server), socket, Arc::new(TokioRuntime)).map_err(failed)
+    quinn::Endpoint::new(endpoint, Some(server), socket, Arc::new(OwnedTasks(tasks.clone()))).map_err(failed)
 }
 
 /// The settings for connections from now on. Those that are there keep theirs.

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::config::ConfigError;
+use crate::store::StoreError;
 
 /// Why a server cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -15,6 +16,9 @@ pub enum StartError {
     /// The state directory cannot be used.
     #[error(transparent)]
     State(#[from] StateError),
+    /// The bans cannot be loaded. No server starts without them.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// The certificate or its key cannot be used.
     #[error(transparent)]
     Identity(#[from] IdentityError),

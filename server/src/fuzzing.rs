@@ -60,7 +60,7 @@ impl Bench {
             let expiry =
                 Arc::new(Expiry::new(Arc::clone(&registry), Arc::clone(&metrics), Duration::from_secs(60)));
             let verifier = Arc::new(Verifier::new(None));
-            Arc::new(Router::new(Arc::clone(&registry), metrics, LIMITS, verifier, expiry))
+            Arc::new(Router::new(Arc::clone(&registry), metrics, LIMITS, verifier, expiry, Arc::default()))
         };
         let bystander = seat(&registry, 0, &UserName::new("b").expect("a name")).expect("the first");
         let group = GroupName::new("g").expect("a name");

@@ -101,7 +101,10 @@ impl Handshakes {
         let seat = self
             .router
             .registry()
-            .arrive(member, self.config.capacity.per_user, || Ok(()))
+            .arrive(Arc::clone(&member), self.config.capacity.per_user, || {
+                let bans = self.router.bans();
+                bans.forbids_connection(&user, &member.pass(), access::now()).map_or(Ok(()), Err)
+            })
             .map_err(Ending::from)?;
         tracing::debug!(connection = %id, ?user, address = %connection.remote_address(), "welcomed");
         let watch = self.router.expiry().watch(seat.member());

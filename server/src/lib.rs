@@ -7,7 +7,9 @@
 //! `transport`.
 
 mod access;
+mod acts;
 mod admission;
+mod audit;
 mod config;
 mod endpoint;
 mod envelope;
@@ -28,10 +30,12 @@ mod server;
 mod session;
 mod shards;
 mod state;
+mod store;
 mod sync;
 mod transport;
 
 pub use access::{Extras, GrantClaim, KeyError, MintError, Minter, Right, TokenKey, TokenRules};
+pub use acts::{ActError, Acts, Operator};
 pub use config::{Capacity, Config, ConfigError};
 pub use endpoint::Identity;
 pub use error::{IdentityError, StartError, StateError};
@@ -39,3 +43,4 @@ pub use metrics::Snapshot;
 pub use outbox::{OutboxLimits, Overflow};
 pub use registry::Population;
 pub use server::{Drained, Server};
+pub use store::StoreError;

@@ -21,6 +21,8 @@ pub(crate) struct Tasks {
     pub(crate) connections: TaskTracker,
     /// A token for each handshake, and for each session that still reads requests.
     pub(crate) readers: TaskTracker,
+    /// QUIC's own tasks.
+    pub(crate) endpoint: TaskTracker,
 }
 
 /// Accepts connections until `tasks.closing`.

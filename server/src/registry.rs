@@ -357,7 +357,6 @@ impl Registry {
     }
 
     /// A group's members at this moment.
-    #[allow(dead_code, reason = "read by the operators' endpoint, which is the next to be built")]
     pub(crate) fn of_group(&self, group: &GroupName) -> Vec<Arc<Member>> {
         self.groups.find(group).map(|roster| roster.snapshot()).unwrap_or_default()
     }
@@ -399,7 +398,6 @@ impl Registry {
     }
 
     /// Everyone, at about one moment.
-    #[allow(dead_code, reason = "read by the operators' endpoint, which is the next to be built")]
     pub(crate) fn members(&self) -> Vec<Arc<Member>> {
         let mut members = Vec::with_capacity(self.connections.len());
         self.connections.for_each(|member| members.push(Arc::clone(member)));
@@ -438,16 +436,15 @@ impl Registry {
         self.connections.for_each(|member| visit(&member.outbox));
     }
 
-    #[expect(clippy::mutable_key_type, reason = "hashed and compared by its name, which never changes")]
     fn depart(&self, member: &Arc<Member>, user: &Arc<Roster<UserName>>) {
-        let groups = {
-            let mut memberships = member.memberships.lock();
-            memberships.gone = true;
-            std::mem::take(&mut memberships.groups)
-        };
-        for Membership { roster, .. } in groups {
+        // Held until the last group is left: an expulsion that comes in between waits, and does not find a member without
+        // memberships that still gets what is sent to the group (model `join_against_revoke_against_disconnect`).
+        let mut memberships = member.memberships.lock();
+        memberships.gone = true;
+        for Membership { roster, .. } in std::mem::take(&mut memberships.groups) {
             self.groups.leave(&roster, member, || {});
         }
+        drop(memberships);
         self.connections.remove_if(&member.id, |known| Arc::ptr_eq(known, member));
         self.users.leave(user, member, || {});
     }

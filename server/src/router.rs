@@ -13,7 +13,7 @@ use fanfare_protocol::{
     ClientFrame, Code, GroupName, Limits, RequestId, Send, Sender, ServerFrame, Target, Token,
 };
 
-use crate::access::{self, Verifier};
+use crate::access::{self, Bans, Verifier};
 use crate::envelope::Envelope;
 use crate::expiry::Expiry;
 use crate::metrics::Metrics;
@@ -27,6 +27,7 @@ pub(crate) struct Router {
     limits: Limits,
     verifier: Arc<Verifier>,
     expiry: Arc<Expiry>,
+    bans: Arc<Bans>,
 }
 
 /// A refusal of one request: the connection goes on.
@@ -48,12 +49,17 @@ impl Router {
         limits: Limits,
         verifier: Arc<Verifier>,
         expiry: Arc<Expiry>,
+        bans: Arc<Bans>,
     ) -> Self {
-        Self { registry, metrics, limits, verifier, expiry }
+        Self { registry, metrics, limits, verifier, expiry, bans }
     }
 
     pub(crate) fn verifier(&self) -> &Verifier {
         &self.verifier
+    }
+
+    pub(crate) fn bans(&self) -> &Bans {
+        &self.bans
     }
 
     pub(crate) fn expiry(&self) -> &Arc<Expiry> {
@@ -106,8 +112,12 @@ impl Router {
     }
 
     fn join(&self, caller: &Arc<Member>, group: &GroupName) -> Result<u64, Refusal> {
-        // Asked inside the group's critical section: an end that comes meanwhile finds the member there, or keeps it out.
+        // Asked inside the group's critical section: an end or a ban that comes meanwhile finds the member there, or keeps
+        // it out.
         let permit = || {
+            if self.bans.forbids_group(caller.user(), group, access::now()) {
+                return Err(Code::BannedFromGroup);
+            }
             let covered = caller.pass().grants.may_join(group, access::now());
             if covered { Ok(()) } else { Err(Code::NotGranted) }
         };
@@ -137,6 +147,11 @@ impl Router {
             return Err(Code::OtherUser.into());
         }
         caller.replace_pass(pass);
+        // Asked when the pass is there for whoever revokes its token: a revocation either finds it, or is found here.
+        if let Some(code) = self.bans.forbids_connection(caller.user(), &caller.pass(), access::now()) {
+            caller.outbox().end(code.into());
+            return Err(code.into());
+        }
         self.expiry.refreshed(caller);
         Ok(caller.groups() as u64)
     }
@@ -144,7 +159,11 @@ impl Router {
     /// How many there are, for those who may have to do with them.
     fn count(&self, caller: &Member, target: &Target) -> Result<u64, Refusal> {
         let may_see = match target {
-            Target::Group(group) => caller.pass().grants.may_join(group, access::now()),
+            Target::Group(group) => {
+                let now = access::now();
+                let banned = self.bans.forbids_group(caller.user(), group, now);
+                !banned && caller.pass().grants.may_join(group, now)
+            }
             _ => false,
         };
         if !may_see {
@@ -159,6 +178,10 @@ impl Router {
         let now = access::now();
         for target in targets {
             let granted = match target {
+                Target::Group(group) if self.bans.forbids_group(caller.user(), group, now) => {
+                    let detail = format!("the user is banned from {}", described(target));
+                    return Err(Refusal { code: Code::BannedFromGroup, detail });
+                }
                 Target::Group(group) => pass.grants.may_send_to_group(group, now),
                 Target::User(user) => pass.grants.may_send_to_user(user, now),
                 // Nobody: nothing to grant, and nobody to reach.

@@ -9,11 +9,12 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use fanfare_protocol::{Code, GroupName, ServerFrame, Target, UserName};
+use fanfare_protocol::{Code, ServerFrame, Target};
 use quinn::VarInt;
 use tokio::task::JoinHandle;
 
-use crate::access::{TokenRules, Verifier};
+use crate::access::{Bans, TokenRules, Verifier};
+use crate::acts::Acts;
 use crate::admission::Admission;
 use crate::config::Config;
 use crate::endpoint::{self, Identity};
@@ -22,9 +23,10 @@ use crate::expiry::Expiry;
 use crate::handshake::Handshakes;
 use crate::listener::{self, Tasks};
 use crate::metrics::{Metrics, Snapshot};
-use crate::registry::{Farewell, Population, Registry};
+use crate::registry::{Population, Registry};
 use crate::router::Router;
 use crate::state::EndpointKeys;
+use crate::store::FileStore;
 
 /// A running server. Dropping it without [`Server::drain`] cuts every connection off.
 pub struct Server {
@@ -35,6 +37,7 @@ pub struct Server {
     registry: Arc<Registry>,
     metrics: Arc<Metrics>,
     verifier: Arc<Verifier>,
+    acts: Arc<Acts>,
     tasks: Tasks,
     listener: JoinHandle<()>,
     expiry: JoinHandle<()>,
@@ -58,18 +61,24 @@ impl Server {
     pub async fn start(config: Config, identity: Identity) -> Result<Self, StartError> {
         config.check()?;
         let state_dir = config.state_dir.clone();
-        // The one join error there could be is a panic in there, which goes on here.
-        let keys = match tokio::task::spawn_blocking(move || EndpointKeys::open(&state_dir)).await {
-            Ok(keys) => keys?,
-            Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
-        };
-        let endpoint = endpoint::bind(&config, identity, &keys)?;
+        let keys = off_runtime(move || EndpointKeys::open(&state_dir)).await?;
+        let tasks = Tasks::default();
+        let endpoint = endpoint::bind(&config, identity, &keys, &tasks.endpoint)?;
         let failed = |source| StartError::Listen { address: config.listen, source };
         let address = endpoint.local_addr().map_err(failed)?;
 
         let config = Arc::new(config);
         let registry = Arc::new(Registry::new());
         let metrics = Arc::new(Metrics::default());
+        let bans = Arc::new(Bans::default());
+        let (store, acts) =
+            (config.state_dir.clone(), (Arc::clone(&registry), Arc::clone(&bans), Arc::clone(&metrics)));
+        let payload_bytes = config.limits.payload_bytes as usize;
+        let open = move || {
+            let store = Box::new(FileStore::open(&store)?);
+            Acts::open(store, acts.0, acts.1, acts.2, payload_bytes)
+        };
+        let acts = Arc::new(off_runtime(open).await?);
         let verifier = Arc::new(Verifier::new(config.tokens.clone()));
         let expiry = Expiry::new(Arc::clone(&registry), Arc::clone(&metrics), config.expiry_notice);
         let expiry = Arc::new(expiry);
@@ -79,13 +88,25 @@ impl Server {
             config.limits,
             Arc::clone(&verifier),
             Arc::clone(&expiry),
+            Arc::clone(&bans),
         ));
         let admission = Admission::new(config.capacity.connections, config.capacity.per_address);
         let handshakes = Arc::new(Handshakes { config: Arc::clone(&config), router, admission });
-        let tasks = Tasks::default();
         let listener = tokio::spawn(listener::listen(endpoint.clone(), handshakes, tasks.clone()));
         let expiry = tokio::spawn(expiry.run(tasks.closing.clone()));
-        Ok(Self { config, keys, endpoint, address, registry, metrics, verifier, tasks, listener, expiry })
+        Ok(Self {
+            config,
+            keys,
+            endpoint,
+            address,
+            registry,
+            metrics,
+            verifier,
+            acts,
+            tasks,
+            listener,
+            expiry,
+        })
     }
 
     /// Where the server listens; with the port that it got where 0 was asked for.
@@ -112,11 +133,10 @@ impl Server {
         self.metrics.snapshot()
     }
 
-    /// Removes all of a user's connections from a group and tells them why. Returns how many there were. It does not keep
-    /// them from joining again.
-    pub fn remove_user(&self, user: &UserName, group: &GroupName, reason: &str) -> u64 {
-        let farewell = Farewell { code: Code::RemovedFromGroup, reason };
-        self.registry.expel_user(user, |name, _| name == group, farewell).connections
+    /// What operators can do.
+    #[must_use]
+    pub fn acts(&self) -> &Arc<Acts> {
+        &self.acts
     }
 
     /// Uses another certificate for the connections that come from now on.
@@ -160,6 +180,19 @@ impl Server {
         tasks.connections.wait().await;
         // Until the peers have our close. A peer that has vanished is not waited for longer than its three timeouts.
         endpoint.wait_idle().await;
+        // Its task, and with it the socket, ends with the last handle.
+        drop(endpoint);
+        tasks.endpoint.close();
+        tasks.endpoint.wait().await;
         Drained { connections, in_time }
+    }
+}
+
+/// Runs what waits for the disk on a thread of its own.
+async fn off_runtime<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(outcome) => outcome,
+        // The one other join error there could be is a panic in there, which goes on here.
+        Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
     }
 }

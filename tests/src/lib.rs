@@ -18,8 +18,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fanfare_client::{Client, ClientConfig, Event, Roots};
+use fanfare_protocol::admin::{AdminRequest, Receipt, Role};
 use fanfare_protocol::{Credential, GroupName, Message, UserName};
-use fanfare_server::{Config, Identity, Server};
+use fanfare_server::{ActError, Config, Identity, Operator, Server};
 use rustls::RootCertStore;
 
 /// How long anything may take that does not test a time. Far above what it takes, so that a busy machine passes.
@@ -81,6 +82,16 @@ impl Hub {
     pub fn client_config(&self, name: &str) -> ClientConfig {
         ClientConfig::new(self.address().to_string(), Credential::DevUser(user(name)))
             .roots(Roots::Store((*self.roots).clone()))
+    }
+
+    /// Has an operator do something.
+    ///
+    /// # Errors
+    /// What the act is refused with.
+    pub async fn act(&self, request: AdminRequest) -> Result<Receipt, ActError> {
+        let acts = Arc::clone(self.server.acts());
+        let operator = Operator { name: "oncall".to_owned(), role: Role::Operator };
+        within(tokio::task::spawn_blocking(move || acts.act(&operator, &request))).await.unwrap()
     }
 
     /// Connects a client.

@@ -8,6 +8,7 @@
 )]
 
 use fanfare_client::{Event, Outgoing};
+use fanfare_protocol::admin::{AdminRequest, Who};
 use fanfare_protocol::{Code, Sender, Target};
 use fanfare_tests::{Hub, eventually, group, message, next, nothing_else, text, user, within};
 
@@ -283,7 +284,12 @@ async fn a_removed_user_is_told_why_and_may_join_again() {
     let (alice, bob) = (hub.client("alice").await, hub.client("bob").await);
     alice.join("room").await.unwrap();
     bob.join("room").await.unwrap();
-    assert_eq!(hub.server.remove_user(&user("alice"), &group("room"), "spring cleaning"), 1);
+    let removal = AdminRequest::Remove {
+        who: Who::User(user("alice")),
+        group: group("room"),
+        reason: "spring cleaning".to_owned(),
+    };
+    assert_eq!(hub.act(removal).await.unwrap().connections, 1);
     assert!(matches!(next(&alice).await, Event::Joined { .. }));
     match next(&alice).await {
         Event::Removed { group, code, reason } => {

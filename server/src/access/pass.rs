@@ -9,10 +9,8 @@ pub(crate) struct Pass {
     pub(crate) grants: Grants,
     /// When the token ends, leeway included. `Seconds::MAX`: never.
     pub(crate) ends: Seconds,
-    #[allow(dead_code, reason = "asked for by sign-outs, which come with the operators' acts")]
     /// When the token was issued; 0 where it does not say.
     pub(crate) issued: Seconds,
-    #[allow(dead_code, reason = "asked for by revoked tokens, which come with the operators' acts")]
     /// The token's own id (`jti`).
     pub(crate) token: Option<String>,
 }

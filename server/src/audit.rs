@@ -1,0 +1,219 @@
+//! The audit: what operators did, in records of which each carries the hash of the one before.
+//!
+//! In: what was done, by whom, and why. Out: the bytes of records, and whether a chain of them is whole. Invariant: a record's
+//! hash is that of the bytes as they are stored, so that a check needs no understanding of what they say. What the chain
+//! finds is any edit, any record taken out and any change of order; that the newest records were cut off is found with the
+//! head, which is kept beside it, or, against somebody who can write both, with a head that was noted elsewhere.
+
+use aws_lc_rs::digest;
+use fanfare_protocol::admin::{AuditHead, AuditVerdict, Receipt, Role};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// SHA-256.
+pub(crate) type Hash = [u8; 32];
+
+/// Before the first record.
+pub(crate) const START: Hash = [0; 32];
+
+/// The newest record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Head {
+    /// Its number, from 1 on; 0 where there is none.
+    pub(crate) sequence: u64,
+    pub(crate) hash: Hash,
+}
+
+impl Default for Head {
+    fn default() -> Self {
+        Self { sequence: 0, hash: START }
+    }
+}
+
+impl From<Head> for AuditHead {
+    fn from(head: Head) -> Self {
+        Self { sequence: head.sequence, hash: hex(&head.hash) }
+    }
+}
+
+/// How an act ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Outcome {
+    Done(Receipt),
+    /// The number of the code, and what was said.
+    Refused {
+        code: u16,
+        message: String,
+    },
+    /// The server ended between the first and the last of it. What it forbids is in force.
+    Interrupted,
+}
+
+/// A record, as it is written.
+#[derive(Debug, Serialize)]
+pub(crate) struct Record<'a> {
+    pub(crate) sequence: u64,
+    /// Milliseconds since 1970.
+    pub(crate) at_ms: u64,
+    pub(crate) author: &'a str,
+    pub(crate) role: Role,
+    /// The request, as it came.
+    pub(crate) act: &'a Value,
+    pub(crate) outcome: &'a Outcome,
+    /// The hash of the record before, in hex.
+    pub(crate) previous: String,
+}
+
+impl Record<'_> {
+    /// The record's bytes: JSON on one line.
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        // Texts, numbers and values with texts as keys: there is nothing in it that JSON does not have.
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+}
+
+pub(crate) fn hash(bytes: &[u8]) -> Hash {
+    let digest = digest::digest(&digest::SHA256, bytes);
+    let mut hash = START;
+    hash.copy_from_slice(digest.as_ref());
+    hash
+}
+
+pub(crate) fn hex(hash: &Hash) -> String {
+    hash.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Checks a whole chain: records in the order of their numbers, the head that is kept, and perhaps one that was noted.
+pub(crate) fn verify<'a>(
+    records: impl IntoIterator<Item = (u64, &'a [u8])>,
+    kept: Head,
+    noted: Option<&str>,
+) -> AuditVerdict {
+    #[derive(Deserialize)]
+    struct Links {
+        sequence: u64,
+        previous: String,
+    }
+    let mut found = Head::default();
+    let mut broken = None;
+    let mut count = 0;
+    let mut seen_noted = noted.is_none() || noted == Some(hex(&START).as_str());
+    for (number, bytes) in records {
+        count += 1;
+        let expected = found.sequence + 1;
+        let problem = match serde_json::from_slice::<Links>(bytes) {
+            Err(_) => Some(format!("record {number} is not a record")),
+            Ok(_) if number != expected => Some(format!("record {expected} is missing")),
+            Ok(links) if links.sequence != number => {
+                Some(format!("record {number} says that it is number {}", links.sequence))
+            }
+            Ok(links) if links.previous != hex(&found.hash) => {
+                Some(format!("record {number} does not follow the one before: one of the two was changed"))
+            }
+            Ok(_) => None,
+        };
+        broken = broken.or(problem);
+        found = Head { sequence: number, hash: hash(bytes) };
+        seen_noted |= noted == Some(hex(&found.hash).as_str());
+    }
+    if broken.is_none() && found != kept {
+        broken = Some(format!(
+            "the last record is number {} with the hash {}, and should be number {} with {}",
+            found.sequence,
+            hex(&found.hash),
+            kept.sequence,
+            hex(&kept.hash)
+        ));
+    }
+    if broken.is_none() && !seen_noted {
+        broken = Some("no record has the hash that was given as a head: the chain was made anew".to_owned());
+    }
+    AuditVerdict { whole: broken.is_none(), records: count, head: found.into(), broken }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn chain(length: u64) -> (Vec<(u64, Vec<u8>)>, Head) {
+        let mut head = Head::default();
+        let mut records = Vec::new();
+        for sequence in 1..=length {
+            let record = Record {
+                sequence,
+                at_ms: 1_000 * sequence,
+                author: "oncall",
+                role: Role::Operator,
+                act: &serde_json::json!({ "ask": "ban", "user": format!("user {sequence}") }),
+                outcome: &Outcome::Done(Receipt::default()),
+                previous: hex(&head.hash),
+            };
+            let bytes = record.bytes();
+            head = Head { sequence, hash: hash(&bytes) };
+            records.push((sequence, bytes));
+        }
+        (records, head)
+    }
+
+    fn check(records: &[(u64, Vec<u8>)], kept: Head, noted: Option<&str>) -> AuditVerdict {
+        verify(records.iter().map(|(number, bytes)| (*number, &bytes[..])), kept, noted)
+    }
+
+    #[test]
+    fn a_whole_chain_is_whole_and_an_empty_one_too() {
+        for length in [0, 1, 5] {
+            let (records, head) = chain(length);
+            let verdict = check(&records, head, Some(&hex(&head.hash)));
+            assert!(verdict.whole, "{verdict:?}");
+            assert_eq!((verdict.records, verdict.head), (length, head.into()));
+        }
+    }
+
+    #[test]
+    fn a_chain_that_was_made_anew_is_found_with_a_noted_head() {
+        let (records, head) = chain(3);
+        let (shorter, cut) = chain(2);
+        assert!(check(&shorter, cut, None).whole, "nothing in it is wrong");
+        let noted = hex(&head.hash);
+        assert!(!check(&shorter, cut, Some(&noted)).whole);
+        let earlier = hex(&hash(&records[1].1));
+        assert!(check(&records, head, Some(&earlier)).whole, "the head of some time ago is in it");
+    }
+
+    proptest! {
+        #[test]
+        fn any_edit_cut_or_reordering_is_found(
+            length in 1_u64..8, which in any::<prop::sample::Index>(), byte in any::<prop::sample::Index>(),
+            flip in 1_u8..=255, how in 0..5,
+        ) {
+            let (mut records, head) = chain(length);
+            let at = which.index(records.len());
+            match how {
+                0 => {
+                    let bytes = &mut records[at].1;
+                    let byte = byte.index(bytes.len());
+                    bytes[byte] ^= flip;
+                }
+                1 => drop(records.remove(at)),
+                // Taken out, and the rest numbered anew.
+                2 => {
+                    records.remove(at);
+                    for (record, number) in records.iter_mut().zip(1..) {
+                        record.0 = number;
+                    }
+                }
+                3 => records.truncate(at),
+                _ => {
+                    let other = (at + 1) % records.len();
+                    prop_assume!(other != at);
+                    let moved = records[at].1.clone();
+                    records[at].1 = std::mem::replace(&mut records[other].1, moved);
+                }
+            }
+            let verdict = check(&records, head, None);
+            prop_assert!(!verdict.whole && verdict.broken.is_some());
+        }
+    }
+}
