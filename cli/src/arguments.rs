@@ -4,7 +4,7 @@ use std::num::NonZeroU64;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use fanfare_protocol::{ConnectionId, EventName, GroupName, Pattern, UserName};
+use fanfare_protocol::{ConnectionId, EventName, GroupName, Pattern, Token, UserName};
 
 use crate::settings::ServeArguments;
 
@@ -65,14 +65,20 @@ pub(crate) struct ConnectionArguments {
     #[arg(long, value_name = "NAME", env = "FANFARE_USER")]
     pub(crate) user: Option<UserName>,
     /// The token that says who to be and what is allowed; @FILE reads it from a file, anew for each connection
-    #[arg(long, value_name = "TOKEN|@FILE", env = "FANFARE_TOKEN", hide_env_values = true)]
-    pub(crate) token: Option<String>,
+    #[arg(long, value_name = "TOKEN|@FILE", env = "FANFARE_TOKEN", hide_env_values = true, value_parser = token)]
+    pub(crate) token: Option<Token>,
     /// Trust the authority in this PEM file, and no other
     #[arg(long, value_name = "FILE", env = "FANFARE_CA")]
     pub(crate) ca: Option<PathBuf>,
     /// Where to look for a development server's authority, if --ca is not given
     #[arg(long, value_name = "DIR", env = "FANFARE_STATE_DIR", default_value = ".fanfare")]
     pub(crate) state_dir: PathBuf,
+}
+
+/// Kept as a token, whose text no `Debug` shows.
+#[expect(clippy::unnecessary_wraps, reason = "as clap has it")]
+fn token(text: &str) -> Result<Token, std::convert::Infallible> {
+    Ok(Token::new(text))
 }
 
 #[derive(Debug, Args)]

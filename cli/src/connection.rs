@@ -22,7 +22,7 @@ impl ConnectionArguments {
         };
         let config = match (&self.user, &self.token) {
             (Some(user), None) => ClientConfig::new(self.server.clone(), Credential::DevUser(user.clone())),
-            (None, Some(token)) => crate::token::client_config(self.server.clone(), token)?,
+            (None, Some(token)) => crate::token::client_config(self.server.clone(), token.expose())?,
             (Some(_), Some(_)) => {
                 return Err(Failure::usage(
                     "--user and --token both say who to be; give one (FANFARE_USER and FANFARE_TOKEN count, too)",

@@ -8,26 +8,28 @@
 //! - acts are carried out one after the other, and each is recorded before it is answered (promise 11);
 //! - an act that failed on the disk has a refusal as its answer, never a receipt.
 
+mod error;
+mod request;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use base64::Engine as _;
-use fanfare_protocol::admin::{
-    AdminError, AdminRequest, AuditHead, AuditVerdict, BanKind, BanRow, Receipt, Role, Who,
-};
+use fanfare_protocol::admin::{AdminRequest, AuditHead, AuditVerdict, BanKind, BanRow, Receipt, Role, Who};
 use fanfare_protocol::{Code, GroupName, Pattern, Sender, Target, UserName};
 use parking_lot::Mutex;
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
+pub use self::error::ActError;
+use self::request::{ban, described, reason};
 use crate::access::{self, BanKey, Bans, Seconds};
-use crate::audit::{self, Head, Outcome, Record};
+use crate::audit::{Chain, Outcome};
 use crate::envelope::Envelope;
+use crate::ledger::{Ledger, Pending};
 use crate::metrics::Metrics;
 use crate::outbox::Ending;
 use crate::registry::{Expulsion, Farewell, Member, Origin, Registry};
-use crate::store::{Change, Store, StoreError};
+use crate::store::{Store, StoreError};
 
 /// The longest reason, in bytes: it goes to every connection concerned, and fits in a close (RFC 9000 section 19.19).
 const REASON_BYTES: usize = 512;
@@ -52,70 +54,6 @@ pub struct Acts {
     ledger: Mutex<Ledger>,
 }
 
-/// The disk, and what is on it last.
-struct Ledger {
-    store: Box<dyn Store>,
-    head: Head,
-}
-
-/// An act that has begun, as its mark in the store has it.
-#[derive(Serialize, Deserialize)]
-struct Pending {
-    author: String,
-    role: Role,
-    act: Value,
-}
-
-/// Why an act was not carried out.
-#[derive(Debug, thiserror::Error)]
-pub enum ActError {
-    /// It was refused.
-    #[error("{message} (code {})", code.number())]
-    Refused {
-        /// Why, by number.
-        code: Code,
-        /// Why, and what to do.
-        message: String,
-    },
-    /// It could not be written down, and so was not done; or it was done and could not be recorded, which the message
-    /// says.
-    #[error("{said}: {source}")]
-    Store {
-        /// How far it came.
-        said: &'static str,
-        /// What is wrong with the store.
-        source: StoreError,
-    },
-}
-
-impl ActError {
-    fn refused(code: Code, message: impl Into<String>) -> Self {
-        Self::Refused { code, message: message.into() }
-    }
-
-    /// Its number.
-    #[must_use]
-    pub fn code(&self) -> Code {
-        match self {
-            Self::Refused { code, .. } => *code,
-            Self::Store { .. } => Code::Internal,
-        }
-    }
-}
-
-impl From<&ActError> for AdminError {
-    fn from(error: &ActError) -> Self {
-        let message = match error {
-            ActError::Refused { message, .. } => message.clone(),
-            error @ ActError::Store { .. } => error.to_string(),
-        };
-        Self { code: error.code().number(), message }
-    }
-}
-
-const NOT_DONE: &str = "nothing was done, because it could not be written down";
-const NOT_RECORDED: &str = "it was done, but the audit record could not be written";
-
 /// Puts a ban in force, and then removes whom it concerns: in this order, because a join asks the bans inside the critical
 /// section in which it is removed from (model `join_against_revoke_against_disconnect`).
 pub(crate) fn enforce_on_groups(
@@ -139,26 +77,18 @@ impl Acts {
         metrics: Arc<Metrics>,
         payload_bytes: usize,
     ) -> Result<Self, StoreError> {
-        let kept = store.load()?;
-        for ban in kept.bans {
+        let (ledger, kept) = Ledger::open(store)?;
+        for ban in kept {
             bans.put(ban);
         }
-        let mut ledger = Ledger { store, head: kept.head };
-        if let Some(pending) = kept.pending {
-            // Written by ourselves; where it cannot be read, it is recorded as it is.
-            let text = || Value::String(String::from_utf8_lossy(&pending).into_owned());
-            let pending = serde_json::from_slice(&pending).unwrap_or_else(|_| Pending {
-                author: "unknown".to_owned(),
-                role: Role::Operator,
-                act: text(),
-            });
-            ledger.record(&pending, &Outcome::Interrupted, Change::default())?;
-        }
-        let lift = bans.prune(access::now());
-        if !lift.is_empty() {
-            ledger.store.commit(Change { lift, ..Change::default() })?;
-        }
-        Ok(Self { registry, bans, metrics, payload_bytes, ledger: Mutex::new(ledger) })
+        let acts = Self { registry, bans, metrics, payload_bytes, ledger: Mutex::new(ledger) };
+        acts.forget_ended(&acts.ledger.lock())?;
+        Ok(acts)
+    }
+
+    fn forget_ended(&self, ledger: &Ledger) -> Result<(), StoreError> {
+        let ended = self.bans.prune(access::now());
+        if ended.is_empty() { Ok(()) } else { ledger.forget(ended) }
     }
 
     /// Carries out one act, and records it. Blocks on the disk.
@@ -169,14 +99,19 @@ impl Acts {
         let begun = Instant::now();
         let pending = Pending { author: operator.name.clone(), role: operator.role, act: described(request) };
         let mut ledger = self.ledger.lock();
+        ledger.settle().map_err(ActError::not_done)?;
         let outcome = self.carry_out(&mut ledger, operator, request, &pending, begun);
         if let Err(ActError::Refused { code, message }) = &outcome {
             self.metrics.refused.add(*code);
             let refusal = Outcome::Refused { code: code.number(), message: message.clone() };
             // The refusal stands, recorded or not.
-            if let Err(source) = ledger.record(&pending, &refusal, Change::default()) {
+            if let Err(source) = ledger.record(&pending, &refusal, Vec::new()) {
                 tracing::error!(%source, author = operator.name, "a refusal could not be recorded");
             }
+        }
+        // On the disk they harm nobody: what has ended forbids nothing. The next act or the next start tries again.
+        if let Err(source) = self.forget_ended(&ledger) {
+            tracing::error!(%source, "bans that have ended could not be deleted");
         }
         outcome
     }
@@ -201,7 +136,6 @@ impl Acts {
         }
         let now = access::now();
         let author = operator.name.as_str();
-        let mut change = Change { lift: self.bans.prune(now), ..Change::default() };
         let mut receipt = Receipt::default();
         match request {
             AdminRequest::Revoke { dry_run, .. } | AdminRequest::Ban { dry_run, .. } if *dry_run => {
@@ -218,43 +152,37 @@ impl Acts {
             | AdminRequest::RevokeToken { .. } => {
                 let ban = ban(request, now, author)?;
                 receipt.unchanged = self.is_in_force(&ban, now);
-                let mark = serde_json::to_vec(pending).unwrap_or_default();
-                let put = Change {
-                    put: Some(&ban),
-                    lift: std::mem::take(&mut change.lift),
-                    pending: Some(&mark),
-                    record: None,
-                };
-                ledger.store.commit(put).map_err(|source| ActError::Store { said: NOT_DONE, source })?;
+                ledger.begin(pending, Some(&ban)).map_err(ActError::not_done)?;
                 let in_force = Instant::now();
                 self.enforce(ban, &mut receipt);
                 receipt.acted_us = micros(in_force);
             }
             AdminRequest::Restore { user, groups, .. } => {
-                let key = BanKey {
-                    kind: BanKind::Group,
-                    subject: user.as_str().to_owned(),
-                    groups: groups.as_str().to_owned(),
-                };
-                return self.lift(ledger, &key, change, pending, receipt, begun);
+                return self.lift(ledger, pending, &BanKey::group(user, groups), begun);
             }
             AdminRequest::Unban { user, .. } => {
-                let key =
-                    BanKey { kind: BanKind::User, subject: user.as_str().to_owned(), groups: String::new() };
-                return self.lift(ledger, &key, change, pending, receipt, begun);
+                return self.lift(ledger, pending, &BanKey::user(user), begun);
             }
-            AdminRequest::Add { who, group, .. } => self.add(who, group, now, &mut receipt)?,
+            AdminRequest::Add { who, group, .. } => {
+                let members = self.members_to_add(who, group, now)?;
+                ledger.begin(pending, None).map_err(ActError::not_done)?;
+                self.add(members, group, &mut receipt);
+            }
             AdminRequest::Remove { who, group, reason } => {
+                let members = self.members(who)?;
+                ledger.begin(pending, None).map_err(ActError::not_done)?;
                 let reason = told(reason, Code::RemovedFromGroup);
                 let mut done = Expulsion::default();
-                for member in self.members(who)? {
+                for member in members {
                     let farewell = Farewell { code: Code::RemovedFromGroup, reason };
                     self.registry.expel(&member, |name, _| name == group, farewell, &mut done);
                 }
                 self.account(Code::RemovedFromGroup, done, &mut receipt);
             }
             AdminRequest::Kick { who, reason } => {
-                close(&self.members(who)?, Code::ClosedByOperator, reason, &mut receipt);
+                let members = self.members(who)?;
+                ledger.begin(pending, None).map_err(ActError::not_done)?;
+                close(&members, Code::ClosedByOperator, reason, &mut receipt);
             }
             AdminRequest::Send { to, event, payload } => {
                 let payload = base64::engine::general_purpose::STANDARD.decode(payload).map_err(|error| {
@@ -268,6 +196,7 @@ impl Acts {
                     );
                     return Err(ActError::refused(Code::PayloadTooLarge, message));
                 }
+                ledger.begin(pending, None).map_err(ActError::not_done)?;
                 let to = match to.clone() {
                     Who::Connection(connection) => Target::Connection(connection),
                     Who::User(user) => Target::User(user),
@@ -295,25 +224,21 @@ impl Acts {
                 return Err(ActError::refused(Code::InvalidRequest, "this is a question, and no act"));
             }
         }
-        ledger.finish(pending, receipt, change, begun)
+        finish(ledger, pending, receipt, Vec::new(), begun).map_err(ActError::not_recorded)
     }
 
     /// Lifts a ban: gone from the disk and recorded in one commit, and then no longer in force.
     fn lift(
         &self,
         ledger: &mut Ledger,
-        key: &BanKey,
-        mut change: Change<'_>,
         pending: &Pending,
-        mut receipt: Receipt,
+        key: &BanKey,
         begun: Instant,
     ) -> Result<Receipt, ActError> {
-        receipt.unchanged = self.bans.find(key, access::now()).is_none();
-        change.lift.push(key.clone());
-        let receipt = ledger.finish(pending, receipt, change, begun).map_err(|error| match error {
-            ActError::Store { source, .. } => ActError::Store { said: NOT_DONE, source },
-            error => error,
-        })?;
+        let unchanged = self.bans.find(key, access::now()).is_none();
+        let receipt = Receipt { unchanged, ..Receipt::default() };
+        let lifted = vec![key.clone()];
+        let receipt = finish(ledger, pending, receipt, lifted, begun).map_err(ActError::not_done)?;
         self.bans.lift(key);
         Ok(receipt)
     }
@@ -348,10 +273,13 @@ impl Acts {
             Some(user) => self.registry.of_user(user),
             None => self.registry.members(),
         };
-        members.retain(|member| match ban.kind {
-            BanKind::SignOut => member.pass().issued <= ban.since,
-            BanKind::Token => member.pass().token.is_some() && member.pass().token == ban.jti,
-            BanKind::User | BanKind::Group => true,
+        members.retain(|member| {
+            let pass = member.pass();
+            match ban.kind {
+                BanKind::SignOut => pass.issued <= ban.since,
+                BanKind::Token => pass.token.is_some() && pass.token == ban.jti,
+                BanKind::User | BanKind::Group => true,
+            }
         });
         members
     }
@@ -374,26 +302,38 @@ impl Acts {
         }
     }
 
-    fn add(&self, who: &Who, group: &GroupName, now: Seconds, receipt: &mut Receipt) -> Result<(), ActError> {
-        let banned = |member: &Member| self.bans.forbids_group(member.user(), group, now);
+    fn members_to_add(
+        &self,
+        who: &Who,
+        group: &GroupName,
+        now: Seconds,
+    ) -> Result<Vec<Arc<Member>>, ActError> {
         let members = self.members(who)?;
-        if let Some(member) = members.iter().find(|member| banned(member)) {
-            let message = format!(
-                "the user {:?} is banned from the group {:?}; restore it first",
-                member.user().as_str(),
-                group.as_str()
-            );
-            return Err(ActError::refused(Code::BannedFromGroup, message));
+        match members.iter().find(|member| self.bans.forbids_group(member.user(), group, now)) {
+            None => Ok(members),
+            Some(member) => {
+                let message = format!(
+                    "the user {:?} is banned from the group {:?}; restore it first",
+                    member.user().as_str(),
+                    group.as_str()
+                );
+                Err(ActError::refused(Code::BannedFromGroup, message))
+            }
         }
+    }
+
+    fn add(&self, members: Vec<Arc<Member>>, group: &GroupName, receipt: &mut Receipt) {
         for member in members {
-            let permit = || if banned(&member) { Err(Code::BannedFromGroup) } else { Ok(()) };
-            // One that has gone meanwhile, or was banned meanwhile, is not counted.
+            let permit = || {
+                let banned = self.bans.forbids_group(member.user(), group, access::now());
+                if banned { Err(Code::BannedFromGroup) } else { Ok(()) }
+            };
+            // One that has gone meanwhile is not counted.
             if self.registry.join(&member, group, usize::MAX, Origin::Operator, permit).is_ok() {
                 receipt.connections += 1;
             }
         }
         receipt.groups = BTreeMap::from([(group.clone(), receipt.connections)]);
-        Ok(())
     }
 
     fn members(&self, who: &Who) -> Result<Vec<Arc<Member>>, ActError> {
@@ -432,7 +372,7 @@ impl Acts {
     /// The newest audit record.
     #[must_use]
     pub fn audit_head(&self) -> AuditHead {
-        self.ledger.lock().head.into()
+        self.ledger.lock().head().into()
     }
 
     /// Audit records with higher numbers than `after`, at most `limit` and never more than 1,000, as they were stored.
@@ -440,67 +380,45 @@ impl Acts {
     /// # Errors
     /// When the store does not work.
     pub fn audit(&self, after: u64, limit: usize) -> Result<Vec<(u64, Vec<u8>)>, StoreError> {
-        self.ledger.lock().store.records(after, limit.min(RECORDS_AT_ONCE))
+        self.ledger.lock().records(after, limit.min(RECORDS_AT_ONCE))
     }
 
-    /// Checks the audit's chain, and that it holds a record whose hash was `noted` some time ago. No act is carried out
-    /// meanwhile.
+    /// Checks the audit's chain, and that it holds a record whose hash was `noted` some time ago.
     ///
     /// # Errors
     /// When the store does not work.
     pub fn verify_audit(&self, noted: Option<&str>) -> Result<AuditVerdict, StoreError> {
-        let ledger = self.ledger.lock();
-        let mut records = Vec::new();
+        let mut chain = Chain::new(noted);
         loop {
-            let after = records.last().map_or(0, |(number, _)| *number);
-            let more = ledger.store.records(after, RECORDS_AT_ONCE)?;
-            if more.is_empty() {
-                break;
+            // Read together, so that a short page is the end of the chain that the head belongs to; and page by page, so
+            // that acts need not wait for a long chain.
+            let (page, head) = {
+                let ledger = self.ledger.lock();
+                (ledger.records(chain.last(), RECORDS_AT_ONCE)?, ledger.head_on_disk()?)
+            };
+            for (number, bytes) in &page {
+                chain.follow(*number, bytes);
             }
-            records.extend(more);
+            if page.len() < RECORDS_AT_ONCE {
+                return Ok(chain.verdict(head));
+            }
         }
-        let kept = ledger.store.load()?.head;
-        let records = records.iter().map(|(number, bytes)| (*number, bytes.as_slice()));
-        Ok(audit::verify(records, kept, noted))
     }
 }
 
-impl Ledger {
-    fn finish(
-        &mut self,
-        pending: &Pending,
-        mut receipt: Receipt,
-        change: Change<'_>,
-        begun: Instant,
-    ) -> Result<Receipt, ActError> {
-        receipt.audit = self.head.sequence + 1;
-        receipt.took_us = micros(begun);
-        let outcome = Outcome::Done(receipt.clone());
-        self.record(pending, &outcome, change)
-            .map_err(|source| ActError::Store { said: NOT_RECORDED, source })?;
-        receipt.took_us = micros(begun);
-        Ok(receipt)
-    }
-
-    /// Writes a record, and in the same commit whatever else is to be changed.
-    fn record(&mut self, pending: &Pending, outcome: &Outcome, change: Change<'_>) -> Result<(), StoreError> {
-        let sequence = self.head.sequence + 1;
-        let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-        let bytes = Record {
-            sequence,
-            at_ms: u64::try_from(at).unwrap_or(u64::MAX),
-            author: &pending.author,
-            role: pending.role,
-            act: &pending.act,
-            outcome,
-            previous: audit::hex(&self.head.hash),
-        }
-        .bytes();
-        let head = Head { sequence, hash: audit::hash(&bytes) };
-        self.store.commit(Change { record: Some((&bytes, head)), ..change })?;
-        self.head = head;
-        Ok(())
-    }
+/// Records what an act did.
+fn finish(
+    ledger: &mut Ledger,
+    pending: &Pending,
+    mut receipt: Receipt,
+    lifted: Vec<BanKey>,
+    begun: Instant,
+) -> Result<Receipt, StoreError> {
+    receipt.audit = ledger.next();
+    receipt.took_us = micros(begun);
+    ledger.record(pending, &Outcome::Done(receipt.clone()), lifted)?;
+    receipt.took_us = micros(begun);
+    Ok(receipt)
 }
 
 /// Closes connections. What is queued to them is thrown away.
@@ -518,62 +436,4 @@ fn told(reason: &str, code: Code) -> &str {
 
 fn micros(since: Instant) -> u64 {
     u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX)
-}
-
-/// The ban that a request asks for.
-fn ban(request: &AdminRequest, since: Seconds, author: &str) -> Result<BanRow, ActError> {
-    let row = |kind, user: Option<&UserName>, until: Option<Seconds>, reason: &str| BanRow {
-        kind,
-        user: user.cloned(),
-        groups: None,
-        jti: None,
-        since,
-        until,
-        reason: reason.to_owned(),
-        author: author.to_owned(),
-    };
-    let ban = match request {
-        AdminRequest::Revoke { user, groups, until, reason, .. } => {
-            BanRow { groups: Some(groups.clone()), ..row(BanKind::Group, Some(user), *until, reason) }
-        }
-        AdminRequest::Ban { user, until, reason, .. } => row(BanKind::User, Some(user), *until, reason),
-        AdminRequest::SignOut { user, reason } => row(BanKind::SignOut, Some(user), None, reason),
-        AdminRequest::RevokeToken { jti, until, reason } => {
-            if !(1..=256).contains(&jti.len()) {
-                let message = "a token's id (jti) has 1 to 256 bytes";
-                return Err(ActError::refused(Code::InvalidRequest, message));
-            }
-            BanRow { jti: Some(jti.clone()), ..row(BanKind::Token, None, *until, reason) }
-        }
-        _ => return Err(ActError::refused(Code::InvalidRequest, "this forbids nothing")),
-    };
-    if ban.until.is_some_and(|until| until <= since) {
-        return Err(ActError::refused(Code::InvalidRequest, "the end (until) has passed already"));
-    }
-    Ok(ban)
-}
-
-fn reason(request: &AdminRequest) -> &str {
-    match request {
-        AdminRequest::Revoke { reason, .. }
-        | AdminRequest::Restore { reason, .. }
-        | AdminRequest::Ban { reason, .. }
-        | AdminRequest::Unban { reason, .. }
-        | AdminRequest::SignOut { reason, .. }
-        | AdminRequest::RevokeToken { reason, .. }
-        | AdminRequest::Add { reason, .. }
-        | AdminRequest::Remove { reason, .. }
-        | AdminRequest::Kick { reason, .. } => reason,
-        _ => "",
-    }
-}
-
-/// The request as the audit has it: as it came, but for a payload, of which the length is enough.
-fn described(request: &AdminRequest) -> Value {
-    let mut act = serde_json::to_value(request).unwrap_or_default();
-    if let (AdminRequest::Send { payload, .. }, Some(act)) = (request, act.as_object_mut()) {
-        act.remove("payload");
-        act.insert("payload_bytes".to_owned(), (payload.len() / 4 * 3).into());
-    }
-    act
 }

@@ -84,52 +84,71 @@ pub(crate) fn hex(hash: &Hash) -> String {
     hash.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Checks a whole chain: records in the order of their numbers, the head that is kept, and perhaps one that was noted.
-pub(crate) fn verify<'a>(
-    records: impl IntoIterator<Item = (u64, &'a [u8])>,
-    kept: Head,
-    noted: Option<&str>,
-) -> AuditVerdict {
-    #[derive(Deserialize)]
-    struct Links {
-        sequence: u64,
-        previous: String,
+/// Checks a chain record by record, from the first on.
+pub(crate) struct Chain<'a> {
+    found: Head,
+    records: u64,
+    broken: Option<String>,
+    noted: Option<&'a str>,
+    seen_noted: bool,
+}
+
+#[derive(Deserialize)]
+struct Links {
+    sequence: u64,
+    previous: String,
+}
+
+impl<'a> Chain<'a> {
+    /// `noted` is the hash of a record that must be in it, in hex.
+    pub(crate) fn new(noted: Option<&'a str>) -> Self {
+        let seen_noted = noted.is_none_or(|noted| noted == hex(&START));
+        Self { found: Head::default(), records: 0, broken: None, noted, seen_noted }
     }
-    let mut found = Head::default();
-    let mut broken = None;
-    let mut count = 0;
-    let mut seen_noted = noted.is_none() || noted == Some(hex(&START).as_str());
-    for (number, bytes) in records {
-        count += 1;
-        let expected = found.sequence + 1;
+
+    /// The number of the last record that was looked at.
+    pub(crate) fn last(&self) -> u64 {
+        self.found.sequence
+    }
+
+    /// Looks at the next record.
+    pub(crate) fn follow(&mut self, number: u64, bytes: &[u8]) {
+        self.records += 1;
+        let expected = self.found.sequence + 1;
         let problem = match serde_json::from_slice::<Links>(bytes) {
             Err(_) => Some(format!("record {number} is not a record")),
             Ok(_) if number != expected => Some(format!("record {expected} is missing")),
             Ok(links) if links.sequence != number => {
                 Some(format!("record {number} says that it is number {}", links.sequence))
             }
-            Ok(links) if links.previous != hex(&found.hash) => {
+            Ok(links) if links.previous != hex(&self.found.hash) => {
                 Some(format!("record {number} does not follow the one before: one of the two was changed"))
             }
             Ok(_) => None,
         };
-        broken = broken.or(problem);
-        found = Head { sequence: number, hash: hash(bytes) };
-        seen_noted |= noted == Some(hex(&found.hash).as_str());
+        self.broken = self.broken.take().or(problem);
+        self.found = Head { sequence: number, hash: hash(bytes) };
+        self.seen_noted |= self.noted == Some(hex(&self.found.hash).as_str());
     }
-    if broken.is_none() && found != kept {
-        broken = Some(format!(
-            "the last record is number {} with the hash {}, and should be number {} with {}",
-            found.sequence,
-            hex(&found.hash),
-            kept.sequence,
-            hex(&kept.hash)
-        ));
+
+    /// Whether it is whole, as far as `kept`, the head that is kept beside it.
+    pub(crate) fn verdict(self, kept: Head) -> AuditVerdict {
+        let Self { found, records, mut broken, seen_noted, .. } = self;
+        if broken.is_none() && found != kept {
+            broken = Some(format!(
+                "the last record is number {} with the hash {}, and should be number {} with {}",
+                found.sequence,
+                hex(&found.hash),
+                kept.sequence,
+                hex(&kept.hash)
+            ));
+        }
+        if broken.is_none() && !seen_noted {
+            broken =
+                Some("no record has the hash that was given as a head: the chain was made anew".to_owned());
+        }
+        AuditVerdict { whole: broken.is_none(), records, head: found.into(), broken }
     }
-    if broken.is_none() && !seen_noted {
-        broken = Some("no record has the hash that was given as a head: the chain was made anew".to_owned());
-    }
-    AuditVerdict { whole: broken.is_none(), records: count, head: found.into(), broken }
 }
 
 #[cfg(test)]
@@ -158,7 +177,11 @@ mod tests {
     }
 
     fn check(records: &[(u64, Vec<u8>)], kept: Head, noted: Option<&str>) -> AuditVerdict {
-        verify(records.iter().map(|(number, bytes)| (*number, &bytes[..])), kept, noted)
+        let mut chain = Chain::new(noted);
+        for (number, bytes) in records {
+            chain.follow(*number, bytes);
+        }
+        chain.verdict(kept)
     }
 
     #[test]

@@ -100,10 +100,11 @@ impl Expiry {
         self.expel_uncovered(member, now);
     }
 
-    /// Tells of the end of a membership that has just begun, where the notice for its end has passed.
+    /// Tells of the end of a membership that has just begun, where the notice for its end has passed. `until` may have
+    /// passed, too: of one whom an operator has made a member without a grant.
     pub(crate) fn joined(&self, member: &Member, until: Seconds) {
         let left = until.saturating_sub(access::now());
-        if until < member.pass().ends && left <= self.notice / 2 {
+        if until < member.pass().ends && (1..=self.notice / 2).contains(&left) {
             announce(member, ExpiryScope::Groups { count: 1 }, left);
         }
     }

@@ -19,6 +19,7 @@ mod expiry;
 #[doc(hidden)]
 pub mod fuzzing;
 mod handshake;
+mod ledger;
 mod line;
 mod listener;
 mod metrics;

@@ -13,7 +13,7 @@ use fanfare_protocol::{
     ClientFrame, Code, GroupName, Limits, RequestId, Send, Sender, ServerFrame, Target, Token,
 };
 
-use crate::access::{self, Bans, Verifier};
+use crate::access::{self, Bans, Pass, Verifier};
 use crate::envelope::Envelope;
 use crate::expiry::Expiry;
 use crate::metrics::Metrics;
@@ -146,9 +146,14 @@ impl Router {
         if user != *caller.user() {
             return Err(Code::OtherUser.into());
         }
+        let forbidden = |pass: &Pass| self.bans.forbids_connection(caller.user(), pass, access::now());
+        if let Some(code) = forbidden(&pass) {
+            return Err(code.into());
+        }
         caller.replace_pass(pass);
-        // Asked when the pass is there for whoever revokes its token: a revocation either finds it, or is found here.
-        if let Some(code) = self.bans.forbids_connection(caller.user(), &caller.pass(), access::now()) {
+        // Asked again when the pass is there for whoever revokes its token: a revocation that came in between either found
+        // it, or is found here. What the connection had before is gone, so it ends.
+        if let Some(code) = forbidden(&caller.pass()) {
             caller.outbox().end(code.into());
             return Err(code.into());
         }

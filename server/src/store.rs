@@ -37,6 +37,8 @@ pub(crate) trait Store: Send + Sync {
     fn load(&self) -> Result<Kept, StoreError>;
     /// Carries out a change as a whole or not at all.
     fn commit(&self, change: Change<'_>) -> Result<(), StoreError>;
+    /// The newest audit record's number and hash.
+    fn head(&self) -> Result<Head, StoreError>;
     /// Audit records with higher numbers than `after`, at most `limit`.
     fn records(&self, after: u64, limit: usize) -> Result<Vec<(u64, Vec<u8>)>, StoreError>;
 }
@@ -139,10 +141,7 @@ impl FileStore {
 
 impl Store for FileStore {
     fn load(&self) -> Result<Kept, StoreError> {
-        let head = match self.mark(HEAD)? {
-            None => Head::default(),
-            Some(mark) => read_head(&mark).ok_or_else(|| self.damaged(&"the audit's head cannot be read"))?,
-        };
+        let head = self.head()?;
         let read = self.database.begin_read().map_err(|error| self.failed(error))?;
         let table = read.open_table(BANS).map_err(|error| self.failed(error))?;
         let mut bans = Vec::new();
@@ -159,6 +158,13 @@ impl Store for FileStore {
         write.set_durability(Durability::Immediate).map_err(|error| self.damaged(&error))?;
         apply(&write, change).map_err(|error| self.failed(error))?;
         write.commit().map_err(|error| self.failed(error))
+    }
+
+    fn head(&self) -> Result<Head, StoreError> {
+        match self.mark(HEAD)? {
+            None => Ok(Head::default()),
+            Some(mark) => read_head(&mark).ok_or_else(|| self.damaged(&"the audit's head cannot be read")),
+        }
     }
 
     fn records(&self, after: u64, limit: usize) -> Result<Vec<(u64, Vec<u8>)>, StoreError> {

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use fanfare_client::{Client, ClientConfig, Event, RequestError, Roots};
+use fanfare_protocol::admin::{AdminRequest, Who};
 use fanfare_protocol::{Code, Credential, ExpiryScope, Target, Token};
 use fanfare_server::{Minter, TokenKey, TokenRules};
 use fanfare_tests::{Hub, group, next, nothing_else, text, user, within};
@@ -285,4 +286,38 @@ async fn promise_10_a_client_with_a_token_provider_goes_on_by_itself() {
     }
     let made = made.load(Ordering::Relaxed);
     assert!(made < 12, "{made} tokens were asked for: it refreshes in a loop");
+}
+
+#[tokio::test]
+async fn who_was_added_by_an_operator_needs_no_grant_and_keeps_the_group_when_grants_end() {
+    let guarded = Guarded::start().await;
+    let to_herself = || json!([{ "user": "alice", "may": ["send"] }]);
+    let client = guarded.client("alice", to_herself()).await;
+    let add =
+        AdminRequest::Add { who: Who::User(user("alice")), group: group("staff"), reason: String::new() };
+    assert_eq!(guarded.hub.act(add).await.unwrap().connections, 1);
+    assert!(matches!(next(&client).await, Event::Joined { .. }));
+    // A member already, so there is nothing to permit; and nothing of it is about to end.
+    within(client.join(group("staff"))).await.unwrap();
+    let narrower = guarded.token("alice", 1_000, &to_herself());
+    assert_eq!(within(client.refresh(narrower)).await.unwrap(), 1);
+    nothing_else(&client).await;
+    assert_eq!(guarded.hub.server.count(&Target::Group(group("staff"))), 1);
+}
+
+#[tokio::test]
+async fn a_refresh_with_a_revoked_token_is_refused_and_changes_nothing() {
+    let guarded = Guarded::start().await;
+    let client = guarded.client("alice", json!([may("room")])).await;
+    within(client.join(group("room"))).await.unwrap();
+    let claims = json!({ "sub": "alice", "exp": now() + 60, "jti": "stolen", "grants": [] });
+    let stolen = Token::new(guarded.minter.sign(&claims).unwrap());
+    let revoke = AdminRequest::RevokeToken { jti: "stolen".into(), until: None, reason: String::new() };
+    assert_eq!(guarded.hub.act(revoke).await.unwrap().connections, 0);
+    assert_eq!(refused(within(client.refresh(stolen.clone())).await), Code::TokenRevoked);
+    assert_eq!(guarded.hub.server.count(&Target::Group(group("room"))), 1, "it goes on as before");
+    within(client.send_to_group("room", "E", "still here")).await.unwrap();
+    assert_eq!(text(&client).await, "still here");
+    let outcome = within(Client::connect(guarded.config(stolen).reconnect(None))).await;
+    assert_eq!(outcome.err().unwrap().code(), Some(Code::TokenRevoked));
 }

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use fanfare_protocol::admin::{BanKind, BanRow};
-use fanfare_protocol::{Code, GroupName, UserName};
+use fanfare_protocol::{Code, GroupName, Pattern, UserName};
 
 use super::{Pass, Seconds};
 use crate::sync::RwLock;
@@ -19,6 +19,19 @@ pub(crate) struct BanKey {
     pub(crate) subject: String,
     /// The pattern of groups; empty for other kinds.
     pub(crate) groups: String,
+}
+
+impl BanKey {
+    /// That of a revocation.
+    pub(crate) fn group(user: &UserName, groups: &Pattern) -> Self {
+        let (subject, groups) = (user.as_str().to_owned(), groups.as_str().to_owned());
+        Self { kind: BanKind::Group, subject, groups }
+    }
+
+    /// That of a ban from the server.
+    pub(crate) fn user(user: &UserName) -> Self {
+        Self { kind: BanKind::User, subject: user.as_str().to_owned(), groups: String::new() }
+    }
 }
 
 impl From<&BanRow> for BanKey {
@@ -89,7 +102,17 @@ impl Bans {
 
     /// The ban with this key, if it is in force.
     pub(crate) fn find(&self, key: &BanKey, now: Seconds) -> Option<BanRow> {
-        self.list(now).into_iter().find(|ban| BanKey::from(ban) == *key)
+        let rules = self.rules.read();
+        let found = match key.kind {
+            BanKind::Group => {
+                let of_user = rules.groups.get(&key.subject)?;
+                of_user.iter().find(|ban| BanKey::from(*ban) == *key)
+            }
+            BanKind::User => rules.users.get(&key.subject),
+            BanKind::SignOut => rules.sign_outs.get(&key.subject),
+            BanKind::Token => rules.tokens.get(&key.subject),
+        };
+        found.filter(|ban| in_force(ban, now)).cloned()
     }
 
     /// Why this user may not be here with this pass.
@@ -107,29 +130,18 @@ impl Bans {
 
     /// Whether the group is forbidden to the user.
     pub(crate) fn forbids_group(&self, user: &UserName, group: &GroupName, now: Seconds) -> bool {
-        self.on_group(user, group, now, |_| ()).is_some()
+        let rules = self.rules.read();
+        let of_user = rules.groups.get(user.as_str());
+        of_user.is_some_and(|bans| bans.iter().any(|ban| matches(ban, group) && in_force(ban, now)))
     }
 
-    #[allow(dead_code, reason = "explained by the operators' endpoint, which is the next to be built")]
-    /// The bans that forbid the group to the user.
+    /// The bans that keep the user from the group, for somebody who asks why.
     pub(crate) fn of_group(&self, user: &UserName, group: &GroupName, now: Seconds) -> Vec<BanRow> {
         let rules = self.rules.read();
         let by_group = rules.groups.get(user.as_str()).into_iter().flatten();
         let of_user = rules.users.get(user.as_str());
         let matching = by_group.filter(|ban| matches(ban, group)).chain(of_user);
         matching.filter(|ban| in_force(ban, now)).cloned().collect()
-    }
-
-    fn on_group<T>(
-        &self,
-        user: &UserName,
-        group: &GroupName,
-        now: Seconds,
-        found: impl FnOnce(&BanRow) -> T,
-    ) -> Option<T> {
-        let rules = self.rules.read();
-        let of_user = rules.groups.get(user.as_str())?;
-        of_user.iter().find(|ban| matches(ban, group) && in_force(ban, now)).map(found)
     }
 
     /// All in force, in the order of their keys.
@@ -165,8 +177,6 @@ fn matches(ban: &BanRow, group: &GroupName) -> bool {
 #[cfg(test)]
 #[cfg(not(feature = "model"))]
 mod tests {
-    use fanfare_protocol::Pattern;
-
     use super::*;
     use crate::access::grant::Grants;
 

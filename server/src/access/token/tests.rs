@@ -152,12 +152,7 @@ fn forged_tokens_are_refused_row_by_row() {
         ("another key", other.sign(&claims()).unwrap(), TokenError::Signature, 3003),
         ("other claims", swapped, TokenError::Signature, 3003),
         ("public key as secret", confused.sign(&claims()).unwrap(), TokenError::NoSuchKey, 3003),
-        (
-            "an unknown kid is no matter to a key without",
-            signed(&with("exp", json!(1))),
-            TokenError::Expired,
-            3004,
-        ),
+        ("a token that ended long ago", signed(&with("exp", json!(1))), TokenError::Expired, 3004),
         ("just expired", signed(&with("exp", json!(NOW - 30))), TokenError::Expired, 3004),
         ("no end", signed(&with("exp", Value::Null)), TokenError::Endless, 3003),
         ("an end in words", signed(&with("exp", json!("tomorrow"))), TokenError::Endless, 3003),

@@ -1,0 +1,69 @@
+//! What a request asks for, read once: the ban in it, the reason in it, and its text for the audit.
+//!
+//! In: an [`AdminRequest`]. Out: values, or a refusal. Nothing is looked up and nothing is done here. Invariant: a payload is
+//! never in what the audit gets.
+
+use fanfare_protocol::admin::{AdminRequest, BanKind, BanRow};
+use fanfare_protocol::{Code, UserName};
+use serde_json::Value;
+
+use super::ActError;
+use crate::access::Seconds;
+
+/// The ban that a request asks for.
+pub(super) fn ban(request: &AdminRequest, since: Seconds, author: &str) -> Result<BanRow, ActError> {
+    let row = |kind, user: Option<&UserName>, until: Option<Seconds>, reason: &str| BanRow {
+        kind,
+        user: user.cloned(),
+        groups: None,
+        jti: None,
+        since,
+        until,
+        reason: reason.to_owned(),
+        author: author.to_owned(),
+    };
+    let ban = match request {
+        AdminRequest::Revoke { user, groups, until, reason, .. } => {
+            BanRow { groups: Some(groups.clone()), ..row(BanKind::Group, Some(user), *until, reason) }
+        }
+        AdminRequest::Ban { user, until, reason, .. } => row(BanKind::User, Some(user), *until, reason),
+        AdminRequest::SignOut { user, reason } => row(BanKind::SignOut, Some(user), None, reason),
+        AdminRequest::RevokeToken { jti, until, reason } => {
+            if !(1..=256).contains(&jti.len()) {
+                let message = "a token's id (jti) has 1 to 256 bytes";
+                return Err(ActError::refused(Code::InvalidRequest, message));
+            }
+            BanRow { jti: Some(jti.clone()), ..row(BanKind::Token, None, *until, reason) }
+        }
+        _ => return Err(ActError::refused(Code::InvalidRequest, "this forbids nothing")),
+    };
+    if ban.until.is_some_and(|until| until <= since) {
+        return Err(ActError::refused(Code::InvalidRequest, "the end (until) has passed already"));
+    }
+    Ok(ban)
+}
+
+pub(super) fn reason(request: &AdminRequest) -> &str {
+    match request {
+        AdminRequest::Revoke { reason, .. }
+        | AdminRequest::Restore { reason, .. }
+        | AdminRequest::Ban { reason, .. }
+        | AdminRequest::Unban { reason, .. }
+        | AdminRequest::SignOut { reason, .. }
+        | AdminRequest::RevokeToken { reason, .. }
+        | AdminRequest::Add { reason, .. }
+        | AdminRequest::Remove { reason, .. }
+        | AdminRequest::Kick { reason, .. } => reason,
+        _ => "",
+    }
+}
+
+/// The request as the audit has it: as it came, but for a payload, of which the length is enough.
+pub(super) fn described(request: &AdminRequest) -> Value {
+    let mut act = serde_json::to_value(request).unwrap_or_default();
+    if let (AdminRequest::Send { payload, .. }, Some(act)) = (request, act.as_object_mut()) {
+        act.remove("payload");
+        act.insert("payload_bytes".to_owned(), (payload.len() / 4 * 3).into());
+    }
+    act
+}
