@@ -7,9 +7,10 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use rcgen::{Issuer, KeyPair, PKCS_ECDSA_P256_SHA256};
+use fanfare_protocol::admin::Role;
+use rcgen::{CertificateRevocationListParams, Issuer, KeyPair, PKCS_ECDSA_P256_SHA256};
 use rustls::pki_types::CertificateDer;
-use time::OffsetDateTime;
+use time::{Duration, OffsetDateTime};
 use x509_parser::certificate::X509Certificate;
 
 use crate::Error;
@@ -18,7 +19,9 @@ use crate::host_name::HostName;
 use crate::pem_file::PemFile;
 use crate::private_key::check_pair;
 use crate::profile;
-use crate::state_directory::{CA_CERTIFICATE, CA_KEY, SERVER_CERTIFICATE, SERVER_KEY, StateDirectory};
+use crate::state_directory::{
+    CA_CERTIFICATE, CA_KEY, OPERATORS_REVOKED, SERVER_CERTIFICATE, SERVER_KEY, StateDirectory,
+};
 
 /// A development authority, able to sign.
 ///
@@ -103,7 +106,8 @@ impl Authority {
         Self::load_or_make(&StateDirectory::make(directory)?, OffsetDateTime::now_utc())
     }
 
-    /// Makes a new authority in place of the one in `directory`, and removes the leaf of the old one.
+    /// Makes a new authority in place of the one in `directory`, and removes the leaf and the revocation list of the old
+    /// one. Operators need new certificates, too.
     ///
     /// For `fanfare certs create --force` only: every client that trusts the old certificate must be given
     /// the new one.
@@ -115,6 +119,8 @@ impl Authority {
         let state = StateDirectory::make(directory)?;
         state.remove(SERVER_CERTIFICATE)?;
         state.remove(SERVER_KEY)?;
+        // It was about certificates that nobody takes any more, and nobody would take it.
+        state.remove(OPERATORS_REVOKED)?;
         Self::generate(&state, OffsetDateTime::now_utc(), StateDirectory::write_over)
     }
 
@@ -141,6 +147,31 @@ impl Authority {
         let certificate =
             params.signed_by(&key, &self.issuer).map_err(|error| failed("a server certificate", &error))?;
         Ok(Issued { certificate_pem: certificate.pem(), key })
+    }
+
+    pub(crate) fn issue_operator(
+        &self,
+        name: &str,
+        role: Role,
+        lifetime: Duration,
+        now: OffsetDateTime,
+    ) -> Result<Issued, Error> {
+        let params = profile::operator(name, role, lifetime, now, self.not_after);
+        let key = generate_key()?;
+        let certificate = params
+            .signed_by(&key, &self.issuer)
+            .map_err(|error| failed("an operator's certificate", &error))?;
+        Ok(Issued { certificate_pem: certificate.pem(), key })
+    }
+
+    /// Signs a revocation list; gives it as PEM.
+    pub(crate) fn sign_list(&self, list: &CertificateRevocationListParams) -> Result<String, Error> {
+        let signed = list.signed_by(&self.issuer).and_then(|list| list.pem());
+        signed.map_err(|error| failed("the list of revoked certificates", &error))
+    }
+
+    pub(crate) fn not_after(&self) -> OffsetDateTime {
+        self.not_after
     }
 
     pub(crate) fn parsed(&self) -> Result<X509Certificate<'_>, Error> {

@@ -277,6 +277,61 @@ pub enum Error {
         path: PathBuf,
     },
 
+    /// Not a name for an operator.
+    #[error("{name:?} is no name for an operator: {reason}")]
+    BadOperatorName {
+        /// As it was given.
+        name: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+
+    /// A certificate for too short or too long a time.
+    #[error("an operator's certificate lasts from a minute to ten years")]
+    BadLifetime,
+
+    /// There is no certificate of this operator.
+    #[error(
+        "there is no certificate of an operator {name:?} ({} does not exist); give its file with --file if it is elsewhere",
+        path.display()
+    )]
+    NoOperator {
+        /// The name.
+        name: String,
+        /// Where it would be.
+        path: PathBuf,
+    },
+
+    /// A certificate that the authority in the state directory did not issue.
+    #[error("{} was not issued by the authority in the state directory; see --state-dir", path.display())]
+    NotOurs {
+        /// The file.
+        path: PathBuf,
+    },
+
+    /// A certificate that names no operator.
+    #[error("the certificate is not an operator's: {reason}")]
+    NotAnOperator {
+        /// Why not.
+        reason: String,
+    },
+
+    /// An operator's certificate that was taken back.
+    #[error("the certificate of the operator {name:?} was revoked")]
+    Revoked {
+        /// The operator.
+        name: String,
+    },
+
+    /// The list of revoked certificates cannot be used, so no operator is let in.
+    #[error("{}: {reason}; put a backup in its place (without a list it would not be known who was revoked)", path.display())]
+    DamagedRevocations {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+
     /// The server certificate in the directory is somebody else's, so it is neither used nor overwritten.
     #[error(
         "{} was not issued by the development authority beside it and is not overwritten; move it \

@@ -1,5 +1,5 @@
-//! Certificates for Fanfare: a development authority, the server's leaf, and checks of a user's own PEM
-//! files.
+//! Certificates for Fanfare: a development authority, the server's leaf, operators' certificates, and checks of
+//! a user's own PEM files.
 //!
 //! In come directories and file names. Out come a loaded [`Identity`] for a server, a root store for a
 //! client, or an [`Error`] that names the file, the cause and what to do about it.
@@ -17,6 +17,8 @@
 //! | `authority.rs` | the development authority: open, create, replace, issue |
 //! | `server_leaf.rs` | when the server's leaf is kept and when it is made again |
 //! | `host_name.rs` | the names a leaf is valid for |
+//! | `operator.rs`, `revocation_list.rs` | operators' certificates: issued, taken back |
+//! | `operator_check.rs` | whose certificate was shown to the server, and whether it still counts |
 //! | `pem_file.rs` | bytes of a file to certificates and keys |
 //! | `certificate.rs`, `private_key.rs` | checks of one certificate, of one key |
 //! | `identity.rs`, `roots.rs`, `description.rs` | what callers load: a server's pair, a client's roots, a summary |
@@ -33,9 +35,12 @@ mod error;
 mod fixture;
 mod host_name;
 mod identity;
+mod operator;
+mod operator_check;
 mod pem_file;
 mod private_key;
 mod profile;
+mod revocation_list;
 mod roots;
 mod server_leaf;
 mod state_directory;
@@ -44,7 +49,12 @@ pub use authority::{Authority, Issued};
 pub use description::{Description, describe};
 pub use error::Error;
 pub use identity::{Identity, load_identity};
+pub use operator::{
+    DEVELOPMENT_OPERATOR, OPERATOR_LIFETIME, OperatorCertificate, create_operator, development_operator,
+    operator_files, revoke_certificate, revoke_operator,
+};
+pub use operator_check::OperatorCheck;
 pub use profile::{LEAF_LIFETIME, LEAF_RENEWAL};
 pub use roots::load_roots;
-pub use server_leaf::{Leaf, Reason, server_leaf, server_leaf_at};
-pub use state_directory::{CA_CERTIFICATE, CA_KEY, SERVER_CERTIFICATE, SERVER_KEY};
+pub use server_leaf::{Leaf, Reason, admin_leaf, server_leaf, server_leaf_at};
+pub use state_directory::{CA_CERTIFICATE, CA_KEY, OPERATORS_REVOKED, SERVER_CERTIFICATE, SERVER_KEY};

@@ -83,6 +83,13 @@ impl PemFile {
         key.ok_or_else(|| Error::UnsupportedKey { path, kind: self.key_form().to_owned() })
     }
 
+    /// The one revocation list in the file.
+    pub(crate) fn revocation_list(&self) -> Result<Option<Vec<u8>>, Error> {
+        let mut lists = self.sections()?.into_iter().filter(|(kind, _)| *kind == SectionKind::Crl);
+        // Two would leave open which one counts.
+        Ok(lists.next().filter(|_| lists.next().is_none()).map(|(_, der)| der))
+    }
+
     /// Whether there is a private key in it, encrypted or not.
     pub(crate) fn holds_key(&self) -> bool {
         self.keys() > 0

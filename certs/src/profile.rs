@@ -4,6 +4,7 @@
 //! valid for less than the 14 days that browsers accept of a pinned certificate (W3C WebTransport), and never
 //! longer than its authority.
 
+use fanfare_protocol::admin::Role;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose, SanType,
 };
@@ -50,6 +51,26 @@ pub(crate) fn server(
     params.use_authority_key_identifier_extension = true;
     params.subject_alt_names = names.iter().map(alternative_name).collect::<Result<_, _>>()?;
     Ok(params)
+}
+
+/// An operator's certificate, valid for `lifetime` from now on, and until `authority_ends` at most.
+pub(crate) fn operator(
+    name: &str,
+    role: Role,
+    lifetime: Duration,
+    now: OffsetDateTime,
+    authority_ends: OffsetDateTime,
+) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = common_name(name);
+    params.distinguished_name.push(DnType::OrganizationalUnitName, role.to_string());
+    params.not_before = whole_second(now) - CLOCK_SKEW;
+    params.not_after = (whole_second(now) + lifetime).min(authority_ends);
+    params.is_ca = IsCa::ExplicitNoCa;
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    params.use_authority_key_identifier_extension = true;
+    params
 }
 
 fn common_name(name: &str) -> rcgen::DistinguishedName {

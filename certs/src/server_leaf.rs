@@ -17,7 +17,9 @@ use crate::host_name::HostName;
 use crate::identity::{Identity, load_identity};
 use crate::pem_file::PemFile;
 use crate::profile::LEAF_RENEWAL;
-use crate::state_directory::{CA_CERTIFICATE, SERVER_CERTIFICATE, SERVER_KEY, StateDirectory};
+use crate::state_directory::{
+    ADMIN_CERTIFICATE, ADMIN_KEY, CA_CERTIFICATE, SERVER_CERTIFICATE, SERVER_KEY, StateDirectory,
+};
 
 /// A server's leaf on disk, loaded.
 #[derive(Debug)]
@@ -93,17 +95,34 @@ pub fn server_leaf(directory: &Path, names: &[String]) -> Result<Leaf, Error> {
 /// # Errors
 /// As [`server_leaf`].
 pub fn server_leaf_at(directory: &Path, names: &[String], now: OffsetDateTime) -> Result<Leaf, Error> {
+    leaf_at(directory, names, now, [SERVER_CERTIFICATE, SERVER_KEY])
+}
+
+/// The same for the operators' endpoint: in files of its own, because the server may have a certificate of another authority
+/// for its clients, while operators and the server's endpoint for them know each other by the authority in `directory`.
+///
+/// # Errors
+/// As [`server_leaf`].
+pub fn admin_leaf(directory: &Path, names: &[String]) -> Result<Leaf, Error> {
+    leaf_at(directory, names, OffsetDateTime::now_utc(), [ADMIN_CERTIFICATE, ADMIN_KEY])
+}
+
+fn leaf_at(
+    directory: &Path,
+    names: &[String],
+    now: OffsetDateTime,
+    [certificate_file, key_file]: [&str; 2],
+) -> Result<Leaf, Error> {
     let names = HostName::wanted(names)?;
     let state = StateDirectory::make(directory)?;
     let authority = Authority::load_or_make(&state, now)?;
-    let certificate = state.file(SERVER_CERTIFICATE);
-    let key = state.file(SERVER_KEY);
-    let (identity, made) = match examine(&state, &authority, &names, now)? {
+    let (certificate, key) = (state.file(certificate_file), state.file(key_file));
+    let (identity, made) = match examine([&certificate, &key], &authority, &names, now)? {
         Ok(identity) => (identity, None),
         Err(reason) => {
             let issued = authority.issue_to(&names, now)?;
-            state.write_over(SERVER_KEY, &issued.key_pem())?;
-            state.write_over(SERVER_CERTIFICATE, issued.certificate_pem())?;
+            state.write_over(key_file, &issued.key_pem())?;
+            state.write_over(certificate_file, issued.certificate_pem())?;
             (load_identity(&certificate, &key, now)?, Some(reason))
         }
     };
@@ -112,15 +131,14 @@ pub fn server_leaf_at(directory: &Path, names: &[String], now: OffsetDateTime) -
 
 /// The leaf that is there, or the reason for making one. The outer error ends it: nothing may be overwritten.
 fn examine(
-    state: &StateDirectory,
+    [certificate, key]: [&Path; 2],
     authority: &Authority,
     names: &[HostName],
     now: OffsetDateTime,
 ) -> Result<Result<Identity, Reason>, Error> {
-    let (certificate, key) = (state.file(SERVER_CERTIFICATE), state.file(SERVER_KEY));
     let authority = authority.parsed()?;
-    refuse_foreign(&certificate, &authority)?;
-    let identity = match load_identity(&certificate, &key, now) {
+    refuse_foreign(certificate, &authority)?;
+    let identity = match load_identity(certificate, key, now) {
         Ok(identity) => identity,
         Err(error @ Error::Unreadable { .. }) => return Err(error),
         Err(Error::Missing { .. }) => return Ok(Err(Reason::Missing)),
@@ -128,7 +146,7 @@ fn examine(
         Err(Error::NotYetValid { .. }) => return Ok(Err(Reason::NotYetValid)),
         Err(error) => return Ok(Err(Reason::Unusable(error.to_string()))),
     };
-    let reason = fault(&identity, &certificate, &authority, names, now)?;
+    let reason = fault(&identity, certificate, &authority, names, now)?;
     Ok(reason.map_or(Ok(identity), Err))
 }
 

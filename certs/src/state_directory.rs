@@ -22,6 +22,13 @@ pub const SERVER_CERTIFICATE: &str = "server.pem";
 /// File name of the server's private key.
 pub const SERVER_KEY: &str = "server-key.pem";
 
+/// File name of the certificate that the server shows to operators.
+pub(crate) const ADMIN_CERTIFICATE: &str = "admin.pem";
+/// File name of its private key.
+pub(crate) const ADMIN_KEY: &str = "admin-key.pem";
+/// File name of the list of operators' certificates that were taken back.
+pub const OPERATORS_REVOKED: &str = "operators.crl.pem";
+
 /// Stays when the lock is released: to remove it would let two processes lock two files of one name.
 const LOCK: &str = ".lock";
 
