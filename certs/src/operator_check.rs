@@ -4,12 +4,13 @@
 //! refused: a revocation list that cannot be read lets nobody in.
 
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
 use fanfare_protocol::admin::Role;
-use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
 use time::OffsetDateTime;
 
 use crate::Error;
@@ -43,12 +44,15 @@ impl OperatorCheck {
         Self { directory: directory.to_owned(), revocations: Mutex::new(None) }
     }
 
-    /// What TLS is to check operators' certificates against.
+    /// What TLS checks operators' certificates with: one of the authority in the directory is demanded.
     ///
     /// # Errors
-    /// Those of [`load_roots`].
-    pub fn roots(&self) -> Result<RootCertStore, Error> {
-        load_roots(&self.directory.join(CA_CERTIFICATE))
+    /// Those of [`load_roots`]; [`Error::NotAnOperator`] if TLS does not take the authority.
+    pub fn verifier(&self) -> Result<Arc<dyn ClientCertVerifier>, Error> {
+        let roots = load_roots(&self.directory.join(CA_CERTIFICATE))?;
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
+        verifier.map_err(|error| Error::NotAnOperator { reason: error.to_string() })
     }
 
     /// Whose certificate is the first of this chain, if it is an operator's now.

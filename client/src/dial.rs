@@ -186,7 +186,7 @@ mod tests {
 
         let mut store = rustls::RootCertStore::empty();
         store.add(own.cert.der().clone()).unwrap();
-        let trust = tls::load(Roots::Store(store)).unwrap();
+        let trust = tls::load(Roots::Store(store), fanfare_protocol::ALPN, None).unwrap();
         let dialer = Dialer {
             server: "localhost:4433".parse().unwrap(),
             quic: transport::quic(&trust),

@@ -22,7 +22,7 @@
 //!
 //! Invariant of the crate: arrows run down only.
 //! `client -> supervisor -> {rejoin, reader, handshake} -> state -> link -> requests`, and
-//! `handshake -> dial -> {address, transport, tls}`; `config`, `error`, `event`, `outgoing`, `disconnect` are leaves.
+//! `handshake -> dial -> {address, transport, tls}`; beside it `operator -> dial`; `config`, `error`, `event`, `outgoing`, `disconnect` are leaves.
 
 mod address;
 mod backoff;
@@ -38,6 +38,7 @@ mod handshake;
 mod incoming;
 mod link;
 mod membership;
+mod operator;
 mod outgoing;
 mod reader;
 mod refresher;
@@ -59,4 +60,5 @@ pub use fanfare_protocol::{
     Code, ConnectionId, Credential, EventName, ExpiryScope, GroupName, Limits, Message, NameError, RequestId,
     Sender, Target, Token, UserName,
 };
+pub use operator::{Answers, OperatorClient, OperatorConfig, OperatorError};
 pub use outgoing::Outgoing;

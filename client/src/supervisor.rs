@@ -53,7 +53,7 @@ pub(crate) async fn start(config: ClientConfig) -> Result<Started, ConnectError>
         problem: problem.to_owned(),
     })?;
     let roots = config.roots;
-    let trust = tokio::task::spawn_blocking(move || tls::load(roots))
+    let trust = tokio::task::spawn_blocking(move || tls::load(roots, fanfare_protocol::ALPN, None))
         .await
         .map_err(|failed| RootsError::Tls { detail: failed.to_string() })??;
     let quic = transport::quic(&trust);

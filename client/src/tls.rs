@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use quinn::crypto::rustls::QuicClientConfig;
 use rustls::RootCertStore;
-use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::config::Roots;
 use crate::error::RootsError;
@@ -24,8 +24,12 @@ pub(crate) struct Trust {
     pub(crate) roots: String,
 }
 
-/// Reads the roots. Blocks: it reads files.
-pub(crate) fn load(roots: Roots) -> Result<Trust, RootsError> {
+/// Reads the roots, and the certificate and the key to prove oneself with, if there are. Blocks: it reads files.
+pub(crate) fn load(
+    roots: Roots,
+    protocol: &[u8],
+    proof: Option<(&Path, &Path)>,
+) -> Result<Trust, RootsError> {
     let (store, roots) = match roots {
         Roots::System => (system()?, system_words()),
         Roots::Pem(path) => {
@@ -39,18 +43,46 @@ pub(crate) fn load(roots: Roots) -> Result<Trust, RootsError> {
             (store, words)
         }
     };
-    let crypto = crypto(store).map_err(|detail| RootsError::Tls { detail })?;
+    let proof = proof.map(|(certificate, key)| credentials(certificate, key)).transpose()?;
+    let crypto = crypto(store, protocol, proof).map_err(|detail| RootsError::Tls { detail })?;
     Ok(Trust { crypto: Arc::new(crypto), roots })
 }
 
-fn crypto(roots: RootCertStore) -> Result<QuicClientConfig, String> {
+/// A certificate, any between it and its authority, and its key.
+type Credentials = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
+
+fn credentials(certificate: &Path, key: &Path) -> Result<Credentials, RootsError> {
+    let refused = |path: &Path| {
+        let path = path.to_owned();
+        move |error| match error {
+            pem::Error::Io(source) => RootsError::Read { path, source: Arc::new(source) },
+            other => RootsError::Pem { path, detail: other.to_string() },
+        }
+    };
+    let chain = CertificateDer::pem_file_iter(certificate)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(refused(certificate))?;
+    if chain.is_empty() {
+        return Err(RootsError::Empty { path: certificate.to_owned() });
+    }
+    Ok((chain, PrivateKeyDer::from_pem_file(key).map_err(refused(key))?))
+}
+
+fn crypto(
+    roots: RootCertStore,
+    protocol: &[u8],
+    proof: Option<Credentials>,
+) -> Result<QuicClientConfig, String> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut tls = rustls::ClientConfig::builder_with_provider(provider)
+    let tls = rustls::ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(|error| error.to_string())?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    tls.alpn_protocols = vec![fanfare_protocol::ALPN.to_vec()];
+        .with_root_certificates(roots);
+    let mut tls = match proof {
+        None => tls.with_no_client_auth(),
+        Some((chain, key)) => tls.with_client_auth_cert(chain, key).map_err(|error| error.to_string())?,
+    };
+    tls.alpn_protocols = vec![protocol.to_vec()];
     QuicClientConfig::try_from(tls).map_err(|error| error.to_string())
 }
 
@@ -111,7 +143,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("ca.pem");
         std::fs::write(&path, content).unwrap();
-        load(Roots::Pem(path))
+        load(Roots::Pem(path), fanfare_protocol::ALPN, None)
     }
 
     #[test]
@@ -124,7 +156,8 @@ mod tests {
 
     #[test]
     fn a_bad_file_is_an_error_that_names_it() {
-        let error = load(Roots::Pem("/nonexistent/ca.pem".into())).err().unwrap();
+        let error =
+            load(Roots::Pem("/nonexistent/ca.pem".into()), fanfare_protocol::ALPN, None).err().unwrap();
         assert!(matches!(error, RootsError::Read { .. }));
         assert!(
             error.to_string().starts_with("the certificate file /nonexistent/ca.pem cannot be read: "),
@@ -141,6 +174,9 @@ mod tests {
 
     #[test]
     fn an_empty_store_is_an_error() {
-        assert!(matches!(load(Roots::Store(RootCertStore::empty())), Err(RootsError::EmptyStore)));
+        assert!(matches!(
+            load(Roots::Store(RootCertStore::empty()), fanfare_protocol::ALPN, None),
+            Err(RootsError::EmptyStore)
+        ));
     }
 }

@@ -308,6 +308,10 @@ pub struct Totals {
 pub struct Counters {
     /// Handshakes that began.
     pub handshakes: u64,
+    /// Handshakes that were refused unseen, because too many were going on.
+    pub handshakes_refused: u64,
+    /// Clients that were asked to prove their address first.
+    pub retries: u64,
     /// Handshakes that ended with `Welcome`.
     pub welcomed: u64,
     /// Requests that were carried out.
@@ -326,6 +330,8 @@ pub struct Counters {
     pub refused: std::collections::BTreeMap<String, u64>,
     /// Closed connections, by code name.
     pub closed: std::collections::BTreeMap<String, u64>,
+    /// Memberships that the server ended, by code name.
+    pub removed: std::collections::BTreeMap<String, u64>,
     /// Connections that were lost without a close.
     pub lost: u64,
 }
@@ -434,6 +440,9 @@ pub struct QuicFacts {
     pub mtu: u64,
     /// Times that we wanted to send and the client's flow control did not let us: the application reads too slowly.
     pub blocked_by_application: u64,
+    /// Times that the client proved to be at another address (RFC 9000 section 9): it moved to another network, or a NAT
+    /// gave it another port.
+    pub migrations: u64,
     /// Times that the congestion window was reduced: the network is too slow.
     pub congestion_events: u64,
 }
@@ -539,11 +548,14 @@ pub struct AuditVerdict {
     pub broken: Option<String>,
 }
 
-/// One line of `watch`.
+/// One line of `watch`. An update with many rows comes in several lines.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Update {
-    /// Whether this is everything there is, and not only what changed.
+    /// Whether what was said before is to be forgotten: with this line begins everything there is, and not only what
+    /// changed.
     pub full: bool,
+    /// Whether the next line belongs to the same update.
+    pub more: bool,
     /// Milliseconds since 1970 on the server's clock.
     pub at_ms: u64,
     /// Updates that this watcher was too slow for, since the last one. The values below are the latest all the same.

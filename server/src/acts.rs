@@ -19,6 +19,7 @@ use base64::Engine as _;
 use fanfare_protocol::admin::{AdminRequest, AuditHead, AuditVerdict, BanKind, BanRow, Receipt, Role, Who};
 use fanfare_protocol::{Code, GroupName, Pattern, Sender, Target, UserName};
 use parking_lot::Mutex;
+use tokio::sync::watch;
 
 pub use self::error::ActError;
 use self::request::{ban, described, reason};
@@ -52,6 +53,8 @@ pub struct Acts {
     metrics: Arc<Metrics>,
     payload_bytes: usize,
     ledger: Mutex<Ledger>,
+    /// The number of the newest audit record.
+    recorded: watch::Sender<u64>,
 }
 
 /// Puts a ban in force, and then removes whom it concerns: in this order, because a join asks the bans inside the critical
@@ -81,7 +84,14 @@ impl Acts {
         for ban in kept {
             bans.put(ban);
         }
-        let acts = Self { registry, bans, metrics, payload_bytes, ledger: Mutex::new(ledger) };
+        let acts = Self {
+            registry,
+            bans,
+            metrics,
+            payload_bytes,
+            recorded: watch::Sender::new(ledger.head().sequence),
+            ledger: Mutex::new(ledger),
+        };
         acts.forget_ended(&acts.ledger.lock())?;
         Ok(acts)
     }
@@ -113,7 +123,13 @@ impl Acts {
         if let Err(source) = self.forget_ended(&ledger) {
             tracing::error!(%source, "bans that have ended could not be deleted");
         }
+        self.recorded.send_replace(ledger.head().sequence);
         outcome
+    }
+
+    /// The number of the newest audit record, as it changes.
+    pub(crate) fn recorded(&self) -> watch::Receiver<u64> {
+        self.recorded.subscribe()
     }
 
     fn carry_out(

@@ -66,14 +66,26 @@ pub(crate) fn bind(
 ) -> Result<quinn::Endpoint, StartError> {
     let server = server_config(config, identity, keys)?;
     let address = config.listen;
-    let failed = |source| StartError::Listen { address, source };
-    let socket = socket(address).map_err(failed)?;
+    bind_with(server, address, keys, tasks).map_err(|source| StartError::Listen {
+        flag: "--listen",
+        address,
+        source,
+    })
+}
+
+pub(crate) fn bind_with(
+    server: ServerConfig,
+    address: SocketAddr,
+    keys: &EndpointKeys,
+    tasks: &TaskTracker,
+) -> io::Result<quinn::Endpoint> {
+    let socket = socket(address)?;
     let mut endpoint = EndpointConfig::new(Arc::clone(&keys.reset) as _);
     // With a key of each life's own, as is quinn's default, a restarted server takes the packets of its last life for noise
     // and never resets them.
     let key = keys.connection_ids;
     endpoint.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(key)));
-    quinn::Endpoint::new(endpoint, Some(server), socket, Arc::new(OwnedTasks(tasks.clone()))).map_err(failed)
+    quinn::Endpoint::new(endpoint, Some(server), socket, Arc::new(OwnedTasks(tasks.clone())))
 }
 
 /// The settings for connections from now on. Those that are there keep theirs.
@@ -87,9 +99,16 @@ pub(crate) fn server_config(
     Ok(server)
 }
 
+pub(crate) fn provider() -> Arc<rustls::crypto::CryptoProvider> {
+    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+}
+
+pub(crate) fn no_initial_suite(_: quinn::crypto::rustls::NoInitialCipherSuite) -> rustls::Error {
+    rustls::Error::General("no cipher suite for QUIC's Initial packets".into())
+}
+
 fn tls(identity: Identity) -> Result<QuicServerConfig, IdentityError> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut tls = rustls::ServerConfig::builder_with_provider(provider)
+    let mut tls = rustls::ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .with_no_client_auth()
         .with_single_cert(identity.chain, identity.key)?;
@@ -99,7 +118,6 @@ fn tls(identity: Identity) -> Result<QuicServerConfig, IdentityError> {
     tls.send_tls13_tickets = 1;
     tls.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new()?;
     tls.max_early_data_size = 0;
-    let no_initial_suite = |_| rustls::Error::General("no cipher suite for QUIC's Initial packets".into());
     Ok(QuicServerConfig::try_from(tls).map_err(no_initial_suite)?)
 }
 

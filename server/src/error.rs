@@ -23,8 +23,10 @@ pub enum StartError {
     #[error(transparent)]
     Identity(#[from] IdentityError),
     /// The address cannot be listened on.
-    #[error("cannot listen on {address} (UDP): {}", hint(source))]
+    #[error("cannot listen on {address} (UDP): {}", hint(source, flag))]
     Listen {
+        /// The setting that says where.
+        flag: &'static str,
         /// The address.
         address: SocketAddr,
         /// What the system says.
@@ -62,13 +64,13 @@ pub enum StateError {
 #[error("the certificate or its key cannot be used: {0}")]
 pub struct IdentityError(#[from] pub(crate) rustls::Error);
 
-fn hint(error: &io::Error) -> String {
+fn hint(error: &io::Error, flag: &str) -> String {
     match error.kind() {
         io::ErrorKind::AddrInUse => {
-            "the port is in use; stop what uses it, or choose another with --listen".into()
+            format!("the port is in use; stop what uses it, or choose another with {flag}")
         }
         io::ErrorKind::AddrNotAvailable => {
-            "this machine has no such address; choose another with --listen".into()
+            format!("this machine has no such address; choose another with {flag}")
         }
         io::ErrorKind::PermissionDenied => format!("{error}; ports below 1024 need privileges"),
         _ => error.to_string(),

@@ -21,7 +21,7 @@ use crate::session::{Intake, Session, violation};
 use crate::transport::{Broken, Connection, Receiver};
 
 /// What the server calls itself in `Welcome`.
-const SERVER: &str = concat!("fanfare/", env!("CARGO_PKG_VERSION"));
+pub(crate) const SERVER: &str = concat!("fanfare/", env!("CARGO_PKG_VERSION"));
 
 /// What every handshake needs.
 pub(crate) struct Handshakes {

@@ -4,10 +4,11 @@
 //! house on one page; in the order in which a message meets the files:
 //!
 //! `listener` -> `handshake` -> `session` -> `router` -> `registry` (`roster`, `shards`) -> `outbox` (`envelope`) ->
-//! `transport`.
+//! `transport`. Operators come in through `admin`, and `acts` does what they say.
 
 mod access;
 mod acts;
+mod admin;
 mod admission;
 mod audit;
 mod config;
@@ -37,6 +38,7 @@ mod transport;
 
 pub use access::{Extras, GrantClaim, KeyError, MintError, Minter, Right, TokenKey, TokenRules};
 pub use acts::{ActError, Acts, Operator};
+pub use admin::{Administration, Operators};
 pub use config::{Capacity, Config, ConfigError};
 pub use endpoint::Identity;
 pub use error::{IdentityError, StartError, StateError};

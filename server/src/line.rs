@@ -6,7 +6,6 @@ use std::time::Duration;
 use fanfare_protocol::admin::QuicFacts;
 
 /// A connection's line to its peer.
-#[allow(dead_code, reason = "read by the operators' endpoint, which is the next to be built")]
 pub(crate) trait Line: Send + Sync {
     /// `quic` or `webtransport`.
     fn transport(&self) -> &'static str;

@@ -89,7 +89,6 @@ pub(crate) enum Pushed {
 
 /// An outbox at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[allow(dead_code, reason = "read by the operators' endpoint, which is the next to be built")]
 pub(crate) struct OutboxFacts {
     /// Frames and bytes that wait, in the writer's hands included.
     pub(crate) frames: usize,
@@ -319,7 +318,6 @@ impl Outbox {
     }
 
     /// What is in it and went through it.
-    #[allow(dead_code, reason = "read by the operators' endpoint, which is the next to be built")]
     pub(crate) fn facts(&self) -> OutboxFacts {
         let state = self.state.lock();
         OutboxFacts {

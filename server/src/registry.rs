@@ -35,9 +35,7 @@ pub(crate) struct Member {
     memberships: Mutex<Memberships>,
     pass: Mutex<Arc<Pass>>,
     requests: AtomicU64,
-    #[allow(dead_code, reason = "read by the operators' endpoint, which is the next to be built")]
     since: SystemTime,
-    #[allow(dead_code, reason = "read by the operators' endpoint, which is the next to be built")]
     line: Arc<dyn Line>,
 }
 
@@ -108,18 +106,15 @@ impl Member {
     }
 
     /// How many requests it has made.
-    #[allow(dead_code, reason = "read by the operators' endpoint, which is the next to be built")]
     pub(crate) fn requests(&self) -> u64 {
         self.requests.load(Ordering::Relaxed)
     }
 
     /// Since when it is here.
-    #[allow(dead_code, reason = "read by the operators' endpoint, which is the next to be built")]
     pub(crate) fn since(&self) -> SystemTime {
         self.since
     }
 
-    #[allow(dead_code, reason = "read by the operators' endpoint, which is the next to be built")]
     pub(crate) fn line(&self) -> &dyn Line {
         &*self.line
     }
@@ -405,13 +400,11 @@ impl Registry {
     }
 
     /// Every user with the number of its connections.
-    #[allow(dead_code, reason = "read by the operators' endpoint, which is the next to be built")]
     pub(crate) fn users(&self) -> Vec<(UserName, usize)> {
         self.users.sizes()
     }
 
     /// Every group with the number of its members.
-    #[allow(dead_code, reason = "read by the operators' endpoint, which is the next to be built")]
     pub(crate) fn groups(&self) -> Vec<(GroupName, usize)> {
         self.groups.sizes()
     }

@@ -98,7 +98,6 @@ impl<N: Clone + Eq + Hash> Rosters<N> {
     }
 
     /// The name and the size of every set, each at its own moment. Those that are just being left are left out.
-    #[allow(dead_code, reason = "read by the operators' endpoint, which is the next to be built")]
     pub(crate) fn sizes(&self) -> Vec<(N, usize)> {
         let mut rosters = Vec::with_capacity(self.map.len());
         self.map.for_each(|roster| rosters.push(Arc::clone(roster)));

@@ -8,6 +8,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use fanfare_protocol::{Code, ServerFrame, Target};
 use quinn::VarInt;
@@ -15,6 +16,7 @@ use tokio::task::JoinHandle;
 
 use crate::access::{Bans, TokenRules, Verifier};
 use crate::acts::Acts;
+use crate::admin::{self, Administration, Desk, Feed, Operators, Queries};
 use crate::admission::Admission;
 use crate::config::Config;
 use crate::endpoint::{self, Identity};
@@ -41,6 +43,16 @@ pub struct Server {
     tasks: Tasks,
     listener: JoinHandle<()>,
     expiry: JoinHandle<()>,
+    admin: Option<Admin>,
+}
+
+/// The operators' endpoint while it runs.
+struct Admin {
+    endpoint: quinn::Endpoint,
+    address: SocketAddr,
+    operators: Arc<dyn Operators>,
+    listener: JoinHandle<()>,
+    feed: JoinHandle<()>,
 }
 
 /// How a drain went.
@@ -53,19 +65,27 @@ pub struct Drained {
 }
 
 impl Server {
-    /// Starts a server. It accepts connections when this returns. Needs a tokio runtime.
+    /// Starts a server, with an endpoint for operators if `admin` is given. It accepts connections when this returns. Needs a
+    /// tokio runtime.
     ///
     /// # Errors
     /// When the configuration makes no sense, the state directory or the identity cannot be used, or the address cannot
     /// be listened on.
-    pub async fn start(config: Config, identity: Identity) -> Result<Self, StartError> {
+    pub async fn start(
+        config: Config,
+        identity: Identity,
+        admin: Option<Administration>,
+    ) -> Result<Self, StartError> {
         config.check()?;
+        let started = Instant::now();
         let state_dir = config.state_dir.clone();
         let keys = off_runtime(move || EndpointKeys::open(&state_dir)).await?;
         let tasks = Tasks::default();
         let endpoint = endpoint::bind(&config, identity, &keys, &tasks.endpoint)?;
-        let failed = |source| StartError::Listen { address: config.listen, source };
+        let listen = config.listen;
+        let failed = |source| StartError::Listen { flag: "--listen", address: listen, source };
         let address = endpoint.local_addr().map_err(failed)?;
+        let admin = admin.map(|admin| admin::endpoint::bind(admin, &keys, &tasks.endpoint)).transpose()?;
 
         let config = Arc::new(config);
         let registry = Arc::new(Registry::new());
@@ -94,6 +114,33 @@ impl Server {
         let handshakes = Arc::new(Handshakes { config: Arc::clone(&config), router, admission });
         let listener = tokio::spawn(listener::listen(endpoint.clone(), handshakes, tasks.clone()));
         let expiry = tokio::spawn(expiry.run(tasks.closing.clone()));
+        let admin = match admin {
+            None => None,
+            Some((endpoint, operators)) => {
+                let queries = Queries {
+                    registry: Arc::clone(&registry),
+                    bans,
+                    acts: Arc::clone(&acts),
+                    metrics: Arc::clone(&metrics),
+                    address,
+                    dev: config.dev,
+                    started,
+                };
+                let feed = Arc::new(Feed::new(Arc::clone(&registry), Arc::clone(&metrics)));
+                let desk = Desk {
+                    operators: Arc::clone(&operators),
+                    acts: Arc::clone(&acts),
+                    queries,
+                    feed: Arc::clone(&feed),
+                    metrics: Arc::clone(&metrics),
+                };
+                let address = endpoint.local_addr().map_err(failed)?;
+                let listen = admin::endpoint::listen(endpoint.clone(), Arc::new(desk), tasks.closing.clone());
+                let listener = tokio::spawn(listen);
+                let feed = tokio::spawn(feed.run(tasks.closing.clone()));
+                Some(Admin { endpoint, address, operators, listener, feed })
+            }
+        };
         Ok(Self {
             config,
             keys,
@@ -106,6 +153,7 @@ impl Server {
             tasks,
             listener,
             expiry,
+            admin,
         })
     }
 
@@ -113,6 +161,12 @@ impl Server {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where operators connect, if they can.
+    #[must_use]
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().map(|admin| admin.address)
     }
 
     /// How many connections, users and groups there are.
@@ -149,6 +203,19 @@ impl Server {
         Ok(())
     }
 
+    /// Uses another certificate towards operators, and another authority of theirs where that has changed, for the sessions
+    /// that come from now on.
+    ///
+    /// # Errors
+    /// When TLS does not take it. The server goes on with the one it has.
+    pub fn replace_admin_identity(&self, identity: Identity) -> Result<(), IdentityError> {
+        if let Some(admin) = &self.admin {
+            let server = admin::endpoint::server_config(identity, &*admin.operators, &self.keys)?;
+            admin.endpoint.set_server_config(Some(server));
+        }
+        Ok(())
+    }
+
     /// Checks tokens by other rules from now on. Who is connected stays connected, as long as the old token lasts.
     pub fn replace_token_rules(&self, rules: TokenRules) {
         self.verifier.replace(rules);
@@ -157,7 +224,7 @@ impl Server {
     /// Stops: lets nobody in, says `Goodbye`, writes out what is queued, and closes. Takes no longer than the
     /// configuration's `drain_deadline` and a moment.
     pub async fn drain(self) -> Drained {
-        let Self { config, endpoint, registry, tasks, listener, expiry, .. } = self;
+        let Self { config, endpoint, registry, tasks, listener, expiry, admin, .. } = self;
         let closing = VarInt::from_u32(u32::from(Code::ShuttingDown.number()));
         let connections = registry.population().connections;
         let orderly = async {
@@ -182,6 +249,11 @@ impl Server {
         endpoint.wait_idle().await;
         // Its task, and with it the socket, ends with the last handle.
         drop(endpoint);
+        if let Some(Admin { endpoint, listener, feed, .. }) = admin {
+            // Both end with `closing`.
+            let _ = (listener.await, feed.await);
+            drop(endpoint);
+        }
         tasks.endpoint.close();
         tasks.endpoint.wait().await;
         Drained { connections, in_time }

@@ -85,6 +85,7 @@ impl Line for Connection {
             received_bytes: stats.udp_rx.bytes,
             mtu: stats.path.current_mtu.into(),
             blocked_by_application: stats.frame_tx.stream_data_blocked + stats.frame_tx.data_blocked,
+            migrations: stats.frame_rx.path_response,
             congestion_events: stats.path.congestion_events,
         }
     }

@@ -26,6 +26,8 @@ use rustls::RootCertStore;
 /// How long anything may take that does not test a time. Far above what it takes, so that a busy machine passes.
 pub const DEADLINE: Duration = Duration::from_secs(30);
 
+pub mod operators;
+
 /// A running server with what its clients need.
 pub struct Hub {
     /// The server itself.
@@ -58,7 +60,8 @@ impl Hub {
         };
         change(&mut config);
         let identity = Identity { chain: leaf.identity.chain, key: leaf.identity.key };
-        let server = Server::start(config, identity).await.unwrap();
+        let admin = Some(operators::administration(state.path()));
+        let server = Server::start(config, identity, admin).await.unwrap();
         Self { server, roots, state }
     }
 
@@ -75,6 +78,12 @@ impl Hub {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.server.address()
+    }
+
+    /// The state directory.
+    #[must_use]
+    pub fn state(&self) -> &std::path::Path {
+        self.state.path()
     }
 
     /// The configuration of a client of this hub.

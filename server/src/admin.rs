@@ -1,0 +1,34 @@
+//! The operators' endpoint: a QUIC socket of its own, on which nothing is said to anyone without an operator's certificate.
+//!
+//! `endpoint` accepts connections, `session` reads requests, `desk` has them answered: `query` answers questions (`listing`
+//! cuts pages), `feed` has what changes, and `crate::acts` does what changes anything. What the requests and the answers are
+//! is in `fanfare_protocol::admin`. Nothing here knows how a message is routed: the registry and the acts are all it sees.
+
+mod desk;
+pub(crate) mod endpoint;
+mod feed;
+mod listing;
+mod operators;
+mod query;
+mod session;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+pub(crate) use desk::Desk;
+pub(crate) use feed::Feed;
+pub use operators::Operators;
+pub(crate) use query::Queries;
+
+use crate::endpoint::Identity;
+
+/// What a server needs to be told to have operators.
+#[derive(Debug)]
+pub struct Administration {
+    /// Where operators connect (UDP). Port 0 takes any free port.
+    pub listen: SocketAddr,
+    /// What the server proves itself to operators with.
+    pub identity: Identity,
+    /// Who is an operator.
+    pub operators: Arc<dyn Operators>,
+}

@@ -1,0 +1,99 @@
+//! Has requests answered: by the queries, the acts or the feed, on threads that may wait.
+//!
+//! In: an operator and a request. Out: a line of JSON. Invariant: nothing that takes long (a list of 100,000, a commit to the
+//! disk, a file of certificates) runs on a thread that messages need.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use fanfare_protocol::Code;
+use fanfare_protocol::admin::{AdminError, AdminReply, AdminRequest};
+use rustls::pki_types::CertificateDer;
+use serde::Serialize;
+use tokio::sync::watch;
+
+use super::query::Queries;
+use super::{Feed, Operators};
+use crate::acts::{Acts, Operator};
+use crate::metrics::Metrics;
+use crate::store::StoreError;
+
+/// What answers operators.
+pub(crate) struct Desk {
+    pub(crate) operators: Arc<dyn Operators>,
+    pub(crate) acts: Arc<Acts>,
+    pub(crate) queries: Queries,
+    pub(crate) feed: Arc<Feed>,
+    pub(crate) metrics: Arc<Metrics>,
+}
+
+impl Desk {
+    /// Who this is, if it is an operator at this moment.
+    pub(super) async fn identify(&self, chain: &Arc<[CertificateDer<'static>]>) -> Result<Operator, String> {
+        let (operators, chain) = (Arc::clone(&self.operators), Arc::clone(chain));
+        blocking(move || operators.identify(&chain)).await
+    }
+
+    /// Counts and logs that somebody is no operator.
+    pub(super) fn refuse(&self, reason: &str, address: SocketAddr) {
+        self.metrics.closed.add(Code::OperatorRefused);
+        tracing::warn!(reason, %address, "operator refused");
+    }
+
+    pub(super) fn feed(&self) -> &Arc<Feed> {
+        &self.feed
+    }
+
+    /// Answers what has one answer.
+    pub(super) async fn answer(self: &Arc<Self>, operator: Operator, request: AdminRequest) -> Bytes {
+        let desk = Arc::clone(self);
+        blocking(move || match desk.queries.answer(&operator, &request) {
+            Some(Ok(line)) => line,
+            Some(Err(error)) => refusal(&error),
+            None => match desk.acts.act(&operator, &request) {
+                Ok(receipt) => line(&AdminReply::Ok(receipt)),
+                Err(error) => refusal(&AdminError::from(&error)),
+            },
+        })
+        .await
+    }
+
+    /// The number of the newest audit record, as it changes.
+    pub(super) fn recorded(&self) -> watch::Receiver<u64> {
+        self.acts.recorded()
+    }
+
+    /// Audit records as lines, with their numbers.
+    pub(super) async fn records(&self, after: u64, most: usize) -> Result<Vec<(u64, Bytes)>, AdminError> {
+        let acts = Arc::clone(&self.acts);
+        let page = blocking(move || acts.audit(after, most)).await.map_err(|error| store_failed(&error))?;
+        // As they were stored, byte for byte: they have a hash.
+        let line = |record: Vec<u8>| [br#"{"ok":"#, &record[..], b"}\n"].concat().into();
+        Ok(page.into_iter().map(|(number, record)| (number, line(record))).collect())
+    }
+}
+
+pub(super) fn store_failed(error: &StoreError) -> AdminError {
+    AdminError { code: Code::Internal.number(), message: error.to_string() }
+}
+
+/// An answer as a line.
+pub(super) fn line<T: Serialize>(reply: &AdminReply<T>) -> Bytes {
+    // Texts, numbers and values with texts as keys: there is nothing in it that JSON does not have.
+    let mut line = serde_json::to_vec(reply).unwrap_or_default();
+    line.push(b'\n');
+    line.into()
+}
+
+pub(super) fn refusal(error: &AdminError) -> Bytes {
+    line(&AdminReply::<()>::Error(error.clone()))
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(outcome) => outcome,
+        // The one other join error there could be is a panic in there, which goes on here.
+        Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+    }
+}

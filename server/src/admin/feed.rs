@@ -1,0 +1,297 @@
+//! What changes, for those who watch: one sampler for all of them, and nothing at all while nobody watches.
+//!
+//! In: the registry and the counters, looked at some times a second. Out: to each [`Watcher`] first everything, and then
+//! what has changed since. Invariants: the work of sampling does not grow with the number of watchers; it takes a tenth of one
+//! core at most, because the sampler rests nine times as long as it worked; a watcher that falls behind holds up nobody, and
+//! gets everything anew with the number of updates that it missed.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use fanfare_protocol::admin::{AdminReply, ConnectionRow, Counters, GroupRow, Totals, Update};
+use fanfare_protocol::{ConnectionId, GroupName};
+use parking_lot::Mutex;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::desk::line;
+use super::query::{connection_row, counters, distinct_users, totals};
+use crate::metrics::Metrics;
+use crate::registry::Registry;
+
+/// How often it is looked at most.
+const TICK: Duration = Duration::from_millis(250);
+/// Of ten parts of time, one is for work.
+const REST: u32 = 9;
+/// Updates that are kept for watchers that are late.
+const KEPT: usize = 16;
+/// The bytes of them in all.
+const KEPT_BYTES: usize = 16 << 20;
+/// Rows in a line.
+const ROWS: usize = 500;
+/// Whole snapshots that may be on their way at a time: each keeps its moment in memory.
+const SNAPSHOTS: usize = 8;
+
+/// The sampler's findings.
+pub(crate) struct Feed {
+    registry: Arc<Registry>,
+    metrics: Arc<Metrics>,
+    state: Mutex<State>,
+    /// The newest moment's number; how many watch is the number of its receivers.
+    latest: watch::Sender<u64>,
+    snapshots: Arc<Semaphore>,
+}
+
+#[derive(Default)]
+struct State {
+    current: Arc<Moment>,
+    /// Each with the number of the moment that it leads to.
+    recent: VecDeque<(u64, Bytes)>,
+}
+
+/// Everything at one moment.
+#[derive(Default)]
+struct Moment {
+    number: u64,
+    at_ms: u64,
+    totals: Totals,
+    counters: Counters,
+    connections: HashMap<ConnectionId, ConnectionRow>,
+    groups: HashMap<GroupName, GroupRow>,
+}
+
+impl Feed {
+    pub(crate) fn new(registry: Arc<Registry>, metrics: Arc<Metrics>) -> Self {
+        Self {
+            registry,
+            metrics,
+            state: Mutex::default(),
+            latest: watch::Sender::new(0),
+            snapshots: Arc::new(Semaphore::new(SNAPSHOTS)),
+        }
+    }
+
+    /// Samples while somebody watches, until `closing`.
+    pub(crate) async fn run(self: Arc<Self>, closing: CancellationToken) {
+        let mut news = self.latest.subscribe();
+        loop {
+            // Before it is asked who watches: one that comes behind the question is a change, and wakes us.
+            news.mark_unchanged();
+            // One receiver is ours.
+            let idle = self.latest.receiver_count() <= 1;
+            let pause = if idle {
+                // Nothing is kept for nobody, but for the number, which must not come again.
+                let number = self.state.lock().current.number;
+                *self.state.lock() =
+                    State { current: Arc::new(Moment { number, ..Moment::default() }), ..State::default() };
+                tokio::select! {
+                    () = closing.cancelled() => return,
+                    _ = news.changed() => {}
+                }
+                continue;
+            } else {
+                let begun = Instant::now();
+                let feed = Arc::clone(&self);
+                // Off the threads that messages need. It ends in an error only if it panicked, which its message tells.
+                let _ = tokio::task::spawn_blocking(move || feed.sample()).await;
+                (begun.elapsed() * REST).max(TICK.saturating_sub(begun.elapsed()))
+            };
+            tokio::select! {
+                () = closing.cancelled() => return,
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+
+    fn sample(&self) {
+        let before = Arc::clone(&self.state.lock().current);
+        let now = self.look(before.number + 1);
+        let changes = changes(&before, &now);
+        let bytes: Bytes =
+            lines(&now, changes, Header { full: false, skipped: 0 }).collect::<Vec<_>>().concat().into();
+        let number = now.number;
+        let mut state = self.state.lock();
+        state.current = Arc::new(now);
+        state.recent.push_back((number, bytes));
+        let mut kept: usize = state.recent.iter().map(|(_, bytes)| bytes.len()).sum();
+        while state.recent.len() > KEPT || kept > KEPT_BYTES {
+            let Some((_, dropped)) = state.recent.pop_front() else { break };
+            kept -= dropped.len();
+        }
+        drop(state);
+        self.latest.send_replace(number);
+    }
+
+    fn look(&self, number: u64) -> Moment {
+        let connections =
+            self.registry.members().iter().map(|member| (member.id(), connection_row(member))).collect();
+        let groups = self.registry.groups().into_iter().filter_map(|(group, _)| {
+            let members = self.registry.of_group(&group);
+            let row = GroupRow {
+                group: group.clone(),
+                members: members.len() as u64,
+                users: distinct_users(&members),
+            };
+            (row.members > 0).then_some((group, row))
+        });
+        Moment {
+            number,
+            at_ms: SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX)),
+            groups: groups.collect(),
+            connections,
+            totals: totals(self.registry.population()),
+            counters: counters(self.metrics.snapshot()),
+        }
+    }
+}
+
+/// What is different between two moments.
+#[derive(Default)]
+struct Changes {
+    connections: Vec<ConnectionRow>,
+    gone_connections: Vec<ConnectionId>,
+    groups: Vec<GroupRow>,
+    gone_groups: Vec<GroupName>,
+}
+
+fn changes(before: &Moment, now: &Moment) -> Changes {
+    let changed = |row: &&ConnectionRow| {
+        before.connections.get(&row.connection).is_none_or(|known| differs(known, row))
+    };
+    Changes {
+        connections: now.connections.values().filter(changed).cloned().collect(),
+        gone_connections: before
+            .connections
+            .keys()
+            .filter(|id| !now.connections.contains_key(*id))
+            .copied()
+            .collect(),
+        groups: now
+            .groups
+            .values()
+            .filter(|row| before.groups.get(&row.group) != Some(*row))
+            .cloned()
+            .collect(),
+        gone_groups: before.groups.keys().filter(|name| !now.groups.contains_key(*name)).cloned().collect(),
+    }
+}
+
+/// Whether a row is worth a line. The round trip is measured anew with every packet: an eighth more or less says nothing.
+fn differs(known: &ConnectionRow, row: &ConnectionRow) -> bool {
+    let same_rtt = ConnectionRow { rtt_us: known.rtt_us, ..row.clone() };
+    same_rtt != *known || row.rtt_us.abs_diff(known.rtt_us) > known.rtt_us / 8
+}
+
+#[derive(Clone, Copy)]
+struct Header {
+    full: bool,
+    skipped: u64,
+}
+
+/// An update as lines of at most [`ROWS`] rows.
+fn lines(moment: &Moment, changes: Changes, header: Header) -> impl Iterator<Item = Bytes> + use<> {
+    let Changes { connections, gone_connections, groups, gone_groups } = changes;
+    let counts = [connections.len(), gone_connections.len(), groups.len(), gone_groups.len()];
+    let parts = counts.into_iter().max().unwrap_or(0).div_ceil(ROWS).max(1);
+    let (mut connections, mut gone_connections) = (connections.into_iter(), gone_connections.into_iter());
+    let (mut groups, mut gone_groups) = (groups.into_iter(), gone_groups.into_iter());
+    let (at_ms, totals, counters) = (moment.at_ms, moment.totals, moment.counters.clone());
+    (1..=parts).map(move |part| {
+        line(&AdminReply::Ok(Update {
+            full: header.full && part == 1,
+            more: part < parts,
+            at_ms,
+            skipped: if part == 1 { header.skipped } else { 0 },
+            totals,
+            counters: counters.clone(),
+            connections: connections.by_ref().take(ROWS).collect(),
+            gone_connections: gone_connections.by_ref().take(ROWS).collect(),
+            groups: groups.by_ref().take(ROWS).collect(),
+            gone_groups: gone_groups.by_ref().take(ROWS).collect(),
+        }))
+    })
+}
+
+/// One who watches.
+pub(super) struct Watcher {
+    feed: Arc<Feed>,
+    news: watch::Receiver<u64>,
+    /// The moment that it knows.
+    known: Option<u64>,
+}
+
+impl Watcher {
+    pub(super) fn new(feed: Arc<Feed>) -> Self {
+        let news = feed.latest.subscribe();
+        // Wakes a sampler that had nobody to sample for; the number stays.
+        feed.latest.send_modify(|_| {});
+        Self { feed, news, known: None }
+    }
+
+    /// Waits for a moment that it does not know.
+    pub(super) async fn next(&mut self) -> Pending {
+        loop {
+            let latest = *self.news.borrow_and_update();
+            if let Some(known) = self.known.filter(|known| *known < latest) {
+                let state = self.feed.state.lock();
+                let newer: Vec<Bytes> = state
+                    .recent
+                    .iter()
+                    .filter(|(number, _)| *number > known)
+                    .map(|(_, bytes)| bytes.clone())
+                    .collect();
+                // All of them, or it would miss something.
+                let current = state.current.number;
+                if newer.len() as u64 == current - known {
+                    self.known = Some(current);
+                    return Pending::Changes(newer.into());
+                }
+            }
+            let skipped = self.known.map(|known| latest.saturating_sub(known));
+            if skipped != Some(0) {
+                // Waits for its turn, and then takes the newest there is.
+                let Ok(turn) = Arc::clone(&self.feed.snapshots).acquire_owned().await else {
+                    return Pending::Changes(VecDeque::new());
+                };
+                let moment = Arc::clone(&self.feed.state.lock().current);
+                // Before the first sample there is nothing to show.
+                if moment.at_ms > 0 {
+                    let skipped = self.known.map_or(0, |known| moment.number.saturating_sub(known));
+                    self.known = Some(moment.number);
+                    // A hundred thousand rows are copied, which is not for the threads that messages need.
+                    let whole = tokio::task::spawn_blocking(move || Pending::whole(&moment, skipped, turn));
+                    return whole.await.unwrap_or_else(|_| Pending::Changes(VecDeque::new()));
+                }
+            }
+            if self.news.changed().await.is_err() {
+                return Pending::Changes(VecDeque::new());
+            }
+        }
+    }
+}
+
+/// Lines that are to be written, made one by one.
+pub(super) enum Pending {
+    Changes(VecDeque<Bytes>),
+    Whole { lines: Box<dyn Iterator<Item = Bytes> + Send>, _turn: OwnedSemaphorePermit },
+}
+
+impl Pending {
+    fn whole(moment: &Moment, skipped: u64, turn: OwnedSemaphorePermit) -> Self {
+        let changes = changes(&Moment::default(), moment);
+        let lines = lines(moment, changes, Header { full: true, skipped });
+        Self::Whole { lines: Box::new(lines), _turn: turn }
+    }
+
+    /// The next line, or several of them.
+    pub(super) fn line(&mut self) -> Option<Bytes> {
+        match self {
+            Self::Changes(lines) => lines.pop_front(),
+            Self::Whole { lines, .. } => lines.next(),
+        }
+    }
+}

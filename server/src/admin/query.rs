@@ -1,0 +1,381 @@
+//! Answers questions about the server as it is now.
+//!
+//! In: a question. Out: its answer as a line of JSON. Invariants: nothing is changed; each row is of one moment, and a list of
+//! about one moment.
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use fanfare_protocol::admin::{
+    AdminError, AdminReply, AdminRequest, BanRow, ConnectionDetail, ConnectionRow, ConnectionVerdict,
+    Counters, Explanation, GroupRow, Listing, MembershipRow, Page, Status, Totals, UserRow,
+};
+use fanfare_protocol::{Code, ConnectionId, GroupName, UserName};
+
+use super::desk::{line, store_failed};
+use super::listing::{self, Key, Rows};
+use crate::access::{self, Bans, Seconds};
+use crate::acts::{Acts, Operator};
+use crate::handshake::SERVER;
+use crate::metrics::{Metrics, Snapshot};
+use crate::registry::{Member, Origin, Population, Registry};
+
+/// What questions are about.
+pub(crate) struct Queries {
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) bans: Arc<Bans>,
+    pub(crate) acts: Arc<Acts>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) address: SocketAddr,
+    pub(crate) dev: bool,
+    pub(crate) started: Instant,
+}
+
+impl Queries {
+    /// The answer; `None` for what is no question.
+    pub(super) fn answer(
+        &self,
+        operator: &Operator,
+        request: &AdminRequest,
+    ) -> Option<Result<Bytes, AdminError>> {
+        Some(match request {
+            AdminRequest::Status => Ok(line(&AdminReply::Ok(self.status(operator)))),
+            AdminRequest::Connections(page) => connections(self.registry.members(), page),
+            AdminRequest::Members { group, page } => match self.registry.of_group(group) {
+                members if members.is_empty() => Err(nothing(&format!("group {:?}", group.as_str()))),
+                members => connections(members, page),
+            },
+            AdminRequest::Users(page) => {
+                listed(&Users, self.registry.users(), page, |(user, connections)| UserRow {
+                    user,
+                    connections: connections as u64,
+                })
+            }
+            AdminRequest::Groups(page) => self.groups(page),
+            AdminRequest::Bans(page) => listed(&BanRows, self.acts.bans(), page, |ban| ban),
+            AdminRequest::Connection { connection } => {
+                self.connection(connection).map(|detail| line(&AdminReply::Ok(detail)))
+            }
+            AdminRequest::Explain { user, group } => {
+                Ok(line(&AdminReply::Ok(self.explain(user, group, access::now()))))
+            }
+            AdminRequest::VerifyAudit { head } => {
+                let verdict = self.acts.verify_audit(head.as_deref());
+                verdict.map(|verdict| line(&AdminReply::Ok(verdict))).map_err(|error| store_failed(&error))
+            }
+            _ => return None,
+        })
+    }
+
+    fn status(&self, operator: &Operator) -> Status {
+        Status {
+            server: SERVER.to_owned(),
+            address: self.address.to_string(),
+            operator: operator.name.clone(),
+            role: operator.role,
+            uptime: self.started.elapsed().as_secs(),
+            dev: self.dev,
+            totals: totals(self.registry.population()),
+            counters: counters(self.metrics.snapshot()),
+            bans: self.acts.bans().len() as u64,
+            audit: self.acts.audit_head(),
+        }
+    }
+
+    fn groups(&self, page: &Page) -> Result<Bytes, AdminError> {
+        let rows = Groups { registry: &self.registry };
+        listed(&rows, self.registry.groups(), page, |(group, members)| GroupRow {
+            users: rows.users(&group),
+            group,
+            members: members as u64,
+        })
+    }
+
+    fn connection(&self, id: &ConnectionId) -> Result<ConnectionDetail, AdminError> {
+        let member = self.registry.connection(id).ok_or_else(|| nothing(&format!("connection {id}")))?;
+        let pass = member.pass();
+        let now = access::now();
+        let mut memberships: Vec<MembershipRow> = member
+            .memberships()
+            .into_iter()
+            .map(|(group, origin)| MembershipRow { group, by_operator: origin == Origin::Operator })
+            .collect();
+        memberships.sort_by(|a, b| a.group.cmp(&b.group));
+        Ok(ConnectionDetail {
+            row: connection_row(&member),
+            memberships,
+            token_ends: some_time(pass.ends),
+            grant_ends: pass.grants.ends().filter(|end| *end > now).min(),
+            token_id: pass.token.clone(),
+            quic: member.line().quic(),
+        })
+    }
+
+    fn explain(&self, user: &UserName, group: &GroupName, now: Seconds) -> Explanation {
+        let bans = self.bans.of_group(user, group, now);
+        let mut connections: Vec<ConnectionVerdict> = self
+            .registry
+            .of_user(user)
+            .iter()
+            .map(|member| {
+                let pass = member.pass();
+                let until = pass.grants.join_until(group);
+                let membership = member.memberships().into_iter().find(|(name, _)| name == group);
+                ConnectionVerdict {
+                    connection: member.id(),
+                    granted: until > now,
+                    until: some_time(until).filter(|until| *until > now && *until < pass.ends),
+                    member: membership.is_some(),
+                    by_operator: matches!(membership, Some((_, Origin::Operator))),
+                }
+            })
+            .collect();
+        connections.sort_by_key(|verdict| verdict.connection);
+        let granted = connections.iter().filter(|verdict| verdict.granted).count();
+        let may_join = bans.is_empty() && granted > 0 && granted == connections.len();
+        let summary = summary(user, group, &bans, granted, connections.len());
+        Explanation { user: user.clone(), group: group.clone(), may_join, bans, connections, summary }
+    }
+}
+
+fn summary(
+    user: &UserName,
+    group: &GroupName,
+    bans: &[BanRow],
+    granted: usize,
+    connections: usize,
+) -> String {
+    let (user, group) = (user.as_str(), group.as_str());
+    if let Some(ban) = bans.first() {
+        let what = match &ban.groups {
+            Some(groups) => format!("its access to {:?} was revoked", groups.as_str()),
+            None => "it is banned from the server".to_owned(),
+        };
+        let reason = if ban.reason.is_empty() { String::new() } else { format!(" ({:?})", ban.reason) };
+        let more = if bans.len() > 1 { format!("; so do {} more", bans.len() - 1) } else { String::new() };
+        return format!("{user:?} may not join {group:?}: {what} by {}{reason}{more}", ban.author);
+    }
+    match (granted, connections) {
+        (_, 0) => format!(
+            "no ban keeps {user:?} from {group:?}, but it is not connected: what its token grants is not known"
+        ),
+        (0, _) => format!("{user:?} may not join {group:?}: no token of its connections grants it"),
+        (granted, all) if granted == all => {
+            format!("{user:?} may join {group:?}: its token grants it, and no ban forbids it")
+        }
+        (granted, all) => {
+            format!(
+                "{user:?} may join {group:?} with {granted} of its {all} connections: the tokens of the others do not grant it"
+            )
+        }
+    }
+}
+
+fn nothing(what: &str) -> AdminError {
+    AdminError { code: Code::NothingThere.number(), message: format!("there is no {what}") }
+}
+
+/// A time that comes at some time.
+fn some_time(time: Seconds) -> Option<Seconds> {
+    (time != Seconds::MAX).then_some(time)
+}
+
+fn listed<R: Rows, T: serde::Serialize>(
+    rows: &R,
+    items: Vec<R::Item>,
+    page: &Page,
+    row: impl Fn(R::Item) -> T,
+) -> Result<Bytes, AdminError> {
+    let (total, items) = listing::cut(rows, items, page)?;
+    Ok(line(&AdminReply::Ok(Listing { total, rows: items.into_iter().map(row).collect() })))
+}
+
+fn connections(members: Vec<Arc<Member>>, page: &Page) -> Result<Bytes, AdminError> {
+    listed(&Connections, members, page, |member| connection_row(&member))
+}
+
+pub(super) fn totals(population: Population) -> Totals {
+    Totals {
+        connections: population.connections as u64,
+        users: population.users as u64,
+        groups: population.groups as u64,
+    }
+}
+
+pub(super) fn counters(snapshot: Snapshot) -> Counters {
+    let by_name = |counts: std::collections::BTreeMap<Code, u64>| {
+        counts.into_iter().map(|(code, count)| (code.name().to_owned(), count)).collect()
+    };
+    Counters {
+        handshakes: snapshot.handshakes,
+        handshakes_refused: snapshot.handshakes_refused,
+        retries: snapshot.retries,
+        welcomed: snapshot.welcomed,
+        requests: snapshot.requests,
+        sends: snapshot.sends,
+        deliveries: snapshot.deliveries,
+        dropped: snapshot.displaced,
+        purged: snapshot.purged,
+        throttled: snapshot.throttled,
+        refused: by_name(snapshot.refused),
+        closed: by_name(snapshot.closed),
+        removed: by_name(snapshot.removed),
+        lost: snapshot.lost,
+    }
+}
+
+pub(super) fn connection_row(member: &Member) -> ConnectionRow {
+    let outbox = member.outbox().facts();
+    ConnectionRow {
+        connection: member.id(),
+        user: member.user().clone(),
+        transport: member.line().transport().to_owned(),
+        address: member.line().address().to_string(),
+        since: since(member),
+        groups: member.groups() as u64,
+        outbox_frames: outbox.frames as u64,
+        outbox_bytes: outbox.bytes as u64,
+        requests: member.requests(),
+        deliveries: outbox.messages,
+        dropped: outbox.dropped,
+        rtt_us: rtt(member),
+    }
+}
+
+fn since(member: &Member) -> Seconds {
+    member.since().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+fn rtt(member: &Member) -> u64 {
+    u64::try_from(member.line().rtt().as_micros()).unwrap_or(u64::MAX)
+}
+
+struct Connections;
+
+impl Rows for Connections {
+    type Item = Arc<Member>;
+    const FIELDS: &'static [&'static str] = &[
+        "connection",
+        "user",
+        "transport",
+        "address",
+        "since",
+        "groups",
+        "outbox_frames",
+        "outbox_bytes",
+        "requests",
+        "deliveries",
+        "dropped",
+        "rtt_us",
+    ];
+
+    fn key(&self, member: &Self::Item, field: &str) -> Key {
+        match field {
+            "user" => member.user().as_str().into(),
+            "transport" => member.line().transport().into(),
+            "address" => Key::Text(member.line().address().to_string()),
+            "since" => {
+                let since = member.since().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+                Key::Number(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+            }
+            "groups" => member.groups().into(),
+            "outbox_frames" => member.outbox().facts().frames.into(),
+            "outbox_bytes" => member.outbox().facts().bytes.into(),
+            "requests" => member.requests().into(),
+            "deliveries" => member.outbox().facts().messages.into(),
+            "dropped" => member.outbox().facts().dropped.into(),
+            "rtt_us" => rtt(member).into(),
+            _ => Key::Id(*member.id().as_bytes()),
+        }
+    }
+
+    fn matches(&self, member: &Self::Item, text: &str) -> bool {
+        listing::is_in(member.user().as_str(), text)
+            || listing::is_in(&member.id().to_string(), text)
+            || listing::is_in(&member.line().address().to_string(), text)
+    }
+}
+
+struct Users;
+
+impl Rows for Users {
+    type Item = (UserName, usize);
+    const FIELDS: &'static [&'static str] = &["user", "connections"];
+
+    fn key(&self, (user, connections): &Self::Item, field: &str) -> Key {
+        if field == "connections" { (*connections).into() } else { user.as_str().into() }
+    }
+
+    fn matches(&self, (user, _): &Self::Item, text: &str) -> bool {
+        listing::is_in(user.as_str(), text)
+    }
+}
+
+struct Groups<'a> {
+    registry: &'a Registry,
+}
+
+impl Groups<'_> {
+    fn users(&self, group: &GroupName) -> u64 {
+        distinct_users(&self.registry.of_group(group))
+    }
+}
+
+/// How many users these belong to.
+pub(super) fn distinct_users(members: &[Arc<Member>]) -> u64 {
+    members.iter().map(|member| member.user()).collect::<HashSet<_>>().len() as u64
+}
+
+impl Rows for Groups<'_> {
+    type Item = (GroupName, usize);
+    const FIELDS: &'static [&'static str] = &["group", "members", "users"];
+
+    fn key(&self, (group, members): &Self::Item, field: &str) -> Key {
+        match field {
+            "members" => (*members).into(),
+            "users" => self.users(group).into(),
+            _ => group.as_str().into(),
+        }
+    }
+
+    fn matches(&self, (group, _): &Self::Item, text: &str) -> bool {
+        listing::is_in(group.as_str(), text)
+    }
+}
+
+struct BanRows;
+
+impl BanRows {
+    fn subject(ban: &BanRow) -> &str {
+        ban.user.as_ref().map(UserName::as_str).or(ban.jti.as_deref()).unwrap_or_default()
+    }
+
+    fn groups(ban: &BanRow) -> &str {
+        ban.groups.as_ref().map_or("", |groups| groups.as_str())
+    }
+}
+
+impl Rows for BanRows {
+    type Item = BanRow;
+    const FIELDS: &'static [&'static str] = &["user", "kind", "groups", "since", "until", "author"];
+
+    fn key(&self, ban: &Self::Item, field: &str) -> Key {
+        match field {
+            "kind" => Key::Number(ban.kind as u64),
+            "groups" => Self::groups(ban).into(),
+            "since" => ban.since.into(),
+            "until" => ban.until.unwrap_or(u64::MAX).into(),
+            "author" => ban.author.as_str().into(),
+            _ => Key::Text(format!("{}\0{}\0{}", Self::subject(ban), ban.kind as u8, Self::groups(ban))),
+        }
+    }
+
+    fn matches(&self, ban: &Self::Item, text: &str) -> bool {
+        [Self::subject(ban), Self::groups(ban), ban.reason.as_str(), ban.author.as_str()]
+            .iter()
+            .any(|shown| listing::is_in(shown, text))
+    }
+}

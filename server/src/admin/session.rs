@@ -1,0 +1,182 @@
+//! An operator's session: requests, each on a stream of its own, answered at the same time.
+//!
+//! In: streams. Out: lines of JSON. Invariants: an operator who is no longer one is cut off within a second, and gets no
+//! answer to a request that comes later; a request and the wait for its reader are bounded; a session's tasks end with it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use fanfare_protocol::Code;
+use fanfare_protocol::admin::{ADMIN_REQUEST_BYTES, AdminError, AdminRequest};
+use quinn::{RecvStream, SendStream, VarInt};
+use rustls::pki_types::CertificateDer;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::Desk;
+use super::desk::refusal;
+use super::feed::Watcher;
+
+/// How often it is asked whether the operator is still one.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+/// How long a request may take to arrive.
+const REQUEST_DEADLINE: Duration = Duration::from_secs(5);
+/// How long the operator's side may leave a line unread.
+const READ_DEADLINE: Duration = Duration::from_secs(30);
+/// Audit records that are read at a time.
+const RECORDS_AT_ONCE: usize = 256;
+
+/// Why a request has no (further) answer.
+enum Ended {
+    /// Nobody listens any more, or too slowly.
+    Stream,
+    /// The operator is none any more.
+    Refused(String),
+}
+
+/// Answers requests until one side ends the session. Gives the code to close with, where it is ours to close.
+pub(super) async fn run(
+    connection: &quinn::Connection,
+    chain: &Arc<[CertificateDer<'static>]>,
+    desk: &Arc<Desk>,
+    closing: CancellationToken,
+) -> Option<Code> {
+    let address = connection.remote_address();
+    let mut requests: JoinSet<Result<(), Ended>> = JoinSet::new();
+    let mut ask = tokio::time::interval(ASK_AGAIN);
+    loop {
+        let refused = tokio::select! {
+            biased;
+            () = closing.cancelled() => return Some(Code::ShuttingDown),
+            _ = ask.tick() => desk.identify(chain).await.err(),
+            Some(ended) = requests.join_next() => match ended {
+                Ok(Err(Ended::Refused(reason))) => Some(reason),
+                _ => None,
+            },
+            stream = connection.accept_bi() => {
+                let Ok((send, receive)) = stream else { return None };
+                requests.spawn(answer(Arc::clone(desk), Arc::clone(chain), address, send, receive));
+                None
+            }
+        };
+        if let Some(reason) = refused {
+            desk.refuse(&reason, address);
+            return Some(Code::OperatorRefused);
+        }
+    }
+}
+
+async fn answer(
+    desk: Arc<Desk>,
+    chain: Arc<[CertificateDer<'static>]>,
+    address: SocketAddr,
+    mut send: SendStream,
+    mut receive: RecvStream,
+) -> Result<(), Ended> {
+    let outcome = async {
+        let request = match timeout(REQUEST_DEADLINE, receive.read_to_end(ADMIN_REQUEST_BYTES)).await {
+            Ok(Ok(request)) => request,
+            Ok(Err(quinn::ReadToEndError::TooLong)) => {
+                let message = format!("a request has at most {ADMIN_REQUEST_BYTES} bytes");
+                let error = AdminError { code: Code::FrameTooLarge.number(), message };
+                return write(&mut send, refusal(&error)).await;
+            }
+            _ => return Err(Ended::Stream),
+        };
+        // Asked when the request is there: what is answered, is answered to somebody who is an operator now.
+        let operator = desk.identify(&chain).await.map_err(Ended::Refused)?;
+        match serde_json::from_slice(&request) {
+            Ok(AdminRequest::Audit { after, limit, follow }) => {
+                audit(&desk, &mut send, after, limit, follow).await
+            }
+            Ok(AdminRequest::Watch { interval_ms }) => watch(&desk, &mut send, interval_ms).await,
+            Ok(request) => {
+                tracing::debug!(operator = operator.name, %address, ?request, "asked");
+                let line = desk.answer(operator, request).await;
+                write(&mut send, line).await
+            }
+            Err(error) => {
+                let message = format!("this is no request: {error}");
+                let error = AdminError { code: Code::InvalidRequest.number(), message };
+                write(&mut send, refusal(&error)).await
+            }
+        }
+    }
+    .await;
+    // Both fail only where the stream or the connection has ended already.
+    let _ = match &outcome {
+        Ok(()) => send.finish(),
+        Err(_) => send.reset(VarInt::from_u32(u32::from(Code::SlowConsumer.number()))),
+    };
+    outcome
+}
+
+async fn write(send: &mut SendStream, line: Bytes) -> Result<(), Ended> {
+    match timeout(READ_DEADLINE, send.write_chunk(line)).await {
+        Ok(Ok(())) => Ok(()),
+        _ => Err(Ended::Stream),
+    }
+}
+
+/// Records, and then those that come.
+async fn audit(
+    desk: &Arc<Desk>,
+    send: &mut SendStream,
+    mut after: u64,
+    limit: u64,
+    follow: bool,
+) -> Result<(), Ended> {
+    let mut left = if limit == 0 { u64::MAX } else { limit };
+    let mut recorded = desk.recorded();
+    loop {
+        // Before the page is read, so that what is recorded meanwhile is not waited for in vain.
+        recorded.mark_unchanged();
+        let most = usize::try_from(left).unwrap_or(usize::MAX).min(RECORDS_AT_ONCE);
+        let page = match desk.records(after, most).await {
+            Ok(page) => page,
+            Err(error) => return write(send, refusal(&error)).await,
+        };
+        for (number, line) in &page {
+            write(send, line.clone()).await?;
+            after = *number;
+            left -= 1;
+        }
+        if left == 0 || (page.is_empty() && !follow) {
+            return Ok(());
+        }
+        if page.is_empty() {
+            tokio::select! {
+                changed = recorded.changed() => if changed.is_err() { return Ok(()) },
+                _ = send.stopped() => return Ok(()),
+            }
+        }
+    }
+}
+
+/// A snapshot, and then what changes.
+async fn watch(desk: &Arc<Desk>, send: &mut SendStream, interval_ms: u32) -> Result<(), Ended> {
+    if !(50..=60_000).contains(&interval_ms) {
+        let message = "interval_ms must be from 50 to 60000".to_owned();
+        let error = AdminError { code: Code::InvalidRequest.number(), message };
+        return write(send, refusal(&error)).await;
+    }
+    let mut watcher = Watcher::new(Arc::clone(desk.feed()));
+    let mut pace = tokio::time::interval(Duration::from_millis(interval_ms.into()));
+    pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = pace.tick() => {}
+            _ = send.stopped() => return Ok(()),
+        }
+        let mut update = tokio::select! {
+            update = watcher.next() => update,
+            _ = send.stopped() => return Ok(()),
+        };
+        while let Some(line) = update.line() {
+            write(send, line).await?;
+        }
+    }
+}
