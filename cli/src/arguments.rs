@@ -3,9 +3,10 @@
 use std::num::NonZeroU64;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use fanfare_protocol::{ConnectionId, EventName, GroupName, Pattern, Token, UserName};
 
+use crate::admin::AdminArguments;
 use crate::settings::ServeArguments;
 
 /// Where client commands look for a server that nobody names, which is where `serve` listens.
@@ -39,7 +40,9 @@ pub(crate) enum Command {
     Chat(ChatArguments),
     /// Make a token, for trying things out
     Token(TokenArguments),
-    /// Make and show certificates for development
+    /// Look at a running server as an operator, and act: revoke, ban, kick, send
+    Admin(AdminArguments),
+    /// Make and show certificates: for development, and for operators
     Certs(CertsArguments),
     /// Print a completion script for a shell
     Completions {
@@ -210,6 +213,31 @@ pub(crate) enum CertsCommand {
         #[arg(long)]
         force: bool,
     },
+    /// Issue a certificate for an operator, by the authority in the state directory
+    Operator {
+        #[command(flatten)]
+        place: StateArguments,
+        /// Whose it is: the author of what is done with it
+        #[arg(long, value_name = "NAME")]
+        name: String,
+        /// What it may be used for
+        #[arg(long, value_name = "ROLE")]
+        role: RoleArgument,
+        /// How long it is valid
+        #[arg(long = "for", value_name = "TIME", default_value = "90d", value_parser = humantime::parse_duration)]
+        lifetime: std::time::Duration,
+    },
+    /// Take an operator's certificate back; running servers know it within a second
+    Revoke {
+        #[command(flatten)]
+        place: StateArguments,
+        /// Whose
+        #[arg(value_name = "NAME", required_unless_present = "file")]
+        name: Option<String>,
+        /// The certificate itself, if it is not in the state directory
+        #[arg(long, value_name = "FILE", conflicts_with = "name")]
+        file: Option<PathBuf>,
+    },
     /// Show the certificates in the state directory, or in a PEM file
     Show {
         #[command(flatten)]
@@ -221,6 +249,14 @@ pub(crate) enum CertsCommand {
         #[arg(long)]
         json: bool,
     },
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum RoleArgument {
+    /// May look
+    Viewer,
+    /// May look and act
+    Operator,
 }
 
 #[derive(Debug, Args)]

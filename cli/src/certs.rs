@@ -1,19 +1,25 @@
-//! `fanfare certs`: the development authority and its server certificate, made and shown.
+//! `fanfare certs`: the authority in the state directory, the server's certificate for development, and operators'
+//! certificates: made, shown and taken back.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use fanfare_certs::{Authority, CA_CERTIFICATE, CA_KEY, Description, SERVER_CERTIFICATE, SERVER_KEY};
+use fanfare_certs::{
+    Authority, CA_CERTIFICATE, CA_KEY, Description, OPERATORS_REVOKED, SERVER_CERTIFICATE, SERVER_KEY,
+};
+use fanfare_protocol::admin::Role;
 use serde_json::json;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::arguments::{CertsArguments, CertsCommand, StateArguments};
+use crate::arguments::{CertsArguments, CertsCommand, RoleArgument, StateArguments};
 use crate::failure::Failure;
 
 pub(crate) fn run(arguments: CertsArguments) -> Result<(), Failure> {
     match arguments.command {
         CertsCommand::Create { place, names, force } => create(&place.state_dir, &names, force),
+        CertsCommand::Operator { place, name, role, lifetime } => operator(&place, &name, role, lifetime),
+        CertsCommand::Revoke { place, name, file } => revoke(&place, name, file),
         CertsCommand::Show { place, file, json } => show(&place, file, json),
     }
 }
@@ -44,6 +50,45 @@ fn create(directory: &Path, names: &[String], force: bool) -> Result<(), Failure
     writeln!(out, "key          {}", leaf.key.display())?;
     writeln!(out, "names        {}", leaf.identity.description.names.join(", "))?;
     writeln!(out, "valid until  {}", time_text(leaf.identity.description.not_after))?;
+    Ok(())
+}
+
+fn operator(
+    place: &StateArguments,
+    name: &str,
+    role: RoleArgument,
+    lifetime: std::time::Duration,
+) -> Result<(), Failure> {
+    let role = match role {
+        RoleArgument::Viewer => Role::Viewer,
+        RoleArgument::Operator => Role::Operator,
+    };
+    // One that is too long for a certificate is too long for this, too.
+    let lifetime = time::Duration::try_from(lifetime).unwrap_or(time::Duration::MAX);
+    let made = fanfare_certs::create_operator(&place.state_dir, name, role, lifetime)?;
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "operator     {}, {}", made.name, made.role)?;
+    writeln!(out, "certificate  {}", made.certificate.display())?;
+    writeln!(out, "key          {}  (give these two and the authority to the operator)", made.key.display())?;
+    writeln!(out, "authority    {}", made.ca_certificate.display())?;
+    writeln!(out, "valid until  {}", time_text(made.description.not_after))?;
+    Ok(())
+}
+
+fn revoke(place: &StateArguments, name: Option<String>, file: Option<PathBuf>) -> Result<(), Failure> {
+    let revoked = match (name, file) {
+        (_, Some(file)) => fanfare_certs::revoke_certificate(&place.state_dir, &file)?,
+        (name, None) => fanfare_certs::revoke_operator(&place.state_dir, &name.unwrap_or_default())?,
+    };
+    let list = place.state_dir.join(OPERATORS_REVOKED);
+    let mut out = std::io::stdout().lock();
+    writeln!(
+        out,
+        "revoked {} (serial {}); it is on the list in {}",
+        revoked.subject,
+        revoked.serial,
+        list.display()
+    )?;
     Ok(())
 }
 

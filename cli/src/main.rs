@@ -3,12 +3,14 @@
 //! In: a command line, the environment, perhaps a file of settings. Out: text on stdout, or JSON for programs; problems,
 //! one line each, on stderr. Exit codes: 0 done, 1 it failed, 2 it was asked for wrongly (clap's, and ours for settings).
 
+mod admin;
 mod arguments;
 mod certs;
 mod chat;
 mod connection;
 mod failure;
 mod listen;
+mod operators;
 mod output;
 mod reference;
 mod send;
@@ -56,6 +58,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Send(send) => on_runtime(send::run(send)),
         Command::Chat(chat) => on_runtime(chat::run(chat)),
         Command::Token(token) => token::run(&token),
+        Command::Admin(admin) => on_runtime(admin::run(admin)),
         Command::Certs(certs) => certs::run(certs),
         Command::Completions { shell } => reference::completions(shell),
         Command::Man { directory } => reference::man(&directory),

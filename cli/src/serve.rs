@@ -4,17 +4,20 @@
 //! once). Out: one line on stdout when it accepts connections, the log on stderr, and an exit code.
 
 use std::io::{IsTerminal, Write};
-use std::path::PathBuf;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use fanfare_protocol::Code;
-use fanfare_server::{Identity, Server, StartError};
+use fanfare_server::{Administration, Identity, Server, StartError};
 use time::OffsetDateTime;
 use tokio::signal::unix::SignalKind;
 use tracing_subscriber::EnvFilter;
 
 use crate::arguments::DEFAULT_SERVER;
 use crate::failure::Failure;
+use crate::operators::StateOperators;
 use crate::settings::{Certificate, Plan, ServeArguments, TokenSettings};
 use crate::stopping::{Stopping, on};
 
@@ -49,7 +52,7 @@ fn start_log(arguments: &ServeArguments) -> Result<(), Failure> {
 }
 
 async fn serve(plan: Plan) -> Result<(), Failure> {
-    let Plan { config, certificate, tokens } = plan;
+    let Plan { config, certificate, tokens, admin } = plan;
     let has_tokens = config.tokens.is_some();
     let state_dir = config.state_dir.clone();
     let dev = config.dev;
@@ -57,13 +60,19 @@ async fn serve(plan: Plan) -> Result<(), Failure> {
     let mut stopping = Stopping::new()?;
     let mut hangup = on(SignalKind::hangup())?;
     let identity = load(certificate.clone(), state_dir.clone()).await?;
-    let server = Server::start(config, identity).await.map_err(|error| match error {
+    let names = admin.as_ref().map(|(_, names)| names.clone());
+    let administration = match admin {
+        None => None,
+        Some((listen, names)) => Some(administration(listen, names, &state_dir, dev).await?),
+    };
+    let server = Server::start(config, identity, administration).await.map_err(|error| match error {
         StartError::Config(error) => Failure::usage(error.to_string()),
         error => Failure::failed(error.to_string()),
     })?;
 
     let mut out = std::io::stdout();
-    writeln!(out, "ready quic={}", server.address())?;
+    let admin = server.admin_address().map_or(String::new(), |admin| format!(" admin={admin}"));
+    writeln!(out, "ready quic={}{admin}", server.address())?;
     out.flush()?;
     if dev {
         let beside = if state_dir.as_os_str() == ".fanfare" {
@@ -93,10 +102,14 @@ async fn serve(plan: Plan) -> Result<(), Failure> {
             () = stopping.signal() => break,
             _ = hangup.recv() => {
                 reload(&server, &certificate, &state_dir).await;
+                reload_admin(&server, names.clone(), &state_dir).await;
                 reload_tokens(&server, tokens.clone()).await;
             }
-            _ = renewal.tick(), if matches!(certificate, Certificate::Development(_)) => {
-                reload(&server, &certificate, &state_dir).await;
+            _ = renewal.tick() => {
+                if matches!(certificate, Certificate::Development(_)) {
+                    reload(&server, &certificate, &state_dir).await;
+                }
+                reload_admin(&server, names.clone(), &state_dir).await;
             }
         }
     }
@@ -133,7 +146,7 @@ async fn stop(server: Server, mut stopping: Stopping) -> Result<(), Failure> {
     }
 }
 
-async fn reload(server: &Server, certificate: &Certificate, state_dir: &std::path::Path) {
+async fn reload(server: &Server, certificate: &Certificate, state_dir: &Path) {
     let loaded = load(certificate.clone(), state_dir.to_owned()).await;
     let replaced = loaded.and_then(|identity| {
         server.replace_identity(identity).map_err(|error| Failure::failed(error.to_string()))
@@ -141,6 +154,41 @@ async fn reload(server: &Server, certificate: &Certificate, state_dir: &std::pat
     match replaced {
         Ok(()) => tracing::info!("certificate loaded; it is used for connections from now on"),
         Err(error) => tracing::error!("the certificate was not replaced, the old one stays in use: {error}"),
+    }
+}
+
+/// The endpoint for operators: its certificate is always one of the state directory's authority, which issues theirs, too.
+async fn administration(
+    listen: SocketAddr,
+    names: Vec<String>,
+    state_dir: &Path,
+    dev: bool,
+) -> Result<Administration, Failure> {
+    let operators = Arc::new(StateOperators::new(state_dir));
+    let identity = admin_identity(names, state_dir.to_owned()).await?;
+    if dev {
+        let state_dir = state_dir.to_owned();
+        let made = tokio::task::spawn_blocking(move || fanfare_certs::development_operator(&state_dir)).await;
+        made.map_err(|error| Failure::failed(format!("making the developer's certificate: {error}")))??;
+    }
+    Ok(Administration { listen, identity, operators })
+}
+
+async fn admin_identity(names: Vec<String>, state_dir: PathBuf) -> Result<Identity, Failure> {
+    let leaf = tokio::task::spawn_blocking(move || fanfare_certs::admin_leaf(&state_dir, &names)).await;
+    let leaf =
+        leaf.map_err(|error| Failure::failed(format!("loading the operators' certificate: {error}")))??;
+    Ok(Identity { chain: leaf.identity.chain, key: leaf.identity.key })
+}
+
+/// `names` is `None` where there is no endpoint for operators.
+async fn reload_admin(server: &Server, names: Option<Vec<String>>, state_dir: &Path) {
+    let Some(names) = names else { return };
+    let replaced = admin_identity(names, state_dir.to_owned()).await.and_then(|identity| {
+        server.replace_admin_identity(identity).map_err(|error| Failure::failed(error.to_string()))
+    });
+    if let Err(error) = replaced {
+        tracing::error!("the certificate for operators was not replaced, the old one stays in use: {error}");
     }
 }
 

@@ -4,21 +4,23 @@
 //! names the file, the line and the setting that is wrong. The four layers are merged as tables of the same shape, so that
 //! a setting stands in one place only: [`Settings`].
 
-use std::fmt;
-use std::fs;
+mod file;
+mod value;
+
 use std::io::Write;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
-use std::path::{Path, PathBuf};
-use std::str::FromStr;
+use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::Args;
 use clap::builder::BoolishValueParser;
-use clap::{Args, ValueEnum};
 use fanfare_server::{Capacity, Config, OutboxLimits, Overflow, TokenKey, TokenRules};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
+use self::file::read;
+use self::value::{AdminListen, OverflowSetting, Span, address, address_in_file};
 use crate::failure::Failure;
 
 /// What `serve` and `config` take.
@@ -45,6 +47,9 @@ pub(crate) struct Settings {
     #[arg(long, value_name = "ADDR", env = "FANFARE_LISTEN", value_parser = address)]
     #[serde(default, deserialize_with = "address_in_file")]
     listen: Option<SocketAddr>,
+    /// Let operators connect at this address (UDP), or `off` [default: 127.0.0.1:4434]
+    #[arg(long, value_name = "ADDR", env = "FANFARE_ADMIN_LISTEN")]
+    admin_listen: Option<AdminListen>,
     /// Development: clients name their own user, certificates are made as needed; on loopback only
     #[arg(long, env = "FANFARE_DEV", num_args = 0..=1, require_equals = true, default_missing_value = "true",
         value_parser = BoolishValueParser::new())]
@@ -58,7 +63,8 @@ pub(crate) struct Settings {
     /// The certificate's private key, as PEM
     #[arg(long, value_name = "FILE", env = "FANFARE_KEY")]
     key: Option<PathBuf>,
-    /// A further name or address for the development certificate; may be given more than once
+    /// A further name or address for the certificates that the server makes itself: in development the one for clients, and
+    /// always the one for operators; may be given more than once
     #[arg(long, value_name = "NAME", env = "FANFARE_NAME", value_delimiter = ',')]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     name: Vec<String>,
@@ -153,55 +159,6 @@ pub(crate) struct Settings {
     drain_deadline: Option<Span>,
 }
 
-fn address(text: &str) -> Result<SocketAddr, &'static str> {
-    text.parse().map_err(|_| "write an address and a port, like 127.0.0.1:4433 or [::1]:4433")
-}
-
-/// With the same words as on the command line for one that cannot be read.
-fn address_in_file<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SocketAddr>, D::Error> {
-    address(&String::deserialize(deserializer)?).map(Some).map_err(de::Error::custom)
-}
-
-/// What to do about a client that reads too slowly.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum OverflowSetting {
-    /// Close its connection, with code 4007
-    Disconnect,
-    /// Drop its oldest waiting messages, and tell it how many
-    DropOldest,
-}
-
-/// A length of time, written `500ms`, `5s` or `2m`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Span(Duration);
-
-impl FromStr for Span {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        humantime::parse_duration(text).map(Self).map_err(|_| "write a time like 500ms, 5s or 2m".to_owned())
-    }
-}
-
-impl fmt::Display for Span {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        humantime::format_duration(self.0).fmt(f)
-    }
-}
-
-impl Serialize for Span {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Span {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
-    }
-}
-
 /// Where the server's certificate comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Certificate {
@@ -217,6 +174,8 @@ pub(crate) struct Plan {
     pub(crate) config: Config,
     pub(crate) certificate: Certificate,
     pub(crate) tokens: TokenSettings,
+    /// Where operators connect, and the further names of that certificate.
+    pub(crate) admin: Option<(SocketAddr, Vec<String>)>,
 }
 
 /// How tokens are to be checked: the settings, and not yet what is in the files that they name.
@@ -259,10 +218,11 @@ impl Plan {
         let (settings, _) = arguments.merge()?;
         let certificate = settings.certificate()?;
         let tokens = settings.tokens();
+        let admin = settings.admin()?;
         let mut config = settings.into_config();
         config.check().map_err(|error| Failure::usage(error.to_string()))?;
         config.tokens = tokens.load()?;
-        Ok(Self { config, certificate, tokens })
+        Ok(Self { config, certificate, tokens, admin })
     }
 }
 
@@ -308,49 +268,6 @@ fn table(settings: &Settings) -> Result<Table, Failure> {
     Table::try_from(settings).map_err(|error| Failure::usage(error.to_string()))
 }
 
-/// Reads the file's settings; every problem is told with the file and the line.
-fn read(path: &Path) -> Result<Table, Failure> {
-    let text = fs::read_to_string(path).map_err(|error| {
-        Failure::usage(format!(
-            "cannot read the settings in {}: {error}; check --config and FANFARE_CONFIG",
-            path.display()
-        ))
-    })?;
-    let at = |span: Option<std::ops::Range<usize>>, message: &str| {
-        let before = span.and_then(|span| text.get(..span.start)).unwrap_or_default();
-        let line = before.matches('\n').count() + 1;
-        Failure::usage(format!("{}:{line}: {message}", path.display()))
-    };
-    let keys: std::collections::BTreeMap<toml::Spanned<String>, Value> =
-        toml::from_str(&text).map_err(|error| at(error.span(), error.message()))?;
-    let known = known_names();
-    if let Some(unknown) = keys.keys().find(|key| !known.contains(key.get_ref())) {
-        let nearest = known
-            .iter()
-            .max_by(|a, b| likeness(a, unknown.get_ref()).total_cmp(&likeness(b, unknown.get_ref())));
-        let hint = nearest.map(|name| format!("; did you mean {name:?}?")).unwrap_or_default();
-        return Err(at(Some(unknown.span()), &format!("there is no setting {:?}{hint}", unknown.get_ref())));
-    }
-    let settings: Settings = toml::from_str(&text).map_err(|error| {
-        // The message is about a value only; whose value it is, is the key before it.
-        let start = error.span().map_or(0, |span| span.start);
-        let key = keys.keys().filter(|key| key.span().start <= start).max_by_key(|key| key.span().start);
-        let name = key.map(|key| format!("{}: ", key.get_ref())).unwrap_or_default();
-        at(error.span(), &format!("{name}{}", error.message()))
-    })?;
-    table(&settings)
-}
-
-fn likeness(a: &str, b: &str) -> f64 {
-    strsim::jaro_winkler(a, b)
-}
-
-/// The names of all settings: those of the command line, with underscores.
-fn known_names() -> Vec<String> {
-    let command = Settings::augment_args(clap::Command::new("settings"));
-    command.get_arguments().map(|argument| argument.get_id().to_string()).collect()
-}
-
 impl Settings {
     /// The server's own defaults, so that they are told in one place.
     fn defaults() -> Self {
@@ -358,6 +275,7 @@ impl Settings {
         let small = |number: usize| u32::try_from(number).ok();
         Self {
             listen: Some(config.listen),
+            admin_listen: Some(AdminListen::At(SocketAddr::from(([127, 0, 0, 1], 4434)))),
             dev: Some(config.dev),
             state_dir: Some(config.state_dir),
             cert: None,
@@ -397,6 +315,19 @@ impl Settings {
             issuer: self.token_issuer.clone(),
             user_claim: self.user_claim.clone(),
             leeway: self.token_leeway,
+        }
+    }
+
+    fn admin(&self) -> Result<Option<(SocketAddr, Vec<String>)>, Failure> {
+        match self.admin_listen {
+            Some(AdminListen::At(address)) if self.dev == Some(true) && !address.ip().is_loopback() => {
+                Err(Failure::usage(format!(
+                    "--dev listens on loopback only, for operators too, not on {address}; use --admin-listen 127.0.0.1:4434, \
+                     or leave --dev out"
+                )))
+            }
+            Some(AdminListen::At(address)) => Ok(Some((address, self.name.clone()))),
+            Some(AdminListen::Off) | None => Ok(None),
         }
     }
 

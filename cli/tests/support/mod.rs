@@ -278,6 +278,8 @@ pub(crate) struct Server {
     pub(crate) process: Process,
     /// Where it listens, as its ready line has it.
     pub(crate) address: String,
+    /// Where operators connect.
+    pub(crate) admin: String,
     home: TempDir,
 }
 
@@ -295,15 +297,15 @@ impl Server {
     /// One in a home that is there, on an address of the caller's.
     #[track_caller]
     pub(crate) fn in_home(home: TempDir, listen: &str, arguments: &[&str]) -> Self {
-        let serve = ["serve", "--listen", listen, "--state-dir", STATE];
+        let serve = ["serve", "--listen", listen, "--admin-listen", "127.0.0.1:0", "--state-dir", STATE];
         let mut process = Process::start(&mut fanfare(home.path(), &[&serve, arguments].concat()));
-        let address = ready(&mut process);
-        Self { process, address, home }
+        let (address, admin) = ready(&mut process);
+        Self { process, address, admin, home }
     }
 
     /// Kills it as a power cut does, and gives its home and its address to the next.
     pub(crate) fn kill(self) -> (TempDir, String) {
-        let Self { process, address, home } = self;
+        let Self { process, address, home, .. } = self;
         process.signal(Signal::KILL);
         assert_eq!(process.end().code, None);
         (home, address)
@@ -322,7 +324,8 @@ impl Server {
     /// A client command that knows the server from its environment.
     pub(crate) fn client(&self, arguments: &[&str]) -> Command {
         let mut command = fanfare(self.home(), arguments);
-        command.env("FANFARE_SERVER", &self.address).env("FANFARE_STATE_DIR", STATE);
+        command.env("FANFARE_SERVER", &self.address).env("FANFARE_ADMIN", &self.admin);
+        command.env("FANFARE_STATE_DIR", STATE);
         command
     }
 
@@ -356,11 +359,14 @@ impl Server {
     }
 }
 
-/// Waits for the line that says where a server listens, and gives the address.
+/// Waits for the line that says where a server listens, and gives the address for clients and the one for operators.
 #[track_caller]
-pub(crate) fn ready(process: &mut Process) -> String {
+pub(crate) fn ready(process: &mut Process) -> (String, String) {
     let line = process.out.line();
-    line.strip_prefix("ready quic=").unwrap_or_else(|| panic!("not a ready line: {line:?}")).to_owned()
+    let addresses = line.strip_prefix("ready quic=").unwrap_or_else(|| panic!("not a ready line: {line:?}"));
+    let (quic, admin) =
+        addresses.split_once(" admin=").unwrap_or_else(|| panic!("no operators' endpoint: {line:?}"));
+    (quic.to_owned(), admin.to_owned())
 }
 
 /// Looks until `look` gives something, at most [`DEADLINE`]. For what cannot be waited for: each look must take a moment

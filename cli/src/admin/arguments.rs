@@ -1,0 +1,277 @@
+//! The command line of `fanfare admin`, as it is typed.
+
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use clap::{Args, Subcommand};
+use fanfare_protocol::admin::Page;
+use fanfare_protocol::{ConnectionId, EventName, GroupName, Pattern, UserName};
+
+#[derive(Debug, Args)]
+pub(crate) struct AdminArguments {
+    #[command(subcommand)]
+    pub(crate) command: AdminCommand,
+    #[command(flatten)]
+    pub(crate) access: AccessArguments,
+}
+
+/// Which server, and with which certificate.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Access")]
+pub(crate) struct AccessArguments {
+    /// Print JSON: one object, or one a line where there is no end to them
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Where operators connect: a name or an address, and a port
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        env = "FANFARE_ADMIN",
+        default_value = "127.0.0.1:4434",
+        global = true
+    )]
+    pub(crate) admin: String,
+    /// The operator's certificate, as PEM; without it, the one in the state directory
+    #[arg(long, value_name = "FILE", env = "FANFARE_OPERATOR_CERT", global = true)]
+    pub(crate) operator_cert: Option<PathBuf>,
+    /// Its private key, as PEM; without it, NAME-key.pem beside the certificate NAME.pem
+    #[arg(long, value_name = "FILE", env = "FANFARE_OPERATOR_KEY", global = true)]
+    pub(crate) operator_key: Option<PathBuf>,
+    /// The authority that issued the server's certificate for operators; without it, ca.pem in the state directory
+    #[arg(long, value_name = "FILE", env = "FANFARE_CA", global = true)]
+    pub(crate) ca: Option<PathBuf>,
+    /// Where the server keeps its state
+    #[arg(long, value_name = "DIR", env = "FANFARE_STATE_DIR", default_value = ".fanfare", global = true)]
+    pub(crate) state_dir: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AdminCommand {
+    /// Facts and totals
+    Status,
+    /// Who is connected
+    Connections(ListArguments),
+    /// Who is here, by user
+    Users(ListArguments),
+    /// Which groups there are
+    Groups(ListArguments),
+    /// Who is in a group
+    Members {
+        /// The group
+        group: GroupName,
+        #[command(flatten)]
+        list: ListArguments,
+    },
+    /// Everything about one connection
+    Connection {
+        /// Its id
+        connection: ConnectionId,
+    },
+    /// What is forbidden to whom
+    Bans(ListArguments),
+    /// Whether a user may join a group, and why
+    Explain {
+        /// The user
+        user: UserName,
+        /// The group
+        group: GroupName,
+    },
+    /// What operators did
+    Audit(AuditArguments),
+    /// Forbid a user a group, and remove it from there, now
+    Revoke {
+        /// The user
+        user: UserName,
+        /// The group; `*` in it stands for any run of characters
+        groups: Pattern,
+        #[command(flatten)]
+        end: EndArguments,
+        /// Why; the user is told
+        #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+        reason: String,
+        /// Only say what it would do
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Lift a revocation
+    Restore {
+        /// The user
+        user: UserName,
+        /// The group, as it was revoked
+        groups: Pattern,
+        #[command(flatten)]
+        note: NoteArguments,
+    },
+    /// Close a user's connections, and let it in no more
+    Ban {
+        /// The user
+        user: UserName,
+        #[command(flatten)]
+        end: EndArguments,
+        /// Why; the user is told
+        #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+        reason: String,
+        /// Only say what it would do
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Lift a ban
+    Unban {
+        /// The user
+        user: UserName,
+        #[command(flatten)]
+        note: NoteArguments,
+    },
+    /// Refuse every token of a user that was issued up to now
+    SignOut {
+        /// The user
+        user: UserName,
+        #[command(flatten)]
+        note: NoteArguments,
+    },
+    /// Refuse one token
+    RevokeToken {
+        /// The token's id, its claim `jti`
+        jti: String,
+        #[command(flatten)]
+        end: EndArguments,
+        #[command(flatten)]
+        note: NoteArguments,
+    },
+    /// Make a user's connections members of a group, without a grant
+    Add(MembershipArguments),
+    /// End memberships; to join again is not forbidden
+    Remove(MembershipArguments),
+    /// Close connections; to come back is not forbidden
+    Kick {
+        #[command(flatten)]
+        who: WhoArguments,
+        #[command(flatten)]
+        note: NoteArguments,
+    },
+    /// Send a message as the server
+    Send {
+        #[command(flatten)]
+        to: ToArguments,
+        /// The event that the message carries
+        #[arg(long, value_name = "EVENT", default_value = "ReceiveMessage")]
+        event: EventName,
+        /// What to send
+        text: String,
+    },
+}
+
+/// Which part of a list.
+#[derive(Debug, Args)]
+pub(crate) struct ListArguments {
+    /// Only rows with this text in a name, an id or an address; case does not count
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    pub(crate) filter: String,
+    /// The field to sort by, as `--json` names it
+    #[arg(long, value_name = "FIELD", default_value = "", hide_default_value = true)]
+    pub(crate) sort: String,
+    /// The largest first
+    #[arg(long)]
+    pub(crate) descending: bool,
+    /// Pass over so many rows
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub(crate) offset: u32,
+    /// At most so many rows, up to 1000
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) limit: u32,
+}
+
+impl From<ListArguments> for Page {
+    fn from(list: ListArguments) -> Self {
+        let ListArguments { filter, sort, descending, offset, limit } = list;
+        Self { filter, sort, descending, offset, limit }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AuditArguments {
+    /// At most so many of the newest records; 0 for all
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub(crate) limit: u64,
+    /// Go on with what comes, until Ctrl-C
+    #[arg(long)]
+    pub(crate) follow: bool,
+    /// Check that nothing was changed, taken out or put in another order
+    #[arg(long, conflicts_with_all = ["follow", "limit"])]
+    pub(crate) verify: bool,
+    /// With --verify: a hash that was noted before, which must be in the chain
+    #[arg(long, value_name = "HASH", requires = "verify")]
+    pub(crate) head: Option<String>,
+}
+
+/// When it ends by itself. Never, if it is not said.
+#[derive(Debug, Args)]
+#[group(multiple = false)]
+pub(crate) struct EndArguments {
+    /// It ends by itself after this time, like 90s, 2h or 30d
+    #[arg(long = "for", value_name = "TIME", value_parser = humantime::parse_duration)]
+    lasting: Option<Duration>,
+    /// It ends by itself at this moment, like 2030-01-31T18:00:00Z
+    #[arg(long, value_name = "MOMENT", value_parser = humantime::parse_rfc3339_weak)]
+    until: Option<SystemTime>,
+}
+
+impl EndArguments {
+    /// In seconds since 1970.
+    pub(crate) fn until(&self) -> Option<u64> {
+        let after = self.lasting.and_then(|lasting| SystemTime::now().checked_add(lasting));
+        let until = after.or(self.until)?;
+        Some(until.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()))
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct NoteArguments {
+    /// Why
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    pub(crate) reason: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MembershipArguments {
+    /// The user; with --connection, one connection's id
+    pub(crate) who: String,
+    /// The group
+    pub(crate) group: GroupName,
+    /// Only this connection of a user
+    #[arg(long)]
+    pub(crate) connection: bool,
+    #[command(flatten)]
+    pub(crate) note: NoteArguments,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct WhoArguments {
+    /// This connection
+    #[arg(long, value_name = "CONNECTION")]
+    pub(crate) connection: Option<ConnectionId>,
+    /// Every connection of this user
+    #[arg(long, value_name = "USER")]
+    pub(crate) user: Option<UserName>,
+    /// Every member of this group
+    #[arg(long, value_name = "GROUP")]
+    pub(crate) group: Option<GroupName>,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct ToArguments {
+    /// To every connection of this user
+    #[arg(long, value_name = "USER")]
+    pub(crate) to_user: Option<UserName>,
+    /// To every member of this group
+    #[arg(long, value_name = "GROUP")]
+    pub(crate) to_group: Option<GroupName>,
+    /// To this connection
+    #[arg(long, value_name = "CONNECTION")]
+    pub(crate) to_connection: Option<ConnectionId>,
+    /// To everyone
+    #[arg(long)]
+    pub(crate) to_all: bool,
+}

@@ -1,0 +1,319 @@
+//! Answers as a person reads them. With `--json` they are printed as they come, and nothing here is asked.
+
+use std::time::Duration;
+
+use fanfare_protocol::admin::{
+    AuditVerdict, BanKind, BanRow, ConnectionDetail, ConnectionRow, Explanation, GroupRow, Listing, Receipt,
+    Status, UserRow,
+};
+use serde_json::Value;
+
+use super::table::Table;
+use crate::output::visible;
+
+pub(super) fn status(status: &Status) -> String {
+    let Status { counters, totals, .. } = status;
+    let sum = |counts: &std::collections::BTreeMap<String, u64>| counts.values().sum::<u64>();
+    let named = |counts: &std::collections::BTreeMap<String, u64>| {
+        let named: Vec<String> = counts.iter().map(|(name, count)| format!("{name} {count}")).collect();
+        if named.is_empty() { String::new() } else { format!("  ({})", named.join(", ")) }
+    };
+    let mode = if status.dev { ", development" } else { "" };
+    let lines = [
+        ("server", format!("{} at {}{mode}, up {}", status.server, status.address, span(status.uptime))),
+        ("you", format!("{}, {}", status.operator, status.role)),
+        (
+            "now",
+            format!("{} connections, {} users, {} groups", totals.connections, totals.users, totals.groups),
+        ),
+        (
+            "handshakes",
+            format!(
+                "{}, {} welcomed, {} refused unseen",
+                counters.handshakes, counters.welcomed, counters.handshakes_refused
+            ),
+        ),
+        (
+            "messages",
+            format!(
+                "{} in, {} out, {} dropped, {} purged",
+                counters.sends, counters.deliveries, counters.dropped, counters.purged
+            ),
+        ),
+        ("requests", format!("{}, held back {} times", counters.requests, counters.throttled)),
+        ("refused", format!("{}{}", sum(&counters.refused), named(&counters.refused))),
+        ("removed", format!("{}{}", sum(&counters.removed), named(&counters.removed))),
+        ("closed", format!("{}{}, lost {}", sum(&counters.closed), named(&counters.closed), counters.lost)),
+        ("bans", status.bans.to_string()),
+        ("audit", format!("{} records, the last is {}", status.audit.sequence, status.audit.hash)),
+    ];
+    lines.map(|(name, text)| format!("{name:11} {}\n", visible(&text))).concat()
+}
+
+pub(super) fn connections(listing: &Listing<ConnectionRow>) -> String {
+    let mut table = Table::new(&[
+        "CONNECTION",
+        "USER",
+        "VIA",
+        "ADDRESS",
+        ">AGE",
+        ">GROUPS",
+        ">IN",
+        ">OUT",
+        ">WAITING",
+        ">DROPPED",
+        ">RTT",
+    ]);
+    for row in &listing.rows {
+        table.row(&[
+            row.connection.to_string(),
+            row.user.as_str().to_owned(),
+            row.transport.clone(),
+            row.address.clone(),
+            span(now().saturating_sub(row.since)),
+            row.groups.to_string(),
+            row.requests.to_string(),
+            row.deliveries.to_string(),
+            row.outbox_frames.to_string(),
+            row.dropped.to_string(),
+            micros(row.rtt_us),
+        ]);
+    }
+    with_total(&table, listing.rows.len(), listing.total)
+}
+
+pub(super) fn users(listing: &Listing<UserRow>) -> String {
+    let mut table = Table::new(&["USER", ">CONNECTIONS"]);
+    for row in &listing.rows {
+        table.row(&[row.user.as_str().to_owned(), row.connections.to_string()]);
+    }
+    with_total(&table, listing.rows.len(), listing.total)
+}
+
+pub(super) fn groups(listing: &Listing<GroupRow>) -> String {
+    let mut table = Table::new(&["GROUP", ">MEMBERS", ">USERS"]);
+    for row in &listing.rows {
+        table.row(&[row.group.as_str().to_owned(), row.members.to_string(), row.users.to_string()]);
+    }
+    with_total(&table, listing.rows.len(), listing.total)
+}
+
+pub(super) fn bans(listing: &Listing<BanRow>) -> String {
+    let mut table = Table::new(&["WHO", "WHAT", "SINCE", "ENDS", "BY", "REASON"]);
+    for row in &listing.rows {
+        let who = row
+            .user
+            .as_ref()
+            .map(fanfare_protocol::UserName::as_str)
+            .or(row.jti.as_deref())
+            .unwrap_or_default();
+        let what = match (row.kind, &row.groups) {
+            (BanKind::Group, Some(groups)) => format!("group {}", groups.as_str()),
+            (BanKind::Group, None) => "group".to_owned(),
+            (BanKind::User, _) => "server".to_owned(),
+            (BanKind::SignOut, _) => "tokens until then".to_owned(),
+            (BanKind::Token, _) => "this token".to_owned(),
+        };
+        table.row(&[
+            who.to_owned(),
+            what,
+            moment(row.since),
+            ends(row.until),
+            row.author.clone(),
+            row.reason.clone(),
+        ]);
+    }
+    with_total(&table, listing.rows.len(), listing.total)
+}
+
+fn with_total(table: &Table, shown: usize, total: u64) -> String {
+    if shown as u64 == total { table.to_string() } else { format!("{table}({shown} of {total})\n") }
+}
+
+pub(super) fn detail(detail: &ConnectionDetail) -> String {
+    let ConnectionDetail { row, memberships, quic, .. } = detail;
+    let groups: Vec<String> = memberships
+        .iter()
+        .map(|one| {
+            format!("{}{}", one.group.as_str(), if one.by_operator { " (by an operator)" } else { "" })
+        })
+        .collect();
+    let lost = if quic.sent_packets == 0 {
+        0.0
+    } else {
+        quic.lost_packets as f64 * 100.0 / quic.sent_packets as f64
+    };
+    let lines = [
+        ("connection", row.connection.to_string()),
+        ("user", row.user.as_str().to_owned()),
+        ("from", format!("{} over {}, moved {} times", row.address, row.transport, quic.migrations)),
+        ("since", format!("{}, {} ago", moment(row.since), span(now().saturating_sub(row.since)))),
+        (
+            "token",
+            match (&detail.token_id, detail.token_ends) {
+                (_, None) => "none".to_owned(),
+                (None, Some(end)) => format!("ends {}", ends(Some(end))),
+                (Some(id), Some(end)) => format!("{id}, ends {}", ends(Some(end))),
+            },
+        ),
+        (
+            "grants",
+            detail.grant_ends.map_or("as long as the token".to_owned(), |end| {
+                format!("the next ends {}", ends(Some(end)))
+            }),
+        ),
+        ("groups", if groups.is_empty() { "none".to_owned() } else { groups.join(", ") }),
+        ("requests", row.requests.to_string()),
+        ("messages", format!("{} out, {} dropped", row.deliveries, row.dropped)),
+        ("waiting", format!("{} frames, {} bytes", row.outbox_frames, row.outbox_bytes)),
+        ("round trip", micros(quic.rtt_us)),
+        (
+            "packets",
+            format!(
+                "{} sent, {} lost ({lost:.1} %), window {} bytes, MTU {}",
+                quic.sent_packets, quic.lost_packets, quic.congestion_window, quic.mtu
+            ),
+        ),
+        ("bytes", format!("{} sent, {} received", quic.sent_bytes, quic.received_bytes)),
+        (
+            "held up",
+            format!(
+                "{} times by the application, {} times by the network",
+                quic.blocked_by_application, quic.congestion_events
+            ),
+        ),
+    ];
+    lines.map(|(name, text)| format!("{name:11} {}\n", visible(&text))).concat()
+}
+
+pub(super) fn explanation(why: &Explanation) -> String {
+    let mut text = format!("{}\n", visible(&why.summary));
+    if !why.connections.is_empty() {
+        let mut table = Table::new(&["CONNECTION", "TOKEN", "MEMBER"]);
+        for one in &why.connections {
+            let token = match (one.granted, one.until) {
+                (false, _) => "does not grant it".to_owned(),
+                (true, None) => "grants it".to_owned(),
+                (true, Some(until)) => format!("grants it until {}", moment(until)),
+            };
+            let member = match (one.member, one.by_operator) {
+                (false, _) => "no",
+                (true, false) => "yes",
+                (true, true) => "yes, by an operator",
+            };
+            table.row(&[one.connection.to_string(), token, member.to_owned()]);
+        }
+        text += &table.to_string();
+    }
+    if !why.bans.is_empty() {
+        text += &bans(&Listing { total: why.bans.len() as u64, rows: why.bans.clone() });
+    }
+    text
+}
+
+/// What was done, in one line: `done` is what an act does to connections, like `removed`.
+pub(super) fn receipt(done: &str, receipt: &Receipt) -> String {
+    let connections = match receipt.connections {
+        0 => "no connection".to_owned(),
+        1 => "1 connection".to_owned(),
+        many => format!("{many} connections"),
+    };
+    let groups: Vec<String> =
+        receipt.groups.iter().map(|(group, count)| format!("{} {count}", visible(group.as_str()))).collect();
+    let groups = if groups.is_empty() { String::new() } else { format!(" ({})", groups.join(", ")) };
+    if receipt.dry_run {
+        return format!("this would be done to {connections}{groups}; nothing was changed\n");
+    }
+    let purged = match receipt.purged {
+        0 => String::new(),
+        1 => ", 1 queued message thrown away".to_owned(),
+        many => format!(", {many} queued messages thrown away"),
+    };
+    let before = if receipt.unchanged { "nothing to change; " } else { "" };
+    format!(
+        "{before}{connections} {done}{groups}{purged}; record {}, {}\n",
+        receipt.audit,
+        micros(receipt.took_us)
+    )
+}
+
+pub(super) fn verdict(verdict: &AuditVerdict) -> String {
+    let head = format!("{} records, the last has the hash\n{}\n", verdict.records, verdict.head.hash);
+    match &verdict.broken {
+        None => format!("the chain is whole: {head}"),
+        Some(problem) => format!("THE CHAIN IS BROKEN: {}\n{head}", visible(problem)),
+    }
+}
+
+/// A record in one line.
+pub(super) fn record(record: &Value) -> String {
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let field = |name: &str| record.get(name).map(text).unwrap_or_default();
+    let at = record.get("at_ms").and_then(Value::as_u64).unwrap_or_default() / 1_000;
+    let mut act = String::new();
+    match record.get("act").and_then(Value::as_object) {
+        Some(fields) => {
+            for (name, value) in fields {
+                let shown = match value {
+                    Value::Null => continue,
+                    Value::Bool(false) => continue,
+                    Value::String(text) if text.is_empty() => continue,
+                    Value::String(text) => text.clone(),
+                    other => other.to_string(),
+                };
+                act += &if name == "ask" { shown } else { format!(" {name}={shown}") };
+            }
+        }
+        None => act = field("act"),
+    }
+    let outcome = record.get("outcome").unwrap_or(&Value::Null);
+    let outcome = match (outcome.get("done"), outcome.get("refused")) {
+        (Some(done), _) => format!("{} connections", done.get("connections").map(text).unwrap_or_default()),
+        (_, Some(refused)) => format!("REFUSED: {}", refused.get("message").map(text).unwrap_or_default()),
+        _ => text(outcome),
+    };
+    let line = format!(
+        "{:>6}  {}  {} ({})  {act}  -> {outcome}",
+        field("sequence"),
+        moment(at),
+        field("author"),
+        field("role")
+    );
+    visible(&line)
+}
+
+fn now() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// `2026-11-24T09:30:00Z`
+fn moment(seconds: u64) -> String {
+    match std::time::UNIX_EPOCH.checked_add(Duration::from_secs(seconds)) {
+        // What comes after the year 9999 has no such form.
+        Some(time) if seconds < 253_402_300_800 => humantime::format_rfc3339_seconds(time).to_string(),
+        _ => format!("{seconds} s after 1970"),
+    }
+}
+
+/// `in 1h 59m`, or `never`.
+fn ends(until: Option<u64>) -> String {
+    match until {
+        None => "never".to_owned(),
+        Some(until) if until <= now() => "now".to_owned(),
+        Some(until) => format!("in {}", span(until - now())),
+    }
+}
+
+/// The two largest units of a length of time.
+fn span(seconds: u64) -> String {
+    let text = humantime::format_duration(Duration::from_secs(seconds)).to_string();
+    text.split(' ').take(2).collect::<Vec<_>>().join(" ")
+}
+
+fn micros(micros: u64) -> String {
+    match micros {
+        0..1_000 => format!("{micros} us"),
+        1_000..1_000_000 => format!("{:.1} ms", micros as f64 / 1e3),
+        _ => format!("{:.1} s", micros as f64 / 1e6),
+    }
+}
