@@ -23,6 +23,7 @@ use serde_json::Value;
 
 pub(crate) use self::arguments::AdminArguments;
 use self::arguments::{AdminCommand, AuditArguments, MembershipArguments, ToArguments, WhoArguments};
+use self::show::Done;
 use crate::failure::Failure;
 use crate::stopping::Stopping;
 
@@ -47,8 +48,7 @@ enum Asked {
     Bans(AdminRequest),
     Connection(AdminRequest),
     Explain(AdminRequest),
-    /// With what it does to connections.
-    Act(AdminRequest, &'static str),
+    Act(AdminRequest, Done),
 }
 
 impl TryFrom<AdminCommand> for Asked {
@@ -71,39 +71,40 @@ impl TryFrom<AdminCommand> for Asked {
             AdminCommand::Explain { user, group } => Self::Explain(AdminRequest::Explain { user, group }),
             AdminCommand::Revoke { user, groups, end, reason, dry_run } => {
                 let until = end.until();
-                Self::Act(AdminRequest::Revoke { user, groups, until, reason, dry_run }, "removed")
+                Self::Act(AdminRequest::Revoke { user, groups, until, reason, dry_run }, Done::To("removed"))
             }
             AdminCommand::Restore { user, groups, note } => {
-                Self::Act(AdminRequest::Restore { user, groups, reason: note.reason }, "concerned")
+                Self::Act(AdminRequest::Restore { user, groups, reason: note.reason }, Done::Lifted)
             }
             AdminCommand::Ban { user, end, reason, dry_run } => {
                 let until = end.until();
-                Self::Act(AdminRequest::Ban { user, until, reason, dry_run }, "closed")
+                Self::Act(AdminRequest::Ban { user, until, reason, dry_run }, Done::To("closed"))
             }
             AdminCommand::Unban { user, note } => {
-                Self::Act(AdminRequest::Unban { user, reason: note.reason }, "concerned")
+                Self::Act(AdminRequest::Unban { user, reason: note.reason }, Done::Lifted)
             }
             AdminCommand::SignOut { user, note } => {
-                Self::Act(AdminRequest::SignOut { user, reason: note.reason }, "closed")
+                Self::Act(AdminRequest::SignOut { user, reason: note.reason }, Done::To("closed"))
             }
             AdminCommand::RevokeToken { jti, end, note } => {
                 let until = end.until();
-                Self::Act(AdminRequest::RevokeToken { jti, until, reason: note.reason }, "closed")
+                Self::Act(AdminRequest::RevokeToken { jti, until, reason: note.reason }, Done::To("closed"))
             }
             AdminCommand::Add(MembershipArguments { who, group, connection, note }) => {
                 let who = named(&who, connection)?;
-                Self::Act(AdminRequest::Add { who, group, reason: note.reason }, "added")
+                Self::Act(AdminRequest::Add { who, group, reason: note.reason }, Done::To("added"))
             }
             AdminCommand::Remove(MembershipArguments { who, group, connection, note }) => {
                 let who = named(&who, connection)?;
-                Self::Act(AdminRequest::Remove { who, group, reason: note.reason }, "removed")
+                Self::Act(AdminRequest::Remove { who, group, reason: note.reason }, Done::To("removed"))
             }
             AdminCommand::Kick { who, note } => {
-                Self::Act(AdminRequest::Kick { who: who.into(), reason: note.reason }, "closed")
+                Self::Act(AdminRequest::Kick { who: who.into(), reason: note.reason }, Done::To("closed"))
             }
+            AdminCommand::Backup => Self::Act(AdminRequest::Backup, Done::Copied),
             AdminCommand::Send { to, event, text } => {
                 let payload = base64::engine::general_purpose::STANDARD.encode(text);
-                Self::Act(AdminRequest::Send { to: to.into(), event, payload }, "sent to")
+                Self::Act(AdminRequest::Send { to: to.into(), event, payload }, Done::To("reached"))
             }
         })
     }
@@ -157,7 +158,7 @@ impl Desk {
             Asked::Connection(request) => self.ask::<ConnectionDetail>(&request, show::detail).await,
             Asked::Explain(request) => self.ask::<Explanation>(&request, show::explanation).await,
             Asked::Act(request, done) => {
-                self.ask::<Receipt>(&request, |receipt| show::receipt(done, receipt)).await
+                self.ask::<Receipt>(&request, |receipt| show::receipt(&done, receipt)).await
             }
         }
     }

@@ -12,6 +12,9 @@ use crate::settings::ServeArguments;
 /// Where client commands look for a server that nobody names, which is where `serve` listens.
 pub(crate) const DEFAULT_SERVER: &str = "127.0.0.1:4433";
 
+/// Where operators' commands look for it.
+pub(crate) const DEFAULT_ADMIN: &str = "127.0.0.1:4434";
+
 /// Users and groups over QUIC: a realtime hub and its tools.
 #[derive(Debug, Parser)]
 #[command(name = "fanfare", version, max_term_width = 100, after_help = EXAMPLES)]

@@ -15,7 +15,7 @@ use time::OffsetDateTime;
 use tokio::signal::unix::SignalKind;
 use tracing_subscriber::EnvFilter;
 
-use crate::arguments::DEFAULT_SERVER;
+use crate::arguments::{DEFAULT_ADMIN, DEFAULT_SERVER};
 use crate::failure::Failure;
 use crate::operators::StateOperators;
 use crate::settings::{Certificate, Plan, ServeArguments, TokenSettings};
@@ -80,6 +80,7 @@ async fn serve(plan: Plan) -> Result<(), Failure> {
         } else {
             format!(" --state-dir {}", state_dir.display())
         };
+        let server_admin = server.admin_address();
         tracing::info!("development: anyone on this machine may be any user");
         // The address is left out where every client command takes it by itself.
         let server = match server.address() {
@@ -87,6 +88,11 @@ async fn serve(plan: Plan) -> Result<(), Failure> {
             address => format!(" --server {address}"),
         };
         tracing::info!("try: fanfare listen{server}{beside} --user alice --join lobby");
+        if let Some(admin) = server_admin {
+            let admin =
+                if admin.to_string() == DEFAULT_ADMIN { String::new() } else { format!(" --admin {admin}") };
+            tracing::info!("look around: fanfare admin status{admin}{beside}");
+        }
     } else if !has_tokens {
         tracing::warn!(
             "no token key is given (--token-key FILE), so without --dev every client is refused (codes {} and {})",

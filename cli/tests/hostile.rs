@@ -11,9 +11,9 @@
     reason = "a test that cannot go on should fail on the spot"
 )]
 
-use std::io::{BufRead, BufReader};
+mod support;
+
 use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -25,6 +25,7 @@ use fanfare_protocol::{
 use fanfare_tests::peer::{Dialer, Ended, Peer, hello};
 use fanfare_tests::{text, within};
 use rustls::RootCertStore;
+use support::Server;
 
 /// How often each row is done, and how many at a time.
 const TIMES: usize = 100;
@@ -34,52 +35,26 @@ const MAY_KEEP_KIB: i64 = 8 * 1024;
 /// TLS alert 120 as a QUIC error (RFC 9001 section 4.8).
 const NO_APPLICATION_PROTOCOL: u64 = 0x100 + 120;
 
-struct Process {
-    child: Child,
+/// The server, as its peers see it.
+struct Victim {
+    server: Server,
     address: SocketAddr,
     roots: Arc<RootCertStore>,
-    _state: tempfile::TempDir,
 }
 
-impl Process {
+impl Victim {
     fn start() -> Self {
-        let state = tempfile::tempdir().unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_fanfare"))
-            .args([
-                "serve",
-                "--dev",
-                "--listen",
-                "127.0.0.1:0",
-                "--handshake-deadline",
-                "1s",
-                "--log",
-                "error",
-            ])
-            .arg("--state-dir")
-            .arg(state.path())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut ready = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut ready).unwrap();
-        let address = ready.trim().strip_prefix("ready quic=").unwrap().parse().unwrap();
-        let roots = Arc::new(fanfare_certs::load_roots(&state.path().join("ca.pem")).unwrap());
-        Self { child, address, roots, _state: state }
+        let server = Server::with(&["--dev", "--handshake-deadline", "1s", "--log", "error"]);
+        let address = server.address.parse().unwrap();
+        let roots = Arc::new(fanfare_certs::load_roots(&server.state().join("ca.pem")).unwrap());
+        Self { server, address, roots }
     }
 
     /// Resident memory.
     fn kib(&self) -> i64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.server.process.id())).unwrap();
         let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        // Fails only if it has ended, which the test has noticed then.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
@@ -274,10 +249,10 @@ async fn attack(act: Act, server: SocketAddr, roots: Arc<RootCertStore>) -> Stri
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn promise_12_whatever_a_peer_sends_ends_with_its_code_and_costs_bounded_memory() {
-    let process = Process::start();
+    let victim = Victim::start();
     let credential = Credential::DevUser(UserName::new("good").unwrap());
-    let config = ClientConfig::new(process.address.to_string(), credential)
-        .roots(Roots::Store((*process.roots).clone()))
+    let config = ClientConfig::new(victim.address.to_string(), credential)
+        .roots(Roots::Store((*victim.roots).clone()))
         .reconnect(None);
     let good = within(Client::connect(config)).await.unwrap();
     good.join("room").await.unwrap();
@@ -297,13 +272,13 @@ async fn promise_12_whatever_a_peer_sends_ends_with_its_code_and_costs_bounded_m
     });
 
     println!("{:34} {:14} {:>8} {:>8} {:>7}", "what the peer does", "how it ends", "KiB", "then", "more");
-    let start = process.kib();
+    let start = victim.kib();
     for (name, act, expected) in table() {
-        let before = process.kib();
+        let before = victim.kib();
         for _ in 0..TIMES / AT_ONCE {
             let mut attacks = tokio::task::JoinSet::new();
             for _ in 0..AT_ONCE {
-                attacks.spawn(attack(act.clone(), process.address, Arc::clone(&process.roots)));
+                attacks.spawn(attack(act.clone(), victim.address, Arc::clone(&victim.roots)));
             }
             for end in within(attacks.join_all()).await {
                 assert_eq!(end, expected, "{name}");
@@ -311,12 +286,12 @@ async fn promise_12_whatever_a_peer_sends_ends_with_its_code_and_costs_bounded_m
         }
         // Everyone but the good one has left, and so have their connections' last packets.
         while within(good.count(Target::All)).await.unwrap() > 1 {}
-        let after = process.kib();
+        let after = victim.kib();
         println!("{name:34} {expected:14} {before:>8} {after:>8} {:>+7}", after - before);
         assert!(after - before < MAY_KEEP_KIB, "{name}: {before} KiB became {after}");
     }
     let rows = i64::try_from(table().len()).unwrap();
-    let end = process.kib();
+    let end = victim.kib();
     println!("all {rows} rows, {TIMES} times each: {start} KiB, then {end}");
     assert!(end - start < MAY_KEEP_KIB * 4, "memory grows with every attack: {start} KiB became {end}");
     done.store(true, Ordering::Relaxed);

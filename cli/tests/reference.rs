@@ -18,7 +18,7 @@ use serde_json::Value;
 use support::{BINARY, fanfare, finish, run};
 
 /// Every command, as it is typed.
-const COMMANDS: [&[&str]; 11] = [
+const COMMANDS: [&[&str]; 18] = [
     &[],
     &["serve"],
     &["config"],
@@ -27,6 +27,13 @@ const COMMANDS: [&[&str]; 11] = [
     &["chat"],
     &["certs"],
     &["certs", "create"],
+    &["token"],
+    &["admin"],
+    &["admin", "connections"],
+    &["admin", "revoke"],
+    &["admin", "audit"],
+    &["certs", "operator"],
+    &["certs", "revoke"],
     &["certs", "show"],
     &["completions"],
     &["man"],

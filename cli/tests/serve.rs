@@ -39,10 +39,15 @@ fn the_ready_line_says_where_and_the_log_what_to_try() {
     assert_eq!(listener.object()["kind"], "welcome");
     assert_eq!(listener.object()["group"], "lobby");
     drop(listener);
-    let address = server.address.clone();
+    // The second hint is for operators, and works, too.
+    let hint = server.process.err.again().until("look around: ");
+    let hint: Vec<&str> = hint.split_once("look around: fanfare ").unwrap().1.split(' ').collect();
+    let looked = run(server.home(), &hint);
+    assert!(looked.printed().contains("developer, operator"), "{looked:?}");
+    let (address, admin) = (server.address.clone(), server.admin.clone());
     assert_eq!(
         server.stop().out,
-        format!("ready quic={address}\n"),
+        format!("ready quic={address} admin={admin}\n"),
         "the ready line is all there is on stdout"
     );
 }
@@ -248,7 +253,14 @@ fn a_bad_certificate_is_told_with_the_file_and_what_is_wrong() {
         serve(home.path(), &["--cert", cert, "--key", key, "--state-dir", STATE]).complains(1, words);
     }
     let mut command = fanfare(home.path(), &["serve", "--cert", "good.pem", "--key", "good-key.pem"]);
-    let mut process = Process::start(command.args(["--listen", "127.0.0.1:0", "--state-dir", STATE]));
+    let mut process = Process::start(command.args([
+        "--listen",
+        "127.0.0.1:0",
+        "--admin-listen",
+        "127.0.0.1:0",
+        "--state-dir",
+        STATE,
+    ]));
     ready(&mut process);
     process.err.until("without --dev every client is refused");
 }
@@ -366,7 +378,7 @@ fn what_a_server_keeps_is_its_owners_alone() {
     let mut command = Command::new("sh");
     command.args([
         "-c",
-        "umask 000 && exec \"$0\" serve --dev --listen 127.0.0.1:0 --state-dir new/state",
+        "umask 000 && exec \"$0\" serve --dev --listen 127.0.0.1:0 --admin-listen 127.0.0.1:0 --state-dir new/state",
         BINARY,
     ]);
     support::without_our_variables(&mut command);
@@ -384,7 +396,19 @@ fn what_a_server_keeps_is_its_owners_alone() {
     names.sort();
     assert_eq!(
         names,
-        [".lock", "bans.redb", "ca-key.pem", "ca.pem", "endpoint.key", "server-key.pem", "server.pem"]
+        [
+            ".lock",
+            "admin-key.pem",
+            "admin.pem",
+            "bans.redb",
+            "ca-key.pem",
+            "ca.pem",
+            "endpoint.key",
+            "operator-developer-key.pem",
+            "operator-developer.pem",
+            "server-key.pem",
+            "server.pem",
+        ]
     );
 }
 
@@ -393,12 +417,13 @@ fn no_secret_is_in_the_output_however_much_is_logged() {
     let mut server = Server::with(&["--dev", "--log", "trace"]);
     let state = server.state();
     server.run(&["send", "--user", "bob", "--to-all", "--ack", "x"]).printed();
+    server.run(&["admin", "ban", "bob"]).printed();
     // The certificate and its key are read once more.
     server.process.signal(Signal::HUP);
     server.process.err.until("certificate loaded");
     let base64 = base64::engine::general_purpose::STANDARD_NO_PAD;
     let mut secrets: Vec<Vec<u8>> = vec![fs::read(state.join("endpoint.key")).unwrap()];
-    for name in ["ca-key.pem", "server-key.pem"] {
+    for name in ["ca-key.pem", "server-key.pem", "admin-key.pem", "operator-developer-key.pem"] {
         let pem = fs::read_to_string(state.join(name)).unwrap();
         let body: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
         let key = base64.decode(body.trim_end_matches('=')).unwrap();

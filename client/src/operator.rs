@@ -23,7 +23,8 @@ use crate::{tls, transport};
 const LINE_BYTES: usize = 16 << 20;
 
 /// TLS alerts about a client's certificate (RFC 8446 section 6.2).
-const CERTIFICATE_ALERTS: [u8; 7] = [42, 43, 44, 45, 46, 48, 116];
+/// 51 is about a signature: of an authority with the same name and another key.
+const CERTIFICATE_ALERTS: [u8; 8] = [42, 43, 44, 45, 46, 48, 51, 116];
 
 /// How to connect as an operator.
 #[derive(Debug, Clone)]

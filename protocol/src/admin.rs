@@ -7,9 +7,17 @@
 //! Times are seconds since 1970 (UTC) unless the name says otherwise. Unknown fields of a request are refused; unknown
 //! fields of an answer should be passed over, because later versions may have more.
 
+mod answer;
+mod request;
+
 use serde::{Deserialize, Serialize};
 
-use crate::{ConnectionId, EventName, GroupName, Pattern, UserName};
+pub use self::answer::{
+    AdminError, AdminReply, AuditHead, AuditVerdict, BanKind, BanRow, ConnectionDetail, ConnectionRow,
+    ConnectionVerdict, Counters, Explanation, GroupRow, Listing, MembershipRow, QuicFacts, Receipt, Status,
+    Totals, Update, UserRow,
+};
+pub use self::request::{AdminRequest, Page, Who};
 
 /// The ALPN protocol id of the operators' endpoint.
 pub const ADMIN_ALPN: &[u8] = b"fanfare-admin/1";
@@ -39,537 +47,63 @@ impl std::fmt::Display for Role {
     }
 }
 
-/// A question, or an order.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "ask", rename_all = "snake_case", deny_unknown_fields)]
-pub enum AdminRequest {
-    /// Facts and totals. Answered with [`Status`].
-    Status,
-    /// Who is connected. Answered with a [`Listing`] of [`ConnectionRow`].
-    Connections(Page),
-    /// Who is here, by user. Answered with a [`Listing`] of [`UserRow`].
-    Users(Page),
-    /// Which groups there are. Answered with a [`Listing`] of [`GroupRow`].
-    Groups(Page),
-    /// A group's members. Answered with a [`Listing`] of [`ConnectionRow`].
-    Members {
-        /// The group.
-        group: GroupName,
-        /// Which of them.
-        #[serde(default)]
-        page: Page,
-    },
-    /// Everything about one connection. Answered with [`ConnectionDetail`].
-    Connection {
-        /// Which.
-        connection: ConnectionId,
-    },
-    /// What is forbidden to whom. Answered with a [`Listing`] of [`BanRow`].
-    Bans(Page),
-    /// Whether a user may join a group, and why. Answered with [`Explanation`].
-    Explain {
-        /// Who.
-        user: UserName,
-        /// Which group.
-        group: GroupName,
-    },
-    /// The audit records behind a number, as they were stored. Answered with one record a line.
-    Audit {
-        /// Records with a higher number than this.
-        #[serde(default)]
-        after: u64,
-        /// At most so many; 0 for all.
-        #[serde(default)]
-        limit: u64,
-        /// Go on with what comes.
-        #[serde(default)]
-        follow: bool,
-    },
-    /// Whether the audit's chain is whole. Answered with [`AuditVerdict`].
-    VerifyAudit {
-        /// The hash of the last record as it is known from elsewhere, in hex: finds a chain that was cut and made anew.
-        #[serde(default)]
-        head: Option<String>,
-    },
-    /// A snapshot, and then what changes. Answered with one [`Update`] a line.
-    Watch {
-        /// Milliseconds between updates, 50 to 60,000.
-        #[serde(default = "default_interval")]
-        interval_ms: u32,
-    },
-    /// Forbid a user a group, and remove it from there. Answered with a [`Receipt`].
-    Revoke {
-        /// Who.
-        user: UserName,
-        /// Which groups.
-        groups: Pattern,
-        /// When it ends by itself; never, if it is not given.
-        #[serde(default)]
-        until: Option<u64>,
-        /// Why, for the user and the audit.
-        #[serde(default)]
-        reason: String,
-        /// Only say what it would do.
-        #[serde(default)]
-        dry_run: bool,
-    },
-    /// Lift a revocation: exactly this user and pattern. Answered with a [`Receipt`].
-    Restore {
-        /// Who.
-        user: UserName,
-        /// The pattern, as it was revoked.
-        groups: Pattern,
-        /// Why, for the audit.
-        #[serde(default)]
-        reason: String,
-    },
-    /// Close a user's connections and let in no more. Answered with a [`Receipt`].
-    Ban {
-        /// Who.
-        user: UserName,
-        /// When it ends by itself; never, if it is not given.
-        #[serde(default)]
-        until: Option<u64>,
-        /// Why, for the user and the audit.
-        #[serde(default)]
-        reason: String,
-        /// Only say what it would do.
-        #[serde(default)]
-        dry_run: bool,
-    },
-    /// Lift a ban. Answered with a [`Receipt`].
-    Unban {
-        /// Who.
-        user: UserName,
-        /// Why, for the audit.
-        #[serde(default)]
-        reason: String,
-    },
-    /// Refuse every token of a user that was issued up to now, and close the connections made with one. Answered with a
-    /// [`Receipt`].
-    SignOut {
-        /// Who.
-        user: UserName,
-        /// Why, for the user and the audit.
-        #[serde(default)]
-        reason: String,
-    },
-    /// Refuse one token, and close the connections made with it. Answered with a [`Receipt`].
-    RevokeToken {
-        /// The token's id, its claim `jti`.
-        jti: String,
-        /// When it may be forgotten, because the token has ended by then; never, if it is not given.
-        #[serde(default)]
-        until: Option<u64>,
-        /// Why, for the user and the audit.
-        #[serde(default)]
-        reason: String,
-    },
-    /// Make connections members of a group, without a grant. Answered with a [`Receipt`].
-    Add {
-        /// Whose.
-        who: Who,
-        /// Which group.
-        group: GroupName,
-        /// Why, for the audit.
-        #[serde(default)]
-        reason: String,
-    },
-    /// End memberships, and leave open to join again. Answered with a [`Receipt`].
-    Remove {
-        /// Whose.
-        who: Who,
-        /// Which group.
-        group: GroupName,
-        /// Why, for the user and the audit.
-        #[serde(default)]
-        reason: String,
-    },
-    /// Close connections, and leave open to come back. Answered with a [`Receipt`].
-    Kick {
-        /// Whose.
-        who: Who,
-        /// Why, for the user and the audit.
-        #[serde(default)]
-        reason: String,
-    },
-    /// Send a message as the server. Answered with a [`Receipt`].
-    Send {
-        /// Where to.
-        to: Who,
-        /// The event that the message carries.
-        event: EventName,
-        /// The payload, in base64.
-        payload: String,
-    },
-}
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
 
-fn default_interval() -> u32 {
-    250
-}
+    use serde_json::Value;
 
-/// Whom an act is about.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Who {
-    /// One connection.
-    Connection(ConnectionId),
-    /// Every connection of a user.
-    User(UserName),
-    /// Every member of a group.
-    Group(GroupName),
-    /// Everyone.
-    All,
-}
+    use super::*;
 
-/// Which rows of a list, and in which order.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Page {
-    /// Only rows with this text in them (in an id, a name or an address); case does not count.
-    pub filter: String,
-    /// The field to sort by; by id or name, if it is empty.
-    pub sort: String,
-    /// The largest first.
-    pub descending: bool,
-    /// How many rows to pass over.
-    pub offset: u32,
-    /// At most so many rows, and never more than [`ADMIN_PAGE_ROWS`]; 0 for that many.
-    pub limit: u32,
-}
+    /// The examples of PROTOCOL.md are what is said on the wire: every request is shown, and can be read.
+    #[test]
+    fn protocol_md_shows_every_request_as_it_is() {
+        let protocol = include_str!("../../PROTOCOL.md");
+        let section = protocol.split("## 18. ").nth(1).expect("the section about operators");
+        let mut shown = BTreeSet::new();
+        let mut in_block = false;
+        for line in section.lines() {
+            match line {
+                "```json" => in_block = true,
+                "```" => in_block = false,
+                line if in_block && line.contains("\"ask\"") => {
+                    let request: AdminRequest =
+                        serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}"));
+                    let value = serde_json::to_value(&request).unwrap();
+                    shown.insert(value["ask"].as_str().unwrap().to_owned());
+                }
+                line if in_block => {
+                    let _: Value =
+                        serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}"));
+                }
+                _ => {}
+            }
+        }
+        // What serde lists when it is given an unknown one is all there are.
+        let error = serde_json::from_str::<AdminRequest>(r#"{"ask":"?"}"#).unwrap_err().to_string();
+        let all: BTreeSet<String> = error.split('`').skip(3).step_by(2).map(str::to_owned).collect();
+        assert!(all.len() > 20, "{error}");
+        assert_eq!(shown, all);
+    }
 
-/// An answer that is no refusal, or a refusal.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum AdminReply<T> {
-    /// The answer.
-    Ok(T),
-    /// The refusal.
-    Error(AdminError),
-}
-
-/// Why a request was refused.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
-#[error("{message} (code {code})")]
-pub struct AdminError {
-    /// The number of a [`Code`](crate::Code).
-    pub code: u16,
-    /// What is wrong, and what to do.
-    pub message: String,
-}
-
-/// Rows, and how many there are in all.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Listing<R> {
-    /// How many rows match the filter, on all pages.
-    pub total: u64,
-    /// Those of this page.
-    pub rows: Vec<R>,
-}
-
-/// Facts and totals.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Status {
-    /// The server's name and version.
-    pub server: String,
-    /// Where clients connect.
-    pub address: String,
-    /// Who asks: the name in the certificate.
-    pub operator: String,
-    /// What that operator may do.
-    pub role: Role,
-    /// Seconds since the server started.
-    pub uptime: u64,
-    /// Whether it is a development server.
-    pub dev: bool,
-    /// Connections, users, groups.
-    pub totals: Totals,
-    /// What the server has done since its start.
-    pub counters: Counters,
-    /// Bans, revocations and sign-outs in force.
-    pub bans: u64,
-    /// The audit's last record.
-    pub audit: AuditHead,
-}
-
-/// How many of what there is now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Totals {
-    /// Connections.
-    pub connections: u64,
-    /// Users with at least one connection.
-    pub users: u64,
-    /// Groups with at least one member.
-    pub groups: u64,
-}
-
-/// What a server has done since its start.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Counters {
-    /// Handshakes that began.
-    pub handshakes: u64,
-    /// Handshakes that were refused unseen, because too many were going on.
-    pub handshakes_refused: u64,
-    /// Clients that were asked to prove their address first.
-    pub retries: u64,
-    /// Handshakes that ended with `Welcome`.
-    pub welcomed: u64,
-    /// Requests that were carried out.
-    pub requests: u64,
-    /// Sends that were carried out.
-    pub sends: u64,
-    /// Messages that were queued, one for each recipient.
-    pub deliveries: u64,
-    /// Messages that were dropped from full outboxes.
-    pub dropped: u64,
-    /// Messages that were thrown away because the recipient lost the group.
-    pub purged: u64,
-    /// Times that a connection was held back because it asked too fast.
-    pub throttled: u64,
-    /// Refused requests, by code name.
-    pub refused: std::collections::BTreeMap<String, u64>,
-    /// Closed connections, by code name.
-    pub closed: std::collections::BTreeMap<String, u64>,
-    /// Memberships that the server ended, by code name.
-    pub removed: std::collections::BTreeMap<String, u64>,
-    /// Connections that were lost without a close.
-    pub lost: u64,
-}
-
-/// The last audit record.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct AuditHead {
-    /// Its number; 0 when there is none.
-    pub sequence: u64,
-    /// Its hash, in hex.
-    pub hash: String,
-}
-
-/// A connection in a list.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ConnectionRow {
-    /// Its id.
-    pub connection: ConnectionId,
-    /// Its user.
-    pub user: UserName,
-    /// `quic` or `webtransport`.
-    pub transport: String,
-    /// Where it comes from.
-    pub address: String,
-    /// When it was welcomed.
-    pub since: u64,
-    /// How many groups it is in.
-    pub groups: u64,
-    /// Frames that wait for it.
-    pub outbox_frames: u64,
-    /// Bytes that wait for it.
-    pub outbox_bytes: u64,
-    /// Requests that it made.
-    pub requests: u64,
-    /// Messages that were queued to it.
-    pub deliveries: u64,
-    /// Messages to it that were dropped.
-    pub dropped: u64,
-    /// The round trip, in microseconds.
-    pub rtt_us: u64,
-}
-
-/// A user in a list.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct UserRow {
-    /// The name.
-    pub user: UserName,
-    /// How many connections it has.
-    pub connections: u64,
-}
-
-/// A group in a list.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct GroupRow {
-    /// The name.
-    pub group: GroupName,
-    /// How many connections are in it.
-    pub members: u64,
-    /// How many users those belong to.
-    pub users: u64,
-}
-
-/// Everything about a connection.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ConnectionDetail {
-    /// What a list has.
-    #[serde(flatten)]
-    pub row: ConnectionRow,
-    /// The groups that it is in, with who made each membership.
-    pub memberships: Vec<MembershipRow>,
-    /// When its token ends, if it has one.
-    pub token_ends: Option<u64>,
-    /// When the next of its grants ends, if one does.
-    pub grant_ends: Option<u64>,
-    /// The id of its token, if it has one.
-    pub token_id: Option<String>,
-    /// What QUIC says.
-    pub quic: QuicFacts,
-}
-
-/// A membership.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct MembershipRow {
-    /// The group.
-    pub group: GroupName,
-    /// Whether an operator made it, so that no grant is needed.
-    pub by_operator: bool,
-}
-
-/// What QUIC says about a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct QuicFacts {
-    /// The round trip, in microseconds.
-    pub rtt_us: u64,
-    /// The congestion window, in bytes: what may be on its way.
-    pub congestion_window: u64,
-    /// Packets sent.
-    pub sent_packets: u64,
-    /// Packets lost.
-    pub lost_packets: u64,
-    /// Bytes sent in UDP datagrams.
-    pub sent_bytes: u64,
-    /// Bytes received in UDP datagrams.
-    pub received_bytes: u64,
-    /// The largest UDP payload that the path takes, in bytes.
-    pub mtu: u64,
-    /// Times that we wanted to send and the client's flow control did not let us: the application reads too slowly.
-    pub blocked_by_application: u64,
-    /// Times that the client proved to be at another address (RFC 9000 section 9): it moved to another network, or a NAT
-    /// gave it another port.
-    pub migrations: u64,
-    /// Times that the congestion window was reduced: the network is too slow.
-    pub congestion_events: u64,
-}
-
-/// What a ban forbids.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum BanKind {
-    /// A user the groups that match a pattern.
-    Group,
-    /// A user the server.
-    User,
-    /// A user's tokens that were issued up to `since`.
-    SignOut,
-    /// One token.
-    Token,
-}
-
-/// A ban, revocation or sign-out in force.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BanRow {
-    /// What it forbids.
-    pub kind: BanKind,
-    /// Whom; none for a token.
-    pub user: Option<UserName>,
-    /// Which groups, for `group`.
-    pub groups: Option<Pattern>,
-    /// The token's id, for `token`.
-    pub jti: Option<String>,
-    /// Since when.
-    pub since: u64,
-    /// When it ends by itself.
-    pub until: Option<u64>,
-    /// Why.
-    pub reason: String,
-    /// Which operator.
-    pub author: String,
-}
-
-/// Whether a user may join a group, and why.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Explanation {
-    /// Who.
-    pub user: UserName,
-    /// Which group.
-    pub group: GroupName,
-    /// Whether every connection of the user may join, as things stand now.
-    pub may_join: bool,
-    /// The bans that forbid it.
-    pub bans: Vec<BanRow>,
-    /// The user's connections, and what each one's token says.
-    pub connections: Vec<ConnectionVerdict>,
-    /// The same in a sentence.
-    pub summary: String,
-}
-
-/// What one connection's token says about a group.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ConnectionVerdict {
-    /// Which connection.
-    pub connection: ConnectionId,
-    /// Whether its token lets it join.
-    pub granted: bool,
-    /// When that ends, if it does before the token.
-    pub until: Option<u64>,
-    /// Whether it is a member now.
-    pub member: bool,
-    /// Whether an operator made it one.
-    pub by_operator: bool,
-}
-
-/// What an act did, or would do.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Receipt {
-    /// Whether nothing was done, because only an answer was wanted.
-    pub dry_run: bool,
-    /// Whether there was nothing to change: the act had been done before.
-    pub unchanged: bool,
-    /// Connections that were removed from a group, added to one, closed, or sent to.
-    pub connections: u64,
-    /// Connections by group, where the act is about groups.
-    pub groups: std::collections::BTreeMap<GroupName, u64>,
-    /// Messages that were still queued, and were thrown away.
-    pub purged: u64,
-    /// How long it took, in microseconds, from the request to the receipt; the disk included.
-    pub took_us: u64,
-    /// Of that, from the moment when it was in force until the last connection was dealt with.
-    pub acted_us: u64,
-    /// The number of the audit record; 0 for a dry run.
-    pub audit: u64,
-}
-
-/// Whether the audit's chain is whole.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AuditVerdict {
-    /// Whether it is.
-    pub whole: bool,
-    /// How many records it has.
-    pub records: u64,
-    /// The last record.
-    pub head: AuditHead,
-    /// Where it breaks and how, if it does.
-    pub broken: Option<String>,
-}
-
-/// One line of `watch`. An update with many rows comes in several lines.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Update {
-    /// Whether what was said before is to be forgotten: with this line begins everything there is, and not only what
-    /// changed.
-    pub full: bool,
-    /// Whether the next line belongs to the same update.
-    pub more: bool,
-    /// Milliseconds since 1970 on the server's clock.
-    pub at_ms: u64,
-    /// Updates that this watcher was too slow for, since the last one. The values below are the latest all the same.
-    pub skipped: u64,
-    /// Connections, users, groups.
-    pub totals: Totals,
-    /// What the server has done since its start.
-    pub counters: Counters,
-    /// Connections that are new or changed.
-    pub connections: Vec<ConnectionRow>,
-    /// Connections that are gone.
-    pub gone_connections: Vec<ConnectionId>,
-    /// Groups that are new or changed.
-    pub groups: Vec<GroupRow>,
-    /// Groups that are gone.
-    pub gone_groups: Vec<GroupName>,
+    #[test]
+    fn what_is_not_given_has_its_default_and_what_is_unknown_is_refused() {
+        let request: AdminRequest =
+            serde_json::from_str(r#"{"ask":"revoke","user":"a","groups":"g*"}"#).unwrap();
+        let AdminRequest::Revoke { until: None, reason, dry_run: false, .. } = request else {
+            panic!("{request:?}")
+        };
+        assert_eq!(reason, "");
+        let request: AdminRequest = serde_json::from_str(r#"{"ask":"connections"}"#).unwrap();
+        assert_eq!(request, AdminRequest::Connections(Page::default()));
+        for bad in [
+            r#"{"ask":"connections","fliter":"x"}"#,
+            r#"{"ask":"revoke","user":"a","groups":"g","dryrun":true}"#,
+            r#"{"ask":"status","more":1}"#,
+            r#"{"ask":"kick","who":{"user":"a","group":"b"}}"#,
+            r#"{"ask":"kick","who":"everyone"}"#,
+        ] {
+            assert!(serde_json::from_str::<AdminRequest>(bad).is_err(), "{bad}");
+        }
+    }
 }

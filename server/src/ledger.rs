@@ -100,6 +100,11 @@ impl Ledger {
         Ok(())
     }
 
+    /// Copies the store aside.
+    pub(crate) fn backup(&self) -> Result<(), StoreError> {
+        self.store.backup()
+    }
+
     /// Forgets bans that have ended. Their records stay.
     pub(crate) fn forget(&self, ended: Vec<BanKey>) -> Result<(), StoreError> {
         self.store.commit(Change { lift: ended, ..Change::default() })
@@ -156,6 +161,10 @@ mod tests {
                 *self.head.lock() = head;
                 *self.pending.lock() = None;
             }
+            Ok(())
+        }
+
+        fn backup(&self) -> Result<(), StoreError> {
             Ok(())
         }
 

@@ -11,13 +11,15 @@ use std::path::{Path, PathBuf};
 
 use fanfare_protocol::admin::{BanKind, BanRow};
 use redb::{
-    Database, DatabaseError, Durability, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction,
+    Database, DatabaseError, Durability, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition,
+    WriteTransaction,
 };
 
 use crate::access::BanKey;
 use crate::audit::{Hash, Head};
 
 const FILE: &str = "bans.redb";
+const BACKUP: &str = "bans.redb.backup";
 /// Kind, user or token, pattern of groups: a [`BanRow`] in JSON.
 const BANS: TableDefinition<'_, (u8, &str, &str), &[u8]> = TableDefinition::new("bans");
 /// Number: a record's bytes.
@@ -37,6 +39,8 @@ pub(crate) trait Store: Send + Sync {
     fn load(&self) -> Result<Kept, StoreError>;
     /// Carries out a change as a whole or not at all.
     fn commit(&self, change: Change<'_>) -> Result<(), StoreError>;
+    /// Copies everything aside, as it is now, in place of the copy before.
+    fn backup(&self) -> Result<(), StoreError>;
     /// The newest audit record's number and hash.
     fn head(&self) -> Result<Head, StoreError>;
     /// Audit records with higher numbers than `after`, at most `limit`.
@@ -160,6 +164,28 @@ impl Store for FileStore {
         write.commit().map_err(|error| self.failed(error))
     }
 
+    fn backup(&self) -> Result<(), StoreError> {
+        let failed = |source| StoreError::Io { path: self.path.with_file_name(BACKUP), source };
+        // A file that is being written to cannot be copied as it lies: this is a second store with the same content.
+        let directory = self.path.parent().unwrap_or(Path::new("."));
+        let copied = |database: &Database| -> Result<(), redb::Error> {
+            let read = self.database.begin_read()?;
+            let write = database.begin_write()?;
+            copy(&read, &write, BANS)?;
+            copy(&read, &write, AUDIT)?;
+            copy(&read, &write, MARKS)?;
+            write.commit()?;
+            Ok(())
+        };
+        let name = format!("{BACKUP}.new");
+        create_aside(directory, &name, copied).map_err(|error| match error {
+            redb::Error::Io(source) => failed(source),
+            error => self.damaged(&error),
+        })?;
+        fs::rename(directory.join(name), directory.join(BACKUP)).map_err(failed)?;
+        File::open(directory).and_then(|directory| directory.sync_all()).map_err(failed)
+    }
+
     fn head(&self) -> Result<Head, StoreError> {
         match self.mark(HEAD)? {
             None => Ok(Head::default()),
@@ -196,16 +222,8 @@ fn refused(path: &Path, error: DatabaseError) -> StoreError {
 /// Makes the file aside and moves it into place when it is complete, so that nobody ever meets half of it.
 fn create(directory: &Path, path: &Path) -> Result<Database, StoreError> {
     let failed = |source| StoreError::Io { path: path.to_owned(), source };
-    let aside = directory.join(format!("{FILE}.new"));
-    match fs::remove_file(&aside) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error)),
-        _ => {}
-    }
-    let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&aside);
-    let database = redb::backends::FileBackend::new(file.map_err(failed)?)
-        .and_then(|backend| Database::builder().create_with_backend(backend))
-        .map_err(|error| refused(path, error))?;
-    let prepared = || -> Result<(), redb::Error> {
+    let name = format!("{FILE}.new");
+    let prepared = |database: &Database| -> Result<(), redb::Error> {
         let write = database.begin_write()?;
         write.open_table(BANS)?;
         write.open_table(AUDIT)?;
@@ -213,11 +231,44 @@ fn create(directory: &Path, path: &Path) -> Result<Database, StoreError> {
         write.commit()?;
         Ok(())
     };
-    prepared().map_err(|error| StoreError::Damaged { path: path.to_owned(), problem: error.to_string() })?;
-    fs::rename(&aside, path).map_err(failed)?;
+    let database = create_aside(directory, &name, prepared).map_err(|error| match error {
+        redb::Error::Io(source) => failed(source),
+        error => StoreError::Damaged { path: path.to_owned(), problem: error.to_string() },
+    })?;
+    fs::rename(directory.join(name), path).map_err(failed)?;
     // The name is on the disk when the directory is.
     File::open(directory).and_then(|directory| directory.sync_all()).map_err(failed)?;
     Ok(database)
+}
+
+/// Makes a database in a new file of this name, in place of one that was left there, and fills it.
+fn create_aside(
+    directory: &Path,
+    name: &str,
+    fill: impl FnOnce(&Database) -> Result<(), redb::Error>,
+) -> Result<Database, redb::Error> {
+    let aside = directory.join(name);
+    match fs::remove_file(&aside) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+        _ => {}
+    }
+    let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&aside)?;
+    let database = Database::builder().create_with_backend(redb::backends::FileBackend::new(file)?)?;
+    fill(&database)?;
+    Ok(database)
+}
+
+fn copy<K: redb::Key, V: redb::Value>(
+    read: &ReadTransaction,
+    write: &WriteTransaction,
+    definition: TableDefinition<'_, K, V>,
+) -> Result<(), redb::Error> {
+    let mut table = write.open_table(definition)?;
+    for entry in read.open_table(definition)?.iter()? {
+        let (key, value) = entry?;
+        table.insert(key.value(), value.value())?;
+    }
+    Ok(())
 }
 
 fn apply(write: &WriteTransaction, change: Change<'_>) -> Result<(), redb::Error> {
@@ -308,6 +359,27 @@ mod tests {
         let mode = fs::metadata(home.path().join(FILE)).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode, 0o600);
         assert_eq!(fs::read_dir(home.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_backup_is_a_store_with_all_that_was_there_and_replaces_the_one_before() {
+        let home = tempfile::tempdir().unwrap();
+        let store = FileStore::open(home.path()).unwrap();
+        for user in ["alice", "bob"] {
+            store.commit(Change { put: Some(&ban(user, None)), ..Change::default() }).unwrap();
+            let head = Head { sequence: store.head().unwrap().sequence + 1, hash: [1; 32] };
+            store.commit(Change { record: Some((b"record", head)), ..Change::default() }).unwrap();
+            store.backup().unwrap();
+        }
+        let kept = store.load().unwrap();
+        let other = tempfile::tempdir().unwrap();
+        fs::copy(home.path().join(BACKUP), other.path().join(FILE)).unwrap();
+        let restored = FileStore::open(other.path()).unwrap();
+        assert_eq!(restored.load().unwrap(), kept);
+        assert_eq!(restored.records(0, 9).unwrap(), store.records(0, 9).unwrap());
+        assert_eq!(fs::read_dir(home.path()).unwrap().count(), 2, "nothing is left lying about");
+        let mode = fs::metadata(home.path().join(BACKUP)).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode, 0o600);
     }
 
     #[test]

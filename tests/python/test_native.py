@@ -25,7 +25,7 @@ class Server:
 
     def __init__(self):
         self.home = tempfile.TemporaryDirectory()
-        command = [os.environ["FANFARE_BIN"], "serve", "--dev", "--listen", "127.0.0.1:0", "--state-dir", self.home.name]
+        command = [os.environ["FANFARE_BIN"], "serve", "--dev", "--listen", "127.0.0.1:0", "--admin-listen", "off", "--state-dir", self.home.name]
         command += ["--handshake-deadline", "1s", "--log", "error"]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("FANFARE_")}
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)

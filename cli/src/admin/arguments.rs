@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use crate::arguments::DEFAULT_ADMIN;
 use clap::{Args, Subcommand};
 use fanfare_protocol::admin::Page;
 use fanfare_protocol::{ConnectionId, EventName, GroupName, Pattern, UserName};
@@ -27,7 +28,7 @@ pub(crate) struct AccessArguments {
         long,
         value_name = "HOST:PORT",
         env = "FANFARE_ADMIN",
-        default_value = "127.0.0.1:4434",
+        default_value = DEFAULT_ADMIN,
         global = true
     )]
     pub(crate) admin: String,
@@ -149,6 +150,8 @@ pub(crate) enum AdminCommand {
         #[command(flatten)]
         note: NoteArguments,
     },
+    /// Copy the bans and the audit to bans.redb.backup in the server's state directory
+    Backup,
     /// Send a message as the server
     Send {
         #[command(flatten)]

@@ -45,7 +45,13 @@ pub(super) fn status(status: &Status) -> String {
         ("removed", format!("{}{}", sum(&counters.removed), named(&counters.removed))),
         ("closed", format!("{}{}, lost {}", sum(&counters.closed), named(&counters.closed), counters.lost)),
         ("bans", status.bans.to_string()),
-        ("audit", format!("{} records, the last is {}", status.audit.sequence, status.audit.hash)),
+        (
+            "audit",
+            match status.audit.sequence {
+                0 => "no records".to_owned(),
+                records => format!("{records} records, the last has the hash {}", status.audit.hash),
+            },
+        ),
     ];
     lines.map(|(name, text)| format!("{name:11} {}\n", visible(&text))).concat()
 }
@@ -127,7 +133,11 @@ pub(super) fn bans(listing: &Listing<BanRow>) -> String {
 }
 
 fn with_total(table: &Table, shown: usize, total: u64) -> String {
-    if shown as u64 == total { table.to_string() } else { format!("{table}({shown} of {total})\n") }
+    match total {
+        0 => "none\n".to_owned(),
+        total if shown as u64 == total => table.to_string(),
+        total => format!("{table}({shown} of {total})\n"),
+    }
 }
 
 pub(super) fn detail(detail: &ConnectionDetail) -> String {
@@ -211,8 +221,27 @@ pub(super) fn explanation(why: &Explanation) -> String {
     text
 }
 
-/// What was done, in one line: `done` is what an act does to connections, like `removed`.
-pub(super) fn receipt(done: &str, receipt: &Receipt) -> String {
+/// What an act does.
+pub(super) enum Done {
+    /// This to connections, like `removed`.
+    To(&'static str),
+    /// It lifts a ban.
+    Lifted,
+    /// It copies the store.
+    Copied,
+}
+
+/// What was done, in one line.
+pub(super) fn receipt(done: &Done, receipt: &Receipt) -> String {
+    let record = format!("; record {}, {}\n", receipt.audit, micros(receipt.took_us));
+    let done = match done {
+        Done::To(done) => done,
+        Done::Lifted if receipt.unchanged => return format!("there was nothing to lift{record}"),
+        Done::Lifted => return format!("lifted{record}"),
+        Done::Copied => {
+            return format!("copied to bans.redb.backup in the server's state directory{record}");
+        }
+    };
     let connections = match receipt.connections {
         0 => "no connection".to_owned(),
         1 => "1 connection".to_owned(),
@@ -222,19 +251,15 @@ pub(super) fn receipt(done: &str, receipt: &Receipt) -> String {
         receipt.groups.iter().map(|(group, count)| format!("{} {count}", visible(group.as_str()))).collect();
     let groups = if groups.is_empty() { String::new() } else { format!(" ({})", groups.join(", ")) };
     if receipt.dry_run {
-        return format!("this would be done to {connections}{groups}; nothing was changed\n");
+        return format!("{connections} would be {done}{groups}; nothing was changed\n");
     }
     let purged = match receipt.purged {
         0 => String::new(),
         1 => ", 1 queued message thrown away".to_owned(),
         many => format!(", {many} queued messages thrown away"),
     };
-    let before = if receipt.unchanged { "nothing to change; " } else { "" };
-    format!(
-        "{before}{connections} {done}{groups}{purged}; record {}, {}\n",
-        receipt.audit,
-        micros(receipt.took_us)
-    )
+    let before = if receipt.unchanged { "in force already; " } else { "" };
+    format!("{before}{connections} {done}{groups}{purged}{record}")
 }
 
 pub(super) fn verdict(verdict: &AuditVerdict) -> String {
@@ -250,25 +275,18 @@ pub(super) fn record(record: &Value) -> String {
     let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let field = |name: &str| record.get(name).map(text).unwrap_or_default();
     let at = record.get("at_ms").and_then(Value::as_u64).unwrap_or_default() / 1_000;
-    let mut act = String::new();
-    match record.get("act").and_then(Value::as_object) {
+    let act = match record.get("act").and_then(Value::as_object) {
         Some(fields) => {
-            for (name, value) in fields {
-                let shown = match value {
-                    Value::Null => continue,
-                    Value::Bool(false) => continue,
-                    Value::String(text) if text.is_empty() => continue,
-                    Value::String(text) => text.clone(),
-                    other => other.to_string(),
-                };
-                act += &if name == "ask" { shown } else { format!(" {name}={shown}") };
-            }
+            fields.iter().filter_map(|(name, value)| argument(name, value)).collect::<Vec<_>>().join(" ")
         }
-        None => act = field("act"),
-    }
+        None => field("act"),
+    };
     let outcome = record.get("outcome").unwrap_or(&Value::Null);
     let outcome = match (outcome.get("done"), outcome.get("refused")) {
-        (Some(done), _) => format!("{} connections", done.get("connections").map(text).unwrap_or_default()),
+        (Some(done), _) => match done.get("connections").and_then(Value::as_u64) {
+            Some(1) => "1 connection".to_owned(),
+            count => format!("{} connections", count.unwrap_or_default()),
+        },
         (_, Some(refused)) => format!("REFUSED: {}", refused.get("message").map(text).unwrap_or_default()),
         _ => text(outcome),
     };
@@ -280,6 +298,22 @@ pub(super) fn record(record: &Value) -> String {
         field("role")
     );
     visible(&line)
+}
+
+/// A field of an act, as far as it says something: `revoke`, `user=alice`, `until=2030-01-31T18:00:00Z`.
+fn argument(name: &str, value: &Value) -> Option<String> {
+    match value {
+        Value::Null | Value::Bool(false) => None,
+        Value::String(text) if text.is_empty() => None,
+        Value::String(text) if name == "ask" => Some(text.clone()),
+        Value::String(text) => Some(format!("{name}={text}")),
+        // Whom it is about: `{"user": "alice"}`.
+        Value::Object(one) => Some(one.iter().filter_map(|(name, value)| argument(name, value)).collect()),
+        Value::Number(number) if name == "until" => {
+            Some(format!("{name}={}", number.as_u64().map_or_else(|| number.to_string(), moment)))
+        }
+        other => Some(format!("{name}={other}")),
+    }
 }
 
 fn now() -> u64 {

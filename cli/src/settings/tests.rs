@@ -1,5 +1,7 @@
 //! The settings' tests: the order of the layers, and what is said of a bad file.
 
+use std::fs;
+
 use clap::Parser;
 
 use super::*;

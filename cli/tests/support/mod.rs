@@ -13,6 +13,7 @@
     reason = "each test file uses a part of it; a test that cannot go on should fail on the spot"
 )]
 
+pub(crate) mod manual;
 pub(crate) mod terminal;
 
 use std::io::{Read, Write};

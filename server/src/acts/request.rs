@@ -63,7 +63,9 @@ pub(super) fn described(request: &AdminRequest) -> Value {
     let mut act = serde_json::to_value(request).unwrap_or_default();
     if let (AdminRequest::Send { payload, .. }, Some(act)) = (request, act.as_object_mut()) {
         act.remove("payload");
-        act.insert("payload_bytes".to_owned(), (payload.len() / 4 * 3).into());
+        // Four characters are three bytes, and `=` at the end is none (RFC 4648 section 4).
+        let padding = payload.bytes().rev().take_while(|byte| *byte == b'=').count();
+        act.insert("payload_bytes".to_owned(), (payload.len() / 4 * 3).saturating_sub(padding).into());
     }
     act
 }

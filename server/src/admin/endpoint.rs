@@ -122,7 +122,11 @@ async fn welcome(connection: quinn::Connection, desk: &Arc<Desk>, closing: Cance
             if let Some(code) = ended {
                 close(&connection, code);
             }
-            tracing::info!(operator = operator.name, code = ended.map(Code::number), "operator disconnected");
+            tracing::debug!(
+                operator = operator.name,
+                code = ended.map(Code::number),
+                "operator disconnected"
+            );
         }
         Err(reason) => {
             desk.refuse(&reason, address);

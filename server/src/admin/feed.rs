@@ -105,7 +105,7 @@ impl Feed {
         }
     }
 
-    fn sample(&self) {
+    pub(super) fn sample(&self) {
         let before = Arc::clone(&self.state.lock().current);
         let now = self.look(before.number + 1);
         let changes = changes(&before, &now);

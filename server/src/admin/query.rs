@@ -379,3 +379,93 @@ impl Rows for BanRows {
             .any(|shown| listing::is_in(shown, text))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use fanfare_protocol::admin::Role;
+
+    use super::*;
+    use crate::access::Pass;
+    use crate::line::Nowhere;
+    use crate::outbox::OutboxLimits;
+    use crate::registry::Seat;
+    use crate::store::FileStore;
+
+    const MANY: u32 = 100_000;
+
+    fn crowded() -> (Queries, Vec<Seat>, tempfile::TempDir) {
+        let registry = Arc::new(Registry::new());
+        let seats = (0..MANY)
+            .map(|number| {
+                let mut id = [0; 16];
+                id[..4].copy_from_slice(&number.wrapping_mul(2_654_435_761).to_be_bytes());
+                let user = UserName::new(&format!("user-{}", number / 2)).unwrap();
+                let member = Member::new(
+                    ConnectionId::from_bytes(id),
+                    user,
+                    OutboxLimits::default(),
+                    Arc::new(Nowhere),
+                    Pass::development(),
+                );
+                let seat = registry.arrive(Arc::new(member), 9, || Ok(())).ok().unwrap();
+                for group in [number, number / 10] {
+                    let group = GroupName::new(&format!("group-{group}")).unwrap();
+                    registry.join(seat.member(), &group, 9, Origin::Client, || Ok(())).unwrap();
+                }
+                seat
+            })
+            .collect();
+        let state = tempfile::tempdir().unwrap();
+        let store = Box::new(FileStore::open(state.path()).unwrap());
+        let (bans, metrics) = (Arc::new(Bans::default()), Arc::new(Metrics::default()));
+        let acts =
+            Acts::open(store, Arc::clone(&registry), Arc::clone(&bans), Arc::clone(&metrics), 99).unwrap();
+        let address = SocketAddr::from(([127, 0, 0, 1], 1));
+        let (dev, started) = (true, Instant::now());
+        let queries = Queries { registry, bans, acts: Arc::new(acts), metrics, address, dev, started };
+        (queries, seats, state)
+    }
+
+    /// Pages of 100,000 rows. `cargo test --release -p fanfare-server --lib pages -- --ignored --nocapture` prints how long each
+    /// takes.
+    #[test]
+    #[ignore = "a benchmark"]
+    fn how_long_pages_of_a_hundred_thousand_rows_take() {
+        let (queries, _seats, _state) = crowded();
+        let operator = Operator { name: "x".to_owned(), role: Role::Viewer };
+        let page = |filter: &str, sort: &str, offset| Page {
+            filter: filter.to_owned(),
+            sort: sort.to_owned(),
+            descending: true,
+            offset,
+            limit: 50,
+        };
+        for (name, request) in [
+            ("connections by id", AdminRequest::Connections(page("", "", 0))),
+            ("connections by rtt", AdminRequest::Connections(page("", "rtt_us", 0))),
+            ("connections by user, the middle", AdminRequest::Connections(page("", "user", MANY / 2))),
+            ("connections, filtered", AdminRequest::Connections(page("USER-77", "", 0))),
+            ("users by name", AdminRequest::Users(page("", "", 0))),
+            ("groups by members", AdminRequest::Groups(page("", "members", 0))),
+            ("groups by users", AdminRequest::Groups(page("", "users", 0))),
+            ("status", AdminRequest::Status),
+        ] {
+            let mut times: Vec<_> = (0..9)
+                .map(|_| {
+                    let begun = Instant::now();
+                    let line = queries.answer(&operator, &request).unwrap().unwrap();
+                    assert!(line.len() > 100);
+                    begun.elapsed()
+                })
+                .collect();
+            times.sort();
+            println!("{name:34} {:>9.2?}", times[times.len() / 2]);
+        }
+        let feed = super::super::Feed::new(Arc::clone(&queries.registry), Arc::clone(&queries.metrics));
+        for turn in ["first", "second"] {
+            let begun = Instant::now();
+            feed.sample();
+            println!("the feed's {turn} look: {:>9.2?}", begun.elapsed());
+        }
+    }
+}

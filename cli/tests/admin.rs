@@ -1,0 +1,229 @@
+//! `fanfare admin` against a real server: what it prints, how it fails, and promise 9 against a kill at any moment.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on should fail on the spot"
+)]
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::sync::Mutex;
+
+use fanfare_certs::{DEVELOPMENT_OPERATOR, operator_files};
+use fanfare_client::{OperatorClient, OperatorConfig, Roots};
+use fanfare_protocol::admin::{AdminRequest, AuditVerdict, BanRow, Listing, Page, Receipt};
+use fanfare_protocol::{Pattern, UserName};
+use fanfare_tests::within;
+use rand::Rng;
+use serde_json::Value;
+use support::{Server, Signal, run};
+
+/// Revokes that are answered in all, and how many a server's life has at most.
+const REVOKES: usize = 200;
+const IN_A_LIFE: usize = 16;
+
+async fn operator(server: &Server) -> OperatorClient {
+    let (certificate, key) = operator_files(&server.state(), DEVELOPMENT_OPERATOR);
+    let roots = Roots::Pem(server.state().join("ca.pem"));
+    let config = OperatorConfig::new(server.admin.clone(), roots, certificate, key);
+    within(OperatorClient::connect(config)).await.unwrap().0
+}
+
+fn user(number: usize) -> UserName {
+    UserName::new(&format!("user-{number:03}")).unwrap()
+}
+
+fn revoke(number: usize) -> AdminRequest {
+    AdminRequest::Revoke {
+        user: user(number),
+        groups: Pattern::new("room-*").unwrap(),
+        until: None,
+        reason: "test".to_owned(),
+        dry_run: false,
+    }
+}
+
+/// The server is killed at any moment, again and again, while an operator revokes: what was answered is in force afterwards,
+/// the store opens, and the audit has every act and is whole.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn promise_9_every_revoke_that_was_answered_holds_against_kill_9() {
+    let mut server = Server::start();
+    let mut next = 0;
+    let mut answered: BTreeSet<UserName> = BTreeSet::new();
+    let (mut lives, mut cut_off) = (0, 0);
+    while answered.len() < REVOKES {
+        lives += 1;
+        let client = operator(&server).await;
+        let life = IN_A_LIFE;
+        let asked: Vec<usize> = (next..next + life).collect();
+        next += life;
+        let done = Mutex::new(Vec::new());
+        let revoking = async {
+            for number in &asked {
+                let Ok(receipt) = client.ask::<Receipt>(&revoke(*number)).await else { break };
+                assert!(!receipt.unchanged);
+                done.lock().unwrap().push(*number);
+            }
+            // The kill ends this: a client hears nothing from a server that is dead.
+            std::future::pending::<()>().await;
+        };
+        // An act takes about two milliseconds: the kill comes anywhere between the first of them and beyond the last.
+        let moment = std::time::Duration::from_micros(rand::rng().random_range(0..2_500 * life as u64));
+        let process = server.process.id();
+        let kill = async {
+            tokio::time::sleep(moment).await;
+            let process = rustix::process::Pid::from_raw(i32::try_from(process).unwrap()).unwrap();
+            rustix::process::kill_process(process, Signal::KILL).unwrap();
+        };
+        tokio::select! {
+            () = revoking => {}
+            () = kill => {}
+        }
+        let done = done.into_inner().unwrap();
+        cut_off += usize::from(done.len() < life);
+        answered.extend(done.iter().map(|number| user(*number)));
+        drop(client);
+
+        let (home, address) = server.kill();
+        server = Server::in_home(home, &address, &["--dev"]);
+        let client = operator(&server).await;
+        let page = Page { limit: 1_000, ..Page::default() };
+        let bans: Listing<BanRow> = within(client.ask(&AdminRequest::Bans(page))).await.unwrap();
+        let in_force: BTreeSet<UserName> = bans.rows.iter().filter_map(|ban| ban.user.clone()).collect();
+        assert!(
+            in_force.is_superset(&answered),
+            "lost: {:?}",
+            answered.difference(&in_force).collect::<Vec<_>>()
+        );
+        let verdict: AuditVerdict =
+            within(client.ask(&AdminRequest::VerifyAudit { head: None })).await.unwrap();
+        assert!(verdict.whole, "{verdict:?}");
+        // Each ban that is there has its record, also that of an act that was cut off.
+        assert_eq!(verdict.records, bans.total, "a ban without a record, or a record without a ban");
+        within(client.close()).await;
+        // In force: not only listed.
+        if let Some(banned) = answered.last() {
+            let tried = server.run(&["listen", "--user", banned.as_str(), "--join", "room-1"]);
+            assert_eq!(tried.code, Some(1));
+            assert!(tried.err.contains("(code 3103)"), "{tried:?}");
+        }
+    }
+    println!(
+        "{lives} lives, {cut_off} of them ended in the middle; {} of {REVOKES} answered",
+        answered.len()
+    );
+    assert!(cut_off > 0, "no kill hit: this has tested nothing");
+}
+
+#[test]
+fn what_is_typed_wrongly_is_told_before_anything_is_tried() {
+    let home = tempfile::tempdir().unwrap();
+    let home = home.path();
+    for (arguments, words) in [
+        (&["revoke", "alice"][..], &["missing", "<GROUPS>"][..]),
+        (&["revoke", "alice", ""], &["GROUPS"]),
+        (&["revoke", "alice", "g", "--for", "1h", "--until", "2030-01-01T00:00:00Z"], &["--for", "--until"]),
+        (&["ban", "alice", "--for", "soon"], &["--for", "soon"]),
+        (&["ban", "alice", "--until", "tomorrow"], &["--until", "tomorrow"]),
+        (&["kick"], &["missing", "--connection", "--user", "--group"]),
+        (&["kick", "--user", "a", "--group", "b"], &["--user", "--group"]),
+        (&["add", "nonsense", "g", "--connection"], &["\"nonsense\" is no connection's id"]),
+        (&["send", "hello"], &["missing", "--to-user"]),
+        (&["connection", "nonsense"], &["nonsense"]),
+        (&["connections", "--limit", "0"], &["--limit"]),
+        (&["audit", "--head", "00"], &["--verify"]),
+        (
+            &["status", "--admin", "nowhere", "--operator-cert", "x", "--operator-key", "y"],
+            &["--admin", "port"],
+        ),
+        (&["status", "--operator-key", "y"], &["--operator-cert"]),
+    ] {
+        let arguments = [&["admin"], arguments].concat();
+        run(home, &arguments).complains(2, words);
+    }
+    run(home, &["admin", "status"])
+        .complains(1, &["no operator's certificate in .fanfare", "--operator-cert"]);
+    run(home, &["certs", "operator", "--name", "a b", "--role", "viewer"]).complains(1, &["\"a b\"", "A-Z"]);
+    run(home, &["certs", "operator", "--name", "x", "--role", "king"])
+        .complains(2, &["king", "viewer, operator"]);
+    run(home, &["certs", "operator", "--name", "x", "--role", "viewer", "--for", "1s"])
+        .complains(1, &["a minute"]);
+    run(home, &["certs", "revoke"]).complains(2, &["missing"]);
+    run(home, &["certs", "revoke", "nobody"]).complains(1, &["\"nobody\"", "--file"]);
+    assert_eq!(fs::read_dir(home).unwrap().count(), 0, "nothing of it has made anything");
+}
+
+#[test]
+fn a_certificate_that_is_not_taken_is_told_with_what_to_do() {
+    let server = Server::start();
+    let elsewhere = tempfile::tempdir().unwrap();
+    run(elsewhere.path(), &["certs", "operator", "--name", "x", "--role", "operator"]).printed();
+    let foreign = elsewhere.path().join(".fanfare/operator-x.pem");
+    let foreign = foreign.to_str().unwrap();
+    server
+        .run(&["admin", "status", "--operator-cert", foreign])
+        .complains(1, &["does not take this certificate", "certs operator"]);
+    let ca = elsewhere.path().join(".fanfare/ca.pem");
+    server
+        .run(&["admin", "status", "--ca", ca.to_str().unwrap()])
+        .complains(1, &["operators' authority", "--ca FILE"]);
+    server
+        .run(&["admin", "status", "--admin", &server.address])
+        .complains(1, &["not where operators connect", "admin="]);
+    // Two operators beside each other: it is not guessed who one is.
+    fs::remove_file(server.state().join("operator-developer.pem")).unwrap();
+    for name in ["a", "b"] {
+        server.run(&["certs", "operator", "--name", name, "--role", "viewer"]).printed();
+    }
+    server.run(&["admin", "status"]).complains(2, &["operator-a.pem", "operator-b.pem", "--operator-cert"]);
+    // Taken back, while its files are somewhere else.
+    fs::rename(server.state().join("operator-a-key.pem"), server.home().join("a-key.pem")).unwrap();
+    fs::copy(server.state().join("operator-a.pem"), server.home().join("a.pem")).unwrap();
+    server.run(&["admin", "status", "--operator-cert", "a.pem"]).printed();
+    server.run(&["certs", "revoke", "--file", "a.pem"]).printed();
+    server
+        .run(&["admin", "status", "--operator-cert", "a.pem"])
+        .complains(1, &["does not take this certificate", "(code 3011)"]);
+}
+
+#[test]
+fn names_that_hold_escape_sequences_reach_no_terminal() {
+    let server = Server::start();
+    let nasty = "a\u{1b}[2J\u{7}";
+    let (_listener, _) = server.listener(nasty, "g\u{1b}]0;x\u{7}", &[]);
+    server.run(&["admin", "revoke", nasty, "*", "--reason", "\u{1b}[31m"]).printed();
+    for command in ["connections", "users", "groups", "bans", "audit"] {
+        let shown = server.run(&["admin", command]);
+        assert!(!shown.printed().replace('\n', "").chars().any(char::is_control), "{command}: {shown:?}");
+        let lines = server.run(&["admin", command, "--json"]);
+        for line in lines.printed().lines() {
+            let _: Value = serde_json::from_str(line).unwrap();
+        }
+    }
+    let shown = server.run(&["admin", "explain", nasty, "g"]);
+    assert!(shown.printed().contains("\\u{1b}[2J"), "{shown:?}");
+}
+
+#[test]
+fn a_server_without_operators_says_so_in_its_ready_line() {
+    let home = tempfile::tempdir().unwrap();
+    let serve = ["serve", "--dev", "--listen", "127.0.0.1:0", "--state-dir", support::STATE];
+    let serve = |admin| support::fanfare(home.path(), &[&serve[..], &["--admin-listen", admin]].concat());
+    let mut process = support::Process::start(&mut serve("off"));
+    let ready = process.out.line();
+    assert!(ready.starts_with("ready quic=127.0.0.1:") && !ready.contains("admin"), "{ready}");
+    drop(process);
+    let refused = support::finish(&mut serve("0.0.0.0:0"), b"");
+    refused.complains(2, &["loopback only", "--admin-listen 127.0.0.1:4434"]);
+    let taken = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let taken_address = taken.local_addr().unwrap().to_string();
+    let refused = support::finish(&mut serve(&taken_address), b"");
+    assert_eq!(refused.code, Some(1));
+    assert!(refused.err.contains("--admin-listen"), "{refused:?}");
+    let refused = support::finish(&mut serve("everywhere"), b"");
+    refused.complains(2, &["--admin-listen", "127.0.0.1:4434, or off"]);
+}
