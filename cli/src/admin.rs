@@ -101,7 +101,7 @@ impl TryFrom<AdminCommand> for Asked {
             AdminCommand::Kick { who, note } => {
                 Self::Act(AdminRequest::Kick { who: who.into(), reason: note.reason }, Done::To("closed"))
             }
-            AdminCommand::Backup => Self::Act(AdminRequest::Backup, Done::Copied),
+            AdminCommand::Backup => Self::Act(AdminRequest::Backup {}, Done::Copied),
             AdminCommand::Send { to, event, text } => {
                 let payload = base64::engine::general_purpose::STANDARD.encode(text);
                 Self::Act(AdminRequest::Send { to: to.into(), event, payload }, Done::To("reached"))

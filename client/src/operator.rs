@@ -160,7 +160,7 @@ impl OperatorClient {
         let dialer = Dialer { server: address, quic, roots: trust.roots, timeout: connect_timeout };
         let (endpoint, connection) = dialer.dial(Instant::now() + connect_timeout).await?;
         let client = Self { endpoint, connection, server, request_timeout };
-        let status = client.ask(&AdminRequest::Status).await?;
+        let status = client.ask(&AdminRequest::Status {}).await?;
         Ok((client, status))
     }
 

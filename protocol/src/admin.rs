@@ -66,7 +66,7 @@ mod tests {
             match line {
                 "```json" => in_block = true,
                 "```" => in_block = false,
-                line if in_block && line.contains("\"ask\"") => {
+                line if in_block && line.starts_with("{\"ask\"") => {
                     let request: AdminRequest =
                         serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}"));
                     let value = serde_json::to_value(&request).unwrap();

@@ -226,8 +226,8 @@ impl Acts {
                 self.metrics.displaced.add(delivery.displaced);
                 receipt.connections = delivery.queued;
             }
-            AdminRequest::Backup => ledger.backup().map_err(ActError::not_done)?,
-            AdminRequest::Status
+            AdminRequest::Backup {} => ledger.backup().map_err(ActError::not_done)?,
+            AdminRequest::Status {}
             | AdminRequest::Connections(_)
             | AdminRequest::Users(_)
             | AdminRequest::Groups(_)

@@ -265,7 +265,7 @@ async fn questions_are_answered_as_things_are() {
     assert_eq!(message(&clients[2]).await.payload, "x");
     let oncall = connect(&hub, "oncall", Role::Viewer).await;
 
-    let status: Status = ask(&oncall, AdminRequest::Status).await;
+    let status: Status = ask(&oncall, AdminRequest::Status {}).await;
     assert_eq!((status.totals.connections, status.totals.users, status.totals.groups), (4, 3, 3));
     assert_eq!((status.address, status.dev), (hub.address().to_string(), true));
     assert_eq!((status.counters.sends, status.counters.deliveries, status.counters.welcomed), (1, 3, 4));

@@ -413,7 +413,7 @@ async fn promise_11_what_makes_no_sense_or_is_not_allowed_is_refused_with_a_code
             AdminRequest::Send { to: Who::All, event: EventName::new("E").unwrap(), payload: "?".to_owned() },
             Code::InvalidRequest,
         ),
-        (AdminRequest::Status, Code::InvalidRequest),
+        (AdminRequest::Status {}, Code::InvalidRequest),
     ] {
         let error = hub.act(request).await.unwrap_err();
         assert_eq!(error.code(), code, "{error}");

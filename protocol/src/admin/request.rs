@@ -9,7 +9,7 @@ use crate::{ConnectionId, EventName, GroupName, Pattern, UserName};
 #[serde(tag = "ask", rename_all = "snake_case", deny_unknown_fields)]
 pub enum AdminRequest {
     /// Facts and totals. Answered with [`Status`].
-    Status,
+    Status {},
     /// Who is connected. Answered with a [`Listing`] of [`ConnectionRow`].
     Connections(Page),
     /// Who is here, by user. Answered with a [`Listing`] of [`UserRow`].
@@ -160,7 +160,7 @@ pub enum AdminRequest {
     },
     /// Copy the store of bans and audit records, as it is at one moment, to `bans.redb.backup` in the server's state
     /// directory, in place of the copy before. Answered with a [`Receipt`].
-    Backup,
+    Backup {},
     /// Send a message as the server. Answered with a [`Receipt`].
     Send {
         /// Where to.

@@ -42,7 +42,7 @@ impl Queries {
         request: &AdminRequest,
     ) -> Option<Result<Bytes, AdminError>> {
         Some(match request {
-            AdminRequest::Status => Ok(line(&AdminReply::Ok(self.status(operator)))),
+            AdminRequest::Status {} => Ok(line(&AdminReply::Ok(self.status(operator)))),
             AdminRequest::Connections(page) => connections(self.registry.members(), page),
             AdminRequest::Members { group, page } => match self.registry.of_group(group) {
                 members if members.is_empty() => Err(nothing(&format!("group {:?}", group.as_str()))),
@@ -448,7 +448,7 @@ mod tests {
             ("users by name", AdminRequest::Users(page("", "", 0))),
             ("groups by members", AdminRequest::Groups(page("", "members", 0))),
             ("groups by users", AdminRequest::Groups(page("", "users", 0))),
-            ("status", AdminRequest::Status),
+            ("status", AdminRequest::Status {}),
         ] {
             let mut times: Vec<_> = (0..9)
                 .map(|_| {
