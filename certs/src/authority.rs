@@ -149,18 +149,18 @@ impl Authority {
         Ok(Issued { certificate_pem: certificate.pem(), key })
     }
 
-    pub(crate) fn issue_operator(
+    /// A certificate for a client: an operator's with a role, a user's without.
+    pub(crate) fn issue_client(
         &self,
         name: &str,
-        role: Role,
+        role: Option<Role>,
         lifetime: Duration,
         now: OffsetDateTime,
     ) -> Result<Issued, Error> {
-        let params = profile::operator(name, role, lifetime, now, self.not_after);
+        let params = profile::client(name, role, lifetime, now, self.not_after);
         let key = generate_key()?;
-        let certificate = params
-            .signed_by(&key, &self.issuer)
-            .map_err(|error| failed("an operator's certificate", &error))?;
+        let certificate =
+            params.signed_by(&key, &self.issuer).map_err(|error| failed("a client's certificate", &error))?;
         Ok(Issued { certificate_pem: certificate.pem(), key })
     }
 

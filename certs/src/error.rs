@@ -277,9 +277,9 @@ pub enum Error {
         path: PathBuf,
     },
 
-    /// Not a name for an operator.
-    #[error("{name:?} is no name for an operator: {reason}")]
-    BadOperatorName {
+    /// Not a name for an operator or a user here.
+    #[error("{name:?} is no name for a certificate: {reason}")]
+    BadClientName {
         /// As it was given.
         name: String,
         /// What is wrong with it.
@@ -287,7 +287,7 @@ pub enum Error {
     },
 
     /// A certificate for too short or too long a time.
-    #[error("an operator's certificate lasts from a minute to ten years")]
+    #[error("a client's certificate lasts from a minute to ten years")]
     BadLifetime,
 
     /// There is no certificate of this operator.
@@ -312,6 +312,13 @@ pub enum Error {
     /// A certificate that names no operator.
     #[error("the certificate is not an operator's: {reason}")]
     NotAnOperator {
+        /// Why not.
+        reason: String,
+    },
+
+    /// A certificate that names no user.
+    #[error("the certificate is not a user's: {reason}")]
+    NotAUser {
         /// Why not.
         reason: String,
     },

@@ -18,6 +18,7 @@
 //! | `server_leaf.rs` | when the server's leaf is kept and when it is made again |
 //! | `host_name.rs` | the names a leaf is valid for |
 //! | `operator.rs`, `revocation_list.rs` | operators' certificates: issued, taken back |
+//! | `user.rs` | users' certificates: issued, and whom one names |
 //! | `operator_check.rs` | whose certificate was shown to the server, and whether it still counts |
 //! | `pem_file.rs` | bytes of a file to certificates and keys |
 //! | `certificate.rs`, `private_key.rs` | checks of one certificate, of one key |
@@ -44,6 +45,7 @@ mod revocation_list;
 mod roots;
 mod server_leaf;
 mod state_directory;
+mod user;
 
 pub use authority::{Authority, Issued};
 pub use description::{Description, describe};
@@ -58,3 +60,4 @@ pub use profile::{LEAF_LIFETIME, LEAF_RENEWAL};
 pub use roots::load_roots;
 pub use server_leaf::{Leaf, Reason, admin_leaf, server_leaf, server_leaf_at};
 pub use state_directory::{CA_CERTIFICATE, CA_KEY, OPERATORS_REVOKED, SERVER_CERTIFICATE, SERVER_KEY};
+pub use user::{CertifiedName, UserCertificate, certified_name, create_user, user_verifier};

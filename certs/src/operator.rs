@@ -61,7 +61,7 @@ fn file_names(name: &str) -> (String, String) {
 /// ends. Makes the authority, too, where there is none.
 ///
 /// # Errors
-/// [`Error::BadOperatorName`] or [`Error::BadLifetime`] before anything is made. [`Error::Exists`] if this operator has a
+/// [`Error::BadClientName`] or [`Error::BadLifetime`] before anything is made. [`Error::Exists`] if this operator has a
 /// certificate here. Those of [`Authority::open_or_create`]; [`Error::Generate`], [`Error::Write`].
 pub fn create_operator(
     directory: &Path,
@@ -70,9 +70,7 @@ pub fn create_operator(
     lifetime: Duration,
 ) -> Result<OperatorCertificate, Error> {
     check_name(name)?;
-    if lifetime < Duration::minutes(1) || lifetime > Duration::days(3650) {
-        return Err(Error::BadLifetime);
-    }
+    check_lifetime(lifetime)?;
     let state = StateDirectory::make(directory)?;
     let (certificate, key) = file_names(name);
     for file in [&certificate, &key] {
@@ -151,7 +149,7 @@ fn issue(
     now: OffsetDateTime,
 ) -> Result<OperatorCertificate, Error> {
     let authority = Authority::load_or_make(state, now)?;
-    let issued = authority.issue_operator(name, role, lifetime, now)?;
+    let issued = authority.issue_client(name, Some(role), lifetime, now)?;
     let (certificate, key) = file_names(name);
     state.write_over(&key, &issued.key_pem())?;
     state.write_over(&certificate, issued.certificate_pem())?;
@@ -203,9 +201,14 @@ pub(crate) fn name_and_role(certificate: &X509Certificate<'_>) -> Result<(String
     Ok((name.to_owned(), role))
 }
 
+pub(crate) fn check_lifetime(lifetime: Duration) -> Result<(), Error> {
+    let fine = (Duration::minutes(1)..=Duration::days(3650)).contains(&lifetime);
+    if fine { Ok(()) } else { Err(Error::BadLifetime) }
+}
+
 /// A name is part of a file's name, and is shown in terminals and logs.
-fn check_name(name: &str) -> Result<(), Error> {
-    let bad = |reason| Err(Error::BadOperatorName { name: name.to_owned(), reason });
+pub(crate) fn check_name(name: &str) -> Result<(), Error> {
+    let bad = |reason| Err(Error::BadClientName { name: name.to_owned(), reason });
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._@-".contains(&byte);
     match name.as_bytes() {
         [] => bad("it is empty"),
@@ -267,7 +270,7 @@ mod tests {
         let long = "x".repeat(65);
         for name in ["", "a b", "../x", ".x", "-x", "a/b", "x-key", "\u{1b}[2J", "\u{e9}", &long] {
             let error = create_operator(home.path(), name, Role::Viewer, OPERATOR_LIFETIME).unwrap_err();
-            assert!(matches!(error, Error::BadOperatorName { .. }), "{name:?}: {error}");
+            assert!(matches!(error, Error::BadClientName { .. }), "{name:?}: {error}");
             assert!(!error.to_string().contains('\u{1b}'));
         }
         for days in [0, 4_000, -1] {

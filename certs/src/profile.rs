@@ -53,17 +53,19 @@ pub(crate) fn server(
     Ok(params)
 }
 
-/// An operator's certificate, valid for `lifetime` from now on, and until `authority_ends` at most.
-pub(crate) fn operator(
+/// A client's certificate, a user's or an operator's, valid for `lifetime` from now on, and until `authority_ends` at most.
+pub(crate) fn client(
     name: &str,
-    role: Role,
+    role: Option<Role>,
     lifetime: Duration,
     now: OffsetDateTime,
     authority_ends: OffsetDateTime,
 ) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name = common_name(name);
-    params.distinguished_name.push(DnType::OrganizationalUnitName, role.to_string());
+    if let Some(role) = role {
+        params.distinguished_name.push(DnType::OrganizationalUnitName, role.to_string());
+    }
     params.not_before = whole_second(now) - CLOCK_SKEW;
     params.not_after = (whole_second(now) + lifetime).min(authority_ends);
     params.is_ca = IsCa::ExplicitNoCa;

@@ -45,7 +45,7 @@ pub(crate) enum Command {
     Token(TokenArguments),
     /// Look at a running server as an operator, and act: revoke, ban, kick, send
     Admin(AdminArguments),
-    /// Make and show certificates: for development, and for operators
+    /// Make and show certificates: for development, for operators, and for users
     Certs(CertsArguments),
     /// Print a completion script for a shell
     Completions {
@@ -73,6 +73,12 @@ pub(crate) struct ConnectionArguments {
     /// The token that says who to be and what is allowed; @FILE reads it from a file, anew for each connection
     #[arg(long, value_name = "TOKEN|@FILE", env = "FANFARE_TOKEN", hide_env_values = true, value_parser = token)]
     pub(crate) token: Option<Token>,
+    /// A certificate that says who to be, as PEM, where the server takes those
+    #[arg(long, value_name = "FILE", env = "FANFARE_CLIENT_CERT", requires = "key")]
+    pub(crate) cert: Option<PathBuf>,
+    /// The certificate's private key, as PEM
+    #[arg(long, value_name = "FILE", env = "FANFARE_CLIENT_KEY", requires = "cert")]
+    pub(crate) key: Option<PathBuf>,
     /// Trust the authority in this PEM file, and no other
     #[arg(long, value_name = "FILE", env = "FANFARE_CA")]
     pub(crate) ca: Option<PathBuf>,
@@ -226,6 +232,17 @@ pub(crate) enum CertsCommand {
         /// What it may be used for
         #[arg(long, value_name = "ROLE")]
         role: RoleArgument,
+        /// How long it is valid
+        #[arg(long = "for", value_name = "TIME", default_value = "90d", value_parser = humantime::parse_duration)]
+        lifetime: std::time::Duration,
+    },
+    /// Issue a certificate that says which user a client is, by the authority in the state directory
+    User {
+        #[command(flatten)]
+        place: StateArguments,
+        /// The user
+        #[arg(long, value_name = "NAME")]
+        name: String,
         /// How long it is valid
         #[arg(long = "for", value_name = "TIME", default_value = "90d", value_parser = humantime::parse_duration)]
         lifetime: std::time::Duration,

@@ -19,6 +19,7 @@ pub(crate) fn run(arguments: CertsArguments) -> Result<(), Failure> {
     match arguments.command {
         CertsCommand::Create { place, names, force } => create(&place.state_dir, &names, force),
         CertsCommand::Operator { place, name, role, lifetime } => operator(&place, &name, role, lifetime),
+        CertsCommand::User { place, name, lifetime } => user(&place, &name, lifetime),
         CertsCommand::Revoke { place, name, file } => revoke(&place, name, file),
         CertsCommand::Show { place, file, json } => show(&place, file, json),
     }
@@ -71,6 +72,19 @@ fn operator(
     writeln!(out, "certificate  {}", made.certificate.display())?;
     writeln!(out, "key          {}  (give these two and the authority to the operator)", made.key.display())?;
     writeln!(out, "authority    {}", made.ca_certificate.display())?;
+    writeln!(out, "valid until  {}", time_text(made.description.not_after))?;
+    Ok(())
+}
+
+fn user(place: &StateArguments, name: &str, lifetime: std::time::Duration) -> Result<(), Failure> {
+    let lifetime = time::Duration::try_from(lifetime).unwrap_or(time::Duration::MAX);
+    let made = fanfare_certs::create_user(&place.state_dir, name, lifetime)?;
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "user         {name}")?;
+    writeln!(out, "certificate  {}", made.certificate.display())?;
+    writeln!(out, "key          {}  (give these two to the client: --cert, --key)", made.key.display())?;
+    writeln!(out, "authority    {}  (give this to the server: --client-ca)", made.ca_certificate.display())?;
+    writeln!(out, "serial       {}", made.description.serial)?;
     writeln!(out, "valid until  {}", time_text(made.description.not_after))?;
     Ok(())
 }

@@ -20,7 +20,17 @@ impl ConnectionArguments {
             None if development.exists() => Roots::Pem(development),
             None => Roots::System,
         };
+        let certificate = self.cert.as_ref().zip(self.key.as_ref());
+        if certificate.is_some() && (self.user.is_some() || self.token.is_some()) {
+            return Err(Failure::usage(
+                "--cert says who to be, so there is nothing for --user and --token to say (FANFARE_USER and FANFARE_TOKEN \
+                 count, too)",
+            ));
+        }
         let config = match (&self.user, &self.token) {
+            (None, None) if let Some((cert, key)) = certificate => {
+                ClientConfig::with_certificate(self.server.clone(), cert, key)
+            }
             (Some(user), None) => ClientConfig::new(self.server.clone(), Credential::DevUser(user.clone())),
             (None, Some(token)) => crate::token::client_config(self.server.clone(), token.expose())?,
             (Some(_), Some(_)) => {
@@ -30,7 +40,7 @@ impl ConnectionArguments {
             }
             (None, None) => {
                 return Err(Failure::usage(
-                    "missing: --token TOKEN, or --user NAME where the server runs with --dev; see --help",
+                    "missing: --token TOKEN, --cert FILE with --key FILE, or --user NAME where the server runs with --dev; see --help",
                 ));
             }
         };

@@ -5,6 +5,7 @@
 
 mod admin;
 mod arguments;
+mod certified;
 mod certs;
 mod chat;
 mod connection;

@@ -52,8 +52,8 @@ fn start_log(arguments: &ServeArguments) -> Result<(), Failure> {
 }
 
 async fn serve(plan: Plan) -> Result<(), Failure> {
-    let Plan { config, certificate, tokens, admin } = plan;
-    let has_tokens = config.tokens.is_some();
+    let Plan { config, certificate, tokens, certified, admin } = plan;
+    let has_tokens = config.tokens.is_some() || certified.is_some();
     let state_dir = config.state_dir.clone();
     let dev = config.dev;
     // Before the ready line: a signal that comes right after it must not end the process the rough way.
@@ -95,7 +95,7 @@ async fn serve(plan: Plan) -> Result<(), Failure> {
         }
     } else if !has_tokens {
         tracing::warn!(
-            "no token key is given (--token-key FILE), so without --dev every client is refused (codes {} and {})",
+            "no token key (--token-key FILE) and no authority for clients (--client-ca FILE) is given, so without --dev every client is refused (codes {} and {})",
             Code::TokensNotConfigured.number(),
             Code::DevUserRefused.number()
         );
@@ -107,6 +107,14 @@ async fn serve(plan: Plan) -> Result<(), Failure> {
         tokio::select! {
             () = stopping.signal() => break,
             _ = hangup.recv() => {
+                if let Some(certified) = &certified {
+                    let certified = Arc::clone(certified);
+                    let reloaded = tokio::task::spawn_blocking(move || certified.reload()).await;
+                    match reloaded.unwrap_or_else(|error| Err(Failure::failed(error.to_string()))) {
+                        Ok(()) => tracing::info!("client grants loaded; they count for connections from now on"),
+                        Err(error) => tracing::error!("the client grants stay as they were: {error}"),
+                    }
+                }
                 reload(&server, &certificate, &state_dir).await;
                 reload_admin(&server, names.clone(), &state_dir).await;
                 reload_tokens(&server, tokens.clone()).await;

@@ -11,6 +11,7 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
@@ -21,6 +22,7 @@ use toml::{Table, Value};
 
 use self::file::read;
 use self::value::{AdminListen, OverflowSetting, Span, address, address_in_file};
+use crate::certified::CertifiedUsers;
 use crate::failure::Failure;
 
 /// What `serve` and `config` take.
@@ -103,6 +105,13 @@ pub(crate) struct Settings {
     /// The claim that names the user [default: sub]
     #[arg(long, value_name = "NAME", env = "FANFARE_USER_CLAIM", help_heading = "Tokens")]
     user_claim: Option<String>,
+    /// Take clients' certificates that an authority in this PEM file issued; reloaded on SIGHUP
+    #[arg(long, value_name = "FILE", env = "FANFARE_CLIENT_CA", help_heading = "Client certificates")]
+    client_ca: Option<PathBuf>,
+    /// What users with a certificate may do, as TOML; reloaded on SIGHUP
+    #[arg(long, value_name = "FILE", env = "FANFARE_CLIENT_GRANTS", help_heading = "Client certificates")]
+    client_grants: Option<PathBuf>,
+
     /// How far the clocks of the server and of the tokens' issuer may be apart [default: 30s]
     #[arg(long, value_name = "TIME", env = "FANFARE_TOKEN_LEEWAY", help_heading = "Tokens")]
     token_leeway: Option<Span>,
@@ -174,6 +183,8 @@ pub(crate) struct Plan {
     pub(crate) config: Config,
     pub(crate) certificate: Certificate,
     pub(crate) tokens: TokenSettings,
+    /// Who is known by a certificate.
+    pub(crate) certified: Option<Arc<CertifiedUsers>>,
     /// Where operators connect, and the further names of that certificate.
     pub(crate) admin: Option<(SocketAddr, Vec<String>)>,
 }
@@ -219,10 +230,21 @@ impl Plan {
         let certificate = settings.certificate()?;
         let tokens = settings.tokens();
         let admin = settings.admin()?;
+        let certified = match (&settings.client_ca, &settings.client_grants) {
+            (Some(ca), grants) => Some(CertifiedUsers::load(ca, grants.as_deref())?),
+            (None, Some(_)) => {
+                return Err(Failure::usage(
+                    "--client-grants needs --client-ca FILE, the authority that issues clients' certificates",
+                ));
+            }
+            (None, None) => None,
+        };
         let mut config = settings.into_config();
         config.check().map_err(|error| Failure::usage(error.to_string()))?;
         config.tokens = tokens.load()?;
-        Ok(Self { config, certificate, tokens, admin })
+        let certified = certified.map(Arc::new);
+        config.certificates = certified.clone().map(|certified| certified as _);
+        Ok(Self { config, certificate, tokens, certified, admin })
     }
 }
 
@@ -286,6 +308,8 @@ impl Settings {
             token_issuer: Vec::new(),
             user_claim: Some("sub".to_owned()),
             token_leeway: Some(Span(Duration::from_secs(30))),
+            client_ca: None,
+            client_grants: None,
             expiry_notice: Some(Span(config.expiry_notice)),
             connections: small(config.capacity.connections),
             connections_per_user: small(config.capacity.per_user),
@@ -382,6 +406,7 @@ impl Settings {
             refuse_above: or(self.refuse_above, default.refuse_above),
             idle_timeout: self.idle_timeout.map_or(default.idle_timeout, |span| span.0),
             tokens: None,
+            certificates: None,
             expiry_notice: self.expiry_notice.map_or(default.expiry_notice, |span| span.0),
             drain_deadline: self.drain_deadline.map_or(default.drain_deadline, |span| span.0),
         }

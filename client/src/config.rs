@@ -28,6 +28,8 @@ pub struct ClientConfig {
     pub(crate) server: String,
     pub(crate) source: Source,
     pub(crate) roots: Roots,
+    /// A certificate and its key, in PEM files.
+    pub(crate) proof: Option<(PathBuf, PathBuf)>,
     pub(crate) event_queue: usize,
     pub(crate) connect_timeout: Duration,
     pub(crate) request_timeout: Duration,
@@ -72,6 +74,7 @@ impl ClientConfig {
             server: server.into(),
             source: Source::Fixed(credential),
             roots: Roots::default(),
+            proof: None,
             event_queue: 1024,
             connect_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(10),
@@ -92,6 +95,17 @@ impl ClientConfig {
     {
         let config = Self::new(server, Credential::Token(Token::new("")));
         Self { source: Source::provider(provide), ..config }
+    }
+
+    /// For a client whose certificate says who it is; both are PEM files, and read once.
+    #[must_use]
+    pub fn with_certificate(
+        server: impl Into<String>,
+        certificate: impl Into<PathBuf>,
+        key: impl Into<PathBuf>,
+    ) -> Self {
+        let proof = Some((certificate.into(), key.into()));
+        Self { proof, ..Self::new(server, Credential::Certificate) }
     }
 
     /// Whom to trust. Default: the system's authorities.

@@ -46,7 +46,7 @@ pub(crate) async fn run(
 async fn attempt(shared: &Shared, source: &Source, patience: Duration) -> Result<(), String> {
     let token = match timeout(patience, source.credential()).await {
         Ok(Ok(Credential::Token(token))) => token,
-        Ok(Ok(Credential::DevUser(_))) => return Ok(()),
+        Ok(Ok(Credential::DevUser(_) | Credential::Certificate)) => return Ok(()),
         Ok(Err(error)) => return Err(format!("the token provider failed: {error}")),
         Err(_) => return Err(format!("the token provider took longer than {} s", patience.as_secs_f32())),
     };

@@ -52,8 +52,12 @@ pub(crate) async fn start(config: ClientConfig) -> Result<Started, ConnectError>
         address: config.server.clone(),
         problem: problem.to_owned(),
     })?;
-    let roots = config.roots;
-    let trust = tokio::task::spawn_blocking(move || tls::load(roots, fanfare_protocol::ALPN, None))
+    let (roots, proof) = (config.roots, config.proof);
+    let load = move || {
+        let proof = proof.as_ref().map(|(certificate, key)| (certificate.as_path(), key.as_path()));
+        tls::load(roots, fanfare_protocol::ALPN, proof)
+    };
+    let trust = tokio::task::spawn_blocking(load)
         .await
         .map_err(|failed| RootsError::Tls { detail: failed.to_string() })??;
     let quic = transport::quic(&trust);

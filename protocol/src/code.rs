@@ -87,6 +87,7 @@ codes! {
     ClosedByOperator = 3010, false, "An operator closed the connection.";
     OperatorRefused = 3011, false, "The certificate names no operator, or one whose access was taken back.";
     ViewerMayNotAct = 3012, false, "A viewer may look, and not act.";
+    CertificateRefused = 3013, false, "The client's certificate says nothing that this server takes.";
     // 3100: a group. The connection goes on.
     RemovedFromGroup = 3101, false, "The server removed the user from the group.";
     NotGranted = 3102, false, "The token grants no right to do this.";

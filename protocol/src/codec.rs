@@ -168,6 +168,7 @@ enum WireClientFrame<'a> {
 enum WireCredential<'a> {
     Token(&'a str),
     DevUser(&'a str),
+    Certificate,
 }
 
 #[derive(Encode, BorrowDecode)]
@@ -234,6 +235,7 @@ pub fn encode_client(frame: &ClientFrame) -> Bytes {
             let credential = match credential {
                 Credential::Token(token) => WireCredential::Token(token.expose()),
                 Credential::DevUser(user) => WireCredential::DevUser(user.as_str()),
+                Credential::Certificate => WireCredential::Certificate,
             };
             framed(&WireClientFrame::Hello { protocol: *protocol, credential }, 0)
         }
@@ -348,6 +350,7 @@ pub fn decode_client(frame: &Bytes) -> Result<ClientFrame, DecodeError> {
             let credential = match credential {
                 WireCredential::Token(token) => Credential::Token(Token::new(token)),
                 WireCredential::DevUser(user) => Credential::DevUser(named(None, UserName::new(user))?),
+                WireCredential::Certificate => Credential::Certificate,
             };
             ClientFrame::Hello { protocol, credential }
         }

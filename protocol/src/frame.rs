@@ -86,6 +86,8 @@ pub enum Credential {
     Token(Token),
     /// A user name without proof, which only a server started with `--dev` takes.
     DevUser(UserName),
+    /// The certificate that was shown in the TLS handshake says it.
+    Certificate,
 }
 
 /// A message on its way from a client to the server.

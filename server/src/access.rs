@@ -5,6 +5,7 @@
 //! an error or in a log.
 
 mod ban;
+mod certified;
 mod grant;
 mod key;
 mod mint;
@@ -12,6 +13,8 @@ mod pass;
 mod token;
 
 pub(crate) use ban::{BanKey, Bans};
+pub(crate) use certified::certified;
+pub use certified::{CertifiedUser, ClientCertificates};
 pub use grant::{GrantClaim, Right};
 pub use key::{KeyError, TokenKey};
 pub use mint::{Extras, MintError, Minter};

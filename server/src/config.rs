@@ -3,11 +3,12 @@
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use fanfare_protocol::Limits;
 
-use crate::access::TokenRules;
+use crate::access::{ClientCertificates, TokenRules};
 use crate::outbox::OutboxLimits;
 
 /// A server's settings.
@@ -41,6 +42,8 @@ pub struct Config {
     pub idle_timeout: Duration,
     /// How clients prove who they are. `None`: with nothing, so that only development lets anybody in.
     pub tokens: Option<TokenRules>,
+    /// How native clients may prove who they are instead of with a token. `None`: not with certificates.
+    pub certificates: Option<Arc<dyn ClientCertificates>>,
     /// How long before access ends a client is told. Default 60 s: time for a sign-in service that is slow or restarts.
     pub expiry_notice: Duration,
     /// How long the flushing of outboxes may take when the server stops. Default 5 s.
@@ -81,6 +84,7 @@ impl Config {
             refuse_above: 1_024,
             idle_timeout: Duration::from_secs(30),
             tokens: None,
+            certificates: None,
             expiry_notice: Duration::from_secs(60),
             drain_deadline: Duration::from_secs(5),
         }

@@ -94,7 +94,7 @@ pub(crate) fn server_config(
     identity: Identity,
     keys: &EndpointKeys,
 ) -> Result<ServerConfig, IdentityError> {
-    let mut server = ServerConfig::with_crypto(Arc::new(tls(identity)?));
+    let mut server = ServerConfig::with_crypto(Arc::new(tls(config, identity)?));
     server.token_key(Arc::clone(&keys.token) as _).transport_config(Arc::new(transport(config)));
     Ok(server)
 }
@@ -107,11 +107,14 @@ pub(crate) fn no_initial_suite(_: quinn::crypto::rustls::NoInitialCipherSuite) -
     rustls::Error::General("no cipher suite for QUIC's Initial packets".into())
 }
 
-fn tls(identity: Identity) -> Result<QuicServerConfig, IdentityError> {
-    let mut tls = rustls::ServerConfig::builder_with_provider(provider())
-        .with_protocol_versions(&[&rustls::version::TLS13])?
-        .with_no_client_auth()
-        .with_single_cert(identity.chain, identity.key)?;
+fn tls(config: &Config, identity: Identity) -> Result<QuicServerConfig, IdentityError> {
+    let tls = rustls::ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])?;
+    let tls = match &config.certificates {
+        None => tls.with_no_client_auth(),
+        Some(certificates) => tls.with_client_cert_verifier(certificates.verifier()?),
+    };
+    let mut tls = tls.with_single_cert(identity.chain, identity.key)?;
     tls.alpn_protocols = vec![ALPN.to_vec()];
     // A client that comes back within hours skips the certificate and its signature. One ticket is enough: it opens one
     // connection at a time. No early data: a replayed Hello would be a second connection of the user (RFC 8446 section 8).

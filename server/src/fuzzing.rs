@@ -78,7 +78,8 @@ impl Bench {
                 break (hello, chunk);
             }
         };
-        let (user, _) = identify(&hello, true, &Verifier::new(None))?;
+        let (user, _) =
+            identify(&hello, true, &Verifier::new(None), || Err(Code::CertificateRefused.into()))?;
         let seat = seat(&self.registry, 1, &user).map_err(Ending::from)?;
         let mut intake = Intake::new(Arc::clone(&self.router), reader);
         loop {

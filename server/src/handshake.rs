@@ -85,7 +85,9 @@ impl Handshakes {
         let (transmitter, mut receiver) = connection.accept_stream().await.map_err(|_| None)?;
         let mut reader = FrameReader::new(self.config.limits.frame_bytes);
         let (hello, early) = first_frame(&mut receiver, &mut reader).await?;
-        let (user, pass) = identify(&hello, self.config.dev, self.router.verifier())?;
+        let (user, pass) = identify(&hello, self.config.dev, self.router.verifier(), || {
+            access::certified(self.config.certificates.as_deref(), &connection.certificates())
+        })?;
 
         let id = random_id()?;
         let member =
@@ -142,7 +144,12 @@ async fn first_frame(
 }
 
 /// Who the client is and what it may do, by its first frame.
-pub(crate) fn identify(hello: &Bytes, dev: bool, verifier: &Verifier) -> Result<(UserName, Pass), Ending> {
+pub(crate) fn identify(
+    hello: &Bytes,
+    dev: bool,
+    verifier: &Verifier,
+    certified: impl FnOnce() -> Result<(UserName, Pass), Ending>,
+) -> Result<(UserName, Pass), Ending> {
     let frame = codec::decode_client(hello).map_err(|error| violation(&error))?;
     let ClientFrame::Hello { protocol, credential } = frame else {
         return Err(Code::HelloExpected.into());
@@ -154,6 +161,7 @@ pub(crate) fn identify(hello: &Bytes, dev: bool, verifier: &Verifier) -> Result<
     match credential {
         Credential::DevUser(user) if dev => Ok((user, Pass::development())),
         Credential::DevUser(_) => Err(Code::DevUserRefused.into()),
+        Credential::Certificate => certified(),
         Credential::Token(token) => Ok(verifier.verify(token.expose(), access::now())?),
     }
 }

@@ -36,7 +36,10 @@ mod store;
 mod sync;
 mod transport;
 
-pub use access::{Extras, GrantClaim, KeyError, MintError, Minter, Right, TokenKey, TokenRules};
+pub use access::{
+    CertifiedUser, ClientCertificates, Extras, GrantClaim, KeyError, MintError, Minter, Right, TokenKey,
+    TokenRules,
+};
 pub use acts::{ActError, Acts, Operator};
 pub use admin::{Administration, Operators};
 pub use config::{Capacity, Config, ConfigError};

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use fanfare_protocol::Code;
 use fanfare_protocol::admin::QuicFacts;
 use quinn::VarInt;
+use rustls::pki_types::CertificateDer;
 
 use crate::line::Line;
 
@@ -48,6 +49,13 @@ impl Connection {
 
     pub(crate) fn remote_address(&self) -> SocketAddr {
         self.0.remote_address()
+    }
+
+    /// The certificate that the client showed, with those between it and its authority; none where it showed none.
+    pub(crate) fn certificates(&self) -> Vec<CertificateDer<'static>> {
+        let shown =
+            self.0.peer_identity().and_then(|shown| shown.downcast::<Vec<CertificateDer<'static>>>().ok());
+        shown.map(|shown| *shown).unwrap_or_default()
     }
 
     /// Closes the connection. The code and the reason reach the peer; what is queued does not.

@@ -232,7 +232,7 @@ class _Enum:
         return {name: content.read(reader)} if content else name
 
 
-CREDENTIAL = _Enum("credential", Token=STRING, DevUser=NAME)
+CREDENTIAL = _Enum("credential", Token=STRING, DevUser=NAME, Certificate=None)
 TARGET = _Enum("target", Connection=ID, User=NAME, Group=NAME, All=None)
 SENDER = _Enum("sender", Connection=_Struct(connection=ID, user=NAME), Server=None)
 EXPIRY_SCOPE = _Enum("expiry scope", Token=None, Groups=_Struct(count=U32))

@@ -20,7 +20,7 @@ PAGE = (ROOT / "PROTOCOL.md").read_text(encoding="utf-8")
 
 # The vectors that there are. A new one is added here by hand, so that none is lost unnoticed.
 NAMES = """
-    hello-dev-user hello-token join join-emoji leave send-to-group send-to-everything count-group count-all refresh
+    hello-dev-user hello-token hello-certificate join join-emoji leave send-to-group send-to-everything count-group count-all refresh
     welcome ack ack-wide error message-to-group message-to-user message-to-connection message-to-all message-from-server
     joined removed goodbye lagged expiring-token expiring-groups
 """.split()
@@ -209,7 +209,7 @@ class Refused(unittest.TestCase):
         self.client("", codec.Truncated)
         self.client("06", codec.UnknownNumber)
         self.client("c8", codec.UnknownNumber)
-        self.client("00 01 02 01 61", codec.UnknownNumber)  # a credential
+        self.client("00 01 03 01 61", codec.UnknownNumber)  # a credential
         self.client("04 05 04", codec.UnknownNumber)  # a target
         self.client("03 01 02")  # a bool that is 2
         self.client("03 01 fb 01 00")  # a bool that is no byte

@@ -64,6 +64,7 @@ fn samples() -> Vec<(&'static str, Frame)> {
             "hello-token",
             ClientFrame::Hello { protocol: 1, credential: Credential::Token(Token::new("aaaa.bbbb.cccc")) },
         ),
+        client("hello-certificate", ClientFrame::Hello { protocol: 1, credential: Credential::Certificate }),
         client("join", ClientFrame::Join { request: 1, group: group("room") }),
         client("join-emoji", ClientFrame::Join { request: 251, group: group("caf\u{e9} \u{1F389}") }),
         client("leave", ClientFrame::Leave { request: 65_536, group: group("room") }),
@@ -193,6 +194,7 @@ fn frame_json(frame: &Frame) -> Value {
             let credential = match credential {
                 Credential::Token(token) => json!({ "Token": token.expose() }),
                 Credential::DevUser(user) => json!({ "DevUser": user.as_str() }),
+                Credential::Certificate => json!("Certificate"),
             };
             json!({ "Hello": { "protocol": protocol, "credential": credential } })
         }
@@ -446,6 +448,7 @@ fn any_frame() -> impl Strategy<Value = Frame> {
     let credential = prop_oneof![
         "\\PC{0,300}".prop_map(|token| Credential::Token(Token::new(token))),
         any_user().prop_map(Credential::DevUser),
+        Just(Credential::Certificate),
     ];
     let send = (
         any::<u64>(),

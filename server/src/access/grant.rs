@@ -31,6 +31,23 @@ pub struct GrantClaim {
     pub exp: Option<Seconds>,
 }
 
+impl GrantClaim {
+    /// Whether a list of them can be used.
+    ///
+    /// # Errors
+    /// Which one cannot, and what one must be like.
+    pub fn check(claims: &[Self]) -> Result<(), String> {
+        match Grants::parse(claims.to_vec(), 0) {
+            Ok(_) => Ok(()),
+            Err(GrantError::TooMany) => Err(format!("there are more than {MOST} grants")),
+            Err(GrantError::Entry(number)) => Err(format!(
+                "grant {number} must name one of group, user and all = true; only a group can be joined, and a pattern has 1 \
+                 to 256 bytes"
+            )),
+        }
+    }
+}
+
 /// What a grant allows to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -93,6 +93,9 @@ pub(super) fn cut<R: Rows>(
 
 /// Whether `text`, in lower case, is in `shown`, whatever the case of that.
 pub(super) fn is_in(shown: &str, text: &str) -> bool {
+    if text.is_empty() {
+        return true;
+    }
     if shown.is_ascii() && text.is_ascii() {
         let (shown, text) = (shown.as_bytes(), text.as_bytes());
         return shown.windows(text.len()).any(|part| part.eq_ignore_ascii_case(text));
