@@ -5,6 +5,7 @@
 //! a setting stands in one place only: [`Settings`].
 
 mod file;
+mod tokens;
 mod value;
 
 use std::io::Write;
@@ -16,11 +17,12 @@ use std::time::Duration;
 
 use clap::Args;
 use clap::builder::BoolishValueParser;
-use fanfare_server::{Capacity, Config, OutboxLimits, Overflow, TokenKey, TokenRules};
+use fanfare_server::{Capacity, Config, OutboxLimits, Overflow};
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 use self::file::read;
+pub(crate) use self::tokens::TokenSettings;
 use self::value::{AdminListen, OverflowSetting, Span, address, address_in_file};
 use crate::certified::CertifiedUsers;
 use crate::failure::Failure;
@@ -187,40 +189,6 @@ pub(crate) struct Plan {
     pub(crate) certified: Option<Arc<CertifiedUsers>>,
     /// Where operators connect, and the further names of that certificate.
     pub(crate) admin: Option<(SocketAddr, Vec<String>)>,
-}
-
-/// How tokens are to be checked: the settings, and not yet what is in the files that they name.
-#[derive(Debug, Clone)]
-pub(crate) struct TokenSettings {
-    keys: Vec<PathBuf>,
-    audience: Vec<String>,
-    issuer: Vec<String>,
-    user_claim: Option<String>,
-    leeway: Option<Span>,
-}
-
-impl TokenSettings {
-    /// Reads the keys. `None` where no file is named.
-    pub(crate) fn load(&self) -> Result<Option<TokenRules>, Failure> {
-        let mut keys = Vec::new();
-        for path in &self.keys {
-            let read = TokenKey::read(path);
-            keys.extend(read.map_err(|error| Failure::failed(format!("{error}; see --token-key")))?);
-        }
-        if self.keys.is_empty() {
-            return Ok(None);
-        }
-        let mut rules = TokenRules::new(keys);
-        rules.audience.clone_from(&self.audience);
-        rules.issuer.clone_from(&self.issuer);
-        if let Some(claim) = &self.user_claim {
-            rules.user_claim.clone_from(claim);
-        }
-        if let Some(Span(leeway)) = self.leeway {
-            rules.leeway = u32::try_from(leeway.as_secs()).unwrap_or(u32::MAX);
-        }
-        Ok(Some(rules))
-    }
 }
 
 impl Plan {

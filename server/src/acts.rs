@@ -9,27 +9,27 @@
 //! - an act that failed on the disk has a refusal as its answer, never a receipt.
 
 mod error;
+mod people;
 mod request;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
 use base64::Engine as _;
 use fanfare_protocol::admin::{AdminRequest, AuditHead, AuditVerdict, BanKind, BanRow, Receipt, Role, Who};
-use fanfare_protocol::{Code, GroupName, Pattern, Sender, Target, UserName};
+use fanfare_protocol::{Code, Pattern, Sender, Target, UserName};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
 pub use self::error::ActError;
+use self::people::{close, told};
 use self::request::{ban, described, reason};
 use crate::access::{self, BanKey, Bans, Seconds};
 use crate::audit::{Chain, Outcome};
 use crate::envelope::Envelope;
 use crate::ledger::{Ledger, Pending};
 use crate::metrics::Metrics;
-use crate::outbox::Ending;
-use crate::registry::{Expulsion, Farewell, Member, Origin, Registry};
+use crate::registry::{Expulsion, Farewell, Member, Registry};
 use crate::store::{Store, StoreError};
 
 /// The longest reason, in bytes: it goes to every connection concerned, and fits in a close (RFC 9000 section 19.19).
@@ -319,59 +319,6 @@ impl Acts {
         }
     }
 
-    fn members_to_add(
-        &self,
-        who: &Who,
-        group: &GroupName,
-        now: Seconds,
-    ) -> Result<Vec<Arc<Member>>, ActError> {
-        let members = self.members(who)?;
-        match members.iter().find(|member| self.bans.forbids_group(member.user(), group, now)) {
-            None => Ok(members),
-            Some(member) => {
-                let message = format!(
-                    "the user {:?} is banned from the group {:?}; restore it first",
-                    member.user().as_str(),
-                    group.as_str()
-                );
-                Err(ActError::refused(Code::BannedFromGroup, message))
-            }
-        }
-    }
-
-    fn add(&self, members: Vec<Arc<Member>>, group: &GroupName, receipt: &mut Receipt) {
-        for member in members {
-            let permit = || {
-                let banned = self.bans.forbids_group(member.user(), group, access::now());
-                if banned { Err(Code::BannedFromGroup) } else { Ok(()) }
-            };
-            // One that has gone meanwhile is not counted.
-            if self.registry.join(&member, group, usize::MAX, Origin::Operator, permit).is_ok() {
-                receipt.connections += 1;
-            }
-        }
-        receipt.groups = BTreeMap::from([(group.clone(), receipt.connections)]);
-    }
-
-    fn members(&self, who: &Who) -> Result<Vec<Arc<Member>>, ActError> {
-        let (members, what) = match who {
-            Who::Connection(id) => {
-                (self.registry.connection(id).into_iter().collect(), format!("no connection {id}"))
-            }
-            Who::User(user) => {
-                (self.registry.of_user(user), format!("no connection of the user {:?}", user.as_str()))
-            }
-            Who::Group(group) => {
-                (self.registry.of_group(group), format!("no member of the group {:?}", group.as_str()))
-            }
-            Who::All => return Ok(self.registry.members()),
-        };
-        if members.is_empty() {
-            return Err(ActError::refused(Code::NothingThere, format!("there is {what}")));
-        }
-        Ok(members)
-    }
-
     fn account(&self, code: Code, done: Expulsion, receipt: &mut Receipt) {
         self.metrics.removed.add_many(code, done.groups.values().sum());
         self.metrics.purged.add(done.purged);
@@ -436,19 +383,6 @@ fn finish(
     ledger.record(pending, &Outcome::Done(receipt.clone()), lifted)?;
     receipt.took_us = micros(begun);
     Ok(receipt)
-}
-
-/// Closes connections. What is queued to them is thrown away.
-fn close(members: &[Arc<Member>], code: Code, reason: &str, receipt: &mut Receipt) {
-    for member in members {
-        member.outbox().end(Ending { code, reason: told(reason, code).to_owned() });
-    }
-    receipt.connections = members.len() as u64;
-}
-
-/// What the user is told: the operator's reason, or else what the code says.
-fn told(reason: &str, code: Code) -> &str {
-    if reason.is_empty() { code.sentence() } else { reason }
 }
 
 fn micros(since: Instant) -> u64 {

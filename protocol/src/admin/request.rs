@@ -2,6 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
+#[cfg(doc)]
+use super::{
+    ADMIN_PAGE_ROWS, AuditVerdict, BanRow, ConnectionDetail, ConnectionRow, Explanation, GroupRow, Listing,
+    Receipt, Status, Update, UserRow,
+};
 use crate::{ConnectionId, EventName, GroupName, Pattern, UserName};
 
 /// A question, or an order.

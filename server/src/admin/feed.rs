@@ -17,7 +17,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::desk::line;
-use super::query::{connection_row, counters, distinct_users, totals};
+use super::query::{connection_row, counters, totals};
+use super::rows::distinct_users;
 use crate::metrics::Metrics;
 use crate::registry::Registry;
 

@@ -1,0 +1,83 @@
+//! Whom an act is about, and what can be done to them without a ban.
+//!
+//! In: [`Who`]. Out: members of the registry, added to a group or closed. Invariant: nobody is added to a group that is forbidden
+//! to its user; that is asked inside the group's critical section.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use fanfare_protocol::admin::{Receipt, Who};
+use fanfare_protocol::{Code, GroupName};
+
+use super::{ActError, Acts};
+use crate::access::{self, Seconds};
+use crate::outbox::Ending;
+use crate::registry::{Member, Origin};
+
+impl Acts {
+    pub(super) fn members_to_add(
+        &self,
+        who: &Who,
+        group: &GroupName,
+        now: Seconds,
+    ) -> Result<Vec<Arc<Member>>, ActError> {
+        let members = self.members(who)?;
+        match members.iter().find(|member| self.bans.forbids_group(member.user(), group, now)) {
+            None => Ok(members),
+            Some(member) => {
+                let message = format!(
+                    "the user {:?} is banned from the group {:?}; restore it first",
+                    member.user().as_str(),
+                    group.as_str()
+                );
+                Err(ActError::refused(Code::BannedFromGroup, message))
+            }
+        }
+    }
+
+    pub(super) fn add(&self, members: Vec<Arc<Member>>, group: &GroupName, receipt: &mut Receipt) {
+        for member in members {
+            let permit = || {
+                let banned = self.bans.forbids_group(member.user(), group, access::now());
+                if banned { Err(Code::BannedFromGroup) } else { Ok(()) }
+            };
+            // One that has gone meanwhile is not counted.
+            if self.registry.join(&member, group, usize::MAX, Origin::Operator, permit).is_ok() {
+                receipt.connections += 1;
+            }
+        }
+        receipt.groups = BTreeMap::from([(group.clone(), receipt.connections)]);
+    }
+
+    pub(super) fn members(&self, who: &Who) -> Result<Vec<Arc<Member>>, ActError> {
+        let (members, what) = match who {
+            Who::Connection(id) => {
+                (self.registry.connection(id).into_iter().collect(), format!("no connection {id}"))
+            }
+            Who::User(user) => {
+                (self.registry.of_user(user), format!("no connection of the user {:?}", user.as_str()))
+            }
+            Who::Group(group) => {
+                (self.registry.of_group(group), format!("no member of the group {:?}", group.as_str()))
+            }
+            Who::All => return Ok(self.registry.members()),
+        };
+        if members.is_empty() {
+            return Err(ActError::refused(Code::NothingThere, format!("there is {what}")));
+        }
+        Ok(members)
+    }
+}
+
+/// Closes connections. What is queued to them is thrown away.
+pub(super) fn close(members: &[Arc<Member>], code: Code, reason: &str, receipt: &mut Receipt) {
+    for member in members {
+        member.outbox().end(Ending { code, reason: told(reason, code).to_owned() });
+    }
+    receipt.connections = members.len() as u64;
+}
+
+/// What the user is told: the operator's reason, or else what the code says.
+pub(super) fn told(reason: &str, code: Code) -> &str {
+    if reason.is_empty() { code.sentence() } else { reason }
+}

@@ -1,0 +1,147 @@
+//! The kinds of lists: what their rows can be ordered by and are searched for.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::UNIX_EPOCH;
+
+use fanfare_protocol::admin::BanRow;
+use fanfare_protocol::{GroupName, UserName};
+
+use super::listing::{self, Key, Rows};
+use crate::access::Seconds;
+use crate::registry::{Member, Registry};
+
+pub(super) fn since(member: &Member) -> Seconds {
+    member.since().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+pub(super) fn rtt(member: &Member) -> u64 {
+    u64::try_from(member.line().rtt().as_micros()).unwrap_or(u64::MAX)
+}
+
+pub(super) struct Connections;
+
+impl Rows for Connections {
+    type Item = Arc<Member>;
+    const FIELDS: &'static [&'static str] = &[
+        "connection",
+        "user",
+        "transport",
+        "address",
+        "since",
+        "groups",
+        "outbox_frames",
+        "outbox_bytes",
+        "requests",
+        "deliveries",
+        "dropped",
+        "rtt_us",
+    ];
+
+    fn key(&self, member: &Self::Item, field: &str) -> Key {
+        match field {
+            "user" => member.user().as_str().into(),
+            "transport" => member.line().transport().into(),
+            "address" => Key::Text(member.line().address().to_string()),
+            "since" => {
+                let since = member.since().duration_since(UNIX_EPOCH).unwrap_or_default();
+                Key::Number(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+            }
+            "groups" => member.groups().into(),
+            "outbox_frames" => member.outbox().facts().frames.into(),
+            "outbox_bytes" => member.outbox().facts().bytes.into(),
+            "requests" => member.requests().into(),
+            "deliveries" => member.outbox().facts().messages.into(),
+            "dropped" => member.outbox().facts().dropped.into(),
+            "rtt_us" => rtt(member).into(),
+            _ => Key::Id(*member.id().as_bytes()),
+        }
+    }
+
+    fn matches(&self, member: &Self::Item, text: &str) -> bool {
+        listing::is_in(member.user().as_str(), text)
+            || listing::is_in(&member.id().to_string(), text)
+            || listing::is_in(&member.line().address().to_string(), text)
+    }
+}
+
+pub(super) struct Users;
+
+impl Rows for Users {
+    type Item = (UserName, usize);
+    const FIELDS: &'static [&'static str] = &["user", "connections"];
+
+    fn key(&self, (user, connections): &Self::Item, field: &str) -> Key {
+        if field == "connections" { (*connections).into() } else { user.as_str().into() }
+    }
+
+    fn matches(&self, (user, _): &Self::Item, text: &str) -> bool {
+        listing::is_in(user.as_str(), text)
+    }
+}
+
+pub(super) struct Groups<'a> {
+    pub(super) registry: &'a Registry,
+}
+
+impl Groups<'_> {
+    pub(super) fn users(&self, group: &GroupName) -> u64 {
+        distinct_users(&self.registry.of_group(group))
+    }
+}
+
+/// How many users these belong to.
+pub(super) fn distinct_users(members: &[Arc<Member>]) -> u64 {
+    members.iter().map(|member| member.user()).collect::<HashSet<_>>().len() as u64
+}
+
+impl Rows for Groups<'_> {
+    type Item = (GroupName, usize);
+    const FIELDS: &'static [&'static str] = &["group", "members", "users"];
+
+    fn key(&self, (group, members): &Self::Item, field: &str) -> Key {
+        match field {
+            "members" => (*members).into(),
+            "users" => self.users(group).into(),
+            _ => group.as_str().into(),
+        }
+    }
+
+    fn matches(&self, (group, _): &Self::Item, text: &str) -> bool {
+        listing::is_in(group.as_str(), text)
+    }
+}
+
+pub(super) struct BanRows;
+
+impl BanRows {
+    fn subject(ban: &BanRow) -> &str {
+        ban.user.as_ref().map(UserName::as_str).or(ban.jti.as_deref()).unwrap_or_default()
+    }
+
+    fn groups(ban: &BanRow) -> &str {
+        ban.groups.as_ref().map_or("", |groups| groups.as_str())
+    }
+}
+
+impl Rows for BanRows {
+    type Item = BanRow;
+    const FIELDS: &'static [&'static str] = &["user", "kind", "groups", "since", "until", "author"];
+
+    fn key(&self, ban: &Self::Item, field: &str) -> Key {
+        match field {
+            "kind" => Key::Number(ban.kind as u64),
+            "groups" => Self::groups(ban).into(),
+            "since" => ban.since.into(),
+            "until" => ban.until.unwrap_or(u64::MAX).into(),
+            "author" => ban.author.as_str().into(),
+            _ => Key::Text(format!("{}\0{}\0{}", Self::subject(ban), ban.kind as u8, Self::groups(ban))),
+        }
+    }
+
+    fn matches(&self, ban: &Self::Item, text: &str) -> bool {
+        [Self::subject(ban), Self::groups(ban), ban.reason.as_str(), ban.author.as_str()]
+            .iter()
+            .any(|shown| listing::is_in(shown, text))
+    }
+}
