@@ -27,6 +27,9 @@ use self::show::Done;
 use crate::failure::Failure;
 use crate::stopping::Stopping;
 
+/// How long a connection is looked at for its rates.
+const RATES_OVER: std::time::Duration = std::time::Duration::from_secs(1);
+
 pub(crate) async fn run(arguments: AdminArguments) -> Result<(), Failure> {
     let AdminArguments { command, access } = arguments;
     // What cannot be asked is told before anything is tried.
@@ -155,12 +158,24 @@ impl Desk {
             Asked::Users(request) => self.ask::<Listing<UserRow>>(&request, show::users).await,
             Asked::Groups(request) => self.ask::<Listing<GroupRow>>(&request, show::groups).await,
             Asked::Bans(request) => self.ask::<Listing<BanRow>>(&request, show::bans).await,
-            Asked::Connection(request) => self.ask::<ConnectionDetail>(&request, show::detail).await,
+            Asked::Connection(request) => self.connection(&request).await,
             Asked::Explain(request) => self.ask::<Explanation>(&request, show::explanation).await,
             Asked::Act(request, done) => {
                 self.ask::<Receipt>(&request, |receipt| show::receipt(&done, receipt)).await
             }
         }
+    }
+
+    /// Asked twice where a person reads it, for the rates between.
+    async fn connection(&self, request: &AdminRequest) -> Result<(), Failure> {
+        let detail: ConnectionDetail = self.client.ask(request).await?;
+        if self.json {
+            return self.print(&detail, |_| String::new());
+        }
+        let begun = tokio::time::Instant::now();
+        tokio::time::sleep(RATES_OVER).await;
+        let now: ConnectionDetail = self.client.ask(request).await?;
+        self.print(&now, |now| show::detail(now, &detail, begun.elapsed()))
     }
 
     async fn ask<T: DeserializeOwned + Serialize>(

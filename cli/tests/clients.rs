@@ -204,7 +204,8 @@ fn a_command_line_that_cannot_be_meant_is_refused_with_its_flag() {
     send(&["--to-all", "--event", "", "x"]).complains(2, &["--event", "the event name is empty"]);
     send(&["--to-connection", "123", "x"]).complains(2, &["--to-connection", "26 characters; this has 3"]);
     send(&["--to-all", "--except", "u".repeat(26).as_str(), "x"]).complains(2, &["--except"]);
-    run(home.path(), &["send", "--to-all", "x"]).complains(2, &["missing: --token TOKEN, or --user NAME"]);
+    run(home.path(), &["send", "--to-all", "x"])
+        .complains(2, &["missing: --token TOKEN, --cert FILE with --key FILE, or --user NAME"]);
     run(home.path(), &["listen", "--user", ""]).complains(2, &["--user", "the user name is empty"]);
     run(home.path(), &["listen", "--user", "a", "--join", &long]).complains(2, &["--join", "has 257 bytes"]);
     for count in ["0", "-1", "many"] {

@@ -438,6 +438,46 @@ async fn a_stuck_watcher_slows_nobody_and_is_told_what_it_missed() {
     assert!(seen.updates > late.skipped / 2 && seen.fulls == 1, "{} of {}", seen.updates, late.skipped);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_watchers_slow_nobody() {
+    // As many as fit in a session, and sessions for a thousand.
+    const STREAMS: usize = 16;
+    const SESSIONS: usize = 63;
+    let hub = Hub::start().await;
+    let alice = hub.client("alice").await;
+    within(alice.join(group("room"))).await.unwrap();
+    create_operator(hub.state(), "wall", Role::Viewer, OPERATOR_LIFETIME).unwrap();
+    let mut watching = tokio::task::JoinSet::new();
+    for _ in 0..SESSIONS {
+        let (session, _) = try_connect(&hub, "wall").await.unwrap();
+        let session = Arc::new(session);
+        for _ in 0..STREAMS {
+            let session = Arc::clone(&session);
+            watching.spawn(async move {
+                let watch = AdminRequest::Watch { interval_ms: 250 };
+                let mut updates = within(session.follow::<Update>(&watch)).await.unwrap();
+                let mut picture = Picture::default();
+                while picture.updates < 4 {
+                    picture.take(within(updates.next()).await.unwrap().unwrap());
+                }
+                assert_eq!((picture.fulls, picture.connections.len()), (1, 1));
+            });
+        }
+    }
+    // Messages go on until the last watcher has seen enough.
+    let mut messages = 0;
+    while !watching.is_empty() {
+        within(alice.send_to_group("room", "E", "x")).await.unwrap();
+        assert_eq!(message(&alice).await.payload, "x");
+        messages += 1;
+        while let Some(watched) = watching.try_join_next() {
+            watched.unwrap();
+        }
+    }
+    assert!(messages > 10, "{messages} messages");
+    hub.stop().await;
+}
+
 #[tokio::test]
 async fn an_operators_endpoint_ends_with_its_server_and_comes_back() {
     let hub = Hub::start().await;

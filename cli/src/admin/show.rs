@@ -140,7 +140,8 @@ fn with_total(table: &Table, shown: usize, total: u64) -> String {
     }
 }
 
-pub(super) fn detail(detail: &ConnectionDetail) -> String {
+/// `before` is what it was some time ago.
+pub(super) fn detail(detail: &ConnectionDetail, before: &ConnectionDetail, ago: Duration) -> String {
     let ConnectionDetail { row, memberships, quic, .. } = detail;
     let groups: Vec<String> = memberships
         .iter()
@@ -148,6 +149,14 @@ pub(super) fn detail(detail: &ConnectionDetail) -> String {
             format!("{}{}", one.group.as_str(), if one.by_operator { " (by an operator)" } else { "" })
         })
         .collect();
+    let rate = |now: u64, then: u64| now.saturating_sub(then) as f64 / ago.as_secs_f64().max(0.001);
+    let rates = format!(
+        "{:.1} requests/s, {:.1} messages/s out; {:.0} bytes/s in, {:.0} bytes/s out",
+        rate(row.requests, before.row.requests),
+        rate(row.deliveries, before.row.deliveries),
+        rate(quic.received_bytes, before.quic.received_bytes),
+        rate(quic.sent_bytes, before.quic.sent_bytes),
+    );
     let lost = if quic.sent_packets == 0 {
         0.0
     } else {
@@ -185,6 +194,7 @@ pub(super) fn detail(detail: &ConnectionDetail) -> String {
             ),
         ),
         ("bytes", format!("{} sent, {} received", quic.sent_bytes, quic.received_bytes)),
+        ("rates", rates),
         (
             "held up",
             format!(
