@@ -75,8 +75,12 @@ async fn bytes_from(hub: &Hub, credentials: Option<Credentials>, asks: &[u8]) ->
     let mut received = Vec::new();
     let asked = async {
         let (mut send, mut receive) = connection.open_bi().await.map_err(|error| error.to_string())?;
-        send.write_all(asks).await.map_err(|error| error.to_string())?;
-        send.finish().map_err(|error| error.to_string())?;
+        match send.write_all(asks).await {
+            Ok(()) => send.finish().map_err(|error| error.to_string())?,
+            // It has read as much as it wanted, and answers.
+            Err(quinn::WriteError::Stopped(_)) => {}
+            Err(error) => return Err(error.to_string()),
+        }
         while let Some(chunk) = receive.read_chunk(1 << 20, true).await.map_err(|error| error.to_string())? {
             received.extend_from_slice(&chunk.bytes);
         }
