@@ -21,7 +21,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-pub(crate) use self::arguments::AdminArguments;
+pub(crate) use self::arguments::{AccessArguments, AdminArguments};
 use self::arguments::{AdminCommand, AuditArguments, MembershipArguments, ToArguments, WhoArguments};
 use self::show::Done;
 use crate::failure::Failure;
@@ -31,11 +31,11 @@ use crate::stopping::Stopping;
 const RATES_OVER: std::time::Duration = std::time::Duration::from_secs(1);
 
 pub(crate) async fn run(arguments: AdminArguments) -> Result<(), Failure> {
-    let AdminArguments { command, access } = arguments;
+    let AdminArguments { command, json, access } = arguments;
     // What cannot be asked is told before anything is tried.
     let asked = Asked::try_from(command)?;
     let (client, status) = access.connect().await?;
-    let desk = Desk { client, json: access.json };
+    let desk = Desk { client, json };
     let done = desk.carry_out(asked, &status).await;
     desk.client.close().await;
     done

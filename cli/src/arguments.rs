@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use fanfare_protocol::{ConnectionId, EventName, GroupName, Pattern, Token, UserName};
 
-use crate::admin::AdminArguments;
+use crate::admin::{AccessArguments, AdminArguments};
 use crate::settings::ServeArguments;
 
 /// Where client commands look for a server that nobody names, which is where `serve` listens.
@@ -43,6 +43,8 @@ pub(crate) enum Command {
     Chat(ChatArguments),
     /// Make a token, for trying things out
     Token(TokenArguments),
+    /// Watch a running server in this terminal, and act from there
+    Top(TopArguments),
     /// Look at a running server as an operator, and act: revoke, ban, kick, send
     Admin(AdminArguments),
     /// Make and show certificates: for development, for operators, and for users
@@ -166,6 +168,15 @@ pub(crate) struct ChatArguments {
     pub(crate) group: GroupName,
     #[command(flatten)]
     pub(crate) connection: ConnectionArguments,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TopArguments {
+    /// Print one snapshot as text, and end
+    #[arg(long)]
+    pub(crate) once: bool,
+    #[command(flatten)]
+    pub(crate) access: AccessArguments,
 }
 
 /// Patterns are exact, or have `*` for any run of characters.

@@ -19,6 +19,7 @@ mod serve;
 mod settings;
 mod stopping;
 mod token;
+mod top;
 
 use std::process::ExitCode;
 
@@ -59,6 +60,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Send(send) => on_runtime(send::run(send)),
         Command::Chat(chat) => on_runtime(chat::run(chat)),
         Command::Token(token) => token::run(&token),
+        Command::Top(top) => on_runtime(top::run(top)),
         Command::Admin(admin) => on_runtime(admin::run(admin)),
         Command::Certs(certs) => certs::run(certs),
         Command::Completions { shell } => reference::completions(shell),

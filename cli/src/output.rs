@@ -8,24 +8,8 @@ use std::fmt::Write;
 use base64::Engine;
 use fanfare_client::Event;
 use fanfare_protocol::{Code, ConnectionId, ExpiryScope, Message, Sender, Target, UserName};
+pub(crate) use fanfare_tui::text::visible;
 use serde_json::{Value, json};
-
-/// `text` with its control characters shown as escapes, so that it cannot move the cursor, clear the screen or worse.
-pub(crate) fn visible(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for character in text.chars() {
-        // Also what turns the direction of writing round, which makes one text look like another.
-        let turns =
-            matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-        if character.is_control() || turns {
-            // Writing to a String does not fail.
-            let _ = write!(shown, "{}", character.escape_unicode());
-        } else {
-            shown.push(character);
-        }
-    }
-    shown
-}
 
 /// The first object of `listen --json`.
 pub(crate) fn welcome(connection: ConnectionId, user: &UserName) -> Value {

@@ -10,29 +10,16 @@ use super::arguments::AccessArguments;
 use crate::failure::Failure;
 
 impl AccessArguments {
-    /// Connects. Gives the server's status, too.
-    pub(crate) async fn connect(&self) -> Result<(OperatorClient, Status), Failure> {
+    /// Where to connect, and with what.
+    pub(crate) fn config(&self) -> Result<OperatorConfig, Failure> {
         let (certificate, key) = self.credentials()?;
         let ca = self.ca.clone().unwrap_or_else(|| self.state_dir.join(CA_CERTIFICATE));
-        let config = OperatorConfig::new(self.admin.clone(), Roots::Pem(ca), certificate, key);
-        OperatorClient::connect(config).await.map_err(|error| match error {
-            OperatorError::Connect(ConnectError::Address { address, problem }) => Failure::usage(format!(
-                "{address:?} is not a server's address: {problem}; see --admin and FANFARE_ADMIN"
-            )),
-            OperatorError::Connect(ConnectError::Roots(error)) => {
-                Failure::failed(format!("{error}; see --operator-cert, --operator-key, --ca and --state-dir"))
-            }
-            OperatorError::Connect(ConnectError::NotFanfare { server }) => Failure::failed(format!(
-                "{server} is not where operators connect; the server's ready line has that behind admin= (see --admin)"
-            )),
-            OperatorError::Connect(ConnectError::UnknownIssuer { server, roots, detail }) => {
-                Failure::failed(format!(
-                    "the certificate of {server} is not signed by the operators' authority ({detail}); trusted are {roots}; \
-                     give the server's own with --ca FILE or --state-dir DIR"
-                ))
-            }
-            error => error.into(),
-        })
+        Ok(OperatorConfig::new(self.admin.clone(), Roots::Pem(ca), certificate, key))
+    }
+
+    /// Connects. Gives the server's status, too.
+    pub(crate) async fn connect(&self) -> Result<(OperatorClient, Status), Failure> {
+        OperatorClient::connect(self.config()?).await.map_err(Failure::from)
     }
 
     fn credentials(&self) -> Result<(PathBuf, PathBuf), Failure> {
@@ -87,8 +74,26 @@ fn beside(certificate: &Path) -> PathBuf {
     certificate.with_file_name(format!("{name}-key.pem"))
 }
 
+/// What the library says in its own terms is said in those of the command line.
 impl From<OperatorError> for Failure {
     fn from(error: OperatorError) -> Self {
-        Self::failed(error.to_string())
+        match error {
+            OperatorError::Connect(ConnectError::Address { address, problem }) => Self::usage(format!(
+                "{address:?} is not a server's address: {problem}; see --admin and FANFARE_ADMIN"
+            )),
+            OperatorError::Connect(ConnectError::Roots(error)) => {
+                Self::failed(format!("{error}; see --operator-cert, --operator-key, --ca and --state-dir"))
+            }
+            OperatorError::Connect(ConnectError::NotFanfare { server }) => Self::failed(format!(
+                "{server} is not where operators connect; the server's ready line has that behind admin= (see --admin)"
+            )),
+            OperatorError::Connect(ConnectError::UnknownIssuer { server, roots, detail }) => {
+                Self::failed(format!(
+                    "the certificate of {server} is not signed by the operators' authority ({detail}); trusted are {roots}; \
+                     give the server's own with --ca FILE or --state-dir DIR"
+                ))
+            }
+            error => Self::failed(error.to_string()),
+        }
     }
 }

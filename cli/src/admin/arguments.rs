@@ -12,6 +12,9 @@ use fanfare_protocol::{ConnectionId, EventName, GroupName, Pattern, UserName};
 pub(crate) struct AdminArguments {
     #[command(subcommand)]
     pub(crate) command: AdminCommand,
+    /// Print JSON: one object, or one a line where there is no end to them
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) access: AccessArguments,
 }
@@ -20,9 +23,6 @@ pub(crate) struct AdminArguments {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Access")]
 pub(crate) struct AccessArguments {
-    /// Print JSON: one object, or one a line where there is no end to them
-    #[arg(long, global = true)]
-    pub(crate) json: bool,
     /// Where operators connect: a name or an address, and a port
     #[arg(
         long,

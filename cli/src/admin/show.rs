@@ -8,8 +8,9 @@ use fanfare_protocol::admin::{
 };
 use serde_json::Value;
 
+use fanfare_tui::text::{micros, span, visible};
+
 use super::table::Table;
-use crate::output::visible;
 
 pub(super) fn status(status: &Status) -> String {
     let Status { counters, totals, .. } = status;
@@ -345,19 +346,5 @@ fn ends(until: Option<u64>) -> String {
         None => "never".to_owned(),
         Some(until) if until <= now() => "now".to_owned(),
         Some(until) => format!("in {}", span(until - now())),
-    }
-}
-
-/// The two largest units of a length of time.
-fn span(seconds: u64) -> String {
-    let text = humantime::format_duration(Duration::from_secs(seconds)).to_string();
-    text.split(' ').take(2).collect::<Vec<_>>().join(" ")
-}
-
-fn micros(micros: u64) -> String {
-    match micros {
-        0..1_000 => format!("{micros} us"),
-        1_000..1_000_000 => format!("{:.1} ms", micros as f64 / 1e3),
-        _ => format!("{:.1} s", micros as f64 / 1e6),
     }
 }

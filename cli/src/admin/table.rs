@@ -4,9 +4,8 @@
 
 use std::fmt::Write;
 
-use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
-
-use crate::output::visible;
+use fanfare_tui::text::{cut, visible};
+use unicode_width::UnicodeWidthStr;
 
 /// The widest that a cell may be; `--json` has all of it.
 const WIDEST: usize = 40;
@@ -29,7 +28,7 @@ impl Table {
     }
 
     pub(super) fn row(&mut self, cells: &[String]) {
-        self.rows.push(cells.iter().map(|cell| cut(&visible(cell))).collect());
+        self.rows.push(cells.iter().map(|cell| cut(&visible(cell), WIDEST)).collect());
     }
 }
 
@@ -53,24 +52,6 @@ impl std::fmt::Display for Table {
         }
         Ok(())
     }
-}
-
-/// Cut to [`WIDEST`] columns, with a mark where something is missing.
-fn cut(text: &str) -> String {
-    if text.width() <= WIDEST {
-        return text.to_owned();
-    }
-    let mut shown = String::new();
-    let mut width = 0;
-    for character in text.chars() {
-        width += character.width().unwrap_or(0);
-        if width > WIDEST - 1 {
-            break;
-        }
-        shown.push(character);
-    }
-    shown.push('…');
-    shown
 }
 
 #[cfg(test)]

@@ -1,0 +1,34 @@
+//! `fanfare top`: the dashboard, or one snapshot of it.
+//!
+//! In: a command line. Out: the dashboard on the terminal, or text. `NO_COLOR` is heeded.
+
+use std::io::{IsTerminal, Write};
+
+use fanfare_tui::TuiError;
+
+use crate::arguments::TopArguments;
+use crate::failure::Failure;
+
+/// How wide a snapshot is where nobody's terminal says so.
+const WIDTH: u16 = 120;
+
+pub(crate) async fn run(arguments: TopArguments) -> Result<(), Failure> {
+    let TopArguments { once, access } = arguments;
+    let config = access.config()?;
+    let failed = |error| match error {
+        TuiError::Operator(error) => Failure::from(error),
+        error @ TuiError::Terminal(_) => Failure::failed(error.to_string()),
+    };
+    if once {
+        let text = fanfare_tui::once(config, WIDTH).await.map_err(failed)?;
+        std::io::stdout().lock().write_all(text.as_bytes())?;
+        return Ok(());
+    }
+    if !(std::io::stdout().is_terminal() && std::io::stdin().is_terminal()) {
+        return Err(Failure::usage(
+            "the dashboard needs a terminal; --once prints a snapshot to anything else",
+        ));
+    }
+    let colours = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    fanfare_tui::run(config, colours).await.map_err(failed)
+}

@@ -1,0 +1,162 @@
+//! Runs the dashboard: events in, pictures out.
+//!
+//! In: credentials and a terminal. Out: pictures, until the operator quits or the process is told to end. Invariant: what comes in
+//! faster than it can be drawn is taken into the model all the same, and drawn once.
+
+use std::future::poll_fn;
+use std::io;
+use std::time::Duration;
+
+use crossterm::event::{Event as Input, EventStream, KeyEventKind};
+use fanfare_client::{OperatorClient, OperatorConfig, OperatorError};
+use fanfare_protocol::admin::{AdminRequest, BanRow, Listing, Page, Update};
+use futures_core::Stream;
+use ratatui::Terminal;
+use ratatui::backend::TestBackend;
+use serde_json::Value;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::attach::Attachment;
+use crate::model::{Model, Place, View};
+use crate::terminal::Screen;
+use crate::update::{Effect, Event, update};
+use crate::view;
+
+/// The time between two pictures at least: faster is not seen.
+const FRAME: Duration = Duration::from_millis(33);
+/// How often time is told.
+const TICK: Duration = Duration::from_millis(250);
+
+/// Why there is no dashboard.
+#[derive(Debug, thiserror::Error)]
+pub enum TuiError {
+    /// The terminal does not do as it is told.
+    #[error("the terminal cannot be used: {0}")]
+    Terminal(#[from] io::Error),
+    /// The server cannot be asked.
+    #[error(transparent)]
+    Operator(#[from] OperatorError),
+}
+
+/// Runs the dashboard until the operator quits.
+///
+/// # Errors
+/// When the terminal cannot be used. A server that is not there is shown, and tried again.
+pub async fn run(config: OperatorConfig, colours: bool) -> Result<(), TuiError> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    let began = Instant::now();
+    let (events, mut told) = mpsc::channel(64);
+    let (wishes, wanted) = mpsc::channel(64);
+    let attachment = Attachment { config, events, wishes: wanted, began };
+    let _attached = AbortOnDropHandle::new(tokio::spawn(attachment.run()));
+    let mut screen = Screen::take()?;
+    let size = screen.terminal.size()?;
+    let mut model = Model::new((size.width, size.height), colours);
+    let mut inputs = EventStream::new();
+    let mut ticks = interval(TICK);
+    let mut frames = interval(FRAME);
+    frames.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut changed = true;
+    loop {
+        let event = tokio::select! {
+            biased;
+            _ = terminate.recv() => return Ok(()),
+            _ = hangup.recv() => return Ok(()),
+            input = poll_fn(|context| Pin::new(&mut inputs).poll_next(context)) => match input {
+                None => return Ok(()),
+                Some(input) => taken(&input?),
+            },
+            _ = frames.tick(), if changed => {
+                screen.terminal.draw(|frame| view::draw(&model, frame))?;
+                changed = false;
+                None
+            }
+            event = told.recv() => event,
+            _ = ticks.tick() => {
+                Some(Event::Tick(u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX)))
+            }
+        };
+        let Some(event) = event else { continue };
+        changed = true;
+        for effect in update(&mut model, event) {
+            match effect {
+                Effect::Quit => return Ok(()),
+                Effect::Copy(text) => Screen::copy(&text)?,
+                wish => {
+                    // Full only where the server answers nothing at all; the next second asks again.
+                    let _ = wishes.try_send(wish);
+                }
+            }
+        }
+    }
+}
+
+fn taken(input: &Input) -> Option<Event> {
+    match input {
+        Input::Key(key) if key.kind != KeyEventKind::Release => Some(Event::Key(*key)),
+        Input::Mouse(mouse) => Some(Event::Mouse(*mouse)),
+        Input::Resize(columns, rows) => Some(Event::Resize(*columns, *rows)),
+        _ => None,
+    }
+}
+
+/// One readable snapshot, as text.
+///
+/// # Errors
+/// When the server cannot be asked.
+pub async fn once(config: OperatorConfig, width: u16) -> Result<String, TuiError> {
+    let (client, status) = OperatorClient::connect(config).await?;
+    let after = status.audit.sequence.saturating_sub(20);
+    let mut model = Model::new((width, 24), false);
+    update(&mut model, Event::Attached(Box::new(status)));
+    let mut updates = client.follow::<Update>(&AdminRequest::Watch { interval_ms: 250 }).await?;
+    while let Some(line) = updates.next().await? {
+        let more = line.more;
+        update(&mut model, Event::Update(Box::new(line)));
+        if !more {
+            break;
+        }
+    }
+    let bans: Listing<BanRow> = client.ask(&AdminRequest::Bans(Page::default())).await?;
+    update(&mut model, Event::Bans(bans.rows));
+    let mut records = client.follow::<Value>(&AdminRequest::Audit { after, limit: 0, follow: false }).await?;
+    while let Some(record) = records.next().await? {
+        update(&mut model, Event::Record(record));
+    }
+    client.close().await;
+    let mut text = String::new();
+    for view in View::NUMBERED {
+        model.path = vec![Place::new(view.clone())];
+        model.refresh();
+        // As high as its list, within reason; and without what only a terminal needs.
+        let rows = u16::try_from(model.place().listing.items.len().clamp(8, 50)).unwrap_or(50) + 8;
+        let mut terminal =
+            Terminal::new(TestBackend::new(width.max(view::LEAST.0), rows)).map_err(io::Error::other)?;
+        terminal.draw(|frame| view::draw(&model, frame)).map_err(io::Error::other)?;
+        let picture = terminal.backend().to_string();
+        // The backend notes behind a line what wide characters cover.
+        let lines: Vec<&str> = picture
+            .lines()
+            .map(|line| line.split("\" Hidden by").next().unwrap_or_default().trim_matches('"').trim_end())
+            .collect();
+        // The header once, then each view under its name.
+        if text.is_empty() {
+            text += &format!("{}\n", lines.first().copied().unwrap_or_default());
+        }
+        text += &format!("\n[{}]\n", view.title());
+        let body = lines.get(2..lines.len().saturating_sub(1)).unwrap_or_default();
+        let mut empty = false;
+        for line in body {
+            // Empty rows are the terminal's, not the snapshot's.
+            if !(line.is_empty() && empty) {
+                text += &format!("{line}\n");
+            }
+            empty = line.is_empty();
+        }
+    }
+    Ok(text)
+}

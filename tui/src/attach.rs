@@ -1,0 +1,166 @@
+//! The dashboard's connection to the server: made, kept, and made again.
+//!
+//! In: credentials, and what the operator wants asked or done. Out: events. Invariants: at most one connection at a time; what the
+//! operator orders is sent once, and answered, be it with why not; everything ends when the receiver of the events is gone.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fanfare_client::{OperatorClient, OperatorConfig, OperatorError};
+use fanfare_protocol::admin::{
+    AdminRequest, BanRow, ConnectionDetail, ConnectionRow, Listing, Page, Receipt, Status, Update,
+};
+use serde_json::Value;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+
+use crate::update::{Effect, Event};
+
+/// Milliseconds between updates: the most that the server offers.
+const INTERVAL_MS: u32 = 250;
+/// Audit records from before that are shown.
+const RECORDS: u64 = 500;
+/// How often the bans are asked for where nothing is heard of them: they end by themselves.
+const BANS_EVERY: Duration = Duration::from_secs(5);
+/// The first and the longest pause before it is tried again.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
+
+/// The channels to the rest of the dashboard.
+pub(crate) struct Attachment {
+    pub(crate) config: OperatorConfig,
+    pub(crate) events: mpsc::Sender<Event>,
+    pub(crate) wishes: mpsc::Receiver<Effect>,
+    /// When the dashboard began.
+    pub(crate) began: Instant,
+}
+
+/// The dashboard is gone.
+struct Gone;
+
+impl Attachment {
+    /// Stays attached until nobody takes events any more.
+    pub(crate) async fn run(mut self) {
+        let mut failures = 0;
+        loop {
+            let reason = match OperatorClient::connect(self.config.clone()).await {
+                Ok((client, status)) => {
+                    failures = 0;
+                    match self.follow(client, status).await {
+                        Ok(reason) => reason,
+                        Err(Gone) => return,
+                    }
+                }
+                Err(error) => error.to_string(),
+            };
+            let most = PAUSES.0.saturating_mul(1 << failures.min(6)).min(PAUSES.1);
+            failures += 1;
+            // Half of it at least, so that a restarted server is not asked by all of its watchers at once.
+            let pause = most.mul_f64(0.5 + fastrand::f64() / 2.0);
+            let retry = Instant::now() + pause;
+            let retry_ms = u64::try_from((retry - self.began).as_millis()).unwrap_or(u64::MAX);
+            if self.pause(reason, retry, retry_ms).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Waits until it is time to try again, and says no to whatever is ordered meanwhile.
+    async fn pause(&mut self, reason: String, retry: Instant, retry_ms: u64) -> Result<(), Gone> {
+        self.tell(Event::Lost { reason, retry_ms }).await?;
+        loop {
+            let wish = tokio::select! {
+                () = sleep_until(retry) => return Ok(()),
+                wish = self.wishes.recv() => wish.ok_or(Gone)?,
+            };
+            if let Effect::Act(name, _) = wish {
+                self.tell(Event::Done(name, Err("there is no server to act on now".to_owned()))).await?;
+            }
+        }
+    }
+
+    async fn tell(&self, event: Event) -> Result<(), Gone> {
+        self.events.send(event).await.map_err(|_| Gone)
+    }
+
+    /// Follows the server. Gives why it could not go on.
+    async fn follow(&mut self, client: OperatorClient, status: Status) -> Result<String, Gone> {
+        let client = Arc::new(client);
+        let after = status.audit.sequence.saturating_sub(RECORDS);
+        self.tell(Event::Attached(Box::new(status))).await?;
+        let watch = AdminRequest::Watch { interval_ms: INTERVAL_MS };
+        let audit = AdminRequest::Audit { after, limit: 0, follow: true };
+        let followed = async {
+            Ok::<_, OperatorError>((
+                client.follow::<Update>(&watch).await?,
+                client.follow::<Value>(&audit).await?,
+            ))
+        };
+        let (mut updates, mut records) = match followed.await {
+            Ok(both) => both,
+            Err(error) => return Ok(error.to_string()),
+        };
+        let mut bans = interval(BANS_EVERY);
+        bans.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // Ends with this session: what it still waits for has no answer then.
+        let mut asked: JoinSet<Option<Event>> = JoinSet::new();
+        loop {
+            let ended = "the server ended the answer".to_owned();
+            tokio::select! {
+                update = updates.next() => match update {
+                    Ok(Some(update)) => self.tell(Event::Update(Box::new(update))).await?,
+                    Ok(None) => return Ok(ended),
+                    Err(error) => return Ok(error.to_string()),
+                },
+                record = records.next() => match record {
+                    Ok(Some(record)) => {
+                        self.tell(Event::Record(record)).await?;
+                        // Most acts change the bans.
+                        bans.reset_immediately();
+                    }
+                    Ok(None) => return Ok(ended),
+                    Err(error) => return Ok(error.to_string()),
+                },
+                _ = bans.tick() => { asked.spawn(ask_bans(Arc::clone(&client))); }
+                Some(answer) = asked.join_next() => {
+                    if let Ok(Some(event)) = answer {
+                        self.tell(event).await?;
+                    }
+                }
+                wish = self.wishes.recv() => { asked.spawn(ask(Arc::clone(&client), wish.ok_or(Gone)?)); }
+            }
+        }
+    }
+}
+
+async fn ask_bans(client: Arc<OperatorClient>) -> Option<Event> {
+    let newest = Page { sort: "since".to_owned(), descending: true, ..Page::default() };
+    let bans: Listing<BanRow> = client.ask(&AdminRequest::Bans(newest)).await.ok()?;
+    Some(Event::Bans(bans.rows))
+}
+
+/// Has a wish answered. What only looks and fails is asked again soon.
+async fn ask(client: Arc<OperatorClient>, wish: Effect) -> Option<Event> {
+    match wish {
+        Effect::Act(name, request) => {
+            let outcome = client.ask::<Receipt>(&request).await;
+            Some(Event::Done(name, outcome.map_err(|error| error.to_string())))
+        }
+        Effect::Foretell(request) => {
+            let outcome = client.ask::<Receipt>(&request).await;
+            Some(Event::Foretold(request, outcome.map_err(|error| error.to_string())))
+        }
+        Effect::Look(connection) => {
+            let detail = client.ask::<ConnectionDetail>(&AdminRequest::Connection { connection }).await;
+            Some(Event::Detail(detail.ok().map(Box::new)))
+        }
+        Effect::Members(group) => {
+            let page = Page::default();
+            let request = AdminRequest::Members { group: group.clone(), page };
+            let members = client.ask::<Listing<ConnectionRow>>(&request).await;
+            let rows = members.map(|members| members.rows).unwrap_or_default();
+            Some(Event::Members(group, rows.into_iter().map(|row| row.connection).collect()))
+        }
+        Effect::Quit | Effect::Copy(_) => None,
+    }
+}

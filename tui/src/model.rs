@@ -1,0 +1,242 @@
+//! Everything that the dashboard knows and shows: plain values, no terminal, no network.
+//!
+//! In: updates, by way of [`crate::update`]. Out: what [`crate::view`] draws. Invariant: what is shown is in here, so that the
+//! same model always draws the same picture.
+
+mod history;
+mod listing;
+mod picture;
+
+use std::collections::VecDeque;
+
+use fanfare_protocol::admin::{AdminRequest, BanRow, ConnectionDetail, Receipt, Role, Status};
+use fanfare_protocol::{ConnectionId, GroupName, UserName};
+use serde_json::Value;
+
+pub use history::History;
+pub use listing::{Column, Item, Listing};
+pub use picture::{Picture, Tracked};
+
+/// Audit records that are kept.
+const RECORDS: usize = 1_000;
+
+/// The dashboard.
+#[derive(Debug)]
+pub struct Model {
+    /// Columns and rows of the terminal.
+    pub size: (u16, u16),
+    /// Milliseconds since the dashboard began.
+    pub now_ms: u64,
+    /// Whether there is a server.
+    pub link: Link,
+    /// What the server said of itself when it was attached to.
+    pub status: Option<Status>,
+    /// What is on the server.
+    pub picture: Picture,
+    /// What it was.
+    pub history: History,
+    /// What is forbidden to whom.
+    pub bans: Vec<BanRow>,
+    /// What operators did, the newest last.
+    pub audit: VecDeque<Value>,
+    /// The members of the group that is looked at, as the server last told.
+    pub members: Option<(GroupName, Vec<ConnectionId>)>,
+    /// The connection that is looked at, as the server last told.
+    pub detail: Option<ConnectionDetail>,
+    /// From where one came to where one is; never empty.
+    pub path: Vec<Place>,
+    /// What is asked of the operator.
+    pub prompt: Option<Prompt>,
+    /// Whether the help covers the rest.
+    pub help: bool,
+    /// Whether the picture stands still.
+    pub paused: bool,
+    /// What was done last, or what was wrong with it.
+    pub notice: Option<Notice>,
+    /// Whether colours may be used.
+    pub colours: bool,
+}
+
+/// Whether there is a server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Link {
+    /// Not yet.
+    Connecting,
+    /// Yes.
+    Live,
+    /// No more.
+    Lost {
+        /// Since when, in the dashboard's time.
+        since_ms: u64,
+        /// Why.
+        reason: String,
+        /// When it is tried again, in the dashboard's time.
+        retry_ms: u64,
+    },
+}
+
+/// A screen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum View {
+    /// Totals and the busiest.
+    Overview,
+    /// All connections.
+    Connections,
+    /// All users.
+    Users,
+    /// All groups.
+    Groups,
+    /// What is forbidden.
+    Bans,
+    /// What operators did.
+    Audit,
+    /// A user's connections.
+    User(UserName),
+    /// A group's members.
+    Group(GroupName),
+    /// One connection.
+    Connection(ConnectionId),
+}
+
+impl View {
+    /// Those that have a number.
+    pub const NUMBERED: [Self; 6] =
+        [Self::Overview, Self::Connections, Self::Users, Self::Groups, Self::Bans, Self::Audit];
+
+    /// Its name.
+    #[must_use]
+    pub fn title(&self) -> String {
+        match self {
+            Self::Overview => "Overview".to_owned(),
+            Self::Connections => "Connections".to_owned(),
+            Self::Users => "Users".to_owned(),
+            Self::Groups => "Groups".to_owned(),
+            Self::Bans => "Bans".to_owned(),
+            Self::Audit => "Audit".to_owned(),
+            Self::User(user) => format!("user {}", crate::text::visible(user.as_str())),
+            Self::Group(group) => format!("group {}", crate::text::visible(group.as_str())),
+            Self::Connection(id) => id.to_string(),
+        }
+    }
+}
+
+/// A screen, and where one is on it.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// Which.
+    pub view: View,
+    /// What is listed, and in which order.
+    pub listing: Listing,
+}
+
+impl Place {
+    /// At the top of a view.
+    #[must_use]
+    pub fn new(view: View) -> Self {
+        let listing = Listing::of(&view);
+        Self { view, listing }
+    }
+}
+
+/// What is asked of the operator.
+#[derive(Debug, Clone)]
+pub enum Prompt {
+    /// A filter for the list, as it is typed.
+    Filter,
+    /// A revocation before it is confirmed.
+    Revoke(Box<RevokeForm>),
+}
+
+/// A revocation before it is confirmed.
+#[derive(Debug, Clone)]
+pub struct RevokeForm {
+    /// Whom.
+    pub user: UserName,
+    /// Which groups, for how long, and why, as they are typed.
+    pub fields: [String; 3],
+    /// Which of them is being typed.
+    pub focus: usize,
+    /// What the server says that it would do, to what it was asked.
+    pub foretold: Option<(AdminRequest, Result<Receipt, String>)>,
+}
+
+impl RevokeForm {
+    /// The names of the fields.
+    pub const FIELDS: [&'static str; 3] = ["group", "for", "reason"];
+}
+
+/// Something that was said to the operator.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notice {
+    /// What.
+    pub text: String,
+    /// Whether it went wrong.
+    pub bad: bool,
+    /// When, in the dashboard's time.
+    pub at_ms: u64,
+}
+
+impl Model {
+    /// A dashboard that knows nothing yet.
+    #[must_use]
+    pub fn new(size: (u16, u16), colours: bool) -> Self {
+        Self {
+            size,
+            now_ms: 0,
+            link: Link::Connecting,
+            status: None,
+            picture: Picture::default(),
+            history: History::default(),
+            bans: Vec::new(),
+            audit: VecDeque::new(),
+            members: None,
+            detail: None,
+            path: vec![Place::new(View::Overview)],
+            prompt: None,
+            help: false,
+            paused: false,
+            notice: None,
+            colours,
+        }
+    }
+
+    /// Where one is.
+    #[must_use]
+    #[expect(clippy::expect_used, reason = "the path begins with a view, and the last one is never left")]
+    pub fn place(&self) -> &Place {
+        self.path.last().expect("the path is never empty")
+    }
+
+    /// Where one is.
+    #[expect(clippy::expect_used, reason = "as above")]
+    pub fn place_mut(&mut self) -> &mut Place {
+        self.path.last_mut().expect("the path is never empty")
+    }
+
+    /// Whether the operator may act, or why not.
+    ///
+    /// # Errors
+    /// Why not, for the operator.
+    pub fn may_act(&self) -> Result<(), &'static str> {
+        match (&self.link, &self.status) {
+            (Link::Live, Some(status)) if status.role == Role::Operator => Ok(()),
+            (Link::Live, Some(_)) => Err("this certificate is a viewer's: it may look, and not act"),
+            _ => Err("there is no server to act on now"),
+        }
+    }
+
+    /// Puts the place's list in order again, after something has changed.
+    pub fn refresh(&mut self) {
+        let Some(mut place) = self.path.pop() else { return };
+        place.listing.fill(&place.view, self);
+        self.path.push(place);
+    }
+
+    /// Keeps an audit record.
+    pub fn recorded(&mut self, record: Value) {
+        if self.audit.len() == RECORDS {
+            self.audit.pop_front();
+        }
+        self.audit.push_back(record);
+    }
+}

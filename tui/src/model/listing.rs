@@ -1,0 +1,340 @@
+//! A list on a screen: its columns, what is in it, in which order, and where one is.
+//!
+//! In: the model. Out: items in order, and the cells of one of them. Invariant: cells are made for the rows that are seen alone;
+//! the selection stays on the item that it was on, wherever that moves.
+
+use fanfare_protocol::admin::BanKind;
+use fanfare_protocol::{ConnectionId, GroupName, UserName};
+use serde_json::Value;
+
+use super::{Model, View};
+use crate::text::{count, micros, span, visible};
+
+/// A column of a list.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Column {
+    /// Its title.
+    pub title: &'static str,
+    /// How wide it is at least; what is left over goes to the columns with 0.
+    pub width: u16,
+    /// Whether it is of numbers, which stand at the right.
+    pub right: bool,
+}
+
+const fn text(title: &'static str, width: u16) -> Column {
+    Column { title, width, right: false }
+}
+
+const fn number(title: &'static str, width: u16) -> Column {
+    Column { title, width, right: true }
+}
+
+const CONNECTIONS: &[Column] = &[
+    text("", 1),
+    text("USER", 0),
+    text("ADDRESS", 21),
+    number("RTT", 8),
+    number("WAITING", 8),
+    number("IN/s", 6),
+    number("OUT/s", 6),
+    number("AGE", 7),
+    number("DROPPED", 8),
+    number("GROUPS", 7),
+    // Last: the first to go where there is little room.
+    text("CONNECTION", 26),
+];
+const USERS: &[Column] = &[text("USER", 0), number("CONNECTIONS", 12)];
+const GROUPS: &[Column] = &[text("GROUP", 0), number("MEMBERS", 9), number("USERS", 8)];
+const BANS: &[Column] = &[
+    text("WHO", 0),
+    text("WHAT", 24),
+    number("SINCE", 8),
+    number("ENDS IN", 9),
+    text("BY", 16),
+    text("REASON", 30),
+];
+const AUDIT: &[Column] =
+    &[number("RECORD", 8), number("AGO", 8), text("BY", 16), text("ACT", 0), text("OUTCOME", 24)];
+
+/// What a row is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Item {
+    /// A connection.
+    Connection(ConnectionId),
+    /// A user.
+    User(UserName, u64),
+    /// A group.
+    Group(GroupName),
+    /// The ban at this position.
+    Ban(usize),
+    /// The audit record at this position.
+    Record(usize),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Key {
+    Number(u64),
+    Text(String),
+}
+
+/// A list, and where one is in it.
+#[derive(Debug, Clone)]
+pub struct Listing {
+    /// Its columns; none where the view has no list.
+    pub columns: &'static [Column],
+    /// Which of them it is ordered by.
+    pub sort: usize,
+    /// Whether the largest is first.
+    pub descending: bool,
+    /// What every row has in it.
+    pub filter: String,
+    /// The rows, in order.
+    pub items: Vec<Item>,
+    /// Which of them is selected.
+    pub selected: usize,
+    /// How many there are without the filter.
+    pub total: usize,
+}
+
+impl Listing {
+    /// The list of a view, in the order that is of most use there.
+    #[must_use]
+    pub fn of(view: &View) -> Self {
+        let (columns, sort, descending): (&'static [Column], usize, bool) = match view {
+            View::Overview | View::Connection(_) => (&[], 0, false),
+            View::Connections | View::User(_) | View::Group(_) => (CONNECTIONS, 1, false),
+            View::Users => (USERS, 1, true),
+            View::Groups => (GROUPS, 1, true),
+            View::Bans => (BANS, 2, true),
+            View::Audit => (AUDIT, 0, true),
+        };
+        let (filter, items) = (String::new(), Vec::new());
+        Self { columns, sort, descending, filter, items, selected: 0, total: 0 }
+    }
+
+    /// The selected row.
+    #[must_use]
+    pub fn current(&self) -> Option<&Item> {
+        self.items.get(self.selected)
+    }
+
+    /// Goes so many rows down, or up.
+    pub fn step(&mut self, rows: isize) {
+        let last = self.items.len().saturating_sub(1);
+        self.selected = self.selected.saturating_add_signed(rows).min(last);
+    }
+
+    /// Takes what there is now, filtered and in order.
+    pub fn fill(&mut self, view: &View, model: &Model) {
+        let selected = self.current().cloned();
+        let items = everything(view, model);
+        self.total = items.len();
+        let filter = self.filter.to_lowercase();
+        let mut keyed: Vec<(Key, Item)> = items
+            .into_iter()
+            .filter(|item| filter.is_empty() || matches(item, model, &filter))
+            .map(|item| (self.key(&item, model), item))
+            .collect();
+        let descending = self.descending;
+        keyed.sort_by(|a, b| {
+            let order = if descending { b.0.cmp(&a.0) } else { a.0.cmp(&b.0) };
+            order.then_with(|| name(&a.1).cmp(&name(&b.1)))
+        });
+        self.items = keyed.into_iter().map(|(_, item)| item).collect();
+        let found = selected.and_then(|selected| self.items.iter().position(|item| *item == selected));
+        self.selected = found.unwrap_or(self.selected).min(self.items.len().saturating_sub(1));
+    }
+
+    fn key(&self, item: &Item, model: &Model) -> Key {
+        let number = |number: u64| Key::Number(number);
+        let tenths = |rate: f64| Key::Number(crate::text::tenths(rate));
+        match item {
+            Item::Connection(id) => {
+                let Some(tracked) = model.picture.connections.get(id) else { return Key::Number(0) };
+                let (row, rates) = (&tracked.row, tracked.rates(model.picture.at_ms));
+                match self.sort {
+                    0 => number(u64::from(tracked.is_slow())),
+                    2 => Key::Text(row.address.clone()),
+                    3 => number(row.rtt_us),
+                    4 => number(row.outbox_frames),
+                    5 => tenths(rates.0),
+                    6 => tenths(rates.1),
+                    // The age grows as the beginning is earlier.
+                    7 => number(u64::MAX - row.since),
+                    8 => number(row.dropped),
+                    9 => number(row.groups),
+                    10 => Key::Text(id.to_string()),
+                    _ => Key::Text(row.user.as_str().to_owned()),
+                }
+            }
+            Item::User(user, connections) => match self.sort {
+                1 => number(*connections),
+                _ => Key::Text(user.as_str().to_owned()),
+            },
+            Item::Group(group) => match (self.sort, model.picture.groups.get(group)) {
+                (1, Some(row)) => number(row.members),
+                (2, Some(row)) => number(row.users),
+                _ => Key::Text(group.as_str().to_owned()),
+            },
+            Item::Ban(at) => match (self.sort, model.bans.get(*at)) {
+                (2, Some(ban)) => number(ban.since),
+                (3, Some(ban)) => number(ban.until.unwrap_or(u64::MAX)),
+                _ => Key::Text(self.cells(item, model).get(self.sort).cloned().unwrap_or_default()),
+            },
+            Item::Record(at) => match self.sort {
+                0 | 1 => number(*at as u64),
+                _ => Key::Text(self.cells(item, model).get(self.sort).cloned().unwrap_or_default()),
+            },
+        }
+    }
+
+    /// What a row shows, a text for each column.
+    #[must_use]
+    pub fn cells(&self, item: &Item, model: &Model) -> Vec<String> {
+        let now = model.picture.at_ms / 1_000;
+        match item {
+            Item::Connection(id) => {
+                let Some(tracked) = model.picture.connections.get(id) else { return Vec::new() };
+                let (row, (requests, deliveries)) = (&tracked.row, tracked.rates(model.picture.at_ms));
+                vec![
+                    if tracked.is_slow() { "!" } else { "" }.to_owned(),
+                    visible(row.user.as_str()),
+                    row.address.clone(),
+                    micros(row.rtt_us),
+                    row.outbox_frames.to_string(),
+                    count(requests),
+                    count(deliveries),
+                    span(now.saturating_sub(row.since)),
+                    row.dropped.to_string(),
+                    row.groups.to_string(),
+                    id.to_string(),
+                ]
+            }
+            Item::User(user, connections) => vec![visible(user.as_str()), connections.to_string()],
+            Item::Group(group) => {
+                let row = model.picture.groups.get(group);
+                let text = |number: Option<u64>| number.unwrap_or_default().to_string();
+                vec![
+                    visible(group.as_str()),
+                    text(row.map(|row| row.members)),
+                    text(row.map(|row| row.users)),
+                ]
+            }
+            Item::Ban(at) => {
+                let Some(ban) = model.bans.get(*at) else { return Vec::new() };
+                let who = ban.user.as_ref().map(UserName::as_str).or(ban.jti.as_deref());
+                let what = match (ban.kind, &ban.groups) {
+                    (BanKind::Group, groups) => {
+                        format!("group {}", groups.as_ref().map_or("", |groups| groups.as_str()))
+                    }
+                    (BanKind::User, _) => "server".to_owned(),
+                    (BanKind::SignOut, _) => "tokens until then".to_owned(),
+                    (BanKind::Token, _) => "this token".to_owned(),
+                };
+                let ends = ban.until.map_or("never".to_owned(), |until| span(until.saturating_sub(now)));
+                vec![
+                    visible(who.unwrap_or_default()),
+                    visible(&what),
+                    span(now.saturating_sub(ban.since)),
+                    ends,
+                    visible(&ban.author),
+                    visible(&ban.reason),
+                ]
+            }
+            Item::Record(at) => {
+                model.audit.get(*at).map(|record| record_cells(record, now)).unwrap_or_default()
+            }
+        }
+    }
+}
+
+fn record_cells(record: &Value, now: u64) -> Vec<String> {
+    let field = |name: &str| record.get(name).and_then(Value::as_str).unwrap_or_default();
+    let number = |name: &str| record.get(name).and_then(Value::as_u64).unwrap_or_default();
+    let fields = record.get("act").and_then(Value::as_object);
+    let act: Vec<String> =
+        fields.into_iter().flatten().filter_map(|(name, value)| argument(name, value)).collect();
+    let outcome = record.get("outcome").unwrap_or(&Value::Null);
+    let outcome = match (outcome.get("done"), outcome.get("refused")) {
+        (Some(done), _) => {
+            format!("{} connections", done.get("connections").and_then(Value::as_u64).unwrap_or_default())
+        }
+        (_, Some(refused)) => {
+            format!("REFUSED {}", refused.get("code").and_then(Value::as_u64).unwrap_or_default())
+        }
+        _ => outcome.as_str().unwrap_or_default().to_owned(),
+    };
+    vec![
+        number("sequence").to_string(),
+        span(now.saturating_sub(number("at_ms") / 1_000)),
+        visible(field("author")),
+        visible(&act.join(" ")),
+        visible(&outcome),
+    ]
+}
+
+/// A field of an act, as far as it says something.
+fn argument(name: &str, value: &Value) -> Option<String> {
+    match value {
+        Value::Null | Value::Bool(false) => None,
+        Value::String(text) if text.is_empty() => None,
+        Value::String(text) if name == "ask" => Some(text.clone()),
+        Value::String(text) => Some(format!("{name}={text}")),
+        Value::Object(one) => Some(one.iter().filter_map(|(name, value)| argument(name, value)).collect()),
+        other => Some(format!("{name}={other}")),
+    }
+}
+
+fn everything(view: &View, model: &Model) -> Vec<Item> {
+    let connections = model.picture.connections.values();
+    match view {
+        View::Overview | View::Connection(_) => Vec::new(),
+        View::Connections => connections.map(|tracked| Item::Connection(tracked.row.connection)).collect(),
+        View::User(user) => connections
+            .filter(|tracked| tracked.row.user == *user)
+            .map(|tracked| Item::Connection(tracked.row.connection))
+            .collect(),
+        // Who is in a group is asked for: the feed tells how many there are, and not who.
+        View::Group(group) => model
+            .members
+            .as_ref()
+            .filter(|(of, _)| of == group)
+            .map(|(_, members)| members.iter().map(|id| Item::Connection(*id)).collect())
+            .unwrap_or_default(),
+        View::Users => {
+            model.picture.users().into_iter().map(|row| Item::User(row.user, row.connections)).collect()
+        }
+        View::Groups => model.picture.groups.keys().map(|group| Item::Group(group.clone())).collect(),
+        View::Bans => (0..model.bans.len()).map(Item::Ban).collect(),
+        View::Audit => (0..model.audit.len()).map(Item::Record).collect(),
+    }
+}
+
+fn name(item: &Item) -> (&str, ConnectionId, usize) {
+    let none = ConnectionId::from_bytes([0; 16]);
+    match item {
+        Item::Connection(id) => ("", *id, 0),
+        Item::User(user, _) => (user.as_str(), none, 0),
+        Item::Group(group) => (group.as_str(), none, 0),
+        Item::Ban(at) | Item::Record(at) => ("", none, *at),
+    }
+}
+
+fn matches(item: &Item, model: &Model, filter: &str) -> bool {
+    let within = |text: &str| text.to_lowercase().contains(filter);
+    match item {
+        Item::Connection(id) => model.picture.connections.get(id).is_some_and(|tracked| {
+            within(tracked.row.user.as_str()) || within(&tracked.row.address) || within(&id.to_string())
+        }),
+        Item::User(user, _) => within(user.as_str()),
+        Item::Group(group) => within(group.as_str()),
+        Item::Ban(at) => model.bans.get(*at).is_some_and(|ban| {
+            let user = ban.user.as_ref().map_or("", UserName::as_str);
+            let groups = ban.groups.as_ref().map_or("", |groups| groups.as_str());
+            [user, groups, ban.jti.as_deref().unwrap_or_default(), &ban.reason, &ban.author]
+                .iter()
+                .any(|text| within(text))
+        }),
+        Item::Record(at) => model.audit.get(*at).is_some_and(|record| within(&record.to_string())),
+    }
+}

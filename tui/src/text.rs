@@ -1,0 +1,130 @@
+//! Text for a terminal: what others chose made harmless, and numbers made short.
+//!
+//! In: names, reasons, numbers. Out: text without control characters. Invariant: a user who is named with an escape sequence
+//! steers no terminal.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
+/// `text` with its control characters shown as escapes, so that it cannot move the cursor, clear the screen or worse.
+#[must_use]
+pub fn visible(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        // Also what turns the direction of writing round, which makes one text look like another.
+        let turns =
+            matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        if character.is_control() || turns {
+            // Writing to a String does not fail.
+            let _ = write!(shown, "{}", character.escape_unicode());
+        } else {
+            shown.push(character);
+        }
+    }
+    shown
+}
+
+/// The first `width` columns of a text, with a mark where something is missing.
+#[must_use]
+pub fn cut(text: &str, width: usize) -> String {
+    if text.width() <= width {
+        return text.to_owned();
+    }
+    let mut shown = String::new();
+    let mut used = 0;
+    for character in text.chars() {
+        used += character.width().unwrap_or(0);
+        if used + 1 > width {
+            break;
+        }
+        shown.push(character);
+    }
+    if width > 0 {
+        shown.push('…');
+    }
+    shown
+}
+
+/// The two largest units of a length of time in seconds: `2h 5m`.
+#[must_use]
+pub fn span(seconds: u64) -> String {
+    const UNITS: [(u64, &str); 4] = [(86_400, "d"), (3_600, "h"), (60, "m"), (1, "s")];
+    let mut left = seconds;
+    let mut parts = Vec::new();
+    for (length, unit) in UNITS {
+        let count = left / length;
+        left %= length;
+        if count > 0 || (parts.is_empty() && length == 1) {
+            parts.push(format!("{count}{unit}"));
+        } else if !parts.is_empty() {
+            break;
+        }
+        if parts.len() == 2 {
+            break;
+        }
+    }
+    parts.join(" ")
+}
+
+/// Microseconds: `311 us`, `1.3 ms`, `2.0 s`.
+#[must_use]
+pub fn micros(micros: u64) -> String {
+    match micros {
+        0..1_000 => format!("{micros} us"),
+        1_000..1_000_000 => format!("{:.1} ms", micros as f64 / 1e3),
+        _ => format!("{:.1} s", micros as f64 / 1e6),
+    }
+}
+
+/// A count in few columns: `950`, `12.3k`, `4.5M`.
+#[must_use]
+pub fn count(count: f64) -> String {
+    match count {
+        c if c < 0.05 => "0".to_owned(),
+        c if c < 10.0 => format!("{c:.1}"),
+        c if c < 1_000.0 => format!("{c:.0}"),
+        c if c < 1_000_000.0 => format!("{:.1}k", c / 1e3),
+        c => format!("{:.1}M", c / 1e6),
+    }
+}
+
+/// A rate in tenths, for comparing.
+#[must_use]
+#[expect(clippy::cast_possible_truncation, reason = "a float that does not fit is cut to what does")]
+pub fn tenths(rate: f64) -> u64 {
+    (rate * 10.0) as u64
+}
+
+/// How long ago something was, in words.
+#[must_use]
+pub fn ago(age: Duration) -> String {
+    format!("{} ago", span(age.as_secs()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_characters_are_shown_and_not_sent() {
+        assert_eq!(visible("a\u{1b}[2J\u{9b}\u{202e}"), "a\\u{1b}[2J\\u{9b}\\u{202e}");
+        assert_eq!(visible("日本 ok"), "日本 ok");
+    }
+
+    #[test]
+    fn cuts_count_columns_and_not_bytes() {
+        assert_eq!(cut("日本語", 6), "日本語");
+        assert_eq!(cut("日本語", 5), "日本…");
+        assert_eq!(cut("日本語", 4), "日…");
+        assert_eq!(cut("abc", 0), "");
+    }
+
+    #[test]
+    fn numbers_are_short() {
+        assert_eq!([0, 59, 61, 3_600, 90_061].map(span), ["0s", "59s", "1m 1s", "1h", "1d 1h"]);
+        assert_eq!([999, 1_300, 2_000_000].map(micros), ["999 us", "1.3 ms", "2.0 s"]);
+        assert_eq!([0.0, 3.25, 950.0, 12_345.0, 4.5e6].map(count), ["0", "3.2", "950", "12.3k", "4.5M"]);
+    }
+}

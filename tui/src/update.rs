@@ -1,0 +1,349 @@
+//! What an event does to the model, and what is to be done in the world because of it. Pure: no clock, no terminal, no network.
+//!
+//! In: the model and an event. Out: the changed model, and effects. Invariant: nothing is changed on the server without an
+//! operator's confirmation of what the server itself said that it would do, or a key that says so plainly.
+
+mod revoke;
+
+use crossterm::event::{KeyCode, KeyEvent, MouseEvent, MouseEventKind};
+use fanfare_protocol::ConnectionId;
+use fanfare_protocol::admin::{
+    AdminRequest, BanKind, BanRow, ConnectionDetail, Receipt, Status, Update, Who,
+};
+use fanfare_protocol::{GroupName, UserName};
+use serde_json::Value;
+
+pub(crate) use self::revoke::{request as revoke_request, told as revoke_told};
+use crate::keymap::{self, Action};
+use crate::model::{Item, Link, Model, Notice, Place, Prompt, View};
+
+/// What happens.
+#[derive(Debug)]
+pub enum Event {
+    /// A key.
+    Key(KeyEvent),
+    /// The mouse.
+    Mouse(MouseEvent),
+    /// The terminal has another size.
+    Resize(u16, u16),
+    /// So many milliseconds have passed since the dashboard began.
+    Tick(u64),
+    /// There is a server.
+    Attached(Box<Status>),
+    /// A line of the feed.
+    Update(Box<Update>),
+    /// There is none any more.
+    Lost {
+        /// Why.
+        reason: String,
+        /// When it is tried again, in the dashboard's time.
+        retry_ms: u64,
+    },
+    /// What is forbidden now.
+    Bans(Vec<BanRow>),
+    /// An audit record.
+    Record(Value),
+    /// Who is in a group.
+    Members(GroupName, Vec<ConnectionId>),
+    /// A connection, or that it is gone.
+    Detail(Option<Box<ConnectionDetail>>),
+    /// What a revocation would do.
+    Foretold(AdminRequest, Result<Receipt, String>),
+    /// What an act did; its name first.
+    Done(&'static str, Result<Receipt, String>),
+}
+
+/// What is to be done in the world.
+#[derive(Debug, PartialEq)]
+pub enum Effect {
+    /// End.
+    Quit,
+    /// Put this into the clipboard.
+    Copy(String),
+    /// Ask what this would do.
+    Foretell(AdminRequest),
+    /// Do this; its name first.
+    Act(&'static str, AdminRequest),
+    /// Ask for everything about a connection.
+    Look(ConnectionId),
+    /// Ask who is in a group.
+    Members(GroupName),
+}
+
+/// Milliseconds that a notice stays.
+const NOTICE_MS: u64 = 6_000;
+/// Milliseconds between two looks at what is open.
+const LOOK_MS: u64 = 1_000;
+
+/// Takes an event.
+pub fn update(model: &mut Model, event: Event) -> Vec<Effect> {
+    match event {
+        Event::Key(key) => return on_key(model, &key),
+        Event::Mouse(mouse) => match mouse.kind {
+            MouseEventKind::ScrollDown => return act_on(model, Action::Step(3)),
+            MouseEventKind::ScrollUp => return act_on(model, Action::Step(-3)),
+            _ => {}
+        },
+        Event::Resize(columns, rows) => model.size = (columns, rows),
+        Event::Tick(now_ms) => return tick(model, now_ms),
+        Event::Attached(status) => {
+            model.link = Link::Live;
+            model.status = Some(*status);
+            model.audit.clear();
+            model.history.forget_counters();
+        }
+        Event::Update(update) => {
+            let whole = model.picture.take(*update);
+            if whole {
+                let connections = model.picture.totals.connections;
+                model.history.take(model.picture.at_ms, &model.picture.counters, connections);
+                if !model.paused {
+                    model.refresh();
+                }
+            }
+        }
+        Event::Lost { reason, retry_ms } => {
+            let since_ms = if let Link::Lost { since_ms, .. } = model.link { since_ms } else { model.now_ms };
+            model.link = Link::Lost { since_ms, reason, retry_ms };
+        }
+        Event::Bans(bans) => {
+            model.bans = bans;
+            model.refresh();
+        }
+        Event::Record(record) => {
+            model.recorded(record);
+            if model.place().view == View::Audit && !model.paused {
+                model.refresh();
+            }
+        }
+        Event::Members(group, members) => {
+            model.members = Some((group, members));
+            model.refresh();
+        }
+        Event::Detail(detail) => model.detail = detail.map(|detail| *detail),
+        Event::Foretold(request, outcome) => {
+            if let Some(Prompt::Revoke(form)) = &mut model.prompt {
+                revoke::foretold(form, request, outcome, model.picture.at_ms);
+            }
+        }
+        Event::Done(name, outcome) => {
+            let text = match &outcome {
+                Ok(receipt) => format!("{name}: {}", done(receipt)),
+                Err(error) => format!("{name}: {error}"),
+            };
+            say(model, text, outcome.is_err());
+        }
+    }
+    Vec::new()
+}
+
+/// A receipt in few words.
+pub(crate) fn done(receipt: &Receipt) -> String {
+    let groups: Vec<String> = receipt
+        .groups
+        .iter()
+        .map(|(group, count)| format!("{} {count}", crate::text::visible(group.as_str())))
+        .collect();
+    let groups = if groups.is_empty() { String::new() } else { format!(" ({})", groups.join(", ")) };
+    let plural = if receipt.connections == 1 { "" } else { "s" };
+    let record = if receipt.dry_run { String::new() } else { format!("; record {}", receipt.audit) };
+    format!("{} connection{plural}{groups}{record}", receipt.connections)
+}
+
+fn say(model: &mut Model, text: impl Into<String>, bad: bool) {
+    model.notice = Some(Notice { text: text.into(), bad, at_ms: model.now_ms });
+}
+
+fn tick(model: &mut Model, now_ms: u64) -> Vec<Effect> {
+    let before = model.now_ms;
+    model.now_ms = now_ms;
+    if model.notice.as_ref().is_some_and(|notice| now_ms.saturating_sub(notice.at_ms) > NOTICE_MS) {
+        model.notice = None;
+    }
+    let look = now_ms / LOOK_MS != before / LOOK_MS && model.link == Link::Live && !model.paused;
+    if look { look_at(&model.place().view) } else { Vec::new() }
+}
+
+/// What must be asked for a view that the feed has not all of.
+fn look_at(view: &View) -> Vec<Effect> {
+    match view {
+        View::Connection(id) => vec![Effect::Look(*id)],
+        View::Group(group) => vec![Effect::Members(group.clone())],
+        _ => Vec::new(),
+    }
+}
+
+fn on_key(model: &mut Model, key: &KeyEvent) -> Vec<Effect> {
+    if keymap::action(key) == Some(Action::Quit) && key.code == KeyCode::Char('c') {
+        return vec![Effect::Quit];
+    }
+    match &mut model.prompt {
+        Some(Prompt::Filter) => on_filter_key(model, key),
+        Some(Prompt::Revoke(_)) => revoke::on_key(model, key),
+        None if model.help => {
+            model.help = false;
+            Vec::new()
+        }
+        None => keymap::action(key).map(|action| act_on(model, action)).unwrap_or_default(),
+    }
+}
+
+fn on_filter_key(model: &mut Model, key: &KeyEvent) -> Vec<Effect> {
+    let filter = &mut model.place_mut().listing.filter;
+    match key.code {
+        KeyCode::Enter => model.prompt = None,
+        KeyCode::Esc => {
+            filter.clear();
+            model.prompt = None;
+        }
+        KeyCode::Backspace => drop(filter.pop()),
+        KeyCode::Char(character) => filter.push(character),
+        _ => {}
+    }
+    model.refresh();
+    Vec::new()
+}
+
+fn act_on(model: &mut Model, action: Action) -> Vec<Effect> {
+    // The header, the tabs, the list's own head and the footer.
+    let page = isize::try_from(model.size.1.saturating_sub(6).max(1)).unwrap_or(1);
+    match action {
+        Action::Quit => return vec![Effect::Quit],
+        Action::Help => model.help = !model.help,
+        Action::Pause => {
+            model.paused = !model.paused;
+            model.refresh();
+        }
+        Action::View(number) => {
+            if let Some(view) = View::NUMBERED.get(number) {
+                model.path = vec![Place::new(view.clone())];
+                model.refresh();
+            }
+        }
+        Action::NextView => {
+            let at = View::NUMBERED
+                .iter()
+                .position(|view| Some(view) == model.path.first().map(|place| &place.view));
+            return act_on(model, Action::View((at.unwrap_or(0) + 1) % View::NUMBERED.len()));
+        }
+        Action::Step(rows) => model.place_mut().listing.step(rows),
+        Action::Page(pages) => model.place_mut().listing.step(pages * page),
+        Action::End(direction) => model.place_mut().listing.step(direction * isize::MAX / 2),
+        Action::Open => return open(model),
+        Action::Back => back(model),
+        Action::Filter if !model.place().listing.columns.is_empty() => model.prompt = Some(Prompt::Filter),
+        Action::Filter => {}
+        Action::Sort => {
+            let listing = &mut model.place_mut().listing;
+            listing.sort = (listing.sort + 1) % listing.columns.len().max(1);
+            model.refresh();
+        }
+        Action::Reverse => {
+            let listing = &mut model.place_mut().listing;
+            listing.descending = !listing.descending;
+            model.refresh();
+        }
+        Action::Copy => {
+            if let Some(text) = named(model) {
+                say(model, format!("copied {}", crate::text::visible(&text)), false);
+                return vec![Effect::Copy(text)];
+            }
+        }
+        Action::Revoke | Action::Lift | Action::Kick => {
+            if let Err(why) = model.may_act() {
+                say(model, why, true);
+                return Vec::new();
+            }
+            return match action {
+                Action::Revoke => revoke::begin(model),
+                Action::Lift => lift(model),
+                _ => kick(model),
+            };
+        }
+    }
+    Vec::new()
+}
+
+fn open(model: &mut Model) -> Vec<Effect> {
+    let view = match model.place().listing.current() {
+        Some(Item::Connection(id)) => View::Connection(*id),
+        Some(Item::User(user, _)) => View::User(user.clone()),
+        Some(Item::Group(group)) => View::Group(group.clone()),
+        _ => return Vec::new(),
+    };
+    let effects = look_at(&view);
+    model.detail = None;
+    model.path.push(Place::new(view));
+    model.refresh();
+    effects
+}
+
+fn back(model: &mut Model) {
+    let filter = &mut model.place_mut().listing.filter;
+    if !filter.is_empty() {
+        filter.clear();
+    } else if model.path.len() > 1 {
+        model.path.pop();
+    }
+    model.refresh();
+}
+
+/// What is selected, by name.
+fn named(model: &Model) -> Option<String> {
+    match (model.place().listing.current(), &model.place().view) {
+        (Some(Item::Connection(id)), _) | (None, View::Connection(id)) => Some(id.to_string()),
+        (Some(Item::User(user, _)), _) => Some(user.as_str().to_owned()),
+        (Some(Item::Group(group)), _) => Some(group.as_str().to_owned()),
+        (Some(Item::Ban(at)), _) => model.bans.get(*at)?.user.as_ref().map(|user| user.as_str().to_owned()),
+        _ => None,
+    }
+}
+
+/// The user of what is selected.
+fn selected_user(model: &Model) -> Option<UserName> {
+    let of = |id| model.picture.connections.get(id).map(|tracked| tracked.row.user.clone());
+    match (model.place().listing.current(), &model.place().view) {
+        (Some(Item::Connection(id)), _) | (None, View::Connection(id)) => of(id),
+        (Some(Item::User(user, _)), _) | (None, View::User(user)) => Some(user.clone()),
+        _ => None,
+    }
+}
+
+fn kick(model: &mut Model) -> Vec<Effect> {
+    let who = match (model.place().listing.current(), &model.place().view) {
+        (Some(Item::Connection(id)), _) | (None, View::Connection(id)) => Who::Connection(*id),
+        (Some(Item::User(user, _)), _) => Who::User(user.clone()),
+        _ => {
+            say(model, "select a connection or a user first", true);
+            return Vec::new();
+        }
+    };
+    vec![Effect::Act("closed", AdminRequest::Kick { who, reason: String::new() })]
+}
+
+fn lift(model: &mut Model) -> Vec<Effect> {
+    let ban = match model.place().listing.current() {
+        Some(Item::Ban(at)) => model.bans.get(*at).cloned(),
+        _ => None,
+    };
+    let reason = String::new;
+    match ban.map(|ban| (ban.kind, ban.user, ban.groups)) {
+        Some((BanKind::Group, Some(user), Some(groups))) => {
+            vec![Effect::Act("restored", AdminRequest::Restore { user, groups, reason: reason() })]
+        }
+        Some((BanKind::User, Some(user), _)) => {
+            vec![Effect::Act("unbanned", AdminRequest::Unban { user, reason: reason() })]
+        }
+        Some(_) => {
+            say(model, "a sign-out and a revoked token cannot be lifted; they end with the tokens", true);
+            Vec::new()
+        }
+        None => {
+            say(model, "select a ban first (key 5)", true);
+            Vec::new()
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,96 @@
+//! One connection: everything that the server knows of it.
+
+use fanfare_protocol::ConnectionId;
+use ratatui::Frame;
+use ratatui::layout::Rect;
+use ratatui::text::{Line, Span};
+use ratatui::widgets::{Paragraph, Wrap};
+
+use super::theme::Theme;
+use crate::model::Model;
+use crate::text::{count, micros, span, visible};
+
+pub(super) fn draw(model: &Model, id: ConnectionId, theme: Theme, frame: &mut Frame<'_>, area: Rect) {
+    let Some(tracked) = model.picture.connections.get(&id) else {
+        frame.render_widget(Paragraph::new("  this connection is gone").style(theme.quiet()), area);
+        return;
+    };
+    let (row, now_ms) = (&tracked.row, model.picture.at_ms);
+    let (requests, deliveries) = tracked.rates(now_ms);
+    let age = (now_ms / 1_000).saturating_sub(row.since);
+    let mut rows = vec![
+        ("user", visible(row.user.as_str())),
+        ("connection", id.to_string()),
+        ("from", format!("{} over {}, for {}", row.address, row.transport, span(age))),
+        ("rates", format!("{} requests/s in  {} messages/s out", count(requests), count(deliveries))),
+        (
+            "in all",
+            format!("{} requests  {} messages  {} dropped", row.requests, row.deliveries, row.dropped),
+        ),
+        ("waiting", format!("{} frames  {} bytes", row.outbox_frames, row.outbox_bytes)),
+    ];
+    match model.detail.as_ref().filter(|detail| detail.row.connection == id) {
+        None => rows.push(("", "asking the server for the rest ...".to_owned())),
+        Some(detail) => {
+            let quic = &detail.quic;
+            let ends = |end: Option<u64>| {
+                end.map_or("never".to_owned(), |end| span(end.saturating_sub(now_ms / 1_000)))
+            };
+            let loss = if quic.sent_packets == 0 {
+                0.0
+            } else {
+                quic.lost_packets as f64 * 100.0 / quic.sent_packets as f64
+            };
+            let held = match (quic.blocked_by_application, quic.congestion_events) {
+                (0, 0) => "by nothing".to_owned(),
+                (application, network) => {
+                    let who = if application > network {
+                        "the application reads slowly"
+                    } else {
+                        "the network is slow"
+                    };
+                    format!("{application} times by the application, {network} by the network: {who}")
+                }
+            };
+            let groups: Vec<String> = detail
+                .memberships
+                .iter()
+                .map(|one| {
+                    format!("{}{}", visible(one.group.as_str()), if one.by_operator { "*" } else { "" })
+                })
+                .collect();
+            rows.extend([
+                ("round trip", micros(quic.rtt_us)),
+                (
+                    "packets",
+                    format!(
+                        "{} sent  {} lost ({loss:.1} %)  window {} bytes  MTU {}",
+                        quic.sent_packets, quic.lost_packets, quic.congestion_window, quic.mtu
+                    ),
+                ),
+                ("bytes", format!("{} out  {} in", quic.sent_bytes, quic.received_bytes)),
+                ("held up", held),
+                ("moved", format!("{} times", quic.migrations)),
+                (
+                    "token",
+                    format!("ends in {}  next grant in {}", ends(detail.token_ends), ends(detail.grant_ends)),
+                ),
+                (
+                    "groups",
+                    if groups.is_empty() {
+                        "none".to_owned()
+                    } else {
+                        format!("{}   (* by an operator)", groups.join("  "))
+                    },
+                ),
+            ]);
+        }
+    }
+    let lines: Vec<Line<'_>> = rows
+        .into_iter()
+        .map(|(name, text)| {
+            Line::from(vec![Span::styled(format!(" {name:12}"), theme.quiet()), Span::raw(text)])
+        })
+        .collect();
+    frame.render_widget(Paragraph::new(lines).wrap(Wrap { trim: false }), area);
+}

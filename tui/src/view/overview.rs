@@ -1,0 +1,134 @@
+//! The overview: totals, what happened in the last minutes, and who is busiest.
+//!
+//! ```text
+//! now          120 connections  80 users  31 groups
+//! messages     in  ▁▂▃▅  40/s      out ▁▂▅▇ 400/s
+//! ...
+//! busiest connections             largest groups
+//! ```
+
+use ratatui::Frame;
+use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::text::{Line, Span};
+use ratatui::widgets::{Paragraph, Sparkline};
+
+use super::theme::Theme;
+use crate::model::Model;
+use crate::text::{count, cut, tenths, visible};
+
+pub(super) fn draw(model: &Model, theme: Theme, frame: &mut Frame<'_>, area: Rect) {
+    let [facts, charts, tops] =
+        Layout::vertical([Constraint::Length(7), Constraint::Length(4), Constraint::Fill(1)]).areas(area);
+    draw_facts(model, theme, frame, facts);
+    draw_charts(model, theme, frame, charts);
+    draw_tops(model, theme, frame, tops);
+}
+
+fn draw_facts(model: &Model, theme: Theme, frame: &mut Frame<'_>, area: Rect) {
+    let (totals, counters) = (&model.picture.totals, &model.picture.counters);
+    let sum = |counts: &std::collections::BTreeMap<String, u64>| counts.values().sum::<u64>();
+    let slow = model.picture.connections.values().filter(|tracked| tracked.is_slow()).count();
+    let dropped_slow = counters.closed.get("SlowConsumer").copied().unwrap_or_default();
+    let rows = [
+        (
+            "now",
+            format!("{} connections  {} users  {} groups", totals.connections, totals.users, totals.groups),
+        ),
+        (
+            "handshakes",
+            format!(
+                "{} begun  {} welcomed  {} refused unseen",
+                counters.handshakes, counters.welcomed, counters.handshakes_refused
+            ),
+        ),
+        (
+            "requests",
+            format!(
+                "{}  {} refused  {} held back",
+                counters.requests,
+                sum(&counters.refused),
+                counters.throttled
+            ),
+        ),
+        (
+            "messages",
+            format!(
+                "{} in  {} out  {} dropped  {} purged",
+                counters.sends, counters.deliveries, counters.dropped, counters.purged
+            ),
+        ),
+        ("slow", format!("{slow} now  {dropped_slow} closed for it")),
+        (
+            "ended",
+            format!(
+                "{} closed by the server  {} lost  {} memberships taken",
+                sum(&counters.closed),
+                counters.lost,
+                sum(&counters.removed)
+            ),
+        ),
+        ("bans", format!("{} in force", model.bans.len())),
+    ];
+    let lines: Vec<Line<'_>> = rows
+        .into_iter()
+        .map(|(name, text)| {
+            Line::from(vec![Span::styled(format!(" {name:12}"), theme.quiet()), Span::raw(text)])
+        })
+        .collect();
+    frame.render_widget(Paragraph::new(lines), area);
+}
+
+fn draw_charts(model: &Model, theme: Theme, frame: &mut Frame<'_>, area: Rect) {
+    let columns: [Rect; 3] =
+        Layout::horizontal([Constraint::Ratio(1, 3), Constraint::Ratio(1, 3), Constraint::Ratio(1, 3)])
+            .areas(area);
+    let history = &model.history;
+    let charts = [
+        ("messages in/s", &history.incoming),
+        ("messages out/s", &history.outgoing),
+        ("connections", &history.connections),
+    ];
+    for ((name, values), column) in charts.into_iter().zip(columns) {
+        let inner = Rect { x: column.x + 1, width: column.width.saturating_sub(2), ..column };
+        let [title, chart] = Layout::vertical([Constraint::Length(1), Constraint::Length(2)]).areas(inner);
+        let now = values.back().copied().unwrap_or_default();
+        frame.render_widget(Paragraph::new(format!("{name}  {now}")).style(theme.quiet()), title);
+        let shown: Vec<u64> =
+            values.iter().copied().skip(values.len().saturating_sub(chart.width.into())).collect();
+        frame.render_widget(Sparkline::default().data(shown).style(theme.accent()), chart);
+    }
+}
+
+fn draw_tops(model: &Model, theme: Theme, frame: &mut Frame<'_>, area: Rect) {
+    let [left, right] = Layout::horizontal([Constraint::Ratio(1, 2), Constraint::Ratio(1, 2)]).areas(area);
+    let room = usize::from(area.height.saturating_sub(1));
+    let now = model.picture.at_ms;
+    let mut busy: Vec<(u64, &str)> = model
+        .picture
+        .connections
+        .values()
+        .map(|tracked| (tenths(tracked.rates(now).0), tracked.row.user.as_str()))
+        .filter(|(rate, _)| *rate > 0)
+        .collect();
+    busy.sort_unstable_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(b.1)));
+    let mut groups: Vec<(u64, &str)> =
+        model.picture.groups.values().map(|row| (row.members, row.group.as_str())).collect();
+    groups.sort_unstable_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(b.1)));
+    let busy = busy.into_iter().map(|(rate, user)| (count(rate as f64 / 10.0), user));
+    draw_top("who asks most, requests/s", busy.take(room), theme, frame, left);
+    let groups = groups.into_iter().map(|(members, group)| (members.to_string(), group));
+    draw_top("largest groups, members", groups.take(room), theme, frame, right);
+}
+
+fn draw_top<'a>(
+    title: &str,
+    rows: impl Iterator<Item = (String, &'a str)>,
+    theme: Theme,
+    frame: &mut Frame<'_>,
+    area: Rect,
+) {
+    let width = usize::from(area.width).saturating_sub(11);
+    let mut lines = vec![Line::styled(format!(" {title}"), theme.head())];
+    lines.extend(rows.map(|(value, name)| Line::raw(format!("{value:>8}  {}", cut(&visible(name), width)))));
+    frame.render_widget(Paragraph::new(lines), area);
+}
