@@ -9,8 +9,8 @@ use fanfare_tui::TuiError;
 use crate::arguments::TopArguments;
 use crate::failure::Failure;
 
-/// How wide a snapshot is where nobody's terminal says so.
-const WIDTH: u16 = 120;
+/// How wide a snapshot is: as wide as it takes to show every column.
+const WIDTH: u16 = 140;
 
 pub(crate) async fn run(arguments: TopArguments) -> Result<(), Failure> {
     let TopArguments { once, access } = arguments;

@@ -18,7 +18,7 @@ use serde_json::Value;
 use support::{BINARY, fanfare, finish, run};
 
 /// Every command, as it is typed.
-const COMMANDS: [&[&str]; 18] = [
+const COMMANDS: [&[&str]; 19] = [
     &[],
     &["serve"],
     &["config"],
@@ -28,6 +28,7 @@ const COMMANDS: [&[&str]; 18] = [
     &["certs"],
     &["certs", "create"],
     &["token"],
+    &["top"],
     &["admin"],
     &["admin", "connections"],
     &["admin", "revoke"],

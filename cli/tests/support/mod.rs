@@ -298,7 +298,12 @@ impl Server {
     /// One in a home that is there, on an address of the caller's.
     #[track_caller]
     pub(crate) fn in_home(home: TempDir, listen: &str, arguments: &[&str]) -> Self {
-        let serve = ["serve", "--listen", listen, "--admin-listen", "127.0.0.1:0", "--state-dir", STATE];
+        Self::at(home, listen, "127.0.0.1:0", arguments)
+    }
+
+    #[track_caller]
+    fn at(home: TempDir, listen: &str, admin: &str, arguments: &[&str]) -> Self {
+        let serve = ["serve", "--listen", listen, "--admin-listen", admin, "--state-dir", STATE];
         let mut process = Process::start(&mut fanfare(home.path(), &[&serve, arguments].concat()));
         let (address, admin) = ready(&mut process);
         Self { process, address, admin, home }
@@ -310,6 +315,14 @@ impl Server {
         process.signal(Signal::KILL);
         assert_eq!(process.end().code, None);
         (home, address)
+    }
+
+    /// Kills it as a power cut does, and starts another in its place, at the same addresses.
+    #[track_caller]
+    pub(crate) fn killed_and_restarted(self, arguments: &[&str]) -> Self {
+        let admin = self.admin.clone();
+        let (home, address) = self.kill();
+        Self::at(home, &address, &admin, arguments)
     }
 
     /// Where it and its clients run.

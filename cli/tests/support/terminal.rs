@@ -23,14 +23,16 @@ impl Terminal {
         let place = tempfile::tempdir().unwrap();
         // Without it the screen is gone as soon as the script ends.
         fs::write(place.path().join("tmux.conf"), "set -g remain-on-exit on\n").unwrap();
+        // The empty line is for tmux, which scrolls the first one away when it says that the pane is dead.
         // A key that interrupts the command shall not end the shell, too.
         let script = format!(
             "trap : INT; stty -g > before; '{BINARY}' {arguments}; code=$?; stty -g > after; \
-             echo finished $code; tmux wait-for -S finished"
+             echo; echo finished $code; tmux wait-for -S finished"
         );
         let terminal = Self { place };
         let mut command = terminal.tmux(&["new-session", "-d", "-x", "100", "-y", "30", &script]);
         command.env("FANFARE_SERVER", &server.address).env("FANFARE_STATE_DIR", server.state());
+        command.env("FANFARE_ADMIN", &server.admin);
         // Otherwise it is the shell of whoever runs the tests.
         command.env("SHELL", "/bin/sh");
         let opened = finish(&mut command, b"");
@@ -46,6 +48,28 @@ impl Terminal {
     /// Presses a key, by tmux's name for it: `Enter`, `C-c`.
     pub(crate) fn press(&self, key: &str) {
         self.run(&["send-keys", key]).printed();
+    }
+
+    /// The process of the command that runs in it: of our binary, and in this terminal's directory.
+    pub(crate) fn process(&self) -> rustix::process::Pid {
+        let binary = fs::canonicalize(BINARY).unwrap();
+        let place = fs::canonicalize(self.place.path()).unwrap();
+        let is_it = |process: &std::path::Path| {
+            let leads_to = |name: &str, to: &std::path::Path| {
+                fs::read_link(process.join(name)).is_ok_and(|path| path == to)
+            };
+            leads_to("exe", &binary) && leads_to("cwd", &place)
+        };
+        let all = fs::read_dir("/proc").unwrap().filter_map(|entry| Some(entry.ok()?.path()));
+        let process = all
+            .filter(|process| is_it(process))
+            .find_map(|process| process.file_name()?.to_str()?.parse().ok());
+        rustix::process::Pid::from_raw(process.expect("no command runs in the terminal")).unwrap()
+    }
+
+    /// Gives the terminal another size.
+    pub(crate) fn resizes(&self, columns: u16, rows: u16) {
+        self.run(&["resize-window", "-x", &columns.to_string(), "-y", &rows.to_string()]).printed();
     }
 
     /// Waits until the screen is as `expected` says, and gives its lines.

@@ -47,11 +47,11 @@ const USERS: &[Column] = &[text("USER", 0), number("CONNECTIONS", 12)];
 const GROUPS: &[Column] = &[text("GROUP", 0), number("MEMBERS", 9), number("USERS", 8)];
 const BANS: &[Column] = &[
     text("WHO", 0),
-    text("WHAT", 24),
+    text("WHAT", 20),
     number("SINCE", 8),
     number("ENDS IN", 9),
-    text("BY", 16),
-    text("REASON", 30),
+    text("BY", 12),
+    text("REASON", 0),
 ];
 const AUDIT: &[Column] =
     &[number("RECORD", 8), number("AGO", 8), text("BY", 16), text("ACT", 0), text("OUTCOME", 24)];

@@ -1,0 +1,125 @@
+//! `fanfare top` in a real terminal, against a real server with real clients.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on should fail on the spot"
+)]
+
+mod support;
+
+use support::terminal::Terminal;
+use support::{Server, Signal, run};
+
+fn has<'a>(words: &'a [&str]) -> impl Fn(&[&str]) -> bool + 'a {
+    move |lines| words.iter().all(|words| lines.iter().any(|line| line.contains(words)))
+}
+
+#[test]
+fn an_operator_finds_somebody_gets_them_out_and_lets_them_in_again() {
+    let server = Server::start();
+    let (mut alice, _) = server.listener("alice", "room-1", &["--join", "lobby"]);
+    assert_eq!(alice.object()["group"], "lobby");
+    let (_bob, _) = server.listener("bob", "room-1", &[]);
+    let terminal = Terminal::open(&server, "top");
+    terminal.shows("the overview", has(&["2 connections  2 users  2 groups", "developer, operator", "live"]));
+    // By group to its members, and to one of them.
+    terminal.types("4");
+    terminal.shows("the groups", has(&["room-1", "lobby", "MEMBERS"]));
+    terminal.press("Enter");
+    terminal.shows("the members", has(&["› group room-1", "alice", "bob"]));
+    terminal.types("/ali");
+    terminal.shows("only alice", |lines| has(&["alice", "1 of 2 rows"])(lines) && !has(&["bob "])(lines));
+    terminal.press("Enter");
+    terminal.press("Enter");
+    terminal.shows("all about her", has(&["user        alice", "groups      lobby  room-1", "round trip"]));
+    // Out of all rooms, but not out of the lobby; told before it is done.
+    terminal.types("r");
+    terminal.shows("the dialog, with the group that one came from", has(&["Revoke alice", "group   room-1"]));
+    terminal.press("BSpace");
+    terminal.types("*");
+    terminal.press("Tab");
+    terminal.types("2h");
+    terminal.press("Tab");
+    terminal.types("too loud");
+    terminal.shows("what it would do", has(&["group   room-*", "this removes 1 connection (room-1 1)"]));
+    terminal.press("Enter");
+    terminal.shows("the receipt", has(&["revoked: 1 connection (room-1 1); record 1"]));
+    let removed = alice.object();
+    assert_eq!((&removed["kind"], &removed["reason"]), (&"removed".into(), &"too loud".into()));
+    terminal.press("Escape");
+    terminal.press("Escape");
+    terminal.press("Escape");
+    terminal.types("5");
+    terminal.shows("the ban", has(&["alice", "group room-*", "too loud", "developer"]));
+    assert_eq!(server.run(&["listen", "--user", "alice", "--join", "room-1"]).code, Some(1));
+    terminal.types("u");
+    terminal.shows("nobody is banned", has(&["restored:", "nobody is banned"]));
+    let (_again, _) = server.listener("alice", "room-1", &[]);
+    terminal.types("6");
+    terminal
+        .shows("the audit", has(&["restore user=alice groups=room-*", "revoke user=alice groups=room-*"]));
+    terminal.types("q");
+    let (code, _) = terminal.finished();
+    assert_eq!(code, 0);
+}
+
+#[test]
+fn the_terminal_is_given_back_however_it_ends() {
+    let server = Server::start();
+    for end in ["q", "C-c", "kill"] {
+        let terminal = Terminal::open(&server, "top");
+        terminal.shows("the overview", has(&["live"]));
+        match end {
+            "kill" => rustix::process::kill_process(terminal.process(), Signal::TERM).unwrap(),
+            key => terminal.press(key),
+        }
+        let (code, screen) = terminal.finished();
+        assert_eq!(code, 0, "{end}: {screen}");
+        assert!(!screen.contains("Overview"), "{end}: the screen from before is back: {screen}");
+    }
+}
+
+#[test]
+fn a_server_that_is_killed_is_missed_and_found_again() {
+    let server = Server::start();
+    let (_alice, _) = server.listener("alice", "room", &[]);
+    let terminal = Terminal::open(&server, "top");
+    terminal.types("2");
+    terminal.shows("alice", has(&["alice", "live"]));
+    for (columns, rows) in [(40, 10), (200, 50), (61, 13), (3, 2), (100, 30)] {
+        terminal.resizes(columns, rows);
+    }
+    terminal.types("zzz\\~%&");
+    terminal.shows("as before", has(&["alice", "live"]));
+    let server = server.killed_and_restarted(&["--dev"]);
+    terminal.shows("the restarted server, to which alice has come back", has(&["live", "alice", "up "]));
+    server.run(&["admin", "ban", "nobody"]).printed();
+    terminal.types("5");
+    terminal.shows("what was done since", has(&["nobody"]));
+    terminal.types("q");
+    assert_eq!(terminal.finished().0, 0);
+}
+
+#[test]
+fn a_snapshot_is_text_and_without_a_terminal_that_is_all_there_is() {
+    let server = Server::start();
+    let (_alice, id) = server.listener("a\u{1b}[2Jlice", "room", &[]);
+    let ended = server.run(&["top", "--once"]);
+    let text = ended.printed();
+    for words in [
+        "[Overview]",
+        "1 connections  1 users  1 groups",
+        "[Connections]",
+        "a\\u{1b}[2Jlice",
+        id.as_str(),
+        "[Audit]",
+    ] {
+        assert!(text.contains(words), "{words} is not in\n{text}");
+    }
+    assert!(!text.replace('\n', "").chars().any(char::is_control));
+    server.run(&["top"]).complains(2, &["needs a terminal", "--once"]);
+    let home = tempfile::tempdir().unwrap();
+    run(home.path(), &["top", "--once"]).complains(1, &["no operator's certificate"]);
+}
