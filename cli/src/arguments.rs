@@ -43,6 +43,12 @@ pub(crate) enum Command {
     Chat(ChatArguments),
     /// Make a token, for trying things out
     Token(TokenArguments),
+    /// See it work: a server with a crowd that chats, and the dashboard on top, all in this process
+    Demo {
+        /// How many users chat
+        #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u16).range(1..=2_000))]
+        users: u16,
+    },
     /// Watch a running server in this terminal, and act from there
     Top(TopArguments),
     /// Look at a running server as an operator, and act: revoke, ban, kick, send

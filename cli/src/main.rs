@@ -9,6 +9,7 @@ mod certified;
 mod certs;
 mod chat;
 mod connection;
+mod demo;
 mod failure;
 mod listen;
 mod operators;
@@ -60,12 +61,24 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Send(send) => on_runtime(send::run(send)),
         Command::Chat(chat) => on_runtime(chat::run(chat)),
         Command::Token(token) => token::run(&token),
+        Command::Demo { users } => on_many_threads(demo::run(users)),
         Command::Top(top) => on_runtime(top::run(top)),
         Command::Admin(admin) => on_runtime(admin::run(admin)),
         Command::Certs(certs) => certs::run(certs),
         Command::Completions { shell } => reference::completions(shell),
         Command::Man { directory } => reference::man(&directory),
     }
+}
+
+/// Runs a server and a crowd of clients in one process.
+fn on_many_threads(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::failed(format!("the system gives no threads: {error}")))?;
+    let outcome = runtime.block_on(command);
+    runtime.shutdown_background();
+    outcome
 }
 
 /// Runs a client command. One thread: a client waits most of the time.

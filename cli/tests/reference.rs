@@ -18,7 +18,7 @@ use serde_json::Value;
 use support::{BINARY, fanfare, finish, run};
 
 /// Every command, as it is typed.
-const COMMANDS: [&[&str]; 19] = [
+const COMMANDS: [&[&str]; 20] = [
     &[],
     &["serve"],
     &["config"],
@@ -29,6 +29,7 @@ const COMMANDS: [&[&str]; 19] = [
     &["certs", "create"],
     &["token"],
     &["top"],
+    &["demo"],
     &["admin"],
     &["admin", "connections"],
     &["admin", "revoke"],

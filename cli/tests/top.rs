@@ -103,6 +103,26 @@ fn a_server_that_is_killed_is_missed_and_found_again() {
 }
 
 #[test]
+fn the_demonstration_is_a_crowd_with_a_dashboard_on_top() {
+    // Only for the terminal's sake: the demonstration has a server of its own.
+    let server = Server::start();
+    let terminal = Terminal::open(&server, "demo --users 30");
+    terminal.shows("everybody", has(&["30 connections", "developer, operator", "live"]));
+    terminal.types("4");
+    terminal.shows("the rooms", has(&["lobby", "30"]));
+    terminal.types("2");
+    terminal.shows("the crowd", has(&["30 rows"]));
+    terminal.types("x");
+    terminal.shows("the dialog", has(&["Close connection", "this closes 1 connection"]));
+    terminal.press("Enter");
+    terminal.shows("the receipt", has(&["closed: 1 connection; record 1"]));
+    terminal.types("q");
+    assert_eq!(terminal.finished().0, 0);
+    server.run(&["demo"]).complains(2, &["needs a terminal"]);
+    server.run(&["demo", "--users", "0"]).complains(2, &["--users"]);
+}
+
+#[test]
 fn a_snapshot_is_text_and_without_a_terminal_that_is_all_there_is() {
     let server = Server::start();
     let (_alice, id) = server.listener("a\u{1b}[2Jlice", "room", &[]);

@@ -2,6 +2,8 @@
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
+use crate::model::Act;
+
 /// What a key does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
@@ -33,12 +35,12 @@ pub enum Action {
     Reverse,
     /// Copies the id or the name of what is selected.
     Copy,
-    /// Asks for a revocation of the selected user.
-    Revoke,
+    /// Asks for a command by its name.
+    Palette,
+    /// Opens the dialog of an act.
+    Begin(Act),
     /// Lifts the selected ban.
     Lift,
-    /// Closes the selected connection, or all of the selected user.
-    Kick,
 }
 
 /// A row of the help.
@@ -86,9 +88,15 @@ pub const BINDINGS: &[Binding] = &[
     look(&[KeyCode::Char('S')], "S", Action::Reverse, "turn the order round"),
     look(&[KeyCode::Char('p')], "p", Action::Pause, "pause, and go on"),
     look(&[KeyCode::Char('y')], "y", Action::Copy, "copy the id or the name"),
-    act(&[KeyCode::Char('r')], "r", Action::Revoke, "revoke access to groups"),
+    look(&[KeyCode::Char(':')], ":", Action::Palette, "command by its name"),
+    act(&[KeyCode::Char('r')], "r", Action::Begin(Act::Revoke), "revoke access to groups"),
     act(&[KeyCode::Char('u')], "u", Action::Lift, "lift the selected ban"),
-    act(&[KeyCode::Char('x')], "x", Action::Kick, "close connection or user"),
+    act(&[KeyCode::Char('b')], "b", Action::Begin(Act::Ban), "ban from the server"),
+    act(&[KeyCode::Char('o')], "o", Action::Begin(Act::SignOut), "sign out everywhere"),
+    act(&[KeyCode::Char('x')], "x", Action::Begin(Act::Close), "close connections"),
+    act(&[KeyCode::Char('a')], "a", Action::Begin(Act::Add), "add to a group"),
+    act(&[KeyCode::Char('d')], "d", Action::Begin(Act::Remove), "remove from a group"),
+    act(&[KeyCode::Char('m')], "m", Action::Begin(Act::Send), "send a message"),
     look(&[KeyCode::Char('?'), KeyCode::F(1)], "?", Action::Help, "this help"),
     look(&[KeyCode::Char('q')], "q", Action::Quit, "quit"),
 ];
@@ -100,6 +108,12 @@ pub fn action(key: &KeyEvent) -> Option<Action> {
         return (key.code == KeyCode::Char('c')).then_some(Action::Quit);
     }
     BINDINGS.iter().find(|binding| binding.keys.contains(&key.code)).map(|binding| binding.action)
+}
+
+/// The bindings whose help has these words in it, in the order of the table.
+pub fn search(words: &str) -> impl Iterator<Item = &'static Binding> {
+    let words = words.to_lowercase();
+    BINDINGS.iter().filter(move |binding| words.split_whitespace().all(|word| binding.help.contains(word)))
 }
 
 #[cfg(test)]

@@ -3,16 +3,18 @@
 //! In: updates, by way of [`crate::update`]. Out: what [`crate::view`] draws. Invariant: what is shown is in here, so that the
 //! same model always draws the same picture.
 
+mod form;
 mod history;
 mod listing;
 mod picture;
 
 use std::collections::VecDeque;
 
-use fanfare_protocol::admin::{AdminRequest, BanRow, ConnectionDetail, Receipt, Role, Status};
+use fanfare_protocol::admin::{BanRow, ConnectionDetail, Role, Status};
 use fanfare_protocol::{ConnectionId, GroupName, UserName};
 use serde_json::Value;
 
+pub use form::{Act, Field, Form};
 pub use history::History;
 pub use listing::{Column, Item, Listing};
 pub use picture::{Picture, Tracked};
@@ -143,26 +145,10 @@ impl Place {
 pub enum Prompt {
     /// A filter for the list, as it is typed.
     Filter,
-    /// A revocation before it is confirmed.
-    Revoke(Box<RevokeForm>),
-}
-
-/// A revocation before it is confirmed.
-#[derive(Debug, Clone)]
-pub struct RevokeForm {
-    /// Whom.
-    pub user: UserName,
-    /// Which groups, for how long, and why, as they are typed.
-    pub fields: [String; 3],
-    /// Which of them is being typed.
-    pub focus: usize,
-    /// What the server says that it would do, to what it was asked.
-    pub foretold: Option<(AdminRequest, Result<Receipt, String>)>,
-}
-
-impl RevokeForm {
-    /// The names of the fields.
-    pub const FIELDS: [&'static str; 3] = ["group", "for", "reason"];
+    /// A command's name, as it is typed.
+    Palette(String),
+    /// An act before it is confirmed.
+    Form(Box<Form>),
 }
 
 /// Something that was said to the operator.
@@ -223,6 +209,12 @@ impl Model {
             (Link::Live, Some(_)) => Err("this certificate is a viewer's: it may look, and not act"),
             _ => Err("there is no server to act on now"),
         }
+    }
+
+    /// Whether a line above the rest says that the server is lost, or that something was missed.
+    #[must_use]
+    pub fn has_banner(&self) -> bool {
+        matches!(self.link, Link::Lost { .. }) || self.picture.skipped > 0
     }
 
     /// Puts the place's list in order again, after something has changed.

@@ -3,9 +3,9 @@
 //! In: the model and an event. Out: the changed model, and effects. Invariant: nothing is changed on the server without an
 //! operator's confirmation of what the server itself said that it would do, or a key that says so plainly.
 
-mod revoke;
+mod form;
 
-use crossterm::event::{KeyCode, KeyEvent, MouseEvent, MouseEventKind};
+use crossterm::event::{KeyCode, KeyEvent, MouseButton, MouseEvent, MouseEventKind};
 use fanfare_protocol::ConnectionId;
 use fanfare_protocol::admin::{
     AdminRequest, BanKind, BanRow, ConnectionDetail, Receipt, Status, Update, Who,
@@ -13,7 +13,7 @@ use fanfare_protocol::admin::{
 use fanfare_protocol::{GroupName, UserName};
 use serde_json::Value;
 
-pub(crate) use self::revoke::{request as revoke_request, told as revoke_told};
+pub(crate) use self::form::{request as form_request, told as form_told};
 use crate::keymap::{self, Action};
 use crate::model::{Item, Link, Model, Notice, Place, Prompt, View};
 
@@ -82,6 +82,9 @@ pub fn update(model: &mut Model, event: Event) -> Vec<Effect> {
         Event::Mouse(mouse) => match mouse.kind {
             MouseEventKind::ScrollDown => return act_on(model, Action::Step(3)),
             MouseEventKind::ScrollUp => return act_on(model, Action::Step(-3)),
+            MouseEventKind::Down(MouseButton::Left) if model.prompt.is_none() && !model.help => {
+                return on_click(model, mouse.column, mouse.row);
+            }
             _ => {}
         },
         Event::Resize(columns, rows) => model.size = (columns, rows),
@@ -122,8 +125,8 @@ pub fn update(model: &mut Model, event: Event) -> Vec<Effect> {
         }
         Event::Detail(detail) => model.detail = detail.map(|detail| *detail),
         Event::Foretold(request, outcome) => {
-            if let Some(Prompt::Revoke(form)) = &mut model.prompt {
-                revoke::foretold(form, request, outcome, model.picture.at_ms);
+            if let Some(Prompt::Form(form)) = &mut model.prompt {
+                form::foretold(form, request, outcome, model.picture.at_ms);
             }
         }
         Event::Done(name, outcome) => {
@@ -173,13 +176,45 @@ fn look_at(view: &View) -> Vec<Effect> {
     }
 }
 
+/// A click on a tab goes there; on a row selects it; on the selected row opens it.
+fn on_click(model: &mut Model, column: u16, row: u16) -> Vec<Effect> {
+    if row == 1 {
+        let mut end = 0;
+        for (number, view) in View::NUMBERED.iter().enumerate() {
+            // ` 1 Overview `
+            end += view.title().len() + 4;
+            if usize::from(column) < end {
+                return act_on(model, Action::View(number));
+            }
+        }
+        return Vec::new();
+    }
+    // Below the header, the tabs, perhaps the banner, and the list's own head; above its foot and the footer.
+    let top = 3 + u16::from(model.has_banner());
+    let rows = usize::from(model.size.1.saturating_sub(top + 2));
+    let listing = &mut model.place_mut().listing;
+    let Some(offset) = row.checked_sub(top).map(usize::from).filter(|offset| *offset < rows) else {
+        return Vec::new();
+    };
+    let clicked = listing.first(rows) + offset;
+    if clicked >= listing.items.len() {
+        return Vec::new();
+    }
+    if clicked == listing.selected {
+        return open(model);
+    }
+    listing.selected = clicked;
+    Vec::new()
+}
+
 fn on_key(model: &mut Model, key: &KeyEvent) -> Vec<Effect> {
     if keymap::action(key) == Some(Action::Quit) && key.code == KeyCode::Char('c') {
         return vec![Effect::Quit];
     }
     match &mut model.prompt {
         Some(Prompt::Filter) => on_filter_key(model, key),
-        Some(Prompt::Revoke(_)) => revoke::on_key(model, key),
+        Some(Prompt::Palette(_)) => on_palette_key(model, key),
+        Some(Prompt::Form(_)) => form::on_key(model, key),
         None if model.help => {
             model.help = false;
             Vec::new()
@@ -201,6 +236,27 @@ fn on_filter_key(model: &mut Model, key: &KeyEvent) -> Vec<Effect> {
         _ => {}
     }
     model.refresh();
+    Vec::new()
+}
+
+fn on_palette_key(model: &mut Model, key: &KeyEvent) -> Vec<Effect> {
+    let Some(Prompt::Palette(words)) = &mut model.prompt else { return Vec::new() };
+    let first = keymap::search(words).next();
+    match key.code {
+        KeyCode::Esc => model.prompt = None,
+        KeyCode::Backspace => drop(words.pop()),
+        KeyCode::Tab => {
+            if let Some(binding) = first {
+                binding.help.clone_into(words);
+            }
+        }
+        KeyCode::Enter => {
+            model.prompt = None;
+            return first.map(|binding| act_on(model, binding.action)).unwrap_or_default();
+        }
+        KeyCode::Char(character) => words.push(character),
+        _ => {}
+    }
     Vec::new()
 }
 
@@ -249,16 +305,13 @@ fn act_on(model: &mut Model, action: Action) -> Vec<Effect> {
                 return vec![Effect::Copy(text)];
             }
         }
-        Action::Revoke | Action::Lift | Action::Kick => {
+        Action::Palette => model.prompt = Some(Prompt::Palette(String::new())),
+        Action::Begin(_) | Action::Lift => {
             if let Err(why) = model.may_act() {
                 say(model, why, true);
                 return Vec::new();
             }
-            return match action {
-                Action::Revoke => revoke::begin(model),
-                Action::Lift => lift(model),
-                _ => kick(model),
-            };
+            return if let Action::Begin(act) = action { form::begin(model, act) } else { lift(model) };
         }
     }
     Vec::new()
@@ -309,16 +362,14 @@ fn selected_user(model: &Model) -> Option<UserName> {
     }
 }
 
-fn kick(model: &mut Model) -> Vec<Effect> {
-    let who = match (model.place().listing.current(), &model.place().view) {
-        (Some(Item::Connection(id)), _) | (None, View::Connection(id)) => Who::Connection(*id),
-        (Some(Item::User(user, _)), _) => Who::User(user.clone()),
-        _ => {
-            say(model, "select a connection or a user first", true);
-            return Vec::new();
-        }
-    };
-    vec![Effect::Act("closed", AdminRequest::Kick { who, reason: String::new() })]
+/// What is selected, as somebody to do something with.
+fn selected_who(model: &Model) -> Option<Who> {
+    match (model.place().listing.current(), &model.place().view) {
+        (Some(Item::Connection(id)), _) | (None, View::Connection(id)) => Some(Who::Connection(*id)),
+        (Some(Item::User(user, _)), _) | (None, View::User(user)) => Some(Who::User(user.clone())),
+        (Some(Item::Group(group)), _) | (None, View::Group(group)) => Some(Who::Group(group.clone())),
+        _ => None,
+    }
 }
 
 fn lift(model: &mut Model) -> Vec<Effect> {

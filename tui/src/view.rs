@@ -26,6 +26,7 @@ use ratatui::widgets::Paragraph;
 use unicode_width::UnicodeWidthStr;
 
 use self::theme::Theme;
+use crate::keymap;
 use crate::model::{Link, Model, Prompt, View};
 use crate::text::{self, span, visible};
 
@@ -68,8 +69,8 @@ pub fn draw(model: &Model, frame: &mut Frame<'_>) {
     }
     draw_footer(model, theme, frame, footer);
     match &model.prompt {
-        Some(Prompt::Revoke(form)) => dialog::draw(model, form, theme, frame, area),
-        Some(Prompt::Filter) | None => {}
+        Some(Prompt::Form(form)) => dialog::draw(model, form, theme, frame, area),
+        Some(Prompt::Filter | Prompt::Palette(_)) | None => {}
     }
     if model.help {
         help::draw(model, theme, frame, area);
@@ -148,6 +149,14 @@ fn draw_footer(model: &Model, theme: Theme, frame: &mut Frame<'_>, area: Rect) {
         frame.render_widget(Paragraph::new(words).style(theme.accent()), area);
         return;
     }
+    if let Some(Prompt::Palette(words)) = &model.prompt {
+        let found: Vec<String> =
+            keymap::search(words).map(|binding| format!("{} ({})", binding.help, binding.shown)).collect();
+        let found = if found.is_empty() { "nothing is called that".to_owned() } else { found.join("   ") };
+        let line = text::cut(&format!(" :{}_   {found}", visible(words)), area.width.into());
+        frame.render_widget(Paragraph::new(line).style(theme.accent()), area);
+        return;
+    }
     if let Some(notice) = &model.notice {
         let mark = if notice.bad { " ! " } else { " " };
         let words = text::cut(&format!("{mark}{}", visible(&notice.text)), area.width.into());
@@ -156,8 +165,8 @@ fn draw_footer(model: &Model, theme: Theme, frame: &mut Frame<'_>, area: Rect) {
         return;
     }
     let acts = match model.may_act() {
-        Ok(()) => "r revoke  x close  u lift",
-        Err(_) => "(r x u: operators only)",
+        Ok(()) => "r revoke  b ban  x close",
+        Err(_) => "(r b x: for operators)",
     };
     let left = format!(" ? help  / filter  s sort  Enter open  Esc back  p pause  {acts}");
     draw_ends(frame, area, &left, "q quit ", theme.quiet());

@@ -118,6 +118,13 @@ impl Listing {
         self.items.get(self.selected)
     }
 
+    /// The first of the rows that are shown where there is room for so many: the selected one is always among them, and as far
+    /// from the edges as there is room.
+    #[must_use]
+    pub fn first(&self, rows: usize) -> usize {
+        self.selected.saturating_sub(rows / 2).min(self.items.len().saturating_sub(rows))
+    }
+
     /// Goes so many rows down, or up.
     pub fn step(&mut self, rows: isize) {
         let last = self.items.len().saturating_sub(1);

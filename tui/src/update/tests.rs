@@ -153,14 +153,15 @@ fn a_revocation_is_confirmed_only_when_the_server_said_what_it_would_do() {
         *groups = fanfare_protocol::Pattern::new("room").unwrap();
     }
     update(&mut model, Event::Foretold(late, Ok(Receipt::default())));
-    let Some(Prompt::Revoke(form)) = &model.prompt else { panic!("no dialog") };
-    assert_eq!(revoke::told(form, model.picture.at_ms), Some(&Ok(receipt.clone())));
+    let Some(Prompt::Form(form)) = &model.prompt else { panic!("no dialog") };
+    assert_eq!(form::told(form, model.picture.at_ms), Some(&Ok(receipt.clone())));
     press(&mut model, "x");
     assert_eq!(press(&mut model, "\n"), [], "something else was told");
     press(&mut model, "\x08\t2h\ttoo loud");
-    let Some(Prompt::Revoke(form)) = &model.prompt else { panic!("no dialog") };
-    assert_eq!(form.fields, ["room-*", "2h", "too loud"]);
-    let told = revoke::request(form, model.picture.at_ms, true).unwrap();
+    let Some(Prompt::Form(form)) = &model.prompt else { panic!("no dialog") };
+    let typed: Vec<&str> = form.fields.iter().map(|field| field.value.as_str()).collect();
+    assert_eq!(typed, ["room-*", "2h", "too loud"]);
+    let told = form::request(form, model.picture.at_ms, true).unwrap();
     update(&mut model, Event::Foretold(told, Ok(receipt)));
     let effects = press(&mut model, "\n");
     let [Effect::Act("revoked", AdminRequest::Revoke { user, until, reason, dry_run: false, .. })] =
@@ -200,17 +201,38 @@ fn a_viewer_and_a_lost_server_are_told_why_nothing_is_done() {
 #[test]
 fn acts_on_the_selection_are_about_what_is_selected() {
     let mut model = busy(Role::Operator);
-    let [Effect::Act("closed", AdminRequest::Kick { who: Who::Connection(_), .. })] =
-        &press(&mut model, "2x")[..]
-    else {
-        panic!("not closed")
+    let done = |model: &mut Model, keys: &str| match press(model, keys).pop() {
+        Some(Effect::Act(_, request)) => request,
+        other => panic!("{keys}: {other:?}"),
     };
-    let [Effect::Act("closed", AdminRequest::Kick { who: Who::User(user), .. })] =
-        &press(&mut model, "3x")[..]
-    else {
-        panic!("not closed")
+    assert!(matches!(done(&mut model, "2x\n"), AdminRequest::Kick { who: Who::Connection(_), .. }));
+    let AdminRequest::Kick { who: Who::User(user), reason } = done(&mut model, "3xbye\n") else {
+        panic!("no user")
     };
-    assert_eq!(user.as_str(), "alice", "the one with most connections");
+    assert_eq!((user.as_str(), reason.as_str()), ("alice", "bye"), "the one with most connections");
+    assert!(matches!(done(&mut model, "4x\n"), AdminRequest::Kick { who: Who::Group(_), .. }));
+    let AdminRequest::Add { group, .. } = done(&mut model, "3astaff\n") else { panic!("not added") };
+    assert_eq!(group.as_str(), "staff");
+    let AdminRequest::Remove { group, .. } = done(&mut model, "4\nd\n") else { panic!("not removed") };
+    assert_eq!(group.as_str(), "room-1", "the group that one came from");
+    let AdminRequest::Send { to: Who::All, event, payload } = done(&mut model, "1mhello\n") else {
+        panic!("not sent")
+    };
+    assert_eq!((event.as_str(), payload.as_str()), ("ReceiveMessage", "aGVsbG8="));
+    assert!(matches!(done(&mut model, "3oreason\n"), AdminRequest::SignOut { .. }));
+    assert_eq!(press(&mut model, "3a\n"), [], "no group is typed");
+    press(&mut model, "\x1b");
+    // A ban waits for the server's word, as a revocation does.
+    let Some(Effect::Foretell(asked)) = press(&mut model, "3bspam").pop() else { panic!("not asked") };
+    assert_eq!(press(&mut model, "\n"), []);
+    update(&mut model, Event::Foretold(asked, Err("no".to_owned())));
+    assert_eq!(press(&mut model, "\n"), [], "it was refused");
+    press(&mut model, "\x1b");
+    // By its name instead of its key.
+    press(&mut model, "3:close\n");
+    assert!(matches!(&model.prompt, Some(Prompt::Form(form)) if form.act == crate::model::Act::Close));
+    press(&mut model, "\x1b:quit");
+    assert_eq!(press(&mut model, "\n"), [Effect::Quit]);
     assert_eq!(press(&mut model, "3y"), [Effect::Copy("alice".to_owned())]);
     let ban = |kind, groups: Option<&str>| BanRow {
         kind,
@@ -228,6 +250,22 @@ fn acts_on_the_selection_are_about_what_is_selected() {
     assert!(matches!(&press(&mut model, "u")[..], [Effect::Act("unbanned", AdminRequest::Unban { .. })]));
     update(&mut model, Event::Bans(vec![ban(BanKind::SignOut, None)]));
     assert_eq!(press(&mut model, "u"), []);
+}
+
+#[test]
+fn the_mouse_does_what_one_points_at() {
+    let mut model = busy(Role::Operator);
+    let click = |model: &mut Model, column, row| {
+        let kind = MouseEventKind::Down(MouseButton::Left);
+        update(model, Event::Mouse(MouseEvent { kind, column, row, modifiers: KeyModifiers::NONE }))
+    };
+    click(&mut model, 14, 1);
+    assert_eq!(model.place().view, View::Connections, "the second tab");
+    click(&mut model, 3, 5);
+    assert_eq!(model.place().listing.selected, 2, "the third row");
+    assert_eq!(click(&mut model, 3, 30), [], "below the last");
+    assert_eq!(click(&mut model, 3, 5).len(), 1, "once more opens it");
+    assert!(matches!(model.place().view, View::Connection(_)));
 }
 
 #[test]

@@ -1,70 +1,92 @@
-//! The dialog of a revocation.
+//! The dialog of an act.
 //!
 //! ```text
 //! ┌ Revoke alice ──────────────────────────────┐
-//! │ group   room-*_                            │
-//! │ for     2h        (empty: until restored)  │
-//! │ reason                                     │
-//! │ removes 3 connections (room-1 2, room-2 1) │
-//! │ Enter revoke   Tab next field   Esc not    │
+//! │ › group   room-*_                          │
+//! │   for     2h                               │
+//! │   reason  (the user is told)               │
+//! │                                            │
+//! │   this removes 3 connections (room-1 3)    │
+//! │   Enter does it   Tab next   Esc does not  │
 //! └────────────────────────────────────────────┘
 //! ```
 
+use fanfare_protocol::admin::Who;
 use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Clear, Paragraph};
 
 use super::theme::Theme;
-use crate::model::{Model, RevokeForm};
+use crate::model::{Act, Form, Model};
 use crate::text::{cut, visible};
-use crate::update::{done, revoke_request, revoke_told};
+use crate::update::{done, form_request, form_told};
 
-pub(super) fn draw(model: &Model, form: &RevokeForm, theme: Theme, frame: &mut Frame<'_>, area: Rect) {
+pub(super) fn draw(model: &Model, form: &Form, theme: Theme, frame: &mut Frame<'_>, area: Rect) {
     let width = area.width.min(72);
-    let height = 9;
-    let place = Rect {
-        x: area.x + (area.width - width) / 2,
-        y: area.y + area.height.saturating_sub(height) / 2,
-        width,
-        height: height.min(area.height),
-    };
+    let fields = u16::try_from(form.fields.len()).unwrap_or(u16::MAX);
+    let height = (fields + 6).min(area.height);
+    let place =
+        Rect { x: area.x + (area.width - width) / 2, y: area.y + (area.height - height) / 2, width, height };
     let room = usize::from(width).saturating_sub(14);
     let mut lines = vec![Line::raw("")];
-    for (at, (name, value)) in RevokeForm::FIELDS.iter().zip(&form.fields).enumerate() {
+    for (at, field) in form.fields.iter().enumerate() {
         let here = at == form.focus;
         // The end of what is typed is what one sees.
-        let value = visible(value);
+        let value = visible(&field.value);
         let skipped = value.chars().count().saturating_sub(room);
         let value: String = value.chars().skip(skipped).collect();
-        let hint = match (here, *name, value.is_empty()) {
-            (false, "for", true) => "(until it is restored)",
-            (false, "reason", true) => "(the user is told)",
-            _ => "",
-        };
-        let mark = if here { "›" } else { " " };
-        let cursor = if here { "_" } else { "" };
+        let hint = if !here && field.value.is_empty() { field.hint } else { "" };
+        let (mark, cursor) = if here { ("›", "_") } else { (" ", "") };
         lines.push(Line::from(vec![
-            Span::styled(format!(" {mark} {name:8}"), if here { theme.accent() } else { theme.quiet() }),
+            Span::styled(
+                format!(" {mark} {:8}", field.name),
+                if here { theme.accent() } else { theme.quiet() },
+            ),
             Span::raw(format!("{value}{cursor}")),
             Span::styled(hint, theme.quiet()),
         ]));
     }
-    let now = model.picture.at_ms;
-    let (words, style) = match (revoke_request(form, now, true), revoke_told(form, now)) {
-        (Err(problem), _) => (problem, theme.quiet()),
-        (Ok(_), None) => ("asking what it would do ...".to_owned(), theme.quiet()),
-        (Ok(_), Some(Ok(receipt))) => (format!("this removes {}", done(receipt)), theme.warning()),
-        (Ok(_), Some(Err(error))) => (format!("! {}", visible(error)), theme.warning()),
-    };
+    let (words, bad) = consequence(model, form);
+    let style = if bad { theme.quiet() } else { theme.warning() };
     lines.push(Line::raw(""));
     lines.push(Line::styled(format!("   {}", cut(&words, usize::from(width).saturating_sub(6))), style));
-    lines.push(Line::styled("   Enter revoke   Tab next field   Esc do nothing", theme.quiet()));
-    let title =
-        format!(" Revoke {} ", cut(&visible(form.user.as_str()), usize::from(width).saturating_sub(14)));
+    lines.push(Line::styled("   Enter does it   Tab next field   Esc does nothing", theme.quiet()));
+    let title = format!(" {} ", cut(&form.title(), usize::from(width).saturating_sub(6)));
     frame.render_widget(Clear, place);
-    frame.render_widget(
-        Paragraph::new(lines).block(Block::bordered().title(title).border_style(theme.accent())),
-        place,
-    );
+    let block = Block::bordered().title(title).border_style(theme.accent());
+    frame.render_widget(Paragraph::new(lines).block(block), place);
+}
+
+/// What it would do, and whether it cannot be done yet.
+fn consequence(model: &Model, form: &Form) -> (String, bool) {
+    let now = model.picture.at_ms;
+    if let Err(problem) = form_request(form, now, true) {
+        return (problem, true);
+    }
+    if form.act.can_be_foretold() {
+        let verb = if form.act == Act::Revoke { "removes" } else { "closes" };
+        return match form_told(form, now) {
+            None => ("asking what it would do ...".to_owned(), true),
+            Some(Ok(receipt)) => (format!("this {verb} {}", done(receipt)), false),
+            Some(Err(error)) => (format!("! {}", visible(error)), true),
+        };
+    }
+    let count = match &form.who {
+        Who::Connection(_) => 1,
+        Who::User(user) => {
+            model.picture.connections.values().filter(|tracked| tracked.row.user == *user).count() as u64
+        }
+        Who::Group(group) => model.picture.groups.get(group).map_or(0, |row| row.members),
+        Who::All => model.picture.totals.connections,
+    };
+    let whom = if count == 1 { "1 connection".to_owned() } else { format!("{count} connections") };
+    let words = match form.act {
+        Act::SignOut => format!("this refuses all tokens so far, and closes {whom} at most"),
+        Act::Add => format!("this makes {whom} members, without a grant"),
+        Act::Remove => format!("this ends the membership of {whom} at most; they may join again"),
+        Act::Send => format!("this goes to {whom}"),
+        _ => format!("this closes {whom}; they may come back"),
+    };
+    (words, false)
 }

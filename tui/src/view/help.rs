@@ -34,7 +34,7 @@ pub(super) fn draw(model: &Model, theme: Theme, frame: &mut Frame<'_>, area: Rec
     lines.push(Line::styled(
         match may {
             Ok(()) => " any key closes this".to_owned(),
-            Err(_) => " any key closes this; r, u and x are not for you now:".to_owned(),
+            Err(_) => " any key closes this; what acts is not for you now:".to_owned(),
         },
         theme.quiet(),
     ));

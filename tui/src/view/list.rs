@@ -31,9 +31,7 @@ pub(super) fn draw(model: &Model, theme: Theme, frame: &mut Frame<'_>, area: Rec
         .collect();
     frame.render_widget(Paragraph::new(joined(&head, listing.columns, &widths)).style(theme.head()), line(0));
     let rows = usize::from(area.height.saturating_sub(2));
-    // The selected row is always seen, and as far from the edges as there is room.
-    let most = listing.items.len().saturating_sub(rows);
-    let first = listing.selected.saturating_sub(rows / 2).min(most);
+    let first = listing.first(rows);
     for (y, (at, item)) in (1..).zip(listing.items.iter().enumerate().skip(first).take(rows)) {
         let cells = listing.cells(item, model);
         let style = if at == listing.selected { theme.chosen() } else { ratatui::style::Style::new() };

@@ -1,0 +1,123 @@
+//! `fanfare demo`: a development server in this process, a crowd that chats on it, and the dashboard on top.
+//!
+//! In: how many users. Out: the dashboard, until it is quit. Invariants: everything is on loopback, and in a directory that is
+//! gone afterwards; every task has ended when this returns.
+
+use std::io::IsTerminal;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fanfare_client::{Client, ClientConfig, Credential, OperatorConfig, Roots, UserName};
+use fanfare_server::{Administration, Config, Identity, Server};
+use rand::Rng;
+use rand::seq::IndexedRandom;
+use tokio::task::JoinSet;
+
+use crate::failure::Failure;
+use crate::operators::StateOperators;
+
+const NAMES: [&str; 24] = [
+    "ada",
+    "alan",
+    "barbara",
+    "claude",
+    "dennis",
+    "donald",
+    "edsger",
+    "frances",
+    "grace",
+    "hedy",
+    "john",
+    "joan",
+    "katherine",
+    "ken",
+    "leslie",
+    "linus",
+    "margaret",
+    "niklaus",
+    "radia",
+    "ritchie",
+    "sophie",
+    "tim",
+    "tony",
+    "vint",
+];
+const ROOMS: [&str; 8] =
+    ["lobby", "support", "room-1", "room-2", "room-3", "scores", "trades", "night-shift"];
+/// One of so many reads nothing at all, to be seen.
+const SLOW: usize = 15;
+
+pub(crate) async fn run(users: u16) -> Result<(), Failure> {
+    if !(std::io::stdout().is_terminal() && std::io::stdin().is_terminal()) {
+        return Err(Failure::usage("the demonstration is a dashboard, which needs a terminal"));
+    }
+    let state = tempfile::tempdir().map_err(|error| {
+        Failure::failed(format!("no directory for the demonstration: {error}; see TMPDIR"))
+    })?;
+    let directory = state.path().to_owned();
+    let made = tokio::task::spawn_blocking(move || {
+        let leaf = fanfare_certs::server_leaf(&directory, &[])?;
+        let admin = fanfare_certs::admin_leaf(&directory, &[])?;
+        let operator = fanfare_certs::development_operator(&directory)?;
+        Ok::<_, fanfare_certs::Error>((leaf, admin, operator))
+    });
+    let (leaf, admin, operator) = made.await.map_err(|error| Failure::failed(error.to_string()))??;
+    let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
+    let config = Config { listen: loopback, dev: true, state_dir: state.path().to_owned(), ..Config::new() };
+    let administration = Administration {
+        listen: loopback,
+        identity: Identity { chain: admin.identity.chain, key: admin.identity.key },
+        operators: Arc::new(StateOperators::new(state.path())),
+    };
+    let identity = Identity { chain: leaf.identity.chain, key: leaf.identity.key };
+    let server = Server::start(config, identity, Some(administration))
+        .await
+        .map_err(|error| Failure::failed(error.to_string()))?;
+    let admin = server.admin_address().map(|address| address.to_string()).unwrap_or_default();
+
+    let mut crowd = JoinSet::new();
+    for number in 0..usize::from(users) {
+        let name = NAMES.get(number % NAMES.len()).copied().unwrap_or("somebody");
+        // The first two dozen by their names, and after that some of them have more than one device.
+        let name =
+            if number % 3 == 2 { name.to_owned() } else { format!("{name}-{}", number / NAMES.len() + 1) };
+        let user = UserName::new(&name).map_err(|error| Failure::failed(error.to_string()))?;
+        let config = ClientConfig::new(server.address().to_string(), Credential::DevUser(user))
+            .roots(Roots::Pem(leaf.ca_certificate.clone()));
+        crowd.spawn(chat(config, number % SLOW == SLOW - 1));
+    }
+    let roots = Roots::Pem(operator.ca_certificate);
+    let operator = OperatorConfig::new(admin, roots, operator.certificate, operator.key);
+    let colours = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let shown = fanfare_tui::run(operator, colours).await;
+    crowd.shutdown().await;
+    server.drain().await;
+    shown.map_err(|error| Failure::failed(error.to_string()))
+}
+
+/// Somebody who joins some rooms, says something now and then, and reads; or, if it is `slow`, does not read.
+async fn chat(config: ClientConfig, slow: bool) {
+    let config = if slow { config.event_queue(1) } else { config };
+    let Ok(client) = Client::connect(config).await else { return };
+    let rooms: Vec<&str> = ROOMS.choose_multiple(&mut rand::rng(), 3).copied().collect();
+    // The lobby is everybody's.
+    for room in rooms.iter().chain(["lobby"].iter()) {
+        let _ = client.join(*room).await;
+    }
+    let reading = async {
+        // An event at a time, or none at all.
+        while !slow && client.next().await.is_some() {}
+        std::future::pending::<()>().await;
+    };
+    let talking = async {
+        loop {
+            let pause = Duration::from_millis(rand::rng().random_range(200..3_000));
+            tokio::time::sleep(pause).await;
+            let room = rooms.choose(&mut rand::rng()).copied().unwrap_or("lobby");
+            // One whom the operator has banned from the room goes on in the others.
+            let _ = client.send_to_group(room, "ReceiveMessage", "All is well.").await;
+        }
+    };
+    tokio::join!(reading, talking);
+}
