@@ -45,6 +45,8 @@ const NAMES: [&str; 24] = [
 ];
 const ROOMS: [&str; 8] =
     ["lobby", "support", "room-1", "room-2", "room-3", "scores", "trades", "night-shift"];
+/// Bytes of a message: enough that who reads nothing is seen to be slow within seconds.
+const WORDS: usize = 2_000;
 /// One of so many reads nothing at all, to be seen.
 const SLOW: usize = 15;
 
@@ -116,7 +118,7 @@ async fn chat(config: ClientConfig, slow: bool) {
             tokio::time::sleep(pause).await;
             let room = rooms.choose(&mut rand::rng()).copied().unwrap_or("lobby");
             // One whom the operator has banned from the room goes on in the others.
-            let _ = client.send_to_group(room, "ReceiveMessage", "All is well.").await;
+            let _ = client.send_to_group(room, "ReceiveMessage", vec![b'.'; WORDS]).await;
         }
     };
     tokio::join!(reading, talking);

@@ -90,8 +90,8 @@ pub const BINDINGS: &[Binding] = &[
     look(&[KeyCode::Char('y')], "y", Action::Copy, "copy the id or the name"),
     look(&[KeyCode::Char(':')], ":", Action::Palette, "command by its name"),
     act(&[KeyCode::Char('r')], "r", Action::Begin(Act::Revoke), "revoke access to groups"),
-    act(&[KeyCode::Char('u')], "u", Action::Lift, "lift the selected ban"),
     act(&[KeyCode::Char('b')], "b", Action::Begin(Act::Ban), "ban from the server"),
+    act(&[KeyCode::Char('u')], "u", Action::Lift, "lift the selected ban"),
     act(&[KeyCode::Char('o')], "o", Action::Begin(Act::SignOut), "sign out everywhere"),
     act(&[KeyCode::Char('x')], "x", Action::Begin(Act::Close), "close connections"),
     act(&[KeyCode::Char('a')], "a", Action::Begin(Act::Add), "add to a group"),
@@ -110,10 +110,19 @@ pub fn action(key: &KeyEvent) -> Option<Action> {
     BINDINGS.iter().find(|binding| binding.keys.contains(&key.code)).map(|binding| binding.action)
 }
 
-/// The bindings whose help has these words in it, in the order of the table.
-pub fn search(words: &str) -> impl Iterator<Item = &'static Binding> {
+/// The bindings whose help has these words in it: first those that have them as whole words, and in the order of the table.
+#[must_use]
+pub fn search(words: &str) -> Vec<&'static Binding> {
     let words = words.to_lowercase();
-    BINDINGS.iter().filter(move |binding| words.split_whitespace().all(|word| binding.help.contains(word)))
+    let mut found: Vec<&Binding> = BINDINGS
+        .iter()
+        .filter(|binding| words.split_whitespace().all(|word| binding.help.contains(word)))
+        .collect();
+    let is_whole = |binding: &&Binding| {
+        words.split_whitespace().all(|word| binding.help.split(' ').any(|own| own == word))
+    };
+    found.sort_by_key(|binding| !is_whole(binding));
+    found
 }
 
 #[cfg(test)]
@@ -121,6 +130,16 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
+
+    #[test]
+    fn commands_are_found_by_their_words() {
+        let first = |words| search(words).first().map(|binding| binding.shown);
+        assert_eq!(first("ban"), Some("b"), "the first that has it as a word, and not the view");
+        assert_eq!(first("ba"), Some("5"));
+        assert_eq!(first("group rem"), Some("d"));
+        assert!(search("dance").is_empty());
+        assert_eq!(search("").len(), BINDINGS.len());
+    }
 
     #[test]
     fn no_key_does_two_things_and_every_key_is_shown() {

@@ -241,7 +241,7 @@ fn on_filter_key(model: &mut Model, key: &KeyEvent) -> Vec<Effect> {
 
 fn on_palette_key(model: &mut Model, key: &KeyEvent) -> Vec<Effect> {
     let Some(Prompt::Palette(words)) = &mut model.prompt else { return Vec::new() };
-    let first = keymap::search(words).next();
+    let first = keymap::search(words).into_iter().next();
     match key.code {
         KeyCode::Esc => model.prompt = None,
         KeyCode::Backspace => drop(words.pop()),

@@ -150,8 +150,10 @@ fn draw_footer(model: &Model, theme: Theme, frame: &mut Frame<'_>, area: Rect) {
         return;
     }
     if let Some(Prompt::Palette(words)) = &model.prompt {
-        let found: Vec<String> =
-            keymap::search(words).map(|binding| format!("{} ({})", binding.help, binding.shown)).collect();
+        let found: Vec<String> = keymap::search(words)
+            .iter()
+            .map(|binding| format!("{} ({})", binding.help, binding.shown))
+            .collect();
         let found = if found.is_empty() { "nothing is called that".to_owned() } else { found.join("   ") };
         let line = text::cut(&format!(" :{}_   {found}", visible(words)), area.width.into());
         frame.render_widget(Paragraph::new(line).style(theme.accent()), area);

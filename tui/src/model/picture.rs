@@ -32,7 +32,12 @@ pub struct Tracked {
     /// Messages to it a second.
     pub deliveries: f64,
     at_ms: u64,
+    /// When the rates were reckoned last, and from which counts.
+    base: (u64, u64, u64),
 }
+
+/// The least time that rates are reckoned over: over less they flicker.
+const RATES_OVER_MS: u64 = 1_000;
 
 impl Picture {
     /// Takes an update. `false` where the next one belongs to it.
@@ -46,17 +51,18 @@ impl Picture {
         self.totals = update.totals;
         self.counters = update.counters;
         for row in update.connections {
-            let (requests, deliveries) = match self.connections.get(&row.connection) {
-                Some(known) if update.at_ms > known.at_ms => {
-                    let seconds = (update.at_ms - known.at_ms) as f64 / 1e3;
+            let now = (update.at_ms, row.requests, row.deliveries);
+            let (requests, deliveries, base) = match self.connections.get(&row.connection) {
+                Some(known) if now.0.saturating_sub(known.base.0) >= RATES_OVER_MS => {
+                    let seconds = (now.0 - known.base.0) as f64 / 1e3;
                     let rate = |now: u64, then: u64| now.saturating_sub(then) as f64 / seconds;
-                    (rate(row.requests, known.row.requests), rate(row.deliveries, known.row.deliveries))
+                    (rate(now.1, known.base.1), rate(now.2, known.base.2), now)
                 }
-                Some(known) => (known.requests, known.deliveries),
-                None => (0.0, 0.0),
+                Some(known) => (known.requests, known.deliveries, known.base),
+                None => (0.0, 0.0, now),
             };
-            self.connections
-                .insert(row.connection, Tracked { row, requests, deliveries, at_ms: update.at_ms });
+            let at_ms = update.at_ms;
+            self.connections.insert(row.connection, Tracked { row, requests, deliveries, at_ms, base });
         }
         for id in update.gone_connections {
             self.connections.remove(&id);
@@ -92,5 +98,30 @@ impl Tracked {
     #[must_use]
     pub fn is_slow(&self) -> bool {
         self.row.outbox_frames > 64 || self.row.dropped > 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::update::tests::{row, snapshot};
+
+    #[test]
+    fn rates_are_reckoned_over_a_second_and_end_with_the_news() {
+        let mut picture = Picture::default();
+        let at = |picture: &mut Picture, ms: u64, requests: u64| {
+            let mut one = row(1, "alice");
+            (one.requests, one.deliveries) = (requests, requests * 10);
+            let update = Update { full: ms == 0, at_ms: 1_000_000 + ms, ..snapshot(vec![one], &[]) };
+            picture.take(update);
+            let tracked = picture.connections.values().next().unwrap();
+            (tracked.rates(picture.at_ms), tracked.rates(picture.at_ms + 3_000))
+        };
+        for quarter in 0..4 {
+            assert_eq!(at(&mut picture, quarter * 250, quarter * 5).0, (0.0, 0.0), "too early to say");
+        }
+        assert_eq!(at(&mut picture, 1_000, 20), ((20.0, 200.0), (0.0, 0.0)));
+        assert_eq!(at(&mut picture, 1_250, 99).0, (20.0, 200.0), "a burst is no rate");
+        assert_eq!(at(&mut picture, 3_000, 60).0, (20.0, 200.0));
     }
 }
