@@ -181,7 +181,8 @@ impl Authority {
     pub(crate) fn load_or_make(state: &StateDirectory, now: OffsetDateTime) -> Result<Self, Error> {
         match Self::load(state, now)? {
             Some(authority) => Ok(authority),
-            None => Self::make(state, now),
+            // A server's pair of somebody's own may lie beside it; it stays as it is.
+            None => Self::generate(state, now, StateDirectory::write_new),
         }
     }
 

@@ -281,6 +281,16 @@ mod tests {
     }
 
     #[test]
+    fn a_server_certificate_of_ones_own_beside_it_is_no_obstacle_and_stays() {
+        let home = tempfile::tempdir().unwrap();
+        let own = home.path().join(crate::SERVER_CERTIFICATE);
+        std::fs::write(&own, "somebody's own").unwrap();
+        create_operator(home.path(), "oncall", Role::Viewer, OPERATOR_LIFETIME).unwrap();
+        crate::admin_leaf(home.path(), &[]).unwrap();
+        assert_eq!(std::fs::read_to_string(own).unwrap(), "somebody's own");
+    }
+
+    #[test]
     fn a_certificate_of_another_authority_is_not_ours_to_revoke() {
         let (home, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         create_operator(home.path(), "a", Role::Viewer, OPERATOR_LIFETIME).unwrap();
