@@ -25,6 +25,7 @@ mod line;
 mod listener;
 mod metrics;
 mod outbox;
+mod process;
 mod registry;
 mod roster;
 mod router;

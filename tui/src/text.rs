@@ -4,8 +4,9 @@
 //! steers no terminal.
 
 use std::fmt::Write;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
+use serde_json::Value;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 /// `text` with its control characters shown as escapes, so that it cannot move the cursor, clear the screen or worse.
@@ -78,6 +79,17 @@ pub fn micros(micros: u64) -> String {
     }
 }
 
+/// Bytes: `512 B`, `11.4 MB`.
+#[must_use]
+pub fn bytes(bytes: u64) -> String {
+    match bytes {
+        0..1_000 => format!("{bytes} B"),
+        1_000..1_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.1} MB", bytes as f64 / 1e6),
+        _ => format!("{:.2} GB", bytes as f64 / 1e9),
+    }
+}
+
 /// A count in few columns: `950`, `12.3k`, `4.5M`.
 #[must_use]
 pub fn count(count: f64) -> String {
@@ -90,17 +102,49 @@ pub fn count(count: f64) -> String {
     }
 }
 
+/// `2026-11-24T09:30:00Z`, from seconds since 1970.
+#[must_use]
+pub fn moment(seconds: u64) -> String {
+    match UNIX_EPOCH.checked_add(Duration::from_secs(seconds)) {
+        // What comes after the year 9999 has no such form.
+        Some(time) if seconds < 253_402_300_800 => humantime::format_rfc3339_seconds(time).to_string(),
+        _ => format!("{seconds} s after 1970"),
+    }
+}
+
+/// An act of the audit, as far as it says something: `revoke user=alice groups=room-* until=2030-01-31T18:00:00Z`. Not made
+/// harmless yet.
+#[must_use]
+pub fn act(act: &Value) -> String {
+    match act.as_object() {
+        Some(fields) => {
+            let said: Vec<String> = fields.iter().filter_map(|(name, value)| argument(name, value)).collect();
+            said.join(" ")
+        }
+        None => act.as_str().unwrap_or_default().to_owned(),
+    }
+}
+
+fn argument(name: &str, value: &Value) -> Option<String> {
+    match value {
+        Value::Null | Value::Bool(false) => None,
+        Value::String(text) if text.is_empty() => None,
+        Value::String(text) if name == "ask" => Some(text.clone()),
+        Value::String(text) => Some(format!("{name}={text}")),
+        // Whom it is about: `{"user": "alice"}`.
+        Value::Object(one) => Some(one.iter().filter_map(|(name, value)| argument(name, value)).collect()),
+        Value::Number(number) if name == "until" => {
+            Some(format!("{name}={}", number.as_u64().map_or_else(|| number.to_string(), moment)))
+        }
+        other => Some(format!("{name}={other}")),
+    }
+}
+
 /// A rate in tenths, for comparing.
 #[must_use]
 #[expect(clippy::cast_possible_truncation, reason = "a float that does not fit is cut to what does")]
 pub fn tenths(rate: f64) -> u64 {
     (rate * 10.0) as u64
-}
-
-/// How long ago something was, in words.
-#[must_use]
-pub fn ago(age: Duration) -> String {
-    format!("{} ago", span(age.as_secs()))
 }
 
 #[cfg(test)]
@@ -123,6 +167,7 @@ mod tests {
 
     #[test]
     fn numbers_are_short() {
+        assert_eq!([0, 1_500, 11_400_000].map(bytes), ["0 B", "1.5 kB", "11.4 MB"]);
         assert_eq!([0, 59, 61, 3_600, 90_061].map(span), ["0s", "59s", "1m 1s", "1h", "1d 1h"]);
         assert_eq!([999, 1_300, 2_000_000].map(micros), ["999 us", "1.3 ms", "2.0 s"]);
         assert_eq!([0.0, 3.25, 950.0, 12_345.0, 4.5e6].map(count), ["0", "3.2", "950", "12.3k", "4.5M"]);

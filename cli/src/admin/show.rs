@@ -8,7 +8,7 @@ use fanfare_protocol::admin::{
 };
 use serde_json::Value;
 
-use fanfare_tui::text::{micros, span, visible};
+use fanfare_tui::text::{act, bytes, micros, moment, span, visible};
 
 use super::table::Table;
 
@@ -45,6 +45,8 @@ pub(super) fn status(status: &Status) -> String {
         ("refused", format!("{}{}", sum(&counters.refused), named(&counters.refused))),
         ("removed", format!("{}{}", sum(&counters.removed), named(&counters.removed))),
         ("closed", format!("{}{}, lost {}", sum(&counters.closed), named(&counters.closed), counters.lost)),
+        ("memory", bytes(counters.resident_bytes)),
+        ("processor", format!("{} of one, in all", micros(counters.cpu_ms * 1_000))),
         ("bans", status.bans.to_string()),
         (
             "audit",
@@ -286,12 +288,7 @@ pub(super) fn record(record: &Value) -> String {
     let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let field = |name: &str| record.get(name).map(text).unwrap_or_default();
     let at = record.get("at_ms").and_then(Value::as_u64).unwrap_or_default() / 1_000;
-    let act = match record.get("act").and_then(Value::as_object) {
-        Some(fields) => {
-            fields.iter().filter_map(|(name, value)| argument(name, value)).collect::<Vec<_>>().join(" ")
-        }
-        None => field("act"),
-    };
+    let act = act(record.get("act").unwrap_or(&Value::Null));
     let outcome = record.get("outcome").unwrap_or(&Value::Null);
     let outcome = match (outcome.get("done"), outcome.get("refused")) {
         (Some(done), _) => match done.get("connections").and_then(Value::as_u64) {
@@ -311,33 +308,8 @@ pub(super) fn record(record: &Value) -> String {
     visible(&line)
 }
 
-/// A field of an act, as far as it says something: `revoke`, `user=alice`, `until=2030-01-31T18:00:00Z`.
-fn argument(name: &str, value: &Value) -> Option<String> {
-    match value {
-        Value::Null | Value::Bool(false) => None,
-        Value::String(text) if text.is_empty() => None,
-        Value::String(text) if name == "ask" => Some(text.clone()),
-        Value::String(text) => Some(format!("{name}={text}")),
-        // Whom it is about: `{"user": "alice"}`.
-        Value::Object(one) => Some(one.iter().filter_map(|(name, value)| argument(name, value)).collect()),
-        Value::Number(number) if name == "until" => {
-            Some(format!("{name}={}", number.as_u64().map_or_else(|| number.to_string(), moment)))
-        }
-        other => Some(format!("{name}={other}")),
-    }
-}
-
 fn now() -> u64 {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs())
-}
-
-/// `2026-11-24T09:30:00Z`
-fn moment(seconds: u64) -> String {
-    match std::time::UNIX_EPOCH.checked_add(Duration::from_secs(seconds)) {
-        // What comes after the year 9999 has no such form.
-        Some(time) if seconds < 253_402_300_800 => humantime::format_rfc3339_seconds(time).to_string(),
-        _ => format!("{seconds} s after 1970"),
-    }
 }
 
 /// `in 1h 59m`, or `never`.

@@ -99,6 +99,10 @@ pub struct Counters {
     pub closed: std::collections::BTreeMap<String, u64>,
     /// Memberships that the server ended, by code name.
     pub removed: std::collections::BTreeMap<String, u64>,
+    /// The server's resident memory, in bytes; 0 where the system does not tell.
+    pub resident_bytes: u64,
+    /// The time that it has used of one processor, in milliseconds; 0 where the system does not tell.
+    pub cpu_ms: u64,
     /// Connections that were lost without a close.
     pub lost: u64,
 }

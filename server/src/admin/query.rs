@@ -21,6 +21,7 @@ use crate::access::{self, Bans, Seconds};
 use crate::acts::{Acts, Operator};
 use crate::handshake::SERVER;
 use crate::metrics::{Metrics, Snapshot};
+use crate::process;
 use crate::registry::{Member, Origin, Population, Registry};
 
 /// What questions are about.
@@ -206,6 +207,7 @@ pub(super) fn totals(population: Population) -> Totals {
 }
 
 pub(super) fn counters(snapshot: Snapshot) -> Counters {
+    let usage = process::usage();
     let by_name = |counts: std::collections::BTreeMap<Code, u64>| {
         counts.into_iter().map(|(code, count)| (code.name().to_owned(), count)).collect()
     };
@@ -224,6 +226,8 @@ pub(super) fn counters(snapshot: Snapshot) -> Counters {
         closed: by_name(snapshot.closed),
         removed: by_name(snapshot.removed),
         lost: snapshot.lost,
+        resident_bytes: usage.resident_bytes,
+        cpu_ms: usage.cpu_ms,
     }
 }
 

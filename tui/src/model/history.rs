@@ -16,6 +16,8 @@ pub struct History {
     pub outgoing: VecDeque<u64>,
     /// Connections.
     pub connections: VecDeque<u64>,
+    /// Of one processor, in per cent.
+    pub processor: VecDeque<u64>,
     last: Option<(u64, Counters)>,
 }
 
@@ -33,11 +35,13 @@ impl History {
         let rate = |now: u64, then: u64| now.saturating_sub(then).saturating_mul(1_000) / passed;
         let (incoming, outgoing) =
             (rate(counters.sends, before.sends), rate(counters.deliveries, before.deliveries));
+        let processor = rate(counters.cpu_ms, before.cpu_ms) / 10;
         // A look that took long counts for as many seconds as it did.
         for _ in 0..(passed / 1_000).min(SECONDS as u64) {
             push(&mut self.incoming, incoming);
             push(&mut self.outgoing, outgoing);
             push(&mut self.connections, connections);
+            push(&mut self.processor, processor);
         }
         self.last = Some((at_ms, counters.clone()));
     }

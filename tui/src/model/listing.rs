@@ -258,9 +258,7 @@ impl Listing {
 fn record_cells(record: &Value, now: u64) -> Vec<String> {
     let field = |name: &str| record.get(name).and_then(Value::as_str).unwrap_or_default();
     let number = |name: &str| record.get(name).and_then(Value::as_u64).unwrap_or_default();
-    let fields = record.get("act").and_then(Value::as_object);
-    let act: Vec<String> =
-        fields.into_iter().flatten().filter_map(|(name, value)| argument(name, value)).collect();
+    let act = crate::text::act(record.get("act").unwrap_or(&Value::Null));
     let outcome = record.get("outcome").unwrap_or(&Value::Null);
     let outcome = match (outcome.get("done"), outcome.get("refused")) {
         (Some(done), _) => {
@@ -275,21 +273,9 @@ fn record_cells(record: &Value, now: u64) -> Vec<String> {
         number("sequence").to_string(),
         span(now.saturating_sub(number("at_ms") / 1_000)),
         visible(field("author")),
-        visible(&act.join(" ")),
+        visible(&act),
         visible(&outcome),
     ]
-}
-
-/// A field of an act, as far as it says something.
-fn argument(name: &str, value: &Value) -> Option<String> {
-    match value {
-        Value::Null | Value::Bool(false) => None,
-        Value::String(text) if text.is_empty() => None,
-        Value::String(text) if name == "ask" => Some(text.clone()),
-        Value::String(text) => Some(format!("{name}={text}")),
-        Value::Object(one) => Some(one.iter().filter_map(|(name, value)| argument(name, value)).collect()),
-        other => Some(format!("{name}={other}")),
-    }
 }
 
 fn everything(view: &View, model: &Model) -> Vec<Item> {

@@ -14,7 +14,7 @@ use ratatui::widgets::{Paragraph, Sparkline};
 
 use super::theme::Theme;
 use crate::model::Model;
-use crate::text::{count, cut, tenths, visible};
+use crate::text::{bytes, count, cut, tenths, visible};
 
 pub(super) fn draw(model: &Model, theme: Theme, frame: &mut Frame<'_>, area: Rect) {
     let [facts, charts, tops] =
@@ -67,7 +67,15 @@ fn draw_facts(model: &Model, theme: Theme, frame: &mut Frame<'_>, area: Rect) {
                 sum(&counters.removed)
             ),
         ),
-        ("bans", format!("{} in force", model.bans.len())),
+        (
+            "server",
+            format!(
+                "{} of memory  {} % of a processor  {} bans in force",
+                bytes(counters.resident_bytes),
+                model.history.processor.back().copied().unwrap_or_default(),
+                model.bans.len()
+            ),
+        ),
     ];
     let lines: Vec<Line<'_>> = rows
         .into_iter()
