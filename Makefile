@@ -38,7 +38,7 @@ fuzz:
 doc:
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
 
-## make picture  draws the README's picture anew, from the real thing
+## make picture  draws the README's pictures anew, from the real thing
 picture:
 	tests/tools
 	cargo build --release --locked
