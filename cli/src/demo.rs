@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 
 use crate::failure::Failure;
 use crate::operators::StateOperators;
+use crate::output::may_colour;
 
 const NAMES: [&str; 24] = [
     "ada",
@@ -81,7 +82,7 @@ pub(crate) async fn run(users: u16) -> Result<(), Failure> {
     let mut crowd = JoinSet::new();
     for number in 0..usize::from(users) {
         let name = NAMES.get(number % NAMES.len()).copied().unwrap_or("somebody");
-        // The first two dozen by their names, and after that some of them have more than one device.
+        // Every third name comes again and again: somebody with several devices.
         let name =
             if number % 3 == 2 { name.to_owned() } else { format!("{name}-{}", number / NAMES.len() + 1) };
         let user = UserName::new(&name).map_err(|error| Failure::failed(error.to_string()))?;
@@ -91,8 +92,7 @@ pub(crate) async fn run(users: u16) -> Result<(), Failure> {
     }
     let roots = Roots::Pem(operator.ca_certificate);
     let operator = OperatorConfig::new(admin, roots, operator.certificate, operator.key);
-    let colours = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let shown = fanfare_tui::run(operator, colours).await;
+    let shown = fanfare_tui::run(operator, may_colour()).await;
     crowd.shutdown().await;
     server.drain().await;
     shown.map_err(|error| Failure::failed(error.to_string()))

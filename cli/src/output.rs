@@ -11,6 +11,11 @@ use fanfare_protocol::{Code, ConnectionId, ExpiryScope, Message, Sender, Target,
 pub(crate) use fanfare_tui::text::visible;
 use serde_json::{Value, json};
 
+/// Whether colours are wanted: `NO_COLOR` with anything in it says no (no-color.org).
+pub(crate) fn may_colour() -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
 /// The first object of `listen --json`.
 pub(crate) fn welcome(connection: ConnectionId, user: &UserName) -> Value {
     json!({ "kind": "welcome", "connection": connection.to_string(), "user": user.as_str() })

@@ -18,6 +18,7 @@ use tracing_subscriber::EnvFilter;
 use crate::arguments::{DEFAULT_ADMIN, DEFAULT_SERVER};
 use crate::failure::Failure;
 use crate::operators::StateOperators;
+use crate::output::may_colour;
 use crate::settings::{Certificate, Plan, ServeArguments, TokenSettings};
 use crate::stopping::{Stopping, on};
 
@@ -45,7 +46,7 @@ fn start_log(arguments: &ServeArguments) -> Result<(), Failure> {
     if arguments.json {
         log.json().init();
     } else {
-        let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+        let colours = std::io::stderr().is_terminal() && may_colour();
         log.with_ansi(colours).with_target(false).init();
     }
     Ok(())

@@ -197,7 +197,7 @@ impl Plan {
         let (settings, _) = arguments.merge()?;
         let certificate = settings.certificate()?;
         let tokens = settings.tokens();
-        let admin = settings.admin()?;
+        let admin = settings.admin();
         let certified = match (&settings.client_ca, &settings.client_grants) {
             (Some(ca), grants) => Some(CertifiedUsers::load(ca, grants.as_deref())?),
             (None, Some(_)) => {
@@ -208,7 +208,11 @@ impl Plan {
             (None, None) => None,
         };
         let mut config = settings.into_config();
-        config.check().map_err(|error| Failure::usage(error.to_string()))?;
+        let checked = config.check().and_then(|()| match &admin {
+            Some((listen, _)) => config.check_admin(*listen),
+            None => Ok(()),
+        });
+        checked.map_err(|error| Failure::usage(error.to_string()))?;
         config.tokens = tokens.load()?;
         let certified = certified.map(Arc::new);
         config.certificates = certified.clone().map(|certified| certified as _);
@@ -310,16 +314,10 @@ impl Settings {
         }
     }
 
-    fn admin(&self) -> Result<Option<(SocketAddr, Vec<String>)>, Failure> {
+    fn admin(&self) -> Option<(SocketAddr, Vec<String>)> {
         match self.admin_listen {
-            Some(AdminListen::At(address)) if self.dev == Some(true) && !address.ip().is_loopback() => {
-                Err(Failure::usage(format!(
-                    "--dev listens on loopback only, for operators too, not on {address}; use --admin-listen 127.0.0.1:4434, \
-                     or leave --dev out"
-                )))
-            }
-            Some(AdminListen::At(address)) => Ok(Some((address, self.name.clone()))),
-            Some(AdminListen::Off) | None => Ok(None),
+            Some(AdminListen::At(address)) => Some((address, self.name.clone())),
+            Some(AdminListen::Off) | None => None,
         }
     }
 

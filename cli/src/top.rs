@@ -8,6 +8,7 @@ use fanfare_tui::TuiError;
 
 use crate::arguments::TopArguments;
 use crate::failure::Failure;
+use crate::output::may_colour;
 
 /// How wide a snapshot is: as wide as it takes to show every column.
 const WIDTH: u16 = 140;
@@ -29,6 +30,5 @@ pub(crate) async fn run(arguments: TopArguments) -> Result<(), Failure> {
             "the dashboard needs a terminal; --once prints a snapshot to anything else",
         ));
     }
-    let colours = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    fanfare_tui::run(config, colours).await.map_err(failed)
+    fanfare_tui::run(config, may_colour()).await.map_err(failed)
 }

@@ -124,6 +124,17 @@ impl Config {
     }
 }
 
+impl Config {
+    /// Refuses an address for operators that is not safe.
+    ///
+    /// # Errors
+    /// Development is for loopback only, for operators, too.
+    pub fn check_admin(&self, listen: SocketAddr) -> Result<(), ConfigError> {
+        let beyond = self.dev && !listen.ip().is_loopback();
+        if beyond { Err(ConfigError::DevAdminBeyondLoopback(listen)) } else { Ok(()) }
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self::new()
@@ -139,6 +150,11 @@ pub enum ConfigError {
          use --listen 127.0.0.1:4433, or leave --dev out"
     )]
     DevBeyondLoopback(SocketAddr),
+    /// Nor is its endpoint for operators.
+    #[error(
+        "--dev listens on loopback only, for operators too, not on {0}; use --admin-listen 127.0.0.1:4434, or leave --dev out"
+    )]
+    DevAdminBeyondLoopback(SocketAddr),
     /// A number is too small or too large.
     #[error("{setting} is {found}; it must be from {lowest} to {highest}")]
     OutOfRange {
@@ -175,6 +191,7 @@ mod tests {
         ] {
             let config = Config { dev: true, listen: address.parse().unwrap(), ..Config::new() };
             assert_eq!(config.check().is_ok(), fine, "{address}");
+            assert_eq!(config.check_admin(address.parse().unwrap()).is_ok(), fine, "{address}");
             let config = Config { dev: false, ..config };
             assert_eq!(config.check(), Ok(()), "{address}");
         }

@@ -13,6 +13,7 @@ use std::time::Instant;
 use fanfare_protocol::{Code, ServerFrame, Target};
 use quinn::VarInt;
 use tokio::task::JoinHandle;
+use tokio_util::task::TaskTracker;
 
 use crate::access::{Bans, TokenRules, Verifier};
 use crate::acts::Acts;
@@ -77,6 +78,9 @@ impl Server {
         admin: Option<Administration>,
     ) -> Result<Self, StartError> {
         config.check()?;
+        if let Some(admin) = &admin {
+            config.check_admin(admin.listen)?;
+        }
         let started = Instant::now();
         let state_dir = config.state_dir.clone();
         let keys = off_runtime(move || EndpointKeys::open(&state_dir)).await?;
@@ -133,6 +137,7 @@ impl Server {
                     queries,
                     feed: Arc::clone(&feed),
                     metrics: Arc::clone(&metrics),
+                    work: TaskTracker::new(),
                 };
                 let address = endpoint.local_addr().map_err(failed)?;
                 let listen = admin::endpoint::listen(endpoint.clone(), Arc::new(desk), tasks.closing.clone());

@@ -482,6 +482,31 @@ async fn a_thousand_watchers_slow_nobody() {
     hub.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn acts_that_have_begun_are_finished_before_a_drain_is() {
+    let mut hub = Hub::start().await;
+    create_operator(hub.state(), "oncall", Role::Operator, OPERATOR_LIFETIME).unwrap();
+    for round in 0..10 {
+        let (session, _) = try_connect(&hub, "oncall").await.unwrap();
+        let session = Arc::new(session);
+        let mut acts = tokio::task::JoinSet::new();
+        for number in 0..16 {
+            let session = Arc::clone(&session);
+            let request = revoke(&format!("user-{round}-{number}"), "*");
+            acts.spawn(async move { within(session.ask::<Receipt>(&request)).await.is_ok() });
+        }
+        // One has been answered, so others are under way.
+        assert!(within(acts.join_next()).await.unwrap().unwrap());
+        let recorded = hub.server.acts().audit_head().sequence;
+        // It would not start where an act of the one before still had the store.
+        hub = hub.restart().await;
+        within(acts.join_all()).await;
+        let verdict = hub.server.acts().verify_audit(None).unwrap();
+        assert!(verdict.whole && verdict.records >= recorded, "{verdict:?}");
+        assert_eq!(verdict.records, hub.server.acts().bans().len() as u64, "each act has its record");
+    }
+}
+
 #[tokio::test]
 async fn an_operators_endpoint_ends_with_its_server_and_comes_back() {
     let hub = Hub::start().await;

@@ -75,7 +75,11 @@ pub async fn run(config: OperatorConfig, colours: bool) -> Result<(), TuiError> 
                 changed = false;
                 None
             }
-            event = told.recv() => event,
+            event = told.recv() => match event {
+                Some(event) => Some(event),
+                // It ends with us, or in a panic that has been told.
+                None => return Err(io::Error::other("what follows the server has ended").into()),
+            },
             _ = ticks.tick() => {
                 Some(Event::Tick(u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX)))
             }
@@ -87,8 +91,13 @@ pub async fn run(config: OperatorConfig, colours: bool) -> Result<(), TuiError> 
                 Effect::Quit => return Ok(()),
                 Effect::Copy(text) => Screen::copy(&text)?,
                 wish => {
-                    // Full only where the server answers nothing at all; the next second asks again.
-                    let _ = wishes.try_send(wish);
+                    // Full only where nothing at all is answered. Looks are asked again soon; of an act it must be known.
+                    if let Err(unsent) = wishes.try_send(wish)
+                        && let Effect::Act(name, _) = unsent.into_inner()
+                    {
+                        let why = "nothing was done: too much is waiting for the server".to_owned();
+                        update(&mut model, Event::Done(name, Err(why)));
+                    }
                 }
             }
         }
@@ -122,7 +131,7 @@ pub async fn once(config: OperatorConfig, width: u16) -> Result<String, TuiError
         }
     }
     let bans: Listing<BanRow> = client.ask(&AdminRequest::Bans(Page::default())).await?;
-    update(&mut model, Event::Bans(bans.rows));
+    update(&mut model, Event::Bans(bans));
     let mut records = client.follow::<Value>(&AdminRequest::Audit { after, limit: 0, follow: false }).await?;
     while let Some(record) = records.next().await? {
         update(&mut model, Event::Record(record));

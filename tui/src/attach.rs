@@ -13,7 +13,7 @@ use fanfare_protocol::admin::{
 use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
 use crate::update::{Effect, Event};
 
@@ -25,6 +25,9 @@ const RECORDS: u64 = 500;
 const BANS_EVERY: Duration = Duration::from_secs(5);
 /// The first and the longest pause before it is tried again.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
+
+/// How long is waited for answers when a connection has ended.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 /// The channels to the rest of the dashboard.
 pub(crate) struct Attachment {
@@ -102,15 +105,14 @@ impl Attachment {
         };
         let mut bans = interval(BANS_EVERY);
         bans.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        // Ends with this session: what it still waits for has no answer then.
         let mut asked: JoinSet<Option<Event>> = JoinSet::new();
-        loop {
+        let reason = loop {
             let ended = "the server ended the answer".to_owned();
             tokio::select! {
                 update = updates.next() => match update {
                     Ok(Some(update)) => self.tell(Event::Update(Box::new(update))).await?,
-                    Ok(None) => return Ok(ended),
-                    Err(error) => return Ok(error.to_string()),
+                    Ok(None) => break ended,
+                    Err(error) => break error.to_string(),
                 },
                 record = records.next() => match record {
                     Ok(Some(record)) => {
@@ -118,8 +120,8 @@ impl Attachment {
                         // Most acts change the bans.
                         bans.reset_immediately();
                     }
-                    Ok(None) => return Ok(ended),
-                    Err(error) => return Ok(error.to_string()),
+                    Ok(None) => break ended,
+                    Err(error) => break error.to_string(),
                 },
                 _ = bans.tick() => { asked.spawn(ask_bans(Arc::clone(&client))); }
                 Some(answer) = asked.join_next() => {
@@ -129,14 +131,22 @@ impl Attachment {
                 }
                 wish = self.wishes.recv() => { asked.spawn(ask(Arc::clone(&client), wish.ok_or(Gone)?)); }
             }
+        };
+        // What was ordered and not answered yet is told, too: with the connection gone, all of it fails at once.
+        drop(client);
+        while let Ok(Some(answer)) = timeout(LAST_ANSWERS, asked.join_next()).await {
+            if let Ok(Some(event)) = answer {
+                self.tell(event).await?;
+            }
         }
+        Ok(reason)
     }
 }
 
 async fn ask_bans(client: Arc<OperatorClient>) -> Option<Event> {
     let newest = Page { sort: "since".to_owned(), descending: true, ..Page::default() };
     let bans: Listing<BanRow> = client.ask(&AdminRequest::Bans(newest)).await.ok()?;
-    Some(Event::Bans(bans.rows))
+    Some(Event::Bans(bans))
 }
 
 /// Has a wish answered. What only looks and fails is asked again soon.
@@ -158,8 +168,10 @@ async fn ask(client: Arc<OperatorClient>, wish: Effect) -> Option<Event> {
             let page = Page::default();
             let request = AdminRequest::Members { group: group.clone(), page };
             let members = client.ask::<Listing<ConnectionRow>>(&request).await;
-            let rows = members.map(|members| members.rows).unwrap_or_default();
-            Some(Event::Members(group, rows.into_iter().map(|row| row.connection).collect()))
+            // Refused where it has no member any more.
+            let (total, rows) = members.map_or((0, Vec::new()), |members| (members.total, members.rows));
+            let rows = rows.into_iter().map(|row| row.connection).collect();
+            Some(Event::Members(group, Listing { total, rows }))
         }
         Effect::Quit | Effect::Copy(_) => None,
     }

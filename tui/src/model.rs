@@ -10,7 +10,7 @@ mod picture;
 
 use std::collections::VecDeque;
 
-use fanfare_protocol::admin::{BanRow, ConnectionDetail, Role, Status};
+use fanfare_protocol::admin::{self, BanRow, ConnectionDetail, Role, Status};
 use fanfare_protocol::{ConnectionId, GroupName, UserName};
 use serde_json::Value;
 
@@ -33,16 +33,18 @@ pub struct Model {
     pub link: Link,
     /// What the server said of itself when it was attached to.
     pub status: Option<Status>,
+    /// When that was, in the dashboard's time.
+    pub attached_ms: u64,
     /// What is on the server.
     pub picture: Picture,
     /// What it was.
     pub history: History,
-    /// What is forbidden to whom.
-    pub bans: Vec<BanRow>,
+    /// What is forbidden to whom: the newest, and how many there are in all.
+    pub bans: admin::Listing<BanRow>,
     /// What operators did, the newest last.
     pub audit: VecDeque<Value>,
     /// The members of the group that is looked at, as the server last told.
-    pub members: Option<(GroupName, Vec<ConnectionId>)>,
+    pub members: Option<(GroupName, admin::Listing<ConnectionId>)>,
     /// The connection that is looked at, as the server last told.
     pub detail: Option<ConnectionDetail>,
     /// From where one came to where one is; never empty.
@@ -51,8 +53,8 @@ pub struct Model {
     pub prompt: Option<Prompt>,
     /// Whether the help covers the rest.
     pub help: bool,
-    /// Whether the picture stands still.
-    pub paused: bool,
+    /// The server as it is now, while the picture stands still.
+    pub behind: Option<Picture>,
     /// What was done last, or what was wrong with it.
     pub notice: Option<Notice>,
     /// Whether colours may be used.
@@ -171,16 +173,17 @@ impl Model {
             now_ms: 0,
             link: Link::Connecting,
             status: None,
+            attached_ms: 0,
             picture: Picture::default(),
             history: History::default(),
-            bans: Vec::new(),
+            bans: admin::Listing { total: 0, rows: Vec::new() },
             audit: VecDeque::new(),
             members: None,
             detail: None,
             path: vec![Place::new(View::Overview)],
             prompt: None,
             help: false,
-            paused: false,
+            behind: None,
             notice: None,
             colours,
         }
@@ -209,6 +212,18 @@ impl Model {
             (Link::Live, Some(_)) => Err("this certificate is a viewer's: it may look, and not act"),
             _ => Err("there is no server to act on now"),
         }
+    }
+
+    /// Whether the picture stands still.
+    #[must_use]
+    pub fn is_paused(&self) -> bool {
+        self.behind.is_some()
+    }
+
+    /// The server's clock, in milliseconds since 1970, also while the picture stands still.
+    #[must_use]
+    pub fn server_ms(&self) -> u64 {
+        self.behind.as_ref().unwrap_or(&self.picture).at_ms
     }
 
     /// Whether a line above the rest says that the server is lost, or that something was missed.

@@ -8,7 +8,7 @@ mod form;
 use crossterm::event::{KeyCode, KeyEvent, MouseButton, MouseEvent, MouseEventKind};
 use fanfare_protocol::ConnectionId;
 use fanfare_protocol::admin::{
-    AdminRequest, BanKind, BanRow, ConnectionDetail, Receipt, Status, Update, Who,
+    AdminRequest, BanKind, BanRow, ConnectionDetail, Listing, Receipt, Status, Update, Who,
 };
 use fanfare_protocol::{GroupName, UserName};
 use serde_json::Value;
@@ -40,11 +40,11 @@ pub enum Event {
         retry_ms: u64,
     },
     /// What is forbidden now.
-    Bans(Vec<BanRow>),
+    Bans(Listing<BanRow>),
     /// An audit record.
     Record(Value),
     /// Who is in a group.
-    Members(GroupName, Vec<ConnectionId>),
+    Members(GroupName, Listing<ConnectionId>),
     /// A connection, or that it is gone.
     Detail(Option<Box<ConnectionDetail>>),
     /// What a revocation would do.
@@ -92,17 +92,18 @@ pub fn update(model: &mut Model, event: Event) -> Vec<Effect> {
         Event::Attached(status) => {
             model.link = Link::Live;
             model.status = Some(*status);
+            model.attached_ms = model.now_ms;
+            model.behind.as_mut().unwrap_or(&mut model.picture).skipped = 0;
             model.audit.clear();
             model.history.forget_counters();
         }
         Event::Update(update) => {
-            let whole = model.picture.take(*update);
-            if whole {
-                let connections = model.picture.totals.connections;
-                model.history.take(model.picture.at_ms, &model.picture.counters, connections);
-                if !model.paused {
-                    model.refresh();
-                }
+            let paused = model.is_paused();
+            let picture = model.behind.as_mut().unwrap_or(&mut model.picture);
+            // While the picture stands still so do the charts; the next second makes up for it.
+            if picture.take(*update) && !paused {
+                model.history.take(picture.at_ms, &picture.counters, picture.totals.connections);
+                model.refresh();
             }
         }
         Event::Lost { reason, retry_ms } => {
@@ -115,7 +116,7 @@ pub fn update(model: &mut Model, event: Event) -> Vec<Effect> {
         }
         Event::Record(record) => {
             model.recorded(record);
-            if model.place().view == View::Audit && !model.paused {
+            if model.place().view == View::Audit && !model.is_paused() {
                 model.refresh();
             }
         }
@@ -125,8 +126,9 @@ pub fn update(model: &mut Model, event: Event) -> Vec<Effect> {
         }
         Event::Detail(detail) => model.detail = detail.map(|detail| *detail),
         Event::Foretold(request, outcome) => {
+            let now_ms = model.server_ms();
             if let Some(Prompt::Form(form)) = &mut model.prompt {
-                form::foretold(form, request, outcome, model.picture.at_ms);
+                form::foretold(form, request, outcome, now_ms);
             }
         }
         Event::Done(name, outcome) => {
@@ -163,7 +165,7 @@ fn tick(model: &mut Model, now_ms: u64) -> Vec<Effect> {
     if model.notice.as_ref().is_some_and(|notice| now_ms.saturating_sub(notice.at_ms) > NOTICE_MS) {
         model.notice = None;
     }
-    let look = now_ms / LOOK_MS != before / LOOK_MS && model.link == Link::Live && !model.paused;
+    let look = now_ms / LOOK_MS != before / LOOK_MS && model.link == Link::Live && !model.is_paused();
     if look { look_at(&model.place().view) } else { Vec::new() }
 }
 
@@ -267,7 +269,10 @@ fn act_on(model: &mut Model, action: Action) -> Vec<Effect> {
         Action::Quit => return vec![Effect::Quit],
         Action::Help => model.help = !model.help,
         Action::Pause => {
-            model.paused = !model.paused;
+            match model.behind.take() {
+                Some(now) => model.picture = now,
+                None => model.behind = Some(model.picture.clone()),
+            }
             model.refresh();
         }
         Action::View(number) => {
@@ -347,7 +352,9 @@ fn named(model: &Model) -> Option<String> {
         (Some(Item::Connection(id)), _) | (None, View::Connection(id)) => Some(id.to_string()),
         (Some(Item::User(user, _)), _) => Some(user.as_str().to_owned()),
         (Some(Item::Group(group)), _) => Some(group.as_str().to_owned()),
-        (Some(Item::Ban(at)), _) => model.bans.get(*at)?.user.as_ref().map(|user| user.as_str().to_owned()),
+        (Some(Item::Ban(at)), _) => {
+            model.bans.rows.get(*at)?.user.as_ref().map(|user| user.as_str().to_owned())
+        }
         _ => None,
     }
 }
@@ -374,7 +381,7 @@ fn selected_who(model: &Model) -> Option<Who> {
 
 fn lift(model: &mut Model) -> Vec<Effect> {
     let ban = match model.place().listing.current() {
-        Some(Item::Ban(at)) => model.bans.get(*at).cloned(),
+        Some(Item::Ban(at)) => model.bans.rows.get(*at).cloned(),
         _ => None,
     };
     let reason = String::new;

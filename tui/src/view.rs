@@ -88,14 +88,14 @@ fn draw_ends(frame: &mut Frame<'_>, area: Rect, left: &str, right: &str, style: 
 fn draw_header(model: &Model, theme: Theme, frame: &mut Frame<'_>, area: Rect) {
     let link = match model.link {
         Link::Connecting => "connecting",
-        Link::Live if model.paused => "paused",
+        Link::Live if model.is_paused() => "paused",
         Link::Live => "live",
         Link::Lost { .. } => "LOST",
     };
     let (left, right) = match &model.status {
         None => (" fanfare".to_owned(), format!("{link} ")),
         Some(status) => {
-            let since = model.now_ms / 1_000;
+            let since = model.now_ms.saturating_sub(model.attached_ms) / 1_000;
             (
                 format!(
                     " {} {}  up {}",

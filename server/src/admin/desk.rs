@@ -1,7 +1,8 @@
 //! Has requests answered: by the queries, the acts or the feed, on threads that may wait.
 //!
 //! In: an operator and a request. Out: a line of JSON. Invariant: nothing that takes long (a list of 100,000, a commit to the
-//! disk, a file of certificates) runs on a thread that messages need.
+//! disk, a file of certificates) runs on a thread that messages need; and nothing is being done any more when the
+//! endpoint has ended (test `acts_that_have_begun_are_finished_before_a_drain_is`).
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use fanfare_protocol::admin::{AdminError, AdminReply, AdminRequest};
 use rustls::pki_types::CertificateDer;
 use serde::Serialize;
 use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
 
 use super::query::Queries;
 use super::{Feed, Operators};
@@ -26,13 +28,15 @@ pub(crate) struct Desk {
     pub(crate) queries: Queries,
     pub(crate) feed: Arc<Feed>,
     pub(crate) metrics: Arc<Metrics>,
+    /// What is being done on threads that may wait. It goes on when its session ends: an act that has begun is finished.
+    pub(crate) work: TaskTracker,
 }
 
 impl Desk {
     /// Who this is, if it is an operator at this moment.
     pub(super) async fn identify(&self, chain: &Arc<[CertificateDer<'static>]>) -> Result<Operator, String> {
         let (operators, chain) = (Arc::clone(&self.operators), Arc::clone(chain));
-        blocking(move || operators.identify(&chain)).await
+        self.blocking(move || operators.identify(&chain)).await
     }
 
     /// Counts and logs that somebody is no operator.
@@ -48,7 +52,7 @@ impl Desk {
     /// Answers what has one answer.
     pub(super) async fn answer(self: &Arc<Self>, operator: Operator, request: AdminRequest) -> Bytes {
         let desk = Arc::clone(self);
-        blocking(move || match desk.queries.answer(&operator, &request) {
+        self.blocking(move || match desk.queries.answer(&operator, &request) {
             Some(Ok(line)) => line,
             Some(Err(error)) => refusal(&error),
             None => match desk.acts.act(&operator, &request) {
@@ -67,10 +71,25 @@ impl Desk {
     /// Audit records as lines, with their numbers.
     pub(super) async fn records(&self, after: u64, most: usize) -> Result<Vec<(u64, Bytes)>, AdminError> {
         let acts = Arc::clone(&self.acts);
-        let page = blocking(move || acts.audit(after, most)).await.map_err(|error| store_failed(&error))?;
+        let page =
+            self.blocking(move || acts.audit(after, most)).await.map_err(|error| store_failed(&error))?;
         // As they were stored, byte for byte: they have a hash.
         let line = |record: Vec<u8>| [br#"{"ok":"#, &record[..], b"}\n"].concat().into();
         Ok(page.into_iter().map(|(number, record)| (number, line(record))).collect())
+    }
+
+    async fn blocking<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+        match self.work.spawn_blocking(work).await {
+            Ok(outcome) => outcome,
+            // The one other join error there could be is a panic in there, which goes on here.
+            Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+        }
+    }
+
+    /// Waits until nothing is being done any more. The sessions have ended.
+    pub(super) async fn finish(&self) {
+        self.work.close();
+        self.work.wait().await;
     }
 }
 
@@ -88,12 +107,4 @@ pub(super) fn line<T: Serialize>(reply: &AdminReply<T>) -> Bytes {
 
 pub(super) fn refusal(error: &AdminError) -> Bytes {
     line(&AdminReply::<()>::Error(error.clone()))
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(outcome) => outcome,
-        // The one other join error there could be is a panic in there, which goes on here.
-        Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
-    }
 }

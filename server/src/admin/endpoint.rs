@@ -1,8 +1,8 @@
 //! The operators' socket.
 //!
 //! In: QUIC connections with a certificate that TLS has checked. Out: a session's task for each. Invariants: without an
-//! operator's certificate not one byte of an answer is sent; the number of sessions is bounded; the sessions have ended when
-//! [`listen`] returns.
+//! operator's certificate not one byte of an answer is sent; the number of sessions is bounded; the sessions, and whatever was being done
+//! for them, have ended when [`listen`] returns.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -108,6 +108,7 @@ pub(crate) async fn listen(endpoint: quinn::Endpoint, desk: Arc<Desk>, closing: 
     }
     sessions.close();
     sessions.wait().await;
+    desk.finish().await;
     endpoint.close(VarInt::from_u32(u32::from(Code::ShuttingDown.number())), b"");
     endpoint.wait_idle().await;
 }

@@ -77,7 +77,10 @@ async fn answer(
     mut receive: RecvStream,
 ) -> Result<(), Ended> {
     let outcome = async {
-        let request = match timeout(REQUEST_DEADLINE, receive.read_to_end(ADMIN_REQUEST_BYTES)).await {
+        let read = timeout(REQUEST_DEADLINE, receive.read_to_end(ADMIN_REQUEST_BYTES)).await;
+        // Asked when the request is there: what is answered, is answered to somebody who is an operator now.
+        let operator = desk.identify(&chain).await.map_err(Ended::Refused)?;
+        let request = match read {
             Ok(Ok(request)) => request,
             Ok(Err(quinn::ReadToEndError::TooLong)) => {
                 let message = format!("a request has at most {ADMIN_REQUEST_BYTES} bytes");
@@ -86,8 +89,6 @@ async fn answer(
             }
             _ => return Err(Ended::Stream),
         };
-        // Asked when the request is there: what is answered, is answered to somebody who is an operator now.
-        let operator = desk.identify(&chain).await.map_err(Ended::Refused)?;
         match serde_json::from_slice(&request) {
             Ok(AdminRequest::Audit { after, limit, follow }) => {
                 audit(&desk, &mut send, after, limit, follow).await

@@ -135,7 +135,14 @@ impl Listing {
     pub fn fill(&mut self, view: &View, model: &Model) {
         let selected = self.current().cloned();
         let items = everything(view, model);
-        self.total = items.len();
+        // The server gives the first thousand of these, and says how many there are.
+        self.total = match (view, &model.members) {
+            (View::Bans, _) => usize::try_from(model.bans.total).unwrap_or(usize::MAX),
+            (View::Group(group), Some((of, members))) if of == group => {
+                usize::try_from(members.total).unwrap_or(usize::MAX)
+            }
+            _ => items.len(),
+        };
         let filter = self.filter.to_lowercase();
         let mut keyed: Vec<(Key, Item)> = items
             .into_iter()
@@ -183,7 +190,7 @@ impl Listing {
                 (2, Some(row)) => number(row.users),
                 _ => Key::Text(group.as_str().to_owned()),
             },
-            Item::Ban(at) => match (self.sort, model.bans.get(*at)) {
+            Item::Ban(at) => match (self.sort, model.bans.rows.get(*at)) {
                 (2, Some(ban)) => number(ban.since),
                 (3, Some(ban)) => number(ban.until.unwrap_or(u64::MAX)),
                 _ => Key::Text(self.cells(item, model).get(self.sort).cloned().unwrap_or_default()),
@@ -228,7 +235,7 @@ impl Listing {
                 ]
             }
             Item::Ban(at) => {
-                let Some(ban) = model.bans.get(*at) else { return Vec::new() };
+                let Some(ban) = model.bans.rows.get(*at) else { return Vec::new() };
                 let who = ban.user.as_ref().map(UserName::as_str).or(ban.jti.as_deref());
                 let what = match (ban.kind, &ban.groups) {
                     (BanKind::Group, groups) => {
@@ -292,13 +299,13 @@ fn everything(view: &View, model: &Model) -> Vec<Item> {
             .members
             .as_ref()
             .filter(|(of, _)| of == group)
-            .map(|(_, members)| members.iter().map(|id| Item::Connection(*id)).collect())
+            .map(|(_, members)| members.rows.iter().map(|id| Item::Connection(*id)).collect())
             .unwrap_or_default(),
         View::Users => {
             model.picture.users().into_iter().map(|row| Item::User(row.user, row.connections)).collect()
         }
         View::Groups => model.picture.groups.keys().map(|group| Item::Group(group.clone())).collect(),
-        View::Bans => (0..model.bans.len()).map(Item::Ban).collect(),
+        View::Bans => (0..model.bans.rows.len()).map(Item::Ban).collect(),
         View::Audit => (0..model.audit.len()).map(Item::Record).collect(),
     }
 }
@@ -321,7 +328,7 @@ fn matches(item: &Item, model: &Model, filter: &str) -> bool {
         }),
         Item::User(user, _) => within(user.as_str()),
         Item::Group(group) => within(group.as_str()),
-        Item::Ban(at) => model.bans.get(*at).is_some_and(|ban| {
+        Item::Ban(at) => model.bans.rows.get(*at).is_some_and(|ban| {
             let user = ban.user.as_ref().map_or("", UserName::as_str);
             let groups = ban.groups.as_ref().map_or("", |groups| groups.as_str());
             [user, groups, ban.jti.as_deref().unwrap_or_default(), &ban.reason, &ban.author]

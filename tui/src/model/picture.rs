@@ -6,7 +6,7 @@ use fanfare_protocol::admin::{ConnectionRow, Counters, GroupRow, Totals, Update,
 use fanfare_protocol::{ConnectionId, GroupName, UserName};
 
 /// The server at one moment.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Picture {
     /// When, in the server's milliseconds since 1970; 0 before the first update.
     pub at_ms: u64,

@@ -31,13 +31,13 @@ pub(super) fn begin(model: &mut Model, act: Act) -> Vec<Effect> {
         _ => None,
     });
     let form = Form::new(act, who, group);
-    let effects = foretell(&form, model.picture.at_ms);
+    let effects = foretell(&form, model.server_ms());
     model.prompt = Some(Prompt::Form(Box::new(form)));
     effects
 }
 
 pub(super) fn on_key(model: &mut Model, key: &KeyEvent) -> Vec<Effect> {
-    let now_ms = model.picture.at_ms;
+    let now_ms = model.server_ms();
     let Some(Prompt::Form(form)) = &mut model.prompt else { return Vec::new() };
     let fields = form.fields.len().max(1);
     match key.code {
@@ -66,7 +66,7 @@ pub(super) fn on_key(model: &mut Model, key: &KeyEvent) -> Vec<Effect> {
 }
 
 fn confirm(model: &mut Model) -> Vec<Effect> {
-    let now_ms = model.picture.at_ms;
+    let now_ms = model.server_ms();
     let Some(Prompt::Form(form)) = &model.prompt else { return Vec::new() };
     // Not told yet, or it was refused, which the dialog shows.
     if form.act.can_be_foretold() && !matches!(told(form, now_ms), Some(Ok(_))) {

@@ -154,14 +154,14 @@ fn a_revocation_is_confirmed_only_when_the_server_said_what_it_would_do() {
     }
     update(&mut model, Event::Foretold(late, Ok(Receipt::default())));
     let Some(Prompt::Form(form)) = &model.prompt else { panic!("no dialog") };
-    assert_eq!(form::told(form, model.picture.at_ms), Some(&Ok(receipt.clone())));
+    assert_eq!(form::told(form, model.server_ms()), Some(&Ok(receipt.clone())));
     press(&mut model, "x");
     assert_eq!(press(&mut model, "\n"), [], "something else was told");
     press(&mut model, "\x08\t2h\ttoo loud");
     let Some(Prompt::Form(form)) = &model.prompt else { panic!("no dialog") };
     let typed: Vec<&str> = form.fields.iter().map(|field| field.value.as_str()).collect();
     assert_eq!(typed, ["room-*", "2h", "too loud"]);
-    let told = form::request(form, model.picture.at_ms, true).unwrap();
+    let told = form::request(form, model.server_ms(), true).unwrap();
     update(&mut model, Event::Foretold(told, Ok(receipt)));
     let effects = press(&mut model, "\n");
     let [Effect::Act("revoked", AdminRequest::Revoke { user, until, reason, dry_run: false, .. })] =
@@ -244,11 +244,11 @@ fn acts_on_the_selection_are_about_what_is_selected() {
         reason: String::new(),
         author: "x".to_owned(),
     };
-    update(&mut model, Event::Bans(vec![ban(BanKind::Group, Some("g"))]));
+    update(&mut model, Event::Bans(Listing { total: 1, rows: vec![ban(BanKind::Group, Some("g"))] }));
     assert!(matches!(&press(&mut model, "5u")[..], [Effect::Act("restored", AdminRequest::Restore { .. })]));
-    update(&mut model, Event::Bans(vec![ban(BanKind::User, None)]));
+    update(&mut model, Event::Bans(Listing { total: 1, rows: vec![ban(BanKind::User, None)] }));
     assert!(matches!(&press(&mut model, "u")[..], [Effect::Act("unbanned", AdminRequest::Unban { .. })]));
-    update(&mut model, Event::Bans(vec![ban(BanKind::SignOut, None)]));
+    update(&mut model, Event::Bans(Listing { total: 1, rows: vec![ban(BanKind::SignOut, None)] }));
     assert_eq!(press(&mut model, "u"), []);
 }
 
@@ -276,8 +276,21 @@ fn pausing_holds_the_picture_and_time_goes_on() {
     more.full = false;
     update(&mut model, Event::Update(Box::new(more)));
     assert_eq!(users(&model).len(), 3);
+    let mut busier = row(2, "bob");
+    busier.groups = 7;
+    let mut more = snapshot(vec![busier], &[]);
+    (more.full, more.at_ms) = (false, more.at_ms + 5_000);
+    let shown = |model: &Model| -> Vec<Vec<String>> {
+        let listing = &model.place().listing;
+        listing.items.iter().map(|item| listing.cells(item, model)).collect()
+    };
+    let before = shown(&model);
+    update(&mut model, Event::Update(Box::new(more)));
+    assert_eq!(shown(&model), before, "no number moves");
+    assert_eq!(model.server_ms(), 1_000_005_000, "but a ban for two hours is from now on");
     press(&mut model, "p");
     assert_eq!(users(&model).len(), 4);
+    assert_ne!(shown(&model), before);
     press(&mut model, "?");
     assert!(model.help);
     press(&mut model, "q");
@@ -286,4 +299,22 @@ fn pausing_holds_the_picture_and_time_goes_on() {
     press(&mut model, "\n");
     assert_eq!(update(&mut model, Event::Tick(10)), []);
     assert_eq!(update(&mut model, Event::Tick(1_010)).len(), 1, "what is open is asked for once a second");
+}
+
+#[test]
+fn a_group_of_more_members_than_are_told_says_so() {
+    let mut model = busy(Role::Operator);
+    press(&mut model, "4\n");
+    let rows = vec![ConnectionId::from_bytes([1; 16])];
+    update(&mut model, Event::Members(GroupName::new("room-1").unwrap(), Listing { total: 5_000, rows }));
+    let listing = &model.place().listing;
+    assert_eq!((listing.items.len(), listing.total), (1, 5_000));
+}
+
+#[test]
+fn another_server_is_as_old_as_it_says() {
+    let mut model = busy(Role::Operator);
+    update(&mut model, Event::Tick(3_600_000));
+    update(&mut model, Event::Attached(Box::new(status(Role::Operator))));
+    assert_eq!(model.attached_ms, 3_600_000, "its age is counted from there");
 }

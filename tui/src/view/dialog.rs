@@ -60,7 +60,7 @@ pub(super) fn draw(model: &Model, form: &Form, theme: Theme, frame: &mut Frame<'
 
 /// What it would do, and whether it cannot be done yet.
 fn consequence(model: &Model, form: &Form) -> (String, bool) {
-    let now = model.picture.at_ms;
+    let now = model.server_ms();
     if let Err(problem) = form_request(form, now, true) {
         return (problem, true);
     }

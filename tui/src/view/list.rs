@@ -41,6 +41,9 @@ pub(super) fn draw(model: &Model, theme: Theme, frame: &mut Frame<'_>, area: Rec
         frame.render_widget(Paragraph::new(format!("  {}", nothing(model))).style(theme.quiet()), line(1));
     }
     let foot = match listing.filter.as_str() {
+        "" if listing.items.len() < listing.total => {
+            format!(" {} of {} rows; fanfare admin lists all", listing.items.len(), listing.total)
+        }
         "" => format!(" {} rows", listing.total),
         filter => format!(
             " {} of {} rows, with {:?} in them (Esc: all)",

@@ -73,7 +73,7 @@ fn draw_facts(model: &Model, theme: Theme, frame: &mut Frame<'_>, area: Rect) {
                 "{} of memory  {} % of a processor  {} bans in force",
                 bytes(counters.resident_bytes),
                 model.history.processor.back().copied().unwrap_or_default(),
-                model.bans.len()
+                model.bans.total
             ),
         ),
     ];

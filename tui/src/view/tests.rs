@@ -2,7 +2,9 @@
 //! anew; look at the difference before it is committed.
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
-use fanfare_protocol::admin::{BanKind, BanRow, ConnectionDetail, MembershipRow, QuicFacts, Receipt, Role};
+use fanfare_protocol::admin::{
+    BanKind, BanRow, ConnectionDetail, Listing, MembershipRow, QuicFacts, Receipt, Role,
+};
 use fanfare_protocol::{GroupName, Pattern, UserName};
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
@@ -59,7 +61,7 @@ fn full(role: Role) -> Model {
         reason: "spam".to_owned(),
         author: "oncall".to_owned(),
     };
-    update(&mut model, Event::Bans(vec![ban]));
+    update(&mut model, Event::Bans(Listing { total: 1, rows: vec![ban] }));
     update(
         &mut model,
         Event::Record(json!({
