@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 use crate::failure::Failure;
 use crate::operators::StateOperators;
 use crate::output::may_colour;
+use crate::way::Way;
 
 const NAMES: [&str; 24] = [
     "ada",
@@ -46,10 +47,15 @@ const NAMES: [&str; 24] = [
 ];
 const ROOMS: [&str; 8] =
     ["lobby", "support", "room-1", "room-2", "room-3", "scores", "trades", "night-shift"];
-/// Bytes of a message: enough that who reads nothing is seen to be slow within seconds.
-const WORDS: usize = 2_000;
+/// Bytes of a message for one user; with many users each says less. Enough that who reads nothing is seen to be slow within
+/// half a minute: that takes what its client keeps for it, and what QUIC does.
+const WORDS: usize = 540_000;
 /// One of so many reads nothing at all, to be seen.
 const SLOW: usize = 15;
+/// One of so many is far away, and one packet in fifty is lost on the way there and back.
+const FAR: usize = 10;
+const FAR_AWAY: Duration = Duration::from_millis(70);
+const LOST: f64 = 0.02;
 
 pub(crate) async fn run(users: u16) -> Result<(), Failure> {
     if !(std::io::stdout().is_terminal() && std::io::stdin().is_terminal()) {
@@ -80,15 +86,22 @@ pub(crate) async fn run(users: u16) -> Result<(), Failure> {
     let admin = server.admin_address().map(|address| address.to_string()).unwrap_or_default();
 
     let mut crowd = JoinSet::new();
+    let words = (WORDS / usize::from(users).max(1)).clamp(200, 32_000);
     for number in 0..usize::from(users) {
         let name = NAMES.get(number % NAMES.len()).copied().unwrap_or("somebody");
         // Every third name comes again and again: somebody with several devices.
         let name =
             if number % 3 == 2 { name.to_owned() } else { format!("{name}-{}", number / NAMES.len() + 1) };
         let user = UserName::new(&name).map_err(|error| Failure::failed(error.to_string()))?;
-        let config = ClientConfig::new(server.address().to_string(), Credential::DevUser(user))
+        let mut address = server.address();
+        if number % FAR == FAR - 1 {
+            let way = Way::open(address).await.map_err(|error| Failure::failed(error.to_string()))?;
+            address = way.address();
+            crowd.spawn(way.run(FAR_AWAY, LOST));
+        }
+        let config = ClientConfig::new(address.to_string(), Credential::DevUser(user))
             .roots(Roots::Pem(leaf.ca_certificate.clone()));
-        crowd.spawn(chat(config, number % SLOW == SLOW - 1));
+        crowd.spawn(chat(config, number % SLOW == SLOW - 1, words));
     }
     let roots = Roots::Pem(operator.ca_certificate);
     let operator = OperatorConfig::new(admin, roots, operator.certificate, operator.key);
@@ -99,7 +112,7 @@ pub(crate) async fn run(users: u16) -> Result<(), Failure> {
 }
 
 /// Somebody who joins some rooms, says something now and then, and reads; or, if it is `slow`, does not read.
-async fn chat(config: ClientConfig, slow: bool) {
+async fn chat(config: ClientConfig, slow: bool, words: usize) {
     let config = if slow { config.event_queue(1) } else { config };
     let Ok(client) = Client::connect(config).await else { return };
     let rooms: Vec<&str> = ROOMS.choose_multiple(&mut rand::rng(), 3).copied().collect();
@@ -118,7 +131,7 @@ async fn chat(config: ClientConfig, slow: bool) {
             tokio::time::sleep(pause).await;
             let room = rooms.choose(&mut rand::rng()).copied().unwrap_or("lobby");
             // One whom the operator has banned from the room goes on in the others.
-            let _ = client.send_to_group(room, "ReceiveMessage", vec![b'.'; WORDS]).await;
+            let _ = client.send_to_group(room, "ReceiveMessage", vec![b'.'; words]).await;
         }
     };
     tokio::join!(reading, talking);

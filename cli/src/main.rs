@@ -21,6 +21,7 @@ mod settings;
 mod stopping;
 mod token;
 mod top;
+mod way;
 
 use std::process::ExitCode;
 

@@ -11,7 +11,7 @@ use crate::failure::Failure;
 use crate::output::may_colour;
 
 /// How wide a snapshot is: as wide as it takes to show every column.
-const WIDTH: u16 = 140;
+const WIDTH: u16 = 160;
 
 pub(crate) async fn run(arguments: TopArguments) -> Result<(), Failure> {
     let TopArguments { once, access } = arguments;

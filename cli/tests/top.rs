@@ -23,7 +23,10 @@ fn an_operator_finds_somebody_gets_them_out_and_lets_them_in_again() {
     assert_eq!(alice.object()["group"], "lobby");
     let (_bob, _) = server.listener("bob", "room-1", &[]);
     let terminal = Terminal::open(&server, "top");
-    terminal.shows("the overview", has(&["2 connections  2 users  2 groups", "developer, operator", "live"]));
+    terminal.shows(
+        "the overview",
+        has(&["2 connections  2 users  2 groups", "developer, operator", "live", "delivered"]),
+    );
     // By group to its members, and to one of them.
     terminal.types("4");
     terminal.shows("the groups", has(&["room-1", "lobby", "MEMBERS"]));
@@ -48,15 +51,26 @@ fn an_operator_finds_somebody_gets_them_out_and_lets_them_in_again() {
     terminal.shows("the receipt", has(&["revoked: 1 connection (room-1 1); record 1"]));
     let removed = alice.object();
     assert_eq!((&removed["kind"], &removed["reason"]), (&"removed".into(), &"too loud".into()));
+    // Back to the members: she is gone from them, and bob is not.
     terminal.press("Escape");
     terminal.press("Escape");
-    terminal.press("Escape");
+    terminal.shows("the members without her", |lines| {
+        has(&["› group room-1", "bob", "1 row"])(lines) && !has(&["alice  "])(lines)
+    });
     terminal.types("5");
     terminal.shows("the ban", has(&["alice", "group room-*", "too loud", "developer"]));
     assert_eq!(server.run(&["listen", "--user", "alice", "--join", "room-1"]).code, Some(1));
     terminal.types("u");
     terminal.shows("nobody is banned", has(&["restored:", "nobody is banned"]));
     let (_again, _) = server.listener("alice", "room-1", &[]);
+    terminal.types("4");
+    terminal.shows("both in the room", |lines| {
+        lines.iter().any(|line| line.starts_with("room-1") && line.trim_end().ends_with("2         2"))
+    });
+    // The selection stayed on the other room when they changed places.
+    terminal.types("g");
+    terminal.press("Enter");
+    terminal.shows("her among the members again", has(&["› group room-1", "alice  ", "bob", "2 rows"]));
     terminal.types("6");
     terminal
         .shows("the audit", has(&["restore user=alice groups=room-*", "revoke user=alice groups=room-*"]));
@@ -88,16 +102,30 @@ fn a_server_that_is_killed_is_missed_and_found_again() {
     let terminal = Terminal::open(&server, "top");
     terminal.types("2");
     terminal.shows("alice", has(&["alice", "live"]));
-    for (columns, rows) in [(40, 10), (200, 50), (61, 13), (3, 2), (100, 30)] {
-        terminal.resizes(columns, rows);
+    terminal.resizes(40, 10);
+    terminal.shows("what it needs", has(&["needs 60 columns and 12 rows"]));
+    // A storm of sizes, and then of keys: what no key is, sequences of no terminal, half of one, and bytes that are no text.
+    for round in 0..40_u16 {
+        terminal.resizes(2 + (round * 37) % 200, 2 + (round * 13) % 50);
     }
-    terminal.types("zzz\\~%&");
-    terminal.shows("as before", has(&["alice", "live"]));
+    terminal.resizes(100, 30);
+    terminal.types("zzz\\~%&\u{7f}\u{1}\u{0b}日本");
+    for bytes in
+        ["1b 5b 39 39 39 7e", "1b 5b 3c 30 3b 4d", "1b 4f 5a", "ff fe 80", "1b 5d 30 3b 78 07", "1b 1b 1b"]
+    {
+        terminal.sends_bytes(bytes);
+    }
+    // Whatever that opened is closed, and the view is the one that was open.
+    for _ in 0..4 {
+        terminal.press("Escape");
+    }
+    terminal.types("2");
+    terminal.shows("as before", has(&["alice", "live", "1 row"]));
     let server = server.killed_and_restarted(&["--dev"]);
     terminal.shows("the restarted server, to which alice has come back", has(&["live", "alice", "up "]));
     server.run(&["admin", "ban", "nobody"]).printed();
     terminal.types("5");
-    terminal.shows("what was done since", has(&["nobody"]));
+    terminal.shows("what was done since", has(&["WHO", "nobody  ", "1 row"]));
     terminal.types("q");
     assert_eq!(terminal.finished().0, 0);
 }
@@ -111,7 +139,11 @@ fn the_demonstration_is_a_crowd_with_a_dashboard_on_top() {
     terminal.types("4");
     terminal.shows("the rooms", has(&["lobby", "30"]));
     terminal.types("2");
-    terminal.shows("the crowd", has(&["30 rows"]));
+    // One is slow, because it reads nothing; another is far away.
+    terminal.shows("the crowd", |lines| {
+        let far = |line: &&str| line.contains("14") && line.contains(" ms ");
+        has(&["30 rows", "!app"])(lines) && lines.iter().any(far)
+    });
     terminal.types("x");
     terminal.shows("the dialog", has(&["Close connection", "this closes 1 connection"]));
     terminal.press("Enter");
@@ -130,7 +162,7 @@ fn a_snapshot_is_text_and_without_a_terminal_that_is_all_there_is() {
     let text = ended.printed();
     for words in [
         "[Overview]",
-        "1 connections  1 users  1 groups",
+        "1 connection  1 user  1 group",
         "[Connections]",
         "a\\u{1b}[2Jlice",
         id.as_str(),

@@ -9,6 +9,7 @@
 
 mod answer;
 mod request;
+mod times;
 
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +19,7 @@ pub use self::answer::{
     Totals, Update, UserRow,
 };
 pub use self::request::{AdminRequest, Page, Who};
+pub use self::times::Times;
 
 /// The ALPN protocol id of the operators' endpoint.
 pub const ADMIN_ALPN: &[u8] = b"fanfare-admin/1";

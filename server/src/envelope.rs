@@ -4,6 +4,8 @@
 //! bytes. A send with several has a heading for each, because the message names the target that reached the recipient,
 //! and one body behind all of them. Either way the payload is copied once, whatever the number of recipients (promise 5).
 
+use std::time::Instant;
+
 use bytes::Bytes;
 use fanfare_protocol::{EventName, Message, Sender, Target, codec};
 
@@ -12,6 +14,7 @@ use fanfare_protocol::{EventName, Message, Sender, Target, codec};
 pub(crate) struct Envelope {
     headings: Box<[Heading]>,
     body: Bytes,
+    accepted: Instant,
 }
 
 #[derive(Debug)]
@@ -23,11 +26,12 @@ struct Heading {
 impl Envelope {
     /// Encodes a message to `to`, which must not be empty.
     pub(crate) fn new(from: &Sender, to: Vec<Target>, event: EventName, payload: Bytes) -> Self {
+        let accepted = Instant::now();
         if let [target] = to.as_slice() {
             let target = target.clone();
             let message = Message { from: from.clone(), to: target.clone(), event, payload };
             let bytes = codec::encode_message(&message);
-            return Self { headings: Box::new([Heading { target, bytes }]), body: Bytes::new() };
+            return Self { headings: Box::new([Heading { target, bytes }]), body: Bytes::new(), accepted };
         }
         let body = codec::encode_message_body(&event, &payload);
         let headings = to
@@ -37,12 +41,17 @@ impl Envelope {
                 Heading { target, bytes }
             })
             .collect();
-        Self { headings, body }
+        Self { headings, body, accepted }
     }
 
     /// The targets, in the order in which they were named. The position is what [`Self::write`] wants.
     pub(crate) fn targets(&self) -> impl ExactSizeIterator<Item = &Target> {
         self.headings.iter().map(|heading| &heading.target)
+    }
+
+    /// When its send was taken.
+    pub(crate) fn accepted(&self) -> Instant {
+        self.accepted
     }
 
     /// The target at `position`.

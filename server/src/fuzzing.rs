@@ -138,7 +138,7 @@ fn read(member: &Member) -> Vec<ServerFrame> {
     let mut reader = FrameReader::new(Limits::FRAME_CEILING);
     let (mut chunks, mut frames) = (Vec::new(), Vec::new());
     while let Poll::Ready(taken) = member.outbox().poll_take(&mut context, &mut chunks) {
-        assert_eq!(taken, Taken::Batch, "the outbox ended");
+        assert!(matches!(taken, Taken::Batch(_)), "the outbox ended");
         for mut chunk in chunks.drain(..) {
             while let Some(frame) = reader.next_frame(&mut chunk).expect("not too long") {
                 frames.push(codec::decode_server(&frame).expect("a frame of ours can be read"));

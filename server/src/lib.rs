@@ -20,6 +20,7 @@ mod expiry;
 #[doc(hidden)]
 pub mod fuzzing;
 mod handshake;
+mod histogram;
 mod ledger;
 mod line;
 mod listener;

@@ -7,6 +7,9 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use fanfare_protocol::Code;
+use fanfare_protocol::admin::Times;
+
+use crate::histogram::Histogram;
 
 /// A count that only grows. Relaxed, because no other memory is read on the strength of it.
 #[derive(Debug, Default)]
@@ -67,6 +70,9 @@ pub(crate) struct Metrics {
     pub(crate) closed: ByCode,
     pub(crate) removed: ByCode,
     pub(crate) purged: Counter,
+    pub(crate) bytes_in: Counter,
+    pub(crate) bytes_out: Counter,
+    pub(crate) delivery: Histogram,
 }
 
 /// The counters at one moment. Each only grows while the server runs.
@@ -100,6 +106,12 @@ pub struct Snapshot {
     pub removed: BTreeMap<Code, u64>,
     /// Copies of messages that were thrown away because the membership ended before they were written.
     pub purged: u64,
+    /// Bytes of frames read from streams.
+    pub bytes_in: u64,
+    /// Bytes of frames written to streams.
+    pub bytes_out: u64,
+    /// How long messages took from when they were read until QUIC took them; of those that are written together, the first.
+    pub delivery: Times,
 }
 
 impl Metrics {
@@ -119,6 +131,9 @@ impl Metrics {
             closed: self.closed.values(),
             removed: self.removed.values(),
             purged: self.purged.value(),
+            bytes_in: self.bytes_in.value(),
+            bytes_out: self.bytes_out.value(),
+            delivery: self.delivery.times(),
         }
     }
 }

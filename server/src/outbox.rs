@@ -12,6 +12,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Instant;
 
 use bytes::Bytes;
 use fanfare_protocol::{Code, GroupName, ServerFrame, Target, codec};
@@ -126,8 +127,8 @@ impl From<Code> for Ending {
 /// What the writer gets.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Taken {
-    /// There are chunks to write.
-    Batch,
+    /// There are chunks to write. Where there are messages among them: when the first of those was accepted.
+    Batch(Option<Instant>),
     /// Everything is written, and nothing will follow.
     Finished,
     /// The connection ends; what was queued is gone.
@@ -388,8 +389,7 @@ impl Outbox {
             remember(&mut state.writer, context);
             return Poll::Pending;
         }
-        state.take(chunks);
-        Poll::Ready(Taken::Batch)
+        Poll::Ready(Taken::Batch(state.take(chunks)))
     }
 }
 
@@ -407,7 +407,8 @@ impl State {
         self.frames > limits.frames / 2 || self.bytes > limits.bytes / 2
     }
 
-    fn take(&mut self, chunks: &mut Vec<Bytes>) {
+    fn take(&mut self, chunks: &mut Vec<Bytes>) -> Option<Instant> {
+        let mut accepted = None;
         if self.dropped > 0 {
             let dropped = std::mem::take(&mut self.dropped);
             chunks.push(codec::encode_server(&ServerFrame::Lagged { dropped }));
@@ -417,10 +418,14 @@ impl State {
             self.writing_frames += 1;
             self.writing_bytes += entry.bytes();
             match entry {
-                Entry::Message(envelope, position) => envelope.write(position, chunks),
+                Entry::Message(envelope, position) => {
+                    accepted.get_or_insert(envelope.accepted());
+                    envelope.write(position, chunks);
+                }
                 Entry::Notice(bytes) => chunks.push(bytes),
             }
         }
+        accepted
     }
 
     /// Takes the oldest message out. `false` when there is none.

@@ -404,6 +404,11 @@ impl Registry {
         self.users.sizes()
     }
 
+    /// Every group.
+    pub(crate) fn group_rosters(&self) -> Vec<Arc<Roster<GroupName>>> {
+        self.groups.all()
+    }
+
     /// Every group with the number of its members.
     pub(crate) fn groups(&self) -> Vec<(GroupName, usize)> {
         self.groups.sizes()

@@ -41,6 +41,8 @@ impl Hash for ByAddress {
 struct Members {
     set: IndexSet<ByAddress, foldhash::fast::RandomState>,
     retired: bool,
+    /// How often somebody has entered or left.
+    changes: u64,
 }
 
 /// One named set.
@@ -62,6 +64,11 @@ impl<N> Roster<N> {
     /// How many members there are now.
     pub(crate) fn len(&self) -> usize {
         self.members.read().set.len()
+    }
+
+    /// How often its members have changed: the same number means the same members.
+    pub(crate) fn changes(&self) -> u64 {
+        self.members.read().changes
     }
 
     /// Calls `visit` for every member inside the critical section. Visits of one set can run at the same time as each
@@ -97,10 +104,16 @@ impl<N: Clone + Eq + Hash> Rosters<N> {
         self.map.len()
     }
 
-    /// The name and the size of every set, each at its own moment. Those that are just being left are left out.
-    pub(crate) fn sizes(&self) -> Vec<(N, usize)> {
+    /// Every set there is at about one moment.
+    pub(crate) fn all(&self) -> Vec<Arc<Roster<N>>> {
         let mut rosters = Vec::with_capacity(self.map.len());
         self.map.for_each(|roster| rosters.push(Arc::clone(roster)));
+        rosters
+    }
+
+    /// The name and the size of every set, each at its own moment. Those that are just being left are left out.
+    pub(crate) fn sizes(&self) -> Vec<(N, usize)> {
+        let rosters = self.all();
         let sizes = rosters.iter().map(|roster| (roster.name.clone(), roster.len()));
         sizes.filter(|(_, members)| *members > 0).collect()
     }
@@ -129,6 +142,7 @@ impl<N: Clone + Eq + Hash> Rosters<N> {
             let admitted = admit(members.set.len());
             if admitted.is_ok() {
                 members.set.insert(ByAddress(Arc::clone(member)));
+                members.changes += 1;
             }
             // A set that was made for a member who was then refused must not stay.
             let abandoned = members.set.is_empty();
@@ -155,6 +169,7 @@ impl<N: Clone + Eq + Hash> Rosters<N> {
         if was_in {
             farewell();
             members.retired = left == 0;
+            members.changes += 1;
             // A crowd that has gone leaves no memory behind (promise 3).
             if members.set.capacity() > 64 && left * 8 < members.set.capacity() {
                 members.set.shrink_to(left * 2);

@@ -26,6 +26,7 @@ use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::expiry::Watch;
+use crate::metrics::Metrics;
 use crate::outbox::{Ending, Signal, Taken};
 use crate::registry::{Member, Seat};
 use crate::router::Router;
@@ -121,7 +122,8 @@ impl Session {
         // Held to the end of this function.
         let _watch = watch;
         let member = Arc::clone(seat.member());
-        let writer = writers.spawn(write_out(Arc::clone(&member), transmitter));
+        let writer =
+            writers.spawn(write_out(Arc::clone(&member), transmitter, Arc::clone(intake.router.metrics())));
 
         let end = read(&member, &mut intake, &mut receiver, early, requests_per_second).await;
         drop(reading);
@@ -179,7 +181,10 @@ async fn read(
             read = receiver.read() => read,
         };
         chunk = match read {
-            Ok(Some(chunk)) => chunk,
+            Ok(Some(chunk)) => {
+                intake.router.metrics().bytes_in.add(chunk.len() as u64);
+                chunk
+            }
             Ok(None) => return End::Finished,
             Err(Broken::Stream) => return End::Closed(Code::StreamReset.into()),
             Err(Broken::Connection) => return End::Lost,
@@ -228,11 +233,12 @@ impl From<Signal> for End {
 }
 
 /// The writer half: everything that waits goes to the transport in one call.
-async fn write_out(member: Arc<Member>, mut transmitter: Transmitter) {
+async fn write_out(member: Arc<Member>, mut transmitter: Transmitter, metrics: Arc<Metrics>) {
     let mut chunks = Vec::new();
     loop {
         match poll_fn(|context| member.outbox().poll_take(context, &mut chunks)).await {
-            Taken::Batch => {
+            Taken::Batch(accepted) => {
+                let bytes: usize = chunks.iter().map(Bytes::len).sum();
                 if let Err(broken) = transmitter.write(&mut chunks).await {
                     // A reader that waits for room or for its turn learns of it from here alone.
                     match broken {
@@ -240,6 +246,10 @@ async fn write_out(member: Arc<Member>, mut transmitter: Transmitter) {
                         Broken::Connection => member.outbox().lose(),
                     }
                     return;
+                }
+                metrics.bytes_out.add(bytes as u64);
+                if let Some(accepted) = accepted {
+                    metrics.delivery.record(accepted.elapsed());
                 }
             }
             Taken::Finished => return transmitter.finish().await,

@@ -7,6 +7,7 @@ mod form;
 mod history;
 mod listing;
 mod picture;
+mod trace;
 
 use std::collections::VecDeque;
 
@@ -17,7 +18,8 @@ use serde_json::Value;
 pub use form::{Act, Field, Form};
 pub use history::History;
 pub use listing::{Column, Item, Listing};
-pub use picture::{Picture, Tracked};
+pub use picture::{Held, Picture, Tracked};
+pub use trace::Trace;
 
 /// Audit records that are kept.
 const RECORDS: usize = 1_000;
@@ -47,6 +49,8 @@ pub struct Model {
     pub members: Option<(GroupName, admin::Listing<ConnectionId>)>,
     /// The connection that is looked at, as the server last told.
     pub detail: Option<ConnectionDetail>,
+    /// What happened to that one.
+    pub trace: Trace,
     /// From where one came to where one is; never empty.
     pub path: Vec<Place>,
     /// What is asked of the operator.
@@ -180,6 +184,7 @@ impl Model {
             audit: VecDeque::new(),
             members: None,
             detail: None,
+            trace: Trace::default(),
             path: vec![Place::new(View::Overview)],
             prompt: None,
             help: false,

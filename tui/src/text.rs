@@ -69,14 +69,30 @@ pub fn span(seconds: u64) -> String {
     parts.join(" ")
 }
 
-/// Microseconds: `311 us`, `1.3 ms`, `2.0 s`.
+/// Microseconds: `311 us`, `1.3 ms`, `250 ms`, `2.0 s`; seven columns at most.
 #[must_use]
 pub fn micros(micros: u64) -> String {
     match micros {
         0..1_000 => format!("{micros} us"),
-        1_000..1_000_000 => format!("{:.1} ms", micros as f64 / 1e3),
+        1_000..99_950 => format!("{:.1} ms", micros as f64 / 1e3),
+        99_950..1_000_000 => format!("{} ms", micros / 1_000),
         _ => format!("{:.1} s", micros as f64 / 1e6),
     }
+}
+
+/// Thousandths, as per cent: `0%`, `0.4%`, `12%`.
+#[must_use]
+pub fn per_mille(thousandths: u64) -> String {
+    match thousandths {
+        0 | 100.. => format!("{}%", thousandths / 10),
+        few => format!("{}.{}%", few / 10, few % 10),
+    }
+}
+
+/// `1 connection`, `2 connections`.
+#[must_use]
+pub fn many(count: u64, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 /// Bytes: `512 B`, `11.4 MB`.
@@ -169,7 +185,12 @@ mod tests {
     fn numbers_are_short() {
         assert_eq!([0, 1_500, 11_400_000].map(bytes), ["0 B", "1.5 kB", "11.4 MB"]);
         assert_eq!([0, 59, 61, 3_600, 90_061].map(span), ["0s", "59s", "1m 1s", "1h", "1d 1h"]);
-        assert_eq!([999, 1_300, 2_000_000].map(micros), ["999 us", "1.3 ms", "2.0 s"]);
+        assert_eq!(
+            [999, 1_300, 99_999, 999_999, 2_000_000].map(micros),
+            ["999 us", "1.3 ms", "99 ms", "999 ms", "2.0 s"]
+        );
+        assert_eq!([0, 4, 99, 123, 1_000].map(per_mille), ["0%", "0.4%", "9.9%", "12%", "100%"]);
+        assert_eq!([0, 1, 2].map(|count| many(count, "row")), ["0 rows", "1 row", "2 rows"]);
         assert_eq!([0.0, 3.25, 950.0, 12_345.0, 4.5e6].map(count), ["0", "3.2", "950", "12.3k", "4.5M"]);
     }
 }

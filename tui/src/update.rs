@@ -124,7 +124,12 @@ pub fn update(model: &mut Model, event: Event) -> Vec<Effect> {
             model.members = Some((group, members));
             model.refresh();
         }
-        Event::Detail(detail) => model.detail = detail.map(|detail| *detail),
+        Event::Detail(detail) => {
+            if let Some(detail) = &detail {
+                model.trace.take(model.now_ms, detail);
+            }
+            model.detail = detail.map(|detail| *detail);
+        }
         Event::Foretold(request, outcome) => {
             let now_ms = model.server_ms();
             if let Some(Prompt::Form(form)) = &mut model.prompt {

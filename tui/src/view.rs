@@ -12,6 +12,7 @@
 //! Invariants: rows that are not seen are not built; colour is never the only sign; names are shown with their control
 //! characters escaped.
 
+mod chart;
 mod detail;
 mod dialog;
 mod help;
@@ -170,7 +171,7 @@ fn draw_footer(model: &Model, theme: Theme, frame: &mut Frame<'_>, area: Rect) {
         Ok(()) => "r revoke  b ban  x close",
         Err(_) => "(r b x: for operators)",
     };
-    let left = format!(" ? help  / filter  s sort  Enter open  Esc back  p pause  {acts}");
+    let left = format!(" ? help  / filter  s sort  Enter open  Esc back  {acts}");
     draw_ends(frame, area, &left, "q quit ", theme.quiet());
 }
 

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use fanfare_protocol::admin::{
     AuditVerdict, BanKind, BanRow, ConnectionDetail, ConnectionRow, Explanation, GroupRow, Listing, Receipt,
-    Status, UserRow,
+    Status, Times, UserRow,
 };
 use serde_json::Value;
 
-use fanfare_tui::text::{act, bytes, micros, moment, span, visible};
+use fanfare_tui::text::{act, bytes, micros, moment, per_mille, span, visible};
 
 use super::table::Table;
 
@@ -45,6 +45,8 @@ pub(super) fn status(status: &Status) -> String {
         ("refused", format!("{}{}", sum(&counters.refused), named(&counters.refused))),
         ("removed", format!("{}{}", sum(&counters.removed), named(&counters.removed))),
         ("closed", format!("{}{}, lost {}", sum(&counters.closed), named(&counters.closed), counters.lost)),
+        ("bytes", format!("{} in, {} out", bytes(counters.bytes_in), bytes(counters.bytes_out))),
+        ("delivered", delivered(&counters.delivery_us)),
         ("memory", bytes(counters.resident_bytes)),
         ("processor", format!("{} of one, in all", micros(counters.cpu_ms * 1_000))),
         ("bans", status.bans.to_string()),
@@ -57,6 +59,15 @@ pub(super) fn status(status: &Status) -> String {
         ),
     ];
     lines.map(|(name, text)| format!("{name:11} {}\n", visible(&text))).concat()
+}
+
+/// How long messages were in the server, since its start.
+fn delivered(times: &Times) -> String {
+    let share =
+        |name, thousandths| times.quantile(thousandths).map(|took| format!("{name} in {}", micros(took)));
+    let shares = [share("half", 500), share("99 %", 990), share("99.9 %", 999), share("all", 1_000)];
+    let shares: Vec<String> = shares.into_iter().flatten().collect();
+    if shares.is_empty() { "nothing yet".to_owned() } else { shares.join(", ") }
 }
 
 pub(super) fn connections(listing: &Listing<ConnectionRow>) -> String {
@@ -72,6 +83,7 @@ pub(super) fn connections(listing: &Listing<ConnectionRow>) -> String {
         ">WAITING",
         ">DROPPED",
         ">RTT",
+        ">LOSS",
     ]);
     for row in &listing.rows {
         table.row(&[
@@ -86,6 +98,9 @@ pub(super) fn connections(listing: &Listing<ConnectionRow>) -> String {
             row.outbox_frames.to_string(),
             row.dropped.to_string(),
             micros(row.rtt_us),
+            per_mille(
+                row.lost_packets.saturating_mul(1_000).checked_div(row.sent_packets).unwrap_or_default(),
+            ),
         ]);
     }
     with_total(&table, listing.rows.len(), listing.total)

@@ -50,6 +50,13 @@ impl Terminal {
         self.run(&["send-keys", key]).printed();
     }
 
+    /// Sends bytes as they are, in hex: what no keyboard sends.
+    pub(crate) fn sends_bytes(&self, hex: &str) {
+        let mut arguments = vec!["send-keys", "-H"];
+        arguments.extend(hex.split(' '));
+        self.run(&arguments).printed();
+    }
+
     /// The process of the command that runs in it: of our binary, and in this terminal's directory.
     pub(crate) fn process(&self) -> rustix::process::Pid {
         let binary = fs::canonicalize(BINARY).unwrap();

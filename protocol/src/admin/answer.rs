@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Role;
+use super::{Role, Times};
 use crate::{ConnectionId, GroupName, Pattern, UserName};
 
 /// An answer that is no refusal, or a refusal.
@@ -105,6 +105,13 @@ pub struct Counters {
     pub cpu_ms: u64,
     /// Connections that were lost without a close.
     pub lost: u64,
+    /// Bytes of frames that came in.
+    pub bytes_in: u64,
+    /// Bytes of frames that went out.
+    pub bytes_out: u64,
+    /// How long messages were in the server: from when a send was read until QUIC took the copy for a recipient. Of those
+    /// that are written together, the one that came first.
+    pub delivery_us: Times,
 }
 
 /// The last audit record.
@@ -143,6 +150,14 @@ pub struct ConnectionRow {
     pub dropped: u64,
     /// The round trip, in microseconds.
     pub rtt_us: u64,
+    /// Packets sent to it.
+    pub sent_packets: u64,
+    /// Of those, lost.
+    pub lost_packets: u64,
+    /// Times that its flow control kept us from sending: the application reads too slowly.
+    pub blocked_by_application: u64,
+    /// Times that the congestion window was reduced: the network is too slow.
+    pub congestion_events: u64,
 }
 
 /// A user in a list.

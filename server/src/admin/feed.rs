@@ -12,15 +12,17 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use fanfare_protocol::admin::{AdminReply, ConnectionRow, Counters, GroupRow, Totals, Update};
 use fanfare_protocol::{ConnectionId, GroupName};
+use foldhash::quality::RandomState;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::desk::line;
-use super::query::{connection_row, counters, totals};
-use super::rows::distinct_users;
+use super::query::{counters, totals};
+use super::rows::{Facts, connection_row, distinct_users};
 use crate::metrics::Metrics;
-use crate::registry::Registry;
+use crate::registry::{Member, Registry};
+use crate::roster::Roster;
 
 /// How often it is looked at most.
 const TICK: Duration = Duration::from_millis(250);
@@ -59,8 +61,24 @@ struct Moment {
     at_ms: u64,
     totals: Totals,
     counters: Counters,
-    connections: HashMap<ConnectionId, ConnectionRow>,
-    groups: HashMap<GroupName, GroupRow>,
+    connections: HashMap<ConnectionId, Tracked, RandomState>,
+    groups: HashMap<GroupName, Group, RandomState>,
+}
+
+/// A connection, as it was then.
+struct Tracked {
+    member: Arc<Member>,
+    facts: Facts,
+}
+
+/// A group, as it was then.
+#[derive(Clone)]
+struct Group {
+    roster: Arc<Roster<GroupName>>,
+    /// How often its members had changed.
+    changes: u64,
+    members: u64,
+    users: u64,
 }
 
 impl Feed {
@@ -108,7 +126,7 @@ impl Feed {
 
     pub(super) fn sample(&self) {
         let before = Arc::clone(&self.state.lock().current);
-        let now = self.look(before.number + 1);
+        let now = self.look(&before);
         let changes = changes(&before, &now);
         let bytes: Bytes =
             lines(&now, changes, Header { full: false, skipped: 0 }).collect::<Vec<_>>().concat().into();
@@ -125,24 +143,39 @@ impl Feed {
         self.latest.send_replace(number);
     }
 
-    fn look(&self, number: u64) -> Moment {
-        let connections =
-            self.registry.members().iter().map(|member| (member.id(), connection_row(member))).collect();
-        let groups = self.registry.groups().into_iter().filter_map(|(group, _)| {
-            let members = self.registry.of_group(&group);
-            let row = GroupRow {
-                group: group.clone(),
-                members: members.len() as u64,
-                users: distinct_users(&members),
+    /// Looks at everything. What has not changed since `before` costs a comparison, and no row.
+    fn look(&self, before: &Moment) -> Moment {
+        let members = self.registry.members();
+        let mut connections = HashMap::with_capacity_and_hasher(members.len(), RandomState::default());
+        for member in members {
+            let facts = Facts::of(&member);
+            connections.insert(member.id(), Tracked { member, facts });
+        }
+        let rosters = self.registry.group_rosters();
+        let mut groups = HashMap::with_capacity_and_hasher(rosters.len(), RandomState::default());
+        for roster in rosters {
+            let changes = roster.changes();
+            let known = before.groups.get(roster.name());
+            let same = |known: &&Group| Arc::ptr_eq(&known.roster, &roster) && known.changes == changes;
+            let group = match known.filter(same) {
+                Some(known) => known.clone(),
+                None => {
+                    let members = roster.snapshot();
+                    let users = distinct_users(&members);
+                    Group { roster: Arc::clone(&roster), changes, members: members.len() as u64, users }
+                }
             };
-            (row.members > 0).then_some((group, row))
-        });
+            // One that is just being left has none any more.
+            if group.members > 0 {
+                groups.insert(roster.name().clone(), group);
+            }
+        }
         Moment {
-            number,
+            number: before.number + 1,
             at_ms: SystemTime::now()
                 .duration_since(UNIX_EPOCH)
                 .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX)),
-            groups: groups.collect(),
+            groups,
             connections,
             totals: totals(self.registry.population()),
             counters: counters(self.metrics.snapshot()),
@@ -160,31 +193,31 @@ struct Changes {
 }
 
 fn changes(before: &Moment, now: &Moment) -> Changes {
-    let changed = |row: &&ConnectionRow| {
-        before.connections.get(&row.connection).is_none_or(|known| differs(known, row))
+    let connection = |(id, tracked): (&ConnectionId, &Tracked)| {
+        let known = before.connections.get(id);
+        known
+            .is_none_or(|known| known.facts.differs(&tracked.facts))
+            .then(|| connection_row(&tracked.member, &tracked.facts))
+    };
+    let group = |(name, group): (&GroupName, &Group)| {
+        let counts = |group: &Group| (group.members, group.users);
+        (before.groups.get(name).map(counts) != Some(counts(group))).then(|| GroupRow {
+            group: name.clone(),
+            members: group.members,
+            users: group.users,
+        })
     };
     Changes {
-        connections: now.connections.values().filter(changed).cloned().collect(),
+        connections: now.connections.iter().filter_map(connection).collect(),
         gone_connections: before
             .connections
             .keys()
             .filter(|id| !now.connections.contains_key(*id))
             .copied()
             .collect(),
-        groups: now
-            .groups
-            .values()
-            .filter(|row| before.groups.get(&row.group) != Some(*row))
-            .cloned()
-            .collect(),
+        groups: now.groups.iter().filter_map(group).collect(),
         gone_groups: before.groups.keys().filter(|name| !now.groups.contains_key(*name)).cloned().collect(),
     }
-}
-
-/// Whether a row is worth a line. The round trip is measured anew with every packet: an eighth more or less says nothing.
-fn differs(known: &ConnectionRow, row: &ConnectionRow) -> bool {
-    let same_rtt = ConnectionRow { rtt_us: known.rtt_us, ..row.clone() };
-    same_rtt != *known || row.rtt_us.abs_diff(known.rtt_us) > known.rtt_us / 8
 }
 
 #[derive(Clone, Copy)]

@@ -9,14 +9,14 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use fanfare_protocol::admin::{
-    AdminError, AdminReply, AdminRequest, BanRow, ConnectionDetail, ConnectionRow, ConnectionVerdict,
-    Counters, Explanation, GroupRow, Listing, MembershipRow, Page, Status, Totals, UserRow,
+    AdminError, AdminReply, AdminRequest, BanRow, ConnectionDetail, ConnectionVerdict, Counters, Explanation,
+    GroupRow, Listing, MembershipRow, Page, Status, Totals, UserRow,
 };
 use fanfare_protocol::{Code, ConnectionId, GroupName, UserName};
 
 use super::desk::{line, store_failed};
 use super::listing::{self, Rows};
-use super::rows::{BanRows, Connections, Groups, Users, rtt, since};
+use super::rows::{BanRows, Connections, Facts, Groups, Users, connection_row};
 use crate::access::{self, Bans, Seconds};
 use crate::acts::{Acts, Operator};
 use crate::handshake::SERVER;
@@ -105,13 +105,14 @@ impl Queries {
             .map(|(group, origin)| MembershipRow { group, by_operator: origin == Origin::Operator })
             .collect();
         memberships.sort_by(|a, b| a.group.cmp(&b.group));
+        let facts = Facts::of(&member);
         Ok(ConnectionDetail {
-            row: connection_row(&member),
+            row: connection_row(&member, &facts),
             memberships,
             token_ends: some_time(pass.ends),
             grant_ends: pass.grants.ends().filter(|end| *end > now).min(),
             token_id: pass.token.clone(),
-            quic: member.line().quic(),
+            quic: facts.quic,
         })
     }
 
@@ -195,7 +196,7 @@ fn listed<R: Rows, T: serde::Serialize>(
 }
 
 fn connections(members: Vec<Arc<Member>>, page: &Page) -> Result<Bytes, AdminError> {
-    listed(&Connections, members, page, |member| connection_row(&member))
+    listed(&Connections, members, page, |member| connection_row(&member, &Facts::of(&member)))
 }
 
 pub(super) fn totals(population: Population) -> Totals {
@@ -226,26 +227,11 @@ pub(super) fn counters(snapshot: Snapshot) -> Counters {
         closed: by_name(snapshot.closed),
         removed: by_name(snapshot.removed),
         lost: snapshot.lost,
+        bytes_in: snapshot.bytes_in,
+        bytes_out: snapshot.bytes_out,
+        delivery_us: snapshot.delivery,
         resident_bytes: usage.resident_bytes,
         cpu_ms: usage.cpu_ms,
-    }
-}
-
-pub(super) fn connection_row(member: &Member) -> ConnectionRow {
-    let outbox = member.outbox().facts();
-    ConnectionRow {
-        connection: member.id(),
-        user: member.user().clone(),
-        transport: member.line().transport().to_owned(),
-        address: member.line().address().to_string(),
-        since: since(member),
-        groups: member.groups() as u64,
-        outbox_frames: outbox.frames as u64,
-        outbox_bytes: outbox.bytes as u64,
-        requests: member.requests(),
-        deliveries: outbox.messages,
-        dropped: outbox.dropped,
-        rtt_us: rtt(member),
     }
 }
 

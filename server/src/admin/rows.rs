@@ -1,21 +1,79 @@
 //! The kinds of lists: what their rows can be ordered by and are searched for.
 
 use std::collections::HashSet;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
-use fanfare_protocol::admin::BanRow;
+use fanfare_protocol::admin::{BanRow, ConnectionRow, QuicFacts};
 use fanfare_protocol::{GroupName, UserName};
 
 use super::listing::{self, Key, Rows};
 use crate::access::Seconds;
+use crate::outbox::OutboxFacts;
 use crate::registry::{Member, Registry};
 
-pub(super) fn since(member: &Member) -> Seconds {
+/// What changes about a connection, at one moment.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Facts {
+    address: SocketAddr,
+    groups: usize,
+    outbox: OutboxFacts,
+    requests: u64,
+    pub(super) quic: QuicFacts,
+}
+
+impl Facts {
+    pub(super) fn of(member: &Member) -> Self {
+        Self {
+            address: member.line().address(),
+            groups: member.groups(),
+            outbox: member.outbox().facts(),
+            requests: member.requests(),
+            quic: member.line().quic(),
+        }
+    }
+
+    /// Whether it is worth a line to one who knows `self`. The round trip is measured anew with every packet: an eighth more or
+    /// less says nothing; nor do packets that carried nothing of ours.
+    pub(super) fn differs(&self, now: &Self) -> bool {
+        let (known, quic) = (&self.quic, &now.quic);
+        (self.groups, self.outbox, self.requests, self.address)
+            != (now.groups, now.outbox, now.requests, now.address)
+            || (known.lost_packets, known.blocked_by_application, known.congestion_events)
+                != (quic.lost_packets, quic.blocked_by_application, quic.congestion_events)
+            || quic.rtt_us.abs_diff(known.rtt_us) > known.rtt_us / 8
+    }
+}
+
+/// The row of a connection.
+pub(super) fn connection_row(member: &Member, facts: &Facts) -> ConnectionRow {
+    let Facts { address, groups, outbox, requests, quic } = facts;
+    ConnectionRow {
+        connection: member.id(),
+        user: member.user().clone(),
+        transport: member.line().transport().to_owned(),
+        address: address.to_string(),
+        since: since(member),
+        groups: *groups as u64,
+        outbox_frames: outbox.frames as u64,
+        outbox_bytes: outbox.bytes as u64,
+        requests: *requests,
+        deliveries: outbox.messages,
+        dropped: outbox.dropped,
+        rtt_us: quic.rtt_us,
+        sent_packets: quic.sent_packets,
+        lost_packets: quic.lost_packets,
+        blocked_by_application: quic.blocked_by_application,
+        congestion_events: quic.congestion_events,
+    }
+}
+
+fn since(member: &Member) -> Seconds {
     member.since().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
-pub(super) fn rtt(member: &Member) -> u64 {
+fn rtt(member: &Member) -> u64 {
     u64::try_from(member.line().rtt().as_micros()).unwrap_or(u64::MAX)
 }
 
@@ -36,6 +94,10 @@ impl Rows for Connections {
         "deliveries",
         "dropped",
         "rtt_us",
+        "sent_packets",
+        "lost_packets",
+        "blocked_by_application",
+        "congestion_events",
     ];
 
     fn key(&self, member: &Self::Item, field: &str) -> Key {
@@ -54,6 +116,10 @@ impl Rows for Connections {
             "deliveries" => member.outbox().facts().messages.into(),
             "dropped" => member.outbox().facts().dropped.into(),
             "rtt_us" => rtt(member).into(),
+            "sent_packets" => member.line().quic().sent_packets.into(),
+            "lost_packets" => member.line().quic().lost_packets.into(),
+            "blocked_by_application" => member.line().quic().blocked_by_application.into(),
+            "congestion_events" => member.line().quic().congestion_events.into(),
             _ => Key::Id(*member.id().as_bytes()),
         }
     }

@@ -7,8 +7,9 @@ use fanfare_protocol::admin::BanKind;
 use fanfare_protocol::{ConnectionId, GroupName, UserName};
 use serde_json::Value;
 
+use super::picture::Held;
 use super::{Model, View};
-use crate::text::{count, micros, span, visible};
+use crate::text::{count, micros, per_mille, span, visible};
 
 /// A column of a list.
 #[derive(Debug, PartialEq, Eq)]
@@ -29,18 +30,20 @@ const fn number(title: &'static str, width: u16) -> Column {
     Column { title, width, right: true }
 }
 
+// In the order in which they are of use: where there is little room, the last go first.
 const CONNECTIONS: &[Column] = &[
-    text("", 1),
+    text("SLOW", 4),
     text("USER", 0),
     text("ADDRESS", 21),
-    number("RTT", 8),
-    number("WAITING", 8),
-    number("IN/s", 6),
+    number("RTT", 7),
+    number("LOSS", 5),
+    number("WAIT", 5),
+    number("IN/s", 5),
     number("OUT/s", 6),
     number("AGE", 7),
     number("DROPPED", 8),
     number("GROUPS", 7),
-    // Last: the first to go where there is little room.
+    text("VIA", 12),
     text("CONNECTION", 26),
 ];
 const USERS: &[Column] = &[text("USER", 0), number("CONNECTIONS", 12)];
@@ -167,17 +170,19 @@ impl Listing {
                 let Some(tracked) = model.picture.connections.get(id) else { return Key::Number(0) };
                 let (row, rates) = (&tracked.row, tracked.rates(model.picture.at_ms));
                 match self.sort {
-                    0 => number(u64::from(tracked.is_slow())),
+                    0 => number(tracked.held(model.picture.at_ms).map_or(0, |held| 1 + held as u64)),
                     2 => Key::Text(row.address.clone()),
                     3 => number(row.rtt_us),
-                    4 => number(row.outbox_frames),
-                    5 => tenths(rates.0),
-                    6 => tenths(rates.1),
+                    4 => number(tracked.loss()),
+                    5 => number(row.outbox_frames),
+                    6 => tenths(rates.0),
+                    7 => tenths(rates.1),
                     // The age grows as the beginning is earlier.
-                    7 => number(u64::MAX - row.since),
-                    8 => number(row.dropped),
-                    9 => number(row.groups),
-                    10 => Key::Text(id.to_string()),
+                    8 => number(u64::MAX - row.since),
+                    9 => number(row.dropped),
+                    10 => number(row.groups),
+                    11 => Key::Text(row.transport.clone()),
+                    12 => Key::Text(id.to_string()),
                     _ => Key::Text(row.user.as_str().to_owned()),
                 }
             }
@@ -211,16 +216,23 @@ impl Listing {
                 let Some(tracked) = model.picture.connections.get(id) else { return Vec::new() };
                 let (row, (requests, deliveries)) = (&tracked.row, tracked.rates(model.picture.at_ms));
                 vec![
-                    if tracked.is_slow() { "!" } else { "" }.to_owned(),
+                    match tracked.held(model.picture.at_ms) {
+                        None => "",
+                        Some(Held::Network) => "!net",
+                        Some(Held::Application) => "!app",
+                    }
+                    .to_owned(),
                     visible(row.user.as_str()),
                     row.address.clone(),
                     micros(row.rtt_us),
+                    per_mille(tracked.loss()),
                     row.outbox_frames.to_string(),
                     count(requests),
                     count(deliveries),
                     span(now.saturating_sub(row.since)),
                     row.dropped.to_string(),
                     row.groups.to_string(),
+                    row.transport.clone(),
                     id.to_string(),
                 ]
             }

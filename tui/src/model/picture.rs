@@ -34,7 +34,27 @@ pub struct Tracked {
     at_ms: u64,
     /// When the rates were reckoned last, and from which counts.
     base: (u64, u64, u64),
+    /// When it was last told that the network, or the application, held it up; and when that messages were dropped.
+    network_ms: u64,
+    application_ms: u64,
+    dropped_ms: u64,
 }
+
+/// What keeps a slow connection from being faster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Held {
+    /// The way there: what may be on it at a time (the congestion window) is used up.
+    Network,
+    /// The client: it does not read what is there (flow control).
+    Application,
+}
+
+/// From where on what waits is more than what is just being written.
+const WAITING_FRAMES: u64 = 64;
+const WAITING_BYTES: u64 = 128 * 1024;
+
+/// How long after a drop a connection still counts as slow.
+const DROPPED_MS: u64 = 10_000;
 
 /// The least time that rates are reckoned over: over less they flicker.
 const RATES_OVER_MS: u64 = 1_000;
@@ -62,7 +82,24 @@ impl Picture {
                 None => (0.0, 0.0, now),
             };
             let at_ms = update.at_ms;
-            self.connections.insert(row.connection, Tracked { row, requests, deliveries, at_ms, base });
+            let known = self.connections.get(&row.connection);
+            // When a count grew; at the first sight of it, when it is not 0.
+            let grew = |count: fn(&ConnectionRow) -> u64, before: fn(&Tracked) -> u64| match known {
+                Some(known) if count(&known.row) == count(&row) => before(known),
+                None if count(&row) == 0 => 0,
+                _ => at_ms,
+            };
+            let tracked = Tracked {
+                network_ms: grew(|row| row.congestion_events + row.lost_packets, |known| known.network_ms),
+                application_ms: grew(|row| row.blocked_by_application, |known| known.application_ms),
+                dropped_ms: grew(|row| row.dropped, |known| known.dropped_ms),
+                requests,
+                deliveries,
+                at_ms,
+                base,
+                row,
+            };
+            self.connections.insert(tracked.row.connection, tracked);
         }
         for id in update.gone_connections {
             self.connections.remove(&id);
@@ -94,10 +131,23 @@ impl Tracked {
         if now_ms.saturating_sub(self.at_ms) > 2_000 { (0.0, 0.0) } else { (self.requests, self.deliveries) }
     }
 
-    /// Whether messages wait for it.
+    /// What holds it up, if messages wait for it or were just dropped.
     #[must_use]
-    pub fn is_slow(&self) -> bool {
-        self.row.outbox_frames > 64 || self.row.dropped > 0
+    pub fn held(&self, now_ms: u64) -> Option<Held> {
+        let dropping = self.dropped_ms > 0 && now_ms.saturating_sub(self.dropped_ms) < DROPPED_MS;
+        let waiting = self.row.outbox_frames > WAITING_FRAMES || self.row.outbox_bytes > WAITING_BYTES;
+        if !waiting && !dropping {
+            return None;
+        }
+        // Flow control is told of each time that it stops us. Where it does not, it is the window that is full.
+        let application = self.application_ms > 0 && self.application_ms >= self.network_ms;
+        Some(if application { Held::Application } else { Held::Network })
+    }
+
+    /// Of the packets to it, how many were lost, in tenths of a per cent.
+    #[must_use]
+    pub fn loss(&self) -> u64 {
+        self.row.lost_packets.saturating_mul(1_000).checked_div(self.row.sent_packets).unwrap_or_default()
     }
 }
 
@@ -123,5 +173,24 @@ mod tests {
         assert_eq!(at(&mut picture, 1_000, 20), ((20.0, 200.0), (0.0, 0.0)));
         assert_eq!(at(&mut picture, 1_250, 99).0, (20.0, 200.0), "a burst is no rate");
         assert_eq!(at(&mut picture, 3_000, 60).0, (20.0, 200.0));
+    }
+
+    #[test]
+    fn who_holds_a_slow_connection_up_is_who_did_so_last() {
+        let mut picture = Picture::default();
+        let mut at = |ms: u64, waiting: u64, blocked: u64, lost: u64, dropped: u64| {
+            let mut one = row(1, "alice");
+            (one.outbox_frames, one.blocked_by_application, one.lost_packets) = (waiting, blocked, lost);
+            (one.dropped, one.sent_packets) = (dropped, 1_000);
+            picture.take(Update { full: ms == 0, at_ms: 1_000_000 + ms, ..snapshot(vec![one], &[]) });
+            let tracked = picture.connections.values().next().unwrap();
+            (tracked.held(picture.at_ms), tracked.loss(), tracked.held(picture.at_ms + DROPPED_MS))
+        };
+        assert_eq!(at(0, 0, 5, 0, 0), (None, 0, None), "it is fast now");
+        assert_eq!(at(250, 100, 5, 0, 0).0, Some(Held::Application), "the last that was told");
+        assert_eq!(at(500, 100, 5, 9, 0), (Some(Held::Network), 9, Some(Held::Network)));
+        assert_eq!(at(750, 100, 6, 9, 0).0, Some(Held::Application));
+        assert_eq!(at(1_000, 1, 6, 9, 0).0, None);
+        assert_eq!(at(1_250, 1, 6, 9, 3), (Some(Held::Application), 9, None), "a drop is not for ever");
     }
 }

@@ -1,5 +1,5 @@
 use crossterm::event::KeyModifiers;
-use fanfare_protocol::admin::{ConnectionRow, Counters, GroupRow, Role, Totals};
+use fanfare_protocol::admin::{ConnectionRow, Counters, GroupRow, MembershipRow, QuicFacts, Role, Totals};
 
 use super::*;
 
@@ -32,6 +32,28 @@ pub(crate) fn row(number: u8, user: &str) -> ConnectionRow {
         deliveries: u64::from(number) * 10,
         dropped: 0,
         rtt_us: u64::from(number) * 1_000,
+        sent_packets: 200,
+        lost_packets: u64::from(number / 2),
+        blocked_by_application: if number == 3 { 4 } else { 0 },
+        congestion_events: 0,
+    }
+}
+
+pub(crate) fn detail() -> ConnectionDetail {
+    ConnectionDetail {
+        row: row(1, "alice"),
+        memberships: vec![MembershipRow { group: GroupName::new("room-1").unwrap(), by_operator: true }],
+        token_ends: Some(1_003_000),
+        grant_ends: None,
+        token_id: Some("t1".to_owned()),
+        quic: QuicFacts {
+            rtt_us: 1_000,
+            sent_packets: 200,
+            lost_packets: 3,
+            mtu: 1_452,
+            congestion_events: 2,
+            ..QuicFacts::default()
+        },
     }
 }
 
@@ -317,4 +339,42 @@ fn another_server_is_as_old_as_it_says() {
     update(&mut model, Event::Tick(3_600_000));
     update(&mut model, Event::Attached(Box::new(status(Role::Operator))));
     assert_eq!(model.attached_ms, 3_600_000, "its age is counted from there");
+}
+
+/// Every row of the table of keys does something that can be seen: on the model, or in what is asked for.
+#[test]
+fn every_key_of_the_table_does_something() {
+    for binding in keymap::BINDINGS {
+        for key in binding.keys {
+            let seen = |model: &Model| {
+                format!("{:?}", (&model.path, &model.prompt, model.help, &model.notice, model.is_paused()))
+            };
+            // One place for all: a member of a group, the second of three, reached from the groups; and the bans for lifting.
+            let mut model = busy(Role::Operator);
+            let group = GroupName::new("room-1").unwrap();
+            let rows = [1, 2, 3].map(|number| ConnectionId::from_bytes([number; 16])).to_vec();
+            let ban = BanRow {
+                kind: BanKind::User,
+                user: Some(UserName::new("mallory").unwrap()),
+                groups: None,
+                jti: None,
+                since: 1,
+                until: None,
+                reason: String::new(),
+                author: "x".to_owned(),
+            };
+            update(&mut model, Event::Bans(Listing { total: 1, rows: vec![ban] }));
+            press(&mut model, if binding.action == Action::Lift { "5" } else { "4\n" });
+            update(&mut model, Event::Members(group, Listing { total: 3, rows }));
+            press(&mut model, "j");
+            let before = seen(&model);
+            let effects = update(&mut model, Event::Key(KeyEvent::new(*key, KeyModifiers::NONE)));
+            assert!(!effects.is_empty() || seen(&model) != before, "{} does nothing", binding.shown);
+            if binding.acts {
+                let asks = matches!(effects[..], [Effect::Act(..) | Effect::Foretell(_)]);
+                assert!(asks || matches!(model.prompt, Some(Prompt::Form(_))), "{}", binding.shown);
+                assert!(model.notice.is_none(), "{}: {:?}", binding.shown, model.notice);
+            }
+        }
+    }
 }

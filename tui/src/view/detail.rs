@@ -1,14 +1,15 @@
-//! One connection: everything that the server knows of it.
+//! One connection: everything that the server knows of it, and what happened to it while one looked.
 
 use fanfare_protocol::ConnectionId;
 use ratatui::Frame;
-use ratatui::layout::Rect;
+use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Paragraph, Wrap};
 
+use super::chart;
 use super::theme::Theme;
-use crate::model::Model;
-use crate::text::{count, micros, span, visible};
+use crate::model::{Held, Model};
+use crate::text::{count, micros, per_mille, span, visible};
 
 pub(super) fn draw(model: &Model, id: ConnectionId, theme: Theme, frame: &mut Frame<'_>, area: Rect) {
     let Some(tracked) = model.picture.connections.get(&id) else {
@@ -36,20 +37,16 @@ pub(super) fn draw(model: &Model, id: ConnectionId, theme: Theme, frame: &mut Fr
             let ends = |end: Option<u64>| {
                 end.map_or("never".to_owned(), |end| span(end.saturating_sub(now_ms / 1_000)))
             };
-            let loss = if quic.sent_packets == 0 {
-                0.0
-            } else {
-                quic.lost_packets as f64 * 100.0 / quic.sent_packets as f64
-            };
+            let loss = per_mille(tracked.loss());
             let held = match (quic.blocked_by_application, quic.congestion_events) {
                 (0, 0) => "by nothing".to_owned(),
                 (application, network) => {
-                    let who = if application > network {
-                        "the application reads slowly"
-                    } else {
-                        "the network is slow"
+                    let who = match tracked.held(now_ms) {
+                        None => "it keeps up now",
+                        Some(Held::Application) => "now the application reads slowly",
+                        Some(Held::Network) => "now the network is slow",
                     };
-                    format!("{application} times by the application, {network} by the network: {who}")
+                    format!("{application} times by the application, {network} by the network; {who}")
                 }
             };
             let groups: Vec<String> = detail
@@ -64,7 +61,7 @@ pub(super) fn draw(model: &Model, id: ConnectionId, theme: Theme, frame: &mut Fr
                 (
                     "packets",
                     format!(
-                        "{} sent  {} lost ({loss:.1} %)  window {} bytes  MTU {}",
+                        "{} sent  {} lost ({loss})  window {} bytes  MTU {}",
                         quic.sent_packets, quic.lost_packets, quic.congestion_window, quic.mtu
                     ),
                 ),
@@ -92,5 +89,18 @@ pub(super) fn draw(model: &Model, id: ConnectionId, theme: Theme, frame: &mut Fr
             Line::from(vec![Span::styled(format!(" {name:12}"), theme.quiet()), Span::raw(text)])
         })
         .collect();
-    frame.render_widget(Paragraph::new(lines).wrap(Wrap { trim: false }), area);
+    let [facts, charts] = Layout::vertical([Constraint::Fill(1), Constraint::Length(4)]).areas(area);
+    frame.render_widget(Paragraph::new(lines).wrap(Wrap { trim: false }), facts);
+    let trace = &model.trace;
+    let now = |values: &std::collections::VecDeque<u64>| values.back().copied().unwrap_or_default();
+    chart::draw(
+        &[
+            ("round trip", micros(now(&trace.rtt)), &trace.rtt),
+            ("requests/s in", now(&trace.requests).to_string(), &trace.requests),
+            ("messages/s out", now(&trace.deliveries).to_string(), &trace.deliveries),
+        ],
+        theme,
+        frame,
+        charts,
+    );
 }

@@ -13,7 +13,7 @@ use unicode_width::UnicodeWidthStr;
 
 use super::theme::Theme;
 use crate::model::{Column, Model, View};
-use crate::text::{cut, visible};
+use crate::text::{cut, many, visible};
 
 pub(super) fn draw(model: &Model, theme: Theme, frame: &mut Frame<'_>, area: Rect) {
     let listing = &model.place().listing;
@@ -44,7 +44,7 @@ pub(super) fn draw(model: &Model, theme: Theme, frame: &mut Frame<'_>, area: Rec
         "" if listing.items.len() < listing.total => {
             format!(" {} of {} rows; fanfare admin lists all", listing.items.len(), listing.total)
         }
-        "" => format!(" {} rows", listing.total),
+        "" => format!(" {}", many(listing.total as u64, "row")),
         filter => format!(
             " {} of {} rows, with {:?} in them (Esc: all)",
             listing.items.len(),
@@ -74,7 +74,8 @@ fn widths(columns: &[Column], width: u16) -> Vec<usize> {
     let width = usize::from(width);
     let wanted = |column: &Column| if column.width == 0 { FLEXIBLE } else { column.width.into() };
     let mut shown = columns.len();
-    let used = |shown: usize| columns.iter().take(shown).map(|column| wanted(column) + GAP).sum::<usize>();
+    let used =
+        |shown: usize| columns.iter().take(shown).map(|column| wanted(column) + GAP).sum::<usize>() - GAP;
     while shown > 1 && used(shown) > width {
         shown -= 1;
     }

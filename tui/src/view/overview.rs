@@ -10,15 +10,16 @@
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::text::{Line, Span};
-use ratatui::widgets::{Paragraph, Sparkline};
+use ratatui::widgets::Paragraph;
 
+use super::chart;
 use super::theme::Theme;
-use crate::model::Model;
-use crate::text::{bytes, count, cut, tenths, visible};
+use crate::model::{Held, Model};
+use crate::text::{bytes, count, cut, many, micros, tenths, visible};
 
 pub(super) fn draw(model: &Model, theme: Theme, frame: &mut Frame<'_>, area: Rect) {
     let [facts, charts, tops] =
-        Layout::vertical([Constraint::Length(7), Constraint::Length(4), Constraint::Fill(1)]).areas(area);
+        Layout::vertical([Constraint::Length(9), Constraint::Length(4), Constraint::Fill(1)]).areas(area);
     draw_facts(model, theme, frame, facts);
     draw_charts(model, theme, frame, charts);
     draw_tops(model, theme, frame, tops);
@@ -27,12 +28,22 @@ pub(super) fn draw(model: &Model, theme: Theme, frame: &mut Frame<'_>, area: Rec
 fn draw_facts(model: &Model, theme: Theme, frame: &mut Frame<'_>, area: Rect) {
     let (totals, counters) = (&model.picture.totals, &model.picture.counters);
     let sum = |counts: &std::collections::BTreeMap<String, u64>| counts.values().sum::<u64>();
-    let slow = model.picture.connections.values().filter(|tracked| tracked.is_slow()).count();
+    let now = model.picture.at_ms;
+    let held = model.picture.connections.values().filter_map(|tracked| tracked.held(now));
+    let (mut network, mut application) = (0, 0);
+    for held in held {
+        match held {
+            Held::Network => network += 1,
+            Held::Application => application += 1,
+        }
+    }
     let dropped_slow = counters.closed.get("SlowConsumer").copied().unwrap_or_default();
     let rows = [
         (
             "now",
-            format!("{} connections  {} users  {} groups", totals.connections, totals.users, totals.groups),
+            [(totals.connections, "connection"), (totals.users, "user"), (totals.groups, "group")]
+                .map(|(count, what)| many(count, what))
+                .join("  "),
         ),
         (
             "handshakes",
@@ -57,7 +68,15 @@ fn draw_facts(model: &Model, theme: Theme, frame: &mut Frame<'_>, area: Rect) {
                 counters.sends, counters.deliveries, counters.dropped, counters.purged
             ),
         ),
-        ("slow", format!("{slow} now  {dropped_slow} closed for it")),
+        ("bytes", format!("{}/s in  {}/s out", bytes(model.history.bytes.0), bytes(model.history.bytes.1))),
+        ("delivered", delivered(model)),
+        (
+            "slow",
+            format!(
+                "{} now ({network} by the network, {application} by the application)  {dropped_slow} closed for it",
+                network + application
+            ),
+        ),
         (
             "ended",
             format!(
@@ -70,10 +89,10 @@ fn draw_facts(model: &Model, theme: Theme, frame: &mut Frame<'_>, area: Rect) {
         (
             "server",
             format!(
-                "{} of memory  {} % of a processor  {} bans in force",
+                "{} of memory  {} % of a processor  {} in force",
                 bytes(counters.resident_bytes),
                 model.history.processor.back().copied().unwrap_or_default(),
-                model.bans.total
+                many(model.bans.total, "ban")
             ),
         ),
     ];
@@ -86,25 +105,29 @@ fn draw_facts(model: &Model, theme: Theme, frame: &mut Frame<'_>, area: Rect) {
     frame.render_widget(Paragraph::new(lines), area);
 }
 
+/// How long messages were in the server in the last minute.
+fn delivered(model: &Model) -> String {
+    let times = &model.history.delivery;
+    let share = |name: &str, thousandths| {
+        times.quantile(thousandths).map(|took| format!("{name} in {}", micros(took)))
+    };
+    let shares: Vec<String> = [("50 %", 500), ("90 %", 900), ("99 %", 990), ("99.9 %", 999), ("all", 1_000)]
+        .into_iter()
+        .filter_map(|(name, thousandths)| share(name, thousandths))
+        .collect();
+    if shares.is_empty() { "nothing in the last minute".to_owned() } else { shares.join("  ") }
+}
+
 fn draw_charts(model: &Model, theme: Theme, frame: &mut Frame<'_>, area: Rect) {
-    let columns: [Rect; 3] =
-        Layout::horizontal([Constraint::Ratio(1, 3), Constraint::Ratio(1, 3), Constraint::Ratio(1, 3)])
-            .areas(area);
     let history = &model.history;
     let charts = [
         ("messages in/s", &history.incoming),
         ("messages out/s", &history.outgoing),
         ("connections", &history.connections),
     ];
-    for ((name, values), column) in charts.into_iter().zip(columns) {
-        let inner = Rect { x: column.x + 1, width: column.width.saturating_sub(2), ..column };
-        let [title, chart] = Layout::vertical([Constraint::Length(1), Constraint::Length(2)]).areas(inner);
-        let now = values.back().copied().unwrap_or_default();
-        frame.render_widget(Paragraph::new(format!("{name}  {now}")).style(theme.quiet()), title);
-        let shown: Vec<u64> =
-            values.iter().copied().skip(values.len().saturating_sub(chart.width.into())).collect();
-        frame.render_widget(Sparkline::default().data(shown).style(theme.accent()), chart);
-    }
+    let now = |values: &std::collections::VecDeque<u64>| values.back().copied().unwrap_or_default();
+    let charts = charts.map(|(name, values)| (name, now(values).to_string(), values));
+    chart::draw(&charts, theme, frame, area);
 }
 
 fn draw_tops(model: &Model, theme: Theme, frame: &mut Frame<'_>, area: Rect) {

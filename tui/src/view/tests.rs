@@ -2,18 +2,18 @@
 //! anew; look at the difference before it is committed.
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
-use fanfare_protocol::admin::{
-    BanKind, BanRow, ConnectionDetail, Listing, MembershipRow, QuicFacts, Receipt, Role,
-};
-use fanfare_protocol::{GroupName, Pattern, UserName};
+use fanfare_protocol::admin::{BanKind, BanRow, Counters, Listing, Receipt, Role, Times};
+use fanfare_protocol::{ConnectionId, GroupName, Pattern, UserName};
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
+use ratatui::style::{Color, Modifier};
 use serde_json::json;
+use unicode_width::UnicodeWidthStr;
 
 use super::draw;
 use crate::keymap::BINDINGS;
-use crate::model::Model;
-use crate::update::tests::{busy, row};
+use crate::model::{Model, View};
+use crate::update::tests::{busy, detail, row, snapshot, status};
 use crate::update::{Effect, Event, update};
 
 const SIZES: [(u16, u16); 3] = [(80, 24), (120, 40), (200, 60)];
@@ -48,9 +48,33 @@ fn press(model: &mut Model, keys: &str) {
 fn full(role: Role) -> Model {
     let mut model = busy(role);
     let nasty = row(7, "日本語 \u{1f389} a\u{1b}[2J");
-    let mut more = crate::update::tests::snapshot(vec![nasty], &[("日本 group", 2)]);
+    let mut more = snapshot(vec![nasty], &[("日本 group", 2)]);
     more.full = false;
     update(&mut model, Event::Update(Box::new(more)));
+    // Two minutes of traffic, for the charts and the percentiles.
+    for second in 1..=120_u64 {
+        let mut more = snapshot(Vec::new(), &[]);
+        (more.full, more.at_ms) = (false, more.at_ms + second * 1_000);
+        more.totals.connections = 4;
+        let sends = (0..=second).map(|second| second % 17).sum();
+        more.counters = Counters {
+            sends,
+            deliveries: sends * 10,
+            requests: sends + 4,
+            bytes_in: sends * 100,
+            bytes_out: sends * 1_000,
+            cpu_ms: second * 35,
+            resident_bytes: 11_400_000,
+            delivery_us: Times([(48, sends * 9), (383, sends), (12_287, second)].into()),
+            ..Counters::default()
+        };
+        if second == 120 {
+            // It is as busy as before.
+            more.connections = vec![row(1, "alice")];
+            (more.connections[0].requests, more.connections[0].deliveries) = (1 + 240, 10 + 2_400);
+        }
+        update(&mut model, Event::Update(Box::new(more)));
+    }
     let ban = BanRow {
         kind: BanKind::Group,
         user: Some(UserName::new("mallory").unwrap()),
@@ -81,77 +105,114 @@ fn full(role: Role) -> Model {
     model
 }
 
-fn detail() -> ConnectionDetail {
-    ConnectionDetail {
-        row: row(1, "alice"),
-        memberships: vec![MembershipRow { group: GroupName::new("room-1").unwrap(), by_operator: true }],
-        token_ends: Some(1_003_000),
-        grant_ends: None,
-        token_id: Some("t1".to_owned()),
-        quic: QuicFacts {
-            rtt_us: 1_000,
-            sent_packets: 200,
-            lost_packets: 3,
-            mtu: 1_452,
-            congestion_events: 2,
-            ..QuicFacts::default()
-        },
-    }
+/// The states of a dashboard, each with a way to it.
+fn states() -> [(&'static str, Model); 5] {
+    let mut empty = Model::new((80, 24), true);
+    update(&mut empty, Event::Attached(Box::new(status(Role::Operator))));
+    update(&mut empty, Event::Update(Box::new(snapshot(Vec::new(), &[]))));
+    let mut lost = full(Role::Operator);
+    update(&mut lost, Event::Tick(10_000));
+    update(&mut lost, Event::Lost { reason: "it was restarted".to_owned(), retry_ms: 14_000 });
+    update(&mut lost, Event::Tick(13_000));
+    let mut plain = full(Role::Operator);
+    plain.colours = false;
+    [
+        ("empty", empty),
+        ("busy", full(Role::Operator)),
+        ("disconnected", lost),
+        ("viewer", full(Role::Viewer)),
+        ("plain", plain),
+    ]
 }
 
+/// Every view and every dialog: its name, and the keys that lead to it from the overview.
+const VIEWS: [(&str, &str); 21] = [
+    ("overview", "1"),
+    ("connections", "2"),
+    ("users", "3"),
+    ("groups", "4"),
+    ("bans", "5"),
+    ("audit", "6"),
+    ("a user's connections", "3\n"),
+    ("a group's members", "4\n"),
+    ("a connection", "2\n"),
+    ("a filter as it is typed", "2/ali"),
+    ("a filter that nothing has", "2/zzz\n"),
+    ("the palette", ":gro"),
+    ("help", "?"),
+    ("paused", "2p"),
+    ("revoke", "2rroom-*"),
+    ("ban", "3b2h"),
+    ("sign out", "3o"),
+    ("close", "4x"),
+    ("add", "2alobby"),
+    ("remove", "4\nd"),
+    ("send", "4mhello"),
+];
+
+/// One file for each state and size, with every view and dialog in it.
 #[test]
-fn every_view_at_every_size() {
+fn every_view_and_dialog_in_every_state_at_every_size() {
     for size in SIZES {
-        for (number, name) in
-            ["overview", "connections", "users", "groups", "bans", "audit"].iter().enumerate()
-        {
-            let mut model = full(Role::Operator);
-            press(&mut model, &(number + 1).to_string());
-            let picture = picture(&mut model, size);
-            assert!(!picture.replace('\n', "").chars().any(char::is_control), "{name}");
-            insta::assert_snapshot!(format!("{name}_{}x{}", size.0, size.1), picture);
+        for (state, _) in states() {
+            let mut all = String::new();
+            for (name, keys) in VIEWS {
+                let mut model = states().into_iter().find(|(name, _)| *name == state).unwrap().1;
+                update(&mut model, Event::Resize(size.0, size.1));
+                press(&mut model, keys);
+                if state != "empty" {
+                    if name == "a connection" {
+                        update(&mut model, Event::Detail(Some(Box::new(detail()))));
+                    }
+                    if let View::Group(group) = model.place().view.clone() {
+                        let rows = [1, 2].map(|number| ConnectionId::from_bytes([number; 16])).to_vec();
+                        update(&mut model, Event::Members(group, Listing { total: 2, rows }));
+                    }
+                }
+                let marks = state == "plain";
+                let picture = if marks { marked(&mut model, size) } else { picture(&mut model, size) };
+                assert!(!picture.replace('\n', "").chars().any(char::is_control), "{state} {name}");
+                all += &format!("---- {name} ----\n{}\n", picture.trim_end());
+            }
+            insta::assert_snapshot!(format!("{state}_{}x{}", size.0, size.1), all);
         }
-        let mut model = full(Role::Operator);
-        press(&mut model, "2\n");
-        update(&mut model, Event::Detail(Some(Box::new(detail()))));
-        insta::assert_snapshot!(format!("detail_{}x{}", size.0, size.1), picture(&mut model, size));
-        let mut model = full(Role::Operator);
-        press(&mut model, "2rroom-*");
-        insta::assert_snapshot!(format!("revoke_{}x{}", size.0, size.1), picture(&mut model, size));
     }
+    let mut connecting = Model::new(SIZES[0], true);
+    insta::assert_snapshot!("connecting_80x24", picture(&mut connecting, SIZES[0]));
 }
 
-#[test]
-fn a_server_without_anybody_one_that_is_lost_a_viewer_and_no_colours() {
-    for size in SIZES {
-        let name = |what: &str| format!("{what}_{}x{}", size.0, size.1);
-        let mut model = Model::new(size, true);
-        insta::assert_snapshot!(name("connecting"), picture(&mut model, size));
-        press(&mut model, "2");
-        insta::assert_snapshot!(name("empty"), picture(&mut model, size));
-        let mut model = full(Role::Operator);
-        update(&mut model, Event::Tick(10_000));
-        update(&mut model, Event::Lost { reason: "it was restarted".to_owned(), retry_ms: 14_000 });
-        update(&mut model, Event::Tick(13_000));
-        insta::assert_snapshot!(name("lost"), picture(&mut model, size));
-        let mut model = full(Role::Viewer);
-        press(&mut model, "2r");
-        insta::assert_snapshot!(name("viewer_acts"), picture(&mut model, size));
-        press(&mut model, "?");
-        insta::assert_snapshot!(name("viewer_help"), picture(&mut model, size));
+/// A picture without colours, and with marks for what says the same: `[` `]` around what is reversed, `*` around what is bold.
+fn marked(model: &mut Model, size: (u16, u16)) -> String {
+    update(model, Event::Resize(size.0, size.1));
+    let mut terminal = Terminal::new(TestBackend::new(size.0, size.1)).unwrap();
+    terminal.draw(|frame| draw(model, frame)).unwrap();
+    let buffer = terminal.backend().buffer();
+    let mut lines = Vec::new();
+    for row in buffer.content().chunks(size.0.into()) {
+        let (mut line, mut before) = (String::new(), Modifier::empty());
+        // What a wide character covers has no symbol of its own.
+        let mut covered = 0;
+        for cell in row {
+            assert_eq!((cell.fg, cell.bg), (Color::Reset, Color::Reset), "{:?}", cell.symbol());
+            if covered > 0 {
+                covered -= 1;
+                continue;
+            }
+            covered = cell.symbol().width().saturating_sub(1);
+            let now = cell.modifier & (Modifier::REVERSED | Modifier::BOLD);
+            for (modifier, begin, end) in [(Modifier::BOLD, '*', '*'), (Modifier::REVERSED, '[', ']')] {
+                match (before.contains(modifier), now.contains(modifier)) {
+                    (false, true) => line.push(begin),
+                    (true, false) => line.push(end),
+                    _ => {}
+                }
+            }
+            before = now;
+            line += cell.symbol();
+        }
+        lines.push(line.trim_end().to_owned());
     }
-    // Without colours the same is said.
-    let (mut with, mut without) = (full(Role::Operator), full(Role::Operator));
-    without.colours = false;
-    for model in [&mut with, &mut without] {
-        press(model, "2j");
-    }
-    assert_eq!(picture(&mut with, SIZES[0]), picture(&mut without, SIZES[0]));
-    let mut terminal = Terminal::new(TestBackend::new(80, 24)).unwrap();
-    terminal.draw(|frame| draw(&without, frame)).unwrap();
-    for cell in terminal.backend().buffer().content() {
-        assert_eq!((cell.fg, cell.bg), (ratatui::style::Color::Reset, ratatui::style::Color::Reset));
-    }
+    lines.join("\n")
 }
 
 #[test]
@@ -180,28 +241,60 @@ fn the_help_has_every_key() {
     }
 }
 
+/// With a hundred thousand connections, of which a tenth changes with each look of the server. `cargo test --release -p fanfare-tui
+/// how_long -- --ignored --nocapture` prints how long things take.
 #[test]
-fn only_the_rows_that_are_seen_are_built() {
-    let mut model = Model::new((120, 40), true);
-    let mut rows = Vec::new();
-    for number in 0..100_000_u32 {
+#[ignore = "a benchmark"]
+fn how_long_a_frame_and_a_key_take_with_a_hundred_thousand_rows() {
+    const MANY: u32 = 100_000;
+    let one = |number: u32, requests: u64| {
         let mut one = row((number % 200) as u8, &format!("user-{number}"));
         let mut id = [0; 16];
         id[..4].copy_from_slice(&number.to_be_bytes());
-        one.connection = fanfare_protocol::ConnectionId::from_bytes(id);
-        rows.push(one);
-    }
-    update(&mut model, Event::Update(Box::new(crate::update::tests::snapshot(rows, &[]))));
-    press(&mut model, "2");
-    let begun = std::time::Instant::now();
-    let mut terminal = Terminal::new(TestBackend::new(120, 40)).unwrap();
-    for _ in 0..10 {
+        one.connection = ConnectionId::from_bytes(id);
+        (one.requests, one.rtt_us) = (requests, u64::from(number.wrapping_mul(2_654_435_761) % 100_000));
+        one
+    };
+    let mut model = Model::new((200, 60), true);
+    let rows = (0..MANY).map(|number| one(number, 0)).collect();
+    update(&mut model, Event::Update(Box::new(snapshot(rows, &[]))));
+    press(&mut model, "2ss");
+    let mut terminal = Terminal::new(TestBackend::new(200, 60)).unwrap();
+    let (mut deltas, mut keys, mut frames) = (Vec::new(), Vec::new(), Vec::new());
+    for look in 1..=20_u64 {
+        // As the server cuts it: lines of 500 rows.
+        let begun = std::time::Instant::now();
+        for part in 0..20 {
+            let rows = (0..500).map(|row| one((part * 500 + row) * 10 % MANY, look * 7)).collect();
+            let mut more = snapshot(rows, &[]);
+            (more.full, more.more, more.at_ms) = (false, part < 19, more.at_ms + look * 250);
+            update(&mut model, Event::Update(Box::new(more)));
+        }
+        deltas.push(begun.elapsed());
+        let begun = std::time::Instant::now();
         press(&mut model, "j");
+        keys.push(begun.elapsed());
+        let begun = std::time::Instant::now();
         terminal.draw(|frame| draw(&model, frame)).unwrap();
+        frames.push(begun.elapsed());
     }
-    println!("a frame with 100,000 rows: {:?}", begun.elapsed() / 10);
     let begun = std::time::Instant::now();
-    press(&mut model, "s");
-    println!("100,000 rows in another order: {:?}", begun.elapsed());
-    assert_eq!(model.place().listing.items.len(), 100_000);
+    press(&mut model, "/user-77");
+    println!("each key of a filter: {:?}", begun.elapsed() / 8);
+    for (name, mut times) in [("a look, in order again", deltas), ("a key", keys), ("a frame", frames)] {
+        times.sort();
+        println!("{name}: median {:?}, worst {:?}", times[times.len() / 2], times[times.len() - 1]);
+    }
+    assert!(picture(&mut model, (200, 60)).contains("of 100000 rows"));
+}
+
+#[test]
+fn only_the_rows_that_are_seen_are_built() {
+    let mut model = Model::new((120, 40), true);
+    let rows = (0..250).map(|number| row(number, "somebody")).collect();
+    update(&mut model, Event::Update(Box::new(snapshot(rows, &[]))));
+    press(&mut model, "2G");
+    let shown = picture(&mut model, (120, 40));
+    assert_eq!(shown.matches("somebody").count(), 35, "all but the head, the foot and what is around them");
+    assert!(shown.contains("192.0.2.0:5000") || shown.contains("192.0.2.249:5000"), "{shown}");
 }
