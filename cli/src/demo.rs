@@ -52,10 +52,10 @@ const ROOMS: [&str; 8] =
 const WORDS: usize = 540_000;
 /// One of so many reads nothing at all, to be seen.
 const SLOW: usize = 15;
-/// One of so many is far away, and one packet in fifty is lost on the way there and back.
+/// One of so many is far away, and one packet in two hundred is lost on the way there and back.
 const FAR: usize = 10;
 const FAR_AWAY: Duration = Duration::from_millis(70);
-const LOST: f64 = 0.02;
+const LOST: f64 = 0.005;
 
 pub(crate) async fn run(users: u16) -> Result<(), Failure> {
     if !(std::io::stdout().is_terminal() && std::io::stdin().is_terminal()) {

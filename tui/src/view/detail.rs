@@ -9,7 +9,7 @@ use ratatui::widgets::{Paragraph, Wrap};
 use super::chart;
 use super::theme::Theme;
 use crate::model::{Held, Model};
-use crate::text::{count, micros, per_mille, span, visible};
+use crate::text::{count, many, micros, per_mille, span, visible};
 
 pub(super) fn draw(model: &Model, id: ConnectionId, theme: Theme, frame: &mut Frame<'_>, area: Rect) {
     let Some(tracked) = model.picture.connections.get(&id) else {
@@ -34,8 +34,9 @@ pub(super) fn draw(model: &Model, id: ConnectionId, theme: Theme, frame: &mut Fr
         None => rows.push(("", "asking the server for the rest ...".to_owned())),
         Some(detail) => {
             let quic = &detail.quic;
-            let ends = |end: Option<u64>| {
-                end.map_or("never".to_owned(), |end| span(end.saturating_sub(now_ms / 1_000)))
+            let ends = |what: &str, end: Option<u64>| match end {
+                None => format!("{what} never ends"),
+                Some(end) => format!("{what} ends in {}", span(end.saturating_sub(now_ms / 1_000))),
             };
             let loss = per_mille(tracked.loss());
             let held = match (quic.blocked_by_application, quic.congestion_events) {
@@ -46,7 +47,10 @@ pub(super) fn draw(model: &Model, id: ConnectionId, theme: Theme, frame: &mut Fr
                         Some(Held::Application) => "now the application reads slowly",
                         Some(Held::Network) => "now the network is slow",
                     };
-                    format!("{application} times by the application, {network} by the network; {who}")
+                    format!(
+                        "{} by the application, {network} by the network; {who}",
+                        many(application, "time")
+                    )
                 }
             };
             let groups: Vec<String> = detail
@@ -67,10 +71,13 @@ pub(super) fn draw(model: &Model, id: ConnectionId, theme: Theme, frame: &mut Fr
                 ),
                 ("bytes", format!("{} out  {} in", quic.sent_bytes, quic.received_bytes)),
                 ("held up", held),
-                ("moved", format!("{} times", quic.migrations)),
+                ("moved", many(quic.migrations, "time")),
                 (
                     "token",
-                    format!("ends in {}  next grant in {}", ends(detail.token_ends), ends(detail.grant_ends)),
+                    match detail.grant_ends {
+                        None => ends("it", detail.token_ends),
+                        grant => format!("{}  {}", ends("it", detail.token_ends), ends("a grant", grant)),
+                    },
                 ),
                 (
                     "groups",

@@ -1,4 +1,4 @@
-//! The help: every key of the table, in two columns.
+//! The help: every key of the table, in two columns, and what the one mark means.
 
 use ratatui::Frame;
 use ratatui::layout::Rect;
@@ -12,7 +12,7 @@ use crate::model::Model;
 pub(super) fn draw(model: &Model, theme: Theme, frame: &mut Frame<'_>, area: Rect) {
     let may = model.may_act();
     let rows = BINDINGS.len().div_ceil(2);
-    let height = u16::try_from(rows + 5).unwrap_or(area.height).min(area.height);
+    let height = u16::try_from(rows + 6).unwrap_or(area.height).min(area.height);
     let width = area.width.min(96);
     let place =
         Rect { x: area.x + (area.width - width) / 2, y: area.y + (area.height - height) / 2, width, height };
@@ -31,6 +31,10 @@ pub(super) fn draw(model: &Model, theme: Theme, frame: &mut Frame<'_>, area: Rec
     let mut lines: Vec<Line<'_>> =
         (0..rows).map(|at| Line::from([entry(at), entry(at + rows)].concat())).collect();
     lines.push(Line::raw(""));
+    lines.push(Line::styled(
+        " SLOW is who does not keep up: !net, the network is slow; !app, the client does not read",
+        theme.quiet(),
+    ));
     lines.push(Line::styled(
         match may {
             Ok(()) => " any key closes this".to_owned(),

@@ -1,4 +1,7 @@
 //! How things look: one accent, and without colours the same by weight.
+//!
+//! The two colours are those of the sixteen that can be read on a white ground as on a black one (contrast above 4 in xterm's
+//! palette; cyan and yellow are below 2 on white). The ground and the letters are the terminal's own.
 
 use ratatui::style::{Color, Modifier, Style};
 
@@ -18,11 +21,11 @@ impl Theme {
     }
 
     pub(super) fn accent(self) -> Style {
-        self.coloured(Color::Cyan, Style::new().add_modifier(Modifier::BOLD))
+        self.coloured(Color::Magenta, Style::new().add_modifier(Modifier::BOLD))
     }
 
     pub(super) fn warning(self) -> Style {
-        self.coloured(Color::Yellow, Style::new()).add_modifier(Modifier::BOLD)
+        self.coloured(Color::Red, Style::new()).add_modifier(Modifier::BOLD)
     }
 
     /// The header.
