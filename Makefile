@@ -14,6 +14,7 @@ test:
 	cargo test --workspace --locked
 	cargo test -p fanfare-server --features model --lib --locked
 	tests/python/run
+	web/run-tests
 
 ## make lint     formatting, clippy, and what is in the dependency graph
 lint:

@@ -73,7 +73,8 @@ async fn serve(plan: Plan) -> Result<(), Failure> {
 
     let mut out = std::io::stdout();
     let admin = server.admin_address().map_or(String::new(), |admin| format!(" admin={admin}"));
-    writeln!(out, "ready quic={}{admin}", server.address())?;
+    let http = server.http_address().map_or(String::new(), |http| format!(" http={http}"));
+    writeln!(out, "ready quic={}{admin}{http}", server.address())?;
     out.flush()?;
     if dev {
         let beside = if state_dir.as_os_str() == ".fanfare" {
@@ -81,7 +82,7 @@ async fn serve(plan: Plan) -> Result<(), Failure> {
         } else {
             format!(" --state-dir {}", state_dir.display())
         };
-        let server_admin = server.admin_address();
+        let (server_admin, page) = (server.admin_address(), server.http_address());
         tracing::info!("development: anyone on this machine may be any user");
         // The address is left out where every client command takes it by itself.
         let server = match server.address() {
@@ -93,6 +94,9 @@ async fn serve(plan: Plan) -> Result<(), Failure> {
             let admin =
                 if admin.to_string() == DEFAULT_ADMIN { String::new() } else { format!(" --admin {admin}") };
             tracing::info!("look around: fanfare admin status{admin}{beside}");
+        }
+        if let Some(http) = page {
+            tracing::info!("in a browser: http://{http}/");
         }
     } else if !has_tokens {
         tracing::warn!(

@@ -9,7 +9,7 @@ mod tokens;
 mod value;
 
 use std::io::Write;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,15 +17,18 @@ use std::time::Duration;
 
 use clap::Args;
 use clap::builder::BoolishValueParser;
-use fanfare_server::{Capacity, Config, OutboxLimits, Overflow};
+use fanfare_server::{Capacity, Config, Origins, OutboxLimits, Overflow};
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 use self::file::read;
 pub(crate) use self::tokens::TokenSettings;
-use self::value::{AdminListen, OverflowSetting, Span, address, address_in_file};
+use self::value::{ListenSetting, OverflowSetting, Span, address, address_in_file, origin, origins_in_file};
 use crate::certified::CertifiedUsers;
 use crate::failure::Failure;
+
+/// Where a development server has its page.
+const DEVELOPMENT_HTTP: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 4480);
 
 /// What `serve` and `config` take.
 #[derive(Debug, Args)]
@@ -53,7 +56,16 @@ pub(crate) struct Settings {
     listen: Option<SocketAddr>,
     /// Let operators connect at this address (UDP), or `off` [default: 127.0.0.1:4434]
     #[arg(long, value_name = "ADDR", env = "FANFARE_ADMIN_LISTEN")]
-    admin_listen: Option<AdminListen>,
+    admin_listen: Option<ListenSetting>,
+    /// Answer HTTP at this address (TCP): /healthz and /readyz, and with --dev a page to try; or `off` [default: off, with --dev
+    /// 127.0.0.1:4480]
+    #[arg(long, value_name = "ADDR", env = "FANFARE_HTTP_LISTEN")]
+    http_listen: Option<ListenSetting>,
+    /// Let browsers connect from pages of this origin, as in https://app.example; may be given more than once; with --dev pages of
+    /// this machine may, too
+    #[arg(long, value_name = "ORIGIN", env = "FANFARE_ALLOW_ORIGIN", value_delimiter = ',', value_parser = origin)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "origins_in_file")]
+    allow_origin: Vec<String>,
     /// Development: clients name their own user, certificates are made as needed; on loopback only
     #[arg(long, env = "FANFARE_DEV", num_args = 0..=1, require_equals = true, default_missing_value = "true",
         value_parser = BoolishValueParser::new())]
@@ -269,7 +281,9 @@ impl Settings {
         let small = |number: usize| u32::try_from(number).ok();
         Self {
             listen: Some(config.listen),
-            admin_listen: Some(AdminListen::At(SocketAddr::from(([127, 0, 0, 1], 4434)))),
+            admin_listen: Some(ListenSetting::At(SocketAddr::from(([127, 0, 0, 1], 4434)))),
+            http_listen: None,
+            allow_origin: Vec::new(),
             dev: Some(config.dev),
             state_dir: Some(config.state_dir),
             cert: None,
@@ -316,8 +330,8 @@ impl Settings {
 
     fn admin(&self) -> Option<(SocketAddr, Vec<String>)> {
         match self.admin_listen {
-            Some(AdminListen::At(address)) => Some((address, self.name.clone())),
-            Some(AdminListen::Off) | None => None,
+            Some(ListenSetting::At(address)) => Some((address, self.name.clone())),
+            Some(ListenSetting::Off) | None => None,
         }
     }
 
@@ -346,9 +360,16 @@ impl Settings {
             limits.with_payload_bytes(self.payload_bytes.unwrap_or(default.limits.payload_bytes));
         // `with_payload_bytes` cuts at the ceiling; the check shall see what was asked for.
         limits.payload_bytes = self.payload_bytes.unwrap_or(limits.payload_bytes);
+        let dev = self.dev.unwrap_or(default.dev);
         Config {
             listen: self.listen.unwrap_or(default.listen),
-            dev: self.dev.unwrap_or(default.dev),
+            http: match self.http_listen {
+                Some(ListenSetting::At(address)) => Some(address),
+                None if dev => Some(DEVELOPMENT_HTTP),
+                Some(ListenSetting::Off) | None => None,
+            },
+            origins: Origins { allowed: self.allow_origin, loopback: dev },
+            dev,
             state_dir: self.state_dir.unwrap_or(default.state_dir),
             limits,
             capacity: Capacity {

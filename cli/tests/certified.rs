@@ -142,6 +142,8 @@ fn bad_files_of_grants_are_told_with_what_to_do() {
         let serve = [
             "serve",
             "--dev",
+            "--http-listen",
+            "off",
             "--listen",
             "127.0.0.1:0",
             "--admin-listen",

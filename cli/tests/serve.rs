@@ -45,11 +45,95 @@ fn the_ready_line_says_where_and_the_log_what_to_try() {
     let looked = run(server.home(), &hint);
     assert!(looked.printed().contains("developer, operator"), "{looked:?}");
     let (address, admin) = (server.address.clone(), server.admin.clone());
+    // The third is a page for a browser.
+    let hint = server.process.err.again().until("in a browser: ");
+    let http = hint.split_once("in a browser: http://").unwrap().1.trim_end_matches('/').to_owned();
+    let page = http_get(&http, "/");
+    assert!(page.starts_with("HTTP/1.1 200 ") && page.contains("<title>Fanfare"), "{page}");
     assert_eq!(
         server.stop().out,
-        format!("ready quic={address} admin={admin}\n"),
+        format!("ready quic={address} admin={admin} http={http}\n"),
         "the ready line is all there is on stdout"
     );
+}
+
+/// Asks for a path, and gives all of the answer.
+fn http_get(address: &str, path: &str) -> String {
+    use std::io::{Read, Write};
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(support::DEADLINE)).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[test]
+fn health_is_answered_over_http_and_the_page_only_in_development() {
+    let server = Server::with(&["--dev"]);
+    let hint = server.process.err.again().until("in a browser: ");
+    let http = hint.split_once("in a browser: http://").unwrap().1.trim_end_matches('/').to_owned();
+    for (path, words) in [
+        ("/healthz", "\r\n\r\nok\n"),
+        ("/readyz", "\r\n\r\nready\n"),
+        ("/page.js", "text/javascript"),
+        ("/page.css", "text/css"),
+        ("/fanfare-client.js", "text/javascript"),
+        ("/fanfare/certificate-hash", "\"algorithm\":\"sha-256\""),
+    ] {
+        let answer = http_get(&http, path);
+        assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains(words), "{path}: {answer:.300}");
+    }
+    assert!(http_get(&http, "/elsewhere").starts_with("HTTP/1.1 404 "));
+    let hash = http_get(&http, "/fanfare/certificate-hash");
+    assert!(hash.contains(&format!("https://{}/fanfare", server.address)), "{hash}");
+    // Idle visitors do not keep the others out, nor the server from stopping.
+    let idle: Vec<_> = (0..40).map(|_| std::net::TcpStream::connect(&http).unwrap()).collect();
+    assert!(http_get(&http, "/healthz").contains("ok"));
+    let home = server.home().to_owned();
+    let (cert, key) = (home.join("state/server.pem"), home.join("state/server-key.pem"));
+    let production = [
+        "--cert",
+        cert.to_str().unwrap(),
+        "--key",
+        key.to_str().unwrap(),
+        "--http-listen",
+        "127.0.0.1:0",
+        "--state-dir",
+        "other",
+        "--admin-listen",
+        "off",
+    ];
+    let serve = [&["serve", "--listen", "127.0.0.1:0"][..], &production].concat();
+    let mut process = Process::start(&mut fanfare(&home, &serve));
+    let ready = process.out.until("ready quic=");
+    let http = ready.split_once("http=").unwrap().1.trim();
+    assert!(http_get(http, "/readyz").contains("ready"));
+    for path in ["/", "/page.js", "/fanfare/certificate-hash"] {
+        assert!(http_get(http, path).starts_with("HTTP/1.1 404 "), "{path}");
+    }
+    process.signal(Signal::TERM);
+    assert_eq!(process.end().code, Some(0));
+    assert_eq!(server.stop().code, Some(0));
+    drop(idle);
+}
+
+#[test]
+fn bad_http_settings_are_told() {
+    let home = tempfile::tempdir().unwrap();
+    serve(home.path(), &["--dev", "--http-listen", "0.0.0.0:0"])
+        .complains(2, &["loopback only", "--http-listen"]);
+    serve(home.path(), &["--dev", "--http-listen", "here"]).complains(2, &["--http-listen", "or off"]);
+    for origin in ["app.example", "https://", "https://app.example/path", "ftp://app.example", "*"] {
+        serve(home.path(), &["--dev", "--allow-origin", origin])
+            .complains(2, &["--allow-origin", "https://app.example"]);
+    }
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap().to_string();
+    let holder = std::net::TcpListener::bind(&taken).unwrap();
+    serve(home.path(), &["--dev", "--admin-listen", "off", "--http-listen", &taken])
+        .complains(1, &["(TCP)", "the port is in use", "--http-listen"]);
+    drop(holder);
 }
 
 #[test]
@@ -163,7 +247,10 @@ fn a_wrong_value_in_a_variable_names_the_variable() {
 #[test]
 fn a_port_in_use_is_told_with_what_to_do() {
     let server = Server::start();
-    let ended = run(server.home(), &["serve", "--dev", "--listen", &server.address, "--state-dir", "other"]);
+    let ended = run(
+        server.home(),
+        &["serve", "--dev", "--http-listen", "off", "--listen", &server.address, "--state-dir", "other"],
+    );
     // It gets far enough to make a certificate, which its log tells before the complaint.
     let line = ended.err.lines().last().unwrap();
     let expected = format!("fanfare: cannot listen on {} (UDP): the port is in use", server.address);
@@ -200,7 +287,7 @@ fn a_damaged_state_file_is_refused_and_kept_or_made_again_and_told() {
         let damaged = server.state().join(name);
         let (home, address) = server.kill();
         fs::write(&damaged, "garbage\n").unwrap();
-        let serve = ["serve", "--dev", "--listen", &address, "--state-dir", STATE];
+        let serve = ["serve", "--dev", "--http-listen", "off", "--listen", &address, "--state-dir", STATE];
         run(home.path(), &serve).complains(1, words);
         assert_eq!(fs::read_to_string(&damaged).unwrap(), "garbage\n");
     }
@@ -378,7 +465,7 @@ fn what_a_server_keeps_is_its_owners_alone() {
     let mut command = Command::new("sh");
     command.args([
         "-c",
-        "umask 000 && exec \"$0\" serve --dev --listen 127.0.0.1:0 --admin-listen 127.0.0.1:0 --state-dir new/state",
+        "umask 000 && exec \"$0\" serve --dev --listen 127.0.0.1:0 --admin-listen 127.0.0.1:0 --http-listen off --state-dir new/state",
         BINARY,
     ]);
     support::without_our_variables(&mut command);

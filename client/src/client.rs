@@ -15,7 +15,8 @@ use async_channel::Receiver;
 use bytes::Bytes;
 use fanfare_protocol::codec::{self, PREFIX_BYTES};
 use fanfare_protocol::{
-    ClientFrame, ConnectionId, EventName, GroupName, Limits, RequestId, Target, Token, UserName,
+    ClientFrame, ConnectionId, DATAGRAM_BYTES, EventName, GroupName, Limits, Message, RequestId, Sender,
+    Target, Token, UserName,
 };
 use tokio::runtime::Handle;
 use tokio::time::timeout;
@@ -231,6 +232,40 @@ impl Client {
         let request = self.inner.shared.next_request();
         let frame = self.encode(outgoing, request, true)?;
         self.ask(request, frame, Effect::None).await
+    }
+
+    /// Sends a message that may get lost, as a datagram: for what is worth nothing a moment later, such as positions, cursors, levels.
+    /// It may arrive out of order, or not at all, and never waits. Recipients get [`Event::Message`] as of any other; who has no
+    /// room for it misses it. If the server refuses it, [`Event::Refused`] carries the number returned here.
+    ///
+    /// # Errors
+    /// See [`RequestError`]; [`RequestError::DatagramTooLarge`] where the message does not fit a datagram
+    /// ([`fanfare_protocol::DATAGRAM_BYTES`] bytes as recipients get it).
+    pub fn send_unreliable(&self, outgoing: Outgoing) -> Result<RequestId, RequestError> {
+        let shared = &self.inner.shared;
+        let link = shared.link()?;
+        let request = shared.next_request();
+        let send = outgoing.into_send(request, false, &self.limits())?;
+        let from = shared.welcome(|welcome| Sender::Connection {
+            connection: welcome.connection,
+            user: welcome.user.clone(),
+        });
+        for to in &send.to {
+            let (from, to) = (from.clone(), to.clone());
+            let (event, payload) = (send.event.clone(), send.payload.clone());
+            let message = codec::encode_message(&Message { from, to, event, payload });
+            let bytes = message.len().saturating_sub(PREFIX_BYTES);
+            if bytes > DATAGRAM_BYTES {
+                return Err(RequestError::DatagramTooLarge { bytes, limit: DATAGRAM_BYTES });
+            }
+        }
+        let frame = codec::encode_client(&ClientFrame::Send(send)).slice(PREFIX_BYTES..);
+        let limit = link.connection.max_datagram_size().unwrap_or(0);
+        if frame.len() > limit {
+            return Err(RequestError::DatagramTooLarge { bytes: frame.len(), limit });
+        }
+        link.connection.send_datagram(frame).map_err(|_| RequestError::NotConnected)?;
+        Ok(request)
     }
 
     /// The next thing that happened. `None` after [`Event::Closed`].

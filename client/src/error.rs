@@ -261,6 +261,14 @@ pub enum RequestError {
         /// How many the server allows.
         limit: u32,
     },
+    /// The message does not fit a datagram. Nothing was sent.
+    #[error("the message has {bytes} bytes as a datagram; at most {limit} get through")]
+    DatagramTooLarge {
+        /// How many bytes it would have.
+        bytes: usize,
+        /// How many it may have.
+        limit: usize,
+    },
     /// The send names more targets, or excepts more connections, than the server allows. Nothing was sent.
     #[error("the send names {targets} targets or exceptions; the server allows {limit} of each")]
     TooManyTargets {

@@ -8,6 +8,8 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+use fanfare_protocol::codec;
 use fanfare_protocol::{Code, RequestId, ServerFrame};
 
 use crate::disconnect::Disconnect;
@@ -38,7 +40,16 @@ pub(crate) async fn run(
 ) -> StreamEnd {
     let mut goodbye = None;
     loop {
-        let frame = match incoming.next().await {
+        let next = tokio::select! {
+            biased;
+            frame = incoming.next() => frame,
+            datagram = datagram(&link) => match codec::decode_server(&datagram) {
+                Ok(frame @ ServerFrame::Message(_)) => Ok(Some(frame)),
+                Ok(_) => Err(incoming.violated(Code::MalformedFrame, "a datagram may only have a Message")),
+                Err(error) => Err(incoming.violated(Code::MalformedFrame, &error.to_string())),
+            },
+        };
+        let frame = match next {
             Ok(Some(frame)) => frame,
             Ok(None) => return StreamEnd::Finished { goodbye },
             // What the server says about its reason in words is as good as the close that may have got lost.
@@ -84,6 +95,14 @@ pub(crate) async fn run(
         if let Some(event) = event {
             events.push(event).await;
         }
+    }
+}
+
+/// The next datagram. Never, when the connection is lost: the stream tells of that.
+async fn datagram(link: &Link) -> Bytes {
+    match link.connection.read_datagram().await {
+        Ok(datagram) => datagram,
+        Err(_) => std::future::pending().await,
     }
 }
 

@@ -23,6 +23,9 @@ const RECEIVE_WINDOW: u32 = 512 * 1024;
 /// What quinn keeps for sending again. The same reckoning; beyond it sends wait.
 const SEND_WINDOW: u64 = 1024 * 1024;
 
+/// Datagrams that may wait, in bytes.
+const DATAGRAMS_BYTES: usize = 64 * 1024;
+
 /// The settings for quinn.
 pub(crate) fn quic(trust: &Trust) -> quinn::ClientConfig {
     let mut transport = TransportConfig::default();
@@ -32,8 +35,9 @@ pub(crate) fn quic(trust: &Trust) -> quinn::ClientConfig {
         // The protocol has one stream, and the client opens it.
         .max_concurrent_bidi_streams(VarInt::from_u32(0))
         .max_concurrent_uni_streams(VarInt::from_u32(0))
-        // Nor does it use datagrams.
-        .datagram_receive_buffer_size(None)
+        // The unreliable lane: what is not read in time makes room for what is newer.
+        .datagram_receive_buffer_size(Some(DATAGRAMS_BYTES))
+        .datagram_send_buffer_size(DATAGRAMS_BYTES)
         .stream_receive_window(VarInt::from_u32(RECEIVE_WINDOW))
         .receive_window(VarInt::from_u32(RECEIVE_WINDOW))
         .send_window(SEND_WINDOW);

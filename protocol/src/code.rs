@@ -68,6 +68,7 @@ codes! {
     UnsupportedProtocol = 2006, false, "The server does not speak this version of the protocol.";
     HandshakeTimeout = 2007, true, "The handshake was not complete within the server's deadline.";
     StreamReset = 2008, true, "The client broke its stream off.";
+    PathUnknown = 2009, false, "There is no WebTransport at this path.";
     // 2100: a request that makes no sense. It is refused, and the connection goes on.
     InvalidName = 2101, false, "A name must be 1 to 256 bytes of UTF-8.";
     NoTarget = 2102, false, "The send names no target.";
@@ -88,6 +89,7 @@ codes! {
     OperatorRefused = 3011, false, "The certificate names no operator, or one whose access was taken back.";
     ViewerMayNotAct = 3012, false, "A viewer may look, and not act.";
     CertificateRefused = 3013, false, "The client's certificate says nothing that this server takes.";
+    OriginRefused = 3014, false, "Pages of this origin may not connect.";
     // 3100: a group. The connection goes on.
     RemovedFromGroup = 3101, false, "The server removed the user from the group.";
     NotGranted = 3102, false, "The token grants no right to do this.";

@@ -31,5 +31,12 @@ pub use pattern::Pattern;
 /// The version of the protocol that this crate speaks; the first field of `Hello` and of `Welcome`.
 pub const PROTOCOL_VERSION: u32 = 1;
 
+/// The path of the WebTransport session that browsers ask for.
+pub const WEBTRANSPORT_PATH: &str = "/fanfare";
+
+/// The most bytes that a frame in a datagram has, its length prefix not counted. It fits the smallest packet that QUIC works over
+/// (1,200 bytes, RFC 9000 section 14) behind QUIC's and WebTransport's headers, so that it fits every path.
+pub const DATAGRAM_BYTES: usize = 1_100;
+
 /// The ALPN protocol id of native QUIC clients (RFC 7301, RFC 9001 section 8.1).
 pub const ALPN: &[u8] = b"fanfare/1";

@@ -10,6 +10,7 @@ use fanfare_protocol::Limits;
 
 use crate::access::{ClientCertificates, TokenRules};
 use crate::outbox::OutboxLimits;
+use crate::webtransport::Origins;
 
 /// A server's settings.
 #[derive(Debug, Clone)]
@@ -44,6 +45,10 @@ pub struct Config {
     pub tokens: Option<TokenRules>,
     /// How native clients may prove who they are instead of with a token. `None`: not with certificates.
     pub certificates: Option<Arc<dyn ClientCertificates>>,
+    /// Which pages browsers may connect from. Default: none. In development pages of this machine may, too.
+    pub origins: Origins,
+    /// Where to answer HTTP (TCP): health, and in development a page to try. Default: nowhere.
+    pub http: Option<SocketAddr>,
     /// How long before access ends a client is told. Default 60 s: time for a sign-in service that is slow or restarts.
     pub expiry_notice: Duration,
     /// How long the flushing of outboxes may take when the server stops. Default 5 s.
@@ -85,6 +90,8 @@ impl Config {
             idle_timeout: Duration::from_secs(30),
             tokens: None,
             certificates: None,
+            origins: Origins::default(),
+            http: None,
             expiry_notice: Duration::from_secs(60),
             drain_deadline: Duration::from_secs(5),
         }
@@ -97,6 +104,9 @@ impl Config {
     pub fn check(&self) -> Result<(), ConfigError> {
         if self.dev && !self.listen.ip().is_loopback() {
             return Err(ConfigError::DevBeyondLoopback(self.listen));
+        }
+        if let Some(http) = self.http.filter(|http| self.dev && !http.ip().is_loopback()) {
+            return Err(ConfigError::DevHttpBeyondLoopback(http));
         }
         let wrong = |setting, found: u128, lowest: u128, highest: u128| {
             if (lowest..=highest).contains(&found) {
@@ -150,6 +160,11 @@ pub enum ConfigError {
          use --listen 127.0.0.1:4433, or leave --dev out"
     )]
     DevBeyondLoopback(SocketAddr),
+    /// Nor is its page to try.
+    #[error(
+        "--dev listens on loopback only, for HTTP too, not on {0}; use --http-listen 127.0.0.1:4480, or leave --dev out"
+    )]
+    DevHttpBeyondLoopback(SocketAddr),
     /// Nor is its endpoint for operators.
     #[error(
         "--dev listens on loopback only, for operators too, not on {0}; use --admin-listen 127.0.0.1:4434, or leave --dev out"

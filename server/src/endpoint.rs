@@ -22,6 +22,7 @@ use tokio_util::task::TaskTracker;
 use crate::config::Config;
 use crate::error::{IdentityError, StartError};
 use crate::state::EndpointKeys;
+use crate::webtransport;
 
 /// What the server proves itself with: its certificate, any certificates between it and a known authority, and its key.
 pub struct Identity {
@@ -57,6 +58,9 @@ impl Runtime for OwnedTasks {
     }
 }
 
+/// Datagrams that may wait, in bytes.
+const DATAGRAMS_BYTES: usize = 64 * 1024;
+
 /// Binds the socket and starts QUIC on it. Its tasks are `tasks`.
 pub(crate) fn bind(
     config: &Config,
@@ -68,6 +72,7 @@ pub(crate) fn bind(
     let address = config.listen;
     bind_with(server, address, keys, tasks).map_err(|source| StartError::Listen {
         flag: "--listen",
+        protocol: "UDP",
         address,
         source,
     })
@@ -115,7 +120,7 @@ fn tls(config: &Config, identity: Identity) -> Result<QuicServerConfig, Identity
         Some(certificates) => tls.with_client_cert_verifier(certificates.verifier()?),
     };
     let mut tls = tls.with_single_cert(identity.chain, identity.key)?;
-    tls.alpn_protocols = vec![ALPN.to_vec()];
+    tls.alpn_protocols = vec![ALPN.to_vec(), webtransport::ALPN.to_vec()];
     // A client that comes back within hours skips the certificate and its signature. One ticket is enough: it opens one
     // connection at a time. No early data: a replayed Hello would be a second connection of the user (RFC 8446 section 8).
     tls.send_tls13_tickets = 1;
@@ -128,9 +133,12 @@ fn tls(config: &Config, identity: Identity) -> Result<QuicServerConfig, Identity
 /// defaults (made for few connections with many streams) cost in memory.
 fn transport(config: &Config) -> TransportConfig {
     let mut transport = TransportConfig::default();
-    // A connection has one stream, which the client opens; quinn keeps state for every stream that it allows.
-    transport.max_concurrent_bidi_streams(VarInt::from_u32(1));
-    transport.max_concurrent_uni_streams(VarInt::from_u32(0));
+    // A connection has one stream, which the client opens; quinn keeps state for every stream that it allows. WebTransport has
+    // the one of the CONNECT beside it, and HTTP/3 its control stream and two of QPACK (RFC 9114 section 6.2). Which of both
+    // it is, is known only when the streams are allowed already; a native client's others are never looked at, and
+    // what they carry counts against the same window.
+    transport.max_concurrent_bidi_streams(VarInt::from_u32(2));
+    transport.max_concurrent_uni_streams(VarInt::from_u32(3));
     // What a client may have on its way to us. Two of the largest frames keep a publisher busy for a round trip; it is also
     // the most that a client which is held back makes us keep.
     let window = VarInt::from_u32((config.limits.frame_bytes + 4) * 2);
@@ -139,8 +147,10 @@ fn transport(config: &Config) -> TransportConfig {
     // What quinn keeps for a client until it is acknowledged: 256 KiB fill 20 Mbit/s over 100 ms. What does not fit waits
     // in the outbox, which is bounded and knows what to do when it is full.
     transport.send_window(256 * 1024);
-    // No datagrams yet: none are buffered.
-    transport.datagram_receive_buffer_size(None);
+    // The unreliable lane: some dozens of the largest datagrams, each way. What is older is worth less than what is new, and
+    // goes first.
+    transport.datagram_receive_buffer_size(Some(DATAGRAMS_BYTES));
+    transport.datagram_send_buffer_size(DATAGRAMS_BYTES);
     // Clients keep connections alive; a timer for each of them here would only wake us up.
     transport.keep_alive_interval(None);
     // Its range is checked with the configuration, and far below what QUIC can say.

@@ -44,6 +44,23 @@ impl Envelope {
         Self { headings, body, accepted }
     }
 
+    /// The same for datagrams: each target has a frame of its own, whole and without its length, which a datagram has already.
+    pub(crate) fn unreliable(from: &Sender, to: Vec<Target>, event: &EventName, payload: &Bytes) -> Self {
+        let accepted = Instant::now();
+        let heading = |target: Target| {
+            let (event, payload) = (event.clone(), payload.clone());
+            let message = Message { from: from.clone(), to: target.clone(), event, payload };
+            let bytes = codec::encode_message(&message).slice(codec::PREFIX_BYTES..);
+            Heading { target, bytes }
+        };
+        Self { headings: to.into_iter().map(heading).collect(), body: Bytes::new(), accepted }
+    }
+
+    /// What a datagram to the target at `position` has in it.
+    pub(crate) fn datagram(&self, position: u16) -> Bytes {
+        self.headings.get(usize::from(position)).map(|heading| heading.bytes.clone()).unwrap_or_default()
+    }
+
     /// The targets, in the order in which they were named. The position is what [`Self::write`] wants.
     pub(crate) fn targets(&self) -> impl ExactSizeIterator<Item = &Target> {
         self.headings.iter().map(|heading| &heading.target)

@@ -23,10 +23,12 @@ pub enum StartError {
     #[error(transparent)]
     Identity(#[from] IdentityError),
     /// The address cannot be listened on.
-    #[error("cannot listen on {address} (UDP): {}", hint(source, flag))]
+    #[error("cannot listen on {address} ({protocol}): {}", hint(source, flag))]
     Listen {
         /// The setting that says where.
         flag: &'static str,
+        /// `UDP` or `TCP`.
+        protocol: &'static str,
         /// The address.
         address: SocketAddr,
         /// What the system says.

@@ -10,6 +10,7 @@ use fanfare_protocol::codec::{self, FrameReader};
 use fanfare_protocol::{
     ClientFrame, Code, ConnectionId, Credential, PROTOCOL_VERSION, ServerFrame, UserName, Welcome,
 };
+use quinn::crypto::rustls::HandshakeData;
 
 use crate::access::{self, Pass, Verifier};
 use crate::admission::{Admission, Slot};
@@ -19,6 +20,7 @@ use crate::registry::Member;
 use crate::router::Router;
 use crate::session::{Intake, Session, violation};
 use crate::transport::{Broken, Connection, Receiver};
+use crate::webtransport;
 
 /// What the server calls itself in `Welcome`.
 pub(crate) const SERVER: &str = concat!("fanfare/", env!("CARGO_PKG_VERSION"));
@@ -45,14 +47,35 @@ impl Handshakes {
                 Code::Normal
             }),
         };
-        let connection = match connection {
-            Ok(connection) => Connection::new(connection),
+        let quic = match connection {
+            Ok(connection) => connection,
             Err(Code::HandshakeTimeout) => {
                 metrics.closed.add(Code::HandshakeTimeout);
                 return None;
             }
             Err(_) => {
                 metrics.lost.add(1);
+                return None;
+            }
+        };
+        let connection = tokio::select! {
+            () = &mut deadline => {
+                let code = Code::HandshakeTimeout;
+                Connection::Native(quic.clone()).close(code, code.sentence()).await;
+                Err(Some(Code::HandshakeTimeout.into()))
+            }
+            connection = self.transport(quic.clone()) => connection,
+        };
+        let connection = match connection {
+            Ok(connection) => connection,
+            Err(refused) => {
+                match refused {
+                    Some(Ending { code, reason }) => {
+                        tracing::debug!(code = code.number(), reason, "refused");
+                        metrics.closed.add(code);
+                    }
+                    None => metrics.lost.add(1),
+                }
                 return None;
             }
         };
@@ -69,7 +92,7 @@ impl Handshakes {
             Err(Some(Ending { code, reason })) => {
                 tracing::debug!(address = %connection.remote_address(), code = code.number(), reason, "refused");
                 metrics.closed.add(code);
-                connection.close(code, &reason);
+                connection.close(code, &reason).await;
                 None
             }
             Err(None) => {
@@ -77,6 +100,16 @@ impl Handshakes {
                 None
             }
         }
+    }
+
+    /// What carries the connection, by what TLS agreed on. What is refused here was told so already.
+    async fn transport(&self, connection: quinn::Connection) -> Result<Connection, Option<Ending>> {
+        let agreed = connection.handshake_data().and_then(|data| data.downcast::<HandshakeData>().ok());
+        if agreed.is_some_and(|data| data.protocol.as_deref() == Some(webtransport::ALPN)) {
+            let session = Box::pin(webtransport::accept(connection, &self.config.origins)).await?;
+            return Ok(Connection::Web(Arc::new(session)));
+        }
+        Ok(Connection::Native(connection))
     }
 
     /// `Err(None)`: the connection is gone.

@@ -21,6 +21,7 @@ mod expiry;
 pub mod fuzzing;
 mod handshake;
 mod histogram;
+mod http;
 mod ledger;
 mod line;
 mod listener;
@@ -37,6 +38,7 @@ mod state;
 mod store;
 mod sync;
 mod transport;
+mod webtransport;
 
 pub use access::{
     CertifiedUser, ClientCertificates, Extras, GrantClaim, KeyError, MintError, Minter, Right, TokenKey,
@@ -52,3 +54,4 @@ pub use outbox::{OutboxLimits, Overflow};
 pub use registry::Population;
 pub use server::{Drained, Server};
 pub use store::StoreError;
+pub use webtransport::Origins;

@@ -1,8 +1,9 @@
-//! What carries a connection, as far as those above the transport may know: facts for operators, and nothing to act on.
+//! What carries a connection, as far as those above the transport may know: facts for operators, and the lane that loses things.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use bytes::Bytes;
 use fanfare_protocol::admin::QuicFacts;
 
 /// A connection's line to its peer.
@@ -15,6 +16,19 @@ pub(crate) trait Line: Send + Sync {
     fn rtt(&self) -> Duration;
     /// What QUIC knows.
     fn quic(&self) -> QuicFacts;
+    /// Sends a datagram, which may get lost. Never waits.
+    fn send_datagram(&self, frame: Bytes) -> Unreliable;
+}
+
+/// What became of a datagram, as far as can be known here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unreliable {
+    /// It is on its way.
+    Sent,
+    /// It is on its way, and one that waited is not any more.
+    Displaced,
+    /// The peer takes no datagrams, or none so large, or is gone.
+    Dropped,
 }
 
 /// No line at all, for those who test what is above it.
@@ -37,5 +51,9 @@ impl Line for Nowhere {
 
     fn quic(&self) -> QuicFacts {
         QuicFacts::default()
+    }
+
+    fn send_datagram(&self, _: Bytes) -> Unreliable {
+        Unreliable::Dropped
     }
 }

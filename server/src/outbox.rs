@@ -346,6 +346,11 @@ impl Outbox {
         Poll::Pending
     }
 
+    /// Whether the queue is at most half full.
+    pub(crate) fn has_room(&self) -> bool {
+        !self.state.lock().is_half_full(&self.limits)
+    }
+
     /// Why the connection ends, if it does.
     pub(crate) fn ending(&self) -> Option<Ending> {
         match &self.state.lock().phase {

@@ -21,7 +21,7 @@ use fanfare_protocol::{Code, ConnectionId, GroupName, ServerFrame, Target, UserN
 
 use crate::access::Pass;
 use crate::envelope::Envelope;
-use crate::line::Line;
+use crate::line::{Line, Unreliable};
 use crate::outbox::{Outbox, OutboxLimits, Pushed};
 use crate::roster::{Roster, Rosters};
 use crate::shards::Shards;
@@ -35,8 +35,28 @@ pub(crate) struct Member {
     memberships: Mutex<Memberships>,
     pass: Mutex<Arc<Pass>>,
     requests: AtomicU64,
+    datagrams: Datagrams,
     since: SystemTime,
     line: Arc<dyn Line>,
+}
+
+/// Datagrams to a member that went out, and that did not.
+#[derive(Default)]
+struct Datagrams {
+    sent: AtomicU64,
+    dropped: AtomicU64,
+}
+
+impl Datagrams {
+    fn count(&self, sent: Unreliable) {
+        let (went, lost) = match sent {
+            Unreliable::Sent => (1, 0),
+            Unreliable::Displaced => (1, 1),
+            Unreliable::Dropped => (0, 1),
+        };
+        self.sent.fetch_add(went, Ordering::Relaxed);
+        self.dropped.fetch_add(lost, Ordering::Relaxed);
+    }
 }
 
 #[derive(Default)]
@@ -95,6 +115,7 @@ impl Member {
             memberships: Mutex::new(Memberships::default()),
             pass: Mutex::new(Arc::new(pass)),
             requests: AtomicU64::new(0),
+            datagrams: Datagrams::default(),
             since: SystemTime::now(),
             line,
         }
@@ -108,6 +129,13 @@ impl Member {
     /// How many requests it has made.
     pub(crate) fn requests(&self) -> u64 {
         self.requests.load(Ordering::Relaxed)
+    }
+
+    /// How many messages were sent to it, and how many of them were dropped; by stream and by datagram.
+    pub(crate) fn deliveries(&self) -> (u64, u64) {
+        let outbox = self.outbox.facts();
+        let (sent, dropped) = (&self.datagrams.sent, &self.datagrams.dropped);
+        (outbox.messages + sent.load(Ordering::Relaxed), outbox.dropped + dropped.load(Ordering::Relaxed))
     }
 
     /// Since when it is here.
@@ -358,6 +386,34 @@ impl Registry {
 
     /// Queues a message to everyone its targets reach, but not to `except`.
     pub(crate) fn send(&self, envelope: &Arc<Envelope>, except: &[ConnectionId]) -> Delivery {
+        self.visit(envelope, except, |member, position, delivery| {
+            delivery.count(member.outbox.push_message(envelope, position));
+        })
+    }
+
+    /// Sends a datagram to everyone its targets reach, but not to `except`. Nothing waits, and nothing is kept.
+    pub(crate) fn send_unreliably(&self, envelope: &Envelope, except: &[ConnectionId]) -> Delivery {
+        self.visit(envelope, except, |member, position, delivery| {
+            let sent = member.line.send_datagram(envelope.datagram(position));
+            member.datagrams.count(sent);
+            match sent {
+                Unreliable::Sent => delivery.queued += 1,
+                Unreliable::Displaced => {
+                    delivery.queued += 1;
+                    delivery.displaced += 1;
+                }
+                Unreliable::Dropped => delivery.displaced += 1,
+            }
+        })
+    }
+
+    /// Calls `deliver` once for everyone the targets reach, inside each target's critical section, with the first target's position.
+    fn visit(
+        &self,
+        envelope: &Envelope,
+        except: &[ConnectionId],
+        deliver_to: impl Fn(&Arc<Member>, u16, &mut Delivery),
+    ) -> Delivery {
         let mut delivery = Delivery::default();
         let except = Excluded::new(except);
         // With one target nobody is reached twice, and nothing needs to be remembered.
@@ -367,7 +423,7 @@ impl Registry {
                 if !except.contains(&member.id)
                     && reached.as_mut().is_none_or(|reached| reached.insert(member.id))
                 {
-                    delivery.count(member.outbox.push_message(envelope, position));
+                    deliver_to(member, position, &mut delivery);
                 }
             };
             match target {

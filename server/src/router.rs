@@ -10,7 +10,7 @@
 use std::sync::Arc;
 
 use fanfare_protocol::{
-    ClientFrame, Code, GroupName, Limits, RequestId, Send, Sender, ServerFrame, Target, Token,
+    ClientFrame, Code, DATAGRAM_BYTES, GroupName, Limits, RequestId, Send, Sender, ServerFrame, Target, Token,
 };
 
 use crate::access::{self, Bans, Pass, Verifier};
@@ -202,6 +202,44 @@ impl Router {
             }
         }
         Ok(())
+    }
+
+    /// Carries out a send that came in a datagram, by datagrams: what gets lost is lost. Answers come on the stream.
+    pub(crate) fn route_unreliable(&self, caller: &Arc<Member>, send: Send) {
+        self.metrics.requests.add(1);
+        caller.requested();
+        let request = send.request;
+        match self.send_unreliably(caller, send) {
+            Ok(None) => {}
+            Ok(Some(count)) => {
+                caller.outbox().push_notice(&ServerFrame::Ack { request, count });
+            }
+            Err(Refusal { code, detail }) => self.refuse(caller, request, code, detail),
+        }
+    }
+
+    fn send_unreliably(&self, caller: &Member, send: Send) -> Result<Option<u64>, Refusal> {
+        let Send { request: _, ack, to, mut except, others, event, payload } = send;
+        self.check(&to, except.len(), payload.len())?;
+        self.permit(caller, &to)?;
+        if others {
+            except.push(caller.id());
+        }
+        let from = Sender::Connection { connection: caller.id(), user: caller.user().clone() };
+        let envelope = Envelope::unreliable(&from, to, &event, &payload);
+        let longest = (0u16..).zip(envelope.targets()).map(|(position, _)| envelope.bytes(position)).max();
+        if let Some(bytes) = longest.filter(|bytes| *bytes > DATAGRAM_BYTES) {
+            let room = payload.len().saturating_sub(bytes - DATAGRAM_BYTES);
+            let detail = format!(
+                "the message has {bytes} bytes as a datagram; at most {DATAGRAM_BYTES} are allowed, which leaves {room} for this payload"
+            );
+            return Err(Refusal { code: Code::PayloadTooLarge, detail });
+        }
+        let delivery = self.registry.send_unreliably(&envelope, &except);
+        self.metrics.sends.add(1);
+        self.metrics.deliveries.add(delivery.queued);
+        self.metrics.displaced.add(delivery.displaced);
+        Ok(ack.then_some(delivery.queued))
     }
 
     fn send(&self, caller: &Member, send: Send) -> Result<Option<u64>, Refusal> {

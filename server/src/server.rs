@@ -11,7 +11,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use fanfare_protocol::{Code, ServerFrame, Target};
+use parking_lot::RwLock;
 use quinn::VarInt;
+use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
@@ -24,6 +26,7 @@ use crate::endpoint::{self, Identity};
 use crate::error::{IdentityError, StartError};
 use crate::expiry::Expiry;
 use crate::handshake::Handshakes;
+use crate::http::{self, Http};
 use crate::listener::{self, Tasks};
 use crate::metrics::{Metrics, Snapshot};
 use crate::registry::{Population, Registry};
@@ -45,6 +48,14 @@ pub struct Server {
     listener: JoinHandle<()>,
     expiry: JoinHandle<()>,
     admin: Option<Admin>,
+    http: Option<Web>,
+}
+
+/// The HTTP listener while it runs.
+struct Web {
+    http: Arc<Http>,
+    address: SocketAddr,
+    listener: JoinHandle<()>,
 }
 
 /// The operators' endpoint while it runs.
@@ -85,9 +96,18 @@ impl Server {
         let state_dir = config.state_dir.clone();
         let keys = off_runtime(move || EndpointKeys::open(&state_dir)).await?;
         let tasks = Tasks::default();
+        let certificate = http::certificate_hash(&identity.chain);
+        let web =
+            match config.http {
+                None => None,
+                Some(address) => Some(TcpListener::bind(address).await.map_err(|source| {
+                    StartError::Listen { flag: "--http-listen", protocol: "TCP", address, source }
+                })?),
+            };
         let endpoint = endpoint::bind(&config, identity, &keys, &tasks.endpoint)?;
         let listen = config.listen;
-        let failed = |source| StartError::Listen { flag: "--listen", address: listen, source };
+        let failed =
+            |source| StartError::Listen { flag: "--listen", protocol: "UDP", address: listen, source };
         let address = endpoint.local_addr().map_err(failed)?;
         let admin = admin.map(|admin| admin::endpoint::bind(admin, &keys, &tasks.endpoint)).transpose()?;
 
@@ -118,6 +138,17 @@ impl Server {
         let handshakes = Arc::new(Handshakes { config: Arc::clone(&config), router, admission });
         let listener = tokio::spawn(listener::listen(endpoint.clone(), handshakes, tasks.clone()));
         let expiry = tokio::spawn(expiry.run(tasks.closing.clone()));
+        let http = match web {
+            None => None,
+            Some(listener) => {
+                let http_address = listener.local_addr().map_err(failed)?;
+                let closing = tasks.closing.clone();
+                let certificate = RwLock::new(certificate);
+                let http = Arc::new(Http { server: address, dev: config.dev, certificate, closing });
+                let listener = tokio::spawn(http::listen(listener, Arc::clone(&http)));
+                Some(Web { http, address: http_address, listener })
+            }
+        };
         let admin = match admin {
             None => None,
             Some((endpoint, operators)) => {
@@ -159,6 +190,7 @@ impl Server {
             listener,
             expiry,
             admin,
+            http,
         })
     }
 
@@ -172,6 +204,12 @@ impl Server {
     #[must_use]
     pub fn admin_address(&self) -> Option<SocketAddr> {
         self.admin.as_ref().map(|admin| admin.address)
+    }
+
+    /// Where HTTP is answered, if it is.
+    #[must_use]
+    pub fn http_address(&self) -> Option<SocketAddr> {
+        self.http.as_ref().map(|http| http.address)
     }
 
     /// How many connections, users and groups there are.
@@ -203,8 +241,12 @@ impl Server {
     /// # Errors
     /// When TLS does not take it. The server goes on with the one it has.
     pub fn replace_identity(&self, identity: Identity) -> Result<(), IdentityError> {
+        let certificate = http::certificate_hash(&identity.chain);
         let server = endpoint::server_config(&self.config, identity, &self.keys)?;
         self.endpoint.set_server_config(Some(server));
+        if let Some(Web { http, .. }) = &self.http {
+            *http.certificate.write() = certificate;
+        }
         Ok(())
     }
 
@@ -229,7 +271,7 @@ impl Server {
     /// Stops: lets nobody in, says `Goodbye`, writes out what is queued, and closes. Takes no longer than the
     /// configuration's `drain_deadline` and a moment.
     pub async fn drain(self) -> Drained {
-        let Self { config, endpoint, registry, tasks, listener, expiry, admin, .. } = self;
+        let Self { config, endpoint, registry, tasks, listener, expiry, admin, http, .. } = self;
         let closing = VarInt::from_u32(u32::from(Code::ShuttingDown.number()));
         let connections = registry.population().connections;
         let orderly = async {
@@ -258,6 +300,10 @@ impl Server {
             // Both end with `closing`.
             let _ = (listener.await, feed.await);
             drop(endpoint);
+        }
+        if let Some(Web { listener, .. }) = http {
+            // Ends with `closing`, when the last answer is written; a visit lasts a bounded time.
+            let _ = listener.await;
         }
         tasks.endpoint.close();
         tasks.endpoint.wait().await;

@@ -18,8 +18,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use fanfare_protocol::Code;
 use fanfare_protocol::codec::{self, DecodeError, FrameReader};
+use fanfare_protocol::{ClientFrame, Code};
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use tokio_util::task::TaskTracker;
@@ -60,6 +60,22 @@ impl Intake {
             Err(error) => return Err(violation(&error)),
         }
         Ok(true)
+    }
+
+    /// Carries out what came in a datagram: a frame without its length, and only a send.
+    pub(crate) fn datagram(&self, member: &Arc<Member>, datagram: &Bytes) -> Result<(), Ending> {
+        match codec::decode_client(datagram) {
+            Ok(ClientFrame::Send(send)) => self.router.route_unreliable(member, send),
+            Ok(_) => {
+                let reason = "only Send may come in a datagram".to_owned();
+                return Err(Ending { code: Code::MalformedFrame, reason });
+            }
+            Err(DecodeError::InvalidName { request: Some(request), name }) => {
+                self.router.refuse(member, request, Code::InvalidName, name.to_string());
+            }
+            Err(error) => return Err(violation(&error)),
+        }
+        Ok(())
     }
 
     /// How the connection ends when its client has finished its half of the stream here.
@@ -122,16 +138,17 @@ impl Session {
         // Held to the end of this function.
         let _watch = watch;
         let member = Arc::clone(seat.member());
+        let mut seat = Some(seat);
         let writer =
             writers.spawn(write_out(Arc::clone(&member), transmitter, Arc::clone(intake.router.metrics())));
 
-        let end = read(&member, &mut intake, &mut receiver, early, requests_per_second).await;
+        let end = read(&connection, &member, &mut intake, &mut receiver, early, requests_per_second).await;
         drop(reading);
         let ending = match end {
             End::Finished => match intake.finished() {
                 // It has left its groups and its user before it reads its last answers.
                 Ending { code: Code::Normal, reason } => {
-                    drop(seat);
+                    drop(seat.take());
                     member.outbox().finish(None);
                     // The deadline is for a peer that does not read; one that vanished ends the writer by itself.
                     let _ = tokio::time::timeout(FLUSH_DEADLINE, writer).await;
@@ -150,9 +167,11 @@ impl Session {
         };
         // Ends the writer where it still runs. What the outbox holds is of no use to anybody now.
         member.outbox().lose();
+        // It leaves at once, and not when its peer has read why.
+        drop(seat);
         if let Some(Ending { code, reason }) = &ending {
             intake.router.metrics().closed.add(*code);
-            connection.close(*code, reason);
+            connection.close(*code, reason).await;
         } else {
             intake.router.metrics().lost.add(1);
         }
@@ -163,6 +182,7 @@ impl Session {
 
 /// The reader half: until the client finishes, the connection breaks, or somebody says stop.
 async fn read(
+    connection: &Connection,
     member: &Arc<Member>,
     intake: &mut Intake,
     receiver: &mut Receiver,
@@ -179,6 +199,13 @@ async fn read(
             biased;
             signal = poll_fn(|context| member.outbox().poll_signal(context)) => return signal.into(),
             read = receiver.read() => read,
+            datagram = connection.read_datagram() => {
+                let Ok(datagram) = datagram else { return End::Lost };
+                if let Err(ending) = take(member, intake, &datagram, limiter.as_ref()) {
+                    return End::Closed(ending);
+                }
+                continue;
+            }
         };
         chunk = match read {
             Ok(Some(chunk)) => {
@@ -190,6 +217,23 @@ async fn read(
             Err(Broken::Connection) => return End::Lost,
         };
     }
+}
+
+/// Carries out a datagram, or drops it where a request would be held back: what may get lost does not wait.
+fn take(
+    member: &Arc<Member>,
+    intake: &Intake,
+    datagram: &Bytes,
+    limiter: Option<&DefaultDirectRateLimiter>,
+) -> Result<(), Ending> {
+    let metrics = intake.router.metrics();
+    metrics.bytes_in.add(datagram.len() as u64);
+    // Its answer must not overflow the client's own outbox, as in `carry_out`.
+    if !member.outbox().has_room() || limiter.is_some_and(|limiter| limiter.check().is_err()) {
+        metrics.throttled.add(1);
+        return Ok(());
+    }
+    intake.datagram(member, datagram)
 }
 
 /// Carries out every request that `chunk` completes, as fast as the limits allow.

@@ -1,9 +1,10 @@
-//! One connection type for all that is above, whatever carries it. Today that is native QUIC.
+//! One connection type for all that is above, whatever carries it: native QUIC, or a browser's WebTransport session.
 //!
-//! In: an accepted QUIC connection. Out: its stream's two halves, its addresses, and its end. From here on nobody knows
-//! what quinn is.
+//! In: an accepted QUIC connection, or a session on one. Out: its stream's two halves, its datagrams, its addresses, and its end. From
+//! here on nobody knows what quinn is, or which of the two it is.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,21 +12,44 @@ use fanfare_protocol::Code;
 use fanfare_protocol::admin::QuicFacts;
 use quinn::VarInt;
 use rustls::pki_types::CertificateDer;
+use tokio::time::timeout;
+use web_transport_quinn as web;
 
-use crate::line::Line;
+use crate::line::{Line, Unreliable};
 
 /// The most bytes that are taken from the stream at a time, so that one busy connection lets others have their turn.
 const READ_BYTES: usize = 64 * 1024;
 
+/// The longest reason of a session's close (draft-ietf-webtrans-http3, section 6).
+const REASON_BYTES: usize = 1_024;
+
+/// How long a browser may take to read why it is closed.
+const LAST_WORD: Duration = Duration::from_secs(2);
+
+/// The first bytes of a text, as many as make whole characters.
+fn cut(text: &str, bytes: usize) -> &str {
+    let end = (0..=bytes.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+    text.get(..end).unwrap_or_default()
+}
+
 /// A connection.
 #[derive(Clone)]
-pub(crate) struct Connection(quinn::Connection);
+pub(crate) enum Connection {
+    Native(quinn::Connection),
+    Web(Arc<web::Session>),
+}
 
 /// The half that frames come in on.
-pub(crate) struct Receiver(quinn::RecvStream);
+pub(crate) enum Receiver {
+    Native(quinn::RecvStream),
+    Web(web::RecvStream),
+}
 
 /// The half that frames go out on.
-pub(crate) struct Transmitter(quinn::SendStream);
+pub(crate) enum Transmitter {
+    Native(quinn::SendStream),
+    Web(web::SendStream),
+}
 
 /// Why nothing more can be read or written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,41 +61,85 @@ pub(crate) enum Broken {
 }
 
 impl Connection {
-    pub(crate) fn new(connection: quinn::Connection) -> Self {
-        Self(connection)
+    /// What is below: one QUIC connection either way.
+    fn quic(&self) -> &quinn::Connection {
+        match self {
+            Self::Native(connection) => connection,
+            Self::Web(session) => session,
+        }
     }
 
     /// Waits for the connection's own stream, which the client opens.
     pub(crate) async fn accept_stream(&self) -> Result<(Transmitter, Receiver), Broken> {
-        let (transmitter, receiver) = self.0.accept_bi().await.map_err(|_| Broken::Connection)?;
-        Ok((Transmitter(transmitter), Receiver(receiver)))
+        match self {
+            Self::Native(connection) => {
+                let (transmitter, receiver) = connection.accept_bi().await.map_err(|_| Broken::Connection)?;
+                Ok((Transmitter::Native(transmitter), Receiver::Native(receiver)))
+            }
+            Self::Web(session) => {
+                let (transmitter, receiver) = session.accept_bi().await.map_err(|_| Broken::Connection)?;
+                Ok((Transmitter::Web(transmitter), Receiver::Web(receiver)))
+            }
+        }
+    }
+
+    /// The next datagram.
+    pub(crate) async fn read_datagram(&self) -> Result<Bytes, Broken> {
+        match self {
+            Self::Native(connection) => connection.read_datagram().await.map_err(|_| Broken::Connection),
+            Self::Web(session) => loop {
+                match session.read_datagram().await {
+                    Ok(datagram) => return Ok(datagram),
+                    // For another session, which there is not: whoever sends that is not harmed by its loss.
+                    Err(web::SessionError::WebTransportError(web::WebTransportError::UnknownSession)) => {}
+                    Err(_) => return Err(Broken::Connection),
+                }
+            },
+        }
     }
 
     pub(crate) fn remote_address(&self) -> SocketAddr {
-        self.0.remote_address()
+        self.quic().remote_address()
     }
 
     /// The certificate that the client showed, with those between it and its authority; none where it showed none.
     pub(crate) fn certificates(&self) -> Vec<CertificateDer<'static>> {
-        let shown =
-            self.0.peer_identity().and_then(|shown| shown.downcast::<Vec<CertificateDer<'static>>>().ok());
+        let shown = self
+            .quic()
+            .peer_identity()
+            .and_then(|shown| shown.downcast::<Vec<CertificateDer<'static>>>().ok());
         shown.map(|shown| *shown).unwrap_or_default()
     }
 
-    /// Closes the connection. The code and the reason reach the peer; what is queued does not.
-    pub(crate) fn close(&self, code: Code, reason: &str) {
-        self.0.close(VarInt::from_u32(u32::from(code.number())), reason.as_bytes());
+    /// Closes the connection. The code and the reason reach the peer; what is queued does not. A browser is told on the stream of
+    /// its CONNECT, and closes when it has read it: that is waited for, because whoever drops the session before that takes the
+    /// word out of its mouth (tests/browsers: "what is wrong is said").
+    pub(crate) async fn close(&self, code: Code, reason: &str) {
+        match self {
+            Self::Native(connection) => {
+                connection.close(VarInt::from_u32(u32::from(code.number())), reason.as_bytes());
+            }
+            Self::Web(session) => {
+                let reason = cut(reason, REASON_BYTES);
+                session.close(u32::from(code.number()), reason.as_bytes());
+                // The session ends itself when the browser takes longer than three round trips.
+                let _ = timeout(LAST_WORD, session.closed()).await;
+            }
+        }
     }
 
     /// Waits until the connection is gone, whoever ended it.
     pub(crate) async fn closed(&self) {
-        self.0.closed().await;
+        self.quic().closed().await;
     }
 }
 
 impl Line for Connection {
     fn transport(&self) -> &'static str {
-        "quic"
+        match self {
+            Self::Native(_) => "quic",
+            Self::Web(_) => "webtransport",
+        }
     }
 
     fn address(&self) -> SocketAddr {
@@ -79,11 +147,11 @@ impl Line for Connection {
     }
 
     fn rtt(&self) -> Duration {
-        self.0.rtt()
+        self.quic().rtt()
     }
 
     fn quic(&self) -> QuicFacts {
-        let stats = self.0.stats();
+        let stats = Self::quic(self).stats();
         QuicFacts {
             rtt_us: u64::try_from(stats.path.rtt.as_micros()).unwrap_or(u64::MAX),
             congestion_window: stats.path.cwnd,
@@ -97,15 +165,41 @@ impl Line for Connection {
             congestion_events: stats.path.congestion_events,
         }
     }
+
+    fn send_datagram(&self, frame: Bytes) -> Unreliable {
+        // QUIC throws away the oldest that waits where there is no room, and does not say so.
+        let (room, sent) = match self {
+            Self::Native(connection) => {
+                let room = connection.datagram_send_buffer_space() >= frame.len();
+                (room, connection.send_datagram(frame).is_ok())
+            }
+            Self::Web(session) => {
+                let room = session.datagram_send_buffer_space() >= frame.len();
+                (room, session.send_datagram(frame).is_ok())
+            }
+        };
+        match (sent, room) {
+            (true, true) => Unreliable::Sent,
+            (true, false) => Unreliable::Displaced,
+            (false, _) => Unreliable::Dropped,
+        }
+    }
 }
 
 impl Receiver {
     /// The next bytes; `None` when the peer has finished its half.
     pub(crate) async fn read(&mut self) -> Result<Option<Bytes>, Broken> {
-        match self.0.read_chunk(READ_BYTES, true).await {
-            Ok(chunk) => Ok(chunk.map(|chunk| chunk.bytes)),
-            Err(quinn::ReadError::Reset(_)) => Err(Broken::Stream),
-            Err(_) => Err(Broken::Connection),
+        match self {
+            Self::Native(stream) => match stream.read_chunk(READ_BYTES, true).await {
+                Ok(chunk) => Ok(chunk.map(|chunk| chunk.bytes)),
+                Err(quinn::ReadError::Reset(_)) => Err(Broken::Stream),
+                Err(_) => Err(Broken::Connection),
+            },
+            Self::Web(stream) => match stream.read_chunk(READ_BYTES, true).await {
+                Ok(chunk) => Ok(chunk.map(|chunk| chunk.bytes)),
+                Err(web::ReadError::Reset(_) | web::ReadError::InvalidReset(_)) => Err(Broken::Stream),
+                Err(_) => Err(Broken::Connection),
+            },
         }
     }
 }
@@ -113,19 +207,34 @@ impl Receiver {
 impl Transmitter {
     /// Writes all of `chunks` and leaves it empty. Waits while the peer reads nothing.
     pub(crate) async fn write(&mut self, chunks: &mut Vec<Bytes>) -> Result<(), Broken> {
-        let written = self.0.write_all_chunks(chunks).await;
+        let written = match self {
+            Self::Native(stream) => stream.write_all_chunks(chunks).await.map_err(|error| match error {
+                quinn::WriteError::Stopped(_) => Broken::Stream,
+                _ => Broken::Connection,
+            }),
+            Self::Web(stream) => stream.write_all_chunks(chunks).await.map_err(|error| match error {
+                web::WriteError::Stopped(_) | web::WriteError::InvalidStopped(_) => Broken::Stream,
+                _ => Broken::Connection,
+            }),
+        };
         chunks.clear();
-        written.map_err(|error| match error {
-            quinn::WriteError::Stopped(_) => Broken::Stream,
-            _ => Broken::Connection,
-        })
+        written
     }
 
     /// Says that nothing will follow, and waits until the peer's QUIC stack has all of it.
     pub(crate) async fn finish(&mut self) {
         // Both fail only when the stream or the connection is gone already, and then there is nobody to wait for.
-        if self.0.finish().is_ok() {
-            let _ = self.0.stopped().await;
+        match self {
+            Self::Native(stream) => {
+                if stream.finish().is_ok() {
+                    let _ = stream.stopped().await;
+                }
+            }
+            Self::Web(stream) => {
+                if stream.finish().is_ok() {
+                    let _ = stream.stopped().await;
+                }
+            }
         }
     }
 }

@@ -59,14 +59,14 @@ impl<'de> Deserialize<'de> for Span {
     }
 }
 
-/// Where operators connect, or that they do not.
+/// Where something that may be left out listens, or that it is left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum AdminListen {
+pub(super) enum ListenSetting {
     Off,
     At(SocketAddr),
 }
 
-impl FromStr for AdminListen {
+impl FromStr for ListenSetting {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -77,7 +77,7 @@ impl FromStr for AdminListen {
     }
 }
 
-impl fmt::Display for AdminListen {
+impl fmt::Display for ListenSetting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Off => f.write_str("off"),
@@ -86,14 +86,32 @@ impl fmt::Display for AdminListen {
     }
 }
 
-impl Serialize for AdminListen {
+impl Serialize for ListenSetting {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
 }
 
-impl<'de> Deserialize<'de> for AdminListen {
+impl<'de> Deserialize<'de> for ListenSetting {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
     }
+}
+
+/// The origin of a page, as browsers write it: `https://app.example`, with the port where it is not the scheme's own.
+pub(super) fn origin(text: &str) -> Result<String, String> {
+    let wrong =
+        || format!("{text:?} is not an origin; write one like https://app.example or http://localhost:8080");
+    let (scheme, host) = text.split_once("://").ok_or_else(wrong)?;
+    let plain = |character: char| character.is_ascii_alphanumeric() || "-.:[]".contains(character);
+    if !["http", "https"].contains(&scheme) || host.is_empty() || !host.chars().all(plain) {
+        return Err(wrong());
+    }
+    Ok(text.to_owned())
+}
+
+/// With the same words as on the command line for one that cannot be read.
+pub(super) fn origins_in_file<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    let origins = Vec::<String>::deserialize(deserializer)?;
+    origins.iter().map(|text| origin(text).map_err(de::Error::custom)).collect()
 }

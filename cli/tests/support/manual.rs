@@ -131,6 +131,10 @@ impl Desk {
         );
         command.env("PATH", std::env::join_paths(path).unwrap());
         command.env("FANFARE_LISTEN", "127.0.0.1:0").env("FANFARE_ADMIN_LISTEN", "127.0.0.1:0");
+        // Elsewhere it listens only where it is asked to.
+        if typed.command.contains("--dev") {
+            command.env("FANFARE_HTTP_LISTEN", "127.0.0.1:0");
+        }
         if let Some((quic, admin)) = &self.ports {
             command.env("FANFARE_SERVER", format!("127.0.0.1:{quic}"));
             command.env("FANFARE_ADMIN", format!("127.0.0.1:{admin}"));

@@ -303,8 +303,9 @@ impl Server {
 
     #[track_caller]
     fn at(home: TempDir, listen: &str, admin: &str, arguments: &[&str]) -> Self {
+        let http = ["--http-listen", "127.0.0.1:0"];
         let serve = ["serve", "--listen", listen, "--admin-listen", admin, "--state-dir", STATE];
-        let mut process = Process::start(&mut fanfare(home.path(), &[&serve, arguments].concat()));
+        let mut process = Process::start(&mut fanfare(home.path(), &[&serve[..], &http, arguments].concat()));
         let (address, admin) = ready(&mut process);
         Self { process, address, admin, home }
     }
@@ -380,6 +381,7 @@ pub(crate) fn ready(process: &mut Process) -> (String, String) {
     let addresses = line.strip_prefix("ready quic=").unwrap_or_else(|| panic!("not a ready line: {line:?}"));
     let (quic, admin) =
         addresses.split_once(" admin=").unwrap_or_else(|| panic!("no operators' endpoint: {line:?}"));
+    let admin = admin.split(' ').next().unwrap_or(admin);
     (quic.to_owned(), admin.to_owned())
 }
 

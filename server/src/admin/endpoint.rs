@@ -41,6 +41,7 @@ pub(crate) fn bind(
     let server = server_config(identity, &*operators, keys)?;
     let endpoint = bind_with(server, address, keys, tasks).map_err(|source| StartError::Listen {
         flag: "--admin-listen",
+        protocol: "UDP",
         address,
         source,
     })?;

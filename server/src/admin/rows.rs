@@ -19,6 +19,7 @@ pub(super) struct Facts {
     address: SocketAddr,
     groups: usize,
     outbox: OutboxFacts,
+    deliveries: (u64, u64),
     requests: u64,
     pub(super) quic: QuicFacts,
 }
@@ -29,6 +30,7 @@ impl Facts {
             address: member.line().address(),
             groups: member.groups(),
             outbox: member.outbox().facts(),
+            deliveries: member.deliveries(),
             requests: member.requests(),
             quic: member.line().quic(),
         }
@@ -38,8 +40,8 @@ impl Facts {
     /// less says nothing; nor do packets that carried nothing of ours.
     pub(super) fn differs(&self, now: &Self) -> bool {
         let (known, quic) = (&self.quic, &now.quic);
-        (self.groups, self.outbox, self.requests, self.address)
-            != (now.groups, now.outbox, now.requests, now.address)
+        (self.groups, self.outbox, self.deliveries, self.requests, self.address)
+            != (now.groups, now.outbox, now.deliveries, now.requests, now.address)
             || (known.lost_packets, known.blocked_by_application, known.congestion_events)
                 != (quic.lost_packets, quic.blocked_by_application, quic.congestion_events)
             || quic.rtt_us.abs_diff(known.rtt_us) > known.rtt_us / 8
@@ -48,7 +50,7 @@ impl Facts {
 
 /// The row of a connection.
 pub(super) fn connection_row(member: &Member, facts: &Facts) -> ConnectionRow {
-    let Facts { address, groups, outbox, requests, quic } = facts;
+    let Facts { address, groups, outbox, deliveries: (deliveries, dropped), requests, quic } = facts;
     ConnectionRow {
         connection: member.id(),
         user: member.user().clone(),
@@ -59,8 +61,8 @@ pub(super) fn connection_row(member: &Member, facts: &Facts) -> ConnectionRow {
         outbox_frames: outbox.frames as u64,
         outbox_bytes: outbox.bytes as u64,
         requests: *requests,
-        deliveries: outbox.messages,
-        dropped: outbox.dropped,
+        deliveries: *deliveries,
+        dropped: *dropped,
         rtt_us: quic.rtt_us,
         sent_packets: quic.sent_packets,
         lost_packets: quic.lost_packets,
@@ -113,8 +115,8 @@ impl Rows for Connections {
             "outbox_frames" => member.outbox().facts().frames.into(),
             "outbox_bytes" => member.outbox().facts().bytes.into(),
             "requests" => member.requests().into(),
-            "deliveries" => member.outbox().facts().messages.into(),
-            "dropped" => member.outbox().facts().dropped.into(),
+            "deliveries" => member.deliveries().0.into(),
+            "dropped" => member.deliveries().1.into(),
             "rtt_us" => rtt(member).into(),
             "sent_packets" => member.line().quic().sent_packets.into(),
             "lost_packets" => member.line().quic().lost_packets.into(),

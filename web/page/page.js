@@ -1,0 +1,226 @@
+// The page of a development server: pick a name, join groups, talk, see who comes and goes, move a shared cursor.
+// Names and texts of others are only ever put into text nodes.
+
+import { connect } from "./fanfare-client.js";
+
+const by = (id) => document.getElementById(id);
+const groups = new Map();
+const cursors = new Map();
+/** How many lines are kept, and after how long a cursor that does not move is gone. */
+const LINES = 500;
+const STILL_MS = 10_000;
+let client;
+
+function line(className, ...parts) {
+  const item = document.createElement("li");
+  item.className = className;
+  item.append(...parts);
+  const log = by("log");
+  const atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 40;
+  log.append(item);
+  while (log.children.length > LINES) log.firstChild.remove();
+  if (atEnd) log.scrollTop = log.scrollHeight;
+}
+
+function strong(tag, text) {
+  const element = document.createElement(tag);
+  element.textContent = text;
+  return element;
+}
+
+function state(kind, text) {
+  by("state").className = kind;
+  by("state").textContent = text;
+}
+
+function show() {
+  const list = by("list");
+  list.replaceChildren();
+  for (const [group, members] of groups) {
+    const item = document.createElement("li");
+    const leave = strong("button", "leave");
+    leave.className = "quiet";
+    leave.type = "button";
+    leave.setAttribute("aria-label", `leave ${group}`);
+    leave.onclick = () => attempt(async () => {
+      await client.leave(group);
+      groups.delete(group);
+      line("note", `you left ${group}`);
+      show();
+    });
+    const count = strong("small", `${members} here`);
+    item.append(strong("span", group), count, leave);
+    list.append(item);
+  }
+  if (groups.size === 0) list.append(strong("li", "none yet"));
+  const chosen = by("to").value;
+  by("to").replaceChildren();
+  for (const group of groups.keys()) by("to").append(new Option(`to ${group}`, `group ${group}`));
+  by("to").append(new Option("to a user", "user"), new Option("to everyone", "all"));
+  if ([...by("to").options].some((option) => option.value === chosen)) by("to").value = chosen;
+  by("to").onchange();
+}
+
+async function attempt(work) {
+  try {
+    await work();
+  } catch (error) {
+    line("bad", error.message);
+  }
+}
+
+async function joined(group) {
+  const members = await client.join(group);
+  groups.set(group, members);
+  // Others in it may show one more.
+  await client.sendToGroup(group, "Here", "", { others: true });
+  show();
+}
+
+by("who").onsubmit = async (event) => {
+  event.preventDefault();
+  const user = by("user").value;
+  state("", "connecting ...");
+  try {
+    const { url, value } = await (await fetch("fanfare/certificate-hash")).json();
+    client = await connect({ url, devUser: user, serverCertificateHashes: [value] });
+  } catch (error) {
+    state("lost", error.message);
+    return;
+  }
+  state("live", `${client.user}, connection ${client.connectionId}`);
+  by("who").hidden = true;
+  by("room").hidden = false;
+  client.on("ReceiveMessage", (_, message) => {
+    const to = message.to === "all" ? "everyone" : message.to.group ?? "you";
+    const from = message.from === "server" ? "the server" : message.from.user;
+    line("", strong("b", from), " ", strong("small", `to ${to}`), " ", message.text());
+  });
+  client.on("Cursor", (_, message) => cursor(message));
+  // Who comes and goes is asked for when somebody says so, and now and then.
+  client.on("Here", () => count());
+  client.when("joined", ({ group, members }) => {
+    groups.set(group, members);
+    line("note", `you are in ${group}`);
+    show();
+    // Who joins a group wants to talk there.
+    by("to").value = `group ${group}`;
+    by("to").onchange();
+  });
+  client.onRemoved(({ group, code, reason }) => {
+    groups.delete(group);
+    line("bad", `you were removed from ${group}: ${reason || "no reason was given"} (code ${code})`);
+    show();
+  });
+  client.when("refused", ({ detail }) => line("bad", detail));
+  client.when("lagged", ({ dropped }) => line("bad", `${dropped} messages were dropped: this page was too slow`));
+  client.when("disconnected", ({ reason, retryIn }) => state("lost", `${reason || "connection lost"}; again in ${retryIn} ms`));
+  client.when("reconnected", ({ connection }) => {
+    state("live", `${client.user}, connection ${connection}`);
+    line("note", "connected again");
+  });
+  client.when("closed", ({ code, reason }) => {
+    state("lost", `closed: ${reason}${code === undefined ? "" : ` (code ${code})`}`);
+  });
+  setInterval(count, 3_000);
+  show();
+  by("group").focus();
+};
+
+async function count() {
+  if (!client.connected) return;
+  for (const [group, before] of groups) {
+    const members = await client.count({ group }).catch(() => before);
+    if (members === before || !groups.has(group)) continue;
+    line("note", members > before ? `somebody came to ${group}` : `somebody left ${group}`);
+    groups.set(group, members);
+    show();
+  }
+}
+
+by("join").onsubmit = (event) => {
+  event.preventDefault();
+  const group = by("group").value;
+  by("group").value = "";
+  void attempt(() => joined(group));
+};
+
+by("to").onchange = () => {
+  by("name").hidden = by("to").value !== "user";
+  by("name").required = !by("name").hidden;
+};
+
+by("say").onsubmit = (event) => {
+  event.preventDefault();
+  const text = by("text").value;
+  const [kind, ...rest] = by("to").value.split(" ");
+  const to = kind === "all" ? "all" : kind === "user" ? { user: by("name").value } : { group: rest.join(" ") };
+  void attempt(async () => {
+    const reached = await client.sendAcked([to], "ReceiveMessage", text, { others: kind === "user" });
+    if (kind === "user") line(reached ? "" : "bad", reached ? `to ${to.user}: ${text}` : `${to.user} is not connected`);
+    by("text").value = "";
+  });
+};
+
+const board = by("board");
+const own = { x: 0.5, y: 0.5 };
+
+function move(x, y) {
+  own.x = Math.min(Math.max(x, 0), 1);
+  own.y = Math.min(Math.max(y, 0), 1);
+  place("own", client.user, own.x, own.y, true);
+  const [kind, ...rest] = by("to").value.split(" ");
+  if (kind !== "group" || !client.connected) return;
+  try {
+    client.unreliable({ group: rest.join(" ") }, "Cursor", JSON.stringify(own), { others: true });
+  } catch (error) {
+    line("bad", error.message);
+  }
+}
+
+function cursor(message) {
+  if (message.from === "server") return;
+  try {
+    const { x, y } = JSON.parse(message.text());
+    if (x >= 0 && x <= 1 && y >= 0 && y <= 1) place(message.from.connection, message.from.user, x, y, false);
+  } catch {
+    // Somebody's "Cursor" that is none.
+  }
+}
+
+function place(key, name, x, y, isOwn) {
+  let known = cursors.get(key);
+  if (!known) {
+    known = { element: document.createElement("span"), timer: 0 };
+    known.element.textContent = name;
+    known.element.className = isOwn ? "own" : "";
+    cursors.set(key, known);
+    board.append(known.element);
+  }
+  known.element.style.left = `${x * 100}%`;
+  known.element.style.top = `${y * 100}%`;
+  clearTimeout(known.timer);
+  if (isOwn) return;
+  known.timer = setTimeout(() => {
+    known.element.remove();
+    cursors.delete(key);
+  }, STILL_MS);
+}
+
+let due = false;
+board.onpointermove = (event) => {
+  // One a frame is as much as anybody sees.
+  if (due) return;
+  due = true;
+  requestAnimationFrame(() => {
+    due = false;
+    const box = board.getBoundingClientRect();
+    move((event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height);
+  });
+};
+board.onkeydown = (event) => {
+  const step = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
+  if (!step) return;
+  event.preventDefault();
+  move(own.x + step[0] * 0.02, own.y + step[1] * 0.02);
+};

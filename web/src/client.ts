@@ -1,0 +1,548 @@
+/**
+ * What an application calls: a client that stays connected.
+ *
+ * In: the application's calls and handlers. Out: requests in the order of the calls, answers, and what happens. Invariants: there is one
+ * connection at a time; groups are joined again after an outage until they are left or taken; handlers are called in the order in which
+ * things came, and one that returns a promise is waited for before the next. What has come and waits for handlers is bounded: then the
+ * reading waits, which the server notices. Answers do not wait for handlers, so that a handler may wait for an answer.
+ */
+
+import { Code, mayReconnect } from "./codes.js";
+import {
+  DATAGRAM_BYTES, datagramBytes, encodeClient,
+  type ClientFrame, type Credential, type ExpiryScope, type Limits, type MessageFrame, type Sender, type ServerFrame, type Target,
+} from "./codec.js";
+import { FanfareError } from "./errors.js";
+import { Link, unlessAborted, type Address, type Ended } from "./link.js";
+
+/** A payload: bytes as they are, or a text as UTF-8. */
+export type Payload = Uint8Array | string;
+
+/** How the client goes on after an outage. */
+export interface Reconnect {
+  /** The pause before the first try, in milliseconds. Doubled each time, and spread by chance. */
+  readonly firstDelay?: number;
+  /** The longest pause, in milliseconds. */
+  readonly maxDelay?: number;
+}
+
+/** What {@link connect} takes. */
+export interface ConnectOptions {
+  /** `https://host:port/fanfare`. */
+  readonly url: string;
+  /** A signed token. Never put it into the URL. */
+  readonly token?: string;
+  /** Gives a token for each connection, and a newer one when the server says that it ends. */
+  readonly tokenProvider?: () => string | Promise<string>;
+  /** A user name without proof, which only a development server takes. */
+  readonly devUser?: string;
+  /** SHA-256 of certificates that are trusted although no authority vouches for them: for development. */
+  readonly serverCertificateHashes?: readonly (Uint8Array | ArrayBuffer | string)[];
+  /** Ends the connecting, and later the client. */
+  readonly signal?: AbortSignal;
+  /** Whether and how to connect again after an outage. By default for ever, after 0.5 to 10 s. */
+  readonly reconnect?: Reconnect | false;
+  /** How long connecting may take, in milliseconds. Default 10,000. */
+  readonly connectTimeout?: number;
+  /** How long an answer may take, in milliseconds. Default 10,000. */
+  readonly requestTimeout?: number;
+}
+
+/** What a send may say beside the message. */
+export interface SendOptions {
+  /** Connections that get no copy. */
+  readonly except?: readonly string[];
+  /** Whether this connection gets none itself. */
+  readonly others?: boolean;
+}
+
+/** A message. */
+export interface Message {
+  /** Who sent it; the server says so, not the sender. */
+  readonly from: Sender;
+  /** The target that reached this client. */
+  readonly to: Target;
+  /** Its name. */
+  readonly event: string;
+  /** Its bytes. */
+  readonly payload: Uint8Array;
+  /** The same as a text. */
+  text(): string;
+}
+
+/** A membership that the server ended. */
+export interface Removed {
+  readonly group: string;
+  readonly code: number;
+  readonly reason: string;
+}
+
+/** Access that ends soon. */
+export interface Expiring {
+  readonly scope: ExpiryScope;
+  readonly seconds: number;
+}
+
+/** What can happen beside messages. */
+export interface Happenings {
+  /** A membership began, with so many members; also when a group is joined again after an outage. */
+  joined: { readonly group: string; readonly members: number };
+  removed: Removed;
+  expiring: Expiring;
+  /** Messages were dropped because this client was too slow for them. */
+  lagged: { readonly dropped: number };
+  /** A send that waited for no answer was refused. */
+  refused: { readonly request: number; readonly code: number; readonly detail: string };
+  /** The connection was lost, and is tried again in so many milliseconds; or not, where that is missing. */
+  disconnected: { readonly code: number | undefined; readonly reason: string; readonly retryIn: number | undefined };
+  /** It is there again, under another id. */
+  reconnected: { readonly connection: string };
+  /** Nothing will happen any more. */
+  closed: { readonly code: number | undefined; readonly reason: string };
+}
+
+type Handler<T> = (value: T) => void | Promise<void>;
+
+const DECODER = new TextDecoder();
+const CLOSE_DEADLINE = 5_000;
+/** What may wait for handlers, or for a loop over the client. */
+const QUEUE = 256;
+
+interface Waiting {
+  readonly frame: ClientFrame;
+  settle(count: number): void;
+  reject(error: FanfareError): void;
+}
+
+/** Connects. Rejects with a {@link FanfareError} that says why it did not work. */
+export async function connect(options: ConnectOptions): Promise<Client> {
+  return Client.connect(options);
+}
+
+/** A client of a Fanfare server. */
+export class Client implements AsyncIterable<Message> {
+  private link: Link | undefined;
+  private request = 0;
+  private waiting = new Map<number, Waiting>();
+  private groups = new Set<string>();
+  private events = new Map<string, Set<(payload: Uint8Array, message: Message) => void | Promise<void>>>();
+  private handlers = new Map<keyof Happenings, Set<Handler<never>>>();
+  private loops = new Set<Loop>();
+  private ended: Ended | undefined;
+  private closing = new AbortController();
+  /** What has come and is not handled yet, in order; whether somebody is at it; and who waits for room in it. */
+  private inbox: (() => Promise<void>)[] = [];
+  private handling = false;
+  private room: (() => void) | undefined;
+  private running: Promise<void> = Promise.resolve();
+  private last: Link;
+
+  private constructor(private readonly options: ConnectOptions, private readonly address: Address, link: Link) {
+    this.link = this.last = link;
+  }
+
+  /** @internal */
+  static async connect(options: ConnectOptions): Promise<Client> {
+    const address = { url: options.url, hashes: (options.serverCertificateHashes ?? []).map(hash) };
+    if ([options.token, options.tokenProvider, options.devUser].filter((one) => one !== undefined).length !== 1) {
+      throw new FanfareError("argument", "give one of token, tokenProvider and devUser");
+    }
+    const link = await open(options, address, options.signal);
+    const client = new Client(options, address, link);
+    const close = () => {
+      client.closing.abort();
+      client.room?.();
+    };
+    options.signal?.addEventListener("abort", close, { once: true });
+    client.running = client.keepConnected(link);
+    return client;
+  }
+
+  /** The id of the connection, or of the last one during an outage. */
+  get connectionId(): string {
+    return this.last.welcome.connection;
+  }
+
+  /** Who the server takes this client for. */
+  get user(): string {
+    return this.last.welcome.user;
+  }
+
+  /** What this connection may send. */
+  get limits(): Limits {
+    return this.last.welcome.limits;
+  }
+
+  /** The server's name and version. */
+  get server(): string {
+    return this.last.welcome.server;
+  }
+
+  /** Whether there is a connection now. */
+  get connected(): boolean {
+    return this.link !== undefined;
+  }
+
+  /** Becomes a member of a group; gives how many members it has. Joined again after an outage. */
+  async join(group: string): Promise<number> {
+    const members = await this.ask((request) => ({ kind: "join", request, group }));
+    return members;
+  }
+
+  /** Stops being a member; gives how many members are left. Also during an outage the group is not joined again. */
+  async leave(group: string): Promise<number> {
+    this.groups.delete(group);
+    return this.ask((request) => ({ kind: "leave", request, group }));
+  }
+
+  /** How many connections a target has now. */
+  async count(target: Target): Promise<number> {
+    return this.ask((request) => ({ kind: "count", request, target }));
+  }
+
+  /** Goes on with another token of the same user; gives how many groups this client is still in. */
+  async refresh(token: string): Promise<number> {
+    return this.ask((request) => ({ kind: "refresh", request, token }));
+  }
+
+  /** Sends to every connection of a user. Settles when the transport takes more, not when it has arrived. */
+  async sendToUser(user: string, event: string, payload: Payload, options?: SendOptions): Promise<number> {
+    return this.send([{ user }], event, payload, options);
+  }
+
+  /** Sends to every member of a group. */
+  async sendToGroup(group: string, event: string, payload: Payload, options?: SendOptions): Promise<number> {
+    return this.send([{ group }], event, payload, options);
+  }
+
+  /** Sends to one connection. */
+  async sendToConnection(connection: string, event: string, payload: Payload, options?: SendOptions): Promise<number> {
+    return this.send([{ connection }], event, payload, options);
+  }
+
+  /** Sends to every connection of the server. */
+  async sendToAll(event: string, payload: Payload, options?: SendOptions): Promise<number> {
+    return this.send(["all"], event, payload, options);
+  }
+
+  /** Sends to several targets; who is reached in several ways gets one copy. Gives the number that a `refused` would carry. */
+  async send(to: readonly Target[], event: string, payload: Payload, options: SendOptions = {}): Promise<number> {
+    const frame = this.outgoing(to, event, payload, options, false);
+    await this.live().write(encodeClient(frame));
+    return frame.request;
+  }
+
+  /** The same, and waits for the answer: to how many connections it was queued. */
+  async sendAcked(to: readonly Target[], event: string, payload: Payload, options: SendOptions = {}): Promise<number> {
+    return this.ask((request) => ({ ...this.outgoing(to, event, payload, options, true), request }));
+  }
+
+  /**
+   * Sends a message that may get lost, as a datagram: for positions, cursors, levels. Recipients get it as any message. Throws where it
+   * does not fit.
+   */
+  unreliable(to: Target, event: string, payload: Payload, options: SendOptions = {}): void {
+    const frame = this.outgoing([to], event, payload, options, false);
+    const link = this.live();
+    const bytes = datagramBytes(link.welcome, to, event, frame.payload);
+    if (bytes > DATAGRAM_BYTES) {
+      throw new FanfareError("argument", `the message has ${bytes} bytes as a datagram; at most ${DATAGRAM_BYTES} get through`);
+    }
+    link.datagram(encodeClient(frame).subarray(4));
+  }
+
+  /** Calls `handler` for every message of this name. Gives a function that ends that. */
+  on(event: string, handler: (payload: Uint8Array, message: Message) => void | Promise<void>): () => void {
+    return entered(this.events, event, handler);
+  }
+
+  /** Calls `handler` when this client is removed from a group. */
+  onRemoved(handler: Handler<Removed>): () => void {
+    return this.when("removed", handler);
+  }
+
+  /** Calls `handler` when access is about to end. With a `tokenProvider` it is renewed without that. */
+  onExpiring(handler: Handler<Expiring>): () => void {
+    return this.when("expiring", handler);
+  }
+
+  /** Calls `handler` when something happens. Gives a function that ends that. */
+  when<K extends keyof Happenings>(kind: K, handler: Handler<Happenings[K]>): () => void {
+    return entered(this.handlers, kind, handler as Handler<never>);
+  }
+
+  /** Every message from now on, in a loop. A loop that falls behind slows the server down, as far as the server lets it. */
+  [Symbol.asyncIterator](): AsyncIterator<Message> {
+    const loop = new Loop(() => this.loops.delete(loop));
+    if (this.ended) loop.end();
+    else this.loops.add(loop);
+    return loop;
+  }
+
+  /** Closes: what was sent before is carried out first, for five seconds at most. */
+  async close(): Promise<void> {
+    const link = this.link;
+    if (link && !this.closing.signal.aborted) await link.finish(CLOSE_DEADLINE);
+    this.closing.abort();
+    this.room?.();
+    await this.running;
+  }
+
+  private outgoing(
+    to: readonly Target[], event: string, payload: Payload, options: SendOptions, ack: boolean,
+  ): ClientFrame & { kind: "send" } {
+    const bytes = typeof payload === "string" ? new TextEncoder().encode(payload) : payload;
+    const { payloadBytes, targets } = this.limits;
+    if (bytes.length > payloadBytes) {
+      throw new FanfareError("argument", `the payload has ${bytes.length} bytes; the server takes ${payloadBytes}`);
+    }
+    if (to.length === 0) throw new FanfareError("argument", "the send names no target");
+    const except = options.except ?? [];
+    if (to.length > targets || except.length > targets) {
+      throw new FanfareError("argument", `the send names more than ${targets} targets or exceptions`);
+    }
+    return { kind: "send", request: ++this.request, ack, to, except, others: options.others ?? false, event, payload: bytes };
+  }
+
+  private live(): Link {
+    if (this.link === undefined) throw new FanfareError("not-connected", "there is no connection now");
+    return this.link;
+  }
+
+  private async ask(frame: (request: number) => ClientFrame): Promise<number> {
+    const link = this.live();
+    const request = ++this.request;
+    const asked = frame(request);
+    const bytes = encodeClient(asked);
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    try {
+      return await new Promise<number>((settle, reject) => {
+        this.waiting.set(request, { frame: asked, settle, reject });
+        this.room?.();
+        const patience = this.options.requestTimeout ?? 10_000;
+        timer = setTimeout(() => reject(new FanfareError("timeout", `no answer within ${patience} ms`)), patience);
+        link.write(bytes).catch(reject);
+      });
+    } finally {
+      clearTimeout(timer);
+      this.waiting.delete(request);
+    }
+  }
+
+  private async keepConnected(first: Link): Promise<void> {
+    let link: Link | undefined = first;
+    let failures = 0;
+    while (link) {
+      const drop = () => link?.drop();
+      this.closing.signal.addEventListener("abort", drop, { once: true });
+      if (this.closing.signal.aborted) drop();
+      const since = Date.now();
+      const ended: Ended = await link.run((frame) => this.take(frame));
+      this.closing.signal.removeEventListener("abort", drop);
+      this.link = link = undefined;
+      for (const { reject } of this.waiting.values()) reject(new FanfareError("disconnected", "the connection was lost"));
+      if (Date.now() - since > 10_000) failures = 0;
+      const wanted = !this.closing.signal.aborted && this.options.reconnect !== false && ended.code !== Code.Normal;
+      if (!wanted || !(ended.code === undefined || mayReconnect(ended.code) || this.renews(ended.code))) {
+        return this.end(ended);
+      }
+      let why = ended;
+      while (!link) {
+        const retryIn = this.pause(failures++);
+        this.tell("disconnected", { ...why, retryIn });
+        try {
+          await unlessAborted(new Promise((settle) => setTimeout(settle, retryIn)), this.closing.signal);
+          link = await open(this.options, this.address, this.closing.signal);
+        } catch (error) {
+          if (this.closing.signal.aborted) return this.end(ended);
+          const code = error instanceof FanfareError ? error.code : undefined;
+          why = { code, reason: error instanceof Error ? error.message : String(error) };
+          if (code !== undefined && !mayReconnect(code) && !this.renews(code)) return this.end(why);
+        }
+      }
+      this.link = this.last = link;
+      this.tell("reconnected", { connection: link.welcome.connection });
+      // Answers come with the frames, which are read from the next turn on.
+      for (const group of this.groups) {
+        this.join(group).catch((error: unknown) => {
+          if (error instanceof FanfareError && error.kind === "refused") {
+            this.groups.delete(group);
+            this.tell("removed", { group, code: error.code ?? 0, reason: error.message });
+          }
+        });
+      }
+    }
+  }
+
+  /** An expired token is no end where there is another. */
+  private renews(code: number): boolean {
+    return code === Code.TokenExpired && this.options.tokenProvider !== undefined;
+  }
+
+  /** Half of the delay for sure and the rest by chance, so that a crowd does not come back in one moment. */
+  private pause(failures: number): number {
+    const { firstDelay = 500, maxDelay = 10_000 } = this.options.reconnect || {};
+    const delay = Math.min(firstDelay * 2 ** Math.min(failures, 16), maxDelay);
+    return Math.round(delay / 2 + (Math.random() * delay) / 2);
+  }
+
+  private end(ended: Ended): void {
+    this.ended = ended;
+    this.closing.abort();
+    this.tell("closed", ended);
+    this.queue(async () => {
+      for (const loop of this.loops) loop.end();
+    });
+  }
+
+  private queue(work: () => Promise<void>): void {
+    this.inbox.push(work);
+    if (!this.handling) void this.handle();
+  }
+
+  private async handle(): Promise<void> {
+    this.handling = true;
+    for (let work = this.inbox.shift(); work; work = this.inbox.shift()) {
+      this.room?.();
+      await work();
+    }
+    this.handling = false;
+  }
+
+  private async take(frame: ServerFrame): Promise<void> {
+    this.sort(frame);
+    // While an answer is waited for the reading goes on: a handler may be waiting for it.
+    while (this.inbox.length >= QUEUE && this.waiting.size === 0 && !this.closing.signal.aborted) {
+      await new Promise<void>((settle) => (this.room = settle));
+    }
+  }
+
+  private sort(frame: ServerFrame): void {
+    switch (frame.kind) {
+      case "message":
+        return this.queue(() => this.deliver(frame));
+      case "ack": {
+        const waiting = this.waiting.get(frame.request);
+        // Before the caller hears of it, so that whatever it does next comes after.
+        if (waiting?.frame.kind === "join") this.groups.add(waiting.frame.group);
+        waiting?.settle(frame.count);
+        return;
+      }
+      case "error": {
+        const waiting = this.waiting.get(frame.request);
+        if (waiting) return waiting.reject(new FanfareError("refused", frame.detail, frame.code));
+        return this.tell("refused", frame);
+      }
+      case "joined":
+        return this.tell("joined", frame);
+      case "removed":
+        this.groups.delete(frame.group);
+        return this.tell("removed", frame);
+      case "lagged":
+        return this.tell("lagged", frame);
+      case "expiring":
+        this.renew(frame);
+        return this.tell("expiring", frame);
+      case "welcome":
+      case "goodbye":
+    }
+  }
+
+  private renew(expiring: Expiring): void {
+    const provider = this.options.tokenProvider;
+    if (!provider) return;
+    // Not waited for: the answer comes on the stream that is being read. What fails is told by the end that was announced.
+    void Promise.resolve().then(provider).then((token) => this.refresh(token)).catch((error: unknown) => {
+      console.warn(`fanfare: access ends in ${expiring.seconds} s and could not be renewed:`, error);
+    });
+  }
+
+  private async deliver({ from, to, event, payload }: MessageFrame): Promise<void> {
+    const message: Message = { from, to, event, payload, text: () => DECODER.decode(payload) };
+    for (const handler of this.events.get(event) ?? []) await called(() => handler(payload, message));
+    for (const loop of this.loops) await loop.push(message);
+  }
+
+  private tell<K extends keyof Happenings>(kind: K, value: Happenings[K]): void {
+    this.queue(async () => {
+      for (const handler of this.handlers.get(kind) ?? []) await called(() => (handler as Handler<Happenings[K]>)(value));
+    });
+  }
+}
+
+/** A handler that fails is the application's mistake: it is told on the console, and the others are called all the same. */
+async function called(handler: () => void | Promise<void>): Promise<void> {
+  try {
+    const waits = handler();
+    if (waits) await waits;
+  } catch (error) {
+    console.error("fanfare: a handler failed:", error);
+  }
+}
+
+function entered<K, H>(handlers: Map<K, Set<H>>, key: K, handler: H): () => void {
+  const known = handlers.get(key) ?? new Set<H>();
+  handlers.set(key, known.add(handler));
+  return () => {
+    known.delete(handler);
+    if (known.size === 0) handlers.delete(key);
+  };
+}
+
+function hash(value: Uint8Array | ArrayBuffer | string): WebTransportHash {
+  const bytes = typeof value === "string" ? Uint8Array.from(atob(value), (character) => character.charCodeAt(0)) : value;
+  return { algorithm: "sha-256", value: bytes as BufferSource };
+}
+
+async function open(options: ConnectOptions, address: Address, signal: AbortSignal | undefined): Promise<Link> {
+  const deadline = AbortSignal.timeout(options.connectTimeout ?? 10_000);
+  const either = signal ? AbortSignal.any([signal, deadline]) : deadline;
+  try {
+    const token = options.tokenProvider ? await unlessAborted(Promise.resolve(options.tokenProvider()), either) : options.token;
+    const credential: Credential = token === undefined ? { devUser: options.devUser ?? "" } : { token };
+    return await Link.open(address, credential, either);
+  } catch (error) {
+    if (signal?.aborted) throw new FanfareError("aborted", "connecting was aborted", undefined, signal.reason);
+    if (deadline.aborted) throw new FanfareError("timeout", `no connection to ${options.url} in time`);
+    throw error;
+  }
+}
+
+/** The messages for one loop over the client. */
+class Loop implements AsyncIterator<Message> {
+  private messages: Message[] = [];
+  private over = false;
+  private wake: (() => void) | undefined;
+  private room: (() => void) | undefined;
+
+  constructor(private readonly leave: () => void) {}
+
+  async push(message: Message): Promise<void> {
+    this.messages.push(message);
+    this.wake?.();
+    if (this.messages.length >= QUEUE) await new Promise<void>((settle) => (this.room = settle));
+  }
+
+  end(): void {
+    this.over = true;
+    this.wake?.();
+    this.room?.();
+  }
+
+  async next(): Promise<IteratorResult<Message, undefined>> {
+    for (;;) {
+      const value = this.messages.shift();
+      if (this.messages.length < QUEUE) this.room?.();
+      if (value) return { value, done: false };
+      if (this.over) return { value: undefined, done: true };
+      await new Promise<void>((settle) => (this.wake = settle));
+    }
+  }
+
+  async return(): Promise<IteratorResult<Message, undefined>> {
+    this.leave();
+    this.messages = [];
+    this.end();
+    return { value: undefined, done: true };
+  }
+}

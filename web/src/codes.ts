@@ -1,0 +1,71 @@
+/**
+ * The numbered codes of PROTOCOL.md, section 14: why a request was refused, a member removed or a connection closed. A test compares
+ * them with that page.
+ */
+
+/** Every code by its name. A server of a later version may use others. */
+export const Code = {
+  Normal: 0,
+  ShuttingDown: 1001,
+  MalformedFrame: 2001,
+  FrameTooLarge: 2002,
+  TruncatedFrame: 2003,
+  HelloExpected: 2004,
+  HelloRepeated: 2005,
+  UnsupportedProtocol: 2006,
+  HandshakeTimeout: 2007,
+  StreamReset: 2008,
+  PathUnknown: 2009,
+  InvalidName: 2101,
+  NoTarget: 2102,
+  InvalidRequest: 2103,
+  NothingThere: 2104,
+  TokensNotConfigured: 3001,
+  DevUserRefused: 3002,
+  TokenInvalid: 3003,
+  TokenExpired: 3004,
+  TokenNotYetValid: 3005,
+  TokenNotForHere: 3006,
+  TokenRevoked: 3007,
+  OtherUser: 3008,
+  UserBanned: 3009,
+  ClosedByOperator: 3010,
+  OperatorRefused: 3011,
+  ViewerMayNotAct: 3012,
+  CertificateRefused: 3013,
+  OriginRefused: 3014,
+  RemovedFromGroup: 3101,
+  NotGranted: 3102,
+  BannedFromGroup: 3103,
+  GrantEnded: 3104,
+  ServerFull: 4001,
+  AddressFull: 4002,
+  UserFull: 4003,
+  TooManyGroups: 4004,
+  TooManyTargets: 4005,
+  PayloadTooLarge: 4006,
+  SlowConsumer: 4007,
+  Internal: 5001,
+} as const;
+
+/** After these a client does well to connect again by itself, after a pause. */
+const RETRY: ReadonlySet<number> = new Set([
+  Code.ShuttingDown,
+  Code.HandshakeTimeout,
+  Code.StreamReset,
+  Code.ServerFull,
+  Code.AddressFull,
+  Code.UserFull,
+  Code.SlowConsumer,
+  Code.Internal,
+]);
+
+/** Whether a client that was closed with this code does well to connect again. What is not known is tried. */
+export function mayReconnect(code: number): boolean {
+  return RETRY.has(code) || !Object.values<number>(Code).includes(code);
+}
+
+/** The name of a code, or its number where this version does not know it. */
+export function codeName(code: number): string {
+  return Object.entries(Code).find(([, known]) => known === code)?.[0] ?? String(code);
+}

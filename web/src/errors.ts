@@ -1,0 +1,42 @@
+/** What can go wrong, as an application sees it. Each has a `kind` to tell it by, and a numbered `code` where the server said one. */
+
+import { codeName } from "./codes.js";
+
+/** What went wrong. */
+export type FanfareErrorKind =
+  /** This browser has no WebTransport. */
+  | "unsupported"
+  /** An argument is not what it must be; nothing was sent. */
+  | "argument"
+  /** No connection came about. Browsers do not tell pages why; the message lists what it can be. */
+  | "unreachable"
+  /** The server closed the connection, with a code. */
+  | "closed"
+  /** The server refused a request, with a code; the connection goes on. */
+  | "refused"
+  /** The connection was lost before the answer came; whether the request was carried out is not known. */
+  | "disconnected"
+  /** There is no connection now; nothing was sent. */
+  | "not-connected"
+  /** No answer came in time; whether the request was carried out is not known. */
+  | "timeout"
+  /** The application aborted it. */
+  | "aborted"
+  /** What came is not the protocol. */
+  | "protocol";
+
+/** The one class of errors of this library. */
+export class FanfareError extends Error {
+  /** What went wrong. */
+  readonly kind: FanfareErrorKind;
+  /** The server's code, where there is one; see {@link Code}. */
+  readonly code: number | undefined;
+
+  constructor(kind: FanfareErrorKind, message: string, code?: number, cause?: unknown) {
+    const text = code === undefined ? message : `${message} (code ${code}, ${codeName(code)})`;
+    super(text, cause === undefined ? undefined : { cause });
+    this.name = "FanfareError";
+    this.kind = kind;
+    this.code = code;
+  }
+}

@@ -1,0 +1,14 @@
+/**
+ * Fanfare in the browser: users and groups over WebTransport.
+ *
+ * @module
+ */
+
+export { connect, Client } from "./client.js";
+export type {
+  ConnectOptions, Expiring, Happenings, Message, Payload, Reconnect, Removed, SendOptions,
+} from "./client.js";
+export type { ExpiryScope, Limits, Sender, Target } from "./codec.js";
+export { Code, codeName, mayReconnect } from "./codes.js";
+export { FanfareError } from "./errors.js";
+export type { FanfareErrorKind } from "./errors.js";

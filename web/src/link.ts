@@ -1,0 +1,219 @@
+/**
+ * One connection: a WebTransport session, its stream, and its datagrams.
+ *
+ * In: an address, a credential. Out: the server's frames one after the other, and how it ended. Invariants: frames are written in the
+ * order in which they are given, whole; what ends a link ends it once; a link never comes back.
+ */
+
+import { Code } from "./codes.js";
+import { PROTOCOL_VERSION, decodeServer, encodeClient, FrameReader, type Credential, type ServerFrame, type Welcome } from "./codec.js";
+import { FanfareError } from "./errors.js";
+
+/** Why a link ended. */
+export interface Ended {
+  /** The server's code; none where it was lost without a word. */
+  readonly code: number | undefined;
+  /** In words. */
+  readonly reason: string;
+}
+
+/** How to reach the server. */
+export interface Address {
+  readonly url: string;
+  readonly hashes: readonly WebTransportHash[];
+}
+
+/** Settles with `promise`, or rejects when the signal says so, whichever is first. */
+export async function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (signal === undefined) return promise;
+  signal.throwIfAborted();
+  let abort: (() => void) | undefined;
+  const aborted = new Promise<never>((_, reject) => {
+    abort = () => reject(signal.reason as Error);
+    signal.addEventListener("abort", abort, { once: true });
+  });
+  try {
+    return await Promise.race([promise, aborted]);
+  } finally {
+    if (abort) signal.removeEventListener("abort", abort);
+  }
+}
+
+export class Link {
+  private goodbye: Ended | undefined;
+  private readonly gone: Promise<void>;
+
+  private constructor(
+    private readonly transport: WebTransport,
+    private readonly reader: ReadableStreamDefaultReader<Uint8Array>,
+    private readonly writer: WritableStreamDefaultWriter<Uint8Array>,
+    private readonly frames: FrameReader,
+    /** What came behind the welcome in the same piece. */
+    private early: ServerFrame[],
+    readonly welcome: Welcome,
+  ) {
+    this.gone = transport.closed.then(() => {}, () => {});
+  }
+
+  /** Connects and says who it is. Aborting, a deadline for example, closes what has begun. */
+  static async open(address: Address, credential: Credential, signal: AbortSignal): Promise<Link> {
+    if (typeof WebTransport === "undefined") {
+      throw new FanfareError("unsupported", "this browser has no WebTransport, or the page is not a secure context");
+    }
+    // First, so that a name that cannot be is told before anything is sent.
+    const hello = encodeClient({ kind: "hello", protocol: PROTOCOL_VERSION, credential });
+    const transport = new WebTransport(
+      address.url,
+      address.hashes.length > 0 ? { serverCertificateHashes: [...address.hashes] } : {},
+    );
+    // It is looked at below; without this a refusal that comes early is told twice.
+    transport.closed.catch(() => {});
+    try {
+      return await unlessAborted(Link.shake(transport, address, hello), signal);
+    } catch (error) {
+      transport.close();
+      throw error;
+    }
+  }
+
+  private static async shake(transport: WebTransport, address: Address, hello: Uint8Array): Promise<Link> {
+    try {
+      await transport.ready;
+    } catch (cause) {
+      throw new FanfareError(
+        "unreachable",
+        `no connection to ${address.url}: no server there, its certificate is not trusted (or not the one whose hash was given), ` +
+          "the path is wrong, or pages of this origin may not connect; browsers do not tell which",
+        undefined,
+        cause,
+      );
+    }
+    try {
+      const stream = await transport.createBidirectionalStream();
+      const reader = stream.readable.getReader() as ReadableStreamDefaultReader<Uint8Array>;
+      const writer = stream.writable.getWriter() as WritableStreamDefaultWriter<Uint8Array>;
+      writer.closed.catch(() => {});
+      writer.write(hello).catch(() => {});
+      const frames = new FrameReader();
+      for (;;) {
+        const { value, done } = await reader.read();
+        if (done || value === undefined) break;
+        const [first, ...early] = [...frames.push(value)].map(decodeServer);
+        if (first === undefined) continue;
+        if (first.kind !== "welcome") throw new FanfareError("protocol", `the server began with ${first.kind}`);
+        return new Link(transport, reader, writer, frames, early, first);
+      }
+    } catch (error) {
+      // Which of the two is told first, the stream's end or the session's, is the browser's affair.
+      if (error instanceof FanfareError) throw error;
+    }
+    const { code, reason } = await closedBy(transport);
+    if (code === undefined) throw new FanfareError("unreachable", `the connection to ${address.url} was lost: ${reason}`);
+    throw new FanfareError("closed", `the server refused the connection: ${reason}`, code);
+  }
+
+  /** Gives every frame to `take`, and waits for it before the next. Returns how the link ended. */
+  async run(take: (frame: ServerFrame) => Promise<void> | void): Promise<Ended> {
+    const datagrams = this.transport.datagrams.readable.getReader() as ReadableStreamDefaultReader<Uint8Array>;
+    void this.readDatagrams(datagrams, take);
+    let ended: Ended;
+    try {
+      for (const frame of this.early.splice(0)) await this.taken(frame, take);
+      for (;;) {
+        const { value, done } = await this.reader.read();
+        if (done || value === undefined) break;
+        for (const frame of this.frames.push(value)) await this.taken(decodeServer(frame), take);
+      }
+      ended = await this.ending();
+    } catch (error) {
+      if (error instanceof FanfareError && error.kind === "protocol") {
+        this.transport.close({ closeCode: Code.MalformedFrame, reason: error.message });
+        ended = { code: undefined, reason: error.message };
+      } else {
+        ended = await this.ending();
+      }
+    }
+    this.transport.close();
+    // Not waited for: Firefox lets a read of datagrams hang when the session has ended.
+    datagrams.cancel().catch(() => {});
+    return ended;
+  }
+
+  private async taken(frame: ServerFrame, take: (frame: ServerFrame) => Promise<void> | void): Promise<void> {
+    if (frame.kind === "goodbye") this.goodbye = { code: frame.code, reason: frame.reason };
+    // Whoever handles frames may take its time; a session that has ended is not waited for longer.
+    else await Promise.race([take(frame), this.gone]);
+  }
+
+  private async readDatagrams(
+    reader: ReadableStreamDefaultReader<Uint8Array>,
+    take: (frame: ServerFrame) => Promise<void> | void,
+  ): Promise<void> {
+    try {
+      for (;;) {
+        const { value, done } = await reader.read();
+        if (done || value === undefined) return;
+        const frame = decodeServer(value);
+        if (frame.kind === "message") await take(frame);
+      }
+    } catch {
+      // The session's end, which the stream tells of.
+    }
+  }
+
+  private async ending(): Promise<Ended> {
+    const closed = await closedBy(this.transport);
+    return closed.code === undefined || closed.code === 0 ? (this.goodbye ?? closed) : closed;
+  }
+
+  /** Queues a frame behind those before it. Settles when the transport takes more. */
+  async write(frame: Uint8Array): Promise<void> {
+    // Written at once, so that the order is the order of the calls; what is waited for is room for the next.
+    this.writer.write(frame).catch(() => {});
+    try {
+      await this.writer.ready;
+    } catch {
+      throw new FanfareError("disconnected", "the connection was lost");
+    }
+  }
+
+  /** Sends a datagram, if there is room for it. */
+  datagram(frame: Uint8Array): void {
+    const datagrams = this.transport.datagrams as WebTransportDatagramDuplexStream & {
+      createWritable?: () => WritableStream<Uint8Array>;
+      readonly writable?: WritableStream<Uint8Array>;
+    };
+    if (frame.length > datagrams.maxDatagramSize) {
+      throw new FanfareError(
+        "argument",
+        `the datagram has ${frame.length} bytes; ${datagrams.maxDatagramSize} get through at most`,
+      );
+    }
+    this.datagramWriter ??= (datagrams.createWritable?.() ?? datagrams.writable)?.getWriter();
+    this.datagramWriter?.write(frame).catch(() => {});
+  }
+
+  private datagramWriter: WritableStreamDefaultWriter<Uint8Array> | undefined;
+
+  /** Says that nothing will follow, and waits until the server has all of it, for `deadline` milliseconds at most. */
+  async finish(deadline: number): Promise<void> {
+    const patience = new Promise<void>((settle) => setTimeout(settle, deadline));
+    await Promise.race([this.writer.close().then(() => this.transport.closed).catch(() => {}), patience]);
+    this.transport.close();
+  }
+
+  /** Ends it at once. */
+  drop(): void {
+    this.transport.close();
+  }
+}
+
+/** What the server said when it closed; browsers give it with the session's end, which comes soon after the stream's. */
+async function closedBy(transport: WebTransport): Promise<Ended> {
+  const late = new Promise<Ended>((settle) => setTimeout(() => settle({ code: undefined, reason: "the stream ended" }), 2_000));
+  const closed = transport.closed.then(
+    (info) => ({ code: info.closeCode, reason: info.reason ?? "" }),
+    (error: unknown) => ({ code: undefined, reason: error instanceof Error ? error.message : String(error) }),
+  );
+  return Promise.race([closed, late]);
+}

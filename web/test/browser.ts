@@ -1,0 +1,44 @@
+/**
+ * Debian's browsers, driven from here.
+ *
+ * In: which. Out: pages in which the client runs as an application would run it. Invariant: a browser that is not there fails the run, and
+ * says what to do.
+ */
+
+import { existsSync } from "node:fs";
+import { launch, type Browser, type Page } from "puppeteer-core";
+
+export type Kind = "chromium" | "firefox";
+
+const PLACES: Record<Kind, string[]> = {
+  chromium: ["/usr/bin/chromium"],
+  firefox: ["/usr/bin/firefox-esr", "/usr/bin/firefox"],
+};
+
+export async function open(kind: Kind): Promise<Browser> {
+  const variable = `FANFARE_${kind.toUpperCase()}`;
+  const named = process.env[variable];
+  const executablePath = (named === undefined ? PLACES[kind] : [named]).find((path) => existsSync(path));
+  if (executablePath === undefined) {
+    const packages = kind === "firefox" ? "firefox-esr" : kind;
+    throw new Error(`this test needs ${kind}: apt-get install ${packages}, or say in ${variable} where it is`);
+  }
+  const chromium = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"];
+  return launch({
+    browser: kind === "firefox" ? "firefox" : "chrome",
+    executablePath,
+    headless: true,
+    args: kind === "chromium" ? chromium : [],
+  });
+}
+
+/** A page of this address with the client in it, as `fanfare`, and the server's certificate to pin, as `hash`. */
+export async function pageAt(browser: Browser, http: string, hashFrom: string = http): Promise<Page> {
+  const page = await browser.newPage();
+  await page.goto(`http://${http}/`);
+  const hash = (await (await fetch(`http://${hashFrom}/fanfare/certificate-hash`)).json()) as { value: string };
+  await page.evaluate(async (value) => {
+    Object.assign(globalThis, { fanfare: await import("/fanfare-client.js" as string), hash: value });
+  }, hash.value);
+  return page;
+}

@@ -1,0 +1,126 @@
+/** The codec against the golden vectors, which are the server's own. */
+
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { resolve } from "node:path";
+import { test } from "node:test";
+
+import { decodeServer, encodeClient, FrameReader, FRAME_CEILING, idFromText, idToText, type ClientFrame, type Target } from "../src/codec.js";
+import { Code, mayReconnect } from "../src/codes.js";
+import { FanfareError } from "../src/errors.js";
+
+const ROOT = resolve(import.meta.dirname, "../../..");
+
+interface Vector {
+  readonly name: string;
+  readonly from: "client" | "server";
+  readonly hex: string;
+  // As serde writes it: an enum is its name, or an object with its name.
+  readonly frame: Record<string, any>;
+}
+
+const VECTORS = JSON.parse(readFileSync(resolve(ROOT, "protocol/vectors.json"), "utf8")) as Vector[];
+const bytes = (hex: string) => Uint8Array.from(Buffer.from(hex, "hex"));
+const id = (hex: string) => idToText(bytes(hex));
+
+function target(value: any): Target {
+  if (value === "All") return "all";
+  if ("Connection" in value) return { connection: id(value.Connection) };
+  return "User" in value ? { user: value.User } : { group: value.Group };
+}
+
+/** A client's frame of the vectors, as ours. */
+function client(frame: Record<string, any>): ClientFrame | undefined {
+  const [[name, value]] = Object.entries(frame) as [[string, any]];
+  switch (name) {
+    case "Hello": {
+      if (value.credential === "Certificate") return undefined;
+      const { Token: token, DevUser: devUser } = value.credential;
+      return { kind: "hello", protocol: value.protocol, credential: token === undefined ? { devUser } : { token } };
+    }
+    case "Join": return { kind: "join", ...value };
+    case "Leave": return { kind: "leave", ...value };
+    case "Count": return { kind: "count", request: value.request, target: target(value.target) };
+    case "Refresh": return { kind: "refresh", ...value };
+    case "Send":
+      return { kind: "send", ...value, to: value.to.map(target), except: value.except.map(id), payload: bytes(value.payload) };
+    default: throw new Error(`a vector of ${name}`);
+  }
+}
+
+/** A server's frame of the vectors, as ours. */
+function server(frame: Record<string, any>): object {
+  const [[name, value]] = Object.entries(frame) as [[string, any]];
+  const kind = name.toLowerCase();
+  switch (name) {
+    case "Welcome": {
+      const { frame_bytes: frameBytes, payload_bytes: payloadBytes, groups, targets } = value.limits;
+      return { kind, ...value, connection: id(value.connection), limits: { frameBytes, payloadBytes, groups, targets } };
+    }
+    case "Message": {
+      const from = value.from === "Server" ? "server" : { connection: id(value.from.Connection.connection), user: value.from.Connection.user };
+      return { kind, from, to: target(value.to), event: value.event, payload: bytes(value.payload) };
+    }
+    case "Expiring": return { kind, seconds: value.seconds, scope: value.scope === "Token" ? "token" : { groups: value.scope.Groups.count } };
+    default: return { kind, ...value };
+  }
+}
+
+for (const vector of VECTORS) {
+  test(`${vector.from}: ${vector.name}`, () => {
+    if (vector.from === "client") {
+      const frame = client(vector.frame);
+      // Pages have no certificates to show.
+      if (frame) assert.equal(Buffer.from(encodeClient(frame)).toString("hex"), vector.hex);
+      return;
+    }
+    const whole = bytes(vector.hex);
+    const wanted = server(vector.frame) as Record<string, unknown>;
+    const found = decodeServer(whole.subarray(4)) as Record<string, unknown>;
+    // A number of 64 bits is told as nearly as a number can be.
+    for (const field of ["request", "count", "members", "dropped"]) if (field in wanted) wanted[field] = Number(wanted[field]);
+    assert.deepEqual(found, wanted);
+    // Cut off anywhere, or with a byte behind it, it is no frame.
+    for (let length = 0; length < whole.length - 4; length++) {
+      assert.throws(() => decodeServer(whole.subarray(4, 4 + length)), FanfareError, `${length} bytes`);
+    }
+    assert.throws(() => decodeServer(Uint8Array.from([...whole.subarray(4), 0])), FanfareError);
+  });
+}
+
+test("frames are found in whatever pieces they come", () => {
+  const stream = Buffer.concat(VECTORS.map((vector) => bytes(vector.hex)));
+  for (const size of [1, 2, 3, 5, 7, 64, 1_000, stream.length]) {
+    const reader = new FrameReader();
+    const found: string[] = [];
+    for (let at = 0; at < stream.length; at += size) {
+      for (const frame of reader.push(stream.subarray(at, at + size))) found.push(Buffer.from(frame).toString("hex"));
+    }
+    assert.deepEqual(found, VECTORS.map((vector) => vector.hex.slice(8)), `pieces of ${size}`);
+    assert.ok(reader.isBetweenFrames());
+  }
+});
+
+test("a frame that is too long is refused by its length alone", () => {
+  const header = new Uint8Array(4);
+  new DataView(header.buffer).setUint32(0, FRAME_CEILING + 1, true);
+  assert.throws(() => [...new FrameReader().push(header)], FanfareError);
+});
+
+test("an id is 26 characters, and nothing else is one", () => {
+  for (const hex of ["00".repeat(16), "ff".repeat(16), "000102030405060708090a0b0c0d0e0f"]) {
+    assert.equal(Buffer.from(idFromText(id(hex))).toString("hex"), hex);
+    assert.equal(Buffer.from(idFromText(id(hex).toLowerCase())).toString("hex"), hex);
+  }
+  assert.equal(id("000102030405060708090a0b0c0d0e0f"), "00041061050R3GG28A1C60T3GF");
+  for (const text of ["", "0".repeat(25), "0".repeat(27), "8" + "0".repeat(25), "I" + "0".repeat(25), "-".repeat(26)]) {
+    assert.throws(() => idFromText(text), FanfareError, text);
+  }
+});
+
+test("the codes are those of PROTOCOL.md", () => {
+  const rows = [...readFileSync(resolve(ROOT, "PROTOCOL.md"), "utf8").matchAll(/^\| (\d+) \| (\w+) \| [^|]+\. \| (yes|no) \|$/gm)];
+  assert.deepEqual(rows.map(([, number, name]) => [name, Number(number)]), Object.entries(Code));
+  for (const [, number, name, again] of rows) assert.equal(mayReconnect(Number(number)), again === "yes", name);
+  assert.ok(mayReconnect(9_999), "what is not known is tried");
+});
