@@ -44,3 +44,5 @@ picture:
 	tests/tools
 	cargo build --release --locked
 	docs/picture
+	cd web && npm ci --no-fund --no-audit --ignore-scripts --loglevel=error && npm run --silent check
+	FANFARE_BINARY=$(CURDIR)/target/release/fanfare node web/build/test/picture.js docs/page.png

@@ -101,7 +101,8 @@ export interface Happenings {
   closed: { readonly code: number | undefined; readonly reason: string };
 }
 
-type Handler<T> = (value: T) => void | Promise<void>;
+/** Called when something happens. One that returns a promise is waited for before the next. */
+export type Handler<T> = (value: T) => void | Promise<void>;
 
 const DECODER = new TextDecoder();
 const CLOSE_DEADLINE = 5_000;
