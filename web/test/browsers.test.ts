@@ -42,7 +42,7 @@ declare global {
 async function until(page: Page, wanted: () => unknown): Promise<void> {
   const deadline = Date.now() + DEADLINE;
   while (!(await page.evaluate(wanted))) {
-    if (Date.now() > deadline) throw new Error(`never so: ${wanted}`);
+    if (Date.now() > deadline) throw new Error(`never so: ${wanted}; the page says ${await page.evaluate(() => document.body.innerText)}`);
     await new Promise((settle) => setTimeout(settle, 20));
   }
 }
@@ -332,6 +332,8 @@ for (const kind of ["chromium", "firefox"] as Kind[]) {
       const [one, two] = [await browser.newPage(), await browser.newPage()];
       for (const [page, user] of [[one, "alice"], [two, "bob"]] as const) {
         await page.goto(`http://${server.http}/`);
+        await page.bringToFront();
+        await until(page, () => document.querySelector<HTMLFormElement>("#who")?.onsubmit);
         await page.type("#user", user);
         await page.keyboard.press("Enter");
         await until(page, () => document.querySelector("#room:not([hidden])"));

@@ -13,7 +13,7 @@ const WEB = resolve(import.meta.dirname, "../..");
 
 test("the example of the README compiles and runs", { timeout: 120_000 }, async () => {
   const example = /```ts\n([^]*?)```/.exec(readFileSync(resolve(WEB, "README.md"), "utf8"))?.[1] ?? "";
-  assert.equal(example.trim().split("\n").length, 15, "a short one");
+  assert.ok(example.trim().split("\n").length <= 15, "a short one");
   const place = resolve(WEB, "build/example");
   rmSync(place, { recursive: true, force: true });
   mkdirSync(place, { recursive: true });
