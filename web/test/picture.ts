@@ -25,7 +25,7 @@ try {
     await page.bringToFront();
     await page.type("#user", user);
     await page.keyboard.press("Enter");
-    await until(page, () => document.querySelector("#room:not([hidden])"));
+    await until(page, () => document.querySelector("#room:not([hidden])") !== null);
     for (const group of ["lobby", "team"]) {
       await page.type("#group", group);
       await page.keyboard.press("Enter");
