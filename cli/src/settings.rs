@@ -30,6 +30,8 @@ use crate::failure::Failure;
 /// Where a development server has its page.
 const DEVELOPMENT_HTTP: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 4480);
 
+const HTTP_LISTEN: &str = "http_listen";
+
 /// What `serve` and `config` take.
 #[derive(Debug, Args)]
 pub(crate) struct ServeArguments {
@@ -259,6 +261,12 @@ impl ServeArguments {
             origins.push((name.clone(), Origin::FlagOrEnvironment));
             merged.insert(name, value);
         }
+        // The one default that hangs on another setting.
+        if !merged.contains_key(HTTP_LISTEN) {
+            let dev = merged.get("dev").and_then(Value::as_bool) == Some(true);
+            let listen = if dev { ListenSetting::At(DEVELOPMENT_HTTP) } else { ListenSetting::Off };
+            merged.insert(HTTP_LISTEN.to_owned(), Value::String(listen.to_string()));
+        }
         let origin = |name: &String| {
             let last = origins.iter().rev().find(|(known, _)| known == name);
             last.map_or(Origin::Default, |(_, origin)| *origin)
@@ -365,7 +373,6 @@ impl Settings {
             listen: self.listen.unwrap_or(default.listen),
             http: match self.http_listen {
                 Some(ListenSetting::At(address)) => Some(address),
-                None if dev => Some(DEVELOPMENT_HTTP),
                 Some(ListenSetting::Off) | None => None,
             },
             origins: Origins { allowed: self.allow_origin, loopback: dev },

@@ -155,6 +155,7 @@ export class Client implements AsyncIterable<Message> {
       client.room?.();
     };
     options.signal?.addEventListener("abort", close, { once: true });
+    if (options.signal?.aborted) close();
     client.running = client.keepConnected(link);
     return client;
   }

@@ -137,6 +137,14 @@ for (const kind of ["chromium", "firefox"] as Kind[]) {
       assert.equal(again, 3103);
     });
 
+    test("an operator closes the connection, and the page has the code and the reason", async (t) => {
+      const page = await pageAt(browser, server.http);
+      t.after(() => page.close());
+      await connect(page, server.url, "noisy");
+      server.command("admin", "kick", "--user", "noisy", "--reason", "bye for now");
+      await saw(page, (entry) => entry["kind"] === "closed" && entry["code"] === 3010 && entry["reason"] === "bye for now");
+    });
+
     for (const signal of ["SIGTERM", "SIGKILL"] as const) {
       test(`a server that ends by ${signal} and comes back finds the page in its groups again`, async (t) => {
         const page = await pageAt(browser, server.http);
