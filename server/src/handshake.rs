@@ -11,6 +11,7 @@ use fanfare_protocol::{
     ClientFrame, Code, ConnectionId, Credential, PROTOCOL_VERSION, ServerFrame, UserName, Welcome,
 };
 use quinn::crypto::rustls::HandshakeData;
+use tokio::time::{Instant, timeout_at};
 
 use crate::access::{self, Pass, Verifier};
 use crate::admission::{Admission, Slot};
@@ -37,62 +38,15 @@ impl Handshakes {
     pub(crate) async fn shake(&self, incoming: quinn::Incoming) -> Option<(Session, Slot)> {
         let metrics = self.router.metrics();
         metrics.handshakes.add(1);
-        let deadline = tokio::time::sleep(self.config.handshake_deadline);
-        tokio::pin!(deadline);
-        // Until TLS is done there is nobody to tell a code to; dropping the attempt is all there is.
-        let connection = tokio::select! {
-            () = &mut deadline => Err(Code::HandshakeTimeout),
-            connection = async { incoming.accept()?.await } => connection.map_err(|error| {
-                tracing::debug!(%error, "TLS handshake failed");
-                Code::Normal
-            }),
-        };
-        let quic = match connection {
-            Ok(connection) => connection,
-            Err(Code::HandshakeTimeout) => {
-                metrics.closed.add(Code::HandshakeTimeout);
-                return None;
-            }
-            Err(_) => {
-                metrics.lost.add(1);
-                return None;
-            }
-        };
-        let connection = tokio::select! {
-            () = &mut deadline => {
-                let code = Code::HandshakeTimeout;
-                Connection::Native(quic.clone()).close(code, code.sentence()).await;
-                Err(Some(Code::HandshakeTimeout.into()))
-            }
-            connection = self.transport(quic.clone()) => connection,
-        };
-        let connection = match connection {
-            Ok(connection) => connection,
-            Err(refused) => {
-                match refused {
-                    Some(Ending { code, reason }) => {
-                        tracing::debug!(code = code.number(), reason, "refused");
-                        metrics.closed.add(code);
-                    }
-                    None => metrics.lost.add(1),
-                }
-                return None;
-            }
-        };
-        let welcomed = tokio::select! {
-            () = &mut deadline => Err(Some(Code::HandshakeTimeout.into())),
-            () = connection.closed() => Err(None),
-            welcomed = self.welcome(&connection) => welcomed,
-        };
-        match welcomed {
+        let address = incoming.remote_address();
+        match self.bring_in(incoming).await {
             Ok(welcomed) => {
                 metrics.welcomed.add(1);
                 Some(welcomed)
             }
             Err(Some(Ending { code, reason })) => {
-                tracing::debug!(address = %connection.remote_address(), code = code.number(), reason, "refused");
+                tracing::debug!(%address, code = code.number(), reason, "refused");
                 metrics.closed.add(code);
-                connection.close(code, &reason).await;
                 None
             }
             Err(None) => {
@@ -102,14 +56,44 @@ impl Handshakes {
         }
     }
 
-    /// What carries the connection, by what TLS agreed on. What is refused here was told so already.
-    async fn transport(&self, connection: quinn::Connection) -> Result<Connection, Option<Ending>> {
-        let agreed = connection.handshake_data().and_then(|data| data.downcast::<HandshakeData>().ok());
-        if agreed.is_some_and(|data| data.protocol.as_deref() == Some(webtransport::ALPN)) {
-            let session = Box::pin(webtransport::accept(connection, &self.config.origins)).await?;
-            return Ok(Connection::Web(Arc::new(session)));
+    /// `Err(None)`: the connection is gone. Whoever is refused, was told so where that is possible.
+    async fn bring_in(&self, incoming: quinn::Incoming) -> Result<(Session, Slot), Option<Ending>> {
+        let deadline = Instant::now() + self.config.handshake_deadline;
+        // Until TLS is done there is nobody to tell a code to; dropping the attempt is all there is.
+        let tls = async {
+            let connection = async { incoming.accept()?.await }.await;
+            connection.map_err(|error| {
+                tracing::debug!(%error, "TLS handshake failed");
+                None
+            })
+        };
+        let connection = self.transport(in_time(deadline, tls).await?, deadline).await?;
+        let welcomed = tokio::select! {
+            () = connection.closed() => Err(None),
+            welcomed = in_time(deadline, self.welcome(&connection)) => welcomed,
+        };
+        if let Err(Some(Ending { code, reason })) = &welcomed {
+            connection.close(*code, reason).await;
         }
-        Ok(Connection::Native(connection))
+        welcomed
+    }
+
+    /// What carries the connection, by what TLS agreed on.
+    async fn transport(
+        &self,
+        quic: quinn::Connection,
+        deadline: Instant,
+    ) -> Result<Connection, Option<Ending>> {
+        let agreed = quic.handshake_data().and_then(|data| data.downcast::<HandshakeData>().ok());
+        if agreed.is_none_or(|data| data.protocol.as_deref() != Some(webtransport::ALPN)) {
+            return Ok(Connection::Native(quic));
+        }
+        let asked = Box::pin(webtransport::accept(&quic, &self.config.origins));
+        let session = in_time(deadline, asked).await;
+        if let Err(Some(ending)) = &session {
+            webtransport::refuse(&quic, ending);
+        }
+        Ok(Connection::Web(Arc::new(session?)))
     }
 
     /// `Err(None)`: the connection is gone.
@@ -155,6 +139,14 @@ impl Handshakes {
         };
         Ok((session, slot))
     }
+}
+
+/// What `step` gives, or the code for one who takes too long.
+async fn in_time<T>(
+    deadline: Instant,
+    step: impl Future<Output = Result<T, Option<Ending>>>,
+) -> Result<T, Option<Ending>> {
+    timeout_at(deadline, step).await.unwrap_or_else(|_| Err(Some(Code::HandshakeTimeout.into())))
 }
 
 /// Reads the stream's first frame. Also gives what came behind it.

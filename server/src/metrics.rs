@@ -106,9 +106,9 @@ pub struct Snapshot {
     pub removed: BTreeMap<Code, u64>,
     /// Copies of messages that were thrown away because the membership ended before they were written.
     pub purged: u64,
-    /// Bytes of frames read from streams.
+    /// Bytes of frames that came, on streams and in datagrams.
     pub bytes_in: u64,
-    /// Bytes of frames written to streams.
+    /// Bytes of frames that QUIC took, for streams and in datagrams.
     pub bytes_out: u64,
     /// How long messages took from when they were read until QUIC took them; of those that are written together, the first.
     pub delivery: Times,

@@ -201,6 +201,8 @@ pub(crate) struct Delivery {
     pub(crate) displaced: u64,
     /// Connections that are being closed because it did not fit.
     pub(crate) overflowed: u64,
+    /// Bytes that went out in datagrams. What goes to outboxes is counted when it is written.
+    pub(crate) datagram_bytes: u64,
 }
 
 impl Delivery {
@@ -396,6 +398,9 @@ impl Registry {
         self.visit(envelope, except, |member, position, delivery| {
             let sent = member.line.send_datagram(envelope.datagram(position));
             member.datagrams.count(sent);
+            if sent != Unreliable::Dropped {
+                delivery.datagram_bytes += envelope.bytes(position) as u64;
+            }
             match sent {
                 Unreliable::Sent => delivery.queued += 1,
                 Unreliable::Displaced => {

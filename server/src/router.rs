@@ -30,6 +30,13 @@ pub(crate) struct Router {
     bans: Arc<Bans>,
 }
 
+/// How a send's messages go to those whom they reach: as it came.
+#[derive(Clone, Copy)]
+enum Lane {
+    Stream,
+    Datagrams,
+}
+
 /// A refusal of one request: the connection goes on.
 struct Refusal {
     code: Code,
@@ -91,8 +98,21 @@ impl Router {
             }
             ClientFrame::Count { request, target } => (request, self.count(caller, &target).map(Some)),
             ClientFrame::Refresh { request, token } => (request, self.refresh(caller, &token).map(Some)),
-            ClientFrame::Send(send) => (send.request, self.send(caller, send)),
+            ClientFrame::Send(send) => (send.request, self.send(caller, send, Lane::Stream)),
         };
+        self.answer(caller, request, outcome);
+        Ok(())
+    }
+
+    /// Carries out a send that came in a datagram, by datagrams: what gets lost is lost. Answers come on the stream.
+    pub(crate) fn route_unreliable(&self, caller: &Arc<Member>, send: Send) {
+        let request = send.request;
+        let outcome = self.send(caller, send, Lane::Datagrams);
+        self.answer(caller, request, outcome);
+    }
+
+    /// Counts a request, and queues its answer where one is due.
+    fn answer(&self, caller: &Member, request: RequestId, outcome: Result<Option<u64>, Refusal>) {
         self.metrics.requests.add(1);
         caller.requested();
         match outcome {
@@ -102,7 +122,6 @@ impl Router {
             }
             Err(Refusal { code, detail }) => self.refuse(caller, request, code, detail),
         }
-        Ok(())
     }
 
     /// Answers a request that cannot be carried out.
@@ -204,57 +223,29 @@ impl Router {
         Ok(())
     }
 
-    /// Carries out a send that came in a datagram, by datagrams: what gets lost is lost. Answers come on the stream.
-    pub(crate) fn route_unreliable(&self, caller: &Arc<Member>, send: Send) {
-        self.metrics.requests.add(1);
-        caller.requested();
-        let request = send.request;
-        match self.send_unreliably(caller, send) {
-            Ok(None) => {}
-            Ok(Some(count)) => {
-                caller.outbox().push_notice(&ServerFrame::Ack { request, count });
+    fn send(&self, caller: &Member, send: Send, lane: Lane) -> Result<Option<u64>, Refusal> {
+        let Send { request: _, ack, to, mut except, others, event, payload } = send;
+        self.check(&to, except.len(), payload.len())?;
+        self.permit(caller, &to)?;
+        if others {
+            except.push(caller.id());
+        }
+        let from = Sender::Connection { connection: caller.id(), user: caller.user().clone() };
+        let delivery = match lane {
+            Lane::Stream => {
+                let envelope = Arc::new(Envelope::new(&from, to, event, payload));
+                self.registry.send(&envelope, &except)
             }
-            Err(Refusal { code, detail }) => self.refuse(caller, request, code, detail),
-        }
-    }
-
-    fn send_unreliably(&self, caller: &Member, send: Send) -> Result<Option<u64>, Refusal> {
-        let Send { request: _, ack, to, mut except, others, event, payload } = send;
-        self.check(&to, except.len(), payload.len())?;
-        self.permit(caller, &to)?;
-        if others {
-            except.push(caller.id());
-        }
-        let from = Sender::Connection { connection: caller.id(), user: caller.user().clone() };
-        let envelope = Envelope::unreliable(&from, to, &event, &payload);
-        let longest = (0u16..).zip(envelope.targets()).map(|(position, _)| envelope.bytes(position)).max();
-        if let Some(bytes) = longest.filter(|bytes| *bytes > DATAGRAM_BYTES) {
-            let room = payload.len().saturating_sub(bytes - DATAGRAM_BYTES);
-            let detail = format!(
-                "the message has {bytes} bytes as a datagram; at most {DATAGRAM_BYTES} are allowed, which leaves {room} for this payload"
-            );
-            return Err(Refusal { code: Code::PayloadTooLarge, detail });
-        }
-        let delivery = self.registry.send_unreliably(&envelope, &except);
+            Lane::Datagrams => {
+                let envelope = Envelope::unreliable(&from, to, &event, &payload);
+                fits(&envelope, payload.len())?;
+                self.registry.send_unreliably(&envelope, &except)
+            }
+        };
         self.metrics.sends.add(1);
         self.metrics.deliveries.add(delivery.queued);
         self.metrics.displaced.add(delivery.displaced);
-        Ok(ack.then_some(delivery.queued))
-    }
-
-    fn send(&self, caller: &Member, send: Send) -> Result<Option<u64>, Refusal> {
-        let Send { request: _, ack, to, mut except, others, event, payload } = send;
-        self.check(&to, except.len(), payload.len())?;
-        self.permit(caller, &to)?;
-        if others {
-            except.push(caller.id());
-        }
-        let from = Sender::Connection { connection: caller.id(), user: caller.user().clone() };
-        let envelope = Arc::new(Envelope::new(&from, to, event, payload));
-        let delivery = self.registry.send(&envelope, &except);
-        self.metrics.sends.add(1);
-        self.metrics.deliveries.add(delivery.queued);
-        self.metrics.displaced.add(delivery.displaced);
+        self.metrics.bytes_out.add(delivery.datagram_bytes);
         Ok(ack.then_some(delivery.queued))
     }
 
@@ -275,6 +266,20 @@ impl Router {
         }
         Ok(())
     }
+}
+
+/// Refuses what is too long for a datagram to one of its targets.
+fn fits(envelope: &Envelope, payload: usize) -> Result<(), Refusal> {
+    let bytes =
+        (0u16..).zip(envelope.targets()).map(|(position, _)| envelope.bytes(position)).max().unwrap_or(0);
+    if bytes <= DATAGRAM_BYTES {
+        return Ok(());
+    }
+    let room = payload.saturating_sub(bytes - DATAGRAM_BYTES);
+    let detail = format!(
+        "the message has {bytes} bytes as a datagram; at most {DATAGRAM_BYTES} are allowed, which leaves {room} for this payload"
+    );
+    Err(Refusal { code: Code::PayloadTooLarge, detail })
 }
 
 /// A target in words, for a refusal.

@@ -52,30 +52,35 @@ impl Intake {
         let Some(frame) = self.reader.next_frame(chunk).map_err(|error| violation(&error))? else {
             return Ok(false);
         };
-        match codec::decode_client(&frame) {
-            Ok(frame) => self.router.route(member, frame)?,
-            Err(DecodeError::InvalidName { request: Some(request), name }) => {
-                self.router.refuse(member, request, Code::InvalidName, name.to_string());
-            }
-            Err(error) => return Err(violation(&error)),
+        if let Some(frame) = self.decoded(member, &frame)? {
+            self.router.route(member, frame)?;
         }
         Ok(true)
     }
 
     /// Carries out what came in a datagram: a frame without its length, and only a send.
     pub(crate) fn datagram(&self, member: &Arc<Member>, datagram: &Bytes) -> Result<(), Ending> {
-        match codec::decode_client(datagram) {
-            Ok(ClientFrame::Send(send)) => self.router.route_unreliable(member, send),
-            Ok(_) => {
+        match self.decoded(member, datagram)? {
+            None => {}
+            Some(ClientFrame::Send(send)) => self.router.route_unreliable(member, send),
+            Some(_) => {
                 let reason = "only Send may come in a datagram".to_owned();
                 return Err(Ending { code: Code::MalformedFrame, reason });
             }
-            Err(DecodeError::InvalidName { request: Some(request), name }) => {
-                self.router.refuse(member, request, Code::InvalidName, name.to_string());
-            }
-            Err(error) => return Err(violation(&error)),
         }
         Ok(())
+    }
+
+    /// The request that the bytes are. `None` where it names what cannot be a name: that is answered here.
+    fn decoded(&self, member: &Arc<Member>, frame: &Bytes) -> Result<Option<ClientFrame>, Ending> {
+        match codec::decode_client(frame) {
+            Ok(frame) => Ok(Some(frame)),
+            Err(DecodeError::InvalidName { request: Some(request), name }) => {
+                self.router.refuse(member, request, Code::InvalidName, name.to_string());
+                Ok(None)
+            }
+            Err(error) => Err(violation(&error)),
+        }
     }
 
     /// How the connection ends when its client has finished its half of the stream here.

@@ -53,34 +53,32 @@ fn is_loopback(origin: &str) -> bool {
 /// Takes the session that a client asks for. Ends with the caller's deadline, like everything of a handshake.
 ///
 /// # Errors
-/// The code, and the reason in words. The client has its answer, and the connection is closed.
+/// The code, and the reason in words; nothing where the connection is gone. A request that is refused has had its answer;
+/// closing is the caller's, with [`refuse`].
 pub(crate) async fn accept(
-    connection: quinn::Connection,
+    connection: &quinn::Connection,
     origins: &Origins,
 ) -> Result<Session, Option<Ending>> {
     let request = Request::accept(connection.clone()).await.map_err(|error| {
-        tracing::debug!(%error, "no WebTransport session");
-        match connection.close_reason() {
-            Some(_) => None,
-            None => {
-                connection.close(NO_ERROR, b"no WebTransport session was asked for");
-                Some(Ending { code: Code::MalformedFrame, reason: error.to_string() })
-            }
-        }
+        let reason = format!("no WebTransport session was asked for: {error}");
+        connection.close_reason().is_none().then_some(Ending { code: Code::MalformedFrame, reason })
     })?;
-    let refused = match permit(&request, origins) {
+    let (status, ending) = match permit(&request, origins) {
         Ok(()) => return request.ok().await.map_err(|_| None),
         Err(refused) => refused,
     };
-    let (status, ending) = refused;
     // As a session, although it is none: it holds the streams of HTTP/3 open while the client reads its answer. Without them, as
     // `reject` leaves it, the client sees a broken connection before it sees the status.
     if let Ok(_answered) = request.respond(status).await {
         // A close overtakes what is still on its way.
         let _ = timeout(LAST_ANSWER, connection.closed()).await;
     }
-    connection.close(NO_ERROR, ending.reason.as_bytes());
     Err(Some(ending))
+}
+
+/// Closes a connection on which there is no session: HTTP/3's codes are the only ones there.
+pub(crate) fn refuse(connection: &quinn::Connection, ending: &Ending) {
+    connection.close(NO_ERROR, ending.reason.as_bytes());
 }
 
 fn permit(request: &Request, origins: &Origins) -> Result<(), (StatusCode, Ending)> {

@@ -28,6 +28,18 @@ async fn said_until_heard(from: &Client, outgoing: impl Fn() -> Outgoing, hear: 
     }
 }
 
+async fn revoke(hub: &Hub, name: &str) {
+    hub.act(AdminRequest::Revoke {
+        user: user(name),
+        groups: Pattern::new("board").unwrap(),
+        until: None,
+        reason: String::new(),
+        dry_run: false,
+    })
+    .await
+    .unwrap();
+}
+
 #[tokio::test]
 async fn a_datagram_reaches_whom_its_targets_reach_and_nobody_else() {
     let hub = Hub::start().await;
@@ -79,15 +91,7 @@ async fn what_does_not_fit_is_an_error_with_the_limit_and_is_not_sent() {
 async fn a_refused_datagram_is_told_on_the_stream() {
     let hub = Hub::start().await;
     let alice = hub.client("alice").await;
-    hub.act(AdminRequest::Revoke {
-        user: user("alice"),
-        groups: Pattern::new("board").unwrap(),
-        until: None,
-        reason: String::new(),
-        dry_run: false,
-    })
-    .await
-    .unwrap();
+    revoke(&hub, "alice").await;
     let hear = async {
         match next(&alice).await {
             Event::Refused { code, .. } => assert_eq!(code, Code::BannedFromGroup.number()),
@@ -110,15 +114,7 @@ async fn promise_8_no_datagram_that_is_accepted_after_the_receipt_reaches_the_us
         message(&bob).await;
     };
     said_until_heard(&alice, || Outgoing::new("Cursor", "before").to_group("board").others(), hear).await;
-    hub.act(AdminRequest::Revoke {
-        user: user("bob"),
-        groups: Pattern::new("board").unwrap(),
-        until: None,
-        reason: String::new(),
-        dry_run: false,
-    })
-    .await
-    .unwrap();
+    revoke(&hub, "bob").await;
     for _ in 0..100 {
         alice.send_unreliable(Outgoing::new("Cursor", "after").to_group("board").others()).unwrap();
     }

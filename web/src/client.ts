@@ -10,104 +10,16 @@
 import { Code, mayReconnect } from "./codes.js";
 import {
   DATAGRAM_BYTES, datagramBytes, encodeClient,
-  type ClientFrame, type Credential, type ExpiryScope, type Limits, type MessageFrame, type Sender, type ServerFrame, type Target,
+  type ClientFrame, type Credential, type Limits, type MessageFrame, type ServerFrame, type Target,
 } from "./codec.js";
 import { FanfareError } from "./errors.js";
+import { called, Inbox } from "./inbox.js";
 import { Link, unlessAborted, type Address, type Ended } from "./link.js";
-
-/** A payload: bytes as they are, or a text as UTF-8. */
-export type Payload = Uint8Array | string;
-
-/** How the client goes on after an outage. */
-export interface Reconnect {
-  /** The pause before the first try, in milliseconds. Doubled each time, and spread by chance. */
-  readonly firstDelay?: number;
-  /** The longest pause, in milliseconds. */
-  readonly maxDelay?: number;
-}
-
-/** What {@link connect} takes. */
-export interface ConnectOptions {
-  /** `https://host:port/fanfare`. */
-  readonly url: string;
-  /** A signed token. Never put it into the URL. */
-  readonly token?: string;
-  /** Gives a token for each connection, and a newer one when the server says that it ends. */
-  readonly tokenProvider?: () => string | Promise<string>;
-  /** A user name without proof, which only a development server takes. */
-  readonly devUser?: string;
-  /** SHA-256 of certificates that are trusted although no authority vouches for them: for development. */
-  readonly serverCertificateHashes?: readonly (Uint8Array | ArrayBuffer | string)[];
-  /** Ends the connecting, and later the client. */
-  readonly signal?: AbortSignal;
-  /** Whether and how to connect again after an outage. By default for ever, after 0.5 to 10 s. */
-  readonly reconnect?: Reconnect | false;
-  /** How long connecting may take, in milliseconds. Default 10,000. */
-  readonly connectTimeout?: number;
-  /** How long an answer may take, in milliseconds. Default 10,000. */
-  readonly requestTimeout?: number;
-}
-
-/** What a send may say beside the message. */
-export interface SendOptions {
-  /** Connections that get no copy. */
-  readonly except?: readonly string[];
-  /** Whether this connection gets none itself. */
-  readonly others?: boolean;
-}
-
-/** A message. */
-export interface Message {
-  /** Who sent it; the server says so, not the sender. */
-  readonly from: Sender;
-  /** The target that reached this client. */
-  readonly to: Target;
-  /** Its name. */
-  readonly event: string;
-  /** Its bytes. */
-  readonly payload: Uint8Array;
-  /** The same as a text. */
-  text(): string;
-}
-
-/** A membership that the server ended. */
-export interface Removed {
-  readonly group: string;
-  readonly code: number;
-  readonly reason: string;
-}
-
-/** Access that ends soon. */
-export interface Expiring {
-  readonly scope: ExpiryScope;
-  readonly seconds: number;
-}
-
-/** What can happen beside messages. */
-export interface Happenings {
-  /** A membership began, with so many members; also when a group is joined again after an outage. */
-  joined: { readonly group: string; readonly members: number };
-  removed: Removed;
-  expiring: Expiring;
-  /** Messages were dropped because this client was too slow for them. */
-  lagged: { readonly dropped: number };
-  /** A send that waited for no answer was refused. */
-  refused: { readonly request: number; readonly code: number; readonly detail: string };
-  /** The connection was lost, and is tried again in so many milliseconds; or not, where that is missing. */
-  disconnected: { readonly code: number | undefined; readonly reason: string; readonly retryIn: number | undefined };
-  /** It is there again, under another id. */
-  reconnected: { readonly connection: string };
-  /** Nothing will happen any more. */
-  closed: { readonly code: number | undefined; readonly reason: string };
-}
-
-/** Called when something happens. One that returns a promise is waited for before the next. */
-export type Handler<T> = (value: T) => void | Promise<void>;
+import { Loop } from "./loop.js";
+import type { ConnectOptions, Expiring, Handler, Happenings, Message, Payload, Removed, SendOptions } from "./types.js";
 
 const DECODER = new TextDecoder();
 const CLOSE_DEADLINE = 5_000;
-/** What may wait for handlers, or for a loop over the client. */
-const QUEUE = 256;
 
 interface Waiting {
   readonly frame: ClientFrame;
@@ -131,10 +43,7 @@ export class Client implements AsyncIterable<Message> {
   private loops = new Set<Loop>();
   private ended: Ended | undefined;
   private closing = new AbortController();
-  /** What has come and is not handled yet, in order; whether somebody is at it; and who waits for room in it. */
-  private inbox: (() => Promise<void>)[] = [];
-  private handling = false;
-  private room: (() => void) | undefined;
+  private inbox = new Inbox();
   private running: Promise<void> = Promise.resolve();
   private last: Link;
 
@@ -152,7 +61,7 @@ export class Client implements AsyncIterable<Message> {
     const client = new Client(options, address, link);
     const close = () => {
       client.closing.abort();
-      client.room?.();
+      client.inbox.ask();
     };
     options.signal?.addEventListener("abort", close, { once: true });
     if (options.signal?.aborted) close();
@@ -187,8 +96,7 @@ export class Client implements AsyncIterable<Message> {
 
   /** Becomes a member of a group; gives how many members it has. Joined again after an outage. */
   async join(group: string): Promise<number> {
-    const members = await this.ask((request) => ({ kind: "join", request, group }));
-    return members;
+    return this.ask((request) => ({ kind: "join", request, group }));
   }
 
   /** Stops being a member; gives how many members are left. Also during an outage the group is not joined again. */
@@ -229,14 +137,14 @@ export class Client implements AsyncIterable<Message> {
 
   /** Sends to several targets; who is reached in several ways gets one copy. Gives the number that a `refused` would carry. */
   async send(to: readonly Target[], event: string, payload: Payload, options: SendOptions = {}): Promise<number> {
-    const frame = this.outgoing(to, event, payload, options, false);
+    const frame = this.outgoing(++this.request, to, event, payload, options);
     await this.live().write(encodeClient(frame));
     return frame.request;
   }
 
   /** The same, and waits for the answer: to how many connections it was queued. */
   async sendAcked(to: readonly Target[], event: string, payload: Payload, options: SendOptions = {}): Promise<number> {
-    return this.ask((request) => ({ ...this.outgoing(to, event, payload, options, true), request }));
+    return this.ask((request) => ({ ...this.outgoing(request, to, event, payload, options), ack: true }));
   }
 
   /**
@@ -244,7 +152,7 @@ export class Client implements AsyncIterable<Message> {
    * does not fit.
    */
   unreliable(to: Target, event: string, payload: Payload, options: SendOptions = {}): void {
-    const frame = this.outgoing([to], event, payload, options, false);
+    const frame = this.outgoing(++this.request, [to], event, payload, options);
     const link = this.live();
     const bytes = datagramBytes(link.welcome, to, event, frame.payload);
     if (bytes > DATAGRAM_BYTES) {
@@ -286,12 +194,12 @@ export class Client implements AsyncIterable<Message> {
     const link = this.link;
     if (link && !this.closing.signal.aborted) await link.finish(CLOSE_DEADLINE);
     this.closing.abort();
-    this.room?.();
+    this.inbox.ask();
     await this.running;
   }
 
   private outgoing(
-    to: readonly Target[], event: string, payload: Payload, options: SendOptions, ack: boolean,
+    request: number, to: readonly Target[], event: string, payload: Payload, options: SendOptions,
   ): ClientFrame & { kind: "send" } {
     const bytes = typeof payload === "string" ? new TextEncoder().encode(payload) : payload;
     const { payloadBytes, targets } = this.limits;
@@ -303,7 +211,7 @@ export class Client implements AsyncIterable<Message> {
     if (to.length > targets || except.length > targets) {
       throw new FanfareError("argument", `the send names more than ${targets} targets or exceptions`);
     }
-    return { kind: "send", request: ++this.request, ack, to, except, others: options.others ?? false, event, payload: bytes };
+    return { kind: "send", request, ack: false, to, except, others: options.others ?? false, event, payload: bytes };
   }
 
   private live(): Link {
@@ -320,7 +228,7 @@ export class Client implements AsyncIterable<Message> {
     try {
       return await new Promise<number>((settle, reject) => {
         this.waiting.set(request, { frame: asked, settle, reject });
-        this.room?.();
+        this.inbox.ask();
         const patience = this.options.requestTimeout ?? 10_000;
         timer = setTimeout(() => reject(new FanfareError("timeout", `no answer within ${patience} ms`)), patience);
         link.write(bytes).catch(reject);
@@ -365,13 +273,21 @@ export class Client implements AsyncIterable<Message> {
       this.link = this.last = link;
       this.tell("reconnected", { connection: link.welcome.connection });
       // Answers come with the frames, which are read from the next turn on.
-      for (const group of this.groups) {
-        this.join(group).catch((error: unknown) => {
-          if (error instanceof FanfareError && error.kind === "refused") {
-            this.groups.delete(group);
-            this.tell("removed", { group, code: error.code ?? 0, reason: error.message });
-          }
-        });
+      for (const group of this.groups) void this.rejoin(group, link);
+    }
+  }
+
+  /** Joins again after an outage, until there is an answer, or another outage, or nobody wants it any more. */
+  private async rejoin(group: string, link: Link): Promise<void> {
+    while (this.link === link && this.groups.has(group)) {
+      try {
+        await this.join(group);
+        return;
+      } catch (error) {
+        if (error instanceof FanfareError && error.kind === "refused") {
+          this.groups.delete(group);
+          this.tell("removed", { group, code: error.code ?? 0, reason: error.message });
+        }
       }
     }
   }
@@ -392,41 +308,26 @@ export class Client implements AsyncIterable<Message> {
     this.ended = ended;
     this.closing.abort();
     this.tell("closed", ended);
-    this.queue(async () => {
+    this.inbox.push(async () => {
       for (const loop of this.loops) loop.end();
     });
-  }
-
-  private queue(work: () => Promise<void>): void {
-    this.inbox.push(work);
-    if (!this.handling) void this.handle();
-  }
-
-  private async handle(): Promise<void> {
-    this.handling = true;
-    for (let work = this.inbox.shift(); work; work = this.inbox.shift()) {
-      this.room?.();
-      await work();
-    }
-    this.handling = false;
   }
 
   private async take(frame: ServerFrame): Promise<void> {
     this.sort(frame);
     // While an answer is waited for the reading goes on: a handler may be waiting for it.
-    while (this.inbox.length >= QUEUE && this.waiting.size === 0 && !this.closing.signal.aborted) {
-      await new Promise<void>((settle) => (this.room = settle));
-    }
+    await this.inbox.room(() => this.waiting.size > 0 || this.closing.signal.aborted);
   }
 
   private sort(frame: ServerFrame): void {
     switch (frame.kind) {
       case "message":
-        return this.queue(() => this.deliver(frame));
+        return this.inbox.push(() => this.deliver(frame));
       case "ack": {
         const waiting = this.waiting.get(frame.request);
         // Before the caller hears of it, so that whatever it does next comes after.
         if (waiting?.frame.kind === "join") this.groups.add(waiting.frame.group);
+        if (waiting?.frame.kind === "leave") this.groups.delete(waiting.frame.group);
         waiting?.settle(frame.count);
         return;
       }
@@ -466,19 +367,9 @@ export class Client implements AsyncIterable<Message> {
   }
 
   private tell<K extends keyof Happenings>(kind: K, value: Happenings[K]): void {
-    this.queue(async () => {
+    this.inbox.push(async () => {
       for (const handler of this.handlers.get(kind) ?? []) await called(() => (handler as Handler<Happenings[K]>)(value));
     });
-  }
-}
-
-/** A handler that fails is the application's mistake: it is told on the console, and the others are called all the same. */
-async function called(handler: () => void | Promise<void>): Promise<void> {
-  try {
-    const waits = handler();
-    if (waits) await waits;
-  } catch (error) {
-    console.error("fanfare: a handler failed:", error);
   }
 }
 
@@ -507,44 +398,5 @@ async function open(options: ConnectOptions, address: Address, signal: AbortSign
     if (signal?.aborted) throw new FanfareError("aborted", "connecting was aborted", undefined, signal.reason);
     if (deadline.aborted) throw new FanfareError("timeout", `no connection to ${options.url} in time`);
     throw error;
-  }
-}
-
-/** The messages for one loop over the client. */
-class Loop implements AsyncIterator<Message> {
-  private messages: Message[] = [];
-  private over = false;
-  private wake: (() => void) | undefined;
-  private room: (() => void) | undefined;
-
-  constructor(private readonly leave: () => void) {}
-
-  async push(message: Message): Promise<void> {
-    this.messages.push(message);
-    this.wake?.();
-    if (this.messages.length >= QUEUE) await new Promise<void>((settle) => (this.room = settle));
-  }
-
-  end(): void {
-    this.over = true;
-    this.wake?.();
-    this.room?.();
-  }
-
-  async next(): Promise<IteratorResult<Message, undefined>> {
-    for (;;) {
-      const value = this.messages.shift();
-      if (this.messages.length < QUEUE) this.room?.();
-      if (value) return { value, done: false };
-      if (this.over) return { value: undefined, done: true };
-      await new Promise<void>((settle) => (this.wake = settle));
-    }
-  }
-
-  async return(): Promise<IteratorResult<Message, undefined>> {
-    this.leave();
-    this.messages = [];
-    this.end();
-    return { value: undefined, done: true };
   }
 }

@@ -7,7 +7,7 @@
 export { connect, Client } from "./client.js";
 export type {
   ConnectOptions, Expiring, Handler, Happenings, Message, Payload, Reconnect, Removed, SendOptions,
-} from "./client.js";
+} from "./types.js";
 export type { ExpiryScope, Limits, Sender, Target } from "./codec.js";
 export { Code, codeName, mayReconnect } from "./codes.js";
 export { FanfareError } from "./errors.js";

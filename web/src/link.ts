@@ -39,8 +39,23 @@ export async function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal 
   }
 }
 
+/** Settles with `promise`, or with `late` after so many milliseconds. */
+async function orAfter<T>(promise: Promise<T>, ms: number, late: T): Promise<T> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const patience = new Promise<T>((settle) => {
+    timer = setTimeout(() => settle(late), ms);
+  });
+  try {
+    return await Promise.race([promise, patience]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
 export class Link {
   private goodbye: Ended | undefined;
+  private violation: Ended | undefined;
+  private datagramWriter: WritableStreamDefaultWriter<Uint8Array> | undefined;
   private readonly gone: Promise<void>;
 
   private constructor(
@@ -116,7 +131,6 @@ export class Link {
   async run(take: (frame: ServerFrame) => Promise<void> | void): Promise<Ended> {
     const datagrams = this.transport.datagrams.readable.getReader() as ReadableStreamDefaultReader<Uint8Array>;
     void this.readDatagrams(datagrams, take);
-    let ended: Ended;
     try {
       for (const frame of this.early.splice(0)) await this.taken(frame, take);
       for (;;) {
@@ -124,15 +138,10 @@ export class Link {
         if (done || value === undefined) break;
         for (const frame of this.frames.push(value)) await this.taken(decodeServer(frame), take);
       }
-      ended = await this.ending();
     } catch (error) {
-      if (error instanceof FanfareError && error.kind === "protocol") {
-        this.transport.close({ closeCode: Code.MalformedFrame, reason: error.message });
-        ended = { code: undefined, reason: error.message };
-      } else {
-        ended = await this.ending();
-      }
+      if (error instanceof FanfareError && error.kind === "protocol") this.violated(error.message);
     }
+    const ended = this.violation ?? (await this.ending());
     this.transport.close();
     // Not waited for: Firefox lets a read of datagrams hang when the session has ended.
     datagrams.cancel().catch(() => {});
@@ -149,16 +158,24 @@ export class Link {
     reader: ReadableStreamDefaultReader<Uint8Array>,
     take: (frame: ServerFrame) => Promise<void> | void,
   ): Promise<void> {
-    try {
-      for (;;) {
-        const { value, done } = await reader.read();
-        if (done || value === undefined) return;
-        const frame = decodeServer(value);
-        if (frame.kind === "message") await take(frame);
+    for (;;) {
+      // Fails at the session's end, which the stream tells of.
+      const read = await reader.read().catch(() => undefined);
+      if (read?.value === undefined) return;
+      try {
+        const frame = decodeServer(read.value);
+        if (frame.kind !== "message") throw new FanfareError("protocol", `${frame.kind} came in a datagram`);
+        await this.taken(frame, take);
+      } catch (error) {
+        return this.violated(error instanceof Error ? error.message : String(error));
       }
-    } catch {
-      // The session's end, which the stream tells of.
     }
+  }
+
+  /** Ends the session: what came is not the protocol. The first reason stays. */
+  private violated(reason: string): void {
+    this.violation ??= { code: undefined, reason };
+    this.transport.close({ closeCode: Code.MalformedFrame, reason });
   }
 
   private async ending(): Promise<Ended> {
@@ -193,12 +210,10 @@ export class Link {
     this.datagramWriter?.write(frame).catch(() => {});
   }
 
-  private datagramWriter: WritableStreamDefaultWriter<Uint8Array> | undefined;
-
   /** Says that nothing will follow, and waits until the server has all of it, for `deadline` milliseconds at most. */
   async finish(deadline: number): Promise<void> {
-    const patience = new Promise<void>((settle) => setTimeout(settle, deadline));
-    await Promise.race([this.writer.close().then(() => this.transport.closed).catch(() => {}), patience]);
+    const finished = this.writer.close().then(() => this.transport.closed).then(() => {}, () => {});
+    await orAfter(finished, deadline, undefined);
     this.transport.close();
   }
 
@@ -210,10 +225,9 @@ export class Link {
 
 /** What the server said when it closed; browsers give it with the session's end, which comes soon after the stream's. */
 async function closedBy(transport: WebTransport): Promise<Ended> {
-  const late = new Promise<Ended>((settle) => setTimeout(() => settle({ code: undefined, reason: "the stream ended" }), 2_000));
-  const closed = transport.closed.then(
+  const closed = transport.closed.then<Ended, Ended>(
     (info) => ({ code: info.closeCode, reason: info.reason ?? "" }),
     (error: unknown) => ({ code: undefined, reason: error instanceof Error ? error.message : String(error) }),
   );
-  return Promise.race([closed, late]);
+  return orAfter(closed, 2_000, { code: undefined, reason: "the stream ended" });
 }

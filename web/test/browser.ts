@@ -7,6 +7,7 @@
 
 import { existsSync } from "node:fs";
 import { launch, type Browser, type Page } from "puppeteer-core";
+import { DEADLINE } from "./server.js";
 
 export type Kind = "chromium" | "firefox";
 
@@ -41,4 +42,13 @@ export async function pageAt(browser: Browser, http: string, hashFrom: string = 
     Object.assign(globalThis, { fanfare: await import("/fanfare-client.js" as string), hash: value });
   }, hash.value);
   return page;
+}
+
+/** Waits until `wanted` holds in the page. Asked from here: the page's policy lets nobody evaluate texts. */
+export async function until(page: Page, wanted: (argument: string) => unknown, argument = ""): Promise<void> {
+  const deadline = Date.now() + DEADLINE;
+  while (!(await page.evaluate(wanted, argument))) {
+    if (Date.now() > deadline) throw new Error(`never so: ${wanted}; the page says ${await page.evaluate(() => document.body.innerText)}`);
+    await new Promise((settle) => setTimeout(settle, 20));
+  }
 }

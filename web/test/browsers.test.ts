@@ -6,7 +6,7 @@ import { createServer } from "node:http";
 import { after, before, describe, test } from "node:test";
 import type { Browser, Page } from "puppeteer-core";
 
-import { open, pageAt, type Kind } from "./browser.js";
+import { open, pageAt, type Kind, until } from "./browser.js";
 import { DEADLINE, Server } from "./server.js";
 import type * as Fanfare from "../src/index.js";
 
@@ -36,15 +36,6 @@ async function connect(page: Page, url: string, user: string, ...groups: string[
 declare global {
   var clients: Fanfare.Client[];
   var seen: unknown[];
-}
-
-/** Waits until `wanted` holds in the page. Asked from here: the page's policy lets nobody evaluate texts. */
-async function until(page: Page, wanted: (argument: number) => unknown, argument = 0): Promise<void> {
-  const deadline = Date.now() + DEADLINE;
-  while (!(await page.evaluate(wanted, argument))) {
-    if (Date.now() > deadline) throw new Error(`never so: ${wanted}; the page says ${await page.evaluate(() => document.body.innerText)}`);
-    await new Promise((settle) => setTimeout(settle, 20));
-  }
 }
 
 /** What a page has seen. */
@@ -366,7 +357,7 @@ for (const kind of ["chromium", "firefox"] as Kind[]) {
         await two.setViewport({ width, height }).catch((error: Error) => {
           if (!error.message.includes("setScreenOrientationOverride")) throw error;
         });
-        await until(two, (width) => window.innerWidth === width, width);
+        await until(two, (width) => window.innerWidth === Number(width), String(width));
         await two.bringToFront();
         const over = await two.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
         assert.ok(over <= 0, `${name}: ${over} pixels too wide`);

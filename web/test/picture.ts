@@ -1,19 +1,11 @@
 /** Draws the README's picture of the page: two people in a group, and one of them removed by an operator. `make picture` runs it. */
 
-import { open } from "./browser.js";
-import { DEADLINE, Server } from "./server.js";
+import { open, until } from "./browser.js";
+import { Server } from "./server.js";
 import type { Page } from "puppeteer-core";
 
 const path = process.argv[2];
 if (path === undefined) throw new Error("say where the picture goes");
-
-async function until(page: Page, wanted: () => unknown): Promise<void> {
-  const deadline = Date.now() + DEADLINE;
-  while (!(await page.evaluate(wanted))) {
-    if (Date.now() > deadline) throw new Error(`never so: ${wanted}`);
-    await new Promise((settle) => setTimeout(settle, 20));
-  }
-}
 
 const server = await Server.start("--dev");
 const browser = await open("chromium");
@@ -29,8 +21,7 @@ try {
     for (const group of ["lobby", "team"]) {
       await page.type("#group", group);
       await page.keyboard.press("Enter");
-      await page.waitForFunction((group) => document.querySelector("#list")?.textContent?.includes(group), { polling: 50 }, group).catch(() => {});
-      await new Promise((settle) => setTimeout(settle, 200));
+      await until(page, (group) => document.querySelector("#list")?.textContent?.includes(group), group);
     }
   }
   const say = async (page: Page, to: string, text: string) => {
@@ -38,7 +29,10 @@ try {
     await page.select("#to", to);
     await page.type("#text", text);
     await page.keyboard.press("Enter");
-    await new Promise((settle) => setTimeout(settle, 200));
+    for (const reader of [one, two]) {
+      await reader.bringToFront();
+      await until(reader, (text) => document.querySelector("#log")?.textContent?.includes(text), text);
+    }
   };
   await say(one, "group lobby", "Good morning. The release is out.");
   await say(two, "group lobby", "Already on it, 14 ms from here.");
@@ -54,7 +48,7 @@ try {
   await one.select("#to", "group lobby");
   const own = await (await one.$("#board"))?.boundingBox();
   if (own) await one.mouse.move(own.x + 180, own.y + 90);
-  await new Promise((settle) => setTimeout(settle, 500));
+  await until(one, () => document.querySelectorAll("#board span").length === 2);
   await one.screenshot({ path: path as `${string}.png` });
 } finally {
   await browser.close();

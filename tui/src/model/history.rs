@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use fanfare_protocol::admin::{Counters, Times};
 
 /// Five minutes.
-const SECONDS: usize = 300;
+pub(super) const SECONDS: usize = 300;
 
 /// What percentiles are of: the last minute.
 const TIMES_MS: u64 = 60_000;
@@ -72,7 +72,8 @@ impl History {
     }
 }
 
-fn push(values: &mut VecDeque<u64>, value: u64) {
+/// Puts a second's value behind the others, and forgets what is too old.
+pub(super) fn push(values: &mut VecDeque<u64>, value: u64) {
     if values.len() == SECONDS {
         values.pop_front();
     }

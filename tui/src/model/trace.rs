@@ -7,8 +7,7 @@ use std::collections::VecDeque;
 use fanfare_protocol::ConnectionId;
 use fanfare_protocol::admin::ConnectionDetail;
 
-/// Five minutes.
-const SECONDS: usize = 300;
+use super::history::push;
 
 /// Values, the newest last.
 #[derive(Debug, Default)]
@@ -40,15 +39,9 @@ impl Trace {
     }
 }
 
-fn push(values: &mut VecDeque<u64>, value: u64) {
-    if values.len() == SECONDS {
-        values.pop_front();
-    }
-    values.push_back(value);
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::history::SECONDS;
     use super::*;
     use crate::update::tests::{detail, row};
 
