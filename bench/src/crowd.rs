@@ -1,0 +1,431 @@
+//! Receivers that check what arrives: every message exactly once, in order.
+//!
+//! In: topics for each receiver. Out: how many messages came, and when. Invariant: a message that is missing, double, out of order, of a topic that
+//! was not subscribed, or of the wrong size is a fault, and a fault ends the run.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use crate::connection::{Dialer, Incoming, Outgoing};
+use crate::fault::{Fallible, wrong};
+use crate::payload;
+use crate::peer::Peer;
+use crate::wire::{Heard, Topic, Wire};
+
+/// How many connect at a time.
+const AT_ONCE: usize = 32;
+
+/// How long what was sent may take to arrive.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// When each message of a stream was meant to be sent: the first, and how long after it the next.
+#[derive(Clone, Copy)]
+pub struct Schedule {
+    /// The number of the first message.
+    pub from: u64,
+    /// When that is meant to go.
+    pub start: Instant,
+    /// The time between two.
+    pub interval: Duration,
+}
+
+/// What all receivers share.
+#[derive(Default)]
+pub struct Tally {
+    received: AtomicU64,
+    target: AtomicU64,
+    reached: Notify,
+    fault: Mutex<Option<String>>,
+    schedule: RwLock<Option<Schedule>>,
+    size: AtomicU64,
+}
+
+impl Tally {
+    /// How many messages have come.
+    pub fn received(&self) -> u64 {
+        self.received.load(Ordering::Relaxed)
+    }
+
+    /// Messages have this size from now on.
+    pub fn expect_size(&self, size: usize) {
+        self.size.store(size as u64, Ordering::Relaxed);
+    }
+
+    /// Measures the time from when messages were meant to be sent.
+    pub fn follow(&self, schedule: Schedule) {
+        *self.schedule.write() = Some(schedule);
+    }
+
+    /// What went wrong first, if something did.
+    ///
+    /// # Errors
+    /// That.
+    pub fn check(&self) -> Fallible<()> {
+        match &*self.fault.lock() {
+            Some(fault) => Err(wrong(fault.clone())),
+            None => Ok(()),
+        }
+    }
+
+    fn fail(&self, what: String) {
+        self.fault.lock().get_or_insert(what);
+        self.reached.notify_waiters();
+    }
+
+    fn count(&self, messages: u64) {
+        let received = self.received.fetch_add(messages, Ordering::Relaxed) + messages;
+        let target = self.target.load(Ordering::Relaxed);
+        if received >= target && received - messages < target {
+            self.reached.notify_waiters();
+        }
+    }
+
+    /// Waits until so many messages have come.
+    ///
+    /// # Errors
+    /// When something is wrong, or they do not come.
+    pub async fn reach(&self, target: u64) -> Fallible<()> {
+        self.target.store(target, Ordering::Relaxed);
+        let waiting = async {
+            loop {
+                let reached = self.reached.notified();
+                tokio::pin!(reached);
+                reached.as_mut().enable();
+                if self.received() >= target || self.fault.lock().is_some() {
+                    return;
+                }
+                reached.await;
+            }
+        };
+        let in_time = timeout(PATIENCE, waiting).await.is_ok();
+        self.check()?;
+        if in_time {
+            return Ok(());
+        }
+        Err(wrong(format!("{} of {target} messages came within {PATIENCE:?}", self.received())))
+    }
+}
+
+/// One receiver, as others see it.
+pub struct Receiver {
+    commands: mpsc::Sender<Command>,
+    state: Arc<Mutex<State>>,
+}
+
+enum Command {
+    Subscribe(Topic),
+    Unsubscribe(Topic),
+}
+
+/// What a receiver has seen.
+#[derive(Default)]
+struct State {
+    /// The next number of each stream that it is subscribed to.
+    streams: HashMap<u32, Expected>,
+    done: u64,
+    latency: Option<Histogram<u64>>,
+}
+
+#[derive(Default)]
+struct Expected {
+    next: u64,
+    /// After joining in the middle of the traffic the first number may be any later one.
+    open: bool,
+}
+
+/// Many receivers.
+pub struct Crowd {
+    /// What they share.
+    pub tally: Arc<Tally>,
+    /// Each of them.
+    pub receivers: Vec<Receiver>,
+    first_user: u32,
+    tasks: JoinSet<()>,
+}
+
+impl Crowd {
+    /// None yet. Their users' numbers begin with `first_user`.
+    #[must_use]
+    pub fn new(first_user: u32) -> Self {
+        Self { tally: Arc::default(), receivers: Vec::new(), first_user, tasks: JoinSet::new() }
+    }
+
+    /// Connects one receiver for each list of topics, and waits until all subscriptions are in force.
+    ///
+    /// # Errors
+    /// When one of them cannot.
+    pub async fn connect(&mut self, peer: &dyn Peer, dialer: &Dialer, topics: &[Vec<Topic>]) -> Fallible<()> {
+        let mut connecting = JoinSet::new();
+        let already = u32::try_from(self.receivers.len()).unwrap_or(u32::MAX);
+        for (user, topics) in (self.first_user + already..).zip(topics) {
+            while connecting.len() >= AT_ONCE {
+                self.arrived(connecting.join_next().await)?;
+            }
+            let wire = peer.wire(user);
+            connecting.spawn(arrive(dialer.clone(), wire, topics.clone(), Arc::clone(&self.tally)));
+        }
+        while !connecting.is_empty() {
+            self.arrived(connecting.join_next().await)?;
+        }
+        Ok(())
+    }
+
+    fn arrived(
+        &mut self,
+        arrived: Option<Result<Fallible<(Receiver, Listening)>, tokio::task::JoinError>>,
+    ) -> Fallible<()> {
+        let (receiver, listening) = match arrived {
+            Some(Ok(arrived)) => arrived?,
+            _ => return Err(wrong("a receiver's task ended")),
+        };
+        self.receivers.push(receiver);
+        self.tasks.spawn(listening.run(Arc::clone(&self.tally)));
+        Ok(())
+    }
+
+    /// How long messages took, those of all receivers together, in nanoseconds.
+    #[must_use]
+    pub fn latency(&self) -> Option<Histogram<u64>> {
+        let mut all: Option<Histogram<u64>> = None;
+        for receiver in &self.receivers {
+            if let Some(one) = receiver.state.lock().latency.take() {
+                match &mut all {
+                    None => all = Some(one),
+                    Some(all) => all.add(one).ok()?,
+                }
+            }
+        }
+        all
+    }
+
+    /// Ends all of them.
+    pub async fn end(mut self) {
+        self.tasks.shutdown().await;
+    }
+}
+
+impl Receiver {
+    /// Subscribes, or ends that. Gives what [`Self::done`] will be when it is in force.
+    ///
+    /// # Errors
+    /// When the receiver is gone.
+    pub async fn change(&self, topic: Topic, subscribed: bool) -> Fallible<()> {
+        let command = if subscribed { Command::Subscribe(topic) } else { Command::Unsubscribe(topic) };
+        self.commands.send(command).await.map_err(|_| wrong("a receiver is gone"))
+    }
+
+    /// How many changes the server has confirmed.
+    #[must_use]
+    pub fn done(&self) -> u64 {
+        self.state.lock().done
+    }
+}
+
+/// The task of a receiver.
+struct Listening {
+    outgoing: Outgoing,
+    incoming: Incoming,
+    wire: Box<dyn Wire>,
+    buffer: Vec<u8>,
+    commands: mpsc::Receiver<Command>,
+    state: Arc<Mutex<State>>,
+}
+
+async fn arrive(
+    dialer: Dialer,
+    wire: Box<dyn Wire>,
+    topics: Vec<Topic>,
+    tally: Arc<Tally>,
+) -> Fallible<(Receiver, Listening)> {
+    let (outgoing, incoming) = dialer.dial().await?;
+    let (commands, orders) = mpsc::channel(4);
+    let state = Arc::new(Mutex::new(State::default()));
+    for topic in &topics {
+        state.lock().streams.insert(topic.stream(), Expected::default());
+    }
+    let mut listening = Listening {
+        outgoing,
+        incoming,
+        wire,
+        buffer: Vec::new(),
+        commands: orders,
+        state: Arc::clone(&state),
+    };
+    let greeting = listening.wire.greeting();
+    listening.outgoing.write(&greeting).await?;
+    let mut welcome = false;
+    while !welcome {
+        welcome = listening.hear(&tally).await?;
+    }
+    for topic in &topics {
+        let subscribe = listening.wire.subscribe(*topic);
+        listening.outgoing.write(&subscribe).await?;
+    }
+    while state.lock().done < topics.len() as u64 {
+        listening.hear(&tally).await?;
+    }
+    Ok((Receiver { commands, state }, listening))
+}
+
+impl Listening {
+    async fn run(mut self, tally: Arc<Tally>) {
+        loop {
+            let heard = tokio::select! {
+                heard = self.incoming.read(&mut self.buffer) => heard,
+                Some(command) = self.commands.recv() => {
+                    let said = match command {
+                        Command::Subscribe(topic) => {
+                            let open = Expected { next: 0, open: true };
+                            let mut state = self.state.lock();
+                            // What came before stays a bound: numbers only grow.
+                            state.streams.entry(topic.stream()).or_insert(open).open = true;
+                            self.wire.subscribe(topic)
+                        }
+                        Command::Unsubscribe(topic) => self.wire.unsubscribe(topic),
+                    };
+                    if let Err(fault) = self.outgoing.write(&said).await {
+                        return tally.fail(fault.to_string());
+                    }
+                    continue;
+                }
+            };
+            let heard = match heard {
+                Ok(true) => self.take(&tally).await.map(|_| ()),
+                Ok(false) => Err(wrong("the server ended a connection")),
+                Err(fault) => Err(fault),
+            };
+            if let Err(fault) = heard {
+                return tally.fail(fault.to_string());
+            }
+        }
+    }
+
+    /// Reads once. `true` when the server has let us in.
+    async fn hear(&mut self, tally: &Tally) -> Fallible<bool> {
+        let reading = timeout(PATIENCE, self.incoming.read(&mut self.buffer)).await;
+        match reading {
+            Ok(Ok(true)) => self.take(tally).await,
+            Ok(Ok(false)) => Err(wrong("the server ended a connection")),
+            Ok(Err(fault)) => Err(fault),
+            Err(_) => Err(wrong("the server says nothing")),
+        }
+    }
+
+    /// Looks at what was read.
+    async fn take(&mut self, tally: &Tally) -> Fallible<bool> {
+        let (mut messages, mut welcome, mut answers, mut fault) = (0, false, Vec::new(), None);
+        let size = tally.size.load(Ordering::Relaxed);
+        let schedule = *tally.schedule.read();
+        let used = {
+            let mut state = self.state.lock();
+            let now = Instant::now();
+            self.wire.parse(&self.buffer, &mut |heard| match heard {
+                Heard::Welcome => welcome = true,
+                Heard::Done => state.done += 1,
+                Heard::Answer(answer) => answers.extend(answer),
+                Heard::Message(payload) => {
+                    messages += 1;
+                    if let Err(what) = state.message(payload, size, schedule, now) {
+                        fault.get_or_insert(what);
+                    }
+                }
+            })?
+        };
+        self.buffer.drain(..used);
+        if self.buffer.is_empty() && self.buffer.capacity() > 64 * 1024 {
+            self.buffer = Vec::new();
+        }
+        if let Some(fault) = fault {
+            return Err(wrong(fault));
+        }
+        if messages > 0 {
+            tally.count(messages);
+        }
+        if !answers.is_empty() {
+            self.outgoing.write(&answers).await?;
+        }
+        Ok(welcome)
+    }
+}
+
+impl State {
+    fn message(
+        &mut self,
+        payload: &[u8],
+        size: u64,
+        schedule: Option<Schedule>,
+        now: Instant,
+    ) -> Result<(), String> {
+        if payload.len() as u64 != size {
+            return Err(format!("a message of {} bytes came, and {size} were sent", payload.len()));
+        }
+        let mark = payload::read(payload).ok_or("a message came that nobody sent")?;
+        let Some(expected) = self.streams.get_mut(&mark.stream) else {
+            return Err(format!("a message of stream {:x} came to one who is not subscribed", mark.stream));
+        };
+        let fits = if expected.open { mark.number >= expected.next } else { mark.number == expected.next };
+        if !fits {
+            return Err(format!(
+                "message {} of stream {:x} came when {} was next",
+                mark.number, mark.stream, expected.next
+            ));
+        }
+        *expected = Expected { next: mark.number + 1, open: false };
+        if let Some(schedule) = schedule
+            && let Some(since) = mark.number.checked_sub(schedule.from)
+        {
+            let meant = schedule.start + schedule.interval * u32::try_from(since).unwrap_or(u32::MAX);
+            let took = now.saturating_duration_since(meant).as_nanos();
+            let latency = self.latency.get_or_insert_with(histogram);
+            latency.saturating_record(u64::try_from(took).unwrap_or(u64::MAX));
+        }
+        Ok(())
+    }
+}
+
+/// From a microsecond to a minute, to three digits.
+#[allow(clippy::expect_used, reason = "constants that hdrhistogram takes")]
+fn histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1_000, 60_000_000_000, 3).expect("bounds")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(state: &mut State, stream: u32, number: u64) -> Result<(), String> {
+        let mut out = Vec::new();
+        payload::write(&mut out, payload::Mark { stream, number }, 64);
+        state.message(&out, 64, None, Instant::now())
+    }
+
+    #[test]
+    fn what_is_missing_double_out_of_order_or_not_asked_for_is_a_fault() {
+        let mut state = State::default();
+        state.streams.insert(1, Expected::default());
+        assert_eq!(told(&mut state, 1, 0), Ok(()));
+        assert_eq!(told(&mut state, 1, 1), Ok(()));
+        assert!(told(&mut state, 1, 1).unwrap_err().contains("when 2 was next"), "double");
+        assert!(told(&mut state, 1, 3).unwrap_err().contains("when 2 was next"), "missing");
+        assert!(told(&mut state, 2, 0).unwrap_err().contains("not subscribed"));
+        assert!(state.message(b"short", 64, None, Instant::now()).unwrap_err().contains("of 5 bytes"));
+        assert!(state.message(&[b'z'; 64], 64, None, Instant::now()).unwrap_err().contains("nobody sent"));
+    }
+
+    #[test]
+    fn who_joins_in_the_middle_begins_anywhere_later_and_then_misses_nothing() {
+        let mut state = State::default();
+        state.streams.insert(1, Expected { next: 5, open: true });
+        assert!(told(&mut state, 1, 4).is_err(), "what was there before does not come again");
+        assert_eq!(told(&mut state, 1, 9), Ok(()));
+        assert!(told(&mut state, 1, 11).is_err());
+    }
+}

@@ -1,0 +1,164 @@
+//! `fanfare-bench`: the command line.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line")]
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use fanfare_bench::fault::{Fallible, Tried, wrong};
+use fanfare_bench::figures::Results;
+use fanfare_bench::peers::{NAMES, Places};
+use fanfare_bench::plan::{self, Choice, Mode};
+use fanfare_bench::workloads::soak::Soak;
+use fanfare_bench::{report, table};
+use serde::Serialize;
+
+/// Measures Fanfare beside NATS, Redis, mosquitto, ws and Socket.IO; every run checks that every message arrived once and in order
+#[derive(Parser)]
+#[command(name = "fanfare-bench", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run workloads on peers, and print tables of figures and of the budgets
+    Run(Run),
+    /// Mixed traffic over many connections for minutes: nothing may get lost, memory may not grow
+    Soak(SoakArguments),
+    /// Make the report anew from the files in its directory
+    Report {
+        /// Where the report is
+        #[arg(long, default_value = "docs/benchmarks", value_name = "DIR")]
+        directory: PathBuf,
+    },
+}
+
+#[derive(Args)]
+struct Where {
+    /// The server to measure; by default the one beside this program
+    #[arg(long, value_name = "FILE")]
+    server: Option<PathBuf>,
+    /// The scripts of the peers that run on Node, with their `node_modules`
+    #[arg(long, default_value = "bench/peers", value_name = "DIR")]
+    scripts: PathBuf,
+    /// A further flag of `fanfare serve`, as in --flag=--outbox-frames=64; may be given more than once
+    #[arg(long = "flag", value_name = "FLAG", allow_hyphen_values = true)]
+    flags: Vec<String>,
+    /// Write the results to this file, too, as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+#[derive(Args)]
+struct Run {
+    /// How much
+    #[arg(long, value_enum, default_value = "quick")]
+    mode: Mode,
+    /// Only this peer; may be given more than once
+    #[arg(long = "peer", value_name = "NAME", value_parser = NAMES)]
+    peers: Vec<String>,
+    /// Only workloads whose names have this text in them, as in `fanout 1000`; may be given more than once
+    #[arg(long = "only", value_name = "TEXT")]
+    cells: Vec<String>,
+    /// How often, instead of the mode's own number
+    #[arg(long, value_name = "N")]
+    rounds: Option<u32>,
+    /// Leave out what is not installed, instead of failing
+    #[arg(long)]
+    lenient: bool,
+    #[command(flatten)]
+    place: Where,
+}
+
+#[derive(Args)]
+struct SoakArguments {
+    /// Connections, in three groups each
+    #[arg(long, default_value_t = 10_000, value_name = "N", value_parser = clap::value_parser!(u32).range(10..=100_000))]
+    connections: u32,
+    /// How long the traffic lasts, in seconds
+    #[arg(long, default_value_t = 1_200, value_name = "SECONDS")]
+    seconds: u64,
+    /// Messages a second to groups of ten
+    #[arg(long, default_value_t = 200, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    rate: u32,
+    #[command(flatten)]
+    place: Where,
+}
+
+impl Where {
+    fn places(&self) -> Fallible<Places> {
+        let fanfare = match &self.server {
+            Some(server) => server.clone(),
+            None => std::env::current_exe().tried("looking for the server")?.with_file_name("fanfare"),
+        };
+        if !fanfare.is_file() {
+            let path = fanfare.display();
+            return Err(wrong(format!(
+                "there is no server at {path}: cargo build --release, or --server FILE"
+            )));
+        }
+        // The servers run in directories of their own.
+        let whole = |path: &Path| std::path::absolute(path).tried("finding the way");
+        Ok(Places { fanfare: whole(&fanfare)?, scripts: whole(&self.scripts)?, flags: self.flags.clone() })
+    }
+
+    fn keep(&self, results: &impl Serialize) -> Fallible<()> {
+        let Some(path) = &self.json else { return Ok(()) };
+        let text = serde_json::to_string_pretty(results).tried("writing the results")?;
+        std::fs::write(path, text + "\n").tried(format!("writing {}", path.display()))
+    }
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let done = match runtime {
+        Ok(runtime) => runtime.block_on(perform(arguments.command)),
+        Err(error) => Err(wrong(format!("no runtime: {error}"))),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(fault) => {
+            eprintln!("error: {fault}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn perform(command: Command) -> Fallible<()> {
+    let progress = |step: &str| eprintln!("{step}");
+    match command {
+        Command::Run(run) => {
+            let choice =
+                Choice { peers: run.peers, cells: run.cells, rounds: run.rounds, lenient: run.lenient };
+            let places = run.place.places()?;
+            let mut results: Results = Box::pin(plan::run(run.mode, &choice, &places, progress)).await?;
+            let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.contains('/')).collect();
+            results.command = format!("fanfare-bench {}", words.join(" "));
+            print!("{}", table::printed(&results));
+            run.place.keep(&results)
+        }
+        Command::Soak(arguments) => {
+            let places = arguments.place.places()?;
+            let lasting = Duration::from_secs(arguments.seconds);
+            let soak = Soak { connections: arguments.connections, lasting, rate: arguments.rate };
+            let soaked = Box::pin(soak.run(&places, progress)).await?;
+            println!(
+                "{} connections, {:.0} s: {} deliveries and {} changes, all as they must be; memory {:.1} MiB after the first minute, {:.1} MiB at the end, {:+.3} MiB a minute; {:.0} % of a core",
+                soaked.connections,
+                soaked.seconds,
+                soaked.deliveries,
+                soaked.changes,
+                soaked.after_first_minute / 1_048_576.0,
+                soaked.at_end / 1_048_576.0,
+                soaked.slope_per_minute / 1_048_576.0,
+                soaked.cpu_percent
+            );
+            arguments.place.keep(&soaked)
+        }
+        Command::Report { directory } => report::make(&directory),
+    }
+}

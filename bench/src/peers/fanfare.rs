@@ -1,0 +1,238 @@
+//! Fanfare: the release build of this repository, with tokens that it checks, and nothing of `--dev`.
+//!
+//! The source of the protocol is PROTOCOL.md. Messages are read by hand, because the client's decoding is not what is measured.
+
+use std::path::{Path, PathBuf};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use fanfare_protocol::{
+    ClientFrame, Credential, EventName, GroupName, PROTOCOL_VERSION, Send, ServerFrame, Target, Token,
+    UserName, codec,
+};
+use fanfare_server::{Extras, GrantClaim, Minter, Right};
+
+use crate::fault::{Fallible, Tried, wrong};
+use crate::peer::{Launch, Peer, Transport};
+use crate::wire::{Heard, Topic, Wire};
+
+pub struct Fanfare {
+    binary: PathBuf,
+    minter: Minter,
+    /// Further flags of `fanfare serve`.
+    flags: Vec<String>,
+}
+
+/// An event's name of one letter: the others' messages have no names.
+const EVENT: &str = "E";
+const WELCOME: u8 = 0;
+const ACK: u8 = 1;
+const ERROR: u8 = 2;
+const MESSAGE: u8 = 3;
+
+impl Fanfare {
+    /// The server in this file. The secret is of this run.
+    ///
+    /// # Errors
+    /// When the secret cannot be written.
+    pub fn new(binary: PathBuf, directory: &Path, flags: Vec<String>) -> Fallible<Self> {
+        let secret: [u8; 32] = std::array::from_fn(|_| fastrand::u8(..));
+        let path = directory.join("token.key");
+        std::fs::write(&path, STANDARD.encode(secret)).tried("writing the secret for tokens")?;
+        let minter = Minter::read(&path).tried("reading the secret for tokens")?;
+        Ok(Self { binary, minter, flags })
+    }
+
+    fn mint(&self, user: &str) -> String {
+        let grant = |group: Option<&str>, user: Option<&str>, may: &[Right]| GrantClaim {
+            group: group.map(str::to_owned),
+            user: user.map(str::to_owned),
+            all: None,
+            may: may.to_vec(),
+            exp: None,
+        };
+        let grants =
+            [grant(Some("*"), None, &[Right::Join, Right::Send]), grant(None, Some("*"), &[Right::Send])];
+        // The grants are ours, and can be written.
+        self.minter.mint(user, 7_200, &grants, Extras::default()).unwrap_or_default()
+    }
+}
+
+impl Peer for Fanfare {
+    fn name(&self) -> &'static str {
+        "fanfare"
+    }
+
+    fn launch(&self, _: &Path, port: u16) -> Fallible<Launch> {
+        let listen = format!("127.0.0.1:{port}");
+        let flags: Vec<&str> = self.flags.iter().map(String::as_str).collect();
+        Launch::program(&self.binary.display().to_string(), "cargo build --release")
+            .arguments([
+                "serve",
+                "--listen",
+                &listen,
+                "--admin-listen",
+                "127.0.0.1:0",
+                "--state-dir",
+                "state",
+            ])
+            .arguments(["--cert", "server.pem", "--key", "server.key", "--token-key", "token.key"])
+            // The load comes from one address, and connects all at once.
+            .arguments(["--connections-per-address", "100000", "--retry-above", "100000", "--log", "warn"])
+            .arguments(flags)
+            .version(["--version"])
+            .says("ready ")
+            .done()
+    }
+
+    fn transport(&self) -> Transport {
+        Transport::Quic
+    }
+
+    fn wire(&self, user: u32) -> Box<dyn Wire> {
+        Box::new(FanfareWire { token: self.mint(&format!("u{user}")), request: 0 })
+    }
+
+    fn token(&self, user: u32) -> Option<String> {
+        Some(self.mint(&format!("u{user}")))
+    }
+}
+
+struct FanfareWire {
+    token: String,
+    request: u64,
+}
+
+impl FanfareWire {
+    fn next(&mut self) -> u64 {
+        self.request += 1;
+        self.request
+    }
+}
+
+#[allow(clippy::expect_used, reason = "names of letters and digits are names")]
+fn group(topic: Topic) -> GroupName {
+    GroupName::new(&topic.name()).expect("a group's name")
+}
+
+#[allow(clippy::expect_used, reason = "names of letters and digits are names")]
+fn target(topic: Topic) -> Target {
+    match topic {
+        Topic::Group(_) => Target::Group(group(topic)),
+        Topic::User(_) => Target::User(UserName::new(&topic.name()).expect("a user's name")),
+    }
+}
+
+impl Wire for FanfareWire {
+    fn greeting(&mut self) -> Vec<u8> {
+        let credential = Credential::Token(Token::new(self.token.as_str()));
+        codec::encode_client(&ClientFrame::Hello { protocol: PROTOCOL_VERSION, credential }).to_vec()
+    }
+
+    fn subscribe(&mut self, topic: Topic) -> Vec<u8> {
+        let request = self.next();
+        let frame = match topic {
+            Topic::Group(_) => ClientFrame::Join { request, group: group(topic) },
+            // A user gets what is for the user; the answer says that the server is there.
+            Topic::User(_) => ClientFrame::Count { request, target: target(topic) },
+        };
+        codec::encode_client(&frame).to_vec()
+    }
+
+    fn unsubscribe(&mut self, topic: Topic) -> Vec<u8> {
+        codec::encode_client(&ClientFrame::Leave { request: self.next(), group: group(topic) }).to_vec()
+    }
+
+    #[allow(clippy::expect_used, reason = "a constant of one letter")]
+    fn publish(&mut self, topic: Topic, payload: &[u8], out: &mut Vec<u8>) {
+        let frame = ClientFrame::Send(Send {
+            request: self.next(),
+            ack: false,
+            to: vec![target(topic)],
+            except: Vec::new(),
+            others: false,
+            event: EventName::new(EVENT).expect("an event's name"),
+            payload: Bytes::copy_from_slice(payload),
+        });
+        out.extend_from_slice(&codec::encode_client(&frame));
+    }
+
+    fn parse(&mut self, bytes: &[u8], hear: &mut dyn FnMut(Heard<'_>)) -> Fallible<usize> {
+        let mut rest = bytes;
+        while let Some((prefix, behind)) = rest.split_first_chunk::<4>() {
+            let length = u32::from_le_bytes(*prefix) as usize;
+            let Some((frame, next)) = behind.split_at_checked(length) else { break };
+            match frame.first() {
+                Some(&MESSAGE) => {
+                    let payload = payload(frame).ok_or_else(|| wrong("a message that is too short"))?;
+                    hear(Heard::Message(payload));
+                }
+                Some(&ACK) => hear(Heard::Done),
+                Some(&WELCOME) => hear(Heard::Welcome),
+                Some(&ERROR) => {
+                    let told = codec::decode_server(&Bytes::copy_from_slice(frame));
+                    let Ok(ServerFrame::Error { code, detail, .. }) = told else {
+                        return Err(wrong("an error that cannot be read"));
+                    };
+                    return Err(wrong(format!("refused with {code}: {detail}")));
+                }
+                // `Joined`, `Removed` and the like.
+                Some(_) => {}
+                None => return Err(wrong("an empty frame")),
+            }
+            rest = next;
+        }
+        Ok(bytes.len() - rest.len())
+    }
+}
+
+/// Of a `Message` from a client to a group or a user: names here are shorter than 251 bytes, which have one byte of length.
+fn payload(frame: &[u8]) -> Option<&[u8]> {
+    let named = |rest: &'_ [u8]| -> Option<usize> { Some(usize::from(*rest.first()?) + 1) };
+    // Tag, sender's tag, its id; its user, the target's tag and name, the event.
+    let mut at = 1 + 1 + 16;
+    at += named(frame.get(at..)?)?;
+    at += 1;
+    at += named(frame.get(at..)?)?;
+    at += named(frame.get(at..)?)?;
+    let rest = frame.get(at..)?;
+    // bincode's variable integers: up to 250 in one byte, 251 and two bytes, 252 and four.
+    match rest.first()? {
+        251 => rest.get(3..),
+        252 => rest.get(5..),
+        _ => rest.get(1..),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fanfare_protocol::{ConnectionId, Message, Sender};
+
+    #[test]
+    fn a_message_is_read_as_the_codec_wrote_it() {
+        for size in [16, 250, 251, 16_384, 65_535] {
+            for to in [target(Topic::Group(70_000)), target(Topic::User(3))] {
+                let message = Message {
+                    from: Sender::Connection {
+                        connection: ConnectionId::from_bytes([9; 16]),
+                        user: UserName::new("u17").unwrap(),
+                    },
+                    to,
+                    event: EventName::new(EVENT).unwrap(),
+                    payload: Bytes::from(vec![b'x'; size]),
+                };
+                let frame = codec::encode_message(&message);
+                let mut wire = FanfareWire { token: String::new(), request: 0 };
+                let mut heard = Vec::new();
+                let used = wire.parse(&[&frame[..], &frame[..9]].concat(), &mut |said| {
+                    if let Heard::Message(payload) = said {
+                        heard.push(payload.to_vec());
+                    }
+                });
+                assert_eq!((used.unwrap(), heard), (frame.len(), vec![vec![b'x'; size]]));
+            }
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! Which workloads, on which peers, how often; and the running of it.
+//!
+//! In: a mode. Out: [`Results`]. Peers take turns inside a round, so that whatever else the machine does meets all of them.
+
+use std::time::Duration;
+
+use crate::fault::{Fallible, Fault};
+use crate::figures::Results;
+use crate::machine;
+use crate::peers::{self, Places};
+use crate::process;
+use crate::workloads::{Times, Workload};
+
+/// How much is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Mode {
+    /// Everything, three rounds: a quarter of an hour on two cores.
+    Full,
+    /// What the budgets need, against NATS alone, one round.
+    Quick,
+    /// Every workload on every peer, very small: whether everything arrives, not how fast.
+    Check,
+}
+
+/// A part of a plan.
+struct Part {
+    rounds: u32,
+    peers: Vec<&'static str>,
+    cells: Vec<Workload>,
+}
+
+/// Of the groups that the budgets speak of.
+pub const SATURATED: Workload = Workload::Fanout { members: 1_000, size: 64 };
+pub const PACED: Workload = Workload::Paced { members: 1_000, size: 64, rate: 30 };
+pub const KIBIBYTE: Workload = Workload::Fanout { members: 100, size: 1_024 };
+pub const HUNDRED: Workload = Workload::Fanout { members: 100, size: 64 };
+pub const TEN_THOUSAND: Workload = Workload::Fanout { members: 10_000, size: 64 };
+pub const LATENCY: Workload = Workload::Latency { members: 100, size: 64, rate: 0 };
+pub const CONNECT: Workload = Workload::Connect { connections: 500 };
+pub const IDLE: Workload = Workload::Idle { connections: 1_000 };
+pub const FEW_BESIDE: Workload = Workload::Beside { groups: 100, size: 64 };
+pub const MANY_BESIDE: Workload = Workload::Beside { groups: 100_000, size: 64 };
+
+const SECURE: [&str; 6] = ["fanfare", "nats", "redis", "mosquitto", "ws", "socket.io"];
+const PLAIN: [&str; 5] = ["nats-plain", "redis-plain", "mosquitto-plain", "ws-plain", "socket.io-plain"];
+
+impl Mode {
+    fn parts(self, rounds: Option<u32>) -> Vec<Part> {
+        let fanfare = vec!["fanfare"];
+        match self {
+            Self::Full => {
+                let rounds = rounds.unwrap_or(3);
+                vec![
+                    Part {
+                        rounds,
+                        peers: SECURE.to_vec(),
+                        cells: vec![SATURATED, PACED, KIBIBYTE, HUNDRED, LATENCY, CONNECT, IDLE],
+                    },
+                    Part { rounds, peers: fanfare, cells: vec![FEW_BESIDE, MANY_BESIDE, TEN_THOUSAND] },
+                    Part {
+                        rounds: 1,
+                        peers: SECURE.to_vec(),
+                        cells: vec![
+                            Workload::Fanout { members: 100, size: 16 },
+                            Workload::Fanout { members: 100, size: 256 },
+                            Workload::Fanout { members: 100, size: 16_384 },
+                            Workload::Many { groups: 300, size: 64 },
+                            Workload::Direct { users: 200, size: 64 },
+                            Workload::Churn { members: 100, churners: 50, size: 64 },
+                            Workload::Revoke { users: 100 },
+                        ],
+                    },
+                    Part { rounds: 1, peers: PLAIN.to_vec(), cells: vec![SATURATED, PACED] },
+                ]
+            }
+            Self::Quick => vec![
+                Part {
+                    rounds: rounds.unwrap_or(1),
+                    peers: vec!["fanfare", "nats"],
+                    cells: vec![SATURATED, PACED, KIBIBYTE, HUNDRED, LATENCY, CONNECT, IDLE],
+                },
+                Part { rounds: 1, peers: fanfare, cells: vec![FEW_BESIDE, MANY_BESIDE, TEN_THOUSAND] },
+            ],
+            Self::Check => {
+                let (members, size) = (10, 64);
+                let mut cells: Vec<_> =
+                    [16, 64, 256, 1_024, 16_384].map(|size| Workload::Fanout { members, size }).to_vec();
+                cells.extend([
+                    Workload::Paced { members, size, rate: 30 },
+                    Workload::Many { groups: 30, size },
+                    Workload::Direct { users: 10, size },
+                    Workload::Latency { members, size, rate: 0 },
+                    Workload::Connect { connections: 20 },
+                    Workload::Idle { connections: 20 },
+                    Workload::Churn { members, churners: 5, size },
+                    Workload::Beside { groups: 1_000, size },
+                    Workload::Revoke { users: 5 },
+                ]);
+                let plain = Part {
+                    rounds: 1,
+                    peers: PLAIN.to_vec(),
+                    cells: cells.get(1..2).unwrap_or_default().to_vec(),
+                };
+                vec![Part { rounds: rounds.unwrap_or(1), peers: SECURE.to_vec(), cells }, plain]
+            }
+        }
+    }
+
+    fn times(self) -> Times {
+        let milliseconds = Duration::from_millis;
+        match self {
+            Self::Full => Times {
+                saturated: milliseconds(1_200),
+                paced: milliseconds(2_500),
+                idle: milliseconds(2_000),
+            },
+            Self::Quick => Times {
+                saturated: milliseconds(1_500),
+                paced: milliseconds(3_000),
+                idle: milliseconds(2_000),
+            },
+            Self::Check => {
+                Times { saturated: milliseconds(100), paced: milliseconds(200), idle: milliseconds(50) }
+            }
+        }
+    }
+}
+
+/// What to leave out.
+#[derive(Debug, Default)]
+pub struct Choice {
+    /// Only these peers.
+    pub peers: Vec<String>,
+    /// Only cells whose names have one of these texts in them.
+    pub cells: Vec<String>,
+    /// Other than the mode's.
+    pub rounds: Option<u32>,
+    /// A peer that is not installed is left out, and not a fault.
+    pub lenient: bool,
+}
+
+impl Choice {
+    fn takes(&self, peer: &str, workload: Workload) -> bool {
+        let peers = self.peers.is_empty() || self.peers.iter().any(|wanted| wanted == peer);
+        let name = workload.name();
+        let cells = self.cells.is_empty() || self.cells.iter().any(|wanted| name.contains(wanted.as_str()));
+        peers && cells && (peer == "fanfare" || !workload.is_fanfares())
+    }
+}
+
+/// Measures. `progress` is told what comes next.
+///
+/// # Errors
+/// When a message was lost, double or out of order, and when a peer is missing or does not start.
+pub async fn run(mode: Mode, choice: &Choice, places: &Places, progress: impl Fn(&str)) -> Fallible<Results> {
+    let mut results = Results { machine: machine::described(), ..Results::default() };
+    let mut absent: Vec<&str> = Vec::new();
+    let parts = mode.parts(choice.rounds);
+    let total: u32 = parts
+        .iter()
+        .map(|part| {
+            let cells = part.cells.iter().flat_map(|cell| part.peers.iter().map(move |peer| (peer, *cell)));
+            part.rounds
+                * u32::try_from(cells.filter(|(peer, cell)| choice.takes(peer, *cell)).count()).unwrap_or(0)
+        })
+        .sum();
+    let mut step = 0;
+    for Part { rounds, peers, cells } in parts {
+        for _ in 0..rounds {
+            for cell in &cells {
+                for peer in peers.iter().copied().filter(|peer| choice.takes(peer, *cell)) {
+                    step += 1;
+                    progress(&format!("{step} of {total}: {} on {peer}", cell.name()));
+                    if absent.contains(&peer) {
+                        continue;
+                    }
+                    let Some(workload) = ready(*cell, peer, &results) else {
+                        results
+                            .missing
+                            .push(format!("{} on {peer}: it cannot keep up with that rate", cell.name()));
+                        continue;
+                    };
+                    match workload.run(peer, places, mode.times()).await {
+                        Ok(found) => results.take(&cell.name(), peer, &found),
+                        Err(fault @ Fault::Missing { .. }) if choice.lenient => {
+                            results.missing.push(format!("{peer}: {fault}"));
+                            absent.push(peer);
+                        }
+                        Err(fault) => {
+                            return Err(Fault::Wrong(format!("{} on {peer}: {fault}", cell.name())));
+                        }
+                    }
+                    if !results.versions.contains_key(peer) {
+                        let directory = tempfile::tempdir()
+                            .map_err(|source| Fault::Io { what: "making a directory".to_owned(), source })?;
+                        let launch =
+                            peers::peer(peer, places, directory.path())?.launch(directory.path(), 0)?;
+                        results.versions.insert(peer.to_owned(), process::version(&launch));
+                    }
+                }
+            }
+        }
+    }
+    Ok(results)
+}
+
+/// With the rate that this run's figures give: half of what the slower of Fanfare and NATS does with this group. `None` for a peer for which
+/// that is too much.
+fn ready(cell: Workload, peer: &str, results: &Results) -> Option<Workload> {
+    let Workload::Latency { members, size, rate: 0 } = cell else { return Some(cell) };
+    let saturated = Workload::Fanout { members, size }.name();
+    let fastest = |peer: &str| results.median(&saturated, peer, "per_s");
+    let half = match (fastest("fanfare"), fastest("nats")) {
+        (Some(one), Some(other)) => one.min(other) / 2.0,
+        (Some(one), None) | (None, Some(one)) => one / 2.0,
+        (None, None) => 200.0 * f64::from(members),
+    };
+    if fastest(peer).is_some_and(|own| own < half * 1.2) {
+        return None;
+    }
+    Some(Workload::Latency { members, size, rate: ((half / f64::from(members)) as u32).max(1) })
+}
