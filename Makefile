@@ -1,5 +1,5 @@
 # The front door. Every target works on a fresh clone; `make` alone says what there is.
-.PHONY: help run test lint fuzz doc picture
+.PHONY: help run test lint fuzz doc picture bench bench-quick bench-check bench-soak bench-report bench-instructions
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
@@ -15,6 +15,7 @@ test:
 	cargo test -p fanfare-server --features model --lib --locked
 	tests/python/run
 	web/run-tests
+	$(MAKE) bench-check
 
 ## make lint     formatting, clippy, and what is in the dependency graph
 lint:
@@ -46,3 +47,37 @@ picture:
 	docs/picture
 	cd web && npm ci --no-fund --no-audit --ignore-scripts --loglevel=error && npm run --silent check
 	FANFARE_BINARY=$(CURDIR)/target/release/fanfare node web/build/test/picture.js docs/page.png
+
+# What the peers need, and the release builds.
+BENCH = target/release/fanfare-bench
+bench-tools:
+	bench/tools
+	cargo build --release --locked -p fanfare-cli -p fanfare-bench
+.PHONY: bench-tools
+
+## make bench          Fanfare beside NATS, Redis, mosquitto, ws and Socket.IO, in a quarter of an hour; the figures go to docs/benchmarks
+bench: bench-tools
+	$(BENCH) run --mode full --json docs/benchmarks/results.json
+
+## make bench-quick    what the budgets need, against NATS alone, in a minute
+bench-quick: bench-tools
+	$(BENCH) run --mode quick
+
+## make bench-soak     10,000 connections, twenty minutes of mixed traffic; the figures go to docs/benchmarks
+bench-soak: bench-tools
+	$(BENCH) soak --json docs/benchmarks/soak.json
+
+## make bench-report   docs/benchmarks/README.md and its plots, from the figures there
+bench-report:
+	cargo run --release --locked -p fanfare-bench -- report
+
+## make bench-instructions  instructions of encode, decode and route, counted by callgrind; the figures go to docs/benchmarks
+bench-instructions:
+	bench/instructions docs/benchmarks/instructions.json
+
+# Every workload on every peer, very small: whether everything arrives. Part of `make test`.
+bench-check:
+	bench/tools
+	cargo build --locked -p fanfare-cli -p fanfare-bench
+	target/debug/fanfare-bench run --mode check
+	target/debug/fanfare-bench soak --connections 100 --seconds 6

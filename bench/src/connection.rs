@@ -11,7 +11,7 @@ use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{TransportConfig, VarInt};
 use rustls::client::Resumption;
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{CipherSuite, ClientConfig, RootCertStore};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -55,8 +55,12 @@ impl Dialer {
     /// When TLS does not take the authorities, or there is no socket.
     pub fn new(server: SocketAddr, transport: Transport, roots: &Arc<RootCertStore>) -> Fallible<Self> {
         let tls = |protocols: &[&[u8]]| -> Fallible<ClientConfig> {
-            let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-            let mut tls = ClientConfig::builder_with_provider(provider)
+            // The order of the client library, of browsers and of Go.
+            let mut provider = rustls::crypto::aws_lc_rs::default_provider();
+            provider
+                .cipher_suites
+                .sort_by_key(|suite| suite.suite() != CipherSuite::TLS13_AES_128_GCM_SHA256);
+            let mut tls = ClientConfig::builder_with_provider(Arc::new(provider))
                 .with_protocol_versions(&[&rustls::version::TLS13])
                 .tried("TLS 1.3")?
                 .with_root_certificates(Arc::clone(roots))

@@ -117,7 +117,14 @@ impl Tally {
 /// One receiver, as others see it.
 pub struct Receiver {
     commands: mpsc::Sender<Command>,
-    state: Arc<Mutex<State>>,
+    seen: Arc<Seen>,
+}
+
+/// What a receiver's task and others share.
+#[derive(Default)]
+struct Seen {
+    messages: AtomicU64,
+    state: Mutex<State>,
 }
 
 enum Command {
@@ -191,12 +198,25 @@ impl Crowd {
         Ok(())
     }
 
+    /// Waits until each receiver has so many messages. The sum alone would let one fall far behind while the others are ahead.
+    ///
+    /// # Errors
+    /// When something is wrong, or they do not come.
+    pub async fn each_has(&self, messages: u64) -> Fallible<()> {
+        self.tally.reach(messages * self.receivers.len() as u64).await?;
+        while self.receivers.iter().any(|receiver| receiver.seen.messages.load(Ordering::Relaxed) < messages)
+        {
+            self.tally.reach(self.tally.received() + 1).await?;
+        }
+        Ok(())
+    }
+
     /// How long messages took, those of all receivers together, in nanoseconds.
     #[must_use]
     pub fn latency(&self) -> Option<Histogram<u64>> {
         let mut all: Option<Histogram<u64>> = None;
         for receiver in &self.receivers {
-            if let Some(one) = receiver.state.lock().latency.take() {
+            if let Some(one) = receiver.seen.state.lock().latency.take() {
                 match &mut all {
                     None => all = Some(one),
                     Some(all) => all.add(one).ok()?,
@@ -225,7 +245,7 @@ impl Receiver {
     /// How many changes the server has confirmed.
     #[must_use]
     pub fn done(&self) -> u64 {
-        self.state.lock().done
+        self.seen.state.lock().done
     }
 }
 
@@ -236,7 +256,7 @@ struct Listening {
     wire: Box<dyn Wire>,
     buffer: Vec<u8>,
     commands: mpsc::Receiver<Command>,
-    state: Arc<Mutex<State>>,
+    seen: Arc<Seen>,
 }
 
 async fn arrive(
@@ -247,18 +267,12 @@ async fn arrive(
 ) -> Fallible<(Receiver, Listening)> {
     let (outgoing, incoming) = dialer.dial().await?;
     let (commands, orders) = mpsc::channel(4);
-    let state = Arc::new(Mutex::new(State::default()));
+    let seen = Arc::new(Seen::default());
     for topic in &topics {
-        state.lock().streams.insert(topic.stream(), Expected::default());
+        seen.state.lock().streams.insert(topic.stream(), Expected::default());
     }
-    let mut listening = Listening {
-        outgoing,
-        incoming,
-        wire,
-        buffer: Vec::new(),
-        commands: orders,
-        state: Arc::clone(&state),
-    };
+    let mut listening =
+        Listening { outgoing, incoming, wire, buffer: Vec::new(), commands: orders, seen: Arc::clone(&seen) };
     let greeting = listening.wire.greeting();
     listening.outgoing.write(&greeting).await?;
     let mut welcome = false;
@@ -269,10 +283,10 @@ async fn arrive(
         let subscribe = listening.wire.subscribe(*topic);
         listening.outgoing.write(&subscribe).await?;
     }
-    while state.lock().done < topics.len() as u64 {
+    while seen.state.lock().done < topics.len() as u64 {
         listening.hear(&tally).await?;
     }
-    Ok((Receiver { commands, state }, listening))
+    Ok((Receiver { commands, seen }, listening))
 }
 
 impl Listening {
@@ -284,7 +298,7 @@ impl Listening {
                     let said = match command {
                         Command::Subscribe(topic) => {
                             let open = Expected { next: 0, open: true };
-                            let mut state = self.state.lock();
+                            let mut state = self.seen.state.lock();
                             // What came before stays a bound: numbers only grow.
                             state.streams.entry(topic.stream()).or_insert(open).open = true;
                             self.wire.subscribe(topic)
@@ -325,7 +339,7 @@ impl Listening {
         let size = tally.size.load(Ordering::Relaxed);
         let schedule = *tally.schedule.read();
         let used = {
-            let mut state = self.state.lock();
+            let mut state = self.seen.state.lock();
             let now = Instant::now();
             self.wire.parse(&self.buffer, &mut |heard| match heard {
                 Heard::Welcome => welcome = true,
@@ -347,6 +361,7 @@ impl Listening {
             return Err(wrong(fault));
         }
         if messages > 0 {
+            self.seen.messages.fetch_add(messages, Ordering::Relaxed);
             tally.count(messages);
         }
         if !answers.is_empty() {

@@ -34,6 +34,17 @@ pub fn wrong(what: impl Into<String>) -> Fault {
     Fault::Wrong(what.into())
 }
 
+/// An error and its causes, in words: quinn's say "connection lost", and the code is in the cause.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text += &format!(": {error}");
+        cause = error.source();
+    }
+    text
+}
+
 /// Says what was tried when it failed.
 pub trait Tried<T> {
     /// Names what was tried.
@@ -45,6 +56,6 @@ pub trait Tried<T> {
 
 impl<T, E: Into<Box<dyn std::error::Error + Send + Sync>>> Tried<T> for Result<T, E> {
     fn tried(self, what: impl Into<String>) -> Fallible<T> {
-        self.map_err(|error| Fault::Io { what: what.into(), source: io::Error::other(error) })
+        self.map_err(|error| Fault::Io { what: what.into(), source: io::Error::other(chain(&*error.into())) })
     }
 }

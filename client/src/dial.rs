@@ -172,7 +172,7 @@ mod tests {
     /// A server on the loopback interface, and a dialer that trusts it.
     fn server() -> (Endpoint, Dialer) {
         let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let provider = Arc::new(crate::tls::provider());
         let key = rustls::pki_types::PrivateKeyDer::Pkcs8(own.signing_key.serialize_der().into());
         let mut tls = rustls::ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&rustls::version::TLS13])

@@ -145,6 +145,16 @@ impl Config {
     }
 }
 
+impl Config {
+    /// How many sends of one connection may be carried out together, and how many bytes of payload: no more than a sixteenth of a second's,
+    /// so that who is held back is held back evenly.
+    pub(crate) fn run(&self) -> (usize, usize) {
+        let (frames, bytes) = self.outbox.run();
+        let rate = self.requests_per_second.map_or(usize::MAX, |rate| rate.get() as usize / 16);
+        (frames.min(rate), bytes)
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self::new()

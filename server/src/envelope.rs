@@ -3,6 +3,8 @@
 //! In: a send, and who it is from. Out: the bytes that each recipient's stream gets. A send with one target is one run of
 //! bytes. A send with several has a heading for each, because the message names the target that reached the recipient,
 //! and one body behind all of them. Either way the payload is copied once, whatever the number of recipients (promise 5).
+//! Messages that one sender sent one behind the other to the same target can share an envelope: a run, which is queued,
+//! counted and written as what it is, several frames, and costs as much to queue as one.
 
 use std::time::Instant;
 
@@ -15,6 +17,7 @@ pub(crate) struct Envelope {
     headings: Box<[Heading]>,
     body: Bytes,
     accepted: Instant,
+    frames: u16,
 }
 
 #[derive(Debug)]
@@ -31,7 +34,8 @@ impl Envelope {
             let target = target.clone();
             let message = Message { from: from.clone(), to: target.clone(), event, payload };
             let bytes = codec::encode_message(&message);
-            return Self { headings: Box::new([Heading { target, bytes }]), body: Bytes::new(), accepted };
+            let headings = Box::new([Heading { target, bytes }]);
+            return Self { headings, body: Bytes::new(), accepted, frames: 1 };
         }
         let body = codec::encode_message_body(&event, &payload);
         let headings = to
@@ -41,7 +45,20 @@ impl Envelope {
                 Heading { target, bytes }
             })
             .collect();
-        Self { headings, body, accepted }
+        Self { headings, body, accepted, frames: 1 }
+    }
+
+    /// Encodes messages to the same target, one behind the other. More than 65,535 are not counted right.
+    pub(crate) fn run(from: &Sender, to: Target, messages: Vec<(EventName, Bytes)>) -> Self {
+        let accepted = Instant::now();
+        let frames = u16::try_from(messages.len()).unwrap_or(u16::MAX);
+        let mut bytes = Vec::new();
+        for (event, payload) in messages {
+            let message = Message { from: from.clone(), to: to.clone(), event, payload };
+            bytes.extend_from_slice(&codec::encode_message(&message));
+        }
+        let headings = Box::new([Heading { target: to, bytes: bytes.into() }]);
+        Self { headings, body: Bytes::new(), accepted, frames }
     }
 
     /// The same for datagrams: each target has a frame of its own, whole and without its length, which a datagram has already.
@@ -53,7 +70,7 @@ impl Envelope {
             let bytes = codec::encode_message(&message).slice(codec::PREFIX_BYTES..);
             Heading { target, bytes }
         };
-        Self { headings: to.into_iter().map(heading).collect(), body: Bytes::new(), accepted }
+        Self { headings: to.into_iter().map(heading).collect(), body: Bytes::new(), accepted, frames: 1 }
     }
 
     /// What a datagram to the target at `position` has in it.
@@ -66,6 +83,11 @@ impl Envelope {
         self.headings.iter().map(|heading| &heading.target)
     }
 
+    /// How many messages it has for each target.
+    pub(crate) fn frames(&self) -> usize {
+        usize::from(self.frames)
+    }
+
     /// When its send was taken.
     pub(crate) fn accepted(&self) -> Instant {
         self.accepted
@@ -76,7 +98,7 @@ impl Envelope {
         self.headings.get(usize::from(position)).map(|heading| &heading.target)
     }
 
-    /// How many bytes the frame for the target at `position` has.
+    /// How many bytes the frames for the target at `position` have.
     pub(crate) fn bytes(&self, position: u16) -> usize {
         let heading = self.headings.get(usize::from(position)).map_or(0, |heading| heading.bytes.len());
         heading + self.body.len()

@@ -133,7 +133,7 @@ impl Handshakes {
             transmitter,
             seat,
             watch,
-            intake: Intake::new(Arc::clone(&self.router), reader),
+            intake: Intake::new(Arc::clone(&self.router), reader, self.config.run()),
             early,
             requests_per_second: self.config.requests_per_second,
         };

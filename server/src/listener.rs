@@ -64,15 +64,21 @@ async fn serve(
     tasks: Tasks,
     reading: tokio_util::task::task_tracker::TaskTrackerToken,
 ) {
-    // Boxed: the handshake's state is large and short-lived, and this task lives as long as the connection.
+    let closing = tasks.closing.clone();
+    // Boxed: the handshake's state is large and short-lived, and this task lives as long as the connection. What it brings is boxed in
+    // there, too: a value that is moved out of a variable leaves its room behind in the task.
+    let shaking = Box::pin(async move {
+        let (session, slot) = handshakes.shake(incoming).await?;
+        Some((Box::pin(session.run(&tasks.connections, reading)), slot))
+    });
     let welcomed = tokio::select! {
         biased;
-        () = tasks.closing.cancelled() => None,
-        welcomed = Box::pin(handshakes.shake(incoming)) => welcomed,
+        () = closing.cancelled() => None,
+        welcomed = shaking => welcomed,
     };
-    drop((handshake, handshakes));
+    drop(handshake);
     if let Some((session, _slot)) = welcomed {
-        Box::pin(session.run(&tasks.connections, reading)).await;
+        session.await;
     }
 }
 

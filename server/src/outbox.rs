@@ -54,11 +54,19 @@ pub enum Overflow {
 const BATCH_FRAMES: usize = 128;
 const BATCH_BYTES: usize = 64 * 1024;
 
+impl OutboxLimits {
+    /// How many messages of one sender may share a place in the queue, and how many bytes: small beside its bounds, so that they are
+    /// kept as exactly as users can see.
+    pub(crate) fn run(&self) -> (usize, usize) {
+        ((self.frames / 16).min(BATCH_FRAMES / 2), (self.bytes / 16).min(BATCH_BYTES / 4))
+    }
+}
+
 /// A queue that once was longer than this gives its memory back when it is empty.
 const KEPT_CAPACITY: usize = 32;
 
 enum Entry {
-    /// A message, for the target at this position of its envelope. May be dropped.
+    /// A message, or a run of them, for the target at this position of its envelope. May be dropped.
     Message(Arc<Envelope>, u16),
     /// An answer or a notice. Never dropped.
     Notice(Bytes),
@@ -69,6 +77,13 @@ impl Entry {
         match self {
             Self::Message(envelope, position) => envelope.bytes(*position),
             Self::Notice(bytes) => bytes.len(),
+        }
+    }
+
+    fn frames(&self) -> usize {
+        match self {
+            Self::Message(envelope, _) => envelope.frames(),
+            Self::Notice(_) => 1,
         }
     }
 }
@@ -199,29 +214,33 @@ impl Outbox {
     }
 
     fn push(&self, entry: Entry) -> Pushed {
-        let bytes = entry.bytes();
+        let (frames, bytes) = (entry.frames(), entry.bytes());
+        let messages = if matches!(entry, Entry::Message(..)) { frames as u64 } else { 0 };
         let mut state = self.state.lock();
         if matches!(state.phase, Phase::Finishing | Phase::Ended(_)) {
             return Pushed::Ended;
         }
         let mut displaced = 0;
-        while state.frames >= self.limits.frames || state.bytes + bytes > self.limits.bytes {
-            if self.limits.overflow == Overflow::DropOldest && state.drop_oldest_message() {
-                displaced += 1;
-                continue;
-            }
-            if self.limits.overflow == Overflow::DropOldest && matches!(entry, Entry::Message(..)) {
-                // All that is older is in the writer's hands, or must not be dropped.
-                state.dropped += 1;
-                state.dropped_in_all += 1;
-                return Pushed::Dropped(displaced + 1);
+        while state.frames + frames > self.limits.frames || state.bytes + bytes > self.limits.bytes {
+            if self.limits.overflow == Overflow::DropOldest {
+                let dropped = state.drop_oldest_message();
+                displaced += dropped;
+                if dropped > 0 {
+                    continue;
+                }
+                if messages > 0 {
+                    // All that is older is in the writer's hands, or must not be dropped.
+                    state.dropped += messages;
+                    state.dropped_in_all += messages;
+                    return Pushed::Dropped(displaced + messages);
+                }
             }
             state.end(Some(Code::SlowConsumer.into()));
             return Pushed::Overflowed;
         }
-        state.frames += 1;
+        state.frames += frames;
         state.bytes += bytes;
-        state.messages += u64::from(matches!(entry, Entry::Message(..)));
+        state.messages += messages;
         state.queue.push_back(entry);
         let writer = state.writer.take();
         drop(state);
@@ -257,8 +276,8 @@ impl Outbox {
                             *bytes += envelope.bytes(other);
                         }
                         None => {
-                            *frames -= 1;
-                            purged += 1;
+                            *frames -= envelope.frames();
+                            purged += envelope.frames() as u64;
                             gone.push(at);
                         }
                     }
@@ -420,7 +439,7 @@ impl State {
         }
         while self.writing_frames < BATCH_FRAMES && self.writing_bytes < BATCH_BYTES {
             let Some(entry) = self.queue.pop_front() else { break };
-            self.writing_frames += 1;
+            self.writing_frames += entry.frames();
             self.writing_bytes += entry.bytes();
             match entry {
                 Entry::Message(envelope, position) => {
@@ -433,18 +452,15 @@ impl State {
         accepted
     }
 
-    /// Takes the oldest message out. `false` when there is none.
-    fn drop_oldest_message(&mut self) -> bool {
-        let Some(at) = self.queue.iter().position(|entry| matches!(entry, Entry::Message(..))) else {
-            return false;
-        };
-        if let Some(entry) = self.queue.remove(at) {
-            self.frames -= 1;
-            self.bytes -= entry.bytes();
-            self.dropped += 1;
-            self.dropped_in_all += 1;
-        }
-        true
+    /// Takes the oldest message out, or the oldest run of them. Returns how many went.
+    fn drop_oldest_message(&mut self) -> u64 {
+        let at = self.queue.iter().position(|entry| matches!(entry, Entry::Message(..)));
+        let Some(entry) = at.and_then(|at| self.queue.remove(at)) else { return 0 };
+        self.frames -= entry.frames();
+        self.bytes -= entry.bytes();
+        self.dropped += entry.frames() as u64;
+        self.dropped_in_all += entry.frames() as u64;
+        entry.frames() as u64
     }
 
     fn end(&mut self, ending: Option<Ending>) {

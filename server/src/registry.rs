@@ -121,9 +121,9 @@ impl Member {
         }
     }
 
-    /// Counts a request.
-    pub(crate) fn requested(&self) {
-        self.requests.fetch_add(1, Ordering::Relaxed);
+    /// Counts requests.
+    pub(crate) fn requested(&self, requests: u64) {
+        self.requests.fetch_add(requests, Ordering::Relaxed);
     }
 
     /// How many requests it has made.
@@ -195,7 +195,7 @@ pub struct Population {
 /// What a send did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Delivery {
-    /// Connections it was queued to.
+    /// Copies that were queued: one for each connection and message.
     pub(crate) queued: u64,
     /// Messages that were dropped from full outboxes, this one or older ones.
     pub(crate) displaced: u64,
@@ -206,11 +206,12 @@ pub(crate) struct Delivery {
 }
 
 impl Delivery {
-    fn count(&mut self, pushed: Pushed) {
+    /// Of an envelope with so many messages.
+    fn count(&mut self, pushed: Pushed, frames: usize) {
         match pushed {
-            Pushed::Queued => self.queued += 1,
+            Pushed::Queued => self.queued += frames as u64,
             Pushed::Displaced(messages) => {
-                self.queued += 1;
+                self.queued += frames as u64;
                 self.displaced += messages;
             }
             Pushed::Dropped(messages) => self.displaced += messages,
@@ -389,7 +390,7 @@ impl Registry {
     /// Queues a message to everyone its targets reach, but not to `except`.
     pub(crate) fn send(&self, envelope: &Arc<Envelope>, except: &[ConnectionId]) -> Delivery {
         self.visit(envelope, except, |member, position, delivery| {
-            delivery.count(member.outbox.push_message(envelope, position));
+            delivery.count(member.outbox.push_message(envelope, position), envelope.frames());
         })
     }
 

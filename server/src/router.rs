@@ -18,7 +18,7 @@ use crate::envelope::Envelope;
 use crate::expiry::Expiry;
 use crate::metrics::Metrics;
 use crate::outbox::Ending;
-use crate::registry::{Member, Origin, Registry};
+use crate::registry::{Delivery, Member, Origin, Registry};
 
 /// Routes requests.
 pub(crate) struct Router {
@@ -98,10 +98,20 @@ impl Router {
             }
             ClientFrame::Count { request, target } => (request, self.count(caller, &target).map(Some)),
             ClientFrame::Refresh { request, token } => (request, self.refresh(caller, &token).map(Some)),
-            ClientFrame::Send(send) => (send.request, self.send(caller, send, Lane::Stream)),
+            ClientFrame::Send(send) => {
+                self.route_send(caller, send);
+                return Ok(());
+            }
         };
         self.answer(caller, request, outcome);
         Ok(())
+    }
+
+    /// Carries out a send that came on the stream.
+    pub(crate) fn route_send(&self, caller: &Arc<Member>, send: Send) {
+        let request = send.request;
+        let outcome = self.send(caller, send, Lane::Stream);
+        self.answer(caller, request, outcome);
     }
 
     /// Carries out a send that came in a datagram, by datagrams: what gets lost is lost. Answers come on the stream.
@@ -111,10 +121,47 @@ impl Router {
         self.answer(caller, request, outcome);
     }
 
+    /// Carries out sends that follow each other, want no answer, and name the same one target and the same exceptions: those that are
+    /// permitted go as one run. Each is answered for itself where it is refused.
+    pub(crate) fn route_run(&self, caller: &Arc<Member>, sends: Vec<Send>) {
+        self.metrics.requests.add(sends.len() as u64);
+        caller.requested(sends.len() as u64);
+        let mut messages = Vec::with_capacity(sends.len());
+        let mut whom = None;
+        for Send { request, ack: _, mut to, except, others, event, payload } in sends {
+            let permitted = self
+                .check(&to, except.len(), payload.len())
+                .and_then(|()| self.permit(caller, &to))
+                .and_then(|()| to.pop().ok_or(Refusal::from(Code::NoTarget)));
+            match permitted {
+                Ok(target) => {
+                    whom.get_or_insert((target, except, others));
+                    messages.push((event, payload));
+                }
+                Err(Refusal { code, detail }) => self.refuse(caller, request, code, detail),
+            }
+        }
+        let Some((target, mut except, others)) = whom else { return };
+        if others {
+            except.push(caller.id());
+        }
+        let sent = messages.len() as u64;
+        let envelope = Arc::new(Envelope::run(&sender(caller), target, messages));
+        self.sent(sent, self.registry.send(&envelope, &except));
+    }
+
+    /// Counts what was sent.
+    fn sent(&self, sends: u64, delivery: Delivery) {
+        self.metrics.sends.add(sends);
+        self.metrics.deliveries.add(delivery.queued);
+        self.metrics.displaced.add(delivery.displaced);
+        self.metrics.bytes_out.add(delivery.datagram_bytes);
+    }
+
     /// Counts a request, and queues its answer where one is due.
     fn answer(&self, caller: &Member, request: RequestId, outcome: Result<Option<u64>, Refusal>) {
         self.metrics.requests.add(1);
-        caller.requested();
+        caller.requested(1);
         match outcome {
             Ok(None) => {}
             Ok(Some(count)) => {
@@ -230,7 +277,7 @@ impl Router {
         if others {
             except.push(caller.id());
         }
-        let from = Sender::Connection { connection: caller.id(), user: caller.user().clone() };
+        let from = sender(caller);
         let delivery = match lane {
             Lane::Stream => {
                 let envelope = Arc::new(Envelope::new(&from, to, event, payload));
@@ -242,10 +289,7 @@ impl Router {
                 self.registry.send_unreliably(&envelope, &except)
             }
         };
-        self.metrics.sends.add(1);
-        self.metrics.deliveries.add(delivery.queued);
-        self.metrics.displaced.add(delivery.displaced);
-        self.metrics.bytes_out.add(delivery.datagram_bytes);
+        self.sent(1, delivery);
         Ok(ack.then_some(delivery.queued))
     }
 
@@ -266,6 +310,11 @@ impl Router {
         }
         Ok(())
     }
+}
+
+/// Whom recipients are told that it is from.
+fn sender(caller: &Member) -> Sender {
+    Sender::Connection { connection: caller.id(), user: caller.user().clone() }
 }
 
 /// Refuses what is too long for a datagram to one of its targets.

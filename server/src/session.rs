@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fanfare_protocol::codec::{self, DecodeError, FrameReader};
-use fanfare_protocol::{ClientFrame, Code};
+use fanfare_protocol::{ClientFrame, Code, Send};
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use tokio_util::task::TaskTracker;
@@ -39,28 +39,81 @@ const FLUSH_DEADLINE: Duration = Duration::from_secs(5);
 pub(crate) struct Intake {
     router: Arc<Router>,
     reader: FrameReader,
+    /// How many sends, and how many bytes of payload, may be carried out as one run.
+    run: (usize, usize),
+    /// What was read behind a run, and is not part of it.
+    ahead: Option<Box<Result<ClientFrame, DecodeError>>>,
 }
 
 impl Intake {
     /// `reader` has read `Hello`, and may stand in the middle of the next frame.
-    pub(crate) fn new(router: Arc<Router>, reader: FrameReader) -> Self {
-        Self { router, reader }
+    pub(crate) fn new(router: Arc<Router>, reader: FrameReader, run: (usize, usize)) -> Self {
+        Self { router, reader, run, ahead: None }
     }
 
-    /// Carries out the next request that `chunk` completes. `false` when `chunk` is used up.
-    pub(crate) fn step(&mut self, member: &Arc<Member>, chunk: &mut Bytes) -> Result<bool, Ending> {
-        let Some(frame) = self.reader.next_frame(chunk).map_err(|error| violation(&error))? else {
-            return Ok(false);
-        };
-        if let Some(frame) = self.decoded(member, &frame)? {
-            self.router.route(member, frame)?;
+    /// Carries out the next request that `chunk` completes, or a run of sends that can go together. Returns how many requests that
+    /// were: none when `chunk` is used up.
+    pub(crate) fn step(&mut self, member: &Arc<Member>, chunk: &mut Bytes) -> Result<u32, Ending> {
+        match self.next(chunk) {
+            None => Ok(0),
+            Some(Ok(ClientFrame::Send(first))) if may_begin_run(&first) => {
+                Ok(self.carry_out_run(member, first, chunk))
+            }
+            Some(decoded) => {
+                if let Some(frame) = self.request(member, decoded)? {
+                    self.router.route(member, frame)?;
+                }
+                Ok(1)
+            }
         }
-        Ok(true)
+    }
+
+    /// The next whole frame.
+    fn next(&mut self, chunk: &mut Bytes) -> Option<Result<ClientFrame, DecodeError>> {
+        if let Some(ahead) = self.ahead.take() {
+            return Some(*ahead);
+        }
+        match self.reader.next_frame(chunk) {
+            Ok(frame) => frame.map(|frame| codec::decode_client(&frame)),
+            Err(error) => Some(Err(error)),
+        }
+    }
+
+    /// A back end that pushes has dozens of sends to the same group in one chunk. Together they are encoded, looked up and queued
+    /// once.
+    fn carry_out_run(&mut self, member: &Arc<Member>, first: Send, chunk: &mut Bytes) -> u32 {
+        let (most, room) = self.run;
+        let mut bytes = first.payload.len();
+        let mut sends = vec![first];
+        while sends.len() < most && bytes < room {
+            let next = self.next(chunk);
+            match next {
+                Some(Ok(ClientFrame::Send(send)))
+                    if sends.last().is_some_and(|last| goes_with(&send, last)) =>
+                {
+                    bytes += send.payload.len();
+                    sends.push(send);
+                }
+                other => {
+                    self.ahead = other.map(Box::new);
+                    break;
+                }
+            }
+        }
+        let requests = u32::try_from(sends.len()).unwrap_or(u32::MAX);
+        if requests == 1
+            && let Some(send) = sends.pop()
+        {
+            self.router.route_send(member, send);
+        } else {
+            self.router.route_run(member, sends);
+        }
+        requests
     }
 
     /// Carries out what came in a datagram: a frame without its length, and only a send.
     pub(crate) fn datagram(&self, member: &Arc<Member>, datagram: &Bytes) -> Result<(), Ending> {
-        match self.decoded(member, datagram)? {
+        match self.request(member, codec::decode_client(datagram))? {
             None => {}
             Some(ClientFrame::Send(send)) => self.router.route_unreliable(member, send),
             Some(_) => {
@@ -71,9 +124,13 @@ impl Intake {
         Ok(())
     }
 
-    /// The request that the bytes are. `None` where it names what cannot be a name: that is answered here.
-    fn decoded(&self, member: &Arc<Member>, frame: &Bytes) -> Result<Option<ClientFrame>, Ending> {
-        match codec::decode_client(frame) {
+    /// The request. `None` where it names what cannot be a name: that is answered here.
+    fn request(
+        &self,
+        member: &Arc<Member>,
+        decoded: Result<ClientFrame, DecodeError>,
+    ) -> Result<Option<ClientFrame>, Ending> {
+        match decoded {
             Ok(frame) => Ok(Some(frame)),
             Err(DecodeError::InvalidName { request: Some(request), name }) => {
                 self.router.refuse(member, request, Code::InvalidName, name.to_string());
@@ -88,6 +145,19 @@ impl Intake {
         let between = self.reader.is_between_frames();
         if between { Code::Normal.into() } else { Code::TruncatedFrame.into() }
     }
+}
+
+/// Whether others may follow it in one run: it wants no answer, which would have to say how many it alone reached, and has one target.
+fn may_begin_run(send: &Send) -> bool {
+    !send.ack && send.to.len() == 1
+}
+
+/// Whether it reaches the same connections as the one before it.
+fn goes_with(send: &Send, before: &Send) -> bool {
+    may_begin_run(send)
+        && send.to == before.to
+        && send.except == before.except
+        && send.others == before.others
 }
 
 /// The code for bytes that are not the protocol.
@@ -128,8 +198,12 @@ pub(crate) struct Session {
 
 impl Session {
     /// Runs the connection to its end. `writers` owns the writer's task; `reading` is dropped when no more requests are
-    /// read.
-    pub(crate) async fn run(self, writers: &TaskTracker, reading: TaskTrackerToken) {
+    /// read. No `async fn`: that would keep the room of the whole session beside that of its parts, in every connection's task.
+    pub(crate) fn run(
+        self,
+        writers: &TaskTracker,
+        reading: TaskTrackerToken,
+    ) -> impl Future<Output = ()> + std::marker::Send + use<> {
         let Self {
             connection,
             mut receiver,
@@ -140,48 +214,49 @@ impl Session {
             early,
             requests_per_second,
         } = self;
-        // Held to the end of this function.
-        let _watch = watch;
         let member = Arc::clone(seat.member());
         let mut seat = Some(seat);
         let writer =
             writers.spawn(write_out(Arc::clone(&member), transmitter, Arc::clone(intake.router.metrics())));
-
-        let end = read(&connection, &member, &mut intake, &mut receiver, early, requests_per_second).await;
-        drop(reading);
-        let ending = match end {
-            End::Finished => match intake.finished() {
-                // It has left its groups and its user before it reads its last answers.
-                Ending { code: Code::Normal, reason } => {
-                    drop(seat.take());
-                    member.outbox().finish(None);
-                    // The deadline is for a peer that does not read; one that vanished ends the writer by itself.
-                    let _ = tokio::time::timeout(FLUSH_DEADLINE, writer).await;
-                    Some(Ending { code: Code::Normal, reason })
+        async move {
+            let _watch = watch;
+            let end =
+                read(&connection, &member, &mut intake, &mut receiver, early, requests_per_second).await;
+            drop(reading);
+            let ending = match end {
+                End::Finished => match intake.finished() {
+                    // It has left its groups and its user before it reads its last answers.
+                    Ending { code: Code::Normal, reason } => {
+                        drop(seat.take());
+                        member.outbox().finish(None);
+                        // The deadline is for a peer that does not read; one that vanished ends the writer by itself.
+                        let _ = tokio::time::timeout(FLUSH_DEADLINE, writer).await;
+                        Some(Ending { code: Code::Normal, reason })
+                    }
+                    truncated => Some(truncated),
+                },
+                // Others may still be sending to it: the server says `Goodbye` when the last of them has stopped. The server's
+                // own deadline bounds this wait.
+                End::Drained => {
+                    let _ = writer.await;
+                    Some(member.outbox().ending().unwrap_or_else(|| Code::ShuttingDown.into()))
                 }
-                truncated => Some(truncated),
-            },
-            // Others may still be sending to it: the server says `Goodbye` when the last of them has stopped. The server's
-            // own deadline bounds this wait.
-            End::Drained => {
-                let _ = writer.await;
-                Some(member.outbox().ending().unwrap_or_else(|| Code::ShuttingDown.into()))
+                End::Closed(ending) => Some(ending),
+                End::Lost => None,
+            };
+            // Ends the writer where it still runs. What the outbox holds is of no use to anybody now.
+            member.outbox().lose();
+            // It leaves at once, and not when its peer has read why.
+            drop(seat);
+            if let Some(Ending { code, reason }) = &ending {
+                intake.router.metrics().closed.add(*code);
+                connection.close(*code, reason).await;
+            } else {
+                intake.router.metrics().lost.add(1);
             }
-            End::Closed(ending) => Some(ending),
-            End::Lost => None,
-        };
-        // Ends the writer where it still runs. What the outbox holds is of no use to anybody now.
-        member.outbox().lose();
-        // It leaves at once, and not when its peer has read why.
-        drop(seat);
-        if let Some(Ending { code, reason }) = &ending {
-            intake.router.metrics().closed.add(*code);
-            connection.close(*code, reason).await;
-        } else {
-            intake.router.metrics().lost.add(1);
+            let (code, reason) = ending.map(|ending| (ending.code.number(), ending.reason)).unzip();
+            tracing::debug!(connection = %member.id(), user = ?member.user(), code, reason, "connection ended");
         }
-        let (code, reason) = ending.map(|ending| (ending.code.number(), ending.reason)).unzip();
-        tracing::debug!(connection = %member.id(), user = ?member.user(), code, reason, "connection ended");
     }
 }
 
@@ -200,6 +275,8 @@ async fn read(
         if let Err(end) = carry_out(member, intake, &mut chunk, limiter.as_ref()).await {
             return end;
         }
+        // An empty slice holds the packet it was cut from, and most connections wait here for most of their lives.
+        chunk = Bytes::new();
         let read = tokio::select! {
             biased;
             signal = poll_fn(|context| member.outbox().poll_signal(context)) => return signal.into(),
@@ -254,21 +331,34 @@ async fn carry_out(
         if let Some(signal) = poll_fn(|context| member.outbox().poll_room(context)).await {
             return Err(signal.into());
         }
-        if !intake.step(member, chunk).map_err(End::Closed)? {
+        let requests = intake.step(member, chunk).map_err(End::Closed)?;
+        if requests == 0 {
             return Ok(());
         }
         let Some(limiter) = limiter else { continue };
-        // Held back, not refused: while we do not read, QUIC's flow control slows the client down, and nothing is lost.
-        while let Err(too_soon) = limiter.check() {
-            intake.router.metrics().throttled.add(1);
-            let pause = too_soon.wait_time_from(DefaultClock::default().now());
-            tokio::select! {
-                biased;
-                signal = poll_fn(|context| member.outbox().poll_signal(context)) => return Err(signal.into()),
-                () = tokio::time::sleep(pause) => {}
-            }
+        for _ in 0..requests {
+            wait_for_turn(member, intake.router.metrics(), limiter).await?;
         }
     }
+}
+
+/// Waits until the limit allows one more. Held back, not refused: while we do not read, QUIC's flow control slows the client down, and
+/// nothing is lost.
+async fn wait_for_turn(
+    member: &Arc<Member>,
+    metrics: &Metrics,
+    limiter: &DefaultDirectRateLimiter,
+) -> Result<(), End> {
+    while let Err(too_soon) = limiter.check() {
+        metrics.throttled.add(1);
+        let pause = too_soon.wait_time_from(DefaultClock::default().now());
+        tokio::select! {
+            biased;
+            signal = poll_fn(|context| member.outbox().poll_signal(context)) => return Err(signal.into()),
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+    Ok(())
 }
 
 impl From<Signal> for End {

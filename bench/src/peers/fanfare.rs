@@ -80,6 +80,8 @@ impl Peer for Fanfare {
             .arguments(["--cert", "server.pem", "--key", "server.key", "--token-key", "token.key"])
             // The load comes from one address, and connects all at once.
             .arguments(["--connections-per-address", "100000", "--retry-above", "100000", "--log", "warn"])
+            // The publisher is a back end, and no client to be held back.
+            .arguments(["--requests-per-second", "0"])
             .arguments(flags)
             .version(["--version"])
             .says("ready ")

@@ -18,9 +18,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Users join a group; each is revoked, hears of it, and cannot come back.
 pub async fn revoke(bed: &Bed, users: u32) -> Fallible<Found> {
     let state = bed.directory.path().join("state");
-    let operator =
-        fanfare_certs::create_operator(&state, "bench", Role::Operator, time::Duration::hours(1))
-            .tried("making an operator")?;
+    let operator = fanfare_certs::create_operator(&state, "bench", Role::Operator, time::Duration::hours(1))
+        .tried("making an operator")?;
     let admin = bed.server.ready.split(' ').find_map(|word| word.strip_prefix("admin="));
     let admin = admin.ok_or_else(|| wrong("the server has no endpoint for operators"))?;
     let roots = || Roots::Store((*bed.roots).clone());

@@ -29,16 +29,38 @@ fn window(size: usize) -> u64 {
     (256 * 1024 / size as u64).clamp(8, 256)
 }
 
+/// Whom a message reaches.
+#[derive(Clone, Copy)]
+enum Reach {
+    /// Every receiver.
+    All(u64),
+    /// So many of them.
+    Some(u64),
+}
+
+impl Reach {
+    fn receivers(self) -> u64 {
+        match self {
+            Self::All(receivers) | Self::Some(receivers) => receivers,
+        }
+    }
+}
+
 /// Sends as fast as the window lets it; gives how many messages.
 async fn saturate(
     crowd: &Crowd,
     publisher: &mut Publisher,
     size: usize,
-    receivers_each: u64,
+    reach: Reach,
     lasting: Duration,
     mut next: impl FnMut() -> Topic,
 ) -> Fallible<u64> {
-    let (window, begun, before) = (window(size), Instant::now(), crowd.tally.received());
+    let (begun, before) = (Instant::now(), crowd.tally.received());
+    // Where a message reaches some, the window is of deliveries: one receiver might be behind with all of them.
+    let window = match reach {
+        Reach::All(_) => window(size),
+        Reach::Some(receivers) => (window(size) * 2 / receivers).max(8),
+    };
     let batch = window / 4;
     let mut sent = 0;
     while begun.elapsed() < lasting {
@@ -48,9 +70,12 @@ async fn saturate(
         publisher.flush().await?;
         sent += batch;
         let due = (sent + batch).saturating_sub(window);
-        crowd.tally.reach(before + due * receivers_each).await?;
+        match reach {
+            Reach::All(receivers) => crowd.each_has(before / receivers + due).await?,
+            Reach::Some(receivers) => crowd.tally.reach(before + due * receivers).await?,
+        }
     }
-    crowd.tally.reach(before + sent * receivers_each).await?;
+    crowd.tally.reach(before + sent * reach.receivers()).await?;
     Ok(sent)
 }
 
@@ -70,7 +95,7 @@ async fn measured(
     bed: &Bed,
     topics: &[Vec<Topic>],
     size: usize,
-    receivers_each: u64,
+    reach: Reach,
     lasting: Duration,
     mut next: impl FnMut() -> Topic,
 ) -> Fallible<Found> {
@@ -78,12 +103,12 @@ async fn measured(
     crowd.tally.expect_size(size);
     crowd.connect(&*bed.peer, &bed.dialer, topics).await?;
     let mut publisher = Publisher::connect(&*bed.peer, &bed.dialer, PUBLISHER, size).await?;
-    let warming = saturate(&crowd, &mut publisher, size, receivers_each, lasting / 4, &mut next).await?;
+    let warming = saturate(&crowd, &mut publisher, size, reach, lasting / 4, &mut next).await?;
     let (before, begun) = (bed.server.usage()?, Instant::now());
-    let sent = saturate(&crowd, &mut publisher, size, receivers_each, lasting, &mut next).await?;
+    let sent = saturate(&crowd, &mut publisher, size, reach, lasting, &mut next).await?;
     let (after, seconds) = (bed.server.usage()?, begun.elapsed().as_secs_f64());
-    nothing_more(&crowd, (warming + sent) * receivers_each).await?;
-    let mut found = per(after.since(before), sent * receivers_each, seconds);
+    nothing_more(&crowd, (warming + sent) * reach.receivers()).await?;
+    let mut found = per(after.since(before), sent * reach.receivers(), seconds);
     found.push(("memory_bytes", bed.server.memory()?));
     crowd.end().await;
     Ok(found)
@@ -91,12 +116,12 @@ async fn measured(
 
 pub async fn fanout(bed: &Bed, members: u32, size: usize, lasting: Duration) -> Fallible<Found> {
     let topics = vec![vec![Topic::Group(1)]; members as usize];
-    measured(bed, &topics, size, u64::from(members), lasting, || Topic::Group(1)).await
+    measured(bed, &topics, size, Reach::All(u64::from(members)), lasting, || Topic::Group(1)).await
 }
 
 pub async fn direct(bed: &Bed, users: u32, size: usize, lasting: Duration) -> Fallible<Found> {
     let topics: Vec<_> = (0..users).map(|user| vec![Topic::User(user)]).collect();
-    measured(bed, &topics, size, 1, lasting, || Topic::User(fastrand::u32(..users))).await
+    measured(bed, &topics, size, Reach::Some(1), lasting, || Topic::User(fastrand::u32(..users))).await
 }
 
 /// Members of groups of ten, each of whom is in three.
@@ -135,7 +160,10 @@ pub async fn many(bed: &Bed, groups: u32, size: usize, lasting: Duration) -> Fal
         return Err(wrong("the number of groups must be a multiple of three"));
     }
     let zipf = Zipf::new(groups);
-    measured(bed, &groups_of_ten(groups), size, u64::from(TEN), lasting, || Topic::Group(zipf.choose())).await
+    measured(bed, &groups_of_ten(groups), size, Reach::Some(u64::from(TEN)), lasting, || {
+        Topic::Group(zipf.choose())
+    })
+    .await
 }
 
 /// A tenth of the groups are another connection's each, up to as many as one may be in.
