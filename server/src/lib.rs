@@ -26,6 +26,9 @@ mod ledger;
 mod line;
 mod listener;
 mod metrics;
+#[cfg(feature = "bench")]
+#[doc(hidden)]
+pub mod microbench;
 mod outbox;
 mod process;
 mod registry;

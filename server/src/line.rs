@@ -32,10 +32,10 @@ pub(crate) enum Unreliable {
 }
 
 /// No line at all, for those who test what is above it.
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, fuzzing, feature = "bench"))]
 pub(crate) struct Nowhere;
 
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, fuzzing, feature = "bench"))]
 impl Line for Nowhere {
     fn transport(&self) -> &'static str {
         "none"

@@ -18,7 +18,8 @@ pub async fn connect(bed: &Bed, connections: u32) -> Fallible<Found> {
     crowd.connect(&*bed.peer, &bed.dialer, &vec![Vec::new(); connections as usize]).await?;
     let (after, seconds) = (bed.server.usage()?, begun.elapsed().as_secs_f64());
     crowd.tally.check()?;
-    (crowd.end().await, first.end().await);
+    crowd.end().await;
+    first.end().await;
     Ok(per(after.since(before), u64::from(connections), seconds))
 }
 
@@ -37,7 +38,8 @@ pub async fn idle(bed: &Bed, connections: u32, lasting: Duration) -> Fallible<Fo
     tokio::time::sleep(lasting).await;
     let (memory, used) = (bed.server.memory()?, bed.server.usage()?.since(quiet));
     crowd.tally.check()?;
-    (crowd.end().await, first.end().await);
+    crowd.end().await;
+    first.end().await;
     let count = f64::from(connections);
     Ok(vec![
         ("memory_bytes", (memory - before) / count),

@@ -118,7 +118,8 @@ impl Soak {
         nothing_more(&crowd, due).await?;
         guests.tally.check()?;
         let deliveries = due + guests.tally.received();
-        (crowd.end().await, guests.end().await);
+        crowd.end().await;
+        guests.end().await;
         bed.stop().await;
         let settled: Vec<_> = memory.iter().copied().filter(|(at, _)| *at >= self.settling()).collect();
         let slope = slope(&settled).ok_or_else(|| wrong("too short to see how memory moves"))?;

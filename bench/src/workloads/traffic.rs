@@ -327,7 +327,8 @@ pub async fn churn(
     nothing_more(&crowd, sent * u64::from(members)).await?;
     guests.tally.check()?;
     let came = guests.tally.received() as f64 / changes.max(1) as f64;
-    (crowd.end().await, guests.end().await);
+    crowd.end().await;
+    guests.end().await;
     let mut found = per(after.since(before), changes, seconds);
     found.push(("deliveries_per_change", came));
     Ok(found)

@@ -6,12 +6,24 @@ use super::*;
 use fanfare_protocol::{ConnectionId, EventName, Sender, Target, UserName};
 
 fn envelope(payload: &[u8]) -> Arc<Envelope> {
-    let from = Sender::Connection {
+    Arc::new(Envelope::new(&alice(), vec![Target::All], event(), Bytes::copy_from_slice(payload)))
+}
+
+/// So many messages with the same payload, as one run.
+fn run(payload: &[u8], count: usize) -> Arc<Envelope> {
+    let messages = vec![(event(), Bytes::copy_from_slice(payload)); count];
+    Arc::new(Envelope::run(&alice(), Target::All, messages))
+}
+
+fn alice() -> Sender {
+    Sender::Connection {
         connection: ConnectionId::from_bytes([1; 16]),
         user: UserName::new("alice").unwrap(),
-    };
-    let event = EventName::new("E").unwrap();
-    Arc::new(Envelope::new(&from, vec![Target::All], event, Bytes::copy_from_slice(payload)))
+    }
+}
+
+fn event() -> EventName {
+    EventName::new("E").unwrap()
 }
 
 fn outbox(frames: usize, bytes: usize, overflow: Overflow) -> Outbox {
@@ -183,14 +195,15 @@ fn a_queue_that_was_long_gives_its_memory_back() {
 
 #[derive(Debug, Clone)]
 enum Step {
-    Message(u8, usize),
+    /// What is in each of its messages, how long each is, and how many it has.
+    Run(u8, usize, usize),
     Notice,
     Take,
 }
 
 fn any_step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        4 => (any::<u8>(), 1usize..400).prop_map(|(tag, length)| Step::Message(tag, length)),
+        4 => (any::<u8>(), 1usize..400, 1usize..4).prop_map(|(tag, length, count)| Step::Run(tag, length, count)),
         1 => Just(Step::Notice),
         2 => Just(Step::Take),
     ]
@@ -207,7 +220,8 @@ proptest! {
         let (max_frames, max_bytes) = (6, 1_500);
         let outbox = outbox(max_frames, max_bytes, overflow);
         // (what it is, bytes, may be dropped); what is being written is counted, but out of reach.
-        let mut queue: Vec<(ServerFrame, usize, bool)> = Vec::new();
+        let mut queue: Vec<(Vec<ServerFrame>, usize, bool)> = Vec::new();
+        let length = |queue: &[(Vec<ServerFrame>, usize, bool)]| queue.iter().map(|entry| entry.0.len()).sum::<usize>();
         let mut writing = (0, 0);
         let mut dropped = 0u64;
         let mut requests = 0;
@@ -219,41 +233,40 @@ proptest! {
                         expected.push(ServerFrame::Lagged { dropped });
                         dropped = 0;
                     }
-                    writing = (queue.len(), queue.iter().map(|entry| entry.1).sum());
-                    expected.extend(queue.drain(..).map(|entry| entry.0));
+                    writing = (length(&queue), queue.iter().map(|entry| entry.1).sum());
+                    expected.extend(queue.drain(..).flat_map(|entry| entry.0));
                     prop_assert_eq!(take(&outbox).unwrap_or_default(), expected);
                     prop_assert_eq!(outbox.depth(), writing);
                     continue;
                 }
-                Step::Message(tag, length) => {
-                    let envelope = envelope(&vec![tag; length]);
+                Step::Run(tag, length, count) => {
+                    let envelope = run(&vec![tag; length], count);
                     let mut chunks = Vec::new();
                     envelope.write(0, &mut chunks);
-                    let frame = frames(&chunks).remove(0);
-                    ((frame, envelope.bytes(0), true), outbox.push_message(&envelope, 0))
+                    prop_assert_eq!(frames(&chunks).len(), count);
+                    ((frames(&chunks), envelope.bytes(0), true), outbox.push_message(&envelope, 0))
                 }
                 Step::Notice => {
                     requests += 1;
                     let bytes = codec::encode_server(&ack(requests)).len();
-                    ((ack(requests), bytes, false), outbox.push_notice(&ack(requests)))
+                    ((vec![ack(requests)], bytes, false), outbox.push_notice(&ack(requests)))
                 }
             };
             let mut displaced = 0;
             let fits = loop {
-                let frames = queue.len() + writing.0;
+                let frames = length(&queue) + writing.0;
                 let bytes = queue.iter().map(|entry| entry.1).sum::<usize>() + writing.1;
-                if frames < max_frames && bytes + entry.1 <= max_bytes {
+                if frames + entry.0.len() <= max_frames && bytes + entry.1 <= max_bytes {
                     break true;
                 }
                 let oldest = queue.iter().position(|entry| entry.2);
                 let Some(oldest) = oldest.filter(|_| drop_oldest) else { break false };
-                queue.remove(oldest);
-                displaced += 1;
+                displaced += queue.remove(oldest).0.len() as u64;
             };
             dropped += displaced;
             if !fits && drop_oldest && entry.2 {
-                dropped += 1;
-                prop_assert_eq!(pushed, Pushed::Dropped(displaced + 1));
+                dropped += entry.0.len() as u64;
+                prop_assert_eq!(pushed, Pushed::Dropped(displaced + entry.0.len() as u64));
                 continue;
             }
             if !fits {
@@ -265,7 +278,7 @@ proptest! {
             let expected = if displaced == 0 { Pushed::Queued } else { Pushed::Displaced(displaced) };
             prop_assert_eq!(pushed, expected);
             let (frames, bytes) = outbox.depth();
-            prop_assert_eq!(frames, queue.len() + writing.0);
+            prop_assert_eq!(frames, length(&queue) + writing.0);
             prop_assert!(frames <= max_frames && bytes <= max_bytes);
         }
     }
