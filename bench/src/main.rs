@@ -9,7 +9,8 @@ use clap::{Args, Parser, Subcommand};
 use fanfare_bench::fault::{Fallible, Tried, wrong};
 use fanfare_bench::figures::Results;
 use fanfare_bench::peers::{NAMES, Places};
-use fanfare_bench::plan::{self, Choice, Mode};
+use fanfare_bench::plan::{self, Choice, Mode, Plan};
+use fanfare_bench::workloads::Workload;
 use fanfare_bench::workloads::soak::Soak;
 use fanfare_bench::{report, table};
 use serde::Serialize;
@@ -26,6 +27,8 @@ struct Arguments {
 enum Command {
     /// Run workloads on peers, and print tables of figures and of the budgets
     Run(Run),
+    /// Run one workload with numbers of your own: how a hub does with groups and messages like yours
+    One(One),
     /// Mixed traffic over many connections for minutes: nothing may get lost, memory may not grow
     Soak(SoakArguments),
     /// Make the report anew from the files in its directory
@@ -71,6 +74,23 @@ struct Run {
     lenient: bool,
     #[command(flatten)]
     place: Where,
+}
+
+#[derive(Args)]
+struct One {
+    /// On this peer, by default on Fanfare and NATS; may be given more than once
+    #[arg(long = "peer", value_name = "NAME", value_parser = NAMES)]
+    peers: Vec<String>,
+    /// How often
+    #[arg(long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
+    rounds: u32,
+    /// How long each time, in seconds
+    #[arg(long, default_value_t = 3, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=600))]
+    seconds: u64,
+    #[command(flatten)]
+    place: Where,
+    #[command(subcommand)]
+    workload: Workload,
 }
 
 #[derive(Args)]
@@ -128,18 +148,34 @@ fn main() -> ExitCode {
     }
 }
 
+/// Those that one workload runs on where nothing is said.
+const DEFAULT: [&str; 2] = ["fanfare", "nats"];
+
+fn progress(step: &str) {
+    eprintln!("{step}");
+}
+
+/// Runs a plan, prints what it found, and keeps it where that was asked for.
+async fn measure(plan: Plan, choice: &Choice, place: &Where) -> Fallible<()> {
+    let mut results: Results = Box::pin(plan::run(plan, choice, &place.places()?, progress)).await?;
+    let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.contains('/')).collect();
+    results.command = format!("fanfare-bench {}", words.join(" "));
+    print!("{}", table::printed(&results));
+    place.keep(&results)
+}
+
 async fn perform(command: Command) -> Fallible<()> {
-    let progress = |step: &str| eprintln!("{step}");
     match command {
         Command::Run(run) => {
-            let choice =
-                Choice { peers: run.peers, cells: run.cells, rounds: run.rounds, lenient: run.lenient };
-            let places = run.place.places()?;
-            let mut results: Results = Box::pin(plan::run(run.mode, &choice, &places, progress)).await?;
-            let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.contains('/')).collect();
-            results.command = format!("fanfare-bench {}", words.join(" "));
-            print!("{}", table::printed(&results));
-            run.place.keep(&results)
+            let choice = Choice { peers: run.peers, cells: run.cells, lenient: run.lenient };
+            measure(run.mode.plan(run.rounds), &choice, &run.place).await
+        }
+        Command::One(one) => {
+            let wanted =
+                |name: &&str| one.peers.is_empty() && DEFAULT.contains(name) || one.peers.iter().any(|peer| peer == name);
+            let peers = NAMES.into_iter().filter(wanted).collect();
+            let plan = Plan::single(one.workload, peers, one.rounds, Duration::from_secs(one.seconds));
+            measure(plan, &Choice::default(), &one.place).await
         }
         Command::Soak(arguments) => {
             let places = arguments.place.places()?;

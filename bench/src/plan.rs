@@ -1,6 +1,6 @@
 //! Which workloads, on which peers, how often; and the running of it.
 //!
-//! In: a mode. Out: [`Results`]. Peers take turns inside a round, so that whatever else the machine does meets all of them.
+//! In: a plan. Out: [`Results`]. Peers take turns inside a round, so that whatever else the machine does meets all of them.
 
 use std::time::Duration;
 
@@ -22,11 +22,26 @@ pub enum Mode {
     Check,
 }
 
+/// What is measured, how often, and for how long each time.
+pub struct Plan {
+    parts: Vec<Part>,
+    times: Times,
+}
+
 /// A part of a plan.
 struct Part {
     rounds: u32,
     peers: Vec<&'static str>,
     cells: Vec<Workload>,
+}
+
+impl Plan {
+    /// One workload, on these peers, for so long each time.
+    #[must_use]
+    pub fn single(cell: Workload, peers: Vec<&'static str>, rounds: u32, lasting: Duration) -> Self {
+        let times = Times { saturated: lasting, paced: lasting, idle: lasting };
+        Self { parts: vec![Part { rounds, peers, cells: vec![cell] }], times }
+    }
 }
 
 /// Of the groups that the budgets speak of.
@@ -45,6 +60,12 @@ const SECURE: [&str; 6] = ["fanfare", "nats", "redis", "mosquitto", "ws", "socke
 const PLAIN: [&str; 5] = ["nats-plain", "redis-plain", "mosquitto-plain", "ws-plain", "socket.io-plain"];
 
 impl Mode {
+    /// What it stands for; `rounds` instead of its own number.
+    #[must_use]
+    pub fn plan(self, rounds: Option<u32>) -> Plan {
+        Plan { parts: self.parts(rounds), times: self.times() }
+    }
+
     fn parts(self, rounds: Option<u32>) -> Vec<Part> {
         let fanfare = vec!["fanfare"];
         match self {
@@ -133,8 +154,6 @@ pub struct Choice {
     pub peers: Vec<String>,
     /// Only cells whose names have one of these texts in them.
     pub cells: Vec<String>,
-    /// Other than the mode's.
-    pub rounds: Option<u32>,
     /// A peer that is not installed is left out, and not a fault.
     pub lenient: bool,
 }
@@ -152,10 +171,10 @@ impl Choice {
 ///
 /// # Errors
 /// When a message was lost, double or out of order, and when a peer is missing or does not start.
-pub async fn run(mode: Mode, choice: &Choice, places: &Places, progress: impl Fn(&str)) -> Fallible<Results> {
+pub async fn run(plan: Plan, choice: &Choice, places: &Places, progress: impl Fn(&str)) -> Fallible<Results> {
     let mut results = Results { machine: machine::described(), ..Results::default() };
     let mut absent: Vec<&str> = Vec::new();
-    let parts = mode.parts(choice.rounds);
+    let Plan { parts, times } = plan;
     let total: u32 = parts
         .iter()
         .map(|part| {
@@ -180,7 +199,7 @@ pub async fn run(mode: Mode, choice: &Choice, places: &Places, progress: impl Fn
                             .push(format!("{} on {peer}: it cannot keep up with that rate", cell.name()));
                         continue;
                     };
-                    match workload.run(peer, places, mode.times()).await {
+                    match workload.run(peer, places, times).await {
                         Ok(found) => results.take(&cell.name(), peer, &found),
                         Err(fault @ Fault::Missing { .. }) if choice.lenient => {
                             results.missing.push(format!("{peer}: {fault}"));

@@ -17,7 +17,9 @@ pub fn printed(results: &Results) -> String {
     for missing in &results.missing {
         let _ = writeln!(out, "\nnot measured: {missing}");
     }
-    let _ = write!(out, "\n{}", budgets(results));
+    if judge(results).iter().any(|verdict| verdict.found.is_some()) {
+        let _ = write!(out, "\n{}", budgets(results));
+    }
     out
 }
 

@@ -11,31 +11,91 @@ use std::time::Duration;
 use crate::bed::Bed;
 use crate::fault::Fallible;
 use crate::figures::Found;
+use crate::payload::LEAST;
 use crate::peers::Places;
 
 /// One workload with its numbers.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, clap::Subcommand)]
 pub enum Workload {
-    /// One group, as fast as it goes.
-    Fanout { members: u32, size: usize },
-    /// One group, so many messages a second that nothing coalesces.
-    Paced { members: u32, size: usize, rate: u32 },
-    /// Groups of ten, each connection in three, few groups with most of the traffic (Zipf).
-    Many { groups: u32, size: usize },
-    /// From user to user.
-    Direct { users: u32, size: usize },
-    /// One group at a steady rate; how long messages take from when they were meant to go.
-    Latency { members: u32, size: usize, rate: u32 },
-    /// Handshakes, one after the other in each of 16 lanes.
-    Connect { connections: u32 },
-    /// Connections that are in a group and say nothing.
-    Idle { connections: u32 },
-    /// A group with traffic that others join and leave all the time.
-    Churn { members: u32, churners: u32, size: usize },
-    /// A group of ten with so many idle groups beside it.
-    Beside { groups: u32, size: usize },
-    /// An operator revokes users' access, one after the other (Fanfare alone has that).
-    Revoke { users: u32 },
+    /// One group, as fast as it goes
+    Fanout {
+        #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        members: u32,
+        #[arg(long, default_value_t = 64, value_parser = size)]
+        size: usize,
+    },
+    /// One group, so many messages a second that nothing coalesces
+    Paced {
+        #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        members: u32,
+        #[arg(long, default_value_t = 64, value_parser = size)]
+        size: usize,
+        #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+        rate: u32,
+    },
+    /// Groups of ten, each connection in three, few groups with most of the traffic (Zipf)
+    Many {
+        #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u32).range(3..=30_000))]
+        groups: u32,
+        #[arg(long, default_value_t = 64, value_parser = size)]
+        size: usize,
+    },
+    /// From user to user
+    Direct {
+        #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        users: u32,
+        #[arg(long, default_value_t = 64, value_parser = size)]
+        size: usize,
+    },
+    /// One group at a steady rate; how long messages take from when they were meant to go
+    Latency {
+        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        members: u32,
+        #[arg(long, default_value_t = 64, value_parser = size)]
+        size: usize,
+        /// Messages a second; 0 is half of what the slower of Fanfare and NATS has done in the same run
+        #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
+        rate: u32,
+    },
+    /// Handshakes, at most 32 at a time
+    Connect {
+        #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=50_000))]
+        connections: u32,
+    },
+    /// Connections that are in a group and say nothing
+    Idle {
+        #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=50_000))]
+        connections: u32,
+    },
+    /// A group with traffic that others join and leave all the time
+    Churn {
+        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=50_000))]
+        members: u32,
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=50_000))]
+        churners: u32,
+        #[arg(long, default_value_t = 64, value_parser = size)]
+        size: usize,
+    },
+    /// A group of ten with so many idle groups beside it (Fanfare alone has groups that can be counted)
+    Beside {
+        #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+        groups: u32,
+        #[arg(long, default_value_t = 64, value_parser = size)]
+        size: usize,
+    },
+    /// An operator revokes users' access, one after the other (Fanfare alone has that)
+    Revoke {
+        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+        users: u32,
+    },
+}
+
+/// A payload that can carry its number, and that Fanfare's default limits allow.
+fn size(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(size @ LEAST..=65_536) => Ok(size),
+        _ => Err(format!("a size is a number from {LEAST} to 65536")),
+    }
 }
 
 /// How long things take.
