@@ -5,22 +5,18 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Instant;
 
 use fanfare_protocol::ALPN;
 use quinn::crypto::rustls::QuicServerConfig;
-use quinn::{
-    AckFrequencyConfig, AsyncTimer, AsyncUdpSocket, EndpointConfig, IdleTimeout, Runtime, ServerConfig,
-    TokioRuntime, TransportConfig, VarInt,
-};
+use quinn::{AckFrequencyConfig, EndpointConfig, IdleTimeout, ServerConfig, TransportConfig, VarInt};
 use quinn_proto::HashedConnectionIdGenerator;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
 use crate::error::{IdentityError, StartError};
+use crate::runtime::OwnedTasks;
 use crate::state::EndpointKeys;
 use crate::webtransport;
 
@@ -36,25 +32,6 @@ impl std::fmt::Debug for Identity {
     /// Leaves the key out: what is debugged ends in logs.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Identity").field("certificates", &self.chain.len()).finish_non_exhaustive()
-    }
-}
-
-/// Gives quinn's tasks to the server, so that they can be waited for: the socket is free when the last of them has ended, and
-/// not when the endpoint is dropped.
-#[derive(Debug)]
-struct OwnedTasks(TaskTracker);
-
-impl Runtime for OwnedTasks {
-    fn new_timer(&self, at: Instant) -> Pin<Box<dyn AsyncTimer>> {
-        TokioRuntime.new_timer(at)
-    }
-
-    fn spawn(&self, future: Pin<Box<dyn Future<Output = ()> + Send>>) {
-        self.0.spawn(future);
-    }
-
-    fn wrap_udp_socket(&self, socket: std::net::UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
-        TokioRuntime.wrap_udp_socket(socket)
     }
 }
 

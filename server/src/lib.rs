@@ -34,6 +34,7 @@ mod process;
 mod registry;
 mod roster;
 mod router;
+mod runtime;
 mod server;
 mod session;
 mod shards;

@@ -179,12 +179,16 @@ async fn promise_3_membership_does_not_come_back_by_itself() {
 #[tokio::test]
 async fn promise_4_frames_of_one_sender_arrive_in_the_order_sent() {
     const MESSAGES: u32 = 10_000;
+    // Far enough ahead to coalesce, not so far that bob's outbox must overflow.
+    const AHEAD: u32 = 500;
     let hub = Hub::start().await;
     let (alice, bob) = (hub.client("alice").await, hub.client("bob").await);
     bob.join("room").await.unwrap();
+    let (read, mut progress) = tokio::sync::watch::channel(0);
     let receive = async {
         for number in 0..MESSAGES {
             assert_eq!(text(&bob).await, number.to_string());
+            read.send_replace(number);
         }
     };
     let send = async {
@@ -197,10 +201,7 @@ async fn promise_4_frames_of_one_sender_arrive_in_the_order_sent() {
                 _ => outgoing.to_connection(bob.connection_id()),
             };
             alice.send(outgoing).await.unwrap();
-            // Far enough ahead to coalesce, not so far that bob's outbox must overflow.
-            if number % 200 == 199 {
-                alice.count(Target::All).await.unwrap();
-            }
+            within(progress.wait_for(|read| number < read + AHEAD)).await.unwrap();
         }
     };
     tokio::join!(receive, send);
