@@ -47,9 +47,8 @@ impl Bed {
         Ok(Self { peer, server, dialer, directory, roots })
     }
 
-    /// Closes the connections, and stops the server.
+    /// Stops the server.
     pub async fn stop(self) {
-        self.dialer.close().await;
         self.server.stop().await;
     }
 }

@@ -30,7 +30,7 @@ pub struct Dialer {
     server: SocketAddr,
     transport: Transport,
     tls: TlsConnector,
-    quic: Option<quinn::Endpoint>,
+    quic: Option<quinn::ClientConfig>,
 }
 
 /// Where bytes come in.
@@ -81,13 +81,7 @@ impl Dialer {
             // As the client library has it.
             settings.keep_alive_interval(Some(Duration::from_secs(10)));
             config.transport_config(Arc::new(settings));
-            let socket = std::net::UdpSocket::bind(("127.0.0.1", 0)).tried("a UDP socket")?;
-            widen(&socket);
-            let runtime = Arc::new(quinn::TokioRuntime);
-            let mut endpoint = quinn::Endpoint::new(quinn::EndpointConfig::default(), None, socket, runtime)
-                .tried("QUIC")?;
-            endpoint.set_default_client_config(config);
-            Some(endpoint)
+            Some(config)
         } else {
             None
         };
@@ -109,8 +103,11 @@ impl Dialer {
     }
 
     async fn connect(&self) -> Fallible<(Outgoing, Incoming)> {
-        if let Some(endpoint) = &self.quic {
-            let connecting = endpoint.connect(self.server, "localhost").tried("connecting")?;
+        if let Some(config) = &self.quic {
+            // A socket of its own, as every client has: one for all would let the server's kernel find it, wake it and fill it once for many.
+            let endpoint = quinn::Endpoint::client(SocketAddr::from((self.server.ip(), 0))).tried("a UDP socket")?;
+            let connecting =
+                endpoint.connect_with(config.clone(), self.server, "localhost").tried("connecting")?;
             let connection = connecting.await.tried("the QUIC handshake")?;
             let (sending, receiving) = connection.open_bi().await.tried("opening the stream")?;
             return Ok((Outgoing::Quic(sending, connection), Incoming::Quic(receiving)));
@@ -133,22 +130,6 @@ impl Dialer {
         let (incoming, outgoing) = tokio::io::split(stream);
         Ok((Outgoing::Tls(outgoing), Incoming::Tls(incoming)))
     }
-
-    /// Waits until the server has been told that everything is closed.
-    pub async fn close(&self) {
-        if let Some(endpoint) = &self.quic {
-            endpoint.close(VarInt::from_u32(0), b"");
-            let _ = timeout(PATIENCE, endpoint.wait_idle()).await;
-        }
-    }
-}
-
-/// All connections share this socket.
-fn widen(socket: &std::net::UdpSocket) {
-    let socket = socket2::SockRef::from(socket);
-    // The system may give less, which is not an error.
-    let _ = socket.set_recv_buffer_size(8 << 20);
-    let _ = socket.set_send_buffer_size(8 << 20);
 }
 
 impl Incoming {

@@ -31,6 +31,12 @@ use clap::error::ErrorKind;
 use arguments::{Arguments, Command};
 use failure::Failure;
 
+/// Many connections, each with a few dozen pieces of memory, all of them touched again and again: with huge pages the processor finds
+/// them without looking up where each small page is (`.cargo/config.toml` asks for them; docs/benchmarks has what it gave).
+#[cfg(target_os = "linux")]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     match arguments().and_then(run) {
         Ok(()) => ExitCode::SUCCESS,

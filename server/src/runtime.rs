@@ -1,11 +1,10 @@
 //! What QUIC runs on: the tasks of its endpoint and connections, its timers, and its socket.
 //!
 //! In: what quinn asks a runtime for. Out: tokio's, with three differences. The tasks are the server's, so that they can be waited for: the
-//! socket is free when the last of them has ended, and not when the endpoint is dropped. Datagrams are handed to the kernel in
-//! batches (GSO) only for connections that are busy, see [`Burst`]. And a send does not ask first whether the socket can
-//! be written to, which it nearly always can. Invariant: a connection's driver is polled with its own [`Burst`] in place.
+//! socket is free when the last of them has ended, and not when the endpoint is dropped. Datagrams of many connections are gathered before the
+//! kernel gets them (`gather.rs`). And a send does not ask first whether the socket can be written to, which it nearly
+//! always can.
 
-use std::cell::Cell;
 use std::fmt;
 use std::io::{self, IoSliceMut};
 use std::net::SocketAddr;
@@ -33,7 +32,7 @@ impl Runtime for OwnedTasks {
     }
 
     fn spawn(&self, future: Pin<Box<dyn Future<Output = ()> + Send>>) {
-        self.0.spawn(Driver { quinns: future, burst: Burst::default() });
+        self.0.spawn(future);
     }
 
     fn wrap_udp_socket(&self, socket: std::net::UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
@@ -45,65 +44,6 @@ impl Runtime for OwnedTasks {
             self.0.spawn(Arc::clone(&gather).run(lane));
         }
         Ok(Arc::new(Socket { quinns, gather, full: AtomicBool::new(false) }))
-    }
-}
-
-/// How many datagrams a connection has sent lately beyond one at a time.
-///
-/// quinn keeps, for as long as a connection lives, room for as many datagrams as were ever allowed in one batch. Ten of them are a third of
-/// what an idle connection needs in memory, and most connections send one datagram at a time once they are there.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Burst {
-    /// Grows with each datagram that follows another at once, and shrinks with each that comes alone.
-    score: u8,
-    /// Sent since the driver was woken.
-    sent: u8,
-}
-
-impl Burst {
-    /// From this score on a connection may batch. A handshake stays below it.
-    const BUSY: u8 = 12;
-    const MOST: u8 = 2 * Self::BUSY;
-
-    fn is_busy(self) -> bool {
-        self.score >= Self::BUSY
-    }
-
-    /// One more, or one batch of more.
-    fn count(&mut self, datagrams: usize) {
-        self.sent = self.sent.saturating_add(u8::try_from(datagrams).unwrap_or(u8::MAX));
-    }
-
-    /// The driver rests.
-    fn rest(&mut self) {
-        self.score = match std::mem::take(&mut self.sent) {
-            0 => self.score,
-            1 => self.score.saturating_sub(1),
-            several => self.score.saturating_add(several - 1).min(Self::MOST),
-        };
-    }
-}
-
-thread_local! {
-    /// That of the connection whose driver runs on this thread.
-    static BURST: Cell<Burst> = const { Cell::new(Burst { score: 0, sent: 0 }) };
-}
-
-/// One of quinn's tasks: the endpoint's, or a connection's.
-struct Driver {
-    quinns: Pin<Box<dyn Future<Output = ()> + Send>>,
-    burst: Burst,
-}
-
-impl Future for Driver {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        BURST.set(self.burst);
-        let polled = self.quinns.as_mut().poll(context);
-        self.burst = BURST.get();
-        self.burst.rest();
-        polled
     }
 }
 
@@ -129,15 +69,8 @@ impl AsyncUdpSocket for Socket {
 
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
         let sent = self.gather.send(transmit);
-        match &sent {
-            Ok(()) => {
-                let datagrams = transmit.segment_size.map_or(1, |size| transmit.contents.len().div_ceil(size));
-                let mut burst = BURST.get();
-                burst.count(datagrams);
-                BURST.set(burst);
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.full.store(true, Ordering::Release),
-            Err(_) => {}
+        if sent.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
+            self.full.store(true, Ordering::Release);
         }
         sent
     }
@@ -155,8 +88,9 @@ impl AsyncUdpSocket for Socket {
         self.quinns.local_addr()
     }
 
+    /// One: batches are made here, and quinn needs no room for its own.
     fn max_transmit_segments(&self) -> usize {
-        if BURST.get().is_busy() { self.quinns.max_transmit_segments() } else { 1 }
+        if fanfare_udp::SUPPORTED { 1 } else { self.quinns.max_transmit_segments() }
     }
 
     fn max_receive_segments(&self) -> usize {

@@ -1,6 +1,6 @@
-//! Many UDP datagrams in one system call (`sendmmsg`, Linux).
+//! Many UDP datagrams in one system call (`sendmmsg`, with generic segmentation offload; Linux).
 //!
-//! In: a socket, and datagrams that have their source address and their ECN bits in common. Out: how many of them the kernel took.
+//! In: a socket, and bursts of datagrams that have their source address and their ECN bits in common. Out: how many bursts the kernel took.
 //! Invariant: nothing is kept; every pointer that the kernel gets is to what the caller lends or to what lives on this
 //! call's stack. This crate is a leaf of its own because it needs unsafe code, which is forbidden everywhere else.
 
@@ -13,16 +13,24 @@ pub const MOST: usize = 64;
 /// Whether this system can do it.
 pub const SUPPORTED: bool = cfg!(target_os = "linux");
 
-/// One datagram.
+/// The most datagrams that the kernel cuts one burst into (`UDP_MAX_SEGMENTS` of older kernels).
+pub const MOST_SEGMENTS: usize = 64;
+
+/// The most bytes of one burst: what fits into one IP packet, which is what the kernel makes of it first.
+pub const MOST_BYTES: usize = 65_000;
+
+/// One datagram, or several to the same destination.
 #[derive(Debug, Clone, Copy)]
-pub struct Datagram<'a> {
+pub struct Burst<'a> {
     /// To whom.
     pub destination: SocketAddr,
-    /// What is in it.
+    /// What is in it: one datagram, or several of the same size, of which the last may be shorter.
     pub contents: &'a [u8],
+    /// The size of each but the last. One that is not smaller than the contents makes it one datagram.
+    pub segment: u16,
 }
 
-/// What all datagrams of a call have in common.
+/// What all bursts of a call have in common.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Common {
     /// The address that they are from; `None` leaves it to the system.
@@ -34,20 +42,20 @@ pub struct Common {
     pub ipv4: bool,
 }
 
-/// Sends datagrams from the first on, up to [`MOST`]. Returns how many the kernel took: fewer than there are where the
-/// next one failed, which the next call would tell.
+/// Sends bursts from the first on, up to [`MOST`]. Returns how many the kernel took: fewer than there are where the next one failed,
+/// which the next call would tell.
 ///
 /// # Errors
 /// Why not even the first could be sent, among them [`io::ErrorKind::WouldBlock`] on a socket that does not block, and
 /// [`io::ErrorKind::Unsupported`] where [`SUPPORTED`] is false.
 #[cfg(target_os = "linux")]
-pub fn send_many(socket: &UdpSocket, common: Common, datagrams: &[Datagram<'_>]) -> io::Result<usize> {
-    linux::send_many(socket, common, datagrams)
+pub fn send_many(socket: &UdpSocket, common: Common, bursts: &[Burst<'_>]) -> io::Result<usize> {
+    linux::send_many(socket, common, bursts)
 }
 
 /// See above.
 #[cfg(not(target_os = "linux"))]
-pub fn send_many(_: &UdpSocket, _: Common, _: &[Datagram<'_>]) -> io::Result<usize> {
+pub fn send_many(_: &UdpSocket, _: Common, _: &[Burst<'_>]) -> io::Result<usize> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
@@ -62,21 +70,19 @@ mod linux {
 
     use socket2::SockAddr;
 
-    use super::{Common, Datagram, MOST};
+    use super::{Burst, Common, MOST};
 
     pub(super) fn send_many(
         socket: &UdpSocket,
         common: Common,
-        datagrams: &[Datagram<'_>],
+        bursts: &[Burst<'_>],
     ) -> io::Result<usize> {
-        let datagrams = datagrams.get(..MOST).unwrap_or(datagrams);
-        let mut control = Control::new(common);
-        // Once, for all of them: to borrow it again would end what the pointers before were derived from.
-        let beside = control.bytes.as_mut_ptr();
-        let addresses: Vec<SockAddr> = datagrams.iter().map(|one| SockAddr::from(one.destination)).collect();
-        let mut slices: Vec<IoSlice<'_>> = datagrams.iter().map(|one| IoSlice::new(one.contents)).collect();
-        let mut headers: Vec<libc::mmsghdr> = Vec::with_capacity(datagrams.len());
-        for (address, slice) in addresses.iter().zip(&mut slices) {
+        let bursts = bursts.get(..MOST).unwrap_or(bursts);
+        let mut controls: Vec<Control> = bursts.iter().map(|burst| Control::new(common, burst)).collect();
+        let addresses: Vec<SockAddr> = bursts.iter().map(|burst| SockAddr::from(burst.destination)).collect();
+        let mut slices: Vec<IoSlice<'_>> = bursts.iter().map(|burst| IoSlice::new(burst.contents)).collect();
+        let mut headers: Vec<libc::mmsghdr> = Vec::with_capacity(bursts.len());
+        for ((address, slice), control) in addresses.iter().zip(&mut slices).zip(&mut controls) {
             // SAFETY: `mmsghdr` is a C struct of integers and pointers, for all of which zero is a value.
             let mut header: libc::mmsghdr = unsafe { MaybeUninit::zeroed().assume_init() };
             // The kernel does not write to the address when it sends; the type is not const because `recvmsg` shares it.
@@ -85,15 +91,14 @@ mod linux {
             // `IoSlice` has the layout of `iovec` on Unix, as its documentation promises.
             header.msg_hdr.msg_iov = ptr::from_mut(slice).cast();
             header.msg_hdr.msg_iovlen = 1;
-            // All share it: it is only read.
-            header.msg_hdr.msg_control = beside.cast();
+            header.msg_hdr.msg_control = control.bytes.as_mut_ptr().cast();
             header.msg_hdr.msg_controllen = control.length as _;
             headers.push(header);
         }
         let count = libc::c_uint::try_from(headers.len()).unwrap_or(0);
         loop {
             // SAFETY: `headers` has `count` initialised elements, which the kernel may write `msg_len` to. What they point to
-            // (addresses, slices and their contents, control data) is borrowed or owned by this function and outlives the call.
+            // (addresses, slices and their contents, controls) is borrowed or owned by this function and outlives the call.
             let sent = unsafe { libc::sendmmsg(socket.as_raw_fd(), headers.as_mut_ptr(), count, 0) };
             if let Ok(sent) = usize::try_from(sent) {
                 return Ok(sent);
@@ -109,13 +114,13 @@ mod linux {
     /// alignment (cmsg(3)).
     #[repr(C, align(8))]
     struct Control {
-        bytes: [u8; 80],
+        bytes: [u8; 96],
         length: usize,
     }
 
     impl Control {
-        fn new(common: Common) -> Self {
-            let mut control = Self { bytes: [0; 80], length: 0 };
+        fn new(common: Common, burst: &Burst<'_>) -> Self {
+            let mut control = Self { bytes: [0; 96], length: 0 };
             let class = libc::c_int::from(common.ecn & 0b11).to_ne_bytes();
             if common.ipv4 {
                 control.push(libc::IPPROTO_IP, libc::IP_TOS, &class);
@@ -138,6 +143,9 @@ mod linux {
                     control.push(libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, &info);
                 }
                 None => {}
+            }
+            if usize::from(burst.segment) < burst.contents.len() {
+                control.push(libc::SOL_UDP, libc::UDP_SEGMENT, &burst.segment.to_ne_bytes());
             }
             control
         }
@@ -188,20 +196,23 @@ mod tests {
             let source: IpAddr = source.parse().unwrap();
             for source in [None, Some(source)] {
                 let (one_at, two_at) = (one.local_addr().unwrap(), two.local_addr().unwrap());
-                let datagrams = [
-                    Datagram { destination: one_at, contents: b"first" },
-                    Datagram { destination: two_at, contents: b"" },
-                    Datagram { destination: one_at, contents: &[7; 1_400] },
+                let bursts = [
+                    Burst { destination: one_at, contents: b"first", segment: 5 },
+                    Burst { destination: two_at, contents: b"", segment: 1 },
+                    Burst { destination: one_at, contents: &[7; 1_400], segment: u16::MAX },
+                    Burst { destination: two_at, contents: b"aabbccd", segment: 2 },
                 ];
                 let common = Common { source, ecn: 2, ipv4: one_at.is_ipv4() };
-                assert_eq!(send_many(&sender, common, &datagrams).unwrap(), 3);
+                assert_eq!(send_many(&sender, common, &bursts).unwrap(), 4);
                 let mut buffer = [0; 8];
                 let (length, from) = one.recv_from(&mut buffer).unwrap();
                 assert_eq!(&buffer[..length], b"first");
                 if let Some(source) = source {
                     assert_eq!(from.ip(), source);
                 }
-                assert_eq!(received(&two), b"");
+                for datagram in ["", "aa", "bb", "cc", "d"] {
+                    assert_eq!(received(&two), datagram.as_bytes());
+                }
                 assert_eq!(received(&one), vec![7; 1_400]);
             }
         }
@@ -212,19 +223,19 @@ mod tests {
         let (sender, receiver) = (socket("127.0.0.1"), socket("127.0.0.1"));
         let destination = receiver.local_addr().unwrap();
         let too_long = vec![0; 70_000];
-        let datagrams = [b"fine".as_slice(), &too_long, b"behind"];
-        let datagrams = datagrams.map(|contents| Datagram { destination, contents });
+        let bursts = [b"fine".as_slice(), &too_long, b"behind"];
+        let bursts = bursts.map(|contents| Burst { destination, contents, segment: u16::MAX });
         let common = Common { source: None, ecn: 0, ipv4: true };
-        assert_eq!(send_many(&sender, common, &datagrams).unwrap(), 1);
-        assert!(send_many(&sender, common, &datagrams[1..]).is_err());
-        assert_eq!(send_many(&sender, common, &datagrams[2..]).unwrap(), 1);
+        assert_eq!(send_many(&sender, common, &bursts).unwrap(), 1);
+        assert!(send_many(&sender, common, &bursts[1..]).is_err());
+        assert_eq!(send_many(&sender, common, &bursts[2..]).unwrap(), 1);
         assert_eq!([received(&receiver), received(&receiver)], [b"fine".to_vec(), b"behind".to_vec()]);
     }
 
     #[test]
     fn no_more_go_than_one_call_takes() {
         let (sender, receiver) = (socket("127.0.0.1"), socket("127.0.0.1"));
-        let one = Datagram { destination: receiver.local_addr().unwrap(), contents: b"x" };
+        let one = Burst { destination: receiver.local_addr().unwrap(), contents: b"x", segment: 1 };
         let common = Common { source: None, ecn: 0, ipv4: true };
         assert_eq!(send_many(&sender, common, &[one; 100]).unwrap(), MOST);
         assert_eq!(send_many(&sender, common, &[]).unwrap(), 0);

@@ -1,8 +1,12 @@
 //! Datagrams of many connections on their way to the kernel together.
 //!
 //! In: datagrams, one at a time, from the drivers of connections. Out: the same in one `sendmmsg` for some dozens of them, when
-//! the worker that they come from has polled what was ready, or when there are enough. A message to a group is as many datagrams as it has members,
-//! and handing them over one by one costs a quarter more in the kernel. Where nothing comes together, datagrams go at once.
+//! the worker that they come from has polled what was ready, or when there are enough; those that follow each other to the same peer
+//! as one burst that the kernel cuts (GSO). A message to a group is as many datagrams as it has members, and handing them over one by one
+//! costs a quarter more in the kernel. Where nothing comes together, datagrams go at once.
+//!
+//! quinn would batch by itself, but only within one connection, and it keeps room for its largest batch (14 KiB) in each connection for as long as
+//! that lives. Here there is one such room for each worker, and it stays in the processor's cache.
 //!
 //! Invariants:
 //! - what is in a batch goes out without anything else having to happen: the batch's task is woken by its first datagram;
@@ -16,13 +20,16 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use fanfare_udp::{Common, Datagram, MOST, SUPPORTED, send_many};
+use fanfare_udp::{Burst, Common, MOST, MOST_BYTES, MOST_SEGMENTS, SUPPORTED, send_many};
 use parking_lot::Mutex;
 use quinn::AsyncUdpSocket;
 use quinn::udp::{EcnCodepoint, Transmit};
 use tokio::sync::Notify;
 
-/// A batch of fewer is not worth its task's turn.
+/// As many bytes as stay in the processor's second cache beside everything else.
+const MOST_GATHERED: usize = 128 * 1024;
+
+/// A batch of fewer datagrams is not worth its task's turn.
 const WORTHWHILE: usize = 3;
 
 /// After so many batches in a row that were not worthwhile, datagrams go at once...
@@ -53,12 +60,36 @@ struct Batch {
     common: Option<Common>,
     /// One behind the other.
     bytes: Vec<u8>,
-    /// To whom, and where each ends.
-    ends: Vec<(SocketAddr, usize)>,
+    waiting: Vec<Waiting>,
+    /// How many datagrams that are.
+    datagrams: usize,
     /// Batches in a row that were not worthwhile.
     disappointments: u32,
     /// So many go at once.
     direct: u32,
+}
+
+/// One datagram, or several to the same peer, all but the last of the same size.
+#[derive(Debug, Clone, Copy)]
+struct Waiting {
+    destination: SocketAddr,
+    /// The size of the first.
+    segment: usize,
+    /// Where the first begins and the last ends.
+    begin: usize,
+    end: usize,
+}
+
+impl Waiting {
+    /// Whether a datagram of this length can follow.
+    fn goes_on(&self, destination: SocketAddr, length: usize, most: usize) -> bool {
+        let bytes = self.end - self.begin;
+        self.destination == destination
+            && length <= self.segment
+            && bytes.is_multiple_of(self.segment.max(1))
+            && bytes < self.segment * most
+            && bytes + length <= MOST_BYTES
+    }
 }
 
 /// The kernel takes nothing now.
@@ -108,19 +139,17 @@ impl Gather {
         };
         // What is a batch by itself goes by itself, and so does what is mapped from one family to the other.
         let together = SUPPORTED && transmit.segment_size.is_none() && is_plain(&transmit.destination);
-        let fits = batch.common == Some(common) && batch.ends.len() < MOST;
-        if !batch.ends.is_empty() && !(together && fits) {
+        if !batch.waiting.is_empty() && !(together && batch.has_room(common)) {
             batch.flush(self).map_err(|Full| io::Error::from(io::ErrorKind::WouldBlock))?;
         }
         if !together || batch.direct > 0 {
             batch.direct = batch.direct.saturating_sub(1);
             return self.quinns.try_send(transmit);
         }
-        batch.common = Some(common);
-        batch.bytes.extend_from_slice(transmit.contents);
-        let end = batch.bytes.len();
-        batch.ends.push((transmit.destination, end));
-        if batch.ends.len() == 1 {
+        // One, where the system cannot cut, or has failed at it.
+        let most = self.quinns.max_transmit_segments().min(MOST_SEGMENTS);
+        batch.take(common, transmit.destination, transmit.contents, most);
+        if batch.datagrams == 1 {
             lane.filled.notify_one();
         }
         Ok(())
@@ -170,6 +199,22 @@ fn is_plain(address: &SocketAddr) -> bool {
 }
 
 impl Batch {
+    fn has_room(&self, common: Common) -> bool {
+        self.common == Some(common) && self.waiting.len() < MOST && self.bytes.len() < MOST_GATHERED
+    }
+
+    fn take(&mut self, common: Common, destination: SocketAddr, contents: &[u8], most_segments: usize) {
+        let begin = self.bytes.len();
+        self.common = Some(common);
+        self.bytes.extend_from_slice(contents);
+        self.datagrams += 1;
+        let end = self.bytes.len();
+        match self.waiting.last_mut() {
+            Some(last) if last.goes_on(destination, contents.len(), most_segments) => last.end = end,
+            _ => self.waiting.push(Waiting { destination, segment: contents.len(), begin, end }),
+        }
+    }
+
     /// Sends everything.
     ///
     /// # Errors
@@ -177,33 +222,26 @@ impl Batch {
     fn flush(&mut self, gather: &Gather) -> Result<(), Full> {
         self.learn();
         let mut sent = 0;
-        let mut outcome = Ok(());
-        while sent < self.ends.len() {
+        while sent < self.waiting.len() {
             match self.send_from(sent, gather) {
                 Ok(count) => sent += count,
                 Err(Full) => {
-                    outcome = Err(Full);
-                    break;
+                    self.waiting.drain(..sent);
+                    return Err(Full);
                 }
             }
         }
-        if outcome.is_ok() {
-            self.bytes.clear();
-            self.ends.clear();
-        } else {
-            let begin = self.begin(sent);
-            self.bytes.drain(..begin);
-            self.ends.drain(..sent);
-            self.ends.iter_mut().for_each(|(_, end)| *end -= begin);
-        }
-        outcome
+        self.waiting.clear();
+        self.bytes.clear();
+        self.datagrams = 0;
+        Ok(())
     }
 
     /// Whether gathering pays is known by what it has brought.
     fn learn(&mut self) {
-        if self.ends.len() >= WORTHWHILE {
+        if self.datagrams >= WORTHWHILE {
             self.disappointments = 0;
-        } else if !self.ends.is_empty() {
+        } else if self.datagrams > 0 {
             self.disappointments += 1;
             if self.disappointments >= DISAPPOINTMENTS {
                 self.direct = DIRECT;
@@ -211,30 +249,29 @@ impl Batch {
         }
     }
 
-    /// Where the datagram at `position` begins.
-    fn begin(&self, position: usize) -> usize {
-        position.checked_sub(1).and_then(|before| self.ends.get(before)).map_or(0, |(_, end)| *end)
-    }
-
     /// Sends as many as go in one call, from the one at `first`. Returns how many those were.
     fn send_from(&self, first: usize, gather: &Gather) -> Result<usize, Full> {
-        let Some(common) = self.common else { return Ok(self.ends.len()) };
-        let mut begin = self.begin(first);
-        let waiting = self.ends.iter().skip(first).map(|&(destination, end)| {
-            let contents = self.bytes.get(begin..end).unwrap_or_default();
-            begin = end;
-            Datagram { destination, contents }
-        });
-        let waiting: Vec<_> = waiting.collect();
-        let Some(&Datagram { destination, contents }) = waiting.first() else { return Ok(0) };
+        let Some(common) = self.common else { return Ok(self.waiting.len()) };
+        let bursts: Vec<_> = self
+            .waiting
+            .iter()
+            .skip(first)
+            .map(|waiting| Burst {
+                destination: waiting.destination,
+                contents: self.bytes.get(waiting.begin..waiting.end).unwrap_or_default(),
+                segment: u16::try_from(waiting.segment).unwrap_or(u16::MAX),
+            })
+            .collect();
+        let Some(&Burst { destination, contents, segment }) = bursts.first() else { return Ok(0) };
         // A single one needs no list. One that could not be sent goes again by quinn's own way, which knows what its errors mean.
-        if waiting.len() > 1
-            && let Ok(count @ 1..) = send_many(&gather.socket, common, &waiting)
+        if bursts.len() > 1
+            && let Ok(count @ 1..) = send_many(&gather.socket, common, &bursts)
         {
             return Ok(count);
         }
         let ecn = EcnCodepoint::from_bits(common.ecn);
-        let alone = Transmit { destination, ecn, contents, segment_size: None, src_ip: common.source };
+        let segment_size = Some(usize::from(segment)).filter(|segment| *segment < contents.len());
+        let alone = Transmit { destination, ecn, contents, segment_size, src_ip: common.source };
         match gather.quinns.try_send(&alone) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(Full),
             // quinn's socket tells of nothing else: a datagram that cannot be sent is a datagram that is lost.
