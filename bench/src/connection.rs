@@ -105,7 +105,12 @@ impl Dialer {
     async fn connect(&self) -> Fallible<(Outgoing, Incoming)> {
         if let Some(config) = &self.quic {
             // A socket of its own, as every client has: one for all would let the server's kernel find it, wake it and fill it once for many.
-            let endpoint = quinn::Endpoint::client(SocketAddr::from((self.server.ip(), 0))).tried("a UDP socket")?;
+            let socket = std::net::UdpSocket::bind((self.server.ip(), 0)).tried("a UDP socket")?;
+            // As the client library has it. The system may give less.
+            let _ = socket2::SockRef::from(&socket).set_recv_buffer_size(1 << 20);
+            let endpoint =
+                quinn::Endpoint::new(quinn::EndpointConfig::default(), None, socket, Arc::new(quinn::TokioRuntime))
+                    .tried("QUIC")?;
             let connecting =
                 endpoint.connect_with(config.clone(), self.server, "localhost").tried("connecting")?;
             let connection = connecting.await.tried("the QUIC handshake")?;

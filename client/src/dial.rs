@@ -9,11 +9,12 @@
 //! Invariant: every attempt has a socket of its server's address family, so that a later `rebind` to a plain socket of
 //! that family works; what loses the race is dropped here.
 
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use quinn::{Connection, ConnectionError, Endpoint, TransportErrorCode};
+use quinn::{Connection, ConnectionError, Endpoint, EndpointConfig, TokioRuntime, TransportErrorCode};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
@@ -44,6 +45,17 @@ pub(crate) struct Dialer {
     pub(crate) timeout: Duration,
 }
 
+/// What may wait in the system until this process has its turn: all that a server sends before it must hear from us, the last word
+/// with its reason included. The usual 208 KiB hold half of that. The system may give less, which is not an error.
+const RECEIVE_BUFFER_BYTES: usize = 1 << 20;
+
+/// A socket on a free port.
+fn open(any: IpAddr) -> io::Result<Endpoint> {
+    let socket = std::net::UdpSocket::bind((any, 0))?;
+    let _ = socket2::SockRef::from(&socket).set_recv_buffer_size(RECEIVE_BUFFER_BYTES);
+    Endpoint::new(EndpointConfig::default(), None, socket, Arc::new(TokioRuntime))
+}
+
 impl Dialer {
     /// Looks the server up and tries its addresses until one answers or `deadline` comes.
     pub(crate) async fn dial(&self, deadline: Instant) -> Result<(Endpoint, Connection), ConnectError> {
@@ -51,7 +63,7 @@ impl Dialer {
             |error| ConnectError::Resolve { server: self.server.to_string(), source: Arc::new(error) };
         let addresses = timeout_at(deadline, self.server.resolve())
             .await
-            .map_err(|_| unresolved(std::io::ErrorKind::TimedOut.into()))?
+            .map_err(|_| unresolved(io::ErrorKind::TimedOut.into()))?
             .map_err(unresolved)?;
         self.race(addresses, deadline).await
     }
@@ -95,8 +107,7 @@ impl Dialer {
     async fn attempt(&self, address: SocketAddr) -> Result<(Endpoint, Connection), ConnectError> {
         let any: IpAddr =
             if address.is_ipv6() { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
-        let endpoint =
-            Endpoint::client(SocketAddr::new(any, 0)).map_err(|error| ConnectError::Socket(error.into()))?;
+        let endpoint = open(any).map_err(|error| ConnectError::Socket(error.into()))?;
         let connecting =
             endpoint.connect_with(self.quic.clone(), address, self.server.host()).map_err(|error| {
                 ConnectError::Address { address: self.server.to_string(), problem: error.to_string() }

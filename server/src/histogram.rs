@@ -9,29 +9,39 @@ use std::time::Duration;
 
 use fanfare_protocol::admin::Times;
 
+use crate::striped::Striped;
+
 /// Four to each power of two, up to 2^32 us: more than an hour.
 const BUCKETS: usize = 4 * 31;
 
-#[derive(Debug)]
-pub(crate) struct Histogram(Box<[AtomicU64]>);
+#[derive(Debug, Default)]
+pub(crate) struct Histogram(Striped<Buckets>);
 
-impl Default for Histogram {
+#[derive(Debug)]
+struct Buckets([AtomicU64; BUCKETS]);
+
+impl Default for Buckets {
     fn default() -> Self {
-        Self((0..BUCKETS).map(|_| AtomicU64::new(0)).collect())
+        Self([const { AtomicU64::new(0) }; BUCKETS])
     }
 }
 
 impl Histogram {
     pub(crate) fn record(&self, took: Duration) {
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        if let Some(bucket) = self.0.get(bucket(micros)) {
+        if let Some(bucket) = self.0.own().and_then(|own| own.0.get(bucket(micros))) {
             // Relaxed: no other memory is read on the strength of it.
             bucket.fetch_add(1, Ordering::Relaxed);
         }
     }
 
     pub(crate) fn times(&self) -> Times {
-        let counts = self.0.iter().map(|bucket| bucket.load(Ordering::Relaxed));
+        let mut counts = [0; BUCKETS];
+        for buckets in self.0.all() {
+            for (count, bucket) in counts.iter_mut().zip(&buckets.0) {
+                *count += bucket.load(Ordering::Relaxed);
+            }
+        }
         Times((0..).map(upper).zip(counts).filter(|(_, count)| *count > 0).collect())
     }
 }

@@ -40,6 +40,7 @@ mod session;
 mod shards;
 mod state;
 mod store;
+mod striped;
 mod sync;
 mod transport;
 mod webtransport;

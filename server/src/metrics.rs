@@ -10,28 +10,15 @@ use fanfare_protocol::Code;
 use fanfare_protocol::admin::Times;
 
 use crate::histogram::Histogram;
+use crate::striped::Counter;
 
-/// A count that only grows. Relaxed, because no other memory is read on the strength of it.
-#[derive(Debug, Default)]
-pub(crate) struct Counter(AtomicU64);
-
-impl Counter {
-    pub(crate) fn add(&self, count: u64) {
-        self.0.fetch_add(count, Ordering::Relaxed);
-    }
-
-    fn value(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-/// One counter for each code.
+/// One counter for each code: what it counts is rare. Relaxed, as in [`Counter`].
 #[derive(Debug)]
-pub(crate) struct ByCode(Box<[Counter]>);
+pub(crate) struct ByCode(Box<[AtomicU64]>);
 
 impl Default for ByCode {
     fn default() -> Self {
-        Self(Code::ALL.iter().map(|_| Counter::default()).collect())
+        Self(Code::ALL.iter().map(|_| AtomicU64::new(0)).collect())
     }
 }
 
@@ -43,12 +30,12 @@ impl ByCode {
     pub(crate) fn add_many(&self, code: Code, count: u64) {
         let counters = Code::ALL.iter().zip(&self.0);
         for (_, counter) in counters.filter(|(known, _)| **known == code) {
-            counter.add(count);
+            counter.fetch_add(count, Ordering::Relaxed);
         }
     }
 
     fn values(&self) -> BTreeMap<Code, u64> {
-        let all = Code::ALL.iter().zip(&self.0).map(|(code, counter)| (*code, counter.value()));
+        let all = Code::ALL.iter().zip(&self.0).map(|(code, counter)| (*code, counter.load(Ordering::Relaxed)));
         all.filter(|(_, count)| *count > 0).collect()
     }
 }

@@ -38,7 +38,8 @@ impl Runtime for OwnedTasks {
     fn wrap_udp_socket(&self, socket: std::net::UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
         let again = socket.try_clone()?;
         let quinns = TokioRuntime.wrap_udp_socket(socket)?;
-        let workers = tokio::runtime::Handle::current().metrics().num_workers();
+        // Twice as many as workers: other threads count, too, and two workers had better not meet in one.
+        let workers = 2 * tokio::runtime::Handle::current().metrics().num_workers();
         let gather = Arc::new(Gather::new(Arc::clone(&quinns), again, workers));
         for lane in 0..gather.lanes() {
             self.0.spawn(Arc::clone(&gather).run(lane));

@@ -12,9 +12,12 @@
 //! its user. A frame that cannot be read ends the connection with a code; one that can be read but not carried out is
 //! answered with a code, and the connection goes on (promise 12).
 
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::num::NonZeroU32;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -32,6 +35,12 @@ use crate::registry::{Member, Seat};
 use crate::router::Router;
 use crate::transport::{Broken, Connection, Receiver, Transmitter};
 
+/// A chunk of the stream with at least so many bytes came in a packet that was full of it.
+const BULK_BYTES: usize = 1_000;
+
+/// How much is read on behind such a chunk: enough for a run.
+const READ_ON_BYTES: usize = 16 * 1024;
+
 /// How long a connection that has said its last word may take to read it. Its groups do not wait for that.
 const FLUSH_DEADLINE: Duration = Duration::from_secs(5);
 
@@ -43,12 +52,19 @@ pub(crate) struct Intake {
     run: (usize, usize),
     /// What was read behind a run, and is not part of it.
     ahead: Option<Box<Result<ClientFrame, DecodeError>>>,
+    /// What follows the chunk that is being carried out.
+    more: VecDeque<Bytes>,
 }
 
 impl Intake {
     /// `reader` has read `Hello`, and may stand in the middle of the next frame.
     pub(crate) fn new(router: Arc<Router>, reader: FrameReader, run: (usize, usize)) -> Self {
-        Self { router, reader, run, ahead: None }
+        Self { router, reader, run, ahead: None, more: VecDeque::new() }
+    }
+
+    /// Takes bytes that follow those that [`Self::step`] is given.
+    fn follow(&mut self, chunk: Bytes) {
+        self.more.push_back(chunk);
     }
 
     /// Carries out the next request that `chunk` completes, or a run of sends that can go together. Returns how many requests that
@@ -73,9 +89,19 @@ impl Intake {
         if let Some(ahead) = self.ahead.take() {
             return Some(*ahead);
         }
-        match self.reader.next_frame(chunk) {
-            Ok(frame) => frame.map(|frame| codec::decode_client(&frame)),
-            Err(error) => Some(Err(error)),
+        loop {
+            match self.reader.next_frame(chunk) {
+                Ok(Some(frame)) => return Some(codec::decode_client(&frame)),
+                // Used up.
+                Ok(None) => match self.more.pop_front() {
+                    Some(next) => *chunk = next,
+                    None => {
+                        self.more = VecDeque::new();
+                        return None;
+                    }
+                },
+                Err(error) => return Some(Err(error)),
+            }
         }
     }
 
@@ -291,7 +317,8 @@ async fn read(
         };
         chunk = match read {
             Ok(Some(chunk)) => {
-                intake.router.metrics().bytes_in.add(chunk.len() as u64);
+                let more = read_on(intake, receiver, chunk.len());
+                intake.router.metrics().bytes_in.add((chunk.len() + more) as u64);
                 chunk
             }
             Ok(None) => return End::Finished,
@@ -299,6 +326,19 @@ async fn read(
             Err(Broken::Connection) => return End::Lost,
         };
     }
+}
+
+/// A chunk that fills a packet is part of more, as a rule. What is there already is read with it, so that its sends can go together.
+/// Returns how many bytes that were. An end or an error shows again at the next read.
+fn read_on(intake: &mut Intake, receiver: &mut Receiver, first: usize) -> usize {
+    let (mut context, mut more) = (Context::from_waker(Waker::noop()), 0);
+    while first >= BULK_BYTES && more < READ_ON_BYTES {
+        let read = pin!(receiver.read()).poll(&mut context);
+        let Poll::Ready(Ok(Some(chunk))) = read else { break };
+        more += chunk.len();
+        intake.follow(chunk);
+    }
+    more
 }
 
 /// Carries out a datagram, or drops it where a request would be held back: what may get lost does not wait.

@@ -14,17 +14,18 @@
 //!   do (RFC 9002 section 6.1.1 allows for three);
 //! - a batch is bounded; when the kernel takes nothing, neither does it.
 
-use std::cell::Cell;
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use fanfare_udp::{Burst, Common, MOST, MOST_BYTES, MOST_SEGMENTS, SUPPORTED, send_many};
 use parking_lot::Mutex;
 use quinn::AsyncUdpSocket;
 use quinn::udp::{EcnCodepoint, Transmit};
 use tokio::sync::Notify;
+
+use crate::striped;
 
 /// As many bytes as stay in the processor's second cache beside everything else.
 const MOST_GATHERED: usize = 128 * 1024;
@@ -96,22 +97,6 @@ impl Waiting {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Full;
 
-thread_local! {
-    /// Which lane this thread's datagrams take.
-    static LANE: Cell<usize> = const { Cell::new(usize::MAX) };
-}
-
-fn lane() -> usize {
-    static THREADS: AtomicUsize = AtomicUsize::new(0);
-    let known = LANE.get();
-    if known != usize::MAX {
-        return known;
-    }
-    let next = THREADS.fetch_add(1, Ordering::Relaxed);
-    LANE.set(next);
-    next
-}
-
 impl Gather {
     pub(super) fn new(quinns: Arc<dyn AsyncUdpSocket>, socket: UdpSocket, workers: usize) -> Self {
         let batches = (0..workers.max(1)).map(|_| Lane::default()).collect();
@@ -128,7 +113,7 @@ impl Gather {
     /// # Errors
     /// [`io::ErrorKind::WouldBlock`] when neither is possible now.
     pub(super) fn send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
-        let Some(lane) = self.batches.get(lane() % self.batches.len()) else {
+        let Some(lane) = self.batches.get(striped::number() % self.batches.len()) else {
             return self.quinns.try_send(transmit);
         };
         let mut batch = lane.batch.lock();
