@@ -108,9 +108,13 @@ impl Dialer {
             let socket = std::net::UdpSocket::bind((self.server.ip(), 0)).tried("a UDP socket")?;
             // As the client library has it. The system may give less.
             let _ = socket2::SockRef::from(&socket).set_recv_buffer_size(1 << 20);
-            let endpoint =
-                quinn::Endpoint::new(quinn::EndpointConfig::default(), None, socket, Arc::new(quinn::TokioRuntime))
-                    .tried("QUIC")?;
+            let endpoint = quinn::Endpoint::new(
+                quinn::EndpointConfig::default(),
+                None,
+                socket,
+                Arc::new(quinn::TokioRuntime),
+            )
+            .tried("QUIC")?;
             let connecting =
                 endpoint.connect_with(config.clone(), self.server, "localhost").tried("connecting")?;
             let connection = connecting.await.tried("the QUIC handshake")?;

@@ -171,8 +171,9 @@ async fn perform(command: Command) -> Fallible<()> {
             measure(run.mode.plan(run.rounds), &choice, &run.place).await
         }
         Command::One(one) => {
-            let wanted =
-                |name: &&str| one.peers.is_empty() && DEFAULT.contains(name) || one.peers.iter().any(|peer| peer == name);
+            let wanted = |name: &&str| {
+                one.peers.is_empty() && DEFAULT.contains(name) || one.peers.iter().any(|peer| peer == name)
+            };
             let peers = NAMES.into_iter().filter(wanted).collect();
             let plan = Plan::single(one.workload, peers, one.rounds, Duration::from_secs(one.seconds));
             measure(plan, &Choice::default(), &one.place).await

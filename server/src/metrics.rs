@@ -35,7 +35,8 @@ impl ByCode {
     }
 
     fn values(&self) -> BTreeMap<Code, u64> {
-        let all = Code::ALL.iter().zip(&self.0).map(|(code, counter)| (*code, counter.load(Ordering::Relaxed)));
+        let all =
+            Code::ALL.iter().zip(&self.0).map(|(code, counter)| (*code, counter.load(Ordering::Relaxed)));
         all.filter(|(_, count)| *count > 0).collect()
     }
 }

@@ -72,11 +72,7 @@ mod linux {
 
     use super::{Burst, Common, MOST};
 
-    pub(super) fn send_many(
-        socket: &UdpSocket,
-        common: Common,
-        bursts: &[Burst<'_>],
-    ) -> io::Result<usize> {
+    pub(super) fn send_many(socket: &UdpSocket, common: Common, bursts: &[Burst<'_>]) -> io::Result<usize> {
         let bursts = bursts.get(..MOST).unwrap_or(bursts);
         let mut controls: Vec<Control> = bursts.iter().map(|burst| Control::new(common, burst)).collect();
         let addresses: Vec<SockAddr> = bursts.iter().map(|burst| SockAddr::from(burst.destination)).collect();
@@ -155,7 +151,11 @@ mod linux {
             const LENGTH: usize = offset_of!(libc::cmsghdr, cmsg_level) - offset_of!(libc::cmsghdr, cmsg_len);
             // `cmsg_len` has four or eight bytes, by the processor and the C library.
             let length = ((HEADER + data.len()) as u64).to_ne_bytes();
-            let length = if cfg!(target_endian = "big") { length.last_chunk::<LENGTH>() } else { length.first_chunk() };
+            let length = if cfg!(target_endian = "big") {
+                length.last_chunk::<LENGTH>()
+            } else {
+                length.first_chunk()
+            };
             let fields = [
                 (offset_of!(libc::cmsghdr, cmsg_len), length.map_or(&[][..], |length| &length[..])),
                 (offset_of!(libc::cmsghdr, cmsg_level), &level.to_ne_bytes()[..]),

@@ -86,8 +86,8 @@ impl Waiting {
     fn goes_on(&self, destination: SocketAddr, length: usize, most: usize) -> bool {
         let bytes = self.end - self.begin;
         self.destination == destination
-            && length <= self.segment
-            && bytes.is_multiple_of(self.segment.max(1))
+            && (1..=self.segment).contains(&length)
+            && bytes.is_multiple_of(self.segment)
             && bytes < self.segment * most
             && bytes + length <= MOST_BYTES
     }
@@ -124,7 +124,8 @@ impl Gather {
         };
         // What is a batch by itself goes by itself, and so does what is mapped from one family to the other.
         let together = SUPPORTED && transmit.segment_size.is_none() && is_plain(&transmit.destination);
-        if !batch.waiting.is_empty() && !(together && batch.has_room(common)) {
+        let fits = batch.waiting.is_empty() || together && batch.has_room(common);
+        if !fits {
             batch.flush(self).map_err(|Full| io::Error::from(io::ErrorKind::WouldBlock))?;
         }
         if !together || batch.direct > 0 {
@@ -264,3 +265,7 @@ impl Batch {
         }
     }
 }
+
+#[cfg(test)]
+#[cfg(not(feature = "model"))]
+mod tests;
