@@ -80,4 +80,5 @@ bench-check:
 	bench/tools
 	cargo build --locked -p fanfare-cli -p fanfare-bench
 	target/debug/fanfare-bench run --mode check
+	target/debug/fanfare-bench one --rounds 1 --seconds 1 paced --members 50 --size 256 --rate 10
 	target/debug/fanfare-bench soak --connections 100 --seconds 6

@@ -183,7 +183,7 @@ mod tests {
     /// A server on the loopback interface, and a dialer that trusts it.
     fn server() -> (Endpoint, Dialer) {
         let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-        let provider = Arc::new(crate::tls::provider());
+        let provider = Arc::new(tls::provider());
         let key = rustls::pki_types::PrivateKeyDer::Pkcs8(own.signing_key.serialize_der().into());
         let mut tls = rustls::ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&rustls::version::TLS13])
@@ -240,7 +240,7 @@ mod tests {
 
     #[test]
     fn a_missing_address_family_hides_no_other_error() {
-        let socket = || ConnectError::Socket(Arc::new(std::io::ErrorKind::Unsupported.into()));
+        let socket = || ConnectError::Socket(Arc::new(io::ErrorKind::Unsupported.into()));
         let other = || ConnectError::TurnedAway { server: String::new() };
         assert!(matches!(more_telling(Some(socket()), other()), ConnectError::TurnedAway { .. }));
         assert!(matches!(more_telling(Some(other()), socket()), ConnectError::TurnedAway { .. }));

@@ -1,7 +1,8 @@
 //! Minutes of mixed traffic over many connections: nothing may get lost, and memory may not grow.
 //!
 //! In: how many connections, and how long. Out: memory by the second, deliveries, and how memory moved after the first minute. Connections are in
-//! three groups of ten each; groups get messages (Zipf), users get messages, and guests join and leave.
+//! three groups of ten each; groups get messages (Zipf), users get messages, and guests join and leave. In the first minute everybody gets a message
+//! every 1.5 seconds besides, so that what a connection allocates once (with its 33rd packet, for one) is there when memory is looked at.
 
 use std::time::{Duration, Instant};
 
@@ -20,6 +21,10 @@ const SIZE: usize = 64;
 
 /// Guests who come to a group and go again, one change each in turn.
 const GUESTS: u32 = 50;
+
+/// How often those messages of the first minute go, and how often one round of them takes that.
+const GREETING: Duration = Duration::from_millis(10);
+const GREETINGS_A_ROUND: u32 = 150;
 
 /// What is asked for.
 #[derive(Debug, Clone, Copy)]
@@ -80,6 +85,7 @@ impl Soak {
         let (zipf, begun, before) = (Zipf::new(groups), Instant::now(), bed.server.usage()?);
         let mut pace = tokio::time::interval(Duration::from_secs(1) / self.rate);
         let mut looks = tokio::time::interval(Duration::from_secs(1));
+        let (mut greeting, mut greeted) = (tokio::time::interval(GREETING), 0);
         let (mut due, mut sent, mut changes, mut memory) = (0u64, 0u64, 0u64, Vec::new());
         // Guests go to a group that nobody else is in, so that what the others get can be counted.
         let (visited, mut present) = (Topic::Group(groups + 1), false);
@@ -94,6 +100,14 @@ impl Soak {
                         due += 1;
                     }
                     sent += 1;
+                    publisher.flush().await?;
+                }
+                _ = greeting.tick(), if begun.elapsed().as_secs_f64() < self.settling() => {
+                    for _ in 0..connections.div_ceil(GREETINGS_A_ROUND) {
+                        publisher.publish(Topic::User(greeted));
+                        greeted = (greeted + 1) % connections;
+                        due += 1;
+                    }
                     publisher.flush().await?;
                 }
                 _ = looks.tick() => {
