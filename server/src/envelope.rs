@@ -2,7 +2,8 @@
 //!
 //! In: a send, and who it is from. Out: the bytes that each recipient's stream gets. A send with one target is one run of
 //! bytes. A send with several has a heading for each, because the message names the target that reached the recipient,
-//! and one body behind all of them. Either way the payload is copied once, whatever the number of recipients (promise 5).
+//! and one body behind all of them. Either way the payload is copied once (in a run twice), whatever the number of recipients
+//! (promise 5).
 //! Messages that one sender sent one behind the other to the same target can share an envelope: a run, which is queued,
 //! counted and written as what it is, several frames, and costs as much to queue as one.
 

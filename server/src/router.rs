@@ -4,7 +4,7 @@
 //! answer in the caller's own outbox where one is due. This is the one place that decides; the registry only does.
 //!
 //! Invariants:
-//! - requests of one connection are carried out one after the other, each before the next is looked at (promise 4);
+//! - requests of one connection are carried out one after the other, those of a run together, and in their order (promise 4);
 //! - a refused request has changed nothing, has a numbered code, and is counted (promise 11).
 
 use std::sync::Arc;

@@ -11,14 +11,14 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use quinn::udp::{RecvMeta, Transmit};
 use quinn::{AsyncTimer, AsyncUdpSocket, Runtime, TokioRuntime, UdpPoller};
 use tokio_util::task::TaskTracker;
 
-use gather::Gather;
+use gather::{Full, Gather, Trace};
 
 mod gather;
 
@@ -38,7 +38,7 @@ impl Runtime for OwnedTasks {
     fn wrap_udp_socket(&self, socket: std::net::UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
         let again = socket.try_clone()?;
         let quinns = TokioRuntime.wrap_udp_socket(socket)?;
-        // Twice as many as workers: other threads count, too, and two workers had better not meet in one.
+        // Twice as many as workers: other threads have numbers, too, and two workers had better not meet in one.
         let workers = 2 * tokio::runtime::Handle::current().metrics().num_workers();
         let gather = Arc::new(Gather::new(Arc::clone(&quinns), again, workers));
         for lane in 0..gather.lanes() {
@@ -65,7 +65,7 @@ impl Drop for Socket {
 
 impl AsyncUdpSocket for Socket {
     fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
-        Box::pin(Writable { quinns: None, socket: self })
+        Box::pin(Writable { quinns: None, before: None, socket: self })
     }
 
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
@@ -108,6 +108,8 @@ struct Writable {
     socket: Arc<Socket>,
     /// Made when it is first needed: most connections never find the socket full.
     quinns: Option<Pin<Box<dyn UdpPoller>>>,
+    /// Where its last datagram is.
+    before: Option<Trace>,
 }
 
 impl fmt::Debug for Writable {
@@ -118,16 +120,22 @@ impl fmt::Debug for Writable {
 
 impl UdpPoller for Writable {
     fn poll_writable(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // Whoever finds it full says so before this is asked again.
-        if !self.socket.full.load(Ordering::Acquire) {
-            return Poll::Ready(Ok(()));
-        }
         let socket = Arc::clone(&self.socket);
-        let quinns = self.quinns.get_or_insert_with(|| Arc::clone(&socket.quinns).create_io_poller());
-        let polled = quinns.as_mut().poll_writable(context);
-        if polled.is_ready() {
-            socket.full.store(false, Ordering::Release);
+        loop {
+            // Whoever finds the socket full says so before this is asked again.
+            if socket.full.load(Ordering::Acquire) {
+                let quinns = self.quinns.get_or_insert_with(|| Arc::clone(&socket.quinns).create_io_poller());
+                ready!(quinns.as_mut().poll_writable(context))?;
+                socket.full.store(false, Ordering::Release);
+            }
+            // quinn asks this before each datagram, on the thread that sends it.
+            match socket.gather.follow(self.before) {
+                Ok(trace) => {
+                    self.before = trace;
+                    return Poll::Ready(Ok(()));
+                }
+                Err(Full) => socket.full.store(true, Ordering::Release),
+            }
         }
-        polled
     }
 }

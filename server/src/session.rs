@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fanfare_protocol::codec::{self, DecodeError, FrameReader};
-use fanfare_protocol::{ClientFrame, Code, Send};
+use fanfare_protocol::{ClientFrame, Code, Send, Target};
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use tokio_util::task::TaskTracker;
@@ -48,7 +48,7 @@ const FLUSH_DEADLINE: Duration = Duration::from_secs(5);
 pub(crate) struct Intake {
     router: Arc<Router>,
     reader: FrameReader,
-    /// How many sends, and how many bytes of payload, may be carried out as one run.
+    /// How many sends, and how many bytes in an outbox, may be carried out as one run.
     run: (usize, usize),
     /// What was read behind a run, and is not part of it.
     ahead: Option<Box<Result<ClientFrame, DecodeError>>>,
@@ -109,15 +109,15 @@ impl Intake {
     /// once.
     fn carry_out_run(&mut self, member: &Arc<Member>, first: Send, chunk: &mut Bytes) -> u32 {
         let (most, room) = self.run;
-        let mut bytes = first.payload.len();
+        let mut taken = weight(&first);
         let mut sends = vec![first];
-        while sends.len() < most && bytes < room {
-            let next = self.next(chunk);
-            match next {
+        while sends.len() < most {
+            match self.next(chunk) {
                 Some(Ok(ClientFrame::Send(send)))
-                    if sends.last().is_some_and(|last| goes_with(&send, last)) =>
+                    if taken + weight(&send) <= room
+                        && sends.last().is_some_and(|last| goes_with(&send, last)) =>
                 {
-                    bytes += send.payload.len();
+                    taken += weight(&send);
                     sends.push(send);
                 }
                 other => {
@@ -176,6 +176,18 @@ impl Intake {
 /// Whether others may follow it in one run: it wants no answer, which would have to say how many it alone reached, and has one target.
 fn may_begin_run(send: &Send) -> bool {
     !send.ack && send.to.len() == 1
+}
+
+/// The most bytes that it adds to an outbox: to its recipients', or, where it is refused, to its sender's. A refusal names the target, in which
+/// a character may take six.
+fn weight(send: &Send) -> usize {
+    const BESIDE: usize = 256;
+    let name = send.to.first().map_or(0, |target| match target {
+        Target::User(user) => user.as_str().len(),
+        Target::Group(group) => group.as_str().len(),
+        Target::Connection(_) | Target::All => 0,
+    });
+    send.payload.len() + send.event.as_str().len() + 6 * name + BESIDE
 }
 
 /// Whether it reaches the same connections as the one before it.
@@ -296,29 +308,32 @@ async fn read(
     requests_per_second: Option<NonZeroU32>,
 ) -> End {
     let limiter = requests_per_second.map(|rate| RateLimiter::direct(Quota::per_second(rate)));
-    let mut chunk = early;
+    let (mut chunk, mut next) = (early, None);
     loop {
         if let Err(end) = carry_out(member, intake, &mut chunk, limiter.as_ref()).await {
             return end;
         }
         // An empty slice holds the packet it was cut from, and most connections wait here for most of their lives.
         chunk = Bytes::new();
-        let read = tokio::select! {
-            biased;
-            signal = poll_fn(|context| member.outbox().poll_signal(context)) => return signal.into(),
-            read = receiver.read() => read,
-            datagram = connection.read_datagram() => {
-                let Ok(datagram) = datagram else { return End::Lost };
-                if let Err(ending) = take(member, intake, &datagram, limiter.as_ref()) {
-                    return End::Closed(ending);
+        let read = match next.take() {
+            Some(read) => read,
+            None => tokio::select! {
+                biased;
+                signal = poll_fn(|context| member.outbox().poll_signal(context)) => return signal.into(),
+                read = receiver.read() => read,
+                datagram = connection.read_datagram() => {
+                    let Ok(datagram) = datagram else { return End::Lost };
+                    if let Err(ending) = take(member, intake, &datagram, limiter.as_ref()) {
+                        return End::Closed(ending);
+                    }
+                    continue;
                 }
-                continue;
-            }
+            },
         };
         chunk = match read {
             Ok(Some(chunk)) => {
-                let more = read_on(intake, receiver, chunk.len());
-                intake.router.metrics().bytes_in.add((chunk.len() + more) as u64);
+                next = read_on(intake, receiver, chunk.len());
+                intake.router.metrics().bytes_in.add(chunk.len() as u64);
                 chunk
             }
             Ok(None) => return End::Finished,
@@ -329,16 +344,25 @@ async fn read(
 }
 
 /// A chunk that fills a packet is part of more, as a rule. What is there already is read with it, so that its sends can go together.
-/// Returns how many bytes that were. An end or an error shows again at the next read.
-fn read_on(intake: &mut Intake, receiver: &mut Receiver, first: usize) -> usize {
+/// Gives the stream's end where that is behind it, or why it broke: quinn says so once.
+fn read_on(
+    intake: &mut Intake,
+    receiver: &mut Receiver,
+    first: usize,
+) -> Option<Result<Option<Bytes>, Broken>> {
     let (mut context, mut more) = (Context::from_waker(Waker::noop()), 0);
     while first >= BULK_BYTES && more < READ_ON_BYTES {
-        let read = pin!(receiver.read()).poll(&mut context);
-        let Poll::Ready(Ok(Some(chunk))) = read else { break };
-        more += chunk.len();
-        intake.follow(chunk);
+        match pin!(receiver.read()).poll(&mut context) {
+            Poll::Ready(Ok(Some(chunk))) => {
+                more += chunk.len();
+                intake.router.metrics().bytes_in.add(chunk.len() as u64);
+                intake.follow(chunk);
+            }
+            Poll::Ready(end) => return Some(end),
+            Poll::Pending => break,
+        }
     }
-    more
+    None
 }
 
 /// Carries out a datagram, or drops it where a request would be held back: what may get lost does not wait.
@@ -375,6 +399,8 @@ async fn carry_out(
         if requests == 0 {
             return Ok(());
         }
+        // A client that sends without end lets others have their turn, and what waits on this thread for its end is sent.
+        tokio::task::consume_budget().await;
         let Some(limiter) = limiter else { continue };
         for _ in 0..requests {
             wait_for_turn(member, intake.router.metrics(), limiter).await?;

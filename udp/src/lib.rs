@@ -37,8 +37,7 @@ pub struct Common {
     pub source: Option<IpAddr>,
     /// The two bits of explicit congestion notification (RFC 3168).
     pub ecn: u8,
-    /// Whether their destinations are IPv4 addresses. An IPv6 address that is mapped from an IPv4 one counts as neither and must not be
-    /// among them.
+    /// Whether their destinations are IPv4 addresses, or IPv6 addresses that IPv4 ones are mapped to (on a socket of both).
     pub ipv4: bool,
 }
 
@@ -191,24 +190,32 @@ mod tests {
 
     #[test]
     fn datagrams_go_where_they_must_in_order_from_the_address_that_was_asked_for() {
-        for (any, source, other) in [("0.0.0.0", "127.0.0.2", "127.0.0.1"), ("::", "::1", "::1")] {
+        for (any, source, other) in [
+            ("0.0.0.0", "127.0.0.2", "127.0.0.1"),
+            ("::", "::1", "::1"),
+            ("::", "::ffff:127.0.0.2", "127.0.0.1"),
+        ] {
             let (sender, one, two) = (socket(any), socket(other), socket(other));
             let source: IpAddr = source.parse().unwrap();
             for source in [None, Some(source)] {
-                let (one_at, two_at) = (one.local_addr().unwrap(), two.local_addr().unwrap());
+                let both = sender.local_addr().unwrap().is_ipv6();
+                let [one_at, two_at] = [&one, &two].map(|socket| match socket.local_addr().unwrap() {
+                    SocketAddr::V4(v4) if both => SocketAddr::from((v4.ip().to_ipv6_mapped(), v4.port())),
+                    other => other,
+                });
                 let bursts = [
                     Burst { destination: one_at, contents: b"first", segment: 5 },
                     Burst { destination: two_at, contents: b"", segment: 1 },
                     Burst { destination: one_at, contents: &[7; 1_400], segment: u16::MAX },
                     Burst { destination: two_at, contents: b"aabbccd", segment: 2 },
                 ];
-                let common = Common { source, ecn: 2, ipv4: one_at.is_ipv4() };
+                let common = Common { source, ecn: 2, ipv4: one_at.ip().to_canonical().is_ipv4() };
                 assert_eq!(send_many(&sender, common, &bursts).unwrap(), 4);
                 let mut buffer = [0; 8];
                 let (length, from) = one.recv_from(&mut buffer).unwrap();
                 assert_eq!(&buffer[..length], b"first");
                 if let Some(source) = source {
-                    assert_eq!(from.ip(), source);
+                    assert_eq!(from.ip(), source.to_canonical());
                 }
                 for datagram in ["", "aa", "bb", "cc", "d"] {
                     assert_eq!(received(&two), datagram.as_bytes());

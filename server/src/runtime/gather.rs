@@ -10,14 +10,15 @@
 //!
 //! Invariants:
 //! - what is in a batch goes out without anything else having to happen: the batch's task is woken by its first datagram;
-//! - datagrams of one worker leave in the order in which they came. Two workers overtake each other by one turn at most, as packets of a network
-//!   do (RFC 9002 section 6.1.1 allows for three);
+//! - datagrams of one connection leave in the order in which they came, also when its driver goes from one worker to another: what the first
+//!   still has is sent before the second takes anything ([`Gather::follow`]). A packet that is overtaken by three counts as lost
+//!   (RFC 9002 section 6.1.1);
 //! - a batch is bounded; when the kernel takes nothing, neither does it.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use fanfare_udp::{Burst, Common, MOST, MOST_BYTES, MOST_SEGMENTS, SUPPORTED, send_many};
 use parking_lot::Mutex;
@@ -33,6 +34,9 @@ const MOST_GATHERED: usize = 128 * 1024;
 /// A batch of fewer datagrams is not worth its task's turn.
 const WORTHWHILE: usize = 3;
 
+/// What every path takes (RFC 9000 section 14).
+const LEAST_MTU: usize = 1_200;
+
 /// After so many batches in a row that were not worthwhile, datagrams go at once...
 const DISAPPOINTMENTS: u32 = 4;
 
@@ -46,6 +50,8 @@ pub(super) struct Gather {
     quinns: Arc<dyn AsyncUdpSocket>,
     /// The same socket.
     socket: UdpSocket,
+    /// It has more than one address, and which one a datagram is from must be said.
+    wildcard: bool,
     batches: Box<[Lane]>,
     closed: AtomicBool,
 }
@@ -54,6 +60,15 @@ pub(super) struct Gather {
 struct Lane {
     batch: Mutex<Batch>,
     filled: Notify,
+    /// How often everything that waited has been sent.
+    flushed: AtomicU64,
+}
+
+/// Where a connection's last datagram was taken, and how often that lane had been flushed shortly before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Trace {
+    lane: usize,
+    flushed: u64,
 }
 
 #[derive(Debug, Default)]
@@ -82,12 +97,14 @@ struct Waiting {
 }
 
 impl Waiting {
-    /// Whether a datagram of this length can follow.
+    /// Whether a datagram of this length can follow. A single large one may be a probe for the path's MTU, which fails where it is too large, and
+    /// must not take others with it: nothing shorter follows it. (Nothing equals it: a probe is larger than what the path is known to take.)
     fn goes_on(&self, destination: SocketAddr, length: usize, most: usize) -> bool {
         let bytes = self.end - self.begin;
         self.destination == destination
             && (1..=self.segment).contains(&length)
             && bytes.is_multiple_of(self.segment)
+            && (length == self.segment || bytes > self.segment || self.segment <= LEAST_MTU)
             && bytes < self.segment * most
             && bytes + length <= MOST_BYTES
     }
@@ -100,12 +117,32 @@ pub(super) struct Full;
 impl Gather {
     pub(super) fn new(quinns: Arc<dyn AsyncUdpSocket>, socket: UdpSocket, workers: usize) -> Self {
         let batches = (0..workers.max(1)).map(|_| Lane::default()).collect();
-        Self { quinns, socket, batches, closed: AtomicBool::new(false) }
+        let wildcard = socket.local_addr().is_ok_and(|address| address.ip().is_unspecified());
+        Self { quinns, socket, wildcard, batches, closed: AtomicBool::new(false) }
     }
 
     /// How many tasks it needs.
     pub(super) fn lanes(&self) -> usize {
         self.batches.len()
+    }
+
+    /// To be called before a connection's next datagram, with what this gave for the one before: on another worker by now, it waits for nobody
+    /// to send what the first worker still has, and does so itself.
+    ///
+    /// # Errors
+    /// When the kernel takes nothing now.
+    pub(super) fn follow(&self, before: Option<Trace>) -> Result<Option<Trace>, Full> {
+        let own = striped::number() % self.batches.len();
+        if let Some(Trace { lane, flushed }) = before
+            && lane != own
+            && let Some(other) = self.batches.get(lane)
+            // It was flushed once, perhaps, between this was noted and the datagram was taken.
+            && other.flushed.load(Ordering::Acquire) <= flushed + 1
+        {
+            other.flush(self)?;
+        }
+        let lane = self.batches.get(own);
+        Ok(lane.map(|lane| Trace { lane: own, flushed: lane.flushed.load(Ordering::Acquire) }))
     }
 
     /// Takes a datagram, or sends it.
@@ -118,17 +155,18 @@ impl Gather {
         };
         let mut batch = lane.batch.lock();
         let common = Common {
-            source: transmit.src_ip,
+            source: transmit.src_ip.filter(|_| self.wildcard),
             ecn: transmit.ecn.map_or(0, |ecn| ecn as u8),
-            ipv4: transmit.destination.is_ipv4(),
+            ipv4: transmit.destination.ip().to_canonical().is_ipv4(),
         };
-        // What is a batch by itself goes by itself, and so does what is mapped from one family to the other.
-        let together = SUPPORTED && transmit.segment_size.is_none() && is_plain(&transmit.destination);
+        // What is a batch by itself goes by itself.
+        let together = SUPPORTED && transmit.segment_size.is_none();
         let fits = batch.waiting.is_empty() || together && batch.has_room(common);
         if !fits {
-            batch.flush(self).map_err(|Full| io::Error::from(io::ErrorKind::WouldBlock))?;
+            lane.flush_locked(&mut batch, self).map_err(|Full| io::Error::from(io::ErrorKind::WouldBlock))?;
         }
-        if !together || batch.direct > 0 {
+        // Nothing overtakes what waits.
+        if !together || batch.direct > 0 && batch.waiting.is_empty() {
             batch.direct = batch.direct.saturating_sub(1);
             return self.quinns.try_send(transmit);
         }
@@ -153,8 +191,7 @@ impl Gather {
                 tokio::task::yield_now().await;
             }
             loop {
-                let flushed = lane.batch.lock().flush(&self);
-                if flushed.is_ok() {
+                if lane.flush(&self).is_ok() {
                     break;
                 }
                 if std::future::poll_fn(|context| writable.as_mut().poll_writable(context)).await.is_err() {
@@ -176,11 +213,15 @@ impl Gather {
     }
 }
 
-/// Whether the address is of the family that it looks like.
-fn is_plain(address: &SocketAddr) -> bool {
-    match address.ip() {
-        IpAddr::V4(_) => true,
-        IpAddr::V6(ip) => ip.to_ipv4_mapped().is_none(),
+impl Lane {
+    fn flush(&self, gather: &Gather) -> Result<(), Full> {
+        self.flush_locked(&mut self.batch.lock(), gather)
+    }
+
+    fn flush_locked(&self, batch: &mut Batch, gather: &Gather) -> Result<(), Full> {
+        batch.flush(gather)?;
+        self.flushed.fetch_add(1, Ordering::Release);
+        Ok(())
     }
 }
 
@@ -206,7 +247,6 @@ impl Batch {
     /// # Errors
     /// When the kernel takes nothing more; the rest stays.
     fn flush(&mut self, gather: &Gather) -> Result<(), Full> {
-        self.learn();
         let mut sent = 0;
         while sent < self.waiting.len() {
             match self.send_from(sent, gather) {
@@ -217,6 +257,7 @@ impl Batch {
                 }
             }
         }
+        self.learn();
         self.waiting.clear();
         self.bytes.clear();
         self.datagrams = 0;

@@ -154,13 +154,15 @@ async fn a_burst_is_as_long_as_the_system_takes_and_ends_with_a_shorter_datagram
     let slow = Slow::with_room(usize::MAX);
     let gather = Arc::new(Gather::new(Arc::clone(&slow) as _, bound("::1"), 1));
     let peer = SocketAddr::from(([127, 0, 0, 1], 10_000));
-    for size in [[100; 25].as_slice(), &[60, 100, 100, 120]].concat() {
+    // Behind 1,400 bytes nothing shorter goes, as long as those may be a probe.
+    for size in [[100; 25].as_slice(), &[60, 100, 100, 120], &[1_400, 300, 1_400, 1_400, 300]].concat() {
         gather.send(&datagram(peer, &vec![0; size])).unwrap();
     }
     gather.close();
     Arc::clone(&gather).run(0).await;
     let bursts = [(1_000, Some(100)), (1_000, Some(100)), (560, Some(100)), (200, Some(100)), (120, None)];
-    assert_eq!(*slow.sent.lock(), bursts);
+    let behind = [(1_400, None), (300, None), (3_100, Some(1_400))];
+    assert_eq!(*slow.sent.lock(), [bursts.as_slice(), &behind].concat());
 }
 
 #[tokio::test]
@@ -194,4 +196,49 @@ async fn datagrams_that_come_alone_go_at_once_after_a_while() {
     }
     gather.close();
     timeout(Duration::from_secs(20), task).await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_whose_driver_changes_threads_keeps_its_order() {
+    const DATAGRAMS: u32 = 20_000;
+    let gather = real();
+    let peer = bound("127.0.0.1");
+    let destination = peer.local_addr().unwrap();
+    let seen = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&seen);
+    let received = std::thread::spawn(move || {
+        let mut buffer = [0; 64];
+        for number in 0..DATAGRAMS {
+            let length = peer.recv(&mut buffer).unwrap();
+            assert_eq!(buffer[..length], number.to_be_bytes());
+            counted.fetch_add(1, Ordering::SeqCst);
+        }
+    });
+    let mut before = None;
+    for first in (0..DATAGRAMS).step_by(20) {
+        // No more on their way than the peer's socket holds.
+        while seen.load(Ordering::SeqCst) + 100 < first as usize && !received.is_finished() {
+            tokio::task::yield_now().await;
+        }
+        let gather = Arc::clone(&gather);
+        // Any thread at all: two workers, and those for what blocks.
+        let mut driver = move || {
+            for number in first..first + 20 {
+                while {
+                    let followed = gather.follow(before);
+                    before = followed.unwrap_or(before);
+                    followed.is_err() || gather.send(&datagram(destination, &number.to_be_bytes())).is_err()
+                } {
+                    std::thread::yield_now();
+                }
+            }
+            before
+        };
+        before = if first % 40 == 0 {
+            tokio::task::spawn_blocking(driver).await.unwrap()
+        } else {
+            tokio::spawn(async move { driver() }).await.unwrap()
+        };
+    }
+    tokio::task::spawn_blocking(|| received.join()).await.unwrap().unwrap();
 }
