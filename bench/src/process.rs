@@ -52,6 +52,8 @@ impl Server {
         let log = fs::File::create(directory.join("server.log")).tried("making server.log")?;
         let mut command = Command::new(&launch.program);
         command.args(&launch.arguments).current_dir(directory).stdin(Stdio::null()).kill_on_drop(true);
+        // What the load tool's memory needs is not the servers' matter.
+        command.env_remove("GLIBC_TUNABLES");
         command.stderr(log.try_clone().tried("sharing server.log")?);
         if launch.says.is_some() {
             command.stdout(Stdio::piped());

@@ -94,6 +94,12 @@ impl Bench {
                 Some(chunk) => chunk,
                 None => return Err(intake.finished()),
             };
+            // As the session reads on, where there is more.
+            if chunk.len() % 2 == 1
+                && let Some(more) = chunks.next()
+            {
+                intake.follow(more);
+            }
             // The same bytes on the other lane, with and without what could be a length. What ends a connection there is not
             // followed here, so that the stream goes on.
             for datagram in [chunk.clone(), chunk.slice(chunk.len().min(4)..)] {

@@ -63,7 +63,7 @@ impl Intake {
     }
 
     /// Takes bytes that follow those that [`Self::step`] is given.
-    fn follow(&mut self, chunk: Bytes) {
+    pub(crate) fn follow(&mut self, chunk: Bytes) {
         self.more.push_back(chunk);
     }
 
