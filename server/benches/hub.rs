@@ -1,5 +1,5 @@
 //! Nanoseconds of the parts that every message goes through: `cargo bench -p fanfare-server --features bench`.
-#![allow(missing_docs, clippy::unwrap_used, reason = "a benchmark")]
+#![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing, reason = "a benchmark")]
 
 use std::hint::black_box;
 use std::thread;

@@ -20,12 +20,12 @@ use fanfare_protocol::{Code, ConnectionId, GroupName, Limits, ServerFrame, UserN
 use crate::access::{Pass, Verifier};
 use crate::expiry::Expiry;
 use crate::handshake::identify;
+use crate::intake::{Intake, violation};
 use crate::line::Nowhere;
 use crate::metrics::Metrics;
 use crate::outbox::{Ending, OutboxLimits, Taken};
 use crate::registry::{Member, Origin, Population, Registry, Seat};
 use crate::router::Router;
-use crate::session::{Intake, violation};
 
 /// Small, so that an input of a few hundred bytes reaches every limit.
 const LIMITS: Limits = Limits { frame_bytes: 2_048, payload_bytes: 512, groups: 4, targets: 8 };

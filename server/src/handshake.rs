@@ -16,10 +16,11 @@ use tokio::time::{Instant, timeout_at};
 use crate::access::{self, Pass, Verifier};
 use crate::admission::{Admission, Slot};
 use crate::config::Config;
+use crate::intake::{Intake, violation};
 use crate::outbox::Ending;
 use crate::registry::Member;
 use crate::router::Router;
-use crate::session::{Intake, Session, violation};
+use crate::session::Session;
 use crate::transport::{Broken, Connection, Receiver};
 use crate::webtransport;
 

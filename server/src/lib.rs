@@ -22,6 +22,7 @@ pub mod fuzzing;
 mod handshake;
 mod histogram;
 mod http;
+mod intake;
 mod ledger;
 mod line;
 mod listener;

@@ -17,12 +17,12 @@ use fanfare_protocol::{ClientFrame, ConnectionId, EventName, GroupName, Limits, 
 
 use crate::access::{Pass, Verifier};
 use crate::expiry::Expiry;
+use crate::intake::Intake;
 use crate::line::Nowhere;
 use crate::metrics::Metrics;
 use crate::outbox::{OutboxLimits, Taken};
 use crate::registry::{Member, Origin, Registry, Seat};
 use crate::router::Router;
-use crate::session::Intake;
 
 /// A hub without sockets: one group that everybody is in.
 pub struct Rig {

@@ -8,11 +8,9 @@
 //!   stream <- Transmitter <- write_out <- Outbox <- everyone's sends      (the writer's task)
 //! ```
 //!
-//! Invariants: the session owns the [`Seat`], so when it ends, in whatever way, the connection has left every group and
-//! its user. A frame that cannot be read ends the connection with a code; one that can be read but not carried out is
-//! answered with a code, and the connection goes on (promise 12).
+//! Invariant: the session owns the [`Seat`], so when it ends, in whatever way, the connection has left every group and
+//! its user.
 
-use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::num::NonZeroU32;
 use std::pin::pin;
@@ -21,18 +19,17 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use fanfare_protocol::codec::{self, DecodeError, FrameReader};
-use fanfare_protocol::{ClientFrame, Code, Send, Target};
+use fanfare_protocol::Code;
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::expiry::Watch;
+use crate::intake::Intake;
 use crate::metrics::Metrics;
 use crate::outbox::{Ending, Signal, Taken};
 use crate::registry::{Member, Seat};
-use crate::router::Router;
 use crate::transport::{Broken, Connection, Receiver, Transmitter};
 
 /// A chunk of the stream with at least so many bytes came in a packet that was full of it.
@@ -43,170 +40,6 @@ const READ_ON_BYTES: usize = 16 * 1024;
 
 /// How long a connection that has said its last word may take to read it. Its groups do not wait for that.
 const FLUSH_DEADLINE: Duration = Duration::from_secs(5);
-
-/// What reads frames and has them carried out. No I/O: the session feeds it, and so do the fuzzer and the tests.
-pub(crate) struct Intake {
-    router: Arc<Router>,
-    reader: FrameReader,
-    /// How many sends, and how many bytes in an outbox, may be carried out as one run.
-    run: (usize, usize),
-    /// What was read behind a run, and is not part of it.
-    ahead: Option<Box<Result<ClientFrame, DecodeError>>>,
-    /// What follows the chunk that is being carried out.
-    more: VecDeque<Bytes>,
-}
-
-impl Intake {
-    /// `reader` has read `Hello`, and may stand in the middle of the next frame.
-    pub(crate) fn new(router: Arc<Router>, reader: FrameReader, run: (usize, usize)) -> Self {
-        Self { router, reader, run, ahead: None, more: VecDeque::new() }
-    }
-
-    /// Takes bytes that follow those that [`Self::step`] is given.
-    pub(crate) fn follow(&mut self, chunk: Bytes) {
-        self.more.push_back(chunk);
-    }
-
-    /// Carries out the next request that `chunk` completes, or a run of sends that can go together. Returns how many requests that
-    /// were: none when `chunk` is used up.
-    pub(crate) fn step(&mut self, member: &Arc<Member>, chunk: &mut Bytes) -> Result<u32, Ending> {
-        match self.next(chunk) {
-            None => Ok(0),
-            Some(Ok(ClientFrame::Send(first))) if may_begin_run(&first) => {
-                Ok(self.carry_out_run(member, first, chunk))
-            }
-            Some(decoded) => {
-                if let Some(frame) = self.request(member, decoded)? {
-                    self.router.route(member, frame)?;
-                }
-                Ok(1)
-            }
-        }
-    }
-
-    /// The next whole frame.
-    fn next(&mut self, chunk: &mut Bytes) -> Option<Result<ClientFrame, DecodeError>> {
-        if let Some(ahead) = self.ahead.take() {
-            return Some(*ahead);
-        }
-        loop {
-            match self.reader.next_frame(chunk) {
-                Ok(Some(frame)) => return Some(codec::decode_client(&frame)),
-                // Used up.
-                Ok(None) => match self.more.pop_front() {
-                    Some(next) => *chunk = next,
-                    None => {
-                        self.more = VecDeque::new();
-                        return None;
-                    }
-                },
-                Err(error) => return Some(Err(error)),
-            }
-        }
-    }
-
-    /// A back end that pushes has dozens of sends to the same group in one chunk. Together they are encoded, looked up and queued
-    /// once.
-    fn carry_out_run(&mut self, member: &Arc<Member>, first: Send, chunk: &mut Bytes) -> u32 {
-        let (most, room) = self.run;
-        let mut taken = weight(&first);
-        let mut sends = vec![first];
-        while sends.len() < most {
-            match self.next(chunk) {
-                Some(Ok(ClientFrame::Send(send)))
-                    if taken + weight(&send) <= room
-                        && sends.last().is_some_and(|last| goes_with(&send, last)) =>
-                {
-                    taken += weight(&send);
-                    sends.push(send);
-                }
-                other => {
-                    self.ahead = other.map(Box::new);
-                    break;
-                }
-            }
-        }
-        let requests = u32::try_from(sends.len()).unwrap_or(u32::MAX);
-        if requests == 1
-            && let Some(send) = sends.pop()
-        {
-            self.router.route_send(member, send);
-        } else {
-            self.router.route_run(member, sends);
-        }
-        requests
-    }
-
-    /// Carries out what came in a datagram: a frame without its length, and only a send.
-    pub(crate) fn datagram(&self, member: &Arc<Member>, datagram: &Bytes) -> Result<(), Ending> {
-        match self.request(member, codec::decode_client(datagram))? {
-            None => {}
-            Some(ClientFrame::Send(send)) => self.router.route_unreliable(member, send),
-            Some(_) => {
-                let reason = "only Send may come in a datagram".to_owned();
-                return Err(Ending { code: Code::MalformedFrame, reason });
-            }
-        }
-        Ok(())
-    }
-
-    /// The request. `None` where it names what cannot be a name: that is answered here.
-    fn request(
-        &self,
-        member: &Arc<Member>,
-        decoded: Result<ClientFrame, DecodeError>,
-    ) -> Result<Option<ClientFrame>, Ending> {
-        match decoded {
-            Ok(frame) => Ok(Some(frame)),
-            Err(DecodeError::InvalidName { request: Some(request), name }) => {
-                self.router.refuse(member, request, Code::InvalidName, name.to_string());
-                Ok(None)
-            }
-            Err(error) => Err(violation(&error)),
-        }
-    }
-
-    /// How the connection ends when its client has finished its half of the stream here.
-    pub(crate) fn finished(&self) -> Ending {
-        let between = self.reader.is_between_frames();
-        if between { Code::Normal.into() } else { Code::TruncatedFrame.into() }
-    }
-}
-
-/// Whether others may follow it in one run: it wants no answer, which would have to say how many it alone reached, and has one target.
-fn may_begin_run(send: &Send) -> bool {
-    !send.ack && send.to.len() == 1
-}
-
-/// The most bytes that it adds to an outbox: to its recipients', or, where it is refused, to its sender's. A refusal names the target, in which
-/// a character may take six.
-fn weight(send: &Send) -> usize {
-    const BESIDE: usize = 256;
-    let name = send.to.first().map_or(0, |target| match target {
-        Target::User(user) => user.as_str().len(),
-        Target::Group(group) => group.as_str().len(),
-        Target::Connection(_) | Target::All => 0,
-    });
-    send.payload.len() + send.event.as_str().len() + 6 * name + BESIDE
-}
-
-/// Whether it reaches the same connections as the one before it.
-fn goes_with(send: &Send, before: &Send) -> bool {
-    may_begin_run(send)
-        && send.to == before.to
-        && send.except == before.except
-        && send.others == before.others
-}
-
-/// The code for bytes that are not the protocol.
-pub(crate) fn violation(error: &DecodeError) -> Ending {
-    let code = match error {
-        DecodeError::TooLong { .. } => Code::FrameTooLarge,
-        DecodeError::Malformed(_) | DecodeError::TrailingBytes(_) => Code::MalformedFrame,
-        DecodeError::InvalidName { .. } => Code::InvalidName,
-    };
-    Ending { code, reason: error.to_string() }
-}
 
 /// How the reader half came to its end.
 enum End {
@@ -241,7 +74,7 @@ impl Session {
         self,
         writers: &TaskTracker,
         reading: TaskTrackerToken,
-    ) -> impl Future<Output = ()> + std::marker::Send + use<> {
+    ) -> impl Future<Output = ()> + Send + use<> {
         let Self {
             connection,
             mut receiver,
@@ -254,8 +87,7 @@ impl Session {
         } = self;
         let member = Arc::clone(seat.member());
         let mut seat = Some(seat);
-        let writer =
-            writers.spawn(write_out(Arc::clone(&member), transmitter, Arc::clone(intake.router.metrics())));
+        let writer = writers.spawn(write_out(Arc::clone(&member), transmitter, Arc::clone(intake.metrics())));
         async move {
             let _watch = watch;
             let end =
@@ -287,10 +119,10 @@ impl Session {
             // It leaves at once, and not when its peer has read why.
             drop(seat);
             if let Some(Ending { code, reason }) = &ending {
-                intake.router.metrics().closed.add(*code);
+                intake.metrics().closed.add(*code);
                 connection.close(*code, reason).await;
             } else {
-                intake.router.metrics().lost.add(1);
+                intake.metrics().lost.add(1);
             }
             let (code, reason) = ending.map(|ending| (ending.code.number(), ending.reason)).unzip();
             tracing::debug!(connection = %member.id(), user = ?member.user(), code, reason, "connection ended");
@@ -333,7 +165,7 @@ async fn read(
         chunk = match read {
             Ok(Some(chunk)) => {
                 next = read_on(intake, receiver, chunk.len());
-                intake.router.metrics().bytes_in.add(chunk.len() as u64);
+                intake.metrics().bytes_in.add(chunk.len() as u64);
                 chunk
             }
             Ok(None) => return End::Finished,
@@ -355,7 +187,7 @@ fn read_on(
         match pin!(receiver.read()).poll(&mut context) {
             Poll::Ready(Ok(Some(chunk))) => {
                 more += chunk.len();
-                intake.router.metrics().bytes_in.add(chunk.len() as u64);
+                intake.metrics().bytes_in.add(chunk.len() as u64);
                 intake.follow(chunk);
             }
             Poll::Ready(end) => return Some(end),
@@ -372,7 +204,7 @@ fn take(
     datagram: &Bytes,
     limiter: Option<&DefaultDirectRateLimiter>,
 ) -> Result<(), Ending> {
-    let metrics = intake.router.metrics();
+    let metrics = intake.metrics();
     metrics.bytes_in.add(datagram.len() as u64);
     // Its answer must not overflow the client's own outbox, as in `carry_out`.
     if !member.outbox().has_room() || limiter.is_some_and(|limiter| limiter.check().is_err()) {
@@ -403,7 +235,7 @@ async fn carry_out(
         tokio::task::consume_budget().await;
         let Some(limiter) = limiter else { continue };
         for _ in 0..requests {
-            wait_for_turn(member, intake.router.metrics(), limiter).await?;
+            wait_for_turn(member, intake.metrics(), limiter).await?;
         }
     }
 }

@@ -1,0 +1,186 @@
+//! From bytes to requests that are carried out: what the session, the fuzzer and the tests feed with what came.
+//!
+//! In: chunks of a connection's stream, and datagrams. Out: requests to the router, one after the other; sends that follow each other to the same
+//! target go together, as a run. No I/O. Invariants: a frame that cannot be read ends the connection with a code, one that
+//! can be read but not carried out is answered with a code (promise 12); a run adds no more to any outbox than its bounds say.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use fanfare_protocol::codec::{self, DecodeError, FrameReader};
+use fanfare_protocol::{ClientFrame, Code, Send, Target};
+
+use crate::metrics::Metrics;
+use crate::outbox::Ending;
+use crate::registry::Member;
+use crate::router::Router;
+
+/// One connection's.
+pub(crate) struct Intake {
+    router: Arc<Router>,
+    reader: FrameReader,
+    /// How many sends, and how many bytes in an outbox, may be carried out as one run.
+    run: (usize, usize),
+    /// What was read behind a run, and is not part of it.
+    ahead: Option<Box<Result<ClientFrame, DecodeError>>>,
+    /// What follows the chunk that is being carried out.
+    more: VecDeque<Bytes>,
+}
+
+impl Intake {
+    /// `reader` has read `Hello`, and may stand in the middle of the next frame.
+    pub(crate) fn new(router: Arc<Router>, reader: FrameReader, run: (usize, usize)) -> Self {
+        Self { router, reader, run, ahead: None, more: VecDeque::new() }
+    }
+
+    /// Takes bytes that follow those that [`Self::step`] is given.
+    pub(crate) fn follow(&mut self, chunk: Bytes) {
+        self.more.push_back(chunk);
+    }
+
+    /// Carries out the next request that `chunk` completes, or a run of sends that can go together. Returns how many requests that
+    /// were: none when `chunk` is used up.
+    pub(crate) fn step(&mut self, member: &Arc<Member>, chunk: &mut Bytes) -> Result<u32, Ending> {
+        match self.next(chunk) {
+            None => Ok(0),
+            Some(Ok(ClientFrame::Send(first))) if may_begin_run(&first) => {
+                Ok(self.carry_out_run(member, first, chunk))
+            }
+            Some(decoded) => {
+                if let Some(frame) = self.request(member, decoded)? {
+                    self.router.route(member, frame)?;
+                }
+                Ok(1)
+            }
+        }
+    }
+
+    /// The next whole frame.
+    fn next(&mut self, chunk: &mut Bytes) -> Option<Result<ClientFrame, DecodeError>> {
+        if let Some(ahead) = self.ahead.take() {
+            return Some(*ahead);
+        }
+        loop {
+            match self.reader.next_frame(chunk) {
+                Ok(Some(frame)) => return Some(codec::decode_client(&frame)),
+                // Used up.
+                Ok(None) => match self.more.pop_front() {
+                    Some(next) => *chunk = next,
+                    None => {
+                        self.more = VecDeque::new();
+                        return None;
+                    }
+                },
+                Err(error) => return Some(Err(error)),
+            }
+        }
+    }
+
+    /// A back end that pushes has dozens of sends to the same group in one chunk. Together they are encoded, looked up and queued
+    /// once.
+    fn carry_out_run(&mut self, member: &Arc<Member>, first: Send, chunk: &mut Bytes) -> u32 {
+        let (most, room) = self.run;
+        let mut taken = weight(&first);
+        let mut sends = vec![first];
+        while sends.len() < most {
+            match self.next(chunk) {
+                Some(Ok(ClientFrame::Send(send)))
+                    if taken + weight(&send) <= room
+                        && sends.last().is_some_and(|last| goes_with(&send, last)) =>
+                {
+                    taken += weight(&send);
+                    sends.push(send);
+                }
+                other => {
+                    self.ahead = other.map(Box::new);
+                    break;
+                }
+            }
+        }
+        let requests = u32::try_from(sends.len()).unwrap_or(u32::MAX);
+        if requests == 1
+            && let Some(send) = sends.pop()
+        {
+            self.router.route_send(member, send);
+        } else {
+            self.router.route_run(member, sends);
+        }
+        requests
+    }
+
+    /// Carries out what came in a datagram: a frame without its length, and only a send.
+    pub(crate) fn datagram(&self, member: &Arc<Member>, datagram: &Bytes) -> Result<(), Ending> {
+        match self.request(member, codec::decode_client(datagram))? {
+            None => {}
+            Some(ClientFrame::Send(send)) => self.router.route_unreliable(member, send),
+            Some(_) => {
+                let reason = "only Send may come in a datagram".to_owned();
+                return Err(Ending { code: Code::MalformedFrame, reason });
+            }
+        }
+        Ok(())
+    }
+
+    /// The request. `None` where it names what cannot be a name: that is answered here.
+    fn request(
+        &self,
+        member: &Arc<Member>,
+        decoded: Result<ClientFrame, DecodeError>,
+    ) -> Result<Option<ClientFrame>, Ending> {
+        match decoded {
+            Ok(frame) => Ok(Some(frame)),
+            Err(DecodeError::InvalidName { request: Some(request), name }) => {
+                self.router.refuse(member, request, Code::InvalidName, name.to_string());
+                Ok(None)
+            }
+            Err(error) => Err(violation(&error)),
+        }
+    }
+
+    /// Where what comes and goes is counted.
+    pub(crate) fn metrics(&self) -> &Arc<Metrics> {
+        self.router.metrics()
+    }
+
+    /// How the connection ends when its client has finished its half of the stream here.
+    pub(crate) fn finished(&self) -> Ending {
+        let between = self.reader.is_between_frames();
+        if between { Code::Normal.into() } else { Code::TruncatedFrame.into() }
+    }
+}
+
+/// Whether others may follow it in one run: it wants no answer, which would have to say how many it alone reached, and has one target.
+fn may_begin_run(send: &Send) -> bool {
+    !send.ack && send.to.len() == 1
+}
+
+/// The most bytes that it adds to an outbox: to its recipients', or, where it is refused, to its sender's. A refusal names the target, in which
+/// a character may take six.
+fn weight(send: &Send) -> usize {
+    const BESIDE: usize = 256;
+    let name = send.to.first().map_or(0, |target| match target {
+        Target::User(user) => user.as_str().len(),
+        Target::Group(group) => group.as_str().len(),
+        Target::Connection(_) | Target::All => 0,
+    });
+    send.payload.len() + send.event.as_str().len() + 6 * name + BESIDE
+}
+
+/// Whether it reaches the same connections as the one before it.
+fn goes_with(send: &Send, before: &Send) -> bool {
+    may_begin_run(send)
+        && send.to == before.to
+        && send.except == before.except
+        && send.others == before.others
+}
+
+/// The code for bytes that are not the protocol.
+pub(crate) fn violation(error: &DecodeError) -> Ending {
+    let code = match error {
+        DecodeError::TooLong { .. } => Code::FrameTooLarge,
+        DecodeError::Malformed(_) | DecodeError::TrailingBytes(_) => Code::MalformedFrame,
+        DecodeError::InvalidName { .. } => Code::InvalidName,
+    };
+    Ending { code, reason: error.to_string() }
+}
