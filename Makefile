@@ -1,5 +1,5 @@
 # The front door. Every target works on a fresh clone; `make` alone says what there is.
-.PHONY: help run test lint fuzz doc picture bench bench-quick bench-check bench-soak bench-report bench-instructions
+.PHONY: help run test lint fuzz doc picture bench bench-quick bench-check bench-soak bench-report bench-instructions release bench-release
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
@@ -37,6 +37,13 @@ fuzz:
 	        -max_total_time=$(SECONDS_EACH) -max_len=4096 -rss_limit_mb=1024 -timeout=5 || exit 1; \
 	done
 
+# The server as releases have it.
+RELEASE = target/profiled/fanfare
+
+## make release  target/profiled/fanfare: built twice, the second time by a profile of the first under load; ten to fifteen minutes
+release: bench-tools
+	bench/release $(RELEASE)
+
 ## make doc      the API documentation, in target/doc
 doc:
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
@@ -63,6 +70,10 @@ bench: bench-tools
 ## make bench-quick    what the budgets need, against NATS alone, in a minute
 bench-quick: bench-tools
 	$(BENCH) run --mode quick
+
+## make bench-release  the same with what make release builds, three rounds; the figures go to docs/benchmarks
+bench-release: release
+	$(BENCH) run --mode quick --rounds 3 --server $(RELEASE) --json docs/benchmarks/profiled.json
 
 ## make bench-soak     10,000 connections, twenty minutes of mixed traffic; the figures go to docs/benchmarks
 bench-soak: bench-tools

@@ -14,7 +14,7 @@ use crate::workloads::{Times, Workload};
 /// How much is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Mode {
-    /// Everything, three rounds: a quarter of an hour on two cores.
+    /// Everything; five rounds of what the budgets need, two of the rest: a quarter of an hour on two cores.
     Full,
     /// What the budgets need, against NATS alone, one round.
     Quick,
@@ -57,7 +57,14 @@ pub const FEW_BESIDE: Workload = Workload::Beside { groups: 100, size: 64 };
 pub const MANY_BESIDE: Workload = Workload::Beside { groups: 100_000, size: 64 };
 
 const SECURE: [&str; 6] = ["fanfare", "nats", "redis", "mosquitto", "ws", "socket.io"];
+/// Those that the budgets compare.
+const BUDGETED: [&str; 2] = ["fanfare", "nats"];
 const PLAIN: [&str; 5] = ["nats-plain", "redis-plain", "mosquitto-plain", "ws-plain", "socket.io-plain"];
+
+/// What everybody is measured with, and compared by.
+const COMPARED: [Workload; 7] = [SATURATED, PACED, KIBIBYTE, HUNDRED, LATENCY, CONNECT, IDLE];
+/// What Fanfare alone is measured with: whether costs grow. Those of a pair are beside each other, and in every round.
+const GROWTH: [Workload; 4] = [FEW_BESIDE, MANY_BESIDE, HUNDRED, TEN_THOUSAND];
 
 impl Mode {
     /// What it stands for; `rounds` instead of its own number.
@@ -70,14 +77,12 @@ impl Mode {
         let fanfare = vec!["fanfare"];
         match self {
             Self::Full => {
-                let rounds = rounds.unwrap_or(3);
+                // More of those that the budgets compare: single rounds differ by a tenth.
+                let (everybody, two, alone) = rounds.map_or((2, 3, 5), |rounds| (rounds, 0, rounds));
                 vec![
-                    Part {
-                        rounds,
-                        peers: SECURE.to_vec(),
-                        cells: vec![SATURATED, PACED, KIBIBYTE, HUNDRED, LATENCY, CONNECT, IDLE],
-                    },
-                    Part { rounds, peers: fanfare, cells: vec![FEW_BESIDE, MANY_BESIDE, TEN_THOUSAND] },
+                    Part { rounds: everybody, peers: SECURE.to_vec(), cells: COMPARED.to_vec() },
+                    Part { rounds: two, peers: BUDGETED.to_vec(), cells: COMPARED.to_vec() },
+                    Part { rounds: alone, peers: fanfare, cells: GROWTH.to_vec() },
                     Part {
                         rounds: 1,
                         peers: SECURE.to_vec(),
@@ -95,12 +100,8 @@ impl Mode {
                 ]
             }
             Self::Quick => vec![
-                Part {
-                    rounds: rounds.unwrap_or(1),
-                    peers: vec!["fanfare", "nats"],
-                    cells: vec![SATURATED, PACED, KIBIBYTE, HUNDRED, LATENCY, CONNECT, IDLE],
-                },
-                Part { rounds: 1, peers: fanfare, cells: vec![FEW_BESIDE, MANY_BESIDE, TEN_THOUSAND] },
+                Part { rounds: rounds.unwrap_or(1), peers: BUDGETED.to_vec(), cells: COMPARED.to_vec() },
+                Part { rounds: rounds.unwrap_or(1), peers: fanfare, cells: GROWTH.to_vec() },
             ],
             Self::Check => {
                 let (members, size) = (10, 64);
