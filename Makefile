@@ -1,5 +1,5 @@
 # The front door. Every target works on a fresh clone; `make` alone says what there is.
-.PHONY: help run test lint fuzz doc picture bench bench-quick bench-check bench-soak bench-report bench-instructions release bench-release
+.PHONY: help run test lint fuzz doc picture bench bench-quick bench-check bench-soak bench-report bench-instructions release
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
@@ -37,12 +37,10 @@ fuzz:
 	        -max_total_time=$(SECONDS_EACH) -max_len=4096 -rss_limit_mb=1024 -timeout=5 || exit 1; \
 	done
 
-# The server as releases have it.
-RELEASE = target/profiled/fanfare
-
-## make release  target/profiled/fanfare: built twice, the second time by a profile of the first under load; ten to fifteen minutes
-release: bench-tools
-	bench/release $(RELEASE)
+## make release  target/profiled/fanfare: the server, built by a profile of itself under load; a quarter of an hour
+release:
+	cargo build --release --locked -p fanfare-bench
+	bench/release
 
 ## make doc      the API documentation, in target/doc
 doc:
@@ -57,23 +55,19 @@ picture:
 	FANFARE_BINARY=$(CURDIR)/target/release/fanfare node web/build/test/picture.js docs/page.png
 
 # What the peers need, and the release builds.
-BENCH = target/release/fanfare-bench
+BENCH = $${CARGO_TARGET_DIR:-target}/release/fanfare-bench
 bench-tools:
 	bench/tools
 	cargo build --release --locked -p fanfare-cli -p fanfare-bench
 .PHONY: bench-tools
 
-## make bench          Fanfare beside NATS, Redis, mosquitto, ws and Socket.IO, in a quarter of an hour; the figures go to docs/benchmarks
+## make bench          Fanfare beside NATS, Redis, mosquitto, ws and Socket.IO, in ten minutes; the figures go to docs/benchmarks
 bench: bench-tools
 	$(BENCH) run --mode full --json docs/benchmarks/results.json
 
 ## make bench-quick    what the budgets need, against NATS alone, in a minute
 bench-quick: bench-tools
 	$(BENCH) run --mode quick
-
-## make bench-release  the same with what make release builds, three rounds; the figures go to docs/benchmarks
-bench-release: release
-	$(BENCH) run --mode quick --rounds 3 --server $(RELEASE) --json docs/benchmarks/profiled.json
 
 ## make bench-soak     10,000 connections, twenty minutes of mixed traffic; the figures go to docs/benchmarks
 bench-soak: bench-tools

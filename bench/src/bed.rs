@@ -48,8 +48,11 @@ impl Bed {
     }
 
     /// Stops the server.
-    pub async fn stop(self) {
-        self.server.stop().await;
+    ///
+    /// # Errors
+    /// When it does not end by itself in time.
+    pub async fn stop(self) -> Fallible<()> {
+        self.server.stop().await
     }
 }
 

@@ -38,13 +38,11 @@ impl Verdict {
 #[must_use]
 pub fn judge(results: &Results) -> Vec<Verdict> {
     let ratio = |cell: Workload, metric: &str| {
-        let of = |peer: &str| results.median(&cell.name(), peer, metric);
-        Some(of("fanfare")? / of("nats")?)
+        let cell = cell.name();
+        results.ratio((&cell, "fanfare"), (&cell, "nats"), metric)
     };
-    let growth = |from: Workload, to: Workload| {
-        let of = |cell: Workload| results.median(&cell.name(), "fanfare", CPU);
-        Some(of(to)? / of(from)?)
-    };
+    let growth =
+        |from: Workload, to: Workload| results.ratio((&to.name(), "fanfare"), (&from.name(), "fanfare"), CPU);
     let memory = results.median(&IDLE.name(), "fanfare", "memory_bytes").map(|bytes| bytes / 1024.0);
     vec![
         Verdict {
@@ -112,9 +110,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_ratio_is_of_the_medians_and_what_was_not_measured_is_not_met() {
+    fn a_ratio_is_the_median_of_the_rounds_ratios_and_what_was_not_measured_is_not_met() {
         let mut results = Results::default();
-        for (fanfare, nats) in [(300.0, 1_000.0), (500.0, 900.0), (400.0, 1_100.0)] {
+        for (fanfare, nats) in [(300.0, 1_000.0), (450.0, 900.0), (400.0, 1_000.0)] {
             results.take(&SATURATED.name(), "fanfare", &vec![(CPU, fanfare)]);
             results.take(&SATURATED.name(), "nats", &vec![(CPU, nats)]);
         }

@@ -72,6 +72,18 @@ impl Results {
         self.row(cell, peer, metric).map(|row| row.median)
     }
 
+    /// How many times as much one is as the other: the median of the rounds' own ratios, because what else the machine does changes from minute to
+    /// minute, and meets both sides of a round. Of the medians where not every round has both.
+    #[must_use]
+    pub fn ratio(&self, one: (&str, &str), other: (&str, &str), metric: &str) -> Option<f64> {
+        let (one, other) = (self.row(one.0, one.1, metric)?, self.row(other.0, other.1, metric)?);
+        if one.values.len() != other.values.len() {
+            return Some(one.median / other.median);
+        }
+        let ratios: Vec<_> = one.values.iter().zip(&other.values).map(|(one, other)| one / other).collect();
+        Some(median(&ratios))
+    }
+
     /// A metric's values.
     #[must_use]
     pub fn row(&self, cell: &str, peer: &str, metric: &str) -> Option<&Row> {

@@ -142,15 +142,22 @@ impl Server {
         kib.map(|kib| kib * 1024.0).ok_or_else(|| wrong("/proc does not say how much memory the server has"))
     }
 
-    /// Ends it, and waits for that. It is asked first: a server that was built to count where it spends its time (`make release`) writes that
+    /// Ends it, and waits for that. It is asked to: a server that was built to count where it spends its time (`make release`) writes that
     /// down when it ends by itself.
-    pub async fn stop(mut self) {
-        if let Some(process) = self.child.id().and_then(|id| rustix::process::Pid::from_raw(id.cast_signed()))
-        {
+    ///
+    /// # Errors
+    /// When it does not end by itself in time.
+    pub async fn stop(mut self) -> Fallible<()> {
+        let process = self.child.id().and_then(|id| rustix::process::Pid::from_raw(id.cast_signed()));
+        // None where it has ended already.
+        if let Some(process) = process {
             let _ = rustix::process::kill_process(process, rustix::process::Signal::TERM);
-            let _ = timeout(LONGEST_END, self.child.wait()).await;
+            if timeout(LONGEST_END, self.child.wait()).await.is_err() {
+                let _ = self.child.kill().await;
+                return Err(wrong("the server did not end within ten seconds of SIGTERM"));
+            }
         }
-        let _ = self.child.kill().await;
+        Ok(())
     }
 }
 

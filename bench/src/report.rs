@@ -1,6 +1,6 @@
 //! `docs/benchmarks/`: the report, from the files that runs left there.
 //!
-//! In: `results.json`, `profiled.json`, `soak.json`, `instructions.json` and `levers.json` where they are, and the words of `notes.md`. Out: `README.md` and plots. Invariant: every
+//! In: `results.json`, `soak.json`, `instructions.json` and `levers.json` where they are, and the words of `notes.md`. Out: `README.md` and plots. Invariant: every
 //! number in the report is one of those files.
 
 use std::collections::BTreeMap;
@@ -39,7 +39,6 @@ struct Lever {
 pub fn make(directory: &Path) -> Fallible<()> {
     let results: Results =
         read(directory, "results.json")?.ok_or_else(|| wrong("there is no results.json: run make bench"))?;
-    let profiled: Option<Results> = read(directory, "profiled.json")?;
     let soaked: Option<Soaked> = read(directory, "soak.json")?;
     let levers: Vec<Lever> = read(directory, "levers.json")?.unwrap_or_default();
     let counts: BTreeMap<String, f64> = read(directory, "instructions.json")?.unwrap_or_default();
@@ -57,14 +56,13 @@ pub fn make(directory: &Path) -> Fallible<()> {
     for (peer, version) in &results.versions {
         let _ = writeln!(out, "| {peer} | {version} |");
     }
-    let _ = writeln!(out, "\n## Budgets\n\n{}", budgets_table(&results));
-    if let Some(profiled) = &profiled {
-        let _ = writeln!(
-            out,
-            "The same with the program that `make release` builds, by a profile of itself (`make bench-release`, `{}`):\n\n{}",
-            profiled.command,
-            budgets_table(profiled)
-        );
+    let _ =
+        writeln!(out, "\n## Budgets\n\n| figure | found | must | aim | |\n| --- | --- | --- | --- | --- |");
+    for verdict in budgets::judge(&results) {
+        let unit = if verdict.unit == "x" { String::new() } else { format!(" {}", verdict.unit) };
+        let shown = |value: Option<f64>| value.map_or_else(String::new, |value| format!("{value:.2}{unit}"));
+        let (found, must, aim) = (shown(verdict.found), shown(Some(verdict.must)), shown(verdict.aim));
+        let _ = writeln!(out, "| {} | {found} | {must} | {aim} | {} |", verdict.figure, verdict.word());
     }
     let _ = writeln!(out, "\n## Plots\n");
     for (file, title, cell, metric) in [
@@ -109,17 +107,6 @@ pub fn make(directory: &Path) -> Fallible<()> {
         table::printed(&results)
     );
     write(directory, "README.md", &out)
-}
-
-fn budgets_table(results: &Results) -> String {
-    let mut out = String::from("| figure | found | must | aim | |\n| --- | --- | --- | --- | --- |\n");
-    for verdict in budgets::judge(results) {
-        let unit = if verdict.unit == "x" { String::new() } else { format!(" {}", verdict.unit) };
-        let shown = |value: Option<f64>| value.map_or_else(String::new, |value| format!("{value:.2}{unit}"));
-        let (found, must, aim) = (shown(verdict.found), shown(Some(verdict.must)), shown(verdict.aim));
-        let _ = writeln!(out, "| {} | {found} | {must} | {aim} | {} |", verdict.figure, verdict.word());
-    }
-    out
 }
 
 fn bars(results: &Results, title: &str, cell: Workload, metric: &str) -> Fallible<Option<String>> {

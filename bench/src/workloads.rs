@@ -157,7 +157,10 @@ impl Workload {
             Self::Beside { groups, size } => traffic::beside(&bed, groups, size, times.saturated).await,
             Self::Revoke { users } => access::revoke(&bed, users).await,
         };
-        bed.stop().await;
-        found
+        // What was wrong before matters more.
+        let stopped = bed.stop().await;
+        let found = found?;
+        stopped?;
+        Ok(found)
     }
 }

@@ -6,6 +6,7 @@ use fanfare_client::{Client, ClientConfig, Event, OperatorClient, OperatorConfig
 use fanfare_protocol::admin::{AdminRequest, Role};
 use fanfare_protocol::{Code, Credential, Pattern, Token, UserName};
 use hdrhistogram::Histogram;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::bed::Bed;
@@ -66,9 +67,9 @@ pub async fn revoke(bed: &Bed, users: u32) -> Fallible<Found> {
             other => return Err(wrong(format!("u{user} was revoked, and joining gave {other:?}"))),
         }
     }
-    for client in clients {
-        let _ = client.close().await;
-    }
+    // Each waits until the server has read its farewell.
+    let closing: JoinSet<_> = clients.into_iter().map(|client| async move { client.close().await }).collect();
+    closing.join_all().await;
     operator.close().await;
     let microseconds = |times: &Histogram<u64>, quantile| times.value_at_quantile(quantile) as f64 / 1e3;
     Ok(vec![

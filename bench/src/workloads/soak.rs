@@ -134,7 +134,7 @@ impl Soak {
         let deliveries = due + guests.tally.received();
         crowd.end().await;
         guests.end().await;
-        bed.stop().await;
+        bed.stop().await?;
         let settled: Vec<_> = memory.iter().copied().filter(|(at, _)| *at >= self.settling()).collect();
         let slope = slope(&settled).ok_or_else(|| wrong("too short to see how memory moves"))?;
         let middle = |values: &[(f64, f64)]| {
