@@ -4,6 +4,9 @@
 //! names the file, the line and the setting that is wrong. The four layers are merged as tables of the same shape, so that
 //! a setting stands in one place only: [`Settings`].
 
+// They are clap's help as well, where angle brackets would be read as a placeholder.
+#![allow(rustdoc::bare_urls)]
+
 mod file;
 mod tokens;
 mod value;
