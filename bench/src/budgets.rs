@@ -112,12 +112,13 @@ mod tests {
     #[test]
     fn a_ratio_is_the_median_of_the_rounds_ratios_and_what_was_not_measured_is_not_met() {
         let mut results = Results::default();
-        for (fanfare, nats) in [(300.0, 1_000.0), (450.0, 900.0), (400.0, 1_000.0)] {
+        for (fanfare, nats) in [(300.0, 1_000.0), (600.0, 1_200.0), (200.0, 250.0)] {
             results.take(&SATURATED.name(), "fanfare", &vec![(CPU, fanfare)]);
             results.take(&SATURATED.name(), "nats", &vec![(CPU, nats)]);
         }
         let verdicts = judge(&results);
-        assert_eq!(verdicts[0].found, Some(0.4));
+        // That of the medians would be 0.3.
+        assert_eq!(verdicts[0].found, Some(0.5));
         assert_eq!(verdicts[0].word(), "met");
         assert_eq!(verdicts[1].word(), "not measured");
         results.take(&PACED.name(), "fanfare", &vec![(CPU, 11.0)]);

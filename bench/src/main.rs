@@ -177,7 +177,13 @@ fn progress(step: &str) {
 /// Runs a plan, prints what it found, and keeps it where that was asked for.
 async fn measure(plan: Plan, choice: &Choice, place: &Where) -> Fallible<()> {
     let mut results: Results = Box::pin(plan::run(plan, choice, &place.places()?, progress)).await?;
-    let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.contains('/')).collect();
+    // As it can be typed again, but for where things are on this machine.
+    let shown = |word: String| match word.rsplit_once('=') {
+        Some((flag, path)) if path.starts_with('/') => format!("{flag}=FILE"),
+        _ if word.starts_with('/') => "FILE".to_owned(),
+        _ => word,
+    };
+    let words: Vec<String> = std::env::args().skip(1).map(shown).collect();
     results.command = format!("fanfare-bench {}", words.join(" "));
     print!("{}", table::printed(&results));
     place.keep(&results)

@@ -15,7 +15,7 @@ use crate::workloads::{Times, Workload};
 /// How much is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Mode {
-    /// Everything; five rounds of what the budgets need, two or one of the rest: a quarter of an hour on two cores.
+    /// Everything; five rounds of what the budgets need, two or one of the rest: ten minutes on two cores.
     Full,
     /// What the budgets need, against NATS alone, one round.
     Quick,
