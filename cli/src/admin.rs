@@ -71,7 +71,10 @@ impl TryFrom<AdminCommand> for Asked {
             AdminCommand::Connection { connection } => {
                 Self::Connection(AdminRequest::Connection { connection })
             }
-            AdminCommand::Explain { user, group } => Self::Explain(AdminRequest::Explain { user, group }),
+            AdminCommand::Explain { user, group, token } => {
+                let token = token.map(|token| crate::token::given(token.expose())).transpose()?;
+                Self::Explain(AdminRequest::Explain { user, group, token })
+            }
             AdminCommand::Revoke { user, groups, end, reason, dry_run } => {
                 let until = end.until();
                 Self::Act(AdminRequest::Revoke { user, groups, until, reason, dry_run }, Done::To("removed"))
@@ -88,6 +91,12 @@ impl TryFrom<AdminCommand> for Asked {
             }
             AdminCommand::SignOut { user, note } => {
                 Self::Act(AdminRequest::SignOut { user, reason: note.reason }, Done::To("closed"))
+            }
+            AdminCommand::LiftSignOut { user, note } => {
+                Self::Act(AdminRequest::LiftSignOut { user, reason: note.reason }, Done::Lifted)
+            }
+            AdminCommand::RestoreToken { jti, note } => {
+                Self::Act(AdminRequest::RestoreToken { jti, reason: note.reason }, Done::Lifted)
             }
             AdminCommand::RevokeToken { jti, end, note } => {
                 let until = end.until();

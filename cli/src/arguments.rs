@@ -97,7 +97,7 @@ pub(crate) struct ConnectionArguments {
 
 /// Kept as a token, whose text no `Debug` shows.
 #[expect(clippy::unnecessary_wraps, reason = "as clap has it")]
-fn token(text: &str) -> Result<Token, std::convert::Infallible> {
+pub(crate) fn token(text: &str) -> Result<Token, std::convert::Infallible> {
     Ok(Token::new(text))
 }
 

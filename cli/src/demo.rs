@@ -73,7 +73,13 @@ pub(crate) async fn run(users: u16) -> Result<(), Failure> {
     });
     let (leaf, admin, operator) = made.await.map_err(|error| Failure::failed(error.to_string()))??;
     let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
-    let config = Config { listen: loopback, dev: true, state_dir: state.path().to_owned(), ..Config::new() };
+    let config = Config {
+        listen: loopback,
+        dev: true,
+        state_dir: state.path().to_owned(),
+        live_bytes: Some(crate::memory::live_bytes),
+        ..Config::new()
+    };
     let administration = Administration {
         listen: loopback,
         identity: Identity { chain: admin.identity.chain, key: admin.identity.key },

@@ -12,6 +12,7 @@ mod connection;
 mod demo;
 mod failure;
 mod listen;
+mod memory;
 mod operators;
 mod output;
 mod reference;

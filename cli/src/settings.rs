@@ -390,6 +390,7 @@ impl Settings {
             requests_per_second: self
                 .requests_per_second
                 .map_or(default.requests_per_second, NonZeroU32::new),
+            live_bytes: Some(crate::memory::live_bytes),
             outbox: OutboxLimits {
                 frames: or(self.outbox_frames, default.outbox.frames),
                 bytes: or(self.outbox_bytes, default.outbox.bytes),

@@ -57,6 +57,14 @@ pub(crate) fn client_config(server: String, argument: &str) -> Result<ClientConf
     }))
 }
 
+/// The token that an argument is, or that is in the file `@FILE`.
+pub(crate) fn given(argument: &str) -> Result<Token, Failure> {
+    match argument.strip_prefix('@') {
+        Some(path) => read(Path::new(path)).map_err(Failure::failed),
+        None => Ok(Token::new(argument.trim())),
+    }
+}
+
 fn read(path: &Path) -> Result<Token, String> {
     match std::fs::read_to_string(path) {
         Ok(text) if !text.trim().is_empty() => Ok(Token::new(text.trim())),

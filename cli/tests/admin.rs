@@ -13,8 +13,6 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::sync::Mutex;
 
-use fanfare_certs::{DEVELOPMENT_OPERATOR, operator_files};
-use fanfare_client::{OperatorClient, OperatorConfig, Roots};
 use fanfare_protocol::admin::{AdminRequest, AuditVerdict, BanRow, Listing, Page, Receipt};
 use fanfare_protocol::{Pattern, UserName};
 use fanfare_tests::within;
@@ -25,13 +23,6 @@ use support::{Server, Signal, run};
 /// Revokes that are answered in all, and how many a server's life has at most.
 const REVOKES: usize = 200;
 const IN_A_LIFE: usize = 16;
-
-async fn operator(server: &Server) -> OperatorClient {
-    let (certificate, key) = operator_files(&server.state(), DEVELOPMENT_OPERATOR);
-    let roots = Roots::Pem(server.state().join("ca.pem"));
-    let config = OperatorConfig::new(server.admin.clone(), roots, certificate, key);
-    within(OperatorClient::connect(config)).await.unwrap().0
-}
 
 fn user(number: usize) -> UserName {
     UserName::new(&format!("user-{number:03}")).unwrap()
@@ -57,7 +48,7 @@ async fn promise_9_every_revoke_that_was_answered_holds_against_kill_9() {
     let (mut lives, mut cut_off) = (0, 0);
     while answered.len() < REVOKES {
         lives += 1;
-        let client = operator(&server).await;
+        let client = server.operator().await;
         let life = IN_A_LIFE;
         let asked: Vec<usize> = (next..next + life).collect();
         next += life;
@@ -90,7 +81,7 @@ async fn promise_9_every_revoke_that_was_answered_holds_against_kill_9() {
 
         let (home, address) = server.kill();
         server = Server::in_home(home, &address, &["--dev"]);
-        let client = operator(&server).await;
+        let client = server.operator().await;
         let page = Page { limit: 1_000, ..Page::default() };
         let bans: Listing<BanRow> = within(client.ask(&AdminRequest::Bans(page))).await.unwrap();
         let in_force: BTreeSet<UserName> = bans.rows.iter().filter_map(|ban| ban.user.clone()).collect();

@@ -82,7 +82,7 @@ codes! {
     TokenExpired = 3004, false, "The token has expired.";
     TokenNotYetValid = 3005, false, "The token is not valid yet.";
     TokenNotForHere = 3006, false, "The token was made for another audience, or by another issuer.";
-    TokenRevoked = 3007, false, "The token was revoked, or the user was signed out.";
+    TokenRevoked = 3007, false, "The token was revoked.";
     OtherUser = 3008, false, "The new token belongs to another user.";
     UserBanned = 3009, false, "The user is banned from this server.";
     ClosedByOperator = 3010, false, "An operator closed the connection.";
@@ -90,6 +90,7 @@ codes! {
     ViewerMayNotAct = 3012, false, "A viewer may look, and not act.";
     CertificateRefused = 3013, false, "The client's certificate says nothing that this server takes.";
     OriginRefused = 3014, false, "Pages of this origin may not connect.";
+    SignedOut = 3015, false, "The user was signed out; a new sign-in will do.";
     // 3100: a group. The connection goes on.
     RemovedFromGroup = 3101, false, "The server removed the user from the group.";
     NotGranted = 3102, false, "The token grants no right to do this.";

@@ -56,7 +56,8 @@ pub enum ClientFrame {
 }
 
 /// A signed token (JWT). Never in a URL, never in a log.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(transparent)]
 pub struct Token(String);
 
 impl Token {

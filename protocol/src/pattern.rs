@@ -51,6 +51,12 @@ impl Pattern {
         (!self.0.contains('*')).then_some(&*self.0)
     }
 
+    /// Whether it matches every name.
+    #[must_use]
+    pub fn is_everything(&self) -> bool {
+        self.0.bytes().all(|byte| byte == b'*')
+    }
+
     /// Whether it matches a name.
     #[must_use]
     pub fn matches(&self, name: &str) -> bool {

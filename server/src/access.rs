@@ -6,15 +6,19 @@
 
 mod ban;
 mod certified;
+mod denial;
+mod gate;
 mod grant;
 mod key;
 mod mint;
 mod pass;
 mod token;
 
-pub(crate) use ban::{BanKey, Bans};
+pub(crate) use ban::{BanKey, Bans, Validity, signs_out};
 pub(crate) use certified::certified;
 pub use certified::{CertifiedUser, ClientCertificates};
+pub(crate) use denial::Denial;
+pub(crate) use gate::{Gate, Recipient};
 pub use grant::{GrantClaim, Right};
 pub use key::{KeyError, TokenKey};
 pub use mint::{Extras, MintError, Minter};
@@ -22,12 +26,39 @@ pub(crate) use pass::Pass;
 pub use token::TokenRules;
 pub(crate) use token::Verifier;
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Seconds since 1970, as tokens count time (RFC 7519 section 2, NumericDate).
 pub(crate) type Seconds = u64;
 
 /// Now. A clock before 1970 counts as 1970, at which every token of today is not valid yet.
 pub(crate) fn now() -> Seconds {
+    #[cfg(test)]
+    if let Some(set) = SET.get() {
+        return set;
+    }
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// A moment as people write it (RFC 3339), for a refusal that says from when on something will do.
+fn moment(time: Seconds) -> String {
+    // The last second that has four digits for its year.
+    let last = 253_402_300_799;
+    humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(time.min(last))).to_string()
+}
+
+#[cfg(test)]
+thread_local! {
+    /// What this thread's clock shows, where a test has set it.
+    pub(crate) static SET: std::cell::Cell<Option<Seconds>> = const { std::cell::Cell::new(None) };
+}
+
+/// A key from a secret.
+#[cfg(test)]
+pub(crate) fn secret_key(secret: &[u8]) -> TokenKey {
+    TokenKey {
+        id: None,
+        algorithm: jsonwebtoken::Algorithm::HS256,
+        key: jsonwebtoken::DecodingKey::from_secret(secret),
+    }
 }

@@ -24,7 +24,7 @@ use tokio::sync::watch;
 pub use self::error::ActError;
 use self::people::{close, told};
 use self::request::{ban, described, reason};
-use crate::access::{self, BanKey, Bans, Seconds};
+use crate::access::{self, BanKey, Bans, Seconds, signs_out};
 use crate::audit::{Chain, Outcome};
 use crate::envelope::Envelope;
 use crate::ledger::{Ledger, Pending};
@@ -155,7 +155,7 @@ impl Acts {
         let mut receipt = Receipt::default();
         match request {
             AdminRequest::Revoke { dry_run, .. } | AdminRequest::Ban { dry_run, .. } if *dry_run => {
-                let ban = ban(request, now, author)?;
+                let ban = self.ban(request, now, author)?;
                 receipt.dry_run = true;
                 receipt.unchanged = self.is_in_force(&ban, now);
                 self.foretell(&ban, &mut receipt);
@@ -166,7 +166,7 @@ impl Acts {
             | AdminRequest::Ban { .. }
             | AdminRequest::SignOut { .. }
             | AdminRequest::RevokeToken { .. } => {
-                let ban = ban(request, now, author)?;
+                let ban = self.ban(request, now, author)?;
                 receipt.unchanged = self.is_in_force(&ban, now);
                 ledger.begin(pending, Some(&ban)).map_err(ActError::not_done)?;
                 let in_force = Instant::now();
@@ -178,6 +178,12 @@ impl Acts {
             }
             AdminRequest::Unban { user, .. } => {
                 return self.lift(ledger, pending, &BanKey::user(user), begun);
+            }
+            AdminRequest::LiftSignOut { user, .. } => {
+                return self.lift(ledger, pending, &BanKey::sign_out(user), begun);
+            }
+            AdminRequest::RestoreToken { jti, .. } => {
+                return self.lift(ledger, pending, &BanKey::token(jti), begun);
             }
             AdminRequest::Add { who, group, .. } => {
                 let members = self.members_to_add(who, group, now)?;
@@ -260,6 +266,15 @@ impl Acts {
         Ok(receipt)
     }
 
+    /// The ban that a request asks for.
+    fn ban(&self, request: &AdminRequest, now: Seconds, author: &str) -> Result<BanRow, ActError> {
+        let ban = ban(request, now, author)?;
+        if self.bans.in_force(&ban, now) {
+            return Ok(ban);
+        }
+        Err(ActError::refused(Code::InvalidRequest, "the end (until) has passed already"))
+    }
+
     fn is_in_force(&self, ban: &BanRow, now: Seconds) -> bool {
         // A sign-out is another one each time: it is about everything up to now.
         ban.kind != BanKind::SignOut
@@ -278,7 +293,11 @@ impl Acts {
             }
             _ => {
                 self.bans.put(ban.clone());
-                let code = if ban.kind == BanKind::User { Code::UserBanned } else { Code::TokenRevoked };
+                let code = match ban.kind {
+                    BanKind::User | BanKind::Group => Code::UserBanned,
+                    BanKind::SignOut => Code::SignedOut,
+                    BanKind::Token => Code::TokenRevoked,
+                };
                 close(&self.concerned(&ban), code, &reason, receipt);
             }
         }
@@ -293,7 +312,7 @@ impl Acts {
         members.retain(|member| {
             let pass = member.pass();
             match ban.kind {
-                BanKind::SignOut => pass.issued <= ban.since,
+                BanKind::SignOut => signs_out(ban, &pass),
                 BanKind::Token => pass.token.is_some() && pass.token == ban.jti,
                 BanKind::User | BanKind::Group => true,
             }

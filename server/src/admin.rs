@@ -6,6 +6,7 @@
 
 mod desk;
 pub(crate) mod endpoint;
+mod explain;
 mod feed;
 mod listing;
 mod operators;

@@ -29,6 +29,11 @@ impl Admission {
         Arc::new(Self { in_all, per_address, taken: Mutex::default() })
     }
 
+    /// Whether there is no room for one more, wherever it comes from.
+    pub(crate) fn is_full(&self) -> bool {
+        self.taken.lock().in_all >= self.in_all
+    }
+
     /// A slot for a connection from `address`.
     pub(crate) fn admit(self: &Arc<Self>, address: IpAddr) -> Result<Slot, Code> {
         let source = source(address);

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use fanfare_protocol::Limits;
 
-use crate::access::{ClientCertificates, TokenRules};
+use crate::access::{ClientCertificates, Seconds, TokenRules, Validity};
 use crate::outbox::OutboxLimits;
 use crate::webtransport::Origins;
 
@@ -53,6 +53,8 @@ pub struct Config {
     pub expiry_notice: Duration,
     /// How long the flushing of outboxes may take when the server stops. Default 5 s.
     pub drain_deadline: Duration,
+    /// Tells how many bytes the process has in use, where its allocator counts them. Default: nothing does.
+    pub live_bytes: Option<fn() -> u64>,
 }
 
 /// How many connections there may be.
@@ -94,6 +96,7 @@ impl Config {
             http: None,
             expiry_notice: Duration::from_secs(60),
             drain_deadline: Duration::from_secs(5),
+            live_bytes: None,
         }
     }
 
@@ -146,6 +149,17 @@ impl Config {
 }
 
 impl Config {
+    /// How long what clients prove their names with can be valid.
+    pub(crate) fn validity(&self) -> Validity {
+        let (leeway, longest) = match &self.tokens {
+            Some(rules) => (rules.leeway, rules.longest),
+            None => (TokenRules::LEEWAY, Some(TokenRules::LONGEST)),
+        };
+        // A certificate may last for years, and only who issues them knows for how many.
+        let longest = longest.filter(|_| self.certificates.is_none()).map(Seconds::from);
+        Validity { leeway: leeway.into(), longest }
+    }
+
     /// How many sends of one connection may be carried out together, and how many bytes of payload: no more than a sixteenth of a second's,
     /// so that who is held back is held back evenly.
     pub(crate) fn run(&self) -> (usize, usize) {

@@ -17,7 +17,7 @@ use bytes::Bytes;
 use fanfare_protocol::codec::{self, FrameReader};
 use fanfare_protocol::{Code, ConnectionId, GroupName, Limits, ServerFrame, UserName};
 
-use crate::access::{Pass, Verifier};
+use crate::access::{Denial, Gate, Pass, Verifier};
 use crate::expiry::Expiry;
 use crate::handshake::identify;
 use crate::intake::{Intake, violation};
@@ -59,8 +59,8 @@ impl Bench {
             let metrics = Arc::new(Metrics::default());
             let expiry =
                 Arc::new(Expiry::new(Arc::clone(&registry), Arc::clone(&metrics), Duration::from_secs(60)));
-            let verifier = Arc::new(Verifier::new(None));
-            Arc::new(Router::new(Arc::clone(&registry), metrics, LIMITS, verifier, expiry, Arc::default()))
+            let gate = Gate::new(Arc::new(Verifier::new(None)), Arc::default(), LIMITS.groups);
+            Arc::new(Router::new(Arc::clone(&registry), metrics, LIMITS, Arc::new(gate), expiry))
         };
         let bystander = seat(&registry, 0, &UserName::new("b").expect("a name")).expect("the first");
         let group = GroupName::new("g").expect("a name");
@@ -78,8 +78,7 @@ impl Bench {
                 break (hello, chunk);
             }
         };
-        let (user, _) =
-            identify(&hello, true, &Verifier::new(None), || Err(Code::CertificateRefused.into()))?;
+        let (user, _) = identify(&hello, true, self.router.gate(), || Err(Code::CertificateRefused.into()))?;
         let seat = seat(&self.registry, 1, &user).map_err(Ending::from)?;
         let mut intake = Intake::new(Arc::clone(&self.router), reader, OutboxLimits::default().run());
         loop {
@@ -135,7 +134,7 @@ impl Bench {
     }
 }
 
-fn seat(registry: &Arc<Registry>, number: u8, user: &UserName) -> Result<Seat, Code> {
+fn seat(registry: &Arc<Registry>, number: u8, user: &UserName) -> Result<Seat, Denial> {
     let id = ConnectionId::from_bytes([number; 16]);
     registry.arrive(
         Arc::new(Member::new(

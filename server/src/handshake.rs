@@ -13,7 +13,7 @@ use fanfare_protocol::{
 use quinn::crypto::rustls::HandshakeData;
 use tokio::time::{Instant, timeout_at};
 
-use crate::access::{self, Pass, Verifier};
+use crate::access::{self, Denial, Gate, Pass};
 use crate::admission::{Admission, Slot};
 use crate::config::Config;
 use crate::intake::{Intake, violation};
@@ -103,8 +103,9 @@ impl Handshakes {
         let (transmitter, mut receiver) = connection.accept_stream().await.map_err(|_| None)?;
         let mut reader = FrameReader::new(self.config.limits.frame_bytes);
         let (hello, early) = first_frame(&mut receiver, &mut reader).await?;
-        let (user, pass) = identify(&hello, self.config.dev, self.router.verifier(), || {
-            access::certified(self.config.certificates.as_deref(), &connection.certificates())
+        let (user, pass) = identify(&hello, self.config.dev, self.router.gate(), || {
+            let leeway = self.config.validity().leeway;
+            access::certified(self.config.certificates.as_deref(), &connection.certificates(), leeway)
         })?;
 
         let id = random_id()?;
@@ -118,14 +119,8 @@ impl Handshakes {
             limits: *self.router.limits(),
             server: SERVER.to_owned(),
         }));
-        let seat = self
-            .router
-            .registry()
-            .arrive(Arc::clone(&member), self.config.capacity.per_user, || {
-                let bans = self.router.bans();
-                bans.forbids_connection(&user, &member.pass(), access::now()).map_or(Ok(()), Err)
-            })
-            .map_err(Ending::from)?;
+        let seat =
+            self.router.admit(Arc::clone(&member), self.config.capacity.per_user).map_err(Ending::from)?;
         tracing::debug!(connection = %id, ?user, address = %connection.remote_address(), "welcomed");
         let watch = self.router.expiry().watch(seat.member());
         let session = Session {
@@ -173,8 +168,8 @@ async fn first_frame(
 pub(crate) fn identify(
     hello: &Bytes,
     dev: bool,
-    verifier: &Verifier,
-    certified: impl FnOnce() -> Result<(UserName, Pass), Ending>,
+    gate: &Gate,
+    certified: impl FnOnce() -> Result<(UserName, Pass), Denial>,
 ) -> Result<(UserName, Pass), Ending> {
     let frame = codec::decode_client(hello).map_err(|error| violation(&error))?;
     let ClientFrame::Hello { protocol, credential } = frame else {
@@ -187,8 +182,8 @@ pub(crate) fn identify(
     match credential {
         Credential::DevUser(user) if dev => Ok((user, Pass::development())),
         Credential::DevUser(_) => Err(Code::DevUserRefused.into()),
-        Credential::Certificate => certified(),
-        Credential::Token(token) => Ok(verifier.verify(token.expose(), access::now())?),
+        Credential::Certificate => Ok(certified()?),
+        Credential::Token(token) => Ok(gate.verify(token.expose(), access::now())?),
     }
 }
 

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use fanfare_protocol::codec::{self, FrameReader};
 use fanfare_protocol::{ClientFrame, ConnectionId, EventName, GroupName, Limits, Send, Target, UserName};
 
-use crate::access::{Pass, Verifier};
+use crate::access::{Gate, Pass, Verifier};
 use crate::expiry::Expiry;
 use crate::intake::Intake;
 use crate::line::Nowhere;
@@ -44,15 +44,9 @@ impl Rig {
         let metrics = Arc::new(Metrics::default());
         let expiry =
             Arc::new(Expiry::new(Arc::clone(&registry), Arc::clone(&metrics), Duration::from_secs(60)));
-        let verifier = Arc::new(Verifier::new(None));
-        let router = Arc::new(Router::new(
-            Arc::clone(&registry),
-            metrics,
-            Limits::default(),
-            verifier,
-            expiry,
-            Arc::default(),
-        ));
+        let limits = Limits::default();
+        let gate = Gate::new(Arc::new(Verifier::new(None)), Arc::default(), limits.groups);
+        let router = Arc::new(Router::new(Arc::clone(&registry), metrics, limits, Arc::new(gate), expiry));
         let seats = (0..members)
             .map(|number| {
                 let id = ConnectionId::from_bytes(u128::from(number).to_be_bytes());

@@ -14,12 +14,12 @@
 use std::collections::{BTreeMap, HashSet};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use fanfare_protocol::{Code, ConnectionId, GroupName, ServerFrame, Target, UserName};
 
-use crate::access::Pass;
+use crate::access::{Denial, Pass};
 use crate::envelope::Envelope;
 use crate::line::{Line, Unreliable};
 use crate::outbox::{Outbox, OutboxLimits, Pushed};
@@ -35,6 +35,8 @@ pub(crate) struct Member {
     memberships: Mutex<Memberships>,
     pass: Mutex<Arc<Pass>>,
     requests: AtomicU64,
+    /// Whether its requests wait because it made too many.
+    held_back: AtomicBool,
     datagrams: Datagrams,
     since: SystemTime,
     line: Arc<dyn Line>,
@@ -115,6 +117,7 @@ impl Member {
             memberships: Mutex::new(Memberships::default()),
             pass: Mutex::new(Arc::new(pass)),
             requests: AtomicU64::new(0),
+            held_back: AtomicBool::new(false),
             datagrams: Datagrams::default(),
             since: SystemTime::now(),
             line,
@@ -124,6 +127,16 @@ impl Member {
     /// Counts requests.
     pub(crate) fn requested(&self, requests: u64) {
         self.requests.fetch_add(requests, Ordering::Relaxed);
+    }
+
+    /// Notes whether its requests wait because it made too many.
+    pub(crate) fn hold_back(&self, waits: bool) {
+        self.held_back.store(waits, Ordering::Relaxed);
+    }
+
+    /// Whether its requests wait because it made too many.
+    pub(crate) fn is_held_back(&self) -> bool {
+        self.held_back.load(Ordering::Relaxed)
     }
 
     /// How many requests it has made.
@@ -258,11 +271,11 @@ impl Registry {
         self: &Arc<Self>,
         member: Arc<Member>,
         per_user: usize,
-        permit: impl Fn() -> Result<(), Code>,
-    ) -> Result<Seat, Code> {
+        permit: impl Fn() -> Result<(), Denial>,
+    ) -> Result<Seat, Denial> {
         let admit = |others: usize| {
             permit()?;
-            if others < per_user { Ok(()) } else { Err(Code::UserFull) }
+            if others < per_user { Ok(()) } else { Err(Denial::from(Code::UserFull)) }
         };
         let user = self.users.enter(&member.user, &member, admit)?;
         self.connections.find_or_replace(&member.id, |_| true, || Arc::clone(&member));
@@ -282,11 +295,11 @@ impl Registry {
         group: &GroupName,
         most: usize,
         origin: Origin,
-        permit: impl Fn() -> Result<(), Code>,
-    ) -> Result<usize, Code> {
+        permit: impl Fn() -> Result<(), Denial>,
+    ) -> Result<usize, Denial> {
         let mut memberships = member.memberships.lock();
         if memberships.gone {
-            return Err(Code::ShuttingDown);
+            return Err(Code::ShuttingDown.into());
         }
         if let Some(Membership { roster, .. }) = memberships.groups.get(group) {
             let roster = Arc::clone(roster);
@@ -297,27 +310,25 @@ impl Registry {
             return Ok(members);
         }
         if memberships.groups.len() >= most {
-            return Err(Code::TooManyGroups);
+            return Err(Code::TooManyGroups.into());
         }
         let mut members = 0;
         let roster = self.groups.enter(group, member, |others| {
             permit()?;
             members = others + 1;
             member.outbox.push_notice(&ServerFrame::Joined { group: group.clone(), members: members as u64 });
-            Ok::<_, Code>(())
+            Ok::<_, Denial>(())
         })?;
         memberships.groups.insert(Membership { roster, origin });
         Ok(members)
     }
 
-    /// Ends a membership, if there is one. Returns how many members are left.
-    pub(crate) fn leave(&self, member: &Arc<Member>, group: &GroupName) -> usize {
+    /// Ends a membership. Returns how many members are left, or `None` where there was no membership.
+    pub(crate) fn leave(&self, member: &Arc<Member>, group: &GroupName) -> Option<usize> {
         // Held until the roster is left: a join in between would enter it, only to be taken out again.
         let mut memberships = member.memberships.lock();
-        match memberships.groups.take(group) {
-            Some(Membership { roster, .. }) => self.groups.leave(&roster, member, || {}).0,
-            None => self.count(&Target::Group(group.clone())),
-        }
+        let Membership { roster, .. } = memberships.groups.take(group)?;
+        Some(self.groups.leave(&roster, member, || {}).0)
     }
 
     /// Ends those memberships of all of a user's connections that `ends` names. See [`Self::expel`].

@@ -1,7 +1,7 @@
 //! What a request may do, and then doing it.
 //!
 //! In: one decoded frame of a welcomed connection. Out: changes in the registry, messages in outboxes, and exactly one
-//! answer in the caller's own outbox where one is due. This is the one place that decides; the registry only does.
+//! answer in the caller's own outbox where one is due. Whether the caller may is the gate's to say; the registry only does.
 //!
 //! Invariants:
 //! - requests of one connection are carried out one after the other, those of a run together, and in their order (promise 4);
@@ -13,21 +13,20 @@ use fanfare_protocol::{
     ClientFrame, Code, DATAGRAM_BYTES, GroupName, Limits, RequestId, Send, Sender, ServerFrame, Target, Token,
 };
 
-use crate::access::{self, Bans, Pass, Verifier};
+use crate::access::{self, Denial, Gate, Recipient};
 use crate::envelope::Envelope;
 use crate::expiry::Expiry;
 use crate::metrics::Metrics;
 use crate::outbox::Ending;
-use crate::registry::{Delivery, Member, Origin, Registry};
+use crate::registry::{Delivery, Member, Origin, Registry, Seat};
 
 /// Routes requests.
 pub(crate) struct Router {
     registry: Arc<Registry>,
     metrics: Arc<Metrics>,
     limits: Limits,
-    verifier: Arc<Verifier>,
+    gate: Arc<Gate>,
     expiry: Arc<Expiry>,
-    bans: Arc<Bans>,
 }
 
 /// How a send's messages go to those whom they reach: as it came.
@@ -37,44 +36,23 @@ enum Lane {
     Datagrams,
 }
 
-/// A refusal of one request: the connection goes on.
-struct Refusal {
-    code: Code,
-    detail: String,
-}
-
-impl From<Code> for Refusal {
-    fn from(code: Code) -> Self {
-        Self { code, detail: code.sentence().to_owned() }
-    }
-}
-
 impl Router {
     pub(crate) fn new(
         registry: Arc<Registry>,
         metrics: Arc<Metrics>,
         limits: Limits,
-        verifier: Arc<Verifier>,
+        gate: Arc<Gate>,
         expiry: Arc<Expiry>,
-        bans: Arc<Bans>,
     ) -> Self {
-        Self { registry, metrics, limits, verifier, expiry, bans }
+        Self { registry, metrics, limits, gate, expiry }
     }
 
-    pub(crate) fn verifier(&self) -> &Verifier {
-        &self.verifier
-    }
-
-    pub(crate) fn bans(&self) -> &Bans {
-        &self.bans
+    pub(crate) fn gate(&self) -> &Gate {
+        &self.gate
     }
 
     pub(crate) fn expiry(&self) -> &Arc<Expiry> {
         &self.expiry
-    }
-
-    pub(crate) fn registry(&self) -> &Arc<Registry> {
-        &self.registry
     }
 
     pub(crate) fn metrics(&self) -> &Arc<Metrics> {
@@ -85,6 +63,13 @@ impl Router {
         &self.limits
     }
 
+    /// Gives a connection its place, where its user may be here.
+    pub(crate) fn admit(&self, member: Arc<Member>, per_user: usize) -> Result<Seat, Denial> {
+        let asking = Arc::clone(&member);
+        self.registry
+            .arrive(member, per_user, || self.gate.enter(asking.user(), &asking.pass(), access::now()))
+    }
+
     /// Carries out one request and queues its answer.
     ///
     /// # Errors
@@ -93,9 +78,7 @@ impl Router {
         let (request, outcome) = match frame {
             ClientFrame::Hello { .. } => return Err(Code::HelloRepeated.into()),
             ClientFrame::Join { request, group } => (request, self.join(caller, &group).map(Some)),
-            ClientFrame::Leave { request, group } => {
-                (request, Ok(Some(self.registry.leave(caller, &group) as u64)))
-            }
+            ClientFrame::Leave { request, group } => (request, Ok(Some(self.leave(caller, &group)))),
             ClientFrame::Count { request, target } => (request, self.count(caller, &target).map(Some)),
             ClientFrame::Refresh { request, token } => (request, self.refresh(caller, &token).map(Some)),
             ClientFrame::Send(send) => {
@@ -132,13 +115,13 @@ impl Router {
             let permitted = self
                 .check(&to, except.len(), payload.len())
                 .and_then(|()| self.permit(caller, &to))
-                .and_then(|()| to.pop().ok_or(Refusal::from(Code::NoTarget)));
+                .and_then(|()| to.pop().ok_or(Denial::from(Code::NoTarget)));
             match permitted {
                 Ok(target) => {
                     whom.get_or_insert((target, except, others));
                     messages.push((event, payload));
                 }
-                Err(Refusal { code, detail }) => self.refuse(caller, request, code, detail),
+                Err(Denial { code, detail }) => self.refuse(caller, request, code, detail),
             }
         }
         let Some((target, mut except, others)) = whom else { return };
@@ -159,7 +142,7 @@ impl Router {
     }
 
     /// Counts a request, and queues its answer where one is due.
-    fn answer(&self, caller: &Member, request: RequestId, outcome: Result<Option<u64>, Refusal>) {
+    fn answer(&self, caller: &Member, request: RequestId, outcome: Result<Option<u64>, Denial>) {
         self.metrics.requests.add(1);
         caller.requested(1);
         match outcome {
@@ -167,7 +150,7 @@ impl Router {
             Ok(Some(count)) => {
                 caller.outbox().push_notice(&ServerFrame::Ack { request, count });
             }
-            Err(Refusal { code, detail }) => self.refuse(caller, request, code, detail),
+            Err(Denial { code, detail }) => self.refuse(caller, request, code, detail),
         }
     }
 
@@ -177,100 +160,73 @@ impl Router {
         caller.outbox().push_notice(&ServerFrame::Error { request, code: code.number(), detail });
     }
 
-    fn join(&self, caller: &Arc<Member>, group: &GroupName) -> Result<u64, Refusal> {
+    fn join(&self, caller: &Arc<Member>, group: &GroupName) -> Result<u64, Denial> {
         // Asked inside the group's critical section: an end or a ban that comes meanwhile finds the member there, or keeps
         // it out.
-        let permit = || {
-            if self.bans.forbids_group(caller.user(), group, access::now()) {
-                return Err(Code::BannedFromGroup);
-            }
-            let covered = caller.pass().grants.may_join(group, access::now());
-            if covered { Ok(()) } else { Err(Code::NotGranted) }
-        };
-        let most = self.limits.groups as usize;
-        let joined = self.registry.join(caller, group, most, Origin::Client, permit);
-        let members = joined.map_err(|code| match code {
-            Code::TooManyGroups => Refusal {
-                code,
-                detail: format!("this connection is in {most} groups, as many as it may be in"),
-            },
-            Code::NotGranted => {
-                Refusal { code, detail: format!("the token grants no right to join {:?}", group.as_str()) }
-            }
-            code => code.into(),
+        let permit = || self.gate.join(caller.user(), &caller.pass(), group, access::now());
+        let most = self.gate.groups();
+        let members = self.registry.join(caller, group, most, Origin::Client, permit).map_err(|denial| {
+            if denial.code == Code::TooManyGroups { self.gate.too_many_groups() } else { denial }
         })?;
         self.expiry.joined(caller, caller.pass().grants.join_until(group));
         Ok(members as u64)
     }
 
+    /// Ends a membership. Whoever was no member learns how many there are only where it may count them.
+    fn leave(&self, caller: &Arc<Member>, group: &GroupName) -> u64 {
+        match self.registry.leave(caller, group) {
+            Some(left) => left as u64,
+            None => self.count(caller, &Target::Group(group.clone())).unwrap_or(0),
+        }
+    }
+
     /// Goes on with another token. Gives the number of groups that the connection is still in.
-    fn refresh(&self, caller: &Arc<Member>, token: &Token) -> Result<u64, Refusal> {
-        let (user, pass) = self
-            .verifier
-            .verify(token.expose(), access::now())
-            .map_err(|error| Refusal { code: error.code(), detail: error.to_string() })?;
+    fn refresh(&self, caller: &Arc<Member>, token: &Token) -> Result<u64, Denial> {
+        let (user, pass) = self.gate.verify(token.expose(), access::now())?;
         if user != *caller.user() {
             return Err(Code::OtherUser.into());
         }
-        let forbidden = |pass: &Pass| self.bans.forbids_connection(caller.user(), pass, access::now());
-        if let Some(code) = forbidden(&pass) {
-            return Err(code.into());
-        }
+        self.gate.enter(&user, &pass, access::now())?;
         caller.replace_pass(pass);
         // Asked again when the pass is there for whoever revokes its token: a revocation that came in between either found
         // it, or is found here. What the connection had before is gone, so it ends.
-        if let Some(code) = forbidden(&caller.pass()) {
-            caller.outbox().end(code.into());
-            return Err(code.into());
+        if let Err(denial) = self.gate.enter(&user, &caller.pass(), access::now()) {
+            caller.outbox().end(denial.clone().into());
+            return Err(denial);
         }
         self.expiry.refreshed(caller);
         Ok(caller.groups() as u64)
     }
 
     /// How many there are, for those who may have to do with them.
-    fn count(&self, caller: &Member, target: &Target) -> Result<u64, Refusal> {
-        let may_see = match target {
-            Target::Group(group) => {
-                let now = access::now();
-                let banned = self.bans.forbids_group(caller.user(), group, now);
-                !banned && caller.pass().grants.may_join(group, now)
-            }
-            _ => false,
-        };
-        if !may_see {
-            self.permit(caller, std::slice::from_ref(target))?;
-        }
+    fn count(&self, caller: &Member, target: &Target) -> Result<u64, Denial> {
+        self.about(target, |what| self.gate.count(caller.user(), &caller.pass(), what, access::now()))?;
         Ok(self.registry.count(target) as u64)
     }
 
     /// Whether the caller may send to all of these.
-    fn permit(&self, caller: &Member, targets: &[Target]) -> Result<(), Refusal> {
+    fn permit(&self, caller: &Member, targets: &[Target]) -> Result<(), Denial> {
         let pass = caller.pass();
         let now = access::now();
-        for target in targets {
-            let granted = match target {
-                Target::Group(group) if self.bans.forbids_group(caller.user(), group, now) => {
-                    let detail = format!("the user is banned from {}", described(target));
-                    return Err(Refusal { code: Code::BannedFromGroup, detail });
-                }
-                Target::Group(group) => pass.grants.may_send_to_group(group, now),
-                Target::User(user) => pass.grants.may_send_to_user(user, now),
-                // Nobody: nothing to grant, and nobody to reach.
-                Target::Connection(id) => self
-                    .registry
-                    .connection(id)
-                    .is_none_or(|member| pass.grants.may_send_to_user(member.user(), now)),
-                Target::All => pass.grants.may_send_to_all(now),
-            };
-            if !granted {
-                let detail = format!("the token grants no right to send to {}", described(target));
-                return Err(Refusal { code: Code::NotGranted, detail });
-            }
-        }
-        Ok(())
+        targets
+            .iter()
+            .try_for_each(|target| self.about(target, |to| self.gate.send(caller.user(), &pass, to, now)))
     }
 
-    fn send(&self, caller: &Member, send: Send, lane: Lane) -> Result<Option<u64>, Refusal> {
+    /// Asks about a target, with the user of a connection where it is there.
+    fn about<T>(&self, target: &Target, ask: impl FnOnce(Recipient<'_>) -> T) -> T {
+        match target {
+            Target::Group(group) => ask(Recipient::Group(group)),
+            Target::User(user) => ask(Recipient::User(user)),
+            Target::Connection(id) => {
+                let member = self.registry.connection(id);
+                ask(Recipient::Connection(id, member.as_ref().map(|member| member.user())))
+            }
+            Target::All => ask(Recipient::All),
+        }
+    }
+
+    fn send(&self, caller: &Member, send: Send, lane: Lane) -> Result<Option<u64>, Denial> {
         let Send { request: _, ack, to, mut except, others, event, payload } = send;
         self.check(&to, except.len(), payload.len())?;
         self.permit(caller, &to)?;
@@ -293,7 +249,7 @@ impl Router {
         Ok(ack.then_some(delivery.queued))
     }
 
-    fn check(&self, to: &[Target], except: usize, payload: usize) -> Result<(), Refusal> {
+    fn check(&self, to: &[Target], except: usize, payload: usize) -> Result<(), Denial> {
         let most = self.limits.targets as usize;
         if to.is_empty() {
             return Err(Code::NoTarget.into());
@@ -301,12 +257,12 @@ impl Router {
         let (what, count) = if to.len() > most { ("targets", to.len()) } else { ("exceptions", except) };
         if count > most {
             let detail = format!("the send names {count} {what}; at most {most} are allowed");
-            return Err(Refusal { code: Code::TooManyTargets, detail });
+            return Err(Denial { code: Code::TooManyTargets, detail });
         }
         if payload > self.limits.payload_bytes as usize {
             let limit = self.limits.payload_bytes;
             let detail = format!("the payload has {payload} bytes; at most {limit} are allowed");
-            return Err(Refusal { code: Code::PayloadTooLarge, detail });
+            return Err(Denial { code: Code::PayloadTooLarge, detail });
         }
         Ok(())
     }
@@ -318,7 +274,7 @@ fn sender(caller: &Member) -> Sender {
 }
 
 /// Refuses what is too long for a datagram to one of its targets.
-fn fits(envelope: &Envelope, payload: usize) -> Result<(), Refusal> {
+fn fits(envelope: &Envelope, payload: usize) -> Result<(), Denial> {
     let bytes =
         (0u16..).zip(envelope.targets()).map(|(position, _)| envelope.bytes(position)).max().unwrap_or(0);
     if bytes <= DATAGRAM_BYTES {
@@ -328,15 +284,5 @@ fn fits(envelope: &Envelope, payload: usize) -> Result<(), Refusal> {
     let detail = format!(
         "the message has {bytes} bytes as a datagram; at most {DATAGRAM_BYTES} are allowed, which leaves {room} for this payload"
     );
-    Err(Refusal { code: Code::PayloadTooLarge, detail })
-}
-
-/// A target in words, for a refusal.
-fn described(target: &Target) -> String {
-    match target {
-        Target::Group(group) => format!("the group {:?}", group.as_str()),
-        Target::User(user) => format!("the user {:?}", user.as_str()),
-        Target::Connection(id) => format!("the user of the connection {id}"),
-        Target::All => "everyone".to_owned(),
-    }
+    Err(Denial { code: Code::PayloadTooLarge, detail })
 }

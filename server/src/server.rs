@@ -17,7 +17,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
-use crate::access::{Bans, TokenRules, Verifier};
+use crate::access::{Bans, Gate, TokenRules, Verifier};
 use crate::acts::Acts;
 use crate::admin::{self, Administration, Desk, Feed, Operators, Queries};
 use crate::admission::Admission;
@@ -113,8 +113,8 @@ impl Server {
 
         let config = Arc::new(config);
         let registry = Arc::new(Registry::new());
-        let metrics = Arc::new(Metrics::default());
-        let bans = Arc::new(Bans::default());
+        let metrics = Arc::new(Metrics { live_bytes: config.live_bytes, ..Metrics::default() });
+        let bans = Arc::new(Bans::new(config.validity()));
         let (store, acts) =
             (config.state_dir.clone(), (Arc::clone(&registry), Arc::clone(&bans), Arc::clone(&metrics)));
         let payload_bytes = config.limits.payload_bytes as usize;
@@ -126,16 +126,17 @@ impl Server {
         let verifier = Arc::new(Verifier::new(config.tokens.clone()));
         let expiry = Expiry::new(Arc::clone(&registry), Arc::clone(&metrics), config.expiry_notice);
         let expiry = Arc::new(expiry);
+        let gate = Arc::new(Gate::new(Arc::clone(&verifier), bans, config.limits.groups));
         let router = Arc::new(Router::new(
             Arc::clone(&registry),
             Arc::clone(&metrics),
             config.limits,
-            Arc::clone(&verifier),
+            Arc::clone(&gate),
             Arc::clone(&expiry),
-            Arc::clone(&bans),
         ));
         let admission = Admission::new(config.capacity.connections, config.capacity.per_address);
-        let handshakes = Arc::new(Handshakes { config: Arc::clone(&config), router, admission });
+        let handshakes =
+            Arc::new(Handshakes { config: Arc::clone(&config), router, admission: Arc::clone(&admission) });
         let listener = tokio::spawn(listener::listen(endpoint.clone(), handshakes, tasks.clone()));
         let expiry = tokio::spawn(expiry.run(tasks.closing.clone()));
         let http = match web {
@@ -154,7 +155,9 @@ impl Server {
             Some((endpoint, operators)) => {
                 let queries = Queries {
                     registry: Arc::clone(&registry),
-                    bans,
+                    gate,
+                    admission,
+                    per_user: config.capacity.per_user,
                     acts: Arc::clone(&acts),
                     metrics: Arc::clone(&metrics),
                     address,

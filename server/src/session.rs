@@ -249,11 +249,12 @@ async fn wait_for_turn(
 ) -> Result<(), End> {
     while let Err(too_soon) = limiter.check() {
         metrics.throttled.add(1);
+        member.hold_back(true);
         let pause = too_soon.wait_time_from(DefaultClock::default().now());
         tokio::select! {
             biased;
             signal = poll_fn(|context| member.outbox().poll_signal(context)) => return Err(signal.into()),
-            () = tokio::time::sleep(pause) => {}
+            () = tokio::time::sleep(pause) => member.hold_back(false),
         }
     }
     Ok(())

@@ -157,7 +157,7 @@ async fn event(client: &Client) -> Event {
 #[tokio::test]
 async fn promise_10_a_grant_that_ends_removes_its_groups_only() {
     let guarded = Guarded::start().await;
-    let end = now() + 3;
+    let end = now() + 8;
     let grants = json!([
         { "group": "short-*", "may": ["join", "send"], "exp": end },
         { "group": "short-covered", "may": ["join"] },
@@ -170,7 +170,7 @@ async fn promise_10_a_grant_that_ends_removes_its_groups_only() {
     }
     match event(&alice).await {
         Event::Expiring { scope: ExpiryScope::Groups { count: 2 }, seconds } => {
-            assert!((1..=2).contains(&seconds));
+            assert!((1..=4).contains(&seconds));
         }
         // Where the machine was slow, each of the joins came after the notice.
         Event::Expiring { scope: ExpiryScope::Groups { count: 1 }, .. } => {}
@@ -201,11 +201,11 @@ async fn promise_10_a_grant_that_ends_removes_its_groups_only() {
 async fn promise_10_a_token_that_ends_closes_the_connection_unless_refreshed() {
     let guarded = Guarded::start().await;
     let grants = json!([may("*")]);
-    let config = |name| guarded.config(guarded.token(name, 3, &grants)).reconnect(None);
+    let config = |name| guarded.config(guarded.token(name, 8, &grants)).reconnect(None);
     let ends = within(Client::connect(config("ends"))).await.unwrap();
     let stays = within(Client::connect(config("stays"))).await.unwrap();
     within(stays.join(group("g"))).await.unwrap();
-    assert!(matches!(event(&stays).await, Event::Expiring { scope: ExpiryScope::Token, seconds: 1..=2 }));
+    assert!(matches!(event(&stays).await, Event::Expiring { scope: ExpiryScope::Token, seconds: 1..=4 }));
     within(stays.refresh(guarded.token("stays", 3_600, &grants))).await.unwrap();
 
     assert!(matches!(event(&ends).await, Event::Expiring { scope: ExpiryScope::Token, .. }));

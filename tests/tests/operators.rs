@@ -319,7 +319,8 @@ async fn questions_are_answered_as_things_are() {
     let unknown = AdminRequest::Connection { connection: ConnectionId::from_bytes([7; 16]) };
     assert_eq!(refused(&oncall, unknown).await.0, Code::NothingThere);
 
-    let explain = |name: &str| AdminRequest::Explain { user: user(name), group: group("room-1") };
+    let explain =
+        |name: &str| AdminRequest::Explain { user: user(name), group: group("room-1"), token: None };
     let why: Explanation = ask(&oncall, explain("alice")).await;
     assert!(
         why.may_join && why.connections.len() == 2 && why.connections.iter().all(|one| one.member),

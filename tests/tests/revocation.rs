@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use fanfare_client::{Client, Event, RequestError};
 use fanfare_protocol::admin::{AdminRequest, Role, Who};
@@ -169,27 +169,34 @@ async fn promises_7_and_8_revoke_against_a_thousand_concurrent_rejoins_a_hundred
     for client in &others {
         within(client.join(group("room"))).await.unwrap();
     }
-    let sent = Arc::new(AtomicU64::new(0));
+    // The sender's last message says that it is the last: a flag of its own would be seen at another moment than what was sent.
     let sender = {
-        let (client, stop, sent) = (hub.client("bob").await, Arc::clone(&stop), Arc::clone(&sent));
+        let (client, stop) = (hub.client("bob").await, Arc::clone(&stop));
         tokio::spawn(async move {
-            while !stop.load(Ordering::Relaxed) {
-                let number = sent.load(Ordering::Relaxed).to_string();
-                let outgoing = fanfare_client::Outgoing::new("E", number).to_group("room");
+            let send = async |event: &str, number: u64| {
+                let outgoing = fanfare_client::Outgoing::new(event, number.to_string()).to_group("room");
                 within(client.send_acked(outgoing)).await.unwrap();
-                sent.fetch_add(1, Ordering::Relaxed);
+            };
+            let mut sent: u64 = 0;
+            while !stop.load(Ordering::Relaxed) {
+                send("E", sent).await;
+                sent += 1;
             }
+            send("Last", sent).await;
+            sent + 1
         })
     };
     // The others miss nothing.
     let listeners = others.map(|client| {
-        let (stop, sent) = (Arc::clone(&stop), Arc::clone(&sent));
         tokio::spawn(async move {
-            let mut expected: u64 = 0;
-            while !stop.load(Ordering::Relaxed) || expected < sent.load(Ordering::Relaxed) {
-                assert_eq!(message(&client).await.payload, expected.to_string());
-                expected += 1;
+            for expected in 0_u64.. {
+                let message = message(&client).await;
+                assert_eq!(message.payload, expected.to_string());
+                if message.event.as_str() == "Last" {
+                    return expected + 1;
+                }
             }
+            unreachable!("there are more numbers than messages")
         })
     });
 
@@ -258,9 +265,9 @@ async fn promises_7_and_8_revoke_against_a_thousand_concurrent_rejoins_a_hundred
         assert_eq!(hub.server.count(&Target::Group(group("room"))), 2, "round {round}: somebody came back");
     }
     stop.store(true, Ordering::Relaxed);
-    within(sender).await.unwrap();
+    let sent = within(sender).await.unwrap();
     for listener in listeners {
-        within(listener).await.unwrap();
+        assert_eq!(within(listener).await.unwrap(), sent);
     }
     for client in &revoked {
         within(client.close()).await.unwrap();
@@ -273,10 +280,7 @@ async fn promises_7_and_8_revoke_against_a_thousand_concurrent_rejoins_a_hundred
         messages += its_messages;
     }
     assert_eq!(removals, removed_in_all, "each removal was told, once");
-    println!(
-        "{removed_in_all} removals, {messages} messages before them, {} sent",
-        sent.load(Ordering::Relaxed)
-    );
+    println!("{removed_in_all} removals, {messages} messages before them, {sent} sent");
     assert!(hub.server.acts().verify_audit(None).unwrap().whole);
 }
 
@@ -337,14 +341,14 @@ async fn a_sign_out_ends_what_was_issued_before_and_not_what_comes_after() {
     let (alice, bob) = (hub.client("alice").await, hub.client("bob").await);
     let sign_out = AdminRequest::SignOut { user: user("alice"), reason: String::new() };
     assert_eq!(hub.act(sign_out).await.unwrap().connections, 1);
-    closed(&alice, Code::TokenRevoked).await;
+    closed(&alice, Code::SignedOut).await;
     nothing_else(&bob).await;
     // From the next second on: a development connection counts as issued when it comes.
     let back = within(async {
         loop {
             match Client::connect(hub.client_config("alice").reconnect(None)).await {
                 Ok(client) => return client,
-                Err(error) => assert_eq!(error.code(), Some(Code::TokenRevoked), "{error}"),
+                Err(error) => assert_eq!(error.code(), Some(Code::SignedOut), "{error}"),
             }
         }
     })

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use fanfare_protocol::codec;
 use fanfare_protocol::{ClientFrame, Code, EventName, Send, ServerFrame, Target};
 use fanfare_tests::peer::{Dialer, Peer};
-use fanfare_tests::{Hub, group, user};
+use fanfare_tests::{Hub, group, user, within};
 
 fn send(request: u64, to: Vec<Target>, ack: bool, others: bool, payload: Bytes) -> Bytes {
     codec::encode_client(&ClientFrame::Send(Send {
@@ -75,8 +75,9 @@ async fn promise_4_a_burst_in_one_write_arrives_once_each_and_in_order() {
         }
     }
     burst.extend_from_slice(&send(7, room(), false, false, Bytes::from_static(b"end")));
-    // Alice reads meanwhile: she is a member, too.
+    // Both read meanwhile: alice is a member, too, and bob must not be taken for a slow consumer.
     let (mut sending, mut receiving) = (alice.sending, alice.receiving);
+    let hearing = tokio::spawn(async move { (payloads(&mut bob).await, bob) });
     let writing = tokio::spawn(async move {
         sending.0.write_all(&burst).await.unwrap();
         sending
@@ -91,7 +92,8 @@ async fn promise_4_a_burst_in_one_write_arrives_once_each_and_in_order() {
         }
     }
     let _sending = writing.await.unwrap();
-    assert_eq!(payloads(&mut bob).await, expected);
+    let (heard, bob) = within(hearing).await.unwrap();
+    assert_eq!(heard, expected);
     let due: Vec<_> = (0..100u64)
         .filter_map(|length| match length % 4 {
             1 => Some((length * 1_000 + 999, Ok(2))),

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use crate::arguments::DEFAULT_ADMIN;
 use clap::{Args, Subcommand};
 use fanfare_protocol::admin::Page;
-use fanfare_protocol::{ConnectionId, EventName, GroupName, Pattern, UserName};
+use fanfare_protocol::{ConnectionId, EventName, GroupName, Pattern, Token, UserName};
 
 #[derive(Debug, Args)]
 pub(crate) struct AdminArguments {
@@ -76,6 +76,9 @@ pub(crate) enum AdminCommand {
         user: UserName,
         /// The group
         group: GroupName,
+        /// Say what would become of somebody with this token; @FILE reads it from a file
+        #[arg(long, value_name = "TOKEN|@FILE", value_parser = crate::arguments::token)]
+        token: Option<Token>,
     },
     /// What operators did
     Audit(AuditArguments),
@@ -130,12 +133,26 @@ pub(crate) enum AdminCommand {
         #[command(flatten)]
         note: NoteArguments,
     },
+    /// Take a user's tokens again that were issued before it was signed out
+    LiftSignOut {
+        /// The user
+        user: UserName,
+        #[command(flatten)]
+        note: NoteArguments,
+    },
     /// Refuse one token
     RevokeToken {
         /// The token's id, its claim `jti`
         jti: String,
         #[command(flatten)]
         end: EndArguments,
+        #[command(flatten)]
+        note: NoteArguments,
+    },
+    /// Take a token again that was revoked
+    RestoreToken {
+        /// The token's id, its claim `jti`
+        jti: String,
         #[command(flatten)]
         note: NoteArguments,
     },

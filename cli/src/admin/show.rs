@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use fanfare_protocol::admin::{
-    AuditVerdict, BanKind, BanRow, ConnectionDetail, ConnectionRow, Explanation, GroupRow, Listing, Receipt,
-    Status, Times, UserRow,
+    AuditVerdict, BanKind, BanRow, ConnectionDetail, ConnectionRow, Counters, Explanation, GroupRow, Listing,
+    Receipt, Status, Times, UserRow,
 };
 use serde_json::Value;
 
@@ -47,7 +47,7 @@ pub(super) fn status(status: &Status) -> String {
         ("closed", format!("{}{}, lost {}", sum(&counters.closed), named(&counters.closed), counters.lost)),
         ("bytes", format!("{} in, {} out", bytes(counters.bytes_in), bytes(counters.bytes_out))),
         ("delivered", delivered(&counters.delivery_us)),
-        ("memory", bytes(counters.resident_bytes)),
+        ("memory", memory(counters)),
         ("processor", format!("{} of one, in all", micros(counters.cpu_ms * 1_000))),
         ("bans", status.bans.to_string()),
         (
@@ -59,6 +59,14 @@ pub(super) fn status(status: &Status) -> String {
         ),
     ];
     lines.map(|(name, text)| format!("{name:11} {}\n", visible(&text))).concat()
+}
+
+/// What the system gave the server, and what the server uses of it.
+fn memory(counters: &Counters) -> String {
+    match counters.live_bytes {
+        0 => bytes(counters.resident_bytes),
+        live => format!("{}, {} of it in use", bytes(counters.resident_bytes), bytes(live)),
+    }
 }
 
 /// How long messages were in the server, since its start.
@@ -226,9 +234,17 @@ pub(super) fn detail(detail: &ConnectionDetail, before: &ConnectionDetail, ago: 
 
 pub(super) fn explanation(why: &Explanation) -> String {
     let mut text = format!("{}\n", visible(&why.summary));
+    for refusal in &why.connecting {
+        text += &format!("new connections are refused: {}\n", visible(&refusal.to_string()));
+    }
     if !why.connections.is_empty() {
-        let mut table = Table::new(&["CONNECTION", "TOKEN", "MEMBER"]);
+        let mut table = Table::new(&["CONNECTION", "MAY JOIN", "TOKEN", "MEMBER"]);
         for one in &why.connections {
+            let may = match (&one.refusal, one.held_back) {
+                (Some(refusal), _) => format!("no: {}", visible(&refusal.to_string())),
+                (None, false) => "yes".to_owned(),
+                (None, true) => "yes, and is held back: it asks too often".to_owned(),
+            };
             let token = match (one.granted, one.until) {
                 (false, _) => "does not grant it".to_owned(),
                 (true, None) => "grants it".to_owned(),
@@ -239,7 +255,7 @@ pub(super) fn explanation(why: &Explanation) -> String {
                 (true, false) => "yes",
                 (true, true) => "yes, by an operator",
             };
-            table.row(&[one.connection.to_string(), token, member.to_owned()]);
+            table.row(&[one.connection.to_string(), may, token, member.to_owned()]);
         }
         text += &table.to_string();
     }

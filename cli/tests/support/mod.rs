@@ -22,7 +22,10 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Instant;
 
+use fanfare_certs::{DEVELOPMENT_OPERATOR, operator_files};
+use fanfare_client::{OperatorClient, OperatorConfig, Roots};
 pub(crate) use fanfare_tests::DEADLINE;
+use fanfare_tests::within;
 pub(crate) use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -308,6 +311,14 @@ impl Server {
         let mut process = Process::start(&mut fanfare(home.path(), &[&serve[..], &http, arguments].concat()));
         let (address, admin) = ready(&mut process);
         Self { process, address, admin, home }
+    }
+
+    /// The developer's operator, connected.
+    pub(crate) async fn operator(&self) -> OperatorClient {
+        let (certificate, key) = operator_files(&self.state(), DEVELOPMENT_OPERATOR);
+        let roots = Roots::Pem(self.state().join("ca.pem"));
+        let config = OperatorConfig::new(self.admin.clone(), roots, certificate, key);
+        within(OperatorClient::connect(config)).await.unwrap().0
     }
 
     /// Kills it as a power cut does, and gives its home and its address to the next.

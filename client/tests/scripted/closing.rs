@@ -1,6 +1,6 @@
 //! The end of a client: closed in the ordinary way, in a bad moment, or just dropped.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use fanfare_client::{Client, CloseError, CloseReason, Code, Event, Outgoing, RequestError};
 use fanfare_protocol::ServerFrame;
@@ -76,13 +76,11 @@ async fn requests_under_way_are_answered_before_the_end() {
 async fn a_server_that_does_not_finish_is_left_after_the_deadline() {
     let server = Server::start();
     let (client, mut peer) = server.client().await;
-    let started = Instant::now();
     let (closed, error) = tokio::join!(within("the close", client.close()), async {
         assert!(peer.frame_or_end().await.is_none());
         within("the client to leave", peer.connection.closed()).await
     });
     assert_eq!(closed, Err(CloseError::Timeout { after: Duration::from_secs(5) }));
-    assert!(started.elapsed() < DEADLINE / 2);
     assert_eq!(application_code(&error), Some(Code::Normal));
     assert_eq!(ended(&client, 0).await, 0);
 }

@@ -110,7 +110,7 @@ async fn a_server_that_is_not_there_is_named() {
 #[tokio::test]
 async fn a_server_that_does_not_welcome_is_told_apart_from_one_that_is_not_there() {
     let server = Server::start();
-    let config = server.config().connect_timeout(Duration::from_secs(2));
+    let config = server.config().connect_timeout(Duration::from_secs(5));
     let (error, _peer) = tokio::join!(refused(config), server.hello());
     assert!(matches!(error, ConnectError::NoWelcome { .. }), "{error}");
 }

@@ -15,7 +15,7 @@ use crate::server::{Server, client_in, message, next_message, within};
 async fn a_full_event_queue_stops_the_server_and_loses_nothing() {
     const MESSAGES: usize = 500;
     let server = Server::start();
-    let config = server.config().event_queue(4).request_timeout(Duration::from_secs(1));
+    let config = server.config().event_queue(4).request_timeout(Duration::from_secs(5));
     let (client, mut peer) = server.client_with(config).await;
     let written = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&written);

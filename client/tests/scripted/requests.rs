@@ -5,7 +5,7 @@ use std::time::Duration;
 use fanfare_client::{Client, Code, Event, Outgoing, RequestError};
 use fanfare_protocol::{ClientFrame, Limits, Send, ServerFrame, Target, Welcome};
 
-use crate::server::{DEADLINE, Server, client_in, group, id, next, number, user, welcome, within};
+use crate::server::{Server, client_in, group, id, next, number, user, welcome, within};
 
 #[tokio::test]
 async fn each_request_gets_its_own_answer() {
@@ -188,10 +188,10 @@ async fn a_frame_beyond_the_limit_is_not_sent() {
 #[tokio::test]
 async fn a_request_without_answer_times_out_and_a_late_answer_harms_nobody() {
     let server = Server::start();
-    let config = server.config().request_timeout(Duration::from_millis(200));
+    let config = server.config().request_timeout(Duration::from_secs(2));
     let (client, mut peer) = server.client_with(config).await;
     let error = client.count(Target::All).await.unwrap_err();
-    let expected = RequestError::Timeout { after: Duration::from_millis(200), sent: true, queue_full: false };
+    let expected = RequestError::Timeout { after: Duration::from_secs(2), sent: true, queue_full: false };
     assert_eq!(error, expected);
     let late = peer.count().await;
     peer.refuse(late, Code::Internal, "").await;
@@ -206,15 +206,14 @@ async fn a_request_without_answer_times_out_and_a_late_answer_harms_nobody() {
 async fn requests_under_way_fail_at_once_when_the_connection_is_lost() {
     let server = Server::start();
     let (client, mut peer) = server.client_with(server.config().reconnect(None)).await;
-    let started = std::time::Instant::now();
     let (results, ()) =
         tokio::join!(async { tokio::join!(client.join("a"), client.count(Target::All)) }, async {
             assert!(matches!(peer.frame().await, ClientFrame::Join { .. }));
             peer.count().await;
             peer.close(Code::Internal, "");
         });
+    // Left to their timeout they would have failed with `Timeout`.
     assert_eq!(results, (Err(RequestError::Disconnected), Err(RequestError::Disconnected)));
-    assert!(started.elapsed() < DEADLINE / 2, "they were not left to their timeout");
 }
 
 #[tokio::test]

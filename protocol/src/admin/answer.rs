@@ -101,6 +101,10 @@ pub struct Counters {
     pub removed: std::collections::BTreeMap<String, u64>,
     /// The server's resident memory, in bytes; 0 where the system does not tell.
     pub resident_bytes: u64,
+    /// The bytes that the server has in use, as its allocator counts: without what that keeps for later. 0 where it does not
+    /// count.
+    #[serde(default)]
+    pub live_bytes: u64,
     /// The time that it has used of one processor, in milliseconds; 0 where the system does not tell.
     pub cpu_ms: u64,
     /// Connections that were lost without a close.
@@ -268,21 +272,60 @@ pub struct BanRow {
     pub author: String,
 }
 
-/// Whether a user may join a group, and why.
+/// Whether a user may join a group, and why. What is said here was asked of the same code that decides at the door.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Explanation {
     /// Who.
     pub user: UserName,
     /// Which group.
     pub group: GroupName,
-    /// Whether every connection of the user may join, as things stand now.
+    /// The answer, as things stand now: for the token that was asked about, or else for the user's connections.
+    pub verdict: Verdict,
+    /// Whether the verdict is [`Verdict::May`].
     pub may_join: bool,
-    /// The bans that forbid it.
+    /// The bans that have to do with it: those that forbid it, and a sign-out, which forbids what older tokens ask.
     pub bans: Vec<BanRow>,
+    /// What keeps the user from connecting now, whatever it shows.
+    #[serde(default)]
+    pub connecting: Vec<Refusal>,
+    /// What would become of somebody with the token that was asked about.
+    #[serde(default)]
+    pub token: Option<TokenVerdict>,
     /// The user's connections, and what each one's token says.
     pub connections: Vec<ConnectionVerdict>,
     /// The same in a sentence.
     pub summary: String,
+}
+
+/// Whether somebody may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// Yes.
+    May,
+    /// No.
+    MayNot,
+    /// It depends on the token: on one that is not known here, or on which of several connections asks.
+    Depends,
+}
+
+/// What a client would be refused with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message} (code {code})")]
+pub struct Refusal {
+    /// The number of a [`Code`](crate::Code).
+    pub code: u16,
+    /// What the client would be told.
+    pub message: String,
+}
+
+/// What would become of somebody who comes with a token.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenVerdict {
+    /// Why the connection would be refused, if it would.
+    pub connect: Option<Refusal>,
+    /// Why the join would be refused then, if it would. Not asked where the connection is refused.
+    pub join: Option<Refusal>,
 }
 
 /// What one connection's token says about a group.
@@ -292,6 +335,12 @@ pub struct ConnectionVerdict {
     pub connection: ConnectionId,
     /// Whether its token lets it join.
     pub granted: bool,
+    /// Why a join would be refused, if it would.
+    #[serde(default)]
+    pub refusal: Option<Refusal>,
+    /// Whether its requests wait, because it makes more than it may.
+    #[serde(default)]
+    pub held_back: bool,
     /// When that ends, if it does before the token.
     pub until: Option<u64>,
     /// Whether it is a member now.

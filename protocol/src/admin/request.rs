@@ -7,7 +7,7 @@ use super::{
     ADMIN_PAGE_ROWS, AuditVerdict, BanRow, ConnectionDetail, ConnectionRow, Explanation, GroupRow, Listing,
     Receipt, Status, Update, UserRow,
 };
-use crate::{ConnectionId, EventName, GroupName, Pattern, UserName};
+use crate::{ConnectionId, EventName, GroupName, Pattern, Token, UserName};
 
 /// A question, or an order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,6 +42,9 @@ pub enum AdminRequest {
         user: UserName,
         /// Which group.
         group: GroupName,
+        /// Also whether somebody who comes with this token may.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        token: Option<Token>,
     },
     /// The audit records behind a number, as they were stored. Answered with one record a line.
     Audit {
@@ -115,12 +118,20 @@ pub enum AdminRequest {
         #[serde(default)]
         reason: String,
     },
-    /// Refuse every token of a user that was issued up to now, and close the connections made with one. Answered with a
-    /// [`Receipt`].
+    /// Refuse every token of a user that was issued up to now, and close the connections made with one. It ends by itself when
+    /// the last of those tokens has ended. Answered with a [`Receipt`].
     SignOut {
         /// Who.
         user: UserName,
         /// Why, for the user and the audit.
+        #[serde(default)]
+        reason: String,
+    },
+    /// Take a user's tokens again that were issued before it was signed out. Answered with a [`Receipt`].
+    LiftSignOut {
+        /// Who.
+        user: UserName,
+        /// Why, for the audit.
         #[serde(default)]
         reason: String,
     },
@@ -132,6 +143,14 @@ pub enum AdminRequest {
         #[serde(default)]
         until: Option<u64>,
         /// Why, for the user and the audit.
+        #[serde(default)]
+        reason: String,
+    },
+    /// Take a token again that was revoked. Answered with a [`Receipt`].
+    RestoreToken {
+        /// The token's id, its claim `jti`.
+        jti: String,
+        /// Why, for the audit.
         #[serde(default)]
         reason: String,
     },

@@ -1,14 +1,15 @@
 //! The bans in force: what is forbidden to whom, whatever a token grants.
 //!
 //! In: bans that are on disk already. Out: yes or no, at one moment, without waiting. Invariants: what is put in is in force
-//! for whoever asks from then on; a ban past its end forbids nothing.
+//! for whoever asks from then on; a ban past its end forbids nothing; a sign-out and the ban of a token do not end before
+//! the last token that they are about, however far apart the clocks of issuer, operator and server are within the leeway.
 
 use std::collections::HashMap;
 
 use fanfare_protocol::admin::{BanKind, BanRow};
 use fanfare_protocol::{Code, GroupName, Pattern, UserName};
 
-use super::{Pass, Seconds};
+use super::{Denial, Pass, Seconds, moment};
 use crate::sync::RwLock;
 
 /// What tells one ban from another.
@@ -30,7 +31,21 @@ impl BanKey {
 
     /// That of a ban from the server.
     pub(crate) fn user(user: &UserName) -> Self {
-        Self { kind: BanKind::User, subject: user.as_str().to_owned(), groups: String::new() }
+        Self::of(BanKind::User, user.as_str())
+    }
+
+    /// That of a sign-out.
+    pub(crate) fn sign_out(user: &UserName) -> Self {
+        Self::of(BanKind::SignOut, user.as_str())
+    }
+
+    /// That of a revoked token.
+    pub(crate) fn token(jti: &str) -> Self {
+        Self::of(BanKind::Token, jti)
+    }
+
+    fn of(kind: BanKind, subject: &str) -> Self {
+        Self { kind, subject: subject.to_owned(), groups: String::new() }
     }
 }
 
@@ -48,6 +63,37 @@ impl From<&BanRow> for BanKey {
 #[derive(Default)]
 pub(crate) struct Bans {
     rules: RwLock<Rules>,
+    validity: Validity,
+}
+
+/// How long a token can be valid: what ends a sign-out, and when a ban of a token may be forgotten.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Validity {
+    /// How far clocks may be apart.
+    pub(crate) leeway: Seconds,
+    /// How long a token lasts at most. `None`: it may be for ever, so that a sign-out has no end.
+    pub(crate) longest: Option<Seconds>,
+}
+
+impl Validity {
+    /// When a ban ends. The issuer's clock may be ahead when it makes a token, and behind when it says when that ends.
+    fn end(self, ban: &BanRow) -> Option<Seconds> {
+        let apart = self.leeway.saturating_mul(2);
+        match ban.kind {
+            BanKind::Group | BanKind::User => ban.until,
+            BanKind::Token => ban.until.map(|until| until.saturating_add(apart)),
+            BanKind::SignOut => {
+                let last =
+                    self.longest.map(|longest| ban.since.saturating_add(longest).saturating_add(apart));
+                ban.until.or(last)
+            }
+        }
+    }
+
+    /// Whether it has not ended.
+    fn in_force(self, ban: &BanRow, now: Seconds) -> bool {
+        self.end(ban).is_none_or(|end| end > now)
+    }
 }
 
 /// By what is asked for.
@@ -59,12 +105,11 @@ struct Rules {
     tokens: HashMap<String, BanRow>,
 }
 
-/// Whether it has not ended.
-pub(crate) fn in_force(ban: &BanRow, now: Seconds) -> bool {
-    ban.until.is_none_or(|until| until > now)
-}
-
 impl Bans {
+    pub(crate) fn new(validity: Validity) -> Self {
+        Self { rules: RwLock::new(Rules::default()), validity }
+    }
+
     /// Puts a ban in force, in the place of one with the same key.
     pub(crate) fn put(&self, ban: BanRow) {
         let key = BanKey::from(&ban);
@@ -112,36 +157,74 @@ impl Bans {
             BanKind::SignOut => rules.sign_outs.get(&key.subject),
             BanKind::Token => rules.tokens.get(&key.subject),
         };
-        found.filter(|ban| in_force(ban, now)).cloned()
+        found.filter(|ban| self.in_force(ban, now)).cloned()
     }
 
-    /// Why this user may not be here with this pass.
-    pub(crate) fn forbids_connection(&self, user: &UserName, pass: &Pass, now: Seconds) -> Option<Code> {
+    /// Whether a ban forbids anything at this moment, once it is put in force.
+    pub(crate) fn in_force(&self, ban: &BanRow, now: Seconds) -> bool {
+        self.validity.in_force(ban, now)
+    }
+
+    /// Whether a user is banned from the server, whatever it shows.
+    pub(crate) fn forbids_user(&self, user: &UserName, now: Seconds) -> bool {
+        self.rules.read().users.get(user.as_str()).is_some_and(|ban| self.in_force(ban, now))
+    }
+
+    /// Whether this user may be here with this pass.
+    pub(crate) fn permit_connection(&self, user: &UserName, pass: &Pass, now: Seconds) -> Result<(), Denial> {
         let rules = self.rules.read();
-        let holds = |ban: Option<&BanRow>| ban.is_some_and(|ban| in_force(ban, now));
-        if holds(rules.users.get(user.as_str())) {
-            return Some(Code::UserBanned);
+        let holds = |ban: &&BanRow| self.in_force(ban, now);
+        if rules.users.get(user.as_str()).filter(holds).is_some() {
+            return Err(Code::UserBanned.into());
         }
-        // In the same second counts as before: a token says no more precisely when it was issued.
-        let signed_out = rules.sign_outs.get(user.as_str()).filter(|ban| pass.issued <= ban.since);
-        let token = pass.token.as_ref().and_then(|id| rules.tokens.get(id));
-        (holds(signed_out) || holds(token)).then_some(Code::TokenRevoked)
+        if pass.token.as_ref().and_then(|id| rules.tokens.get(id)).filter(holds).is_some() {
+            return Err(Code::TokenRevoked.into());
+        }
+        let signed_out = rules.sign_outs.get(user.as_str()).filter(holds);
+        match signed_out.filter(|ban| signs_out(ban, pass)) {
+            Some(ban) => Err(self.signed_out(ban, pass)),
+            None => Ok(()),
+        }
+    }
+
+    /// What one who was signed out is told: from when on a new sign-in will do.
+    fn signed_out(&self, ban: &BanRow, pass: &Pass) -> Denial {
+        // Earlier ones may have been issued before the sign-out, by a clock that is ahead.
+        let from = moment(ban.since.saturating_add(self.validity.leeway).saturating_add(1));
+        let detail = if pass.issued.told {
+            format!("The user was signed out. What was issued from {from} on will do.")
+        } else {
+            format!(
+                "The user was signed out, and this token does not say when it was issued (claim \"iat\"). One that says so, and was \
+                 issued from {from} on, will do."
+            )
+        };
+        Denial { code: Code::SignedOut, detail }
     }
 
     /// Whether the group is forbidden to the user.
     pub(crate) fn forbids_group(&self, user: &UserName, group: &GroupName, now: Seconds) -> bool {
         let rules = self.rules.read();
         let of_user = rules.groups.get(user.as_str());
-        of_user.is_some_and(|bans| bans.iter().any(|ban| matches(ban, group) && in_force(ban, now)))
+        of_user.is_some_and(|bans| bans.iter().any(|ban| matches(ban, group) && self.in_force(ban, now)))
     }
 
-    /// The bans that keep the user from the group, for somebody who asks why.
-    pub(crate) fn of_group(&self, user: &UserName, group: &GroupName, now: Seconds) -> Vec<BanRow> {
+    /// The bans that have to do with the user and the group, for somebody who asks why: also a sign-out, which is about some of the
+    /// user's tokens, and those of `tokens`.
+    pub(crate) fn concerning(
+        &self,
+        user: &UserName,
+        group: &GroupName,
+        tokens: &[String],
+        now: Seconds,
+    ) -> Vec<BanRow> {
         let rules = self.rules.read();
         let by_group = rules.groups.get(user.as_str()).into_iter().flatten();
         let of_user = rules.users.get(user.as_str());
-        let matching = by_group.filter(|ban| matches(ban, group)).chain(of_user);
-        matching.filter(|ban| in_force(ban, now)).cloned().collect()
+        let sign_out = rules.sign_outs.get(user.as_str());
+        let of_tokens = tokens.iter().filter_map(|id| rules.tokens.get(id));
+        let all = by_group.filter(|ban| matches(ban, group)).chain(of_user).chain(sign_out).chain(of_tokens);
+        all.filter(|ban| self.in_force(ban, now)).cloned().collect()
     }
 
     /// All in force, in the order of their keys.
@@ -149,8 +232,12 @@ impl Bans {
         let rules = self.rules.read();
         let groups = rules.groups.values().flatten();
         let others = rules.users.values().chain(rules.sign_outs.values()).chain(rules.tokens.values());
-        let mut bans: Vec<BanRow> = groups.chain(others).filter(|ban| in_force(ban, now)).cloned().collect();
+        let mut bans: Vec<BanRow> =
+            groups.chain(others).filter(|ban| self.in_force(ban, now)).cloned().collect();
         drop(rules);
+        for signed_out in bans.iter_mut().filter(|ban| ban.kind == BanKind::SignOut) {
+            signed_out.until = self.validity.end(signed_out);
+        }
         bans.sort_by_cached_key(|ban| BanKey::from(ban));
         bans
     }
@@ -161,13 +248,18 @@ impl Bans {
         let groups = rules.groups.values().flatten();
         let others = rules.users.values().chain(rules.sign_outs.values()).chain(rules.tokens.values());
         let ended: Vec<BanKey> =
-            groups.chain(others).filter(|ban| !in_force(ban, now)).map(BanKey::from).collect();
+            groups.chain(others).filter(|ban| !self.in_force(ban, now)).map(BanKey::from).collect();
         drop(rules);
         for key in &ended {
             self.lift(key);
         }
         ended
     }
+}
+
+/// Whether a sign-out is about this pass. In the same second counts as before: a token says no more precisely when it was issued.
+pub(crate) fn signs_out(ban: &BanRow, pass: &Pass) -> bool {
+    pass.issued.earliest <= ban.since
 }
 
 fn matches(ban: &BanRow, group: &GroupName) -> bool {
@@ -179,6 +271,7 @@ fn matches(ban: &BanRow, group: &GroupName) -> bool {
 mod tests {
     use super::*;
     use crate::access::grant::Grants;
+    use crate::access::pass::{Issued, Proof};
 
     fn user(name: &str) -> UserName {
         UserName::new(name).unwrap()
@@ -197,8 +290,18 @@ mod tests {
         }
     }
 
-    fn pass(issued: Seconds, token: Option<&str>) -> Pass {
-        Pass { grants: Grants::everything(), ends: Seconds::MAX, issued, token: token.map(str::to_owned) }
+    fn pass(earliest: Seconds, token: Option<&str>) -> Pass {
+        Pass {
+            grants: Grants::everything(),
+            ends: Seconds::MAX,
+            issued: Issued { earliest, told: true },
+            token: token.map(str::to_owned),
+            proof: Proof::Token,
+        }
+    }
+
+    fn forbids(bans: &Bans, name: &str, pass: &Pass, now: Seconds) -> Option<Code> {
+        bans.permit_connection(&user(name), pass, now).err().map(|denial| denial.code)
     }
 
     #[test]
@@ -210,22 +313,19 @@ mod tests {
         assert!(!bans.forbids_group(&user("alice"), &group("room-1"), 200));
         assert!(!bans.forbids_group(&user("alice"), &group("lobby"), 150));
         assert!(!bans.forbids_group(&user("Alice"), &group("room-1"), 150));
-        assert_eq!(bans.forbids_connection(&user("alice"), &pass(0, None), 150), None);
+        assert_eq!(forbids(&bans, "alice", &pass(0, None), 150), None);
 
         bans.put(ban(BanKind::User, "bob", None, None));
-        assert_eq!(bans.forbids_connection(&user("bob"), &pass(999, None), 999), Some(Code::UserBanned));
+        assert_eq!(forbids(&bans, "bob", &pass(999, None), 999), Some(Code::UserBanned));
         bans.put(ban(BanKind::SignOut, "carol", None, None));
         for (issued, forbidden) in [(0, true), (99, true), (100, true), (101, false)] {
-            let found = bans.forbids_connection(&user("carol"), &pass(issued, None), 150);
-            assert_eq!(found.is_some(), forbidden, "{issued}");
+            let found = forbids(&bans, "carol", &pass(issued, None), 150);
+            assert_eq!(found, forbidden.then_some(Code::SignedOut), "{issued}");
         }
         bans.put(ban(BanKind::Token, "t1", None, Some(300)));
-        assert_eq!(
-            bans.forbids_connection(&user("x"), &pass(999, Some("t1")), 299),
-            Some(Code::TokenRevoked)
-        );
-        assert_eq!(bans.forbids_connection(&user("x"), &pass(999, Some("t1")), 300), None);
-        assert_eq!(bans.forbids_connection(&user("x"), &pass(999, Some("t2")), 150), None);
+        assert_eq!(forbids(&bans, "x", &pass(999, Some("t1")), 299), Some(Code::TokenRevoked));
+        assert_eq!(forbids(&bans, "x", &pass(999, Some("t1")), 300), None);
+        assert_eq!(forbids(&bans, "x", &pass(999, Some("t2")), 150), None);
 
         assert_eq!(bans.list(250).len(), 3);
         assert_eq!(bans.prune(250).len(), 1);
@@ -234,6 +334,50 @@ mod tests {
             assert!(bans.lift(&BanKey::from(&ban)).is_some());
         }
         assert_eq!(bans.list(0), []);
+    }
+
+    #[test]
+    fn a_sign_out_ends_when_no_token_that_it_is_about_can_be_valid() {
+        // Tokens last an hour, and clocks are up to half a minute apart: a token that says it was issued 30 s after the sign-out
+        // ends, by the issuer's clock, an hour later, and is taken for 30 s more.
+        let bans = Bans::new(Validity { leeway: 30, longest: Some(3_600) });
+        bans.put(ban(BanKind::SignOut, "carol", None, None));
+        let last = 100 + 30 + 3_600 + 30;
+        assert_eq!(bans.list(last - 1).iter().map(|ban| ban.until).collect::<Vec<_>>(), [Some(last)]);
+        assert_eq!(forbids(&bans, "carol", &pass(100, None), last - 1), Some(Code::SignedOut));
+        assert_eq!(bans.list(last), []);
+        assert_eq!(bans.prune(last), [BanKey::sign_out(&user("carol"))]);
+        // Without a bound on tokens there is none on a sign-out.
+        let bans = Bans::new(Validity { leeway: 30, longest: None });
+        bans.put(ban(BanKind::SignOut, "carol", None, None));
+        assert_eq!(forbids(&bans, "carol", &pass(100, None), Seconds::MAX - 1), Some(Code::SignedOut));
+    }
+
+    #[test]
+    fn whoever_was_signed_out_is_told_from_when_on_a_new_sign_in_will_do() {
+        let bans = Bans::new(Validity { leeway: 30, longest: Some(3_600) });
+        bans.put(BanRow { since: 1_795_511_800, ..ban(BanKind::SignOut, "carol", None, None) });
+        let mut pass = pass(1_795_511_800, None);
+        let told = bans.permit_connection(&user("carol"), &pass, 1_795_511_801).unwrap_err();
+        assert_eq!(
+            told.detail,
+            "The user was signed out. What was issued from 2026-11-24T09:17:11Z on will do."
+        );
+        pass.issued.told = false;
+        let told = bans.permit_connection(&user("carol"), &pass, 1_795_511_801).unwrap_err();
+        assert!(told.detail.contains("does not say when it was issued"), "{told:?}");
+        assert!(told.detail.contains("2026-11-24T09:17:11Z"), "{told:?}");
+    }
+
+    #[test]
+    fn a_revoked_token_is_out_until_its_end_has_passed_on_every_clock() {
+        let bans = Bans::new(Validity { leeway: 30, longest: Some(3_600) });
+        bans.put(ban(BanKind::Token, "t1", None, Some(300)));
+        // The token says that it ends at 300, and is taken until 330.
+        for (now, forbidden) in [(299, true), (300, true), (329, true), (359, true), (360, false)] {
+            let found = forbids(&bans, "x", &pass(0, Some("t1")), now);
+            assert_eq!(found, forbidden.then_some(Code::TokenRevoked), "{now}");
+        }
     }
 
     #[test]

@@ -9,8 +9,8 @@ use rustls::pki_types::CertificateDer;
 use rustls::server::danger::ClientCertVerifier;
 
 use super::grant::{GrantClaim, Grants};
-use super::{Pass, Seconds};
-use crate::outbox::Ending;
+use super::pass::{Issued, Proof};
+use super::{Denial, Pass, Seconds};
 
 /// Who a certificate says that a client is, and what that user is granted.
 pub struct CertifiedUser {
@@ -45,10 +45,11 @@ pub trait ClientCertificates: fmt::Debug + Send + Sync {
 pub(crate) fn certified(
     certificates: Option<&dyn ClientCertificates>,
     chain: &[CertificateDer<'static>],
-) -> Result<(UserName, Pass), Ending> {
-    let refused = |reason: String| Ending { code: Code::CertificateRefused, reason };
+    leeway: Seconds,
+) -> Result<(UserName, Pass), Denial> {
+    let refused = |detail: String| Denial { code: Code::CertificateRefused, detail };
     let Some(certificates) = certificates else {
-        return Err(refused("this server takes no client certificates (--client-ca)".to_owned()));
+        return Err(refused("this server takes no client certificates".to_owned()));
     };
     if chain.is_empty() {
         return Err(refused("no certificate was shown".to_owned()));
@@ -56,5 +57,6 @@ pub(crate) fn certified(
     let CertifiedUser { user, grants, issued, ends, serial } =
         certificates.identify(chain).map_err(refused)?;
     let grants = Grants::parse(grants, 0).map_err(|_| refused("its grants cannot be read".to_owned()))?;
-    Ok((user, Pass { grants, ends, issued, token: Some(serial) }))
+    let issued = Issued { earliest: issued.saturating_sub(leeway), told: true };
+    Ok((user, Pass { grants, ends, issued, token: Some(serial), proof: Proof::Certificate }))
 }

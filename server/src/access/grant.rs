@@ -139,6 +139,12 @@ impl Grants {
         }) > now
     }
 
+    /// Whether it may send to any user there is, whatever the name.
+    pub(crate) fn may_send_to_every_user(&self, now: Seconds) -> bool {
+        self.until(|grant| grant.send && matches!(&grant.scope, Scope::Users(name) if name.is_everything()))
+            > now
+    }
+
     pub(crate) fn may_send_to_all(&self, now: Seconds) -> bool {
         self.until(|grant| grant.send && matches!(grant.scope, Scope::All)) > now
     }

@@ -1,6 +1,9 @@
-//! What one connection holds: its grants, and when and by which token it got them.
+//! What one connection holds: its grants, and when and by what it got them.
 //!
-//! In: a checked token, or development's word. Out: answers. Invariant: a pass never changes; a refresh is another pass.
+//! In: a checked token, a certificate, or development's word. Out: answers. Invariant: a pass never changes; a refresh is
+//! another pass.
+
+use std::fmt;
 
 use super::Seconds;
 use super::grant::Grants;
@@ -9,16 +12,52 @@ pub(crate) struct Pass {
     pub(crate) grants: Grants,
     /// When the token ends, leeway included. `Seconds::MAX`: never.
     pub(crate) ends: Seconds,
-    /// When the token was issued; 0 where it does not say.
-    pub(crate) issued: Seconds,
-    /// The token's own id (`jti`).
+    /// When it was issued.
+    pub(crate) issued: Issued,
+    /// The token's own id (`jti`), or the certificate's serial number.
     pub(crate) token: Option<String>,
+    pub(crate) proof: Proof,
+}
+
+/// When a token or a certificate was issued, as far as it tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Issued {
+    /// The earliest moment at which that can have been, by this server's clock: the issuer's may be ahead.
+    pub(crate) earliest: Seconds,
+    /// Whether it says so itself. Otherwise it is reckoned from its end, and from how long a token may last.
+    pub(crate) told: bool,
+}
+
+/// What a client proved its name with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Proof {
+    Token,
+    Certificate,
+    /// A development server believes any name.
+    Development,
+}
+
+impl fmt::Display for Proof {
+    /// In words, as what grants something.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Token => "the token",
+            Self::Certificate => "the server's configuration for this certificate",
+            Self::Development => "the development server",
+        })
+    }
 }
 
 impl Pass {
     /// Development: everything, and for ever. It counts as issued now, so that a sign-out ends it.
     pub(crate) fn development() -> Self {
-        Self { grants: Grants::everything(), ends: Seconds::MAX, issued: super::now(), token: None }
+        Self {
+            grants: Grants::everything(),
+            ends: Seconds::MAX,
+            issued: Issued { earliest: super::now(), told: true },
+            token: None,
+            proof: Proof::Development,
+        }
     }
 
     /// The moments at which something of it ends.

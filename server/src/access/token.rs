@@ -12,8 +12,8 @@ use parking_lot::RwLock;
 use serde_json::{Map, Value};
 
 use super::grant::{GrantClaim, GrantError, Grants};
-use super::{Pass, Seconds, TokenKey};
-use crate::outbox::Ending;
+use super::pass::{Issued, Proof};
+use super::{Denial, Pass, Seconds, TokenKey};
 
 /// The longest token that is looked at. Browsers' cookies are smaller; a hundred grants fit.
 const TOKEN_BYTES: usize = 16 * 1024;
@@ -31,13 +31,29 @@ pub struct TokenRules {
     pub user_claim: String,
     /// How far the issuer's clock may be off, in seconds: by so much is every end put off, and every beginning earlier.
     pub leeway: u32,
+    /// How long a token may last at most, in seconds. One that lasts longer is refused, because a sign-out is kept for so long, and
+    /// must outlast every token that it is about. `None`: as long as it likes, and sign-outs stay until they are lifted.
+    pub longest: Option<u32>,
 }
 
 impl TokenRules {
-    /// Any audience and issuer, the user in `sub`, clocks that are at most 30 s apart.
+    /// How far clocks may be apart where nothing else is said, in seconds.
+    pub const LEEWAY: u32 = 30;
+    /// How long a token may last where nothing else is said, in seconds: 30 days, which is as long as common sign-in services
+    /// can be told to let an access token last.
+    pub const LONGEST: u32 = 30 * 24 * 3_600;
+
+    /// Any audience and issuer, the user in `sub`, clocks that are at most 30 s apart, tokens of at most 30 days.
     #[must_use]
     pub fn new(keys: Vec<TokenKey>) -> Self {
-        Self { keys, audience: Vec::new(), issuer: Vec::new(), user_claim: "sub".to_owned(), leeway: 30 }
+        Self {
+            keys,
+            audience: Vec::new(),
+            issuer: Vec::new(),
+            user_claim: "sub".to_owned(),
+            leeway: Self::LEEWAY,
+            longest: Some(Self::LONGEST),
+        }
     }
 }
 
@@ -65,6 +81,8 @@ pub(crate) enum TokenError {
     Signature,
     #[error("The token has no end (claim \"exp\", in seconds since 1970).")]
     Endless,
+    #[error("The token lasts longer than the {0} s that the server allows.")]
+    LastsTooLong(u32),
     #[error("The token's claim \"nbf\" or \"iat\" is not a number of seconds since 1970.")]
     Time,
     #[error("The token has expired.")]
@@ -100,6 +118,7 @@ impl TokenError {
             | Self::NoSuchKey
             | Self::Signature
             | Self::Endless
+            | Self::LastsTooLong(_)
             | Self::Time
             | Self::User
             | Self::Id
@@ -110,9 +129,9 @@ impl TokenError {
     }
 }
 
-impl From<TokenError> for Ending {
+impl From<TokenError> for Denial {
     fn from(error: TokenError) -> Self {
-        Self { code: error.code(), reason: error.to_string() }
+        Self { code: error.code(), detail: error.to_string() }
     }
 }
 
@@ -186,6 +205,12 @@ impl TokenRules {
         if time("nbf")?.into_iter().chain(issued).any(|begins| begins > now.saturating_add(leeway)) {
             return Err(TokenError::NotYet);
         }
+        // By its own account, or else from now on, by a clock that may be ahead.
+        let begun = issued.unwrap_or(now.saturating_add(leeway));
+        let lasts = ends.saturating_sub(leeway).saturating_sub(begun);
+        if let Some(longest) = self.longest.filter(|longest| lasts > Seconds::from(*longest)) {
+            return Err(TokenError::LastsTooLong(longest));
+        }
         if !self.audience.is_empty() && !is_any_of(claims.get("aud"), &self.audience) {
             return Err(TokenError::Audience);
         }
@@ -207,7 +232,14 @@ impl TokenRules {
             GrantError::TooMany => TokenError::TooManyGrants,
             GrantError::Entry(position) => TokenError::Grant(position),
         })?;
-        Ok((user, Pass { grants, ends, issued: issued.unwrap_or(0), token }))
+        let issued = Issued {
+            earliest: issued
+                // It was made to last as long as a token may, or less.
+                .or(self.longest.map(|longest| ends.saturating_sub(leeway).saturating_sub(longest.into())))
+                .map_or(0, |earliest| earliest.saturating_sub(leeway)),
+            told: issued.is_some(),
+        };
+        Ok((user, Pass { grants, ends, issued, token, proof: Proof::Token }))
     }
 }
 

@@ -39,7 +39,7 @@ impl Acts {
         for member in members {
             let permit = || {
                 let banned = self.bans.forbids_group(member.user(), group, access::now());
-                if banned { Err(Code::BannedFromGroup) } else { Ok(()) }
+                if banned { Err(Code::BannedFromGroup.into()) } else { Ok(()) }
             };
             // One that has gone meanwhile is not counted.
             if self.registry.join(&member, group, usize::MAX, Origin::Operator, permit).is_ok() {

@@ -22,7 +22,7 @@ pub(super) fn ban(request: &AdminRequest, since: Seconds, author: &str) -> Resul
         reason: reason.to_owned(),
         author: author.to_owned(),
     };
-    let ban = match request {
+    Ok(match request {
         AdminRequest::Revoke { user, groups, until, reason, .. } => {
             BanRow { groups: Some(groups.clone()), ..row(BanKind::Group, Some(user), *until, reason) }
         }
@@ -36,11 +36,7 @@ pub(super) fn ban(request: &AdminRequest, since: Seconds, author: &str) -> Resul
             BanRow { jti: Some(jti.clone()), ..row(BanKind::Token, None, *until, reason) }
         }
         _ => return Err(ActError::refused(Code::InvalidRequest, "this forbids nothing")),
-    };
-    if ban.until.is_some_and(|until| until <= since) {
-        return Err(ActError::refused(Code::InvalidRequest, "the end (until) has passed already"));
-    }
-    Ok(ban)
+    })
 }
 
 pub(super) fn reason(request: &AdminRequest) -> &str {
@@ -50,6 +46,8 @@ pub(super) fn reason(request: &AdminRequest) -> &str {
         | AdminRequest::Ban { reason, .. }
         | AdminRequest::Unban { reason, .. }
         | AdminRequest::SignOut { reason, .. }
+        | AdminRequest::LiftSignOut { reason, .. }
+        | AdminRequest::RestoreToken { reason, .. }
         | AdminRequest::RevokeToken { reason, .. }
         | AdminRequest::Add { reason, .. }
         | AdminRequest::Remove { reason, .. }

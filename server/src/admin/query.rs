@@ -9,16 +9,17 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use fanfare_protocol::admin::{
-    AdminError, AdminReply, AdminRequest, BanRow, ConnectionDetail, ConnectionVerdict, Counters, Explanation,
-    GroupRow, Listing, MembershipRow, Page, Status, Totals, UserRow,
+    AdminError, AdminReply, AdminRequest, ConnectionDetail, Counters, GroupRow, Listing, MembershipRow, Page,
+    Status, Totals, UserRow,
 };
-use fanfare_protocol::{Code, ConnectionId, GroupName, UserName};
+use fanfare_protocol::{Code, ConnectionId};
 
 use super::desk::{line, store_failed};
 use super::listing::{self, Rows};
 use super::rows::{BanRows, Connections, Facts, Groups, Users, connection_row};
-use crate::access::{self, Bans, Seconds};
+use crate::access::{self, Gate, Seconds};
 use crate::acts::{Acts, Operator};
+use crate::admission::Admission;
 use crate::handshake::SERVER;
 use crate::metrics::{Metrics, Snapshot};
 use crate::process;
@@ -27,7 +28,10 @@ use crate::registry::{Member, Origin, Population, Registry};
 /// What questions are about.
 pub(crate) struct Queries {
     pub(crate) registry: Arc<Registry>,
-    pub(crate) bans: Arc<Bans>,
+    pub(crate) gate: Arc<Gate>,
+    pub(crate) admission: Arc<Admission>,
+    /// How many connections a user may have.
+    pub(crate) per_user: usize,
     pub(crate) acts: Arc<Acts>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) address: SocketAddr,
@@ -60,8 +64,8 @@ impl Queries {
             AdminRequest::Connection { connection } => {
                 self.connection(connection).map(|detail| line(&AdminReply::Ok(detail)))
             }
-            AdminRequest::Explain { user, group } => {
-                Ok(line(&AdminReply::Ok(self.explain(user, group, access::now()))))
+            AdminRequest::Explain { user, group, token } => {
+                Ok(line(&AdminReply::Ok(self.explain(user, group, token.as_ref(), access::now()))))
             }
             AdminRequest::VerifyAudit { head } => {
                 let verdict = self.acts.verify_audit(head.as_deref());
@@ -115,65 +119,6 @@ impl Queries {
             quic: facts.quic,
         })
     }
-
-    fn explain(&self, user: &UserName, group: &GroupName, now: Seconds) -> Explanation {
-        let bans = self.bans.of_group(user, group, now);
-        let mut connections: Vec<ConnectionVerdict> = self
-            .registry
-            .of_user(user)
-            .iter()
-            .map(|member| {
-                let pass = member.pass();
-                let until = pass.grants.join_until(group);
-                let membership = member.memberships().into_iter().find(|(name, _)| name == group);
-                ConnectionVerdict {
-                    connection: member.id(),
-                    granted: until > now,
-                    until: some_time(until).filter(|until| *until > now && *until < pass.ends),
-                    member: membership.is_some(),
-                    by_operator: matches!(membership, Some((_, Origin::Operator))),
-                }
-            })
-            .collect();
-        connections.sort_by_key(|verdict| verdict.connection);
-        let granted = connections.iter().filter(|verdict| verdict.granted).count();
-        let may_join = bans.is_empty() && granted > 0 && granted == connections.len();
-        let summary = summary(user, group, &bans, granted, connections.len());
-        Explanation { user: user.clone(), group: group.clone(), may_join, bans, connections, summary }
-    }
-}
-
-fn summary(
-    user: &UserName,
-    group: &GroupName,
-    bans: &[BanRow],
-    granted: usize,
-    connections: usize,
-) -> String {
-    let (user, group) = (user.as_str(), group.as_str());
-    if let Some(ban) = bans.first() {
-        let what = match &ban.groups {
-            Some(groups) => format!("its access to {:?} was revoked", groups.as_str()),
-            None => "it is banned from the server".to_owned(),
-        };
-        let reason = if ban.reason.is_empty() { String::new() } else { format!(" ({:?})", ban.reason) };
-        let more = if bans.len() > 1 { format!("; so do {} more", bans.len() - 1) } else { String::new() };
-        return format!("{user:?} may not join {group:?}: {what} by {}{reason}{more}", ban.author);
-    }
-    match (granted, connections) {
-        (_, 0) => format!(
-            "no ban keeps {user:?} from {group:?}, but it is not connected: what its token grants is not known"
-        ),
-        (0, _) => format!("{user:?} may not join {group:?}: no token of its connections grants it"),
-        (granted, all) if granted == all => {
-            format!("{user:?} may join {group:?}: its token grants it, and no ban forbids it")
-        }
-        (granted, all) => {
-            format!(
-                "{user:?} may join {group:?} with {granted} of its {all} connections: the tokens of the others do not grant it"
-            )
-        }
-    }
 }
 
 fn nothing(what: &str) -> AdminError {
@@ -181,7 +126,7 @@ fn nothing(what: &str) -> AdminError {
 }
 
 /// A time that comes at some time.
-fn some_time(time: Seconds) -> Option<Seconds> {
+pub(super) fn some_time(time: Seconds) -> Option<Seconds> {
     (time != Seconds::MAX).then_some(time)
 }
 
@@ -231,6 +176,7 @@ pub(super) fn counters(snapshot: Snapshot) -> Counters {
         bytes_out: snapshot.bytes_out,
         delivery_us: snapshot.delivery,
         resident_bytes: usage.resident_bytes,
+        live_bytes: snapshot.live_bytes,
         cpu_ms: usage.cpu_ms,
     }
 }
@@ -239,8 +185,10 @@ pub(super) fn counters(snapshot: Snapshot) -> Counters {
 mod tests {
     use fanfare_protocol::admin::Role;
 
+    use fanfare_protocol::{GroupName, UserName};
+
     use super::*;
-    use crate::access::Pass;
+    use crate::access::{Bans, Pass, Verifier};
     use crate::line::Nowhere;
     use crate::outbox::OutboxLimits;
     use crate::registry::Seat;
@@ -277,7 +225,11 @@ mod tests {
             Acts::open(store, Arc::clone(&registry), Arc::clone(&bans), Arc::clone(&metrics), 99).unwrap();
         let address = SocketAddr::from(([127, 0, 0, 1], 1));
         let (dev, started) = (true, Instant::now());
-        let queries = Queries { registry, bans, acts: Arc::new(acts), metrics, address, dev, started };
+        let gate = Arc::new(Gate::new(Arc::new(Verifier::new(None)), bans, 9));
+        let admission = Admission::new(1, 1);
+        let acts = Arc::new(acts);
+        let queries =
+            Queries { registry, gate, admission, per_user: 9, acts, metrics, address, dev, started };
         (queries, seats, state)
     }
 

@@ -191,7 +191,7 @@ fn revoke_holds(revoke: impl Fn(&Bans, &Registry)) -> bool {
     let (alice, other) = (seat(&registry, 1, "alice"), seat(&registry, 2, "alice"));
     let bob = seat(&registry, 3, "bob");
     let may_join = |bans: &Bans, member: &Arc<Member>| {
-        if bans.forbids_group(member.user(), &room(), 0) { Err(Code::BannedFromGroup) } else { Ok(()) }
+        if bans.forbids_group(member.user(), &room(), 0) { Err(Code::BannedFromGroup.into()) } else { Ok(()) }
     };
     registry.join(bob.member(), &room(), 10, Origin::Client, || Ok(())).unwrap();
     registry.join(other.member(), &room(), 10, Origin::Client, || may_join(&bans, other.member())).unwrap();

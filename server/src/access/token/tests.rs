@@ -103,7 +103,7 @@ fn every_algorithm_is_taken_with_its_own_key_and_no_other() {
                 Err(TokenError::NoSuchKey) if other != private => continue,
                 outcome => panic!("{}: {:?}", public.display(), outcome.err()),
             };
-            assert_eq!((user.as_str(), pass.ends, pass.issued), ("alice", NOW + 90, 0));
+            assert_eq!((user.as_str(), pass.ends, pass.issued.told), ("alice", NOW + 90, false));
             assert!(pass.grants.may_join(&fanfare_protocol::GroupName::new("g").unwrap(), NOW));
         }
         let all: Vec<PathBuf> = pairs.iter().map(|(_, public)| public.clone()).collect();
@@ -157,6 +157,22 @@ fn forged_tokens_are_refused_row_by_row() {
         ("no end", signed(&with("exp", Value::Null)), TokenError::Endless, 3003),
         ("an end in words", signed(&with("exp", json!("tomorrow"))), TokenError::Endless, 3003),
         ("an end before 1970", signed(&with("exp", json!(-1))), TokenError::Endless, 3003),
+        (
+            "for ever",
+            signed(&with("exp", json!(9_000_000_000_u64))),
+            TokenError::LastsTooLong(2_592_000),
+            3003,
+        ),
+        (
+            "longer than a month, by its own account",
+            signed(&{
+                let mut claims = with("iat", json!(NOW - 2_592_000));
+                claims["exp"] = json!(NOW + 1);
+                claims
+            }),
+            TokenError::LastsTooLong(2_592_000),
+            3003,
+        ),
         ("not yet", signed(&with("nbf", json!(NOW + 31))), TokenError::NotYet, 3005),
         ("issued tomorrow", signed(&with("iat", json!(NOW + 86_400))), TokenError::NotYet, 3005),
         ("issued in words", signed(&with("iat", json!("now"))), TokenError::Time, 3003),
@@ -189,7 +205,7 @@ fn forged_tokens_are_refused_row_by_row() {
     // Within the leeway, and on the last second.
     assert_eq!(refusal(&by_ed, &signed(&with("exp", json!(NOW - 29)))), None);
     assert_eq!(refusal(&by_ed, &signed(&with("nbf", json!(NOW + 30)))), None);
-    assert_eq!(refusal(&by_ed, &signed(&with("exp", json!(f64::from(u32::MAX) + 0.5)))), None);
+    assert_eq!(refusal(&by_ed, &signed(&with("exp", json!(1_800_003_600.5)))), None);
     assert_eq!(refusal(&Verifier::new(None), &signed(&claims())), Some(TokenError::NoKeys));
     assert_eq!(refusal(&by_ed, &raw(claims().to_string().as_bytes())), None, "the test signs as it should");
 }
@@ -284,4 +300,59 @@ fn a_bad_key_file_is_named_with_what_is_wrong() {
         );
     }
     assert!(!format!("{:?}", TokenKey::read(&files.secret()).unwrap()).contains("0123"));
+}
+
+/// The issuer's clock and ours may be apart by the leeway, either way. Whatever was issued before a sign-out is out, and what is
+/// issued late enough after it is in; a token that does not say when it was issued is reckoned from its end.
+#[test]
+fn a_sign_out_holds_whichever_clock_is_ahead() {
+    use crate::access::{Bans, Gate, Validity};
+    use fanfare_protocol::admin::{BanKind, BanRow};
+    const LEEWAY: u64 = 30;
+    const HOUR: u64 = 3_600;
+    let files = Files::new();
+    let minter = Minter::read(&files.secret()).unwrap();
+    let mut rules = TokenRules::new(TokenKey::read(&files.secret()).unwrap());
+    rules.longest = Some(3_600);
+    let bans = Arc::new(Bans::new(Validity { leeway: LEEWAY, longest: Some(HOUR) }));
+    let gate = Gate::new(Arc::new(Verifier::new(Some(rules))), Arc::clone(&bans), 1);
+    let alice = UserName::new("alice").unwrap();
+    bans.put(BanRow {
+        kind: BanKind::SignOut,
+        user: Some(alice.clone()),
+        groups: None,
+        jti: None,
+        since: NOW,
+        until: None,
+        reason: String::new(),
+        author: "oncall".to_owned(),
+    });
+    let outcome = |claims: &Value, now: Seconds| {
+        let (user, pass) = gate.verify(&minter.sign(claims).unwrap(), now)?;
+        gate.enter(&user, &pass, now)
+    };
+    for ahead in [-30_i64, -29, -1, 0, 1, 29, 30] {
+        let by_issuer = |time: u64| time.checked_add_signed(ahead).unwrap();
+        for says_when in [true, false] {
+            let token = |issued: u64| {
+                let iat = by_issuer(issued);
+                let claims = json!({ "sub": "alice", "exp": iat + HOUR, "iat": iat });
+                if says_when { claims } else { json!({ "sub": "alice", "exp": iat + HOUR }) }
+            };
+            for (issued, presented) in [(NOW, NOW + 1), (NOW - 5, NOW + 40), (NOW - 1_000, NOW + 2_000)] {
+                let denied = outcome(&token(issued), presented).unwrap_err();
+                assert_eq!(denied.code, Code::SignedOut, "{ahead}, {says_when}, {issued}: {denied:?}");
+            }
+            // A new sign-in will do, a minute after at the latest.
+            let issued = NOW + 2 * LEEWAY + 1;
+            assert_eq!(outcome(&token(issued), issued + LEEWAY), Ok(()), "{ahead}, {says_when}");
+        }
+    }
+    // When the sign-out has ended no token from before it can be valid: here the last one is, and there not.
+    let last = json!({ "sub": "alice", "iat": NOW + LEEWAY, "exp": NOW + LEEWAY + HOUR });
+    let end = NOW + 2 * LEEWAY + HOUR;
+    assert_eq!(outcome(&last, end - 1).unwrap_err().code, Code::SignedOut);
+    assert_eq!(outcome(&last, end).unwrap_err().code, Code::TokenExpired);
+    assert_eq!(bans.list(end), []);
+    assert!(!bans.list(end - 1).is_empty());
 }

@@ -1,0 +1,149 @@
+//! Decides who gets in and what a connection may do: the one place that asks tokens, grants and bans.
+//!
+//! In: a token or a connection's pass, what is wanted, and the moment. Out: yes, or a [`Denial`]. The door (`handshake.rs`,
+//! `router.rs`) and the answer to `explain` ask the same functions, so that they cannot contradict each other (test
+//! `explain_and_the_door_agree`). Invariants: what nothing allows is denied; nothing here waits, so that it can be asked
+//! inside a critical section.
+
+use std::sync::Arc;
+
+use fanfare_protocol::{Code, ConnectionId, GroupName, UserName};
+
+use super::{Bans, Denial, Pass, Seconds, Verifier};
+
+/// What decides.
+pub(crate) struct Gate {
+    verifier: Arc<Verifier>,
+    bans: Arc<Bans>,
+    /// In how many groups a connection may be.
+    groups: usize,
+}
+
+/// Whom a send reaches or a count is about, as far as permission goes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Recipient<'a> {
+    Group(&'a GroupName),
+    User(&'a UserName),
+    /// A connection, with its user where it is there.
+    Connection(&'a ConnectionId, Option<&'a UserName>),
+    All,
+}
+
+impl Gate {
+    pub(crate) fn new(verifier: Arc<Verifier>, bans: Arc<Bans>, groups: u32) -> Self {
+        Self { verifier, bans, groups: groups as usize }
+    }
+
+    pub(crate) fn bans(&self) -> &Bans {
+        &self.bans
+    }
+
+    /// In how many groups a connection may be.
+    pub(crate) fn groups(&self) -> usize {
+        self.groups
+    }
+
+    /// Who a token says, and what it allows.
+    pub(crate) fn verify(&self, token: &str, now: Seconds) -> Result<(UserName, Pass), Denial> {
+        self.verifier.verify(token, now).map_err(Denial::from)
+    }
+
+    /// Whether a user may be here with this pass.
+    pub(crate) fn enter(&self, user: &UserName, pass: &Pass, now: Seconds) -> Result<(), Denial> {
+        if pass.ends <= now {
+            return Err(Code::TokenExpired.into());
+        }
+        self.bans.permit_connection(user, pass, now)
+    }
+
+    /// Whether a user may be nowhere, whatever it shows.
+    pub(crate) fn is_banned(&self, user: &UserName, now: Seconds) -> bool {
+        self.bans.forbids_user(user, now)
+    }
+
+    /// Why a connection that is in as many groups as it may be in cannot join one more.
+    pub(crate) fn too_many_groups(&self) -> Denial {
+        let detail = format!("this connection is in {} groups, as many as it may be in", self.groups);
+        Denial { code: Code::TooManyGroups, detail }
+    }
+
+    /// Whether a connection may become a member of a group.
+    pub(crate) fn join(
+        &self,
+        user: &UserName,
+        pass: &Pass,
+        group: &GroupName,
+        now: Seconds,
+    ) -> Result<(), Denial> {
+        self.current(pass, now)?;
+        if self.bans.forbids_group(user, group, now) {
+            return Err(Code::BannedFromGroup.into());
+        }
+        if pass.grants.may_join(group, now) {
+            return Ok(());
+        }
+        let detail = format!("{} grants no right to join {:?}", pass.proof, group.as_str());
+        Err(Denial { code: Code::NotGranted, detail })
+    }
+
+    /// Whether a connection may send.
+    pub(crate) fn send(
+        &self,
+        user: &UserName,
+        pass: &Pass,
+        to: Recipient<'_>,
+        now: Seconds,
+    ) -> Result<(), Denial> {
+        self.current(pass, now)?;
+        let grants = &pass.grants;
+        let granted = match to {
+            Recipient::Group(group) if self.bans.forbids_group(user, group, now) => {
+                let detail = format!("the user is banned from the group {:?}", group.as_str());
+                return Err(Denial { code: Code::BannedFromGroup, detail });
+            }
+            Recipient::Group(group) => grants.may_send_to_group(group, now),
+            Recipient::User(user) => grants.may_send_to_user(user, now),
+            Recipient::Connection(_, Some(user)) => grants.may_send_to_user(user, now),
+            // The answer must be the one for a connection of somebody else's: who is connected is not for everyone to know (test
+            // `nothing_is_told_about_connections_that_one_may_not_send_to`).
+            Recipient::Connection(_, None) => grants.may_send_to_every_user(now),
+            Recipient::All => grants.may_send_to_all(now),
+        };
+        if granted {
+            return Ok(());
+        }
+        let proof = pass.proof;
+        let detail = match to {
+            Recipient::Group(group) => {
+                format!("{proof} grants no right to send to the group {:?}", group.as_str())
+            }
+            Recipient::User(user) => {
+                format!("{proof} grants no right to send to the user {:?}", user.as_str())
+            }
+            Recipient::Connection(id, _) => {
+                format!("there is no connection {id} that {proof} grants the right to send to")
+            }
+            Recipient::All => format!("{proof} grants no right to send to everyone"),
+        };
+        Err(Denial { code: Code::NotGranted, detail })
+    }
+
+    /// Whether a connection may count: what it may send to, and groups that it may join.
+    pub(crate) fn count(
+        &self,
+        user: &UserName,
+        pass: &Pass,
+        what: Recipient<'_>,
+        now: Seconds,
+    ) -> Result<(), Denial> {
+        match what {
+            Recipient::Group(group) if self.join(user, pass, group, now).is_ok() => Ok(()),
+            what => self.send(user, pass, what, now),
+        }
+    }
+
+    /// The end of a pass is an end of all that it allows, also before the task that ends connections has got to it.
+    fn current(&self, pass: &Pass, now: Seconds) -> Result<(), Denial> {
+        if pass.ends <= now { Err(Code::TokenExpired.into()) } else { Ok(()) }
+    }
+}

@@ -1,0 +1,196 @@
+//! Answers whether a user may join a group, and why: asked of the gate, as the door asks it.
+//!
+//! In: a user, a group, perhaps a token, and the moment. Out: an [`Explanation`]. Invariant: it decides nothing by itself, so that
+//! who is told "may" gets in, and who is told "may not" does not (test `explain_and_the_door_agree`).
+
+use std::sync::Arc;
+
+use fanfare_protocol::admin::{
+    BanKind, BanRow, ConnectionVerdict, Explanation, Refusal, TokenVerdict, Verdict,
+};
+use fanfare_protocol::{Code, GroupName, Target, Token, UserName};
+
+use super::query::{Queries, some_time};
+use crate::access::{Denial, Pass, Seconds};
+use crate::registry::{Member, Origin};
+
+impl From<Denial> for Refusal {
+    fn from(Denial { code, detail }: Denial) -> Self {
+        Self { code: code.number(), message: detail }
+    }
+}
+
+impl Queries {
+    pub(super) fn explain(
+        &self,
+        user: &UserName,
+        group: &GroupName,
+        token: Option<&Token>,
+        now: Seconds,
+    ) -> Explanation {
+        let members = self.registry.of_user(user);
+        let mut ids: Vec<String> = members.iter().filter_map(|member| member.pass().token.clone()).collect();
+        let connecting = self.connecting(user, now);
+        let token = token.map(|token| self.of_token(user, group, token, now, &mut ids));
+        let mut connections: Vec<_> =
+            members.iter().map(|member| self.of_connection(member, group, now)).collect();
+        connections.sort_by_key(|verdict| verdict.connection);
+        let bans = self.gate.bans().concerning(user, group, &ids, now);
+
+        let refused = connections.iter().filter(|one| one.refusal.is_some()).count();
+        let banned = self.gate.bans().forbids_group(user, group, now);
+        let verdict = match &token {
+            Some(token) if token.connect.is_none() && token.join.is_none() => Verdict::May,
+            Some(_) => Verdict::MayNot,
+            None if connections.is_empty() && (banned || !connecting.is_empty()) => Verdict::MayNot,
+            None if connections.is_empty() => Verdict::Depends,
+            None if refused == 0 => Verdict::May,
+            None if refused == connections.len() => Verdict::MayNot,
+            None => Verdict::Depends,
+        };
+        let mut explained = Explanation {
+            user: user.clone(),
+            group: group.clone(),
+            verdict,
+            may_join: verdict == Verdict::May,
+            bans,
+            connecting,
+            token,
+            connections,
+            summary: String::new(),
+        };
+        explained.summary = summary(&explained);
+        explained
+    }
+
+    /// What keeps every new connection of the user out.
+    fn connecting(&self, user: &UserName, now: Seconds) -> Vec<Refusal> {
+        let banned = self.gate.is_banned(user, now).then_some(Code::UserBanned);
+        let reasons = [banned, self.is_full(), self.is_user_full(user)];
+        reasons.into_iter().flatten().map(|code| Denial::from(code).into()).collect()
+    }
+
+    fn is_full(&self) -> Option<Code> {
+        self.admission.is_full().then_some(Code::ServerFull)
+    }
+
+    fn is_user_full(&self, user: &UserName) -> Option<Code> {
+        let connections = self.registry.count(&Target::User(user.clone()));
+        (connections >= self.per_user).then_some(Code::UserFull)
+    }
+
+    fn of_token(
+        &self,
+        user: &UserName,
+        group: &GroupName,
+        token: &Token,
+        now: Seconds,
+        ids: &mut Vec<String>,
+    ) -> TokenVerdict {
+        // In the order of the door: is there room, who is it, may it be here, is there room for one more of this user.
+        let mut let_in = || -> Result<Pass, Denial> {
+            self.is_full().map_or(Ok(()), Err)?;
+            let (named, pass) = self.gate.verify(token.expose(), now)?;
+            ids.extend(pass.token.clone());
+            if named != *user {
+                return Err(Code::OtherUser.into());
+            }
+            self.gate.enter(user, &pass, now)?;
+            self.is_user_full(user).map_or(Ok(()), Err)?;
+            Ok(pass)
+        };
+        match let_in() {
+            Err(denial) => TokenVerdict { connect: Some(denial.into()), join: None },
+            Ok(pass) => {
+                let join = self.gate.join(user, &pass, group, now).err();
+                TokenVerdict { connect: None, join: join.map(Refusal::from) }
+            }
+        }
+    }
+
+    fn of_connection(&self, member: &Arc<Member>, group: &GroupName, now: Seconds) -> ConnectionVerdict {
+        let pass = member.pass();
+        let until = pass.grants.join_until(group);
+        let memberships = member.memberships();
+        let origin = memberships.iter().find(|(name, _)| name == group).map(|(_, origin)| *origin);
+        // To join a group that it is in does nothing, and is no error.
+        let denial = match origin {
+            Some(_) => None,
+            None if memberships.len() >= self.gate.groups() => Some(self.gate.too_many_groups()),
+            None => self.gate.join(member.user(), &pass, group, now).err(),
+        };
+        ConnectionVerdict {
+            connection: member.id(),
+            granted: until > now,
+            refusal: denial.map(Refusal::from),
+            held_back: member.is_held_back(),
+            until: some_time(until).filter(|until| *until > now && *until < pass.ends),
+            member: origin.is_some(),
+            by_operator: origin == Some(Origin::Operator),
+        }
+    }
+}
+
+/// The answer in a sentence.
+fn summary(explained: &Explanation) -> String {
+    let Explanation { verdict, bans, connecting, token, connections, .. } = explained;
+    let (user, group) = (explained.user.as_str(), explained.group.as_str());
+    let answer = match verdict {
+        Verdict::May => format!("{user:?} may join {group:?}"),
+        Verdict::MayNot => format!("{user:?} may not join {group:?}"),
+        Verdict::Depends => format!("whether {user:?} may join {group:?} depends on the token"),
+    };
+    if let Some(token) = token {
+        let why = match (&token.connect, &token.join) {
+            (Some(refusal), _) => format!("with this token it cannot connect: {refusal}"),
+            (None, Some(refusal)) => format!("with this token it can connect, and not join: {refusal}"),
+            (None, None) => "this token grants it, and nothing forbids it".to_owned(),
+        };
+        return format!("{answer}: {why}");
+    }
+    // A ban says who wanted it and why, which is more than what the user is told.
+    let ban = bans.iter().find(|ban| ban.kind != BanKind::SignOut && ban.kind != BanKind::Token);
+    if let Some(ban) = ban.filter(|_| *verdict == Verdict::MayNot) {
+        let forbidding = bans.iter().filter(|ban| matches!(ban.kind, BanKind::Group | BanKind::User)).count();
+        let more = if forbidding > 1 { format!("; so do {} more", forbidding - 1) } else { String::new() };
+        return format!("{answer}: {}{more}", by(ban));
+    }
+    let why = match (connections.len(), verdict) {
+        (0, Verdict::MayNot) => {
+            let refusal = connecting.first().map(Refusal::to_string).unwrap_or_default();
+            format!("it is not connected, and cannot connect now: {refusal}")
+        }
+        (0, _) => match bans.iter().find(|ban| ban.kind == BanKind::SignOut) {
+            Some(ban) => format!("it is not connected, and {}: an older token will not do", by(ban)),
+            None => "no ban keeps it out, but it is not connected, so what its token grants is not known"
+                .to_owned(),
+        },
+        (_, Verdict::May) => "its token grants it, and nothing forbids it".to_owned(),
+        (1, _) => connections
+            .iter()
+            .find_map(|one| one.refusal.as_ref())
+            .map(Refusal::to_string)
+            .unwrap_or_default(),
+        (all, Verdict::MayNot) => format!("none of its {all} connections may, each for its own reason below"),
+        (all, Verdict::Depends) => {
+            let may = connections.iter().filter(|one| one.refusal.is_none()).count();
+            format!("{may} of its {all} connections may")
+        }
+    };
+    format!("{answer}: {why}")
+}
+
+/// What an operator did.
+fn by(ban: &BanRow) -> String {
+    let what = match (&ban.groups, ban.kind) {
+        (Some(groups), _) => format!("its access to {:?} was revoked", groups.as_str()),
+        (None, BanKind::SignOut) => "it was signed out".to_owned(),
+        (None, BanKind::Token) => "its token was revoked".to_owned(),
+        (None, BanKind::User | BanKind::Group) => "it is banned from the server".to_owned(),
+    };
+    let reason = if ban.reason.is_empty() { String::new() } else { format!(" ({:?})", ban.reason) };
+    format!("{what} by {}{reason}", ban.author)
+}
+
+#[cfg(test)]
+mod tests;
