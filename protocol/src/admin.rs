@@ -107,5 +107,19 @@ mod tests {
         ] {
             assert!(serde_json::from_str::<AdminRequest>(bad).is_err(), "{bad}");
         }
+        // Whoever wrote the request is told in words, without the names of our types.
+        for bad in [
+            "1",
+            "[]",
+            "{}",
+            r#"{"ask":1}"#,
+            r#"{"ask":"kick","who":1}"#,
+            r#"{"ask":"kick","who":{"user":1}}"#,
+        ] {
+            let error = serde_json::from_str::<AdminRequest>(bad).unwrap_err().to_string();
+            for name in ["AdminRequest", "Who", "Page", "internally tagged", "enum", "struct"] {
+                assert!(!error.contains(name), "{bad}: {error}");
+            }
+        }
     }
 }

@@ -498,10 +498,26 @@ fn write(value: &impl Encode, bytes: &mut Vec<u8>) {
 
 fn read<'a, T: BorrowDecode<'a, ()>>(frame: &'a Bytes) -> Result<T, DecodeError> {
     let (value, used) = bincode::borrow_decode_from_slice(frame, CONFIG)
-        .map_err(|error| DecodeError::Malformed(error.to_string()))?;
+        .map_err(|error| DecodeError::Malformed(described(&error).to_owned()))?;
     match frame.len() - used {
         0 => Ok(value),
         left => Err(DecodeError::TrailingBytes(left)),
+    }
+}
+
+/// What is wrong, for a person: the peer is told, and knows none of our types' names.
+fn described(error: &bincode::error::DecodeError) -> &'static str {
+    use bincode::error::DecodeError as Error;
+    match error {
+        Error::UnexpectedEnd { .. } => "it ends in the middle of a field",
+        Error::UnexpectedVariant { .. } => {
+            "it has a number that stands for no frame, or for nothing that may be there"
+        }
+        Error::InvalidIntegerType { .. } => "an integer in it has more bytes than its field may have",
+        Error::Utf8 { .. } => "a text in it is not UTF-8",
+        Error::InvalidBooleanValue(_) => "a yes or no in it is neither 0 nor 1",
+        Error::LimitExceeded | Error::OutsideUsizeRange(_) => "a length in it is beyond the end of the frame",
+        _ => "its bytes cannot be read",
     }
 }
 

@@ -13,7 +13,7 @@ use std::time::SystemTime;
 
 use fanfare_client::{Client, ClientConfig, Event, RequestError, Roots};
 use fanfare_protocol::admin::{AdminRequest, Who};
-use fanfare_protocol::{Code, Credential, ExpiryScope, Target, Token};
+use fanfare_protocol::{Code, ConnectionId, Credential, ExpiryScope, Pattern, Target, Token};
 use fanfare_server::{Minter, TokenKey, TokenRules};
 use fanfare_tests::{Hub, group, next, nothing_else, text, user, within};
 use serde_json::{Value, json};
@@ -320,4 +320,55 @@ async fn a_refresh_with_a_revoked_token_is_refused_and_changes_nothing() {
     assert_eq!(text(&client).await, "still here");
     let outcome = within(Client::connect(guarded.config(stolen).reconnect(None))).await;
     assert_eq!(outcome.err().unwrap().code(), Some(Code::TokenRevoked));
+}
+
+#[tokio::test]
+async fn leaving_a_group_that_one_was_never_in_tells_nothing_of_it() {
+    let guarded = Guarded::start().await;
+    let member = guarded.client("alice", json!([may("secret")])).await;
+    within(member.join(group("secret"))).await.unwrap();
+    let stranger = guarded.client("mallory", json!([may("other")])).await;
+    assert_eq!(refused(within(stranger.count(Target::Group(group("secret")))).await), Code::NotGranted);
+    assert_eq!(within(stranger.leave(group("secret"))).await.unwrap(), 0);
+    assert_eq!(within(stranger.leave(group("nowhere"))).await.unwrap(), 0);
+    // Whoever may count it, may be told it.
+    let friend = guarded.client("bob", json!([may("secret")])).await;
+    assert_eq!(within(friend.leave(group("secret"))).await.unwrap(), 1);
+    // And who is banned from it, may not.
+    guarded
+        .hub
+        .act(AdminRequest::Revoke {
+            user: user("bob"),
+            groups: Pattern::new("secret").unwrap(),
+            until: None,
+            reason: String::new(),
+            dry_run: false,
+        })
+        .await
+        .unwrap();
+    assert_eq!(within(friend.leave(group("secret"))).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn nothing_is_told_about_connections_that_one_may_not_send_to() {
+    let guarded = Guarded::start().await;
+    let carol = guarded.client("carol", json!([])).await;
+    let here = carol.connection_id();
+    let nowhere = ConnectionId::from_bytes([7; 16]);
+    let mallory = guarded.client("mallory", json!([{ "user": "bob", "may": ["send"] }])).await;
+    for id in [here, nowhere] {
+        let target = Target::Connection(id);
+        let counted = within(mallory.count(target.clone())).await.unwrap_err();
+        let sent =
+            within(mallory.send_acked(fanfare_client::Outgoing::new("E", "x").to(target))).await.unwrap_err();
+        for error in [counted, sent] {
+            assert_eq!(error.code(), Some(Code::NotGranted), "{error}");
+            let expected = format!("there is no connection {id} that the token grants the right to send to");
+            assert!(error.to_string().contains(&expected), "{error}");
+        }
+    }
+    // Whoever may send to every user, may know.
+    let service = guarded.client("service", json!([{ "user": "*", "may": ["send"] }])).await;
+    assert_eq!(within(service.count(Target::Connection(here))).await.unwrap(), 1);
+    assert_eq!(within(service.count(Target::Connection(nowhere))).await.unwrap(), 0);
 }

@@ -12,6 +12,7 @@ use crate::{ConnectionId, EventName, GroupName, Pattern, Token, UserName};
 /// A question, or an order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "ask", rename_all = "snake_case", deny_unknown_fields)]
+#[serde(expecting = "a request: an object with a member \"ask\"")]
 pub enum AdminRequest {
     /// Facts and totals. Answered with [`Status`].
     Status {},
@@ -203,6 +204,7 @@ fn default_interval() -> u32 {
 /// Whom an act is about.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[serde(expecting = "\"all\", or an object with one of the members connection, user and group")]
 pub enum Who {
     /// One connection.
     Connection(ConnectionId),
@@ -217,6 +219,7 @@ pub enum Who {
 /// Which rows of a list, and in which order.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+#[serde(expecting = "which rows: an object")]
 pub struct Page {
     /// Only rows with this text in them (in an id, a name or an address); case does not count.
     pub filter: String,

@@ -395,6 +395,9 @@ fn what_is_no_frame_is_refused() {
     let malformed = |bytes: &'static [u8]| {
         let error = decode_client(&Bytes::from_static(bytes)).unwrap_err();
         assert!(matches!(error, DecodeError::Malformed(_)), "{error:?}");
+        // The peer reads it, and it is for a person: no names of our types, and none of bincode's.
+        let told = error.to_string();
+        assert!(!told.contains("Wire") && !told.contains("Type") && !told.contains("::"), "{told}");
     };
     malformed(b"");
     malformed(&[200]); // an unknown variant
