@@ -16,7 +16,6 @@ use x509_parser::certificate::X509Certificate;
 use crate::Error;
 use crate::certificate::{check_dates, dates, may_sign, parse};
 use crate::host_name::HostName;
-use crate::pem_file::PemFile;
 use crate::private_key::check_pair;
 use crate::profile;
 use crate::state_directory::{
@@ -190,15 +189,16 @@ impl Authority {
         let (certificate, key) = (state.file(CA_CERTIFICATE), state.file(CA_KEY));
         let loaded = match (state.holds(CA_CERTIFICATE)?, state.holds(CA_KEY)?) {
             (false, false) => return Ok(None),
-            (true, true) => Self::from_files(&certificate, &key, now),
+            (true, true) => Self::from_files(state, now),
             (true, false) => Err(Error::HalfAuthority { present: certificate, missing: key }),
             (false, true) => Err(Error::HalfAuthority { present: key, missing: certificate }),
         };
         loaded.map(Some).map_err(|error| error.of_authority(state.path()))
     }
 
-    fn from_files(path: &Path, key_path: &Path, now: OffsetDateTime) -> Result<Self, Error> {
-        let file = PemFile::read(path)?;
+    fn from_files(state: &StateDirectory, now: OffsetDateTime) -> Result<Self, Error> {
+        let (path, key_path) = (&state.file(CA_CERTIFICATE), &state.file(CA_KEY));
+        let file = state.pem(CA_CERTIFICATE)?;
         // The first is the authority's own; what follows would be its issuers.
         let Some(certificate) = file.certificates()?.into_iter().next() else {
             return Err(Error::Empty { path: path.to_owned() });
@@ -208,7 +208,7 @@ impl Authority {
             return Err(Error::NotAnAuthority { path: path.to_owned() });
         }
         check_dates(path, 1, &parsed, now)?;
-        let key = PemFile::read(key_path)?.key()?;
+        let key = state.pem(CA_KEY)?.key()?;
         check_pair(path, &certificate, key_path, &key)?;
         let key = KeyPair::try_from(&key)
             .map_err(|error| Error::UnsupportedKey { path: key_path.to_owned(), kind: error.to_string() })?;

@@ -277,6 +277,13 @@ pub enum Error {
         path: PathBuf,
     },
 
+    /// A file that was made while the files beside it were being looked at.
+    #[error("{} was made by another process at this moment; start again", path.display())]
+    MadeMeanwhile {
+        /// The file.
+        path: PathBuf,
+    },
+
     /// Not a name for an operator or a user here.
     #[error("{name:?} is no name for a certificate: {reason}")]
     BadClientName {

@@ -26,7 +26,11 @@ pub(crate) struct PemFile {
 impl PemFile {
     /// Reads a file and finds its PEM sections.
     pub(crate) fn read(path: &Path) -> Result<Self, Error> {
-        let bytes = read_limited(path)?;
+        Self::parse(path, read_limited(path)?)
+    }
+
+    /// The same of bytes that are, or are to be, in the file of this name.
+    pub(crate) fn parse(path: &Path, bytes: Vec<u8>) -> Result<Self, Error> {
         if bytes.is_empty() {
             return Err(Error::Empty { path: path.to_owned() });
         }
@@ -35,6 +39,11 @@ impl PemFile {
             return Err(binary(path, &bytes).unwrap_or_else(|| Error::NotPem { path: path.to_owned() }));
         }
         Ok(Self { path: path.to_owned(), bytes, labels })
+    }
+
+    /// The name of the file.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Every certificate in the file, in its order; at least one.

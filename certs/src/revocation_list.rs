@@ -40,6 +40,11 @@ impl Revocations {
     }
 }
 
+/// Refuses a list that cannot be read.
+pub(crate) fn check(state: &StateDirectory, authority: &Authority) -> Result<(), Error> {
+    entries(&state.file(OPERATORS_REVOKED), &authority.parsed()?).map(drop)
+}
+
 /// Adds a certificate to the list.
 pub(crate) fn add(
     state: &StateDirectory,

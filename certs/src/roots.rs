@@ -29,10 +29,16 @@ pub fn load_roots(path: &Path) -> Result<RootCertStore, Error> {
 }
 
 fn load_roots_at(path: &Path, now: OffsetDateTime) -> Result<RootCertStore, Error> {
+    roots(&PemFile::read(path)?, now)
+}
+
+/// The same of a file that has been read, or is to be.
+pub(crate) fn roots(file: &PemFile, now: OffsetDateTime) -> Result<RootCertStore, Error> {
+    let path = file.path();
     let mut roots = RootCertStore::empty();
     let mut any_valid = false;
     let mut first_fault = None;
-    for (number, der) in (1..).zip(PemFile::read(path)?.certificates()?) {
+    for (number, der) in (1..).zip(file.certificates()?) {
         let certificate = parse(path, number, &der)?;
         match check_dates(path, number, &certificate, now) {
             Ok(()) => any_valid = true,

@@ -8,6 +8,7 @@ use rcgen::PKCS_RSA_SHA256;
 use time::Duration;
 
 use super::*;
+use crate::pem_file::PemFile;
 use crate::description::describe;
 use crate::fixture::self_signed_with;
 
