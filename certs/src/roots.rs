@@ -93,6 +93,45 @@ mod tests {
     }
 
     #[test]
+    fn files_as_people_have_them_lose_no_root_or_are_refused_with_the_line() {
+        let directory = tempfile::tempdir().unwrap();
+        let (first, second) = (self_signed(authority).0, self_signed(authority).0);
+        let both = format!("{first}{second}");
+        let utf16 =
+            || "\u{feff}".encode_utf16().chain(both.encode_utf16()).flat_map(u16::to_le_bytes).collect();
+        for content in [
+            format!("\u{feff}{both}").into_bytes(),
+            format!("{}{second}", first.trim_end()).into_bytes(),
+            both.replace('\n', "\r\n").into_bytes(),
+            both.replace('\n', "\r").into_bytes(),
+            format!("first\n{first}second: {second}").into_bytes(),
+            both.replace('\n', " \n  ").into_bytes(),
+            both.replace("CERTIFICATE", "X509 CERTIFICATE").into_bytes(),
+            utf16(),
+        ] {
+            let path = file(directory.path(), "roots.pem", &content);
+            assert_eq!(
+                load_roots_at(&path, now()).unwrap().len(),
+                2,
+                "{:?}",
+                String::from_utf8_lossy(&content)
+            );
+        }
+        let line = format!("line {}", first.lines().count() + 1);
+        let last = format!("line {}", both.lines().count());
+        for (content, line) in [
+            (format!("{first}{}", second.replace("-----BEGIN", "----BEGIN")), &line),
+            (format!("{first}{}", second.replace("-----BEGIN CERT", "-----begin CERT")), &line),
+            (format!("{first}{}", second.replace("END CERTIFICATE", "END CERT")), &last),
+            (format!("{first}{}", second.lines().take(3).collect::<String>()), &line),
+            (format!("{first}{}", pem("X509 CRL", &[1, 2, 3])), &line),
+            (format!("{first}{}", pem("PKCS7", &[1, 2, 3])), &line),
+        ] {
+            fails(content, &[line]);
+        }
+    }
+
+    #[test]
     fn says_what_is_wrong() {
         let directory = tempfile::tempdir().unwrap();
         let error = load_roots(&directory.path().join("nowhere.pem")).unwrap_err().to_string();

@@ -189,11 +189,7 @@ fn examine(
 
 /// What a person put there is neither used nor destroyed: a certificate of another issuer, a key, a binary
 /// file.
-fn refuse_foreign(
-    state: &StateDirectory,
-    name: &str,
-    authority: &X509Certificate<'_>,
-) -> Result<(), Error> {
+fn refuse_foreign(state: &StateDirectory, name: &str, authority: &X509Certificate<'_>) -> Result<(), Error> {
     let path = &state.file(name);
     let foreign = Error::Foreign { path: path.to_owned() };
     let certificates = match state.pem(name).and_then(|file| file.certificates()) {

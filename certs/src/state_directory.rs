@@ -142,8 +142,10 @@ impl StateDirectory {
             written.push((self.aside(&text).map_err(|cause| failed(&path, cause))?, path, over));
         }
         for (file, path, over) in written {
-            let before = if over { self.put_aside(&path).map_err(|cause| failed(&path, cause))? } else { None };
-            let persisted = if before.is_some() { file.persist(&path) } else { file.persist_noclobber(&path) };
+            let before =
+                if over { self.put_aside(&path).map_err(|cause| failed(&path, cause))? } else { None };
+            let persisted =
+                if before.is_some() { file.persist(&path) } else { file.persist_noclobber(&path) };
             persisted.map_err(|error| failed(&path, error.error))?;
             done.undo.push(match before {
                 Some(kept) => Undo::PutBack { kept, path },
@@ -185,7 +187,7 @@ impl StateDirectory {
     /// Reads a PEM file in here.
     pub(crate) fn pem(&self, name: &str) -> Result<PemFile, Error> {
         let path = self.file(name);
-        match self.planned(name, |text| PemFile::parse(&path, text.as_bytes().to_vec())) {
+        match self.planned(name, |text| PemFile::parse(&path, text.as_bytes())) {
             Some(planned) => planned,
             None => PemFile::read(&path),
         }

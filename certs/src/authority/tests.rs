@@ -8,9 +8,9 @@ use rcgen::PKCS_RSA_SHA256;
 use time::Duration;
 
 use super::*;
-use crate::pem_file::PemFile;
 use crate::description::describe;
 use crate::fixture::self_signed_with;
+use crate::pem_file::PemFile;
 
 fn fresh() -> (tempfile::TempDir, PathBuf) {
     let directory = tempfile::tempdir().unwrap();

@@ -1,0 +1,227 @@
+//! A server's start: everything is looked at before anything is written, so that a start which is refused leaves no trace.
+//!
+//! In: a configuration, an identity, and what the caller wants to have written in the state directory. Out: a running server.
+//! The order: the settings; the sockets; the state directory's lock; what is in it; TLS; and only then the disk, where only the
+//! disk itself can still fail. Invariants: nobody writes who does not hold the lock; what was written by a start that fails
+//! is taken back (`cli/tests/refused.rs` compares the directory before and after, for every refusal).
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::net::TcpListener;
+
+use crate::access::Bans;
+use crate::acts::Acts;
+use crate::admin::{self, Operators};
+use crate::config::Config;
+use crate::endpoint::{self, Identity};
+use crate::error::StartError;
+use crate::home::Home;
+use crate::http;
+use crate::listener::Tasks;
+use crate::metrics::Metrics;
+use crate::registry::Registry;
+use crate::server::Server;
+use crate::state::EndpointKeys;
+use crate::store::FileStore;
+
+/// What the caller wants to have in the state directory. Dropped without having been kept, it takes back what it wrote.
+pub trait Files: Send {
+    /// Writes it, when nothing but the disk can fail any more. The directory is there, and held.
+    ///
+    /// # Errors
+    /// Why it could not be written.
+    fn write(&mut self) -> Result<(), Box<dyn std::error::Error + Send + Sync>>;
+
+    /// The server has started: what was written stays.
+    fn keep(self: Box<Self>);
+}
+
+/// Of a caller who wants nothing.
+pub(crate) struct NoFiles;
+
+impl Files for NoFiles {
+    fn write(&mut self) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        Ok(())
+    }
+
+    fn keep(self: Box<Self>) {}
+}
+
+/// A server that could start, as far as settings, addresses and the state directory go. Nothing has been written.
+pub struct Start {
+    config: Config,
+    started: Instant,
+    socket: std::net::UdpSocket,
+    address: SocketAddr,
+    web: Option<(TcpListener, SocketAddr)>,
+    admin: Option<(std::net::UdpSocket, SocketAddr)>,
+    home: Home,
+    keys: EndpointKeys,
+}
+
+/// The parts that a running server has from its start.
+pub(crate) struct Opened {
+    pub(crate) config: Config,
+    pub(crate) home: Home,
+    pub(crate) started: Instant,
+    pub(crate) keys: EndpointKeys,
+    pub(crate) tasks: Tasks,
+    pub(crate) endpoint: quinn::Endpoint,
+    pub(crate) address: SocketAddr,
+    /// The hash of the certificate that clients see.
+    pub(crate) certificate: [u8; 32],
+    pub(crate) web: Option<(TcpListener, SocketAddr)>,
+    pub(crate) admin: Option<OpenedAdmin>,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) bans: Arc<Bans>,
+    pub(crate) acts: Arc<Acts>,
+}
+
+/// The operators' endpoint.
+pub(crate) struct OpenedAdmin {
+    pub(crate) endpoint: quinn::Endpoint,
+    pub(crate) address: SocketAddr,
+    pub(crate) operators: Arc<dyn Operators>,
+}
+
+impl Start {
+    /// Checks the settings, takes the addresses, holds the state directory if it is there, and looks at what is in it. With
+    /// `admin` there will be an endpoint for operators. Needs a tokio runtime.
+    ///
+    /// # Errors
+    /// When the configuration makes no sense, an address cannot be listened on, or the state directory cannot be used: as when
+    /// another server has it.
+    pub async fn look(config: Config, admin: Option<SocketAddr>) -> Result<Self, StartError> {
+        config.check()?;
+        if let Some(admin) = admin {
+            config.check_admin(admin)?;
+        }
+        let started = Instant::now();
+        let web = match config.http {
+            None => None,
+            Some(address) => {
+                let failed = listening("--http-listen", "TCP", address);
+                let listener = TcpListener::bind(address).await.map_err(&failed)?;
+                let address = listener.local_addr().map_err(failed)?;
+                Some((listener, address))
+            }
+        };
+        let (socket, address) = udp("--listen", config.listen)?;
+        let admin = admin.map(|address| udp("--admin-listen", address)).transpose()?;
+        let directory = config.state_dir.clone();
+        let (home, keys) = off_runtime(move || -> Result<_, StartError> {
+            let home = Home::look(&directory)?;
+            let keys = EndpointKeys::look(&directory)?;
+            FileStore::look(&directory)?;
+            Ok((home, keys))
+        })
+        .await?;
+        Ok(Self { config, started, socket, address, web, admin, home, keys })
+    }
+
+    /// Starts the server. It accepts connections when this returns. `admin` is what the server proves itself to operators
+    /// with, and who they are; given exactly where [`Start::look`] was told of an address for them.
+    ///
+    /// # Errors
+    /// When TLS does not take an identity, or the disk fails. Nothing has changed then.
+    pub async fn serve(
+        self,
+        identity: Identity,
+        admin: Option<(Identity, Arc<dyn Operators>)>,
+        files: Box<dyn Files>,
+    ) -> Result<Server, StartError> {
+        let runtime = tokio::runtime::Handle::current();
+        // Tasks are started in there.
+        let opened = off_runtime(move || {
+            let _runtime = runtime.enter();
+            self.open(identity, admin, files)
+        });
+        Ok(Server::assemble(opened.await?))
+    }
+
+    fn open(
+        self,
+        identity: Identity,
+        admin: Option<(Identity, Arc<dyn Operators>)>,
+        mut files: Box<dyn Files>,
+    ) -> Result<Opened, StartError> {
+        let Self { config, started, socket, address, web, admin: admin_socket, mut home, mut keys } = self;
+        let tasks = Tasks::default();
+        let certificate = http::certificate_hash(&identity.chain);
+        let server = endpoint::server_config(&config, identity, &keys)?;
+
+        home.make()?;
+        files.write().map_err(StartError::Files)?;
+        let admin =
+            match (admin_socket, admin) {
+                (Some((socket, address)), Some((identity, operators))) => {
+                    let server = admin::endpoint::server_config(identity, &*operators, &keys)?;
+                    let endpoint = endpoint::open(server, socket, &keys, &tasks.endpoint)
+                        .map_err(listening("--admin-listen", "UDP", address))?;
+                    Some(OpenedAdmin { endpoint, address, operators })
+                }
+                _ => None,
+            };
+        let endpoint = endpoint::open(server, socket, &keys, &tasks.endpoint)
+            .map_err(listening("--listen", "UDP", address))?;
+        keys.write(&mut home)?;
+        let store = FileStore::file(home.path());
+        if store.symlink_metadata().is_err() {
+            home.makes(store);
+        }
+        let (registry, metrics) = (Arc::new(Registry::new()), Arc::new(Metrics::default()));
+        let bans = Arc::new(Bans::default());
+        let acts = Acts::open(
+            Box::new(FileStore::open(home.path())?),
+            Arc::clone(&registry),
+            Arc::clone(&bans),
+            Arc::clone(&metrics),
+            config.limits.payload_bytes as usize,
+        )?;
+        home.keep();
+        files.keep();
+        Ok(Opened {
+            config,
+            home,
+            started,
+            keys,
+            tasks,
+            endpoint,
+            address,
+            certificate,
+            web,
+            admin,
+            registry,
+            metrics,
+            bans,
+            acts: Arc::new(acts),
+        })
+    }
+}
+
+fn udp(flag: &'static str, address: SocketAddr) -> Result<(std::net::UdpSocket, SocketAddr), StartError> {
+    let failed = listening(flag, "UDP", address);
+    let socket = endpoint::socket(address).map_err(&failed)?;
+    let address = socket.local_addr().map_err(failed)?;
+    Ok((socket, address))
+}
+
+fn listening(
+    flag: &'static str,
+    protocol: &'static str,
+    address: SocketAddr,
+) -> impl Fn(std::io::Error) -> StartError {
+    move |source| StartError::Listen { flag, protocol, address, source }
+}
+
+/// Runs what waits for the disk on a thread of its own.
+async fn off_runtime<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(outcome) => outcome,
+        // The one other join error there could be is a panic in there, which goes on here.
+        Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+    }
+}
