@@ -35,6 +35,9 @@ mod description;
 mod error;
 #[cfg(test)]
 mod fixture;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod host_name;
 mod identity;
 mod operator;

@@ -235,12 +235,13 @@ mod tests {
     struct Told {
         orders: mpsc::Receiver<Result<usize, io::ErrorKind>>,
         took: Arc<Mutex<Vec<u8>>>,
-        tried: mpsc::Sender<()>,
+        tried: mpsc::SyncSender<()>,
     }
 
     impl Write for Told {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            let _ = self.tried.send(());
+            // Full: it is known by then that it was tried.
+            let _ = self.tried.try_send(());
             // With no more orders it takes everything.
             let most = self.orders.recv().unwrap_or(Ok(usize::MAX)).map_err(io::Error::from)?;
             let taken = bytes.len().min(most);
@@ -254,10 +255,10 @@ mod tests {
     }
 
     type Kept = Arc<Mutex<Vec<u8>>>;
-    type Orders = mpsc::Sender<Result<usize, io::ErrorKind>>;
+    type Orders = mpsc::SyncSender<Result<usize, io::ErrorKind>>;
 
     fn told(json: bool) -> (Log, Orders, mpsc::Receiver<()>, Kept) {
-        let ((orders, ordered), (tried, trying)) = (mpsc::channel(), mpsc::channel());
+        let ((orders, ordered), (tried, trying)) = (mpsc::sync_channel(16), mpsc::sync_channel(16));
         let took = Arc::new(Mutex::new(Vec::new()));
         let out = Told { orders: ordered, took: Arc::clone(&took), tried };
         (Log::start(out, json).unwrap(), orders, trying, took)

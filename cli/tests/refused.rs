@@ -317,7 +317,7 @@ fn a_second_server_in_the_same_state_directory_changes_nothing_there() {
     }
     // Nor does one that would have the same addresses.
     let same = with(&[("--listen", &server.address), ("--admin-listen", &server.admin)]);
-    refused(server.home(), "the same addresses", &same, 1, &["the port is in use"]);
+    refused(server.home(), "the same addresses", &same, 1, &["is in use by another process"]);
     // The first goes on, and what is on the disk is what it has: it takes its own certificate after a hangup.
     server.process.signal(Signal::HUP);
     server.process.err.until("certificate loaded");

@@ -26,6 +26,8 @@ use tokio::sync::watch;
 pub use self::error::ActError;
 pub(crate) use self::impaired::{Impaired, mend_store};
 use self::people::{close, told};
+#[cfg(any(test, fuzzing))]
+pub(crate) use self::request::described as described_for_fuzzing;
 use self::request::{ban, described, reason};
 use crate::access::{self, BanKey, Bans, Seconds};
 use crate::audit::{Chain, Outcome};
@@ -399,7 +401,7 @@ impl Acts {
             // Read together, so that a short page is the end of the chain that the head belongs to; and page by page, so
             // that acts need not wait for a long chain.
             let (page, head) = {
-                let mut ledger = self.ledger.lock();
+                let ledger = self.ledger.lock();
                 (ledger.records(chain.last(), RECORDS_AT_ONCE)?, ledger.head_on_disk()?)
             };
             for (number, bytes) in &page {

@@ -151,8 +151,7 @@ impl Ledger {
     }
 
     /// Records with higher numbers than `after`, at most `limit`. They can be read where nothing can be written, too.
-    pub(crate) fn records(&mut self, after: u64, limit: usize) -> Result<Vec<(u64, Vec<u8>)>, StoreError> {
-        self.open_to_read()?;
+    pub(crate) fn records(&self, after: u64, limit: usize) -> Result<Vec<(u64, Vec<u8>)>, StoreError> {
         let mut records = self.store.records(after, limit)?;
         // One whose writing had been said to fail is none.
         records.retain(|(number, _)| *number <= self.head.sequence);
@@ -160,15 +159,11 @@ impl Ledger {
     }
 
     /// The newest record as the disk has it.
-    pub(crate) fn head_on_disk(&mut self) -> Result<Head, StoreError> {
-        self.open_to_read()?;
+    pub(crate) fn head_on_disk(&self) -> Result<Head, StoreError> {
         let head = self.store.head()?;
-        Ok(if self.trouble.is_some() && head.sequence > self.head.sequence { self.head } else { head })
-    }
-
-    /// Opened again, it is still not known to be what was answered: that there is trouble must not be forgotten.
-    fn open_to_read(&mut self) -> Result<(), StoreError> {
-        if self.trouble().is_some() { self.store.reopen() } else { Ok(()) }
+        // What lies behind the newest that was answered is none of ours, and goes when the store can be written again.
+        let doubtful = self.trouble.is_some() || self.store.failure().is_some();
+        Ok(if doubtful && head.sequence > self.head.sequence { self.head } else { head })
     }
 }
 

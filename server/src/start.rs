@@ -1,7 +1,7 @@
 //! A server's start: everything is looked at before anything is written, so that a start which is refused leaves no trace.
 //!
 //! In: a configuration, an identity, and what the caller wants to have written in the state directory. Out: a running server.
-//! The order: the settings; the sockets; the state directory's lock; what is in it; TLS; and only then the disk, where only the
+//! The order: the settings; the state directory's lock; what is in it; the sockets; TLS; and only then the disk, where only the
 //! disk itself can still fail. Invariants: nobody writes who does not hold the lock; what was written by a start that fails
 //! is taken back (`cli/tests/refused.rs` compares the directory before and after, for every refusal).
 
@@ -49,16 +49,38 @@ impl Files for NoFiles {
     fn keep(self: Box<Self>) {}
 }
 
-/// A server that could start, as far as settings, addresses and the state directory go. Nothing has been written.
+/// A server that could start, as far as the settings and the state directory go. Nothing has been written.
 pub struct Start {
     config: Config,
+    /// Where operators are to connect.
+    admin: Option<SocketAddr>,
     started: Instant,
-    socket: std::net::UdpSocket,
-    address: SocketAddr,
-    web: Option<(TcpListener, SocketAddr)>,
-    admin: Option<(std::net::UdpSocket, SocketAddr)>,
     home: Home,
     keys: EndpointKeys,
+}
+
+/// Where the server listens, before anybody is answered there.
+struct Sockets {
+    clients: (std::net::UdpSocket, SocketAddr),
+    admin: Option<(std::net::UdpSocket, SocketAddr)>,
+    web: Option<(TcpListener, SocketAddr)>,
+}
+
+impl Sockets {
+    async fn bind(config: &Config, admin: Option<SocketAddr>) -> Result<Self, StartError> {
+        let web = match config.http {
+            None => None,
+            Some(address) => {
+                let failed = listening("--http-listen", "TCP", address);
+                let listener = TcpListener::bind(address).await.map_err(&failed)?;
+                let address = listener.local_addr().map_err(failed)?;
+                Some((listener, address))
+            }
+        };
+        let clients = udp("--listen", config.listen)?;
+        let admin = admin.map(|address| udp("--admin-listen", address)).transpose()?;
+        Ok(Self { clients, admin, web })
+    }
 }
 
 /// The parts that a running server has from its start.
@@ -88,29 +110,17 @@ pub(crate) struct OpenedAdmin {
 }
 
 impl Start {
-    /// Checks the settings, takes the addresses, holds the state directory if it is there, and looks at what is in it. With
-    /// `admin` there will be an endpoint for operators. Needs a tokio runtime.
+    /// Checks the settings, holds the state directory if it is there, and looks at what is in it. With `admin` there will be an
+    /// endpoint for operators. Needs a tokio runtime.
     ///
     /// # Errors
-    /// When the configuration makes no sense, an address cannot be listened on, or the state directory cannot be used: as when
-    /// another server has it.
+    /// When the configuration makes no sense, or the state directory cannot be used: as when another server has it.
     pub async fn look(config: Config, admin: Option<SocketAddr>) -> Result<Self, StartError> {
         config.check()?;
         if let Some(admin) = admin {
             config.check_admin(admin)?;
         }
         let started = Instant::now();
-        let web = match config.http {
-            None => None,
-            Some(address) => {
-                let failed = listening("--http-listen", "TCP", address);
-                let listener = TcpListener::bind(address).await.map_err(&failed)?;
-                let address = listener.local_addr().map_err(failed)?;
-                Some((listener, address))
-            }
-        };
-        let (socket, address) = udp("--listen", config.listen)?;
-        let admin = admin.map(|address| udp("--admin-listen", address)).transpose()?;
         let directory = config.state_dir.clone();
         let (home, keys) = off_runtime(move || -> Result<_, StartError> {
             let home = Home::look(&directory)?;
@@ -119,36 +129,39 @@ impl Start {
             Ok((home, keys))
         })
         .await?;
-        Ok(Self { config, started, socket, address, web, admin, home, keys })
+        Ok(Self { config, admin, started, home, keys })
     }
 
     /// Starts the server. It accepts connections when this returns. `admin` is what the server proves itself to operators
     /// with, and who they are; given exactly where [`Start::look`] was told of an address for them.
     ///
     /// # Errors
-    /// When TLS does not take an identity, or the disk fails. Nothing has changed then.
+    /// When an address cannot be listened on, TLS does not take an identity, or the disk fails. Nothing has changed then.
     pub async fn serve(
         self,
         identity: Identity,
         admin: Option<(Identity, Arc<dyn Operators>)>,
         files: Box<dyn Files>,
     ) -> Result<Server, StartError> {
+        let sockets = Sockets::bind(&self.config, self.admin).await?;
         let runtime = tokio::runtime::Handle::current();
         // Tasks are started in there.
         let opened = off_runtime(move || {
             let _runtime = runtime.enter();
-            self.open(identity, admin, files)
+            self.open(sockets, identity, admin, files)
         });
         Ok(Server::assemble(opened.await?))
     }
 
     fn open(
         self,
+        sockets: Sockets,
         identity: Identity,
         admin: Option<(Identity, Arc<dyn Operators>)>,
         mut files: Box<dyn Files>,
     ) -> Result<Opened, StartError> {
-        let Self { config, started, socket, address, web, admin: admin_socket, mut home, mut keys } = self;
+        let Self { config, started, mut home, mut keys, .. } = self;
+        let Sockets { clients: (socket, address), admin: admin_socket, web } = sockets;
         let tasks = Tasks::default();
         let certificate = http::certificate_hash(&identity.chain);
         let server = endpoint::server_config(&config, identity, &keys)?;

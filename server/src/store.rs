@@ -135,7 +135,8 @@ impl FileStore {
         }
         // To write as well: that it may not is better known now.
         let file = OpenOptions::new().read(true).write(true).open(&path).map_err(failed)?;
-        let overlay = Overlay::new(file).and_then(|overlay| Database::builder().create_with_backend(overlay));
+        let overlay =
+            Overlay::new(file, true).and_then(|overlay| Database::builder().create_with_backend(overlay));
         let database = overlay.map_err(|error| refused(&path, error))?;
         Self::of(path, database)?.load().map(drop)
     }
@@ -182,6 +183,30 @@ impl FileStore {
             *state = State::Failed(error.to_string());
             self.failed(error)
         })
+    }
+
+    /// Reads. Where it failed, and perhaps cannot be opened to write, it is only looked at: questions can be answered.
+    fn reading<T>(
+        &self,
+        work: impl FnOnce(&ReadTransaction) -> Result<T, redb::Error>,
+    ) -> Result<T, StoreError> {
+        if self.failure().is_none() {
+            return self.with(|database| work(&database.begin_read()?));
+        }
+        let file =
+            File::open(&self.path).map_err(|source| StoreError::Io { path: self.path.clone(), source })?;
+        // We hold the directory, and nobody writes to a store that failed before it was opened again.
+        let overlay = Overlay::new(file, false);
+        let database = overlay.and_then(|overlay| Database::builder().create_with_backend(overlay));
+        let database = database.map_err(|error| refused(&self.path, error))?;
+        let read = database.begin_read().map_err(|error| self.failed(error.into()))?;
+        work(&read).map_err(|error| self.failed(error))
+    }
+
+    /// Closes a store that is not what it should be: another may be put in its place.
+    fn close<T>(&self, error: StoreError) -> Result<T, StoreError> {
+        *self.state.lock() = State::Failed(error.to_string());
+        Err(error)
     }
 
     fn damaged(&self, problem: &dyn ToString) -> StoreError {
@@ -273,13 +298,13 @@ impl Store for FileStore {
     }
 
     fn head(&self) -> Result<Head, StoreError> {
-        let head = self.with(|database| mark(&database.begin_read()?, HEAD))?;
+        let head = self.reading(|read| mark(read, HEAD))?;
         self.read_head(head.as_deref())
     }
 
     fn records(&self, after: u64, limit: usize) -> Result<Vec<(u64, Vec<u8>)>, StoreError> {
-        self.with(|database| {
-            let table = database.begin_read()?.open_table(AUDIT)?;
+        self.reading(|read| {
+            let table = read.open_table(AUDIT)?;
             let records = table.range(after.saturating_add(1)..)?.take(limit).map(|entry| {
                 let (number, bytes) = entry?;
                 Ok((number.value(), bytes.value().to_vec()))
@@ -309,7 +334,7 @@ impl Store for FileStore {
         }
         *state = State::Open(open(&self.path)?);
         drop(state);
-        self.check_format()
+        self.check_format().or_else(|error| self.close(error))
     }
 
     fn restore(&self, bans: &[BanRow], head: Head, pending: Option<&[u8]>) -> Result<(), StoreError> {
@@ -319,9 +344,8 @@ impl Store for FileStore {
         })?;
         if head.sequence > 0 && last != Some(head.hash) {
             let number = head.sequence;
-            return Err(
-                self.damaged(&format_args!("audit record {number}, which had been written, is not in it"))
-            );
+            let missing = format_args!("audit record {number}, which had been written, is not in it");
+            return self.close(self.damaged(&missing));
         }
         self.with(|database| {
             let write = begin(database)?;
@@ -676,6 +700,11 @@ mod tests {
         for head in [missing, Head { sequence: 1, ..missing }] {
             let error = store.restore(&[], head, None).unwrap_err().to_string();
             assert!(error.contains("which had been written, is not in it"), "{error}");
+            // It is closed, so that another may be put in its place; and can still be read.
+            assert!(store.failure().is_some() && store.load().is_err());
+            assert_eq!(store.records(0, 9).unwrap(), [record(1)]);
+            assert_eq!(store.head().unwrap().sequence, 1);
+            store.reopen().unwrap();
         }
         assert_eq!(store.load().unwrap().bans.len(), 2);
     }

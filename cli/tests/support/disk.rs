@@ -1,4 +1,5 @@
-//! A small file system of its own, which can be filled, emptied and made read-only: real ones, mounted by root.
+//! A small file system of its own, which can be filled, emptied and made read-only: real ones, mounted by root, or by who may
+//! be root without a password, as on CI.
 //!
 //! In: where to mount it. Out: a disk, which is unmounted with the test. Where nothing can be mounted the test fails and says
 //! what to do; it never passes without having been run.
@@ -36,16 +37,18 @@ impl Disk {
         fs::create_dir(at).unwrap();
         match kind {
             Kind::Memory => {
-                let size = ["-t", "tmpfs", "-o", "size=4m,mode=0700", "none"];
-                run(Command::new("mount").args(size).arg(at));
+                let (user, group) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
+                let options = format!("size=4m,mode=0700,uid={user},gid={group}");
+                run(as_root("mount").args(["-t", "tmpfs", "-o", &options, "none"]).arg(at));
             }
             Kind::Loop => {
                 let image = at.with_extension("image");
                 File::create(&image).unwrap().set_len(8 << 20).unwrap();
                 // Without blocks that are kept for root, which we are.
-                run(Command::new("mkfs.ext4").args(["-q", "-F", "-m", "0"]).arg(&image));
-                run(Command::new("mount").args(["-o", "loop"]).arg(&image).arg(at));
-                fs::remove_dir(at.join("lost+found")).unwrap();
+                run(as_root("mkfs.ext4").args(["-q", "-F", "-m", "0"]).arg(&image));
+                run(as_root("mount").args(["-o", "loop"]).arg(&image).arg(at));
+                run(as_root("rmdir").arg(at.join("lost+found")));
+                run(as_root("chown").arg(rustix::process::getuid().as_raw().to_string()).arg(at));
             }
         }
         Some(Self { at: at.to_owned() })
@@ -75,7 +78,7 @@ impl Disk {
     /// none is.
     pub(crate) fn remount(&self, mode: &str) {
         seen("a remount", || {
-            let done = Command::new("mount").arg("-o").arg(format!("remount,{mode}")).arg(&self.at).output();
+            let done = as_root("mount").arg("-o").arg(format!("remount,{mode}")).arg(&self.at).output();
             let done = done.unwrap();
             if done.status.success() {
                 Ok(())
@@ -93,9 +96,22 @@ impl Disk {
 impl Drop for Disk {
     fn drop(&mut self) {
         // Lazily: a process of a test that failed may still be there.
-        let _ = Command::new("umount").arg("-l").arg(&self.at).output();
+        let _ = as_root("umount").arg("-l").arg(&self.at).output();
         let _ = fs::remove_dir(&self.at);
     }
+}
+
+/// A command that only root may run.
+fn as_root(name: &str) -> Command {
+    if rustix::process::getuid().is_root() {
+        let mut command = Command::new(name);
+        // Where it is, and where the path of a daemon's shell does not always lead.
+        command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+        return command;
+    }
+    let mut command = Command::new("sudo");
+    command.args(["-n", name]);
+    command
 }
 
 #[track_caller]

@@ -17,6 +17,8 @@ const BLOCK: u64 = 4_096;
 #[derive(Debug)]
 pub(super) struct Overlay {
     file: FileBackend,
+    /// Whether others are to be kept out, which takes a file that may be written to.
+    locks: bool,
     above: Mutex<Above>,
 }
 
@@ -30,10 +32,14 @@ struct Above {
 }
 
 impl Overlay {
-    pub(super) fn new(file: File) -> Result<Self, DatabaseError> {
+    pub(super) fn new(file: File, locks: bool) -> Result<Self, DatabaseError> {
         let len = file.metadata().map_err(redb::StorageError::Io)?.len();
         let above = Above { len, below: len, blocks: BTreeMap::new() };
-        Ok(Self { file: FileBackend::new(file)?, above: Mutex::new(above) })
+        Ok(Self { file: FileBackend::new(file)?, locks, above: Mutex::new(above) })
+    }
+
+    fn locking(&self) -> Result<&FileBackend, BackendError> {
+        if self.locks { Ok(&self.file) } else { Err(BackendError::Unsupported) }
     }
 
     /// A block as it is now: zeros where nothing was ever written.
@@ -125,27 +131,27 @@ impl StorageBackend for Overlay {
     }
 
     fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
-        self.file.try_lock_range(start, end)
+        self.locking()?.try_lock_range(start, end)
     }
 
     fn try_lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
-        self.file.try_lock_shared_range(start, end)
+        self.locking()?.try_lock_shared_range(start, end)
     }
 
     fn lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
-        self.file.lock_range(start, end)
+        self.locking()?.lock_range(start, end)
     }
 
     fn lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
-        self.file.lock_shared_range(start, end)
+        self.locking()?.lock_shared_range(start, end)
     }
 
     fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
-        self.file.unlock_range(start, end)
+        self.locking()?.unlock_range(start, end)
     }
 
     fn query_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
-        self.file.query_lock_range(start, end)
+        self.locking()?.query_lock_range(start, end)
     }
 }
 
@@ -177,7 +183,7 @@ mod tests {
         ) {
             let place = tempfile::NamedTempFile::new().unwrap();
             std::fs::write(place.path(), &before).unwrap();
-            let overlay = Overlay::new(File::open(place.path()).unwrap()).unwrap();
+            let overlay = Overlay::new(File::open(place.path()).unwrap(), false).unwrap();
             let mut model = before.clone();
             for step in steps {
                 match step {
