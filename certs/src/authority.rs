@@ -109,12 +109,13 @@ impl Authority {
     /// one. Operators need new certificates, too.
     ///
     /// For `fanfare certs create --force` only: every client that trusts the old certificate must be given
-    /// the new one.
+    /// the new one. `names` are those that a leaf is to have then.
     ///
     /// # Errors
-    /// [`Error::CreateDirectory`], [`Error::Lock`] or [`Error::Write`] if the disk refuses. A crash half-way
+    /// [`Error::BadName`] before anything is touched. [`Error::CreateDirectory`], [`Error::Lock`] or [`Error::Write`] if the disk refuses. A crash half-way
     /// leaves files that [`open`](Self::open) reports; calling this again mends it.
-    pub fn replace(directory: &Path) -> Result<Self, Error> {
+    pub fn replace(directory: &Path, names: &[String]) -> Result<Self, Error> {
+        HostName::wanted(names)?;
         let state = StateDirectory::make(directory)?;
         state.remove(SERVER_CERTIFICATE)?;
         state.remove(SERVER_KEY)?;

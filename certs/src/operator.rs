@@ -265,7 +265,7 @@ mod tests {
         std::fs::write(&first.key, "damaged").unwrap();
         assert_ne!(development_operator(home.path()).unwrap().description, first.description);
         let second = development_operator(home.path()).unwrap();
-        Authority::replace(home.path()).unwrap();
+        Authority::replace(home.path(), &[]).unwrap();
         let third = development_operator(home.path()).unwrap();
         assert_ne!(third.description, second.description, "of the authority that is there now");
     }

@@ -166,7 +166,7 @@ mod tests {
         let made = create_operator(home.path(), "oncall", Role::Operator, OPERATOR_LIFETIME).unwrap();
         let oncall = chain(&made.certificate);
         check.identify(&oncall).unwrap();
-        Authority::replace(home.path()).unwrap();
+        Authority::replace(home.path(), &[]).unwrap();
         let error = check.identify(&oncall).unwrap_err();
         assert!(error.to_string().contains("another authority"), "{error}");
     }

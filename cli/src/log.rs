@@ -16,7 +16,7 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 
 /// What may wait to be written, in bytes: seconds of a talkative log.
-const WAITING_BYTES: usize = 4 << 20;
+const WAITING_BYTES: usize = 8 << 20;
 /// How long the end of the process waits for lines to be read.
 const LAST_LINES: Duration = Duration::from_secs(1);
 /// How long it is before a stderr that takes nothing at the moment, but does not let us wait for it, is tried again.

@@ -182,14 +182,19 @@ fn a_log_that_nobody_reads_holds_up_neither_messages_nor_the_end() {
     drop(command);
     let ready = line(child.stdout.take().unwrap());
     let server = Mute::at(child, &ready, home);
-    // A pipe holds 64 KiB; one client that comes and goes is more than that at this level.
+    // A pipe holds 64 KiB at most; some clients that come and go are more than that at this level.
     for _ in 0..5 {
         server.serves();
     }
     server.stops();
     let mut log = String::new();
     BufReader::new(unread).read_to_string(&mut log).unwrap();
-    assert!(log.len() >= 64 * 1024, "the pipe was full: {}", log.len());
+    assert!(log.contains("development: anyone on this machine"), "{log}");
+    assert!(
+        !log.contains("stopped connections="),
+        "the pipe was full, and what came last had no room: {}",
+        log.len()
+    );
 }
 
 #[test]

@@ -303,6 +303,15 @@ fn whatever_is_wrong_in_the_state_directory_leaves_it_as_it_was() {
 }
 
 #[test]
+fn certificates_that_cannot_be_made_replace_none() {
+    let home = home(Before::Stopped);
+    let create = ["certs", "create", "--state-dir", STATE];
+    refused(home.path(), "there is an authority", &create, 1, &["exists and is not overwritten"]);
+    let force = ["--force", "--name", "not a name"];
+    refused(home.path(), "a bad name", &[&create[..], &force].concat(), 1, &["not a name"]);
+}
+
+#[test]
 fn a_second_server_in_the_same_state_directory_changes_nothing_there() {
     let mut server = Server::start();
     server.run(&["admin", "ban", "mallory"]).printed();

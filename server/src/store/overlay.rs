@@ -13,6 +13,7 @@ use redb::backends::FileBackend;
 use redb::{BackendError, DatabaseError, StorageBackend};
 
 const BLOCK: u64 = 4_096;
+const BLOCK_BYTES: usize = 4_096;
 
 #[derive(Debug)]
 pub(super) struct Overlay {
@@ -47,7 +48,7 @@ impl Overlay {
         if let Some(written) = above.blocks.get(&number) {
             return Ok(written.clone());
         }
-        let mut block = vec![0; BLOCK as usize].into_boxed_slice();
+        let mut block = vec![0; BLOCK_BYTES].into_boxed_slice();
         let shows = above.below.saturating_sub(number * BLOCK).min(BLOCK);
         if let Some(shown) = usize::try_from(shows).ok().and_then(|shows| block.get_mut(..shows))
             && !shown.is_empty()
@@ -63,10 +64,8 @@ fn parts(offset: u64, length: usize) -> impl Iterator<Item = (u64, std::ops::Ran
     let end = offset + length as u64;
     (offset / BLOCK..end.div_ceil(BLOCK)).map(move |number| {
         let start = number * BLOCK;
-        let from = offset.max(start) - start;
-        let to = end.min(start + BLOCK) - start;
-        // Both are at most a block's size.
-        (number, from as usize..to as usize)
+        let within = |position: u64| usize::try_from(position - start).unwrap_or(BLOCK_BYTES);
+        (number, within(offset.max(start))..within(end.min(start + BLOCK)))
     })
 }
 
@@ -94,7 +93,7 @@ impl StorageBackend for Overlay {
             // What is cut off is zero when the storage grows again.
             let last = len / BLOCK;
             let mut kept = self.block(&above, last)?;
-            if let Some(cut) = kept.get_mut((len % BLOCK) as usize..) {
+            if let Some(cut) = kept.get_mut(usize::try_from(len % BLOCK).unwrap_or(BLOCK_BYTES)..) {
                 cut.fill(0);
             }
             above.below = above.below.min(last * BLOCK);
