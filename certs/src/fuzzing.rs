@@ -1,8 +1,8 @@
 //! The reading of PEM files, for the fuzzer.
 //!
-//! In: the bytes of a file. Out: nothing; it panics where a promise is broken: nothing between a BEGIN and an END is left out in
-//! silence, sections are the same when they are written again in any of the usual ways, and an error is one line that names
-//! the file. Not part of the crate's interface: it exists only with `--cfg fuzzing` and in tests.
+//! In: the bytes of a file. Out: nothing; it panics where a promise is broken: nothing between a BEGIN and an END is
+//! left out in silence, sections are the same when they are written again in any of the usual ways, and an error is one
+//! line that names the file. Not part of the crate's interface: it exists only with `--cfg fuzzing` and in tests.
 #![allow(clippy::expect_used, clippy::panic, reason = "a broken promise must stop the fuzzer")]
 
 use std::path::Path;

@@ -1,8 +1,8 @@
 //! What a server needs of its state directory at its start, before anything is written there.
 //!
 //! In come a directory and what is wanted. Out come certificates, found or made in memory, and the files that are to be
-//! written for them. Invariants: a start that is refused leaves no trace (test `what_is_prepared_and_not_written_leaves_no_trace`);
-//! of what is written, all stays or nothing does.
+//! written for them. Invariants: a start that is refused leaves no trace (test
+//! `what_is_prepared_and_not_written_leaves_no_trace`); of what is written, all stays or nothing does.
 
 use std::path::Path;
 
@@ -39,8 +39,8 @@ pub struct Prepared {
     written: Option<CarriedOut>,
 }
 
-/// Looks at a state directory and makes in memory what is wanted and not there. Nothing is written, and nothing else is made,
-/// not even the directory. While the result lives, no other process makes certificates there, if any ever did.
+/// Looks at a state directory and makes in memory what is wanted and not there. Nothing is written, and nothing else is
+/// made, not even the directory. While the result lives, no other process makes certificates there, if any ever did.
 ///
 /// # Errors
 /// [`Error::BadName`]; those of [`Authority::open`]; those of [`server_leaf`](crate::server_leaf). With an endpoint for
@@ -68,7 +68,8 @@ impl Prepared {
     /// Writes what is not there yet; the directory is there by now.
     ///
     /// # Errors
-    /// [`Error::Write`], [`Error::Lock`]; [`Error::MadeMeanwhile`] if another process was faster. Nothing has changed then.
+    /// [`Error::Write`], [`Error::Lock`]; [`Error::MadeMeanwhile`] if another process was faster. Nothing has changed
+    /// then.
     pub fn write(&mut self) -> Result<(), Error> {
         self.written = Some(self.state.carry_out()?);
         Ok(())

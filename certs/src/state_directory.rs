@@ -5,8 +5,8 @@
 //! crate; a file is readable by its owner only from its first moment; after a crash every file is the old one
 //! or the new one.
 //!
-//! One that was [planned](StateDirectory::plan) keeps what is to be written in memory, and looks as if it were there: what is
-//! on the disk stays as it is until [`StateDirectory::carry_out`], and is again as it was if that is not kept.
+//! One that was [planned](StateDirectory::plan) keeps what is to be written in memory, and looks as if it were there:
+//! what is on the disk stays as it is until [`StateDirectory::carry_out`], and is again as it was if that is not kept.
 
 use std::cell::RefCell;
 use std::fs::{DirBuilder, File, OpenOptions};
@@ -109,8 +109,8 @@ impl StateDirectory {
         Ok(None)
     }
 
-    /// One in which nothing is written before [`carry_out`](Self::carry_out). Locks it if it was locked ever before, and
-    /// makes nothing, not even the lock.
+    /// One in which nothing is written before [`carry_out`](Self::carry_out). Locks it if it was locked ever before,
+    /// and makes nothing, not even the lock.
     pub(crate) fn plan(path: &Path) -> Result<Self, Error> {
         let lock = if is_there(&path.join(LOCK))? { Some(lock(path)?) } else { None };
         Ok(Self { path: path.to_owned(), lock, plan: Some(RefCell::default()) })

@@ -1,9 +1,9 @@
-//! The server's log on stderr: written by a thread of its own, so that neither a full disk, nor a reader that has gone, nor one
-//! that does not read can hold up or end what the lines are about.
+//! The server's log on stderr: written by a thread of its own, so that neither a full disk, nor a reader that has gone,
+//! nor one that does not read can hold up or end what the lines are about.
 //!
-//! In: lines. Out: the same on stderr, in their order; those for which there was no room, or which could not be written, are
-//! counted, and a line says how many as soon as one can be written again. Invariants: writing a line never waits and never
-//! fails; what waits is bounded in bytes; half a line is never followed by another on the same line.
+//! In: lines. Out: the same on stderr, in their order; those for which there was no room, or which could not be
+//! written, are counted, and a line says how many as soon as one can be written again. Invariants: writing a line never
+//! waits and never fails; what waits is bounded in bytes; half a line is never followed by another on the same line.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};

@@ -1,9 +1,9 @@
 //! `fanfare serve`: a server from its settings to its end, with what the operating system says in between.
 //!
-//! In: settings, and the signals SIGHUP (load the certificate again), SIGTERM and SIGINT (drain; the second time, exit at
-//! once). Out: one line on stdout when it accepts connections, the log on stderr, and an exit code. Invariants: a start that is
-//! refused changes nothing on the disk; a server that runs does not end, or stop serving, for want of somebody who reads
-//! what it says.
+//! In: settings, and the signals SIGHUP (load the certificate again), SIGTERM and SIGINT (drain; the second time, exit
+//! at once). Out: one line on stdout when it accepts connections, the log on stderr, and an exit code. Invariants: a
+//! start that is refused changes nothing on the disk; a server that runs does not end, or stop serving, for want of
+//! somebody who reads what it says.
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
@@ -50,7 +50,8 @@ fn start_log(arguments: &ServeArguments) -> Result<Log, Failure> {
     })?;
     let stderr = io::stderr();
     let colours = stderr.is_terminal() && may_colour();
-    // Past the lock of the standard library's, which a reader that does not read would keep from whoever else has to say something.
+    // Past the lock of the standard library's, which a reader that does not read would keep from whoever else has to
+    // say something.
     let log = own(&stderr)
         .and_then(|stderr| Log::start(stderr, arguments.json))
         .map_err(|error| Failure::failed(format!("cannot write a log: {error}")))?;
@@ -112,6 +113,8 @@ async fn serve(plan: Plan, log: &Log) -> Result<(), Failure> {
     // Before the ready line: a signal that comes right after it must not end the process the rough way.
     let mut stopping = Stopping::new()?;
     let mut hangup = on(SignalKind::hangup())?;
+    // A file that may not grow any more (`ulimit -f`) is an error like a full disk, where nobody ends us for it.
+    on(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?;
     let names = admin.as_ref().map(|(_, names)| names.clone());
     let server = start(config, &certificate, admin).await?;
 
@@ -177,8 +180,8 @@ async fn serve(plan: Plan, log: &Log) -> Result<(), Failure> {
     stop(server, stopping, log).await
 }
 
-/// Starts the server: looks at everything first, and writes then. The endpoint for operators always has a certificate of the
-/// state directory's authority, which issues theirs, too.
+/// Starts the server: looks at everything first, and writes then. The endpoint for operators always has a certificate
+/// of the state directory's authority, which issues theirs, too.
 async fn start(
     config: Config,
     certificate: &Certificate,

@@ -1,5 +1,5 @@
-//! A disk that is full, or read-only, and comes back: nothing that was answered is lost, acts are refused only as long as they
-//! cannot be written down, and everything else goes on.
+//! A disk that is full, or read-only, and comes back: nothing that was answered is lost, acts are refused only as long
+//! as they cannot be written down, and everything else goes on.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -173,7 +173,8 @@ fn a_disk_that_becomes_read_only_and_comes_back() {
     let (_listener, _) = server.listener("alice", "lobby", &[]);
     let mut told = Told::default();
     assert!(told.ban(&server, "mallory"));
-    // No system makes a disk read-only under a file that is open to write: a store that failed is closed between two tries.
+    // No system makes a disk read-only under a file that is open to write: a store that failed is closed between two
+    // tries.
     disk.fill();
     told.ban_until_refused(&server, "first");
     disk.remount("ro");

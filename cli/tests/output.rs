@@ -1,5 +1,6 @@
-//! What cannot be said: a log, a ready line and a command's output where nobody reads them, on a full disk, and in a pipe that is
-//! not read. A server serves on; a command ends with the exit code that it should have, and nothing panics.
+//! What cannot be said: a log, a ready line and a command's output where nobody reads them, on a full disk, and in a
+//! pipe that is not read. A server serves on; a command ends with the exit code that it should have, and nothing
+//! panics.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -238,6 +239,25 @@ fn lines_that_a_full_disk_did_not_take_are_counted_in_the_log() {
         server.stops();
         drop(disk);
     }
+}
+
+#[test]
+fn a_log_that_may_not_grow_any_more_ends_nothing() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("log");
+    // As large as a file may be for it: more than the other files that it makes.
+    File::create(&path).unwrap().set_len(8 << 20).unwrap();
+    let log = OpenOptions::new().append(true).open(&path).unwrap();
+    let mut command = Command::new("sh");
+    // In units of 512 bytes (POSIX), or of 1,024, as some shells have it: the file is made as large as that.
+    command.args(["-c", "ulimit -f 8192 && exec \"$0\" \"$@\"", BINARY]).args(SERVE).current_dir(home.path());
+    support::without_our_variables(&mut command);
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
+    let ready = line(child.stdout.take().unwrap());
+    let server = Mute::at(child, &ready, home);
+    server.serves();
+    assert_eq!(fs::metadata(&path).unwrap().len(), 8 << 20, "nothing was taken");
+    server.stops();
 }
 
 /// Runs a command to its end with this as its standard output. Gives the exit code and what it said on stderr.

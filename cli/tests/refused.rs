@@ -1,5 +1,5 @@
-//! Refused means untouched: whatever keeps a server from starting, the disk is afterwards as it was before: names, bytes, modes
-//! and times, of the state directory and of everything beside it.
+//! Refused means untouched: whatever keeps a server from starting, the disk is afterwards as it was before: names,
+//! bytes, modes and times, of the state directory and of everything beside it.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -128,7 +128,8 @@ fn home(before: Before) -> TempDir {
     home
 }
 
-/// Development, on free ports; with a name that the certificates which are there do not have, so that they would be made again.
+/// Development, on free ports; with a name that the certificates which are there do not have, so that they would be
+/// made again.
 const SERVE: [&str; 10] = [
     "serve",
     "--dev",

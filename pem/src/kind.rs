@@ -1,7 +1,7 @@
 //! What a section is, by its label.
 //!
-//! In: sections. Out: which of them are certificates or keys, and words for the rest. Invariant: a section that somebody who
-//! gives certificates could have meant to be used is used, or refused with its line.
+//! In: sections. Out: which of them are certificates or keys, and words for the rest. Invariant: a section that
+//! somebody who gives certificates could have meant to be used is used, or refused with its line.
 
 use crate::Block;
 
@@ -17,8 +17,9 @@ pub struct Unused {
 
 /// The certificates among these.
 ///
-/// Keys, parameters and requests, which stand in one file with a certificate, are passed over. Everything else is refused:
-/// certificates in a form of their own, lists of revoked ones (which would not be heeded), and what is not known.
+/// Keys, parameters and requests, which stand in one file with a certificate, are passed over. Everything else is
+/// refused: certificates in a form of their own, lists of revoked ones (which would not be heeded), and what is not
+/// known.
 ///
 /// # Errors
 /// For the first that is refused, if there is a certificate at all; without one there is none to be found, which the

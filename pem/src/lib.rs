@@ -1,12 +1,12 @@
-//! PEM files (RFC 7468) as people have them: with a byte order mark, in UTF-16, with any line ends or none, indented, with text
-//! around the sections.
+//! PEM files (RFC 7468) as people have them: with a byte order mark, in UTF-16, with any line ends or none, indented,
+//! with text around the sections.
 //!
-//! In: a file's bytes. Out: its sections, decoded, or an [`Error`] with the number of a line. Invariants: nothing between a
-//! BEGIN and an END is left out in silence, and neither is a line that looks like one of both and is none; no error
-//! repeats a byte of the file, since it may be a key.
+//! In: a file's bytes. Out: its sections, decoded, or an [`Error`] with the number of a line. Invariants: nothing
+//! between a BEGIN and an END is left out in silence, and neither is a line that looks like one of both and is none; no
+//! error repeats a byte of the file, since it may be a key.
 //!
-//! RFC 7468 lets parsers ignore what they do not know, and the usual ones do so with sections that are not exactly as they
-//! should be: of a file of three authorities two are trusted, and nobody is told. This one refuses.
+//! RFC 7468 lets parsers ignore what they do not know, and the usual ones do so with sections that are not exactly as
+//! they should be: of a file of three authorities two are trusted, and nobody is told. This one refuses.
 
 mod kind;
 

@@ -165,7 +165,8 @@ fn certificates_are_used_or_refused_and_what_stands_beside_them_is_passed_over()
 }
 
 proptest! {
-    /// Any sections, written in any of the ways, are found again; and any change of a byte is found, or is of no consequence.
+    /// Any sections, written in any of the ways, are found again; and any change of a byte is found, or is of no
+    /// consequence.
     #[test]
     fn sections_are_found_again_however_they_are_written(
         sections in prop::collection::vec(("[A-Z]{1,9}( [A-Z0-9]{1,9})?", prop::collection::vec(any::<u8>(), 1..200)), 1..5),

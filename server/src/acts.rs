@@ -6,8 +6,8 @@
 //! Invariants:
 //! - what forbids is on the disk before it is in force, and in force before anyone is removed (promise 7);
 //! - acts are carried out one after the other, and each is recorded before it is answered (promise 11);
-//! - an act that failed on the disk has a refusal as its answer, never a receipt, and is not on the disk when the store can be
-//!   used again (`cli/tests/full_disk.rs`).
+//! - an act that failed on the disk has a refusal as its answer, never a receipt, and is not on the disk when the store
+//!   can be used again (`cli/tests/full_disk.rs`).
 
 mod error;
 mod impaired;
@@ -133,10 +133,10 @@ impl Acts {
         {
             tracing::error!(%source, "bans that have ended could not be deleted");
         }
-        // Before it is answered, so that what is answered is what is on the disk, if the disk can be asked at all. The act
-        // has its own error.
+        // Before it is answered, so that what is answered is what is on the disk, if the disk can be asked at all. The
+        // act has its own error.
         let _ = self.mend_in(&mut ledger);
-        self.recorded.send_replace(ledger.head().sequence);
+        self.tell_of(&ledger);
         outcome
     }
 
@@ -145,7 +145,13 @@ impl Acts {
         // The next one who needs it is told.
         let mut ledger = self.ledger.lock();
         let _ = self.mend_in(&mut ledger);
-        self.recorded.send_replace(ledger.head().sequence);
+        self.tell_of(&ledger);
+    }
+
+    /// Has those who follow the audit look at it again, if there is something new.
+    fn tell_of(&self, ledger: &Ledger) {
+        let newest = ledger.head().sequence;
+        self.recorded.send_if_modified(|known| std::mem::replace(known, newest) != newest);
     }
 
     fn mend_in(&self, ledger: &mut Ledger) -> Result<(), StoreError> {

@@ -1,9 +1,10 @@
 //! What is written down of operators' acts: a mark before each, a record behind it, and the chain of records.
 //!
-//! In: acts as they begin and end. Out: records on the disk, and whether their chain is whole. Invariants: an act that was
-//! begun has a record before the next one begins, also when the disk failed in between or the server ended (promise 11;
-//! test `an_act_that_could_not_be_recorded_is_recorded_before_the_next`); a store that failed is opened again and made what
-//! was answered, before anything else is written to it (test `what_a_disk_says_after_it_failed_is_what_was_answered`).
+//! In: acts as they begin and end. Out: records on the disk, and whether their chain is whole. Invariants: an act that
+//! was begun has a record before the next one begins, also when the disk failed in between or the server ended (promise
+//! 11; test `an_act_that_could_not_be_recorded_is_recorded_before_the_next`); a store that failed is opened again and
+//! made what was answered, before anything else is written to it (test
+//! `what_a_disk_says_after_it_failed_is_what_was_answered`).
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -67,8 +68,8 @@ impl Ledger {
         self.trouble.as_deref()
     }
 
-    /// Makes a store that failed fit for use again, if it can be: what was answered is in it, and nothing else. `in_force` are
-    /// the bans that were answered and have not ended.
+    /// Makes a store that failed fit for use again, if it can be: what was answered is in it, and nothing else.
+    /// `in_force` are the bans that were answered and have not ended.
     pub(crate) fn mend(&mut self, in_force: impl FnOnce() -> Vec<BanRow>) -> Result<(), StoreError> {
         if self.trouble().is_none() {
             return Ok(());

@@ -1,9 +1,11 @@
-//! A server's start: everything is looked at before anything is written, so that a start which is refused leaves no trace.
+//! A server's start: everything is looked at before anything is written, so that a start which is refused leaves no
+//! trace.
 //!
-//! In: a configuration, an identity, and what the caller wants to have written in the state directory. Out: a running server.
-//! The order: the settings; the state directory's lock; what is in it; the sockets; TLS; and only then the disk, where only the
-//! disk itself can still fail. Invariants: nobody writes who does not hold the lock; what was written by a start that fails
-//! is taken back (`cli/tests/refused.rs` compares the directory before and after, for every refusal).
+//! In: a configuration, an identity, and what the caller wants to have written in the state directory. Out: a running
+//! server. The order: the settings; the state directory's lock; what is in it; the sockets; TLS; and only then the
+//! disk, where only the disk itself can still fail. Invariants: nobody writes who does not hold the lock; what was
+//! written by a start that fails is taken back (`cli/tests/refused.rs` compares the directory before and after, for
+//! every refusal).
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -110,8 +112,8 @@ pub(crate) struct OpenedAdmin {
 }
 
 impl Start {
-    /// Checks the settings, holds the state directory if it is there, and looks at what is in it. With `admin` there will be an
-    /// endpoint for operators. Needs a tokio runtime.
+    /// Checks the settings, holds the state directory if it is there, and looks at what is in it. With `admin` there
+    /// will be an endpoint for operators. Needs a tokio runtime.
     ///
     /// # Errors
     /// When the configuration makes no sense, or the state directory cannot be used: as when another server has it.
@@ -132,11 +134,12 @@ impl Start {
         Ok(Self { config, admin, started, home, keys })
     }
 
-    /// Starts the server. It accepts connections when this returns. `admin` is what the server proves itself to operators
-    /// with, and who they are; given exactly where [`Start::look`] was told of an address for them.
+    /// Starts the server. It accepts connections when this returns. `admin` is what the server proves itself to
+    /// operators with, and who they are; given exactly where [`Start::look`] was told of an address for them.
     ///
     /// # Errors
-    /// When an address cannot be listened on, TLS does not take an identity, or the disk fails. Nothing has changed then.
+    /// When an address cannot be listened on, TLS does not take an identity, or the disk fails. Nothing has changed
+    /// then.
     pub async fn serve(
         self,
         identity: Identity,

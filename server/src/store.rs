@@ -1,10 +1,10 @@
 //! What operators decided, on disk: bans and the audit, in one redb file in the state directory.
 //!
-//! In: changes. Out: when a call returns, the change is synced to the disk (redb's durability `Immediate`). Invariants: a
-//! file that cannot be used is an error that names it, never an empty list of bans; one process has the file at a time; an
-//! act that changes bans leaves a mark until its audit record is written, so that none goes unrecorded however the server
-//! ends; a file that failed once is not used before it was opened again, and then [made](Store::restore) what it was known
-//! to be.
+//! In: changes. Out: when a call returns, the change is synced to the disk (redb's durability `Immediate`). Invariants:
+//! a file that cannot be used is an error that names it, never an empty list of bans; one process has the file at a
+//! time; an act that changes bans leaves a mark until its audit record is written, so that none goes unrecorded however
+//! the server ends; a file that failed once is not used before it was opened again, and then [made](Store::restore)
+//! what it was known to be.
 
 mod overlay;
 
@@ -58,9 +58,9 @@ pub(crate) trait Store: Send + Sync {
     fn failure(&self) -> Option<String>;
     /// Opens it again, if it failed.
     fn reopen(&self) -> Result<(), StoreError>;
-    /// Makes it what it is known to be: exactly these bans, the records up to this one, and this mark. A change of which it
-    /// was said that it failed may have come through all the same. Refuses where something is missing that had been
-    /// written, and where there is no room for another act.
+    /// Makes it what it is known to be: exactly these bans, the records up to this one, and this mark. A change of
+    /// which it was said that it failed may have come through all the same. Refuses where something is missing that had
+    /// been written, and where there is no room for another act.
     fn restore(&self, bans: &[BanRow], head: Head, pending: Option<&[u8]>) -> Result<(), StoreError>;
 }
 

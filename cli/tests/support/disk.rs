@@ -1,8 +1,8 @@
-//! A small file system of its own, which can be filled, emptied and made read-only: real ones, mounted by root, or by who may
-//! be root without a password, as on CI.
+//! A small file system of its own, which can be filled, emptied and made read-only: real ones, mounted by root, or by
+//! who may be root without a password, as on CI.
 //!
-//! In: where to mount it. Out: a disk, which is unmounted with the test. Where nothing can be mounted the test fails and says
-//! what to do; it never passes without having been run.
+//! In: where to mount it. Out: a disk, which is unmounted with the test. Where nothing can be mounted the test fails
+//! and says what to do; it never passes without having been run.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
@@ -27,8 +27,8 @@ pub(crate) struct Disk {
 }
 
 impl Disk {
-    /// Mounts one of 4 MiB (in a file, of 8) on a new directory. `None` only where the environment says that tests must do
-    /// without.
+    /// Mounts one of 4 MiB (in a file, of 8) on a new directory. `None` only where the environment says that tests must
+    /// do without.
     pub(crate) fn mount(kind: Kind, at: &Path) -> Option<Self> {
         if std::env::var_os(WITHOUT).is_some() {
             eprintln!("NOT TESTED: nothing was mounted, because {WITHOUT} is set");
@@ -74,8 +74,8 @@ impl Disk {
         fs::remove_file(self.ballast()).unwrap();
     }
 
-    /// Whether it may be written to. The system refuses to change that while a file is open to write, so it is tried until
-    /// none is.
+    /// Whether it may be written to. The system refuses to change that while a file is open to write, so it is tried
+    /// until none is.
     pub(crate) fn remount(&self, mode: &str) {
         seen("a remount", || {
             let done = as_root("mount").arg("-o").arg(format!("remount,{mode}")).arg(&self.at).output();

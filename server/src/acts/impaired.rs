@@ -1,7 +1,8 @@
 //! Whether acts can be taken: not while the store cannot be written, as on a full disk.
 //!
-//! In: what the store says. Out: the same for everybody who asks or watches, and a line in the log when it changes. Invariant:
-//! a store that failed is tried again without anybody having to ask for it, at a pace that leaves the disk alone most of the time.
+//! In: what the store says. Out: the same for everybody who asks or watches, and a line in the log when it changes.
+//! Invariant: a store that failed is tried again without anybody having to ask for it, at a pace that leaves the disk
+//! alone most of the time.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -41,7 +42,7 @@ impl Impaired {
             if trouble.is_none() {
                 tracing::error!(
                     reason = why,
-                    "operators' acts cannot be taken now: the store cannot be written; everything else goes on, and it is tried again"
+                    "operators' acts cannot be taken now: the store cannot be written; it is tried again, and all else goes on"
                 );
             }
             let since = trouble.as_ref().map_or_else(Instant::now, |trouble| trouble.since);

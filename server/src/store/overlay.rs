@@ -1,7 +1,7 @@
 //! A database file that is looked at without being touched: redb writes to a file even to open it.
 //!
-//! In: a file. Out: what redb works on: the file's bytes, with what redb writes kept in memory. Invariant: the file, its bytes
-//! and its times stay as they are (test `looking_at_a_store_changes_nothing_also_after_a_power_cut`).
+//! In: a file. Out: what redb works on: the file's bytes, with what redb writes kept in memory. Invariant: the file,
+//! its bytes and its times stay as they are (test `looking_at_a_store_changes_nothing_also_after_a_power_cut`).
 
 use std::collections::BTreeMap;
 use std::fs::File;
