@@ -15,9 +15,12 @@ use std::fs;
 use std::net::{TcpListener, UdpSocket};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use fanfare_certs::Authority;
-use support::{Ended, Process, STATE, Server, Signal, fanfare, ready, run};
+use support::{
+    BINARY, Ended, Process, STATE, Server, Signal, fanfare, finish, ready, run, without_our_variables,
+};
 use tempfile::TempDir;
 use time::OffsetDateTime;
 
@@ -300,6 +303,26 @@ fn whatever_is_wrong_in_the_state_directory_leaves_it_as_it_was() {
     fs::write(home.path().join("file"), "").unwrap();
     for place in ["file", "file/inside"] {
         refused(home.path(), place, &with(&[("--state-dir", place)]), 1, &[place, "--state-dir"]);
+    }
+}
+
+#[test]
+fn a_start_that_fails_at_the_last_moment_takes_back_what_it_made() {
+    for before in [Before::Nothing, Before::Empty, Before::Unlocked] {
+        let home = home(before);
+        let state = if before == Before::Nothing { "not/there" } else { STATE };
+        // Certificates are small, and a store is not: what comes last cannot be written.
+        let mut command = Command::new("sh");
+        command.args(["-c", "ulimit -f 16 && exec \"$0\" \"$@\"", BINARY]).current_dir(home.path());
+        without_our_variables(&mut command);
+        let names_and_bytes = || {
+            let all = seen(home.path()).into_iter();
+            all.map(|(path, (mode, _, bytes))| (path, (mode, bytes))).collect::<BTreeMap<_, _>>()
+        };
+        let there = names_and_bytes();
+        let ended = finish(command.args(with(&[("--state-dir", state)])), b"");
+        ended.complains(1, &[&format!("{state}/bans.redb"), "File too large"]);
+        assert!(names_and_bytes() == there, "{before:?}: {:?}", names_and_bytes().keys());
     }
 }
 

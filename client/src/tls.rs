@@ -266,7 +266,7 @@ mod tests {
         let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         std::fs::write(&cert, made.cert.pem()).unwrap();
         let good = made.signing_key.serialize_pem();
-        let mut tried = |content: &str| {
+        let tried = |content: &str| {
             std::fs::write(&key, content).unwrap();
             credentials(&cert, &key).map(drop).map_err(|error| error.to_string())
         };

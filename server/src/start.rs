@@ -161,9 +161,12 @@ impl Start {
         sockets: Sockets,
         identity: Identity,
         admin: Option<(Identity, Arc<dyn Operators>)>,
-        mut files: Box<dyn Files>,
+        files: Box<dyn Files>,
     ) -> Result<Opened, StartError> {
         let Self { config, started, mut home, mut keys, .. } = self;
+        // Behind the directory, so that it is taken back before that is (test
+        // `a_start_that_fails_at_the_last_moment_takes_back_what_it_made`).
+        let mut files = files;
         let Sockets { clients: (socket, address), admin: admin_socket, web } = sockets;
         let tasks = Tasks::default();
         let certificate = http::certificate_hash(&identity.chain);
