@@ -114,7 +114,7 @@ async fn serve(plan: Plan, log: &Log) -> Result<(), Failure> {
     let mut stopping = Stopping::new()?;
     let mut hangup = on(SignalKind::hangup())?;
     // A file that may not grow any more (`ulimit -f`) is an error like a full disk, where nobody ends us for it.
-    on(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?;
+    drop(on(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?);
     let names = admin.as_ref().map(|(_, names)| names.clone());
     let server = start(config, &certificate, admin).await?;
 
