@@ -16,7 +16,6 @@ use x509_parser::certificate::X509Certificate;
 use crate::Error;
 use crate::certificate::{check_dates, dates, may_sign, parse};
 use crate::host_name::HostName;
-use crate::pem_file::PemFile;
 use crate::private_key::check_pair;
 use crate::profile;
 use crate::state_directory::{
@@ -110,12 +109,13 @@ impl Authority {
     /// one. Operators need new certificates, too.
     ///
     /// For `fanfare certs create --force` only: every client that trusts the old certificate must be given
-    /// the new one.
+    /// the new one. `names` are those that a leaf is to have then.
     ///
     /// # Errors
-    /// [`Error::CreateDirectory`], [`Error::Lock`] or [`Error::Write`] if the disk refuses. A crash half-way
+    /// [`Error::BadName`] before anything is touched. [`Error::CreateDirectory`], [`Error::Lock`] or [`Error::Write`] if the disk refuses. A crash half-way
     /// leaves files that [`open`](Self::open) reports; calling this again mends it.
-    pub fn replace(directory: &Path) -> Result<Self, Error> {
+    pub fn replace(directory: &Path, names: &[String]) -> Result<Self, Error> {
+        HostName::wanted(names)?;
         let state = StateDirectory::make(directory)?;
         state.remove(SERVER_CERTIFICATE)?;
         state.remove(SERVER_KEY)?;
@@ -190,15 +190,16 @@ impl Authority {
         let (certificate, key) = (state.file(CA_CERTIFICATE), state.file(CA_KEY));
         let loaded = match (state.holds(CA_CERTIFICATE)?, state.holds(CA_KEY)?) {
             (false, false) => return Ok(None),
-            (true, true) => Self::from_files(&certificate, &key, now),
+            (true, true) => Self::from_files(state, now),
             (true, false) => Err(Error::HalfAuthority { present: certificate, missing: key }),
             (false, true) => Err(Error::HalfAuthority { present: key, missing: certificate }),
         };
         loaded.map(Some).map_err(|error| error.of_authority(state.path()))
     }
 
-    fn from_files(path: &Path, key_path: &Path, now: OffsetDateTime) -> Result<Self, Error> {
-        let file = PemFile::read(path)?;
+    fn from_files(state: &StateDirectory, now: OffsetDateTime) -> Result<Self, Error> {
+        let (path, key_path) = (&state.file(CA_CERTIFICATE), &state.file(CA_KEY));
+        let file = state.pem(CA_CERTIFICATE)?;
         // The first is the authority's own; what follows would be its issuers.
         let Some(certificate) = file.certificates()?.into_iter().next() else {
             return Err(Error::Empty { path: path.to_owned() });
@@ -208,7 +209,7 @@ impl Authority {
             return Err(Error::NotAnAuthority { path: path.to_owned() });
         }
         check_dates(path, 1, &parsed, now)?;
-        let key = PemFile::read(key_path)?.key()?;
+        let key = state.pem(CA_KEY)?.key()?;
         check_pair(path, &certificate, key_path, &key)?;
         let key = KeyPair::try_from(&key)
             .map_err(|error| Error::UnsupportedKey { path: key_path.to_owned(), kind: error.to_string() })?;

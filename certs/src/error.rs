@@ -69,11 +69,22 @@ pub enum Error {
         path: PathBuf,
     },
 
-    /// A PEM section is cut off or is not base64.
-    #[error("{} has a PEM section that is cut off or is not base64; copy the file again", path.display())]
+    /// Something in the file looks like a PEM section and is none: cut off, not base64, and the like.
+    #[error("{} has {reason}; copy the file again", path.display())]
     DamagedPem {
         /// The file.
         path: PathBuf,
+        /// What is wrong, and in which line.
+        reason: fanfare_pem::Error,
+    },
+
+    /// A section among certificates that would have to be left out.
+    #[error("{} has {unused}", path.display())]
+    UnusedSection {
+        /// The file.
+        path: PathBuf,
+        /// What it is, and in which line.
+        unused: fanfare_pem::Unused,
     },
 
     /// A private key stands where the certificate should.
@@ -273,6 +284,13 @@ pub enum Error {
         path.display()
     )]
     Exists {
+        /// The file.
+        path: PathBuf,
+    },
+
+    /// A file that was made while the files beside it were being looked at.
+    #[error("{} was made by another process at this moment; start again", path.display())]
+    MadeMeanwhile {
         /// The file.
         path: PathBuf,
     },

@@ -55,12 +55,22 @@ impl fmt::Debug for Identity {
 ///   [`UnsupportedKey`](Error::UnsupportedKey), [`DamagedKey`](Error::DamagedKey).
 /// - The two together: [`KeyMismatch`](Error::KeyMismatch).
 pub fn load_identity(cert: &Path, key: &Path, now: OffsetDateTime) -> Result<Identity, Error> {
-    let file = PemFile::read(cert)?;
+    identity(&PemFile::read(cert)?, || PemFile::read(key), now)
+}
+
+/// The same of files that have been read, or are to be.
+pub(crate) fn identity(
+    file: &PemFile,
+    key: impl FnOnce() -> Result<PemFile, Error>,
+    now: OffsetDateTime,
+) -> Result<Identity, Error> {
+    let cert = file.path();
     if file.holds_key() && !file.holds_certificate() {
         return Err(Error::KeyInsteadOfCertificate { path: cert.to_owned() });
     }
     let chain = file.certificates()?;
-    let private = PemFile::read(key)?.key()?;
+    let key = key()?;
+    let private = key.key()?;
 
     let mut description = None;
     for (number, der) in (1..).zip(&chain) {
@@ -79,7 +89,7 @@ pub fn load_identity(cert: &Path, key: &Path, now: OffsetDateTime) -> Result<Ide
     let (Some(first), Some(description)) = (chain.first(), description) else {
         return Err(Error::NoCertificate { path: cert.to_owned(), found: "nothing" });
     };
-    check_pair(cert, first, key, &private)?;
+    check_pair(cert, first, key.path(), &private)?;
     Ok(Identity { chain, key: private, description })
 }
 

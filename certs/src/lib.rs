@@ -18,6 +18,7 @@
 //! | `server_leaf.rs` | when the server's leaf is kept and when it is made again |
 //! | `host_name.rs` | the names a leaf is valid for |
 //! | `operator.rs`, `revocation_list.rs` | operators' certificates: issued, taken back |
+//! | `preparation.rs` | what a server needs at its start, before anything is written |
 //! | `user.rs` | users' certificates: issued, and whom one names |
 //! | `operator_check.rs` | whose certificate was shown to the server, and whether it still counts |
 //! | `pem_file.rs` | bytes of a file to certificates and keys |
@@ -34,11 +35,15 @@ mod description;
 mod error;
 #[cfg(test)]
 mod fixture;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod host_name;
 mod identity;
 mod operator;
 mod operator_check;
 mod pem_file;
+mod preparation;
 mod private_key;
 mod profile;
 mod revocation_list;
@@ -56,6 +61,7 @@ pub use operator::{
     operator_files, revoke_certificate, revoke_operator,
 };
 pub use operator_check::OperatorCheck;
+pub use preparation::{Prepared, Wanted, prepare};
 pub use profile::{LEAF_LIFETIME, LEAF_RENEWAL};
 pub use roots::load_roots;
 pub use server_leaf::{Leaf, Reason, admin_leaf, server_leaf, server_leaf_at};

@@ -87,14 +87,20 @@ pub fn create_operator(
 /// # Errors
 /// As [`create_operator`], without [`Error::Exists`].
 pub fn development_operator(directory: &Path) -> Result<OperatorCertificate, Error> {
-    let now = OffsetDateTime::now_utc();
-    let state = StateDirectory::make(directory)?;
-    let authority = Authority::load_or_make(&state, now)?;
+    development_operator_in(&StateDirectory::make(directory)?, OffsetDateTime::now_utc())
+}
+
+/// The same in a directory that is held, or planned.
+pub(crate) fn development_operator_in(
+    state: &StateDirectory,
+    now: OffsetDateTime,
+) -> Result<OperatorCertificate, Error> {
+    let authority = Authority::load_or_make(state, now)?;
     let name = DEVELOPMENT_OPERATOR;
-    match load(&state, name, &authority, now + profile::LEAF_RENEWAL) {
+    match load(state, name, &authority, now + profile::LEAF_RENEWAL) {
         Ok(found) => Ok(found),
         Err(Error::Unreadable { path, cause }) => Err(Error::Unreadable { path, cause }),
-        Err(_) => issue(&state, name, Role::Operator, OPERATOR_LIFETIME, now),
+        Err(_) => issue(state, name, Role::Operator, OPERATOR_LIFETIME, now),
     }
 }
 
@@ -162,14 +168,14 @@ fn load(
     authority: &Authority,
     now: OffsetDateTime,
 ) -> Result<OperatorCertificate, Error> {
-    let (certificate, key) = file_names(name);
-    let (certificate, key) = (state.file(&certificate), state.file(&key));
+    let (certificate_name, key_name) = file_names(name);
+    let (certificate, key) = (state.file(&certificate_name), state.file(&key_name));
     let not_ours = || Error::NotOurs { path: certificate.clone() };
-    let certificates = PemFile::read(&certificate)?.certificates()?;
+    let certificates = state.pem(&certificate_name)?.certificates()?;
     let der = certificates.first().ok_or_else(not_ours)?;
     let parsed = parse(&certificate, 1, der)?;
     check_dates(&certificate, 1, &parsed, now)?;
-    check_pair(&certificate, der, &key, &PemFile::read(&key)?.key()?)?;
+    check_pair(&certificate, der, &key, &state.pem(&key_name)?.key()?)?;
     if !is_signed_by(&parsed, &authority.parsed()?) {
         return Err(not_ours());
     }
@@ -259,7 +265,7 @@ mod tests {
         std::fs::write(&first.key, "damaged").unwrap();
         assert_ne!(development_operator(home.path()).unwrap().description, first.description);
         let second = development_operator(home.path()).unwrap();
-        Authority::replace(home.path()).unwrap();
+        Authority::replace(home.path(), &[]).unwrap();
         let third = development_operator(home.path()).unwrap();
         assert_ne!(third.description, second.description, "of the authority that is there now");
     }

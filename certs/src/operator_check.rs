@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
 use fanfare_protocol::admin::Role;
+use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
@@ -49,10 +50,7 @@ impl OperatorCheck {
     /// # Errors
     /// Those of [`load_roots`]; [`Error::NotAnOperator`] if TLS does not take the authority.
     pub fn verifier(&self) -> Result<Arc<dyn ClientCertVerifier>, Error> {
-        let roots = load_roots(&self.directory.join(CA_CERTIFICATE))?;
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
-        verifier.map_err(|error| Error::NotAnOperator { reason: error.to_string() })
+        verifier(load_roots(&self.directory.join(CA_CERTIFICATE))?)
     }
 
     /// Whose certificate is the first of this chain, if it is an operator's now.
@@ -108,6 +106,13 @@ impl OperatorCheck {
     }
 }
 
+/// Demands a certificate by one of these.
+pub(crate) fn verifier(roots: RootCertStore) -> Result<Arc<dyn ClientCertVerifier>, Error> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
+    verifier.map_err(|error| Error::NotAnOperator { reason: error.to_string() })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -161,7 +166,7 @@ mod tests {
         let made = create_operator(home.path(), "oncall", Role::Operator, OPERATOR_LIFETIME).unwrap();
         let oncall = chain(&made.certificate);
         check.identify(&oncall).unwrap();
-        Authority::replace(home.path()).unwrap();
+        Authority::replace(home.path(), &[]).unwrap();
         let error = check.identify(&oncall).unwrap_err();
         assert!(error.to_string().contains("another authority"), "{error}");
     }

@@ -40,6 +40,11 @@ impl Revocations {
     }
 }
 
+/// Refuses a list that cannot be read.
+pub(crate) fn check(state: &StateDirectory, authority: &Authority) -> Result<(), Error> {
+    entries(&state.file(OPERATORS_REVOKED), &authority.parsed()?).map(drop)
+}
+
 /// Adds a certificate to the list.
 pub(crate) fn add(
     state: &StateDirectory,
@@ -81,8 +86,8 @@ fn entries(path: &Path, authority: &X509Certificate<'_>) -> Result<Vec<(Vec<u8>,
         Err(Error::Missing { .. }) => return Ok(Vec::new()),
         other => other?,
     };
-    let der = file.revocation_list()?.ok_or_else(|| damaged("it holds no revocation list"))?;
-    let (rest, list) = x509_parser::parse_x509_crl(&der).map_err(|_| damaged("it cannot be read"))?;
+    let der = file.revocation_list().ok_or_else(|| damaged("it holds no revocation list"))?;
+    let (rest, list) = x509_parser::parse_x509_crl(der).map_err(|_| damaged("it cannot be read"))?;
     if !rest.is_empty() {
         return Err(damaged("something follows its end"));
     }

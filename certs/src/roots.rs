@@ -29,10 +29,16 @@ pub fn load_roots(path: &Path) -> Result<RootCertStore, Error> {
 }
 
 fn load_roots_at(path: &Path, now: OffsetDateTime) -> Result<RootCertStore, Error> {
+    roots(&PemFile::read(path)?, now)
+}
+
+/// The same of a file that has been read, or is to be.
+pub(crate) fn roots(file: &PemFile, now: OffsetDateTime) -> Result<RootCertStore, Error> {
+    let path = file.path();
     let mut roots = RootCertStore::empty();
     let mut any_valid = false;
     let mut first_fault = None;
-    for (number, der) in (1..).zip(PemFile::read(path)?.certificates()?) {
+    for (number, der) in (1..).zip(file.certificates()?) {
         let certificate = parse(path, number, &der)?;
         match check_dates(path, number, &certificate, now) {
             Ok(()) => any_valid = true,
@@ -84,6 +90,45 @@ mod tests {
         let bundle = old.0 + &self_signed(authority).0 + &self_signed(|_| {}).0;
         let path = file(directory.path(), "roots.pem", bundle);
         assert_eq!(load_roots_at(&path, now()).unwrap().len(), 3);
+    }
+
+    #[test]
+    fn files_as_people_have_them_lose_no_root_or_are_refused_with_the_line() {
+        let directory = tempfile::tempdir().unwrap();
+        let (first, second) = (self_signed(authority).0, self_signed(authority).0);
+        let both = format!("{first}{second}");
+        let utf16 =
+            || "\u{feff}".encode_utf16().chain(both.encode_utf16()).flat_map(u16::to_le_bytes).collect();
+        for content in [
+            format!("\u{feff}{both}").into_bytes(),
+            format!("{}{second}", first.trim_end()).into_bytes(),
+            both.replace('\n', "\r\n").into_bytes(),
+            both.replace('\n', "\r").into_bytes(),
+            format!("first\n{first}second: {second}").into_bytes(),
+            both.replace('\n', " \n  ").into_bytes(),
+            both.replace("CERTIFICATE", "X509 CERTIFICATE").into_bytes(),
+            utf16(),
+        ] {
+            let path = file(directory.path(), "roots.pem", &content);
+            assert_eq!(
+                load_roots_at(&path, now()).unwrap().len(),
+                2,
+                "{:?}",
+                String::from_utf8_lossy(&content)
+            );
+        }
+        let line = format!("line {}", first.lines().count() + 1);
+        let last = format!("line {}", both.lines().count());
+        for (content, line) in [
+            (format!("{first}{}", second.replace("-----BEGIN", "----BEGIN")), &line),
+            (format!("{first}{}", second.replace("-----BEGIN CERT", "-----begin CERT")), &line),
+            (format!("{first}{}", second.replace("END CERTIFICATE", "END CERT")), &last),
+            (format!("{first}{}", second.lines().take(3).collect::<String>()), &line),
+            (format!("{first}{}", pem("X509 CRL", &[1, 2, 3])), &line),
+            (format!("{first}{}", pem("PKCS7", &[1, 2, 3])), &line),
+        ] {
+            fails(content, &[line]);
+        }
     }
 
     #[test]

@@ -14,8 +14,7 @@ use crate::Error;
 use crate::authority::Authority;
 use crate::certificate::{is_signed_by, names_issuer, parse};
 use crate::host_name::HostName;
-use crate::identity::{Identity, load_identity};
-use crate::pem_file::PemFile;
+use crate::identity::{Identity, identity};
 use crate::profile::LEAF_RENEWAL;
 use crate::state_directory::{
     ADMIN_CERTIFICATE, ADMIN_KEY, CA_CERTIFICATE, SERVER_CERTIFICATE, SERVER_KEY, StateDirectory,
@@ -115,30 +114,68 @@ fn leaf_at(
 ) -> Result<Leaf, Error> {
     let names = HostName::wanted(names)?;
     let state = StateDirectory::make(directory)?;
-    let authority = Authority::load_or_make(&state, now)?;
+    leaf_in(&state, &names, now, [certificate_file, key_file])
+}
+
+/// The server's leaf in a directory that is held, or planned.
+pub(crate) fn server_leaf_in(
+    state: &StateDirectory,
+    names: &[HostName],
+    now: OffsetDateTime,
+) -> Result<Leaf, Error> {
+    leaf_in(state, names, now, [SERVER_CERTIFICATE, SERVER_KEY])
+}
+
+/// That of the operators' endpoint.
+pub(crate) fn admin_leaf_in(
+    state: &StateDirectory,
+    names: &[HostName],
+    now: OffsetDateTime,
+) -> Result<Leaf, Error> {
+    leaf_in(state, names, now, [ADMIN_CERTIFICATE, ADMIN_KEY])
+}
+
+fn leaf_in(
+    state: &StateDirectory,
+    names: &[HostName],
+    now: OffsetDateTime,
+    files: [&str; 2],
+) -> Result<Leaf, Error> {
+    let authority = Authority::load_or_make(state, now)?;
+    let [certificate_file, key_file] = files;
     let (certificate, key) = (state.file(certificate_file), state.file(key_file));
-    let (identity, made) = match examine([&certificate, &key], &authority, &names, now)? {
+    let (identity, made) = match examine(state, files, &authority, names, now)? {
         Ok(identity) => (identity, None),
         Err(reason) => {
-            let issued = authority.issue_to(&names, now)?;
+            let issued = authority.issue_to(names, now)?;
             state.write_over(key_file, &issued.key_pem())?;
             state.write_over(certificate_file, issued.certificate_pem())?;
-            (load_identity(&certificate, &key, now)?, Some(reason))
+            (load(state, files, now)?, Some(reason))
         }
     };
     Ok(Leaf { certificate, key, ca_certificate: state.file(CA_CERTIFICATE), identity, made })
 }
 
+fn load(
+    state: &StateDirectory,
+    [certificate, key]: [&str; 2],
+    now: OffsetDateTime,
+) -> Result<Identity, Error> {
+    identity(&state.pem(certificate)?, || state.pem(key), now)
+}
+
 /// The leaf that is there, or the reason for making one. The outer error ends it: nothing may be overwritten.
 fn examine(
-    [certificate, key]: [&Path; 2],
+    state: &StateDirectory,
+    files: [&str; 2],
     authority: &Authority,
     names: &[HostName],
     now: OffsetDateTime,
 ) -> Result<Result<Identity, Reason>, Error> {
     let authority = authority.parsed()?;
-    refuse_foreign(certificate, &authority)?;
-    let identity = match load_identity(certificate, key, now) {
+    let [certificate, _] = files;
+    refuse_foreign(state, certificate, &authority)?;
+    let identity = match load(state, files, now) {
         Ok(identity) => identity,
         Err(error @ Error::Unreadable { .. }) => return Err(error),
         Err(Error::Missing { .. }) => return Ok(Err(Reason::Missing)),
@@ -146,15 +183,16 @@ fn examine(
         Err(Error::NotYetValid { .. }) => return Ok(Err(Reason::NotYetValid)),
         Err(error) => return Ok(Err(Reason::Unusable(error.to_string()))),
     };
-    let reason = fault(&identity, certificate, &authority, names, now)?;
+    let reason = fault(&identity, &state.file(certificate), &authority, names, now)?;
     Ok(reason.map_or(Ok(identity), Err))
 }
 
 /// What a person put there is neither used nor destroyed: a certificate of another issuer, a key, a binary
 /// file.
-fn refuse_foreign(path: &Path, authority: &X509Certificate<'_>) -> Result<(), Error> {
+fn refuse_foreign(state: &StateDirectory, name: &str, authority: &X509Certificate<'_>) -> Result<(), Error> {
+    let path = &state.file(name);
     let foreign = Error::Foreign { path: path.to_owned() };
-    let certificates = match PemFile::read(path).and_then(|file| file.certificates()) {
+    let certificates = match state.pem(name).and_then(|file| file.certificates()) {
         Ok(certificates) => certificates,
         Err(Error::NoCertificate { .. } | Error::Binary { .. } | Error::TooLarge { .. }) => {
             return Err(foreign);

@@ -91,7 +91,7 @@ fn after_a_replacement_old_clients_refuse_and_new_ones_accept() {
     let directory = tempfile::tempdir().unwrap();
     server_leaf(directory.path(), &[]).unwrap();
     let old_roots = roots(directory.path());
-    Authority::replace(directory.path()).unwrap();
+    Authority::replace(directory.path(), &[]).unwrap();
     let leaf = server_leaf(directory.path(), &[]).unwrap();
     assert!(handshake(&leaf.identity, old_roots, "localhost").is_err());
     handshake(&leaf.identity, roots(directory.path()), "localhost").unwrap();

@@ -33,7 +33,7 @@ impl From<fanfare_certs::Error> for Failure {
 
 fn create(directory: &Path, names: &[String], force: bool) -> Result<(), Failure> {
     if force {
-        Authority::replace(directory)?;
+        Authority::replace(directory, names)?;
     } else {
         let mut files = [CA_CERTIFICATE, CA_KEY, SERVER_CERTIFICATE, SERVER_KEY]
             .map(|name| directory.join(name))

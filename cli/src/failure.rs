@@ -21,7 +21,7 @@ enum Kind {
     Usage,
     /// It was tried, and failed: exit code 1.
     Failed,
-    /// Nobody reads our output any more: exit code 1, without a word.
+    /// Nobody reads our output any more: exit code 1, without a word, as what was asked for was not shown in full.
     BrokenPipe,
 }
 

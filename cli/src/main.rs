@@ -12,6 +12,7 @@ mod connection;
 mod demo;
 mod failure;
 mod listen;
+mod log;
 mod memory;
 mod operators;
 mod output;
@@ -24,6 +25,7 @@ mod token;
 mod top;
 mod way;
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -39,26 +41,37 @@ use failure::Failure;
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
-    match arguments().and_then(run) {
-        Ok(()) => ExitCode::SUCCESS,
+    let outcome = match Arguments::try_parse() {
+        Ok(arguments) => run(arguments).map(|()| ExitCode::SUCCESS),
+        Err(error) => explain(&error),
+    };
+    // A line without an end is still in the buffer.
+    match outcome.and_then(|code| Ok(std::io::stdout().flush().map(|()| code)?)) {
+        Ok(code) => code,
         Err(failure) => {
             // A reader that has gone (`fanfare listen | head -1`) is told nothing; it knows.
             if !failure.is_broken_pipe() {
-                eprintln!("fanfare: {failure}");
+                // Where even this cannot be written, the exit code says it.
+                let _ = writeln!(std::io::stderr(), "fanfare: {failure}");
             }
             failure.exit_code()
         }
     }
 }
 
-/// The command line. Does not return where help or the version was asked for, or nothing at all.
-fn arguments() -> Result<Arguments, Failure> {
-    Arguments::try_parse().map_err(|error| match error.kind() {
-        ErrorKind::DisplayHelp
-        | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
-        | ErrorKind::DisplayVersion => error.exit(),
-        _ => Failure::from(&error),
-    })
+/// Help, the version, or what is wrong with the command line.
+fn explain(error: &clap::Error) -> Result<ExitCode, Failure> {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            Ok(error.print().map(|()| ExitCode::SUCCESS)?)
+        }
+        // Where nothing at all was asked for: help on stderr.
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            let _ = error.print();
+            Ok(ExitCode::from(2))
+        }
+        _ => Err(Failure::from(error)),
+    }
 }
 
 fn run(arguments: Arguments) -> Result<(), Failure> {

@@ -1,22 +1,28 @@
 //! `fanfare serve`: a server from its settings to its end, with what the operating system says in between.
 //!
-//! In: settings, and the signals SIGHUP (load the certificate again), SIGTERM and SIGINT (drain; the second time, exit at
-//! once). Out: one line on stdout when it accepts connections, the log on stderr, and an exit code.
+//! In: settings, and the signals SIGHUP (load the certificate again), SIGTERM and SIGINT (drain; the second time, exit
+//! at once). Out: one line on stdout when it accepts connections, the log on stderr, and an exit code. Invariants: a
+//! start that is refused changes nothing on the disk; a server that runs does not end, or stop serving, for want of
+//! somebody who reads what it says.
 
-use std::io::{IsTerminal, Write};
+use std::fs::File;
+use std::io::{self, IsTerminal, Write};
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use fanfare_certs::{Leaf, Prepared, Wanted};
 use fanfare_protocol::Code;
-use fanfare_server::{Administration, Identity, Server, StartError};
+use fanfare_server::{Config, Files, Identity, Operators, Server, Start, StartError};
 use time::OffsetDateTime;
 use tokio::signal::unix::SignalKind;
 use tracing_subscriber::EnvFilter;
 
 use crate::arguments::{DEFAULT_ADMIN, DEFAULT_SERVER};
 use crate::failure::Failure;
+use crate::log::Log;
 use crate::operators::StateOperators;
 use crate::output::may_colour;
 use crate::settings::{Certificate, Plan, ServeArguments, TokenSettings};
@@ -30,29 +36,76 @@ const INTERRUPTED: i32 = 130;
 
 pub(crate) fn run(arguments: &ServeArguments) -> Result<(), Failure> {
     let plan = Plan::new(arguments)?;
-    start_log(arguments)?;
+    let log = start_log(arguments)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|error| Failure::failed(format!("the system gives no threads: {error}")))?;
-    runtime.block_on(serve(plan))
+    runtime.block_on(serve(plan, &log))
 }
 
-fn start_log(arguments: &ServeArguments) -> Result<(), Failure> {
+fn start_log(arguments: &ServeArguments) -> Result<Log, Failure> {
     let filter = EnvFilter::try_new(&arguments.log).map_err(|error| {
         Failure::usage(format!("--log {:?}: {error}; try info or fanfare_server=debug", arguments.log))
     })?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let stderr = io::stderr();
+    let colours = stderr.is_terminal() && may_colour();
+    // Past the lock of the standard library's, which a reader that does not read would keep from whoever else has to
+    // say something.
+    let log = own(&stderr)
+        .and_then(|stderr| Log::start(stderr, arguments.json))
+        .map_err(|error| Failure::failed(format!("cannot write a log: {error}")))?;
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(log.lines());
+    // It would tell of them on stderr, and panic where that cannot be written.
+    let subscriber = subscriber.log_internal_errors(false);
     if arguments.json {
-        log.json().init();
+        subscriber.json().init();
     } else {
-        let colours = std::io::stderr().is_terminal() && may_colour();
-        log.with_ansi(colours).with_target(false).init();
+        subscriber.with_ansi(colours).with_target(false).init();
     }
-    Ok(())
+    Ok(log)
 }
 
-async fn serve(plan: Plan) -> Result<(), Failure> {
+/// The same file once more, without a buffer and without a lock.
+fn own(stream: &impl AsFd) -> io::Result<File> {
+    Ok(File::from(stream.as_fd().try_clone_to_owned()?))
+}
+
+/// Says on stdout where it listens; on a thread of its own, because perhaps nobody reads.
+fn announce(line: String) {
+    let say = move || {
+        if let Err(error) = own(&io::stdout()).and_then(|mut out| out.write_all(line.as_bytes())) {
+            tracing::warn!(%error, "the ready line could not be written to standard output: {}", line.trim_end());
+        }
+    };
+    if let Err(error) = std::thread::Builder::new().name("ready".to_owned()).spawn(say) {
+        tracing::warn!(%error, "the ready line could not be written to standard output");
+    }
+}
+
+/// The certificates that are written when nothing but the disk can fail any more.
+struct Certificates(Prepared);
+
+impl Files for Certificates {
+    fn write(&mut self) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        Ok(self.0.write()?)
+    }
+
+    fn keep(self: Box<Self>) {
+        self.0.keep();
+    }
+}
+
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::Config(error) => Self::usage(error.to_string()),
+            error => Self::failed(error.to_string()),
+        }
+    }
+}
+
+async fn serve(plan: Plan, log: &Log) -> Result<(), Failure> {
     let Plan { config, certificate, tokens, certified, admin } = plan;
     let has_tokens = config.tokens.is_some() || certified.is_some();
     let state_dir = config.state_dir.clone();
@@ -60,22 +113,14 @@ async fn serve(plan: Plan) -> Result<(), Failure> {
     // Before the ready line: a signal that comes right after it must not end the process the rough way.
     let mut stopping = Stopping::new()?;
     let mut hangup = on(SignalKind::hangup())?;
-    let identity = load(certificate.clone(), state_dir.clone()).await?;
+    // A file that may not grow any more (`ulimit -f`) is an error like a full disk, where nobody ends us for it.
+    drop(on(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?);
     let names = admin.as_ref().map(|(_, names)| names.clone());
-    let administration = match admin {
-        None => None,
-        Some((listen, names)) => Some(administration(listen, names, &state_dir, dev).await?),
-    };
-    let server = Server::start(config, identity, administration).await.map_err(|error| match error {
-        StartError::Config(error) => Failure::usage(error.to_string()),
-        error => Failure::failed(error.to_string()),
-    })?;
+    let server = start(config, &certificate, admin).await?;
 
-    let mut out = std::io::stdout();
     let admin = server.admin_address().map_or(String::new(), |admin| format!(" admin={admin}"));
     let http = server.http_address().map_or(String::new(), |http| format!(" http={http}"));
-    writeln!(out, "ready quic={}{admin}{http}", server.address())?;
-    out.flush()?;
+    announce(format!("ready quic={}{admin}{http}\n", server.address()));
     if dev {
         let beside = if state_dir.as_os_str() == ".fanfare" {
             String::new()
@@ -132,11 +177,54 @@ async fn serve(plan: Plan) -> Result<(), Failure> {
             }
         }
     }
-    stop(server, stopping).await
+    stop(server, stopping, log).await
+}
+
+/// Starts the server: looks at everything first, and writes then. The endpoint for operators always has a certificate
+/// of the state directory's authority, which issues theirs, too.
+async fn start(
+    config: Config,
+    certificate: &Certificate,
+    admin: Option<(SocketAddr, Vec<String>)>,
+) -> Result<Server, Failure> {
+    let (state_dir, dev) = (config.state_dir.clone(), config.dev);
+    let start = Start::look(config, admin.as_ref().map(|(listen, _)| *listen)).await?;
+    let (own, names) = match certificate {
+        Certificate::Files { .. } => (Some(load(certificate.clone(), state_dir.clone()).await?), None),
+        Certificate::Development(names) => (None, Some(names.clone())),
+    };
+    let wanted =
+        Wanted { server: names, developer: dev && admin.is_some(), admin: admin.map(|(_, names)| names) };
+    let directory = state_dir.clone();
+    let prepared = tokio::task::spawn_blocking(move || fanfare_certs::prepare(&directory, &wanted)).await;
+    let mut prepared =
+        prepared.map_err(|error| Failure::failed(format!("preparing the certificates: {error}")))??;
+    let made = prepared.server.as_ref().and_then(made);
+    let identity = own.or_else(|| prepared.server.take().map(identity_of));
+    let identity = identity.ok_or_else(|| Failure::failed("there is no certificate for clients"))?;
+    let admin = prepared.admin.take().map(|leaf| {
+        let operators: Arc<dyn Operators> = Arc::new(StateOperators::new(&state_dir));
+        (identity_of(leaf), operators)
+    });
+    let server = start.serve(identity, admin, Box::new(Certificates(prepared))).await?;
+    if let Some(made) = made {
+        tracing::info!("{made}");
+    }
+    Ok(server)
+}
+
+/// What the log says of a certificate that was made just now.
+fn made(leaf: &Leaf) -> Option<String> {
+    let until = leaf.identity.description.not_after.date();
+    leaf.made.as_ref().map(|reason| format!("made a development certificate, valid until {until} ({reason})"))
+}
+
+fn identity_of(leaf: Leaf) -> Identity {
+    Identity { chain: leaf.identity.chain, key: leaf.identity.key }
 }
 
 /// Drains; a second signal exits at once.
-async fn stop(server: Server, mut stopping: Stopping) -> Result<(), Failure> {
+async fn stop(server: Server, mut stopping: Stopping, log: &Log) -> Result<(), Failure> {
     let metrics = server.metrics();
     tracing::info!(
         connections = server.population().connections,
@@ -148,6 +236,7 @@ async fn stop(server: Server, mut stopping: Stopping) -> Result<(), Failure> {
         biased;
         () = stopping.signal() => {
             tracing::warn!("exiting at once; what was queued is lost");
+            log.flush();
             // Destructors would wait for tasks that we were told not to wait for.
             std::process::exit(INTERRUPTED);
         }
@@ -176,28 +265,11 @@ async fn reload(server: &Server, certificate: &Certificate, state_dir: &Path) {
     }
 }
 
-/// The endpoint for operators: its certificate is always one of the state directory's authority, which issues theirs, too.
-async fn administration(
-    listen: SocketAddr,
-    names: Vec<String>,
-    state_dir: &Path,
-    dev: bool,
-) -> Result<Administration, Failure> {
-    let operators = Arc::new(StateOperators::new(state_dir));
-    let identity = admin_identity(names, state_dir.to_owned()).await?;
-    if dev {
-        let state_dir = state_dir.to_owned();
-        let made = tokio::task::spawn_blocking(move || fanfare_certs::development_operator(&state_dir)).await;
-        made.map_err(|error| Failure::failed(format!("making the developer's certificate: {error}")))??;
-    }
-    Ok(Administration { listen, identity, operators })
-}
-
 async fn admin_identity(names: Vec<String>, state_dir: PathBuf) -> Result<Identity, Failure> {
     let leaf = tokio::task::spawn_blocking(move || fanfare_certs::admin_leaf(&state_dir, &names)).await;
     let leaf =
         leaf.map_err(|error| Failure::failed(format!("loading the operators' certificate: {error}")))??;
-    Ok(Identity { chain: leaf.identity.chain, key: leaf.identity.key })
+    Ok(identity_of(leaf))
 }
 
 /// `names` is `None` where there is no endpoint for operators.
@@ -233,9 +305,8 @@ async fn load(certificate: Certificate, state_dir: PathBuf) -> Result<Identity, 
             }
             Certificate::Development(names) => {
                 let leaf = fanfare_certs::server_leaf(&state_dir, &names)?;
-                if let Some(reason) = &leaf.made {
-                    let until = leaf.identity.description.not_after.date();
-                    tracing::info!("made a development certificate, valid until {until} ({reason})");
+                if let Some(made) = made(&leaf) {
+                    tracing::info!("{made}");
                 }
                 Ok(leaf.identity)
             }

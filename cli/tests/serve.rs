@@ -18,7 +18,7 @@ use std::process::Command;
 use base64::Engine;
 use fanfare_certs::Authority;
 use serde_json::{Value, json};
-use support::{BINARY, Ended, Process, STATE, Server, Signal, fanfare, finish, ready, run};
+use support::{BINARY, Ended, Process, STATE, Server, Signal, fanfare, finish, http_get, ready, run};
 use time::{Duration, OffsetDateTime};
 
 /// Runs a `serve` that is expected not to start.
@@ -55,17 +55,6 @@ fn the_ready_line_says_where_and_the_log_what_to_try() {
         format!("ready quic={address} admin={admin} http={http}\n"),
         "the ready line is all there is on stdout"
     );
-}
-
-/// Asks for a path, and gives all of the answer.
-fn http_get(address: &str, path: &str) -> String {
-    use std::io::{Read, Write};
-    let mut stream = std::net::TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(support::DEADLINE)).unwrap();
-    write!(stream, "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer
 }
 
 #[test]
@@ -131,11 +120,8 @@ fn bad_http_settings_are_told() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let ended = serve(home.path(), &["--dev", "--admin-listen", "off", "--http-listen", &address]);
-    // It gets far enough to make a certificate, which its log tells before the complaint.
-    let line = ended.err.lines().last().unwrap();
-    let expected = format!("fanfare: cannot listen on {address} (TCP): the port is in use");
-    assert!(line.starts_with(&expected) && line.contains("--http-listen"), "{line}");
-    assert_eq!(ended.code, Some(1));
+    let expected = format!("cannot listen on {address} (TCP): the port is in use");
+    ended.complains(1, &[&expected, "--http-listen"]);
     drop(taken);
 }
 
@@ -254,11 +240,8 @@ fn a_port_in_use_is_told_with_what_to_do() {
         server.home(),
         &["serve", "--dev", "--http-listen", "off", "--listen", &server.address, "--state-dir", "other"],
     );
-    // It gets far enough to make a certificate, which its log tells before the complaint.
-    let line = ended.err.lines().last().unwrap();
-    let expected = format!("fanfare: cannot listen on {} (UDP): the port is in use", server.address);
-    assert!(line.starts_with(&expected) && line.contains("--listen"), "{line}");
-    assert_eq!((ended.code, ended.out.as_str()), (Some(1), ""));
+    let expected = format!("cannot listen on {} (UDP): the port is in use", server.address);
+    ended.complains(1, &[&expected, "--listen"]);
     // And it has not disturbed the first.
     assert_eq!(
         server.run(&["send", "--user", "bob", "--to-all", "--ack", "x"]).printed(),

@@ -5,16 +5,22 @@
 //! Invariants: the crypto provider is given, never taken from the process, whose owner may have chosen another; a file
 //! that cannot be used in full is an error that names it, so that nobody trusts less than they think.
 
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
+use fanfare_pem::Block;
 use quinn::crypto::rustls::QuicClientConfig;
 use rustls::RootCertStore;
-use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::config::Roots;
 use crate::error::RootsError;
+
+/// The most that is read of a file, in bytes. A system's whole root bundle is about 220 kB.
+const SIZE_LIMIT: u64 = 4 << 20;
 
 /// A TLS configuration.
 #[derive(Clone)]
@@ -33,7 +39,7 @@ pub(crate) fn load(
     let (store, roots) = match roots {
         Roots::System => (system()?, system_words()),
         Roots::Pem(path) => {
-            let store = pem_file(&path)?;
+            let store = roots_in(&path)?;
             let words = format!("the {} in {}", certificates(store.len()), path.display());
             (store, words)
         }
@@ -62,20 +68,50 @@ pub(crate) fn provider() -> rustls::crypto::CryptoProvider {
 type Credentials = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
 fn credentials(certificate: &Path, key: &Path) -> Result<Credentials, RootsError> {
-    let refused = |path: &Path| {
-        let path = path.to_owned();
-        move |error| match error {
-            pem::Error::Io(source) => RootsError::Read { path, source: Arc::new(source) },
-            other => RootsError::Pem { path, detail: other.to_string() },
-        }
-    };
-    let chain = CertificateDer::pem_file_iter(certificate)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(refused(certificate))?;
+    let chain: Vec<_> =
+        pem_file(certificate, certificates_of)?.into_iter().map(CertificateDer::from).collect();
     if chain.is_empty() {
         return Err(RootsError::Empty { path: certificate.to_owned() });
     }
-    Ok((chain, PrivateKeyDer::from_pem_file(key).map_err(refused(key))?))
+    Ok((chain, pem_file(key, key_of)?))
+}
+
+/// Reads a PEM file, and takes something of it.
+fn pem_file<T>(path: &Path, take: impl FnOnce(&[Block]) -> Result<T, String>) -> Result<T, RootsError> {
+    let mut bytes = Vec::new();
+    // One byte more than the limit, to tell a full file from one that goes on.
+    let read = File::open(path).and_then(|file| file.take(SIZE_LIMIT + 1).read_to_end(&mut bytes));
+    let read = read.map_err(|source| RootsError::Read { path: path.to_owned(), source: Arc::new(source) })?;
+    let refused = |detail| RootsError::Pem { path: path.to_owned(), detail };
+    if read as u64 > SIZE_LIMIT {
+        return Err(refused(format!("it is larger than {SIZE_LIMIT} bytes")));
+    }
+    let blocks = fanfare_pem::parse(&bytes).map_err(|error| refused(format!("it has {error}")))?;
+    take(&blocks).map_err(refused)
+}
+
+fn certificates_of(blocks: &[Block]) -> Result<Vec<Vec<u8>>, String> {
+    let found = fanfare_pem::certificates(blocks).map_err(|unused| format!("it has {unused}"))?;
+    Ok(found.into_iter().map(<[u8]>::to_vec).collect())
+}
+
+/// The one private key.
+fn key_of(blocks: &[Block]) -> Result<PrivateKeyDer<'static>, String> {
+    let mut keys = blocks.iter().filter(|block| fanfare_pem::is_key(block.label()));
+    let Some(key) = keys.next() else { return Err("it has no private key in it".to_owned()) };
+    if keys.next().is_some() {
+        return Err("it has several private keys in it: leave only the certificate's".to_owned());
+    }
+    if key.is_encrypted() {
+        return Err("its private key is encrypted: decrypt it with `openssl pkey`".to_owned());
+    }
+    let der = key.der().to_vec();
+    match key.label() {
+        "PRIVATE KEY" => Ok(PrivateKeyDer::Pkcs8(der.into())),
+        "RSA PRIVATE KEY" => Ok(PrivateKeyDer::Pkcs1(der.into())),
+        "EC PRIVATE KEY" => Ok(PrivateKeyDer::Sec1(der.into())),
+        _ => Err("its private key is of a form that is not supported".to_owned()),
+    }
 }
 
 fn crypto(
@@ -95,16 +131,12 @@ fn crypto(
     QuicClientConfig::try_from(tls).map_err(|error| error.to_string())
 }
 
-fn pem_file(path: &Path) -> Result<RootCertStore, RootsError> {
-    let refused = |error| match error {
-        pem::Error::Io(source) => RootsError::Read { path: path.to_owned(), source: Arc::new(source) },
-        other => RootsError::Pem { path: path.to_owned(), detail: other.to_string() },
-    };
+fn roots_in(path: &Path) -> Result<RootCertStore, RootsError> {
     let mut store = RootCertStore::empty();
-    for (index, certificate) in CertificateDer::pem_file_iter(path).map_err(refused)?.enumerate() {
-        store.add(certificate.map_err(refused)?).map_err(|error| RootsError::Unusable {
+    for (number, der) in (1..).zip(pem_file(path, certificates_of)?) {
+        store.add(der.into()).map_err(|error| RootsError::Unusable {
             path: path.to_owned(),
-            number: index + 1,
+            number,
             detail: error.to_string(),
         })?;
     }
@@ -112,22 +144,39 @@ fn pem_file(path: &Path) -> Result<RootCertStore, RootsError> {
 }
 
 fn system() -> Result<RootCertStore, RootsError> {
-    let found = rustls_native_certs::load_native_certs();
+    let (found, errors) = match own_file() {
+        // The usual reader leaves out what is not exactly as it should be.
+        Some(file) => {
+            let found = pem_file(Path::new(&file), certificates_of)
+                .map_err(|error| RootsError::System { detail: error.to_string() })?;
+            (found.into_iter().map(CertificateDer::from).collect(), Vec::new())
+        }
+        None => {
+            let found = rustls_native_certs::load_native_certs();
+            (found.certs, found.errors)
+        }
+    };
     let mut store = RootCertStore::empty();
     // A system's collection has old and odd certificates in it; one that cannot be used harms nobody.
-    let (_, ignored) = store.add_parsable_certificates(found.certs);
+    let (_, ignored) = store.add_parsable_certificates(found);
     if store.is_empty() {
-        let detail = match found.errors.first() {
+        let detail = match errors.first() {
             Some(error) => error.to_string(),
             None if ignored > 0 => format!("none of {} can be used", certificates(ignored)),
             None => "none were found".to_owned(),
         };
         return Err(RootsError::System { detail });
     }
-    for error in &found.errors {
+    for error in &errors {
         tracing::warn!(%error, "some of the system's certificate authorities could not be read");
     }
     Ok(store)
+}
+
+/// The one file that the environment says is to be used instead of the system's.
+fn own_file() -> Option<OsString> {
+    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+    variable("SSL_CERT_FILE").filter(|_| variable("SSL_CERT_DIR").is_none())
 }
 
 fn system_words() -> String {
@@ -179,6 +228,60 @@ mod tests {
         assert!(matches!(error, RootsError::Pem { .. }), "{error}");
         let error = load_pem("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").err().unwrap();
         assert!(matches!(error, RootsError::Unusable { number: 1, .. }), "{error}");
+    }
+
+    /// One of ours, in PEM.
+    fn certificate() -> String {
+        rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap().cert.pem()
+    }
+
+    #[test]
+    fn files_as_people_have_them_lose_no_certificate_or_are_refused_with_the_line() {
+        let (first, second) = (certificate(), certificate());
+        for content in [
+            format!("{}{second}", first.trim_end()),
+            format!("\u{feff}{first}{second}"),
+            format!("{first}text: {second}").replace('\n', "\r\n"),
+            format!("{first}{second}").replace('\n', "\r"),
+        ] {
+            let trust = load_pem(&content).unwrap_or_else(|error| panic!("{error}: {content}"));
+            assert!(trust.roots.starts_with("the 2 certificates in "), "{}", trust.roots);
+        }
+        let lines = first.lines().count();
+        for (content, line) in [
+            (format!("{first}{}", second.to_lowercase()), lines + 1),
+            (format!("{first}{}", second.trim_end().trim_end_matches('-')), 2 * lines),
+            (format!("{first}{}", &second[..second.len() / 2]), lines + 1),
+            (format!("{first}{}", second.replace("CERTIFICATE", "TRUSTED CERTIFICATE")), lines + 1),
+        ] {
+            let error = load_pem(&content).err().unwrap().to_string();
+            assert!(error.contains(&format!("line {line}")), "line {line}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_key_is_the_only_one_in_its_file_and_is_not_encrypted() {
+        let directory = tempfile::tempdir().unwrap();
+        let (cert, key) = (directory.path().join("cert.pem"), directory.path().join("key.pem"));
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        std::fs::write(&cert, made.cert.pem()).unwrap();
+        let good = made.signing_key.serialize_pem();
+        let tried = |content: &str| {
+            std::fs::write(&key, content).unwrap();
+            credentials(&cert, &key).map(drop).map_err(|error| error.to_string())
+        };
+        tried(&good).unwrap();
+        tried(&format!("\u{feff}{}", good.replace('\n', "\r\n"))).unwrap();
+        for (content, words) in [
+            (made.cert.pem(), "no private key"),
+            (good.repeat(2), "several private keys"),
+            (good.replace("PRIVATE KEY", "ENCRYPTED PRIVATE KEY"), "is encrypted"),
+            (good.replace("PRIVATE KEY", "OPENSSH PRIVATE KEY"), "not supported"),
+            (good.replace("-----END", "----END"), "line"),
+        ] {
+            let error = tried(&content).unwrap_err();
+            assert!(error.contains(words) && error.contains("key.pem"), "{words}: {error}");
+        }
     }
 
     #[test]

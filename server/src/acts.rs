@@ -6,9 +6,11 @@
 //! Invariants:
 //! - what forbids is on the disk before it is in force, and in force before anyone is removed (promise 7);
 //! - acts are carried out one after the other, and each is recorded before it is answered (promise 11);
-//! - an act that failed on the disk has a refusal as its answer, never a receipt.
+//! - an act that failed on the disk has a refusal as its answer, never a receipt, and is not on the disk when the store
+//!   can be used again (`cli/tests/full_disk.rs`).
 
 mod error;
+mod impaired;
 mod people;
 mod request;
 
@@ -22,7 +24,10 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 pub use self::error::ActError;
+pub(crate) use self::impaired::{Impaired, mend_store};
 use self::people::{close, told};
+#[cfg(any(test, fuzzing))]
+pub(crate) use self::request::described as described_for_fuzzing;
 use self::request::{ban, described, reason};
 use crate::access::{self, BanKey, Bans, Seconds, signs_out};
 use crate::audit::{Chain, Outcome};
@@ -55,6 +60,8 @@ pub struct Acts {
     ledger: Mutex<Ledger>,
     /// The number of the newest audit record.
     recorded: watch::Sender<u64>,
+    /// Why no act can be taken now, if that is so.
+    impaired: Impaired,
 }
 
 /// Puts a ban in force, and then removes whom it concerns: in this order, because a join asks the bans inside the critical
@@ -90,6 +97,7 @@ impl Acts {
             metrics,
             payload_bytes,
             recorded: watch::Sender::new(ledger.head().sequence),
+            impaired: Impaired::default(),
             ledger: Mutex::new(ledger),
         };
         acts.forget_ended(&acts.ledger.lock())?;
@@ -109,22 +117,58 @@ impl Acts {
         let begun = Instant::now();
         let pending = Pending { author: operator.name.clone(), role: operator.role, act: described(request) };
         let mut ledger = self.ledger.lock();
-        ledger.settle().map_err(ActError::not_done)?;
+        self.mend_in(&mut ledger).and_then(|()| ledger.settle()).map_err(ActError::not_done)?;
         let outcome = self.carry_out(&mut ledger, operator, request, &pending, begun);
         if let Err(ActError::Refused { code, message }) = &outcome {
             self.metrics.refused.add(*code);
             let refusal = Outcome::Refused { code: code.number(), message: message.clone() };
             // The refusal stands, recorded or not.
-            if let Err(source) = ledger.record(&pending, &refusal, Vec::new()) {
-                tracing::error!(%source, author = operator.name, "a refusal could not be recorded");
+            if let Err(source) = ledger.refuse(&pending, refusal) {
+                tracing::error!(%source, author = operator.name, "a refusal could not be recorded yet");
             }
         }
         // On the disk they harm nobody: what has ended forbids nothing. The next act or the next start tries again.
-        if let Err(source) = self.forget_ended(&ledger) {
+        if ledger.trouble().is_none()
+            && let Err(source) = self.forget_ended(&ledger)
+        {
             tracing::error!(%source, "bans that have ended could not be deleted");
         }
-        self.recorded.send_replace(ledger.head().sequence);
+        // Before it is answered, so that what is answered is what is on the disk, if the disk can be asked at all. The
+        // act has its own error.
+        let _ = self.mend_in(&mut ledger);
+        self.tell_of(&ledger);
         outcome
+    }
+
+    /// Tries to have a store that failed work again. Blocks on the disk.
+    pub(crate) fn mend(&self) {
+        // The next one who needs it is told.
+        let mut ledger = self.ledger.lock();
+        let _ = self.mend_in(&mut ledger);
+        self.tell_of(&ledger);
+    }
+
+    /// Has those who follow the audit look at it again, if there is something new.
+    fn tell_of(&self, ledger: &Ledger) {
+        let newest = ledger.head().sequence;
+        self.recorded.send_if_modified(|known| std::mem::replace(known, newest) != newest);
+    }
+
+    fn mend_in(&self, ledger: &mut Ledger) -> Result<(), StoreError> {
+        if let Some(why) = ledger.trouble() {
+            self.impaired.begins(why);
+        }
+        let mended = ledger.mend(|| self.bans.list(access::now()));
+        match ledger.trouble() {
+            Some(why) => self.impaired.begins(why),
+            None => self.impaired.ends(),
+        }
+        mended
+    }
+
+    /// Why no act can be taken now, if that is so.
+    pub(crate) fn impaired(&self) -> &Impaired {
+        &self.impaired
     }
 
     /// The number of the newest audit record, as it changes.
@@ -363,7 +407,13 @@ impl Acts {
     /// # Errors
     /// When the store does not work.
     pub fn audit(&self, after: u64, limit: usize) -> Result<Vec<(u64, Vec<u8>)>, StoreError> {
-        self.ledger.lock().records(after, limit.min(RECORDS_AT_ONCE))
+        let mut ledger = self.ledger.lock();
+        let records = ledger.records(after, limit.min(RECORDS_AT_ONCE));
+        if records.is_err() {
+            // Told by the records' own error.
+            let _ = self.mend_in(&mut ledger);
+        }
+        records
     }
 
     /// Checks the audit's chain, and that it holds a record whose hash was `noted` some time ago.

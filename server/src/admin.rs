@@ -21,6 +21,8 @@ pub(crate) use desk::Desk;
 pub(crate) use feed::Feed;
 pub use operators::Operators;
 pub(crate) use query::Queries;
+#[cfg(any(test, fuzzing))]
+pub(crate) use session::parse;
 
 use crate::endpoint::Identity;
 

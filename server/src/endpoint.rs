@@ -1,7 +1,7 @@
 //! The UDP socket, TLS, and the QUIC settings: everything that quinn is told.
 //!
-//! In: the configuration, a certificate with its key, and the state directory's keys. Out: a quinn endpoint, and the means
-//! to give it another certificate while it runs.
+//! In: the configuration, a certificate with its key, and the state directory's keys. Out: a socket, a quinn endpoint on it, and
+//! the means to give it another certificate while it runs.
 
 use std::io;
 use std::net::SocketAddr;
@@ -15,7 +15,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
-use crate::error::{IdentityError, StartError};
+use crate::error::IdentityError;
 use crate::runtime::OwnedTasks;
 use crate::state::EndpointKeys;
 use crate::webtransport;
@@ -38,30 +38,13 @@ impl std::fmt::Debug for Identity {
 /// Datagrams that may wait, in bytes.
 const DATAGRAMS_BYTES: usize = 64 * 1024;
 
-/// Binds the socket and starts QUIC on it. Its tasks are `tasks`.
-pub(crate) fn bind(
-    config: &Config,
-    identity: Identity,
-    keys: &EndpointKeys,
-    tasks: &TaskTracker,
-) -> Result<quinn::Endpoint, StartError> {
-    let server = server_config(config, identity, keys)?;
-    let address = config.listen;
-    bind_with(server, address, keys, tasks).map_err(|source| StartError::Listen {
-        flag: "--listen",
-        protocol: "UDP",
-        address,
-        source,
-    })
-}
-
-pub(crate) fn bind_with(
+/// Starts QUIC on a socket. Its tasks are `tasks`.
+pub(crate) fn open(
     server: ServerConfig,
-    address: SocketAddr,
+    socket: std::net::UdpSocket,
     keys: &EndpointKeys,
     tasks: &TaskTracker,
 ) -> io::Result<quinn::Endpoint> {
-    let socket = socket(address)?;
     let mut endpoint = EndpointConfig::new(Arc::clone(&keys.reset) as _);
     // With a key of each life's own, as is quinn's default, a restarted server takes the packets of its last life for noise
     // and never resets them.
@@ -142,7 +125,8 @@ fn transport(config: &Config) -> TransportConfig {
     transport
 }
 
-fn socket(address: SocketAddr) -> io::Result<std::net::UdpSocket> {
+/// Binds a socket. What comes before [`open`] waits in it.
+pub(crate) fn socket(address: SocketAddr) -> io::Result<std::net::UdpSocket> {
     let socket = socket2::Socket::new(
         socket2::Domain::for_address(address),
         socket2::Type::DGRAM,

@@ -22,6 +22,9 @@ pub enum StartError {
     /// The certificate or its key cannot be used.
     #[error(transparent)]
     Identity(#[from] IdentityError),
+    /// What the caller wanted to have in the state directory could not be written. Nothing has changed.
+    #[error(transparent)]
+    Files(Box<dyn std::error::Error + Send + Sync>),
     /// The address cannot be listened on.
     #[error("cannot listen on {address} ({protocol}): {}", hint(source, flag))]
     Listen {
@@ -46,6 +49,15 @@ pub enum StateError {
         path: PathBuf,
         /// What the system says.
         source: io::Error,
+    },
+    /// Another server has it.
+    #[error(
+        "the state directory {} is in use by another process: is a server running in it already? Give another with --state-dir",
+        path.display()
+    )]
+    InUse {
+        /// The directory.
+        path: PathBuf,
     },
     /// A key has not the length of a key.
     #[error(

@@ -31,6 +31,26 @@ use crate::router::Router;
 const LIMITS: Limits = Limits { frame_bytes: 2_048, payload_bytes: 512, groups: 4, targets: 8 };
 const PER_USER: usize = 8;
 
+/// Reads the bytes of an operator's request, as its session does.
+///
+/// What is taken is the same when it is written and read again, and can be written down for the audit; what is not is
+/// refused with a code, in words for a person.
+pub fn operator_request(bytes: &[u8]) {
+    match crate::admin::parse(bytes) {
+        Ok(request) => {
+            let written = serde_json::to_vec(&request).expect("what was read can be written");
+            assert_eq!(crate::admin::parse(&written).as_ref(), Ok(&request));
+            let described = crate::acts::described_for_fuzzing(&request);
+            assert!(described.get("ask").is_some_and(serde_json::Value::is_string), "{described}");
+        }
+        Err(error) => {
+            assert_eq!(error.code, Code::InvalidRequest.number());
+            // It may repeat a name that it does not know, escaped.
+            assert!(error.message.len() <= 4_096 + bytes.len() * 10, "{}", error.message.len());
+        }
+    }
+}
+
 /// A server without sockets, with one connection that is somebody else's.
 struct Bench {
     registry: Arc<Registry>,
@@ -200,6 +220,33 @@ mod tests {
     }
 
     proptest! {
+        /// Operators' requests, some with a byte changed.
+        #[test]
+        fn any_bytes_of_an_operator_are_read_or_refused(
+            user in "[a-z*\u{e9}\"]{1,9}",
+            number in any::<u64>(),
+            ask in prop::sample::select(vec!["ban", "kick", "connections", "explain", "watch", "send", "audit", "status"]),
+            position in any::<prop::sample::Index>(),
+            change in prop::option::of(any::<u8>()),
+        ) {
+            let request = match ask {
+                "ban" => serde_json::json!({ "ask": ask, "user": user, "until": number, "reason": user }),
+                "kick" => serde_json::json!({ "ask": ask, "who": { "user": user } }),
+                "connections" => serde_json::json!({ "ask": ask, "filter": user, "limit": number % 9 }),
+                "explain" => serde_json::json!({ "ask": ask, "user": user, "group": "g" }),
+                "watch" => serde_json::json!({ "ask": ask, "interval_ms": number }),
+                "send" => serde_json::json!({ "ask": ask, "to": "all", "event": "E", "payload": user }),
+                "audit" => serde_json::json!({ "ask": ask, "after": number, "follow": true }),
+                _ => serde_json::json!({ "ask": ask }),
+            };
+            let mut bytes = request.to_string().into_bytes();
+            if let Some(change) = change {
+                let position = position.index(bytes.len());
+                bytes[position] = change;
+            }
+            operator_request(&bytes);
+        }
+
         /// Sound requests, and after them whatever comes of changing some bytes.
         #[test]
         fn promise_12_any_bytes_end_in_a_code(

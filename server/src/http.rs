@@ -27,6 +27,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use crate::acts::Acts;
+
 /// Connections at a time, and how long each may last: health checks and a page, not a crowd.
 const CONNECTIONS: usize = 64;
 const LIFETIME: Duration = Duration::from_secs(30);
@@ -41,6 +43,8 @@ pub(crate) struct Http {
     pub(crate) dev: bool,
     /// SHA-256 of the certificate that clients see now.
     pub(crate) certificate: RwLock<[u8; 32]>,
+    /// Whether operators' acts can be taken.
+    pub(crate) acts: Arc<Acts>,
     /// Cancelled when nobody is let in any more.
     pub(crate) closing: CancellationToken,
 }
@@ -79,6 +83,11 @@ pub(crate) async fn listen(listener: TcpListener, http: Arc<Http>) {
 async fn ready(State(http): State<Arc<Http>>) -> Response {
     if http.closing.is_cancelled() {
         return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n").into_response();
+    }
+    // Clients are served all the same: to be taken out of service would make it worse for them. Why is for operators.
+    if http.acts.impaired().is_so() {
+        return "ready\noperators' acts cannot be taken now: the store cannot be written; see the log\n"
+            .into_response();
     }
     "ready\n".into_response()
 }

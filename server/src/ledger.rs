@@ -1,8 +1,10 @@
 //! What is written down of operators' acts: a mark before each, a record behind it, and the chain of records.
 //!
-//! In: acts as they begin and end. Out: records on the disk, and whether their chain is whole. Invariant: an act that was
-//! begun has a record before the next one begins, also when the disk failed in between or the server ended (promise 11;
-//! test `an_act_that_could_not_be_recorded_is_recorded_before_the_next`).
+//! In: acts as they begin and end. Out: records on the disk, and whether their chain is whole. Invariants: an act that
+//! was begun has a record before the next one begins, also when the disk failed in between or the server ended (promise
+//! 11; test `an_act_that_could_not_be_recorded_is_recorded_before_the_next`); a store that failed is opened again and
+//! made what was answered, before anything else is written to it (test
+//! `what_a_disk_says_after_it_failed_is_what_was_answered`).
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -18,8 +20,10 @@ use crate::store::{Change, Store, StoreError};
 pub(crate) struct Ledger {
     store: Box<dyn Store>,
     head: Head,
-    /// Begun, and without a record.
-    unrecorded: Option<Pending>,
+    /// Begun, and without a record; with how it ended, where that is known.
+    unrecorded: Option<(Pending, Outcome)>,
+    /// Why nothing can be written; `None` while all is well.
+    trouble: Option<String>,
 }
 
 /// An act that has begun, as its mark in the store has it.
@@ -42,26 +46,63 @@ impl Ledger {
                 act: Value::String(String::from_utf8_lossy(&pending).into_owned()),
             })
         });
-        let mut ledger = Self { store, head: kept.head, unrecorded };
+        let unrecorded = unrecorded.map(|pending| (pending, Outcome::Interrupted));
+        let mut ledger = Self { store, head: kept.head, unrecorded, trouble: None };
         ledger.settle()?;
         Ok((ledger, kept.bans))
     }
 
     /// Records what was begun and has no record. Without that nothing else may begin.
     pub(crate) fn settle(&mut self) -> Result<(), StoreError> {
-        if let Some(pending) = self.unrecorded.clone() {
-            self.record(&pending, &Outcome::Interrupted, Vec::new())?;
+        if let Some((pending, outcome)) = self.unrecorded.clone() {
+            self.record(&pending, &outcome, Vec::new())?;
         }
         Ok(())
     }
 
+    /// Why nothing can be written now, if that is so.
+    pub(crate) fn trouble(&mut self) -> Option<&str> {
+        if self.trouble.is_none() {
+            self.trouble = self.store.failure();
+        }
+        self.trouble.as_deref()
+    }
+
+    /// Makes a store that failed fit for use again, if it can be: what was answered is in it, and nothing else.
+    /// `in_force` are the bans that were answered and have not ended.
+    pub(crate) fn mend(&mut self, in_force: impl FnOnce() -> Vec<BanRow>) -> Result<(), StoreError> {
+        if self.trouble().is_none() {
+            return Ok(());
+        }
+        let mark = match &self.unrecorded {
+            Some((pending, Outcome::Interrupted)) => Some(mark(pending)),
+            // A refusal has none, and at the next start would look like something that had been done.
+            _ => None,
+        };
+        let mended = self
+            .store
+            .reopen()
+            .and_then(|()| self.store.restore(&in_force(), self.head, mark.as_deref()))
+            .and_then(|()| self.settle());
+        self.trouble = mended.as_ref().err().map(ToString::to_string);
+        mended
+    }
+
     /// Marks that an act begins, and in the same commit writes down what it forbids.
     pub(crate) fn begin(&mut self, pending: &Pending, ban: Option<&BanRow>) -> Result<(), StoreError> {
-        // Texts and numbers: there is nothing in it that JSON does not have.
-        let mark = serde_json::to_vec(pending).unwrap_or_default();
+        let mark = mark(pending);
         self.store.commit(Change { put: ban, pending: Some(&mark), ..Change::default() })?;
-        self.unrecorded = Some(pending.clone());
+        self.unrecorded = Some((pending.clone(), Outcome::Interrupted));
         Ok(())
+    }
+
+    /// Records that something was refused. Where that fails, it is recorded before the next act.
+    pub(crate) fn refuse(&mut self, pending: &Pending, refusal: Outcome) -> Result<(), StoreError> {
+        let recorded = self.record(pending, &refusal, Vec::new());
+        if recorded.is_err() && self.unrecorded.is_none() {
+            self.unrecorded = Some((pending.clone(), refusal));
+        }
+        recorded
     }
 
     /// The number that the next record gets.
@@ -110,15 +151,26 @@ impl Ledger {
         self.store.commit(Change { lift: ended, ..Change::default() })
     }
 
-    /// Records with higher numbers than `after`, at most `limit`.
+    /// Records with higher numbers than `after`, at most `limit`. They can be read where nothing can be written, too.
     pub(crate) fn records(&self, after: u64, limit: usize) -> Result<Vec<(u64, Vec<u8>)>, StoreError> {
-        self.store.records(after, limit)
+        let mut records = self.store.records(after, limit)?;
+        // One whose writing had been said to fail is none.
+        records.retain(|(number, _)| *number <= self.head.sequence);
+        Ok(records)
     }
 
     /// The newest record as the disk has it.
     pub(crate) fn head_on_disk(&self) -> Result<Head, StoreError> {
-        self.store.head()
+        let head = self.store.head()?;
+        // What lies behind the newest that was answered is none of ours, and goes when the store can be written again.
+        let doubtful = self.trouble.is_some() || self.store.failure().is_some();
+        Ok(if doubtful && head.sequence > self.head.sequence { self.head } else { head })
     }
+}
+
+fn mark(pending: &Pending) -> Vec<u8> {
+    // Texts and numbers: there is nothing in it that JSON does not have.
+    serde_json::to_vec(pending).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -127,7 +179,8 @@ mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, Ordering};
 
-    use fanfare_protocol::admin::Receipt;
+    use fanfare_protocol::UserName;
+    use fanfare_protocol::admin::{BanKind, Receipt};
     use parking_lot::Mutex;
 
     use super::*;
@@ -138,6 +191,10 @@ mod tests {
     #[derive(Clone, Default)]
     struct Failing {
         broken: Arc<AtomicBool>,
+        /// Says that a commit failed, and carries it out all the same; is closed then.
+        lies: Arc<AtomicBool>,
+        closed: Arc<AtomicBool>,
+        bans: Arc<Mutex<Vec<BanRow>>>,
         records: Arc<Mutex<BTreeMap<u64, Vec<u8>>>>,
         head: Arc<Mutex<Head>>,
         pending: Arc<Mutex<Option<Vec<u8>>>>,
@@ -145,14 +202,24 @@ mod tests {
 
     impl Store for Failing {
         fn load(&self) -> Result<Kept, StoreError> {
-            Ok(Kept { bans: Vec::new(), head: self.head()?, pending: self.pending.lock().clone() })
+            Ok(Kept {
+                bans: self.bans.lock().clone(),
+                head: self.head()?,
+                pending: self.pending.lock().clone(),
+            })
         }
 
         fn commit(&self, change: Change<'_>) -> Result<(), StoreError> {
-            if self.broken.load(Ordering::Relaxed) {
+            let failed = || {
                 let source = std::io::Error::other("no space left");
-                return Err(StoreError::Io { path: "bans.redb".into(), source });
+                Err(StoreError::Io { path: "bans.redb".into(), source })
+            };
+            if self.broken.load(Ordering::Relaxed) || self.closed.load(Ordering::Relaxed) {
+                return failed();
             }
+            let mut bans = self.bans.lock();
+            bans.retain(|ban| !change.lift.contains(&BanKey::from(ban)));
+            bans.extend(change.put.cloned());
             if let Some(pending) = change.pending {
                 *self.pending.lock() = Some(pending.to_vec());
             }
@@ -160,6 +227,10 @@ mod tests {
                 self.records.lock().insert(head.sequence, bytes.to_vec());
                 *self.head.lock() = head;
                 *self.pending.lock() = None;
+            }
+            if self.lies.swap(false, Ordering::Relaxed) {
+                self.closed.store(true, Ordering::Relaxed);
+                return failed();
             }
             Ok(())
         }
@@ -179,6 +250,24 @@ mod tests {
                 .take(limit)
                 .map(|(number, bytes)| (*number, bytes.clone()))
                 .collect())
+        }
+
+        fn failure(&self) -> Option<String> {
+            self.closed.load(Ordering::Relaxed).then(|| "it was closed".to_owned())
+        }
+
+        fn reopen(&self) -> Result<(), StoreError> {
+            self.closed.store(false, Ordering::Relaxed);
+            Ok(())
+        }
+
+        fn restore(&self, bans: &[BanRow], head: Head, pending: Option<&[u8]>) -> Result<(), StoreError> {
+            self.commit(Change::default())?;
+            *self.bans.lock() = bans.to_vec();
+            *self.head.lock() = head;
+            self.records.lock().split_off(&(head.sequence + 1));
+            *self.pending.lock() = pending.map(<[u8]>::to_vec);
+            Ok(())
         }
     }
 
@@ -215,6 +304,62 @@ mod tests {
         ledger.record(&act("second"), &done, Vec::new()).unwrap();
         let expected = [("first", "interrupted"), ("second", "done")];
         assert_eq!(authors_and_outcomes(&store), expected.map(|(a, b)| (a.to_owned(), b.to_owned())));
+    }
+
+    #[test]
+    fn what_a_disk_says_after_it_failed_is_what_was_answered() {
+        let store = Failing::default();
+        let (mut ledger, _) = Ledger::open(Box::new(store.clone())).unwrap();
+        let done = Outcome::Done(Receipt::default());
+        let ban = |user: &str| BanRow {
+            kind: BanKind::User,
+            user: Some(UserName::new(user).unwrap()),
+            groups: None,
+            jti: None,
+            since: 1,
+            until: None,
+            reason: String::new(),
+            author: "oncall".to_owned(),
+        };
+        let kept = ban("alice");
+        ledger.begin(&act("kept"), Some(&kept)).unwrap();
+        ledger.record(&act("kept"), &done, Vec::new()).unwrap();
+
+        // A ban of which it was said that it failed.
+        store.lies.store(true, Ordering::Relaxed);
+        assert!(ledger.begin(&act("not done"), Some(&ban("bob"))).is_err());
+        assert!(ledger.trouble().is_some());
+        assert_eq!(store.bans.lock().len(), 2, "it came through all the same");
+        // As long as the disk fails there is trouble, and then no more.
+        store.broken.store(true, Ordering::Relaxed);
+        assert!(ledger.mend(|| vec![kept.clone()]).is_err());
+        assert!(ledger.trouble().is_some_and(|why| why.contains("no space left")));
+        store.broken.store(false, Ordering::Relaxed);
+        ledger.mend(|| vec![kept.clone()]).unwrap();
+        assert_eq!((ledger.trouble(), &*store.bans.lock()), (None, &vec![kept.clone()]));
+
+        // One that was lifted, and was said not to be.
+        store.lies.store(true, Ordering::Relaxed);
+        assert!(ledger.record(&act("not lifted"), &done, vec![BanKey::from(&kept)]).is_err());
+        ledger.mend(|| vec![kept.clone()]).unwrap();
+        assert_eq!(*store.bans.lock(), [kept.clone()]);
+
+        // An act that was done, and whose record was said not to be written.
+        ledger.begin(&act("done"), None).unwrap();
+        store.lies.store(true, Ordering::Relaxed);
+        assert!(ledger.record(&act("done"), &done, Vec::new()).is_err());
+        assert_eq!(ledger.records(0, 9).unwrap().len(), 1, "nobody is shown what may not stay");
+        ledger.mend(|| vec![kept.clone()]).unwrap();
+
+        // A refusal that could not be recorded.
+        store.lies.store(true, Ordering::Relaxed);
+        let refusal = Outcome::Refused { code: 3012, message: "no".to_owned() };
+        assert!(ledger.refuse(&act("refused"), refusal).is_err());
+        ledger.mend(|| vec![kept.clone()]).unwrap();
+        let told = authors_and_outcomes(&store);
+        let authors: Vec<&str> = told.iter().map(|(author, _)| author.as_str()).collect();
+        assert_eq!(authors, ["kept", "done", "refused"]);
+        assert_eq!(told[1].1, "interrupted");
     }
 
     #[test]

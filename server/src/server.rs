@@ -8,17 +8,15 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
 
 use fanfare_protocol::{Code, ServerFrame, Target};
 use parking_lot::RwLock;
 use quinn::VarInt;
-use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
-use crate::access::{Bans, Gate, TokenRules, Verifier};
-use crate::acts::Acts;
+use crate::access::{Gate, TokenRules, Verifier};
+use crate::acts::{Acts, mend_store};
 use crate::admin::{self, Administration, Desk, Feed, Operators, Queries};
 use crate::admission::Admission;
 use crate::config::Config;
@@ -26,13 +24,14 @@ use crate::endpoint::{self, Identity};
 use crate::error::{IdentityError, StartError};
 use crate::expiry::Expiry;
 use crate::handshake::Handshakes;
+use crate::home::Home;
 use crate::http::{self, Http};
 use crate::listener::{self, Tasks};
 use crate::metrics::{Metrics, Snapshot};
 use crate::registry::{Population, Registry};
 use crate::router::Router;
+use crate::start::{NoFiles, Opened, OpenedAdmin, Start};
 use crate::state::EndpointKeys;
-use crate::store::FileStore;
 
 /// A running server. Dropping it without [`Server::drain`] cuts every connection off.
 pub struct Server {
@@ -49,6 +48,9 @@ pub struct Server {
     expiry: JoinHandle<()>,
     admin: Option<Admin>,
     http: Option<Web>,
+    mending: AbortOnDropHandle<()>,
+    /// The state directory is ours until everything else has ended.
+    _home: Home,
 }
 
 /// The HTTP listener while it runs.
@@ -88,41 +90,16 @@ impl Server {
         identity: Identity,
         admin: Option<Administration>,
     ) -> Result<Self, StartError> {
-        config.check()?;
-        if let Some(admin) = &admin {
-            config.check_admin(admin.listen)?;
-        }
-        let started = Instant::now();
-        let state_dir = config.state_dir.clone();
-        let keys = off_runtime(move || EndpointKeys::open(&state_dir)).await?;
-        let tasks = Tasks::default();
-        let certificate = http::certificate_hash(&identity.chain);
-        let web =
-            match config.http {
-                None => None,
-                Some(address) => Some(TcpListener::bind(address).await.map_err(|source| {
-                    StartError::Listen { flag: "--http-listen", protocol: "TCP", address, source }
-                })?),
-            };
-        let endpoint = endpoint::bind(&config, identity, &keys, &tasks.endpoint)?;
-        let listen = config.listen;
-        let failed =
-            |source| StartError::Listen { flag: "--listen", protocol: "UDP", address: listen, source };
-        let address = endpoint.local_addr().map_err(failed)?;
-        let admin = admin.map(|admin| admin::endpoint::bind(admin, &keys, &tasks.endpoint)).transpose()?;
+        let start = Start::look(config, admin.as_ref().map(|admin| admin.listen)).await?;
+        let admin = admin.map(|admin| (admin.identity, admin.operators));
+        start.serve(identity, admin, Box::new(NoFiles)).await
+    }
 
+    /// Puts the parts together. Nothing can fail any more.
+    pub(crate) fn assemble(opened: Opened) -> Self {
+        let Opened { config, home, started, keys, tasks, endpoint, address, certificate, .. } = opened;
+        let Opened { web, admin, registry, metrics, bans, acts, .. } = opened;
         let config = Arc::new(config);
-        let registry = Arc::new(Registry::new());
-        let metrics = Arc::new(Metrics { live_bytes: config.live_bytes, ..Metrics::default() });
-        let bans = Arc::new(Bans::new(config.validity()));
-        let (store, acts) =
-            (config.state_dir.clone(), (Arc::clone(&registry), Arc::clone(&bans), Arc::clone(&metrics)));
-        let payload_bytes = config.limits.payload_bytes as usize;
-        let open = move || {
-            let store = Box::new(FileStore::open(&store)?);
-            Acts::open(store, acts.0, acts.1, acts.2, payload_bytes)
-        };
-        let acts = Arc::new(off_runtime(open).await?);
         let verifier = Arc::new(Verifier::new(config.tokens.clone()));
         let expiry = Expiry::new(Arc::clone(&registry), Arc::clone(&metrics), config.expiry_notice);
         let expiry = Arc::new(expiry);
@@ -141,18 +118,18 @@ impl Server {
         let expiry = tokio::spawn(expiry.run(tasks.closing.clone()));
         let http = match web {
             None => None,
-            Some(listener) => {
-                let http_address = listener.local_addr().map_err(failed)?;
+            Some((listener, http_address)) => {
                 let closing = tasks.closing.clone();
                 let certificate = RwLock::new(certificate);
-                let http = Arc::new(Http { server: address, dev: config.dev, certificate, closing });
+                let acts = Arc::clone(&acts);
+                let http = Arc::new(Http { server: address, dev: config.dev, certificate, acts, closing });
                 let listener = tokio::spawn(http::listen(listener, Arc::clone(&http)));
                 Some(Web { http, address: http_address, listener })
             }
         };
         let admin = match admin {
             None => None,
-            Some((endpoint, operators)) => {
+            Some(OpenedAdmin { endpoint, address: admin_address, operators }) => {
                 let queries = Queries {
                     registry: Arc::clone(&registry),
                     gate,
@@ -164,7 +141,8 @@ impl Server {
                     dev: config.dev,
                     started,
                 };
-                let feed = Arc::new(Feed::new(Arc::clone(&registry), Arc::clone(&metrics)));
+                let feed =
+                    Arc::new(Feed::new(Arc::clone(&registry), Arc::clone(&metrics), Arc::clone(&acts)));
                 let desk = Desk {
                     operators: Arc::clone(&operators),
                     acts: Arc::clone(&acts),
@@ -173,15 +151,18 @@ impl Server {
                     metrics: Arc::clone(&metrics),
                     work: TaskTracker::new(),
                 };
-                let address = endpoint.local_addr().map_err(failed)?;
                 let listen = admin::endpoint::listen(endpoint.clone(), Arc::new(desk), tasks.closing.clone());
                 let listener = tokio::spawn(listen);
                 let feed = tokio::spawn(feed.run(tasks.closing.clone()));
-                Some(Admin { endpoint, address, operators, listener, feed })
+                Some(Admin { endpoint, address: admin_address, operators, listener, feed })
             }
         };
-        Ok(Self {
+        let mending =
+            AbortOnDropHandle::new(tokio::spawn(mend_store(Arc::clone(&acts), tasks.closing.clone())));
+        Self {
             config,
+            _home: home,
+            mending,
             keys,
             endpoint,
             address,
@@ -194,7 +175,7 @@ impl Server {
             expiry,
             admin,
             http,
-        })
+        }
     }
 
     /// Where the server listens; with the port that it got where 0 was asked for.
@@ -274,7 +255,8 @@ impl Server {
     /// Stops: lets nobody in, says `Goodbye`, writes out what is queued, and closes. Takes no longer than the
     /// configuration's `drain_deadline` and a moment.
     pub async fn drain(self) -> Drained {
-        let Self { config, endpoint, registry, tasks, listener, expiry, admin, http, .. } = self;
+        let Self { config, endpoint, registry, tasks, listener, expiry, admin, http, mending, _home, .. } =
+            self;
         let closing = VarInt::from_u32(u32::from(Code::ShuttingDown.number()));
         let connections = registry.population().connections;
         let orderly = async {
@@ -282,6 +264,7 @@ impl Server {
             // It ends by itself now, and has panicked only if we have a bug that its message tells of.
             let _ = listener.await;
             let _ = expiry.await;
+            let _ = mending.await;
             tasks.readers.close();
             registry.for_each_outbox(|outbox| outbox.stop_reading());
             tasks.readers.wait().await;
@@ -311,14 +294,5 @@ impl Server {
         tasks.endpoint.close();
         tasks.endpoint.wait().await;
         Drained { connections, in_time }
-    }
-}
-
-/// Runs what waits for the disk on a thread of its own.
-async fn off_runtime<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(outcome) => outcome,
-        // The one other join error there could be is a panic in there, which goes on here.
-        Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
     }
 }

@@ -1,6 +1,6 @@
 //! The state directory's secrets that make a restarted server the same server to its clients.
 //!
-//! In: a directory. Out: the key of address-validation tokens (RFC 9000 section 8.1), the key of stateless resets (section
+//! In: the state directory. Out: the key of address-validation tokens (RFC 9000 section 8.1), the key of stateless resets (section
 //! 10.3) and the key that its connection ids are made with. With the same keys a restarted server takes the tokens it gave out before, and tells the clients of its
 //! last life at once that their connections are gone, instead of leaving them to time out.
 //!
@@ -8,13 +8,14 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 use std::sync::Arc;
 
 use aws_lc_rs::{hkdf, hmac};
 
 use crate::error::StateError;
+use crate::home::Home;
 
 const FILE: &str = "endpoint.key";
 const KEY_BYTES: usize = 64;
@@ -26,25 +27,22 @@ pub(crate) struct EndpointKeys {
     /// Tells the connection ids that this server gave out, in this life or one before, from any others: quinn answers only
     /// those with a reset.
     pub(crate) connection_ids: u64,
+    /// The secret that they come from, where it is not on the disk yet.
+    unwritten: Option<[u8; KEY_BYTES]>,
 }
 
 impl EndpointKeys {
-    /// Reads the keys in `directory`; makes both the directory and the keys where there are none.
-    pub(crate) fn open(directory: &Path) -> Result<Self, StateError> {
-        let failed = |path: &Path| {
-            let path = path.to_owned();
-            move |source: io::Error| StateError::Io { path, source }
-        };
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed(directory))?;
+    /// Reads the keys in `directory`; makes them, in memory, where there are none.
+    pub(crate) fn look(directory: &Path) -> Result<Self, StateError> {
         let path = directory.join(FILE);
-        let secret = match read(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                create(directory, &path).map_err(failed(&path))?
-            }
-            other => other.map_err(failed(&path))?,
+        let failed = |source| StateError::Io { path: path.clone(), source };
+        let (secret, new) = match read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => (made().map_err(failed)?, true),
+            other => (other.map_err(failed)?, false),
         };
-        let secret: [u8; KEY_BYTES] =
-            secret.try_into().map_err(|found: Vec<u8>| StateError::Damaged { path, length: found.len() })?;
+        let secret: [u8; KEY_BYTES] = secret
+            .try_into()
+            .map_err(|found: Vec<u8>| StateError::Damaged { path: path.clone(), length: found.len() })?;
         let (token, reset) = secret.split_at(KEY_BYTES / 2);
         let reset = hmac::Key::new(hmac::HMAC_SHA256, reset);
         // Not a secret of the same rank: quinn's hash of it is for speed. So it is derived, and says nothing of the other.
@@ -54,7 +52,18 @@ impl EndpointKeys {
             token: Arc::new(hkdf::Salt::new(hkdf::HKDF_SHA256, b"fanfare address token").extract(token)),
             reset: Arc::new(reset),
             connection_ids,
+            unwritten: new.then_some(secret),
         })
+    }
+
+    /// Writes the keys if they are new. The directory is there, and held.
+    pub(crate) fn write(&mut self, home: &mut Home) -> Result<(), StateError> {
+        let Some(secret) = self.unwritten.take() else { return Ok(()) };
+        let path = home.path().join(FILE);
+        create(home.path(), &path, &secret)
+            .map_err(|source| StateError::Io { path: path.clone(), source })?;
+        home.makes(path);
+        Ok(())
     }
 }
 
@@ -65,25 +74,24 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
     Ok(secret)
 }
 
-/// Writes a new key aside and links it into place, so that nobody ever reads half a key, and the first of two servers
-/// that start at once wins.
-fn create(directory: &Path, path: &Path) -> io::Result<Vec<u8>> {
+fn made() -> io::Result<Vec<u8>> {
     let mut secret = vec![0; KEY_BYTES];
-    let no_random = |_| io::Error::other("the system gives no random bytes");
-    aws_lc_rs::rand::fill(&mut secret).map_err(no_random)?;
-    let mut suffix = [0; 8];
-    aws_lc_rs::rand::fill(&mut suffix).map_err(no_random)?;
-    let aside: PathBuf = directory.join(format!("{FILE}.{:016x}.new", u64::from_le_bytes(suffix)));
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&aside)?;
-    file.write_all(&secret)?;
-    file.sync_all()?;
-    let linked = fs::hard_link(&aside, path);
-    fs::remove_file(&aside)?;
-    match linked {
-        Ok(()) => Ok(secret),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => read(path),
-        Err(error) => Err(error),
+    aws_lc_rs::rand::fill(&mut secret).map_err(|_| io::Error::other("the system gives no random bytes"))?;
+    Ok(secret)
+}
+
+/// Writes a new key aside and links it into place, so that nobody ever reads half a key, and one that was put there meanwhile
+/// is not replaced.
+fn create(directory: &Path, path: &Path, secret: &[u8]) -> io::Result<()> {
+    let aside = directory.join(format!("{FILE}.new"));
+    match fs::remove_file(&aside) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
     }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&aside)?;
+    let linked =
+        file.write_all(secret).and_then(|()| file.sync_all()).and_then(|()| fs::hard_link(&aside, path));
+    fs::remove_file(&aside).and(linked)
 }
 
 #[cfg(test)]
@@ -97,15 +105,22 @@ mod tests {
 
     #[test]
     fn keys_are_made_once_and_found_again() {
-        let home = tempfile::tempdir().unwrap();
-        let directory = home.path().join("state");
-        let first = sign(&EndpointKeys::open(&directory).unwrap());
-        let second = sign(&EndpointKeys::open(&directory).unwrap());
-        assert_eq!(first, second);
-        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
-        assert_eq!(mode(&directory), 0o700);
-        assert_eq!(mode(&directory.join(FILE)), 0o600);
-        assert_eq!(fs::read_dir(&directory).unwrap().count(), 1);
+        let above = tempfile::tempdir().unwrap();
+        let mut home = Home::look(&above.path().join("state")).unwrap();
+        let mut keys = EndpointKeys::look(home.path()).unwrap();
+        assert_ne!(sign(&keys), sign(&EndpointKeys::look(home.path()).unwrap()), "nothing was written");
+        home.make().unwrap();
+        keys.write(&mut home).unwrap();
+        assert_eq!(sign(&keys), sign(&EndpointKeys::look(home.path()).unwrap()));
+        let mode = fs::metadata(home.path().join(FILE)).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode, 0o600);
+        assert_eq!(fs::read_dir(home.path()).unwrap().count(), 1);
+        // Kept as it is, whoever writes what was looked for before.
+        let second = EndpointKeys::look(home.path()).unwrap().write(&mut home);
+        assert!(second.is_ok());
+        assert_eq!(sign(&keys), sign(&EndpointKeys::look(home.path()).unwrap()));
+        drop(home);
+        assert!(!above.path().join("state").exists(), "and gone with a start that fails");
     }
 
     #[test]
@@ -114,27 +129,21 @@ mod tests {
         let path = home.path().join(FILE);
         for damaged in [&b"short"[..], &[7; 65]] {
             fs::write(&path, damaged).unwrap();
-            let error = EndpointKeys::open(home.path()).err().unwrap().to_string();
+            let error = EndpointKeys::look(home.path()).err().unwrap().to_string();
             assert!(error.contains("endpoint.key"), "{error}");
             assert_eq!(fs::read(&path).unwrap(), damaged);
         }
     }
 
     #[test]
-    fn servers_that_start_at_once_agree_on_the_keys() {
-        let home = tempfile::tempdir().unwrap();
-        let start = std::sync::Barrier::new(8);
-        let signatures: Vec<Vec<u8>> = std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..8)
-                .map(|_| {
-                    scope.spawn(|| {
-                        start.wait();
-                        sign(&EndpointKeys::open(home.path()).unwrap())
-                    })
-                })
-                .collect();
-            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
-        });
-        assert!(signatures.windows(2).all(|pair| pair[0] == pair[1]));
+    fn a_key_that_was_put_there_meanwhile_is_not_replaced() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut home = Home::look(directory.path()).unwrap();
+        let mut keys = EndpointKeys::look(home.path()).unwrap();
+        fs::write(directory.path().join(FILE), [7; KEY_BYTES]).unwrap();
+        assert!(keys.write(&mut home).is_err());
+        drop(home);
+        assert_eq!(fs::read(directory.path().join(FILE)).unwrap(), [7; KEY_BYTES]);
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
     }
 }

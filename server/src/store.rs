@@ -1,22 +1,28 @@
 //! What operators decided, on disk: bans and the audit, in one redb file in the state directory.
 //!
-//! In: changes. Out: when a call returns, the change is synced to the disk (redb's durability `Immediate`). Invariants: a
-//! file that cannot be used is an error that names it, never an empty list of bans; one process has the file at a time; an
-//! act that changes bans leaves a mark until its audit record is written, so that none goes unrecorded however the server
-//! ends.
+//! In: changes. Out: when a call returns, the change is synced to the disk (redb's durability `Immediate`). Invariants:
+//! a file that cannot be used is an error that names it, never an empty list of bans; one process has the file at a
+//! time; an act that changes bans leaves a mark until its audit record is written, so that none goes unrecorded however
+//! the server ends; a file that failed once is not used before it was opened again, and then [made](Store::restore)
+//! what it was known to be.
 
+mod overlay;
+
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use fanfare_protocol::admin::{BanKind, BanRow};
+use parking_lot::Mutex;
 use redb::{
     Database, DatabaseError, Durability, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition,
     WriteTransaction,
 };
 
+use self::overlay::Overlay;
 use crate::access::BanKey;
-use crate::audit::{Hash, Head};
+use crate::audit::{self, Hash, Head};
 
 const FILE: &str = "bans.redb";
 const BACKUP: &str = "bans.redb.backup";
@@ -32,6 +38,9 @@ const PENDING: &str = "pending";
 /// What the tables look like. A later version may look different, and then says so here.
 const FORMAT: &str = "format";
 const FORMAT_1: &[u8] = b"1";
+/// Written and taken away again, to see whether there is room for an act: more than the longest one takes.
+const PROBE: &str = "probe";
+const PROBE_BYTES: usize = 32 * 1024;
 
 /// Keeps bans and audit records. A call returns when it is on the disk.
 pub(crate) trait Store: Send + Sync {
@@ -45,6 +54,14 @@ pub(crate) trait Store: Send + Sync {
     fn head(&self) -> Result<Head, StoreError>;
     /// Audit records with higher numbers than `after`, at most `limit`.
     fn records(&self, after: u64, limit: usize) -> Result<Vec<(u64, Vec<u8>)>, StoreError>;
+    /// Why nothing can be done any more before it was opened again; `None` while all is well.
+    fn failure(&self) -> Option<String>;
+    /// Opens it again, if it failed.
+    fn reopen(&self) -> Result<(), StoreError>;
+    /// Makes it what it is known to be: exactly these bans, the records up to this one, and this mark. A change of
+    /// which it was said that it failed may have come through all the same. Refuses where something is missing that had
+    /// been written, and where there is no room for another act.
+    fn restore(&self, bans: &[BanRow], head: Head, pending: Option<&[u8]>) -> Result<(), StoreError>;
 }
 
 /// What a store has.
@@ -99,77 +116,171 @@ pub enum StoreError {
 /// The store in a file.
 pub(crate) struct FileStore {
     path: PathBuf,
-    database: Database,
+    state: Mutex<State>,
+}
+
+enum State {
+    Open(Database),
+    /// It failed, for this reason, and was closed: redb does nothing any more after an error of the disk.
+    Failed(String),
 }
 
 impl FileStore {
+    /// Whether the store in this directory can be used, where there is one. Nothing is changed.
+    pub(crate) fn look(directory: &Path) -> Result<(), StoreError> {
+        let path = directory.join(FILE);
+        let failed = |source| StoreError::Io { path: path.clone(), source };
+        if !is_there(&path)? {
+            return Ok(());
+        }
+        // To write as well: that it may not is better known now.
+        let file = OpenOptions::new().read(true).write(true).open(&path).map_err(failed)?;
+        let overlay =
+            Overlay::new(file, true).and_then(|overlay| Database::builder().create_with_backend(overlay));
+        let database = overlay.map_err(|error| refused(&path, error))?;
+        Self::of(path, database)?.load().map(drop)
+    }
+
     /// Opens the store in this directory; makes it where there is none.
     pub(crate) fn open(directory: &Path) -> Result<Self, StoreError> {
         let path = directory.join(FILE);
-        let failed = |source| StoreError::Io { path: path.clone(), source };
-        let database = match fs::metadata(&path) {
-            // redb would take it for a file that is to be filled.
-            Ok(facts) if facts.len() == 0 => {
-                return Err(StoreError::Damaged { path, problem: "it is empty".to_owned() });
-            }
-            Ok(_) => Database::open(&path).map_err(|error| refused(&path, error))?,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => create(directory, &path)?,
-            Err(error) => return Err(failed(error)),
-        };
-        let store = Self { path, database };
-        let format = store.mark(FORMAT)?;
-        if format.as_deref() != Some(FORMAT_1) {
-            return Err(store.damaged(&"it is of another version"));
-        }
+        let database = if is_there(&path)? { open(&path)? } else { create(directory, &path)? };
+        Self::of(path, database)
+    }
+
+    /// Where it is in a directory.
+    pub(crate) fn file(directory: &Path) -> PathBuf {
+        directory.join(FILE)
+    }
+
+    fn of(path: PathBuf, database: Database) -> Result<Self, StoreError> {
+        let store = Self { path, state: Mutex::new(State::Open(database)) };
+        store.check_format()?;
         Ok(store)
+    }
+
+    fn check_format(&self) -> Result<(), StoreError> {
+        let format = self.with(|database| mark(&database.begin_read()?, FORMAT))?;
+        if format.as_deref() == Some(FORMAT_1) {
+            return Ok(());
+        }
+        Err(self.damaged(&"it is of another version"))
+    }
+
+    /// Does something with the database. When that fails it is closed: nothing can be done with it any more.
+    fn with<T>(&self, work: impl FnOnce(&Database) -> Result<T, redb::Error>) -> Result<T, StoreError> {
+        let mut state = self.state.lock();
+        let database = match &*state {
+            State::Open(database) => database,
+            State::Failed(why) => {
+                return Err(StoreError::Io {
+                    path: self.path.clone(),
+                    source: std::io::Error::other(why.clone()),
+                });
+            }
+        };
+        work(database).map_err(|error| {
+            *state = State::Failed(error.to_string());
+            self.failed(error)
+        })
+    }
+
+    /// Reads. Where it failed, and perhaps cannot be opened to write, it is only looked at: questions can be answered.
+    fn reading<T>(
+        &self,
+        work: impl FnOnce(&ReadTransaction) -> Result<T, redb::Error>,
+    ) -> Result<T, StoreError> {
+        if self.failure().is_none() {
+            return self.with(|database| work(&database.begin_read()?));
+        }
+        let file =
+            File::open(&self.path).map_err(|source| StoreError::Io { path: self.path.clone(), source })?;
+        // We hold the directory, and nobody writes to a store that failed before it was opened again.
+        let overlay = Overlay::new(file, false);
+        let database = overlay.and_then(|overlay| Database::builder().create_with_backend(overlay));
+        let database = database.map_err(|error| refused(&self.path, error))?;
+        let read = database.begin_read().map_err(|error| self.failed(error.into()))?;
+        work(&read).map_err(|error| self.failed(error))
+    }
+
+    /// Closes a store that is not what it should be: another may be put in its place.
+    fn close<T>(&self, error: StoreError) -> Result<T, StoreError> {
+        *self.state.lock() = State::Failed(error.to_string());
+        Err(error)
     }
 
     fn damaged(&self, problem: &dyn ToString) -> StoreError {
         StoreError::Damaged { path: self.path.clone(), problem: problem.to_string() }
     }
 
-    fn failed(&self, error: impl Into<redb::Error>) -> StoreError {
-        match error.into() {
-            redb::Error::Io(source) => StoreError::Io { path: self.path.clone(), source },
+    fn failed(&self, error: redb::Error) -> StoreError {
+        let path = self.path.clone();
+        match error {
+            redb::Error::Io(source) => StoreError::Io { path, source },
+            // After an error that was told, and not of the file itself.
+            error @ (redb::Error::PreviousIo | redb::Error::DatabaseClosed) => {
+                StoreError::Io { path, source: std::io::Error::other(error.to_string()) }
+            }
             error => self.damaged(&error),
         }
     }
+}
 
-    fn mark(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        let read = self.database.begin_read().map_err(|error| self.failed(error))?;
-        let table = read.open_table(MARKS).map_err(|error| self.failed(error))?;
-        let mark = table.get(name).map_err(|error| self.failed(error))?;
-        Ok(mark.map(|mark| mark.value().to_vec()))
+fn is_there(path: &Path) -> Result<bool, StoreError> {
+    match fs::metadata(path) {
+        // redb would take it for a file that is to be filled.
+        Ok(facts) if facts.len() == 0 => {
+            Err(StoreError::Damaged { path: path.to_owned(), problem: "it is empty".to_owned() })
+        }
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(source) => Err(StoreError::Io { path: path.to_owned(), source }),
     }
+}
+
+fn open(path: &Path) -> Result<Database, StoreError> {
+    Database::open(path).map_err(|error| refused(path, error))
+}
+
+fn mark(read: &ReadTransaction, name: &str) -> Result<Option<Vec<u8>>, redb::Error> {
+    let mark = read.open_table(MARKS)?.get(name)?;
+    Ok(mark.map(|mark| mark.value().to_vec()))
 }
 
 impl Store for FileStore {
     fn load(&self) -> Result<Kept, StoreError> {
-        let head = self.head()?;
-        let read = self.database.begin_read().map_err(|error| self.failed(error))?;
-        let table = read.open_table(BANS).map_err(|error| self.failed(error))?;
-        let mut bans = Vec::new();
-        for entry in table.iter().map_err(|error| self.failed(error))? {
-            let (_, value) = entry.map_err(|error| self.failed(error))?;
-            let ban = serde_json::from_slice(value.value());
-            bans.push(ban.map_err(|error| self.damaged(&format_args!("a ban cannot be read: {error}")))?);
-        }
-        Ok(Kept { bans, head, pending: self.mark(PENDING)? })
+        let (bans, head, pending) = self.with(|database| {
+            let read = database.begin_read()?;
+            let mut bans = Vec::new();
+            for entry in read.open_table(BANS)?.iter()? {
+                bans.push(serde_json::from_slice(entry?.1.value()));
+            }
+            Ok((bans, mark(&read, HEAD)?, mark(&read, PENDING)?))
+        })?;
+        let bans: Result<_, serde_json::Error> = bans.into_iter().collect();
+        let bans = bans.map_err(|error| self.damaged(&format_args!("a ban cannot be read: {error}")))?;
+        Ok(Kept { bans, head: self.read_head(head.as_deref())?, pending })
     }
 
     fn commit(&self, change: Change<'_>) -> Result<(), StoreError> {
-        let mut write = self.database.begin_write().map_err(|error| self.failed(error))?;
-        write.set_durability(Durability::Immediate).map_err(|error| self.damaged(&error))?;
-        apply(&write, change).map_err(|error| self.failed(error))?;
-        write.commit().map_err(|error| self.failed(error))
+        self.with(|database| {
+            let write = begin(database)?;
+            apply(&write, change)?;
+            Ok(write.commit()?)
+        })
     }
 
     fn backup(&self) -> Result<(), StoreError> {
         let failed = |source| StoreError::Io { path: self.path.with_file_name(BACKUP), source };
-        // A file that is being written to cannot be copied as it lies: this is a second store with the same content.
         let directory = self.path.parent().unwrap_or(Path::new("."));
+        let name = format!("{BACKUP}.new");
+        let state = self.state.lock();
+        let State::Open(kept) = &*state else {
+            return Err(failed(std::io::Error::other("the store cannot be used now")));
+        };
+        // A file that is being written to cannot be copied as it lies: this is a second store with the same content.
         let copied = |database: &Database| -> Result<(), redb::Error> {
-            let read = self.database.begin_read()?;
+            let read = kept.begin_read()?;
             let write = database.begin_write()?;
             copy(&read, &write, BANS)?;
             copy(&read, &write, AUDIT)?;
@@ -177,32 +288,170 @@ impl Store for FileStore {
             write.commit()?;
             Ok(())
         };
-        let name = format!("{BACKUP}.new");
         create_aside(directory, &name, copied).map_err(|error| match error {
             redb::Error::Io(source) => failed(source),
             error => self.damaged(&error),
         })?;
+        drop(state);
         fs::rename(directory.join(name), directory.join(BACKUP)).map_err(failed)?;
         File::open(directory).and_then(|directory| directory.sync_all()).map_err(failed)
     }
 
     fn head(&self) -> Result<Head, StoreError> {
-        match self.mark(HEAD)? {
-            None => Ok(Head::default()),
-            Some(mark) => read_head(&mark).ok_or_else(|| self.damaged(&"the audit's head cannot be read")),
-        }
+        let head = self.reading(|read| mark(read, HEAD))?;
+        self.read_head(head.as_deref())
     }
 
     fn records(&self, after: u64, limit: usize) -> Result<Vec<(u64, Vec<u8>)>, StoreError> {
-        let read = self.database.begin_read().map_err(|error| self.failed(error))?;
-        let table = read.open_table(AUDIT).map_err(|error| self.failed(error))?;
-        let range = table.range(after.saturating_add(1)..).map_err(|error| self.failed(error))?;
-        let records = range.take(limit).map(|entry| {
-            let (number, bytes) = entry.map_err(|error| self.failed(error))?;
-            Ok((number.value(), bytes.value().to_vec()))
-        });
-        records.collect()
+        self.reading(|read| {
+            let table = read.open_table(AUDIT)?;
+            let records = table.range(after.saturating_add(1)..)?.take(limit).map(|entry| {
+                let (number, bytes) = entry?;
+                Ok((number.value(), bytes.value().to_vec()))
+            });
+            records.collect()
+        })
     }
+
+    fn failure(&self) -> Option<String> {
+        match &*self.state.lock() {
+            State::Open(_) => None,
+            State::Failed(why) => Some(why.clone()),
+        }
+    }
+
+    fn reopen(&self) -> Result<(), StoreError> {
+        let mut state = self.state.lock();
+        if matches!(&*state, State::Open(_)) {
+            return Ok(());
+        }
+        // Never made anew: where it is gone, so are the bans in it.
+        if !is_there(&self.path)? {
+            return Err(StoreError::Io {
+                path: self.path.clone(),
+                source: std::io::ErrorKind::NotFound.into(),
+            });
+        }
+        *state = State::Open(open(&self.path)?);
+        drop(state);
+        self.check_format().or_else(|error| self.close(error))
+    }
+
+    fn restore(&self, bans: &[BanRow], head: Head, pending: Option<&[u8]>) -> Result<(), StoreError> {
+        let last = self.with(|database| {
+            let last = database.begin_read()?.open_table(AUDIT)?.get(head.sequence)?;
+            Ok(last.map(|record| audit::hash(record.value())))
+        })?;
+        if head.sequence > 0 && last != Some(head.hash) {
+            let number = head.sequence;
+            let missing = format_args!("audit record {number}, which had been written, is not in it");
+            return self.close(self.damaged(&missing));
+        }
+        self.with(|database| {
+            let write = begin(database)?;
+            if correct(&write, bans, head, pending)? {
+                write.commit()?;
+            } else {
+                write.abort()?;
+            }
+            for probe in [true, false] {
+                let write = begin(database)?;
+                let mut marks = write.open_table(MARKS)?;
+                if probe {
+                    marks.insert(PROBE, vec![0; PROBE_BYTES].as_slice())?;
+                } else {
+                    marks.remove(PROBE)?;
+                }
+                drop(marks);
+                write.commit()?;
+            }
+            Ok(())
+        })
+    }
+}
+
+impl FileStore {
+    fn read_head(&self, mark: Option<&[u8]>) -> Result<Head, StoreError> {
+        match mark {
+            None => Ok(Head::default()),
+            Some(mark) => read_head(mark).ok_or_else(|| self.damaged(&"the audit's head cannot be read")),
+        }
+    }
+}
+
+fn begin(database: &Database) -> Result<WriteTransaction, redb::Error> {
+    let mut write = database.begin_write()?;
+    write.set_durability(Durability::Immediate)?;
+    Ok(write)
+}
+
+/// Takes away what is not to be there and puts in what is. Gives whether anything was different.
+fn correct(
+    write: &WriteTransaction,
+    wanted: &[BanRow],
+    head: Head,
+    pending: Option<&[u8]>,
+) -> Result<bool, redb::Error> {
+    let mut wanted: BTreeMap<(u8, String, String), Vec<u8>> =
+        wanted.iter().map(|ban| (place(ban), row(ban))).collect();
+    let mut changed = false;
+    let mut bans = write.open_table(BANS)?;
+    let mut wrong = Vec::new();
+    for entry in bans.iter()? {
+        let (key, value) = entry?;
+        let (kind, subject, groups) = key.value();
+        let key = (kind, subject.to_owned(), groups.to_owned());
+        match wanted.get(&key) {
+            Some(row) if row == value.value() => drop(wanted.remove(&key)),
+            Some(_) => {}
+            None => wrong.push(key),
+        }
+    }
+    for (kind, subject, groups) in &wrong {
+        bans.remove((*kind, subject.as_str(), groups.as_str()))?;
+        changed = true;
+    }
+    for ((kind, subject, groups), row) in &wanted {
+        bans.insert((*kind, subject.as_str(), groups.as_str()), row.as_slice())?;
+        changed = true;
+    }
+    let mut audit = write.open_table(AUDIT)?;
+    loop {
+        let last = audit.last()?.map(|(number, _)| number.value());
+        let Some(number) = last.filter(|number| *number > head.sequence) else { break };
+        audit.remove(number)?;
+        changed = true;
+    }
+    let mut marks = write.open_table(MARKS)?;
+    for (name, wanted) in
+        [(HEAD, (head.sequence > 0).then(|| head_mark(head))), (PENDING, pending.map(<[u8]>::to_vec))]
+    {
+        let there = marks.get(name)?.map(|mark| mark.value().to_vec());
+        if there == wanted {
+            continue;
+        }
+        changed = true;
+        match wanted {
+            Some(mark) => drop(marks.insert(name, mark.as_slice())?),
+            None => drop(marks.remove(name)?),
+        }
+    }
+    Ok(changed)
+}
+
+/// Where a ban is in the table.
+fn place(ban: &BanRow) -> (u8, String, String) {
+    let key = BanKey::from(ban);
+    (kind(key.kind), key.subject, key.groups)
+}
+
+fn row(ban: &BanRow) -> Vec<u8> {
+    // Names and numbers: there is nothing in it that JSON does not have.
+    serde_json::to_vec(ban).unwrap_or_default()
+}
+
+fn head_mark(head: Head) -> Vec<u8> {
+    [&head.sequence.to_le_bytes()[..], &head.hash].concat()
 }
 
 fn refused(path: &Path, error: DatabaseError) -> StoreError {
@@ -235,9 +484,12 @@ fn create(directory: &Path, path: &Path) -> Result<Database, StoreError> {
         redb::Error::Io(source) => failed(source),
         error => StoreError::Damaged { path: path.to_owned(), problem: error.to_string() },
     })?;
-    fs::rename(directory.join(name), path).map_err(failed)?;
+    let renamed = fs::rename(directory.join(&name), path);
+    if renamed.is_err() {
+        let _ = fs::remove_file(directory.join(&name));
+    }
     // The name is on the disk when the directory is.
-    File::open(directory).and_then(|directory| directory.sync_all()).map_err(failed)?;
+    renamed.and_then(|()| File::open(directory)?.sync_all()).map_err(failed)?;
     Ok(database)
 }
 
@@ -252,10 +504,18 @@ fn create_aside(
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
         _ => {}
     }
-    let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&aside)?;
-    let database = Database::builder().create_with_backend(redb::backends::FileBackend::new(file)?)?;
-    fill(&database)?;
-    Ok(database)
+    let made = || {
+        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&aside)?;
+        let database = Database::builder().create_with_backend(redb::backends::FileBackend::new(file)?)?;
+        fill(&database)?;
+        Ok(database)
+    };
+    let made = made();
+    if made.is_err() {
+        // Half of one is of no use, and on a full disk it would take the room that acts need.
+        let _ = fs::remove_file(&aside);
+    }
+    made
 }
 
 fn copy<K: redb::Key, V: redb::Value>(
@@ -279,18 +539,15 @@ fn apply(write: &WriteTransaction, change: Change<'_>) -> Result<(), redb::Error
         bans.remove((kind(key.kind), key.subject.as_str(), key.groups.as_str()))?;
     }
     if let Some(ban) = put {
-        let key = BanKey::from(ban);
-        // Names and numbers: there is nothing in it that JSON does not have.
-        let value = serde_json::to_vec(ban).unwrap_or_default();
-        bans.insert((kind(key.kind), key.subject.as_str(), key.groups.as_str()), value.as_slice())?;
+        let (kind, subject, groups) = place(ban);
+        bans.insert((kind, subject.as_str(), groups.as_str()), row(ban).as_slice())?;
     }
     if let Some(pending) = pending {
         marks.insert(PENDING, pending)?;
     }
     if let Some((bytes, head)) = record {
         write.open_table(AUDIT)?.insert(head.sequence, bytes)?;
-        let mark = [&head.sequence.to_le_bytes()[..], &head.hash].concat();
-        marks.insert(HEAD, mark.as_slice())?;
+        marks.insert(HEAD, head_mark(head).as_slice())?;
         marks.remove(PENDING)?;
     }
     Ok(())
@@ -383,6 +640,76 @@ mod tests {
     }
 
     #[test]
+    fn looking_at_a_store_changes_nothing_also_after_a_power_cut() {
+        let home = tempfile::tempdir().unwrap();
+        FileStore::look(home.path()).unwrap();
+        assert_eq!(fs::read_dir(home.path()).unwrap().count(), 0);
+        let store = FileStore::open(home.path()).unwrap();
+        store
+            .commit(Change { put: Some(&ban("alice", None)), pending: Some(b"act"), ..Change::default() })
+            .unwrap();
+        // In use, which is told, too.
+        assert!(matches!(FileStore::look(home.path()), Err(StoreError::InUse { .. })));
+        // As a power cut leaves it: redb repairs it when it opens it.
+        let cut = fs::read(home.path().join(FILE)).unwrap();
+        drop(store);
+        let whole = fs::read(home.path().join(FILE)).unwrap();
+        assert!(cut != whole, "a store that was closed says so");
+        for content in [cut, whole] {
+            let path = home.path().join(FILE);
+            fs::write(&path, &content).unwrap();
+            let modified = || fs::metadata(&path).unwrap().modified().unwrap();
+            let before = modified();
+            FileStore::look(home.path()).unwrap();
+            assert!(fs::read(&path).unwrap() == content && modified() == before);
+            assert_eq!(fs::read_dir(home.path()).unwrap().count(), 1);
+            assert_eq!(FileStore::open(home.path()).unwrap().load().unwrap().bans.len(), 1);
+        }
+    }
+
+    #[test]
+    fn a_store_that_was_opened_again_is_made_what_it_was_known_to_be() {
+        let home = tempfile::tempdir().unwrap();
+        let store = FileStore::open(home.path()).unwrap();
+        let record = |number: u64| (number, format!("record {number}").into_bytes());
+        let commit = |number: u64, change: Change<'_>| {
+            let (sequence, bytes) = record(number);
+            let head = Head { sequence, hash: audit::hash(&bytes) };
+            store.commit(Change { record: Some((&bytes, head)), ..change }).unwrap();
+            head
+        };
+        let (kept, changed) = (ban("alice", None), ban("bob", Some(9)));
+        let before = BanRow { until: None, ..changed.clone() };
+        store.commit(Change { put: Some(&kept), ..Change::default() }).unwrap();
+        let head = commit(1, Change { put: Some(&before), ..Change::default() });
+        // What came through although it was said that it failed: a ban, a longer one, a record, a mark.
+        store.commit(Change { put: Some(&ban("carol", None)), ..Change::default() }).unwrap();
+        commit(2, Change { put: Some(&changed), ..Change::default() });
+        store
+            .commit(Change { lift: vec![BanKey::from(&kept)], pending: Some(b"x"), ..Change::default() })
+            .unwrap();
+        for pending in [None, Some(&b"act"[..])] {
+            store.restore(&[kept.clone(), before.clone()], head, pending).unwrap();
+            let bans = vec![kept.clone(), before.clone()];
+            let expected = Kept { bans, head, pending: pending.map(<[u8]>::to_vec) };
+            assert_eq!(store.load().unwrap(), expected);
+            assert_eq!(store.records(0, 9).unwrap(), [record(1)]);
+        }
+        // A store that lacks what was written is not gone on with.
+        let missing = Head { sequence: 2, hash: [1; 32] };
+        for head in [missing, Head { sequence: 1, ..missing }] {
+            let error = store.restore(&[], head, None).unwrap_err().to_string();
+            assert!(error.contains("which had been written, is not in it"), "{error}");
+            // It is closed, so that another may be put in its place; and can still be read.
+            assert!(store.failure().is_some() && store.load().is_err());
+            assert_eq!(store.records(0, 9).unwrap(), [record(1)]);
+            assert_eq!(store.head().unwrap().sequence, 1);
+            store.reopen().unwrap();
+        }
+        assert_eq!(store.load().unwrap().bans.len(), 2);
+    }
+
+    #[test]
     fn a_file_that_is_damaged_is_an_error_and_stays_as_it_is() {
         let home = tempfile::tempdir().unwrap();
         drop(FileStore::open(home.path()).unwrap());
@@ -390,11 +717,13 @@ mod tests {
         let good = fs::read(&path).unwrap();
         for content in [&b""[..], b"garbage", &good[..good.len() / 3], &vec![0; 100_000]] {
             fs::write(&path, content).unwrap();
-            match FileStore::open(home.path()) {
-                Err(error @ StoreError::Damaged { .. }) => {
-                    assert!(error.to_string().contains("bans.redb is damaged"), "{error}");
+            for opened in [FileStore::look(home.path()), FileStore::open(home.path()).map(drop)] {
+                match opened {
+                    Err(error @ StoreError::Damaged { .. }) => {
+                        assert!(error.to_string().contains("bans.redb is damaged"), "{error}");
+                    }
+                    other => panic!("{} bytes: {other:?}", content.len()),
                 }
-                other => panic!("{} bytes: {:?}", content.len(), other.err()),
             }
             assert!(fs::read(&path).unwrap() == content, "it was changed");
         }

@@ -135,6 +135,10 @@ fn banner(model: &Model) -> Option<String> {
                 visible(reason)
             ))
         }
+        // As it is now, also while the picture stands still.
+        _ if let Some(why) = &model.behind.as_ref().unwrap_or(&model.picture).acts_impaired => {
+            Some(format!(" ! acts cannot be taken now: {}; the server tries again", visible(why)))
+        }
         _ if model.picture.skipped > 0 => Some(format!(
             " ! {} updates were skipped: this terminal was too slow for them",
             model.picture.skipped

@@ -10,6 +10,7 @@ use time::Duration;
 use super::*;
 use crate::description::describe;
 use crate::fixture::self_signed_with;
+use crate::pem_file::PemFile;
 
 fn fresh() -> (tempfile::TempDir, PathBuf) {
     let directory = tempfile::tempdir().unwrap();
@@ -94,13 +95,13 @@ fn replace_makes_another_and_drops_its_leaf() {
     for name in [SERVER_CERTIFICATE, SERVER_KEY] {
         fs::write(path.join(name), "old leaf").unwrap();
     }
-    let new = Authority::replace(&path).unwrap();
+    let new = Authority::replace(&path, &[]).unwrap();
     assert_ne!(old.certificate_pem(), new.certificate_pem());
     assert_eq!(Authority::open(&path).unwrap().unwrap().certificate_pem(), new.certificate_pem());
     assert!(!path.join(SERVER_CERTIFICATE).exists() && !path.join(SERVER_KEY).exists());
     // It also mends what cannot be opened.
     fs::remove_file(path.join(CA_KEY)).unwrap();
-    Authority::replace(&path).unwrap();
+    Authority::replace(&path, &[]).unwrap();
     Authority::open(&path).unwrap().unwrap();
 }
 

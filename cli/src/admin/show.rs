@@ -58,7 +58,11 @@ pub(super) fn status(status: &Status) -> String {
             },
         ),
     ];
-    lines.map(|(name, text)| format!("{name:11} {}\n", visible(&text))).concat()
+    let shown = |name: &str, text: &str| format!("{name:11} {}\n", visible(text));
+    let impaired = status.acts_impaired.as_ref();
+    let impaired =
+        impaired.map_or(String::new(), |why| shown("acts", &format!("CANNOT BE TAKEN NOW: {why}")));
+    lines.map(|(name, text)| shown(name, &text)).concat() + &impaired
 }
 
 /// What the system gave the server, and what the server uses of it.

@@ -13,6 +13,7 @@
     reason = "each test file uses a part of it; a test that cannot go on should fail on the spot"
 )]
 
+pub(crate) mod disk;
 pub(crate) mod manual;
 pub(crate) mod terminal;
 
@@ -329,11 +330,27 @@ impl Server {
         (home, address)
     }
 
+    /// Asks it to stop, waits until it has, and gives its home.
+    #[track_caller]
+    pub(crate) fn process_stopped(self) -> TempDir {
+        let Self { process, home, .. } = self;
+        process.signal(Signal::TERM);
+        assert_eq!(process.end().code, Some(0));
+        home
+    }
+
     /// Kills it as a power cut does, and starts another in its place, at the same addresses.
     #[track_caller]
     pub(crate) fn killed_and_restarted(self, arguments: &[&str]) -> Self {
+        self.killed_and_restarted_after(|| (), arguments)
+    }
+
+    /// The same, with something done in between.
+    #[track_caller]
+    pub(crate) fn killed_and_restarted_after(self, between: impl FnOnce(), arguments: &[&str]) -> Self {
         let admin = self.admin.clone();
         let (home, address) = self.kill();
+        between();
         Self::at(home, &address, &admin, arguments)
     }
 
@@ -394,6 +411,16 @@ pub(crate) fn ready(process: &mut Process) -> (String, String) {
         addresses.split_once(" admin=").unwrap_or_else(|| panic!("no operators' endpoint: {line:?}"));
     let admin = admin.split(' ').next().unwrap_or(admin);
     (quic.to_owned(), admin.to_owned())
+}
+
+/// Asks for a path, and gives all of the answer.
+pub(crate) fn http_get(address: &str, path: &str) -> String {
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
 }
 
 /// Looks until `look` gives something, at most [`DEADLINE`]. For what cannot be waited for: each look must take a moment

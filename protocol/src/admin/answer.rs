@@ -57,6 +57,9 @@ pub struct Status {
     pub bans: u64,
     /// The audit's last record.
     pub audit: AuditHead,
+    /// Why no act can be taken now, as on a full disk; not given where they can.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acts_impaired: Option<String>,
 }
 
 /// How many of what there is now.
@@ -399,6 +402,9 @@ pub struct Update {
     pub totals: Totals,
     /// What the server has done since its start.
     pub counters: Counters,
+    /// Why no act can be taken now, as on a full disk; not given where they can.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acts_impaired: Option<String>,
     /// Connections that are new or changed.
     pub connections: Vec<ConnectionRow>,
     /// Connections that are gone.

@@ -57,7 +57,7 @@ pub(super) fn reason(request: &AdminRequest) -> &str {
 }
 
 /// The request as the audit has it: as it came, but for a payload, of which the length is enough.
-pub(super) fn described(request: &AdminRequest) -> Value {
+pub(crate) fn described(request: &AdminRequest) -> Value {
     let mut act = serde_json::to_value(request).unwrap_or_default();
     if let (AdminRequest::Send { payload, .. }, Some(act)) = (request, act.as_object_mut()) {
         act.remove("payload");

@@ -16,9 +16,9 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{Administration, Desk, Operators, session};
-use crate::endpoint::{Identity, bind_with, no_initial_suite, provider};
-use crate::error::{IdentityError, StartError};
+use super::{Desk, Operators, session};
+use crate::endpoint::{Identity, no_initial_suite, provider};
+use crate::error::IdentityError;
 use crate::state::EndpointKeys;
 
 /// Sessions at a time: far more than there are operators, few enough that they cost nothing.
@@ -30,23 +30,6 @@ const MOST_STREAMS: u32 = 16;
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// So that a dashboard learns of a lost server in seconds, and we of a lost dashboard.
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
-
-/// Binds the socket. Its tasks are `tasks`.
-pub(crate) fn bind(
-    admin: Administration,
-    keys: &EndpointKeys,
-    tasks: &TaskTracker,
-) -> Result<(quinn::Endpoint, Arc<dyn Operators>), StartError> {
-    let Administration { listen: address, identity, operators } = admin;
-    let server = server_config(identity, &*operators, keys)?;
-    let endpoint = bind_with(server, address, keys, tasks).map_err(|source| StartError::Listen {
-        flag: "--admin-listen",
-        protocol: "UDP",
-        address,
-        source,
-    })?;
-    Ok((endpoint, operators))
-}
 
 /// The settings for sessions from now on.
 pub(crate) fn server_config(

@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use super::desk::line;
 use super::query::{counters, totals};
 use super::rows::{Facts, connection_row, distinct_users};
+use crate::acts::Acts;
 use crate::metrics::Metrics;
 use crate::registry::{Member, Registry};
 use crate::roster::Roster;
@@ -41,6 +42,7 @@ const SNAPSHOTS: usize = 8;
 pub(crate) struct Feed {
     registry: Arc<Registry>,
     metrics: Arc<Metrics>,
+    acts: Arc<Acts>,
     state: Mutex<State>,
     /// The newest moment's number; how many watch is the number of its receivers.
     latest: watch::Sender<u64>,
@@ -61,6 +63,7 @@ struct Moment {
     at_ms: u64,
     totals: Totals,
     counters: Counters,
+    acts_impaired: Option<String>,
     connections: HashMap<ConnectionId, Tracked, RandomState>,
     groups: HashMap<GroupName, Group, RandomState>,
 }
@@ -82,10 +85,11 @@ struct Group {
 }
 
 impl Feed {
-    pub(crate) fn new(registry: Arc<Registry>, metrics: Arc<Metrics>) -> Self {
+    pub(crate) fn new(registry: Arc<Registry>, metrics: Arc<Metrics>, acts: Arc<Acts>) -> Self {
         Self {
             registry,
             metrics,
+            acts,
             state: Mutex::default(),
             latest: watch::Sender::new(0),
             snapshots: Arc::new(Semaphore::new(SNAPSHOTS)),
@@ -179,6 +183,7 @@ impl Feed {
             connections,
             totals: totals(self.registry.population()),
             counters: counters(self.metrics.snapshot()),
+            acts_impaired: self.acts.impaired().reason(),
         }
     }
 }
@@ -234,6 +239,7 @@ fn lines(moment: &Moment, changes: Changes, header: Header) -> impl Iterator<Ite
     let (mut connections, mut gone_connections) = (connections.into_iter(), gone_connections.into_iter());
     let (mut groups, mut gone_groups) = (groups.into_iter(), gone_groups.into_iter());
     let (at_ms, totals, counters) = (moment.at_ms, moment.totals, moment.counters.clone());
+    let acts_impaired = moment.acts_impaired.clone();
     (1..=parts).map(move |part| {
         line(&AdminReply::Ok(Update {
             full: header.full && part == 1,
@@ -242,6 +248,7 @@ fn lines(moment: &Moment, changes: Changes, header: Header) -> impl Iterator<Ite
             skipped: if part == 1 { header.skipped } else { 0 },
             totals,
             counters: counters.clone(),
+            acts_impaired: acts_impaired.clone(),
             connections: connections.by_ref().take(ROWS).collect(),
             gone_connections: gone_connections.by_ref().take(ROWS).collect(),
             groups: groups.by_ref().take(ROWS).collect(),

@@ -87,6 +87,7 @@ impl Queries {
             counters: counters(self.metrics.snapshot()),
             bans: self.acts.bans().len() as u64,
             audit: self.acts.audit_head(),
+            acts_impaired: self.acts.impaired().reason(),
         }
     }
 
@@ -268,7 +269,11 @@ mod tests {
             times.sort();
             println!("{name:34} {:>9.2?}", times[times.len() / 2]);
         }
-        let feed = super::super::Feed::new(Arc::clone(&queries.registry), Arc::clone(&queries.metrics));
+        let feed = super::super::Feed::new(
+            Arc::clone(&queries.registry),
+            Arc::clone(&queries.metrics),
+            Arc::clone(&queries.acts),
+        );
         for turn in ["first", "second"] {
             let begun = Instant::now();
             feed.sample();

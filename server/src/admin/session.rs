@@ -89,7 +89,7 @@ async fn answer(
             }
             _ => return Err(Ended::Stream),
         };
-        match serde_json::from_slice(&request) {
+        match parse(&request) {
             Ok(AdminRequest::Audit { after, limit, follow }) => {
                 audit(&desk, &mut send, after, limit, follow).await
             }
@@ -99,11 +99,7 @@ async fn answer(
                 let line = desk.answer(operator, request).await;
                 write(&mut send, line).await
             }
-            Err(error) => {
-                let message = format!("this is no request: {error}");
-                let error = AdminError { code: Code::InvalidRequest.number(), message };
-                write(&mut send, refusal(&error)).await
-            }
+            Err(error) => write(&mut send, refusal(&error)).await,
         }
     }
     .await;
@@ -113,6 +109,14 @@ async fn answer(
         Err(_) => send.reset(VarInt::from_u32(u32::from(Code::SlowConsumer.number()))),
     };
     outcome
+}
+
+/// Reads a request (fuzz target `operator_request`).
+pub(crate) fn parse(request: &[u8]) -> Result<AdminRequest, AdminError> {
+    serde_json::from_slice(request).map_err(|error| AdminError {
+        code: Code::InvalidRequest.number(),
+        message: format!("this is no request: {error}"),
+    })
 }
 
 async fn write(send: &mut SendStream, line: Bytes) -> Result<(), Ended> {

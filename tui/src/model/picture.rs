@@ -20,6 +20,8 @@ pub struct Picture {
     pub connections: HashMap<ConnectionId, Tracked>,
     /// Which groups there are.
     pub groups: HashMap<GroupName, GroupRow>,
+    /// Why the server can take no act now, if that is so.
+    pub acts_impaired: Option<String>,
 }
 
 /// A connection, and how busy it is.
@@ -70,6 +72,7 @@ impl Picture {
         self.skipped += update.skipped;
         self.totals = update.totals;
         self.counters = update.counters;
+        self.acts_impaired = update.acts_impaired;
         for row in update.connections {
             let now = (update.at_ms, row.requests, row.deliveries);
             let (requests, deliveries, base) = match self.connections.get(&row.connection) {

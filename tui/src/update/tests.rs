@@ -15,6 +15,7 @@ pub(crate) fn status(role: Role) -> Status {
         counters: Counters::default(),
         bans: 0,
         audit: fanfare_protocol::admin::AuditHead::default(),
+        acts_impaired: None,
     }
 }
 
@@ -65,6 +66,7 @@ pub(crate) fn snapshot(rows: Vec<ConnectionRow>, groups: &[(&str, u64)]) -> Upda
         skipped: 0,
         totals: Totals { connections: rows.len() as u64, users: 2, groups: groups.len() as u64 },
         counters: Counters { sends: 5, deliveries: 50, ..Counters::default() },
+        acts_impaired: None,
         connections: rows,
         gone_connections: Vec::new(),
         groups: groups

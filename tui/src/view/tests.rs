@@ -289,6 +289,23 @@ fn how_long_a_frame_and_a_key_take_with_a_hundred_thousand_rows() {
 }
 
 #[test]
+fn that_acts_cannot_be_taken_stands_over_every_view() {
+    let mut model = Model::new((120, 40), true);
+    let mut told = snapshot(vec![row(1, "alice")], &[]);
+    told.acts_impaired = Some("cannot use bans.redb: no\u{1b} space".to_owned());
+    update(&mut model, Event::Update(Box::new(told)));
+    for view in ["1", "2", "5", "6"] {
+        press(&mut model, view);
+        let shown = picture(&mut model, (120, 40));
+        let line =
+            " ! acts cannot be taken now: cannot use bans.redb: no\\u{1b} space; the server tries again";
+        assert!(shown.contains(line), "{shown}");
+    }
+    update(&mut model, Event::Update(Box::new(snapshot(vec![row(1, "alice")], &[]))));
+    assert!(!picture(&mut model, (120, 40)).contains("cannot be taken"));
+}
+
+#[test]
 fn only_the_rows_that_are_seen_are_built() {
     let mut model = Model::new((120, 40), true);
     let rows = (0..250).map(|number| row(number, "somebody")).collect();

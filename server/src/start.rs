@@ -1,0 +1,247 @@
+//! A server's start: everything is looked at before anything is written, so that a start which is refused leaves no
+//! trace.
+//!
+//! In: a configuration, an identity, and what the caller wants to have written in the state directory. Out: a running
+//! server. The order: the settings; the state directory's lock; what is in it; the sockets; TLS; and only then the
+//! disk, where only the disk itself can still fail. Invariants: nobody writes who does not hold the lock; what was
+//! written by a start that fails is taken back (`cli/tests/refused.rs` compares the directory before and after, for
+//! every refusal).
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::net::TcpListener;
+
+use crate::access::Bans;
+use crate::acts::Acts;
+use crate::admin::{self, Operators};
+use crate::config::Config;
+use crate::endpoint::{self, Identity};
+use crate::error::StartError;
+use crate::home::Home;
+use crate::http;
+use crate::listener::Tasks;
+use crate::metrics::Metrics;
+use crate::registry::Registry;
+use crate::server::Server;
+use crate::state::EndpointKeys;
+use crate::store::FileStore;
+
+/// What the caller wants to have in the state directory. Dropped without having been kept, it takes back what it wrote.
+pub trait Files: Send {
+    /// Writes it, when nothing but the disk can fail any more. The directory is there, and held.
+    ///
+    /// # Errors
+    /// Why it could not be written.
+    fn write(&mut self) -> Result<(), Box<dyn std::error::Error + Send + Sync>>;
+
+    /// The server has started: what was written stays.
+    fn keep(self: Box<Self>);
+}
+
+/// Of a caller who wants nothing.
+pub(crate) struct NoFiles;
+
+impl Files for NoFiles {
+    fn write(&mut self) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        Ok(())
+    }
+
+    fn keep(self: Box<Self>) {}
+}
+
+/// A server that could start, as far as the settings and the state directory go. Nothing has been written.
+pub struct Start {
+    config: Config,
+    /// Where operators are to connect.
+    admin: Option<SocketAddr>,
+    started: Instant,
+    home: Home,
+    keys: EndpointKeys,
+}
+
+/// Where the server listens, before anybody is answered there.
+struct Sockets {
+    clients: (std::net::UdpSocket, SocketAddr),
+    admin: Option<(std::net::UdpSocket, SocketAddr)>,
+    web: Option<(TcpListener, SocketAddr)>,
+}
+
+impl Sockets {
+    async fn bind(config: &Config, admin: Option<SocketAddr>) -> Result<Self, StartError> {
+        let web = match config.http {
+            None => None,
+            Some(address) => {
+                let failed = listening("--http-listen", "TCP", address);
+                let listener = TcpListener::bind(address).await.map_err(&failed)?;
+                let address = listener.local_addr().map_err(failed)?;
+                Some((listener, address))
+            }
+        };
+        let clients = udp("--listen", config.listen)?;
+        let admin = admin.map(|address| udp("--admin-listen", address)).transpose()?;
+        Ok(Self { clients, admin, web })
+    }
+}
+
+/// The parts that a running server has from its start.
+pub(crate) struct Opened {
+    pub(crate) config: Config,
+    pub(crate) home: Home,
+    pub(crate) started: Instant,
+    pub(crate) keys: EndpointKeys,
+    pub(crate) tasks: Tasks,
+    pub(crate) endpoint: quinn::Endpoint,
+    pub(crate) address: SocketAddr,
+    /// The hash of the certificate that clients see.
+    pub(crate) certificate: [u8; 32],
+    pub(crate) web: Option<(TcpListener, SocketAddr)>,
+    pub(crate) admin: Option<OpenedAdmin>,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) bans: Arc<Bans>,
+    pub(crate) acts: Arc<Acts>,
+}
+
+/// The operators' endpoint.
+pub(crate) struct OpenedAdmin {
+    pub(crate) endpoint: quinn::Endpoint,
+    pub(crate) address: SocketAddr,
+    pub(crate) operators: Arc<dyn Operators>,
+}
+
+impl Start {
+    /// Checks the settings, holds the state directory if it is there, and looks at what is in it. With `admin` there
+    /// will be an endpoint for operators. Needs a tokio runtime.
+    ///
+    /// # Errors
+    /// When the configuration makes no sense, or the state directory cannot be used: as when another server has it.
+    pub async fn look(config: Config, admin: Option<SocketAddr>) -> Result<Self, StartError> {
+        config.check()?;
+        if let Some(admin) = admin {
+            config.check_admin(admin)?;
+        }
+        let started = Instant::now();
+        let directory = config.state_dir.clone();
+        let (home, keys) = off_runtime(move || -> Result<_, StartError> {
+            let home = Home::look(&directory)?;
+            let keys = EndpointKeys::look(&directory)?;
+            FileStore::look(&directory)?;
+            Ok((home, keys))
+        })
+        .await?;
+        Ok(Self { config, admin, started, home, keys })
+    }
+
+    /// Starts the server. It accepts connections when this returns. `admin` is what the server proves itself to
+    /// operators with, and who they are; given exactly where [`Start::look`] was told of an address for them.
+    ///
+    /// # Errors
+    /// When an address cannot be listened on, TLS does not take an identity, or the disk fails. Nothing has changed
+    /// then.
+    pub async fn serve(
+        self,
+        identity: Identity,
+        admin: Option<(Identity, Arc<dyn Operators>)>,
+        files: Box<dyn Files>,
+    ) -> Result<Server, StartError> {
+        let sockets = Sockets::bind(&self.config, self.admin).await?;
+        let runtime = tokio::runtime::Handle::current();
+        // Tasks are started in there.
+        let opened = off_runtime(move || {
+            let _runtime = runtime.enter();
+            self.open(sockets, identity, admin, files)
+        });
+        Ok(Server::assemble(opened.await?))
+    }
+
+    fn open(
+        self,
+        sockets: Sockets,
+        identity: Identity,
+        admin: Option<(Identity, Arc<dyn Operators>)>,
+        files: Box<dyn Files>,
+    ) -> Result<Opened, StartError> {
+        let Self { config, started, mut home, mut keys, .. } = self;
+        // Behind the directory, so that it is taken back before that is (test
+        // `a_start_that_fails_at_the_last_moment_takes_back_what_it_made`).
+        let mut files = files;
+        let Sockets { clients: (socket, address), admin: admin_socket, web } = sockets;
+        let tasks = Tasks::default();
+        let certificate = http::certificate_hash(&identity.chain);
+        let server = endpoint::server_config(&config, identity, &keys)?;
+
+        home.make()?;
+        files.write().map_err(StartError::Files)?;
+        let admin =
+            match (admin_socket, admin) {
+                (Some((socket, address)), Some((identity, operators))) => {
+                    let server = admin::endpoint::server_config(identity, &*operators, &keys)?;
+                    let endpoint = endpoint::open(server, socket, &keys, &tasks.endpoint)
+                        .map_err(listening("--admin-listen", "UDP", address))?;
+                    Some(OpenedAdmin { endpoint, address, operators })
+                }
+                _ => None,
+            };
+        let endpoint = endpoint::open(server, socket, &keys, &tasks.endpoint)
+            .map_err(listening("--listen", "UDP", address))?;
+        keys.write(&mut home)?;
+        let store = FileStore::file(home.path());
+        if store.symlink_metadata().is_err() {
+            home.makes(store);
+        }
+        let registry = Arc::new(Registry::new());
+        let metrics = Arc::new(Metrics { live_bytes: config.live_bytes, ..Metrics::default() });
+        let bans = Arc::new(Bans::new(config.validity()));
+        let acts = Acts::open(
+            Box::new(FileStore::open(home.path())?),
+            Arc::clone(&registry),
+            Arc::clone(&bans),
+            Arc::clone(&metrics),
+            config.limits.payload_bytes as usize,
+        )?;
+        home.keep();
+        files.keep();
+        Ok(Opened {
+            config,
+            home,
+            started,
+            keys,
+            tasks,
+            endpoint,
+            address,
+            certificate,
+            web,
+            admin,
+            registry,
+            metrics,
+            bans,
+            acts: Arc::new(acts),
+        })
+    }
+}
+
+fn udp(flag: &'static str, address: SocketAddr) -> Result<(std::net::UdpSocket, SocketAddr), StartError> {
+    let failed = listening(flag, "UDP", address);
+    let socket = endpoint::socket(address).map_err(&failed)?;
+    let address = socket.local_addr().map_err(failed)?;
+    Ok((socket, address))
+}
+
+fn listening(
+    flag: &'static str,
+    protocol: &'static str,
+    address: SocketAddr,
+) -> impl Fn(std::io::Error) -> StartError {
+    move |source| StartError::Listen { flag, protocol, address, source }
+}
+
+/// Runs what waits for the disk on a thread of its own.
+async fn off_runtime<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(outcome) => outcome,
+        // The one other join error there could be is a panic in there, which goes on here.
+        Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+    }
+}
