@@ -10,6 +10,7 @@ mod certs;
 mod chat;
 mod connection;
 mod demo;
+mod environment;
 mod failure;
 mod listen;
 mod operators;
@@ -25,8 +26,8 @@ mod way;
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use clap::error::ErrorKind;
+use clap::{CommandFactory, FromArgMatches};
 
 use arguments::{Arguments, Command};
 use failure::Failure;
@@ -52,7 +53,11 @@ fn main() -> ExitCode {
 
 /// The command line. Does not return where help or the version was asked for, or nothing at all.
 fn arguments() -> Result<Arguments, Failure> {
-    Arguments::try_parse().map_err(|error| match error.kind() {
+    let mut command = environment::without_empty(Arguments::command(), |name| std::env::var_os(name));
+    let parsed = command
+        .try_get_matches_from_mut(std::env::args_os())
+        .and_then(|mut matches| Arguments::from_arg_matches_mut(&mut matches));
+    parsed.map_err(|error| error.format(&mut command)).map_err(|error| match error.kind() {
         ErrorKind::DisplayHelp
         | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
         | ErrorKind::DisplayVersion => error.exit(),
