@@ -6,17 +6,30 @@
 
 mod ban;
 mod certified;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod grant;
 mod key;
+mod key_set;
+mod key_set_url;
+mod key_sets;
+mod looks;
+mod max_age;
 mod mint;
+mod numeric_date;
 mod pass;
+mod pem;
+mod strict_json;
 mod token;
 
 pub(crate) use ban::{BanKey, Bans};
 pub(crate) use certified::certified;
 pub use certified::{CertifiedUser, ClientCertificates};
 pub use grant::{GrantClaim, Right};
-pub use key::{KeyError, TokenKey};
+pub use key::{KeyError, ReadKeys, TokenKey};
+use key_set::KeySetOrigin;
+pub use key_set_url::{KeySetUrl, UrlError};
+pub(crate) use key_sets::KeySets;
 pub use mint::{Extras, MintError, Minter};
 pub(crate) use pass::Pass;
 pub use token::TokenRules;

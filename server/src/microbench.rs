@@ -15,7 +15,7 @@ use bytes::Bytes;
 use fanfare_protocol::codec::{self, FrameReader};
 use fanfare_protocol::{ClientFrame, ConnectionId, EventName, GroupName, Limits, Send, Target, UserName};
 
-use crate::access::{Pass, Verifier};
+use crate::access::{KeySets, Pass, Verifier};
 use crate::expiry::Expiry;
 use crate::intake::Intake;
 use crate::line::Nowhere;
@@ -44,7 +44,7 @@ impl Rig {
         let metrics = Arc::new(Metrics::default());
         let expiry =
             Arc::new(Expiry::new(Arc::clone(&registry), Arc::clone(&metrics), Duration::from_secs(60)));
-        let verifier = Arc::new(Verifier::new(None));
+        let verifier = Arc::new(Verifier::new(None, KeySets::none()));
         let router = Arc::new(Router::new(
             Arc::clone(&registry),
             metrics,

@@ -17,7 +17,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
-use crate::access::{Bans, TokenRules, Verifier};
+use crate::access::{Bans, KeySets, TokenRules, Verifier};
 use crate::acts::Acts;
 use crate::admin::{self, Administration, Desk, Feed, Operators, Queries};
 use crate::admission::Admission;
@@ -47,6 +47,7 @@ pub struct Server {
     tasks: Tasks,
     listener: JoinHandle<()>,
     expiry: JoinHandle<()>,
+    key_sets: JoinHandle<()>,
     admin: Option<Admin>,
     http: Option<Web>,
 }
@@ -93,6 +94,9 @@ impl Server {
             config.check_admin(admin.listen)?;
         }
         let started = Instant::now();
+        // Before anything is written: without keys there is nothing to serve.
+        let urls = config.tokens.as_ref().map_or(&[][..], |rules| &rules.key_sets);
+        let key_sets = KeySets::open(urls, &config.state_dir).await?;
         let state_dir = config.state_dir.clone();
         let keys = off_runtime(move || EndpointKeys::open(&state_dir)).await?;
         let tasks = Tasks::default();
@@ -123,7 +127,7 @@ impl Server {
             Acts::open(store, acts.0, acts.1, acts.2, payload_bytes)
         };
         let acts = Arc::new(off_runtime(open).await?);
-        let verifier = Arc::new(Verifier::new(config.tokens.clone()));
+        let verifier = Arc::new(Verifier::new(config.tokens.clone(), Arc::clone(&key_sets)));
         let expiry = Expiry::new(Arc::clone(&registry), Arc::clone(&metrics), config.expiry_notice);
         let expiry = Arc::new(expiry);
         let router = Arc::new(Router::new(
@@ -138,6 +142,7 @@ impl Server {
         let handshakes = Arc::new(Handshakes { config: Arc::clone(&config), router, admission });
         let listener = tokio::spawn(listener::listen(endpoint.clone(), handshakes, tasks.clone()));
         let expiry = tokio::spawn(expiry.run(tasks.closing.clone()));
+        let key_sets = tokio::spawn(key_sets.run(tasks.closing.clone()));
         let http = match web {
             None => None,
             Some(listener) => {
@@ -189,6 +194,7 @@ impl Server {
             tasks,
             listener,
             expiry,
+            key_sets,
             admin,
             http,
         })
@@ -263,7 +269,8 @@ impl Server {
         Ok(())
     }
 
-    /// Checks tokens by other rules from now on. Who is connected stays connected, as long as the old token lasts.
+    /// Checks tokens by other rules from now on, and fetches the key sets again, of which there are as many as at the
+    /// start. Who is connected stays connected, as long as the old token lasts.
     pub fn replace_token_rules(&self, rules: TokenRules) {
         self.verifier.replace(rules);
     }
@@ -271,7 +278,7 @@ impl Server {
     /// Stops: lets nobody in, says `Goodbye`, writes out what is queued, and closes. Takes no longer than the
     /// configuration's `drain_deadline` and a moment.
     pub async fn drain(self) -> Drained {
-        let Self { config, endpoint, registry, tasks, listener, expiry, admin, http, .. } = self;
+        let Self { config, endpoint, registry, tasks, listener, expiry, key_sets, admin, http, .. } = self;
         let closing = VarInt::from_u32(u32::from(Code::ShuttingDown.number()));
         let connections = registry.population().connections;
         let orderly = async {
@@ -279,6 +286,7 @@ impl Server {
             // It ends by itself now, and has panicked only if we have a bug that its message tells of.
             let _ = listener.await;
             let _ = expiry.await;
+            let _ = key_sets.await;
             tasks.readers.close();
             registry.for_each_outbox(|outbox| outbox.stop_reading());
             tasks.readers.wait().await;
