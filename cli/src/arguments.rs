@@ -188,9 +188,8 @@ pub(crate) struct TopArguments {
 /// Patterns are exact, or have `*` for any run of characters.
 #[derive(Debug, Args)]
 pub(crate) struct TokenArguments {
-    /// What to sign with: a secret of at least 32 bytes, or a private key in PEM
-    #[arg(long, value_name = "FILE")]
-    pub(crate) key: PathBuf,
+    #[command(flatten)]
+    pub(crate) signer: SignerArguments,
     /// Whom the token is for
     #[arg(long, value_name = "NAME")]
     pub(crate) user: UserName,
@@ -218,6 +217,18 @@ pub(crate) struct TokenArguments {
     /// Who makes it (iss)
     #[arg(long, value_name = "NAME")]
     pub(crate) issuer: Option<String>,
+}
+
+/// One of the two: a file is never guessed to be a secret.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct SignerArguments {
+    /// What to sign with: a private key in PEM
+    #[arg(long, alias = "token-key", value_name = "FILE")]
+    pub(crate) key: Option<PathBuf>,
+    /// What to sign with: a secret of at least 32 bytes, the file byte for byte, but for one line end
+    #[arg(long, alias = "token-secret", value_name = "FILE")]
+    pub(crate) secret: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -10,6 +10,7 @@ mod certs;
 mod chat;
 mod connection;
 mod demo;
+mod environment;
 mod failure;
 mod listen;
 mod log;
@@ -28,8 +29,8 @@ mod way;
 use std::io::Write;
 use std::process::ExitCode;
 
-use clap::Parser;
 use clap::error::ErrorKind;
+use clap::{CommandFactory, FromArgMatches};
 
 use arguments::{Arguments, Command};
 use failure::Failure;
@@ -41,7 +42,7 @@ use failure::Failure;
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
-    let outcome = match Arguments::try_parse() {
+    let outcome = match arguments() {
         Ok(arguments) => run(arguments).map(|()| ExitCode::SUCCESS),
         Err(error) => explain(&error),
     };
@@ -57,6 +58,15 @@ fn main() -> ExitCode {
             failure.exit_code()
         }
     }
+}
+
+/// The command line.
+fn arguments() -> Result<Arguments, clap::Error> {
+    let mut command = environment::without_empty(Arguments::command(), |name| std::env::var_os(name));
+    let parsed = command
+        .try_get_matches_from_mut(std::env::args_os())
+        .and_then(|mut matches| Arguments::from_arg_matches_mut(&mut matches));
+    parsed.map_err(|error| error.format(&mut command))
 }
 
 /// Help, the version, or what is wrong with the command line.

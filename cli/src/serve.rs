@@ -25,7 +25,7 @@ use crate::failure::Failure;
 use crate::log::Log;
 use crate::operators::StateOperators;
 use crate::output::may_colour;
-use crate::settings::{Certificate, Plan, ServeArguments, TokenSettings};
+use crate::settings::{Certificate, LoadedTokens, Plan, ServeArguments, TokenSettings};
 use crate::stopping::{Stopping, on};
 
 /// How often the development certificate is looked at, which is made again three days before its end.
@@ -106,7 +106,8 @@ impl From<StartError> for Failure {
 }
 
 async fn serve(plan: Plan, log: &Log) -> Result<(), Failure> {
-    let Plan { config, certificate, tokens, certified, admin } = plan;
+    let Plan { config, certificate, tokens, skipped_keys, certified, admin } = plan;
+    tell_of_skipped(&skipped_keys);
     let has_tokens = config.tokens.is_some() || certified.is_some();
     let state_dir = config.state_dir.clone();
     let dev = config.dev;
@@ -145,7 +146,7 @@ async fn serve(plan: Plan, log: &Log) -> Result<(), Failure> {
         }
     } else if !has_tokens {
         tracing::warn!(
-            "no token key (--token-key FILE) and no authority for clients (--client-ca FILE) is given, so without --dev every client is refused (codes {} and {})",
+            "no token key (--token-key FILE, --token-secret FILE or --token-keys-url URL) and no authority for clients (--client-ca FILE) is given, so without --dev every client is refused (codes {} and {})",
             Code::TokensNotConfigured.number(),
             Code::DevUserRefused.number()
         );
@@ -287,12 +288,20 @@ async fn reload_admin(server: &Server, names: Option<Vec<String>>, state_dir: &P
 async fn reload_tokens(server: &Server, tokens: TokenSettings) {
     let loaded = tokio::task::spawn_blocking(move || tokens.load()).await;
     match loaded.unwrap_or_else(|error| Err(Failure::failed(error.to_string()))) {
-        Ok(None) => {}
-        Ok(Some(rules)) => {
+        Ok(LoadedTokens { rules: None, .. }) => {}
+        Ok(LoadedTokens { rules: Some(rules), skipped }) => {
+            tell_of_skipped(&skipped);
             tracing::info!(keys = rules.keys.len(), "token keys loaded; they count for tokens from now on");
             server.replace_token_rules(rules);
         }
         Err(error) => tracing::error!("the token keys were not replaced, the old ones stay in use: {error}"),
+    }
+}
+
+/// Keys of a set that cannot be used are no reason to do without the others.
+fn tell_of_skipped(keys: &[String]) {
+    for key in keys {
+        tracing::warn!("a token key was passed over: {key}");
     }
 }
 

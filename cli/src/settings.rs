@@ -20,12 +20,12 @@ use std::time::Duration;
 
 use clap::Args;
 use clap::builder::BoolishValueParser;
-use fanfare_server::{Capacity, Config, Origins, OutboxLimits, Overflow};
+use fanfare_server::{Capacity, Config, Origins, OutboxLimits, Overflow, TokenRules};
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 use self::file::read;
-pub(crate) use self::tokens::TokenSettings;
+pub(crate) use self::tokens::{LoadedTokens, TokenSettings};
 use self::value::{ListenSetting, OverflowSetting, Span, address, address_in_file, origin, origins_in_file};
 use crate::certified::CertifiedUsers;
 use crate::failure::Failure;
@@ -90,8 +90,8 @@ pub(crate) struct Settings {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     name: Vec<String>,
 
-    /// What tokens are checked with: a secret, a public key in PEM, or a JSON Web Key Set; reloaded on SIGHUP; may be given
-    /// more than once
+    /// What tokens are checked with: a public key in PEM, a JWK or a JWK Set; reloaded on SIGHUP; may be given more
+    /// than once
     #[arg(
         long,
         value_name = "FILE",
@@ -101,6 +101,31 @@ pub(crate) struct Settings {
     )]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     token_key: Vec<PathBuf>,
+    /// A secret that tokens are checked with (HS256): the file byte for byte, but for one line end; reloaded on SIGHUP;
+    /// may be given more than once
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "FANFARE_TOKEN_SECRET",
+        value_delimiter = ',',
+        help_heading = "Tokens"
+    )]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    token_secret: Vec<PathBuf>,
+    /// Where to fetch the JWK Set that tokens are checked with (https), again and again; may be given more than once
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "FANFARE_TOKEN_KEYS_URL",
+        value_delimiter = ',',
+        help_heading = "Tokens"
+    )]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    token_keys_url: Vec<String>,
+    /// Trust the authority in this PEM file, and no other, for --token-keys-url; reloaded on SIGHUP [default: the
+    /// system's authorities]
+    #[arg(long, value_name = "FILE", env = "FANFARE_TOKEN_KEYS_CA", help_heading = "Tokens")]
+    token_keys_ca: Option<PathBuf>,
     /// Take only tokens that are meant for this audience (aud); may be given more than once
     #[arg(
         long,
@@ -134,6 +159,10 @@ pub(crate) struct Settings {
     /// How far the clocks of the server and of the tokens' issuer may be apart [default: 30s]
     #[arg(long, value_name = "TIME", env = "FANFARE_TOKEN_LEEWAY", help_heading = "Tokens")]
     token_leeway: Option<Span>,
+    /// How long the issuer's tokens last at most: how long a sign-out is kept, and when a token was issued that does not say it
+    /// [default: 30d]
+    #[arg(long, value_name = "TIME", env = "FANFARE_TOKEN_LIFETIME", help_heading = "Tokens")]
+    token_lifetime: Option<Span>,
     /// How long before its access ends a client is told [default: 1m]
     #[arg(long, value_name = "TIME", env = "FANFARE_EXPIRY_NOTICE", help_heading = "Tokens")]
     expiry_notice: Option<Span>,
@@ -202,6 +231,8 @@ pub(crate) struct Plan {
     pub(crate) config: Config,
     pub(crate) certificate: Certificate,
     pub(crate) tokens: TokenSettings,
+    /// Keys in the files that are passed over: lines for the log.
+    pub(crate) skipped_keys: Vec<String>,
     /// Who is known by a certificate.
     pub(crate) certified: Option<Arc<CertifiedUsers>>,
     /// Where operators connect, and the further names of that certificate.
@@ -230,10 +261,11 @@ impl Plan {
             None => Ok(()),
         });
         checked.map_err(|error| Failure::usage(error.to_string()))?;
-        config.tokens = tokens.load()?;
+        let loaded = tokens.load()?;
+        config.tokens = loaded.rules;
         let certified = certified.map(Arc::new);
         config.certificates = certified.clone().map(|certified| certified as _);
-        Ok(Self { config, certificate, tokens, certified, admin })
+        Ok(Self { config, certificate, tokens, skipped_keys: loaded.skipped, certified, admin })
     }
 }
 
@@ -274,11 +306,26 @@ impl ServeArguments {
             let last = origins.iter().rev().find(|(known, _)| known == name);
             last.map_or(Origin::Default, |(_, origin)| *origin)
         };
-        let rows = merged.iter().map(|(name, value)| (name.clone(), value.clone(), origin(name))).collect();
+        let rows: Vec<Row> =
+            merged.iter().map(|(name, value)| (name.clone(), value.clone(), origin(name))).collect();
         // Each layer was a valid `Settings`, so this is one too.
         let settings = merged.try_into().map_err(|error| Failure::usage(error.to_string()))?;
+        refuse_empty(&rows)?;
         Ok((settings, rows))
     }
+}
+
+/// Text that is nothing names nothing: an audience that no token has would lock everybody out.
+fn refuse_empty(rows: &[Row]) -> Result<(), Failure> {
+    let is_empty = |value: &Value| value.as_str().is_some_and(str::is_empty);
+    for (name, value, _) in rows {
+        if is_empty(value) || value.as_array().is_some_and(|list| list.iter().any(is_empty)) {
+            return Err(Failure::usage(format!(
+                "{name} is empty, or a part of it is; leave it out, or say what it shall be"
+            )));
+        }
+    }
+    Ok(())
 }
 
 fn table(settings: &Settings) -> Result<Table, Failure> {
@@ -301,10 +348,14 @@ impl Settings {
             key: None,
             name: Vec::new(),
             token_key: Vec::new(),
+            token_secret: Vec::new(),
+            token_keys_url: Vec::new(),
+            token_keys_ca: None,
             token_audience: Vec::new(),
             token_issuer: Vec::new(),
             user_claim: Some("sub".to_owned()),
-            token_leeway: Some(Span(Duration::from_secs(30))),
+            token_leeway: Some(Span(Duration::from_secs(TokenRules::LEEWAY.into()))),
+            token_lifetime: Some(Span(Duration::from_secs(TokenRules::LONGEST.into()))),
             client_ca: None,
             client_grants: None,
             expiry_notice: Some(Span(config.expiry_notice)),
@@ -332,10 +383,14 @@ impl Settings {
     fn tokens(&self) -> TokenSettings {
         TokenSettings {
             keys: self.token_key.clone(),
+            secrets: self.token_secret.clone(),
+            urls: self.token_keys_url.clone(),
+            urls_ca: self.token_keys_ca.clone(),
             audience: self.token_audience.clone(),
             issuer: self.token_issuer.clone(),
             user_claim: self.user_claim.clone(),
             leeway: self.token_leeway,
+            lifetime: self.token_lifetime,
         }
     }
 

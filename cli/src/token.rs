@@ -15,7 +15,12 @@ use crate::failure::Failure;
 
 /// Makes a token and prints it.
 pub(crate) fn run(arguments: &TokenArguments) -> Result<(), Failure> {
-    let minter = Minter::read(&arguments.key).map_err(|error| Failure::failed(error.to_string()))?;
+    let minter = match (&arguments.signer.key, &arguments.signer.secret) {
+        (Some(key), _) => Minter::read(key),
+        (None, Some(secret)) => Minter::read_secret(secret),
+        (None, None) => return Err(Failure::usage("missing: one of --key FILE, --secret FILE; see --help")),
+    };
+    let minter = minter.map_err(|error| Failure::failed(error.to_string()))?;
     let grant = |group: Option<&Pattern>, user: Option<&Pattern>, all, right| GrantClaim {
         group: group.map(|pattern| pattern.as_str().to_owned()),
         user: user.map(|pattern| pattern.as_str().to_owned()),

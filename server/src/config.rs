@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use fanfare_protocol::Limits;
 
-use crate::access::{ClientCertificates, Seconds, TokenRules, Validity};
+use crate::access::{ClientCertificates, TokenRules, Validity};
 use crate::outbox::OutboxLimits;
 use crate::webtransport::Origins;
 
@@ -153,10 +153,10 @@ impl Config {
     pub(crate) fn validity(&self) -> Validity {
         let (leeway, longest) = match &self.tokens {
             Some(rules) => (rules.leeway, rules.longest),
-            None => (TokenRules::LEEWAY, Some(TokenRules::LONGEST)),
+            None => (TokenRules::LEEWAY, TokenRules::LONGEST),
         };
         // A certificate may last for years, and only who issues them knows for how many.
-        let longest = longest.filter(|_| self.certificates.is_none()).map(Seconds::from);
+        let longest = self.certificates.is_none().then_some(longest.into());
         Validity { leeway: leeway.into(), longest }
     }
 

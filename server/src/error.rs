@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use crate::access::KeyError;
 use crate::config::ConfigError;
 use crate::store::StoreError;
 
@@ -19,6 +20,9 @@ pub enum StartError {
     /// The bans cannot be loaded. No server starts without them.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The keys that tokens are checked with cannot be fetched.
+    #[error("{0}; see --token-keys-url")]
+    TokenKeys(#[from] KeyError),
     /// The certificate or its key cannot be used.
     #[error(transparent)]
     Identity(#[from] IdentityError),

@@ -133,11 +133,7 @@ impl Expiry {
     pub(crate) async fn run(self: Arc<Self>, closing: CancellationToken) {
         loop {
             let next = self.carry_out(access::now());
-            let pause = next.map_or(LONGEST_SLEEP, |next| {
-                let next = UNIX_EPOCH.checked_add(Duration::from_secs(next));
-                let pause = next.and_then(|next| next.duration_since(SystemTime::now()).ok());
-                pause.unwrap_or_default().min(LONGEST_SLEEP)
-            });
+            let pause = next.map_or(LONGEST_SLEEP, |next| pause(next, SystemTime::now()));
             tokio::select! {
                 () = closing.cancelled() => return,
                 () = self.sooner.notified() => {}
@@ -198,6 +194,15 @@ impl Expiry {
     }
 }
 
+/// How long to sleep until `next`. A moment that the system's clock cannot have is later than any that it can, and not
+/// one that has passed: taken for that, the task would not sleep at all.
+fn pause(next: Seconds, now: SystemTime) -> Duration {
+    match UNIX_EPOCH.checked_add(Duration::from_secs(next)) {
+        None => LONGEST_SLEEP,
+        Some(next) => next.duration_since(now).unwrap_or_default().min(LONGEST_SLEEP),
+    }
+}
+
 fn announce(member: &Member, scope: ExpiryScope, left: Seconds) {
     let seconds = u32::try_from(left).unwrap_or(u32::MAX);
     member.outbox().push_notice(&ServerFrame::Expiring { scope, seconds });
@@ -213,6 +218,26 @@ mod tests {
 
     fn occasions(times: &[(Seconds, Seconds)]) -> VecDeque<Occasion> {
         times.iter().map(|(at, end)| Occasion { at: *at, end: *end }).collect()
+    }
+
+    /// It failed before: from 2^63 seconds on the pause was none, and the task spun.
+    #[test]
+    fn the_task_sleeps_however_far_away_the_next_end_is() {
+        let now = UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+        for (next, expected) in [
+            (1_799_999_999, Duration::ZERO),
+            (1_800_000_000, Duration::ZERO),
+            (1_800_000_001, Duration::from_secs(1)),
+            (1_800_000_060, LONGEST_SLEEP),
+            (253_402_300_799, LONGEST_SLEEP),
+            (1_000_000_000_000_000_000, LONGEST_SLEEP),
+            (i64::MAX as u64, LONGEST_SLEEP),
+            (i64::MAX as u64 + 1, LONGEST_SLEEP),
+            (Seconds::MAX - 1, LONGEST_SLEEP),
+            (Seconds::MAX, LONGEST_SLEEP),
+        ] {
+            assert_eq!(pause(next, now), expected, "{next}");
+        }
     }
 
     #[test]

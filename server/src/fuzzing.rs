@@ -9,6 +9,7 @@
 //! what was sent; and when the session is over nothing of it is left (promise 3).
 #![allow(clippy::expect_used, clippy::panic, reason = "a broken promise must stop the fuzzer")]
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -17,7 +18,7 @@ use bytes::Bytes;
 use fanfare_protocol::codec::{self, FrameReader};
 use fanfare_protocol::{Code, ConnectionId, GroupName, Limits, ServerFrame, UserName};
 
-use crate::access::{Denial, Gate, Pass, Verifier};
+use crate::access::{Denial, Gate, KeySets, Pass, Verifier};
 use crate::expiry::Expiry;
 use crate::handshake::identify;
 use crate::intake::{Intake, violation};
@@ -72,6 +73,16 @@ pub fn session(stream: &[u8], chunk: usize) {
     assert_eq!(registry.population(), Population::default(), "something is left of the session");
 }
 
+/// A token's header and claims; `access/fuzzing.rs` says what must hold.
+pub fn token(input: &[u8]) {
+    crate::access::fuzzing::token(input);
+}
+
+/// A file or an answer that was named as keys.
+pub fn key_file(input: &[u8]) {
+    crate::access::fuzzing::key_file(input);
+}
+
 impl Bench {
     fn new() -> Self {
         let registry = Arc::new(Registry::new());
@@ -79,7 +90,7 @@ impl Bench {
             let metrics = Arc::new(Metrics::default());
             let expiry =
                 Arc::new(Expiry::new(Arc::clone(&registry), Arc::clone(&metrics), Duration::from_secs(60)));
-            let gate = Gate::new(Arc::new(Verifier::new(None)), Arc::default(), LIMITS.groups);
+            let gate = Gate::new(Arc::new(Verifier::new(None, KeySets::none())), Arc::default(), LIMITS.groups);
             Arc::new(Router::new(Arc::clone(&registry), metrics, LIMITS, Arc::new(gate), expiry))
         };
         let bystander = seat(&registry, 0, &UserName::new("b").expect("a name")).expect("the first");
@@ -98,7 +109,11 @@ impl Bench {
                 break (hello, chunk);
             }
         };
-        let (user, _) = identify(&hello, true, self.router.gate(), || Err(Code::CertificateRefused.into()))?;
+        let identified = pin!(identify(&hello, true, self.router.gate(), || Err(Code::CertificateRefused.into())));
+        let Poll::Ready(identified) = identified.poll(&mut Context::from_waker(Waker::noop())) else {
+            panic!("there are no keys to wait for");
+        };
+        let (user, _) = identified?;
         let seat = seat(&self.registry, 1, &user).map_err(Ending::from)?;
         let mut intake = Intake::new(Arc::clone(&self.router), reader, OutboxLimits::default().run());
         loop {

@@ -103,10 +103,12 @@ impl Handshakes {
         let (transmitter, mut receiver) = connection.accept_stream().await.map_err(|_| None)?;
         let mut reader = FrameReader::new(self.config.limits.frame_bytes);
         let (hello, early) = first_frame(&mut receiver, &mut reader).await?;
-        let (user, pass) = identify(&hello, self.config.dev, self.router.gate(), || {
+        // Elsewhere than in every connection's task: what waits for keys is large, and rare.
+        let (user, pass) = Box::pin(identify(&hello, self.config.dev, self.router.gate(), || {
             let leeway = self.config.validity().leeway;
             access::certified(self.config.certificates.as_deref(), &connection.certificates(), leeway)
-        })?;
+        }))
+        .await?;
 
         let id = random_id()?;
         let member =
@@ -164,8 +166,9 @@ async fn first_frame(
     }
 }
 
-/// Who the client is and what it may do, by its first frame.
-pub(crate) fn identify(
+/// Who the client is and what it may do, by its first frame. Waits where the token is by a key that has to be fetched
+/// first, and nowhere else.
+pub(crate) async fn identify(
     hello: &Bytes,
     dev: bool,
     gate: &Gate,
@@ -183,7 +186,7 @@ pub(crate) fn identify(
         Credential::DevUser(user) if dev => Ok((user, Pass::development())),
         Credential::DevUser(_) => Err(Code::DevUserRefused.into()),
         Credential::Certificate => Ok(certified()?),
-        Credential::Token(token) => Ok(gate.verify(token.expose(), access::now())?),
+        Credential::Token(token) => Ok(gate.verify_or_fetch(token.expose()).await?),
     }
 }
 

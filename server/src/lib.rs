@@ -49,8 +49,8 @@ mod transport;
 mod webtransport;
 
 pub use access::{
-    CertifiedUser, ClientCertificates, Extras, GrantClaim, KeyError, MintError, Minter, Right, TokenKey,
-    TokenRules,
+    CertifiedUser, ClientCertificates, Extras, GrantClaim, KeyError, KeySetUrl, MintError, Minter, ReadKeys,
+    Right, TokenKey, TokenRules, UrlError,
 };
 pub use acts::{ActError, Acts, Operator};
 pub use admin::{Administration, Operators};

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use fanfare_protocol::codec::{self, FrameReader};
 use fanfare_protocol::{ClientFrame, ConnectionId, EventName, GroupName, Limits, Send, Target, UserName};
 
-use crate::access::{Gate, Pass, Verifier};
+use crate::access::{Gate, KeySets, Pass, Verifier};
 use crate::expiry::Expiry;
 use crate::intake::Intake;
 use crate::line::Nowhere;
@@ -45,7 +45,7 @@ impl Rig {
         let expiry =
             Arc::new(Expiry::new(Arc::clone(&registry), Arc::clone(&metrics), Duration::from_secs(60)));
         let limits = Limits::default();
-        let gate = Gate::new(Arc::new(Verifier::new(None)), Arc::default(), limits.groups);
+        let gate = Gate::new(Arc::new(Verifier::new(None, KeySets::none())), Arc::default(), limits.groups);
         let router = Arc::new(Router::new(Arc::clone(&registry), metrics, limits, Arc::new(gate), expiry));
         let seats = (0..members)
             .map(|number| {

@@ -46,6 +46,7 @@ pub struct Server {
     tasks: Tasks,
     listener: JoinHandle<()>,
     expiry: JoinHandle<()>,
+    key_sets: JoinHandle<()>,
     admin: Option<Admin>,
     http: Option<Web>,
     mending: AbortOnDropHandle<()>,
@@ -98,9 +99,9 @@ impl Server {
     /// Puts the parts together. Nothing can fail any more.
     pub(crate) fn assemble(opened: Opened) -> Self {
         let Opened { config, home, started, keys, tasks, endpoint, address, certificate, .. } = opened;
-        let Opened { web, admin, registry, metrics, bans, acts, .. } = opened;
+        let Opened { web, admin, registry, metrics, bans, acts, key_sets, .. } = opened;
         let config = Arc::new(config);
-        let verifier = Arc::new(Verifier::new(config.tokens.clone()));
+        let verifier = Arc::new(Verifier::new(config.tokens.clone(), Arc::clone(&key_sets)));
         let expiry = Expiry::new(Arc::clone(&registry), Arc::clone(&metrics), config.expiry_notice);
         let expiry = Arc::new(expiry);
         let gate = Arc::new(Gate::new(Arc::clone(&verifier), bans, config.limits.groups));
@@ -116,6 +117,7 @@ impl Server {
             Arc::new(Handshakes { config: Arc::clone(&config), router, admission: Arc::clone(&admission) });
         let listener = tokio::spawn(listener::listen(endpoint.clone(), handshakes, tasks.clone()));
         let expiry = tokio::spawn(expiry.run(tasks.closing.clone()));
+        let key_sets = tokio::spawn(key_sets.run(tasks.closing.clone()));
         let http = match web {
             None => None,
             Some((listener, http_address)) => {
@@ -173,6 +175,7 @@ impl Server {
             tasks,
             listener,
             expiry,
+            key_sets,
             admin,
             http,
         }
@@ -247,7 +250,8 @@ impl Server {
         Ok(())
     }
 
-    /// Checks tokens by other rules from now on. Who is connected stays connected, as long as the old token lasts.
+    /// Checks tokens by other rules from now on, and fetches the key sets again, of which there are as many as at the
+    /// start. Who is connected stays connected, as long as the old token lasts.
     pub fn replace_token_rules(&self, rules: TokenRules) {
         self.verifier.replace(rules);
     }
@@ -255,8 +259,9 @@ impl Server {
     /// Stops: lets nobody in, says `Goodbye`, writes out what is queued, and closes. Takes no longer than the
     /// configuration's `drain_deadline` and a moment.
     pub async fn drain(self) -> Drained {
-        let Self { config, endpoint, registry, tasks, listener, expiry, admin, http, mending, _home, .. } =
-            self;
+        let Self {
+            config, endpoint, registry, tasks, listener, expiry, key_sets, admin, http, mending, _home, ..
+        } = self;
         let closing = VarInt::from_u32(u32::from(Code::ShuttingDown.number()));
         let connections = registry.population().connections;
         let orderly = async {
@@ -265,6 +270,7 @@ impl Server {
             let _ = listener.await;
             let _ = expiry.await;
             let _ = mending.await;
+            let _ = key_sets.await;
             tasks.readers.close();
             registry.for_each_outbox(|outbox| outbox.stop_reading());
             tasks.readers.wait().await;

@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use tokio::net::TcpListener;
 
-use crate::access::Bans;
+use crate::access::{Bans, KeySets};
 use crate::acts::Acts;
 use crate::admin::{self, Operators};
 use crate::config::Config;
@@ -59,6 +59,7 @@ pub struct Start {
     started: Instant,
     home: Home,
     keys: EndpointKeys,
+    key_sets: Arc<KeySets>,
 }
 
 /// Where the server listens, before anybody is answered there.
@@ -102,6 +103,7 @@ pub(crate) struct Opened {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) bans: Arc<Bans>,
     pub(crate) acts: Arc<Acts>,
+    pub(crate) key_sets: Arc<KeySets>,
 }
 
 /// The operators' endpoint.
@@ -131,7 +133,9 @@ impl Start {
             Ok((home, keys))
         })
         .await?;
-        Ok(Self { config, admin, started, home, keys })
+        let urls = config.tokens.as_ref().map_or(&[][..], |rules| &rules.key_sets);
+        let key_sets = KeySets::open(urls, &config.state_dir).await?;
+        Ok(Self { config, admin, started, home, keys, key_sets })
     }
 
     /// Starts the server. It accepts connections when this returns. `admin` is what the server proves itself to
@@ -163,7 +167,7 @@ impl Start {
         admin: Option<(Identity, Arc<dyn Operators>)>,
         files: Box<dyn Files>,
     ) -> Result<Opened, StartError> {
-        let Self { config, started, mut home, mut keys, .. } = self;
+        let Self { config, started, mut home, mut keys, key_sets, .. } = self;
         // Behind the directory, so that it is taken back before that is (test
         // `a_start_that_fails_at_the_last_moment_takes_back_what_it_made`).
         let mut files = files;
@@ -218,6 +222,7 @@ impl Start {
             metrics,
             bans,
             acts: Arc::new(acts),
+            key_sets,
         })
     }
 }

@@ -94,6 +94,15 @@ fn create(directory: &Path, path: &Path, secret: &[u8]) -> io::Result<()> {
     fs::remove_file(&aside).and(linked)
 }
 
+/// Replaces a file as a whole or not at all: written aside, synced, and moved into place.
+pub(crate) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+    let aside = path.with_extension("new");
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&aside)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    fs::rename(&aside, path)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

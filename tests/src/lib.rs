@@ -10,6 +10,7 @@
     reason = "a harness that cannot go on must say where"
 )]
 
+pub mod issuer;
 pub mod peer;
 
 use std::future::Future;
@@ -67,11 +68,20 @@ impl Hub {
 
     /// Stops the server, and starts another in its place: the same port, the same state directory.
     pub async fn restart(self) -> Self {
+        self.restart_with(|_| {}).await
+    }
+
+    /// The same, with other settings.
+    pub async fn restart_with(self, change: impl FnOnce(&mut Config)) -> Self {
         let Self { server, state, .. } = self;
         let address = server.address();
         let drained = within(server.drain()).await;
         assert!(drained.in_time, "{drained:?}");
-        Self::in_state(state, |config| config.listen = address).await
+        Self::in_state(state, |config| {
+            config.listen = address;
+            change(config);
+        })
+        .await
     }
 
     /// Where it listens.

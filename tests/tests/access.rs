@@ -34,14 +34,14 @@ impl Guarded {
         let keys = tempfile::tempdir().unwrap();
         let secret = keys.path().join("secret");
         std::fs::write(&secret, "0123456789abcdef0123456789abcdef").unwrap();
-        let mut rules = TokenRules::new(TokenKey::read(&secret).unwrap());
+        let mut rules = TokenRules::new(vec![TokenKey::read_secret(&secret).unwrap()]);
         rules.leeway = 0;
         let hub = Hub::with(|config| {
             config.dev = false;
             config.tokens = Some(rules);
         })
         .await;
-        Self { hub, minter: Minter::read(&secret).unwrap(), _keys: keys }
+        Self { hub, minter: Minter::read_secret(&secret).unwrap(), _keys: keys }
     }
 
     fn token(&self, name: &str, seconds: u64, grants: &Value) -> Token {

@@ -73,7 +73,7 @@ for (const kind of ["chromium", "firefox"] as Kind[]) {
     before(async () => {
       const key = `${process.env["TMPDIR"] ?? "/tmp"}/fanfare-web-${process.pid}.key`;
       writeFileSync(key, "a secret that is long enough for anybody to use", { mode: 0o600 });
-      server = await Server.start("--dev", "--token-key", key);
+      server = await Server.start("--dev", "--token-secret", key);
       browser = await open(kind);
     });
 

@@ -24,13 +24,13 @@ test("the example of the README compiles and runs", { timeout: 120_000 }, async 
 
   const secret = resolve(place, "secret");
   writeFileSync(secret, "a secret that is long enough for anybody to use", { mode: 0o600 });
-  const server = await Server.start("--dev", "--token-key", secret);
+  const server = await Server.start("--dev", "--token-secret", secret);
   const browser = await open("chromium");
   try {
     const page = await pageAt(browser, server.http);
     const said: string[] = [];
     page.on("console", (message) => said.push(message.text()));
-    const token = server.command("token", "--key", secret, "--user", "alice", "--join", "lobby", "--send", "lobby").trim();
+    const token = server.command("token", "--secret", secret, "--user", "alice", "--join", "lobby", "--send", "lobby").trim();
     const code = readFileSync(resolve(place, "out/example.js"), "utf8")
       .replace('"../../dist/index.js"', '"/fanfare-client.js"')
       // What differs on this machine: the port, the certificate that no authority vouches for, and who gives tokens.

@@ -40,7 +40,7 @@ impl Fanfare {
         let secret: [u8; 32] = std::array::from_fn(|_| fastrand::u8(..));
         let path = directory.join("token.key");
         std::fs::write(&path, STANDARD.encode(secret)).tried("writing the secret for tokens")?;
-        let minter = Minter::read(&path).tried("reading the secret for tokens")?;
+        let minter = Minter::read_secret(&path).tried("reading the secret for tokens")?;
         Ok(Self { binary, minter, flags })
     }
 
@@ -77,7 +77,7 @@ impl Peer for Fanfare {
                 "--state-dir",
                 "state",
             ])
-            .arguments(["--cert", "server.pem", "--key", "server.key", "--token-key", "token.key"])
+            .arguments(["--cert", "server.pem", "--key", "server.key", "--token-secret", "token.key"])
             // The load comes from one address, and connects all at once.
             .arguments(["--connections-per-address", "100000", "--retry-above", "100000", "--log", "warn"])
             // The publisher is a back end, and no client to be held back.

@@ -1,8 +1,9 @@
 //! What tokens are checked with: read from the files that the settings name, at the start and again on SIGHUP.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use fanfare_server::{TokenKey, TokenRules};
+use fanfare_server::{KeySetUrl, ReadKeys, TokenKey, TokenRules};
 
 use super::value::Span;
 use crate::failure::Failure;
@@ -11,24 +12,45 @@ use crate::failure::Failure;
 #[derive(Debug, Clone)]
 pub(crate) struct TokenSettings {
     pub(super) keys: Vec<PathBuf>,
+    pub(super) secrets: Vec<PathBuf>,
+    pub(super) urls: Vec<String>,
+    pub(super) urls_ca: Option<PathBuf>,
     pub(super) audience: Vec<String>,
     pub(super) issuer: Vec<String>,
     pub(super) user_claim: Option<String>,
     pub(super) leeway: Option<Span>,
+    pub(super) lifetime: Option<Span>,
+}
+
+/// What was read.
+#[derive(Debug, Default)]
+pub(crate) struct LoadedTokens {
+    /// `None` where neither a file nor a URL is named.
+    pub(crate) rules: Option<TokenRules>,
+    /// Keys that are passed over, with the file and the reason: lines for the log.
+    pub(crate) skipped: Vec<String>,
 }
 
 impl TokenSettings {
-    /// Reads the keys. `None` where no file is named.
-    pub(crate) fn load(&self) -> Result<Option<TokenRules>, Failure> {
-        let mut keys = Vec::new();
+    /// Reads the keys and the secrets. What the URLs give, the server fetches.
+    pub(crate) fn load(&self) -> Result<LoadedTokens, Failure> {
+        let (mut keys, mut skipped) = (Vec::new(), Vec::new());
         for path in &self.keys {
             let read = TokenKey::read(path);
-            keys.extend(read.map_err(|error| Failure::failed(format!("{error}; see --token-key")))?);
+            let ReadKeys { keys: more, skipped: lines } =
+                read.map_err(|error| Failure::failed(format!("{error}; see --token-key")))?;
+            keys.extend(more);
+            skipped.extend(lines.into_iter().map(|line| format!("{}: {line}", path.display())));
         }
-        if self.keys.is_empty() {
-            return Ok(None);
+        for path in &self.secrets {
+            let secret = TokenKey::read_secret(path);
+            keys.push(secret.map_err(|error| Failure::failed(format!("{error}; see --token-secret")))?);
         }
         let mut rules = TokenRules::new(keys);
+        rules.key_sets = self.key_sets()?;
+        if rules.keys.is_empty() && rules.key_sets.is_empty() {
+            return Ok(LoadedTokens::default());
+        }
         rules.audience.clone_from(&self.audience);
         rules.issuer.clone_from(&self.issuer);
         if let Some(claim) = &self.user_claim {
@@ -37,6 +59,26 @@ impl TokenSettings {
         if let Some(Span(leeway)) = self.leeway {
             rules.leeway = u32::try_from(leeway.as_secs()).unwrap_or(u32::MAX);
         }
-        Ok(Some(rules))
+        if let Some(Span(lifetime)) = self.lifetime {
+            rules.longest = u32::try_from(lifetime.as_secs()).unwrap_or(u32::MAX);
+        }
+        Ok(LoadedTokens { rules: Some(rules), skipped })
+    }
+
+    fn key_sets(&self) -> Result<Vec<KeySetUrl>, Failure> {
+        let roots = match &self.urls_ca {
+            Some(_) if self.urls.is_empty() => {
+                return Err(Failure::usage(
+                    "--token-keys-ca needs --token-keys-url URL, whose authority it is",
+                ));
+            }
+            Some(path) => Some(Arc::new(fanfare_certs::load_roots(path)?)),
+            None => None,
+        };
+        let read = |url: &String| {
+            let set = KeySetUrl::new(url, roots.clone());
+            set.map_err(|error| Failure::usage(format!("--token-keys-url {url:?}: {error}")))
+        };
+        self.urls.iter().map(read).collect()
     }
 }

@@ -3,6 +3,9 @@
 //! In: bans that are on disk already. Out: yes or no, at one moment, without waiting. Invariants: what is put in is in force
 //! for whoever asks from then on; a ban past its end forbids nothing; a sign-out and the ban of a token do not end before
 //! the last token that they are about, however far apart the clocks of issuer, operator and server are within the leeway.
+//!
+//! A sign-out is over when every token that lasts as long as tokens do has ended. It is kept behind that: for tokens that say
+//! they last longer, it is never over.
 
 use std::collections::HashMap;
 
@@ -71,7 +74,7 @@ pub(crate) struct Bans {
 pub(crate) struct Validity {
     /// How far clocks may be apart.
     pub(crate) leeway: Seconds,
-    /// How long a token lasts at most. `None`: it may be for ever, so that a sign-out has no end.
+    /// How long a token lasts at most. `None`: that is not known, so that a sign-out has no end.
     pub(crate) longest: Option<Seconds>,
 }
 
@@ -180,8 +183,8 @@ impl Bans {
         if pass.token.as_ref().and_then(|id| rules.tokens.get(id)).filter(holds).is_some() {
             return Err(Code::TokenRevoked.into());
         }
-        let signed_out = rules.sign_outs.get(user.as_str()).filter(holds);
-        match signed_out.filter(|ban| signs_out(ban, pass)) {
+        // Whether it is over makes no difference: what ends as it should has ended by then.
+        match rules.sign_outs.get(user.as_str()).filter(|ban| signs_out(ban, pass)) {
             Some(ban) => Err(self.signed_out(ban, pass)),
             None => Ok(()),
         }
@@ -242,11 +245,12 @@ impl Bans {
         bans
     }
 
-    /// Forgets those that have ended. Gives their keys.
+    /// Forgets those that have ended, but for sign-outs, which may concern a token that lasts longer than tokens do. Gives
+    /// their keys.
     pub(crate) fn prune(&self, now: Seconds) -> Vec<BanKey> {
         let rules = self.rules.read();
         let groups = rules.groups.values().flatten();
-        let others = rules.users.values().chain(rules.sign_outs.values()).chain(rules.tokens.values());
+        let others = rules.users.values().chain(rules.tokens.values());
         let ended: Vec<BanKey> =
             groups.chain(others).filter(|ban| !self.in_force(ban, now)).map(BanKey::from).collect();
         drop(rules);
@@ -346,7 +350,8 @@ mod tests {
         assert_eq!(bans.list(last - 1).iter().map(|ban| ban.until).collect::<Vec<_>>(), [Some(last)]);
         assert_eq!(forbids(&bans, "carol", &pass(100, None), last - 1), Some(Code::SignedOut));
         assert_eq!(bans.list(last), []);
-        assert_eq!(bans.prune(last), [BanKey::sign_out(&user("carol"))]);
+        assert_eq!(bans.prune(last), [], "a token that lasts longer than it should is still out");
+        assert_eq!(forbids(&bans, "carol", &pass(100, None), last), Some(Code::SignedOut));
         // Without a bound on tokens there is none on a sign-out.
         let bans = Bans::new(Validity { leeway: 30, longest: None });
         bans.put(ban(BanKind::SignOut, "carol", None, None));

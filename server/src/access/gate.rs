@@ -48,6 +48,11 @@ impl Gate {
         self.verifier.verify(token, now).map_err(Denial::from)
     }
 
+    /// The same, at this moment, but waits a little for keys that have to be fetched first.
+    pub(crate) async fn verify_or_fetch(&self, token: &str) -> Result<(UserName, Pass), Denial> {
+        self.verifier.verify_or_fetch(token).await.map_err(Denial::from)
+    }
+
     /// Whether a user may be here with this pass.
     pub(crate) fn enter(&self, user: &UserName, pass: &Pass, now: Seconds) -> Result<(), Denial> {
         if pass.ends <= now {

@@ -6,10 +6,10 @@
 use fanfare_protocol::{GroupName, Pattern, UserName};
 use serde::{Deserialize, Serialize};
 
-use super::Seconds;
+use super::{Seconds, numeric_date};
 
 /// The most grants that a token may have: it is checked at every send.
-const MOST: usize = 256;
+pub(super) const MOST: usize = 256;
 
 /// One entry of the claim `grants`: exactly one of `group`, `user` and `all`, and what may be done with it.
 #[derive(Clone, Serialize, Deserialize)]
@@ -26,8 +26,8 @@ pub struct GrantClaim {
     pub all: Option<bool>,
     /// What may be done. `join` is for groups only.
     pub may: Vec<Right>,
-    /// When the grant ends, in seconds since 1970; with the token where it is left out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// When the grant ends, in seconds since 1970, a fraction cut off; with the token where it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "numeric_date::optional")]
     pub exp: Option<Seconds>,
 }
 
@@ -215,6 +215,23 @@ mod tests {
         assert!(grants.may_join(&group("ab"), 19) && !grants.may_join(&group("ab"), 20));
         assert!(grants.may_send_to_all(4) && !grants.may_send_to_all(5));
         assert_eq!(grants.ends().collect::<Vec<_>>(), [10, 20, 5]);
+    }
+
+    #[test]
+    fn an_end_may_have_a_fraction_and_be_far_away_and_is_nothing_but_a_time() {
+        let end = |exp: &str| {
+            let json = format!(r#"[{{"group": "g", "may": ["join"], "exp": {exp}}}]"#);
+            let claims: Vec<GrantClaim> = serde_json::from_str(&json).ok()?;
+            Some(Grants::parse(claims, 0).unwrap().join_until(&group("g")))
+        };
+        assert_eq!(end("1764000000.5"), Some(1_764_000_000));
+        assert_eq!(end("1e9"), Some(1_000_000_000));
+        for far in ["1e18", "1000000000000000000", "18446744073709551615", "1e300"] {
+            assert_eq!(end(far), Some(numeric_date::LATEST), "{far}");
+        }
+        for none in ["-1", "-0.5", "\"1764000000\"", "true", "[]"] {
+            assert_eq!(end(none), None, "{none}");
+        }
     }
 
     #[test]

@@ -1,22 +1,27 @@
 //! The keys that tokens are checked with.
 //!
-//! In: a file: a secret, a public key in PEM, or a JSON Web Key Set (RFC 7517). Out: keys, each with the one algorithm that
-//! it is for. Invariant: the algorithm is the key's, and no token can choose another (RFC 8725 section 3.1): a public key is
-//! never taken for a secret.
+//! In: a file that was said to be public keys (PEM, a JWK or a JWK Set, RFC 7517), or one that was said to be a secret.
+//! Out: keys, each with the one algorithm that it is for. Invariants: the algorithm is the key's, and no token can
+//! choose another (RFC 8725 section 3.1); a file is never taken for a secret because it is not understood.
 
 use std::fmt;
+use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use jsonwebtoken::jwk::Jwk;
-use jsonwebtoken::{Algorithm, DecodingKey};
-use rustls::pki_types::SubjectPublicKeyInfoDer;
-use rustls::pki_types::pem::PemObject;
-use serde_json::Value;
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED, ED25519, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents,
+};
+use jsonwebtoken::{Algorithm, DecodingKey, DecodingKeyKind};
+
+use super::looks::{self, look};
+use super::pem::{self, Block};
+use super::{KeySetOrigin, key_set};
 
 /// The fewest bytes of a secret: as many as the hash has (RFC 7518 section 3.2).
-const SECRET_BYTES: usize = 32;
-/// The largest file that is read. A set of a hundred RSA keys is far below.
-const FILE_BYTES: u64 = 1 << 20;
+pub(super) const SECRET_BYTES: usize = 32;
+/// The largest file or answer that is read. A set of a hundred RSA keys is far below.
+pub(super) const FILE_BYTES: usize = 1 << 20;
 
 /// One key for checking tokens.
 #[derive(Clone)]
@@ -25,6 +30,15 @@ pub struct TokenKey {
     pub(super) id: Option<String>,
     pub(super) algorithm: Algorithm,
     pub(super) key: DecodingKey,
+}
+
+/// The keys of a file or of a URL.
+#[derive(Debug, Clone)]
+pub struct ReadKeys {
+    /// Those that can be used; at least one.
+    pub keys: Vec<TokenKey>,
+    /// Those of a key set that were passed over, with the reason: lines for the log.
+    pub skipped: Vec<String>,
 }
 
 impl fmt::Debug for TokenKey {
@@ -37,7 +51,7 @@ impl fmt::Debug for TokenKey {
     }
 }
 
-/// Why a file cannot be used as keys.
+/// Why a file or a URL cannot be used as keys.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
     /// The file cannot be read.
@@ -56,54 +70,108 @@ pub enum KeyError {
         /// What is wrong, and what to do.
         problem: String,
     },
+    /// The URL gives no keys, and there are none from an earlier time.
+    #[error("cannot fetch the token keys from {url}: {problem}")]
+    Url {
+        /// The URL, without what may be private in it.
+        url: String,
+        /// What is wrong, and what to do.
+        problem: String,
+    },
 }
 
 impl TokenKey {
-    /// Reads the keys in a file: PEM and JSON are known by their looks, anything else is a secret.
+    /// Reads the keys in a file: public keys in PEM, a JWK or a JWK Set.
     ///
     /// # Errors
-    /// When the file cannot be read, or holds no key of a kind that is supported: HS256, ES256, EdDSA (Ed25519), RS256.
-    pub fn read(path: &Path) -> Result<Vec<Self>, KeyError> {
-        let unusable = |problem| KeyError::Unusable { path: path.to_owned(), problem };
+    /// When the file cannot be read, is anything else (the error says what it looks like), or holds no key of a kind
+    /// that is supported: ES256, EdDSA (Ed25519), RS256, and in a JWK or JWK Set HS256.
+    pub fn read(path: &Path) -> Result<ReadKeys, KeyError> {
         let bytes = read_file(path)?;
-        match text(&bytes) {
-            Some(text) if text.starts_with('{') => from_set(text).map_err(unusable),
-            Some(text) if text.contains("-----BEGIN ") => Ok(vec![from_pem(text).map_err(unusable)?]),
-            _ => {
-                let secret = secret(&bytes).map_err(unusable)?;
-                Ok(vec![Self {
-                    id: None,
-                    algorithm: Algorithm::HS256,
-                    key: DecodingKey::from_secret(secret),
-                }])
-            }
-        }
+        parse(&bytes).map_err(|problem| KeyError::Unusable { path: path.to_owned(), problem })
+    }
+
+    /// Takes a file for a secret (HS256): byte for byte, but for one line end (LF, or CR LF) at its end.
+    ///
+    /// # Errors
+    /// When the file cannot be read, has fewer than 32 bytes, or is a key or a certificate, which others have, too.
+    pub fn read_secret(path: &Path) -> Result<Self, KeyError> {
+        let bytes = read_file(path)?;
+        let secret = secret(&bytes);
+        let secret = secret.map_err(|problem| KeyError::Unusable { path: path.to_owned(), problem })?;
+        Ok(Self { id: None, algorithm: Algorithm::HS256, key: DecodingKey::from_secret(secret) })
+    }
+
+    /// Whether a token's `alg` is what this key is for. RFC 9864 gave EdDSA with Ed25519 a name of its own.
+    pub(super) fn is_for(&self, name: &str) -> bool {
+        names(self.algorithm).contains(&name)
+    }
+}
+
+/// What an algorithm is called in tokens and in keys.
+pub(super) fn names(algorithm: Algorithm) -> &'static [&'static str] {
+    match algorithm {
+        Algorithm::HS256 => &["HS256"],
+        Algorithm::ES256 => &["ES256"],
+        Algorithm::RS256 => &["RS256"],
+        Algorithm::EdDSA => &["EdDSA", "Ed25519"],
+        // No key is for any other.
+        _ => &[],
     }
 }
 
 /// Reads a key file whole.
 pub(super) fn read_file(path: &Path) -> Result<Vec<u8>, KeyError> {
     let failed = |source| KeyError::Io { path: path.to_owned(), source };
-    let length = std::fs::metadata(path).map_err(failed)?.len();
-    if length > FILE_BYTES {
-        let problem = format!("it has {length} bytes; a key file has at most {FILE_BYTES}");
+    let mut bytes = Vec::new();
+    // By what is read and not by what the system says of its length: that of a pipe is 0.
+    let most = FILE_BYTES as u64 + 1;
+    File::open(path).map_err(failed)?.take(most).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() > FILE_BYTES {
+        let problem = format!("it has more than {FILE_BYTES} bytes, the most that a key file may have");
         return Err(KeyError::Unusable { path: path.to_owned(), problem });
     }
-    std::fs::read(path).map_err(failed)
+    Ok(bytes)
 }
 
-/// The file as text, without the white space around it.
-pub(super) fn text(bytes: &[u8]) -> Option<&str> {
-    std::str::from_utf8(bytes).ok().map(str::trim)
+/// Text without the byte order mark that some editors put in front, and without the white space around it.
+pub(super) fn bare(text: &str) -> &str {
+    text.strip_prefix('\u{feff}').unwrap_or(text).trim()
 }
 
-/// A file that is a secret, without the line end that editors and `openssl rand` leave.
+/// The keys in the bytes of a file.
+pub(super) fn parse(bytes: &[u8]) -> Result<ReadKeys, String> {
+    // UTF-16 can look like UTF-8 with zeros in it.
+    let text = std::str::from_utf8(bytes).ok().map(bare).filter(|text| !text.contains('\0'));
+    if let Some(text) = text.filter(|text| text.starts_with('{')) {
+        return key_set::parse(text, KeySetOrigin::File);
+    }
+    // What is around the blocks may be in any encoding.
+    let lossy = String::from_utf8_lossy(bytes);
+    if pem::is_pem(&lossy) {
+        let keys = pem::blocks(&lossy)?.iter().map(from_pem).collect::<Result<Vec<_>, _>>()?;
+        return Ok(ReadKeys { keys, skipped: Vec::new() });
+    }
+    let look = look(bytes);
+    Err(format!("it looks like {}, and is no PEM, JWK or JWK Set; {}", look.what, look.instead))
+}
+
+/// A file that is a secret, without one line end, which editors and `openssl rand` leave.
 pub(super) fn secret(bytes: &[u8]) -> Result<&[u8], String> {
-    let secret = bytes.trim_ascii_end();
+    let secret = bytes.strip_suffix(b"\n").map_or(bytes, |line| line.strip_suffix(b"\r").unwrap_or(line));
     if secret.len() < SECRET_BYTES {
         return Err(format!(
-            "a secret has at least {SECRET_BYTES} bytes, and this file has {}; make one with: openssl rand -hex 32",
+            "a secret has at least {SECRET_BYTES} bytes, and this file has {} (a line end at its end does not count); \
+             make one with: openssl rand -hex 32",
             secret.len()
+        ));
+    }
+    let look = look(bytes);
+    if look.is_key || parse(bytes).is_ok() {
+        return Err(format!(
+            "it looks like {}, which is no secret: whoever has the same file could make tokens; keys are given with \
+             --token-key FILE",
+            look.what
         ));
     }
     Ok(secret)
@@ -128,30 +196,35 @@ pub(super) fn algorithm(der: &[u8]) -> Option<Algorithm> {
     }
 }
 
-fn from_pem(text: &str) -> Result<TokenKey, String> {
-    let kind =
-        text.split_once("-----BEGIN ").and_then(|(_, rest)| rest.split_once("-----")).map(|(kind, _)| kind);
-    match kind {
-        Some("PUBLIC KEY") => {}
-        Some(kind) if kind.ends_with("PRIVATE KEY") => {
-            return Err("it is a private key, which signs tokens; the server takes the public one: openssl pkey -pubout"
-                .to_owned());
+fn from_pem(block: &Block) -> Result<TokenKey, String> {
+    let Block { line, label, der } = block;
+    match label.as_str() {
+        "PUBLIC KEY" => {}
+        label if label.ends_with("PRIVATE KEY") => {
+            return Err(format!(
+                "line {line}: it is a private key, which signs tokens; the server takes the public one: openssl pkey \
+                 -pubout"
+            ));
         }
-        kind => {
-            let kind = kind.unwrap_or("damaged PEM");
-            return Err(format!("it holds {kind:?}, and should hold \"PUBLIC KEY\""));
+        label => {
+            let instead = match label {
+                "CERTIFICATE" => ": openssl x509 -noout -pubkey",
+                "RSA PUBLIC KEY" => ": openssl rsa -RSAPublicKey_in -pubout",
+                _ => "",
+            };
+            return Err(format!("line {line}: it holds {label:?}, and should hold \"PUBLIC KEY\"{instead}"));
         }
     }
-    let der = SubjectPublicKeyInfoDer::from_pem_slice(text.as_bytes())
-        .map_err(|error| format!("it is damaged: {error}"))?;
-    let algorithm = algorithm(&der).ok_or_else(unsupported)?;
-    let bytes = text.as_bytes();
+    let on_line = |problem: String| format!("line {line}: {problem}");
+    let algorithm = algorithm(der).ok_or_else(|| on_line(unsupported()))?;
+    let text = pem::text(block);
     let key = match algorithm {
-        Algorithm::EdDSA => DecodingKey::from_ed_pem(bytes),
-        Algorithm::ES256 => DecodingKey::from_ec_pem(bytes),
-        _ => DecodingKey::from_rsa_pem(bytes),
+        Algorithm::EdDSA => DecodingKey::from_ed_pem(text.as_bytes()),
+        Algorithm::ES256 => DecodingKey::from_ec_pem(text.as_bytes()),
+        _ => DecodingKey::from_rsa_pem(text.as_bytes()),
     };
-    let key = key.map_err(|error| format!("it is damaged: {error}"))?;
+    let key = key.map_err(|error| on_line(format!("the key is damaged: {error}")))?;
+    check(algorithm, &key).map_err(|problem| on_line(format!("the key {problem}")))?;
     Ok(TokenKey { id: None, algorithm, key })
 }
 
@@ -159,44 +232,40 @@ pub(super) fn unsupported() -> String {
     "its kind is not supported; take Ed25519, ECDSA on P-256, or RSA".to_owned()
 }
 
-fn from_set(text: &str) -> Result<Vec<TokenKey>, String> {
-    let value: Value = serde_json::from_str(text).map_err(|error| {
-        format!("it is not JSON, from line {}, column {} on", error.line(), error.column())
-    })?;
-    let Some(keys) = value.get("keys").and_then(Value::as_array) else {
-        return Err("a JSON Web Key Set is an object with a list \"keys\"".to_owned());
+/// Whether a key can check any signature at all. Found out here, or its tokens would be refused one by one for reasons
+/// that nobody understands. The words follow "the key".
+pub(super) fn check(algorithm: Algorithm, key: &DecodingKey) -> Result<(), String> {
+    const RSA_BITS: std::ops::RangeInclusive<usize> = 2_048..=8_192;
+    let damaged = || "is damaged".to_owned();
+    let modulus = match (algorithm, key.kind()) {
+        (Algorithm::HS256, DecodingKeyKind::SecretOrDer(secret)) if secret.len() < SECRET_BYTES => {
+            return Err(format!("is a secret of fewer than {SECRET_BYTES} bytes"));
+        }
+        (Algorithm::HS256, DecodingKeyKind::SecretOrDer(_)) => return Ok(()),
+        (Algorithm::EdDSA, DecodingKeyKind::SecretOrDer(point)) if point.len() == 32 => {
+            return ParsedPublicKey::new(&ED25519, point).map(drop).map_err(|_| damaged());
+        }
+        (Algorithm::ES256, DecodingKeyKind::SecretOrDer(point)) if point.len() == 65 => {
+            return ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).map(drop).map_err(|_| damaged());
+        }
+        (Algorithm::RS256, DecodingKeyKind::SecretOrDer(der)) => {
+            ParsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, der).map_err(|_| damaged())?;
+            let inside = looks::element(0x30, der).map(|(inside, _)| inside).ok_or_else(damaged)?;
+            looks::element(0x02, inside).map(|(modulus, _)| modulus).ok_or_else(damaged)?
+        }
+        (Algorithm::RS256, DecodingKeyKind::RsaModulusExponent { n, e }) => {
+            let components = RsaPublicKeyComponents { n: n.as_slice(), e: e.as_slice() };
+            let parsed = components.to_parsed_public_key(&RSA_PKCS1_2048_8192_SHA256);
+            parsed.map_err(|_| damaged())?;
+            n
+        }
+        _ => return Err(damaged()),
     };
-    let mut taken = Vec::new();
-    for (key, position) in keys.iter().zip(1..) {
-        let member = |name: &str| key.get(name).and_then(Value::as_str);
-        // RFC 7517 section 5: keys of kinds that one does not know, or for something else, are passed over.
-        if member("use").is_some_and(|purpose| purpose != "sig") {
-            continue;
-        }
-        let algorithm = match (member("kty"), member("crv")) {
-            (Some("oct"), _) => Algorithm::HS256,
-            (Some("RSA"), _) => Algorithm::RS256,
-            (Some("EC"), Some("P-256")) => Algorithm::ES256,
-            (Some("OKP"), Some("Ed25519")) => Algorithm::EdDSA,
-            _ => continue,
-        };
-        if member("alg").is_some_and(|name| name.parse() != Ok(algorithm)) {
-            continue;
-        }
-        // The error could repeat what it did not like, which could be a secret.
-        let damaged = || format!("key {position} is damaged");
-        let jwk: Jwk = serde_json::from_value(key.clone()).map_err(|_| damaged())?;
-        let decoding = DecodingKey::from_jwk(&jwk).map_err(|_| damaged())?;
-        if algorithm == Algorithm::HS256 {
-            let secret = decoding.try_get_as_bytes().map_err(|_| damaged())?;
-            if secret.len() < SECRET_BYTES {
-                return Err(format!("key {position} is a secret of fewer than {SECRET_BYTES} bytes"));
-            }
-        }
-        taken.push(TokenKey { id: member("kid").map(str::to_owned), algorithm, key: decoding });
+    let zeros: usize = modulus.iter().take_while(|byte| **byte == 0).count();
+    let top = modulus.get(zeros).map_or(0, |byte| byte.leading_zeros() as usize);
+    let bits = (modulus.len() - zeros) * 8 - top;
+    if RSA_BITS.contains(&bits) {
+        return Ok(());
     }
-    if taken.is_empty() {
-        return Err("no key in it is for signatures by HS256, ES256, EdDSA or RS256".to_owned());
-    }
-    Ok(taken)
+    Err(format!("has {bits} bits; RSA keys have {} to {}", RSA_BITS.start(), RSA_BITS.end()))
 }

@@ -6,12 +6,10 @@ use std::fmt;
 use std::path::Path;
 
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
-use rustls::pki_types::PrivatePkcs8KeyDer;
-use rustls::pki_types::pem::PemObject;
 use serde::Serialize;
 
-use super::GrantClaim;
 use super::key::{self, KeyError};
+use super::{GrantClaim, looks, pem};
 
 /// What tokens are signed with.
 pub struct Minter {
@@ -58,26 +56,44 @@ pub struct Extras<'a> {
 }
 
 impl Minter {
-    /// Reads a private key in PEM (PKCS #8), or takes the file for a secret.
+    /// Reads a private key in PEM (PKCS #8).
     ///
     /// # Errors
-    /// When the file cannot be read, or is no key that signs HS256, ES256, EdDSA or RS256.
+    /// When the file cannot be read, or is no key that signs ES256, EdDSA or RS256.
     pub fn read(path: &Path) -> Result<Self, KeyError> {
         let unusable = |problem: String| KeyError::Unusable { path: path.to_owned(), problem };
         let bytes = key::read_file(path)?;
-        let Some(text) = key::text(&bytes).filter(|text| text.contains("-----BEGIN ")) else {
-            if key::text(&bytes).is_some_and(|text| text.starts_with('{')) {
-                return Err(unusable(
-                    "a JSON Web Key Set does not sign; give the private key in PEM".to_owned(),
-                ));
-            }
-            let secret = key::secret(&bytes).map_err(unusable)?;
-            return Ok(Self { algorithm: Algorithm::HS256, key: EncodingKey::from_secret(secret) });
+        let text = String::from_utf8_lossy(&bytes);
+        if !pem::is_pem(&text) {
+            let look = looks::look(&bytes);
+            return Err(unusable(format!(
+                "it looks like {}, and is no private key in PEM; a secret must be said to be one: --secret FILE",
+                look.what
+            )));
+        }
+        let blocks = pem::blocks(&text).map_err(unusable)?;
+        let wrong = |line: usize, words: &str| unusable(format!("line {line}: {words}"));
+        let [block] = blocks.as_slice() else {
+            return Err(unusable(format!("it holds {} keys; tokens are signed with one", blocks.len())));
         };
-        let problem =
-            |_| unusable("it is no private key in PKCS #8 (\"-----BEGIN PRIVATE KEY-----\")".to_owned());
-        let der = PrivatePkcs8KeyDer::from_pem_slice(text.as_bytes()).map_err(problem)?;
-        let algorithm = key::algorithm(der.secret_pkcs8_der()).ok_or_else(|| unusable(key::unsupported()))?;
+        match block.label.as_str() {
+            "PRIVATE KEY" => {}
+            "RSA PRIVATE KEY" | "EC PRIVATE KEY" => {
+                let words = "it is not in PKCS #8: openssl pkcs8 -topk8 -nocrypt -in FILE -out key.pem";
+                return Err(wrong(block.line, words));
+            }
+            "ENCRYPTED PRIVATE KEY" => {
+                return Err(wrong(block.line, "it is encrypted: openssl pkcs8 -in FILE -out key.pem"));
+            }
+            label => {
+                let words = format!(
+                    "it holds {label:?}, and no private key in PKCS #8 (\"-----BEGIN PRIVATE KEY-----\")"
+                );
+                return Err(wrong(block.line, &words));
+            }
+        }
+        let algorithm = key::algorithm(&block.der).ok_or_else(|| unusable(key::unsupported()))?;
+        let text = pem::text(block);
         let key = match algorithm {
             Algorithm::EdDSA => EncodingKey::from_ed_pem(text.as_bytes()),
             Algorithm::ES256 => EncodingKey::from_ec_pem(text.as_bytes()),
@@ -85,6 +101,17 @@ impl Minter {
         };
         let key = key.map_err(|error| unusable(format!("it is damaged: {error}")))?;
         Ok(Self { algorithm, key })
+    }
+
+    /// Takes a file for a secret (HS256), as [`TokenKey::read_secret`](super::TokenKey::read_secret) does.
+    ///
+    /// # Errors
+    /// When the file cannot be read, has fewer than 32 bytes, or is a key or a certificate.
+    pub fn read_secret(path: &Path) -> Result<Self, KeyError> {
+        let bytes = key::read_file(path)?;
+        let secret = key::secret(&bytes);
+        let secret = secret.map_err(|problem| KeyError::Unusable { path: path.to_owned(), problem })?;
+        Ok(Self { algorithm: Algorithm::HS256, key: EncodingKey::from_secret(secret) })
     }
 
     /// A token for `user`, from now on, for so many seconds.

@@ -5,24 +5,32 @@
 //! that stands in the token.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use fanfare_protocol::{Code, UserName};
-use jsonwebtoken::{Validation, decode, decode_header};
 use parking_lot::RwLock;
+use serde::Deserialize as _;
 use serde_json::{Map, Value};
 
-use super::grant::{GrantClaim, GrantError, Grants};
+use super::grant::{self, GrantClaim, GrantError, Grants};
 use super::pass::{Issued, Proof};
-use super::{Denial, Pass, Seconds, TokenKey};
+use super::strict_json::{self, JsonError};
+use super::{Denial, KeySetUrl, KeySets, Pass, Seconds, TokenKey, numeric_date};
 
 /// The longest token that is looked at. Browsers' cookies are smaller; a hundred grants fit.
 const TOKEN_BYTES: usize = 16 * 1024;
+/// How long somebody whose token names a key that is not known waits for the keys to be fetched.
+const FETCH_PATIENCE: Duration = Duration::from_secs(3);
 
 /// What a token must be like.
 #[derive(Debug, Clone)]
 pub struct TokenRules {
     /// Any of these keys may have signed it.
     pub keys: Vec<TokenKey>,
+    /// Or any of those that these URLs give.
+    pub key_sets: Vec<KeySetUrl>,
     /// If there are any, the token must be for one of them (`aud`).
     pub audience: Vec<String>,
     /// If there are any, the token must be from one of them (`iss`).
@@ -31,28 +39,29 @@ pub struct TokenRules {
     pub user_claim: String,
     /// How far the issuer's clock may be off, in seconds: by so much is every end put off, and every beginning earlier.
     pub leeway: u32,
-    /// How long a token may last at most, in seconds. One that lasts longer is refused, because a sign-out is kept for so long, and
-    /// must outlast every token that it is about. `None`: as long as it likes, and sign-outs stay until they are lifted.
-    pub longest: Option<u32>,
+    /// How long tokens last at most, as their issuer makes them, in seconds. After so long a sign-out is over; and a token that
+    /// does not say when it was issued counts as issued so long before its end.
+    pub longest: u32,
 }
 
 impl TokenRules {
     /// How far clocks may be apart where nothing else is said, in seconds.
     pub const LEEWAY: u32 = 30;
-    /// How long a token may last where nothing else is said, in seconds: 30 days, which is as long as common sign-in services
+    /// How long tokens last at most where nothing else is said, in seconds: 30 days, the longest that common sign-in services
     /// can be told to let an access token last.
     pub const LONGEST: u32 = 30 * 24 * 3_600;
 
-    /// Any audience and issuer, the user in `sub`, clocks that are at most 30 s apart, tokens of at most 30 days.
+    /// Any audience and issuer, the user in `sub`, clocks that are at most 30 s apart.
     #[must_use]
     pub fn new(keys: Vec<TokenKey>) -> Self {
         Self {
             keys,
+            key_sets: Vec::new(),
             audience: Vec::new(),
             issuer: Vec::new(),
             user_claim: "sub".to_owned(),
             leeway: Self::LEEWAY,
-            longest: Some(Self::LONGEST),
+            longest: Self::LONGEST,
         }
     }
 }
@@ -60,6 +69,8 @@ impl TokenRules {
 /// Checks tokens by rules that can be replaced.
 pub(crate) struct Verifier {
     rules: RwLock<Option<Arc<TokenRules>>>,
+    /// What the URLs of the rules give.
+    sets: Arc<KeySets>,
 }
 
 /// Why a token is refused. The texts are for the client's developer.
@@ -79,11 +90,11 @@ pub(crate) enum TokenError {
     NoSuchKey,
     #[error("The token's signature is not by a key of the server.")]
     Signature,
-    #[error("The token has no end (claim \"exp\", in seconds since 1970).")]
+    #[error("The token's header or claims have two members of the same name in one object.")]
+    Duplicate,
+    #[error("The token has no end (claim \"exp\", a number of seconds since 1970, from 0 on).")]
     Endless,
-    #[error("The token lasts longer than the {0} s that the server allows.")]
-    LastsTooLong(u32),
-    #[error("The token's claim \"nbf\" or \"iat\" is not a number of seconds since 1970.")]
+    #[error("The token's claim \"nbf\" or \"iat\" is not a number of seconds since 1970, from 0 on.")]
     Time,
     #[error("The token has expired.")]
     Expired,
@@ -101,8 +112,15 @@ pub(crate) enum TokenError {
     Grants,
     #[error("The token's claim \"grants\" has more than 256 entries.")]
     TooManyGrants,
-    #[error("Entry {0} of the token's claim \"grants\" makes no sense.")]
+    #[error(
+        "Entry {0} of the token's claim \"grants\" makes no sense: it names one of \"group\", \"user\" and \"all\", what \
+         it \"may\" (\"send\", and for groups \"join\"), and perhaps its \"exp\"."
+    )]
     Grant(usize),
+    #[error(
+        "The \"exp\" in entry {0} of the token's claim \"grants\" is not a number of seconds since 1970, from 0 on."
+    )]
+    GrantEnd(usize),
 }
 
 impl TokenError {
@@ -117,14 +135,15 @@ impl TokenError {
             | Self::Critical
             | Self::NoSuchKey
             | Self::Signature
+            | Self::Duplicate
             | Self::Endless
-            | Self::LastsTooLong(_)
             | Self::Time
             | Self::User
             | Self::Id
             | Self::Grants
             | Self::TooManyGrants
-            | Self::Grant(_) => Code::TokenInvalid,
+            | Self::Grant(_)
+            | Self::GrantEnd(_) => Code::TokenInvalid,
         }
     }
 }
@@ -135,68 +154,159 @@ impl From<TokenError> for Denial {
     }
 }
 
+impl From<JsonError> for TokenError {
+    fn from(error: JsonError) -> Self {
+        match error {
+            JsonError::Duplicate => Self::Duplicate,
+            JsonError::Malformed { .. } => Self::Malformed,
+        }
+    }
+}
+
 impl Verifier {
-    pub(crate) fn new(rules: Option<TokenRules>) -> Self {
-        Self { rules: RwLock::new(rules.map(Arc::new)) }
+    /// `sets` has what the URLs of `rules` give.
+    pub(crate) fn new(rules: Option<TokenRules>, sets: Arc<KeySets>) -> Self {
+        Self { rules: RwLock::new(rules.map(Arc::new)), sets }
     }
 
-    /// Goes on with other rules. Who is connected stays connected.
+    /// Goes on with other rules, and looks at the URLs again, of which there are as many as before. Who is connected
+    /// stays connected.
     pub(crate) fn replace(&self, rules: TokenRules) {
+        self.sets.reload(&rules.key_sets);
         *self.rules.write() = Some(Arc::new(rules));
     }
 
-    /// Who the token says, and what it allows.
+    /// Who the token says, and what it allows. Where it names a key that is not known, the keys are fetched again, but
+    /// not waited for.
     pub(crate) fn verify(&self, token: &str, now: Seconds) -> Result<(UserName, Pass), TokenError> {
-        let rules = self.rules.read().clone().ok_or(TokenError::NoKeys)?;
-        if token.len() > TOKEN_BYTES {
-            return Err(TokenError::TooLong);
+        self.check(token, now).map_err(|Refused { error, look }| {
+            if look {
+                // Whoever asks again soon finds the new keys.
+                let _ = self.sets.look_for_unknown();
+            }
+            error
+        })
+    }
+
+    /// The same, but waits a moment for keys that have to be fetched first.
+    pub(crate) async fn verify_or_fetch(&self, token: &str) -> Result<(UserName, Pass), TokenError> {
+        let Refused { error, look } = match self.check(token, super::now()) {
+            Ok(accepted) => return Ok(accepted),
+            Err(refused) => refused,
+        };
+        if !look {
+            return Err(error);
         }
-        let claims = rules.signed_claims(token)?;
-        rules.accept(claims, now)
+        let Some(fetched) = self.sets.look_for_unknown() else { return Err(error) };
+        if tokio::time::timeout(FETCH_PATIENCE, fetched).await.is_err() {
+            return Err(error);
+        }
+        self.check(token, super::now()).map_err(|refused| refused.error)
+    }
+
+    fn check(&self, token: &str, now: Seconds) -> Result<(UserName, Pass), Refused> {
+        let final_ = |error| Refused { error, look: false };
+        let rules = self.rules.read().clone().ok_or(final_(TokenError::NoKeys))?;
+        if token.len() > TOKEN_BYTES {
+            return Err(final_(TokenError::TooLong));
+        }
+        let claims = rules.signed_claims(token, &self.sets)?;
+        rules.accept(claims, now).map_err(final_)
+    }
+}
+
+/// A token that is not taken.
+struct Refused {
+    error: TokenError,
+    /// It could be signed by a key that a URL gives by now.
+    look: bool,
+}
+
+impl From<TokenError> for Refused {
+    fn from(error: TokenError) -> Self {
+        Self { error, look: false }
+    }
+}
+
+/// What is needed of a token's header (RFC 7515 section 4.1). Keys that stand in a header, or that it points to, are
+/// never used.
+struct Header {
+    algorithm: String,
+    key: Option<String>,
+}
+
+impl Header {
+    fn read(part: &str) -> Result<Self, TokenError> {
+        let mut header = object(part)?;
+        if header.contains_key("crit") {
+            return Err(TokenError::Critical);
+        }
+        let algorithm = match header.remove("alg") {
+            // Not signed at all.
+            Some(Value::String(name)) if !name.eq_ignore_ascii_case("none") => name,
+            _ => return Err(TokenError::Malformed),
+        };
+        let key = match header.remove("kid") {
+            None => None,
+            Some(Value::String(id)) => Some(id),
+            Some(_) => return Err(TokenError::Malformed),
+        };
+        Ok(Self { algorithm, key })
+    }
+}
+
+/// The object that a part of a token is.
+fn object(part: &str) -> Result<Map<String, Value>, TokenError> {
+    let json = URL_SAFE_NO_PAD.decode(part).map_err(|_| TokenError::Malformed)?;
+    match strict_json::parse(&json)? {
+        Value::Object(object) => Ok(object),
+        _ => Err(TokenError::Malformed),
     }
 }
 
 impl TokenRules {
     /// The claims, once the signature is seen to be by one of our keys.
-    fn signed_claims(&self, token: &str) -> Result<Map<String, Value>, TokenError> {
-        let header = decode_header(token).map_err(|_| TokenError::Malformed)?;
-        if header.crit.is_some() {
-            return Err(TokenError::Critical);
-        }
-        let named = |key: &&TokenKey| match (&header.kid, &key.id) {
-            (Some(wanted), Some(id)) => wanted == id,
-            // A key from a PEM file or a secret has no id, and may be the one.
-            _ => true,
-        };
+    fn signed_claims(&self, token: &str, sets: &KeySets) -> Result<Map<String, Value>, Refused> {
+        let (message, signature) = token.rsplit_once('.').ok_or(TokenError::Malformed)?;
+        let (header, claims) = message.split_once('.').ok_or(TokenError::Malformed)?;
+        // The claims' dots, if there are any, are no base64.
+        let header = Header::read(header)?;
         let mut error = TokenError::NoSuchKey;
-        for key in self.keys.iter().filter(named).filter(|key| key.algorithm == header.alg) {
-            // Everything but the signature is checked below, with codes of its own and by one clock.
-            let mut validation = Validation::new(key.algorithm);
-            validation.required_spec_claims.clear();
-            validation.validate_exp = false;
-            validation.validate_aud = false;
-            match decode::<Map<String, Value>>(token, &key.key, &validation) {
-                Ok(data) => return Ok(data.claims),
+        let mut known = false;
+        let fetched = sets.in_force();
+        for key in self.keys.iter().chain(fetched.iter().flat_map(|keys| keys.iter())) {
+            match (&header.key, &key.id) {
+                (Some(wanted), Some(id)) if wanted != id => continue,
+                (Some(_), Some(_)) => known = true,
+                // A key from a PEM file or a secret has no id, and may be the one.
+                _ => {}
+            }
+            if !key.is_for(&header.algorithm) {
+                continue;
+            }
+            // Everything but the signature is checked elsewhere, with codes of its own and by one clock.
+            match jsonwebtoken::crypto::verify(signature, message.as_bytes(), &key.key, key.algorithm) {
+                Ok(true) => return Ok(object(claims)?),
+                Ok(false) => error = TokenError::Signature,
                 Err(failed) => {
                     use jsonwebtoken::errors::ErrorKind;
                     error = match failed.kind() {
-                        ErrorKind::Base64(_)
-                        | ErrorKind::Json(_)
-                        | ErrorKind::Utf8(_)
-                        | ErrorKind::InvalidToken => TokenError::Malformed,
+                        ErrorKind::Base64(_) => TokenError::Malformed,
                         _ => TokenError::Signature,
                     };
                 }
             }
         }
-        Err(error)
+        Err(Refused { error, look: !known && error != TokenError::Malformed })
     }
 
     fn accept(&self, mut claims: Map<String, Value>, now: Seconds) -> Result<(UserName, Pass), TokenError> {
         let leeway = Seconds::from(self.leeway);
-        let time =
-            |name: &str| claims.get(name).map(|value| seconds(value).ok_or(TokenError::Time)).transpose();
-        let ends = claims.get("exp").and_then(seconds).ok_or(TokenError::Endless)?.saturating_add(leeway);
+        let time = |name: &str| {
+            claims.get(name).map(|value| numeric_date::read(value).ok_or(TokenError::Time)).transpose()
+        };
+        let ends = claims.get("exp").and_then(numeric_date::read).ok_or(TokenError::Endless)?;
+        let ends = ends.saturating_add(leeway);
         if ends <= now {
             return Err(TokenError::Expired);
         }
@@ -204,12 +314,6 @@ impl TokenRules {
         // An `iat` in the future would outlast a sign-out.
         if time("nbf")?.into_iter().chain(issued).any(|begins| begins > now.saturating_add(leeway)) {
             return Err(TokenError::NotYet);
-        }
-        // By its own account, or else from now on, by a clock that may be ahead.
-        let begun = issued.unwrap_or(now.saturating_add(leeway));
-        let lasts = ends.saturating_sub(leeway).saturating_sub(begun);
-        if let Some(longest) = self.longest.filter(|longest| lasts > Seconds::from(*longest)) {
-            return Err(TokenError::LastsTooLong(longest));
         }
         if !self.audience.is_empty() && !is_any_of(claims.get("aud"), &self.audience) {
             return Err(TokenError::Audience);
@@ -226,35 +330,40 @@ impl TokenRules {
         };
         let grants = match claims.remove("grants") {
             None => Vec::new(),
-            Some(list) => serde_json::from_value::<Vec<GrantClaim>>(list).map_err(|_| TokenError::Grants)?,
+            Some(Value::Array(list)) if list.len() > grant::MOST => return Err(TokenError::TooManyGrants),
+            Some(Value::Array(list)) => {
+                let entries = list.iter().zip(1..).map(|(entry, position)| read_grant(entry, position));
+                entries.collect::<Result<_, _>>()?
+            }
+            Some(_) => return Err(TokenError::Grants),
         };
         let grants = Grants::parse(grants, leeway).map_err(|error| match error {
             GrantError::TooMany => TokenError::TooManyGrants,
             GrantError::Entry(position) => TokenError::Grant(position),
         })?;
         let issued = Issued {
-            earliest: issued
-                // It was made to last as long as a token may, or less.
-                .or(self.longest.map(|longest| ends.saturating_sub(leeway).saturating_sub(longest.into())))
-                .map_or(0, |earliest| earliest.saturating_sub(leeway)),
+            earliest: issued.unwrap_or(self.reckoned(ends, now)).saturating_sub(leeway),
             told: issued.is_some(),
         };
         Ok((user, Pass { grants, ends, issued, token, proof: Proof::Token }))
     }
 }
 
-/// A claim's time (RFC 7519 section 2): a number that may have a fraction, which is cut off.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "in range, and the fraction is meant to go"
-)]
-fn seconds(value: &Value) -> Option<Seconds> {
-    // As far as a double counts in whole seconds; far beyond any clock.
-    const MOST: f64 = 9e15;
-    value
-        .as_u64()
-        .or_else(|| value.as_f64().filter(|time| (0.0..MOST).contains(time)).map(|time| time as Seconds))
+impl TokenRules {
+    /// When a token was issued at the earliest that does not say it, by the issuer's clock: as long before its end as a token
+    /// lasts at most. One that would be from the future then lasts longer, and can be from any time.
+    fn reckoned(&self, ends: Seconds, now: Seconds) -> Seconds {
+        let leeway = Seconds::from(self.leeway);
+        let earliest = ends.saturating_sub(leeway).saturating_sub(self.longest.into());
+        if earliest <= now.saturating_add(leeway) { earliest } else { 0 }
+    }
+}
+
+fn read_grant(entry: &Value, position: usize) -> Result<GrantClaim, TokenError> {
+    GrantClaim::deserialize(entry).map_err(|_| match entry.get("exp") {
+        Some(exp) if !exp.is_null() && numeric_date::read(exp).is_none() => TokenError::GrantEnd(position),
+        _ => TokenError::Grant(position),
+    })
 }
 
 /// Whether a claim that is a text or a list of texts has one that is wanted.

@@ -189,7 +189,7 @@ mod tests {
     use fanfare_protocol::{GroupName, UserName};
 
     use super::*;
-    use crate::access::{Bans, Pass, Verifier};
+    use crate::access::{Bans, KeySets, Pass, Verifier};
     use crate::line::Nowhere;
     use crate::outbox::OutboxLimits;
     use crate::registry::Seat;
@@ -226,7 +226,7 @@ mod tests {
             Acts::open(store, Arc::clone(&registry), Arc::clone(&bans), Arc::clone(&metrics), 99).unwrap();
         let address = SocketAddr::from(([127, 0, 0, 1], 1));
         let (dev, started) = (true, Instant::now());
-        let gate = Arc::new(Gate::new(Arc::new(Verifier::new(None)), bans, 9));
+        let gate = Arc::new(Gate::new(Arc::new(Verifier::new(None, KeySets::none())), bans, 9));
         let admission = Admission::new(1, 1);
         let acts = Arc::new(acts);
         let queries =

@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::access::{self, Bans, Gate, TokenRules, Validity, Verifier};
+use crate::access::{self, Bans, Gate, KeySets, TokenRules, Validity, Verifier};
 use crate::acts::Acts;
 use crate::admission::{Admission, Slot};
 use crate::expiry::Expiry;
@@ -54,10 +54,10 @@ impl Rig {
         let registry = Arc::new(Registry::new());
         let metrics = Arc::new(Metrics::default());
         let mut rules = TokenRules::new(vec![access::secret_key(SECRET)]);
-        (rules.leeway, rules.longest) = (LEEWAY, Some(LONGEST));
+        (rules.leeway, rules.longest) = (LEEWAY, LONGEST);
         let validity = Validity { leeway: LEEWAY.into(), longest: Some(LONGEST.into()) };
         let bans = Arc::new(Bans::new(validity));
-        let gate = Arc::new(Gate::new(Arc::new(Verifier::new(Some(rules))), Arc::clone(&bans), groups));
+        let gate = Arc::new(Gate::new(Arc::new(Verifier::new(Some(rules), KeySets::none())), Arc::clone(&bans), groups));
         let expiry =
             Expiry::new(Arc::clone(&registry), Arc::clone(&metrics), std::time::Duration::from_secs(60));
         let limits = Limits { groups, ..Limits::default() };
@@ -374,7 +374,7 @@ fn every_refusal_that_keeps_somebody_out_is_explained() {
             // A door that takes no tokens; and one that takes only others'.
             Code::TokensNotConfigured => Known::Foretold(Box::new(|| {
                 let mut rig = Rig::new(1, 1, 9);
-                let gate = Gate::new(Arc::new(Verifier::new(None)), Arc::clone(&rig.bans), 1);
+                let gate = Gate::new(Arc::new(Verifier::new(None, KeySets::none())), Arc::clone(&rig.bans), 1);
                 rig.queries.gate = Arc::new(gate);
                 rig.explain("alice", &group("room-1"), Some(&Token::new("a.b.c")))
             })),
@@ -382,7 +382,7 @@ fn every_refusal_that_keeps_somebody_out_is_explained() {
                 let mut rig = Rig::new(1, 1, 9);
                 let mut rules = TokenRules::new(vec![access::secret_key(SECRET)]);
                 rules.audience = vec!["here".to_owned()];
-                let verifier = Arc::new(Verifier::new(Some(rules)));
+                let verifier = Arc::new(Verifier::new(Some(rules), KeySets::none()));
                 rig.queries.gate = Arc::new(Gate::new(verifier, Arc::clone(&rig.bans), 1));
                 let claims = json!({ "sub": "alice", "exp": NOW + 60, "aud": "there" });
                 rig.explain("alice", &group("room-1"), Some(&sign(&claims)))
