@@ -39,7 +39,12 @@ pub(crate) fn object(event: &Event) -> Value {
             }
         },
         Event::RefreshFailed { reason } => json!({ "kind": "refresh_failed", "reason": reason }),
-        Event::Goodbye { code, reason } => json!({ "kind": "goodbye", "code": code, "reason": reason }),
+        Event::Goodbye { code, reason, retry_after } => json!({
+            "kind": "goodbye",
+            "code": code,
+            "reason": reason,
+            "retry_after_ms": retry_after.map_or(0, |pause| u64::try_from(pause.as_millis()).unwrap_or(u64::MAX)),
+        }),
         Event::Refused { request: _, code, detail } => {
             json!({ "kind": "refused", "code": code, "reason": detail })
         }
@@ -110,7 +115,7 @@ pub(crate) fn line(event: &Event) -> String {
             format!("* the grants for {count} of the groups end in {seconds} s")
         }
         Event::RefreshFailed { reason } => format!("* the token could not be renewed: {}", visible(reason)),
-        Event::Goodbye { code, reason } => {
+        Event::Goodbye { code, reason, .. } => {
             format!("* the server says goodbye: {} (code {code})", visible(reason))
         }
         Event::Refused { code, detail, .. } => {

@@ -59,7 +59,7 @@ fn every_object_has_the_documented_shape() {
     assert_eq!(message.get("text"), None);
 
     server.process.signal(Signal::TERM);
-    let goodbye = json!({ "kind": "goodbye", "code": 1001, "reason": "The server is shutting down." });
+    let goodbye = json!({ "kind": "goodbye", "code": 1001, "reason": "The server is shutting down.", "retry_after_ms": 1 });
     assert_eq!(alice.object(), goodbye);
     let disconnected = alice.object();
     let expected = json!({

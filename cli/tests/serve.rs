@@ -362,7 +362,7 @@ fn a_server_that_is_told_to_stop_says_goodbye_and_exits_0() {
         let (mut stays, _) = server.listener("alice", "lobby", &[]);
         let (mut leaves, _) = server.listener("bob", "lobby", &["--no-reconnect"]);
         server.process.signal(signal);
-        let goodbye = json!({ "kind": "goodbye", "code": 1001, "reason": "The server is shutting down." });
+        let goodbye = json!({ "kind": "goodbye", "code": 1001, "reason": "The server is shutting down.", "retry_after_ms": 1 });
         assert_eq!(stays.object(), goodbye);
         assert_eq!(leaves.object(), goodbye);
         let ended = server.process.end();

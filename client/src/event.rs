@@ -58,6 +58,8 @@ pub enum Event {
         code: u16,
         /// Why, in the server's words.
         reason: String,
+        /// After how long this client may come back, and no sooner; `None` is never. [`Event::Disconnected`] says when it does.
+        retry_after: Option<Duration>,
     },
     /// The server refused a send that asked for no answer.
     Refused {
@@ -93,6 +95,13 @@ pub enum Event {
         /// How many events came while the client was closing and found the event queue full. They are lost.
         discarded: u64,
     },
+}
+
+impl Event {
+    pub(crate) fn goodbye(code: u16, reason: String, retry_after_ms: u32) -> Self {
+        let retry_after = (retry_after_ms > 0).then(|| Duration::from_millis(retry_after_ms.into()));
+        Self::Goodbye { code, reason, retry_after }
+    }
 }
 
 /// Why a client is closed for good.

@@ -163,7 +163,11 @@ impl<'a> Rejoin<'a> {
                 self.shared.expiring.notify_one();
                 Event::Expiring { scope, seconds }
             }
-            ServerFrame::Goodbye { code, reason } => Event::Goodbye { code, reason },
+            ServerFrame::Goodbye { code, reason, retry_after_ms } => {
+                let lost = Disconnect::goodbye(code, reason.clone(), retry_after_ms);
+                self.held.push(Event::goodbye(code, reason, retry_after_ms));
+                return Err(lost);
+            }
             ServerFrame::Welcome(_) => {
                 return Err(self
                     .opened

@@ -283,7 +283,11 @@ impl Server {
             registry.for_each_outbox(|outbox| outbox.stop_reading());
             tasks.readers.wait().await;
             let code = Code::ShuttingDown;
-            let goodbye = ServerFrame::Goodbye { code: code.number(), reason: code.sentence().to_owned() };
+            let goodbye = ServerFrame::Goodbye {
+                code: code.number(),
+                reason: code.sentence().to_owned(),
+                retry_after_ms: code.retry_after_ms(),
+            };
             registry.for_each_outbox(|outbox| outbox.finish(Some(&goodbye)));
             tasks.connections.close();
             tasks.connections.wait().await;

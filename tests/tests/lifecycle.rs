@@ -41,6 +41,7 @@ async fn a_drain_says_goodbye_after_everything_that_was_queued_and_closes_with_a
     let goodbye = ServerFrame::Goodbye {
         code: Code::ShuttingDown.number(),
         reason: Code::ShuttingDown.sentence().into(),
+        retry_after_ms: Code::ShuttingDown.retry_after_ms(),
     };
     assert_eq!(peer.frame().await, Ok(goodbye));
     assert_eq!(peer.end().await, closed_with(Code::ShuttingDown));

@@ -252,22 +252,20 @@ export class Client implements AsyncIterable<Message> {
       this.link = link = undefined;
       for (const { reject } of this.waiting.values()) reject(new FanfareError("disconnected", "the connection was lost"));
       if (Date.now() - since > 10_000) failures = 0;
-      const wanted = !this.closing.signal.aborted && this.options.reconnect !== false && ended.code !== Code.Normal;
-      if (!wanted || !(ended.code === undefined || mayReconnect(ended.code) || this.renews(ended.code))) {
-        return this.end(ended);
-      }
+      const wanted = !this.closing.signal.aborted && this.options.reconnect !== false;
+      if (!wanted || !this.mayComeBack(ended)) return this.end(ended);
       let why = ended;
       while (!link) {
-        const retryIn = this.pause(failures++);
-        this.tell("disconnected", { ...why, retryIn });
+        const retryIn: number = (why.retryAfter ?? 0) + this.pause(failures++);
+        this.tell("disconnected", { code: why.code, reason: why.reason, retryIn });
         try {
           await unlessAborted(new Promise((settle) => setTimeout(settle, retryIn)), this.closing.signal);
           link = await open(this.options, this.address, this.closing.signal);
         } catch (error) {
           if (this.closing.signal.aborted) return this.end(ended);
-          const code = error instanceof FanfareError ? error.code : undefined;
-          why = { code, reason: error instanceof Error ? error.message : String(error) };
-          if (code !== undefined && !mayReconnect(code) && !this.renews(code)) return this.end(why);
+          const { code, retryAfter } = error instanceof FanfareError ? error : { code: undefined, retryAfter: undefined };
+          why = { code, reason: error instanceof Error ? error.message : String(error), retryAfter };
+          if (!this.mayComeBack(why)) return this.end(why);
         }
       }
       this.link = this.last = link;
@@ -292,16 +290,16 @@ export class Client implements AsyncIterable<Message> {
     }
   }
 
-  /** An expired token is no end where there is another. */
-  private renews(code: number): boolean {
-    return code === Code.TokenExpired && this.options.tokenProvider !== undefined;
+  /** What the server said about coming back, or else what its code says. An expired token is no end where there is another. */
+  private mayComeBack({ code, retryAfter }: Ended): boolean {
+    if (code === undefined || (code === Code.TokenExpired && this.options.tokenProvider !== undefined)) return true;
+    return retryAfter === undefined ? mayReconnect(code) : retryAfter > 0;
   }
 
-  /** Half of the delay for sure and the rest by chance, so that a crowd does not come back in one moment. */
+  /** Any time up to the delay, so that a crowd does not come back in one moment. */
   private pause(failures: number): number {
-    const { firstDelay = 500, maxDelay = 10_000 } = this.options.reconnect || {};
-    const delay = Math.min(firstDelay * 2 ** Math.min(failures, 16), maxDelay);
-    return Math.round(delay / 2 + (Math.random() * delay) / 2);
+    const { firstDelay = 250, maxDelay = 30_000 } = this.options.reconnect || {};
+    return Math.round(Math.random() * Math.min(firstDelay * 2 ** Math.min(failures, 32), maxDelay));
   }
 
   private end(ended: Ended): void {
@@ -346,8 +344,9 @@ export class Client implements AsyncIterable<Message> {
       case "expiring":
         this.renew(frame);
         return this.tell("expiring", frame);
-      case "welcome":
       case "goodbye":
+        return this.tell("goodbye", frame);
+      case "welcome":
     }
   }
 

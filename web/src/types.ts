@@ -27,7 +27,7 @@ export interface ConnectOptions {
   readonly serverCertificateHashes?: readonly (Uint8Array | ArrayBuffer | string)[];
   /** Ends the connecting, and later the client. */
   readonly signal?: AbortSignal;
-  /** Whether and how to connect again after an outage. By default for ever, after 0.5 to 10 s. */
+  /** Whether and how to connect again after an outage. By default for ever, after 0 to 0.25 s at first, and up to 30 s. */
   readonly reconnect?: Reconnect | false;
   /** How long connecting may take, in milliseconds. Default 10,000. */
   readonly connectTimeout?: number;
@@ -80,6 +80,8 @@ export interface Happenings {
   lagged: { readonly dropped: number };
   /** A send that waited for no answer was refused. */
   refused: { readonly request: number; readonly code: number; readonly detail: string };
+  /** The server is about to close the connection; it wants to see this client again in so many milliseconds, with 0 never by itself. */
+  goodbye: { readonly code: number; readonly reason: string; readonly retryAfter: number };
   /** The connection was lost, or a try failed, and it is tried again in so many milliseconds. Where it is not, `closed` says so. */
   disconnected: { readonly code: number | undefined; readonly reason: string; readonly retryIn: number };
   /** It is there again, under another id. */
