@@ -17,8 +17,8 @@ use crate::error::ConnectError;
 pub enum Event {
     /// A message.
     Message(Message),
-    /// The connection is a member of this group from here on: no message to the group comes before it. A group that is
-    /// rejoined after an outage is told in [`Event::Reconnected`] instead.
+    /// The connection is a member of this group from here on: no message to the group comes before it. The application asked for it, or
+    /// an operator made it so. A group that is rejoined after an outage is told in [`Event::Reconnected`] instead.
     Joined {
         /// The group.
         group: GroupName,
@@ -87,6 +87,9 @@ pub enum Event {
         /// The groups that the server did not let it into again, each with the number of a [`Code`](crate::Code) and the
         /// server's words. They are not tried again.
         refused: Vec<(GroupName, u16, String)>,
+        /// The groups that the application had not joined itself: an operator had added the connection, and with it that has ended. The
+        /// client does not join them, as it may need no grant of its own to be in them only where an operator says so.
+        lost: Vec<GroupName>,
     },
     /// The client is closed for good. The last event.
     Closed {

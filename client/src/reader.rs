@@ -127,8 +127,9 @@ fn answer(shared: &Shared, link: &Link, request: RequestId, answer: Answer) -> O
         return Some(answer);
     };
     // Before the caller hears of it, so that whatever it does next comes after.
+    let done = matches!(answer, Answer::Done(_));
     match &entry.effect {
-        Effect::Join(group) => shared.membership(|groups| groups.join_answered(group)),
+        Effect::Join(group) => shared.membership(|groups| groups.join_answered(group, done)),
         Effect::Leave(group) => shared.membership(|groups| groups.leave_answered(group)),
         Effect::None => {}
     }

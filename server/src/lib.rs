@@ -39,6 +39,7 @@ mod runtime;
 mod server;
 mod session;
 mod shards;
+mod spread;
 mod state;
 mod store;
 mod striped;

@@ -42,7 +42,7 @@ export async function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal 
 }
 
 /** Settles with `promise`, or with `late` after so many milliseconds. */
-async function orAfter<T>(promise: Promise<T>, ms: number, late: T): Promise<T> {
+export async function orAfter<T>(promise: Promise<T>, ms: number, late: T): Promise<T> {
   let timer: ReturnType<typeof setTimeout> | undefined;
   const patience = new Promise<T>((settle) => {
     timer = setTimeout(() => settle(late), ms);

@@ -21,7 +21,7 @@ async fn disconnected(client: &Client) -> (Disconnect, Option<Duration>) {
 /// Takes the event of a return: the groups that were rejoined, and those that refused.
 async fn reconnected(client: &Client) -> (Vec<String>, Vec<(String, u16)>) {
     match next(client).await {
-        Event::Reconnected { rejoined, refused, connection } => {
+        Event::Reconnected { rejoined, refused, connection, lost: _ } => {
             assert_eq!(connection, client.connection_id());
             let rejoined = rejoined.iter().map(ToString::to_string).collect();
             (rejoined, refused.into_iter().map(|(group, code, _)| (group.to_string(), code)).collect())
