@@ -22,7 +22,9 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 pub(crate) use self::arguments::{AccessArguments, AdminArguments};
-use self::arguments::{AdminCommand, AuditArguments, MembershipArguments, ToArguments, WhoArguments};
+use self::arguments::{
+    AdminCommand, AuditArguments, CloseArguments, MembershipArguments, ToArguments, WhoArguments,
+};
 use self::show::Done;
 use crate::failure::Failure;
 use crate::stopping::Stopping;
@@ -110,6 +112,13 @@ impl TryFrom<AdminCommand> for Asked {
                 let who = named(&who, connection)?;
                 Self::Act(AdminRequest::Remove { who, group, reason: note.reason }, Done::To("removed"))
             }
+            AdminCommand::Close { who, lasting, note } => {
+                // Less than a millisecond is a time, too, and 0 is none. The server says what is too long.
+                let retry_after_ms = lasting
+                    .map_or(0, |lasting| u32::try_from(lasting.as_millis()).unwrap_or(u32::MAX).max(1));
+                let act = AdminRequest::Close { who: who.into(), retry_after_ms, reason: note.reason };
+                Self::Act(act, Done::To("closed"))
+            }
             AdminCommand::Kick { who, note } => {
                 Self::Act(AdminRequest::Kick { who: who.into(), reason: note.reason }, Done::To("closed"))
             }
@@ -140,6 +149,14 @@ impl From<WhoArguments> for Who {
         let WhoArguments { connection, user, group } = who;
         let group = || group.map_or(Self::All, Self::Group);
         connection.map_or_else(|| user.map_or_else(group, Self::User), Self::Connection)
+    }
+}
+
+impl From<CloseArguments> for Who {
+    fn from(who: CloseArguments) -> Self {
+        // One of them is given; where it is none of the three, it is `--all`.
+        let CloseArguments { connection, user, group, all: _ } = who;
+        WhoArguments { connection, user, group }.into()
     }
 }
 

@@ -39,7 +39,12 @@ pub(crate) fn object(event: &Event) -> Value {
             }
         },
         Event::RefreshFailed { reason } => json!({ "kind": "refresh_failed", "reason": reason }),
-        Event::Goodbye { code, reason } => json!({ "kind": "goodbye", "code": code, "reason": reason }),
+        Event::Goodbye { code, reason, retry_after } => json!({
+            "kind": "goodbye",
+            "code": code,
+            "reason": reason,
+            "retry_after_ms": retry_after.map_or(0, |pause| u64::try_from(pause.as_millis()).unwrap_or(u64::MAX)),
+        }),
         Event::Refused { request: _, code, detail } => {
             json!({ "kind": "refused", "code": code, "reason": detail })
         }
@@ -49,7 +54,7 @@ pub(crate) fn object(event: &Event) -> Value {
             "reason": reason.to_string(),
             "retry_in_ms": retry_in.map(|pause| u64::try_from(pause.as_millis()).unwrap_or(u64::MAX)),
         }),
-        Event::Reconnected { connection, rejoined, refused } => json!({
+        Event::Reconnected { connection, rejoined, refused, lost } => json!({
             "kind": "reconnected",
             "connection": connection.to_string(),
             "rejoined": rejoined.iter().map(|group| group.as_str()).collect::<Vec<_>>(),
@@ -57,6 +62,7 @@ pub(crate) fn object(event: &Event) -> Value {
                 .iter()
                 .map(|(group, code, reason)| json!({ "group": group.as_str(), "code": code, "reason": reason }))
                 .collect::<Vec<_>>(),
+            "lost": lost.iter().map(|group| group.as_str()).collect::<Vec<_>>(),
         }),
         Event::Closed { reason, .. } => json!({ "kind": "closed", "reason": reason.to_string() }),
         other => json!({ "kind": "other", "text": format!("{other:?}") }),
@@ -110,7 +116,7 @@ pub(crate) fn line(event: &Event) -> String {
             format!("* the grants for {count} of the groups end in {seconds} s")
         }
         Event::RefreshFailed { reason } => format!("* the token could not be renewed: {}", visible(reason)),
-        Event::Goodbye { code, reason } => {
+        Event::Goodbye { code, reason, .. } => {
             format!("* the server says goodbye: {} (code {code})", visible(reason))
         }
         Event::Refused { code, detail, .. } => {
@@ -122,7 +128,7 @@ pub(crate) fn line(event: &Event) -> String {
             });
             format!("* disconnected: {}; {then}", visible(&reason.to_string()))
         }
-        Event::Reconnected { connection, rejoined, refused } => {
+        Event::Reconnected { connection, rejoined, refused, lost } => {
             let mut line = format!("* connected again as {connection}");
             if !rejoined.is_empty() {
                 let names: Vec<String> = rejoined.iter().map(|group| visible(group.as_str())).collect();
@@ -130,6 +136,10 @@ pub(crate) fn line(event: &Event) -> String {
             }
             for (group, code, reason) in refused {
                 let _ = write!(line, "; not {}: {} (code {code})", visible(group.as_str()), visible(reason));
+            }
+            if !lost.is_empty() {
+                let names: Vec<String> = lost.iter().map(|group| visible(group.as_str())).collect();
+                let _ = write!(line, "; no longer in {}, which an operator had added", names.join(", "));
             }
             line
         }

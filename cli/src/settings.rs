@@ -214,6 +214,9 @@ pub(crate) struct Settings {
     /// How long a stopping server waits for its clients to read what is queued [default: 5s]
     #[arg(long, value_name = "TIME", env = "FANFARE_DRAIN_DEADLINE", help_heading = "Times")]
     drain_deadline: Option<Span>,
+    /// After how long the clients of a stopping server come back, each at a moment between this and half as much again [default: 1s]
+    #[arg(long, value_name = "TIME", env = "FANFARE_COME_BACK_AFTER", help_heading = "Times")]
+    come_back_after: Option<Span>,
 }
 
 /// Where the server's certificate comes from.
@@ -377,6 +380,7 @@ impl Settings {
             handshake_deadline: Some(Span(config.handshake_deadline)),
             idle_timeout: Some(Span(config.idle_timeout)),
             drain_deadline: Some(Span(config.drain_deadline)),
+            come_back_after: Some(Span(config.come_back_after)),
         }
     }
 
@@ -462,6 +466,7 @@ impl Settings {
             certificates: None,
             expiry_notice: self.expiry_notice.map_or(default.expiry_notice, |span| span.0),
             drain_deadline: self.drain_deadline.map_or(default.drain_deadline, |span| span.0),
+            come_back_after: self.come_back_after.map_or(default.come_back_after, |span| span.0),
         }
     }
 }

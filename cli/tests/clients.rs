@@ -59,8 +59,13 @@ fn every_object_has_the_documented_shape() {
     assert_eq!(message.get("text"), None);
 
     server.process.signal(Signal::TERM);
-    let goodbye = json!({ "kind": "goodbye", "code": 1001, "reason": "The server is shutting down." });
-    assert_eq!(alice.object(), goodbye);
+    let goodbye = alice.object();
+    let after = goodbye["retry_after_ms"].as_u64().unwrap();
+    assert!((1_000..=1_500).contains(&after), "{goodbye}");
+    let expected = json!({
+        "kind": "goodbye", "code": 1001, "reason": "The server is shutting down.", "retry_after_ms": after,
+    });
+    assert_eq!(goodbye, expected);
     let disconnected = alice.object();
     let expected = json!({
         "kind": "disconnected", "code": 1001, "retry_in_ms": disconnected["retry_in_ms"],

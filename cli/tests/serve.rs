@@ -345,9 +345,14 @@ fn a_server_that_is_told_to_stop_says_goodbye_and_exits_0() {
         let (mut stays, _) = server.listener("alice", "lobby", &[]);
         let (mut leaves, _) = server.listener("bob", "lobby", &["--no-reconnect"]);
         server.process.signal(signal);
-        let goodbye = json!({ "kind": "goodbye", "code": 1001, "reason": "The server is shutting down." });
-        assert_eq!(stays.object(), goodbye);
-        assert_eq!(leaves.object(), goodbye);
+        for goodbye in [stays.object(), leaves.object()] {
+            let after = &goodbye["retry_after_ms"];
+            assert!((1_000..=1_500).contains(&after.as_u64().unwrap()), "{goodbye}");
+            let reason = "The server is shutting down.";
+            let expected =
+                json!({ "kind": "goodbye", "code": 1001, "reason": reason, "retry_after_ms": after });
+            assert_eq!(goodbye, expected);
+        }
         let ended = server.process.end();
         assert_eq!(ended.code, Some(0), "{ended:?}");
         assert!(ended.err.lines().last().unwrap().contains("stopped connections=2"), "{ended:?}");

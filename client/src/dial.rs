@@ -168,7 +168,9 @@ fn more_telling(first: Option<ConnectError>, second: ConnectError) -> ConnectErr
 /// What it means when a connection ends before it is ready.
 pub(crate) fn ready_failed(server: String, reason: Disconnect) -> ConnectError {
     match reason {
-        Disconnect::Closed { code, reason } => ConnectError::Refused { server, code, reason },
+        Disconnect::Closed { code, reason, come_back } => {
+            ConnectError::Refused { server, code, reason, come_back }
+        }
         reason => ConnectError::Lost { server, reason },
     }
 }

@@ -3,12 +3,26 @@
 //! In: what QUIC or the stream reports. Out: a [`Disconnect`], which says it to a person and decides whether connecting
 //! again can help.
 //!
-//! Invariant: a close by the server keeps its number; a number is only ever taken for a [`Code`] where it is one.
+//! Invariants: a close by the server keeps its number; a number is only ever taken for a [`Code`] where it is one; what `Goodbye` said
+//! stands for a close that says nothing.
 
 use std::fmt;
+use std::time::Duration;
 
 use fanfare_protocol::Code;
 use quinn::ConnectionError;
+
+/// Whether the server wants to see a client again by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ComeBack {
+    /// It did not say; its code does ([`Code::may_reconnect`]).
+    #[default]
+    ByCode,
+    /// No.
+    Never,
+    /// Yes, but not before so long.
+    After(Duration),
+}
 
 /// Why the connection to the server ended.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -21,6 +35,8 @@ pub enum Disconnect {
         code: u16,
         /// The server's own words; may be empty.
         reason: String,
+        /// What it said about coming back.
+        come_back: ComeBack,
     },
     /// The server answered that it knows nothing of the connection (QUIC stateless reset): it was restarted.
     #[error("the server does not know the connection any more; most likely it was restarted")]
@@ -60,9 +76,44 @@ impl Disconnect {
     #[must_use]
     pub fn may_reconnect(&self) -> bool {
         match self {
-            Self::Closed { code, .. } => known(*code).is_some_and(Code::may_reconnect),
+            Self::Closed { code, come_back, .. } => come_back.allows(*code),
             Self::Protocol { .. } => false,
             Self::Reset | Self::TimedOut | Self::StreamEnded | Self::Transport { .. } => true,
+        }
+    }
+
+    /// How long the server wants not to see this client, from the loss on.
+    #[must_use]
+    pub fn stay_away(&self) -> Duration {
+        match self {
+            Self::Closed { come_back, .. } => come_back.pause(),
+            _ => Duration::ZERO,
+        }
+    }
+
+    /// What the server's last words say.
+    pub(crate) fn goodbye(code: u16, reason: String, retry_after_ms: u32) -> Self {
+        let come_back = match retry_after_ms {
+            0 => ComeBack::Never,
+            ms => ComeBack::After(Duration::from_millis(ms.into())),
+        };
+        Self::Closed { code, reason, come_back }
+    }
+
+    /// This end of a connection, with what the server had said before. Where the close gives no code of its own (0 is none: it is what a
+    /// finished session ends with) the last words stand for it; where it repeats their code, they say when to come back; another code is
+    /// newer than they are.
+    pub(crate) fn after(self, goodbye: Option<Self>) -> Self {
+        let Some(Self::Closed { code: told, reason: words, come_back }) = goodbye else {
+            return self;
+        };
+        match self {
+            Self::Closed { code, reason, .. } if code == told => {
+                Self::Closed { code, reason: if reason.is_empty() { words } else { reason }, come_back }
+            }
+            Self::Closed { code, .. } if code != Code::Normal.number() => self,
+            Self::Protocol { .. } => self,
+            _ => Self::Closed { code: told, reason: words, come_back },
         }
     }
 }
@@ -71,9 +122,11 @@ impl From<ConnectionError> for Disconnect {
     fn from(error: ConnectionError) -> Self {
         match error {
             ConnectionError::ApplicationClosed(close) => match u16::try_from(close.error_code.into_inner()) {
-                Ok(code) => {
-                    Self::Closed { code, reason: String::from_utf8_lossy(&close.reason).into_owned() }
-                }
+                Ok(code) => Self::Closed {
+                    code,
+                    reason: String::from_utf8_lossy(&close.reason).into_owned(),
+                    come_back: ComeBack::ByCode,
+                },
                 Err(_) => Self::Protocol { detail: format!("it closed with code {}", close.error_code) },
             },
             ConnectionError::Reset => Self::Reset,
@@ -84,6 +137,25 @@ impl From<ConnectionError> for Disconnect {
             | ConnectionError::TransportError(_)
             | ConnectionError::ConnectionClosed(_)
             | ConnectionError::CidsExhausted) => Self::Transport { detail: error.to_string() },
+        }
+    }
+}
+
+impl ComeBack {
+    /// Whether a client that was closed with this code may come back by itself.
+    pub(crate) fn allows(self, code: u16) -> bool {
+        match self {
+            Self::ByCode => known(code).is_some_and(Code::may_reconnect),
+            Self::Never => false,
+            Self::After(_) => true,
+        }
+    }
+
+    /// For how long it may not.
+    pub(crate) fn pause(self) -> Duration {
+        match self {
+            Self::After(pause) => pause,
+            Self::ByCode | Self::Never => Duration::ZERO,
         }
     }
 }
@@ -116,7 +188,37 @@ mod tests {
     use super::*;
 
     fn closed(code: u16) -> Disconnect {
-        Disconnect::Closed { code, reason: String::new() }
+        Disconnect::Closed { code, reason: String::new(), come_back: ComeBack::ByCode }
+    }
+
+    #[test]
+    fn last_words_stand_for_a_close_that_says_nothing() {
+        let goodbye = || Disconnect::goodbye(3010, "maintenance".into(), 30_000);
+        let Disconnect::Closed { come_back, .. } = goodbye() else { panic!() };
+        assert_eq!(come_back, ComeBack::After(Duration::from_secs(30)));
+        for silent in [Disconnect::TimedOut, Disconnect::Reset, Disconnect::StreamEnded, closed(0)] {
+            assert_eq!(silent.after(Some(goodbye())), goodbye());
+        }
+        let lost = Disconnect::Transport { detail: String::new() };
+        assert_eq!(lost.after(Some(goodbye())), goodbye());
+        // The same code: the words are the close's, the time is the goodbye's.
+        assert_eq!(closed(3010).after(Some(goodbye())), goodbye());
+        // Another code came later, and says by itself whether to come back.
+        assert_eq!(closed(3009).after(Some(goodbye())), closed(3009));
+        let broken = Disconnect::Protocol { detail: String::new() };
+        assert_eq!(broken.clone().after(Some(goodbye())), broken);
+        assert_eq!(Disconnect::TimedOut.after(None), Disconnect::TimedOut);
+    }
+
+    #[test]
+    fn a_time_in_the_last_words_is_more_than_the_code() {
+        for code in Code::ALL.iter().map(|code| code.number()).chain([64_999]) {
+            let never = Disconnect::goodbye(code, String::new(), 0);
+            assert!(!never.may_reconnect(), "{code}");
+            let later = Disconnect::goodbye(code, String::new(), 1_500);
+            assert!(later.may_reconnect(), "{code}");
+            assert_eq!(later.stay_away(), Duration::from_millis(1_500));
+        }
     }
 
     #[test]

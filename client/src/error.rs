@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use fanfare_protocol::{Code, NameError};
 
-use crate::disconnect::{Disconnect, Told, known};
+use crate::disconnect::{ComeBack, Disconnect, Told, known};
 
 /// Why a connection could not be made.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -134,6 +134,8 @@ pub enum ConnectError {
         code: u16,
         /// The server's own words; may be empty.
         reason: String,
+        /// What it said about coming back.
+        come_back: ComeBack,
     },
     /// The connection was lost before it was ready.
     #[error("the connection to {server} was lost before it was ready: {reason}")]
@@ -155,12 +157,22 @@ impl ConnectError {
         }
     }
 
+    /// How long the server wants not to see this client.
+    #[must_use]
+    pub fn stay_away(&self) -> Duration {
+        match self {
+            Self::Refused { come_back, .. } => come_back.pause(),
+            Self::Lost { reason, .. } => reason.stay_away(),
+            _ => Duration::ZERO,
+        }
+    }
+
     /// Whether another attempt, later, may succeed without anyone changing anything. This is what the client goes by
     /// when it reconnects.
     #[must_use]
     pub fn may_retry(&self) -> bool {
         match self {
-            Self::Refused { code, .. } => known(*code).is_some_and(Code::may_reconnect),
+            Self::Refused { code, come_back, .. } => come_back.allows(*code),
             Self::Lost { reason, .. } => reason.may_reconnect(),
             Self::Resolve { .. }
             | Self::Socket(_)
@@ -377,7 +389,12 @@ mod tests {
 
     #[test]
     fn codes_decide_about_retrying() {
-        let refused = |code| ConnectError::Refused { server: String::new(), code, reason: String::new() };
+        let refused = |code| ConnectError::Refused {
+            server: String::new(),
+            code,
+            reason: String::new(),
+            come_back: ComeBack::ByCode,
+        };
         for code in Code::ALL {
             assert_eq!(refused(code.number()).may_retry(), code.may_reconnect(), "{code:?}");
         }

@@ -17,8 +17,8 @@ use crate::error::ConnectError;
 pub enum Event {
     /// A message.
     Message(Message),
-    /// The connection is a member of this group from here on: no message to the group comes before it. A group that is
-    /// rejoined after an outage is told in [`Event::Reconnected`] instead.
+    /// The connection is a member of this group from here on: no message to the group comes before it. The application asked for it, or
+    /// an operator made it so. A group that is rejoined after an outage is told in [`Event::Reconnected`] instead.
     Joined {
         /// The group.
         group: GroupName,
@@ -58,6 +58,8 @@ pub enum Event {
         code: u16,
         /// Why, in the server's words.
         reason: String,
+        /// After how long this client may come back, and no sooner; `None` is never. [`Event::Disconnected`] says when it does.
+        retry_after: Option<Duration>,
     },
     /// The server refused a send that asked for no answer.
     Refused {
@@ -85,6 +87,9 @@ pub enum Event {
         /// The groups that the server did not let it into again, each with the number of a [`Code`](crate::Code) and the
         /// server's words. They are not tried again.
         refused: Vec<(GroupName, u16, String)>,
+        /// The groups that the application had not joined itself: an operator had added the connection, and with it that has ended. The
+        /// client does not join them, as it may need no grant of its own to be in them only where an operator says so.
+        lost: Vec<GroupName>,
     },
     /// The client is closed for good. The last event.
     Closed {
@@ -93,6 +98,13 @@ pub enum Event {
         /// How many events came while the client was closing and found the event queue full. They are lost.
         discarded: u64,
     },
+}
+
+impl Event {
+    pub(crate) fn goodbye(code: u16, reason: String, retry_after_ms: u32) -> Self {
+        let retry_after = (retry_after_ms > 0).then(|| Duration::from_millis(retry_after_ms.into()));
+        Self::Goodbye { code, reason, retry_after }
+    }
 }
 
 /// Why a client is closed for good.

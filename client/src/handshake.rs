@@ -76,7 +76,9 @@ async fn welcome(incoming: &mut Incoming, connection: &Connection) -> Result<Wel
             let detail = format!("it speaks version {} on this connection", welcome.protocol);
             Err(incoming.violated(Code::UnsupportedProtocol, &detail))
         }
-        Some(ServerFrame::Goodbye { code, reason }) => Err(Disconnect::Closed { code, reason }),
+        Some(ServerFrame::Goodbye { code, reason, retry_after_ms }) => {
+            Err(Disconnect::goodbye(code, reason, retry_after_ms))
+        }
         Some(_) => Err(incoming.violated(Code::MalformedFrame, "its first frame is not Welcome")),
         // The close, with its code, follows the end of the stream.
         None => Err(connection.closed().await.into()),

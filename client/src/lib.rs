@@ -53,7 +53,7 @@ mod writer;
 pub use client::Client;
 pub use config::{ClientConfig, Reconnect, Roots};
 pub use credential::ProviderError;
-pub use disconnect::Disconnect;
+pub use disconnect::{ComeBack, Disconnect};
 pub use error::{CloseError, ConnectError, RequestError, RootsError};
 pub use event::{CloseReason, Event};
 pub use fanfare_protocol::{

@@ -1,19 +1,25 @@
-//! The groups to rejoin after an outage: those that the connection was in, and that the application did not leave.
+//! The groups to rejoin after an outage: those that the connection was in, and that the application did not leave. And those that are lost
+//! with the connection, because somebody else had put it there.
 //!
 //! In: what the application asked for (join, leave) and what the server said (joined, removed, answers). Out: the groups.
 //!
-//! Invariants: a group is here only while the application asked to join it and it is not over, so a server cannot make
-//! this grow; a leave counts from the moment it is asked for, whatever comes of it.
+//! Invariants: a group is rejoined only while the application asked to join it and it is not over; of those that a server adds by itself
+//! no more than [`GIVEN`] are kept, so it cannot make this grow without end; a leave counts from the moment it is asked for, whatever comes of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use fanfare_protocol::GroupName;
+
+/// So many groups that an operator added are remembered.
+const GIVEN: usize = 10_000;
 
 /// What is known about one group.
 #[derive(Debug, Default)]
 struct Group {
     /// The server said that the connection is a member, and neither side ended that since.
     member: bool,
+    /// The server put the connection into it without being asked.
+    given: bool,
     /// Joins that the server has not answered.
     joins: usize,
     /// Leaves that the server has not answered. It carries out one connection's requests in order, so until it has
@@ -25,6 +31,10 @@ struct Group {
 #[derive(Debug, Default)]
 pub(crate) struct Membership {
     groups: BTreeMap<GroupName, Group>,
+    /// How many of them are given.
+    given: usize,
+    /// What was lost with a connection and not told yet.
+    lost: BTreeSet<GroupName>,
 }
 
 impl Membership {
@@ -38,11 +48,16 @@ impl Membership {
         let known = self.groups.entry(group.clone()).or_default();
         known.member = false;
         known.leaves += 1;
+        self.given -= usize::from(std::mem::take(&mut known.given));
+        self.lost.remove(group);
     }
 
-    /// The server answered a join.
-    pub(crate) fn join_answered(&mut self, group: &GroupName) {
-        self.update(group, |known| known.joins = known.joins.saturating_sub(1));
+    /// The server answered a join. One in a group that an operator had put the connection into is answered without `Joined`.
+    pub(crate) fn join_answered(&mut self, group: &GroupName, done: bool) {
+        self.update(group, |known| {
+            known.joins = known.joins.saturating_sub(1);
+            known.member |= done && known.given && known.leaves == 0;
+        });
     }
 
     /// The server answered a leave.
@@ -52,23 +67,48 @@ impl Membership {
 
     /// The server said that the connection is now a member.
     pub(crate) fn joined(&mut self, group: &GroupName) {
-        self.update(group, |known| {
-            known.member |= known.joins > 0 && known.leaves == 0;
-        });
+        match self.groups.get_mut(group) {
+            Some(known) if known.joins > 0 || known.leaves > 0 || known.member || known.given => {
+                known.member |= known.joins > 0 && known.leaves == 0;
+            }
+            // Nobody asked for it.
+            _ if self.given < GIVEN => {
+                self.groups.entry(group.clone()).or_default().given = true;
+                self.given += 1;
+            }
+            _ => {}
+        }
     }
 
     /// The membership is over: the server ended it, refused to renew it, or the application left during an outage.
     pub(crate) fn ended(&mut self, group: &GroupName) {
+        self.lost.remove(group);
+        if self.groups.get_mut(group).is_some_and(|known| std::mem::take(&mut known.given)) {
+            self.given -= 1;
+        }
         self.update(group, |known| known.member = false);
     }
 
-    /// The connection is lost, and with it every answer that was still to come.
+    /// The connection is lost, and with it every answer that was still to come, and what others had made.
     pub(crate) fn connection_lost(&mut self) {
-        self.groups.retain(|_, known| {
+        let lost = &mut self.lost;
+        self.groups.retain(|group, known| {
             known.joins = 0;
             known.leaves = 0;
+            if std::mem::take(&mut known.given) && !known.member {
+                lost.insert(group.clone());
+            }
             known.member
         });
+        self.given = 0;
+    }
+
+    /// The groups that were lost with a connection and are not there again. Told once.
+    pub(crate) fn take_lost(&mut self) -> Vec<GroupName> {
+        let lost = std::mem::take(&mut self.lost);
+        let back =
+            |group: &GroupName| self.groups.get(group).is_some_and(|known| known.member || known.given);
+        lost.into_iter().filter(|group| !back(group)).collect()
     }
 
     pub(crate) fn is_member(&self, group: &GroupName) -> bool {
@@ -85,7 +125,7 @@ impl Membership {
             return;
         };
         change(known);
-        if !known.member && known.joins == 0 && known.leaves == 0 {
+        if !known.member && !known.given && known.joins == 0 && known.leaves == 0 {
             self.groups.remove(group);
         }
     }
@@ -105,7 +145,7 @@ mod tests {
         for name in [&a, &b] {
             groups.join_asked(name);
             groups.joined(name);
-            groups.join_answered(name);
+            groups.join_answered(name, true);
         }
         groups.leave_asked(&b);
         assert_eq!(groups.members(), [a], "a leave counts before it is answered");
@@ -119,7 +159,7 @@ mod tests {
         groups.join_asked(&a);
         groups.leave_asked(&a);
         groups.joined(&a);
-        groups.join_answered(&a);
+        groups.join_answered(&a, true);
         groups.connection_lost();
         assert_eq!(groups.members(), []);
         assert!(groups.groups.is_empty());
@@ -132,10 +172,10 @@ mod tests {
         groups.leave_asked(&a);
         groups.join_asked(&a);
         groups.joined(&a);
-        groups.join_answered(&a);
+        groups.join_answered(&a, true);
         groups.leave_answered(&a);
         groups.joined(&a);
-        groups.join_answered(&a);
+        groups.join_answered(&a, true);
         assert!(groups.is_member(&a));
     }
 
@@ -145,7 +185,7 @@ mod tests {
         groups.join_asked(&a);
         groups.joined(&a);
         groups.ended(&a);
-        groups.join_answered(&a);
+        groups.join_answered(&a, true);
         assert!(!groups.is_member(&a));
         assert!(groups.groups.is_empty());
     }
@@ -161,11 +201,31 @@ mod tests {
     }
 
     #[test]
-    fn the_server_cannot_add_groups_that_nobody_asked_for() {
+    fn what_the_server_adds_is_not_rejoined_but_told_once_and_bounded() {
         let mut groups = Membership::default();
-        for number in 0..100 {
+        for number in 0..2 * GIVEN {
             groups.joined(&group(&number.to_string()));
         }
+        assert_eq!(groups.groups.len(), GIVEN);
+        groups.ended(&group("0"));
+        groups.leave_asked(&group("1"));
+        groups.connection_lost();
+        assert_eq!(groups.members(), []);
         assert!(groups.groups.is_empty());
+        groups.joined(&group("2"));
+        let lost = groups.take_lost();
+        assert_eq!(lost.len(), GIVEN - 3, "not the removed, the left, and the one that is back");
+        assert_eq!(groups.take_lost(), []);
+    }
+
+    #[test]
+    fn a_join_of_a_group_that_an_operator_added_is_wanted_although_no_joined_follows() {
+        let (mut groups, a) = (Membership::default(), group("a"));
+        groups.joined(&a);
+        groups.join_asked(&a);
+        groups.join_answered(&a, true);
+        groups.connection_lost();
+        assert_eq!(groups.members(), [a]);
+        assert_eq!(groups.take_lost(), []);
     }
 }

@@ -235,7 +235,7 @@ fn lost(server: &str, error: ConnectionError) -> OperatorError {
         return OperatorError::Certificate { server: server.to_owned(), detail: close.to_string() };
     }
     match Disconnect::from(error) {
-        Disconnect::Closed { code, reason } if code == Code::OperatorRefused.number() => {
+        Disconnect::Closed { code, reason, .. } if code == Code::OperatorRefused.number() => {
             OperatorError::Certificate {
                 server: server.to_owned(),
                 detail: format!("{reason} (code {code})"),

@@ -7,10 +7,12 @@
 //! with it the stream, which is how the server learns of a slow client.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use fanfare_protocol::codec;
 use fanfare_protocol::{Code, RequestId, ServerFrame};
+use tokio::time::{Instant, sleep_until};
 
 use crate::disconnect::Disconnect;
 use crate::event::Event;
@@ -19,6 +21,9 @@ use crate::incoming::Incoming;
 use crate::link::Link;
 use crate::requests::{Answer, Effect};
 use crate::state::Shared;
+
+/// How long the end of the stream may take after the server's last words. Then they are taken for it: a close can get lost.
+const END_AFTER_GOODBYE: Duration = Duration::from_secs(2);
 
 /// How the stream ended.
 pub(crate) enum StreamEnd {
@@ -38,11 +43,13 @@ pub(crate) async fn run(
     mut incoming: Incoming,
     events: EventSink,
 ) -> StreamEnd {
-    let mut goodbye = None;
+    let mut goodbye: Option<Disconnect> = None;
+    let mut patience = Instant::now();
     loop {
         let next = tokio::select! {
             biased;
             frame = incoming.next() => frame,
+            () = sleep_until(patience), if goodbye.is_some() => Ok(None),
             datagram = datagram(&link) => match codec::decode_server(&datagram) {
                 Ok(frame @ ServerFrame::Message(_)) => Ok(Some(frame)),
                 Ok(_) => Err(incoming.violated(Code::MalformedFrame, "a datagram may only have a Message")),
@@ -52,11 +59,7 @@ pub(crate) async fn run(
         let frame = match next {
             Ok(Some(frame)) => frame,
             Ok(None) => return StreamEnd::Finished { goodbye },
-            // What the server says about its reason in words is as good as the close that may have got lost.
-            Err(lost @ (Disconnect::Closed { .. } | Disconnect::Protocol { .. })) => {
-                return StreamEnd::Lost(lost);
-            }
-            Err(lost) => return StreamEnd::Lost(goodbye.unwrap_or(lost)),
+            Err(lost) => return StreamEnd::Lost(lost.after(goodbye)),
         };
         let event = match frame {
             ServerFrame::Ack { request, count } => {
@@ -75,9 +78,10 @@ pub(crate) async fn run(
                 shared.membership(|groups| groups.joined(&group));
                 Some(Event::Joined { group, members })
             }
-            ServerFrame::Goodbye { code, reason } => {
-                goodbye = Some(Disconnect::Closed { code, reason: reason.clone() });
-                Some(Event::Goodbye { code, reason })
+            ServerFrame::Goodbye { code, reason, retry_after_ms } => {
+                goodbye = Some(Disconnect::goodbye(code, reason.clone(), retry_after_ms));
+                patience = Instant::now() + END_AFTER_GOODBYE;
+                Some(Event::goodbye(code, reason, retry_after_ms))
             }
             ServerFrame::Welcome(_) => {
                 return StreamEnd::Lost(
@@ -123,8 +127,9 @@ fn answer(shared: &Shared, link: &Link, request: RequestId, answer: Answer) -> O
         return Some(answer);
     };
     // Before the caller hears of it, so that whatever it does next comes after.
+    let done = matches!(answer, Answer::Done(_));
     match &entry.effect {
-        Effect::Join(group) => shared.membership(|groups| groups.join_answered(group)),
+        Effect::Join(group) => shared.membership(|groups| groups.join_answered(group, done)),
         Effect::Leave(group) => shared.membership(|groups| groups.leave_answered(group)),
         Effect::None => {}
     }

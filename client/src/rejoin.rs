@@ -39,6 +39,7 @@ pub(crate) struct Rejoin<'a> {
     under_way: HashMap<RequestId, Step>,
     rejoined: BTreeSet<GroupName>,
     refused: Vec<(GroupName, u16, String)>,
+    lost: Vec<GroupName>,
 }
 
 impl<'a> Rejoin<'a> {
@@ -57,6 +58,7 @@ impl<'a> Rejoin<'a> {
             under_way: HashMap::new(),
             rejoined: BTreeSet::new(),
             refused: Vec::new(),
+            lost: Vec::new(),
         }
     }
 
@@ -68,6 +70,8 @@ impl<'a> Rejoin<'a> {
     /// The connection was lost again. The application is in no group, and wants the same as before.
     pub(crate) async fn run(mut self, patience: Duration) -> Result<Vec<Event>, Disconnect> {
         if let Err(lost) = self.rejoin(patience).await {
+            // What an operator made on this connection is lost with it.
+            self.shared.membership(|groups| groups.connection_lost());
             self.release().await;
             return Err(lost);
         }
@@ -75,6 +79,7 @@ impl<'a> Rejoin<'a> {
             connection: self.opened.link.welcome.connection,
             rejoined: self.rejoined.into_iter().collect(),
             refused: self.refused,
+            lost: self.lost,
         };
         Ok(std::iter::once(reconnected).chain(self.held).collect())
     }
@@ -92,7 +97,10 @@ impl<'a> Rejoin<'a> {
                 let rejoined: Vec<_> = self.rejoined.iter().cloned().collect();
                 let refused: Vec<_> = self.refused.iter().map(|(group, ..)| group.clone()).collect();
                 match self.shared.go_live(&self.opened.link, &rejoined, &refused) {
-                    Ok(()) => return Ok(()),
+                    Ok(lost) => {
+                        self.lost = lost;
+                        return Ok(());
+                    }
                     Err(left) => steps.extend(left.into_iter().map(Step::Leave)),
                 }
                 continue;
@@ -151,10 +159,27 @@ impl<'a> Rejoin<'a> {
                 }
                 return Ok(());
             }
-            // Told by `Reconnected`.
-            ServerFrame::Joined { .. } => return Ok(()),
+            // Told by `Reconnected`, where it was asked for.
+            ServerFrame::Joined { group, .. }
+                if self
+                    .under_way
+                    .values()
+                    .any(|step| matches!(step, Step::Join(asked) if *asked == group)) =>
+            {
+                return Ok(());
+            }
+            ServerFrame::Joined { group, members } => {
+                self.shared.membership(|groups| groups.joined(&group));
+                Event::Joined { group, members }
+            }
             ServerFrame::Removed { group, code, reason } => {
                 self.rejoined.remove(&group);
+                // It may come before the answer to the join that it ends.
+                for step in self.under_way.values_mut() {
+                    if matches!(step, Step::Join(asked) if *asked == group) {
+                        *step = Step::Leave(group.clone());
+                    }
+                }
                 removed(self.shared, group, code, reason)
             }
             ServerFrame::Message(message) => Event::Message(message),
@@ -163,7 +188,11 @@ impl<'a> Rejoin<'a> {
                 self.shared.expiring.notify_one();
                 Event::Expiring { scope, seconds }
             }
-            ServerFrame::Goodbye { code, reason } => Event::Goodbye { code, reason },
+            ServerFrame::Goodbye { code, reason, retry_after_ms } => {
+                let lost = Disconnect::goodbye(code, reason.clone(), retry_after_ms);
+                self.held.push(Event::goodbye(code, reason, retry_after_ms));
+                return Err(lost);
+            }
             ServerFrame::Welcome(_) => {
                 return Err(self
                     .opened

@@ -178,7 +178,8 @@ impl Shared {
         }
     }
 
-    /// Makes a new connection the live one, if the memberships on it are what they should be.
+    /// Makes a new connection the live one, if the memberships on it are what they should be. Gives the groups that are lost with the
+    /// connections before, because the application had not joined them.
     ///
     /// # Errors
     /// The groups among `rejoined` that the application left in the meantime.
@@ -187,7 +188,7 @@ impl Shared {
         link: &Arc<Link>,
         rejoined: &[GroupName],
         refused: &[GroupName],
-    ) -> Result<(), Vec<GroupName>> {
+    ) -> Result<Vec<GroupName>, Vec<GroupName>> {
         let mut state = self.state.lock();
         let left: Vec<_> =
             rejoined.iter().filter(|group| !state.membership.is_member(group)).cloned().collect();
@@ -199,7 +200,7 @@ impl Shared {
         }
         state.welcome = link.welcome.clone();
         state.phase = Phase::Live(Arc::clone(link));
-        Ok(())
+        Ok(state.membership.take_lost())
     }
 
     /// The end: nothing will be connected again.

@@ -188,7 +188,7 @@ impl Supervisor {
         lost: Disconnect,
     ) -> Result<Opened, CloseReason> {
         let outage = Instant::now();
-        let mut delay = backoff.next_delay();
+        let mut delay = lost.stay_away().saturating_add(backoff.next_delay());
         self.events.push(Event::Disconnected { reason: lost, retry_in: Some(delay) }).await;
         let mut attempts = 0;
         loop {
@@ -211,7 +211,7 @@ impl Supervisor {
             if !last.may_retry() {
                 return Err(CloseReason::Refused(last));
             }
-            delay = backoff.next_delay();
+            delay = last.stay_away().saturating_add(backoff.next_delay());
             if !plan.allows(attempts, outage.elapsed().saturating_add(delay)) {
                 return Err(CloseReason::GaveUp { attempts, after: outage.elapsed(), last });
             }
@@ -233,10 +233,7 @@ impl Supervisor {
 /// Why the server finished the stream: the close that follows says it, or else its last words.
 async fn finished(connection: &Connection, goodbye: Option<Disconnect>) -> Disconnect {
     match timeout(LAST_PACKETS, connection.closed()).await {
-        Ok(error) => match Disconnect::from(error) {
-            closed @ (Disconnect::Closed { .. } | Disconnect::Protocol { .. }) => closed,
-            other => goodbye.unwrap_or(other),
-        },
+        Ok(error) => Disconnect::from(error).after(goodbye),
         Err(_) => goodbye.unwrap_or(Disconnect::StreamEnded),
     }
 }

@@ -116,6 +116,13 @@ impl Code {
     pub const fn number(self) -> u16 {
         self as u16
     }
+
+    /// What `Goodbye` says about coming back with this code where nobody chose a time, in milliseconds: 0 where a client should not
+    /// come back by itself, and else 1, so that it comes when its own pause is over.
+    #[must_use]
+    pub const fn retry_after_ms(self) -> u32 {
+        if self.may_reconnect() { 1 } else { 0 }
+    }
 }
 
 impl fmt::Display for Code {

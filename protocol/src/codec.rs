@@ -187,7 +187,7 @@ enum WireServerFrame<'a> {
     Message { heading: WireHeading<'a>, body: WireBody<'a> },
     Joined { group: &'a str, members: u64 },
     Removed { group: &'a str, code: u16, reason: &'a str },
-    Goodbye { code: u16, reason: &'a str },
+    Goodbye { code: u16, reason: &'a str, retry_after_ms: u32 },
     Lagged { dropped: u64 },
     Expiring { scope: WireExpiryScope, seconds: u32 },
 }
@@ -299,9 +299,10 @@ pub fn encode_server(frame: &ServerFrame) -> Bytes {
         ServerFrame::Removed { group, code, reason } => {
             framed(&WireServerFrame::Removed { group: group.as_str(), code: *code, reason }, reason.len())
         }
-        ServerFrame::Goodbye { code, reason } => {
-            framed(&WireServerFrame::Goodbye { code: *code, reason }, reason.len())
-        }
+        ServerFrame::Goodbye { code, reason, retry_after_ms } => framed(
+            &WireServerFrame::Goodbye { code: *code, reason, retry_after_ms: *retry_after_ms },
+            reason.len(),
+        ),
         ServerFrame::Lagged { dropped } => framed(&WireServerFrame::Lagged { dropped: *dropped }, 0),
         ServerFrame::Expiring { scope, seconds } => {
             let scope = match scope {
@@ -424,7 +425,9 @@ pub fn decode_server(frame: &Bytes) -> Result<ServerFrame, DecodeError> {
             code,
             reason: reason.to_owned(),
         },
-        WireServerFrame::Goodbye { code, reason } => ServerFrame::Goodbye { code, reason: reason.to_owned() },
+        WireServerFrame::Goodbye { code, reason, retry_after_ms } => {
+            ServerFrame::Goodbye { code, reason: reason.to_owned(), retry_after_ms }
+        }
         WireServerFrame::Lagged { dropped } => ServerFrame::Lagged { dropped },
         WireServerFrame::Expiring { scope, seconds } => {
             let scope = match scope {

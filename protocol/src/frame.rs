@@ -168,6 +168,9 @@ pub enum ServerFrame {
         code: u16,
         /// Why, for a person.
         reason: String,
+        /// After how many milliseconds the client may come back by itself, and no sooner; 0 is never. A server that has no wish says
+        /// [`crate::Code::retry_after_ms`].
+        retry_after_ms: u32,
     },
     /// Messages that should stand here were dropped because the client read too slowly (overflow policy `drop-oldest`).
     Lagged {

@@ -15,7 +15,7 @@ mod people;
 mod request;
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use fanfare_protocol::admin::{AdminRequest, AuditHead, AuditVerdict, BanKind, BanRow, Receipt, Role, Who};
@@ -25,7 +25,7 @@ use tokio::sync::watch;
 
 pub use self::error::ActError;
 pub(crate) use self::impaired::{Impaired, mend_store};
-use self::people::{close, told};
+use self::people::{close, close_until, told};
 #[cfg(any(test, fuzzing))]
 pub(crate) use self::request::described as described_for_fuzzing;
 use self::request::{ban, described, reason};
@@ -35,6 +35,7 @@ use crate::envelope::Envelope;
 use crate::ledger::{Ledger, Pending};
 use crate::metrics::Metrics;
 use crate::registry::{Expulsion, Farewell, Member, Registry};
+use crate::spread::LONGEST;
 use crate::store::{Store, StoreError};
 
 /// The longest reason, in bytes: it goes to every connection concerned, and fits in a close (RFC 9000 section 19.19).
@@ -245,7 +246,17 @@ impl Acts {
                 }
                 self.account(Code::RemovedFromGroup, done, &mut receipt);
             }
-            AdminRequest::Kick { who, reason } => {
+            AdminRequest::Close { who, retry_after_ms, reason } if *retry_after_ms > 0 => {
+                let chosen = Duration::from_millis(u64::from(*retry_after_ms));
+                if chosen > LONGEST {
+                    let message = format!("the time to come back after is {} s at most", LONGEST.as_secs());
+                    return Err(ActError::refused(Code::InvalidRequest, message));
+                }
+                let members = self.members(who)?;
+                ledger.begin(pending, None).map_err(ActError::not_done)?;
+                close_until(&members, reason, chosen, &mut receipt);
+            }
+            AdminRequest::Kick { who, reason } | AdminRequest::Close { who, reason, .. } => {
                 let members = self.members(who)?;
                 ledger.begin(pending, None).map_err(ActError::not_done)?;
                 close(&members, Code::ClosedByOperator, reason, &mut receipt);

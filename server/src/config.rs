@@ -10,6 +10,7 @@ use fanfare_protocol::Limits;
 
 use crate::access::{ClientCertificates, TokenRules, Validity};
 use crate::outbox::OutboxLimits;
+use crate::spread::LONGEST;
 use crate::webtransport::Origins;
 
 /// A server's settings.
@@ -53,6 +54,9 @@ pub struct Config {
     pub expiry_notice: Duration,
     /// How long the flushing of outboxes may take when the server stops. Default 5 s.
     pub drain_deadline: Duration,
+    /// After how long the clients of a server that stops come back at the earliest, each after a time of its own between this and half as
+    /// much again. Default 1 s: a restart takes as long.
+    pub come_back_after: Duration,
     /// Tells how many bytes the process has in use, where its allocator counts them. Default: nothing does.
     pub live_bytes: Option<fn() -> u64>,
 }
@@ -96,6 +100,7 @@ impl Config {
             http: None,
             expiry_notice: Duration::from_secs(60),
             drain_deadline: Duration::from_secs(5),
+            come_back_after: Duration::from_secs(1),
             live_bytes: None,
         }
     }
@@ -133,6 +138,7 @@ impl Config {
         wrong("idle_timeout (milliseconds)", self.idle_timeout.as_millis(), 1_000, 3_600_000)?;
         wrong("expiry_notice (milliseconds)", self.expiry_notice.as_millis(), 0, 86_400_000)?;
         wrong("drain_deadline (milliseconds)", self.drain_deadline.as_millis(), 0, 3_600_000)?;
+        wrong("come_back_after (milliseconds)", self.come_back_after.as_millis(), 0, LONGEST.as_millis())?;
         wrong("refuse_above", self.refuse_above as u128, 1, most)
     }
 }

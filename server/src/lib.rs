@@ -40,6 +40,7 @@ mod runtime;
 mod server;
 mod session;
 mod shards;
+mod spread;
 mod start;
 mod state;
 mod store;

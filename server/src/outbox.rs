@@ -188,6 +188,8 @@ struct State {
     messages: u64,
     dropped_in_all: u64,
     phase: Phase,
+    /// After how many milliseconds the client may come back, where somebody chose it.
+    retry_after_ms: Option<u32>,
     writer: Option<Waker>,
     session: Option<Waker>,
 }
@@ -330,6 +332,20 @@ impl Outbox {
     /// Throws away what is queued and tells session and writer to end. The first reason stays.
     pub(crate) fn end(&self, ending: Ending) {
         self.state.lock().end(Some(ending));
+    }
+
+    /// The same, and the client is told when to come back: in so many milliseconds, 0 for never.
+    pub(crate) fn end_until(&self, ending: Ending, retry_after_ms: u32) {
+        let mut state = self.state.lock();
+        if !matches!(state.phase, Phase::Ended(_)) {
+            state.retry_after_ms = Some(retry_after_ms);
+            state.end(Some(ending));
+        }
+    }
+
+    /// After how many milliseconds the client may come back, where somebody chose it.
+    pub(crate) fn retry_after_ms(&self) -> Option<u32> {
+        self.state.lock().retry_after_ms
     }
 
     /// The same, for a connection that is gone. A session that waits for room reads nothing, and would not notice.

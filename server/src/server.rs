@@ -30,6 +30,7 @@ use crate::listener::{self, Tasks};
 use crate::metrics::{Metrics, Snapshot};
 use crate::registry::{Population, Registry};
 use crate::router::Router;
+use crate::spread;
 use crate::start::{NoFiles, Opened, OpenedAdmin, Start};
 use crate::state::EndpointKeys;
 
@@ -275,8 +276,13 @@ impl Server {
             registry.for_each_outbox(|outbox| outbox.stop_reading());
             tasks.readers.wait().await;
             let code = Code::ShuttingDown;
-            let goodbye = ServerFrame::Goodbye { code: code.number(), reason: code.sentence().to_owned() };
-            registry.for_each_outbox(|outbox| outbox.finish(Some(&goodbye)));
+            registry.for_each_outbox(|outbox| {
+                outbox.finish(Some(&ServerFrame::Goodbye {
+                    code: code.number(),
+                    reason: code.sentence().to_owned(),
+                    retry_after_ms: spread::come_back_after(config.come_back_after),
+                }));
+            });
             tasks.connections.close();
             tasks.connections.wait().await;
         };

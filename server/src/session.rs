@@ -19,7 +19,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use fanfare_protocol::Code;
+use fanfare_protocol::{Code, ServerFrame, codec};
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use tokio_util::task::TaskTracker;
@@ -40,6 +40,9 @@ const READ_ON_BYTES: usize = 16 * 1024;
 
 /// How long a connection that has said its last word may take to read it. Its groups do not wait for that.
 const FLUSH_DEADLINE: Duration = Duration::from_secs(5);
+
+/// How long the last word of a connection that is closed may take. Then the close comes without it.
+const LAST_WORD: Duration = Duration::from_secs(2);
 
 /// How the reader half came to its end.
 enum End {
@@ -111,7 +114,14 @@ impl Session {
                     let _ = writer.await;
                     Some(member.outbox().ending().unwrap_or_else(|| Code::ShuttingDown.into()))
                 }
-                End::Closed(ending) => Some(ending),
+                End::Closed(ending) => {
+                    if member.outbox().retry_after_ms().is_some() {
+                        // A close can't carry the time. It has left its groups and its user before it reads it.
+                        drop(seat.take());
+                        let _ = tokio::time::timeout(LAST_WORD, writer).await;
+                    }
+                    Some(ending)
+                }
                 End::Lost => None,
             };
             // Ends the writer where it still runs. What the outbox holds is of no use to anybody now.
@@ -291,7 +301,18 @@ async fn write_out(member: Arc<Member>, mut transmitter: Transmitter, metrics: A
                 }
             }
             Taken::Finished => return transmitter.finish().await,
-            Taken::Ended => return,
+            Taken::Ended => {
+                if let Some((ending, retry_after_ms)) =
+                    member.outbox().ending().zip(member.outbox().retry_after_ms())
+                {
+                    let Ending { code, reason } = ending;
+                    let goodbye = ServerFrame::Goodbye { code: code.number(), reason, retry_after_ms };
+                    if transmitter.write(&mut vec![codec::encode_server(&goodbye)]).await.is_ok() {
+                        transmitter.finish().await;
+                    }
+                }
+                return;
+            }
         }
     }
 }

@@ -266,7 +266,7 @@ SERVER_FRAME = _Enum(
     Message=_Struct(**{"from": SENDER}, to=TARGET, event=NAME, payload=BYTES),
     Joined=_Struct(group=NAME, members=U64),
     Removed=_Struct(group=NAME, code=U16, reason=STRING),
-    Goodbye=_Struct(code=U16, reason=STRING),
+    Goodbye=_Struct(code=U16, reason=STRING, retry_after_ms=U32),
     Lagged=_Struct(dropped=U64),
     Expiring=_Struct(scope=EXPIRY_SCOPE, seconds=U32),
 )

@@ -22,7 +22,7 @@ PAGE = (ROOT / "PROTOCOL.md").read_text(encoding="utf-8")
 NAMES = """
     hello-dev-user hello-token hello-certificate join join-emoji leave send-to-group send-to-everything count-group count-all refresh
     welcome ack ack-wide error message-to-group message-to-user message-to-connection message-to-all message-from-server
-    joined removed goodbye lagged expiring-token expiring-groups
+    joined removed goodbye goodbye-for-good lagged expiring-token expiring-groups
 """.split()
 
 ENCODE = {"client": codec.encode_client, "server": codec.encode_server}

@@ -397,6 +397,52 @@ async fn operators_add_remove_kick_and_send() {
 }
 
 #[tokio::test]
+async fn those_who_are_closed_for_a_time_come_back_after_it_each_at_a_moment_of_its_own() {
+    let hub = Hub::start().await;
+    let mut clients = Vec::new();
+    for _ in 0..8 {
+        clients.push(hub.client("alice").await);
+    }
+    let close = AdminRequest::Close { who: Who::All, retry_after_ms: 600, reason: "maintenance".to_owned() };
+    assert_eq!(hub.act(close).await.unwrap().connections, 8);
+    let mut times = std::collections::BTreeSet::new();
+    for client in &clients {
+        match next(client).await {
+            Event::Goodbye { code: 3010, reason, retry_after: Some(after) } => {
+                assert_eq!(reason, "maintenance");
+                assert!((600..=900).contains(&after.as_millis()), "{after:?}");
+                times.insert(after);
+            }
+            other => panic!("{other:?}"),
+        }
+        match next(client).await {
+            Event::Disconnected { reason, retry_in: Some(pause) } => {
+                assert_eq!(reason.code(), Some(Code::ClosedByOperator));
+                assert!(pause.as_millis() >= 600, "{pause:?}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    // Eight even draws of 301 are all the same once in 10^17 times.
+    assert!(times.len() > 1);
+    for client in &clients {
+        assert!(matches!(next(client).await, Event::Reconnected { .. }));
+    }
+    let too_long = AdminRequest::Close { who: Who::All, retry_after_ms: 86_400_001, reason: String::new() };
+    match hub.act(too_long).await {
+        Err(error @ ActError::Refused { .. }) => assert_eq!(error.code(), Code::InvalidRequest),
+        other => panic!("{other:?}"),
+    }
+    // Without a time it is a kick: they do not come back by themselves.
+    let for_good =
+        AdminRequest::Close { who: Who::User(user("alice")), retry_after_ms: 0, reason: String::new() };
+    assert_eq!(hub.act(for_good).await.unwrap().connections, 8);
+    for client in &clients {
+        closed(client, Code::ClosedByOperator).await;
+    }
+}
+
+#[tokio::test]
 async fn promise_11_what_makes_no_sense_or_is_not_allowed_is_refused_with_a_code_and_recorded() {
     let hub = Hub::start().await;
     let nobody = Who::Connection(ConnectionId::from_bytes([1; 16]));

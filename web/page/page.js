@@ -115,9 +115,18 @@ by("who").onsubmit = async (event) => {
   client.when("refused", ({ detail }) => line("bad", detail));
   client.when("lagged", ({ dropped }) => line("bad", `${dropped} messages were dropped: this page was too slow`));
   client.when("disconnected", ({ reason, retryIn }) => state("lost", `${reason || "connection lost"}; again in ${retryIn} ms`));
-  client.when("reconnected", ({ connection }) => {
+  client.when("reconnected", ({ connection, refused, lost }) => {
     state("live", `${client.user}, connection ${connection}`);
     line("note", "connected again");
+    for (const { group, code, reason } of refused) {
+      groups.delete(group);
+      line("bad", `${group} did not let you in again: ${reason || "no reason was given"} (code ${code})`);
+    }
+    for (const group of lost) {
+      groups.delete(group);
+      line("bad", `you are no longer in ${group}, which an operator had added you to`);
+    }
+    show();
   });
   client.when("closed", ({ code, reason }) => {
     state("lost", `closed: ${reason}${code === undefined ? "" : ` (code ${code})`}`);

@@ -2,7 +2,7 @@
  * What an application calls: a client that stays connected.
  *
  * In: the application's calls and handlers. Out: requests in the order of the calls, answers, and what happens. Invariants: there is one
- * connection at a time; groups are joined again after an outage until they are left or taken; handlers are called in the order in which
+ * connection at a time, and it takes requests only when it is in its groups again; nothing is tried again once closing was asked for; handlers are called in the order in which
  * things came, and one that returns a promise is waited for before the next. What has come and waits for handlers is bounded: then the
  * reading waits, which the server notices. Answers do not wait for handlers, so that a handler may wait for an answer.
  */
@@ -13,16 +13,18 @@ import {
   type ClientFrame, type Credential, type Limits, type MessageFrame, type ServerFrame, type Target,
 } from "./codec.js";
 import { FanfareError } from "./errors.js";
-import { called, Inbox } from "./inbox.js";
-import { Link, unlessAborted, type Address, type Ended } from "./link.js";
+import { called, Inbox, QUEUE } from "./inbox.js";
+import { Link, orAfter, unlessAborted, type Address, type Ended } from "./link.js";
 import { Loop } from "./loop.js";
+import { Membership } from "./membership.js";
+import { Refresher } from "./refresher.js";
+import { Rejoin } from "./rejoin.js";
 import type { ConnectOptions, Expiring, Handler, Happenings, Message, Payload, Removed, SendOptions } from "./types.js";
 
 const DECODER = new TextDecoder();
 const CLOSE_DEADLINE = 5_000;
 
 interface Waiting {
-  readonly frame: ClientFrame;
   settle(count: number): void;
   reject(error: FanfareError): void;
 }
@@ -37,7 +39,16 @@ export class Client implements AsyncIterable<Message> {
   private link: Link | undefined;
   private request = 0;
   private waiting = new Map<number, Waiting>();
-  private groups = new Set<string>();
+  /** Requests that change something here when they are answered, whether or not somebody still waits. */
+  private effects = new Map<number, ClientFrame>();
+  private groups = new Membership();
+  private rejoining: Rejoin | undefined;
+  /** What came while groups are joined again, to be told behind `reconnected`. */
+  private held: (() => void)[] = [];
+  private refresher: Refresher | undefined;
+  /** The newest token that the server took, where there is no provider. */
+  private token: string | undefined;
+  private leaving = false;
   private events = new Map<string, Set<(payload: Uint8Array, message: Message) => void | Promise<void>>>();
   private handlers = new Map<keyof Happenings, Set<Handler<never>>>();
   private loops = new Set<Loop>();
@@ -49,6 +60,7 @@ export class Client implements AsyncIterable<Message> {
 
   private constructor(private readonly options: ConnectOptions, private readonly address: Address, link: Link) {
     this.link = this.last = link;
+    this.token = options.token;
   }
 
   /** @internal */
@@ -57,7 +69,7 @@ export class Client implements AsyncIterable<Message> {
     if ([options.token, options.tokenProvider, options.devUser].filter((one) => one !== undefined).length !== 1) {
       throw new FanfareError("argument", "give one of token, tokenProvider and devUser");
     }
-    const link = await open(options, address, options.signal);
+    const link = await open(options, address, options.token, options.signal);
     const client = new Client(options, address, link);
     const close = () => {
       client.closing.abort();
@@ -101,7 +113,7 @@ export class Client implements AsyncIterable<Message> {
 
   /** Stops being a member; gives how many members are left. Also during an outage the group is not joined again. */
   async leave(group: string): Promise<number> {
-    this.groups.delete(group);
+    if (this.link === undefined) this.groups.ended(group);
     return this.ask((request) => ({ kind: "leave", request, group }));
   }
 
@@ -192,6 +204,7 @@ export class Client implements AsyncIterable<Message> {
   /** Closes: what was sent before is carried out first, for five seconds at most. */
   async close(): Promise<void> {
     const link = this.link;
+    this.leaving = true;
     if (link && !this.closing.signal.aborted) await link.finish(CLOSE_DEADLINE);
     this.closing.abort();
     this.inbox.ask();
@@ -227,7 +240,10 @@ export class Client implements AsyncIterable<Message> {
     let timer: ReturnType<typeof setTimeout> | undefined;
     try {
       return await new Promise<number>((settle, reject) => {
-        this.waiting.set(request, { frame: asked, settle, reject });
+        this.waiting.set(request, { settle, reject });
+        this.effects.set(request, asked);
+        if (asked.kind === "join") this.groups.joinAsked(asked.group);
+        if (asked.kind === "leave") this.groups.leaveAsked(asked.group);
         this.inbox.ask();
         const patience = this.options.requestTimeout ?? 10_000;
         timer = setTimeout(() => reject(new FanfareError("timeout", `no answer within ${patience} ms`)), patience);
@@ -240,68 +256,105 @@ export class Client implements AsyncIterable<Message> {
   }
 
   private async keepConnected(first: Link): Promise<void> {
-    let link: Link | undefined = first;
+    let serving = this.serve(first);
+    this.refresher?.live();
     let failures = 0;
-    while (link) {
-      const drop = () => link?.drop();
-      this.closing.signal.addEventListener("abort", drop, { once: true });
-      if (this.closing.signal.aborted) drop();
+    for (;;) {
       const since = Date.now();
-      const ended: Ended = await link.run((frame) => this.take(frame));
-      this.closing.signal.removeEventListener("abort", drop);
-      this.link = link = undefined;
-      for (const { reject } of this.waiting.values()) reject(new FanfareError("disconnected", "the connection was lost"));
+      let why = await serving;
+      this.lose();
       if (Date.now() - since > 10_000) failures = 0;
-      const wanted = !this.closing.signal.aborted && this.options.reconnect !== false && ended.code !== Code.Normal;
-      if (!wanted || !(ended.code === undefined || mayReconnect(ended.code) || this.renews(ended.code))) {
-        return this.end(ended);
-      }
-      let why = ended;
-      while (!link) {
-        const retryIn = this.pause(failures++);
-        this.tell("disconnected", { ...why, retryIn });
+      for (;;) {
+        if (this.isOver() || this.options.reconnect === false || !this.mayComeBack(why)) return this.end(why);
+        const retryIn: number = (why.retryAfter ?? 0) + this.pause(failures++);
+        this.tell("disconnected", { code: why.code, reason: why.reason, retryIn });
         try {
-          await unlessAborted(new Promise((settle) => setTimeout(settle, retryIn)), this.closing.signal);
-          link = await open(this.options, this.address, this.closing.signal);
+          await pause(retryIn, this.closing.signal);
+          const link: Link = await open(this.options, this.address, this.token, this.closing.signal);
+          // Before anything is read: what comes first may be about it already.
+          const rejoin = new Rejoin(this.groups, () => ++this.request, (frame) => void link.write(encodeClient(frame)).catch(() => {}));
+          this.rejoining = rejoin;
+          serving = this.serve(link);
+          const lost: Ended | undefined = await this.rejoin(rejoin, link, serving);
+          if (lost === undefined) break;
+          why = lost;
         } catch (error) {
-          if (this.closing.signal.aborted) return this.end(ended);
-          const code = error instanceof FanfareError ? error.code : undefined;
-          why = { code, reason: error instanceof Error ? error.message : String(error) };
-          if (code !== undefined && !mayReconnect(code) && !this.renews(code)) return this.end(why);
-        }
-      }
-      this.link = this.last = link;
-      this.tell("reconnected", { connection: link.welcome.connection });
-      // Answers come with the frames, which are read from the next turn on.
-      for (const group of this.groups) void this.rejoin(group, link);
-    }
-  }
-
-  /** Joins again after an outage, until there is an answer, or another outage, or nobody wants it any more. */
-  private async rejoin(group: string, link: Link): Promise<void> {
-    while (this.link === link && this.groups.has(group)) {
-      try {
-        await this.join(group);
-        return;
-      } catch (error) {
-        if (error instanceof FanfareError && error.kind === "refused") {
-          this.groups.delete(group);
-          this.tell("removed", { group, code: error.code ?? 0, reason: error.message });
+          if (this.closing.signal.aborted) return this.end(why);
+          const { code, retryAfter } = error instanceof FanfareError ? error : { code: undefined, retryAfter: undefined };
+          why = { code, reason: error instanceof Error ? error.message : String(error), retryAfter };
         }
       }
     }
   }
 
-  /** An expired token is no end where there is another. */
-  private renews(code: number): boolean {
-    return code === Code.TokenExpired && this.options.tokenProvider !== undefined;
+  private isOver(): boolean {
+    return this.leaving || this.closing.signal.aborted;
   }
 
-  /** Half of the delay for sure and the rest by chance, so that a crowd does not come back in one moment. */
+  /** Runs one connection to its end. */
+  private async serve(link: Link): Promise<Ended> {
+    const drop = () => link.drop();
+    this.closing.signal.addEventListener("abort", drop, { once: true });
+    if (this.closing.signal.aborted) drop();
+    const { tokenProvider, requestTimeout = 10_000 } = this.options;
+    this.refresher = tokenProvider && new Refresher(
+      tokenProvider, requestTimeout,
+      (token) => this.refresh(token),
+      (reason) => this.tell("refreshFailed", { reason }),
+    );
+    const ended = await link.run((frame) => this.take(frame));
+    this.closing.signal.removeEventListener("abort", drop);
+    return ended;
+  }
+
+  /** The connection is gone, and what belonged to it. */
+  private lose(): void {
+    this.link = undefined;
+    this.refresher?.end();
+    this.groups.connectionLost();
+    this.effects.clear();
+    for (const { reject } of this.waiting.values()) reject(new FanfareError("disconnected", "the connection was lost"));
+    this.waiting.clear();
+    this.rejoining = undefined;
+    this.release();
+  }
+
+  /** Joins the groups again, and makes the connection the live one; or says how it was lost. */
+  private async rejoin(rejoin: Rejoin, link: Link, serving: Promise<Ended>): Promise<Ended | undefined> {
+    rejoin.go();
+    const patience = this.options.requestTimeout ?? 10_000;
+    const late = { code: undefined, reason: `the groups were not joined again within ${patience} ms` };
+    // A connection that is lost at the end of it was lost.
+    const lost = await orAfter<Ended | undefined>(Promise.race([serving, rejoin.done.then(() => undefined)]), patience, late);
+    if (lost !== undefined) {
+      link.drop();
+      await serving;
+      this.lose();
+      return lost;
+    }
+    this.rejoining = undefined;
+    this.link = this.last = link;
+    this.tell("reconnected", { connection: link.welcome.connection, ...rejoin.outcome() });
+    this.release();
+    this.refresher?.live();
+    return undefined;
+  }
+
+  /** Tells what was held back. */
+  private release(): void {
+    for (const tell of this.held.splice(0)) tell();
+  }
+
+  /** What the server said about coming back, or else what its code says. An expired token is no end where there is another. */
+  private mayComeBack({ code, retryAfter }: Ended): boolean {
+    if (code === undefined || (code === Code.TokenExpired && this.options.tokenProvider !== undefined)) return true;
+    return retryAfter === undefined ? mayReconnect(code) : retryAfter > 0;
+  }
+
+  /** Any time up to the delay, so that a crowd does not come back in one moment. */
   private pause(failures: number): number {
-    const { firstDelay = 500, maxDelay = 10_000 } = this.options.reconnect || {};
-    const delay = Math.min(firstDelay * 2 ** Math.min(failures, 16), maxDelay);
-    return Math.round(delay / 2 + (Math.random() * delay) / 2);
+    const { firstDelay = 250, maxDelay = 30_000 } = this.options.reconnect || {};
+    return Math.round(Math.random() * Math.min(firstDelay * 2 ** Math.min(failures, 32), maxDelay));
   }
 
   private end(ended: Ended): void {
@@ -314,50 +367,71 @@ export class Client implements AsyncIterable<Message> {
   }
 
   private async take(frame: ServerFrame): Promise<void> {
-    this.sort(frame);
+    if (this.rejoining) this.hold(this.rejoining, frame);
+    else this.sort(frame);
     // While an answer is waited for the reading goes on: a handler may be waiting for it.
-    await this.inbox.room(() => this.waiting.size > 0 || this.closing.signal.aborted);
+    await this.inbox.room(() => this.waiting.size > 0 || this.rejoining !== undefined || this.closing.signal.aborted);
+  }
+
+  /** What comes while groups are joined again is told behind `reconnected`; before it where it is too much: better that than lost. */
+  private hold(rejoin: Rejoin, frame: ServerFrame): void {
+    if (rejoin.took(frame)) return;
+    // What it means for the memberships and the token counts now.
+    if (frame.kind === "joined") this.groups.joined(frame.group);
+    if (frame.kind === "expiring") this.refresher?.expiring();
+    if (this.held.length >= QUEUE) this.release();
+    this.held.push(() => this.report(frame));
   }
 
   private sort(frame: ServerFrame): void {
     switch (frame.kind) {
+      case "ack":
+      case "error": {
+        const done = frame.kind === "ack";
+        const asked = this.effects.get(frame.request);
+        this.effects.delete(frame.request);
+        // Before the caller hears of it, so that whatever it does next comes after.
+        if (asked?.kind === "join") this.groups.joinAnswered(asked.group, done);
+        if (asked?.kind === "leave") this.groups.leaveAnswered(asked.group);
+        if (asked?.kind === "refresh" && done && this.token !== undefined) this.token = asked.token;
+        const waiting = this.waiting.get(frame.request);
+        if (frame.kind === "ack") return waiting?.settle(frame.count);
+        if (waiting) return waiting.reject(new FanfareError("refused", frame.detail, frame.code));
+        if (asked) return;
+        return this.report(frame);
+      }
+      case "joined":
+        this.groups.joined(frame.group);
+        break;
+      case "removed":
+        this.groups.ended(frame.group);
+        break;
+      case "expiring":
+        this.refresher?.expiring();
+    }
+    this.report(frame);
+  }
+
+  /** Tells the application. */
+  private report(frame: ServerFrame): void {
+    switch (frame.kind) {
       case "message":
         return this.inbox.push(() => this.deliver(frame));
-      case "ack": {
-        const waiting = this.waiting.get(frame.request);
-        // Before the caller hears of it, so that whatever it does next comes after.
-        if (waiting?.frame.kind === "join") this.groups.add(waiting.frame.group);
-        if (waiting?.frame.kind === "leave") this.groups.delete(waiting.frame.group);
-        waiting?.settle(frame.count);
-        return;
-      }
-      case "error": {
-        const waiting = this.waiting.get(frame.request);
-        if (waiting) return waiting.reject(new FanfareError("refused", frame.detail, frame.code));
+      case "error":
         return this.tell("refused", frame);
-      }
       case "joined":
         return this.tell("joined", frame);
       case "removed":
-        this.groups.delete(frame.group);
         return this.tell("removed", frame);
       case "lagged":
         return this.tell("lagged", frame);
       case "expiring":
-        this.renew(frame);
         return this.tell("expiring", frame);
-      case "welcome":
       case "goodbye":
+        return this.tell("goodbye", frame);
+      case "welcome":
+      case "ack":
     }
-  }
-
-  private renew(expiring: Expiring): void {
-    const provider = this.options.tokenProvider;
-    if (!provider) return;
-    // Not waited for: the answer comes on the stream that is being read. What fails is told by the end that was announced.
-    void Promise.resolve().then(provider).then((token) => this.refresh(token)).catch((error: unknown) => {
-      console.warn(`fanfare: access ends in ${expiring.seconds} s and could not be renewed:`, error);
-    });
   }
 
   private async deliver({ from, to, event, payload }: MessageFrame): Promise<void> {
@@ -387,11 +461,22 @@ function hash(value: Uint8Array | ArrayBuffer | string): WebTransportHash {
   return { algorithm: "sha-256", value: bytes as BufferSource };
 }
 
-async function open(options: ConnectOptions, address: Address, signal: AbortSignal | undefined): Promise<Link> {
+async function pause(ms: number, signal: AbortSignal): Promise<void> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  try {
+    await unlessAborted(new Promise<void>((settle) => (timer = setTimeout(settle, ms))), signal);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+async function open(
+  options: ConnectOptions, address: Address, newest: string | undefined, signal: AbortSignal | undefined,
+): Promise<Link> {
   const deadline = AbortSignal.timeout(options.connectTimeout ?? 10_000);
   const either = signal ? AbortSignal.any([signal, deadline]) : deadline;
   try {
-    const token = options.tokenProvider ? await unlessAborted(Promise.resolve(options.tokenProvider()), either) : options.token;
+    const token = options.tokenProvider ? await unlessAborted(Promise.resolve(options.tokenProvider()), either) : newest;
     const credential: Credential = token === undefined ? { devUser: options.devUser ?? "" } : { token };
     return await Link.open(address, credential, either);
   } catch (error) {

@@ -91,7 +91,7 @@ export type ServerFrame =
   | { readonly kind: "error"; readonly request: number; readonly code: number; readonly detail: string }
   | { readonly kind: "joined"; readonly group: string; readonly members: number }
   | { readonly kind: "removed"; readonly group: string; readonly code: number; readonly reason: string }
-  | { readonly kind: "goodbye"; readonly code: number; readonly reason: string }
+  | { readonly kind: "goodbye"; readonly code: number; readonly reason: string; readonly retryAfter: number }
   | { readonly kind: "lagged"; readonly dropped: number }
   | { readonly kind: "expiring"; readonly scope: ExpiryScope; readonly seconds: number };
 
@@ -336,7 +336,8 @@ export function decodeServer(bytes: Uint8Array): ServerFrame {
     }
     case 4: return reader.end({ kind: "joined", group: reader.name(), members: reader.integer(8) });
     case 5: return reader.end({ kind: "removed", group: reader.name(), code: reader.integer(2), reason: reader.text() });
-    case 6: return reader.end({ kind: "goodbye", code: reader.integer(2), reason: reader.text() });
+    case 6:
+      return reader.end({ kind: "goodbye", code: reader.integer(2), reason: reader.text(), retryAfter: reader.integer(4) });
     case 7: return reader.end({ kind: "lagged", dropped: reader.integer(8) });
     case 8: {
       const scope = reader.integer(4);

@@ -60,9 +60,9 @@ const RETRY: ReadonlySet<number> = new Set([
   Code.Internal,
 ]);
 
-/** Whether a client that was closed with this code does well to connect again. What is not known is tried. */
+/** Whether a client that was closed with this code does well to connect again. What is not known was meant: no. */
 export function mayReconnect(code: number): boolean {
-  return RETRY.has(code) || !Object.values<number>(Code).includes(code);
+  return RETRY.has(code);
 }
 
 /** The name of a code, or its number where this version does not know it. */

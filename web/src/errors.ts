@@ -31,12 +31,15 @@ export class FanfareError extends Error {
   readonly kind: FanfareErrorKind;
   /** The server's code, where there is one; see {@link Code}. */
   readonly code: number | undefined;
+  /** In how many milliseconds the server wants to see this client again at the earliest; 0 is never. None where it did not say. */
+  readonly retryAfter: number | undefined;
 
-  constructor(kind: FanfareErrorKind, message: string, code?: number, cause?: unknown) {
+  constructor(kind: FanfareErrorKind, message: string, code?: number, cause?: unknown, retryAfter?: number) {
     const text = code === undefined ? message : `${message} (code ${code}, ${codeName(code)})`;
     super(text, cause === undefined ? undefined : { cause });
     this.name = "FanfareError";
     this.kind = kind;
     this.code = code;
+    this.retryAfter = retryAfter;
   }
 }

@@ -15,6 +15,8 @@ export interface Ended {
   readonly code: number | undefined;
   /** In words. */
   readonly reason: string;
+  /** What the server said about coming back: in so many milliseconds, 0 for never. Where it said nothing its code decides. */
+  readonly retryAfter?: number | undefined;
 }
 
 /** How to reach the server. */
@@ -40,7 +42,7 @@ export async function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal 
 }
 
 /** Settles with `promise`, or with `late` after so many milliseconds. */
-async function orAfter<T>(promise: Promise<T>, ms: number, late: T): Promise<T> {
+export async function orAfter<T>(promise: Promise<T>, ms: number, late: T): Promise<T> {
   let timer: ReturnType<typeof setTimeout> | undefined;
   const patience = new Promise<T>((settle) => {
     timer = setTimeout(() => settle(late), ms);
@@ -51,6 +53,9 @@ async function orAfter<T>(promise: Promise<T>, ms: number, late: T): Promise<T> 
     clearTimeout(timer);
   }
 }
+
+/** How long the end may take after the server's last words. Then they are taken for it: a close can get lost. */
+const END_AFTER_GOODBYE = 2_000;
 
 export class Link {
   private goodbye: Ended | undefined;
@@ -115,6 +120,7 @@ export class Link {
         if (done || value === undefined) break;
         const [first, ...early] = [...frames.push(value)].map(decodeServer);
         if (first === undefined) continue;
+        if (first.kind === "goodbye") throw refused(first);
         if (first.kind !== "welcome") throw new FanfareError("protocol", `the server began with ${first.kind}`);
         return new Link(transport, reader, writer, frames, early, first);
       }
@@ -124,7 +130,7 @@ export class Link {
     }
     const { code, reason } = await closedBy(transport);
     if (code === undefined) throw new FanfareError("unreachable", `the connection to ${address.url} was lost: ${reason}`);
-    throw new FanfareError("closed", `the server refused the connection: ${reason}`, code);
+    throw refused({ code, reason });
   }
 
   /** Gives every frame to `take`, and waits for it before the next. Returns how the link ended. */
@@ -134,7 +140,10 @@ export class Link {
     try {
       for (const frame of this.early.splice(0)) await this.taken(frame, take);
       for (;;) {
-        const { value, done } = await this.reader.read();
+        const read = this.reader.read();
+        // What is late then fails with nobody there to hear it.
+        read.catch(() => {});
+        const { value, done } = await (this.goodbye ? orAfter(read, END_AFTER_GOODBYE, { value: undefined, done: true }) : read);
         if (done || value === undefined) break;
         for (const frame of this.frames.push(value)) await this.taken(decodeServer(frame), take);
       }
@@ -149,9 +158,9 @@ export class Link {
   }
 
   private async taken(frame: ServerFrame, take: (frame: ServerFrame) => Promise<void> | void): Promise<void> {
-    if (frame.kind === "goodbye") this.goodbye = { code: frame.code, reason: frame.reason };
+    if (frame.kind === "goodbye") this.goodbye = { code: frame.code, reason: frame.reason, retryAfter: frame.retryAfter };
     // Whoever handles frames may take its time; a session that has ended is not waited for longer.
-    else await Promise.race([take(frame), this.gone]);
+    await Promise.race([take(frame), this.gone]);
   }
 
   private async readDatagrams(
@@ -180,7 +189,12 @@ export class Link {
 
   private async ending(): Promise<Ended> {
     const closed = await closedBy(this.transport);
-    return closed.code === undefined || closed.code === 0 ? (this.goodbye ?? closed) : closed;
+    const { goodbye } = this;
+    if (goodbye === undefined) return closed;
+    // A close without a code of its own (0 is what a finished session ends with) is what the last words say; another code is newer.
+    if (closed.code === undefined || closed.code === 0) return goodbye;
+    if (closed.code !== goodbye.code) return closed;
+    return { ...goodbye, reason: closed.reason || goodbye.reason };
   }
 
   /** Queues a frame behind those before it. Settles when the transport takes more. */
@@ -221,6 +235,10 @@ export class Link {
   drop(): void {
     this.transport.close();
   }
+}
+
+function refused({ code, reason, retryAfter }: Ended): FanfareError {
+  return new FanfareError("closed", `the server refused the connection: ${reason}`, code, undefined, retryAfter);
 }
 
 /** What the server said when it closed; browsers give it with the session's end, which comes soon after the stream's. */

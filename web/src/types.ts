@@ -19,7 +19,7 @@ export interface ConnectOptions {
   readonly url: string;
   /** A signed token. Never put it into the URL. */
   readonly token?: string;
-  /** Gives a token for each connection, and a newer one when the server says that it ends. */
+  /** Gives a token for each connection, and a newer one when the server says that it ends. One that fails is asked again. */
   readonly tokenProvider?: () => string | Promise<string>;
   /** A user name without proof, which only a development server takes. */
   readonly devUser?: string;
@@ -27,7 +27,7 @@ export interface ConnectOptions {
   readonly serverCertificateHashes?: readonly (Uint8Array | ArrayBuffer | string)[];
   /** Ends the connecting, and later the client. */
   readonly signal?: AbortSignal;
-  /** Whether and how to connect again after an outage. By default for ever, after 0.5 to 10 s. */
+  /** Whether and how to connect again after an outage. By default for ever, after 0 to 0.25 s at first, and up to 30 s. */
   readonly reconnect?: Reconnect | false;
   /** How long connecting may take, in milliseconds. Default 10,000. */
   readonly connectTimeout?: number;
@@ -70,9 +70,21 @@ export interface Expiring {
   readonly seconds: number;
 }
 
+/** What came back after an outage, and what did not. */
+export interface Reconnected {
+  /** The new connection's id. */
+  readonly connection: string;
+  /** The groups that it is a member of again. */
+  readonly rejoined: readonly string[];
+  /** Those that the server did not let it into again, and why. They are not tried again. */
+  readonly refused: readonly Removed[];
+  /** Those that this client had not joined itself: an operator had added it. They ended with the connection. */
+  readonly lost: readonly string[];
+}
+
 /** What can happen beside messages. */
 export interface Happenings {
-  /** A membership began, with so many members; also when a group is joined again after an outage. */
+  /** A membership began, with so many members: asked for, or made by an operator. After an outage `reconnected` tells of it instead. */
   joined: { readonly group: string; readonly members: number };
   removed: Removed;
   expiring: Expiring;
@@ -80,10 +92,14 @@ export interface Happenings {
   lagged: { readonly dropped: number };
   /** A send that waited for no answer was refused. */
   refused: { readonly request: number; readonly code: number; readonly detail: string };
+  /** The server is about to close the connection; it wants to see this client again in so many milliseconds, with 0 never by itself. */
+  goodbye: { readonly code: number; readonly reason: string; readonly retryAfter: number };
   /** The connection was lost, or a try failed, and it is tried again in so many milliseconds. Where it is not, `closed` says so. */
   disconnected: { readonly code: number | undefined; readonly reason: string; readonly retryIn: number };
-  /** It is there again, under another id. */
-  reconnected: { readonly connection: string };
+  /** It is there again, under another id, and in its groups. */
+  reconnected: Reconnected;
+  /** A token could not be renewed. It is tried again as long as the connection lasts. */
+  refreshFailed: { readonly reason: string };
   /** Nothing will happen any more. */
   closed: { readonly code: number | undefined; readonly reason: string };
 }

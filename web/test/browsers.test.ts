@@ -143,8 +143,7 @@ for (const kind of ["chromium", "firefox"] as Kind[]) {
         await connect(page, server.url, "alice", "room");
         await server.restart(signal);
         if (signal === "SIGTERM") await saw(page, (entry) => entry["kind"] === "disconnected" && entry["code"] === 1001);
-        await saw(page, (entry) => entry["kind"] === "reconnected");
-        await saw(page, (entry) => entry["kind"] === "joined", 2);
+        await saw(page, (entry) => entry["kind"] === "reconnected" && JSON.stringify(entry["rejoined"]) === '["room"]');
         server.command("send", "--user", "back-end", "--to-group", "room", "after the outage");
         await saw(page, (entry) => entry["text"] === "after the outage");
       });

@@ -62,6 +62,7 @@ function server(frame: Record<string, any>): object {
       return { kind, from, to: target(value.to), event: value.event, payload: bytes(value.payload) };
     }
     case "Expiring": return { kind, seconds: value.seconds, scope: value.scope === "Token" ? "token" : { groups: value.scope.Groups.count } };
+    case "Goodbye": return { kind, code: value.code, reason: value.reason, retryAfter: value.retry_after_ms };
     default: return { kind, ...value };
   }
 }
@@ -122,5 +123,5 @@ test("the codes are those of PROTOCOL.md", () => {
   const rows = [...readFileSync(resolve(ROOT, "PROTOCOL.md"), "utf8").matchAll(/^\| (\d+) \| (\w+) \| [^|]+\. \| (yes|no) \|$/gm)];
   assert.deepEqual(rows.map(([, number, name]) => [name, Number(number)]), Object.entries(Code));
   for (const [, number, name, again] of rows) assert.equal(mayReconnect(Number(number)), again === "yes", name);
-  assert.ok(mayReconnect(9_999), "what is not known is tried");
+  assert.ok(!mayReconnect(9_999), "a code that is not known was meant: only the code could say that coming back is welcome");
 });

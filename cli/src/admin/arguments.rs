@@ -160,7 +160,18 @@ pub(crate) enum AdminCommand {
     Add(MembershipArguments),
     /// End memberships; to join again is not forbidden
     Remove(MembershipArguments),
-    /// Close connections; to come back is not forbidden
+    /// Close connections, and tell them when to come back by themselves; nothing is forbidden
+    Close {
+        #[command(flatten)]
+        who: CloseArguments,
+        /// They come back by themselves after this time, like 30s or 5m, each at a moment between that and half as much again;
+        /// without it they do not come back by themselves
+        #[arg(long = "for", value_name = "TIME", value_parser = humantime::parse_duration)]
+        lasting: Option<Duration>,
+        #[command(flatten)]
+        note: NoteArguments,
+    },
+    /// The same as close without --for
     Kick {
         #[command(flatten)]
         who: WhoArguments,
@@ -277,6 +288,23 @@ pub(crate) struct WhoArguments {
     /// Every member of this group
     #[arg(long, value_name = "GROUP")]
     pub(crate) group: Option<GroupName>,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct CloseArguments {
+    /// This connection
+    #[arg(long, value_name = "CONNECTION")]
+    pub(crate) connection: Option<ConnectionId>,
+    /// Every connection of this user
+    #[arg(long, value_name = "USER")]
+    pub(crate) user: Option<UserName>,
+    /// Every member of this group
+    #[arg(long, value_name = "GROUP")]
+    pub(crate) group: Option<GroupName>,
+    /// Every connection of the server
+    #[arg(long)]
+    pub(crate) all: bool,
 }
 
 #[derive(Debug, Args)]

@@ -235,7 +235,11 @@ async fn a_goodbye_instead_of_a_welcome_is_a_refusal() {
     let server = Server::start();
     let (error, _peer) = tokio::join!(refused(server.config()), async {
         let mut peer = server.hello().await;
-        let goodbye = ServerFrame::Goodbye { code: Code::ServerFull.number(), reason: "10 of 10".to_owned() };
+        let goodbye = ServerFrame::Goodbye {
+            code: Code::ServerFull.number(),
+            reason: "10 of 10".to_owned(),
+            retry_after_ms: 1,
+        };
         peer.say(&goodbye).await;
         peer
     });

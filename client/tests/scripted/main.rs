@@ -15,4 +15,5 @@ mod connect;
 mod flow;
 mod reconnect;
 mod requests;
+mod scenarios;
 mod server;

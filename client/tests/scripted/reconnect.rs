@@ -21,7 +21,7 @@ async fn disconnected(client: &Client) -> (Disconnect, Option<Duration>) {
 /// Takes the event of a return: the groups that were rejoined, and those that refused.
 async fn reconnected(client: &Client) -> (Vec<String>, Vec<(String, u16)>) {
     match next(client).await {
-        Event::Reconnected { rejoined, refused, connection } => {
+        Event::Reconnected { rejoined, refused, connection, lost: _ } => {
             assert_eq!(connection, client.connection_id());
             let rejoined = rejoined.iter().map(ToString::to_string).collect();
             (rejoined, refused.into_iter().map(|(group, code, _)| (group.to_string(), code)).collect())
@@ -329,7 +329,11 @@ async fn delays_start_over_only_after_a_connection_that_lasted() {
 async fn last_words_come_before_the_loss_and_stand_for_the_close() {
     let server = Server::start();
     let (client, mut peer) = server.client().await;
-    let goodbye = ServerFrame::Goodbye { code: Code::SlowConsumer.number(), reason: "too slow".to_owned() };
+    let goodbye = ServerFrame::Goodbye {
+        code: Code::SlowConsumer.number(),
+        reason: "too slow".to_owned(),
+        retry_after_ms: 1,
+    };
     peer.say(&ServerFrame::Lagged { dropped: 5 }).await;
     peer.say(&goodbye).await;
     peer.send.finish().unwrap();

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use fanfare_client::{Client, ClientConfig, Credential, Event, Reconnect, Roots, UserName};
+use fanfare_client::{Client, ClientConfig, Credential, Event, ProviderError, Reconnect, Roots, UserName};
 use fanfare_protocol::codec::{self, FrameReader};
 use fanfare_protocol::{
     ALPN, ClientFrame, Code, ConnectionId, EventName, GroupName, Limits, Message, PROTOCOL_VERSION,
-    RequestId, Send, Sender, ServerFrame, Target, Welcome,
+    RequestId, Send, Sender, ServerFrame, Target, Token, Welcome,
 };
 use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{
@@ -122,13 +122,26 @@ impl Server {
 
     /// Settings of a client for this server, which reconnects fast.
     pub(crate) fn config(&self) -> ClientConfig {
+        self.settings(ClientConfig::new(self.address.to_string(), Credential::DevUser(user("alice"))))
+    }
+
+    fn settings(&self, config: ClientConfig) -> ClientConfig {
         let reconnect =
             Reconnect::default().first_delay(Duration::from_millis(1)).max_delay(Duration::from_millis(20));
-        ClientConfig::new(self.address.to_string(), Credential::DevUser(user("alice")))
+        config
             .roots(self.identity.roots())
             .connect_timeout(DEADLINE)
             .request_timeout(DEADLINE)
             .reconnect(reconnect)
+    }
+
+    /// The same, for a client with a token provider.
+    pub(crate) fn config_with<F, R>(&self, provide: F) -> ClientConfig
+    where
+        F: Fn() -> R + std::marker::Send + Sync + 'static,
+        R: Future<Output = Result<Token, ProviderError>> + std::marker::Send + 'static,
+    {
+        self.settings(ClientConfig::with_tokens(self.address.to_string(), provide))
     }
 
     /// A client that is connected, and the server's end of its connection.
@@ -149,13 +162,19 @@ impl Server {
 
     /// Takes a connection, its stream and its `Hello`.
     pub(crate) async fn hello(&self) -> Peer {
+        self.introduced().await.0
+    }
+
+    /// The same, and who the client says that it is.
+    pub(crate) async fn introduced(&self) -> (Peer, Credential) {
         let connection = self.connection().await;
         let (send, receive) = within("the stream", connection.accept_bi()).await.unwrap();
         let frames = FrameReader::new(Limits::FRAME_CEILING);
         let mut peer = Peer { connection, send, receive, frames, chunk: Bytes::new() };
-        let hello = peer.frame().await;
-        assert!(matches!(hello, ClientFrame::Hello { protocol: PROTOCOL_VERSION, .. }), "{hello:?}");
-        peer
+        match peer.frame().await {
+            ClientFrame::Hello { protocol: PROTOCOL_VERSION, credential } => (peer, credential),
+            other => panic!("{other:?}"),
+        }
     }
 
     /// Takes a connection and welcomes it, as the connection with this number.

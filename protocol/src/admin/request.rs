@@ -175,7 +175,19 @@ pub enum AdminRequest {
         #[serde(default)]
         reason: String,
     },
-    /// Close connections, and leave open to come back. Answered with a [`Receipt`].
+    /// Close connections, and tell them when to come back by themselves. Nobody is forbidden anything. Answered with a [`Receipt`].
+    Close {
+        /// Whose.
+        who: Who,
+        /// In how many milliseconds they may come back: each is told a time of its own between this and half as much again. Not by
+        /// themselves, if it is 0; 86,400,000 (a day) at most.
+        #[serde(default)]
+        retry_after_ms: u32,
+        /// Why, for the user and the audit.
+        #[serde(default)]
+        reason: String,
+    },
+    /// The same as [`AdminRequest::Close`] without a time: they do not come back by themselves. Answered with a [`Receipt`].
     Kick {
         /// Whose.
         who: Who,

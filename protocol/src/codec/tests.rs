@@ -163,7 +163,18 @@ fn samples() -> Vec<(&'static str, Frame)> {
             "removed",
             ServerFrame::Removed { group: group("room"), code: 3101, reason: "left the company".into() },
         ),
-        server("goodbye", ServerFrame::Goodbye { code: 1001, reason: "The server is shutting down.".into() }),
+        server(
+            "goodbye",
+            ServerFrame::Goodbye {
+                code: 1001,
+                reason: "The server is shutting down.".into(),
+                retry_after_ms: 5_000,
+            },
+        ),
+        server(
+            "goodbye-for-good",
+            ServerFrame::Goodbye { code: 3009, reason: "spam".into(), retry_after_ms: 0 },
+        ),
         server("lagged", ServerFrame::Lagged { dropped: 70_000 }),
         server("expiring-token", ServerFrame::Expiring { scope: ExpiryScope::Token, seconds: 30 }),
         server(
@@ -267,8 +278,8 @@ fn frame_json(frame: &Frame) -> Value {
         Frame::Server(ServerFrame::Removed { group, code, reason }) => {
             json!({ "Removed": { "group": group.as_str(), "code": code, "reason": reason } })
         }
-        Frame::Server(ServerFrame::Goodbye { code, reason }) => {
-            json!({ "Goodbye": { "code": code, "reason": reason } })
+        Frame::Server(ServerFrame::Goodbye { code, reason, retry_after_ms }) => {
+            json!({ "Goodbye": { "code": code, "reason": reason, "retry_after_ms": retry_after_ms } })
         }
         Frame::Server(ServerFrame::Lagged { dropped }) => json!({ "Lagged": { "dropped": dropped } }),
         Frame::Server(ServerFrame::Expiring { scope, seconds }) => {
@@ -491,7 +502,9 @@ fn any_frame() -> impl Strategy<Value = Frame> {
             (any_group(), any::<u64>()).prop_map(|(group, members)| ServerFrame::Joined { group, members }),
             (any_group(), any::<u16>(), "\\PC{0,200}")
                 .prop_map(|(group, code, reason)| ServerFrame::Removed { group, code, reason }),
-            (any::<u16>(), "\\PC{0,200}").prop_map(|(code, reason)| ServerFrame::Goodbye { code, reason }),
+            (any::<u16>(), "\\PC{0,200}", any::<u32>()).prop_map(|(code, reason, retry_after_ms)| {
+                ServerFrame::Goodbye { code, reason, retry_after_ms }
+            }),
             any::<u64>().prop_map(|dropped| ServerFrame::Lagged { dropped }),
             (any::<Option<u32>>(), any::<u32>()).prop_map(|(count, seconds)| {
                 let scope = count.map_or(ExpiryScope::Token, |count| ExpiryScope::Groups { count });

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use fanfare_protocol::admin::{Receipt, Who};
 use fanfare_protocol::{Code, GroupName};
@@ -13,6 +14,7 @@ use super::{ActError, Acts};
 use crate::access::{self, Seconds};
 use crate::outbox::Ending;
 use crate::registry::{Member, Origin};
+use crate::spread::come_back_after;
 
 impl Acts {
     pub(super) fn members_to_add(
@@ -73,6 +75,16 @@ impl Acts {
 pub(super) fn close(members: &[Arc<Member>], code: Code, reason: &str, receipt: &mut Receipt) {
     for member in members {
         member.outbox().end(Ending { code, reason: told(reason, code).to_owned() });
+    }
+    receipt.connections = members.len() as u64;
+}
+
+/// Closes connections, each with a time of its own to come back after. What is queued to them is thrown away.
+pub(super) fn close_until(members: &[Arc<Member>], reason: &str, chosen: Duration, receipt: &mut Receipt) {
+    let code = Code::ClosedByOperator;
+    for member in members {
+        let ending = Ending { code, reason: told(reason, code).to_owned() };
+        member.outbox().end_until(ending, come_back_after(chosen));
     }
     receipt.connections = members.len() as u64;
 }

@@ -51,6 +51,7 @@ pub(super) fn reason(request: &AdminRequest) -> &str {
         | AdminRequest::RevokeToken { reason, .. }
         | AdminRequest::Add { reason, .. }
         | AdminRequest::Remove { reason, .. }
+        | AdminRequest::Close { reason, .. }
         | AdminRequest::Kick { reason, .. } => reason,
         _ => "",
     }

@@ -166,7 +166,7 @@ fn finishing_writes_what_was_queued_and_the_last_word() {
     outbox.push_notice(&ack(2));
     outbox.stop_reading();
     assert_eq!(signal(&outbox), Poll::Ready(Signal::StopReading));
-    let goodbye = ServerFrame::Goodbye { code: 1001, reason: "r".into() };
+    let goodbye = ServerFrame::Goodbye { code: 1001, reason: "r".into(), retry_after_ms: 1 };
     outbox.finish(Some(&goodbye));
     assert_eq!(outbox.push_notice(&ack(3)), Pushed::Ended);
     assert_eq!(take(&outbox).unwrap(), [ack(1), ack(2), goodbye]);

@@ -1,0 +1,273 @@
+//! The scenarios that every client is held to (tests/scenarios/README.md says what a step means).
+//!
+//! In: tests/scenarios/clients.json. Out: for each, what a scripted server got and what an application saw. Invariant: a step that does not
+//! come fails with the scenario's name and the step.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use fanfare_client::{Client, CloseReason, ConnectError, Event, ProviderError, RequestError, Target};
+use fanfare_protocol::{ClientFrame, Code, Credential, ExpiryScope, ServerFrame, Token};
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+
+use crate::server::{Peer, Server, group, next, welcome, within};
+
+type Call = JoinHandle<Value>;
+
+fn frame(value: &Value) -> ServerFrame {
+    let (name, fields) = value.as_object().unwrap().iter().next().unwrap();
+    let text = |field: &str| fields[field].as_str().unwrap().to_owned();
+    let number = |field: &str| fields[field].as_u64().unwrap();
+    let code = || u16::try_from(number("code")).unwrap();
+    match name.as_str() {
+        "Joined" => ServerFrame::Joined { group: group(&text("group")), members: number("members") },
+        "Removed" => {
+            ServerFrame::Removed { group: group(&text("group")), code: code(), reason: text("reason") }
+        }
+        "Goodbye" => ServerFrame::Goodbye {
+            code: code(),
+            reason: text("reason"),
+            retry_after_ms: u32::try_from(number("retry_after_ms")).unwrap(),
+        },
+        "Expiring" => ServerFrame::Expiring {
+            scope: ExpiryScope::Token,
+            seconds: u32::try_from(number("seconds")).unwrap(),
+        },
+        other => panic!("a scenario says {other}"),
+    }
+}
+
+/// An event, as scenarios have it. None for the loss that the end follows: the end tells of it.
+fn seen(event: Event) -> Option<Value> {
+    let names = |groups: Vec<fanfare_client::GroupName>| {
+        groups.iter().map(|group| group.as_str().to_owned()).collect::<Vec<_>>()
+    };
+    Some(match event {
+        Event::Joined { group, members } => {
+            json!({ "kind": "joined", "group": group.as_str(), "members": members })
+        }
+        Event::Removed { group, code, reason } => {
+            json!({ "kind": "removed", "group": group.as_str(), "code": code, "reason": reason })
+        }
+        Event::Expiring { seconds, .. } => json!({ "kind": "expiring", "seconds": seconds }),
+        Event::RefreshFailed { reason } => json!({ "kind": "refresh_failed", "reason": reason }),
+        Event::Goodbye { code, reason, retry_after } => {
+            let ms = retry_after.map_or(0, |after| u64::try_from(after.as_millis()).unwrap());
+            json!({ "kind": "goodbye", "code": code, "reason": reason, "retry_after_ms": ms })
+        }
+        Event::Disconnected { retry_in: None, .. } => return None,
+        Event::Disconnected { reason, retry_in: Some(pause) } => json!({
+            "kind": "disconnected",
+            "code": reason.code().map(Code::number),
+            "pause_ms": u64::try_from(pause.as_millis()).unwrap(),
+        }),
+        Event::Reconnected { rejoined, refused, lost, .. } => json!({
+            "kind": "reconnected",
+            "rejoined": names(rejoined),
+            "refused": refused
+                .iter()
+                .map(|(group, code, reason)| json!({ "group": group.as_str(), "code": code, "reason": reason }))
+                .collect::<Vec<_>>(),
+            "lost": names(lost),
+        }),
+        Event::Closed { reason, .. } => {
+            let code = match reason {
+                CloseReason::Ended(fanfare_client::Disconnect::Closed { code, .. }) => Some(code),
+                CloseReason::Refused(error) => match *error {
+                    ConnectError::Refused { code, .. } => Some(code),
+                    _ => None,
+                },
+                _ => None,
+            };
+            json!({ "kind": "closed", "code": code })
+        }
+        other => panic!("no scenario knows {other:?}"),
+    })
+}
+
+fn result(outcome: Result<u64, RequestError>) -> Value {
+    match outcome {
+        Ok(_) => json!("done"),
+        Err(RequestError::Refused { code, .. }) => json!(code),
+        Err(RequestError::NotConnected) => json!("not-connected"),
+        Err(RequestError::Disconnected) => json!("disconnected"),
+        Err(other) => panic!("no scenario knows {other}"),
+    }
+}
+
+struct Run {
+    server: Server,
+    client: Option<Arc<Client>>,
+    connecting: Option<JoinHandle<Result<Client, ConnectError>>>,
+    peer: Option<Peer>,
+    /// Connections that are over for the server stay open: a close by dropping is no step.
+    before: Vec<Peer>,
+    unanswered: VecDeque<u64>,
+    calls: VecDeque<Call>,
+    let_go: Arc<Notify>,
+}
+
+impl Run {
+    fn new(tokens: Option<&Vec<Value>>) -> Self {
+        let server = Server::start();
+        let let_go = Arc::new(Notify::new());
+        let mut config = server.config();
+        if let Some(tokens) = tokens {
+            let tokens: VecDeque<String> =
+                tokens.iter().map(|token| token.as_str().unwrap().to_owned()).collect();
+            let (tokens, let_go) = (Arc::new(Mutex::new(tokens)), Arc::clone(&let_go));
+            config = server.config_with(move || {
+                let (next, let_go) = (tokens.lock().pop_front(), Arc::clone(&let_go));
+                async move {
+                    let token = next.ok_or("there are no more tokens").map_err(ProviderError::from)?;
+                    match token.strip_prefix('!') {
+                        Some("fail") => Err("the sign-in service is down".into()),
+                        Some(hang) => {
+                            let_go.notified().await;
+                            Ok(Token::new(hang.strip_prefix("hang:").unwrap()))
+                        }
+                        None => Ok(Token::new(token)),
+                    }
+                }
+            });
+        }
+        let connecting = tokio::spawn(Client::connect(config));
+        Self {
+            server,
+            client: None,
+            connecting: Some(connecting),
+            peer: None,
+            before: Vec::new(),
+            unanswered: VecDeque::new(),
+            calls: VecDeque::new(),
+            let_go,
+        }
+    }
+
+    fn client(&self) -> &Arc<Client> {
+        self.client.as_ref().unwrap()
+    }
+
+    fn peer(&mut self) -> &mut Peer {
+        self.peer.as_mut().unwrap()
+    }
+
+    async fn step(&mut self, step: &Value) {
+        let (what, value) = step.as_object().unwrap().iter().find(|(key, _)| *key != "group").unwrap();
+        match what.as_str() {
+            "accept" => {
+                self.before.extend(self.peer.take());
+                self.unanswered.clear();
+                let (peer, credential) = self.server.introduced().await;
+                if let Some(token) = value.as_str() {
+                    assert_eq!(credential, Credential::Token(Token::new(token)));
+                }
+                self.peer = Some(peer);
+            }
+            "welcome" => {
+                self.peer().say(&ServerFrame::Welcome(welcome(1))).await;
+                if let Some(connecting) = self.connecting.take() {
+                    let client = within("the client", connecting).await.unwrap().unwrap();
+                    self.client = Some(Arc::new(client));
+                }
+            }
+            "say" => self.peer().say(&frame(value)).await,
+            "get" => {
+                let (request, got) = match self.peer().frame().await {
+                    ClientFrame::Join { request, group } => (request, json!({ "join": group.as_str() })),
+                    ClientFrame::Leave { request, group } => (request, json!({ "leave": group.as_str() })),
+                    ClientFrame::Refresh { request, token } => {
+                        (request, json!({ "refresh": token.expose() }))
+                    }
+                    ClientFrame::Count { request, .. } => (request, json!("count")),
+                    other => panic!("no scenario knows {other:?}"),
+                };
+                self.unanswered.push_back(request);
+                assert_eq!(&got, value);
+            }
+            "ack" => {
+                let request = self.unanswered.pop_front().unwrap();
+                self.peer().ack(request, value.as_u64().unwrap()).await;
+            }
+            "refuse" => {
+                let request = self.unanswered.pop_front().unwrap();
+                let code = Code::try_from(value.as_u64().unwrap()).unwrap();
+                self.peer().refuse(request, code, "no").await;
+            }
+            "close" => {
+                let code = u16::try_from(value.as_u64().unwrap()).unwrap();
+                self.peer().close_with(code, "");
+            }
+            "break" => self.peer().send.reset(0_u32.into()).unwrap(),
+            "finish" => self.peer().send.finish().unwrap(),
+            "let_go" => self.let_go.notify_waiters(),
+            "call" => {
+                let client = Arc::clone(self.client());
+                let group = step["group"].as_str().map(str::to_owned);
+                let call = value.as_str().unwrap().to_owned();
+                // What is called is under way before the next step.
+                let begun = Arc::new(Notify::new());
+                let told = Arc::clone(&begun);
+                self.calls.push_back(tokio::spawn(async move {
+                    told.notify_one();
+                    match call.as_str() {
+                        "join" => result(client.join(group.unwrap()).await),
+                        "leave" => result(client.leave(group.unwrap()).await),
+                        "count" => result(client.count(Target::All).await),
+                        _ => client
+                            .close()
+                            .await
+                            .map_or_else(|error| json!(error.to_string()), |()| json!("done")),
+                    }
+                }));
+                begun.notified().await;
+            }
+            "result" => {
+                let call = self.calls.pop_front().unwrap();
+                assert_eq!(&within("a result", call).await.unwrap(), value);
+            }
+            "see" => {
+                let event = loop {
+                    if let Some(event) = seen(next(self.client()).await) {
+                        break event;
+                    }
+                };
+                for (field, wanted) in value.as_object().unwrap() {
+                    if field == "at_least_ms" {
+                        assert!(event["pause_ms"].as_u64() >= wanted.as_u64(), "{event}");
+                    } else {
+                        assert_eq!(&event[field], wanted, "{event}");
+                    }
+                }
+            }
+            other => panic!("there is no step {other}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_client_keeps_to_every_scenario() {
+    let text = include_str!("../../../tests/scenarios/clients.json");
+    let scenarios: Vec<Value> = serde_json::from_str(text).unwrap();
+    assert!(scenarios.len() >= 20);
+    let mut failed = Vec::new();
+    for scenario in scenarios {
+        let name = scenario["name"].as_str().unwrap().to_owned();
+        let reached = Arc::new(Mutex::new(Value::Null));
+        let at = Arc::clone(&reached);
+        let running = tokio::spawn(async move {
+            let mut run = Run::new(scenario.get("tokens").and_then(Value::as_array));
+            for step in scenario["steps"].as_array().unwrap() {
+                *at.lock() = step.clone();
+                run.step(step).await;
+            }
+        });
+        if running.await.is_err() {
+            failed.push(format!("{name}: at {}", reached.lock()));
+        }
+    }
+    assert!(failed.is_empty(), "{}", failed.join("\n"));
+}

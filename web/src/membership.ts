@@ -1,0 +1,108 @@
+/**
+ * Which groups to join again after an outage, and which were lost with the connection (PROTOCOL.md, section 13).
+ *
+ * In: what the application asked for and what the server said. Out: the groups to join again; those that somebody else had put this client
+ * into. Invariants: a group is joined again only where the application asked for it and neither side ended it since; a leave counts from
+ * the moment it is asked for; what the server adds by itself is kept for {@link GIVEN} groups at most.
+ */
+
+/** So many groups that an operator added are remembered, so that a server can't fill the memory. */
+const GIVEN = 10_000;
+
+interface Group {
+  /** The application joined it, and neither side ended that since. */
+  member: boolean;
+  /** The server put this client into it without being asked. */
+  given: boolean;
+  joins: number;
+  /** Until the server has answered them, a `joined` is about a join that came before, and is as good as undone. */
+  leaves: number;
+}
+
+export class Membership {
+  private groups = new Map<string, Group>();
+  private given = 0;
+  private gone = new Set<string>();
+
+  joinAsked(group: string): void {
+    this.known(group).joins++;
+  }
+
+  leaveAsked(group: string): void {
+    const known = this.known(group);
+    known.member = false;
+    known.leaves++;
+    this.give(known, false);
+    this.gone.delete(group);
+  }
+
+  /** A join in which one is already, because an operator added this client, is answered without a `joined`. */
+  joinAnswered(group: string, done: boolean): void {
+    this.update(group, (known) => {
+      known.joins = Math.max(0, known.joins - 1);
+      if (done && known.given && known.leaves === 0) known.member = true;
+    });
+  }
+
+  leaveAnswered(group: string): void {
+    this.update(group, (known) => (known.leaves = Math.max(0, known.leaves - 1)));
+  }
+
+  joined(group: string): void {
+    const known = this.groups.get(group);
+    if (known && known.joins > 0) known.member ||= known.leaves === 0;
+    else if (this.given < GIVEN && !known?.member && !known?.leaves) this.give(this.known(group), true);
+  }
+
+  /** Over: the server ended it or refused to renew it, or the application left during an outage. */
+  ended(group: string): void {
+    this.gone.delete(group);
+    this.update(group, (known) => {
+      known.member = false;
+      this.give(known, false);
+    });
+  }
+
+  /** With the connection goes every answer that was still to come, and what others had made. */
+  connectionLost(): void {
+    for (const [group, known] of this.groups) {
+      known.joins = known.leaves = 0;
+      if (known.given && !known.member) this.gone.add(group);
+      this.give(known, false);
+      if (!known.member) this.groups.delete(group);
+    }
+  }
+
+  isMember(group: string): boolean {
+    return this.groups.get(group)?.member ?? false;
+  }
+
+  members(): string[] {
+    return [...this.groups].filter(([, known]) => known.member).map(([group]) => group).sort();
+  }
+
+  /** What was lost and is not there again. Told once. */
+  takeLost(): string[] {
+    const lost = [...this.gone].filter((group) => !this.groups.get(group)?.given && !this.isMember(group)).sort();
+    this.gone.clear();
+    return lost;
+  }
+
+  private give(known: Group, given: boolean): void {
+    this.given += Number(given) - Number(known.given);
+    known.given = given;
+  }
+
+  private known(group: string): Group {
+    const known = this.groups.get(group) ?? { member: false, given: false, joins: 0, leaves: 0 };
+    this.groups.set(group, known);
+    return known;
+  }
+
+  private update(group: string, change: (known: Group) => void): void {
+    const known = this.groups.get(group);
+    if (!known) return;
+    change(known);
+    if (!known.member && !known.given && known.joins === 0 && known.leaves === 0) this.groups.delete(group);
+  }
+}

@@ -1,0 +1,323 @@
+/**
+ * The scenarios that every client is held to (tests/scenarios/README.md says what a step means), for this client under Node.
+ *
+ * In: tests/scenarios/clients.json. Out: for each, what a scripted server got and what the application saw. The transport is an object of
+ * this file in place of the browser's; how browsers behave is what browsers.test.ts is for.
+ */
+
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { resolve } from "node:path";
+import { test } from "node:test";
+
+import { connect, type Client } from "../src/client.js";
+import { FanfareError } from "../src/errors.js";
+import type { Happenings } from "../src/types.js";
+
+type Step = Record<string, any>;
+interface Scenario {
+  readonly name: string;
+  readonly tokens?: readonly string[];
+  readonly steps: readonly Step[];
+}
+
+const ROOT = resolve(import.meta.dirname, "../../..");
+const SCENARIOS = JSON.parse(readFileSync(resolve(ROOT, "tests/scenarios/clients.json"), "utf8")) as Scenario[];
+const DEADLINE = 20_000;
+
+/** What comes one after the other, and can be waited for. */
+class Series<T> {
+  private items: T[] = [];
+  private takers: ((item: T) => void)[] = [];
+
+  push(item: T): void {
+    const taker = this.takers.shift();
+    if (taker) taker(item);
+    else this.items.push(item);
+  }
+
+  async next(what: string): Promise<T> {
+    if (this.items.length > 0) return this.items.shift() as T;
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    try {
+      return await new Promise<T>((settle, reject) => {
+        this.takers.push(settle);
+        timer = setTimeout(() => reject(new Error(`waited for ${what}`)), DEADLINE);
+      });
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+}
+
+const integer = (value: number): number[] =>
+  value <= 250 ? [value]
+  : value <= 0xffff ? [251, value & 255, value >> 8]
+  : [252, value & 255, (value >> 8) & 255, (value >> 16) & 255, value >>> 24];
+const text = (value: string): number[] => [...integer(Buffer.byteLength(value)), ...Buffer.from(value)];
+
+function framed(body: number[]): Uint8Array {
+  const length = Buffer.alloc(4);
+  length.writeUInt32LE(body.length);
+  return Uint8Array.from([...length, ...body]);
+}
+
+/** A server's frame of a scenario. */
+function encoded(frame: Record<string, any>): Uint8Array {
+  const [[name, value]] = Object.entries(frame) as [[string, any]];
+  switch (name) {
+    case "Welcome": return framed([0, 1, ...new Array<number>(16).fill(1), ...text("alice"), ...[67_584, 65_536, 1_000, 256].flatMap(integer), ...text("scripted")]);
+    case "Ack": return framed([1, ...integer(value.request), ...integer(value.count)]);
+    case "Error": return framed([2, ...integer(value.request), ...integer(value.code), ...text(value.detail)]);
+    case "Joined": return framed([4, ...text(value.group), ...integer(value.members)]);
+    case "Removed": return framed([5, ...text(value.group), ...integer(value.code), ...text(value.reason)]);
+    case "Goodbye": return framed([6, ...integer(value.code), ...text(value.reason), ...integer(value.retry_after_ms)]);
+    case "Expiring": return framed([8, 0, ...integer(value.seconds)]);
+    default: throw new Error(`a scenario says ${name}`);
+  }
+}
+
+interface Asked {
+  readonly request: number;
+  readonly what: unknown;
+}
+
+/** A client's frame, as scenarios have it. */
+function decoded(frame: Uint8Array): Asked {
+  const bytes = Buffer.from(frame.subarray(4));
+  let at = 0;
+  const number = (): number => {
+    const first = bytes.readUInt8(at++);
+    if (first <= 250) return first;
+    assert.equal(first, 251);
+    at += 2;
+    return bytes.readUInt16LE(at - 2);
+  };
+  const word = (): string => {
+    const length = number();
+    return bytes.toString("utf8", at, (at += length));
+  };
+  switch (number()) {
+    case 0: {
+      assert.equal(number(), 1);
+      return { request: 0, what: number() === 0 ? { token: word() } : { user: word() } };
+    }
+    case 1: return { request: number(), what: { join: word() } };
+    case 2: return { request: number(), what: { leave: word() } };
+    case 4: return { request: number(), what: "count" };
+    case 5: return { request: number(), what: { refresh: word() } };
+    default: throw new Error("no scenario knows this frame");
+  }
+}
+
+const sessions = new Series<Session>();
+
+/** The part of the browser's WebTransport that the client uses; its other end is the scripted server. */
+class Session {
+  readonly ready = Promise.resolve();
+  readonly got = new Series<Asked>();
+  readonly datagrams = { maxDatagramSize: 1_200, readable: new ReadableStream<Uint8Array>() };
+  private over = false;
+  private tellClosed!: (info: { closeCode: number; reason: string }) => void;
+  private tellLost!: (error: Error) => void;
+  readonly closed = new Promise<{ closeCode: number; reason: string }>((settle, reject) => {
+    this.tellClosed = settle;
+    this.tellLost = reject;
+  });
+  private controller!: ReadableStreamDefaultController<Uint8Array>;
+  private readonly readable = new ReadableStream<Uint8Array>({ start: (controller) => void (this.controller = controller) });
+  private readonly writable = new WritableStream<Uint8Array>({
+    write: (frame) => this.got.push(decoded(frame)),
+    close: () => this.finished(),
+  });
+
+  constructor() {
+    sessions.push(this);
+  }
+
+  async createBidirectionalStream() {
+    return { readable: this.readable, writable: this.writable };
+  }
+
+  say(frame: Record<string, any>): void {
+    this.controller.enqueue(encoded(frame));
+  }
+
+  /** The client is done; the server answers as PROTOCOL.md, section 12, says. */
+  private finished(): void {
+    this.end(0, "");
+  }
+
+  end(closeCode: number, reason: string): void {
+    if (this.over) return;
+    this.over = true;
+    this.controller.close();
+    this.tellClosed({ closeCode, reason });
+  }
+
+  finish(): void {
+    this.controller.close();
+  }
+
+  break(): void {
+    this.over = true;
+    this.controller.error(new Error("the stream was reset"));
+    this.tellLost(new Error("the session was lost"));
+  }
+
+  /** The client's own close. */
+  close(info?: { closeCode?: number; reason?: string }): void {
+    if (this.over) return;
+    this.over = true;
+    try {
+      this.controller.close();
+    } catch {
+      // The server had finished it.
+    }
+    this.tellClosed({ closeCode: info?.closeCode ?? 0, reason: info?.reason ?? "" });
+  }
+}
+
+async function outcome(call: Promise<unknown>): Promise<unknown> {
+  try {
+    await call;
+    return "done";
+  } catch (error) {
+    assert.ok(error instanceof FanfareError, String(error));
+    return error.code ?? error.kind;
+  }
+}
+
+class Run {
+  private readonly seen = new Series<Step>();
+  private connecting: Promise<Client> | undefined;
+  private client: Client | undefined;
+  private session: Session | undefined;
+  private unanswered: number[] = [];
+  private calls: Promise<unknown>[] = [];
+  private letGo: (() => void)[] = [];
+  private outage = false;
+
+  constructor(tokens: readonly string[] | undefined) {
+    const left = [...(tokens ?? [])];
+    const tokenProvider = async (): Promise<string> => {
+      const token = left.shift() ?? "!fail";
+      if (token === "!fail") throw new Error("the sign-in service is down");
+      if (!token.startsWith("!hang:")) return token;
+      await new Promise<void>((settle) => this.letGo.push(settle));
+      return token.slice("!hang:".length);
+    };
+    const who = tokens ? { tokenProvider } : { devUser: "alice" };
+    const patience = { connectTimeout: DEADLINE, requestTimeout: DEADLINE };
+    this.connecting = connect({ url: "https://scripted/fanfare", reconnect: { firstDelay: 1, maxDelay: 20 }, ...patience, ...who });
+  }
+
+  private watch(client: Client): void {
+    const tell = <K extends keyof Happenings>(kind: K, as: (what: Happenings[K]) => Step): void => {
+      client.when(kind, (what) => this.seen.push(as(what)));
+    };
+    tell("joined", ({ group, members }) => ({ kind: "joined", group, members }));
+    tell("removed", ({ group, code, reason }) => ({ kind: "removed", group, code, reason }));
+    tell("expiring", ({ seconds }) => ({ kind: "expiring", seconds }));
+    tell("refreshFailed", ({ reason }) => ({ kind: "refresh_failed", reason }));
+    tell("goodbye", ({ code, reason, retryAfter }) => ({ kind: "goodbye", code, reason, retry_after_ms: retryAfter }));
+    tell("closed", ({ code }) => ({ kind: "closed", code }));
+    tell("reconnected", ({ rejoined, refused, lost }) => {
+      this.outage = false;
+      return { kind: "reconnected", rejoined, refused, lost };
+    });
+    // A try that failed is told by this client, and not by every one.
+    client.when("disconnected", ({ code, retryIn }) => {
+      if (!this.outage) this.seen.push({ kind: "disconnected", code, pause_ms: retryIn });
+      this.outage = true;
+    });
+  }
+
+  private peer(): Session {
+    assert.ok(this.session);
+    return this.session;
+  }
+
+  async step(step: Step): Promise<void> {
+    const [what, value] = Object.entries(step)[0] as [string, any];
+    switch (what) {
+      case "accept": {
+        this.unanswered = [];
+        this.session = await sessions.next("a connection");
+        const hello = await this.session.got.next("Hello");
+        if (value !== null) assert.deepEqual(hello.what, { token: value });
+        return;
+      }
+      case "welcome":
+        this.peer().say({ Welcome: {} });
+        if (this.connecting) {
+          this.client = await this.connecting;
+          this.connecting = undefined;
+          this.watch(this.client);
+        }
+        return;
+      case "say": return this.peer().say(value);
+      case "get": {
+        const { request, what } = await this.peer().got.next(JSON.stringify(value));
+        assert.deepEqual(what, value);
+        this.unanswered.push(request);
+        return;
+      }
+      case "ack": return this.peer().say({ Ack: { request: this.unanswered.shift(), count: value } });
+      case "refuse": return this.peer().say({ Error: { request: this.unanswered.shift(), code: value, detail: "no" } });
+      case "close": return this.peer().end(value, "");
+      case "finish": return this.peer().finish();
+      case "break": return this.peer().break();
+      case "let_go":
+        for (const settle of this.letGo.splice(0)) settle();
+        return;
+      case "call": {
+        const client = this.client as Client;
+        const call = { join: () => client.join(step["group"]), leave: () => client.leave(step["group"]), count: () => client.count("all"), close: () => client.close() };
+        this.calls.push(outcome(call[value as keyof typeof call]()));
+        return;
+      }
+      case "result": {
+        assert.deepEqual(await this.calls.shift(), value);
+        return;
+      }
+      case "see": {
+        const event = await this.seen.next(JSON.stringify(value));
+        for (const [field, wanted] of Object.entries(value)) {
+          if (field === "at_least_ms") assert.ok(event["pause_ms"] >= (wanted as number), JSON.stringify(event));
+          else assert.deepEqual(event[field], wanted, JSON.stringify(event));
+        }
+        return;
+      }
+      default: throw new Error(`there is no step ${what}`);
+    }
+  }
+
+  async end(): Promise<void> {
+    for (const settle of this.letGo.splice(0)) settle();
+    const client = this.client ?? (await this.connecting?.catch(() => undefined));
+    const closing = client?.close();
+    this.session?.end(0, "");
+    await closing;
+  }
+}
+
+Object.assign(globalThis, { WebTransport: Session });
+
+assert.ok(SCENARIOS.length >= 20);
+for (const { name, tokens, steps } of SCENARIOS) {
+  test(`scenario: ${name}`, async () => {
+    const run = new Run(tokens);
+    try {
+      for (const step of steps) {
+        try {
+          await run.step(step);
+        } catch (error) {
+          throw new Error(`at ${JSON.stringify(step)}: ${String(error)}`, { cause: error });
+        }
+      }
+    } finally {
+      await run.end();
+    }
+  });
+}
