@@ -42,7 +42,8 @@ const NO_APPLICATION_PROTOCOL: u64 = 0x100 + 120;
 
 /// The server, as its peers see it.
 struct Victim {
-    server: Server,
+    /// Ends with the test.
+    _server: Server,
     operator: OperatorClient,
     address: SocketAddr,
     roots: Arc<RootCertStore>,
@@ -54,7 +55,7 @@ impl Victim {
         let address = server.address.parse().unwrap();
         let roots = Arc::new(fanfare_certs::load_roots(&server.state().join("ca.pem")).unwrap());
         let operator = server.operator().await;
-        Self { server, operator, address, roots }
+        Self { _server: server, operator, address, roots }
     }
 
     /// Bytes that the server has in use.

@@ -7,9 +7,9 @@
 mod ban;
 mod certified;
 mod denial;
-mod gate;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
+mod gate;
 mod grant;
 mod key;
 mod key_set;

@@ -90,7 +90,8 @@ impl Bench {
             let metrics = Arc::new(Metrics::default());
             let expiry =
                 Arc::new(Expiry::new(Arc::clone(&registry), Arc::clone(&metrics), Duration::from_secs(60)));
-            let gate = Gate::new(Arc::new(Verifier::new(None, KeySets::none())), Arc::default(), LIMITS.groups);
+            let gate =
+                Gate::new(Arc::new(Verifier::new(None, KeySets::none())), Arc::default(), LIMITS.groups);
             Arc::new(Router::new(Arc::clone(&registry), metrics, LIMITS, Arc::new(gate), expiry))
         };
         let bystander = seat(&registry, 0, &UserName::new("b").expect("a name")).expect("the first");
@@ -109,7 +110,8 @@ impl Bench {
                 break (hello, chunk);
             }
         };
-        let identified = pin!(identify(&hello, true, self.router.gate(), || Err(Code::CertificateRefused.into())));
+        let identified =
+            pin!(identify(&hello, true, self.router.gate(), || Err(Code::CertificateRefused.into())));
         let Poll::Ready(identified) = identified.poll(&mut Context::from_waker(Waker::noop())) else {
             panic!("there are no keys to wait for");
         };

@@ -261,7 +261,18 @@ impl Server {
     /// configuration's `drain_deadline` and a moment.
     pub async fn drain(self) -> Drained {
         let Self {
-            config, endpoint, registry, tasks, listener, expiry, key_sets, admin, http, mending, _home, ..
+            config,
+            endpoint,
+            registry,
+            tasks,
+            listener,
+            expiry,
+            key_sets,
+            admin,
+            http,
+            mending,
+            _home,
+            ..
         } = self;
         let closing = VarInt::from_u32(u32::from(Code::ShuttingDown.number()));
         let connections = registry.population().connections;

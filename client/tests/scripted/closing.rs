@@ -6,7 +6,7 @@ use fanfare_client::{Client, CloseError, CloseReason, Code, Event, Outgoing, Req
 use fanfare_protocol::ServerFrame;
 use quinn::ConnectionError;
 
-use crate::server::{DEADLINE, Peer, Server, application_code, next, next_message, within};
+use crate::server::{Peer, Server, application_code, next, next_message, within};
 
 /// What a real server does at the end of the stream: answer, finish, close.
 async fn part(peer: &mut Peer) {

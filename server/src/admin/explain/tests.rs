@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::pin::pin;
 use std::sync::LazyLock;
+use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use fanfare_protocol::{
@@ -57,7 +59,11 @@ impl Rig {
         (rules.leeway, rules.longest) = (LEEWAY, LONGEST);
         let validity = Validity { leeway: LEEWAY.into(), longest: Some(LONGEST.into()) };
         let bans = Arc::new(Bans::new(validity));
-        let gate = Arc::new(Gate::new(Arc::new(Verifier::new(Some(rules), KeySets::none())), Arc::clone(&bans), groups));
+        let gate = Arc::new(Gate::new(
+            Arc::new(Verifier::new(Some(rules), KeySets::none())),
+            Arc::clone(&bans),
+            groups,
+        ));
         let expiry =
             Expiry::new(Arc::clone(&registry), Arc::clone(&metrics), std::time::Duration::from_secs(60));
         let limits = Limits { groups, ..Limits::default() };
@@ -89,7 +95,10 @@ impl Rig {
         let hello = codec::encode_client(&hello).slice(codec::PREFIX_BYTES..);
         let slot = self.queries.admission.admit(IpAddr::V4(Ipv4Addr::LOCALHOST))?;
         let no_certificate = || Err(Code::CertificateRefused.into());
-        let identified = identify(&hello, false, self.router.gate(), no_certificate);
+        let identified = pin!(identify(&hello, false, self.router.gate(), no_certificate));
+        let Poll::Ready(identified) = identified.poll(&mut Context::from_waker(Waker::noop())) else {
+            panic!("there are no keys to wait for");
+        };
         let (user, pass) = identified.map_err(|Ending { code, .. }| code)?;
         let id = ConnectionId::from_bytes([number; 16]);
         let member = Member::new(id, user, OutboxLimits::default(), Arc::new(Nowhere), pass);
@@ -115,10 +124,10 @@ impl Rig {
 
 /// What waits for a connection.
 fn read(member: &Arc<Member>) -> Vec<ServerFrame> {
-    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    let mut context = Context::from_waker(Waker::noop());
     let mut chunks = Vec::new();
     match member.outbox().poll_take(&mut context, &mut chunks) {
-        std::task::Poll::Ready(Taken::Batch(_)) => {}
+        Poll::Ready(Taken::Batch(_)) => {}
         _ => return Vec::new(),
     }
     let mut stream = bytes::Bytes::from(chunks.concat());
