@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fanfare_client::{Client, ClientConfig, Credential, OperatorConfig, Roots, UserName};
-use fanfare_server::{Administration, Config, Identity, Server};
+use fanfare_server::{Administration, Config, Identity, OutboxLimits, Overflow, Server};
 use rand::Rng;
 use rand::seq::IndexedRandom;
 use tokio::task::JoinSet;
@@ -78,6 +78,8 @@ pub(crate) async fn run(users: u16) -> Result<(), Failure> {
         dev: true,
         state_dir: state.path().to_owned(),
         live_bytes: Some(crate::memory::live_bytes),
+        // Who reads nothing stays, to be seen.
+        outbox: OutboxLimits { overflow: Overflow::DropOldest, ..OutboxLimits::default() },
         ..Config::new()
     };
     let administration = Administration {

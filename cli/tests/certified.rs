@@ -93,7 +93,7 @@ fn a_certificate_names_the_user_and_the_file_what_it_may() {
     server.run(&["admin", "sign-out", "sensor-1"]).printed();
     assert_eq!(sensor.object()["kind"], "disconnected");
     assert!(
-        listen(&server, "user-sensor-1", "news").err.contains("(code 3007)"),
+        listen(&server, "user-sensor-1", "news").err.contains("(code 3015)"),
         "it was issued before the sign-out"
     );
 }

@@ -57,6 +57,8 @@ impl Hub {
             dev: true,
             state_dir: state.path().to_owned(),
             requests_per_second: None,
+            // How fast the machine is, is tested nowhere but where a test sets this itself.
+            handshake_deadline: DEADLINE,
             ..Config::new()
         };
         change(&mut config);

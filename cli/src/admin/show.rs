@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use std::collections::BTreeSet;
+
 use fanfare_protocol::admin::{
     AuditVerdict, BanKind, BanRow, ConnectionDetail, ConnectionRow, Counters, Explanation, GroupRow, Listing,
     Receipt, Status, Times, UserRow,
@@ -245,7 +247,7 @@ pub(super) fn explanation(why: &Explanation) -> String {
         let mut table = Table::new(&["CONNECTION", "MAY JOIN", "TOKEN", "MEMBER"]);
         for one in &why.connections {
             let may = match (&one.refusal, one.held_back) {
-                (Some(refusal), _) => format!("no: {}", visible(&refusal.to_string())),
+                (Some(refusal), _) => format!("no, code {}", refusal.code),
                 (None, false) => "yes".to_owned(),
                 (None, true) => "yes, and is held back: it asks too often".to_owned(),
             };
@@ -262,6 +264,12 @@ pub(super) fn explanation(why: &Explanation) -> String {
             table.row(&[one.connection.to_string(), may, token, member.to_owned()]);
         }
         text += &table.to_string();
+        // In full, and each once: a column has no room for it.
+        let refusals = why.connections.iter().filter_map(|one| one.refusal.as_ref());
+        let told: BTreeSet<_> = refusals.map(|refusal| (refusal.code, &refusal.message)).collect();
+        for (code, message) in told {
+            text += &format!("code {code}: {}\n", visible(message));
+        }
     }
     if !why.bans.is_empty() {
         text += &bans(&Listing { total: why.bans.len() as u64, rows: why.bans.clone() });
