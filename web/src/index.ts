@@ -6,7 +6,7 @@
 
 export { connect, Client } from "./client.js";
 export type {
-  ConnectOptions, Expiring, Handler, Happenings, Message, Payload, Reconnect, Removed, SendOptions,
+  ConnectOptions, Expiring, Handler, Happenings, Message, Payload, Reconnect, Reconnected, Removed, SendOptions,
 } from "./types.js";
 export type { ExpiryScope, Limits, Sender, Target } from "./codec.js";
 export { Code, codeName, mayReconnect } from "./codes.js";
