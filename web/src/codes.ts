@@ -34,6 +34,7 @@ export const Code = {
   ViewerMayNotAct: 3012,
   CertificateRefused: 3013,
   OriginRefused: 3014,
+  SignedOut: 3015,
   RemovedFromGroup: 3101,
   NotGranted: 3102,
   BannedFromGroup: 3103,
