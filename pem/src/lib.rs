@@ -231,6 +231,7 @@ impl Open {
         if self.headers
             && let Some((name, value)) = text.split_once(':')
             && HEADERS.contains(&name.trim())
+            && !value.contains(DASHES)
         {
             self.encrypted |= name.trim() == "Proc-Type" && value.trim_end().ends_with("ENCRYPTED");
             return Ok(None);
