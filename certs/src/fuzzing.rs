@@ -47,7 +47,7 @@ pub fn pem(bytes: &[u8]) {
         return;
     }
     let text = String::from_utf8_lossy(bytes);
-    assert_eq!(text.matches("-----BEGIN ").count(), blocks.len(), "a section was left out");
+    assert_eq!(text.matches("-----BEGIN ").count(), blocks.len(), "a section was left out: {text:?}");
     // What is behind it is found, too.
     let more = [bytes, b"\n", encode("CERTIFICATE", b"one more").as_bytes()].concat();
     assert_eq!(parse(&more).map(|more| more.len()), Ok(blocks.len() + 1));
