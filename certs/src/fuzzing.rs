@@ -47,7 +47,7 @@ pub fn pem(bytes: &[u8]) {
         return;
     }
     let text = String::from_utf8_lossy(bytes);
-    assert_eq!(text.matches("-----BEGIN ").count(), blocks.len(), "a section was left out");
+    assert_eq!(text.matches("-----BEGIN ").count(), blocks.len(), "a section was left out: {text:?}");
     // What is behind it is found, too.
     let more = [bytes, b"\n", encode("CERTIFICATE", b"one more").as_bytes()].concat();
     assert_eq!(parse(&more).map(|more| more.len()), Ok(blocks.len() + 1));
@@ -57,5 +57,72 @@ fn tell<T>(outcome: Result<T, Error>) {
     if let Err(error) = outcome {
         let text = error.to_string();
         assert!(text.contains("fuzzed.pem") && !text.contains(char::is_control), "{text}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Numbers that look like chance, and are the same each time (xorshift, Marsaglia 2003).
+    struct Chance(u64);
+
+    impl Chance {
+        fn below(&mut self, most: usize) -> usize {
+            self.0 ^= self.0 << 13;
+            self.0 ^= self.0 >> 7;
+            self.0 ^= self.0 << 17;
+            usize::try_from(self.0 % most.max(1) as u64).unwrap()
+        }
+    }
+
+    #[test]
+    fn files_that_were_changed_in_some_places_keep_the_promises() {
+        let two = encode("CERTIFICATE", &[1; 60]) + &encode("X509 CERTIFICATE", &[2; 31]);
+        let seeds = [
+            two.clone(),
+            two.replace('\n', "\r\n"),
+            format!("\u{feff}text\n{two}more: text\n"),
+            encode("EC PARAMETERS", &[3; 9]) + &encode("EC PRIVATE KEY", &[4; 40]) + &two,
+            encode("X509 CRL", &[5; 70]),
+            two.replace("CERTIFICATE-----\n", "CERTIFICATE-----\nProc-Type: 4,ENCRYPTED\n\n"),
+        ];
+        let pieces: [&[u8]; 14] = [
+            b"-----BEGIN ",
+            b"-----END ",
+            b"-----",
+            b"-",
+            b"\n",
+            b"\r",
+            b"\xef\xbb\xbf",
+            b"=",
+            b":",
+            b" ",
+            b"CERTIFICATE",
+            b"\0",
+            b"\xff\xfe",
+            b"\xe2\x80\x94",
+        ];
+        let mut chance = Chance(0x9e37_79b9_7f4a_7c15);
+        for _ in 0..20_000 {
+            let mut bytes = seeds[chance.below(seeds.len())].clone().into_bytes();
+            for _ in 0..=chance.below(4) {
+                let at = chance.below(bytes.len());
+                match chance.below(4) {
+                    0 => bytes[at] = u8::try_from(chance.below(256)).unwrap(),
+                    1 => drop(bytes.splice(at..at, pieces[chance.below(pieces.len())].iter().copied())),
+                    2 => {
+                        let end = (at + chance.below(40)).min(bytes.len() - 1);
+                        bytes.drain(at.min(end)..end);
+                    }
+                    _ => {
+                        let part = bytes[at..(at + chance.below(90)).min(bytes.len())].to_vec();
+                        let to = chance.below(bytes.len());
+                        drop(bytes.splice(to..to, part));
+                    }
+                }
+            }
+            pem(&bytes);
+        }
     }
 }

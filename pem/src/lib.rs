@@ -221,6 +221,9 @@ fn begin(text: &str, number: usize) -> Result<Option<(Open, &str)>, Error> {
     if label.is_empty() || label.len() > LABEL_BYTES || label.trim() != label || !label.bytes().all(plain) {
         return Err(marker);
     }
+    if shares_hyphens(rest) {
+        return Err(marker);
+    }
     let label = label.to_owned();
     Ok(Some((Open { label, line: number, encrypted: false, headers: true, base64: String::new() }, rest)))
 }
@@ -231,6 +234,7 @@ impl Open {
         if self.headers
             && let Some((name, value)) = text.split_once(':')
             && HEADERS.contains(&name.trim())
+            && !value.contains(DASHES)
         {
             self.encrypted |= name.trim() == "Proc-Type" && value.trim_end().ends_with("ENCRYPTED");
             return Ok(None);
@@ -258,6 +262,9 @@ impl Open {
         if label != self.label {
             return Err(Error::OtherEnd { line: number, begin: self.line });
         }
+        if shares_hyphens(rest) {
+            return Err(Error::Marker { line: number });
+        }
         Ok(Some(rest))
     }
 
@@ -269,6 +276,12 @@ impl Open {
         let der = BASE64.decode(base64).map_err(|_| Error::Uneven { line: number })?;
         Ok(Block { label, line, encrypted, der })
     }
+}
+
+/// Whether another one follows, whose first hyphens are the last of the one before. Its word would pass for base64, or for
+/// text.
+fn shares_hyphens(after: &str) -> bool {
+    after.starts_with("BEGIN ") || after.starts_with("END ")
 }
 
 fn is_base64(character: char) -> bool {

@@ -88,6 +88,7 @@ fn what_is_not_as_it_should_be_is_refused_with_its_line() {
     refused(&file(begin, "AAA=\nAAAA", end), Error::NotBase64 { line: 3 });
     refused(&file(begin, "AAAA\u{a0}", end), Error::NotBase64 { line: 2 });
     refused(&file(begin, "AAAA\n\nProc-Type: 4,ENCRYPTED", end), Error::NotBase64 { line: 4 });
+    refused(&file(begin, &format!("Proc-Type: 4{begin}\n{body}"), end), Error::NotBase64 { line: 2 });
     refused(&file(begin, "AAAAA", end), Error::Uneven { line: 3 });
     refused(&file(begin, "AAA\nAA=", end), Error::Uneven { line: 4 });
     refused(&file(begin, "", end), Error::Empty { line: 1 });
@@ -113,6 +114,8 @@ fn what_is_not_as_it_should_be_is_refused_with_its_line() {
     // Two of which the second shares its hyphens with the first.
     let shared = format!("{begin}\n{body}\n-----END CERTIFICATE-----BEGIN CERTIFICATE-----\n{body}\n{end}\n");
     refused(&shared, Error::Marker { line: 3 });
+    refused(&file(&format!("{begin}BEGIN CERTIFICATE-----"), &body, end), Error::Marker { line: 1 });
+    refused(&format!("{begin}END CERTIFICATE-----\n"), Error::Marker { line: 1 });
     // Lines are counted as editors do.
     refused(&format!("\r\n\r\n{begin}\r\n{body}"), Error::NoEnd { line: 3 });
     refused(&format!("\r\r{begin}\r{body}"), Error::NoEnd { line: 3 });

@@ -342,7 +342,7 @@ mod tests {
         store.lies.store(true, Ordering::Relaxed);
         assert!(ledger.record(&act("not lifted"), &done, vec![BanKey::from(&kept)]).is_err());
         ledger.mend(|| vec![kept.clone()]).unwrap();
-        assert_eq!(*store.bans.lock(), [kept.clone()]);
+        assert_eq!(*store.bans.lock(), vec![kept.clone()]);
 
         // An act that was done, and whose record was said not to be written.
         ledger.begin(&act("done"), None).unwrap();

@@ -161,15 +161,15 @@ mod tests {
 
     #[derive(Debug, Clone)]
     enum Step {
-        Write(u64, Vec<u8>),
-        Resize(u64),
+        Write(usize, Vec<u8>),
+        Resize(usize),
     }
 
     fn step() -> impl Strategy<Value = Step> {
         prop_oneof![
-            (0u64..20_000, prop::collection::vec(any::<u8>(), 0..9_000))
+            (0usize..20_000, prop::collection::vec(any::<u8>(), 0..9_000))
                 .prop_map(|(at, bytes)| Step::Write(at, bytes)),
-            (0u64..30_000).prop_map(Step::Resize),
+            (0usize..30_000).prop_map(Step::Resize),
         ]
     }
 
@@ -187,15 +187,15 @@ mod tests {
             for step in steps {
                 match step {
                     Step::Write(at, bytes) => {
-                        let end = at as usize + bytes.len();
-                        prop_assert_eq!(overlay.write(at, &bytes).is_ok(), end <= model.len());
+                        let end = at + bytes.len();
+                        prop_assert_eq!(overlay.write(at as u64, &bytes).is_ok(), end <= model.len());
                         if end <= model.len() {
-                            model[at as usize..end].copy_from_slice(&bytes);
+                            model[at..end].copy_from_slice(&bytes);
                         }
                     }
                     Step::Resize(len) => {
-                        overlay.set_len(len).unwrap();
-                        model.resize(len as usize, 0);
+                        overlay.set_len(len as u64).unwrap();
+                        model.resize(len, 0);
                     }
                 }
                 let mut whole = vec![1; model.len()];
