@@ -67,7 +67,7 @@ thread_local! {
 }
 
 /// A key from a secret.
-#[cfg(test)]
+#[cfg(all(test, not(feature = "model")))]
 pub(crate) fn secret_key(secret: &[u8]) -> TokenKey {
     TokenKey {
         id: None,

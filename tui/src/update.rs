@@ -390,18 +390,21 @@ fn lift(model: &mut Model) -> Vec<Effect> {
         _ => None,
     };
     let reason = String::new;
-    match ban.map(|ban| (ban.kind, ban.user, ban.groups)) {
-        Some((BanKind::Group, Some(user), Some(groups))) => {
+    match ban.map(|ban| (ban.kind, ban.user, ban.groups, ban.jti)) {
+        Some((BanKind::Group, Some(user), Some(groups), _)) => {
             vec![Effect::Act("restored", AdminRequest::Restore { user, groups, reason: reason() })]
         }
-        Some((BanKind::User, Some(user), _)) => {
+        Some((BanKind::User, Some(user), ..)) => {
             vec![Effect::Act("unbanned", AdminRequest::Unban { user, reason: reason() })]
         }
-        Some(_) => {
-            say(model, "a sign-out and a revoked token cannot be lifted; they end with the tokens", true);
-            Vec::new()
+        Some((BanKind::SignOut, Some(user), ..)) => {
+            vec![Effect::Act("lifted", AdminRequest::LiftSignOut { user, reason: reason() })]
         }
-        None => {
+        Some((BanKind::Token, _, _, Some(jti))) => {
+            vec![Effect::Act("restored", AdminRequest::RestoreToken { jti, reason: reason() })]
+        }
+        // The server sends none that names nothing.
+        _ => {
             say(model, "select a ban first (key 5)", true);
             Vec::new()
         }

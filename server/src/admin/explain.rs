@@ -193,4 +193,5 @@ fn by(ban: &BanRow) -> String {
 }
 
 #[cfg(test)]
+#[cfg(not(feature = "model"))]
 mod tests;

@@ -273,7 +273,13 @@ fn acts_on_the_selection_are_about_what_is_selected() {
     update(&mut model, Event::Bans(Listing { total: 1, rows: vec![ban(BanKind::User, None)] }));
     assert!(matches!(&press(&mut model, "u")[..], [Effect::Act("unbanned", AdminRequest::Unban { .. })]));
     update(&mut model, Event::Bans(Listing { total: 1, rows: vec![ban(BanKind::SignOut, None)] }));
-    assert_eq!(press(&mut model, "u"), []);
+    assert!(matches!(&press(&mut model, "u")[..], [Effect::Act("lifted", AdminRequest::LiftSignOut { .. })]));
+    let token = BanRow { user: None, jti: Some("t1".to_owned()), ..ban(BanKind::Token, None) };
+    update(&mut model, Event::Bans(Listing { total: 1, rows: vec![token] }));
+    assert!(matches!(
+        &press(&mut model, "u")[..],
+        [Effect::Act("restored", AdminRequest::RestoreToken { .. })]
+    ));
 }
 
 #[test]

@@ -652,6 +652,7 @@ fn times_are_taken_however_they_are_written_in_the_token_and_in_its_grants() {
 /// The issuer's clock and ours may be apart by the leeway, either way. Whatever was issued before a sign-out is out, and what is
 /// issued late enough after it is in; a token that does not say when it was issued is reckoned from its end.
 #[test]
+#[cfg(not(feature = "model"))]
 fn a_sign_out_holds_whichever_clock_is_ahead() {
     use crate::access::{Bans, Gate, Validity};
     use fanfare_protocol::admin::{BanKind, BanRow};
