@@ -667,7 +667,7 @@ fn a_sign_out_holds_whichever_clock_is_ahead() {
     let alice = UserName::new("alice").unwrap();
     bans.put(BanRow {
         kind: BanKind::SignOut,
-        user: Some(alice.clone()),
+        user: Some(alice),
         groups: None,
         jti: None,
         since: NOW,
