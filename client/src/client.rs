@@ -134,13 +134,13 @@ impl Client {
     }
 
     /// Goes on with another token of the same user. Every membership is looked at again: [`Event::Removed`] tells of those
-    /// that the new token does not cover. Gives how many groups the connection is still in. After an outage the client
-    /// connects with what it was configured with, not with this token.
+    /// that the new token does not cover. Gives how many groups the connection is still in. A client that was configured
+    /// with a token connects with the newest one that the server took, after an outage.
     ///
     /// # Errors
     /// See [`RequestError`]. After a refusal everything is as before.
     pub async fn refresh(&self, token: Token) -> Result<u64, RequestError> {
-        self.request(Effect::None, |request| ClientFrame::Refresh { request, token }).await
+        self.request(Effect::Refresh(token.clone()), |request| ClientFrame::Refresh { request, token }).await
     }
 
     /// Sends to every connection of a user. See [`send`](Self::send).

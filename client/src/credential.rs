@@ -1,7 +1,7 @@
 //! Where a connection's credential comes from: one that never changes, or the application, asked for each connection anew.
 //!
 //! In: what the application configured. Out: a credential, before every connection and whenever access is about to end.
-//! Invariant: no token is kept here longer than the `Hello` or `Refresh` that it goes into takes.
+//! Invariant: a token that a provider gave is kept here no longer than the `Hello` or `Refresh` that it goes into takes.
 
 use std::error::Error;
 use std::fmt;
@@ -35,6 +35,14 @@ impl Source {
     /// Whether another credential may come than the last one.
     pub(crate) fn renews(&self) -> bool {
         matches!(self, Self::Provider(_))
+    }
+
+    /// The same, with the newest token in place of one that was given once. A provider has newer ones, and other credentials are no tokens.
+    pub(crate) fn refreshed(&self, newest: Option<Token>) -> Self {
+        match (self, newest) {
+            (Self::Fixed(Credential::Token(_)), Some(newest)) => Self::Fixed(Credential::Token(newest)),
+            _ => self.clone(),
+        }
     }
 
     /// The credential to use now.

@@ -131,6 +131,8 @@ fn answer(shared: &Shared, link: &Link, request: RequestId, answer: Answer) -> O
     match &entry.effect {
         Effect::Join(group) => shared.membership(|groups| groups.join_answered(group, done)),
         Effect::Leave(group) => shared.membership(|groups| groups.leave_answered(group)),
+        Effect::Refresh(token) if done => shared.refreshed(request, token.clone()),
+        Effect::Refresh(_) => {}
         Effect::None => {}
     }
     entry.answer(answer);

@@ -9,7 +9,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use fanfare_protocol::{GroupName, RequestId};
+use fanfare_protocol::{GroupName, RequestId, Token};
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
@@ -24,11 +24,12 @@ pub(crate) enum Answer {
     Refused { code: u16, detail: String },
 }
 
-/// What a request changes about the client's memberships.
+/// What a request changes here when it is answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Effect {
     Join(GroupName),
     Leave(GroupName),
+    Refresh(Token),
     None,
 }
 

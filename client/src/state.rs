@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use fanfare_protocol::{GroupName, RequestId, Welcome};
+use fanfare_protocol::{GroupName, RequestId, Token, Welcome};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -36,6 +36,8 @@ struct State {
     /// Of the current connection, or of the last one.
     welcome: Welcome,
     membership: Membership,
+    /// The newest token that the server took on a living connection, and the request that it came with.
+    newest: Option<(RequestId, Token)>,
     /// The event that ends the series. It does not go through the queue, which may be full.
     last_event: Option<Event>,
     close_result: Result<(), CloseError>,
@@ -63,6 +65,7 @@ impl Shared {
             welcome: link.welcome.clone(),
             phase: Phase::Live(link),
             membership: Membership::default(),
+            newest: None,
             last_event: None,
             close_result: Ok(()),
         };
@@ -144,7 +147,7 @@ impl Shared {
         match effect {
             Effect::Join(group) => state.membership.join_asked(group),
             Effect::Leave(group) => state.membership.leave_asked(group),
-            Effect::None => {}
+            Effect::Refresh(_) | Effect::None => {}
         }
         drop(state);
         room.send(frame);
@@ -162,6 +165,19 @@ impl Shared {
     /// Changes what is known about the memberships.
     pub(crate) fn membership<T>(&self, change: impl FnOnce(&mut Membership) -> T) -> T {
         change(&mut self.state.lock().membership)
+    }
+
+    /// The server goes on with another token. Of two the later request's is the newer one, whichever is answered last.
+    pub(crate) fn refreshed(&self, request: RequestId, token: Token) {
+        let mut state = self.state.lock();
+        if state.newest.as_ref().is_none_or(|(before, _)| *before < request) {
+            state.newest = Some((request, token));
+        }
+    }
+
+    /// The newest token that the server took since the client began, if it took another than the first.
+    pub(crate) fn newest_token(&self) -> Option<Token> {
+        self.state.lock().newest.as_ref().map(|(_, token)| token.clone())
     }
 
     /// The connection is lost and another will be tried: fails everyone who waits for an answer.

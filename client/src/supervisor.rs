@@ -221,7 +221,8 @@ impl Supervisor {
     /// One attempt. On success the connection is live, and the events that tell of it are still to be queued.
     async fn attempt_after(&self, delay: Duration) -> Result<(Opened, Vec<Event>), ConnectError> {
         sleep(delay).await;
-        let mut opened = handshake::open(&self.dialer, &self.source).await?;
+        let source = self.source.refreshed(self.shared.newest_token());
+        let mut opened = handshake::open(&self.dialer, &source).await?;
         let rejoin = Rejoin::new(&self.shared, &mut opened, &self.events, self.most_held);
         match rejoin.run(self.patience).await {
             Ok(events) => Ok((opened, events)),

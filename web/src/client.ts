@@ -48,6 +48,8 @@ export class Client implements AsyncIterable<Message> {
   private refresher: Refresher | undefined;
   /** The newest token that the server took, where there is no provider. */
   private token: string | undefined;
+  /** The request that it came with. Of two refreshes the later one's is the newer, whichever is answered last. */
+  private tokenFrom = 0;
   private leaving = false;
   private events = new Map<string, Set<(payload: Uint8Array, message: Message) => void | Promise<void>>>();
   private handlers = new Map<keyof Happenings, Set<Handler<never>>>();
@@ -393,7 +395,10 @@ export class Client implements AsyncIterable<Message> {
         // Before the caller hears of it, so that whatever it does next comes after.
         if (asked?.kind === "join") this.groups.joinAnswered(asked.group, done);
         if (asked?.kind === "leave") this.groups.leaveAnswered(asked.group);
-        if (asked?.kind === "refresh" && done && this.token !== undefined) this.token = asked.token;
+        if (asked?.kind === "refresh" && done && this.token !== undefined && asked.request > this.tokenFrom) {
+          this.token = asked.token;
+          this.tokenFrom = asked.request;
+        }
         const waiting = this.waiting.get(frame.request);
         if (frame.kind === "ack") return waiting?.settle(frame.count);
         if (waiting) return waiting.reject(new FanfareError("refused", frame.detail, frame.code));

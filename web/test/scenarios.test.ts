@@ -17,7 +17,9 @@ import type { Happenings } from "../src/types.js";
 type Step = Record<string, any>;
 interface Scenario {
   readonly name: string;
+  readonly token?: string;
   readonly tokens?: readonly string[];
+  readonly patience_ms?: number;
   readonly steps: readonly Step[];
 }
 
@@ -198,7 +200,7 @@ class Run {
   private letGo: (() => void)[] = [];
   private outage = false;
 
-  constructor(tokens: readonly string[] | undefined) {
+  constructor({ token, tokens, patience_ms }: Scenario) {
     const left = [...(tokens ?? [])];
     const tokenProvider = async (): Promise<string> => {
       const token = left.shift() ?? "!fail";
@@ -207,8 +209,8 @@ class Run {
       await new Promise<void>((settle) => this.letGo.push(settle));
       return token.slice("!hang:".length);
     };
-    const who = tokens ? { tokenProvider } : { devUser: "alice" };
-    const patience = { connectTimeout: DEADLINE, requestTimeout: DEADLINE };
+    const who = tokens ? { tokenProvider } : token !== undefined ? { token } : { devUser: "alice" };
+    const patience = { connectTimeout: DEADLINE, requestTimeout: patience_ms ?? DEADLINE };
     this.connecting = connect({ url: "https://scripted/fanfare", reconnect: { firstDelay: 1, maxDelay: 20 }, ...patience, ...who });
   }
 
@@ -264,6 +266,7 @@ class Run {
         return;
       }
       case "ack": return this.peer().say({ Ack: { request: this.unanswered.shift(), count: value } });
+      case "ack_newest": return this.peer().say({ Ack: { request: this.unanswered.pop(), count: value } });
       case "refuse": return this.peer().say({ Error: { request: this.unanswered.shift(), code: value, detail: "no" } });
       case "close": return this.peer().end(value, "");
       case "finish": return this.peer().finish();
@@ -273,7 +276,7 @@ class Run {
         return;
       case "call": {
         const client = this.client as Client;
-        const call = { join: () => client.join(step["group"]), leave: () => client.leave(step["group"]), count: () => client.count("all"), close: () => client.close() };
+        const call = { join: () => client.join(step["group"]), leave: () => client.leave(step["group"]), count: () => client.count("all"), refresh: () => client.refresh(step["token"]), close: () => client.close() };
         this.calls.push(outcome(call[value as keyof typeof call]()));
         return;
       }
@@ -305,9 +308,10 @@ class Run {
 Object.assign(globalThis, { WebTransport: Session });
 
 assert.ok(SCENARIOS.length >= 20);
-for (const { name, tokens, steps } of SCENARIOS) {
+for (const scenario of SCENARIOS) {
+  const { name, steps } = scenario;
   test(`scenario: ${name}`, async () => {
-    const run = new Run(tokens);
+    const run = new Run(scenario);
     try {
       for (const step of steps) {
         try {

@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use fanfare_client::{Client, CloseReason, ConnectError, Event, ProviderError, RequestError, Target};
 use fanfare_protocol::{ClientFrame, Code, Credential, ExpiryScope, ServerFrame, Token};
@@ -111,11 +112,14 @@ struct Run {
 }
 
 impl Run {
-    fn new(tokens: Option<&Vec<Value>>) -> Self {
+    fn new(scenario: &Value) -> Self {
         let server = Server::start();
         let let_go = Arc::new(Notify::new());
         let mut config = server.config();
-        if let Some(tokens) = tokens {
+        if let Some(token) = scenario["token"].as_str() {
+            config = server.config_of(Credential::Token(Token::new(token)));
+        }
+        if let Some(tokens) = scenario["tokens"].as_array() {
             let tokens: VecDeque<String> =
                 tokens.iter().map(|token| token.as_str().unwrap().to_owned()).collect();
             let (tokens, let_go) = (Arc::new(Mutex::new(tokens)), Arc::clone(&let_go));
@@ -133,6 +137,9 @@ impl Run {
                     }
                 }
             });
+        }
+        if let Some(ms) = scenario["patience_ms"].as_u64() {
+            config = config.request_timeout(Duration::from_millis(ms));
         }
         let connecting = tokio::spawn(Client::connect(config));
         Self {
@@ -156,7 +163,7 @@ impl Run {
     }
 
     async fn step(&mut self, step: &Value) {
-        let (what, value) = step.as_object().unwrap().iter().find(|(key, _)| *key != "group").unwrap();
+        let (what, value) = step.as_object().unwrap().iter().find(|(key, _)| *key != "group" && *key != "token").unwrap();
         match what.as_str() {
             "accept" => {
                 self.before.extend(self.peer.take());
@@ -192,6 +199,10 @@ impl Run {
                 let request = self.unanswered.pop_front().unwrap();
                 self.peer().ack(request, value.as_u64().unwrap()).await;
             }
+            "ack_newest" => {
+                let request = self.unanswered.pop_back().unwrap();
+                self.peer().ack(request, value.as_u64().unwrap()).await;
+            }
             "refuse" => {
                 let request = self.unanswered.pop_front().unwrap();
                 let code = Code::try_from(value.as_u64().unwrap()).unwrap();
@@ -207,6 +218,7 @@ impl Run {
             "call" => {
                 let client = Arc::clone(self.client());
                 let group = step["group"].as_str().map(str::to_owned);
+                let token = step["token"].as_str().map(Token::new);
                 let call = value.as_str().unwrap().to_owned();
                 // What is called is under way before the next step.
                 let begun = Arc::new(Notify::new());
@@ -216,6 +228,7 @@ impl Run {
                     match call.as_str() {
                         "join" => result(client.join(group.unwrap()).await),
                         "leave" => result(client.leave(group.unwrap()).await),
+                        "refresh" => result(client.refresh(token.unwrap()).await),
                         "count" => result(client.count(Target::All).await),
                         _ => client
                             .close()
@@ -259,7 +272,7 @@ async fn the_client_keeps_to_every_scenario() {
         let reached = Arc::new(Mutex::new(Value::Null));
         let at = Arc::clone(&reached);
         let running = tokio::spawn(async move {
-            let mut run = Run::new(scenario.get("tokens").and_then(Value::as_array));
+            let mut run = Run::new(&scenario);
             for step in scenario["steps"].as_array().unwrap() {
                 *at.lock() = step.clone();
                 run.step(step).await;

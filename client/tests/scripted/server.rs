@@ -122,7 +122,12 @@ impl Server {
 
     /// Settings of a client for this server, which reconnects fast.
     pub(crate) fn config(&self) -> ClientConfig {
-        self.settings(ClientConfig::new(self.address.to_string(), Credential::DevUser(user("alice"))))
+        self.config_of(Credential::DevUser(user("alice")))
+    }
+
+    /// Settings of a client with this credential.
+    pub(crate) fn config_of(&self, credential: Credential) -> ClientConfig {
+        self.settings(ClientConfig::new(self.address.to_string(), credential))
     }
 
     fn settings(&self, config: ClientConfig) -> ClientConfig {
