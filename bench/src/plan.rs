@@ -119,7 +119,9 @@ impl Mode {
                     Workload::Paced { members, size, rate: 30 },
                     Workload::Many { groups: 30, size },
                     Workload::Direct { users: 10, size },
-                    Workload::Latency { members, size, rate: 0 },
+                    // A rate that any machine carries, however busy: half of what a tenth of a second measured is none,
+                    // and a reader that has no time is closed as a slow one.
+                    Workload::Latency { members, size, rate: 200 },
                     Workload::Connect { connections: 20 },
                     Workload::Idle { connections: 20 },
                     Workload::Churn { members, churners: 5, size },
