@@ -85,12 +85,14 @@ fn a_certificate_names_the_user_and_the_file_what_it_may() {
     let serial = detail["token_id"].as_str().unwrap();
     assert!(detail["token_ends"].as_u64().is_some());
     server.run(&["admin", "revoke-token", serial]).printed();
+    assert_eq!(guest.object()["kind"], "goodbye");
     assert_eq!(guest.object()["kind"], "disconnected");
     assert!(
         listen(&server, "user-guest", "news").err.contains("(code 3007)"),
         "its serial number is refused"
     );
     server.run(&["admin", "sign-out", "sensor-1"]).printed();
+    assert_eq!(sensor.object()["kind"], "goodbye");
     assert_eq!(sensor.object()["kind"], "disconnected");
     assert!(
         listen(&server, "user-sensor-1", "news").err.contains("(code 3015)"),

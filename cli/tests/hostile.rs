@@ -170,6 +170,7 @@ fn told(ended: Ended) -> String {
         Ended::Code(number, _) => format!("code {number}"),
         Ended::Transport(number) => format!("transport {number}"),
         Ended::Finished => "finished".into(),
+        Ended::Reset(number) => format!("broken off with {number}"),
         Ended::Other(other) => other,
     }
 }

@@ -10,7 +10,7 @@ use fanfare_protocol::codec::{self, DecodeError, FrameReader};
 use fanfare_protocol::{Code, Limits, ServerFrame};
 use quinn::{Connection, ReadError, RecvStream, VarInt};
 
-use crate::disconnect::Disconnect;
+use crate::disconnect::{ComeBack, Disconnect};
 
 /// How much is taken from quinn at a time. It gives what lies in one piece, which is seldom more than a few packets.
 const CHUNK_BYTES: usize = 64 * 1024;
@@ -45,7 +45,7 @@ impl Incoming {
                 Ok(None) if self.frames.is_between_frames() => return Ok(None),
                 Ok(None) => return Err(self.violated(Code::TruncatedFrame, Code::TruncatedFrame.sentence())),
                 Err(ReadError::ConnectionLost(error)) => return Err(error.into()),
-                Err(ReadError::Reset(_)) => return Err(self.ended()),
+                Err(ReadError::Reset(code)) => return Err(self.ended(code)),
                 Err(
                     error @ (ReadError::ClosedStream
                     | ReadError::IllegalOrderedRead
@@ -73,9 +73,13 @@ impl Incoming {
         self.violated(code, &error.to_string())
     }
 
-    fn ended(&self) -> Disconnect {
+    /// The server broke its half off. Where it says a code with it, that is the code that it closes with.
+    fn ended(&self, code: VarInt) -> Disconnect {
         self.connection
             .close(VarInt::from_u32(u32::from(Code::StreamReset.number())), b"the stream was reset");
-        Disconnect::StreamEnded
+        match u16::try_from(code.into_inner()) {
+            Ok(0) | Err(_) => Disconnect::StreamEnded,
+            Ok(code) => Disconnect::Closed { code, reason: String::new(), come_back: ComeBack::ByCode },
+        }
     }
 }

@@ -4,6 +4,7 @@
 //! with a code. Invariant: one deadline bounds all of it together, whatever the client does or leaves undone.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use fanfare_protocol::codec::{self, FrameReader};
@@ -11,18 +12,22 @@ use fanfare_protocol::{
     ClientFrame, Code, ConnectionId, Credential, PROTOCOL_VERSION, ServerFrame, UserName, Welcome,
 };
 use quinn::crypto::rustls::HandshakeData;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::access::{self, Denial, Gate, Pass};
 use crate::admission::{Admission, Slot};
 use crate::config::Config;
+use crate::farewell;
 use crate::intake::{Intake, violation};
 use crate::outbox::Ending;
 use crate::registry::Member;
 use crate::router::Router;
 use crate::session::Session;
-use crate::transport::{Broken, Connection, Receiver};
+use crate::transport::{Broken, Connection, Receiver, Transmitter};
 use crate::webtransport;
+
+/// How long somebody for whom there is no room may take to open the stream on which it is told so.
+const FIRST_STREAM: Duration = Duration::from_secs(1);
 
 /// What the server calls itself in `Welcome`.
 pub(crate) const SERVER: &str = concat!("fanfare/", env!("CARGO_PKG_VERSION"));
@@ -47,13 +52,17 @@ impl Handshakes {
             }
             Err(Some(Ending { code, reason })) => {
                 tracing::debug!(%address, code = code.number(), reason, "refused");
-                metrics.closed.add(code);
                 None
             }
-            Err(None) => {
-                metrics.lost.add(1);
-                None
-            }
+            Err(None) => None,
+        }
+    }
+
+    fn count(&self, refused: Option<&Ending>) {
+        let metrics = self.router.metrics();
+        match refused {
+            Some(ending) => metrics.closed.add(ending.code),
+            None => metrics.lost.add(1),
         }
     }
 
@@ -68,13 +77,19 @@ impl Handshakes {
                 None
             })
         };
-        let connection = self.transport(in_time(deadline, tls).await?, deadline).await?;
+        let connection = async { self.transport(in_time(deadline, tls).await?, deadline).await }.await;
+        let connection = connection.inspect_err(|refused| self.count(refused.as_ref()))?;
+        let mut stream = None;
         let welcomed = tokio::select! {
             () = connection.closed() => Err(None),
-            welcomed = in_time(deadline, self.welcome(&connection)) => welcomed,
+            welcomed = in_time(deadline, self.welcome(&connection, &mut stream)) => welcomed,
         };
-        if let Err(Some(Ending { code, reason })) = &welcomed {
-            connection.close(*code, reason).await;
+        if let Err(refused) = &welcomed {
+            // Before it is told, so that whoever is told finds it counted.
+            self.count(refused.as_ref());
+        }
+        if let Err(Some(ending)) = &welcomed {
+            farewell::close(&connection, stream.as_mut().map(|(transmitter, _)| transmitter), ending).await;
         }
         welcomed
     }
@@ -97,12 +112,24 @@ impl Handshakes {
         Ok(Connection::Web(Arc::new(session?)))
     }
 
-    /// `Err(None)`: the connection is gone.
-    async fn welcome(&self, connection: &Connection) -> Result<(Session, Slot), Option<Ending>> {
-        let slot = self.admission.admit(connection.remote_address().ip()).map_err(Ending::from)?;
-        let (transmitter, mut receiver) = connection.accept_stream().await.map_err(|_| None)?;
+    /// `Err(None)`: the connection is gone. Else what the reason can be written on is in `stream`, with its other half: without that
+    /// the client would be told that nobody listens, and stop listening itself.
+    async fn welcome(
+        &self,
+        connection: &Connection,
+        stream: &mut Option<(Transmitter, Receiver)>,
+    ) -> Result<(Session, Slot), Option<Ending>> {
+        let slot = match self.admission.admit(connection.remote_address().ip()) {
+            Ok(slot) => slot,
+            Err(full) => {
+                // As a rule it is there already. Who opens none has the close alone.
+                *stream = timeout(FIRST_STREAM, connection.accept_stream()).await.ok().and_then(Result::ok);
+                return Err(Some(full.into()));
+            }
+        };
+        let (_, receiver) = stream.insert(connection.accept_stream().await.map_err(|_| None)?);
         let mut reader = FrameReader::new(self.config.limits.frame_bytes);
-        let (hello, early) = first_frame(&mut receiver, &mut reader).await?;
+        let (hello, early) = first_frame(receiver, &mut reader).await?;
         // Elsewhere than in every connection's task: what waits for keys is large, and rare.
         let (user, pass) = Box::pin(identify(&hello, self.config.dev, self.router.gate(), || {
             let leeway = self.config.validity().leeway;
@@ -124,6 +151,7 @@ impl Handshakes {
         let seat =
             self.router.admit(Arc::clone(&member), self.config.capacity.per_user).map_err(Ending::from)?;
         tracing::debug!(connection = %id, ?user, address = %connection.remote_address(), "welcomed");
+        let Some((transmitter, receiver)) = stream.take() else { return Err(None) };
         let watch = self.router.expiry().watch(seat.member());
         let session = Session {
             connection: connection.clone(),

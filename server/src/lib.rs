@@ -16,6 +16,7 @@ mod endpoint;
 mod envelope;
 mod error;
 mod expiry;
+mod farewell;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;

@@ -11,6 +11,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
@@ -192,17 +193,22 @@ struct State {
     retry_after_ms: Option<u32>,
     writer: Option<Waker>,
     session: Option<Waker>,
+    /// The writer, whatever it waits for.
+    hurried: Option<Waker>,
+    break_off: Option<Code>,
 }
 
 /// One connection's queue.
 pub(crate) struct Outbox {
     limits: OutboxLimits,
     state: Mutex<State>,
+    /// What is being written is not waited for any longer.
+    overdue: AtomicBool,
 }
 
 impl Outbox {
     pub(crate) fn new(limits: OutboxLimits) -> Self {
-        Self { limits, state: Mutex::new(State::default()) }
+        Self { limits, state: Mutex::new(State::default()), overdue: AtomicBool::new(false) }
     }
 
     /// Queues a message for the target at `position` of the envelope.
@@ -351,6 +357,34 @@ impl Outbox {
     /// The same, for a connection that is gone. A session that waits for room reads nothing, and would not notice.
     pub(crate) fn lose(&self) {
         self.state.lock().end(None);
+    }
+
+    /// Tells the writer to wait no longer for what it is writing, and to break the stream off with this code.
+    pub(crate) fn hurry(&self, code: Code) {
+        let hurried = {
+            let mut state = self.state.lock();
+            state.break_off = Some(code);
+            self.overdue.store(true, Ordering::Relaxed);
+            state.hurried.take()
+        };
+        if let Some(writer) = hurried {
+            writer.wake();
+        }
+    }
+
+    /// Remembers the writer's task, for [`Outbox::hurry`].
+    pub(crate) fn remember_writer(&self, waker: &Waker) {
+        self.state.lock().hurried = Some(waker.clone());
+    }
+
+    /// What the stream is to be broken off with.
+    pub(crate) fn break_off(&self) -> Option<Code> {
+        self.state.lock().break_off
+    }
+
+    /// Whether the writer is to wait no longer. Asked at every turn of the writer, so it takes no lock.
+    pub(crate) fn is_overdue(&self) -> bool {
+        self.overdue.load(Ordering::Relaxed)
     }
 
     /// What is in it and went through it.

@@ -23,6 +23,7 @@ use crate::config::Config;
 use crate::endpoint::{self, Identity};
 use crate::error::{IdentityError, StartError};
 use crate::expiry::Expiry;
+use crate::farewell;
 use crate::handshake::Handshakes;
 use crate::home::Home;
 use crate::http::{self, Http};
@@ -298,8 +299,13 @@ impl Server {
             tasks.connections.wait().await;
         };
         let in_time = tokio::time::timeout(config.drain_deadline, orderly).await.is_ok();
-        endpoint.close(closing, Code::ShuttingDown.sentence().as_bytes());
         tasks.connections.close();
+        if !in_time {
+            // Those who take nothing more can still be told why, and that it is over.
+            registry.for_each_outbox(|outbox| outbox.hurry(Code::ShuttingDown));
+            let _ = tokio::time::timeout(farewell::LAST_WORD, tasks.connections.wait()).await;
+        }
+        endpoint.close(closing, Code::ShuttingDown.sentence().as_bytes());
         tasks.connections.wait().await;
         // Until the peers have our close. A peer that has vanished is not waited for longer than its three timeouts.
         endpoint.wait_idle().await;

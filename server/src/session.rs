@@ -19,13 +19,15 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use fanfare_protocol::{Code, ServerFrame, codec};
+use fanfare_protocol::Code;
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::expiry::Watch;
+use crate::farewell;
 use crate::intake::Intake;
 use crate::metrics::Metrics;
 use crate::outbox::{Ending, Signal, Taken};
@@ -40,9 +42,6 @@ const READ_ON_BYTES: usize = 16 * 1024;
 
 /// How long a connection that has said its last word may take to read it. Its groups do not wait for that.
 const FLUSH_DEADLINE: Duration = Duration::from_secs(5);
-
-/// How long the last word of a connection that is closed may take. Then the close comes without it.
-const LAST_WORD: Duration = Duration::from_secs(2);
 
 /// How the reader half came to its end.
 enum End {
@@ -90,36 +89,44 @@ impl Session {
         } = self;
         let member = Arc::clone(seat.member());
         let mut seat = Some(seat);
-        let writer = writers.spawn(write_out(Arc::clone(&member), transmitter, Arc::clone(intake.metrics())));
+        let mut writer =
+            writers.spawn(write_out(Arc::clone(&member), transmitter, Arc::clone(intake.metrics())));
         async move {
             let _watch = watch;
             let end =
                 read(&connection, &member, &mut intake, &mut receiver, early, requests_per_second).await;
             drop(reading);
+            let end = match end {
+                End::Finished => intake.finished().into(),
+                other => other,
+            };
+            // Counted before the peer is told, so that whoever is told finds it counted. It leaves its groups and its user before that, too.
+            let closed = |code: Code| intake.metrics().closed.add(code);
             let ending = match end {
-                End::Finished => match intake.finished() {
-                    // It has left its groups and its user before it reads its last answers.
-                    Ending { code: Code::Normal, reason } => {
-                        drop(seat.take());
-                        member.outbox().finish(None);
-                        // The deadline is for a peer that does not read; one that vanished ends the writer by itself.
-                        let _ = tokio::time::timeout(FLUSH_DEADLINE, writer).await;
-                        Some(Ending { code: Code::Normal, reason })
-                    }
-                    truncated => Some(truncated),
-                },
+                End::Finished => {
+                    closed(Code::Normal);
+                    drop(seat.take());
+                    member.outbox().finish(None);
+                    in_time(FLUSH_DEADLINE, &mut writer, &member, &connection, Code::Normal).await;
+                    Some(Code::Normal.into())
+                }
                 // Others may still be sending to it: the server says `Goodbye` when the last of them has stopped. The server's
                 // own deadline bounds this wait.
                 End::Drained => {
-                    let _ = writer.await;
-                    Some(member.outbox().ending().unwrap_or_else(|| Code::ShuttingDown.into()))
+                    let _ = (&mut writer).await;
+                    let ending = member.outbox().ending().unwrap_or_else(|| Code::ShuttingDown.into());
+                    closed(ending.code);
+                    if member.outbox().is_overdue() {
+                        farewell::broken_off(&connection).await;
+                    }
+                    Some(ending)
                 }
                 End::Closed(ending) => {
-                    if member.outbox().retry_after_ms().is_some() {
-                        // A close can't carry the time. It has left its groups and its user before it reads it.
-                        drop(seat.take());
-                        let _ = tokio::time::timeout(LAST_WORD, writer).await;
-                    }
+                    closed(ending.code);
+                    // What the session itself found ends the writer, too.
+                    member.outbox().end(ending.clone());
+                    drop(seat.take());
+                    in_time(farewell::LAST_WORD, &mut writer, &member, &connection, ending.code).await;
                     Some(ending)
                 }
                 End::Lost => None,
@@ -129,7 +136,6 @@ impl Session {
             // It leaves at once, and not when its peer has read why.
             drop(seat);
             if let Some(Ending { code, reason }) = &ending {
-                intake.metrics().closed.add(*code);
                 connection.close(*code, reason).await;
             } else {
                 intake.metrics().lost.add(1);
@@ -137,6 +143,22 @@ impl Session {
             let (code, reason) = ending.map(|ending| (ending.code.number(), ending.reason)).unzip();
             tracing::debug!(connection = %member.id(), user = ?member.user(), code, reason, "connection ended");
         }
+    }
+}
+
+/// Waits for the writer to have written its last, for so long; then it breaks off.
+async fn in_time(
+    deadline: Duration,
+    writer: &mut JoinHandle<()>,
+    member: &Member,
+    connection: &Connection,
+    code: Code,
+) {
+    // The deadline is for a peer that does not read; one that vanished ends the writer by itself.
+    if tokio::time::timeout(deadline, &mut *writer).await.is_err() {
+        member.outbox().hurry(code);
+        let _ = writer.await;
+        farewell::broken_off(connection).await;
     }
 }
 
@@ -270,6 +292,13 @@ async fn wait_for_turn(
     Ok(())
 }
 
+impl From<Ending> for End {
+    /// How a stream ends that the client has finished.
+    fn from(ending: Ending) -> Self {
+        if ending.code == Code::Normal { Self::Finished } else { Self::Closed(ending) }
+    }
+}
+
 impl From<Signal> for End {
     fn from(signal: Signal) -> Self {
         match signal {
@@ -282,6 +311,22 @@ impl From<Signal> for End {
 
 /// The writer half: everything that waits goes to the transport in one call.
 async fn write_out(member: Arc<Member>, mut transmitter: Transmitter, metrics: Arc<Metrics>) {
+    let outbox = member.outbox();
+    // A task has one waker all its life.
+    poll_fn(|context| {
+        outbox.remember_writer(context.waker());
+        Poll::Ready(())
+    })
+    .await;
+    let overdue = poll_fn(|_| if outbox.is_overdue() { Poll::Ready(()) } else { Poll::Pending });
+    tokio::select! {
+        biased;
+        () = write(&member, &mut transmitter, &metrics) => {}
+        () = overdue => transmitter.break_off(outbox.break_off().unwrap_or(Code::Normal)),
+    }
+}
+
+async fn write(member: &Member, transmitter: &mut Transmitter, metrics: &Metrics) {
     let mut chunks = Vec::new();
     loop {
         match poll_fn(|context| member.outbox().poll_take(context, &mut chunks)).await {
@@ -302,14 +347,9 @@ async fn write_out(member: Arc<Member>, mut transmitter: Transmitter, metrics: A
             }
             Taken::Finished => return transmitter.finish().await,
             Taken::Ended => {
-                if let Some((ending, retry_after_ms)) =
-                    member.outbox().ending().zip(member.outbox().retry_after_ms())
-                {
-                    let Ending { code, reason } = ending;
-                    let goodbye = ServerFrame::Goodbye { code: code.number(), reason, retry_after_ms };
-                    if transmitter.write(&mut vec![codec::encode_server(&goodbye)]).await.is_ok() {
-                        transmitter.finish().await;
-                    }
+                if let Some(ending) = member.outbox().ending() {
+                    let goodbye = farewell::goodbye(&ending, member.outbox().retry_after_ms());
+                    farewell::say(transmitter, &goodbye).await;
                 }
                 return;
             }

@@ -221,6 +221,15 @@ impl Transmitter {
         written
     }
 
+    /// Breaks the stream off: nothing that waits is sent any more, and the peer is told this code, also where it takes no data.
+    pub(crate) fn break_off(&mut self, code: Code) {
+        // Both fail only when the stream is over already.
+        match self {
+            Self::Native(stream) => drop(stream.reset(VarInt::from_u32(code.number().into()))),
+            Self::Web(stream) => drop(stream.reset(code.number().into())),
+        }
+    }
+
     /// Says that nothing will follow, and waits until the peer's QUIC stack has all of it.
     pub(crate) async fn finish(&mut self) {
         // Both fail only when the stream or the connection is gone already, and then there is nobody to wait for.

@@ -11,6 +11,7 @@
 )]
 
 pub mod issuer;
+pub mod lossy;
 pub mod peer;
 
 use std::future::Future;

@@ -111,6 +111,8 @@ pub enum Ended {
     Transport(u64),
     /// The server finished its half of the stream.
     Finished,
+    /// The server broke its half off, with this code.
+    Reset(u64),
     /// Anything else.
     Other(String),
 }
@@ -184,6 +186,7 @@ impl Receiving {
                 Ok(Some(chunk)) => self.chunk = chunk.bytes,
                 Ok(None) => return Err(Ended::Finished),
                 Err(quinn::ReadError::ConnectionLost(error)) => return Err(error.into()),
+                Err(quinn::ReadError::Reset(code)) => return Err(Ended::Reset(code.into_inner())),
                 Err(other) => return Err(Ended::Other(other.to_string())),
             }
         }

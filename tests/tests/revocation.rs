@@ -61,6 +61,10 @@ async fn removed(client: &Client) -> (String, u16, String) {
 /// Expects the connection to be closed with this code, and not to come back.
 async fn closed(client: &Client, expected: Code) {
     match event(client).await {
+        Event::Goodbye { code, .. } => assert_eq!(code, expected.number()),
+        other => panic!("no last word: {other:?}"),
+    }
+    match event(client).await {
         Event::Disconnected { reason, retry_in, .. } => {
             assert!(reason.to_string().contains(&format!("(code {})", expected.number())), "{reason}");
             assert!(retry_in.is_none(), "it must not come back by itself");

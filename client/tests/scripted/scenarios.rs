@@ -163,7 +163,8 @@ impl Run {
     }
 
     async fn step(&mut self, step: &Value) {
-        let (what, value) = step.as_object().unwrap().iter().find(|(key, _)| *key != "group" && *key != "token").unwrap();
+        let (what, value) =
+            step.as_object().unwrap().iter().find(|(key, _)| *key != "group" && *key != "token").unwrap();
         match what.as_str() {
             "accept" => {
                 self.before.extend(self.peer.take());
