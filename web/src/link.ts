@@ -60,6 +60,8 @@ const END_AFTER_GOODBYE = 2_000;
 export class Link {
   private goodbye: Ended | undefined;
   private violation: Ended | undefined;
+  /** The server broke the stream off and said its code with that, because this end took nothing any more. */
+  private brokenOff: Ended | undefined;
   private datagramWriter: WritableStreamDefaultWriter<Uint8Array> | undefined;
   private readonly gone: Promise<void>;
 
@@ -149,8 +151,9 @@ export class Link {
       }
     } catch (error) {
       if (error instanceof FanfareError && error.kind === "protocol") this.violated(error.message);
+      else this.brokenOff = brokenOffWith(error);
     }
-    const ended = this.violation ?? (await this.ending());
+    const ended = this.violation ?? this.brokenOff ?? (await this.ending());
     this.transport.close();
     // Not waited for: Firefox lets a read of datagrams hang when the session has ended.
     datagrams.cancel().catch(() => {});
@@ -239,6 +242,12 @@ export class Link {
 
 function refused({ code, reason, retryAfter }: Ended): FanfareError {
   return new FanfareError("closed", `the server refused the connection: ${reason}`, code, undefined, retryAfter);
+}
+
+/** The code that a stream was broken off with; none where it was lost. */
+function brokenOffWith(error: unknown): Ended | undefined {
+  const code = (error as { streamErrorCode?: number | null } | undefined)?.streamErrorCode;
+  return code ? { code, reason: "the server broke the stream off" } : undefined;
 }
 
 /** What the server said when it closed; browsers give it with the session's end, which comes soon after the stream's. */
