@@ -109,7 +109,8 @@ pub(crate) fn line(event: &Event) -> String {
             format!("* removed from {}: {} (code {code})", visible(group.as_str()), visible(reason))
         }
         Event::Lagged { dropped } => {
-            format!("* {dropped} messages were dropped: this client reads too slowly")
+            let were = if *dropped == 1 { "message was" } else { "messages were" };
+            format!("* {dropped} {were} dropped: this client reads too slowly")
         }
         Event::Expiring { scope: ExpiryScope::Token, seconds } => format!("* the token ends in {seconds} s"),
         Event::Expiring { scope: ExpiryScope::Groups { count }, seconds } => {

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use clap::Args;
 use clap::builder::BoolishValueParser;
-use fanfare_server::{Capacity, Config, Origins, OutboxLimits, Overflow, TokenRules};
+use fanfare_server::{BudgetLimits, Capacity, Config, Origins, OutboxLimits, Overflow, TokenRules};
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
@@ -201,6 +201,23 @@ pub(crate) struct Settings {
     /// Bytes that may wait for a connection [default: 1048576]
     #[arg(long, value_name = "BYTES", env = "FANFARE_OUTBOX_BYTES", help_heading = "Slow clients")]
     outbox_bytes: Option<u32>,
+    /// Bytes that may wait for all connections together, beside 4 KiB for each [default: 2147483648]
+    #[arg(long, value_name = "BYTES", env = "FANFARE_OUTBOX_BYTES_IN_ALL", help_heading = "Slow clients")]
+    outbox_bytes_in_all: Option<u64>,
+    /// Of those, for each user's connections [default: 134217728]
+    #[arg(long, value_name = "BYTES", env = "FANFARE_OUTBOX_BYTES_PER_USER", help_heading = "Slow clients")]
+    outbox_bytes_per_user: Option<u64>,
+    /// Of those, for each address's connections [default: 1073741824]
+    #[arg(
+        long,
+        value_name = "BYTES",
+        env = "FANFARE_OUTBOX_BYTES_PER_ADDRESS",
+        help_heading = "Slow clients"
+    )]
+    outbox_bytes_per_address: Option<u64>,
+    /// How long a client may take nothing while something waits for it; 0 for any time [default: 30s]
+    #[arg(long, value_name = "TIME", env = "FANFARE_READER_DEADLINE", help_heading = "Slow clients")]
+    reader_deadline: Option<Span>,
     /// What happens when more would have to wait [default: disconnect]
     #[arg(long, value_name = "POLICY", env = "FANFARE_OVERFLOW", help_heading = "Slow clients")]
     overflow: Option<OverflowSetting>,
@@ -373,6 +390,10 @@ impl Settings {
             refuse_above: small(config.refuse_above),
             outbox_frames: small(config.outbox.frames),
             outbox_bytes: small(config.outbox.bytes),
+            outbox_bytes_in_all: Some(config.budget.all as u64),
+            outbox_bytes_per_user: Some(config.budget.per_user as u64),
+            outbox_bytes_per_address: Some(config.budget.per_address as u64),
+            reader_deadline: Some(Span(config.reader_deadline)),
             overflow: Some(match config.outbox.overflow {
                 Overflow::Disconnect => OverflowSetting::Disconnect,
                 Overflow::DropOldest => OverflowSetting::DropOldest,
@@ -421,6 +442,9 @@ impl Settings {
     fn into_config(self) -> Config {
         let default = Config::new();
         let or = |setting: Option<u32>, default: usize| setting.map_or(default, |number| number as usize);
+        let large = |setting: Option<u64>, default: usize| {
+            setting.map_or(default, |number| usize::try_from(number).unwrap_or(usize::MAX))
+        };
         let limits = fanfare_protocol::Limits {
             groups: self.groups_per_connection.unwrap_or(default.limits.groups),
             targets: self.targets_per_send.unwrap_or(default.limits.targets),
@@ -450,6 +474,12 @@ impl Settings {
                 .requests_per_second
                 .map_or(default.requests_per_second, NonZeroU32::new),
             live_bytes: Some(crate::memory::live_bytes),
+            budget: BudgetLimits {
+                all: large(self.outbox_bytes_in_all, default.budget.all),
+                per_user: large(self.outbox_bytes_per_user, default.budget.per_user),
+                per_address: large(self.outbox_bytes_per_address, default.budget.per_address),
+            },
+            reader_deadline: self.reader_deadline.map_or(default.reader_deadline, |span| span.0),
             outbox: OutboxLimits {
                 frames: or(self.outbox_frames, default.outbox.frames),
                 bytes: or(self.outbox_bytes, default.outbox.bytes),

@@ -236,9 +236,11 @@ async fn attack(act: Act, server: SocketAddr, roots: Arc<RootCertStore>) -> Stri
                     more.push(stream.unwrap());
                 }
             }
-            assert_eq!(more.len(), 4, "one stream and three one-way streams beside its own");
+            // One stream and three one-way streams beside its own, and as many again whenever those were stopped, once a second.
+            assert!((4..100).contains(&more.len()), "{} streams", more.len());
             for stream in &mut more {
-                stream.write_all(&[7; 1_000]).await.unwrap();
+                let written = stream.write_all(&[7; 1_000]).await;
+                assert!(matches!(written, Ok(()) | Err(quinn::WriteError::Stopped(_))), "{written:?}");
             }
             peer.send(&count).await;
             assert!(matches!(peer.frame().await, Ok(ServerFrame::Ack { request: 1, .. })));

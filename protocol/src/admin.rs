@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 pub use self::answer::{
     AdminError, AdminReply, AuditHead, AuditVerdict, BanKind, BanRow, ConnectionDetail, ConnectionRow,
     ConnectionVerdict, Counters, Explanation, GroupRow, Listing, MembershipRow, QuicFacts, Receipt, Refusal,
-    Status, TokenVerdict, Totals, Update, UserRow, Verdict,
+    SILENT_MS, Status, TokenVerdict, Totals, Update, UserRow, Verdict,
 };
 pub use self::request::{AdminRequest, Page, Who};
 pub use self::times::Times;

@@ -53,7 +53,7 @@ impl Admission {
 }
 
 /// What counts as one address: an IPv4 address, or the /64 that one IPv6 customer gets as a rule (RFC 6177).
-fn source(address: IpAddr) -> IpAddr {
+pub(crate) fn source(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => IpAddr::V4(address),
         IpAddr::V6(address) => IpAddr::V6((address.to_bits() & !u128::from(u64::MAX)).into()),

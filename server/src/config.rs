@@ -9,6 +9,7 @@ use std::time::Duration;
 use fanfare_protocol::Limits;
 
 use crate::access::{ClientCertificates, TokenRules, Validity};
+use crate::budget::{BudgetLimits, SEND_WINDOW};
 use crate::outbox::OutboxLimits;
 use crate::spread::LONGEST;
 use crate::webtransport::Origins;
@@ -57,6 +58,10 @@ pub struct Config {
     /// After how long the clients of a server that stops come back at the earliest, each after a time of its own between this and half as
     /// much again. Default 1 s: a restart takes as long.
     pub come_back_after: Duration,
+    /// How much may wait for all connections together, and for each user's and each address's.
+    pub budget: BudgetLimits,
+    /// How long a client may take nothing while something waits for it; zero for any time. Default 30 s.
+    pub reader_deadline: Duration,
     /// Tells how many bytes the process has in use, where its allocator counts them. Default: nothing does.
     pub live_bytes: Option<fn() -> u64>,
 }
@@ -101,6 +106,8 @@ impl Config {
             expiry_notice: Duration::from_secs(60),
             drain_deadline: Duration::from_secs(5),
             come_back_after: Duration::from_secs(1),
+            budget: BudgetLimits::default(),
+            reader_deadline: Duration::from_secs(30),
             live_bytes: None,
         }
     }
@@ -134,6 +141,12 @@ impl Config {
         wrong("outbox_frames", self.outbox.frames as u128, 8, 1 << 20)?;
         // The largest message must fit, or it could reach nobody.
         wrong("outbox_bytes", self.outbox.bytes as u128, frame, 1 << 30)?;
+        // Each of them must have room for one connection's part, or everybody would be closed.
+        let least = (self.outbox.bytes + SEND_WINDOW + 64 * 1024) as u128;
+        wrong("outbox_bytes_in_all", self.budget.all as u128, least, 1 << 50)?;
+        wrong("outbox_bytes_per_user", self.budget.per_user as u128, least, 1 << 50)?;
+        wrong("outbox_bytes_per_address", self.budget.per_address as u128, least, 1 << 50)?;
+        wrong("reader_deadline (milliseconds)", self.reader_deadline.as_millis(), 0, 86_400_000)?;
         wrong("handshake_deadline (milliseconds)", self.handshake_deadline.as_millis(), 100, 60_000)?;
         wrong("idle_timeout (milliseconds)", self.idle_timeout.as_millis(), 1_000, 3_600_000)?;
         wrong("expiry_notice (milliseconds)", self.expiry_notice.as_millis(), 0, 86_400_000)?;

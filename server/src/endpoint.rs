@@ -14,6 +14,7 @@ use quinn_proto::HashedConnectionIdGenerator;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_util::task::TaskTracker;
 
+use crate::budget::SEND_WINDOW;
 use crate::config::Config;
 use crate::error::IdentityError;
 use crate::runtime::OwnedTasks;
@@ -104,9 +105,7 @@ fn transport(config: &Config) -> TransportConfig {
     let window = VarInt::from_u32((config.limits.frame_bytes + 4) * 2);
     transport.stream_receive_window(window);
     transport.receive_window(window);
-    // What quinn keeps for a client until it is acknowledged: 256 KiB fill 20 Mbit/s over 100 ms. What does not fit waits
-    // in the outbox, which is bounded and knows what to do when it is full.
-    transport.send_window(256 * 1024);
+    transport.send_window(SEND_WINDOW as u64);
     // The unreliable lane: some dozens of the largest datagrams, each way. What is older is worth less than what is new, and
     // goes first.
     transport.datagram_receive_buffer_size(Some(DATAGRAMS_BYTES));

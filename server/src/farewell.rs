@@ -32,9 +32,12 @@ pub(crate) fn goodbye(ending: &Ending, retry_after_ms: Option<u32>) -> ServerFra
 /// Says why, between two frames, and waits until the peer's QUIC has it. Ends with the connection.
 pub(crate) async fn say(transmitter: &mut Transmitter, goodbye: &ServerFrame) {
     let mut frame: Vec<Bytes> = vec![codec::encode_server(goodbye)];
-    if transmitter.write(&mut frame).await.is_ok() {
-        transmitter.finish().await;
+    while !frame.is_empty() {
+        if transmitter.write_some(&mut frame).await.is_err() {
+            return;
+        }
     }
+    transmitter.finish().await;
 }
 
 /// The same within [`LAST_WORD`], for a stream that nobody else writes on, and closes.

@@ -15,11 +15,11 @@ use quinn::crypto::rustls::HandshakeData;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::access::{self, Denial, Gate, Pass};
-use crate::admission::{Admission, Slot};
+use crate::admission::{self, Admission, Slot};
 use crate::config::Config;
 use crate::farewell;
 use crate::intake::{Intake, violation};
-use crate::outbox::Ending;
+use crate::outbox::{Ending, Outbox};
 use crate::registry::Member;
 use crate::router::Router;
 use crate::session::Session;
@@ -138,8 +138,10 @@ impl Handshakes {
         .await?;
 
         let id = random_id()?;
-        let member =
-            Arc::new(Member::new(id, user.clone(), self.config.outbox, Arc::new(connection.clone()), pass));
+        let account =
+            self.router.metrics().budget.account(&user, admission::source(connection.remote_address().ip()));
+        let outbox = Outbox::within(self.config.outbox, account);
+        let member = Arc::new(Member::new(id, user.clone(), outbox, Arc::new(connection.clone()), pass));
         // Queued before anyone can send to it: `Welcome` is the first frame.
         member.outbox().push_notice(&ServerFrame::Welcome(Welcome {
             protocol: PROTOCOL_VERSION,

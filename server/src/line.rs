@@ -16,6 +16,10 @@ pub(crate) trait Line: Send + Sync {
     fn rtt(&self) -> Duration;
     /// What QUIC knows.
     fn quic(&self) -> QuicFacts;
+    /// How many packets came from the peer.
+    fn packets(&self) -> u64;
+    /// Stops the streams that the protocol has no use for, and gives how many there were. Never waits.
+    fn stop_strays(&self) -> u64;
     /// Sends a datagram, which may get lost. Never waits.
     fn send_datagram(&self, frame: Bytes) -> Unreliable;
 }
@@ -51,6 +55,14 @@ impl Line for Nowhere {
 
     fn quic(&self) -> QuicFacts {
         QuicFacts::default()
+    }
+
+    fn packets(&self) -> u64 {
+        0
+    }
+
+    fn stop_strays(&self) -> u64 {
+        0
     }
 
     fn send_datagram(&self, _: Bytes) -> Unreliable {

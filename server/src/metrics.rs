@@ -4,11 +4,13 @@
 //! uncounted (promise 11), and each has the number of its code.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use fanfare_protocol::Code;
 use fanfare_protocol::admin::Times;
 
+use crate::budget::Budget;
 use crate::histogram::Histogram;
 use crate::striped::Counter;
 
@@ -58,9 +60,12 @@ pub(crate) struct Metrics {
     pub(crate) closed: ByCode,
     pub(crate) removed: ByCode,
     pub(crate) purged: Counter,
+    pub(crate) stopped_streams: Counter,
     pub(crate) bytes_in: Counter,
     pub(crate) bytes_out: Counter,
     pub(crate) delivery: Histogram,
+    /// What waits for everybody.
+    pub(crate) budget: Arc<Budget>,
     /// Tells how many bytes the process has in use.
     pub(crate) live_bytes: Option<fn() -> u64>,
 }
@@ -96,18 +101,25 @@ pub struct Snapshot {
     pub removed: BTreeMap<Code, u64>,
     /// Copies of messages that were thrown away because the membership ended before they were written.
     pub purged: u64,
+    /// Streams stopped that the protocol has no use for.
+    pub stopped_streams: u64,
     /// Bytes of frames that came, on streams and in datagrams.
     pub bytes_in: u64,
     /// Bytes of frames that QUIC took, for streams and in datagrams.
     pub bytes_out: u64,
     /// How long messages took from when they were read until QUIC took them; of those that are written together, the first.
     pub delivery: Times,
+    /// Bytes that wait, of those that are counted for all together, and how many may. Unlike the others the first falls, too.
+    pub waiting_bytes: u64,
+    /// See [`Snapshot::waiting_bytes`].
+    pub waiting_limit: u64,
     /// Bytes that the process has in use, as its allocator counts; 0 where it does not. Unlike the others it falls, too.
     pub live_bytes: u64,
 }
 
 impl Metrics {
     pub(crate) fn snapshot(&self) -> Snapshot {
+        let (waiting, waiting_limit) = self.budget.level();
         Snapshot {
             handshakes: self.handshakes.value(),
             handshakes_refused: self.handshakes_refused.value(),
@@ -123,9 +135,12 @@ impl Metrics {
             closed: self.closed.values(),
             removed: self.removed.values(),
             purged: self.purged.value(),
+            stopped_streams: self.stopped_streams.value(),
             bytes_in: self.bytes_in.value(),
             bytes_out: self.bytes_out.value(),
             delivery: self.delivery.times(),
+            waiting_bytes: waiting as u64,
+            waiting_limit: waiting_limit as u64,
             live_bytes: self.live_bytes.map_or(0, |live_bytes| live_bytes()),
         }
     }

@@ -11,13 +11,14 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use bytes::Bytes;
 use fanfare_protocol::{Code, GroupName, ServerFrame, Target, codec};
 
+use crate::budget::{Account, SEND_WINDOW, steps};
 use crate::envelope::Envelope;
 use crate::sync::Mutex;
 
@@ -140,6 +141,17 @@ impl From<Code> for Ending {
     }
 }
 
+/// What QUIC keeps for a peer, counted until this is dropped.
+pub(crate) struct Window<'a>(Option<&'a Account>);
+
+impl Drop for Window<'_> {
+    fn drop(&mut self) {
+        if let Some(account) = self.0 {
+            account.give_back(SEND_WINDOW);
+        }
+    }
+}
+
 /// What the writer gets.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Taken {
@@ -183,6 +195,10 @@ struct State {
     /// The part of those that is in the writer's hands.
     writing_frames: usize,
     writing_bytes: usize,
+    /// What the account has given for them.
+    held: usize,
+    /// What `progress` was at the last look, and how many looks ago it was something else while something was being written.
+    looked_at: (u64, u32),
     /// Messages dropped since the client was last told.
     dropped: u64,
     /// Messages queued and messages dropped since the beginning.
@@ -201,14 +217,35 @@ struct State {
 /// One connection's queue.
 pub(crate) struct Outbox {
     limits: OutboxLimits,
+    /// What all outboxes share. None where there is one alone, in tests.
+    account: Option<Account>,
     state: Mutex<State>,
     /// What is being written is not waited for any longer.
     overdue: AtomicBool,
+    /// Grows with everything that the peer takes. The writer's alone.
+    progress: AtomicU64,
+}
+
+impl From<OutboxLimits> for Outbox {
+    fn from(limits: OutboxLimits) -> Self {
+        Self::new(limits)
+    }
 }
 
 impl Outbox {
     pub(crate) fn new(limits: OutboxLimits) -> Self {
-        Self { limits, state: Mutex::new(State::default()), overdue: AtomicBool::new(false) }
+        Self {
+            limits,
+            account: None,
+            state: Mutex::new(State::default()),
+            overdue: AtomicBool::new(false),
+            progress: AtomicU64::new(0),
+        }
+    }
+
+    /// The same, within what all outboxes together may hold.
+    pub(crate) fn within(limits: OutboxLimits, account: Account) -> Self {
+        Self { account: Some(account), ..Self::new(limits) }
     }
 
     /// Queues a message for the target at `position` of the envelope.
@@ -229,7 +266,10 @@ impl Outbox {
             return Pushed::Ended;
         }
         let mut displaced = 0;
-        while state.frames + frames > self.limits.frames || state.bytes + bytes > self.limits.bytes {
+        while state.frames + frames > self.limits.frames
+            || state.bytes + bytes > self.limits.bytes
+            || !state.hold(self.account.as_ref(), bytes)
+        {
             if self.limits.overflow == Overflow::DropOldest {
                 let dropped = state.drop_oldest_message();
                 displaced += dropped;
@@ -387,6 +427,32 @@ impl Outbox {
         self.overdue.load(Ordering::Relaxed)
     }
 
+    /// The peer has taken something. For the writer.
+    pub(crate) fn progressed(&self) {
+        // It alone writes it, so nothing gets lost between the two.
+        self.progress.store(self.progress.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+
+    /// For how many looks in a row the peer has taken nothing of what is being written.
+    pub(crate) fn look(&self) -> u32 {
+        let progress = self.progress.load(Ordering::Relaxed);
+        let mut state = self.state.lock();
+        let (before, stalled) = state.looked_at;
+        let stalled = if state.writing_bytes == 0 || before != progress { 0 } else { stalled + 1 };
+        state.looked_at = (progress, stalled);
+        stalled
+    }
+
+    /// Counts what QUIC keeps for a peer that takes no more at the moment, until the writer goes on. Where there is no room for
+    /// that, the connection ends.
+    pub(crate) fn hold_window(&self) -> Window<'_> {
+        let taken = self.account.as_ref().filter(|account| account.take_window());
+        if taken.is_none() && self.account.is_some() {
+            self.end(Code::SlowConsumer.into());
+        }
+        Window(taken)
+    }
+
     /// What is in it and went through it.
     pub(crate) fn facts(&self) -> OutboxFacts {
         let state = self.state.lock();
@@ -446,7 +512,9 @@ impl Outbox {
     /// The next frames, put behind `chunks`, which must be empty. Also says that what was taken before is written.
     pub(crate) fn poll_take(&self, context: &mut Context<'_>, chunks: &mut Vec<Bytes>) -> Poll<Taken> {
         let mut state = self.state.lock();
+        self.progressed();
         state.written(&self.limits);
+        state.let_go(self.account.as_ref());
         if let Phase::Ended(_) = state.phase {
             return Poll::Ready(Taken::Ended);
         }
@@ -474,6 +542,28 @@ impl State {
         self.bytes -= std::mem::take(&mut self.writing_bytes);
         if was_full && !self.is_half_full(limits) {
             self.wake_session();
+        }
+    }
+
+    /// Takes from the account what `more` bytes need. Tells whether they may wait.
+    fn hold(&mut self, account: Option<&Account>, more: usize) -> bool {
+        let needed = steps(self.bytes + more);
+        let Some(account) = account.filter(|_| needed > self.held) else { return true };
+        let taken = account.take(needed - self.held);
+        if taken {
+            self.held = needed;
+        }
+        taken
+    }
+
+    /// Gives back what is not needed, but for a step: what has just gone comes again.
+    fn let_go(&mut self, account: Option<&Account>) {
+        let needed = steps(self.bytes);
+        if let Some(account) = account
+            && self.held > needed.saturating_mul(2)
+        {
+            account.give_back(self.held - needed);
+            self.held = needed;
         }
     }
 

@@ -15,14 +15,14 @@ use std::collections::{BTreeMap, HashSet};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use fanfare_protocol::{Code, ConnectionId, GroupName, ServerFrame, Target, UserName};
 
 use crate::access::{Denial, Pass};
 use crate::envelope::Envelope;
 use crate::line::{Line, Unreliable};
-use crate::outbox::{Outbox, OutboxLimits, Pushed};
+use crate::outbox::{Outbox, Pushed};
 use crate::roster::{Roster, Rosters};
 use crate::shards::Shards;
 use crate::sync::Mutex;
@@ -39,7 +39,22 @@ pub(crate) struct Member {
     held_back: AtomicBool,
     datagrams: Datagrams,
     since: SystemTime,
+    heard: Heard,
     line: Arc<dyn Line>,
+}
+
+/// When something last came from the peer, as far as that was looked at.
+struct Heard {
+    begun: Instant,
+    packets: AtomicU64,
+    /// Milliseconds after `begun`.
+    at_ms: AtomicU64,
+}
+
+impl Default for Heard {
+    fn default() -> Self {
+        Self { begun: Instant::now(), packets: AtomicU64::new(0), at_ms: AtomicU64::new(0) }
+    }
 }
 
 /// Datagrams to a member that went out, and that did not.
@@ -106,14 +121,15 @@ impl Member {
     pub(crate) fn new(
         id: ConnectionId,
         user: UserName,
-        outbox: OutboxLimits,
+        outbox: impl Into<Outbox>,
         line: Arc<dyn Line>,
         pass: Pass,
     ) -> Self {
         Self {
             id,
             user,
-            outbox: Outbox::new(outbox),
+            outbox: outbox.into(),
+            heard: Heard::default(),
             memberships: Mutex::new(Memberships::default()),
             pass: Mutex::new(Arc::new(pass)),
             requests: AtomicU64::new(0),
@@ -154,6 +170,17 @@ impl Member {
     /// Since when it is here.
     pub(crate) fn since(&self) -> SystemTime {
         self.since
+    }
+
+    /// Notes whether something came from the peer since the last time, and gives how many milliseconds ago something had come: as
+    /// exact as this is called often.
+    pub(crate) fn listen_in(&self) -> u64 {
+        let now = u64::try_from(self.heard.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let packets = self.line.packets();
+        if self.heard.packets.swap(packets, Ordering::Relaxed) != packets {
+            self.heard.at_ms.store(now, Ordering::Relaxed);
+        }
+        now.saturating_sub(self.heard.at_ms.load(Ordering::Relaxed))
     }
 
     pub(crate) fn line(&self) -> &dyn Line {
@@ -436,6 +463,7 @@ impl Registry {
         // With one target nobody is reached twice, and nothing needs to be remembered.
         let mut reached = (envelope.targets().len() > 1).then(HashSet::<ConnectionId>::new);
         for (position, target) in (0u16..).zip(envelope.targets()) {
+            let before = delivery.queued;
             let mut deliver = |member: &Arc<Member>| {
                 if !except.contains(&member.id)
                     && reached.as_mut().is_none_or(|reached| reached.insert(member.id))
@@ -457,6 +485,7 @@ impl Registry {
                 Target::Group(group) => {
                     if let Some(roster) = self.groups.find(group) {
                         roster.for_each(deliver);
+                        roster.count(delivery.queued - before);
                     }
                 }
                 Target::All => self.connections.for_each(deliver),
@@ -480,6 +509,11 @@ impl Registry {
     /// Every group.
     pub(crate) fn group_rosters(&self) -> Vec<Arc<Roster<GroupName>>> {
         self.groups.all()
+    }
+
+    /// A group's members, where it has any.
+    pub(crate) fn group_roster(&self, group: &GroupName) -> Option<Arc<Roster<GroupName>>> {
+        self.groups.find(group)
     }
 
     /// Every group with the number of its members.

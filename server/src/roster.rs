@@ -11,6 +11,7 @@
 
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use indexmap::IndexSet;
 
@@ -49,16 +50,35 @@ struct Members {
 pub(crate) struct Roster<N> {
     name: N,
     members: RwLock<Members>,
+    /// Copies that went to members because of this set.
+    delivered: AtomicU64,
 }
 
 impl<N> Roster<N> {
     fn new(name: N) -> Self {
-        Self { name, members: RwLock::new(Members::default()) }
+        Self { name, members: RwLock::new(Members::default()), delivered: AtomicU64::new(0) }
     }
 
     /// The name it goes by.
     pub(crate) fn name(&self) -> &N {
         &self.name
+    }
+
+    /// Counts copies that went to members.
+    pub(crate) fn count(&self, copies: u64) {
+        self.delivered.fetch_add(copies, Ordering::Relaxed);
+    }
+
+    /// How many copies went to members so far.
+    pub(crate) fn delivered(&self) -> u64 {
+        self.delivered.load(Ordering::Relaxed)
+    }
+
+    /// Frames that wait for the members now.
+    pub(crate) fn waiting(&self) -> u64 {
+        let mut frames = 0;
+        self.for_each(|member| frames += member.outbox().facts().frames as u64);
+        frames
     }
 
     /// How many members there are now.

@@ -30,6 +30,7 @@ use crate::http::{self, Http};
 use crate::listener::{self, Tasks};
 use crate::metrics::{Metrics, Snapshot};
 use crate::registry::{Population, Registry};
+use crate::rounds::Rounds;
 use crate::router::Router;
 use crate::spread;
 use crate::start::{NoFiles, Opened, OpenedAdmin, Start};
@@ -48,6 +49,7 @@ pub struct Server {
     tasks: Tasks,
     listener: JoinHandle<()>,
     expiry: JoinHandle<()>,
+    rounds: JoinHandle<()>,
     key_sets: JoinHandle<()>,
     admin: Option<Admin>,
     http: Option<Web>,
@@ -117,6 +119,12 @@ impl Server {
         let admission = Admission::new(config.capacity.connections, config.capacity.per_address);
         let handshakes =
             Arc::new(Handshakes { config: Arc::clone(&config), router, admission: Arc::clone(&admission) });
+        let rounds = Rounds {
+            registry: Arc::clone(&registry),
+            metrics: Arc::clone(&metrics),
+            reader_deadline: config.reader_deadline,
+        };
+        let rounds = tokio::spawn(rounds.run(tasks.closing.clone()));
         let listener = tokio::spawn(listener::listen(endpoint.clone(), handshakes, tasks.clone()));
         let expiry = tokio::spawn(expiry.run(tasks.closing.clone()));
         let key_sets = tokio::spawn(key_sets.run(tasks.closing.clone()));
@@ -177,6 +185,7 @@ impl Server {
             tasks,
             listener,
             expiry,
+            rounds,
             key_sets,
             admin,
             http,
@@ -268,6 +277,7 @@ impl Server {
             tasks,
             listener,
             expiry,
+            rounds,
             key_sets,
             admin,
             http,
@@ -282,6 +292,7 @@ impl Server {
             // It ends by itself now, and has panicked only if we have a bug that its message tells of.
             let _ = listener.await;
             let _ = expiry.await;
+            let _ = rounds.await;
             let _ = mending.await;
             let _ = key_sets.await;
             tasks.readers.close();

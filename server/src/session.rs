@@ -326,13 +326,39 @@ async fn write_out(member: Arc<Member>, mut transmitter: Transmitter, metrics: A
     }
 }
 
+/// Writes a batch. While the peer takes no more, what QUIC keeps for it is counted.
+async fn write_all(
+    member: &Member,
+    transmitter: &mut Transmitter,
+    chunks: &mut Vec<Bytes>,
+) -> Result<(), Broken> {
+    let mut window = None;
+    while !chunks.is_empty() {
+        {
+            let mut writing = pin!(transmitter.write_some(chunks));
+            poll_fn(|context| {
+                let written = writing.as_mut().poll(context);
+                if written.is_pending() && window.is_none() {
+                    window = Some(member.outbox().hold_window());
+                }
+                written
+            })
+            .await?;
+        }
+        if !chunks.is_empty() {
+            member.outbox().progressed();
+        }
+    }
+    Ok(())
+}
+
 async fn write(member: &Member, transmitter: &mut Transmitter, metrics: &Metrics) {
     let mut chunks = Vec::new();
     loop {
         match poll_fn(|context| member.outbox().poll_take(context, &mut chunks)).await {
             Taken::Batch(accepted) => {
                 let bytes: usize = chunks.iter().map(Bytes::len).sum();
-                if let Err(broken) = transmitter.write(&mut chunks).await {
+                if let Err(broken) = write_all(member, transmitter, &mut chunks).await {
                     // A reader that waits for room or for its turn learns of it from here alone.
                     match broken {
                         Broken::Stream => member.outbox().end(Code::StreamReset.into()),

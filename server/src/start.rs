@@ -16,6 +16,7 @@ use tokio::net::TcpListener;
 use crate::access::{Bans, KeySets};
 use crate::acts::Acts;
 use crate::admin::{self, Operators};
+use crate::budget::Budget;
 use crate::config::Config;
 use crate::endpoint::{self, Identity};
 use crate::error::StartError;
@@ -196,7 +197,11 @@ impl Start {
             home.makes(store);
         }
         let registry = Arc::new(Registry::new());
-        let metrics = Arc::new(Metrics { live_bytes: config.live_bytes, ..Metrics::default() });
+        let metrics = Arc::new(Metrics {
+            live_bytes: config.live_bytes,
+            budget: Arc::new(Budget::new(config.budget)),
+            ..Metrics::default()
+        });
         let bans = Arc::new(Bans::new(config.validity()));
         let acts = Acts::open(
             Box::new(FileStore::open(home.path())?),

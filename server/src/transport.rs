@@ -4,7 +4,9 @@
 //! here on nobody knows what quinn is, or which of the two it is.
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -25,6 +27,9 @@ const REASON_BYTES: usize = 1_024;
 
 /// How long a browser may take to read why it is closed.
 const LAST_WORD: Duration = Duration::from_secs(2);
+
+/// What a stream is stopped with that the protocol has no use for.
+const UNUSED: VarInt = VarInt::from_u32(0);
 
 /// The first bytes of a text, as many as make whole characters.
 fn cut(text: &str, bytes: usize) -> &str {
@@ -166,6 +171,42 @@ impl Line for Connection {
         }
     }
 
+    fn packets(&self) -> u64 {
+        Self::quic(self).stats().udp_rx.datagrams
+    }
+
+    fn stop_strays(&self) -> u64 {
+        let mut context = Context::from_waker(Waker::noop());
+        let mut stopped = 0;
+        match self {
+            Self::Native(connection) => {
+                while let Poll::Ready(Ok((mut transmitter, mut receiver))) =
+                    pin!(connection.accept_bi()).poll(&mut context)
+                {
+                    let _ = (transmitter.reset(UNUSED), receiver.stop(UNUSED));
+                    stopped += 1;
+                }
+                while let Poll::Ready(Ok(mut receiver)) = pin!(connection.accept_uni()).poll(&mut context) {
+                    let _ = receiver.stop(UNUSED);
+                    stopped += 1;
+                }
+            }
+            Self::Web(session) => {
+                while let Poll::Ready(Ok((mut transmitter, mut receiver))) =
+                    pin!(session.accept_bi()).poll(&mut context)
+                {
+                    let _ = (transmitter.reset(0), receiver.stop(0));
+                    stopped += 1;
+                }
+                while let Poll::Ready(Ok(mut receiver)) = pin!(session.accept_uni()).poll(&mut context) {
+                    let _ = receiver.stop(0);
+                    stopped += 1;
+                }
+            }
+        }
+        stopped
+    }
+
     fn send_datagram(&self, frame: Bytes) -> Unreliable {
         // QUIC throws away the oldest that waits where there is no room, and does not say so.
         let (room, sent) = match self {
@@ -205,20 +246,24 @@ impl Receiver {
 }
 
 impl Transmitter {
-    /// Writes all of `chunks` and leaves it empty. Waits while the peer reads nothing.
-    pub(crate) async fn write(&mut self, chunks: &mut Vec<Bytes>) -> Result<(), Broken> {
+    /// Writes what the peer and QUIC take of `chunks`, and takes it out. Waits while that is nothing.
+    pub(crate) async fn write_some(&mut self, chunks: &mut Vec<Bytes>) -> Result<(), Broken> {
         let written = match self {
-            Self::Native(stream) => stream.write_all_chunks(chunks).await.map_err(|error| match error {
+            Self::Native(stream) => stream.write_chunks(chunks).await.map_err(|error| match error {
                 quinn::WriteError::Stopped(_) => Broken::Stream,
                 _ => Broken::Connection,
             }),
-            Self::Web(stream) => stream.write_all_chunks(chunks).await.map_err(|error| match error {
+            Self::Web(stream) => stream.write_chunks(chunks).await.map_err(|error| match error {
                 web::WriteError::Stopped(_) | web::WriteError::InvalidStopped(_) => Broken::Stream,
                 _ => Broken::Connection,
             }),
         };
-        chunks.clear();
-        written
+        match written {
+            // What was written in part has been cut.
+            Ok(written) => drop(chunks.drain(..written.chunks.min(chunks.len()))),
+            Err(_) => chunks.clear(),
+        }
+        written.map(drop)
     }
 
     /// Breaks the stream off: nothing that waits is sent any more, and the peer is told this code, also where it takes no data.

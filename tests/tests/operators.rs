@@ -17,8 +17,10 @@ use fanfare_protocol::admin::{
     ADMIN_ALPN, AdminRequest, AuditVerdict, BanRow, ConnectionDetail, ConnectionRow, Explanation, GroupRow,
     Listing, Page, Receipt, Role, Status, Update, UserRow, Who,
 };
-use fanfare_protocol::{Code, ConnectionId, EventName, GroupName, Pattern};
+use fanfare_protocol::{ClientFrame, Code, ConnectionId, EventName, GroupName, Pattern, Target};
+use fanfare_tests::lossy::Lossy;
 use fanfare_tests::operators::{connect, try_connect};
+use fanfare_tests::peer::Dialer;
 use fanfare_tests::{Hub, eventually, group, message, user, within};
 use quinn::crypto::rustls::QuicClientConfig;
 use rustls::pki_types::pem::PemObject;
@@ -300,7 +302,8 @@ async fn questions_are_answered_as_things_are() {
     let users: Listing<UserRow> = ask(&oncall, AdminRequest::Users(page("connections", true, 0, 1))).await;
     assert_eq!(users.rows, [UserRow { user: user("alice"), connections: 2 }]);
     let groups: Listing<GroupRow> = ask(&oncall, AdminRequest::Groups(page("users", true, 0, 1))).await;
-    assert_eq!(groups.rows, [GroupRow { group: group("room-1"), members: 3, users: 2 }]);
+    let room = GroupRow { group: group("room-1"), members: 3, users: 2, deliveries: 3, waiting_frames: 0 };
+    assert_eq!(groups.rows, [room]);
     let members = AdminRequest::Members { group: group("room-1"), page: page("user", false, 0, 0) };
     let members: Listing<ConnectionRow> = ask(&oncall, members).await;
     assert_eq!(
@@ -411,6 +414,36 @@ async fn who_watches_gets_everything_once_and_then_what_changes() {
     until(&mut picture, &|picture| picture.groups.len() == 1).await;
     assert_eq!((picture.fulls, picture.skipped), (1, 0), "one snapshot, and nothing was missed");
     hub.stop().await;
+}
+
+#[tokio::test]
+async fn since_when_nothing_was_heard_of_a_connection_is_told() {
+    let hub = Hub::start().await;
+    // Whoever is killed, or loses the network, says nothing: its packets end here.
+    let way = Lossy::to(hub.address(), 0, 1).await;
+    let (_vanished, vanished) = Dialer::new(&hub.roots).welcomed(way.address, "vanished").await;
+    let (mut peer, lives) = Dialer::new(&hub.roots).welcomed(hub.address(), "lives").await;
+    drop(way);
+    let oncall = connect(&hub, "oncall", Role::Viewer).await;
+    let silent = async || {
+        let listing: Listing<ConnectionRow> = ask(&oncall, AdminRequest::Connections(Page::default())).await;
+        let of = |id| listing.rows.iter().find(|row| row.connection == id).map(|row| row.silent_ms);
+        (of(vanished).unwrap(), of(lives).unwrap())
+    };
+    let mut said = 0;
+    let (gone, living) = within(async {
+        loop {
+            said += 1;
+            peer.send(&ClientFrame::Count { request: said, target: Target::All }).await;
+            peer.frame().await.unwrap();
+            let silent = silent().await;
+            if silent.0 >= 3_000 {
+                return silent;
+            }
+        }
+    })
+    .await;
+    assert!(living < gone, "{gone} ms and {living} ms");
 }
 
 #[tokio::test]

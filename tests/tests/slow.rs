@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use fanfare_client::Outgoing;
 use fanfare_protocol::{ClientFrame, Code, Send, ServerFrame, Target};
-use fanfare_server::{OutboxLimits, Overflow};
+use fanfare_server::{BudgetLimits, OutboxLimits, Overflow};
 use fanfare_tests::peer::{Dialer, Ended, Peer};
 use fanfare_tests::{Hub, eventually, group, within};
 
@@ -174,4 +174,102 @@ async fn a_client_that_makes_too_many_requests_a_second_is_slowed_down_and_loses
     // 200 at once, and the other 200 in the second after: the lower bound holds on the slowest machine.
     assert!(started.elapsed() > Duration::from_millis(900), "{:?}", started.elapsed());
     assert!(hub.server.metrics().throttled > 0);
+}
+
+#[tokio::test]
+async fn who_takes_nothing_for_too_long_is_closed_and_who_takes_a_little_is_not() {
+    let hub = Hub::with(|config| {
+        config.reader_deadline = Duration::from_secs(2);
+        config.outbox = OutboxLimits { bytes: 8 << 20, ..OutboxLimits::default() };
+    })
+    .await;
+    let dialer = Dialer::with(&hub.roots, &[fanfare_protocol::ALPN], SLOW_WINDOW);
+    let (stuck, stuck_id) = dialer.welcomed(hub.address(), "stuck").await;
+    let (mut slow, slow_id) = dialer.welcomed(hub.address(), "slow").await;
+    let (mut idle, idle_id) = dialer.welcomed(hub.address(), "idle").await;
+    let sender = hub.client("sender").await;
+    for _ in 0..256 {
+        let sent = Outgoing::new("E", vec![7; 16 * 1024]).to_connection(stuck_id).to_connection(slow_id);
+        assert_eq!(within(sender.send_acked(sent)).await.unwrap(), 2);
+    }
+    // One message a look or so: far less than comes, and enough to be seen.
+    let reading = tokio::spawn(async move {
+        let mut looks = tokio::time::interval(Duration::from_millis(250));
+        let mut read = 0;
+        while let Ok(ServerFrame::Message(_)) = slow.frame().await {
+            read += 1;
+            if read == 256 {
+                return true;
+            }
+            // As slow as that only for as long as the other's end takes.
+            if read < 20 {
+                looks.tick().await;
+            }
+        }
+        false
+    });
+    let reason = "nothing was read for 2 s, and something waits".to_owned();
+    let ended: Ended = within(stuck.connection.closed()).await.into();
+    assert_eq!(ended, Ended::Code(Code::SlowConsumer.number().into(), reason));
+    assert!(within(reading).await.unwrap(), "the slow one was closed");
+    assert_eq!(hub.server.metrics().closed.get(&Code::SlowConsumer), Some(&1));
+    within(sender.send_acked(Outgoing::new("E", "still here").to_connection(idle_id))).await.unwrap();
+    assert!(matches!(idle.frame().await, Ok(ServerFrame::Message(_))));
+}
+
+#[tokio::test]
+async fn the_shares_of_a_user_and_of_all_hold_whatever_their_connections_do_not_read() {
+    const SHARE: usize = 4 << 20;
+    let hub = Hub::with(|config| {
+        config.reader_deadline = Duration::ZERO;
+        config.budget = BudgetLimits { all: 2 * SHARE, per_user: SHARE, per_address: 2 * SHARE };
+    })
+    .await;
+    let dialer = Dialer::with(&hub.roots, &[fanfare_protocol::ALPN], SLOW_WINDOW);
+    let sender = hub.client("sender").await;
+    let reader = hub.client("reader").await;
+    let mut hogs = Vec::new();
+    for (user, most) in [("one", SHARE), ("two", 2 * SHARE), ("three", 2 * SHARE)] {
+        for _ in 0..12 {
+            let (hog, id) = dialer.welcomed(hub.address(), user).await;
+            for _ in 0..15 {
+                let sent = Outgoing::new("E", vec![7; 60_000]).to_connection(id);
+                within(sender.send_acked(sent)).await.unwrap();
+                let waits = hub.server.metrics().waiting_bytes;
+                assert!(waits <= most as u64, "{waits} bytes wait, and {most} may");
+            }
+            hogs.push(hog);
+        }
+        // Who reads gets what is sent, whatever the others hold.
+        within(sender.send_to_user("reader", "E", vec![1; 60_000])).await.unwrap();
+        assert_eq!(fanfare_tests::message(&reader).await.payload.len(), 60_000);
+    }
+    let metrics = hub.server.metrics();
+    assert!(metrics.closed.get(&Code::SlowConsumer).is_some_and(|closed| *closed >= 20), "{metrics:?}");
+    assert!(metrics.waiting_bytes >= SHARE as u64, "the bound was never near: {metrics:?}");
+    // What they held comes back when they go.
+    drop(hogs);
+    drop(dialer);
+    eventually("nothing is held any more", || hub.server.metrics().waiting_bytes == 0).await;
+}
+
+#[tokio::test]
+async fn streams_that_nobody_reads_are_stopped() {
+    let hub = Hub::start().await;
+    let dialer = Dialer::new(&hub.roots);
+    let (mut peer, id) = dialer.welcomed(hub.address(), "alice").await;
+    for _ in 0..3 {
+        let mut one_way = within(peer.connection.open_uni()).await.unwrap();
+        let (mut both_ways, _back) = within(peer.connection.open_bi()).await.unwrap();
+        for stream in [&mut one_way, &mut both_ways] {
+            // More than the window of all streams together, if nothing of it were given back.
+            let writing = within(stream.write_all(&[0; 200 * 1024])).await;
+            let stopped = within(stream.stopped()).await.unwrap();
+            assert_eq!((writing.is_err(), stopped), (true, Some(quinn::VarInt::from_u32(0))));
+        }
+    }
+    assert_eq!(hub.server.metrics().stopped_streams, 6);
+    // And the stream that counts goes on.
+    peer.send(&ClientFrame::Count { request: 1, target: Target::Connection(id) }).await;
+    assert_eq!(peer.frame().await, Ok(ServerFrame::Ack { request: 1, count: 1 }));
 }

@@ -330,7 +330,7 @@ fn act_on(model: &mut Model, action: Action) -> Vec<Effect> {
 fn open(model: &mut Model) -> Vec<Effect> {
     let view = match model.place().listing.current() {
         Some(Item::Connection(id)) => View::Connection(*id),
-        Some(Item::User(user, _)) => View::User(user.clone()),
+        Some(Item::User(user)) => View::User(user.clone()),
         Some(Item::Group(group)) => View::Group(group.clone()),
         _ => return Vec::new(),
     };
@@ -355,7 +355,7 @@ fn back(model: &mut Model) {
 fn named(model: &Model) -> Option<String> {
     match (model.place().listing.current(), &model.place().view) {
         (Some(Item::Connection(id)), _) | (None, View::Connection(id)) => Some(id.to_string()),
-        (Some(Item::User(user, _)), _) => Some(user.as_str().to_owned()),
+        (Some(Item::User(user)), _) => Some(user.as_str().to_owned()),
         (Some(Item::Group(group)), _) => Some(group.as_str().to_owned()),
         (Some(Item::Ban(at)), _) => {
             model.bans.rows.get(*at)?.user.as_ref().map(|user| user.as_str().to_owned())
@@ -369,7 +369,7 @@ fn selected_user(model: &Model) -> Option<UserName> {
     let of = |id| model.picture.connections.get(id).map(|tracked| tracked.row.user.clone());
     match (model.place().listing.current(), &model.place().view) {
         (Some(Item::Connection(id)), _) | (None, View::Connection(id)) => of(id),
-        (Some(Item::User(user, _)), _) | (None, View::User(user)) => Some(user.clone()),
+        (Some(Item::User(user)), _) | (None, View::User(user)) => Some(user.clone()),
         _ => None,
     }
 }
@@ -378,7 +378,7 @@ fn selected_user(model: &Model) -> Option<UserName> {
 fn selected_who(model: &Model) -> Option<Who> {
     match (model.place().listing.current(), &model.place().view) {
         (Some(Item::Connection(id)), _) | (None, View::Connection(id)) => Some(Who::Connection(*id)),
-        (Some(Item::User(user, _)), _) | (None, View::User(user)) => Some(Who::User(user.clone())),
+        (Some(Item::User(user)), _) | (None, View::User(user)) => Some(Who::User(user.clone())),
         (Some(Item::Group(group)), _) | (None, View::Group(group)) => Some(Who::Group(group.clone())),
         _ => None,
     }

@@ -10,7 +10,7 @@ use fanfare_protocol::admin::{
 };
 use serde_json::Value;
 
-use fanfare_tui::text::{act, bytes, micros, moment, per_mille, span, visible};
+use fanfare_tui::text::{act, bytes, many, micros, moment, per_mille, span, visible};
 
 use super::table::Table;
 
@@ -27,7 +27,12 @@ pub(super) fn status(status: &Status) -> String {
         ("you", format!("{}, {}", status.operator, status.role)),
         (
             "now",
-            format!("{} connections, {} users, {} groups", totals.connections, totals.users, totals.groups),
+            [
+                many(totals.connections, "connection"),
+                many(totals.users, "user"),
+                many(totals.groups, "group"),
+            ]
+            .join(", "),
         ),
         (
             "handshakes",
@@ -43,12 +48,13 @@ pub(super) fn status(status: &Status) -> String {
                 counters.sends, counters.deliveries, counters.dropped, counters.purged
             ),
         ),
-        ("requests", format!("{}, held back {} times", counters.requests, counters.throttled)),
+        ("requests", format!("{}, held back {}", counters.requests, many(counters.throttled, "time"))),
         ("refused", format!("{}{}", sum(&counters.refused), named(&counters.refused))),
         ("removed", format!("{}{}", sum(&counters.removed), named(&counters.removed))),
         ("closed", format!("{}{}, lost {}", sum(&counters.closed), named(&counters.closed), counters.lost)),
         ("bytes", format!("{} in, {} out", bytes(counters.bytes_in), bytes(counters.bytes_out))),
         ("delivered", delivered(&counters.delivery_us)),
+        ("waiting", waiting(counters)),
         ("memory", memory(counters)),
         ("processor", format!("{} of one, in all", micros(counters.cpu_ms * 1_000))),
         ("bans", status.bans.to_string()),
@@ -56,7 +62,9 @@ pub(super) fn status(status: &Status) -> String {
             "audit",
             match status.audit.sequence {
                 0 => "no records".to_owned(),
-                records => format!("{records} records, the last has the hash {}", status.audit.hash),
+                records => {
+                    format!("{}, the last has the hash {}", many(records, "record"), status.audit.hash)
+                }
             },
         ),
     ];
@@ -65,6 +73,11 @@ pub(super) fn status(status: &Status) -> String {
     let impaired =
         impaired.map_or(String::new(), |why| shown("acts", &format!("CANNOT BE TAKEN NOW: {why}")));
     lines.map(|(name, text)| shown(name, &text)).concat() + &impaired
+}
+
+/// What waits for clients that do not read, and how much may.
+fn waiting(counters: &Counters) -> String {
+    format!("{} of {}", bytes(counters.waiting_bytes), bytes(counters.waiting_limit))
 }
 
 /// What the system gave the server, and what the server uses of it.
@@ -91,6 +104,7 @@ pub(super) fn connections(listing: &Listing<ConnectionRow>) -> String {
         "VIA",
         "ADDRESS",
         ">AGE",
+        ">HEARD",
         ">GROUPS",
         ">IN",
         ">OUT",
@@ -106,6 +120,7 @@ pub(super) fn connections(listing: &Listing<ConnectionRow>) -> String {
             row.transport.clone(),
             row.address.clone(),
             span(now().saturating_sub(row.since)),
+            span(row.silent_ms / 1_000),
             row.groups.to_string(),
             row.requests.to_string(),
             row.deliveries.to_string(),
@@ -197,7 +212,7 @@ pub(super) fn detail(detail: &ConnectionDetail, before: &ConnectionDetail, ago: 
     let lines = [
         ("connection", row.connection.to_string()),
         ("user", row.user.as_str().to_owned()),
-        ("from", format!("{} over {}, moved {} times", row.address, row.transport, quic.migrations)),
+        ("from", format!("{} over {}, moved {}", row.address, row.transport, many(quic.migrations, "time"))),
         ("since", format!("{}, {} ago", moment(row.since), span(now().saturating_sub(row.since)))),
         (
             "token",
@@ -216,7 +231,8 @@ pub(super) fn detail(detail: &ConnectionDetail, before: &ConnectionDetail, ago: 
         ("groups", if groups.is_empty() { "none".to_owned() } else { groups.join(", ") }),
         ("requests", row.requests.to_string()),
         ("messages", format!("{} out, {} dropped", row.deliveries, row.dropped)),
-        ("waiting", format!("{} frames, {} bytes", row.outbox_frames, row.outbox_bytes)),
+        ("last heard", format!("{} ago", span(row.silent_ms / 1_000))),
+        ("waiting", format!("{}, {}", many(row.outbox_frames, "frame"), many(row.outbox_bytes, "byte"))),
         ("round trip", micros(quic.rtt_us)),
         (
             "packets",
@@ -230,8 +246,9 @@ pub(super) fn detail(detail: &ConnectionDetail, before: &ConnectionDetail, ago: 
         (
             "held up",
             format!(
-                "{} times by the application, {} times by the network",
-                quic.blocked_by_application, quic.congestion_events
+                "{} by the application, {} by the network",
+                many(quic.blocked_by_application, "time"),
+                many(quic.congestion_events, "time")
             ),
         ),
     ];
@@ -300,8 +317,7 @@ pub(super) fn receipt(done: &Done, receipt: &Receipt) -> String {
     };
     let connections = match receipt.connections {
         0 => "no connection".to_owned(),
-        1 => "1 connection".to_owned(),
-        many => format!("{many} connections"),
+        some => many(some, "connection"),
     };
     let groups: Vec<String> =
         receipt.groups.iter().map(|(group, count)| format!("{} {count}", visible(group.as_str()))).collect();
@@ -319,7 +335,7 @@ pub(super) fn receipt(done: &Done, receipt: &Receipt) -> String {
 }
 
 pub(super) fn verdict(verdict: &AuditVerdict) -> String {
-    let head = format!("{} records, the last has the hash\n{}\n", verdict.records, verdict.head.hash);
+    let head = format!("{}, the last has the hash\n{}\n", many(verdict.records, "record"), verdict.head.hash);
     match &verdict.broken {
         None => format!("the chain is whole: {head}"),
         Some(problem) => format!("THE CHAIN IS BROKEN: {}\n{head}", visible(problem)),
@@ -334,10 +350,9 @@ pub(super) fn record(record: &Value) -> String {
     let act = act(record.get("act").unwrap_or(&Value::Null));
     let outcome = record.get("outcome").unwrap_or(&Value::Null);
     let outcome = match (outcome.get("done"), outcome.get("refused")) {
-        (Some(done), _) => match done.get("connections").and_then(Value::as_u64) {
-            Some(1) => "1 connection".to_owned(),
-            count => format!("{} connections", count.unwrap_or_default()),
-        },
+        (Some(done), _) => {
+            many(done.get("connections").and_then(Value::as_u64).unwrap_or_default(), "connection")
+        }
         (_, Some(refused)) => format!("REFUSED: {}", refused.get("message").map(text).unwrap_or_default()),
         _ => text(outcome),
     };

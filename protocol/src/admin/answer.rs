@@ -108,6 +108,15 @@ pub struct Counters {
     /// count.
     #[serde(default)]
     pub live_bytes: u64,
+    /// Streams that were stopped because the protocol has no use for them.
+    #[serde(default)]
+    pub stopped_streams: u64,
+    /// Bytes that wait for clients, of those that are counted for all together.
+    #[serde(default)]
+    pub waiting_bytes: u64,
+    /// How many of those there may be.
+    #[serde(default)]
+    pub waiting_limit: u64,
     /// The time that it has used of one processor, in milliseconds; 0 where the system does not tell.
     pub cpu_ms: u64,
     /// Connections that were lost without a close.
@@ -165,7 +174,14 @@ pub struct ConnectionRow {
     pub blocked_by_application: u64,
     /// Times that the congestion window was reduced: the network is too slow.
     pub congestion_events: u64,
+    /// For how many milliseconds nothing was heard of it, as of the last second's look. A client that lives is heard of every 10 s.
+    #[serde(default)]
+    pub silent_ms: u64,
 }
+
+/// A connection of which nothing was heard for so many milliseconds is silent: a client that lives is heard of every 10 s (PROTOCOL.md,
+/// section 12).
+pub const SILENT_MS: u64 = 15_000;
 
 /// A user in a list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -185,6 +201,12 @@ pub struct GroupRow {
     pub members: u64,
     /// How many users those belong to.
     pub users: u64,
+    /// Messages that were queued to its members because they are.
+    #[serde(default)]
+    pub deliveries: u64,
+    /// Frames that wait for its members, of whatever kind.
+    #[serde(default)]
+    pub waiting_frames: u64,
 }
 
 /// Everything about a connection.

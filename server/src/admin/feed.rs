@@ -82,6 +82,8 @@ struct Group {
     changes: u64,
     members: u64,
     users: u64,
+    deliveries: u64,
+    waiting_frames: u64,
 }
 
 impl Feed {
@@ -162,11 +164,22 @@ impl Feed {
             let known = before.groups.get(roster.name());
             let same = |known: &&Group| Arc::ptr_eq(&known.roster, &roster) && known.changes == changes;
             let group = match known.filter(same) {
-                Some(known) => known.clone(),
+                Some(known) => Group {
+                    deliveries: roster.delivered(),
+                    waiting_frames: roster.waiting(),
+                    ..known.clone()
+                },
                 None => {
                     let members = roster.snapshot();
                     let users = distinct_users(&members);
-                    Group { roster: Arc::clone(&roster), changes, members: members.len() as u64, users }
+                    Group {
+                        roster: Arc::clone(&roster),
+                        changes,
+                        members: members.len() as u64,
+                        users,
+                        deliveries: roster.delivered(),
+                        waiting_frames: roster.waiting(),
+                    }
                 }
             };
             // One that is just being left has none any more.
@@ -205,11 +218,13 @@ fn changes(before: &Moment, now: &Moment) -> Changes {
             .then(|| connection_row(&tracked.member, &tracked.facts))
     };
     let group = |(name, group): (&GroupName, &Group)| {
-        let counts = |group: &Group| (group.members, group.users);
+        let counts = |group: &Group| (group.members, group.users, group.deliveries, group.waiting_frames);
         (before.groups.get(name).map(counts) != Some(counts(group))).then(|| GroupRow {
             group: name.clone(),
             members: group.members,
             users: group.users,
+            deliveries: group.deliveries,
+            waiting_frames: group.waiting_frames,
         })
     };
     Changes {

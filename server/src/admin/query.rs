@@ -93,10 +93,9 @@ impl Queries {
 
     fn groups(&self, page: &Page) -> Result<Bytes, AdminError> {
         let rows = Groups { registry: &self.registry };
-        listed(&rows, self.registry.groups(), page, |(group, members)| GroupRow {
-            users: rows.users(&group),
-            group,
-            members: members as u64,
+        listed(&rows, self.registry.groups(), page, |(group, members)| {
+            let (deliveries, waiting_frames) = rows.traffic(&group);
+            GroupRow { users: rows.users(&group), group, members: members as u64, deliveries, waiting_frames }
         })
     }
 
@@ -177,6 +176,9 @@ pub(super) fn counters(snapshot: Snapshot) -> Counters {
         bytes_out: snapshot.bytes_out,
         delivery_us: snapshot.delivery,
         resident_bytes: usage.resident_bytes,
+        stopped_streams: snapshot.stopped_streams,
+        waiting_bytes: snapshot.waiting_bytes,
+        waiting_limit: snapshot.waiting_limit,
         live_bytes: snapshot.live_bytes,
         cpu_ms: usage.cpu_ms,
     }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
-use fanfare_protocol::admin::{BanRow, ConnectionRow, QuicFacts};
+use fanfare_protocol::admin::{BanRow, ConnectionRow, QuicFacts, SILENT_MS};
 use fanfare_protocol::{GroupName, UserName};
 
 use super::listing::{self, Key, Rows};
@@ -21,6 +21,7 @@ pub(super) struct Facts {
     outbox: OutboxFacts,
     deliveries: (u64, u64),
     requests: u64,
+    silent_ms: u64,
     pub(super) quic: QuicFacts,
 }
 
@@ -32,6 +33,7 @@ impl Facts {
             outbox: member.outbox().facts(),
             deliveries: member.deliveries(),
             requests: member.requests(),
+            silent_ms: member.listen_in(),
             quic: member.line().quic(),
         }
     }
@@ -44,13 +46,15 @@ impl Facts {
             != (now.groups, now.outbox, now.deliveries, now.requests, now.address)
             || (known.lost_packets, known.blocked_by_application, known.congestion_events)
                 != (quic.lost_packets, quic.blocked_by_application, quic.congestion_events)
+            || (self.silent_ms >= SILENT_MS) != (now.silent_ms >= SILENT_MS)
             || quic.rtt_us.abs_diff(known.rtt_us) > known.rtt_us / 8
     }
 }
 
 /// The row of a connection.
 pub(super) fn connection_row(member: &Member, facts: &Facts) -> ConnectionRow {
-    let Facts { address, groups, outbox, deliveries: (deliveries, dropped), requests, quic } = facts;
+    let Facts { address, groups, outbox, deliveries: (deliveries, dropped), requests, silent_ms, quic } =
+        facts;
     ConnectionRow {
         connection: member.id(),
         user: member.user().clone(),
@@ -68,6 +72,7 @@ pub(super) fn connection_row(member: &Member, facts: &Facts) -> ConnectionRow {
         lost_packets: quic.lost_packets,
         blocked_by_application: quic.blocked_by_application,
         congestion_events: quic.congestion_events,
+        silent_ms: *silent_ms,
     }
 }
 
@@ -100,6 +105,7 @@ impl Rows for Connections {
         "lost_packets",
         "blocked_by_application",
         "congestion_events",
+        "silent_ms",
     ];
 
     fn key(&self, member: &Self::Item, field: &str) -> Key {
@@ -118,6 +124,7 @@ impl Rows for Connections {
             "deliveries" => member.deliveries().0.into(),
             "dropped" => member.deliveries().1.into(),
             "rtt_us" => rtt(member).into(),
+            "silent_ms" => Key::Number(member.listen_in()),
             "sent_packets" => member.line().quic().sent_packets.into(),
             "lost_packets" => member.line().quic().lost_packets.into(),
             "blocked_by_application" => member.line().quic().blocked_by_application.into(),
@@ -156,6 +163,11 @@ impl Groups<'_> {
     pub(super) fn users(&self, group: &GroupName) -> u64 {
         distinct_users(&self.registry.of_group(group))
     }
+
+    /// Messages that went to its members, and frames that wait for them.
+    pub(super) fn traffic(&self, group: &GroupName) -> (u64, u64) {
+        self.registry.group_roster(group).map_or((0, 0), |roster| (roster.delivered(), roster.waiting()))
+    }
 }
 
 /// How many users these belong to.
@@ -165,12 +177,14 @@ pub(super) fn distinct_users(members: &[Arc<Member>]) -> u64 {
 
 impl Rows for Groups<'_> {
     type Item = (GroupName, usize);
-    const FIELDS: &'static [&'static str] = &["group", "members", "users"];
+    const FIELDS: &'static [&'static str] = &["group", "members", "users", "deliveries", "waiting_frames"];
 
     fn key(&self, (group, members): &Self::Item, field: &str) -> Key {
         match field {
             "members" => (*members).into(),
             "users" => self.users(group).into(),
+            "deliveries" => Key::Number(self.traffic(group).0),
+            "waiting_frames" => Key::Number(self.traffic(group).1),
             _ => group.as_str().into(),
         }
     }

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::line::Nowhere;
-use crate::outbox::{Overflow, Taken};
+use crate::outbox::{OutboxLimits, Overflow, Taken};
 
 const GENEROUS: OutboxLimits =
     OutboxLimits { frames: 1 << 20, bytes: 1 << 30, overflow: Overflow::Disconnect };

@@ -3,11 +3,13 @@
 //! In: the model. Out: items in order, and the cells of one of them. Invariant: cells are made for the rows that are seen alone;
 //! the selection stays on the item that it was on, wherever that moves.
 
+use std::collections::HashMap;
+
 use fanfare_protocol::admin::BanKind;
 use fanfare_protocol::{ConnectionId, GroupName, UserName};
 use serde_json::Value;
 
-use super::picture::Held;
+use super::picture::{Held, Sums};
 use super::{Model, View};
 use crate::text::{count, micros, per_mille, span, visible};
 
@@ -41,13 +43,16 @@ const CONNECTIONS: &[Column] = &[
     number("IN/s", 5),
     number("OUT/s", 6),
     number("AGE", 7),
+    number("SILENT", 7),
     number("DROPPED", 8),
     number("GROUPS", 7),
     text("VIA", 12),
     text("CONNECTION", 26),
 ];
-const USERS: &[Column] = &[text("USER", 0), number("CONNECTIONS", 12)];
-const GROUPS: &[Column] = &[text("GROUP", 0), number("MEMBERS", 9), number("USERS", 8)];
+const USERS: &[Column] =
+    &[text("USER", 0), number("CONNECTIONS", 12), number("WAIT", 8), number("IN/s", 8), number("OUT/s", 8)];
+const GROUPS: &[Column] =
+    &[text("GROUP", 0), number("MEMBERS", 9), number("USERS", 8), number("WAIT", 8), number("OUT/s", 8)];
 const BANS: &[Column] = &[
     text("WHO", 0),
     text("WHAT", 20),
@@ -65,7 +70,7 @@ pub enum Item {
     /// A connection.
     Connection(ConnectionId),
     /// A user.
-    User(UserName, u64),
+    User(UserName),
     /// A group.
     Group(GroupName),
     /// The ban at this position.
@@ -97,6 +102,8 @@ pub struct Listing {
     pub selected: usize,
     /// How many there are without the filter.
     pub total: usize,
+    /// What the users' connections do together, where the list is of users.
+    users: HashMap<UserName, Sums>,
 }
 
 impl Listing {
@@ -106,13 +113,14 @@ impl Listing {
         let (columns, sort, descending): (&'static [Column], usize, bool) = match view {
             View::Overview | View::Connection(_) => (&[], 0, false),
             View::Connections | View::User(_) | View::Group(_) => (CONNECTIONS, 1, false),
-            View::Users => (USERS, 1, true),
+            // As on the first page: who asks most, and the largest groups.
+            View::Users => (USERS, 3, true),
             View::Groups => (GROUPS, 1, true),
             View::Bans => (BANS, 2, true),
             View::Audit => (AUDIT, 0, true),
         };
         let (filter, items) = (String::new(), Vec::new());
-        Self { columns, sort, descending, filter, items, selected: 0, total: 0 }
+        Self { columns, sort, descending, filter, items, selected: 0, total: 0, users: HashMap::new() }
     }
 
     /// The selected row.
@@ -137,7 +145,11 @@ impl Listing {
     /// Takes what there is now, filtered and in order.
     pub fn fill(&mut self, view: &View, model: &Model) {
         let selected = self.current().cloned();
-        let items = everything(view, model);
+        self.users = match view {
+            View::Users => model.picture.users(),
+            _ => HashMap::new(),
+        };
+        let items = everything(view, model, &self.users);
         // The server gives the first thousand of these, and says how many there are.
         self.total = match (view, &model.members) {
             (View::Bans, _) => usize::try_from(model.bans.total).unwrap_or(usize::MAX),
@@ -179,20 +191,26 @@ impl Listing {
                     7 => tenths(rates.1),
                     // The age grows as the beginning is earlier.
                     8 => number(u64::MAX - row.since),
-                    9 => number(row.dropped),
-                    10 => number(row.groups),
-                    11 => Key::Text(row.transport.clone()),
-                    12 => Key::Text(id.to_string()),
+                    9 => number(tracked.silent(model.picture.at_ms).unwrap_or_default()),
+                    10 => number(row.dropped),
+                    11 => number(row.groups),
+                    12 => Key::Text(row.transport.clone()),
+                    13 => Key::Text(id.to_string()),
                     _ => Key::Text(row.user.as_str().to_owned()),
                 }
             }
-            Item::User(user, connections) => match self.sort {
-                1 => number(*connections),
+            Item::User(user) => match (self.sort, self.users.get(user)) {
+                (1, Some(sums)) => number(sums.connections),
+                (2, Some(sums)) => number(sums.waiting_frames),
+                (3, Some(sums)) => tenths(sums.rates.0),
+                (4, Some(sums)) => tenths(sums.rates.1),
                 _ => Key::Text(user.as_str().to_owned()),
             },
             Item::Group(group) => match (self.sort, model.picture.groups.get(group)) {
-                (1, Some(row)) => number(row.members),
-                (2, Some(row)) => number(row.users),
+                (1, Some(busy)) => number(busy.row.members),
+                (2, Some(busy)) => number(busy.row.users),
+                (3, Some(busy)) => number(busy.row.waiting_frames),
+                (4, Some(busy)) => tenths(busy.rate(model.picture.at_ms)),
                 _ => Key::Text(group.as_str().to_owned()),
             },
             Item::Ban(at) => match (self.sort, model.bans.rows.get(*at)) {
@@ -230,20 +248,32 @@ impl Listing {
                     count(requests),
                     count(deliveries),
                     span(now.saturating_sub(row.since)),
+                    tracked.silent(model.picture.at_ms).map_or_else(String::new, span),
                     row.dropped.to_string(),
                     row.groups.to_string(),
                     row.transport.clone(),
                     id.to_string(),
                 ]
             }
-            Item::User(user, connections) => vec![visible(user.as_str()), connections.to_string()],
+            Item::User(user) => {
+                let sums = self.users.get(user).copied().unwrap_or_default();
+                vec![
+                    visible(user.as_str()),
+                    sums.connections.to_string(),
+                    sums.waiting_frames.to_string(),
+                    count(sums.rates.0),
+                    count(sums.rates.1),
+                ]
+            }
             Item::Group(group) => {
-                let row = model.picture.groups.get(group);
+                let busy = model.picture.groups.get(group);
                 let text = |number: Option<u64>| number.unwrap_or_default().to_string();
                 vec![
                     visible(group.as_str()),
-                    text(row.map(|row| row.members)),
-                    text(row.map(|row| row.users)),
+                    text(busy.map(|busy| busy.row.members)),
+                    text(busy.map(|busy| busy.row.users)),
+                    text(busy.map(|busy| busy.row.waiting_frames)),
+                    count(busy.map(|busy| busy.rate(model.picture.at_ms)).unwrap_or_default()),
                 ]
             }
             Item::Ban(at) => {
@@ -280,9 +310,10 @@ fn record_cells(record: &Value, now: u64) -> Vec<String> {
     let act = crate::text::act(record.get("act").unwrap_or(&Value::Null));
     let outcome = record.get("outcome").unwrap_or(&Value::Null);
     let outcome = match (outcome.get("done"), outcome.get("refused")) {
-        (Some(done), _) => {
-            format!("{} connections", done.get("connections").and_then(Value::as_u64).unwrap_or_default())
-        }
+        (Some(done), _) => crate::text::many(
+            done.get("connections").and_then(Value::as_u64).unwrap_or_default(),
+            "connection",
+        ),
         (_, Some(refused)) => {
             format!("REFUSED {}", refused.get("code").and_then(Value::as_u64).unwrap_or_default())
         }
@@ -297,7 +328,7 @@ fn record_cells(record: &Value, now: u64) -> Vec<String> {
     ]
 }
 
-fn everything(view: &View, model: &Model) -> Vec<Item> {
+fn everything(view: &View, model: &Model, users: &HashMap<UserName, Sums>) -> Vec<Item> {
     let connections = model.picture.connections.values();
     match view {
         View::Overview | View::Connection(_) => Vec::new(),
@@ -313,9 +344,7 @@ fn everything(view: &View, model: &Model) -> Vec<Item> {
             .filter(|(of, _)| of == group)
             .map(|(_, members)| members.rows.iter().map(|id| Item::Connection(*id)).collect())
             .unwrap_or_default(),
-        View::Users => {
-            model.picture.users().into_iter().map(|row| Item::User(row.user, row.connections)).collect()
-        }
+        View::Users => users.keys().cloned().map(Item::User).collect(),
         View::Groups => model.picture.groups.keys().map(|group| Item::Group(group.clone())).collect(),
         View::Bans => (0..model.bans.rows.len()).map(Item::Ban).collect(),
         View::Audit => (0..model.audit.len()).map(Item::Record).collect(),
@@ -326,7 +355,7 @@ fn name(item: &Item) -> (&str, ConnectionId, usize) {
     let none = ConnectionId::from_bytes([0; 16]);
     match item {
         Item::Connection(id) => ("", *id, 0),
-        Item::User(user, _) => (user.as_str(), none, 0),
+        Item::User(user) => (user.as_str(), none, 0),
         Item::Group(group) => (group.as_str(), none, 0),
         Item::Ban(at) | Item::Record(at) => ("", none, *at),
     }
@@ -338,7 +367,7 @@ fn matches(item: &Item, model: &Model, filter: &str) -> bool {
         Item::Connection(id) => model.picture.connections.get(id).is_some_and(|tracked| {
             within(tracked.row.user.as_str()) || within(&tracked.row.address) || within(&id.to_string())
         }),
-        Item::User(user, _) => within(user.as_str()),
+        Item::User(user) => within(user.as_str()),
         Item::Group(group) => within(group.as_str()),
         Item::Ban(at) => model.bans.rows.get(*at).is_some_and(|ban| {
             let user = ban.user.as_ref().map_or("", UserName::as_str);

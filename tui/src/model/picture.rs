@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use fanfare_protocol::admin::{ConnectionRow, Counters, GroupRow, Totals, Update, UserRow};
+use fanfare_protocol::admin::{ConnectionRow, Counters, GroupRow, SILENT_MS, Totals, Update};
 use fanfare_protocol::{ConnectionId, GroupName, UserName};
 
 /// The server at one moment.
@@ -19,9 +19,31 @@ pub struct Picture {
     /// Who is connected.
     pub connections: HashMap<ConnectionId, Tracked>,
     /// Which groups there are.
-    pub groups: HashMap<GroupName, GroupRow>,
+    pub groups: HashMap<GroupName, Busy>,
     /// Why the server can take no act now, if that is so.
     pub acts_impaired: Option<String>,
+}
+
+/// A group, and how busy it is.
+#[derive(Debug, Clone)]
+pub struct Busy {
+    /// As the server tells of it.
+    pub row: GroupRow,
+    deliveries: f64,
+    at_ms: u64,
+    /// When the rate was reckoned last, and from which count.
+    base: (u64, u64),
+}
+
+/// A user: all its connections together.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Sums {
+    /// How many there are.
+    pub connections: u64,
+    /// Frames that wait for them.
+    pub waiting_frames: u64,
+    /// Requests and messages a second.
+    pub rates: (f64, f64),
 }
 
 /// A connection, and how busy it is.
@@ -108,7 +130,8 @@ impl Picture {
             self.connections.remove(&id);
         }
         for row in update.groups {
-            self.groups.insert(row.group.clone(), row);
+            let busy = Busy::of(row, self.at_ms, &self.groups);
+            self.groups.insert(busy.row.group.clone(), busy);
         }
         for name in update.gone_groups {
             self.groups.remove(&name);
@@ -118,12 +141,37 @@ impl Picture {
 
     /// Who is here, by user.
     #[must_use]
-    pub fn users(&self) -> Vec<UserRow> {
-        let mut users: HashMap<&UserName, u64> = HashMap::new();
+    pub fn users(&self) -> HashMap<UserName, Sums> {
+        let mut users: HashMap<UserName, Sums> = HashMap::new();
         for tracked in self.connections.values() {
-            *users.entry(&tracked.row.user).or_default() += 1;
+            let sums = users.entry(tracked.row.user.clone()).or_default();
+            let (requests, deliveries) = tracked.rates(self.at_ms);
+            sums.connections += 1;
+            sums.waiting_frames += tracked.row.outbox_frames;
+            sums.rates = (sums.rates.0 + requests, sums.rates.1 + deliveries);
         }
-        users.into_iter().map(|(user, connections)| UserRow { user: user.clone(), connections }).collect()
+        users
+    }
+}
+
+impl Busy {
+    fn of(row: GroupRow, at_ms: u64, groups: &HashMap<GroupName, Self>) -> Self {
+        let now = (at_ms, row.deliveries);
+        let (deliveries, base) = match groups.get(&row.group) {
+            Some(known) if at_ms.saturating_sub(known.base.0) >= RATES_OVER_MS => {
+                let seconds = (at_ms - known.base.0) as f64 / 1e3;
+                (row.deliveries.saturating_sub(known.base.1) as f64 / seconds, now)
+            }
+            Some(known) => (known.deliveries, known.base),
+            None => (0.0, now),
+        };
+        Self { row, deliveries, at_ms, base }
+    }
+
+    /// Messages to its members a second now. One that the feed has not told of for a while has none.
+    #[must_use]
+    pub fn rate(&self, now_ms: u64) -> f64 {
+        if now_ms.saturating_sub(self.at_ms) > 2_000 { 0.0 } else { self.deliveries }
     }
 }
 
@@ -132,6 +180,13 @@ impl Tracked {
     #[must_use]
     pub fn rates(&self, now_ms: u64) -> (f64, f64) {
         if now_ms.saturating_sub(self.at_ms) > 2_000 { (0.0, 0.0) } else { (self.requests, self.deliveries) }
+    }
+
+    /// For how many seconds nothing was heard of it, where that is longer than a client that lives is silent.
+    #[must_use]
+    pub fn silent(&self, now_ms: u64) -> Option<u64> {
+        let told = self.row.silent_ms;
+        (told >= SILENT_MS).then(|| (told + now_ms.saturating_sub(self.at_ms)) / 1_000)
     }
 
     /// What holds it up, if messages wait for it or were just dropped.

@@ -37,6 +37,7 @@ pub(crate) fn row(number: u8, user: &str) -> ConnectionRow {
         lost_packets: u64::from(number / 2),
         blocked_by_application: if number == 3 { 4 } else { 0 },
         congestion_events: 0,
+        silent_ms: 0,
     }
 }
 
@@ -75,6 +76,8 @@ pub(crate) fn snapshot(rows: Vec<ConnectionRow>, groups: &[(&str, u64)]) -> Upda
                 group: GroupName::new(name).unwrap(),
                 members: *members,
                 users: 1,
+                deliveries: 10 * members,
+                waiting_frames: 0,
             })
             .collect(),
         gone_groups: Vec::new(),
@@ -133,7 +136,8 @@ fn views_open_and_close_and_the_selection_stays_on_its_item() {
     assert_eq!(model.path.len(), 1, "the first view is never left");
     press(&mut model, "\t");
     assert_eq!(model.place().view, View::Users);
-    press(&mut model, "\n");
+    // Nobody does anything, so they stand by name.
+    press(&mut model, "j\n");
     assert_eq!(users(&model), ["alice", "alice"], "all of hers");
     assert_eq!(
         press(&mut model, "4\n"),

@@ -26,9 +26,20 @@ pub(super) fn draw(model: &Model, id: ConnectionId, theme: Theme, frame: &mut Fr
         ("rates", format!("{} requests/s in  {} messages/s out", count(requests), count(deliveries))),
         (
             "in all",
-            format!("{} requests  {} messages  {} dropped", row.requests, row.deliveries, row.dropped),
+            format!(
+                "{}  {}  {} dropped",
+                many(row.requests, "request"),
+                many(row.deliveries, "message"),
+                row.dropped
+            ),
         ),
-        ("waiting", format!("{} frames  {} bytes", row.outbox_frames, row.outbox_bytes)),
+        ("waiting", format!("{}  {}", many(row.outbox_frames, "frame"), many(row.outbox_bytes, "byte"))),
+        (
+            "silent",
+            tracked
+                .silent(now_ms)
+                .map_or_else(|| "no".to_owned(), |seconds| format!("for {}", span(seconds))),
+        ),
     ];
     match model.detail.as_ref().filter(|detail| detail.row.connection == id) {
         None => rows.push(("", "asking the server for the rest ...".to_owned())),

@@ -77,7 +77,7 @@ fn consequence(model: &Model, form: &Form) -> (String, bool) {
         Who::User(user) => {
             model.picture.connections.values().filter(|tracked| tracked.row.user == *user).count() as u64
         }
-        Who::Group(group) => model.picture.groups.get(group).map_or(0, |row| row.members),
+        Who::Group(group) => model.picture.groups.get(group).map_or(0, |busy| busy.row.members),
         Who::All => model.picture.totals.connections,
     };
     let whom = if count == 1 { "1 connection".to_owned() } else { format!("{count} connections") };

@@ -89,8 +89,10 @@ fn draw_facts(model: &Model, theme: Theme, frame: &mut Frame<'_>, area: Rect) {
         (
             "server",
             format!(
-                "{} of memory  {} % of a processor  {} in force",
+                "{} of memory  {} of {} waiting  {} % of a processor  {} in force",
                 bytes(counters.resident_bytes),
+                bytes(counters.waiting_bytes),
+                bytes(counters.waiting_limit),
                 model.history.processor.back().copied().unwrap_or_default(),
                 many(model.bans.total, "ban")
             ),
@@ -143,7 +145,7 @@ fn draw_tops(model: &Model, theme: Theme, frame: &mut Frame<'_>, area: Rect) {
         .collect();
     busy.sort_unstable_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(b.1)));
     let mut groups: Vec<(u64, &str)> =
-        model.picture.groups.values().map(|row| (row.members, row.group.as_str())).collect();
+        model.picture.groups.values().map(|busy| (busy.row.members, busy.row.group.as_str())).collect();
     groups.sort_unstable_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(b.1)));
     let busy = busy.into_iter().map(|(rate, user)| (count(rate as f64 / 10.0), user));
     draw_top("who asks most, requests/s", busy.take(room), theme, frame, left);
