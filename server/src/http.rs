@@ -23,11 +23,11 @@ use rustls::pki_types::CertificateDer;
 use serde_json::json;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::acts::Acts;
+use crate::door::{Answer, Door, OwnShare, Place};
 
 /// Connections at a time, and how long each may last: health checks and a page, not a crowd.
 const CONNECTIONS: usize = 64;
@@ -73,7 +73,8 @@ pub(crate) async fn listen(listener: TcpListener, http: Arc<Http>) {
             )
             .route("/fanfare/certificate-hash", get(hash));
     }
-    let doors = Doors { listener, places: Arc::new(Semaphore::new(CONNECTIONS)), closing: closing.clone() };
+    let door = Door::new(CONNECTIONS, OwnShare::TakeOldest);
+    let doors = Doors { listener, door, closing: closing.clone() };
     let served =
         axum::serve(doors, router.with_state(http)).with_graceful_shutdown(closing.cancelled_owned());
     // It accepts until it is told to stop, and has no error of its own.
@@ -116,7 +117,7 @@ async fn hash(State(http): State<Arc<Http>>) -> Response {
 /// The listener, with a bounded number of places.
 struct Doors {
     listener: TcpListener,
-    places: Arc<Semaphore>,
+    door: Arc<Door>,
     closing: CancellationToken,
 }
 
@@ -126,16 +127,18 @@ impl axum::serve::Listener for Doors {
 
     async fn accept(&mut self) -> (Visit, SocketAddr) {
         loop {
-            let Ok(place) = Arc::clone(&self.places).acquire_owned().await else {
-                // Nobody closes the semaphore.
-                return std::future::pending().await;
-            };
             match self.listener.accept().await {
                 Ok((stream, address)) => {
-                    let closing = self.closing.clone();
+                    // Whoever asks nothing does not keep others from asking.
+                    let (Answer::Place(place) | Answer::PlaceOf(place)) = self.door.enter(address.ip())
+                    else {
+                        continue;
+                    };
+                    let (closing, evicted) = (self.closing.clone(), place.evicted());
                     let end = Box::pin(async move {
                         tokio::select! {
                             () = sleep(LIFETIME) => {}
+                            () = evicted.cancelled() => {}
                             () = async { closing.cancelled().await; sleep(LAST_ANSWER).await } => {}
                         }
                     });
@@ -159,7 +162,7 @@ impl axum::serve::Listener for Doors {
 struct Visit {
     stream: TcpStream,
     end: Pin<Box<dyn Future<Output = ()> + Send>>,
-    _place: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 impl Visit {

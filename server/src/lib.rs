@@ -13,6 +13,7 @@ mod admission;
 mod audit;
 mod budget;
 mod config;
+mod door;
 mod endpoint;
 mod envelope;
 mod error;

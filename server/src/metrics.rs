@@ -48,6 +48,8 @@ impl ByCode {
 pub(crate) struct Metrics {
     pub(crate) handshakes: Counter,
     pub(crate) handshakes_refused: Counter,
+    pub(crate) handshakes_evicted: Counter,
+    pub(crate) proofs_replayed: Counter,
     pub(crate) retries: Counter,
     pub(crate) welcomed: Counter,
     pub(crate) requests: Counter,
@@ -77,6 +79,10 @@ pub struct Snapshot {
     pub handshakes: u64,
     /// Handshakes refused unseen, because too many were going on.
     pub handshakes_refused: u64,
+    /// Handshakes given up for others, because their address had more of them.
+    pub handshakes_evicted: u64,
+    /// First packets with a proof of their address that had been used before.
+    pub proofs_replayed: u64,
     /// Clients asked to prove their address first (RFC 9000 section 8.1.2).
     pub retries: u64,
     /// Connections that got as far as `Welcome`.
@@ -123,6 +129,8 @@ impl Metrics {
         Snapshot {
             handshakes: self.handshakes.value(),
             handshakes_refused: self.handshakes_refused.value(),
+            handshakes_evicted: self.handshakes_evicted.value(),
+            proofs_replayed: self.proofs_replayed.value(),
             retries: self.retries.value(),
             welcomed: self.welcomed.value(),
             requests: self.requests.value(),

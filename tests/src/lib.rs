@@ -13,6 +13,7 @@
 pub mod issuer;
 pub mod lossy;
 pub mod peer;
+pub mod silent;
 
 use std::future::Future;
 use std::net::SocketAddr;

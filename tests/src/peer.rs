@@ -48,6 +48,12 @@ impl Dialer {
         Self { endpoint }
     }
 
+    /// What it dials with.
+    #[must_use]
+    pub fn endpoint(&self) -> &quinn::Endpoint {
+        &self.endpoint
+    }
+
     /// A QUIC connection, on which nothing has been said yet.
     ///
     /// # Errors

@@ -80,6 +80,12 @@ pub struct Counters {
     pub handshakes: u64,
     /// Handshakes that were refused unseen, because too many were going on.
     pub handshakes_refused: u64,
+    /// Handshakes that were given up for others, because their address had more of them.
+    #[serde(default)]
+    pub handshakes_evicted: u64,
+    /// First packets with a proof of their address that had been used before.
+    #[serde(default)]
+    pub proofs_replayed: u64,
     /// Clients that were asked to prove their address first.
     pub retries: u64,
     /// Handshakes that ended with `Welcome`.

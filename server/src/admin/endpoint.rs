@@ -17,12 +17,17 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::{Desk, Operators, session};
+use crate::door::{Door, OwnShare, Proofs};
 use crate::endpoint::{Identity, no_initial_suite, provider};
 use crate::error::IdentityError;
+use crate::listener::let_in;
 use crate::state::EndpointKeys;
 
 /// Sessions at a time: far more than there are operators, few enough that they cost nothing.
 const MOST_SESSIONS: usize = 1_024;
+/// Handshakes at a time, and from how many on who comes has to prove an address first.
+const MOST_HANDSHAKES: usize = 256;
+const RETRY_ABOVE: usize = 16;
 /// How long TLS may take.
 const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(5);
 /// Requests of one session at a time.
@@ -66,6 +71,7 @@ pub(crate) fn server_config(
 pub(crate) async fn listen(endpoint: quinn::Endpoint, desk: Arc<Desk>, closing: CancellationToken) {
     let sessions = TaskTracker::new();
     let room = Arc::new(Semaphore::new(MOST_SESSIONS));
+    let (door, proofs) = (Door::new(MOST_HANDSHAKES, OwnShare::Refuse), Proofs::new());
     loop {
         let incoming = tokio::select! {
             biased;
@@ -73,16 +79,24 @@ pub(crate) async fn listen(endpoint: quinn::Endpoint, desk: Arc<Desk>, closing: 
             incoming = endpoint.accept() => incoming,
         };
         let Some(incoming) = incoming else { break };
-        let Ok(permit) = Arc::clone(&room).try_acquire_owned() else {
-            incoming.refuse();
+        let Some((incoming, place)) = let_in(incoming, &door, &proofs, RETRY_ABOVE, &desk.metrics) else {
             continue;
         };
-        let (desk, closing) = (Arc::clone(&desk), closing.clone());
+        let (desk, closing, room) = (Arc::clone(&desk), closing.clone(), Arc::clone(&room));
         sessions.spawn(async move {
-            let _permit = permit;
+            let evicted = place.evicted();
             let accepted = async { incoming.accept()?.await };
-            match tokio::time::timeout(HANDSHAKE_DEADLINE, accepted).await {
-                Ok(Ok(connection)) => welcome(connection, &desk, closing).await,
+            let accepted = tokio::select! {
+                accepted = tokio::time::timeout(HANDSHAKE_DEADLINE, accepted) => accepted,
+                () = evicted.cancelled() => return,
+            };
+            // Whoever has shown a certificate holds up no newcomer.
+            drop(place);
+            match accepted {
+                Ok(Ok(connection)) => match room.try_acquire_owned() {
+                    Ok(_permit) => welcome(connection, &desk, closing).await,
+                    Err(_) => close(&connection, Code::ServerFull),
+                },
                 Ok(Err(error)) => {
                     tracing::info!(%error, "somebody without an operator's certificate was turned away");
                 }

@@ -160,6 +160,8 @@ pub(super) fn counters(snapshot: Snapshot) -> Counters {
     Counters {
         handshakes: snapshot.handshakes,
         handshakes_refused: snapshot.handshakes_refused,
+        handshakes_evicted: snapshot.handshakes_evicted,
+        proofs_replayed: snapshot.proofs_replayed,
         retries: snapshot.retries,
         welcomed: snapshot.welcomed,
         requests: snapshot.requests,

@@ -1,0 +1,261 @@
+//! Who may try to come in: a bounded number of attempts at a time, of which no address can have more than its share.
+//!
+//! In: addresses of those who try. Out: a place for each attempt, or none; and the word that a place is taken back, because somebody
+//! from an address with fewer attempts needs it. Invariants: there are never more places than the bound; while one address has more attempts than
+//! another, the other gets in; what is known of an address is forgotten with its last attempt.
+//!
+//! And the log of the proofs that were used: a Retry token proves an address once (RFC 9000 section 8.1.4 lets a server ask for that), so that
+//! packets that were captured with one cannot be played again and again.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use crate::admission::source;
+
+/// What becomes of one who comes from an address that has its share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OwnShare {
+    /// It is turned away: where letting in costs more than turning away.
+    Refuse,
+    /// The oldest attempt of its own address goes.
+    TakeOldest,
+}
+
+/// A number of places.
+#[derive(Debug)]
+pub(crate) struct Door {
+    most: usize,
+    own: OwnShare,
+    inside: Mutex<Inside>,
+}
+
+#[derive(Debug, Default)]
+struct Inside {
+    count: usize,
+    /// Grows with each, so that the oldest is the smallest.
+    next: u64,
+    by_source: HashMap<IpAddr, BTreeMap<u64, CancellationToken>>,
+}
+
+/// What somebody who tried got.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    /// A place.
+    Place(Place),
+    /// A place that was taken from somebody else.
+    PlaceOf(Place),
+    /// None: it would be one more of the address that has the most.
+    Full,
+}
+
+impl Door {
+    /// Each address has at most half of the places.
+    pub(crate) fn new(most: usize, own: OwnShare) -> Arc<Self> {
+        Arc::new(Self { most, own, inside: Mutex::default() })
+    }
+
+    /// How many are trying.
+    pub(crate) fn count(&self) -> usize {
+        self.inside.lock().count
+    }
+
+    /// A place for one more from this address.
+    pub(crate) fn enter(self: &Arc<Self>, address: IpAddr) -> Answer {
+        let source = source(address);
+        let mut inside = self.inside.lock();
+        let own = inside.by_source.get(&source).map_or(0, BTreeMap::len);
+        let mut taken = false;
+        if own >= self.most.div_ceil(2) {
+            if self.own == OwnShare::Refuse {
+                return Answer::Full;
+            }
+            taken = inside.take_oldest(source);
+        } else if inside.count >= self.most {
+            // Whoever has the most gives one up for somebody who would still have fewer.
+            let largest = inside.by_source.iter().max_by_key(|(_, places)| places.len());
+            match largest.map(|(source, places)| (*source, places.len())) {
+                Some((largest, places)) if places > own + 1 => taken = inside.take_oldest(largest),
+                _ => return Answer::Full,
+            }
+        }
+        let (number, evicted) = (inside.next, CancellationToken::new());
+        inside.next += 1;
+        inside.count += 1;
+        inside.by_source.entry(source).or_default().insert(number, evicted.clone());
+        drop(inside);
+        let place = Place { door: Arc::clone(self), source, number, evicted };
+        if taken { Answer::PlaceOf(place) } else { Answer::Place(place) }
+    }
+}
+
+impl Inside {
+    fn take_oldest(&mut self, source: IpAddr) -> bool {
+        let oldest = self.by_source.get(&source).and_then(|places| places.keys().next().copied());
+        oldest.is_some_and(|oldest| self.leave(source, oldest))
+    }
+
+    /// Takes an attempt out, and tells it. Tells whether it was there.
+    fn leave(&mut self, source: IpAddr, number: u64) -> bool {
+        let Some(places) = self.by_source.get_mut(&source) else { return false };
+        let Some(evicted) = places.remove(&number) else { return false };
+        evicted.cancel();
+        self.count -= 1;
+        if places.is_empty() {
+            self.by_source.remove(&source);
+        }
+        true
+    }
+}
+
+/// One attempt's place, given back on drop.
+#[derive(Debug)]
+pub(crate) struct Place {
+    door: Arc<Door>,
+    source: IpAddr,
+    number: u64,
+    evicted: CancellationToken,
+}
+
+impl Place {
+    /// Cancelled when the place is somebody else's.
+    pub(crate) fn evicted(&self) -> CancellationToken {
+        self.evicted.clone()
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.door.inside.lock().leave(self.source, self.number);
+    }
+}
+
+/// How long quinn takes a Retry token: 15 s unless it is told otherwise, which we don't. Proofs are remembered for that long at least.
+const PROOF_LIFETIME: Duration = Duration::from_secs(15);
+
+/// How many are remembered for each of two lifetimes: more than handshakes that a machine can do in one. Beyond it the oldest are forgotten sooner.
+const MOST_PROOFS: usize = 1 << 17;
+
+/// The Retry tokens that were used, by the connection id that each is bound to.
+#[derive(Debug)]
+pub(crate) struct Proofs(Mutex<Generations>);
+
+#[derive(Debug)]
+struct Generations {
+    begun: Instant,
+    current: HashSet<quinn::ConnectionId>,
+    before: HashSet<quinn::ConnectionId>,
+}
+
+impl Proofs {
+    pub(crate) fn new() -> Self {
+        let (current, before) = (HashSet::new(), HashSet::new());
+        Self(Mutex::new(Generations { begun: Instant::now(), current, before }))
+    }
+
+    /// Whether the token for this connection id was used.
+    pub(crate) fn is_used(&self, id: quinn::ConnectionId) -> bool {
+        let proofs = self.0.lock();
+        proofs.before.contains(&id) || proofs.current.contains(&id)
+    }
+
+    /// Notes that the token for this connection id is used.
+    pub(crate) fn note(&self, id: quinn::ConnectionId, now: Instant) {
+        let mut proofs = self.0.lock();
+        if now.duration_since(proofs.begun) >= PROOF_LIFETIME || proofs.current.len() >= MOST_PROOFS {
+            proofs.before = std::mem::take(&mut proofs.current);
+            proofs.begun = now;
+        }
+        proofs.current.insert(id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn address(number: u8) -> IpAddr {
+        IpAddr::from([127, 0, 0, number])
+    }
+
+    fn enter(door: &Arc<Door>, number: u8) -> Option<Place> {
+        match door.enter(address(number)) {
+            Answer::Place(place) | Answer::PlaceOf(place) => Some(place),
+            Answer::Full => None,
+        }
+    }
+
+    #[test]
+    fn an_address_that_has_its_share_is_turned_away_and_others_are_not() {
+        let door = Door::new(10, OwnShare::Refuse);
+        let one: Vec<_> = (0..20).filter_map(|_| enter(&door, 1)).collect();
+        let two: Vec<_> = (0..20).filter_map(|_| enter(&door, 2)).collect();
+        assert_eq!((one.len(), two.len(), door.count()), (5, 5, 10));
+        // The oldest of one of those who have the most goes.
+        let _three: Vec<_> = (0..3).map(|_| enter(&door, 3).unwrap()).collect();
+        let evicted = |places: &[Place]| places.iter().filter(|place| place.evicted.is_cancelled()).count();
+        assert_eq!((evicted(&one) + evicted(&two), door.count()), (3, 10));
+        assert!(
+            one[4].door.count() == 10 && !one[4].evicted.is_cancelled() && !two[4].evicted.is_cancelled()
+        );
+        // Who has been told gives nothing back a second time.
+        drop((one, two));
+        assert_eq!(door.count(), 3);
+    }
+
+    #[test]
+    fn where_turning_away_is_no_cheaper_the_newest_of_an_address_stay() {
+        let door = Door::new(4, OwnShare::TakeOldest);
+        let places: Vec<_> = (0..5).map(|_| enter(&door, 1).unwrap()).collect();
+        let evicted: Vec<_> = places.iter().map(|place| place.evicted.is_cancelled()).collect();
+        assert_eq!(evicted, [true, true, true, false, false]);
+    }
+
+    #[test]
+    fn a_proof_counts_once_for_as_long_as_it_counts() {
+        let (proofs, now) = (Proofs::new(), Instant::now());
+        let id = |number: u8| quinn::ConnectionId::new(&[number; 8]);
+        proofs.note(id(1), now);
+        assert!(proofs.is_used(id(1)) && !proofs.is_used(id(2)));
+        proofs.note(id(2), now + PROOF_LIFETIME);
+        assert!(proofs.is_used(id(1)) && proofs.is_used(id(2)));
+        proofs.note(id(3), now + PROOF_LIFETIME * 2);
+        assert!(!proofs.is_used(id(1)) && proofs.is_used(id(2)));
+    }
+
+    proptest! {
+        /// Whoever comes and goes: the bound holds, and one with fewer attempts than another gets in.
+        #[test]
+        fn the_bound_and_the_shares_hold(acts in proptest::collection::vec((0..6_u8, 0..3_u8), 0..300)) {
+            let door = Door::new(8, OwnShare::Refuse);
+            let mut places: Vec<(u8, Place)> = Vec::new();
+            for (from, what) in acts {
+                let here = |number: u8| places
+                    .iter()
+                    .filter(|(of, place)| *of == number && !place.evicted.is_cancelled())
+                    .count();
+                if what == 0 {
+                    if !places.is_empty() {
+                        places.remove(usize::from(from) % places.len());
+                    }
+                } else {
+                    let (own, most) = (here(from), (0..6).map(here).max().unwrap_or(0));
+                    match enter(&door, from) {
+                        Some(place) => places.push((from, place)),
+                        None => prop_assert!(own >= 4 || own + 1 >= most, "{own} of {most}"),
+                    }
+                }
+                let count = places.iter().filter(|(_, place)| !place.evicted.is_cancelled()).count();
+                prop_assert!(count == door.count() && count <= 8);
+            }
+            places.clear();
+            prop_assert!(door.inside.lock().by_source.is_empty());
+        }
+    }
+}
