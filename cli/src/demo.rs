@@ -61,6 +61,7 @@ pub(crate) async fn run(users: u16) -> Result<(), Failure> {
     if !(std::io::stdout().is_terminal() && std::io::stdin().is_terminal()) {
         return Err(Failure::usage("the demonstration is a dashboard, which needs a terminal"));
     }
+    crate::top::refuse_unable().map_err(Failure::usage)?;
     let state = tempfile::tempdir().map_err(|error| {
         Failure::failed(format!("no directory for the demonstration: {error}; see TMPDIR"))
     })?;
@@ -79,6 +80,8 @@ pub(crate) async fn run(users: u16) -> Result<(), Failure> {
         state_dir: state.path().to_owned(),
         live_bytes: Some(crate::memory::live_bytes),
         // Who reads nothing stays, to be seen.
+        // Also one that reads nothing at all: that is what the demonstration is for.
+        reader_deadline: Duration::ZERO,
         outbox: OutboxLimits { overflow: Overflow::DropOldest, ..OutboxLimits::default() },
         ..Config::new()
     };

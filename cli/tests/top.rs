@@ -48,7 +48,7 @@ fn an_operator_finds_somebody_gets_them_out_and_lets_them_in_again() {
     terminal.types("too loud");
     terminal.shows("what it would do", has(&["group   room-*", "this removes 1 connection (room-1 1)"]));
     terminal.press("Enter");
-    terminal.shows("the receipt", has(&["revoked: 1 connection (room-1 1); record 1"]));
+    terminal.confirms("the receipt", has(&["revoked: 1 connection (room-1 1); record 1"]));
     let removed = alice.object();
     assert_eq!((&removed["kind"], &removed["reason"]), (&"removed".into(), &"too loud".into()));
     // Back to the members: she is gone from them, and bob is not.
@@ -61,7 +61,8 @@ fn an_operator_finds_somebody_gets_them_out_and_lets_them_in_again() {
     terminal.shows("the ban", has(&["alice", "group room-*", "too loud", "developer"]));
     assert_eq!(server.run(&["listen", "--user", "alice", "--join", "room-1"]).code, Some(1));
     terminal.types("u");
-    terminal.shows("nobody is banned", has(&["restored:", "nobody is banned"]));
+    terminal.shows("whether to lift it", has(&["Lift", "alice may be in room-* again", "F2 does it"]));
+    terminal.confirms("nobody is banned", has(&["restored:", "nobody is banned"]));
     let (_again, _) = server.listener("alice", "room-1", &[]);
     terminal.types("4");
     terminal.shows("both in the room", |lines| {
@@ -152,8 +153,7 @@ fn the_demonstration_is_a_crowd_with_a_dashboard_on_top() {
     });
     terminal.types("x");
     terminal.shows("the dialog", has(&["Close connection", "this closes 1 connection"]));
-    terminal.press("Enter");
-    terminal.shows("the receipt", has(&["closed: 1 connection; record 1"]));
+    terminal.confirms("the receipt", has(&["closed: 1 connection; record 1"]));
     terminal.types("q");
     assert_eq!(terminal.finished().0, 0);
     server.run(&["demo"]).complains(2, &["needs a terminal"]);
@@ -180,4 +180,81 @@ fn a_snapshot_is_text_and_without_a_terminal_that_is_all_there_is() {
     server.run(&["top"]).complains(2, &["needs a terminal", "--once"]);
     let home = tempfile::tempdir().unwrap();
     run(home.path(), &["top", "--once"]).complains(1, &["no operator's certificate"]);
+}
+
+#[test]
+fn what_is_pasted_is_text_and_no_orders() {
+    let server = Server::start();
+    let (_alice, _) = server.listener("alice", "room", &[]);
+    let terminal = Terminal::open(&server, "top");
+    terminal.types("3");
+    terminal.shows("alice", has(&["alice", "live"]));
+    terminal.pastes("o\nx\nq\n");
+    terminal.shows("that it is no order", has(&["pasted text is no order", "alice"]));
+    terminal.types("x");
+    terminal.pastes("bye\nq\n");
+    terminal.shows("its first line in the field", has(&["Close alice", "reason  bye", "F2 does it"]));
+    // A terminal that marks nothing sends it as keys, with the sequence of F2 in the same burst: it fills the field.
+    terminal.sends_bytes("20 6e 6f 77 1b 4f 51 0a 1b 4f 51");
+    terminal.shows("the dialog still", has(&["reason  bye now", "this closes 1 connection"]));
+    terminal.confirms("the act, by a key that came alone", has(&["closed: 1 connection; record 1"]));
+    terminal.types("q");
+    assert_eq!(terminal.finished().0, 0);
+}
+
+#[test]
+fn whatever_ends_it_the_terminal_is_given_back() {
+    let server = Server::start();
+    for signal in [Signal::INT, Signal::QUIT, Signal::TERM, Signal::HUP] {
+        let terminal = Terminal::open(&server, "top");
+        terminal.shows("the dashboard", has(&["live", "Overview"]));
+        rustix::process::kill_process(terminal.process(), signal).unwrap();
+        let (code, screen) = terminal.finished();
+        assert_eq!(code, 0, "{signal:?}");
+        assert!(!screen.contains("Overview"), "{screen}");
+    }
+}
+
+#[test]
+fn it_stops_and_goes_on_like_any_program() {
+    let server = Server::start();
+    // A shell with job control, which says that it stopped and takes it up again.
+    let terminal = Terminal::open(&server, "top");
+    terminal.shows("the dashboard", has(&["live", "Overview"]));
+    for by_signal in [false, true] {
+        let process = terminal.process();
+        if by_signal {
+            rustix::process::kill_process(process, Signal::TSTP).unwrap();
+        } else {
+            terminal.press("C-z");
+        }
+        terminal.shows("the terminal as it was", |lines| !has(&["Overview"])(lines));
+        terminal.shows("the process, stopped", |_| stopped(process));
+        rustix::process::kill_process(process, Signal::CONT).unwrap();
+        terminal.shows("the dashboard again", has(&["live", "Overview"]));
+    }
+    terminal.types("2");
+    terminal.shows("that it takes keys", has(&["SLOW  USER"]));
+    terminal.types("q");
+    assert_eq!(terminal.finished().0, 0);
+}
+
+fn stopped(process: rustix::process::Pid) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.as_raw_nonzero())).unwrap();
+    stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('T'))
+}
+
+#[test]
+fn a_terminal_that_cannot_show_it_gets_a_sentence() {
+    let server = Server::start();
+    for set in ["TERM=dumb", "TERM=", "TERM=unknown"] {
+        let (code, screen) = Terminal::open_with(&server, set, "top").finished();
+        // The beginning is scrolled away when tmux says that the pane has ended.
+        assert_eq!(code, 2, "{screen}");
+        assert!(screen.contains("a snapshot to any terminal"), "{screen}");
+    }
+    let terminal = Terminal::open_with(&server, "true; stty cols 1 rows 1;", "top");
+    let (code, screen) = terminal.finished();
+    assert_eq!(code, 1, "{screen}");
+    assert!(screen.contains("the terminal has 1 columns and 1 rows"), "{screen}");
 }

@@ -5,9 +5,10 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::task::Poll;
 use std::time::Duration;
 
-use crossterm::event::{Event as Input, EventStream, KeyEventKind};
+use crossterm::event::{Event as Input, EventStream, KeyCode, KeyEventKind, KeyModifiers};
 use fanfare_client::{OperatorClient, OperatorConfig, OperatorError};
 use fanfare_protocol::admin::{AdminRequest, BanRow, Listing, Page, Update};
 use futures_core::Stream;
@@ -22,13 +23,18 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::attach::Attachment;
 use crate::model::{Model, Place, View};
 use crate::terminal::Screen;
-use crate::update::{Effect, Event, update};
+use crate::update::{CONFIRM, Effect, Event, update};
 use crate::view;
 
 /// The time between two pictures at least: faster is not seen.
 const FRAME: Duration = Duration::from_millis(33);
+/// How long nothing else may have come for a key that confirms.
+const ALONE: Duration = Duration::from_millis(10);
 /// How often time is told.
 const TICK: Duration = Duration::from_millis(250);
+
+/// Columns and rows in which there is room to say that more is needed.
+const SMALLEST: (u16, u16) = (20, 2);
 
 /// Why there is no dashboard.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +42,18 @@ pub enum TuiError {
     /// The terminal does not do as it is told.
     #[error("the terminal cannot be used: {0}")]
     Terminal(#[from] io::Error),
+    /// So small that not even a sentence could be shown.
+    #[error(
+        "the terminal has {columns} columns and {rows} rows, and the dashboard needs {} and {}",
+        view::LEAST.0,
+        view::LEAST.1
+    )]
+    Size {
+        /// Its columns.
+        columns: u16,
+        /// Its rows.
+        rows: u16,
+    },
     /// The server cannot be asked.
     #[error(transparent)]
     Operator(#[from] OperatorError),
@@ -46,8 +64,12 @@ pub enum TuiError {
 /// # Errors
 /// When the terminal cannot be used. A server that is not there is shown, and tried again.
 pub async fn run(config: OperatorConfig, colours: bool) -> Result<(), TuiError> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut hangup = signal(SignalKind::hangup())?;
+    // Whatever ends it, the terminal is given back.
+    let mut ends = Vec::new();
+    for kind in [SignalKind::terminate(), SignalKind::hangup(), SignalKind::interrupt(), SignalKind::quit()] {
+        ends.push(signal(kind)?);
+    }
+    let mut stops = signal(SignalKind::from_raw(rustix::process::Signal::TSTP.as_raw()))?;
     let began = Instant::now();
     let (events, mut told) = mpsc::channel(64);
     let (wishes, wanted) = mpsc::channel(64);
@@ -55,20 +77,41 @@ pub async fn run(config: OperatorConfig, colours: bool) -> Result<(), TuiError> 
     let _attached = AbortOnDropHandle::new(tokio::spawn(attachment.run()));
     let mut screen = Screen::take()?;
     let size = screen.terminal.size()?;
+    if size.width < SMALLEST.0 || size.height < SMALLEST.1 {
+        return Err(TuiError::Size { columns: size.width, rows: size.height });
+    }
     let mut model = Model::new((size.width, size.height), colours);
     let mut inputs = EventStream::new();
     let mut ticks = interval(TICK);
     let mut frames = interval(FRAME);
     frames.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut changed = true;
+    let mut last = Instant::now();
     loop {
         let event = tokio::select! {
             biased;
-            _ = terminate.recv() => return Ok(()),
-            _ = hangup.recv() => return Ok(()),
+            () = poll_fn(|context| {
+                let told = ends.iter_mut().any(|end| end.poll_recv(context).is_ready());
+                if told { Poll::Ready(()) } else { Poll::Pending }
+            }) => return Ok(()),
+            _ = stops.recv() => {
+                screen.suspend()?;
+                changed = true;
+                continue;
+            }
             input = poll_fn(|context| Pin::new(&mut inputs).poll_next(context)) => match input {
                 None => return Ok(()),
-                Some(input) => taken(&input?),
+                Some(input) => {
+                    let input = input?;
+                    if is_stop(&input) {
+                        screen.suspend()?;
+                        changed = true;
+                        continue;
+                    }
+                    let alone = last.elapsed() >= ALONE;
+                    last = Instant::now();
+                    taken(input, alone)
+                }
             },
             _ = frames.tick(), if changed => {
                 screen.terminal.draw(|frame| view::draw(&model, frame))?;
@@ -104,13 +147,22 @@ pub async fn run(config: OperatorConfig, colours: bool) -> Result<(), TuiError> 
     }
 }
 
-fn taken(input: &Input) -> Option<Event> {
+/// What an input means. `alone`: nothing came just before it.
+fn taken(input: Input, alone: bool) -> Option<Event> {
     match input {
-        Input::Key(key) if key.kind != KeyEventKind::Release => Some(Event::Key(*key)),
-        Input::Mouse(mouse) => Some(Event::Mouse(*mouse)),
-        Input::Resize(columns, rows) => Some(Event::Resize(*columns, *rows)),
+        // Nobody presses two keys in so short a time; a text that is pasted into a terminal which does not mark that comes so.
+        Input::Key(key) if key.code == CONFIRM && !alone => None,
+        Input::Key(key) if key.kind != KeyEventKind::Release => Some(Event::Key(key)),
+        Input::Paste(text) => Some(Event::Paste(text)),
+        Input::Mouse(mouse) => Some(Event::Mouse(mouse)),
+        Input::Resize(columns, rows) => Some(Event::Resize(columns, rows)),
         _ => None,
     }
+}
+
+/// Whether it is Ctrl-Z, which the terminal does not turn into a signal for us.
+fn is_stop(input: &Input) -> bool {
+    matches!(input, Input::Key(key) if key.code == KeyCode::Char('z') && key.modifiers == KeyModifiers::CONTROL)
 }
 
 /// One readable snapshot, as text.

@@ -11,7 +11,7 @@ mod trace;
 
 use std::collections::VecDeque;
 
-use fanfare_protocol::admin::{self, BanRow, ConnectionDetail, Role, Status};
+use fanfare_protocol::admin::{self, AdminRequest, BanRow, ConnectionDetail, Role, Status};
 use fanfare_protocol::{ConnectionId, GroupName, UserName};
 use serde_json::Value;
 
@@ -155,6 +155,8 @@ pub enum Prompt {
     Palette(String),
     /// An act before it is confirmed.
     Form(Box<Form>),
+    /// A ban that is about to be lifted: what it is, and what lifts it.
+    Lift(String, Box<(&'static str, AdminRequest)>),
 }
 
 /// Something that was said to the operator.

@@ -6,9 +6,13 @@
 use std::io::{self, Stdout, Write};
 
 use crossterm::cursor::Show;
-use crossterm::event::{DisableMouseCapture, EnableMouseCapture};
+use crossterm::event::{
+    DisableBracketedPaste, DisableMouseCapture, EnableBracketedPaste, EnableMouseCapture,
+};
 use crossterm::execute;
-use crossterm::terminal::{EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode};
+use crossterm::terminal::{
+    Clear, ClearType, EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
+};
 use ratatui::Terminal;
 use ratatui::backend::CrosstermBackend;
 
@@ -19,10 +23,8 @@ pub(crate) struct Screen {
 
 impl Screen {
     pub(crate) fn take() -> io::Result<Self> {
-        enable_raw_mode()?;
         // From here on something is to be given back; the rest is undone by the drop, too.
-        let taken = execute!(io::stdout(), EnterAlternateScreen, EnableMouseCapture)
-            .and_then(|()| Terminal::new(CrosstermBackend::new(io::stdout())));
+        let taken = set_up().and_then(|()| Terminal::new(CrosstermBackend::new(io::stdout())));
         let terminal = taken.inspect_err(|_| give_back())?;
         let tell = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
@@ -30,6 +32,17 @@ impl Screen {
             tell(panic);
         }));
         Ok(Self { terminal })
+    }
+
+    /// Gives the terminal back, stops this process as Ctrl-Z stops any, and takes the terminal again when it goes on.
+    pub(crate) fn suspend(&mut self) -> io::Result<()> {
+        give_back();
+        rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::STOP)?;
+        set_up()?;
+        // One that knows nothing of what is on the screen draws all of it.
+        execute!(io::stdout(), Clear(ClearType::All))?;
+        self.terminal = Terminal::new(CrosstermBackend::new(io::stdout()))?;
+        Ok(())
     }
 
     /// Puts a text into the clipboard of whoever sits at the terminal, be it far away (OSC 52).
@@ -47,8 +60,13 @@ impl Drop for Screen {
     }
 }
 
+fn set_up() -> io::Result<()> {
+    enable_raw_mode()?;
+    execute!(io::stdout(), EnterAlternateScreen, EnableMouseCapture, EnableBracketedPaste)
+}
+
 fn give_back() {
     // There is nothing to do about a terminal that takes nothing any more.
-    let _ = execute!(io::stdout(), DisableMouseCapture, LeaveAlternateScreen, Show);
+    let _ = execute!(io::stdout(), DisableBracketedPaste, DisableMouseCapture, LeaveAlternateScreen, Show);
     let _ = disable_raw_mode();
 }

@@ -13,7 +13,7 @@ use fanfare_protocol::admin::{
 use fanfare_protocol::{GroupName, UserName};
 use serde_json::Value;
 
-pub(crate) use self::form::{request as form_request, told as form_told};
+pub(crate) use self::form::{CONFIRM, request as form_request, told as form_told};
 use crate::keymap::{self, Action};
 use crate::model::{Item, Link, Model, Notice, Place, Prompt, View};
 
@@ -22,6 +22,8 @@ use crate::model::{Item, Link, Model, Notice, Place, Prompt, View};
 pub enum Event {
     /// A key.
     Key(KeyEvent),
+    /// A text that was pasted: never orders.
+    Paste(String),
     /// The mouse.
     Mouse(MouseEvent),
     /// The terminal has another size.
@@ -87,6 +89,7 @@ pub fn update(model: &mut Model, event: Event) -> Vec<Effect> {
             }
             _ => {}
         },
+        Event::Paste(text) => return on_paste(model, &text),
         Event::Resize(columns, rows) => model.size = (columns, rows),
         Event::Tick(now_ms) => return tick(model, now_ms),
         Event::Attached(status) => {
@@ -222,11 +225,39 @@ fn on_key(model: &mut Model, key: &KeyEvent) -> Vec<Effect> {
         Some(Prompt::Filter) => on_filter_key(model, key),
         Some(Prompt::Palette(_)) => on_palette_key(model, key),
         Some(Prompt::Form(_)) => form::on_key(model, key),
+        Some(Prompt::Lift(..)) => on_lift_key(model, key),
         None if model.help => {
             model.help = false;
             Vec::new()
         }
         None => keymap::action(key).map(|action| act_on(model, action)).unwrap_or_default(),
+    }
+}
+
+/// A text goes where texts are typed: its first line, without what is no text.
+fn on_paste(model: &mut Model, text: &str) -> Vec<Effect> {
+    let text: String =
+        text.lines().next().unwrap_or_default().chars().filter(|character| !character.is_control()).collect();
+    match &mut model.prompt {
+        Some(Prompt::Filter) => model.place_mut().listing.filter.push_str(&text),
+        Some(Prompt::Palette(words)) => words.push_str(&text),
+        Some(Prompt::Form(_)) => return form::paste(model, &text),
+        Some(Prompt::Lift(..)) | None => {
+            say(model, "pasted text is no order: open a field for it first", true);
+        }
+    }
+    model.refresh();
+    Vec::new()
+}
+
+fn on_lift_key(model: &mut Model, key: &KeyEvent) -> Vec<Effect> {
+    let code = key.code;
+    if code != CONFIRM && code != KeyCode::Esc {
+        return Vec::new();
+    }
+    match model.prompt.take() {
+        Some(Prompt::Lift(_, act)) if code == CONFIRM => vec![Effect::Act(act.0, act.1)],
+        _ => Vec::new(),
     }
 }
 
@@ -390,25 +421,32 @@ fn lift(model: &mut Model) -> Vec<Effect> {
         _ => None,
     };
     let reason = String::new;
-    match ban.map(|ban| (ban.kind, ban.user, ban.groups, ban.jti)) {
-        Some((BanKind::Group, Some(user), Some(groups), _)) => {
-            vec![Effect::Act("restored", AdminRequest::Restore { user, groups, reason: reason() })]
-        }
-        Some((BanKind::User, Some(user), ..)) => {
-            vec![Effect::Act("unbanned", AdminRequest::Unban { user, reason: reason() })]
-        }
-        Some((BanKind::SignOut, Some(user), ..)) => {
-            vec![Effect::Act("lifted", AdminRequest::LiftSignOut { user, reason: reason() })]
-        }
-        Some((BanKind::Token, _, _, Some(jti))) => {
-            vec![Effect::Act("restored", AdminRequest::RestoreToken { jti, reason: reason() })]
-        }
+    let name = |name: &str| crate::text::visible(name);
+    let lifted = match ban.map(|ban| (ban.kind, ban.user, ban.groups, ban.jti)) {
+        Some((BanKind::Group, Some(user), Some(groups), _)) => Some((
+            format!("{} may be in {} again", name(user.as_str()), name(groups.as_str())),
+            ("restored", AdminRequest::Restore { user, groups, reason: reason() }),
+        )),
+        Some((BanKind::User, Some(user), ..)) => Some((
+            format!("{} may connect again", name(user.as_str())),
+            ("unbanned", AdminRequest::Unban { user, reason: reason() }),
+        )),
+        Some((BanKind::SignOut, Some(user), ..)) => Some((
+            format!("tokens of {} from before count again", name(user.as_str())),
+            ("lifted", AdminRequest::LiftSignOut { user, reason: reason() }),
+        )),
+        Some((BanKind::Token, _, _, Some(jti))) => Some((
+            format!("the token {} counts again", name(&jti)),
+            ("restored", AdminRequest::RestoreToken { jti, reason: reason() }),
+        )),
         // The server sends none that names nothing.
-        _ => {
-            say(model, "select a ban first (key 5)", true);
-            Vec::new()
-        }
+        _ => None,
+    };
+    match lifted {
+        Some((what, act)) => model.prompt = Some(Prompt::Lift(what, Box::new(act))),
+        None => say(model, "select a ban first (key 5)", true),
     }
+    Vec::new()
 }
 
 #[cfg(test)]

@@ -71,6 +71,7 @@ pub fn draw(model: &Model, frame: &mut Frame<'_>) {
     draw_footer(model, theme, frame, footer);
     match &model.prompt {
         Some(Prompt::Form(form)) => dialog::draw(model, form, theme, frame, area),
+        Some(Prompt::Lift(what, _)) => dialog::draw_lift(what, theme, frame, area),
         Some(Prompt::Filter | Prompt::Palette(_)) | None => {}
     }
     if model.help {

@@ -20,13 +20,18 @@ impl Terminal {
     /// Opens a terminal and runs `fanfare` in it with these arguments, as a client of `server`. The terminal's mode is kept
     /// before and after, and the screen says `finished` and the exit code at the end.
     pub(crate) fn open(server: &Server, arguments: &str) -> Self {
+        Self::open_with(server, "", arguments)
+    }
+
+    /// The same, with a variable set, or something done, before the command.
+    pub(crate) fn open_with(server: &Server, before: &str, arguments: &str) -> Self {
         let place = tempfile::tempdir().unwrap();
         // Without it the screen is gone as soon as the script ends.
         fs::write(place.path().join("tmux.conf"), "set -g remain-on-exit on\n").unwrap();
         // The empty line is for tmux, which scrolls the first one away when it says that the pane is dead.
         // A key that interrupts the command shall not end the shell, too.
         let script = format!(
-            "trap : INT; stty -g > before; '{BINARY}' {arguments}; code=$?; stty -g > after; \
+            "trap : INT QUIT; stty -g > before; {before} '{BINARY}' {arguments}; code=$?; stty -g > after; \
              echo; echo finished $code; tmux wait-for -S finished"
         );
         let terminal = Self { place };
@@ -45,9 +50,27 @@ impl Terminal {
         self.run(&["send-keys", "-l", text]).printed();
     }
 
+    /// Pastes text, as a terminal does that marks what is pasted where the program asks for that.
+    pub(crate) fn pastes(&self, text: &str) {
+        self.run(&["set-buffer", "-b", "pasted", text]).printed();
+        self.run(&["paste-buffer", "-p", "-r", "-b", "pasted"]).printed();
+    }
+
     /// Presses a key, by tmux's name for it: `Enter`, `C-c`.
     pub(crate) fn press(&self, key: &str) {
         self.run(&["send-keys", key]).printed();
+    }
+
+    /// Presses the key that confirms, until the screen says that it was taken: it counts only where nothing came just before it.
+    #[track_caller]
+    pub(crate) fn confirms(&self, what: &str, expected: impl Fn(&[&str]) -> bool) -> String {
+        seen(what, || {
+            self.press("F2");
+            let screen = self.run(&["capture-pane", "-p"]).out;
+            let screen = screen.trim_end().to_owned();
+            let lines: Vec<&str> = screen.lines().collect();
+            if expected(&lines) { Ok(screen) } else { Err(screen) }
+        })
     }
 
     /// Sends bytes as they are, in hex: what no keyboard sends.

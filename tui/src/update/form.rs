@@ -1,6 +1,7 @@
 //! The dialog of an act: what is typed, what it would do, and only then the act.
 //!
-//! Invariant: what the server can foretell is done only when the server has said what exactly this would do.
+//! Invariants: what the server can foretell is done only when the server has said what exactly this would do; nothing is done but by
+//! [`CONFIRM`], which no text that is pasted has in it.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -11,6 +12,21 @@ use fanfare_protocol::{EventName, GroupName, Pattern, UserName};
 
 use super::{Effect, say, selected_user, selected_who};
 use crate::model::{Act, Form, Model, Prompt, View};
+
+/// What confirms an act. A text has letters, and line ends, and at worst control characters; a function key is a sequence that begins with
+/// ESC, which terminals take out of what is pasted. Where one does not, it comes in one burst with what is around it, and is not
+/// taken for a key (`app.rs`).
+pub(crate) const CONFIRM: KeyCode = KeyCode::F(2);
+
+/// Takes pasted text into the field that is typed in: its first line.
+pub(super) fn paste(model: &mut Model, text: &str) -> Vec<Effect> {
+    let now_ms = model.server_ms();
+    let Some(Prompt::Form(form)) = &mut model.prompt else { return Vec::new() };
+    if let Some(field) = form.fields.get_mut(form.focus) {
+        field.value.push_str(text);
+    }
+    foretell(form, now_ms)
+}
 
 /// Opens the dialog for what is selected.
 pub(super) fn begin(model: &mut Model, act: Act) -> Vec<Effect> {
@@ -45,9 +61,10 @@ pub(super) fn on_key(model: &mut Model, key: &KeyEvent) -> Vec<Effect> {
             model.prompt = None;
             return Vec::new();
         }
-        KeyCode::Tab | KeyCode::Down => form.focus = (form.focus + 1) % fields,
+        // Also where one is used to it: a text that is pasted ends with one, as a rule.
+        KeyCode::Tab | KeyCode::Down | KeyCode::Enter => form.focus = (form.focus + 1) % fields,
         KeyCode::BackTab | KeyCode::Up => form.focus = (form.focus + fields - 1) % fields,
-        KeyCode::Enter => return confirm(model),
+        CONFIRM => return confirm(model),
         KeyCode::Backspace => {
             if let Some(field) = form.fields.get_mut(form.focus) {
                 field.value.pop();

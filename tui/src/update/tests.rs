@@ -98,6 +98,8 @@ fn press(model: &mut Model, keys: &str) -> Vec<Effect> {
     for character in keys.chars() {
         let code = match character {
             '\n' => KeyCode::Enter,
+            // What confirms.
+            '\x02' => KeyCode::F(2),
             '\x1b' => KeyCode::Esc,
             '\t' => KeyCode::Tab,
             '\x08' => KeyCode::Backspace,
@@ -171,7 +173,7 @@ fn a_revocation_is_confirmed_only_when_the_server_said_what_it_would_do() {
     press(&mut model, "2");
     let effects = press(&mut model, "rroom-*");
     assert_eq!(effects.len(), 6, "asked anew with every key");
-    assert_eq!(press(&mut model, "\n"), [], "not told yet");
+    assert_eq!(press(&mut model, "\x02"), [], "not told yet");
     let Some(Effect::Foretell(asked)) = effects.into_iter().last() else { panic!("nothing asked") };
     let receipt = Receipt { dry_run: true, connections: 2, ..Receipt::default() };
     update(&mut model, Event::Foretold(asked.clone(), Ok(receipt.clone())));
@@ -184,14 +186,14 @@ fn a_revocation_is_confirmed_only_when_the_server_said_what_it_would_do() {
     let Some(Prompt::Form(form)) = &model.prompt else { panic!("no dialog") };
     assert_eq!(form::told(form, model.server_ms()), Some(&Ok(receipt.clone())));
     press(&mut model, "x");
-    assert_eq!(press(&mut model, "\n"), [], "something else was told");
+    assert_eq!(press(&mut model, "\x02"), [], "something else was told");
     press(&mut model, "\x08\t2h\ttoo loud");
     let Some(Prompt::Form(form)) = &model.prompt else { panic!("no dialog") };
     let typed: Vec<&str> = form.fields.iter().map(|field| field.value.as_str()).collect();
     assert_eq!(typed, ["room-*", "2h", "too loud"]);
     let told = form::request(form, model.server_ms(), true).unwrap();
     update(&mut model, Event::Foretold(told, Ok(receipt)));
-    let effects = press(&mut model, "\n");
+    let effects = press(&mut model, "\x02");
     let [Effect::Act("revoked", AdminRequest::Revoke { user, until, reason, dry_run: false, .. })] =
         &effects[..]
     else {
@@ -233,28 +235,28 @@ fn acts_on_the_selection_are_about_what_is_selected() {
         Some(Effect::Act(_, request)) => request,
         other => panic!("{keys}: {other:?}"),
     };
-    assert!(matches!(done(&mut model, "2x\n"), AdminRequest::Kick { who: Who::Connection(_), .. }));
-    let AdminRequest::Kick { who: Who::User(user), reason } = done(&mut model, "3xbye\n") else {
+    assert!(matches!(done(&mut model, "2x\x02"), AdminRequest::Kick { who: Who::Connection(_), .. }));
+    let AdminRequest::Kick { who: Who::User(user), reason } = done(&mut model, "3xbye\x02") else {
         panic!("no user")
     };
     assert_eq!((user.as_str(), reason.as_str()), ("alice", "bye"), "the one with most connections");
-    assert!(matches!(done(&mut model, "4x\n"), AdminRequest::Kick { who: Who::Group(_), .. }));
-    let AdminRequest::Add { group, .. } = done(&mut model, "3astaff\n") else { panic!("not added") };
+    assert!(matches!(done(&mut model, "4x\x02"), AdminRequest::Kick { who: Who::Group(_), .. }));
+    let AdminRequest::Add { group, .. } = done(&mut model, "3astaff\x02") else { panic!("not added") };
     assert_eq!(group.as_str(), "staff");
-    let AdminRequest::Remove { group, .. } = done(&mut model, "4\nd\n") else { panic!("not removed") };
+    let AdminRequest::Remove { group, .. } = done(&mut model, "4\nd\x02") else { panic!("not removed") };
     assert_eq!(group.as_str(), "room-1", "the group that one came from");
-    let AdminRequest::Send { to: Who::All, event, payload } = done(&mut model, "1mhello\n") else {
+    let AdminRequest::Send { to: Who::All, event, payload } = done(&mut model, "1mhello\x02") else {
         panic!("not sent")
     };
     assert_eq!((event.as_str(), payload.as_str()), ("ReceiveMessage", "aGVsbG8="));
-    assert!(matches!(done(&mut model, "3oreason\n"), AdminRequest::SignOut { .. }));
-    assert_eq!(press(&mut model, "3a\n"), [], "no group is typed");
+    assert!(matches!(done(&mut model, "3oreason\x02"), AdminRequest::SignOut { .. }));
+    assert_eq!(press(&mut model, "3a\x02"), [], "no group is typed");
     press(&mut model, "\x1b");
     // A ban waits for the server's word, as a revocation does.
     let Some(Effect::Foretell(asked)) = press(&mut model, "3bspam").pop() else { panic!("not asked") };
-    assert_eq!(press(&mut model, "\n"), []);
+    assert_eq!(press(&mut model, "\x02"), []);
     update(&mut model, Event::Foretold(asked, Err("no".to_owned())));
-    assert_eq!(press(&mut model, "\n"), [], "it was refused");
+    assert_eq!(press(&mut model, "\x02"), [], "it was refused");
     press(&mut model, "\x1b");
     // By its name instead of its key.
     press(&mut model, "3:close\n");
@@ -273,15 +275,21 @@ fn acts_on_the_selection_are_about_what_is_selected() {
         author: "x".to_owned(),
     };
     update(&mut model, Event::Bans(Listing { total: 1, rows: vec![ban(BanKind::Group, Some("g"))] }));
-    assert!(matches!(&press(&mut model, "5u")[..], [Effect::Act("restored", AdminRequest::Restore { .. })]));
+    assert!(matches!(
+        &press(&mut model, "5u\x02")[..],
+        [Effect::Act("restored", AdminRequest::Restore { .. })]
+    ));
     update(&mut model, Event::Bans(Listing { total: 1, rows: vec![ban(BanKind::User, None)] }));
-    assert!(matches!(&press(&mut model, "u")[..], [Effect::Act("unbanned", AdminRequest::Unban { .. })]));
+    assert!(matches!(&press(&mut model, "u\x02")[..], [Effect::Act("unbanned", AdminRequest::Unban { .. })]));
     update(&mut model, Event::Bans(Listing { total: 1, rows: vec![ban(BanKind::SignOut, None)] }));
-    assert!(matches!(&press(&mut model, "u")[..], [Effect::Act("lifted", AdminRequest::LiftSignOut { .. })]));
+    assert!(matches!(
+        &press(&mut model, "u\x02")[..],
+        [Effect::Act("lifted", AdminRequest::LiftSignOut { .. })]
+    ));
     let token = BanRow { user: None, jti: Some("t1".to_owned()), ..ban(BanKind::Token, None) };
     update(&mut model, Event::Bans(Listing { total: 1, rows: vec![token] }));
     assert!(matches!(
-        &press(&mut model, "u")[..],
+        &press(&mut model, "u\x02")[..],
         [Effect::Act("restored", AdminRequest::RestoreToken { .. })]
     ));
 }
@@ -384,9 +392,37 @@ fn every_key_of_the_table_does_something() {
             assert!(!effects.is_empty() || seen(&model) != before, "{} does nothing", binding.shown);
             if binding.acts {
                 let asks = matches!(effects[..], [Effect::Act(..) | Effect::Foretell(_)]);
-                assert!(asks || matches!(model.prompt, Some(Prompt::Form(_))), "{}", binding.shown);
+                assert!(
+                    asks || matches!(model.prompt, Some(Prompt::Form(_) | Prompt::Lift(..))),
+                    "{}",
+                    binding.shown
+                );
                 assert!(model.notice.is_none(), "{}: {:?}", binding.shown, model.notice);
             }
         }
+    }
+}
+
+#[test]
+fn what_is_pasted_is_never_an_order() {
+    let orders = ["r", "b\n", "q", "3o\nreason\n", "\u{1b}OQ", "x\n\n\t\n", "u", ":close\n"];
+    // Into no field nothing is taken at all.
+    for text in orders {
+        let mut model = busy(Role::Operator);
+        press(&mut model, "2");
+        assert_eq!(update(&mut model, Event::Paste(text.to_owned())), []);
+        assert!(model.prompt.is_none() && model.notice.is_some(), "{text:?}");
+    }
+    // Into a field its first line is, and what is no text is left out.
+    let mut model = busy(Role::Operator);
+    press(&mut model, "3x");
+    assert_eq!(update(&mut model, Event::Paste("too\u{1b}[2J loud\nx\n".to_owned())), []);
+    let Some(Prompt::Form(form)) = &model.prompt else { panic!("no dialog") };
+    assert_eq!(form.value("reason"), "too[2J loud");
+    // Typed by a terminal that marks nothing, it fills fields, and confirms nothing.
+    for text in ["3xbye\n\n\n\t\n", "5u\n\n", "3b2h\nspam\n\n\n", "3arooms\n\n\n", "1mhello\n\n\n"] {
+        let mut model = busy(Role::Operator);
+        let acts = press(&mut model, text).into_iter().filter(|effect| matches!(effect, Effect::Act(..)));
+        assert_eq!(acts.count(), 0, "{text:?}");
     }
 }

@@ -7,7 +7,7 @@
 //! │   reason  (the user is told)               │
 //! │                                            │
 //! │   this removes 3 connections (room-1 3)    │
-//! │   Enter does it   Tab next   Esc does not  │
+//! │   F2 does it   Tab next   Esc does not     │
 //! └────────────────────────────────────────────┘
 //! ```
 
@@ -51,10 +51,27 @@ pub(super) fn draw(model: &Model, form: &Form, theme: Theme, frame: &mut Frame<'
     let style = if bad { theme.quiet() } else { theme.warning() };
     lines.push(Line::raw(""));
     lines.push(Line::styled(format!("   {}", cut(&words, usize::from(width).saturating_sub(6))), style));
-    lines.push(Line::styled("   Enter does it   Tab next field   Esc does nothing", theme.quiet()));
+    lines.push(Line::styled("   F2 does it   Tab next field   Esc does nothing", theme.quiet()));
     let title = format!(" {} ", cut(&form.title(), usize::from(width).saturating_sub(6)));
     frame.render_widget(Clear, place);
     let block = Block::bordered().title(title).border_style(theme.accent());
+    frame.render_widget(Paragraph::new(lines).block(block), place);
+}
+
+/// Whether a ban is to be lifted.
+pub(super) fn draw_lift(what: &str, theme: Theme, frame: &mut Frame<'_>, area: Rect) {
+    let (width, height) = (area.width.min(72), 6.min(area.height));
+    let place =
+        Rect { x: area.x + (area.width - width) / 2, y: area.y + (area.height - height) / 2, width, height };
+    let room = usize::from(width).saturating_sub(6);
+    let lines = vec![
+        Line::raw(""),
+        Line::styled(format!("   {}", cut(what, room)), theme.warning()),
+        Line::raw(""),
+        Line::styled("   F2 does it   Esc does nothing", theme.quiet()),
+    ];
+    frame.render_widget(Clear, place);
+    let block = Block::bordered().title(" Lift ").border_style(theme.accent());
     frame.render_widget(Paragraph::new(lines).block(block), place);
 }
 
