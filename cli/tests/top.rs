@@ -253,7 +253,7 @@ fn a_terminal_that_cannot_show_it_gets_a_sentence() {
         assert_eq!(code, 2, "{screen}");
         assert!(screen.contains("a snapshot to any terminal"), "{screen}");
     }
-    let terminal = Terminal::open_with(&server, "true; stty cols 1 rows 1;", "top");
+    let terminal = Terminal::open_with(&server, "stty cols 1 rows 1; echo; echo;", "top");
     let (code, screen) = terminal.finished();
     assert_eq!(code, 1, "{screen}");
     assert!(screen.contains("the terminal has 1 columns and 1 rows"), "{screen}");
