@@ -5,6 +5,7 @@
 
 mod access;
 mod arguments;
+mod names;
 mod show;
 mod table;
 
@@ -25,6 +26,7 @@ pub(crate) use self::arguments::{AccessArguments, AdminArguments};
 use self::arguments::{
     AdminCommand, AuditArguments, CloseArguments, MembershipArguments, ToArguments, WhoArguments,
 };
+use self::names::NameArguments;
 use self::show::Done;
 use crate::failure::Failure;
 use crate::stopping::Stopping;
@@ -33,9 +35,9 @@ use crate::stopping::Stopping;
 const RATES_OVER: std::time::Duration = std::time::Duration::from_secs(1);
 
 pub(crate) async fn run(arguments: AdminArguments) -> Result<(), Failure> {
-    let AdminArguments { command, json, access } = arguments;
+    let AdminArguments { command, json, names, access } = arguments;
     // What cannot be asked is told before anything is tried.
-    let asked = Asked::try_from(command)?;
+    let asked = Asked::try_from(command)?.meant(names)?;
     let (client, status) = access.connect().await?;
     let desk = Desk { client, json };
     let done = desk.carry_out(asked, &status).await;
@@ -54,6 +56,23 @@ enum Asked {
     Connection(AdminRequest),
     Explain(AdminRequest),
     Act(AdminRequest, Done),
+}
+
+impl Asked {
+    /// The same about those whose names are meant.
+    fn meant(self, names: NameArguments) -> Result<Self, Failure> {
+        Ok(match self {
+            Self::Status => Self::Status,
+            Self::Audit(audit) => Self::Audit(audit),
+            Self::Connections(request) => Self::Connections(names.meant(request)?),
+            Self::Users(request) => Self::Users(names.meant(request)?),
+            Self::Groups(request) => Self::Groups(names.meant(request)?),
+            Self::Bans(request) => Self::Bans(names.meant(request)?),
+            Self::Connection(request) => Self::Connection(names.meant(request)?),
+            Self::Explain(request) => Self::Explain(names.meant(request)?),
+            Self::Act(request, done) => Self::Act(names.meant(request)?, done),
+        })
+    }
 }
 
 impl TryFrom<AdminCommand> for Asked {

@@ -55,7 +55,7 @@ async fn talk(
             Ok(Some(answer)) => screen.show(&answer)?,
             Ok(None) => {}
             Err(Refused::Quit) => break,
-            Err(Refused::Said(reason)) => screen.show(&format!("* {}", output::visible(&reason)))?,
+            Err(Refused::Said(reason)) => screen.show(&format!("* {}", output::harmless(&reason)))?,
         }
     }
     Ok(())

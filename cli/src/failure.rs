@@ -46,7 +46,7 @@ impl Failure {
 impl fmt::Display for Failure {
     /// On one line, whatever a library's message or a server's words have in them.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&output::visible(&joined(&self.message)))
+        f.write_str(&output::harmless(&joined(&self.message)))
     }
 }
 

@@ -8,7 +8,7 @@ use std::fmt::Write;
 use base64::Engine;
 use fanfare_client::Event;
 use fanfare_protocol::{Code, ConnectionId, ExpiryScope, Message, Sender, Target, UserName};
-pub(crate) use fanfare_tui::text::visible;
+pub(crate) use fanfare_tui::text::{harmless, visible};
 use serde_json::{Value, json};
 
 /// Whether colours are wanted: `NO_COLOR` with anything in it says no (no-color.org).
@@ -106,7 +106,7 @@ pub(crate) fn line(event: &Event) -> String {
             format!("* joined {}, {members} members", visible(group.as_str()))
         }
         Event::Removed { group, code, reason } => {
-            format!("* removed from {}: {} (code {code})", visible(group.as_str()), visible(reason))
+            format!("* removed from {}: {} (code {code})", visible(group.as_str()), harmless(reason))
         }
         Event::Lagged { dropped } => {
             let were = if *dropped == 1 { "message was" } else { "messages were" };
@@ -116,18 +116,18 @@ pub(crate) fn line(event: &Event) -> String {
         Event::Expiring { scope: ExpiryScope::Groups { count }, seconds } => {
             format!("* the grants for {count} of the groups end in {seconds} s")
         }
-        Event::RefreshFailed { reason } => format!("* the token could not be renewed: {}", visible(reason)),
+        Event::RefreshFailed { reason } => format!("* the token could not be renewed: {}", harmless(reason)),
         Event::Goodbye { code, reason, .. } => {
-            format!("* the server says goodbye: {} (code {code})", visible(reason))
+            format!("* the server says goodbye: {} (code {code})", harmless(reason))
         }
         Event::Refused { code, detail, .. } => {
-            format!("* a send was refused: {} (code {code})", visible(detail))
+            format!("* a send was refused: {} (code {code})", harmless(detail))
         }
         Event::Disconnected { reason, retry_in } => {
             let then = retry_in.map_or("not connecting again".to_owned(), |pause| {
                 format!("connecting again in {:.1} s", pause.as_secs_f32())
             });
-            format!("* disconnected: {}; {then}", visible(&reason.to_string()))
+            format!("* disconnected: {}; {then}", harmless(&reason.to_string()))
         }
         Event::Reconnected { connection, rejoined, refused, lost } => {
             let mut line = format!("* connected again as {connection}");
@@ -136,7 +136,7 @@ pub(crate) fn line(event: &Event) -> String {
                 let _ = write!(line, "; joined {} again", names.join(", "));
             }
             for (group, code, reason) in refused {
-                let _ = write!(line, "; not {}: {} (code {code})", visible(group.as_str()), visible(reason));
+                let _ = write!(line, "; not {}: {} (code {code})", visible(group.as_str()), harmless(reason));
             }
             if !lost.is_empty() {
                 let names: Vec<String> = lost.iter().map(|group| visible(group.as_str())).collect();
@@ -144,8 +144,8 @@ pub(crate) fn line(event: &Event) -> String {
             }
             line
         }
-        Event::Closed { reason, .. } => format!("* closed: {}", visible(&reason.to_string())),
-        other => format!("* {}", visible(&format!("{other:?}"))),
+        Event::Closed { reason, .. } => format!("* closed: {}", harmless(&reason.to_string())),
+        other => format!("* {}", harmless(&format!("{other:?}"))),
     }
 }
 
@@ -157,7 +157,7 @@ fn message_line(message: &Message) -> String {
         Target::All => "[to all] ".to_owned(),
     };
     let text = match std::str::from_utf8(&message.payload) {
-        Ok(text) => visible(text),
+        Ok(text) => harmless(text),
         Err(_) => format!("({} bytes that are not text)", message.payload.len()),
     };
     let event = match message.event.as_str() {

@@ -38,7 +38,7 @@ pub(crate) async fn run(arguments: SendArguments) -> Result<(), Failure> {
     taken.and(closed)?;
     while let Some(event) = client.next().await {
         if let Event::Refused { code, detail, .. } = event {
-            let said = format!("{} {}", output::visible(&detail), output::code_text(code));
+            let said = format!("{} {}", output::harmless(&detail), output::code_text(code));
             return Err(Failure::failed(format!("the server refused the message: {said}")));
         }
     }

@@ -26,7 +26,9 @@ use toml::{Table, Value};
 
 use self::file::read;
 pub(crate) use self::tokens::{LoadedTokens, TokenSettings};
-use self::value::{ListenSetting, OverflowSetting, Span, address, address_in_file, origin, origins_in_file};
+use self::value::{
+    ListenSetting, NamesSetting, OverflowSetting, Span, address, address_in_file, origin, origins_in_file,
+};
 use crate::certified::CertifiedUsers;
 use crate::failure::Failure;
 
@@ -222,6 +224,10 @@ pub(crate) struct Settings {
     #[arg(long, value_name = "POLICY", env = "FANFARE_OVERFLOW", help_heading = "Slow clients")]
     overflow: Option<OverflowSetting>,
 
+    /// Which names of users and groups are taken [default: unicode]
+    #[arg(long, value_name = "WHICH", env = "FANFARE_NAMES", help_heading = "Access")]
+    names: Option<NamesSetting>,
+
     /// How long a handshake may take, up to the welcome [default: 5s]
     #[arg(long, value_name = "TIME", env = "FANFARE_HANDSHAKE_DEADLINE", help_heading = "Times")]
     handshake_deadline: Option<Span>,
@@ -390,6 +396,7 @@ impl Settings {
             refuse_above: small(config.refuse_above),
             outbox_frames: small(config.outbox.frames),
             outbox_bytes: small(config.outbox.bytes),
+            names: Some(config.names.into()),
             outbox_bytes_in_all: Some(config.budget.all as u64),
             outbox_bytes_per_user: Some(config.budget.per_user as u64),
             outbox_bytes_per_address: Some(config.budget.per_address as u64),
@@ -474,6 +481,7 @@ impl Settings {
                 .requests_per_second
                 .map_or(default.requests_per_second, NonZeroU32::new),
             live_bytes: Some(crate::memory::live_bytes),
+            names: self.names.map_or(default.names, Into::into),
             budget: BudgetLimits {
                 all: large(self.outbox_bytes_in_all, default.budget.all),
                 per_user: large(self.outbox_bytes_per_user, default.budget.per_user),

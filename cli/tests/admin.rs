@@ -13,6 +13,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::sync::Mutex;
 
+use base64::Engine as _;
 use fanfare_protocol::admin::{AdminRequest, AuditVerdict, BanRow, Listing, Page, Receipt};
 use fanfare_protocol::{Pattern, UserName};
 use fanfare_tests::within;
@@ -183,7 +184,7 @@ fn a_certificate_that_is_not_taken_is_told_with_what_to_do() {
 
 #[test]
 fn names_that_hold_escape_sequences_reach_no_terminal() {
-    let server = Server::start();
+    let server = Server::with(&["--dev", "--names", "any"]);
     let nasty = "a\u{1b}[2J\u{7}";
     let (_listener, _) = server.listener(nasty, "g\u{1b}]0;x\u{7}", &[]);
     server.run(&["admin", "revoke", nasty, "*", "--reason", "\u{1b}[31m"]).printed();
@@ -217,4 +218,84 @@ fn a_server_without_operators_says_so_in_its_ready_line() {
     assert!(refused.err.contains("--admin-listen"), "{refused:?}");
     let refused = support::finish(&mut serve("everywhere"), b"");
     refused.complains(2, &["--admin-listen", "127.0.0.1:4434, or off"]);
+}
+
+#[test]
+fn a_user_is_never_a_pattern_unless_it_is_said_that_its_name_has_a_star() {
+    let server = Server::start();
+    let (_alice, _) = server.listener("alice", "room", &[]);
+    for command in [
+        &["revoke", "*", "room"][..],
+        &["restore", "al*", "room"],
+        &["ban", "*"],
+        &["unban", "*"],
+        &["sign-out", "*"],
+        &["lift-sign-out", "*"],
+        &["explain", "*", "room"],
+        &["add", "*", "room"],
+        &["remove", "*", "room"],
+        &["kick", "--user", "*"],
+        &["close", "--user", "*"],
+        &["send", "--to-user", "*", "hello"],
+        &["explain", "alice", "ro*"],
+        &["members", "ro*"],
+        &["add", "alice", "ro*"],
+        &["kick", "--group", "*"],
+        &["send", "--to-group", "*", "hello"],
+    ] {
+        server.run(&[&["admin"][..], command].concat()).complains(2, &["`*`", "--literal"]);
+        server.run(&[&["admin", "--literal"][..], command].concat());
+    }
+    // It was the user of this name, and nobody else; and for groups a star is a pattern where one forbids them.
+    let bans: Value = serde_json::from_str(server.run(&["admin", "bans", "--json"]).printed()).unwrap();
+    let stars = bans["rows"].as_array().unwrap().iter().filter(|row| row["user"] == "*").count();
+    assert_eq!(stars, bans["rows"].as_array().unwrap().len(), "{bans}");
+    assert!(server.run(&["admin", "revoke", "alice", "*"]).printed().contains("1 connection"));
+}
+
+#[test]
+fn names_that_no_command_line_carries_are_reached() {
+    let server = Server::with(&["--dev", "--names", "any"]);
+    let name = "x\u{200b}\u{202e}\n\u{1}";
+    let (mut listener, id) = server.listener(name, "g\u{feff}", &[]);
+    let user = base64::engine::general_purpose::STANDARD.encode(name);
+    let group = base64::engine::general_purpose::STANDARD.encode("g\u{feff}");
+    let shown = server.run(&["admin", "connections"]);
+    assert!(shown.printed().contains("x\\u{200b}\\u{202e}\\u{a}\\u{1}"), "{shown:?}");
+    let in_base64 = ["admin", "--user-base64", "--group-base64", "revoke", &user, &group];
+    assert!(server.run(&in_base64).printed().contains("1 connection"));
+    assert_eq!(listener.object()["kind"], "removed");
+    server.run(&["admin", "kick", "--connection", &id]).printed();
+    server.run(&["admin", "--user-base64", "ban", "no base64"]).complains(2, &["no base64", "base64"]);
+}
+
+#[test]
+fn the_server_takes_the_names_that_it_is_told_to() {
+    for (which, taken, refused) in [
+        (
+            &["--dev"][..],
+            &["al ice", "日本", "a\u{200b}b"][..],
+            &["a\u{202e}b", "a\u{1b}[2J", "a\u{2028}b"][..],
+        ),
+        (&["--dev", "--names", "ascii"], &["al ice~"], &["日本", "émile", "a\u{200b}b"]),
+        (&["--dev", "--names", "any"], &["a\u{202e}b"], &[]),
+    ] {
+        let server = Server::with(which);
+        for name in taken {
+            drop(server.listener(name, name, &[]));
+        }
+        for name in refused {
+            let words = ["(code 2101)", "which this server does not take"];
+            server.run(&["listen", "--user", name]).complains(1, &words);
+            let joining = server.run(&["listen", "--user", "alice", "--join", name]);
+            assert!(
+                joining.code == Some(1) && words.iter().all(|words| joining.err.contains(words)),
+                "{joining:?}"
+            );
+            let explained = server.run(&["admin", "explain", name, "room"]);
+            assert!(explained.printed().contains("which this server does not take"), "{explained:?}");
+        }
+    }
+    let server = Server::start();
+    server.run(&["serve", "--names", "latin"]).complains(2, &["--names", "ascii, unicode, any"]);
 }

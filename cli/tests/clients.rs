@@ -323,7 +323,7 @@ fn a_server_without_dev_refuses_with_the_sentence_of_the_code() {
 
 #[test]
 fn what_another_client_chose_does_not_reach_the_terminal_as_control() {
-    let server = Server::start();
+    let server = Server::with(&["--dev", "--names", "any"]);
     let group = "lob\x1b[2Jby";
     let listen = ["listen", "--user", "al\x07ice", "--join", group, "--count", "1"];
     let mut alice = server.spawn(&listen);

@@ -162,7 +162,7 @@ fn the_demonstration_is_a_crowd_with_a_dashboard_on_top() {
 
 #[test]
 fn a_snapshot_is_text_and_without_a_terminal_that_is_all_there_is() {
-    let server = Server::start();
+    let server = Server::with(&["--dev", "--names", "any"]);
     let (_alice, id) = server.listener("a\u{1b}[2Jlice", "room", &[]);
     let ended = server.run(&["top", "--once"]);
     let text = ended.printed();

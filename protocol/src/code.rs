@@ -70,7 +70,7 @@ codes! {
     StreamReset = 2008, true, "The client broke its stream off.";
     PathUnknown = 2009, false, "There is no WebTransport at this path.";
     // 2100: a request that makes no sense. It is refused, and the connection goes on.
-    InvalidName = 2101, false, "A name must be 1 to 256 bytes of UTF-8.";
+    InvalidName = 2101, false, "A name must be 1 to 256 bytes of UTF-8, of characters that the server takes.";
     NoTarget = 2102, false, "The send names no target.";
     InvalidRequest = 2103, false, "The request makes no sense.";
     NothingThere = 2104, false, "There is no such connection, user or group.";

@@ -17,6 +17,7 @@ mod json;
 mod limits;
 mod name;
 mod pattern;
+mod visible;
 
 pub use code::{Code, UnknownCode};
 pub use frame::{
@@ -27,6 +28,7 @@ pub use id::{ConnectionId, ParseConnectionIdError};
 pub use limits::Limits;
 pub use name::{EventName, GroupName, NameError, UserName};
 pub use pattern::Pattern;
+pub use visible::{turns, visible};
 
 /// The version of the protocol that this crate speaks; the first field of `Hello` and of `Welcome`.
 pub const PROTOCOL_VERSION: u32 = 1;

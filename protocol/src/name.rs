@@ -103,8 +103,9 @@ macro_rules! name {
         }
 
         impl fmt::Debug for $type {
+            /// As logs have it: in quotes, and told from every other name by what one sees.
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                fmt::Debug::fmt(&self.0, f)
+                write!(f, "\"{}\"", crate::visible(&self.0))
             }
         }
     };

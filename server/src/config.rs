@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use fanfare_protocol::Limits;
 
-use crate::access::{ClientCertificates, TokenRules, Validity};
+use crate::access::{ClientCertificates, Names, TokenRules, Validity};
 use crate::budget::{BudgetLimits, SEND_WINDOW};
 use crate::outbox::OutboxLimits;
 use crate::spread::LONGEST;
@@ -58,6 +58,8 @@ pub struct Config {
     /// After how long the clients of a server that stops come back at the earliest, each after a time of its own between this and half as
     /// much again. Default 1 s: a restart takes as long.
     pub come_back_after: Duration,
+    /// Which names of users and groups are taken.
+    pub names: Names,
     /// How much may wait for all connections together, and for each user's and each address's.
     pub budget: BudgetLimits,
     /// How long a client may take nothing while something waits for it; zero for any time. Default 30 s.
@@ -106,6 +108,7 @@ impl Config {
             expiry_notice: Duration::from_secs(60),
             drain_deadline: Duration::from_secs(5),
             come_back_after: Duration::from_secs(1),
+            names: Names::default(),
             budget: BudgetLimits::default(),
             reader_deadline: Duration::from_secs(30),
             live_bytes: None,

@@ -54,8 +54,8 @@ mod transport;
 mod webtransport;
 
 pub use access::{
-    CertifiedUser, ClientCertificates, Extras, GrantClaim, KeyError, KeySetUrl, MintError, Minter, ReadKeys,
-    Right, TokenKey, TokenRules, UrlError,
+    CertifiedUser, ClientCertificates, Extras, GrantClaim, KeyError, KeySetUrl, MintError, Minter, Names,
+    ReadKeys, Right, TokenKey, TokenRules, UrlError,
 };
 pub use acts::{ActError, Acts, Operator};
 pub use admin::{Administration, Operators};

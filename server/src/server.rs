@@ -108,7 +108,8 @@ impl Server {
         let verifier = Arc::new(Verifier::new(config.tokens.clone(), Arc::clone(&key_sets)));
         let expiry = Expiry::new(Arc::clone(&registry), Arc::clone(&metrics), config.expiry_notice);
         let expiry = Arc::new(expiry);
-        let gate = Arc::new(Gate::new(Arc::clone(&verifier), bans, config.limits.groups));
+        let gate = Gate::new(Arc::clone(&verifier), bans, config.limits.groups).taking(config.names);
+        let gate = Arc::new(gate);
         let router = Arc::new(Router::new(
             Arc::clone(&registry),
             Arc::clone(&metrics),

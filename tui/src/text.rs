@@ -9,15 +9,15 @@ use std::time::{Duration, UNIX_EPOCH};
 use serde_json::Value;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-/// `text` with its control characters shown as escapes, so that it cannot move the cursor, clear the screen or worse.
+pub use fanfare_protocol::visible;
+
+/// A text that somebody wrote, as it is meant to be read: with what steers a terminal or turns the direction of writing as escapes, and
+/// nothing else. For names there is [`visible`].
 #[must_use]
-pub fn visible(text: &str) -> String {
+pub fn harmless(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for character in text.chars() {
-        // Also what turns the direction of writing round, which makes one text look like another.
-        let turns =
-            matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-        if character.is_control() || turns {
+        if character.is_control() || fanfare_protocol::turns(character) {
             // Writing to a String does not fail.
             let _ = write!(shown, "{}", character.escape_unicode());
         } else {
@@ -146,7 +146,7 @@ fn argument(name: &str, value: &Value) -> Option<String> {
         Value::Null | Value::Bool(false) => None,
         Value::String(text) if text.is_empty() => None,
         Value::String(text) if name == "ask" => Some(text.clone()),
-        Value::String(text) => Some(format!("{name}={text}")),
+        Value::String(text) => Some(format!("{name}={}", visible(text))),
         // Whom it is about: `{"user": "alice"}`.
         Value::Object(one) => Some(one.iter().filter_map(|(name, value)| argument(name, value)).collect()),
         Value::Number(number) if name == "until" => {

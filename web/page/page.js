@@ -1,7 +1,7 @@
 // The page of a development server: pick a name, join groups, talk, see who comes and goes, move a shared cursor.
 // Names and texts of others are only ever put into text nodes.
 
-import { connect } from "./fanfare-client.js";
+import { connect, visible } from "./fanfare-client.js";
 
 const by = (id) => document.getElementById(id);
 const groups = new Map();
@@ -41,21 +41,21 @@ function show() {
     const leave = strong("button", "leave");
     leave.className = "quiet";
     leave.type = "button";
-    leave.setAttribute("aria-label", `leave ${group}`);
+    leave.setAttribute("aria-label", `leave ${visible(group)}`);
     leave.onclick = () => attempt(async () => {
       await client.leave(group);
       groups.delete(group);
-      line("note", `you left ${group}`);
+      line("note", `you left ${visible(group)}`);
       show();
     });
     const count = strong("small", `${members} here`);
-    item.append(strong("span", group), count, leave);
+    item.append(strong("span", visible(group)), count, leave);
     list.append(item);
   }
   if (groups.size === 0) list.append(strong("li", "none yet"));
   const chosen = by("to").value;
   by("to").replaceChildren();
-  for (const group of groups.keys()) by("to").append(new Option(`to ${group}`, `group ${group}`));
+  for (const group of groups.keys()) by("to").append(new Option(`to ${visible(group)}`, `group ${group}`));
   by("to").append(new Option("to a user", "user"), new Option("to everyone", "all"));
   if ([...by("to").options].some((option) => option.value === chosen)) by("to").value = chosen;
   by("to").onchange();
@@ -88,12 +88,12 @@ by("who").onsubmit = async (event) => {
     state("lost", error.message);
     return;
   }
-  state("live", `${client.user}, connection ${client.connectionId}`);
+  state("live", `${visible(client.user)}, connection ${client.connectionId}`);
   by("who").hidden = true;
   by("room").hidden = false;
   client.on("ReceiveMessage", (_, message) => {
-    const to = message.to === "all" ? "everyone" : message.to.group ?? "you";
-    const from = message.from === "server" ? "the server" : message.from.user;
+    const to = message.to === "all" ? "everyone" : message.to.group === undefined ? "you" : visible(message.to.group);
+    const from = message.from === "server" ? "the server" : visible(message.from.user);
     line("", strong("b", from), " ", strong("small", `to ${to}`), " ", message.text());
   });
   client.on("Cursor", (_, message) => cursor(message));
@@ -101,7 +101,7 @@ by("who").onsubmit = async (event) => {
   client.on("Here", () => count());
   client.when("joined", ({ group, members }) => {
     groups.set(group, members);
-    line("note", `you are in ${group}`);
+    line("note", `you are in ${visible(group)}`);
     show();
     // Who joins a group wants to talk there.
     by("to").value = `group ${group}`;
@@ -109,22 +109,22 @@ by("who").onsubmit = async (event) => {
   });
   client.onRemoved(({ group, code, reason }) => {
     groups.delete(group);
-    line("bad", `you were removed from ${group}: ${reason || "no reason was given"} (code ${code})`);
+    line("bad", `you were removed from ${visible(group)}: ${reason || "no reason was given"} (code ${code})`);
     show();
   });
   client.when("refused", ({ detail }) => line("bad", detail));
   client.when("lagged", ({ dropped }) => line("bad", `${dropped} messages were dropped: this page was too slow`));
   client.when("disconnected", ({ reason, retryIn }) => state("lost", `${reason || "connection lost"}; again in ${retryIn} ms`));
   client.when("reconnected", ({ connection, refused, lost }) => {
-    state("live", `${client.user}, connection ${connection}`);
+    state("live", `${visible(client.user)}, connection ${connection}`);
     line("note", "connected again");
     for (const { group, code, reason } of refused) {
       groups.delete(group);
-      line("bad", `${group} did not let you in again: ${reason || "no reason was given"} (code ${code})`);
+      line("bad", `${visible(group)} did not let you in again: ${reason || "no reason was given"} (code ${code})`);
     }
     for (const group of lost) {
       groups.delete(group);
-      line("bad", `you are no longer in ${group}, which an operator had added you to`);
+      line("bad", `you are no longer in ${visible(group)}, which an operator had added you to`);
     }
     show();
   });
@@ -141,7 +141,7 @@ async function count() {
   for (const [group, before] of groups) {
     const members = await client.count({ group }).catch(() => before);
     if (members === before || !groups.has(group)) continue;
-    line("note", members > before ? `somebody came to ${group}` : `somebody left ${group}`);
+    line("note", members > before ? `somebody came to ${visible(group)}` : `somebody left ${visible(group)}`);
     groups.set(group, members);
     show();
   }
@@ -166,7 +166,7 @@ by("say").onsubmit = (event) => {
   const to = kind === "all" ? "all" : kind === "user" ? { user: by("name").value } : { group: rest.join(" ") };
   void attempt(async () => {
     const reached = await client.sendAcked([to], "ReceiveMessage", text, { others: kind === "user" });
-    if (kind === "user") line(reached ? "" : "bad", reached ? `to ${to.user}: ${text}` : `${to.user} is not connected`);
+    if (kind === "user") line(reached ? "" : "bad", reached ? `to ${visible(to.user)}: ${text}` : `${visible(to.user)} is not connected`);
     by("text").value = "";
   });
 };
@@ -201,7 +201,7 @@ function place(key, name, x, y, isOwn) {
   let known = cursors.get(key);
   if (!known) {
     known = { element: document.createElement("span"), timer: 0 };
-    known.element.textContent = name;
+    known.element.textContent = visible(name);
     known.element.className = isOwn ? "own" : "";
     cursors.set(key, known);
     board.append(known.element);

@@ -11,4 +11,5 @@ export type {
 export type { ExpiryScope, Limits, Sender, Target } from "./codec.js";
 export { Code, codeName, mayReconnect } from "./codes.js";
 export { FanfareError } from "./errors.js";
+export { visible } from "./visible.js";
 export type { FanfareErrorKind } from "./errors.js";

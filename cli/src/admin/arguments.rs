@@ -16,6 +16,8 @@ pub(crate) struct AdminArguments {
     #[arg(long, global = true)]
     pub(crate) json: bool,
     #[command(flatten)]
+    pub(crate) names: super::names::NameArguments,
+    #[command(flatten)]
     pub(crate) access: AccessArguments,
 }
 

@@ -10,7 +10,7 @@ use fanfare_protocol::admin::{
 };
 use serde_json::Value;
 
-use fanfare_tui::text::{act, bytes, many, micros, moment, per_mille, span, visible};
+use fanfare_tui::text::{act, bytes, harmless, many, micros, moment, per_mille, span, visible};
 
 use super::table::Table;
 
@@ -193,7 +193,7 @@ pub(super) fn detail(detail: &ConnectionDetail, before: &ConnectionDetail, ago: 
     let groups: Vec<String> = memberships
         .iter()
         .map(|one| {
-            format!("{}{}", one.group.as_str(), if one.by_operator { " (by an operator)" } else { "" })
+            format!("{}{}", visible(one.group.as_str()), if one.by_operator { " (by an operator)" } else { "" })
         })
         .collect();
     let rate = |now: u64, then: u64| now.saturating_sub(then) as f64 / ago.as_secs_f64().max(0.001);
@@ -211,7 +211,7 @@ pub(super) fn detail(detail: &ConnectionDetail, before: &ConnectionDetail, ago: 
     };
     let lines = [
         ("connection", row.connection.to_string()),
-        ("user", row.user.as_str().to_owned()),
+        ("user", visible(row.user.as_str())),
         ("from", format!("{} over {}, moved {}", row.address, row.transport, many(quic.migrations, "time"))),
         ("since", format!("{}, {} ago", moment(row.since), span(now().saturating_sub(row.since)))),
         (
@@ -252,13 +252,13 @@ pub(super) fn detail(detail: &ConnectionDetail, before: &ConnectionDetail, ago: 
             ),
         ),
     ];
-    lines.map(|(name, text)| format!("{name:11} {}\n", visible(&text))).concat()
+    lines.map(|(name, text)| format!("{name:11} {}\n", harmless(&text))).concat()
 }
 
 pub(super) fn explanation(why: &Explanation) -> String {
-    let mut text = format!("{}\n", visible(&why.summary));
+    let mut text = format!("{}\n", harmless(&why.summary));
     for refusal in &why.connecting {
-        text += &format!("new connections are refused: {}\n", visible(&refusal.to_string()));
+        text += &format!("new connections are refused: {}\n", harmless(&refusal.to_string()));
     }
     if !why.connections.is_empty() {
         let mut table = Table::new(&["CONNECTION", "MAY JOIN", "TOKEN", "MEMBER"]);
@@ -285,7 +285,7 @@ pub(super) fn explanation(why: &Explanation) -> String {
         let refusals = why.connections.iter().filter_map(|one| one.refusal.as_ref());
         let told: BTreeSet<_> = refusals.map(|refusal| (refusal.code, &refusal.message)).collect();
         for (code, message) in told {
-            text += &format!("code {code}: {}\n", visible(message));
+            text += &format!("code {code}: {}\n", harmless(message));
         }
     }
     if !why.bans.is_empty() {
@@ -338,7 +338,7 @@ pub(super) fn verdict(verdict: &AuditVerdict) -> String {
     let head = format!("{}, the last has the hash\n{}\n", many(verdict.records, "record"), verdict.head.hash);
     match &verdict.broken {
         None => format!("the chain is whole: {head}"),
-        Some(problem) => format!("THE CHAIN IS BROKEN: {}\n{head}", visible(problem)),
+        Some(problem) => format!("THE CHAIN IS BROKEN: {}\n{head}", harmless(problem)),
     }
 }
 
@@ -363,7 +363,7 @@ pub(super) fn record(record: &Value) -> String {
         field("author"),
         field("role")
     );
-    visible(&line)
+    harmless(&line)
 }
 
 fn now() -> u64 {

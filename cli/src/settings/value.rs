@@ -1,5 +1,6 @@
 //! Kinds of settings' values: how each is written, on the command line and in a file alike.
 
+use fanfare_server::Names;
 use std::fmt;
 use std::net::SocketAddr;
 use std::str::FromStr;
@@ -27,6 +28,38 @@ pub(super) enum OverflowSetting {
     Disconnect,
     /// Drop its oldest waiting messages, and tell it how many
     DropOldest,
+}
+
+/// Which names of users and groups are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum NamesSetting {
+    /// Printable ASCII alone
+    Ascii,
+    /// Everything but control characters and marks of direction
+    Unicode,
+    /// Everything
+    Any,
+}
+
+impl From<Names> for NamesSetting {
+    fn from(names: Names) -> Self {
+        match names {
+            Names::Ascii => Self::Ascii,
+            Names::Unicode => Self::Unicode,
+            Names::Any => Self::Any,
+        }
+    }
+}
+
+impl From<NamesSetting> for Names {
+    fn from(names: NamesSetting) -> Self {
+        match names {
+            NamesSetting::Ascii => Self::Ascii,
+            NamesSetting::Unicode => Self::Unicode,
+            NamesSetting::Any => Self::Any,
+        }
+    }
 }
 
 /// A length of time, written `500ms`, `5s` or `2m`.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use fanfare_protocol::{Code, ConnectionId, GroupName, UserName};
 
-use super::{Bans, Denial, Pass, Seconds, Verifier};
+use super::{Bans, Denial, Names, Pass, Seconds, Verifier};
 
 /// What decides.
 pub(crate) struct Gate {
@@ -17,6 +17,7 @@ pub(crate) struct Gate {
     bans: Arc<Bans>,
     /// In how many groups a connection may be.
     groups: usize,
+    names: Names,
 }
 
 /// Whom a send reaches or a count is about, as far as permission goes.
@@ -31,7 +32,13 @@ pub(crate) enum Recipient<'a> {
 
 impl Gate {
     pub(crate) fn new(verifier: Arc<Verifier>, bans: Arc<Bans>, groups: u32) -> Self {
-        Self { verifier, bans, groups: groups as usize }
+        Self { verifier, bans, groups: groups as usize, names: Names::default() }
+    }
+
+    /// The same, with other names.
+    pub(crate) fn taking(mut self, names: Names) -> Self {
+        self.names = names;
+        self
     }
 
     pub(crate) fn bans(&self) -> &Bans {
@@ -58,12 +65,14 @@ impl Gate {
         if pass.ends <= now {
             return Err(Code::TokenExpired.into());
         }
+        self.names.permit("user", user.as_str())?;
         self.bans.permit_connection(user, pass, now)
     }
 
-    /// Whether a user may be nowhere, whatever it shows.
-    pub(crate) fn is_banned(&self, user: &UserName, now: Seconds) -> bool {
-        self.bans.forbids_user(user, now)
+    /// Why a user may be nowhere, whatever it shows; in the order of [`Gate::enter`].
+    pub(crate) fn keeps_out(&self, user: &UserName, now: Seconds) -> Option<Denial> {
+        let name = self.names.permit("user", user.as_str()).err();
+        name.or_else(|| self.bans.forbids_user(user, now).then(|| Code::UserBanned.into()))
     }
 
     /// Why a connection that is in as many groups as it may be in cannot join one more.
@@ -81,6 +90,7 @@ impl Gate {
         now: Seconds,
     ) -> Result<(), Denial> {
         self.current(pass, now)?;
+        self.names.permit("group", group.as_str())?;
         if self.bans.forbids_group(user, group, now) {
             return Err(Code::BannedFromGroup.into());
         }

@@ -65,9 +65,8 @@ impl Queries {
 
     /// What keeps every new connection of the user out.
     fn connecting(&self, user: &UserName, now: Seconds) -> Vec<Refusal> {
-        let banned = self.gate.is_banned(user, now).then_some(Code::UserBanned);
-        let reasons = [banned, self.is_full(), self.is_user_full(user)];
-        reasons.into_iter().flatten().map(|code| Denial::from(code).into()).collect()
+        let full = [self.is_full(), self.is_user_full(user)].into_iter().flatten().map(Denial::from);
+        self.gate.keeps_out(user, now).into_iter().chain(full).map(Refusal::from).collect()
     }
 
     fn is_full(&self) -> Option<Code> {

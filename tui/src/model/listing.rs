@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::picture::{Held, Sums};
 use super::{Model, View};
-use crate::text::{count, micros, per_mille, span, visible};
+use crate::text::{count, harmless, micros, per_mille, span, visible};
 
 /// A column of a list.
 #[derive(Debug, PartialEq, Eq)]
@@ -294,7 +294,7 @@ impl Listing {
                     span(now.saturating_sub(ban.since)),
                     ends,
                     visible(&ban.author),
-                    visible(&ban.reason),
+                    harmless(&ban.reason),
                 ]
             }
             Item::Record(at) => {
@@ -323,8 +323,8 @@ fn record_cells(record: &Value, now: u64) -> Vec<String> {
         number("sequence").to_string(),
         span(now.saturating_sub(number("at_ms") / 1_000)),
         visible(field("author")),
-        visible(&act),
-        visible(&outcome),
+        harmless(&act),
+        harmless(&outcome),
     ]
 }
 

@@ -19,7 +19,7 @@ use ratatui::widgets::{Block, Clear, Paragraph};
 
 use super::theme::Theme;
 use crate::model::{Act, Form, Model};
-use crate::text::{cut, visible};
+use crate::text::{cut, harmless};
 use crate::update::{done, form_request, form_told};
 
 pub(super) fn draw(model: &Model, form: &Form, theme: Theme, frame: &mut Frame<'_>, area: Rect) {
@@ -33,7 +33,7 @@ pub(super) fn draw(model: &Model, form: &Form, theme: Theme, frame: &mut Frame<'
     for (at, field) in form.fields.iter().enumerate() {
         let here = at == form.focus;
         // The end of what is typed is what one sees.
-        let value = visible(&field.value);
+        let value = harmless(&field.value);
         let skipped = value.chars().count().saturating_sub(room);
         let value: String = value.chars().skip(skipped).collect();
         let hint = if !here && field.value.is_empty() { field.hint } else { "" };
@@ -86,7 +86,7 @@ fn consequence(model: &Model, form: &Form) -> (String, bool) {
         return match form_told(form, now) {
             None => ("asking what it would do ...".to_owned(), true),
             Some(Ok(receipt)) => (format!("this {verb} {}", done(receipt)), false),
-            Some(Err(error)) => (format!("! {}", visible(error)), true),
+            Some(Err(error)) => (format!("! {}", harmless(error)), true),
         };
     }
     let count = match &form.who {

@@ -13,7 +13,7 @@ use unicode_width::UnicodeWidthStr;
 
 use super::theme::Theme;
 use crate::model::{Column, Model, View};
-use crate::text::{cut, many, visible};
+use crate::text::{cut, harmless, many};
 
 pub(super) fn draw(model: &Model, theme: Theme, frame: &mut Frame<'_>, area: Rect) {
     let listing = &model.place().listing;
@@ -49,7 +49,7 @@ pub(super) fn draw(model: &Model, theme: Theme, frame: &mut Frame<'_>, area: Rec
             " {} of {} rows, with {:?} in them (Esc: all)",
             listing.items.len(),
             listing.total,
-            visible(filter)
+            harmless(filter)
         ),
     };
     frame.render_widget(Paragraph::new(foot).style(theme.quiet()), line(area.height.saturating_sub(1)));
