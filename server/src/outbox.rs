@@ -465,7 +465,7 @@ impl Outbox {
     }
 
     /// Frames and bytes that wait, in the writer's hands included.
-    #[cfg(test)]
+    #[cfg(all(test, not(feature = "model")))]
     pub(crate) fn depth(&self) -> (usize, usize) {
         let facts = self.facts();
         (facts.frames, facts.bytes)

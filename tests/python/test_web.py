@@ -70,6 +70,8 @@ class Conversation(unittest.IsolatedAsyncioTestCase):
         ]:
             async with connect() as alice:
                 alice.write(bytes_)
+                goodbye = (await alice.hear())["Goodbye"]
+                self.assertEqual(goodbye["code"], code)
                 with self.assertRaises(Closed) as closed:
                     await alice.hear()
                 self.assertEqual(closed.exception.code, code)

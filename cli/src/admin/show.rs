@@ -193,7 +193,11 @@ pub(super) fn detail(detail: &ConnectionDetail, before: &ConnectionDetail, ago: 
     let groups: Vec<String> = memberships
         .iter()
         .map(|one| {
-            format!("{}{}", visible(one.group.as_str()), if one.by_operator { " (by an operator)" } else { "" })
+            format!(
+                "{}{}",
+                visible(one.group.as_str()),
+                if one.by_operator { " (by an operator)" } else { "" }
+            )
         })
         .collect();
     let rate = |now: u64, then: u64| now.saturating_sub(then) as f64 / ago.as_secs_f64().max(0.001);

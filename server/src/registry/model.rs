@@ -12,7 +12,7 @@ use super::*;
 use crate::access::Bans;
 use crate::acts::enforce_on_groups;
 use crate::line::Nowhere;
-use crate::outbox::Overflow;
+use crate::outbox::{OutboxLimits, Overflow};
 
 const SCHEDULES: usize = 4_000;
 
