@@ -1,8 +1,8 @@
 //! The server's settings: flags over environment over file over defaults, then checked.
 //!
-//! In: what was typed ([`ServeArguments`]) and a TOML file with the same names. Out: a [`Plan`] to serve by, or one line that
-//! names the file, the line and the setting that is wrong. The four layers are merged as tables of the same shape, so that
-//! a setting stands in one place only: [`Settings`].
+//! In: what was typed ([`ServeArguments`]) and a TOML file with the same names. Out: a [`Plan`] to serve by, or one
+//! line that names the file, the line and the setting that is wrong. The four layers are merged as tables of the same
+//! shape, so that a setting stands in one place only: [`Settings`].
 
 // They are clap's help as well, where angle brackets would be read as a placeholder.
 #![allow(rustdoc::bare_urls)]
@@ -64,12 +64,12 @@ pub(crate) struct Settings {
     /// Let operators connect at this address (UDP), or `off` [default: 127.0.0.1:4434]
     #[arg(long, value_name = "ADDR", env = "FANFARE_ADMIN_LISTEN")]
     admin_listen: Option<ListenSetting>,
-    /// Answer HTTP at this address (TCP): /healthz and /readyz, and with --dev a page to try; or `off` [default: off, with --dev
-    /// 127.0.0.1:4480]
+    /// Answer HTTP at this address (TCP): /healthz and /readyz, and with --dev a page to try; or `off` [default: off,
+    /// with --dev 127.0.0.1:4480]
     #[arg(long, value_name = "ADDR", env = "FANFARE_HTTP_LISTEN")]
     http_listen: Option<ListenSetting>,
-    /// Let browsers connect from pages of this origin, as in https://app.example; may be given more than once; with --dev pages of
-    /// this machine may, too
+    /// Let browsers connect from pages of this origin, as in https://app.example; may be given more than once; with
+    /// --dev pages of this machine may, too
     #[arg(long, value_name = "ORIGIN", env = "FANFARE_ALLOW_ORIGIN", value_delimiter = ',', value_parser = origin)]
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "origins_in_file")]
     allow_origin: Vec<String>,
@@ -86,8 +86,8 @@ pub(crate) struct Settings {
     /// The certificate's private key, as PEM
     #[arg(long, value_name = "FILE", env = "FANFARE_KEY")]
     key: Option<PathBuf>,
-    /// A further name or address for the certificates that the server makes itself: in development the one for clients, and
-    /// always the one for operators; may be given more than once
+    /// A further name or address for the certificates that the server makes itself: in development the one for
+    /// clients, and always the one for operators; may be given more than once
     #[arg(long, value_name = "NAME", env = "FANFARE_NAME", value_delimiter = ',')]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     name: Vec<String>,
@@ -161,8 +161,8 @@ pub(crate) struct Settings {
     /// How far the clocks of the server and of the tokens' issuer may be apart [default: 30s]
     #[arg(long, value_name = "TIME", env = "FANFARE_TOKEN_LEEWAY", help_heading = "Tokens")]
     token_leeway: Option<Span>,
-    /// How long the issuer's tokens last at most: how long a sign-out is kept, and when a token was issued that does not say it
-    /// [default: 30d]
+    /// How long the issuer's tokens last at most: how long a sign-out is kept, and when a token was issued that does
+    /// not say it [default: 30d]
     #[arg(long, value_name = "TIME", env = "FANFARE_TOKEN_LIFETIME", help_heading = "Tokens")]
     token_lifetime: Option<Span>,
     /// How long before its access ends a client is told [default: 1m]
@@ -237,7 +237,8 @@ pub(crate) struct Settings {
     /// How long a stopping server waits for its clients to read what is queued [default: 5s]
     #[arg(long, value_name = "TIME", env = "FANFARE_DRAIN_DEADLINE", help_heading = "Times")]
     drain_deadline: Option<Span>,
-    /// After how long the clients of a stopping server come back, each at a moment between this and half as much again [default: 1s]
+    /// After how long the clients of a stopping server come back, each at a moment between this and half as much
+    /// again [default: 1s]
     #[arg(long, value_name = "TIME", env = "FANFARE_COME_BACK_AFTER", help_heading = "Times")]
     come_back_after: Option<Span>,
 }

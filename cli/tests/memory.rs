@@ -1,6 +1,7 @@
 //! What a server needs at most: driven to its limits by clients that do everything that costs memory, and measured.
 //!
-//! The reckoning is OPERATIONS.md's ("How much memory"); the server is the real binary, and counts by its allocator what is in use.
+//! The reckoning is OPERATIONS.md's ("How much memory"); the server is the real binary, and counts by its allocator
+//! what is in use.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -65,8 +66,8 @@ async fn a_server_that_is_driven_to_its_limits_needs_no_more_than_the_manual_say
                 break;
             }
         }
-        // Its requests are not read any more, as its answers would have no room: they fill its window, and so do streams that it should
-        // not open, and datagrams.
+        // Its requests are not read any more, as its answers would have no room: they fill its window, and so do
+        // streams that it should not open, and datagrams.
         let requests: Vec<u8> = (0..20_000)
             .flat_map(|request| {
                 codec::encode_client(&ClientFrame::Count { request, target: Target::All }).to_vec()

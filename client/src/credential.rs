@@ -1,7 +1,9 @@
-//! Where a connection's credential comes from: one that never changes, or the application, asked for each connection anew.
+//! Where a connection's credential comes from: one that never changes, or the application, asked for each connection
+//! anew.
 //!
-//! In: what the application configured. Out: a credential, before every connection and whenever access is about to end.
-//! Invariant: a token that a provider gave is kept here no longer than the `Hello` or `Refresh` that it goes into takes.
+//! In: what the application configured. Out: a credential, before every connection and whenever access is about to
+//! end. Invariant: a token that a provider gave is kept here no longer than the `Hello` or `Refresh` that it goes
+//! into takes.
 
 use std::error::Error;
 use std::fmt;
@@ -37,7 +39,8 @@ impl Source {
         matches!(self, Self::Provider(_))
     }
 
-    /// The same, with the newest token in place of one that was given once. A provider has newer ones, and other credentials are no tokens.
+    /// The same, with the newest token in place of one that was given once. A provider has newer ones, and other
+    /// credentials are no tokens.
     pub(crate) fn refreshed(&self, newest: Option<Token>) -> Self {
         match (self, newest) {
             (Self::Fixed(Credential::Token(_)), Some(newest)) => Self::Fixed(Credential::Token(newest)),

@@ -79,10 +79,10 @@ codes! {
     TokensNotConfigured = 3001, false, "The server has no token keys, so it cannot tell who connects.";
     DevUserRefused = 3002, false, "Only a server started with --dev lets a client name its own user.";
     TokenInvalid = 3003, false, "The token is not valid here.";
-    TokenExpired = 3004, false, "The token has expired.";
+    TokenExpired = 3004, false, "The token, or the certificate, has expired.";
     TokenNotYetValid = 3005, false, "The token is not valid yet.";
     TokenNotForHere = 3006, false, "The token was made for another audience, or by another issuer.";
-    TokenRevoked = 3007, false, "The token was revoked.";
+    TokenRevoked = 3007, false, "The token, or the certificate, was revoked.";
     OtherUser = 3008, false, "The new token belongs to another user.";
     UserBanned = 3009, false, "The user is banned from this server.";
     ClosedByOperator = 3010, false, "An operator closed the connection.";
@@ -93,7 +93,7 @@ codes! {
     SignedOut = 3015, false, "The user was signed out; a new sign-in will do.";
     // 3100: a group. The connection goes on.
     RemovedFromGroup = 3101, false, "The server removed the user from the group.";
-    NotGranted = 3102, false, "The token grants no right to do this.";
+    NotGranted = 3102, false, "No grant of this connection allows it.";
     BannedFromGroup = 3103, false, "The user is banned from the group.";
     GrantEnded = 3104, false, "The grant for the group has ended.";
 

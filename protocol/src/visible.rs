@@ -1,10 +1,12 @@
-//! How names and texts of others are shown to a person: so that two that differ look different, and none steers a terminal.
+//! How names and texts of others are shown to a person: so that two that differ look different, and none steers a
+//! terminal.
 //!
-//! In: any text. Out: the same with everything escaped, as `\u{200b}`, that has no shape of its own or the shape of something else: control
-//! characters, marks of direction, what joins or takes no room, tags and variation selectors, private use, what is assigned to nothing,
-//! spaces that are no plain space, and spaces at either end. Invariant: two texts that differ are shown differently, as far as single characters go;
-//! letters of other scripts that look alike (UTS #39, confusables) are shown as they are. The table `protocol/visible.json` holds this and the
-//! browsers' `visible` to the same answers.
+//! In: any text. Out: the same with everything escaped, as `\u{200b}`, that has no shape of its own or the shape of
+//! something else: control characters, marks of direction, what joins or takes no room, tags and variation selectors,
+//! private use, what is assigned to nothing, spaces that are no plain space, and spaces at either end. Invariant: two
+//! texts that differ are shown differently, as far as single characters go; letters of other scripts that look alike
+//! (UTS #39, confusables) are shown as they are. The table `protocol/visible.json` holds this and the browsers'
+//! `visible` to the same answers.
 
 use std::fmt::Write;
 

@@ -1,12 +1,13 @@
 //! How much may wait for all connections together, for one user's, and for one address's.
 //!
-//! In: each connection with its user and its address; what its outbox needs. Out: whether it may have that. Invariants: what was given is
-//! given back with the connection, so that the sums cannot drift; nobody gets more than the bounds, however many ask at a time; those who
-//! hold much leave a quarter, and those who take nothing at the moment an eighth, for users who hold little, so that whoever reads is not closed for what others do not read.
+//! In: each connection with its user and its address; what its outbox needs. Out: whether it may have that.
+//! Invariants: what was given is given back with the connection, so that the sums cannot drift; nobody gets more than
+//! the bounds, however many ask at a time; those who hold much leave a quarter, and those who take nothing at the
+//! moment an eighth, for users who hold little, so that whoever reads is not closed for what others do not read.
 //!
-//! A bound for each connection alone is none for all: a client that takes nothing and stays alive keeps a full outbox, and has as many
-//! connections as it may have. What an outbox holds beside [`FREE_BYTES`] is taken from here in steps, so that a delivery costs an
-//! addition in the outbox and nothing here, as a rule.
+//! A bound for each connection alone is none for all: a client that takes nothing and stays alive keeps a full
+//! outbox, and has as many connections as it may have. What an outbox holds beside [`FREE_BYTES`] is taken from here
+//! in steps, so that a delivery costs an addition in the outbox and nothing here, as a rule.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -20,8 +21,8 @@ use parking_lot::Mutex;
 /// What every outbox may hold without asking: what waits for a moment for a client that reads.
 pub(crate) const FREE_BYTES: usize = 4 * 1024;
 
-/// What QUIC keeps of what was sent to a client, until it is acknowledged: 256 KiB fill 20 Mbit/s over 100 ms. What does not fit waits
-/// in the outbox, which is bounded and knows what to do when it is full.
+/// What QUIC keeps of what was sent to a client, until it is acknowledged: 256 KiB fill 20 Mbit/s over 100 ms. What
+/// does not fit waits in the outbox, which is bounded and knows what to do when it is full.
 pub(crate) const SEND_WINDOW: usize = 256 * 1024;
 
 /// What is little for all connections of one user.
@@ -30,7 +31,8 @@ const LITTLE_BYTES: usize = 128 * 1024;
 /// How much is taken at a time.
 const STEP_BYTES: usize = 16 * 1024;
 
-/// How many bytes may wait, beside 4 KiB for each connection: in outboxes, and in QUIC for clients that take nothing at the moment.
+/// How many bytes may wait, beside 4 KiB for each connection: in outboxes, and in QUIC for clients that take nothing
+/// at the moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BudgetLimits {
     /// For all connections. Default 2 GiB.

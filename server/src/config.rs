@@ -33,13 +33,14 @@ pub struct Config {
     pub requests_per_second: Option<NonZeroU32>,
     /// Each connection's outbox.
     pub outbox: OutboxLimits,
-    /// How long TLS, `Hello` and `Welcome` may take together. Default 5 s: ten round trips to the other side of the world.
+    /// How long TLS, `Hello` and `Welcome` may take together. Default 5 s: ten round trips to the other side of the
+    /// world.
     pub handshake_deadline: Duration,
-    /// Handshakes that may go on at a time before clients must prove their address first. Default 64: a burst of ordinary
-    /// arrivals passes without the extra round trip, a flood from forged addresses costs one packet each.
+    /// Handshakes that may go on at a time before clients must prove their address first. Default 64: a burst of
+    /// ordinary arrivals passes without the extra round trip, a flood from forged addresses costs one packet each.
     pub retry_above: usize,
-    /// Handshakes that may go on at a time before new ones are refused. Default 1,024: about half a second of one core's
-    /// handshakes, so that who is let in is served within the deadline.
+    /// Handshakes that may go on at a time before new ones are refused. Default 1,024: about half a second of one
+    /// core's handshakes, so that who is let in is served within the deadline.
     pub refuse_above: usize,
     /// A connection from which nothing is heard for so long is gone. Default 30 s; clients say something every 10 s.
     pub idle_timeout: Duration,
@@ -55,8 +56,8 @@ pub struct Config {
     pub expiry_notice: Duration,
     /// How long the flushing of outboxes may take when the server stops. Default 5 s.
     pub drain_deadline: Duration,
-    /// After how long the clients of a server that stops come back at the earliest, each after a time of its own between this and half as
-    /// much again. Default 1 s: a restart takes as long.
+    /// After how long the clients of a server that stops come back at the earliest, each after a time of its own
+    /// between this and half as much again. Default 1 s: a restart takes as long.
     pub come_back_after: Duration,
     /// Which names of users and groups are taken.
     pub names: Names,
@@ -182,8 +183,8 @@ impl Config {
         Validity { leeway: leeway.into(), longest }
     }
 
-    /// How many sends of one connection may be carried out together, and how many bytes of payload: no more than a sixteenth of a second's,
-    /// so that who is held back is held back evenly.
+    /// How many sends of one connection may be carried out together, and how many bytes of payload: no more than a
+    /// sixteenth of a second's, so that who is held back is held back evenly.
     pub(crate) fn run(&self) -> (usize, usize) {
         let (frames, bytes) = self.outbox.run();
         let rate = self.requests_per_second.map_or(usize::MAX, |rate| rate.get() as usize / 16);

@@ -1,11 +1,12 @@
 //! Who may try to come in: a bounded number of attempts at a time, of which no address can have more than its share.
 //!
-//! In: addresses of those who try. Out: a place for each attempt, or none; and the word that a place is taken back, because somebody
-//! from an address with fewer attempts needs it. Invariants: there are never more places than the bound; while one address has more attempts than
-//! another, the other gets in; what is known of an address is forgotten with its last attempt.
+//! In: addresses of those who try. Out: a place for each attempt, or none; and the word that a place is taken back,
+//! because somebody from an address with fewer attempts needs it. Invariants: there are never more places than the
+//! bound; while one address has more attempts than another, the other gets in; what is known of an address is
+//! forgotten with its last attempt.
 //!
-//! And the log of the proofs that were used: a Retry token proves an address once (RFC 9000 section 8.1.4 lets a server ask for that), so that
-//! packets that were captured with one cannot be played again and again.
+//! And the log of the proofs that were used: a Retry token proves an address once (RFC 9000 section 8.1.4 lets a
+//! server ask for that), so that packets that were captured with one cannot be played again and again.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
@@ -134,10 +135,12 @@ impl Drop for Place {
     }
 }
 
-/// How long quinn takes a Retry token: 15 s unless it is told otherwise, which we don't. Proofs are remembered for that long at least.
+/// How long quinn takes a Retry token: 15 s unless it is told otherwise, which we don't. Proofs are remembered for
+/// that long at least.
 const PROOF_LIFETIME: Duration = Duration::from_secs(15);
 
-/// How many are remembered for each of two lifetimes: more than handshakes that a machine can do in one. Beyond it the oldest are forgotten sooner.
+/// How many are remembered for each of two lifetimes: more than handshakes that a machine can do in one. Beyond it
+/// the oldest are forgotten sooner.
 const MOST_PROOFS: usize = 1 << 17;
 
 /// The Retry tokens that were used, by the connection id that each is bound to.

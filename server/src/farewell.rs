@@ -1,11 +1,13 @@
 //! How a connection is told why it ends, whatever still waits on the way to it.
 //!
-//! In: why it ends, and the half of its stream that frames go out on. Out: `Goodbye` as the last frame, written and acknowledged; where that
-//! does not work in time the stream is broken off with the code. The close that the caller makes then carries it once more.
+//! In: why it ends, and the half of its stream that frames go out on. Out: `Goodbye` as the last frame, written and
+//! acknowledged; where that does not work in time the stream is broken off with the code. The close that the caller
+//! makes then carries it once more.
 //!
-//! Invariant: QUIC's close alone is not relied on. It is sent once, it is lost like any packet, and while data waits that the peer's or the
-//! network's window does not let out, quinn does not send it at all (quinn issues 2785 and 2787). Frames are sent again until they
-//! are acknowledged, and so is the end of a stream, which no flow control holds up. Tests: `tests/tests/close.rs`, `web/test/close.test.ts`.
+//! Invariant: QUIC's close alone is not relied on. It is sent once, it is lost like any packet, and while data waits
+//! that the peer's or the network's window does not let out, quinn does not send it at all (quinn issues 2785 and
+//! 2787). Frames are sent again until they are acknowledged, and so is the end of a stream, which no flow control
+//! holds up. Tests: `tests/tests/close.rs`, `web/test/close.test.ts`.
 
 use std::time::Duration;
 
@@ -22,7 +24,8 @@ pub(crate) const LAST_WORD: Duration = Duration::from_secs(2);
 /// How long a peer whose stream was broken off has to see it, before the close that might overtake it.
 const BROKEN_OFF: Duration = Duration::from_secs(1);
 
-/// The last frame. `retry_after_ms` is when the client may come back where somebody chose it; else the code says whether.
+/// The last frame. `retry_after_ms` is when the client may come back where somebody chose it; else the code says
+/// whether.
 pub(crate) fn goodbye(ending: &Ending, retry_after_ms: Option<u32>) -> ServerFrame {
     let Ending { code, reason } = ending;
     let retry_after_ms = retry_after_ms.unwrap_or(code.retry_after_ms());

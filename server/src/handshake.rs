@@ -1,7 +1,7 @@
 //! From a client's first packet to its `Welcome`: TLS, admission, `Hello`, who it is, its place in the registry.
 //!
-//! In: an incoming QUIC connection. Out: a [`Session`] with its [`Slot`], or nothing, and then the connection was closed
-//! with a code. Invariant: one deadline bounds all of it together, whatever the client does or leaves undone.
+//! In: an incoming QUIC connection. Out: a [`Session`] with its [`Slot`], or nothing, and then the connection was
+//! closed with a code. Invariant: one deadline bounds all of it together, whatever the client does or leaves undone.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -112,8 +112,8 @@ impl Handshakes {
         Ok(Connection::Web(Arc::new(session?)))
     }
 
-    /// `Err(None)`: the connection is gone. Else what the reason can be written on is in `stream`, with its other half: without that
-    /// the client would be told that nobody listens, and stop listening itself.
+    /// `Err(None)`: the connection is gone. Else what the reason can be written on is in `stream`, with its other
+    /// half: without that the client would be told that nobody listens, and stop listening itself.
     async fn welcome(
         &self,
         connection: &Connection,

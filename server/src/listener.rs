@@ -1,8 +1,8 @@
 //! The listener: every attempt to connect is let in, asked to prove its address, or turned away.
 //!
 //! In: first packets. Out: a task for each handshake, which becomes the session's task. Invariant: no more than
-//! `refuse_above` handshakes go on at a time, of which no address has more than half, so that a flood costs bounded memory and shuts
-//! nobody else out (`door.rs`); the sessions that are there do not count.
+//! `refuse_above` handshakes go on at a time, of which no address has more than half, so that a flood costs bounded
+//! memory and shuts nobody else out (`door.rs`); the sessions that are there do not count.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -64,7 +64,8 @@ pub(crate) fn let_in(
         let _ = incoming.retry();
         return None;
     }
-    // Whoever may not retry any more has come with the token of one. Nothing is reckoned for one that was played again, not even a no.
+    // Whoever may not retry any more has come with the token of one. Nothing is reckoned for one that was played
+    // again, not even a no.
     let proof = (!incoming.may_retry()).then(|| incoming.orig_dst_cid());
     if proof.is_some_and(|proof| proofs.is_used(proof)) {
         metrics.proofs_replayed.add(1);
@@ -98,8 +99,8 @@ async fn serve(
     reading: tokio_util::task::task_tracker::TaskTrackerToken,
 ) {
     let closing = tasks.closing.clone();
-    // Boxed: the handshake's state is large and short-lived, and this task lives as long as the connection. What it brings is boxed in
-    // there, too: a value that is moved out of a variable leaves its room behind in the task.
+    // Boxed: the handshake's state is large and short-lived, and this task lives as long as the connection. What it
+    // brings is boxed in there, too: a value that is moved out of a variable leaves its room behind in the task.
     let shaking = Box::pin(async move {
         let evicted = place.evicted();
         let shaken = tokio::select! {

@@ -42,12 +42,12 @@ impl Default for OutboxLimits {
 /// What happens when a message does not fit into an outbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Overflow {
-    /// The connection is closed with [`Code::SlowConsumer`]: a client that has gaps it does not know of is worse than one
-    /// that connects again.
+    /// The connection is closed with [`Code::SlowConsumer`]: a client that has gaps it does not know of is worse than
+    /// one that connects again.
     #[default]
     Disconnect,
-    /// The oldest waiting messages make room, and the client is told how many with `Lagged`. Answers and notices are never
-    /// dropped; one that does not fit disconnects.
+    /// The oldest waiting messages make room, and the client is told how many with `Lagged`. Answers and notices are
+    /// never dropped; one that does not fit disconnects.
     DropOldest,
 }
 
@@ -57,8 +57,8 @@ const BATCH_FRAMES: usize = 128;
 const BATCH_BYTES: usize = 64 * 1024;
 
 impl OutboxLimits {
-    /// How many messages of one sender may share a place in the queue, and how many bytes: small beside its bounds, so that they are
-    /// kept as exactly as users can see.
+    /// How many messages of one sender may share a place in the queue, and how many bytes: small beside its bounds,
+    /// so that they are kept as exactly as users can see.
     pub(crate) fn run(&self) -> (usize, usize) {
         ((self.frames / 16).min(BATCH_FRAMES / 2), (self.bytes / 16).min(BATCH_BYTES / 4))
     }
@@ -197,7 +197,8 @@ struct State {
     writing_bytes: usize,
     /// What the account has given for them.
     held: usize,
-    /// What `progress` was at the last look, and how many looks ago it was something else while something was being written.
+    /// What `progress` was at the last look, and how many looks ago it was something else while something was being
+    /// written.
     looked_at: (u64, u32),
     /// Messages dropped since the client was last told.
     dropped: u64,
@@ -298,8 +299,8 @@ impl Outbox {
         if displaced == 0 { Pushed::Queued } else { Pushed::Displaced(displaced) }
     }
 
-    /// Throws away the messages that wait for a target which `lost` says is lost. One that was sent to another target as
-    /// well, which `kept` says the recipient still has, stays for that one. Returns how many went.
+    /// Throws away the messages that wait for a target which `lost` says is lost. One that was sent to another target
+    /// as well, which `kept` says the recipient still has, stays for that one. Returns how many went.
     ///
     /// What the writer has taken is already on its way, before everything that is queued from now on.
     pub(crate) fn purge(&self, lost: impl Fn(&Target) -> bool, kept: impl Fn(&Target) -> bool) -> u64 {
@@ -443,8 +444,8 @@ impl Outbox {
         stalled
     }
 
-    /// Counts what QUIC keeps for a peer that takes no more at the moment, until the writer goes on. Where there is no room for
-    /// that, the connection ends.
+    /// Counts what QUIC keeps for a peer that takes no more at the moment, until the writer goes on. Where there is
+    /// no room for that, the connection ends.
     pub(crate) fn hold_window(&self) -> Window<'_> {
         let taken = self.account.as_ref().filter(|account| account.take_window());
         if taken.is_none() && self.account.is_some() {
@@ -494,9 +495,9 @@ impl Outbox {
         }
     }
 
-    /// Ready when the queue is at most half full (`None`), or when the session has something else to do. A session waits for
-    /// it before it takes its client's next request, so that the answers a client asked for never overflow its own
-    /// outbox: a client that asks faster than it reads is slowed down by flow control instead.
+    /// Ready when the queue is at most half full (`None`), or when the session has something else to do. A session
+    /// waits for it before it takes its client's next request, so that the answers a client asked for never overflow
+    /// its own outbox: a client that asks faster than it reads is slowed down by flow control instead.
     pub(crate) fn poll_room(&self, context: &mut Context<'_>) -> Poll<Option<Signal>> {
         let mut state = self.state.lock();
         if let Some(signal) = state.phase.signal() {

@@ -1,7 +1,7 @@
 //! Who is connected, as whom, and in which groups.
 //!
-//! In: members that come, join, leave and go, from any thread. Out: deliveries into their outboxes, and counts. It never
-//! awaits, knows no session and no socket, and asks nobody for permission: that is the router's part.
+//! In: members that come, join, leave and go, from any thread. Out: deliveries into their outboxes, and counts. It
+//! never awaits, knows no session and no socket, and asks nobody for permission: that is the router's part.
 //!
 //! Invariants:
 //! - a member that has gone is in no group and under no user (promise 3), however its joins raced with its going;
@@ -172,8 +172,8 @@ impl Member {
         self.since
     }
 
-    /// Notes whether something came from the peer since the last time, and gives how many milliseconds ago something had come: as
-    /// exact as this is called often.
+    /// Notes whether something came from the peer since the last time, and gives how many milliseconds ago something
+    /// had come: as exact as this is called often.
     pub(crate) fn listen_in(&self) -> u64 {
         let now = u64::try_from(self.heard.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         let packets = self.line.packets();
@@ -291,9 +291,9 @@ impl Registry {
         Self { connections: Shards::new(), users: Rosters::new(), groups: Rosters::new() }
     }
 
-    /// Lets a connection in, if its user has fewer than `per_user` others and `permit` says so. It stays until the seat is
-    /// dropped. `permit` runs inside the user's critical section: whoever forbids first and visits the user's connections
-    /// then, misses none.
+    /// Lets a connection in, if its user has fewer than `per_user` others and `permit` says so. It stays until the
+    /// seat is dropped. `permit` runs inside the user's critical section: whoever forbids first and visits the user's
+    /// connections then, misses none.
     pub(crate) fn arrive(
         self: &Arc<Self>,
         member: Arc<Member>,
@@ -310,8 +310,8 @@ impl Registry {
     }
 
     /// Makes `member` a member of `group` and queues `Joined` to it, unless it is one already. Returns the number of
-    /// members. `permit` runs inside the group's critical section, while the member's own memberships are locked: whoever
-    /// forbids first and expels then, leaves nobody in (promise 7).
+    /// members. `permit` runs inside the group's critical section, while the member's own memberships are locked:
+    /// whoever forbids first and expels then, leaves nobody in (promise 7).
     ///
     /// # Errors
     /// [`Code::TooManyGroups`] when it is in `most` groups; [`Code::ShuttingDown`] when its connection has gone; what
@@ -373,7 +373,8 @@ impl Registry {
     }
 
     /// Ends those of a member's memberships that `ends` names, and counts what it did in `done`. Inside the group's
-    /// critical section what is still queued of the group is thrown away, and `Removed` is queued behind it (promise 8).
+    /// critical section what is still queued of the group is thrown away, and `Removed` is queued behind it (promise
+    /// 8).
     pub(crate) fn expel(
         &self,
         member: &Arc<Member>,
@@ -451,7 +452,8 @@ impl Registry {
         })
     }
 
-    /// Calls `deliver` once for everyone the targets reach, inside each target's critical section, with the first target's position.
+    /// Calls `deliver` once for everyone the targets reach, inside each target's critical section, with the first
+    /// target's position.
     fn visit(
         &self,
         envelope: &Envelope,
@@ -542,8 +544,9 @@ impl Registry {
     }
 
     fn depart(&self, member: &Arc<Member>, user: &Arc<Roster<UserName>>) {
-        // Held until the last group is left: an expulsion that comes in between waits, and does not find a member without
-        // memberships that still gets what is sent to the group (model `join_against_revoke_against_disconnect`).
+        // Held until the last group is left: an expulsion that comes in between waits, and does not find a member
+        // without memberships that still gets what is sent to the group (model
+        // `join_against_revoke_against_disconnect`).
         let mut memberships = member.memberships.lock();
         memberships.gone = true;
         for Membership { roster, .. } in std::mem::take(&mut memberships.groups) {
@@ -555,8 +558,8 @@ impl Registry {
     }
 }
 
-/// A connection's place in the registry. Dropping it takes the connection out of every group, its user and the registry,
-/// before the drop returns.
+/// A connection's place in the registry. Dropping it takes the connection out of every group, its user and the
+/// registry, before the drop returns.
 pub(crate) struct Seat {
     registry: Arc<Registry>,
     member: Arc<Member>,

@@ -1,7 +1,8 @@
 //! The rounds: every second each connection is looked at, for what nothing else would notice.
 //!
-//! In: the registry's members. Out: the end of one that has taken nothing for too long while something waited (4007); streams that the protocol
-//! has no use for, stopped, so that what is written on them takes no room; a note of when something was last heard of each.
+//! In: the registry's members. Out: the end of one that has taken nothing for too long while something waited (4007);
+//! streams that the protocol has no use for, stopped, so that what is written on them takes no room; a note of when
+//! something was last heard of each.
 //!
 //! Invariant: a look waits for nothing, and costs a connection that is well two locks and no timer of its own.
 

@@ -70,8 +70,9 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// Runs the connection to its end. `writers` owns the writer's task; `reading` is dropped when no more requests are
-    /// read. No `async fn`: that would keep the room of the whole session beside that of its parts, in every connection's task.
+    /// Runs the connection to its end. `writers` owns the writer's task; `reading` is dropped when no more requests
+    /// are read. No `async fn`: that would keep the room of the whole session beside that of its parts, in every
+    /// connection's task.
     pub(crate) fn run(
         self,
         writers: &TaskTracker,
@@ -100,7 +101,8 @@ impl Session {
                 End::Finished => intake.finished().into(),
                 other => other,
             };
-            // Counted before the peer is told, so that whoever is told finds it counted. It leaves its groups and its user before that, too.
+            // Counted before the peer is told, so that whoever is told finds it counted. It leaves its groups and its
+            // user before that, too.
             let closed = |code: Code| intake.metrics().closed.add(code);
             let ending = match end {
                 End::Finished => {
@@ -110,8 +112,8 @@ impl Session {
                     in_time(FLUSH_DEADLINE, &mut writer, &member, &connection, Code::Normal).await;
                     Some(Code::Normal.into())
                 }
-                // Others may still be sending to it: the server says `Goodbye` when the last of them has stopped. The server's
-                // own deadline bounds this wait.
+                // Others may still be sending to it: the server says `Goodbye` when the last of them has stopped. The
+                // server's own deadline bounds this wait.
                 End::Drained => {
                     let _ = (&mut writer).await;
                     let ending = member.outbox().ending().unwrap_or_else(|| Code::ShuttingDown.into());
@@ -207,8 +209,8 @@ async fn read(
     }
 }
 
-/// A chunk that fills a packet is part of more, as a rule. What is there already is read with it, so that its sends can go together.
-/// Gives the stream's end where that is behind it, or why it broke: quinn says so once.
+/// A chunk that fills a packet is part of more, as a rule. What is there already is read with it, so that its sends
+/// can go together. Gives the stream's end where that is behind it, or why it broke: quinn says so once.
 fn read_on(
     intake: &mut Intake,
     receiver: &mut Receiver,
@@ -263,7 +265,8 @@ async fn carry_out(
         if requests == 0 {
             return Ok(());
         }
-        // A client that sends without end lets others have their turn, and what waits on this thread for its end is sent.
+        // A client that sends without end lets others have their turn, and what waits on this thread for its end is
+        // sent.
         tokio::task::consume_budget().await;
         let Some(limiter) = limiter else { continue };
         for _ in 0..requests {
@@ -272,8 +275,8 @@ async fn carry_out(
     }
 }
 
-/// Waits until the limit allows one more. Held back, not refused: while we do not read, QUIC's flow control slows the client down, and
-/// nothing is lost.
+/// Waits until the limit allows one more. Held back, not refused: while we do not read, QUIC's flow control slows the
+/// client down, and nothing is lost.
 async fn wait_for_turn(
     member: &Arc<Member>,
     metrics: &Metrics,

@@ -1,7 +1,7 @@
 //! One connection type for all that is above, whatever carries it: native QUIC, or a browser's WebTransport session.
 //!
-//! In: an accepted QUIC connection, or a session on one. Out: its stream's two halves, its datagrams, its addresses, and its end. From
-//! here on nobody knows what quinn is, or which of the two it is.
+//! In: an accepted QUIC connection, or a session on one. Out: its stream's two halves, its datagrams, its addresses,
+//! and its end. From here on nobody knows what quinn is, or which of the two it is.
 
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -116,9 +116,9 @@ impl Connection {
         shown.map(|shown| *shown).unwrap_or_default()
     }
 
-    /// Closes the connection. The code and the reason reach the peer; what is queued does not. A browser is told on the stream of
-    /// its CONNECT, and closes when it has read it: that is waited for, because whoever drops the session before that takes the
-    /// word out of its mouth (tests/browsers: "what is wrong is said").
+    /// Closes the connection. The code and the reason reach the peer; what is queued does not. A browser is told on
+    /// the stream of its CONNECT, and closes when it has read it: that is waited for, because whoever drops the
+    /// session before that takes the word out of its mouth (tests/browsers: "what is wrong is said").
     pub(crate) async fn close(&self, code: Code, reason: &str) {
         match self {
             Self::Native(connection) => {
@@ -266,7 +266,8 @@ impl Transmitter {
         written.map(drop)
     }
 
-    /// Breaks the stream off: nothing that waits is sent any more, and the peer is told this code, also where it takes no data.
+    /// Breaks the stream off: nothing that waits is sent any more, and the peer is told this code, also where it
+    /// takes no data.
     pub(crate) fn break_off(&mut self, code: Code) {
         // Both fail only when the stream is over already.
         match self {

@@ -1,6 +1,7 @@
 //! A way to a server that loses packets.
 //!
-//! In: a client's packets. Out: most of them, and most of what the server answers; which are lost is decided by a seed. Ends when it is dropped.
+//! In: a client's packets. Out: most of them, and most of what the server answers; which are lost is decided by a
+//! seed. Ends when it is dropped.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -1,7 +1,8 @@
 //! Somebody who proves an address, begins handshakes and falls silent, over and over.
 //!
-//! In: a server, and the address to come from: one of loopback's, of which there are millions. Out: handshakes that the server holds open.
-//! Of what the server answers its Retry packets alone are heard, so that the address is proven and nothing else ever comes.
+//! In: a server, and the address to come from: one of loopback's, of which there are millions. Out: handshakes that
+//! the server holds open. Of what the server answers its Retry packets alone are heard, so that the address is proven
+//! and nothing else ever comes.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};

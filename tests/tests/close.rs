@@ -1,6 +1,7 @@
 //! Promise 11: each end has its code, whatever waits on the way to the client.
 //!
-//! Six reasons times four states of the way, for a bare peer and for the client; the browsers have the same matrix in web/test/close.test.ts.
+//! Six reasons times four states of the way, for a bare peer and for the client; the browsers have the same matrix in
+//! web/test/close.test.ts.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

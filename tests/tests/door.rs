@@ -1,4 +1,5 @@
-//! One address shuts the door for nobody else: handshakes that fall silent, proofs that are played again, connections that ask nothing.
+//! One address shuts the door for nobody else: handshakes that fall silent, proofs that are played again, connections
+//! that ask nothing.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -111,8 +112,8 @@ async fn health_is_told_beside_connections_that_ask_nothing() {
     }
 }
 
-/// Newcomers and somebody who is there, beside 420 silent handshakes a second from one address and every proof played again. `cargo test
-/// --workspace --test door -- --ignored --nocapture` prints what they see.
+/// Newcomers and somebody who is there, beside 420 silent handshakes a second from one address and every proof played
+/// again. `cargo test --workspace --test door -- --ignored --nocapture` prints what they see.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a benchmark"]
 async fn what_others_see_of_a_flood() {

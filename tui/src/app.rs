@@ -1,7 +1,7 @@
 //! Runs the dashboard: events in, pictures out.
 //!
-//! In: credentials and a terminal. Out: pictures, until the operator quits or the process is told to end. Invariant: what comes in
-//! faster than it can be drawn is taken into the model all the same, and drawn once.
+//! In: credentials and a terminal. Out: pictures, until the operator quits or the process is told to end. Invariant:
+//! what comes in faster than it can be drawn is taken into the model all the same, and drawn once.
 
 use std::future::poll_fn;
 use std::io;
@@ -134,7 +134,8 @@ pub async fn run(config: OperatorConfig, colours: bool) -> Result<(), TuiError> 
                 Effect::Quit => return Ok(()),
                 Effect::Copy(text) => Screen::copy(&text)?,
                 wish => {
-                    // Full only where nothing at all is answered. Looks are asked again soon; of an act it must be known.
+                    // Full only where nothing at all is answered. Looks are asked again soon; of an act it must be
+                    // known.
                     if let Err(unsent) = wishes.try_send(wish)
                         && let Effect::Act(name, _) = unsent.into_inner()
                     {
@@ -150,7 +151,8 @@ pub async fn run(config: OperatorConfig, colours: bool) -> Result<(), TuiError> 
 /// What an input means. `alone`: nothing came just before it.
 fn taken(input: Input, alone: bool) -> Option<Event> {
     match input {
-        // Nobody presses two keys in so short a time; a text that is pasted into a terminal which does not mark that comes so.
+        // Nobody presses two keys in so short a time; a text that is pasted into a terminal which does not mark that
+        // comes so.
         Input::Key(key) if key.code == CONFIRM && !alone => None,
         Input::Key(key) if key.kind != KeyEventKind::Release => Some(Event::Key(key)),
         Input::Paste(text) => Some(Event::Paste(text)),

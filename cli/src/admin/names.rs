@@ -1,8 +1,8 @@
 //! Names of users and groups as an operator types them, before anything is asked.
 //!
-//! In: what was typed, and how it is meant. Out: the request with the names that are meant, or what is wrong with one. Invariant: nobody acts on a
-//! user or a group of another name than the one meant: a `*` is a pattern only where groups are forbidden, and everywhere else it has to be
-//! said that it is meant as it stands.
+//! In: what was typed, and how it is meant. Out: the request with the names that are meant, or what is wrong with
+//! one. Invariant: nobody acts on a user or a group of another name than the one meant: a `*` is a pattern only where
+//! groups are forbidden, and everywhere else it has to be said that it is meant as it stands.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

@@ -1,8 +1,8 @@
-//! A real terminal to run a command in, by way of tmux: what is typed, what is on the screen, and the terminal's mode before
-//! and after.
+//! A real terminal to run a command in, by way of tmux: what is typed, what is on the screen, and the terminal's mode
+//! before and after.
 //!
-//! In: a shell script that runs in the terminal, and keys. Out: the screen as a person sees it. Each terminal has a tmux
-//! server of its own, which ends with it.
+//! In: a shell script that runs in the terminal, and keys. Out: the screen as a person sees it. Each terminal has a
+//! tmux server of its own, which ends with it.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -17,8 +17,8 @@ pub(crate) struct Terminal {
 }
 
 impl Terminal {
-    /// Opens a terminal and runs `fanfare` in it with these arguments, as a client of `server`. The terminal's mode is kept
-    /// before and after, and the screen says `finished` and the exit code at the end.
+    /// Opens a terminal and runs `fanfare` in it with these arguments, as a client of `server`. The terminal's mode
+    /// is kept before and after, and the screen says `finished` and the exit code at the end.
     pub(crate) fn open(server: &Server, arguments: &str) -> Self {
         Self::open_with(server, "", arguments)
     }
@@ -61,7 +61,8 @@ impl Terminal {
         self.run(&["send-keys", key]).printed();
     }
 
-    /// Presses the key that confirms, until the screen says that it was taken: it counts only where nothing came just before it.
+    /// Presses the key that confirms, until the screen says that it was taken: it counts only where nothing came just
+    /// before it.
     #[track_caller]
     pub(crate) fn confirms(&self, what: &str, expected: impl Fn(&[&str]) -> bool) -> String {
         seen(what, || {
@@ -122,8 +123,8 @@ impl Terminal {
         });
     }
 
-    /// Waits for the end of the command, and checks that the terminal's mode is what it was. Gives the exit code and the
-    /// screen.
+    /// Waits for the end of the command, and checks that the terminal's mode is what it was. Gives the exit code and
+    /// the screen.
     #[track_caller]
     pub(crate) fn finished(self) -> (i32, String) {
         self.run(&["wait-for", "finished"]).printed();

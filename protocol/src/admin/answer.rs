@@ -110,8 +110,8 @@ pub struct Counters {
     pub removed: std::collections::BTreeMap<String, u64>,
     /// The server's resident memory, in bytes; 0 where the system does not tell.
     pub resident_bytes: u64,
-    /// The bytes that the server has in use, as its allocator counts: without what that keeps for later. 0 where it does not
-    /// count.
+    /// The bytes that the server has in use, as its allocator counts: without what that keeps for later. 0 where it
+    /// does not count.
     #[serde(default)]
     pub live_bytes: u64,
     /// Streams that were stopped because the protocol has no use for them.
@@ -131,8 +131,8 @@ pub struct Counters {
     pub bytes_in: u64,
     /// Bytes of frames that went out.
     pub bytes_out: u64,
-    /// How long messages were in the server: from when a send was read until QUIC took the copy for a recipient. Of those
-    /// that are written together, the one that came first.
+    /// How long messages were in the server: from when a send was read until QUIC took the copy for a recipient. Of
+    /// those that are written together, the one that came first.
     pub delivery_us: Times,
 }
 
@@ -180,13 +180,14 @@ pub struct ConnectionRow {
     pub blocked_by_application: u64,
     /// Times that the congestion window was reduced: the network is too slow.
     pub congestion_events: u64,
-    /// For how many milliseconds nothing was heard of it, as of the last second's look. A client that lives is heard of every 10 s.
+    /// For how many milliseconds nothing was heard of it, as of the last second's look. A client that lives is heard
+    /// of every 10 s.
     #[serde(default)]
     pub silent_ms: u64,
 }
 
-/// A connection of which nothing was heard for so many milliseconds is silent: a client that lives is heard of every 10 s (PROTOCOL.md,
-/// section 12).
+/// A connection of which nothing was heard for so many milliseconds is silent: a client that lives is heard of every
+/// 10 s (PROTOCOL.md, section 12).
 pub const SILENT_MS: u64 = 15_000;
 
 /// A user in a list.
@@ -261,8 +262,8 @@ pub struct QuicFacts {
     pub mtu: u64,
     /// Times that we wanted to send and the client's flow control did not let us: the application reads too slowly.
     pub blocked_by_application: u64,
-    /// Times that the client proved to be at another address (RFC 9000 section 9): it moved to another network, or a NAT
-    /// gave it another port.
+    /// Times that the client proved to be at another address (RFC 9000 section 9): it moved to another network, or a
+    /// NAT gave it another port.
     pub migrations: u64,
     /// Times that the congestion window was reduced: the network is too slow.
     pub congestion_events: u64,

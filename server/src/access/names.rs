@@ -1,9 +1,11 @@
 //! Which names of users and groups the server takes.
 //!
-//! In: a name. Out: yes, or why not, for the peer. Invariant: the door and `explain` ask here, by way of the gate, and nobody else decides it.
+//! In: a name. Out: yes, or why not, for the peer. Invariant: the door and `explain` ask here, by way of the gate,
+//! and nobody else decides it.
 //!
-//! What looks like something else is a wide field (UTS #39, Unicode Security Mechanisms). Refused by default is what is never meant in a name: control
-//! characters and marks of direction. Letters that are confusable with others are not: in whose language would they be?
+//! What looks like something else is a wide field (UTS #39, Unicode Security Mechanisms). Refused by default is what
+//! is never meant in a name: control characters and marks of direction. Letters that are confusable with others are
+//! not: in whose language would they be?
 
 use fanfare_protocol::{Code, turns};
 

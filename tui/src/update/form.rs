@@ -1,7 +1,7 @@
 //! The dialog of an act: what is typed, what it would do, and only then the act.
 //!
-//! Invariants: what the server can foretell is done only when the server has said what exactly this would do; nothing is done but by
-//! [`CONFIRM`], which no text that is pasted has in it.
+//! Invariants: what the server can foretell is done only when the server has said what exactly this would do; nothing
+//! is done but by [`CONFIRM`], which no text that is pasted has in it.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -13,9 +13,9 @@ use fanfare_protocol::{EventName, GroupName, Pattern, UserName};
 use super::{Effect, say, selected_user, selected_who};
 use crate::model::{Act, Form, Model, Prompt, View};
 
-/// What confirms an act. A text has letters, and line ends, and at worst control characters; a function key is a sequence that begins with
-/// ESC, which terminals take out of what is pasted. Where one does not, it comes in one burst with what is around it, and is not
-/// taken for a key (`app.rs`).
+/// What confirms an act. A text has letters, and line ends, and at worst control characters; a function key is a
+/// sequence that begins with ESC, which terminals take out of what is pasted. Where one does not, it comes in one
+/// burst with what is around it, and is not taken for a key (`app.rs`).
 pub(crate) const CONFIRM: KeyCode = KeyCode::F(2);
 
 /// Takes pasted text into the field that is typed in: its first line.
