@@ -179,7 +179,7 @@ async fn a_client_that_makes_too_many_requests_a_second_is_slowed_down_and_loses
 #[tokio::test]
 async fn who_takes_nothing_for_too_long_is_closed_and_who_takes_a_little_is_not() {
     let hub = Hub::with(|config| {
-        config.reader_deadline = Duration::from_secs(2);
+        config.reader_deadline = Duration::from_secs(4);
         config.outbox = OutboxLimits { bytes: 8 << 20, ..OutboxLimits::default() };
     })
     .await;
@@ -208,7 +208,7 @@ async fn who_takes_nothing_for_too_long_is_closed_and_who_takes_a_little_is_not(
         }
         false
     });
-    let reason = "nothing was read for 2 s, and something waits".to_owned();
+    let reason = "nothing was read for 4 s, and something waits".to_owned();
     let ended: Ended = within(stuck.connection.closed()).await.into();
     assert_eq!(ended, Ended::Code(Code::SlowConsumer.number().into(), reason));
     assert!(within(reading).await.unwrap(), "the slow one was closed");
