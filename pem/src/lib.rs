@@ -278,10 +278,11 @@ impl Open {
     }
 }
 
-/// Whether another one follows, whose first hyphens are the last of the one before. Its word would pass for base64, or for
-/// text.
+/// Whether another one follows, some of whose first hyphens are the last of the one before. Its word would pass for base64,
+/// or for text.
 fn shares_hyphens(after: &str) -> bool {
-    after.starts_with("BEGIN ") || after.starts_with("END ")
+    let word = after.trim_start_matches('-');
+    after.len() - word.len() < DASHES.len() && (word.starts_with("BEGIN ") || word.starts_with("END "))
 }
 
 fn is_base64(character: char) -> bool {

@@ -112,6 +112,12 @@ fn what_is_not_as_it_should_be_is_refused_with_its_line() {
         refused(&file(almost, &body, end), Error::Marker { line: 1 });
     }
     // Two of which the second shares its hyphens with the first.
+    // Some of the hyphens are the second one's own: found by the fuzzer.
+    for rest in
+        ["BEGIN CERTIFICATE", "-BEGIN CERTIFICATE", "--BEGIN CERTIFICATE", "----BEGIN CERTIFICATE-----"]
+    {
+        refused(&format!("{begin}\n{body}\n{end}{rest}\n"), Error::Marker { line: 3 });
+    }
     let shared = format!("{begin}\n{body}\n-----END CERTIFICATE-----BEGIN CERTIFICATE-----\n{body}\n{end}\n");
     refused(&shared, Error::Marker { line: 3 });
     refused(&file(&format!("{begin}BEGIN CERTIFICATE-----"), &body, end), Error::Marker { line: 1 });
