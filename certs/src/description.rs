@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use aws_lc_rs::digest::{SHA256, digest};
+use fanfare_protocol::visible;
 use time::{Duration, OffsetDateTime};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
@@ -62,8 +63,8 @@ impl Description {
     pub(crate) fn of(certificate: &X509Certificate<'_>) -> Self {
         let (not_before, not_after) = dates(certificate);
         Self {
-            subject: printable(&certificate.subject().to_string()),
-            issuer: printable(&certificate.issuer().to_string()),
+            subject: visible(&certificate.subject().to_string()),
+            issuer: visible(&certificate.issuer().to_string()),
             names: names(certificate),
             not_before,
             not_after,
@@ -91,7 +92,7 @@ fn names(certificate: &X509Certificate<'_>) -> Vec<String> {
     let Ok(Some(extension)) = certificate.subject_alternative_name() else {
         return Vec::new();
     };
-    extension.value.general_names.iter().map(|name| printable(&name_text(name))).collect()
+    extension.value.general_names.iter().map(|name| visible(&name_text(name))).collect()
 }
 
 fn name_text(name: &GeneralName<'_>) -> String {
@@ -135,18 +136,6 @@ fn key_algorithm(certificate: &X509Certificate<'_>) -> String {
         Ok(PublicKey::RSA(key)) => format!("RSA {}", key.key_size()),
         _ => algorithm.to_id_string(),
     }
-}
-
-/// Control characters as escapes: the text is shown in terminals.
-fn printable(text: &str) -> String {
-    text.chars().fold(String::with_capacity(text.len()), |mut shown, character| {
-        if character.is_control() {
-            shown.extend(character.escape_default());
-        } else {
-            shown.push(character);
-        }
-        shown
-    })
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -228,14 +217,14 @@ mod tests {
         let description = described(
             &self_signed(|params| {
                 params.distinguished_name = DistinguishedName::new();
-                params.distinguished_name.push(DnType::CommonName, "a\u{1b}[2Jb\nc");
+                params.distinguished_name.push(DnType::CommonName, "a\u{1b}[2Jb\nc\u{202e}d\u{2800}e");
                 params.subject_alt_names = vec![SanType::DnsName("x\u{7}y".try_into().unwrap())];
             })
             .0,
         );
         let shown = format!("{}{}{}", description.subject, description.issuer, description.names.concat());
         assert!(!shown.contains(char::is_control), "{shown:?}");
-        assert!(shown.contains("a\\u{1b}[2Jb\\nc"), "{shown}");
+        assert!(shown.contains("a\\u{1b}[2Jb\\u{a}c\\u{202e}d\\u{2800}e"), "{shown}");
     }
 
     #[test]

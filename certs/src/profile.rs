@@ -24,6 +24,10 @@ const AUTHORITY_LIFETIME: Duration = Duration::days(3652);
 /// Certificates begin this long before they are made, for clients whose clocks are behind.
 const CLOCK_SKEW: Duration = Duration::hours(1);
 
+/// The same for clients' certificates: as far apart as clocks are taken to be. A sign-out refuses what begins before it, so a new
+/// certificate must not begin long before it is made.
+const CLIENT_CLOCK_SKEW: Duration = Duration::seconds(30);
+
 /// The development authority: signs leaves and revocation lists, but no further authorities (path length 0).
 pub(crate) fn authority(now: OffsetDateTime) -> CertificateParams {
     let mut params = CertificateParams::default();
@@ -66,7 +70,7 @@ pub(crate) fn client(
     if let Some(role) = role {
         params.distinguished_name.push(DnType::OrganizationalUnitName, role.to_string());
     }
-    params.not_before = whole_second(now) - CLOCK_SKEW;
+    params.not_before = whole_second(now) - CLIENT_CLOCK_SKEW;
     params.not_after = (whole_second(now) + lifetime).min(authority_ends);
     params.is_ca = IsCa::ExplicitNoCa;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];

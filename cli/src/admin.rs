@@ -17,7 +17,7 @@ use fanfare_protocol::admin::{
     AdminRequest, AuditVerdict, BanRow, ConnectionDetail, ConnectionRow, Explanation, GroupRow, Listing,
     Receipt, Status, UserRow, Who,
 };
-use fanfare_protocol::{ConnectionId, UserName};
+use fanfare_protocol::{ConnectionId, quoted};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -29,6 +29,7 @@ use self::arguments::{
 use self::names::NameArguments;
 use self::show::Done;
 use crate::failure::Failure;
+use crate::printing::print;
 use crate::stopping::Stopping;
 
 /// How long a connection is looked at for its rates.
@@ -37,7 +38,7 @@ const RATES_OVER: std::time::Duration = std::time::Duration::from_secs(1);
 pub(crate) async fn run(arguments: AdminArguments) -> Result<(), Failure> {
     let AdminArguments { command, json, names, access } = arguments;
     // What cannot be asked is told before anything is tried.
-    let asked = Asked::try_from(command)?.meant(names)?;
+    let asked = Asked::by(command, names)?;
     let (client, status) = access.connect().await?;
     let desk = Desk { client, json };
     let done = desk.carry_out(asked, &status).await;
@@ -59,31 +60,14 @@ enum Asked {
 }
 
 impl Asked {
-    /// The same about those whose names are meant.
-    fn meant(self, names: NameArguments) -> Result<Self, Failure> {
-        Ok(match self {
-            Self::Status => Self::Status,
-            Self::Audit(audit) => Self::Audit(audit),
-            Self::Connections(request) => Self::Connections(names.meant(request)?),
-            Self::Users(request) => Self::Users(names.meant(request)?),
-            Self::Groups(request) => Self::Groups(names.meant(request)?),
-            Self::Bans(request) => Self::Bans(names.meant(request)?),
-            Self::Connection(request) => Self::Connection(names.meant(request)?),
-            Self::Explain(request) => Self::Explain(names.meant(request)?),
-            Self::Act(request, done) => Self::Act(names.meant(request)?, done),
-        })
-    }
-}
-
-impl TryFrom<AdminCommand> for Asked {
-    type Error = Failure;
-
-    fn try_from(command: AdminCommand) -> Result<Self, Failure> {
+    /// What a command asks, about those whose names are meant.
+    fn by(command: AdminCommand, names: NameArguments) -> Result<Self, Failure> {
         Ok(match command {
             AdminCommand::Status => Self::Status,
             AdminCommand::Audit(audit) => Self::Audit(audit),
             AdminCommand::Connections(list) => Self::Connections(AdminRequest::Connections(list.into())),
             AdminCommand::Members { group, list } => {
+                let group = names.group(&group)?;
                 Self::Connections(AdminRequest::Members { group, page: list.into() })
             }
             AdminCommand::Users(list) => Self::Users(AdminRequest::Users(list.into())),
@@ -93,98 +77,93 @@ impl TryFrom<AdminCommand> for Asked {
                 Self::Connection(AdminRequest::Connection { connection })
             }
             AdminCommand::Explain { user, group, token } => {
+                let (user, group) = (names.user(&user)?, names.group(&group)?);
                 let token = token.map(|token| crate::token::given(token.expose())).transpose()?;
                 Self::Explain(AdminRequest::Explain { user, group, token })
             }
             AdminCommand::Revoke { user, groups, end, reason, dry_run } => {
-                let until = end.until();
+                let (user, groups, until) = (names.user(&user)?, names.groups(&groups)?, end.until());
                 Self::Act(AdminRequest::Revoke { user, groups, until, reason, dry_run }, Done::To("removed"))
             }
             AdminCommand::Restore { user, groups, note } => {
+                let (user, groups) = (names.user(&user)?, names.groups(&groups)?);
                 Self::Act(AdminRequest::Restore { user, groups, reason: note.reason }, Done::Lifted)
             }
             AdminCommand::Ban { user, end, reason, dry_run } => {
-                let until = end.until();
+                let (user, until) = (names.user(&user)?, end.until());
                 Self::Act(AdminRequest::Ban { user, until, reason, dry_run }, Done::To("closed"))
             }
             AdminCommand::Unban { user, note } => {
+                let user = names.user(&user)?;
                 Self::Act(AdminRequest::Unban { user, reason: note.reason }, Done::Lifted)
             }
             AdminCommand::SignOut { user, note } => {
+                let user = names.user(&user)?;
                 Self::Act(AdminRequest::SignOut { user, reason: note.reason }, Done::To("closed"))
             }
             AdminCommand::LiftSignOut { user, note } => {
+                let user = names.user(&user)?;
                 Self::Act(AdminRequest::LiftSignOut { user, reason: note.reason }, Done::Lifted)
             }
             AdminCommand::RestoreToken { jti, note } => {
+                let jti = names.token(jti)?;
                 Self::Act(AdminRequest::RestoreToken { jti, reason: note.reason }, Done::Lifted)
             }
             AdminCommand::RevokeToken { jti, end, note } => {
-                let until = end.until();
+                let (jti, until) = (names.token(jti)?, end.until());
                 Self::Act(AdminRequest::RevokeToken { jti, until, reason: note.reason }, Done::To("closed"))
             }
             AdminCommand::Add(MembershipArguments { who, group, connection, note }) => {
-                let who = named(&who, connection)?;
+                let (who, group) = (named(names, &who, connection)?, names.group(&group)?);
                 Self::Act(AdminRequest::Add { who, group, reason: note.reason }, Done::To("added"))
             }
             AdminCommand::Remove(MembershipArguments { who, group, connection, note }) => {
-                let who = named(&who, connection)?;
+                let (who, group) = (named(names, &who, connection)?, names.group(&group)?);
                 Self::Act(AdminRequest::Remove { who, group, reason: note.reason }, Done::To("removed"))
             }
             AdminCommand::Close { who, lasting, note } => {
                 // Less than a millisecond is a time, too, and 0 is none. The server says what is too long.
                 let retry_after_ms = lasting
                     .map_or(0, |lasting| u32::try_from(lasting.as_millis()).unwrap_or(u32::MAX).max(1));
-                let act = AdminRequest::Close { who: who.into(), retry_after_ms, reason: note.reason };
+                let CloseArguments { connection, user, group, all: _ } = who;
+                let who = meant(names, WhoArguments { connection, user, group })?;
+                let act = AdminRequest::Close { who, retry_after_ms, reason: note.reason };
                 Self::Act(act, Done::To("closed"))
             }
             AdminCommand::Kick { who, note } => {
-                Self::Act(AdminRequest::Kick { who: who.into(), reason: note.reason }, Done::To("closed"))
+                let who = meant(names, who)?;
+                Self::Act(AdminRequest::Kick { who, reason: note.reason }, Done::To("closed"))
             }
             AdminCommand::Backup => Self::Act(AdminRequest::Backup {}, Done::Copied),
             AdminCommand::Send { to, event, text } => {
+                let ToArguments { to_user, to_group, to_connection, to_all: _ } = to;
+                let to = WhoArguments { connection: to_connection, user: to_user, group: to_group };
+                let to = meant(names, to)?;
                 let payload = base64::engine::general_purpose::STANDARD.encode(text);
-                Self::Act(AdminRequest::Send { to: to.into(), event, payload }, Done::To("reached"))
+                Self::Act(AdminRequest::Send { to, event, payload }, Done::To("reached"))
             }
         })
     }
 }
 
 /// A user, or a connection's id.
-fn named(who: &str, connection: bool) -> Result<Who, Failure> {
-    let wrong =
-        |what: &str, error: &dyn std::fmt::Display| Failure::usage(format!("{who:?} is no {what}: {error}"));
-    if connection {
-        return who
-            .parse::<ConnectionId>()
-            .map(Who::Connection)
-            .map_err(|error| wrong("connection's id", &error));
+fn named(names: NameArguments, who: &str, connection: bool) -> Result<Who, Failure> {
+    if !connection {
+        return names.user(who).map(Who::User);
     }
-    who.parse::<UserName>().map(Who::User).map_err(|error| wrong("user's name", &error))
+    let id = who.parse::<ConnectionId>();
+    id.map(Who::Connection)
+        .map_err(|error| Failure::usage(format!("{} is no connection's id: {error}", quoted(who))))
 }
 
-impl From<WhoArguments> for Who {
-    fn from(who: WhoArguments) -> Self {
-        let WhoArguments { connection, user, group } = who;
-        let group = || group.map_or(Self::All, Self::Group);
-        connection.map_or_else(|| user.map_or_else(group, Self::User), Self::Connection)
-    }
-}
-
-impl From<CloseArguments> for Who {
-    fn from(who: CloseArguments) -> Self {
-        // One of them is given; where it is none of the three, it is `--all`.
-        let CloseArguments { connection, user, group, all: _ } = who;
-        WhoArguments { connection, user, group }.into()
-    }
-}
-
-impl From<ToArguments> for Who {
-    fn from(to: ToArguments) -> Self {
-        let ToArguments { to_user, to_group, to_connection, to_all: _ } = to;
-        // One of them is given; where it is none of the three, it is `--to-all`.
-        WhoArguments { connection: to_connection, user: to_user, group: to_group }.into()
-    }
+/// One of them is given; where it is none of the three, it is everyone (`--all`, `--to-all`).
+fn meant(names: NameArguments, who: WhoArguments) -> Result<Who, Failure> {
+    Ok(match who {
+        WhoArguments { connection: Some(connection), .. } => Who::Connection(connection),
+        WhoArguments { user: Some(user), .. } => Who::User(names.user(&user)?),
+        WhoArguments { group: Some(group), .. } => Who::Group(names.group(&group)?),
+        WhoArguments { connection: None, user: None, group: None } => Who::All,
+    })
 }
 
 struct Desk {
@@ -263,8 +242,11 @@ impl Desk {
                 () = stopping.signal() => return Ok(()),
             };
             let Some(record) = record else { return Ok(()) };
-            self.print(&record, |record| format!("{}\n", show::record(record)))?;
-            std::io::stdout().flush()?;
+            let line = if self.json { record.to_string() } else { show::record(&record) };
+            tokio::select! {
+                printed = print(line) => printed?,
+                () = stopping.signal() => return Ok(()),
+            }
         }
     }
 }

@@ -38,7 +38,7 @@ struct Entry {
 
 impl std::fmt::Debug for Entry {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:?} with {} grants", self.name.as_str(), self.grants.len())
+        write!(f, "{:?} with {} grants", self.name, self.grants.len())
     }
 }
 
@@ -78,7 +78,7 @@ impl CertifiedUsers {
         let file: GrantsFile = toml::from_str(&text).map_err(|error| failed(&error))?;
         for entry in &file.user {
             GrantClaim::check(&entry.grants)
-                .map_err(|problem| failed(&format!("user {:?}: {problem}", entry.name.as_str())))?;
+                .map_err(|problem| failed(&format!("user {:?}: {problem}", entry.name)))?;
         }
         *self.entries.write().unwrap_or_else(PoisonError::into_inner) = file.user.into();
         Ok(())

@@ -14,6 +14,7 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::arguments::{CertsArguments, CertsCommand, RoleArgument, StateArguments};
 use crate::failure::Failure;
+use crate::output::visible;
 
 pub(crate) fn run(arguments: CertsArguments) -> Result<(), Failure> {
     match arguments.command {
@@ -68,7 +69,7 @@ fn operator(
     let lifetime = time::Duration::try_from(lifetime).unwrap_or(time::Duration::MAX);
     let made = fanfare_certs::create_operator(&place.state_dir, name, role, lifetime)?;
     let mut out = std::io::stdout().lock();
-    writeln!(out, "operator     {}, {}", made.name, made.role)?;
+    writeln!(out, "operator     {}, {}", visible(&made.name), made.role)?;
     writeln!(out, "certificate  {}", made.certificate.display())?;
     writeln!(out, "key          {}  (give these two and the authority to the operator)", made.key.display())?;
     writeln!(out, "authority    {}", made.ca_certificate.display())?;
@@ -80,7 +81,7 @@ fn user(place: &StateArguments, name: &str, lifetime: std::time::Duration) -> Re
     let lifetime = time::Duration::try_from(lifetime).unwrap_or(time::Duration::MAX);
     let made = fanfare_certs::create_user(&place.state_dir, name, lifetime)?;
     let mut out = std::io::stdout().lock();
-    writeln!(out, "user         {name}")?;
+    writeln!(out, "user         {}", visible(name))?;
     writeln!(out, "certificate  {}", made.certificate.display())?;
     writeln!(out, "key          {}  (give these two to the client: --cert, --key)", made.key.display())?;
     writeln!(out, "authority    {}  (give this to the server: --client-ca)", made.ca_certificate.display())?;

@@ -1,6 +1,5 @@
 //! `fanfare listen`: connect, join, and print what arrives until told to stop.
 
-use std::io::Write;
 use std::num::NonZeroU64;
 
 use fanfare_client::{Client, Event};
@@ -9,6 +8,7 @@ use crate::arguments::ListenArguments;
 use crate::connection::leave;
 use crate::failure::Failure;
 use crate::output;
+use crate::printing::print;
 use crate::stopping::Stopping;
 
 pub(crate) async fn run(arguments: ListenArguments) -> Result<(), Failure> {
@@ -30,13 +30,14 @@ pub(crate) async fn run(arguments: ListenArguments) -> Result<(), Failure> {
 
 async fn listen(client: &Client, arguments: &ListenArguments) -> Result<(), Failure> {
     if arguments.json {
-        print(&output::welcome(client.connection_id(), &client.user()))?;
+        print(output::welcome(client.connection_id(), &client.user())).await?;
     } else {
-        print(&format!(
+        print(format!(
             "* connected as {}, {}",
             output::visible(client.user().as_str()),
             client.connection_id()
-        ))?;
+        ))
+        .await?;
     }
     // Printed while the joins go on: what arrives meanwhile must not fill the queue that the answers wait behind.
     let joins = async {
@@ -51,9 +52,9 @@ async fn listen(client: &Client, arguments: &ListenArguments) -> Result<(), Fail
         let mut left = arguments.count.map(NonZeroU64::get);
         while let Some(event) = client.next().await {
             if arguments.json {
-                print(&output::object(&event))?;
+                print(output::object(&event)).await?;
             } else {
-                print(&output::line(&event))?;
+                print(output::line(&event)).await?;
             }
             match &event {
                 Event::Message(_) => {
@@ -72,12 +73,4 @@ async fn listen(client: &Client, arguments: &ListenArguments) -> Result<(), Fail
         failed = joins => failed,
         outcome = printing => outcome,
     }
-}
-
-/// One line, out at once: who reads it may be waiting for it.
-fn print(line: &impl std::fmt::Display) -> Result<(), Failure> {
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "{line}")?;
-    out.flush()?;
-    Ok(())
 }

@@ -19,6 +19,8 @@ use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 const WAITING_BYTES: usize = 8 << 20;
 /// How long the end of the process waits for lines to be read.
 const LAST_LINES: Duration = Duration::from_secs(1);
+/// How long it is before it is tried again to say that lines were lost, where none comes meanwhile.
+const SAY_AGAIN: Duration = Duration::from_secs(1);
 /// How long it is before a stderr that takes nothing at the moment, but does not let us wait for it, is tried again.
 const TRY_AGAIN: Duration = Duration::from_millis(20);
 
@@ -162,14 +164,17 @@ impl<W: Write> Scribe<W> {
                     self.lost = 0;
                 }
             }
-            if let Err(error) = self.write(&line) {
+            if !line.is_empty()
+                && let Err(error) = self.write(&line)
+            {
                 self.lost += 1;
                 self.reason = error.to_string();
             }
         }
     }
 
-    /// Waits for a line. Also gives how many there was no room for before.
+    /// Waits for a line. Also gives how many there was no room for before. While it is still to be said that some were lost, that
+    /// is tried again after a while, without a line.
     fn next(&self) -> (Vec<u8>, u64) {
         let mut state = self.queue.lock();
         state.writing = false;
@@ -180,7 +185,17 @@ impl<W: Write> Scribe<W> {
                 return (line, std::mem::take(&mut state.dropped));
             }
             self.queue.empty.notify_all();
-            state = self.queue.more.wait(state).unwrap_or_else(PoisonError::into_inner);
+            if self.lost == 0 {
+                state = self.queue.more.wait(state).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            let (waited, timed_out) =
+                self.queue.more.wait_timeout(state, SAY_AGAIN).unwrap_or_else(PoisonError::into_inner);
+            state = waited;
+            if timed_out.timed_out() && state.lines.is_empty() {
+                state.writing = true;
+                return (Vec::new(), std::mem::take(&mut state.dropped));
+            }
         }
     }
 
@@ -298,6 +313,20 @@ mod tests {
             } else {
                 assert!(lines[1].contains("WARN log lines were lost lines=3 reason="), "{text}");
             }
+        }
+    }
+
+    #[test]
+    fn that_lines_were_lost_is_told_when_it_can_be_also_where_none_comes() {
+        let (log, orders, _, took) = told(false);
+        // The line, and the notice that is tried without another line.
+        orders.send(Err(io::ErrorKind::StorageFull)).unwrap();
+        orders.send(Err(io::ErrorKind::StorageFull)).unwrap();
+        log.lines().make_writer().write_all(b"one\n").unwrap();
+        drop(orders);
+        let begun = Instant::now();
+        while !text(&took).contains("log lines were lost lines=1") {
+            assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", text(&took));
         }
     }
 

@@ -239,6 +239,9 @@ fn a_user_is_never_a_pattern_unless_it_is_said_that_its_name_has_a_star() {
         &["send", "--to-user", "*", "hello"],
         &["explain", "alice", "ro*"],
         &["members", "ro*"],
+        &["revoke-token", "*"],
+        &["restore-token", "*"],
+        &["revoke-token", "*"],
         &["add", "alice", "ro*"],
         &["kick", "--group", "*"],
         &["send", "--to-group", "*", "hello"],
@@ -248,7 +251,9 @@ fn a_user_is_never_a_pattern_unless_it_is_said_that_its_name_has_a_star() {
     }
     // It was the user of this name, and nobody else; and for groups a star is a pattern where one forbids them.
     let bans: Value = serde_json::from_str(server.run(&["admin", "bans", "--json"]).printed()).unwrap();
-    let stars = bans["rows"].as_array().unwrap().iter().filter(|row| row["user"] == "*").count();
+    let stars = |field: &str| bans["rows"].as_array().unwrap().iter().filter(|row| row[field] == "*").count();
+    let (stars, tokens) = (stars("user") + stars("jti"), stars("jti"));
+    assert_eq!(tokens, 1, "{bans}");
     assert_eq!(stars, bans["rows"].as_array().unwrap().len(), "{bans}");
     assert!(server.run(&["admin", "revoke", "alice", "*"]).printed().contains("1 connection"));
 }
@@ -267,6 +272,75 @@ fn names_that_no_command_line_carries_are_reached() {
     assert_eq!(listener.object()["kind"], "removed");
     server.run(&["admin", "kick", "--connection", &id]).printed();
     server.run(&["admin", "--user-base64", "ban", "no base64"]).complains(2, &["no base64", "base64"]);
+}
+
+#[test]
+fn names_of_every_length_are_taken_in_base64() {
+    let server = Server::with(&["--dev", "--names", "any"]);
+    let base64 = |name: &str| base64::engine::general_purpose::STANDARD.encode(name);
+    // 256 bytes, as many as a name has, of which no shell gives one.
+    let name = format!("{}x", "\u{200b}".repeat(85));
+    assert_eq!(name.len(), UserName::MAX_BYTES);
+    let (mut listener, _) = server.listener(&name, &name, &[]);
+    let whole = base64(&name);
+    let done = |command: &[&str]| {
+        let names = ["admin", "--user-base64", "--group-base64"];
+        server.run(&[&names[..], command].concat()).printed().to_owned()
+    };
+    assert!(done(&["explain", &whole, &whole]).contains("may join"));
+    assert!(done(&["members", &whole]).contains("CONNECTION"));
+    assert!(done(&["add", &whole, &base64("one\u{202e}")]).contains("1 connection added (one\\u{202e} 1)"));
+    assert!(done(&["send", "--to-user", &whole, "hello"]).contains("1 connection reached"));
+    assert!(done(&["revoke", &whole, &whole]).contains("1 connection removed"));
+    assert!(done(&["restore", &whole, &whole]).contains("lifted"));
+    assert!(done(&["kick", "--user", &whole]).contains("1 connection closed"));
+    assert_eq!(listener.object()["kind"], "joined");
+    let too_long = base64(&format!("{name}x"));
+    for command in [&["ban", &too_long][..], &["explain", &whole, &too_long], &["kick", "--group", &too_long]]
+    {
+        let names = ["admin", "--user-base64", "--group-base64"];
+        server.run(&[&names[..], command].concat()).complains(2, &["257 bytes", "1 to 256"]);
+    }
+    server.run(&["admin", "ban", ""]).complains(2, &["USER", "is empty", "1 to 256"]);
+}
+
+#[test]
+fn no_group_is_made_by_an_operator_that_the_server_does_not_take() {
+    let server = Server::start();
+    let (mut alice, id) = server.listener("alice", "room", &[]);
+    let refused = ["(code 2101)", "the group's name", "which this server does not take"];
+    server.run(&["admin", "add", "alice", "ev\u{202e}il"]).complains(1, &refused);
+    server.run(&["admin", "add", "--connection", &id, "ev\u{202e}il"]).complains(1, &refused);
+    assert!(!server.run(&["admin", "groups"]).printed().contains("ev"));
+    server.run(&["admin", "add", "alice", "fine"]).printed();
+    assert_eq!(alice.object()["group"], "fine");
+    let audit = server.run(&["admin", "audit"]);
+    assert!(audit.printed().contains("REFUSED: the group's name"), "{audit:?}");
+}
+
+/// What a name is shown as when it has a blank in it that is no space, which Rust itself shows as it is.
+#[test]
+fn answers_show_names_so_that_they_are_told_apart() {
+    let server = Server::start();
+    let (name, shown) = ("a\u{2800}b\"c", "\"a\\u{2800}b\\u{22}c\"");
+    let _listener = server.listener(name, name, &[]);
+    let explained = server.run(&["admin", "explain", name, name]);
+    assert!(explained.printed().contains(&format!("{shown} may join {shown}")), "{explained:?}");
+    server.run(&["admin", "members", "x\u{2800}"]).complains(1, &["group \"x\\u{2800}\""]);
+    server.run(&["admin", "kick", "--user", "x\u{2800}"]).complains(1, &["the user \"x\\u{2800}\""]);
+    server
+        .run(&["admin", "kick", "--group", "x\u{2800}"])
+        .complains(1, &["member of the group \"x\\u{2800}\""]);
+    server.run(&["admin", "revoke", name, name]).printed();
+    let explained = server.run(&["admin", "explain", name, name]);
+    assert!(explained.printed().contains(&format!("its access to {shown} was revoked")), "{explained:?}");
+    let banned = format!("the user {shown} is banned from the group {shown}");
+    server.run(&["admin", "add", name, name]).complains(1, &[&banned]);
+    server.run(&["admin", "ban", "*\u{2800}"]).complains(2, &["\"*\\u{2800}\" has a `*`"]);
+    let base64 = ["admin", "--user-base64", "ban", "\u{2800}"];
+    server.run(&base64).complains(2, &["\"\\u{2800}\" is no text in base64"]);
+    let audit = server.run(&["admin", "audit"]);
+    assert!(!audit.printed().contains('\u{2800}'), "{audit:?}");
 }
 
 #[test]

@@ -333,6 +333,25 @@ fn every_command_that_prints_ends_as_it_should_where_nobody_reads_and_where_noth
     assert_eq!((code, err.as_str()), (Some(0), ""), "nor does a send without an ack");
 }
 
+/// It was deaf to signals while it waited for somebody to read: SIGKILL alone helped.
+#[test]
+fn a_pipe_that_nobody_empties_keeps_no_signal_waiting() {
+    let server = Server::start();
+    for signal in [Signal::TERM, Signal::INT] {
+        let (reader, writer) = pipe().unwrap();
+        let mut command = server.client(&["listen", "--user", "carol", "--join", "lobby"]);
+        let mut child = command.stdin(Stdio::null()).stdout(writer).stderr(Stdio::piped()).spawn().unwrap();
+        drop(command);
+        let waiting = || rustix::io::ioctl_fionread(&reader).unwrap();
+        seen("the pipe, full", || {
+            server.run(&["send", "--user", "bob", "--to-user", "carol", &"x".repeat(8_000)]).printed();
+            if waiting() > 60_000 { Ok(()) } else { Err(waiting().to_string()) }
+        });
+        rustix::process::kill_process(rustix::process::Pid::from_child(&child), signal).unwrap();
+        assert_eq!(ended(&mut child).code(), Some(0), "{signal:?}");
+    }
+}
+
 #[test]
 fn what_is_wrong_is_in_the_exit_code_also_where_it_cannot_be_said() {
     let home = tempfile::tempdir().unwrap();

@@ -284,6 +284,22 @@ fn whatever_is_wrong_in_the_state_directory_leaves_it_as_it_was() {
             );
         }
         fs::write(&store, good).unwrap();
+        // Links to what is not there at this moment: it started without any bans, and the link was gone.
+        for (name, words) in [("bans.redb", "leads nowhere"), ("endpoint.key", "leads nowhere")] {
+            let (aside, link) = (state.join("aside"), state.join(name));
+            fs::rename(&link, &aside).unwrap();
+            std::os::unix::fs::symlink("not/mounted", &link).unwrap();
+            refused(home.path(), &format!("{name} as a link"), &with(&[]), 1, &[name, words]);
+            fs::remove_file(&link).unwrap();
+            // And a key that can't be written, which is seen before anything else is.
+            if name == "endpoint.key" {
+                let new = state.join("endpoint.key.new");
+                fs::create_dir(&new).unwrap();
+                refused(home.path(), "a directory as endpoint.key.new", &with(&[]), 1, &["endpoint.key"]);
+                fs::remove_dir(&new).unwrap();
+            }
+            fs::rename(&aside, &link).unwrap();
+        }
         // Directories where files should be.
         for name in ["endpoint.key", "bans.redb", "ca.pem", "admin.pem", "operators.crl.pem"] {
             let aside = state.join("aside");

@@ -10,7 +10,7 @@
 mod support;
 
 use support::terminal::Terminal;
-use support::{Server, Signal, run};
+use support::{BINARY, Server, Signal, run};
 
 fn has<'a>(words: &'a [&str]) -> impl Fn(&[&str]) -> bool + 'a {
     move |lines| words.iter().all(|words| lines.iter().any(|line| line.contains(words)))
@@ -194,8 +194,10 @@ fn what_is_pasted_is_text_and_no_orders() {
     terminal.types("x");
     terminal.pastes("bye\nq\n");
     terminal.shows("its first line in the field", has(&["Close alice", "reason  bye", "F2 does it"]));
-    // A terminal that marks nothing sends it as keys, with the sequence of F2 in the same burst: it fills the field.
-    terminal.sends_bytes("20 6e 6f 77 1b 4f 51 0a 1b 4f 51");
+    // A terminal that marks nothing sends it as keys, with the sequence of F2 in the same burst: it fills the field. Wherever
+    // that stands in it: at its beginning it carried the act out.
+    terminal.sends_bytes("1b 4f 51 20 6e 6f 77 1b 4f 51 0a 1b 4f 51");
+    terminal.shows("why it was not taken", has(&["F2 counts where nothing else is typed"]));
     terminal.shows("the dialog still", has(&["reason  bye now", "this closes 1 connection"]));
     terminal.confirms("the act, by a key that came alone", has(&["closed: 1 connection; record 1"]));
     terminal.types("q");
@@ -218,19 +220,30 @@ fn whatever_ends_it_the_terminal_is_given_back() {
 #[test]
 fn it_stops_and_goes_on_like_any_program() {
     let server = Server::start();
-    // A shell with job control, which says that it stopped and takes it up again.
+    // Where nobody controls jobs, nobody would take it up again: it hung for good.
     let terminal = Terminal::open(&server, "top");
     terminal.shows("the dashboard", has(&["live", "Overview"]));
-    for by_signal in [false, true] {
+    terminal.press("C-z");
+    terminal.shows("that it goes on", has(&["no shell is there", "Overview"]));
+    terminal.types("q");
+    assert_eq!(terminal.finished().0, 0);
+    // A shell that does, which goes on when the job stops, and takes it up again. With what wraps the command: it hung, too.
+    let command = format!(
+        "-h > /dev/null; ('{BINARY}' top; echo left $?); echo one; read key; fg; echo two; read key; fg"
+    );
+    let terminal = Terminal::open_with(&server, "set -m;", &command);
+    terminal.shows("the dashboard", has(&["live", "Overview"]));
+    for (by_signal, stops) in [(false, "one"), (true, "two")] {
         let process = terminal.process();
         if by_signal {
             rustix::process::kill_process(process, Signal::TSTP).unwrap();
         } else {
             terminal.press("C-z");
         }
-        terminal.shows("the terminal as it was", |lines| !has(&["Overview"])(lines));
+        terminal
+            .shows("the terminal as it was", |lines| lines.contains(&stops) && !has(&["Overview"])(lines));
         terminal.shows("the process, stopped", |_| stopped(process));
-        rustix::process::kill_process(process, Signal::CONT).unwrap();
+        terminal.press("Enter");
         terminal.shows("the dashboard again", has(&["live", "Overview"]));
     }
     terminal.types("2");

@@ -14,12 +14,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use fanfare_protocol::Code;
 use quinn::{Connection, ConnectionError, Endpoint, EndpointConfig, TokioRuntime, TransportErrorCode};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use crate::address::ServerAddress;
-use crate::disconnect::Disconnect;
+use crate::disconnect::{ComeBack, Disconnect};
 use crate::error::ConnectError;
 
 /// RFC 8305 section 5 recommends 250 ms between attempts.
@@ -151,7 +152,7 @@ impl Dialer {
             }
             ConnectionError::VersionMismatch => ConnectError::NotFanfare { server },
             ConnectionError::TimedOut => ConnectError::Unreachable { server, within: self.timeout },
-            other => ready_failed(server, other.into()),
+            other => not_welcomed(server, other.into()),
         }
     }
 }
@@ -162,6 +163,18 @@ fn more_telling(first: Option<ConnectError>, second: ConnectError) -> ConnectErr
     match first {
         None | Some(ConnectError::Socket(_)) => second,
         Some(first) => first,
+    }
+}
+
+/// What it means when a connection ends before the server's `Welcome`. The code 0 is no word of the server's there: a
+/// QUIC library closes a connection with it that it drops half made.
+pub(crate) fn not_welcomed(server: String, reason: Disconnect) -> ConnectError {
+    match reason {
+        Disconnect::Closed { code, come_back: ComeBack::ByCode, .. } if code == Code::Normal.number() => {
+            let detail = format!("it was dropped half made (code {code})");
+            ConnectError::Lost { server, reason: Disconnect::Transport { detail } }
+        }
+        reason => ready_failed(server, reason),
     }
 }
 

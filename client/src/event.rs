@@ -114,7 +114,8 @@ pub enum CloseReason {
     /// The application called [`Client::close`](crate::Client::close).
     #[error("the client was closed by the application")]
     Requested,
-    /// The connection ended and reconnecting is off, or can not help.
+    /// The connection ended and reconnecting is off, or can not help, or the first attempt would begin later than
+    /// [`Reconnect::max_elapsed`](crate::Reconnect::max_elapsed) allows.
     #[error("{0}")]
     Ended(Disconnect),
     /// An attempt to reconnect failed in a way that another attempt would not mend.

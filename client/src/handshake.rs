@@ -7,13 +7,13 @@ use std::sync::Arc;
 
 use fanfare_protocol::{ClientFrame, Code, Credential, PROTOCOL_VERSION, ServerFrame, Welcome, codec};
 use quinn::{Connection, Endpoint};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::credential::Source;
-use crate::dial::{Dialer, ready_failed};
+use crate::dial::{Dialer, not_welcomed};
 use crate::disconnect::Disconnect;
 use crate::error::ConnectError;
 use crate::incoming::Incoming;
@@ -41,9 +41,9 @@ pub(crate) async fn open(dialer: &Dialer, source: &Source) -> Result<Opened, Con
         }
     };
     let (endpoint, connection) = dialer.dial(deadline).await?;
-    match timeout_at(deadline, introduce(endpoint, connection, credential)).await {
+    match timeout_at(deadline, introduce(endpoint, connection, credential, deadline)).await {
         Ok(Ok(opened)) => Ok(opened),
-        Ok(Err(reason)) => Err(ready_failed(server(), reason)),
+        Ok(Err(reason)) => Err(not_welcomed(server(), reason)),
         Err(_) => Err(ConnectError::NoWelcome { server: server(), within: dialer.timeout }),
     }
 }
@@ -52,6 +52,7 @@ async fn introduce(
     endpoint: Endpoint,
     connection: Connection,
     credential: Credential,
+    deadline: Instant,
 ) -> Result<Opened, Disconnect> {
     let (send, receive) = connection.open_bi().await?;
     let (queue, frames) = mpsc::channel(writer::QUEUE_FRAMES);
@@ -63,13 +64,25 @@ async fn introduce(
     let hello = ClientFrame::Hello { protocol: PROTOCOL_VERSION, credential };
     // Fails only when the connection is lost already, and then the next line says how.
     let _ = queue.send(codec::encode_client(&hello)).await;
-    let welcome = welcome(&mut incoming, &connection).await?;
-    tracing::debug!(connection = %welcome.connection, user = %welcome.user, server = %welcome.server, "welcome");
-    let link = Link { endpoint, connection, welcome, requests: Requests::new(), queue, finish };
+    let welcome = welcome(&mut incoming, &connection, deadline).await?;
+    tracing::debug!(connection = %welcome.connection, user = ?welcome.user, server = ?welcome.server, "welcome");
+    let link = Link {
+        endpoint,
+        connection,
+        welcome,
+        requests: Requests::new(),
+        queue,
+        finish,
+        expiring: Notify::new(),
+    };
     Ok(Opened { link: Arc::new(link), incoming, writer })
 }
 
-async fn welcome(incoming: &mut Incoming, connection: &Connection) -> Result<Welcome, Disconnect> {
+async fn welcome(
+    incoming: &mut Incoming,
+    connection: &Connection,
+    deadline: Instant,
+) -> Result<Welcome, Disconnect> {
     match incoming.next().await? {
         Some(ServerFrame::Welcome(welcome)) if welcome.protocol == PROTOCOL_VERSION => Ok(welcome),
         Some(ServerFrame::Welcome(welcome)) => {
@@ -77,7 +90,9 @@ async fn welcome(incoming: &mut Incoming, connection: &Connection) -> Result<Wel
             Err(incoming.violated(Code::UnsupportedProtocol, &detail))
         }
         Some(ServerFrame::Goodbye { code, reason, retry_after_ms }) => {
-            Err(Disconnect::goodbye(code, reason, retry_after_ms))
+            let goodbye = Disconnect::goodbye(code, reason, retry_after_ms);
+            // What it said counts, although the end does not come in time.
+            Err(incoming.end_after(goodbye, Some(deadline)).await)
         }
         Some(_) => Err(incoming.violated(Code::MalformedFrame, "its first frame is not Welcome")),
         // The close, with its code, follows the end of the stream.

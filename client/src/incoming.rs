@@ -5,15 +5,21 @@
 //! Invariants: bytes that are not the protocol end the connection, with the code that says how; of a frame that is not
 //! complete never more is kept than the frame may have.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use fanfare_protocol::codec::{self, DecodeError, FrameReader};
 use fanfare_protocol::{Code, Limits, ServerFrame};
 use quinn::{Connection, ReadError, RecvStream, VarInt};
+use tokio::time::{Instant, timeout_at};
 
 use crate::disconnect::{ComeBack, Disconnect};
 
 /// How much is taken from quinn at a time. It gives what lies in one piece, which is seldom more than a few packets.
 const CHUNK_BYTES: usize = 64 * 1024;
+
+/// How long the end may take after the server's last words. Then they are taken for it: a close can get lost.
+pub(crate) const END_AFTER_GOODBYE: Duration = Duration::from_secs(2);
 
 /// The receiving half of the stream.
 pub(crate) struct Incoming {
@@ -54,6 +60,25 @@ impl Incoming {
                     return Err(Disconnect::Transport { detail: error.to_string() });
                 }
             }
+        }
+    }
+
+    /// How the connection ends whose server has said its last words: nothing but the end comes behind them, and a code
+    /// of its own is newer than they are. Waits until `latest`, and no longer than [`END_AFTER_GOODBYE`].
+    pub(crate) async fn end_after(&mut self, goodbye: Disconnect, latest: Option<Instant>) -> Disconnect {
+        let patience = Instant::now() + END_AFTER_GOODBYE;
+        let end = async {
+            loop {
+                match self.next().await {
+                    Ok(Some(_)) => {}
+                    Ok(None) => return Disconnect::from(self.connection.closed().await),
+                    Err(lost) => return lost,
+                }
+            }
+        };
+        match timeout_at(latest.map_or(patience, |latest| latest.min(patience)), end).await {
+            Ok(lost) => lost.after(Some(goodbye)),
+            Err(_) => goodbye,
         }
     }
 

@@ -11,7 +11,7 @@ use std::net::UdpSocket;
 use bytes::Bytes;
 use fanfare_protocol::Welcome;
 use quinn::{Connection, Endpoint};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::requests::Requests;
@@ -26,6 +26,9 @@ pub(crate) struct Link {
     pub(crate) queue: mpsc::Sender<Bytes>,
     /// Tells the writer to write what is queued and then to finish the stream.
     pub(crate) finish: CancellationToken,
+    /// Told when the server says that access is about to end. Of this connection alone: the next one begins with newer
+    /// access.
+    pub(crate) expiring: Notify,
 }
 
 impl Link {

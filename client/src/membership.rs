@@ -22,9 +22,14 @@ struct Group {
     given: bool,
     /// Joins that the server has not answered.
     joins: usize,
+    /// `Joined` came while a join waited for its answer, which says whether the join made it, or an operator.
+    open: bool,
     /// Leaves that the server has not answered. It carries out one connection's requests in order, so until it has
     /// answered them, a `Joined` is about a join that came before them, and is as good as undone.
     leaves: usize,
+    /// The one leave under way ends a membership, so that a `Joined` before its answer comes behind it, from an
+    /// operator.
+    leaving: bool,
 }
 
 /// The groups of one client. Lists come in the order of the names, so that a rejoin is the same every time.
@@ -46,7 +51,9 @@ impl Membership {
     /// A leave is on its way to the server.
     pub(crate) fn leave_asked(&mut self, group: &GroupName) {
         let known = self.groups.entry(group.clone()).or_default();
+        known.leaving = known.leaves == 0 && (known.member || known.given);
         known.member = false;
+        known.open = false;
         known.leaves += 1;
         self.given -= usize::from(std::mem::take(&mut known.given));
         self.lost.remove(group);
@@ -54,39 +61,61 @@ impl Membership {
 
     /// The server answered a join. One in a group that an operator had put the connection into is answered without `Joined`.
     pub(crate) fn join_answered(&mut self, group: &GroupName, done: bool) {
+        let mut added = false;
         self.update(group, |known| {
             known.joins = known.joins.saturating_sub(1);
             known.member |= done && known.given && known.leaves == 0;
+            // What this join did not make, an operator made.
+            added = std::mem::take(&mut known.open) && !done;
+            known.member &= !added;
         });
+        if added {
+            self.give(group);
+        }
     }
 
     /// The server answered a leave.
     pub(crate) fn leave_answered(&mut self, group: &GroupName) {
-        self.update(group, |known| known.leaves = known.leaves.saturating_sub(1));
+        self.update(group, |known| {
+            known.leaves = known.leaves.saturating_sub(1);
+            known.leaving = false;
+        });
     }
 
     /// The server said that the connection is now a member.
     pub(crate) fn joined(&mut self, group: &GroupName) {
         match self.groups.get_mut(group) {
-            Some(known) if known.joins > 0 || known.leaves > 0 || known.member || known.given => {
-                known.member |= known.joins > 0 && known.leaves == 0;
+            Some(known) if known.leaves > 0 && !known.leaving => {}
+            Some(known) if known.leaves == 0 && known.joins > 0 => {
+                known.open |= !known.member;
+                known.member = true;
             }
+            Some(known) if known.member => {}
             // Nobody asked for it.
-            _ if self.given < GIVEN => {
-                self.groups.entry(group.clone()).or_default().given = true;
-                self.given += 1;
-            }
-            _ => {}
+            _ => self.give(group),
         }
     }
 
-    /// The membership is over: the server ended it, refused to renew it, or the application left during an outage.
+    /// The server did not renew the membership. With `added` the connection is in it all the same, because an operator
+    /// put it there.
+    pub(crate) fn refused(&mut self, group: &GroupName, added: bool) {
+        self.ended(group);
+        if added {
+            self.give(group);
+        }
+    }
+
+    /// The membership is over: the server ended it, or the application left during an outage.
     pub(crate) fn ended(&mut self, group: &GroupName) {
         self.lost.remove(group);
         if self.groups.get_mut(group).is_some_and(|known| std::mem::take(&mut known.given)) {
             self.given -= 1;
         }
-        self.update(group, |known| known.member = false);
+        self.update(group, |known| {
+            known.member = false;
+            known.open = false;
+            known.leaving = false;
+        });
     }
 
     /// The connection is lost, and with it every answer that was still to come, and what others had made.
@@ -95,6 +124,8 @@ impl Membership {
         self.groups.retain(|group, known| {
             known.joins = 0;
             known.leaves = 0;
+            known.open = false;
+            known.leaving = false;
             if std::mem::take(&mut known.given) && !known.member {
                 lost.insert(group.clone());
             }
@@ -118,6 +149,14 @@ impl Membership {
     /// The groups to rejoin.
     pub(crate) fn members(&self) -> Vec<GroupName> {
         self.groups.iter().filter(|(_, known)| known.member).map(|(group, _)| group.clone()).collect()
+    }
+
+    /// Somebody else put the connection into it. Kept as long as there is room.
+    fn give(&mut self, group: &GroupName) {
+        if self.given < GIVEN {
+            let known = self.groups.entry(group.clone()).or_default();
+            self.given += usize::from(!std::mem::replace(&mut known.given, true));
+        }
     }
 
     fn update(&mut self, group: &GroupName, change: impl FnOnce(&mut Group)) {
@@ -216,6 +255,52 @@ mod tests {
         let lost = groups.take_lost();
         assert_eq!(lost.len(), GIVEN - 3, "not the removed, the left, and the one that is back");
         assert_eq!(groups.take_lost(), []);
+    }
+
+    #[test]
+    fn the_answer_to_a_join_says_whose_joined_it_was() {
+        let (mut groups, a) = (Membership::default(), group("a"));
+        // Of two joins the first is answered first.
+        groups.join_asked(&a);
+        groups.join_asked(&a);
+        groups.joined(&a);
+        groups.join_answered(&a, false);
+        assert!(!groups.is_member(&a), "an operator's");
+        groups.join_answered(&a, true);
+        assert!(groups.is_member(&a), "and the application's");
+        // A later refusal ends nothing.
+        groups.join_asked(&a);
+        groups.join_answered(&a, false);
+        assert!(groups.is_member(&a));
+
+        let b = group("b");
+        groups.join_asked(&b);
+        groups.joined(&b);
+        groups.ended(&b);
+        groups.join_answered(&b, false);
+        groups.connection_lost();
+        assert_eq!((groups.members(), groups.take_lost()), (vec![a], vec![]));
+    }
+
+    #[test]
+    fn joined_before_the_answer_to_a_leave_is_an_operators_only_where_the_leave_ends_something() {
+        let (mut groups, a, b) = (Membership::default(), group("a"), group("b"));
+        groups.joined(&a);
+        for name in [&a, &b] {
+            groups.leave_asked(name);
+            groups.joined(name);
+            groups.leave_answered(name);
+        }
+        // A second leave under way undoes it.
+        let c = group("c");
+        groups.joined(&c);
+        groups.leave_asked(&c);
+        groups.leave_asked(&c);
+        groups.joined(&c);
+        groups.leave_answered(&c);
+        groups.leave_answered(&c);
+        groups.connection_lost();
+        assert_eq!(groups.take_lost(), [a]);
     }
 
     #[test]

@@ -7,7 +7,6 @@
 //! with it the stream, which is how the server learns of a slow client.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use fanfare_protocol::codec;
@@ -17,13 +16,10 @@ use tokio::time::{Instant, sleep_until};
 use crate::disconnect::Disconnect;
 use crate::event::Event;
 use crate::events::EventSink;
-use crate::incoming::Incoming;
+use crate::incoming::{END_AFTER_GOODBYE, Incoming};
 use crate::link::Link;
 use crate::requests::{Answer, Effect};
 use crate::state::Shared;
-
-/// How long the end of the stream may take after the server's last words. Then they are taken for it: a close can get lost.
-const END_AFTER_GOODBYE: Duration = Duration::from_secs(2);
 
 /// How the stream ended.
 pub(crate) enum StreamEnd {
@@ -92,7 +88,7 @@ pub(crate) async fn run(
             ServerFrame::Removed { group, code, reason } => Some(removed(&shared, group, code, reason)),
             ServerFrame::Lagged { dropped } => Some(Event::Lagged { dropped }),
             ServerFrame::Expiring { scope, seconds } => {
-                shared.expiring.notify_one();
+                link.expiring.notify_one();
                 Some(Event::Expiring { scope, seconds })
             }
         };

@@ -16,6 +16,7 @@ use crate::credential::Source;
 use crate::error::RequestError;
 use crate::event::Event;
 use crate::events::EventSink;
+use crate::link::Link;
 use crate::requests::{Answer, Effect};
 use crate::state::Shared;
 
@@ -23,15 +24,16 @@ use crate::state::Shared;
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 
-/// Waits for the next end that is announced, for ever; to be dropped with the connection.
+/// Waits for the next end that is announced on this connection, for ever; to be dropped with it.
 pub(crate) async fn run(
     shared: Arc<Shared>,
+    link: Arc<Link>,
     source: Source,
     patience: Duration,
     events: EventSink,
 ) -> std::convert::Infallible {
     loop {
-        shared.expiring.notified().await;
+        link.expiring.notified().await;
         if !source.renews() {
             continue;
         }

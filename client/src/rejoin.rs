@@ -3,9 +3,10 @@
 //! In: a connection that was just welcomed, and the groups that the application was in. Out: which of them it is in again.
 //!
 //! Invariants: the connection goes live only when its groups are exactly those that the application wants, so a group that
-//! is left while this runs is left again; what arrives meanwhile comes after [`Event::Reconnected`], and none of it is lost.
+//! is left while this runs is not joined, or left again; what arrives meanwhile comes after [`Event::Reconnected`], and
+//! none of it is lost.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use fanfare_protocol::{ClientFrame, Code, GroupName, RequestId, ServerFrame, codec};
@@ -37,8 +38,14 @@ pub(crate) struct Rejoin<'a> {
     most_held: usize,
     held: Vec<Event>,
     under_way: HashMap<RequestId, Step>,
+    /// Groups whose join has no answer yet.
+    unanswered: HashSet<GroupName>,
+    /// Those of them with a `Joined` in `held`. Only the answer says whether the join made it, or an operator.
+    open: HashSet<GroupName>,
     rejoined: BTreeSet<GroupName>,
     refused: Vec<(GroupName, u16, String)>,
+    /// Those that the connection is in although they refused, because an operator added it.
+    added: BTreeSet<GroupName>,
     lost: Vec<GroupName>,
 }
 
@@ -56,8 +63,11 @@ impl<'a> Rejoin<'a> {
             most_held,
             held: Vec::new(),
             under_way: HashMap::new(),
+            unanswered: HashSet::new(),
+            open: HashSet::new(),
             rejoined: BTreeSet::new(),
             refused: Vec::new(),
+            added: BTreeSet::new(),
             lost: Vec::new(),
         }
     }
@@ -86,6 +96,7 @@ impl<'a> Rejoin<'a> {
 
     async fn rejoin(&mut self, patience: Duration) -> Result<(), Disconnect> {
         let groups = self.shared.membership(|groups| groups.members());
+        self.unanswered = groups.iter().cloned().collect();
         let mut steps: VecDeque<_> = groups.into_iter().map(Step::Join).collect();
         loop {
             while self.under_way.len() < UNDER_WAY
@@ -94,14 +105,23 @@ impl<'a> Rejoin<'a> {
                 self.begin(step).await;
             }
             if self.under_way.is_empty() {
-                let rejoined: Vec<_> = self.rejoined.iter().cloned().collect();
-                let refused: Vec<_> = self.refused.iter().map(|(group, ..)| group.clone()).collect();
-                match self.shared.go_live(&self.opened.link, &rejoined, &refused) {
+                let refused = &mut self.refused;
+                // Of what was left meanwhile nothing is told.
+                self.shared.membership(|groups| refused.retain(|(group, ..)| groups.is_member(group)));
+                let refused: Vec<_> = refused.iter().map(|(group, ..)| group.clone()).collect();
+                match self.shared.go_live(&self.opened.link, &self.rejoined, &refused, &self.added) {
                     Ok(lost) => {
                         self.lost = lost;
                         return Ok(());
                     }
-                    Err(left) => steps.extend(left.into_iter().map(Step::Leave)),
+                    Err(left) => {
+                        for group in left {
+                            if self.added.contains(&group) {
+                                self.drop_joined(&group);
+                            }
+                            steps.push_back(Step::Leave(group));
+                        }
+                    }
                 }
                 continue;
             }
@@ -124,6 +144,18 @@ impl<'a> Rejoin<'a> {
     }
 
     async fn begin(&mut self, step: Step) {
+        let step = match step {
+            // Left, or removed from, while it waited for its turn.
+            Step::Join(group) if !self.shared.membership(|groups| groups.is_member(&group)) => {
+                self.unanswered.remove(&group);
+                if !self.forget_joined(&group) {
+                    return;
+                }
+                // Left when an operator had added the connection to it.
+                Step::Leave(group)
+            }
+            step => step,
+        };
         let request = self.shared.next_request();
         let frame = match &step {
             Step::Join(group) => ClientFrame::Join { request, group: group.clone() },
@@ -139,41 +171,45 @@ impl<'a> Rejoin<'a> {
             ServerFrame::Ack { request, .. } => {
                 match self.under_way.remove(&request) {
                     Some(Step::Join(group)) => {
+                        self.unanswered.remove(&group);
+                        // Told by `Reconnected`.
+                        self.forget_joined(&group);
                         self.rejoined.insert(group);
                     }
-                    Some(Step::Leave(group)) => {
-                        self.rejoined.remove(&group);
-                    }
+                    Some(Step::Leave(group)) => self.left(&group),
                     None => {}
                 }
                 return Ok(());
             }
             ServerFrame::Error { request, code, detail } => {
                 match self.under_way.remove(&request) {
-                    Some(Step::Join(group)) => self.refused.push((group, code, detail)),
-                    // Leaving is never forbidden. A server that says so anyway is not asked forever.
-                    Some(Step::Leave(group)) => {
-                        self.rejoined.remove(&group);
+                    Some(Step::Join(group)) => {
+                        self.unanswered.remove(&group);
+                        if self.open.remove(&group) {
+                            self.added.insert(group.clone());
+                        }
+                        self.refused.push((group, code, detail));
                     }
+                    // Leaving is never forbidden. A server that says so anyway is not asked forever.
+                    Some(Step::Leave(group)) => self.left(&group),
                     None => {}
                 }
                 return Ok(());
             }
-            // Told by `Reconnected`, where it was asked for.
-            ServerFrame::Joined { group, .. }
-                if self
-                    .under_way
-                    .values()
-                    .any(|step| matches!(step, Step::Join(asked) if *asked == group)) =>
-            {
-                return Ok(());
+            ServerFrame::Joined { group, members } if self.unanswered.contains(&group) => {
+                if !self.open.insert(group.clone()) {
+                    return Ok(());
+                }
+                Event::Joined { group, members }
             }
             ServerFrame::Joined { group, members } => {
                 self.shared.membership(|groups| groups.joined(&group));
                 Event::Joined { group, members }
             }
             ServerFrame::Removed { group, code, reason } => {
-                self.rejoined.remove(&group);
+                self.unanswered.remove(&group);
+                self.forget_joined(&group);
+                self.left(&group);
                 // It may come before the answer to the join that it ends.
                 for step in self.under_way.values_mut() {
                     if matches!(step, Step::Join(asked) if *asked == group) {
@@ -185,13 +221,13 @@ impl<'a> Rejoin<'a> {
             ServerFrame::Message(message) => Event::Message(message),
             ServerFrame::Lagged { dropped } => Event::Lagged { dropped },
             ServerFrame::Expiring { scope, seconds } => {
-                self.shared.expiring.notify_one();
+                self.opened.link.expiring.notify_one();
                 Event::Expiring { scope, seconds }
             }
             ServerFrame::Goodbye { code, reason, retry_after_ms } => {
                 let lost = Disconnect::goodbye(code, reason.clone(), retry_after_ms);
                 self.held.push(Event::goodbye(code, reason, retry_after_ms));
-                return Err(lost);
+                return Err(self.opened.incoming.end_after(lost, None).await);
             }
             ServerFrame::Welcome(_) => {
                 return Err(self
@@ -207,9 +243,36 @@ impl<'a> Rejoin<'a> {
         Ok(())
     }
 
-    /// Hands over what was held back. Early, before `Reconnected`, when it is too much: better that than lost.
+    /// The connection is not in this group any more.
+    fn left(&mut self, group: &GroupName) {
+        self.rejoined.remove(group);
+        self.added.remove(group);
+    }
+
+    /// The `Joined` of a group whose join has no answer is not to be told. Says whether there was one.
+    fn forget_joined(&mut self, group: &GroupName) -> bool {
+        let open = self.open.remove(group);
+        if open {
+            self.drop_joined(group);
+        }
+        open
+    }
+
+    fn drop_joined(&mut self, group: &GroupName) {
+        let joined = |event: &Event| matches!(event, Event::Joined { group: told, .. } if told == group);
+        // The last: it came a moment ago, mostly.
+        if let Some(at) = self.held.iter().rposition(joined) {
+            self.held.remove(at);
+        }
+    }
+
+    /// Hands over what was held back, but for what the answer to a join decides about. Early, before `Reconnected`,
+    /// when it is too much: better that than lost.
     async fn release(&mut self) {
-        for event in self.held.drain(..) {
+        let open = |event: &Event| matches!(event, Event::Joined { group, .. } if self.open.contains(group));
+        let (open, told) = std::mem::take(&mut self.held).into_iter().partition(open);
+        self.held = open;
+        for event in told {
             self.events.push(event).await;
         }
     }

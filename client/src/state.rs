@@ -7,13 +7,14 @@
 //! before an outage or to the one after it, and a group that is left during an outage is left; the lock is never held
 //! across an await; frames are queued in the order in which their methods were called.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use fanfare_protocol::{GroupName, RequestId, Token, Welcome};
 use parking_lot::Mutex;
-use tokio::sync::{Notify, Semaphore, oneshot};
+use tokio::sync::{Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{CloseError, RequestError};
@@ -50,8 +51,6 @@ pub(crate) struct Shared {
     /// the order of the calls when several tasks wait for room.
     turn: Semaphore,
     next_request: AtomicU64,
-    /// Told when the server says that access is about to end.
-    pub(crate) expiring: Notify,
     /// Cancelled when the application wants to close.
     pub(crate) closing: CancellationToken,
     /// Cancelled when the supervisor has ended.
@@ -73,7 +72,6 @@ impl Shared {
             state: Mutex::new(state),
             turn: Semaphore::new(1),
             next_request: AtomicU64::new(1),
-            expiring: Notify::new(),
             closing,
             closed: CancellationToken::new(),
         }
@@ -194,25 +192,27 @@ impl Shared {
         }
     }
 
-    /// Makes a new connection the live one, if the memberships on it are what they should be. Gives the groups that are lost with the
-    /// connections before, because the application had not joined them.
+    /// Makes a new connection the live one, if the memberships on it are what they should be. Of those that refused it
+    /// may be in some all the same: `added` are those that an operator added it to. Gives the groups that are lost with
+    /// the connections before, because the application had not joined them.
     ///
     /// # Errors
-    /// The groups among `rejoined` that the application left in the meantime.
+    /// The groups among `rejoined` and `added` that the application left in the meantime.
     pub(crate) fn go_live(
         &self,
         link: &Arc<Link>,
-        rejoined: &[GroupName],
+        rejoined: &BTreeSet<GroupName>,
         refused: &[GroupName],
+        added: &BTreeSet<GroupName>,
     ) -> Result<Vec<GroupName>, Vec<GroupName>> {
         let mut state = self.state.lock();
-        let left: Vec<_> =
-            rejoined.iter().filter(|group| !state.membership.is_member(group)).cloned().collect();
+        let there = rejoined.iter().chain(added);
+        let left: Vec<_> = there.filter(|group| !state.membership.is_member(group)).cloned().collect();
         if !left.is_empty() {
             return Err(left);
         }
         for group in refused {
-            state.membership.ended(group);
+            state.membership.refused(group, added.contains(group));
         }
         state.welcome = link.welcome.clone();
         state.phase = Phase::Live(Arc::clone(link));

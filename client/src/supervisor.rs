@@ -117,16 +117,18 @@ impl Supervisor {
                 Served::Lost(lost) => lost,
             };
             tracing::info!(server = %self.dialer.server, reason = %lost, "connection lost");
-            if self.reconnect.is_none() || !self.may_reconnect(&lost) {
+            if since.elapsed() >= plan.stable_after {
+                backoff.reset();
+            }
+            let delay = lost.stay_away().saturating_add(backoff.next_delay());
+            // What the server wishes may be longer than the application is ready to wait.
+            if self.reconnect.is_none() || !self.may_reconnect(&lost) || !plan.allows(0, delay) {
                 // First: an application that is slow to read its events must not be told `NotConnected` for ever.
                 self.shared.refuse_requests();
                 self.events.push(Event::Disconnected { reason: lost.clone(), retry_in: None }).await;
                 return (CloseReason::Ended(lost), Ok(()));
             }
-            if since.elapsed() >= plan.stable_after {
-                backoff.reset();
-            }
-            opened = match self.reconnect(&plan, &mut backoff, lost).await {
+            opened = match self.reconnect(&plan, &mut backoff, lost, delay).await {
                 Ok(opened) => opened,
                 Err(reason) => return (reason, Ok(())),
             };
@@ -144,7 +146,7 @@ impl Supervisor {
         let reading = reader::run(Arc::clone(&self.shared), Arc::clone(&link), incoming, self.events.clone());
         let mut reader = AbortOnDropHandle::new(tokio::spawn(reading));
         let (shared, source) = (Arc::clone(&self.shared), self.source.clone());
-        let refresher = refresher::run(shared, source, self.patience, self.events.clone());
+        let refresher = refresher::run(shared, Arc::clone(&link), source, self.patience, self.events.clone());
         tokio::select! {
             biased;
             never = refresher => match never {},
@@ -180,15 +182,15 @@ impl Supervisor {
         }
     }
 
-    /// Tries until there is a connection, or there will be none.
+    /// Tries until there is a connection, or there will be none; for the first time after `delay`.
     async fn reconnect(
         &self,
         plan: &Reconnect,
         backoff: &mut Backoff,
         lost: Disconnect,
+        mut delay: Duration,
     ) -> Result<Opened, CloseReason> {
         let outage = Instant::now();
-        let mut delay = lost.stay_away().saturating_add(backoff.next_delay());
         self.events.push(Event::Disconnected { reason: lost, retry_in: Some(delay) }).await;
         let mut attempts = 0;
         loop {

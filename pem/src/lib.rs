@@ -147,6 +147,8 @@ pub fn parse(bytes: &[u8]) -> Result<Vec<Block>, Error> {
     let text = text(bytes)?;
     let mut blocks = Vec::new();
     let mut open: Option<Open> = None;
+    // Text of another encoding that was put behind: what it says of sections is not seen.
+    let mut foreign = None;
     for (number, line) in (1..).zip(lines(&text)) {
         let mut rest = line;
         // A line may have several: two files of which the first had no line end, put together.
@@ -157,7 +159,10 @@ pub fn parse(bytes: &[u8]) -> Result<Vec<Block>, Error> {
                         open = Some(begun);
                         rest
                     }
-                    None => break,
+                    None => {
+                        foreign = foreign.or(is_of_another_encoding(rest).then_some(number));
+                        break;
+                    }
                 },
                 Some(mut begun) => match begun.take(rest, number)? {
                     Some(rest) => {
@@ -172,10 +177,17 @@ pub fn parse(bytes: &[u8]) -> Result<Vec<Block>, Error> {
             };
         }
     }
-    match open {
-        Some(open) => Err(Error::NoEnd { line: open.line }),
-        None => Ok(blocks),
+    match (open, foreign) {
+        (Some(open), _) => Err(Error::NoEnd { line: open.line }),
+        // Where there is no section at all it is something else, which is not ours to judge.
+        (None, Some(line)) if !blocks.is_empty() => Err(Error::Encoding { line }),
+        (None, _) => Ok(blocks),
     }
+}
+
+/// Whether it is a piece of UTF-16 that was read as UTF-8, or the other way round, in which two hyphens are one letter.
+fn is_of_another_encoding(text: &str) -> bool {
+    text.contains(['\0', '\u{2d2d}'])
 }
 
 /// Writes a section, with lines of 64 characters.
@@ -207,7 +219,8 @@ fn begin(text: &str, number: usize) -> Result<Option<(Open, &str)>, Error> {
     let marker = Error::Marker { line: number };
     let (begins, ends) = (text.find(BEGIN), text.find(END));
     let Some(at) = begins.into_iter().chain(ends).min() else {
-        return if looks_like_a_marker(text) { Err(marker) } else { Ok(None) };
+        let is_marker = !is_of_another_encoding(text) && looks_like_a_marker(text);
+        return if is_marker { Err(marker) } else { Ok(None) };
     };
     let (before, found) = text.split_at(at);
     if looks_like_a_marker(before) {
@@ -289,31 +302,55 @@ fn is_base64(character: char) -> bool {
     character.is_ascii_alphanumeric() || matches!(character, '+' | '/')
 }
 
-/// Whether somebody could take this for a BEGIN or an END: the word, and hyphens before it or behind its label.
+/// Whether somebody could take this for a BEGIN or an END: the word, and hyphens before it or behind its label, or the name of
+/// what is in such a section behind it.
 fn looks_like_a_marker(text: &str) -> bool {
-    let text = text.to_uppercase();
+    // What cannot be seen is in nobody's way who looks at it.
+    let text: String = text.chars().filter(|one| matches!(one, '\t' | ' '..='~') || dash(*one) > 0).collect();
+    is_named(&text) || {
+        let text = text.to_uppercase();
+        ["BEGIN", "END"]
+            .iter()
+            .any(|word| text.match_indices(word).any(|(at, _)| is_among_dashes(&text, at, word)))
+    }
+}
+
+fn is_among_dashes(text: &str, at: usize, word: &str) -> bool {
+    let (before, found) = text.split_at(at);
+    let after = found.get(word.len()..).unwrap_or_default();
+    let before = dashes(before.trim_end().chars().rev());
+    if after.starts_with(|next: char| next.is_alphanumeric()) {
+        return before >= DASHES.len();
+    }
+    let label = |character: char| character.is_ascii_alphanumeric() || " \t._".contains(character);
+    let behind = after.trim_start_matches(label);
+    before >= SOME_DASHES || dashes(behind.chars()) >= SOME_DASHES
+}
+
+/// Whether it says, in capitals, that a certificate or a key begins or ends, with whatever for hyphens.
+fn is_named(text: &str) -> bool {
     ["BEGIN", "END"].iter().any(|word| {
         text.match_indices(word).any(|(at, _)| {
-            let (before, found) = text.split_at(at);
-            let after = found.get(word.len()..).unwrap_or_default();
-            if after.starts_with(|next: char| next.is_alphanumeric()) {
-                return false;
-            }
-            let label = |character: char| character.is_ascii_alphanumeric() || " \t._".contains(character);
-            let behind = after.trim_start_matches(label);
-            dashes(before.trim_end().chars().rev()) >= SOME_DASHES || dashes(behind.chars()) >= SOME_DASHES
+            let after = text.get(at + word.len()..).unwrap_or_default();
+            let plain = |one: char| one.is_ascii_uppercase() || one.is_ascii_digit() || " \t".contains(one);
+            let label = after.split(|one: char| !plain(one)).next().unwrap_or_default();
+            ["CERTIFICATE", "KEY", "CRL"].iter().any(|what| label.trim_end().ends_with(what))
         })
     })
 }
 
 /// How many hyphens a text begins with. Word processors make two of them a dash.
 fn dashes(text: impl Iterator<Item = char>) -> usize {
-    text.map_while(|character| match character {
-        '-' | '\u{2010}'..='\u{2013}' | '\u{2212}' | '\u{fe63}' | '\u{ff0d}' => Some(1),
-        '\u{2014}' | '\u{2015}' => Some(2),
-        _ => None,
-    })
-    .sum()
+    text.map(dash).take_while(|hyphens| *hyphens > 0).sum()
+}
+
+/// How many hyphens a character stands for.
+fn dash(character: char) -> usize {
+    match character {
+        '-' | '\u{2010}'..='\u{2013}' | '\u{2212}' | '\u{fe63}' | '\u{ff0d}' => 1,
+        '\u{2014}' | '\u{2015}' => 2,
+        _ => 0,
+    }
 }
 
 /// The lines of a text, whose ends are CR LF, LF, or CR alone.

@@ -108,6 +108,13 @@ fn what_is_not_as_it_should_be_is_refused_with_its_line() {
         "BEGIN CERTIFICATE-----",
         "\u{2014}\u{2014}-BEGIN CERTIFICATE\u{2014}\u{2014}-",
         "\u{2013}\u{2013}\u{2013}BEGIN CERTIFICATE",
+        "-----BEGINCERTIFICATE-----",
+        "--BEGIN CERTIFICATE--",
+        "=====BEGIN CERTIFICATE=====",
+        "_____BEGIN X509 CRL_____",
+        "&#45;&#45;&#45;&#45;&#45;BEGIN EC PRIVATE KEY&#45;&#45;&#45;&#45;&#45;",
+        "-\u{200b}-\u{200b}-\u{200b}-\u{200b}-\u{200b}BEGIN\u{200b} CERTIFICATE-----",
+        "-----\u{200b}BEGIN CERTIFICATE\u{200b}-----",
     ] {
         refused(&file(almost, &body, end), Error::Marker { line: 1 });
     }
@@ -137,6 +144,23 @@ fn what_cannot_be_read_as_utf_16_is_refused_and_something_else_is_not_pem() {
     assert_eq!(parse(&half[..half.len() / 2]), Err(Error::NoEnd { line: 1 }));
     for other in [&b""[..], b"hello", b"\xff\xfe\x00\xd8x", b"\x30\x82\x01", &[0; 9]] {
         assert_eq!(parse(other), Ok(Vec::new()), "{other:?}");
+    }
+}
+
+/// What `>>` of another program makes. The second certificate was left out, and nobody was told.
+#[test]
+fn files_of_two_encodings_are_refused() {
+    let (first, second) = (encode("CERTIFICATE", &[1; 100]), encode("CERTIFICATE", &[2; 49]));
+    for big_endian in [false, true] {
+        for mark in [false, true] {
+            let appended = [first.as_bytes(), &utf16(&second, big_endian, mark)].concat();
+            let line = Error::Encoding { line: first.lines().count() + 1 };
+            assert_eq!(parse(&appended), Err(line), "{big_endian} {mark}");
+            for even in [second.clone(), format!("{second}\n")] {
+                let appended = [&utf16(&first, big_endian, mark)[..], even.as_bytes()].concat();
+                assert!(matches!(parse(&appended), Err(Error::Encoding { .. })), "{big_endian} {mark}");
+            }
+        }
     }
 }
 

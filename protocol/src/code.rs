@@ -91,6 +91,7 @@ codes! {
     CertificateRefused = 3013, false, "The client's certificate says nothing that this server takes.";
     OriginRefused = 3014, false, "Pages of this origin may not connect.";
     SignedOut = 3015, false, "The user was signed out; a new sign-in will do.";
+    ClosedForNow = 3016, true, "An operator closed the connection for now.";
     // 3100: a group. The connection goes on.
     RemovedFromGroup = 3101, false, "The server removed the user from the group.";
     NotGranted = 3102, false, "No grant of this connection allows it.";

@@ -28,7 +28,7 @@ pub use id::{ConnectionId, ParseConnectionIdError};
 pub use limits::Limits;
 pub use name::{EventName, GroupName, NameError, UserName};
 pub use pattern::Pattern;
-pub use visible::{turns, visible};
+pub use visible::{quoted, turns, visible};
 
 /// The version of the protocol that this crate speaks; the first field of `Hello` and of `Welcome`.
 pub const PROTOCOL_VERSION: u32 = 1;

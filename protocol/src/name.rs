@@ -105,7 +105,7 @@ macro_rules! name {
         impl fmt::Debug for $type {
             /// As logs have it: in quotes, and told from every other name by what one sees.
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "\"{}\"", crate::visible(&self.0))
+                f.write_str(&crate::quoted(&self.0))
             }
         }
     };
@@ -148,6 +148,22 @@ mod tests {
     fn names_differ_by_case_and_by_space() {
         assert_ne!(UserName::new("Alice"), UserName::new("alice"));
         assert_ne!(UserName::new("alice "), UserName::new("alice"));
+    }
+
+    #[test]
+    fn names_and_patterns_are_logged_so_that_they_are_told_apart() {
+        for (name, shown) in [
+            ("alice", "\"alice\""),
+            ("a\u{2800}b", "\"a\\u{2800}b\""),
+            ("cafe\u{301}", "\"cafe\\u{301}\""),
+            // Otherwise the end of a name could not be told from its middle.
+            ("a\" or \"b", "\"a\\u{22} or \\u{22}b\""),
+            ("\\u{22}", "\"\\u{5c}u{22}\""),
+        ] {
+            assert_eq!(format!("{:?}", UserName::new(name).unwrap()), shown);
+            assert_eq!(format!("{:?}", GroupName::new(name).unwrap()), shown);
+            assert_eq!(format!("{:?}", crate::Pattern::new(name).unwrap()), shown);
+        }
     }
 
     #[test]

@@ -91,8 +91,9 @@ impl fmt::Display for Pattern {
 }
 
 impl fmt::Debug for Pattern {
+    /// As names are: in quotes, and told from every other.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.0, f)
+        f.write_str(&crate::quoted(&self.0))
     }
 }
 

@@ -2,52 +2,104 @@
 //! terminal.
 //!
 //! In: any text. Out: the same with everything escaped, as `\u{200b}`, that has no shape of its own or the shape of
-//! something else: control characters, marks of direction, what joins or takes no room, tags and variation selectors,
-//! private use, what is assigned to nothing, spaces that are no plain space, and spaces at either end. Invariant: two
-//! texts that differ are shown differently, as far as single characters go; letters of other scripts that look alike
-//! (UTS #39, confusables) are shown as they are. The table `protocol/visible.json` holds this and the browsers'
-//! `visible` to the same answers.
+//! something else:
+//!
+//! - what `table.rs` has of the Unicode data: control and format characters, what joins, takes no room or draws
+//!   nothing, spaces that are no plain space, private use, what is assigned to nothing, and what normalization (NFC)
+//!   replaces;
+//! - marks where they have nothing to sit on, where one stands twice in a row, and where a text is not in NFC: `é` is
+//!   shown as it is, and `e` with an accent behind it as `e\u{301}`;
+//! - spaces at either end, and behind another space: a web page shows two as one, and nobody counts them in a terminal;
+//! - the backslash of a text that reads like an escape.
+//!
+//! Invariants: what was shown can be read back, so no two texts are shown as the same characters; and it is in NFC, so
+//! no two as characters that are the same by Unicode's canonical equivalence (test
+//! `what_is_shown_can_be_read_back_and_is_in_nfc`). Out of scope: characters that look alike though they are different
+//! letters (UTS #39, confusables: a Cyrillic `а`, a fullwidth `ａ`), and those that a person's font does not have.
+//! `protocol/visible.json` holds this and the browsers' `visible` (`web/src/visible.ts`) to the same answers.
+
+mod table;
 
 use std::fmt::Write;
+
+use icu_normalizer::ComposingNormalizerBorrowed;
+
+use self::table::{ATTACHED, HIDDEN};
 
 /// `text` as a person may see it.
 #[must_use]
 pub fn visible(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
-    let kept = text.trim_matches(' ');
-    let start = text.find(kept).unwrap_or(0);
-    let inner = start..start + kept.len();
-    for (at, character) in text.char_indices() {
-        let edge = character == ' ' && !inner.contains(&at);
-        // Otherwise the text `\u{200b}` would look like what it stands for.
-        let escape = character == '\\' && text.get(at + 1..).is_some_and(|rest| rest.starts_with("u{"));
-        if edge || escape || is_hidden(character) {
-            // Writing to a String does not fail.
-            let _ = write!(shown, "{}", character.escape_unicode());
-        } else {
-            shown.push(character);
+    let until = text.trim_end_matches(' ').len();
+    // The beginning is as good as a space: neither has a place for a mark or for one more space behind it.
+    let (mut rest, mut before) = (text, ' ');
+    while let Some(first) = rest.chars().next() {
+        let at = text.len() - rest.len();
+        let (_, behind) = rest.split_at(first.len_utf8());
+        let (marks, next) = behind.split_at(behind.find(|one| !is_attached(one)).unwrap_or(behind.len()));
+        let (cluster, _) = rest.split_at(first.len_utf8() + marks.len());
+        let escaped = match first {
+            ' ' => before == ' ' || at >= until,
+            // Otherwise the text `\u{200b}` would look like what it stands for.
+            '\\' => behind.starts_with("u{"),
+            _ => is_hidden(first) || is_attached(first),
+        };
+        put(&mut shown, first, escaped);
+        let seated = !escaped && first != ' ' && !repeats(marks) && is_nfc(cluster);
+        for mark in marks.chars() {
+            put(&mut shown, mark, !seated);
         }
+        before = first;
+        rest = next;
     }
     shown
 }
 
+/// The same in quotes, as logs and sentences have it: where it ends can be seen, too.
+#[must_use]
+pub fn quoted(text: &str) -> String {
+    format!("\"{}\"", visible(text).replace('"', "\\u{22}"))
+}
+
+fn put(shown: &mut String, character: char, escaped: bool) {
+    if escaped {
+        // Writing to a String does not fail.
+        let _ = write!(shown, "{}", character.escape_unicode());
+    } else {
+        shown.push(character);
+    }
+}
+
+/// Whether a mark stands twice in a row: the second is drawn over the first (UTS #39, section 5.4).
+fn repeats(marks: &str) -> bool {
+    marks.chars().zip(marks.chars().skip(1)).any(|(one, next)| one == next)
+}
+
+/// Whether a character and what is attached to it are as normalization would have them.
+fn is_nfc(cluster: &str) -> bool {
+    const NFC: ComposingNormalizerBorrowed<'static> = ComposingNormalizerBorrowed::new_nfc();
+    NFC.is_normalized(cluster)
+}
+
 /// Whether a character has no shape of its own, or one that cannot be told from another's.
 fn is_hidden(character: char) -> bool {
-    character.is_control()
-        || turns(character)
-        || matches!(
-            character,
-            // Other spaces, and what breaks lines (White_Space but for U+0020).
-            '\u{a0}' | '\u{1680}' | '\u{2000}'..='\u{200a}' | '\u{2028}' | '\u{2029}' | '\u{202f}' | '\u{205f}' | '\u{3000}'
-            // What is not drawn (Default_Ignorable_Code_Point), with the fillers of Hangul and the blank of Braille.
-            | '\u{ad}' | '\u{34f}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
-            | '\u{200b}'..='\u{200d}' | '\u{2060}'..='\u{206f}' | '\u{2800}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}'
-            | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}'
-            | '\u{e0000}'..='\u{e0fff}'
-            // Private use, and what will never be a character.
-            | '\u{e000}'..='\u{f8ff}' | '\u{f0000}'..='\u{10ffff}' | '\u{fdd0}'..='\u{fdef}'
-        )
-        || (character as u32) & 0xfffe == 0xfffe
+    !matches!(character, ' '..='~') && has(HIDDEN, character)
+}
+
+/// Whether a character is drawn onto the one before it, or may be composed with it.
+fn is_attached(character: char) -> bool {
+    !character.is_ascii() && has(ATTACHED, character)
+}
+
+fn has(ranges: &[(u32, u32)], character: char) -> bool {
+    let code = u32::from(character);
+    ranges
+        .binary_search_by(|(first, last)| match code {
+            _ if *last < code => std::cmp::Ordering::Less,
+            _ if *first > code => std::cmp::Ordering::Greater,
+            _ => std::cmp::Ordering::Equal,
+        })
+        .is_ok()
 }
 
 /// Whether a character turns the direction of writing (Bidi_Control).
@@ -60,19 +112,4 @@ pub fn turns(character: char) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn texts_are_shown_as_the_table_says() {
-        let table: Vec<(String, String)> = serde_json::from_str(include_str!("../visible.json")).unwrap();
-        assert!(table.len() > 40);
-        for (text, shown) in &table {
-            assert_eq!(visible(text), *shown, "{text:?}");
-        }
-        let mut all: Vec<_> = table.iter().map(|(_, shown)| shown).collect();
-        all.sort();
-        all.dedup();
-        assert_eq!(all.len(), table.len(), "two of them look the same");
-    }
-}
+mod tests;

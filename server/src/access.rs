@@ -16,12 +16,12 @@ mod key_set;
 mod key_set_url;
 mod key_sets;
 mod looks;
+mod material;
 mod max_age;
 mod mint;
 mod names;
 mod numeric_date;
 mod pass;
-mod pem;
 mod strict_json;
 mod token;
 

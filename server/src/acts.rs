@@ -29,7 +29,7 @@ use self::people::{close, close_until, told};
 #[cfg(any(test, fuzzing))]
 pub(crate) use self::request::described as described_for_fuzzing;
 use self::request::{ban, described, reason};
-use crate::access::{self, BanKey, Bans, Seconds, signs_out};
+use crate::access::{self, BanKey, Bans, Names, Seconds, signs_out};
 use crate::audit::{Chain, Outcome};
 use crate::envelope::Envelope;
 use crate::ledger::{Ledger, Pending};
@@ -58,6 +58,8 @@ pub struct Acts {
     bans: Arc<Bans>,
     metrics: Arc<Metrics>,
     payload_bytes: usize,
+    /// Which groups may be made.
+    names: Names,
     ledger: Mutex<Ledger>,
     /// The number of the newest audit record.
     recorded: watch::Sender<u64>,
@@ -97,12 +99,19 @@ impl Acts {
             bans,
             metrics,
             payload_bytes,
+            names: Names::default(),
             recorded: watch::Sender::new(ledger.head().sequence),
             impaired: Impaired::default(),
             ledger: Mutex::new(ledger),
         };
         acts.forget_ended(&acts.ledger.lock())?;
         Ok(acts)
+    }
+
+    /// The same, with other names.
+    pub(crate) fn taking(mut self, names: Names) -> Self {
+        self.names = names;
+        self
     }
 
     fn forget_ended(&self, ledger: &Ledger) -> Result<(), StoreError> {
@@ -159,7 +168,7 @@ impl Acts {
         if let Some(why) = ledger.trouble() {
             self.impaired.begins(why);
         }
-        let mended = ledger.mend(|| self.bans.list(access::now()));
+        let mended = ledger.mend(|| self.bans.all());
         match ledger.trouble() {
             Some(why) => self.impaired.begins(why),
             None => self.impaired.ends(),
@@ -323,7 +332,13 @@ impl Acts {
 
     /// The ban that a request asks for.
     fn ban(&self, request: &AdminRequest, now: Seconds, author: &str) -> Result<BanRow, ActError> {
-        let ban = ban(request, now, author)?;
+        let mut ban = ban(request, now, author)?;
+        if ban.kind == BanKind::SignOut
+            && let Some(known) = self.bans.find(&BanKey::from(&ban), now)
+        {
+            // A clock that was put back does not let in again what an earlier sign-out refuses.
+            ban.since = ban.since.max(known.since);
+        }
         if self.bans.in_force(&ban, now) {
             return Ok(ban);
         }
@@ -437,8 +452,15 @@ impl Acts {
             // Read together, so that a short page is the end of the chain that the head belongs to; and page by page, so
             // that acts need not wait for a long chain.
             let (page, head) = {
-                let ledger = self.ledger.lock();
-                (ledger.records(chain.last(), RECORDS_AT_ONCE)?, ledger.head_on_disk()?)
+                let mut ledger = self.ledger.lock();
+                let read = ledger
+                    .records(chain.last(), RECORDS_AT_ONCE)
+                    .and_then(|page| Ok((page, ledger.head_on_disk()?)));
+                if read.is_err() {
+                    // Told by the records' own error.
+                    let _ = self.mend_in(&mut ledger);
+                }
+                read?
             };
             for (number, bytes) in &page {
                 chain.follow(*number, bytes);

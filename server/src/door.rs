@@ -23,7 +23,7 @@ use crate::admission::source;
 pub(crate) enum OwnShare {
     /// It is turned away: where letting in costs more than turning away.
     Refuse,
-    /// The oldest attempt of its own address goes.
+    /// The oldest attempt of its own address goes; where all are taken by addresses that have no more than it, the oldest of all.
     TakeOldest,
 }
 
@@ -81,6 +81,7 @@ impl Door {
             let largest = inside.by_source.iter().max_by_key(|(_, places)| places.len());
             match largest.map(|(source, places)| (*source, places.len())) {
                 Some((largest, places)) if places > own + 1 => taken = inside.take_oldest(largest),
+                _ if self.own == OwnShare::TakeOldest => taken = inside.take_oldest_of_all(),
                 _ => return Answer::Full,
             }
         }
@@ -98,6 +99,12 @@ impl Inside {
     fn take_oldest(&mut self, source: IpAddr) -> bool {
         let oldest = self.by_source.get(&source).and_then(|places| places.keys().next().copied());
         oldest.is_some_and(|oldest| self.leave(source, oldest))
+    }
+
+    fn take_oldest_of_all(&mut self) -> bool {
+        let oldest =
+            self.by_source.iter().filter_map(|(source, places)| Some((*places.keys().next()?, *source)));
+        oldest.min().is_some_and(|(oldest, source)| self.leave(source, oldest))
     }
 
     /// Takes an attempt out, and tells it. Tells whether it was there.

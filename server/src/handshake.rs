@@ -1,7 +1,9 @@
 //! From a client's first packet to its `Welcome`: TLS, admission, `Hello`, who it is, its place in the registry.
 //!
 //! In: an incoming QUIC connection. Out: a [`Session`] with its [`Slot`], or nothing, and then the connection was
-//! closed with a code. Invariant: one deadline bounds all of it together, whatever the client does or leaves undone.
+//! closed with a code. Invariant: one deadline bounds all of it together, whatever the client does or leaves undone; behind that
+//! `farewell.rs` has its own to say why. Who has come as far as a connection is told a code also where the server stops, or
+//! needs the place for others.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,10 +15,12 @@ use fanfare_protocol::{
 };
 use quinn::crypto::rustls::HandshakeData;
 use tokio::time::{Instant, timeout, timeout_at};
+use tokio_util::sync::CancellationToken;
 
 use crate::access::{self, Denial, Gate, Pass};
 use crate::admission::{self, Admission, Slot};
 use crate::config::Config;
+use crate::door::Place;
 use crate::farewell;
 use crate::intake::{Intake, violation};
 use crate::outbox::{Ending, Outbox};
@@ -32,6 +36,15 @@ const FIRST_STREAM: Duration = Duration::from_secs(1);
 /// What the server calls itself in `Welcome`.
 pub(crate) const SERVER: &str = concat!("fanfare/", env!("CARGO_PKG_VERSION"));
 
+/// Until when a handshake may go on.
+struct Bounds<'a> {
+    deadline: Instant,
+    /// The server stops.
+    closing: &'a CancellationToken,
+    /// Its place at the door is somebody else's.
+    evicted: CancellationToken,
+}
+
 /// What every handshake needs.
 pub(crate) struct Handshakes {
     pub(crate) config: Arc<Config>,
@@ -41,11 +54,17 @@ pub(crate) struct Handshakes {
 
 impl Handshakes {
     /// Brings one connection in.
-    pub(crate) async fn shake(&self, incoming: quinn::Incoming) -> Option<(Session, Slot)> {
+    pub(crate) async fn shake(
+        &self,
+        incoming: quinn::Incoming,
+        closing: &CancellationToken,
+        place: &Place,
+    ) -> Option<(Session, Slot)> {
         let metrics = self.router.metrics();
         metrics.handshakes.add(1);
         let address = incoming.remote_address();
-        match self.bring_in(incoming).await {
+        let deadline = Instant::now() + self.config.handshake_deadline;
+        match self.bring_in(incoming, Bounds { deadline, closing, evicted: place.evicted() }).await {
             Ok(welcomed) => {
                 metrics.welcomed.add(1);
                 Some(welcomed)
@@ -67,8 +86,11 @@ impl Handshakes {
     }
 
     /// `Err(None)`: the connection is gone. Whoever is refused, was told so where that is possible.
-    async fn bring_in(&self, incoming: quinn::Incoming) -> Result<(Session, Slot), Option<Ending>> {
-        let deadline = Instant::now() + self.config.handshake_deadline;
+    async fn bring_in(
+        &self,
+        incoming: quinn::Incoming,
+        bounds: Bounds<'_>,
+    ) -> Result<(Session, Slot), Option<Ending>> {
         // Until TLS is done there is nobody to tell a code to; dropping the attempt is all there is.
         let tls = async {
             let connection = async { incoming.accept()?.await }.await;
@@ -77,18 +99,22 @@ impl Handshakes {
                 None
             })
         };
-        let connection = async { self.transport(in_time(deadline, tls).await?, deadline).await }.await;
+        let connection = async { self.transport(bounds.keep(tls).await?, &bounds).await }.await;
         let connection = connection.inspect_err(|refused| self.count(refused.as_ref()))?;
         let mut stream = None;
         let welcomed = tokio::select! {
             () = connection.closed() => Err(None),
-            welcomed = in_time(deadline, self.welcome(&connection, &mut stream)) => welcomed,
+            welcomed = bounds.keep(self.welcome(&connection, &mut stream)) => welcomed,
         };
         if let Err(refused) = &welcomed {
             // Before it is told, so that whoever is told finds it counted.
             self.count(refused.as_ref());
         }
         if let Err(Some(ending)) = &welcomed {
+            // Whose place was given away may not be here for longer.
+            if bounds.evicted.is_cancelled() {
+                stream = None;
+            }
             farewell::close(&connection, stream.as_mut().map(|(transmitter, _)| transmitter), ending).await;
         }
         welcomed
@@ -98,14 +124,14 @@ impl Handshakes {
     async fn transport(
         &self,
         quic: quinn::Connection,
-        deadline: Instant,
+        bounds: &Bounds<'_>,
     ) -> Result<Connection, Option<Ending>> {
         let agreed = quic.handshake_data().and_then(|data| data.downcast::<HandshakeData>().ok());
         if agreed.is_none_or(|data| data.protocol.as_deref() != Some(webtransport::ALPN)) {
             return Ok(Connection::Native(quic));
         }
         let asked = Box::pin(webtransport::accept(&quic, &self.config.origins));
-        let session = in_time(deadline, asked).await;
+        let session = bounds.keep(asked).await;
         if let Err(Some(ending)) = &session {
             webtransport::refuse(&quic, ending);
         }
@@ -169,12 +195,22 @@ impl Handshakes {
     }
 }
 
-/// What `step` gives, or the code for one who takes too long.
-async fn in_time<T>(
-    deadline: Instant,
-    step: impl Future<Output = Result<T, Option<Ending>>>,
-) -> Result<T, Option<Ending>> {
-    timeout_at(deadline, step).await.unwrap_or_else(|_| Err(Some(Code::HandshakeTimeout.into())))
+impl Bounds<'_> {
+    /// What `step` gives, or the code for one who takes too long, or comes too late.
+    async fn keep<T>(
+        &self,
+        step: impl Future<Output = Result<T, Option<Ending>>>,
+    ) -> Result<T, Option<Ending>> {
+        tokio::select! {
+            biased;
+            () = self.closing.cancelled() => Err(Some(Code::ShuttingDown.into())),
+            () = self.evicted.cancelled() => {
+                let reason = "many connect at this moment, and others from fewer addresses go first".to_owned();
+                Err(Some(Ending { code: Code::ServerFull, reason }))
+            }
+            done = timeout_at(self.deadline, step) => done.unwrap_or_else(|_| Err(Some(Code::HandshakeTimeout.into()))),
+        }
+    }
 }
 
 /// Reads the stream's first frame. Also gives what came behind it.

@@ -30,6 +30,9 @@ pub(crate) struct Tasks {
 /// Accepts connections until `tasks.closing`.
 pub(crate) async fn listen(endpoint: quinn::Endpoint, handshakes: Arc<Handshakes>, tasks: Tasks) {
     let door = Door::new(handshakes.config.refuse_above, OwnShare::Refuse);
+    // An address that nobody has proved must not use up the share of whose it is.
+    let own = handshakes.config.refuse_above.div_ceil(2);
+    let retry_above = handshakes.config.retry_above.min(own.saturating_sub(1));
     let proofs = Proofs::new();
     loop {
         let incoming = tokio::select! {
@@ -39,9 +42,7 @@ pub(crate) async fn listen(endpoint: quinn::Endpoint, handshakes: Arc<Handshakes
         };
         let Some(incoming) = incoming else { break };
         let metrics = handshakes.router.metrics();
-        let Some((incoming, place)) =
-            let_in(incoming, &door, &proofs, handshakes.config.retry_above, metrics)
-        else {
+        let Some((incoming, place)) = let_in(incoming, &door, &proofs, retry_above, metrics) else {
             continue;
         };
         let serve = serve(incoming, place, Arc::clone(&handshakes), tasks.clone(), tasks.readers.token());
@@ -102,14 +103,7 @@ async fn serve(
     // Boxed: the handshake's state is large and short-lived, and this task lives as long as the connection. What it
     // brings is boxed in there, too: a value that is moved out of a variable leaves its room behind in the task.
     let shaking = Box::pin(async move {
-        let evicted = place.evicted();
-        let shaken = tokio::select! {
-            biased;
-            () = closing.cancelled() => None,
-            () = evicted.cancelled() => None,
-            shaken = handshakes.shake(incoming) => shaken,
-        };
-        let (session, slot) = shaken?;
+        let (session, slot) = handshakes.shake(incoming, &closing, &place).await?;
         Some((Box::pin(session.run(&tasks.connections, reading)), slot))
     });
     if let Some((session, _slot)) = shaking.await {

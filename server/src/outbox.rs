@@ -141,13 +141,17 @@ impl From<Code> for Ending {
     }
 }
 
-/// What QUIC keeps for a peer, counted until this is dropped.
-pub(crate) struct Window<'a>(Option<&'a Account>);
+/// What QUIC keeps for a peer, counted until this is dropped where there was room to count it.
+pub(crate) struct Window<'a> {
+    account: Option<&'a Account>,
+    uncounted: &'a AtomicBool,
+}
 
 impl Drop for Window<'_> {
     fn drop(&mut self) {
-        if let Some(account) = self.0 {
-            account.give_back(SEND_WINDOW);
+        match self.account {
+            Some(account) => account.give_back(SEND_WINDOW),
+            None => self.uncounted.store(false, Ordering::Relaxed),
         }
     }
 }
@@ -223,6 +227,8 @@ pub(crate) struct Outbox {
     state: Mutex<State>,
     /// What is being written is not waited for any longer.
     overdue: AtomicBool,
+    /// What QUIC keeps for the peer is beyond what there is room for.
+    uncounted: AtomicBool,
     /// Grows with everything that the peer takes. The writer's alone.
     progress: AtomicU64,
 }
@@ -240,6 +246,7 @@ impl Outbox {
             account: None,
             state: Mutex::new(State::default()),
             overdue: AtomicBool::new(false),
+            uncounted: AtomicBool::new(false),
             progress: AtomicU64::new(0),
         }
     }
@@ -445,13 +452,17 @@ impl Outbox {
     }
 
     /// Counts what QUIC keeps for a peer that takes no more at the moment, until the writer goes on. Where there is
-    /// no room for that, the connection ends.
+    /// no room for that it is not counted, and the connection goes on: it may be one that reads, and others do not. Then room is
+    /// short, and those who take nothing go soon (`rounds.rs`).
     pub(crate) fn hold_window(&self) -> Window<'_> {
-        let taken = self.account.as_ref().filter(|account| account.take_window());
-        if taken.is_none() && self.account.is_some() {
-            self.end(Code::SlowConsumer.into());
-        }
-        Window(taken)
+        let account = self.account.as_ref().filter(|account| account.take_window());
+        self.uncounted.store(account.is_none() && self.account.is_some(), Ordering::Relaxed);
+        Window { account, uncounted: &self.uncounted }
+    }
+
+    /// Whether more is kept for the peer than there is room for.
+    pub(crate) fn is_uncounted(&self) -> bool {
+        self.uncounted.load(Ordering::Relaxed)
     }
 
     /// What is in it and went through it.

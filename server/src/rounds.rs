@@ -58,7 +58,7 @@ impl Rounds {
         self.metrics.stopped_streams.add(member.line().stop_strays());
         let stalled = member.outbox().look();
         let deadline = match self.reader_deadline.as_secs_f64() {
-            _ if self.metrics.budget.is_short() => SHORT.as_secs_f64(),
+            _ if self.metrics.budget.is_short() || member.outbox().is_uncounted() => SHORT.as_secs_f64(),
             0.0 => return,
             seconds => seconds,
         };

@@ -168,8 +168,11 @@ impl Router {
         let members = self.registry.join(caller, group, most, Origin::Client, permit).map_err(|denial| {
             if denial.code == Code::TooManyGroups { self.gate.too_many_groups() } else { denial }
         })?;
-        self.expiry.joined(caller, caller.pass().grants.join_until(group));
-        Ok(members as u64)
+        let pass = caller.pass();
+        self.expiry.joined(caller, pass.grants.join_until(group));
+        // Who is in it already, because an operator said so, need not have a grant to count it.
+        let may_count = self.gate.count(caller.user(), &pass, Recipient::Group(group), access::now()).is_ok();
+        Ok(if may_count { members as u64 } else { 0 })
     }
 
     /// Ends a membership. Whoever was no member learns how many there are only where it may count them.

@@ -209,7 +209,8 @@ impl Start {
             Arc::clone(&bans),
             Arc::clone(&metrics),
             config.limits.payload_bytes as usize,
-        )?;
+        )?
+        .taking(config.names);
         home.keep();
         files.keep();
         Ok(Opened {

@@ -37,7 +37,10 @@ impl EndpointKeys {
         let path = directory.join(FILE);
         let failed = |source| StateError::Io { path: path.clone(), source };
         let (secret, new) = match read(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => (made().map_err(failed)?, true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                can_be_made(directory, &path).map_err(failed)?;
+                (made().map_err(failed)?, true)
+            }
             other => (other.map_err(failed)?, false),
         };
         let secret: [u8; KEY_BYTES] = secret
@@ -72,6 +75,19 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
     // One byte more than there should be, so that a longer file is seen to be longer, and not read to its end.
     File::open(path)?.take(KEY_BYTES as u64 + 1).read_to_end(&mut secret)?;
     Ok(secret)
+}
+
+/// Finds out now what would keep a new key from being written, when others are written already.
+fn can_be_made(directory: &Path, path: &Path) -> io::Result<()> {
+    if path.symlink_metadata().is_ok() {
+        return Err(io::Error::other("it is a link that leads nowhere"));
+    }
+    match directory.join(format!("{FILE}.new")).symlink_metadata() {
+        Ok(facts) if facts.is_dir() => {
+            Err(io::Error::other(format!("there is a directory {FILE}.new beside it")))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn made() -> io::Result<Vec<u8>> {

@@ -233,6 +233,11 @@ fn is_there(path: &Path) -> Result<bool, StoreError> {
             Err(StoreError::Damaged { path: path.to_owned(), problem: "it is empty".to_owned() })
         }
         Ok(_) => Ok(true),
+        // The bans are where the link leads to, and that is not there at this moment.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && path.symlink_metadata().is_ok() => {
+            let problem = "it is a link that leads nowhere".to_owned();
+            Err(StoreError::Damaged { path: path.to_owned(), problem })
+        }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
         Err(source) => Err(StoreError::Io { path: path.to_owned(), source }),
     }

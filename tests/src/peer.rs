@@ -2,7 +2,7 @@
 //!
 //! In: frames, or any bytes at all. Out: frames, or the code that the server closed with. Many peers can share a socket.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,6 +31,12 @@ impl Dialer {
     /// The same, with other protocols, and with another window: the most bytes that the server may send unread.
     #[must_use]
     pub fn with(roots: &Arc<RootCertStore>, protocols: &[&[u8]], window: u32) -> Self {
+        Self::from(IpAddr::from([127, 0, 0, 1]), roots, protocols, window)
+    }
+
+    /// The same, from another address of this machine.
+    #[must_use]
+    pub fn from(address: IpAddr, roots: &Arc<RootCertStore>, protocols: &[&[u8]], window: u32) -> Self {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let mut tls = rustls::ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&rustls::version::TLS13])
@@ -43,7 +49,7 @@ impl Dialer {
         transport.stream_receive_window(VarInt::from_u32(window)).receive_window(VarInt::from_u32(window));
         transport.keep_alive_interval(Some(Duration::from_secs(5)));
         config.transport_config(Arc::new(transport));
-        let mut endpoint = quinn::Endpoint::client(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let mut endpoint = quinn::Endpoint::client(SocketAddr::new(address, 0)).unwrap();
         endpoint.set_default_client_config(config);
         Self { endpoint }
     }

@@ -347,6 +347,20 @@ async fn leaving_a_group_that_one_was_never_in_tells_nothing_of_it() {
     assert_eq!(within(friend.leave(group("secret"))).await.unwrap(), 0);
 }
 
+/// Whoever an operator added, and may not count the group, could count it by joining it again and again.
+#[tokio::test]
+async fn joining_a_group_again_counts_it_for_nobody_who_may_not_count_it() {
+    let guarded = Guarded::start().await;
+    let stranger = guarded.client("stranger", json!([])).await;
+    let who = Who::Connection(stranger.connection_id());
+    let add = AdminRequest::Add { who, group: group("secret"), reason: String::new() };
+    guarded.hub.act(add).await.unwrap();
+    assert!(matches!(next(&stranger).await, Event::Joined { .. }));
+    let counted = within(stranger.count(Target::Group(group("secret")))).await;
+    assert!(counted.is_err());
+    assert_eq!(within(stranger.join(group("secret"))).await.unwrap(), 0);
+}
+
 #[tokio::test]
 async fn nothing_is_told_about_connections_that_one_may_not_send_to() {
     let guarded = Guarded::start().await;

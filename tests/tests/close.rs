@@ -1,6 +1,6 @@
 //! Promise 11: each end has its code, whatever waits on the way to the client.
 //!
-//! Six reasons times four states of the way, for a bare peer and for the client; the browsers have the same matrix in
+//! Seven reasons times four states of the way, for a bare peer and for the client; the browsers have the same matrix in
 //! web/test/close.test.ts.
 #![allow(
     clippy::unwrap_used,
@@ -19,12 +19,14 @@ use fanfare_protocol::{Code, ServerFrame};
 use fanfare_server::OutboxLimits;
 use fanfare_tests::lossy::Lossy;
 use fanfare_tests::peer::{Dialer, Ended, Peer, Receiving};
-use fanfare_tests::{Hub, user, within};
+use fanfare_tests::{Hub, eventually, user, within};
 use tokio::task::JoinSet;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Reason {
     Kicked,
+    /// Closed by an operator, to come back after a time.
+    ForNow,
     Banned,
     SignedOut,
     Drained,
@@ -44,14 +46,22 @@ enum State {
     Lossy,
 }
 
-const REASONS: [Reason; 6] =
-    [Reason::Kicked, Reason::Banned, Reason::SignedOut, Reason::Drained, Reason::Malformed, Reason::Slow];
+const REASONS: [Reason; 7] = [
+    Reason::Kicked,
+    Reason::ForNow,
+    Reason::Banned,
+    Reason::SignedOut,
+    Reason::Drained,
+    Reason::Malformed,
+    Reason::Slow,
+];
 const STATES: [State; 4] = [State::Idle, State::QueueFull, State::Blocked, State::Lossy];
 
 impl Reason {
     fn code(self) -> Code {
         match self {
             Self::Kicked => Code::ClosedByOperator,
+            Self::ForNow => Code::ClosedForNow,
             Self::Banned => Code::UserBanned,
             Self::SignedOut => Code::SignedOut,
             Self::Drained => Code::ShuttingDown,
@@ -64,6 +74,9 @@ impl Reason {
         let (alice, reason) = (user("alice"), String::new());
         match self {
             Self::Kicked => Some(AdminRequest::Kick { who: Who::User(alice), reason }),
+            Self::ForNow => {
+                Some(AdminRequest::Close { who: Who::User(alice), retry_after_ms: 60_000, reason })
+            }
             Self::Banned => Some(AdminRequest::Ban { user: alice, until: None, reason, dry_run: false }),
             Self::SignedOut => Some(AdminRequest::SignOut { user: alice, reason }),
             Self::Drained | Self::Malformed | Self::Slow => None,
@@ -182,7 +195,7 @@ async fn run(reason: Reason, state: State, bare: bool, seed: u64) -> Heard {
     }
     let mut draining = None;
     match reason {
-        Reason::Kicked | Reason::Banned | Reason::SignedOut => {
+        Reason::Kicked | Reason::ForNow | Reason::Banned | Reason::SignedOut => {
             let act = reason.act().unwrap();
             assert_eq!(hub.act(act).await.unwrap().connections, 1);
         }
@@ -234,6 +247,74 @@ async fn matrix(bare: bool, seeds: u64) -> Vec<String> {
 async fn a_bare_peer_hears_the_code_of_every_close() {
     let wrong = matrix(true, 8).await;
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Who is not welcomed yet is told, too: it heard 0, which means "for good", when the server stopped, or when its place was needed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_half_way_in_hears_a_code_that_lets_it_come_back() {
+    let from = |number: u8, hub: &Hub| {
+        Dialer::from([127, 0, 0, number].into(), &hub.roots, &[fanfare_protocol::ALPN], 64 * 1024)
+    };
+    // As far as TLS, as far as its stream, and half of a `Hello`.
+    let half_way = async |hub: &Hub, dialer: &Dialer| {
+        let silent = dialer.dial(hub.address()).await.unwrap();
+        let mut half = dialer.peer(hub.address()).await;
+        half.write(&[9, 0, 0]).await.unwrap();
+        (silent, half)
+    };
+    let hub = Hub::with(|config| config.handshake_deadline = Duration::from_secs(60)).await;
+    let dialer = Dialer::new(&hub.roots);
+    let (silent, mut half) = half_way(&hub, &dialer).await;
+    eventually("both have begun", || hub.server.metrics().handshakes == 2).await;
+    let draining = tokio::spawn(hub.server.drain());
+    let code = u64::from(Code::ShuttingDown.number());
+    assert!(matches!(within(silent.closed()).await.into(), Ended::Code(told, _) if told == code));
+    match half.frame().await {
+        Ok(ServerFrame::Goodbye { code: told, retry_after_ms, .. }) => {
+            assert_eq!((u64::from(told), retry_after_ms > 0), (code, true));
+        }
+        // QUIC's close may be there before the server has seen that there is a stream.
+        Err(Ended::Code(told, _)) => assert_eq!(told, code),
+        other => panic!("{other:?}"),
+    }
+    within(draining).await.unwrap();
+
+    let hub = Hub::with(|config| {
+        config.refuse_above = 4;
+        config.handshake_deadline = Duration::from_secs(60);
+    })
+    .await;
+    let mut there = Vec::new();
+    for number in [2, 3] {
+        let dialer = from(number, &hub);
+        there.push((half_way(&hub, &dialer).await, dialer));
+    }
+    eventually("they have all places", || hub.server.metrics().handshakes == 4).await;
+    let (newcomer, _) = Dialer::new(&hub.roots).welcomed(hub.address(), "newcomer").await;
+    let evicted = async {
+        let mut closed: Vec<_> = Vec::new();
+        for ((silent, half), _) in &there {
+            closed.push(Box::pin(silent.closed()));
+            closed.push(Box::pin(half.connection.closed()));
+        }
+        std::future::poll_fn(|context| {
+            closed
+                .iter_mut()
+                .find_map(|closed| match closed.as_mut().poll(context) {
+                    std::task::Poll::Ready(error) => Some(std::task::Poll::Ready(error)),
+                    std::task::Poll::Pending => None,
+                })
+                .unwrap_or(std::task::Poll::Pending)
+        })
+        .await
+    };
+    let code = u64::from(Code::ServerFull.number());
+    match within(evicted).await.into() {
+        Ended::Code(told, _) => assert_eq!(told, code),
+        other => panic!("{other:?}"),
+    }
+    assert!(Code::ServerFull.may_reconnect() && Code::ShuttingDown.may_reconnect());
+    drop(newcomer);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

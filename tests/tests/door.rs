@@ -93,8 +93,10 @@ async fn health_is_told_beside_connections_that_ask_nothing() {
     let hub = Hub::with(|config| config.http = Some(([127, 0, 0, 1], 0).into())).await;
     let address = hub.server.http_address().unwrap();
     let mut silent: Vec<TcpStream> = Vec::new();
-    for number in 2..5 {
-        for _ in 0..64 {
+    // One from each of as many addresses as there are places, and then many from a few.
+    let one_each = (10..74).map(|number| (number, 1));
+    for (number, each) in one_each.chain((2..5).map(|number| (number, 64))) {
+        for _ in 0..each {
             let socket = TcpSocket::new_v4().unwrap();
             socket.bind((loopback(number), 0).into()).unwrap();
             silent.push(within(socket.connect(address)).await.unwrap());

@@ -11,6 +11,7 @@
 use std::net::SocketAddr;
 
 use fanfare_client::{Client, ClientConfig, Roots};
+use fanfare_protocol::admin::{AdminRequest, Explanation, Role};
 use fanfare_protocol::{Code, Credential, Token};
 use fanfare_server::{Config, Identity, KeySetUrl, Server, TokenRules};
 use fanfare_tests::issuer::{Issuer, Reply, SigningKey, at, key_set};
@@ -80,6 +81,26 @@ async fn keys_change_without_a_restart_and_unknown_ones_are_looked_for_once_a_mi
         carol = connect(&hub, c.token("carol")).await;
     }
     assert_eq!(issuer.looks(PATH), 3);
+    hub.stop().await;
+}
+
+/// It said "may not" of a token that the door let in right after.
+#[tokio::test]
+async fn explain_waits_for_a_key_as_the_door_does() {
+    let issuer = Issuer::start();
+    let [a, b] = ["a", "b"].map(SigningKey::new);
+    issuer.answer(PATH, Reply::keys(&[&a]));
+    let hub = hub(&issuer).await;
+    issuer.answer(PATH, Reply::keys(&[&a, &b]));
+    let oncall = fanfare_tests::operators::connect(&hub, "oncall", Role::Viewer).await;
+    let asked = AdminRequest::Explain {
+        user: fanfare_tests::user("dave"),
+        group: fanfare_tests::group("room"),
+        token: Some(Token::new(b.token("dave"))),
+    };
+    let explained: Explanation = within(oncall.ask(&asked)).await.unwrap();
+    assert_eq!(explained.token.and_then(|token| token.connect), None, "{}", explained.summary);
+    assert!(connect(&hub, b.token("dave")).await.is_ok());
     hub.stop().await;
 }
 

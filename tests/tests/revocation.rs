@@ -412,7 +412,7 @@ async fn those_who_are_closed_for_a_time_come_back_after_it_each_at_a_moment_of_
     let mut times = std::collections::BTreeSet::new();
     for client in &clients {
         match next(client).await {
-            Event::Goodbye { code: 3010, reason, retry_after: Some(after) } => {
+            Event::Goodbye { code: 3016, reason, retry_after: Some(after) } => {
                 assert_eq!(reason, "maintenance");
                 assert!((600..=900).contains(&after.as_millis()), "{after:?}");
                 times.insert(after);
@@ -421,7 +421,7 @@ async fn those_who_are_closed_for_a_time_come_back_after_it_each_at_a_moment_of_
         }
         match next(client).await {
             Event::Disconnected { reason, retry_in: Some(pause) } => {
-                assert_eq!(reason.code(), Some(Code::ClosedByOperator));
+                assert_eq!(reason.code(), Some(Code::ClosedForNow));
                 assert!(pause.as_millis() >= 600, "{pause:?}");
             }
             other => panic!("{other:?}"),

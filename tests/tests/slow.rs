@@ -253,6 +253,43 @@ async fn the_shares_of_a_user_and_of_all_hold_whatever_their_connections_do_not_
     eventually("nothing is held any more", || hub.server.metrics().waiting_bytes == 0).await;
 }
 
+/// Who reads was closed for what others do not read, and whatever the policy: a write that pended for a moment found no room for
+/// what QUIC keeps, and ended the connection.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_reads_in_bursts_stays_whatever_others_do_not_read() {
+    const ALL: usize = 2 << 20;
+    for overflow in [Overflow::Disconnect, Overflow::DropOldest] {
+        let hub = Hub::with(|config| {
+            config.outbox.overflow = overflow;
+            config.budget = BudgetLimits { all: ALL, per_user: ALL, per_address: ALL };
+        })
+        .await;
+        let hogging = Dialer::with(&hub.roots, &[fanfare_protocol::ALPN], SLOW_WINDOW);
+        let sender = hub.client("sender").await;
+        // It reads all the time, and its window is smaller than a message: each one pends.
+        let reading = Dialer::with(&hub.roots, &[fanfare_protocol::ALPN], SLOW_WINDOW);
+        let (mut reader, reader_id) = reading.welcomed(hub.address(), "reader").await;
+        let mut hogs = Vec::new();
+        for number in 0..5 {
+            let (hog, id) = hogging.welcomed(hub.address(), &format!("hog {number}")).await;
+            for _ in 0..10 {
+                let sent = Outgoing::new("E", vec![7; 60_000]).to_connection(id);
+                within(sender.send_acked(sent)).await.unwrap();
+            }
+            hogs.push(hog);
+        }
+        for number in 0..20_u8 {
+            let sent = Outgoing::new("E", vec![number; 60_000]).to_connection(reader_id);
+            assert_eq!(within(sender.send_acked(sent)).await.unwrap(), 1, "{overflow:?}: it was closed");
+            match reader.frame().await {
+                Ok(ServerFrame::Message(message)) => assert_eq!(message.payload[0], number),
+                other => panic!("{overflow:?}: {other:?}"),
+            }
+        }
+        drop(hogs);
+    }
+}
+
 #[tokio::test]
 async fn streams_that_nobody_reads_are_stopped() {
     let hub = Hub::start().await;

@@ -3,12 +3,12 @@
 //! In: credentials and a terminal. Out: pictures, until the operator quits or the process is told to end. Invariant:
 //! what comes in faster than it can be drawn is taken into the model all the same, and drawn once.
 
-use std::future::poll_fn;
+use std::future::{pending, poll_fn};
 use std::io;
 use std::task::Poll;
 use std::time::Duration;
 
-use crossterm::event::{Event as Input, EventStream, KeyCode, KeyEventKind, KeyModifiers};
+use crossterm::event::{Event as Input, EventStream, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use fanfare_client::{OperatorClient, OperatorConfig, OperatorError};
 use fanfare_protocol::admin::{AdminRequest, BanRow, Listing, Page, Update};
 use futures_core::Stream;
@@ -17,7 +17,7 @@ use ratatui::backend::TestBackend;
 use serde_json::Value;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::attach::Attachment;
@@ -28,8 +28,9 @@ use crate::view;
 
 /// The time between two pictures at least: faster is not seen.
 const FRAME: Duration = Duration::from_millis(33);
-/// How long nothing else may have come for a key that confirms.
-const ALONE: Duration = Duration::from_millis(10);
+/// How long nothing else may come before and behind a key that confirms: a person's fingers take longer, and a text that is pasted
+/// into a terminal which does not mark that comes faster, also in several pieces.
+const ALONE: Duration = Duration::from_millis(100);
 /// How often time is told.
 const TICK: Duration = Duration::from_millis(250);
 
@@ -87,7 +88,10 @@ pub async fn run(config: OperatorConfig, colours: bool) -> Result<(), TuiError> 
     frames.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut changed = true;
     let mut last = Instant::now();
+    // A key that confirms, and when it has been alone for long enough.
+    let mut held: Option<(Instant, KeyEvent)> = None;
     loop {
+        let waits = held;
         let event = tokio::select! {
             biased;
             () = poll_fn(|context| {
@@ -95,24 +99,46 @@ pub async fn run(config: OperatorConfig, colours: bool) -> Result<(), TuiError> 
                 if told { Poll::Ready(()) } else { Poll::Pending }
             }) => return Ok(()),
             _ = stops.recv() => {
-                screen.suspend()?;
                 changed = true;
-                continue;
+                if screen.suspend()? { None } else { Some(Event::Unstopped) }
             }
             input = poll_fn(|context| Pin::new(&mut inputs).poll_next(context)) => match input {
                 None => return Ok(()),
                 Some(input) => {
                     let input = input?;
-                    if is_stop(&input) {
-                        screen.suspend()?;
-                        changed = true;
-                        continue;
+                    let quiet = last.elapsed() >= ALONE;
+                    let now = Instant::now();
+                    let typed = is_typed(&input);
+                    if typed {
+                        last = now;
                     }
-                    let alone = last.elapsed() >= ALONE;
-                    last = Instant::now();
-                    taken(input, alone)
+                    match input {
+                        input if is_stop(&input) => {
+                            changed = true;
+                            if screen.suspend()? { None } else { Some(Event::Unstopped) }
+                        }
+                        // Whichever comes second was not alone, and neither was the first.
+                        Input::Key(key) if key.code == CONFIRM && typed => match held.take() {
+                            None if quiet => {
+                                held = Some((now + ALONE, key));
+                                None
+                            }
+                            _ => Some(Event::Unconfirmed),
+                        },
+                        input => {
+                            if typed && held.take().is_some() {
+                                // It is said, and asks for nothing.
+                                let _ = update(&mut model, Event::Unconfirmed);
+                            }
+                            taken(input)
+                        }
+                    }
                 }
             },
+            key = alone(waits) => {
+                held = None;
+                Some(Event::Key(key))
+            }
             _ = frames.tick(), if changed => {
                 screen.terminal.draw(|frame| view::draw(&model, frame))?;
                 changed = false;
@@ -148,12 +174,29 @@ pub async fn run(config: OperatorConfig, colours: bool) -> Result<(), TuiError> 
     }
 }
 
-/// What an input means. `alone`: nothing came just before it.
-fn taken(input: Input, alone: bool) -> Option<Event> {
+/// A key that confirms, once it has been alone for long enough.
+async fn alone(held: Option<(Instant, KeyEvent)>) -> KeyEvent {
+    match held {
+        Some((until, key)) => {
+            sleep_until(until).await;
+            key
+        }
+        None => pending().await,
+    }
+}
+
+/// Whether it is something that is typed or pasted. The mouse moves while one types, too.
+fn is_typed(input: &Input) -> bool {
     match input {
-        // Nobody presses two keys in so short a time; a text that is pasted into a terminal which does not mark that
-        // comes so.
-        Input::Key(key) if key.code == CONFIRM && !alone => None,
+        Input::Key(key) => key.kind != KeyEventKind::Release,
+        Input::Paste(_) => true,
+        _ => false,
+    }
+}
+
+/// What an input means.
+fn taken(input: Input) -> Option<Event> {
+    match input {
         Input::Key(key) if key.kind != KeyEventKind::Release => Some(Event::Key(key)),
         Input::Paste(text) => Some(Event::Paste(text)),
         Input::Mouse(mouse) => Some(Event::Mouse(mouse)),

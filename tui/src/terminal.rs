@@ -15,6 +15,7 @@ use crossterm::terminal::{
 };
 use ratatui::Terminal;
 use ratatui::backend::CrosstermBackend;
+use rustix::process::{Pid, Signal, getpgid, getpgrp, getppid, getsid};
 
 /// A terminal that is ours.
 pub(crate) struct Screen {
@@ -34,15 +35,20 @@ impl Screen {
         Ok(Self { terminal })
     }
 
-    /// Gives the terminal back, stops this process as Ctrl-Z stops any, and takes the terminal again when it goes on.
-    pub(crate) fn suspend(&mut self) -> io::Result<()> {
+    /// Gives the terminal back, stops the job as Ctrl-Z stops any, and takes the terminal again when it goes on. Gives whether it
+    /// did: where nobody controls jobs nobody would take it up again, and the system does not stop such a job at Ctrl-Z either.
+    pub(crate) fn suspend(&mut self) -> io::Result<bool> {
+        if !is_controlled() {
+            return Ok(false);
+        }
         give_back();
-        rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::STOP)?;
+        // With whatever wraps it: the shell waits for the whole job.
+        rustix::process::kill_current_process_group(Signal::STOP)?;
         set_up()?;
         // One that knows nothing of what is on the screen draws all of it.
         execute!(io::stdout(), Clear(ClearType::All))?;
         self.terminal = Terminal::new(CrosstermBackend::new(io::stdout()))?;
-        Ok(())
+        Ok(true)
     }
 
     /// Puts a text into the clipboard of whoever sits at the terminal, be it far away (OSC 52).
@@ -58,6 +64,31 @@ impl Drop for Screen {
     fn drop(&mut self) {
         give_back();
     }
+}
+
+/// Whether there is somebody in this session, outside of this job, whose child somebody in this job is (POSIX: the process group is
+/// not orphaned): a shell that controls jobs.
+fn is_controlled() -> bool {
+    let (Ok(session), job) = (getsid(None), getpgrp()) else { return false };
+    let mut above = getppid();
+    while let Some(process) = above {
+        if getsid(Some(process)) != Ok(session) {
+            return false;
+        }
+        if getpgid(Some(process)) != Ok(job) {
+            return true;
+        }
+        above = parent(process);
+    }
+    false
+}
+
+/// The parent of a process that is not our own parent (proc(5); elsewhere than on Linux it is not known).
+fn parent(process: Pid) -> Option<Pid> {
+    let facts = std::fs::read_to_string(format!("/proc/{}/stat", process.as_raw_nonzero())).ok()?;
+    // Behind the name, which may have anything in it: the state, and then the parent.
+    let number = facts.rsplit(')').next()?.split_ascii_whitespace().nth(1)?;
+    Pid::from_raw(number.parse().ok()?)
 }
 
 fn set_up() -> io::Result<()> {

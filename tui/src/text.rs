@@ -9,7 +9,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use serde_json::Value;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-pub use fanfare_protocol::visible;
+pub use fanfare_protocol::{quoted, visible};
 
 /// A text that somebody wrote, as it is meant to be read: with what steers a terminal or turns the direction of writing as escapes, and
 /// nothing else. For names there is [`visible`].

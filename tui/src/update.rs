@@ -24,6 +24,10 @@ pub enum Event {
     Key(KeyEvent),
     /// A text that was pasted: never orders.
     Paste(String),
+    /// A key that confirms did not come alone.
+    Unconfirmed,
+    /// There is nobody who could take up what was to be stopped.
+    Unstopped,
     /// The mouse.
     Mouse(MouseEvent),
     /// The terminal has another size.
@@ -90,6 +94,16 @@ pub fn update(model: &mut Model, event: Event) -> Vec<Effect> {
             _ => {}
         },
         Event::Paste(text) => return on_paste(model, &text),
+        Event::Unconfirmed => {
+            if matches!(model.prompt, Some(Prompt::Form(_) | Prompt::Lift(..))) {
+                say(
+                    model,
+                    "F2 counts where nothing else is typed just before or behind it: press it again",
+                    true,
+                );
+            }
+        }
+        Event::Unstopped => say(model, "no shell is there that could take the dashboard up again", true),
         Event::Resize(columns, rows) => model.size = (columns, rows),
         Event::Tick(now_ms) => return tick(model, now_ms),
         Event::Attached(status) => {
@@ -234,10 +248,11 @@ fn on_key(model: &mut Model, key: &KeyEvent) -> Vec<Effect> {
     }
 }
 
-/// A text goes where texts are typed: its first line, without what is no text.
+/// A text goes where texts are typed: its first line, without what is no text. Terminals send line ends as CR, which is what the
+/// key Enter sends.
 fn on_paste(model: &mut Model, text: &str) -> Vec<Effect> {
-    let text: String =
-        text.lines().next().unwrap_or_default().chars().filter(|character| !character.is_control()).collect();
+    let line = text.split(['\r', '\n']).next().unwrap_or_default();
+    let text: String = line.chars().filter(|character| !character.is_control()).collect();
     match &mut model.prompt {
         Some(Prompt::Filter) => model.place_mut().listing.filter.push_str(&text),
         Some(Prompt::Palette(words)) => words.push_str(&text),

@@ -167,7 +167,8 @@ fn draw_footer(model: &Model, theme: Theme, frame: &mut Frame<'_>, area: Rect) {
     }
     if let Some(notice) = &model.notice {
         let mark = if notice.bad { " ! " } else { " " };
-        let words = text::cut(&format!("{mark}{}", visible(&notice.text)), area.width.into());
+        // Its names were made visible where it was written.
+        let words = text::cut(&format!("{mark}{}", text::harmless(&notice.text)), area.width.into());
         let style = if notice.bad { theme.warning() } else { theme.accent() };
         frame.render_widget(Paragraph::new(words).style(style), area);
         return;

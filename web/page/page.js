@@ -1,5 +1,6 @@
 // The page of a development server: pick a name, join groups, talk, see who comes and goes, move a shared cursor.
-// Names and texts of others are only ever put into text nodes.
+// Names and texts of others are only ever put into text nodes, and each into an element of its own direction: what one is
+// written in must not move what stands beside it.
 
 import { connect, visible } from "./fanfare-client.js";
 
@@ -28,9 +29,19 @@ function strong(tag, text) {
   return element;
 }
 
-function state(kind, text) {
+/** A name of somebody's, of which no two look the same. */
+function named(name) {
+  return strong("bdi", visible(name));
+}
+
+/** What somebody wrote. */
+function said(text) {
+  return strong("bdi", text);
+}
+
+function state(kind, ...parts) {
   by("state").className = kind;
-  by("state").textContent = text;
+  by("state").replaceChildren(...parts);
 }
 
 function show() {
@@ -45,11 +56,11 @@ function show() {
     leave.onclick = () => attempt(async () => {
       await client.leave(group);
       groups.delete(group);
-      line("note", `you left ${visible(group)}`);
+      line("note", "you left ", named(group));
       show();
     });
     const count = strong("small", `${members} here`);
-    item.append(strong("span", visible(group)), count, leave);
+    item.append(named(group), count, leave);
     list.append(item);
   }
   if (groups.size === 0) list.append(strong("li", "none yet"));
@@ -88,20 +99,22 @@ by("who").onsubmit = async (event) => {
     state("lost", error.message);
     return;
   }
-  state("live", `${visible(client.user)}, connection ${client.connectionId}`);
+  state("live", named(client.user), `, connection ${client.connectionId}`);
   by("who").hidden = true;
   by("room").hidden = false;
   client.on("ReceiveMessage", (_, message) => {
-    const to = message.to === "all" ? "everyone" : message.to.group === undefined ? "you" : visible(message.to.group);
-    const from = message.from === "server" ? "the server" : visible(message.from.user);
-    line("", strong("b", from), " ", strong("small", `to ${to}`), " ", message.text());
+    const to = strong("small", "to ");
+    to.append(message.to === "all" ? "everyone" : message.to.group === undefined ? "you" : named(message.to.group));
+    const from = document.createElement("b");
+    from.append(message.from === "server" ? "the server" : named(message.from.user));
+    line("", from, " ", to, " ", said(message.text()));
   });
   client.on("Cursor", (_, message) => cursor(message));
   // Who comes and goes is asked for when somebody says so, and now and then.
   client.on("Here", () => count());
   client.when("joined", ({ group, members }) => {
     groups.set(group, members);
-    line("note", `you are in ${visible(group)}`);
+    line("note", "you are in ", named(group));
     show();
     // Who joins a group wants to talk there.
     by("to").value = `group ${group}`;
@@ -109,27 +122,27 @@ by("who").onsubmit = async (event) => {
   });
   client.onRemoved(({ group, code, reason }) => {
     groups.delete(group);
-    line("bad", `you were removed from ${visible(group)}: ${reason || "no reason was given"} (code ${code})`);
+    line("bad", "you were removed from ", named(group), ": ", said(reason || "no reason was given"), ` (code ${code})`);
     show();
   });
   client.when("refused", ({ detail }) => line("bad", detail));
   client.when("lagged", ({ dropped }) => line("bad", `${dropped} messages were dropped: this page was too slow`));
-  client.when("disconnected", ({ reason, retryIn }) => state("lost", `${reason || "connection lost"}; again in ${retryIn} ms`));
+  client.when("disconnected", ({ reason, retryIn }) => state("lost", said(reason || "connection lost"), `; again in ${retryIn} ms`));
   client.when("reconnected", ({ connection, refused, lost }) => {
-    state("live", `${visible(client.user)}, connection ${connection}`);
+    state("live", named(client.user), `, connection ${connection}`);
     line("note", "connected again");
     for (const { group, code, reason } of refused) {
       groups.delete(group);
-      line("bad", `${visible(group)} did not let you in again: ${reason || "no reason was given"} (code ${code})`);
+      line("bad", named(group), " did not let you in again: ", said(reason || "no reason was given"), ` (code ${code})`);
     }
     for (const group of lost) {
       groups.delete(group);
-      line("bad", `you are no longer in ${visible(group)}, which an operator had added you to`);
+      line("bad", "you are no longer in ", named(group), ", which an operator had added you to");
     }
     show();
   });
   client.when("closed", ({ code, reason }) => {
-    state("lost", `closed: ${reason}${code === undefined ? "" : ` (code ${code})`}`);
+    state("lost", "closed: ", said(reason), code === undefined ? "" : ` (code ${code})`);
   });
   setInterval(count, 3_000);
   show();
@@ -141,7 +154,7 @@ async function count() {
   for (const [group, before] of groups) {
     const members = await client.count({ group }).catch(() => before);
     if (members === before || !groups.has(group)) continue;
-    line("note", members > before ? `somebody came to ${visible(group)}` : `somebody left ${visible(group)}`);
+    line("note", members > before ? "somebody came to " : "somebody left ", named(group));
     groups.set(group, members);
     show();
   }
@@ -166,7 +179,8 @@ by("say").onsubmit = (event) => {
   const to = kind === "all" ? "all" : kind === "user" ? { user: by("name").value } : { group: rest.join(" ") };
   void attempt(async () => {
     const reached = await client.sendAcked([to], "ReceiveMessage", text, { others: kind === "user" });
-    if (kind === "user") line(reached ? "" : "bad", reached ? `to ${visible(to.user)}: ${text}` : `${visible(to.user)} is not connected`);
+    if (kind === "user" && reached) line("", "to ", named(to.user), ": ", said(text));
+    if (kind === "user" && !reached) line("bad", named(to.user), " is not connected");
     by("text").value = "";
   });
 };
@@ -201,7 +215,7 @@ function place(key, name, x, y, isOwn) {
   let known = cursors.get(key);
   if (!known) {
     known = { element: document.createElement("span"), timer: 0 };
-    known.element.textContent = visible(name);
+    known.element.append(named(name));
     known.element.className = isOwn ? "own" : "";
     cursors.set(key, known);
     board.append(known.element);

@@ -13,10 +13,11 @@ import {
   type ClientFrame, type Credential, type Limits, type MessageFrame, type ServerFrame, type Target,
 } from "./codec.js";
 import { FanfareError } from "./errors.js";
-import { called, Inbox, QUEUE } from "./inbox.js";
+import { called, Inbox } from "./inbox.js";
 import { Link, orAfter, unlessAborted, type Address, type Ended } from "./link.js";
 import { Loop } from "./loop.js";
 import { Membership } from "./membership.js";
+import { pause } from "./pause.js";
 import { Refresher } from "./refresher.js";
 import { Rejoin } from "./rejoin.js";
 import type { ConnectOptions, Expiring, Handler, Happenings, Message, Payload, Removed, SendOptions } from "./types.js";
@@ -43,8 +44,6 @@ export class Client implements AsyncIterable<Message> {
   private effects = new Map<number, ClientFrame>();
   private groups = new Membership();
   private rejoining: Rejoin | undefined;
-  /** What came while groups are joined again, to be told behind `reconnected`. */
-  private held: (() => void)[] = [];
   private refresher: Refresher | undefined;
   /** The newest token that the server took, where there is no provider. */
   private token: string | undefined;
@@ -317,8 +316,9 @@ export class Client implements AsyncIterable<Message> {
     this.effects.clear();
     for (const { reject } of this.waiting.values()) reject(new FanfareError("disconnected", "the connection was lost"));
     this.waiting.clear();
+    const { rejoining } = this;
     this.rejoining = undefined;
-    this.release();
+    for (const frame of rejoining?.release() ?? []) this.report(frame);
   }
 
   /** Joins the groups again, and makes the connection the live one; or says how it was lost. */
@@ -330,21 +330,17 @@ export class Client implements AsyncIterable<Message> {
     const lost = await orAfter<Ended | undefined>(Promise.race([serving, rejoin.done.then(() => undefined)]), patience, late);
     if (lost !== undefined) {
       link.drop();
-      await serving;
+      const ended = await serving;
       this.lose();
-      return lost;
+      // What the server said, if only in its last words, is more than that it was late.
+      return ended.code || ended.retryAfter !== undefined ? ended : lost;
     }
     this.rejoining = undefined;
     this.link = this.last = link;
     this.tell("reconnected", { connection: link.welcome.connection, ...rejoin.outcome() });
-    this.release();
+    for (const frame of rejoin.release()) this.report(frame);
     this.refresher?.live();
     return undefined;
-  }
-
-  /** Tells what was held back. */
-  private release(): void {
-    for (const tell of this.held.splice(0)) tell();
   }
 
   /** What the server said about coming back, or else what its code says. An expired token is no end where there is another. */
@@ -375,14 +371,12 @@ export class Client implements AsyncIterable<Message> {
     await this.inbox.room(() => this.waiting.size > 0 || this.rejoining !== undefined || this.closing.signal.aborted);
   }
 
-  /** What comes while groups are joined again is told behind `reconnected`; before it where it is too much: better that than lost. */
+  /** What comes while groups are joined again is told behind `reconnected`. */
   private hold(rejoin: Rejoin, frame: ServerFrame): void {
     if (rejoin.took(frame)) return;
-    // What it means for the memberships and the token counts now.
-    if (frame.kind === "joined") this.groups.joined(frame.group);
+    // What it means for the token counts now.
     if (frame.kind === "expiring") this.refresher?.expiring();
-    if (this.held.length >= QUEUE) this.release();
-    this.held.push(() => this.report(frame));
+    for (const early of rejoin.hold(frame)) this.report(early);
   }
 
   private sort(frame: ServerFrame): void {
@@ -466,15 +460,6 @@ function hash(value: Uint8Array | ArrayBuffer | string): WebTransportHash {
   return { algorithm: "sha-256", value: bytes as BufferSource };
 }
 
-async function pause(ms: number, signal: AbortSignal): Promise<void> {
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  try {
-    await unlessAborted(new Promise<void>((settle) => (timer = setTimeout(settle, ms))), signal);
-  } finally {
-    clearTimeout(timer);
-  }
-}
-
 async function open(
   options: ConnectOptions, address: Address, newest: string | undefined, signal: AbortSignal | undefined,
 ): Promise<Link> {
@@ -486,6 +471,8 @@ async function open(
     return await Link.open(address, credential, either);
   } catch (error) {
     if (signal?.aborted) throw new FanfareError("aborted", "connecting was aborted", undefined, signal.reason);
+    // What the server said is more than that it was late.
+    if (error instanceof FanfareError) throw error;
     if (deadline.aborted) throw new FanfareError("timeout", `no connection to ${options.url} in time`);
     throw error;
   }

@@ -90,15 +90,19 @@ export class Link {
     );
     // It is looked at below; without this a refusal that comes early is told twice.
     transport.closed.catch(() => {});
+    const heard: { goodbye?: Ended } = {};
     try {
-      return await unlessAborted(Link.shake(transport, address, hello), signal);
+      return await unlessAborted(Link.shake(transport, address, hello, heard), signal);
     } catch (error) {
       transport.close();
-      throw error;
+      // What the server said counts, although the end that was waited for did not come in time.
+      throw heard.goodbye && !(error instanceof FanfareError) ? refused(heard.goodbye) : error;
     }
   }
 
-  private static async shake(transport: WebTransport, address: Address, hello: Uint8Array): Promise<Link> {
+  private static async shake(
+    transport: WebTransport, address: Address, hello: Uint8Array, heard: { goodbye?: Ended },
+  ): Promise<Link> {
     try {
       await transport.ready;
     } catch (cause) {
@@ -122,7 +126,10 @@ export class Link {
         if (done || value === undefined) break;
         const [first, ...early] = [...frames.push(value)].map(decodeServer);
         if (first === undefined) continue;
-        if (first.kind === "goodbye") throw refused(first);
+        if (first.kind === "goodbye") {
+          heard.goodbye = goodbyeOf(first);
+          throw refused(await endAfter(heard.goodbye, transport, reader));
+        }
         if (first.kind !== "welcome") throw new FanfareError("protocol", `the server began with ${first.kind}`);
         return new Link(transport, reader, writer, frames, early, first);
       }
@@ -131,7 +138,8 @@ export class Link {
       if (error instanceof FanfareError) throw error;
     }
     const { code, reason } = await closedBy(transport);
-    if (code === undefined) throw new FanfareError("unreachable", `the connection to ${address.url} was lost: ${reason}`);
+    // 0 is no word of the server's here: a library says it of a connection that it drops half made.
+    if (!code) throw new FanfareError("unreachable", `the connection to ${address.url} was lost: ${reason}`);
     throw refused({ code, reason });
   }
 
@@ -153,7 +161,7 @@ export class Link {
       if (error instanceof FanfareError && error.kind === "protocol") this.violated(error.message);
       else this.brokenOff = brokenOffWith(error);
     }
-    const ended = this.violation ?? this.brokenOff ?? (await this.ending());
+    const ended = this.violation ?? after(this.brokenOff ?? (await closedBy(this.transport)), this.goodbye);
     this.transport.close();
     // Not waited for: Firefox lets a read of datagrams hang when the session has ended.
     datagrams.cancel().catch(() => {});
@@ -161,7 +169,7 @@ export class Link {
   }
 
   private async taken(frame: ServerFrame, take: (frame: ServerFrame) => Promise<void> | void): Promise<void> {
-    if (frame.kind === "goodbye") this.goodbye = { code: frame.code, reason: frame.reason, retryAfter: frame.retryAfter };
+    if (frame.kind === "goodbye") this.goodbye = goodbyeOf(frame);
     // Whoever handles frames may take its time; a session that has ended is not waited for longer.
     await Promise.race([take(frame), this.gone]);
   }
@@ -188,16 +196,6 @@ export class Link {
   private violated(reason: string): void {
     this.violation ??= { code: undefined, reason };
     this.transport.close({ closeCode: Code.MalformedFrame, reason });
-  }
-
-  private async ending(): Promise<Ended> {
-    const closed = await closedBy(this.transport);
-    const { goodbye } = this;
-    if (goodbye === undefined) return closed;
-    // A close without a code of its own (0 is what a finished session ends with) is what the last words say; another code is newer.
-    if (closed.code === undefined || closed.code === 0) return goodbye;
-    if (closed.code !== goodbye.code) return closed;
-    return { ...goodbye, reason: closed.reason || goodbye.reason };
   }
 
   /** Queues a frame behind those before it. Settles when the transport takes more. */
@@ -242,6 +240,27 @@ export class Link {
 
 function refused({ code, reason, retryAfter }: Ended): FanfareError {
   return new FanfareError("closed", `the server refused the connection: ${reason}`, code, undefined, retryAfter);
+}
+
+function goodbyeOf({ code, reason, retryAfter }: ServerFrame & { kind: "goodbye" }): Ended {
+  return { code, reason, retryAfter };
+}
+
+/** An end, with what the server had said before it. */
+function after(end: Ended, goodbye: Ended | undefined): Ended {
+  // One without a code of its own (0 is what a finished session ends with) is what the last words say; another code is
+  // newer.
+  if (goodbye === undefined || (end.code && end.code !== goodbye.code)) return end;
+  return { ...goodbye, reason: goodbye.reason || end.reason };
+}
+
+/** How a session ends whose server said its last words instead of a welcome. */
+async function endAfter(
+  goodbye: Ended, transport: WebTransport, reader: ReadableStreamDefaultReader<Uint8Array>,
+): Promise<Ended> {
+  const read = reader.read().then(() => undefined, brokenOffWith);
+  const brokenOff = await orAfter(read, END_AFTER_GOODBYE, undefined);
+  return after(brokenOff ?? (await closedBy(transport)), goodbye);
 }
 
 /** The code that a stream was broken off with; none where it was lost. */

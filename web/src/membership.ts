@@ -15,8 +15,12 @@ interface Group {
   /** The server put this client into it without being asked. */
   given: boolean;
   joins: number;
+  /** `joined` came while a join waited for its answer, which says whether the join made it, or an operator. */
+  open: boolean;
   /** Until the server has answered them, a `joined` is about a join that came before, and is as good as undone. */
   leaves: number;
+  /** The one leave under way ends a membership, so that a `joined` before its answer is behind it, an operator's. */
+  leaving: boolean;
 }
 
 export class Membership {
@@ -30,7 +34,8 @@ export class Membership {
 
   leaveAsked(group: string): void {
     const known = this.known(group);
-    known.member = false;
+    known.leaving = known.leaves === 0 && (known.member || known.given);
+    known.member = known.open = false;
     known.leaves++;
     this.give(known, false);
     this.gone.delete(group);
@@ -41,24 +46,44 @@ export class Membership {
     this.update(group, (known) => {
       known.joins = Math.max(0, known.joins - 1);
       if (done && known.given && known.leaves === 0) known.member = true;
+      // What this join did not make, an operator made.
+      if (!done && known.open) {
+        known.member = false;
+        this.giveIfRoom(known);
+      }
+      known.open = false;
     });
   }
 
   leaveAnswered(group: string): void {
-    this.update(group, (known) => (known.leaves = Math.max(0, known.leaves - 1)));
+    this.update(group, (known) => {
+      known.leaves = Math.max(0, known.leaves - 1);
+      known.leaving = false;
+    });
   }
 
   joined(group: string): void {
-    const known = this.groups.get(group);
-    if (known && known.joins > 0) known.member ||= known.leaves === 0;
-    else if (this.given < GIVEN && !known?.member && !known?.leaves) this.give(this.known(group), true);
+    const known = this.known(group);
+    if (known.leaves > 0) {
+      if (known.leaving) this.giveIfRoom(known);
+    } else if (known.joins > 0) {
+      known.open ||= !known.member;
+      known.member = true;
+    } else if (!known.member) this.giveIfRoom(known);
+    this.update(group, () => {});
+  }
+
+  /** It was to be joined again, and is refused. With `added` it is in it all the same, because an operator added it. */
+  refused(group: string, added: boolean): void {
+    this.ended(group);
+    if (added) this.joined(group);
   }
 
   /** Over: the server ended it or refused to renew it, or the application left during an outage. */
   ended(group: string): void {
     this.gone.delete(group);
     this.update(group, (known) => {
-      known.member = false;
+      known.member = known.open = known.leaving = false;
       this.give(known, false);
     });
   }
@@ -67,6 +92,7 @@ export class Membership {
   connectionLost(): void {
     for (const [group, known] of this.groups) {
       known.joins = known.leaves = 0;
+      known.open = known.leaving = false;
       if (known.given && !known.member) this.gone.add(group);
       this.give(known, false);
       if (!known.member) this.groups.delete(group);
@@ -93,8 +119,14 @@ export class Membership {
     known.given = given;
   }
 
+  /** As long as there is room to remember it. */
+  private giveIfRoom(known: Group): void {
+    if (this.given < GIVEN) this.give(known, true);
+  }
+
   private known(group: string): Group {
-    const known = this.groups.get(group) ?? { member: false, given: false, joins: 0, leaves: 0 };
+    const known =
+      this.groups.get(group) ?? { member: false, given: false, joins: 0, open: false, leaves: 0, leaving: false };
     this.groups.set(group, known);
     return known;
   }

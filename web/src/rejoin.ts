@@ -1,12 +1,14 @@
 /**
  * Back into the groups: what happens between a new connection's welcome and the moment it goes live.
  *
- * In: a connection that was just welcomed, what it says, and the groups that the application wants. Out: which of them it is in again.
- * Invariants: it is done only when its groups are exactly those that are wanted, so one that is left meanwhile is left again; one that
- * the server ends or refuses is not wanted any more, but a refusal counts only when all of it is done.
+ * In: a connection that was just welcomed, what it says, and the groups that the application wants. Out: which of them
+ * it is in again, and what else came meanwhile, to be told behind that. Invariants: it is done only when its groups are
+ * exactly those that are wanted, so one that is left meanwhile is not joined, or left again; one that the server ends
+ * or refuses is not wanted any more, but a refusal counts only when all of it is done.
  */
 
 import type { ClientFrame, ServerFrame } from "./codec.js";
+import { QUEUE } from "./inbox.js";
 import type { Membership } from "./membership.js";
 import type { Removed } from "./types.js";
 
@@ -21,8 +23,16 @@ interface Step {
 export class Rejoin {
   private steps: Step[];
   private underWay = new Map<number, Step>();
+  /** Groups whose join has no answer yet. */
+  private unanswered: Set<string>;
   private rejoined = new Set<string>();
   private refusals: Removed[] = [];
+  /** Those that it is in although they refused, as an operator added this client, and the `joined` that said so. */
+  private added = new Map<string, ServerFrame>();
+  /** What came meanwhile. */
+  private held: ServerFrame[] = [];
+  /** The `joined` among it whose group's join has no answer. Only that says whether the join made it or an operator. */
+  private open = new Map<string, ServerFrame>();
   private finish: () => void = () => {};
   /** Settles when it is done. */
   readonly done = new Promise<void>((settle) => (this.finish = settle));
@@ -32,7 +42,9 @@ export class Rejoin {
     private readonly request: () => number,
     private readonly write: (frame: ClientFrame) => void,
   ) {
-    this.steps = groups.members().map((group) => ({ kind: "join", group }));
+    const members = groups.members();
+    this.steps = members.map((group) => ({ kind: "join", group }));
+    this.unanswered = new Set(members);
   }
 
   /** Asks for what is to be asked next; finishes when nothing is left. */
@@ -41,39 +53,58 @@ export class Rejoin {
       while (this.underWay.size < UNDER_WAY) {
         const step = this.steps.shift();
         if (!step) break;
-        const request = this.request();
-        this.underWay.set(request, step);
-        this.write({ ...step, request });
+        this.begin(step);
       }
       if (this.underWay.size > 0) return;
-      const left = [...this.rejoined].filter((group) => !this.groups.isMember(group));
+      const left = [...this.rejoined, ...this.added.keys()].filter((group) => !this.groups.isMember(group));
       if (left.length === 0) return this.finish();
-      this.steps.push(...left.map((group) => ({ kind: "leave", group }) as const));
+      for (const group of left) {
+        this.drop(this.added.get(group));
+        this.steps.push({ kind: "leave", group });
+      }
     }
   }
 
-  /** Takes a frame that is about this. Says whether it was. */
+  private begin(step: Step): void {
+    if (step.kind === "join" && !this.groups.isMember(step.group)) {
+      // Left, or removed from, while it waited for its turn.
+      this.unanswered.delete(step.group);
+      if (!this.open.has(step.group)) return;
+      // Left when an operator had added this client to it.
+      this.forget(step.group);
+      step = { kind: "leave", group: step.group };
+    }
+    const request = this.request();
+    this.underWay.set(request, step);
+    this.write({ ...step, request });
+  }
+
+  /** Takes a frame that came. Says whether it was about this alone; otherwise it is to be held. */
   took(frame: ServerFrame): boolean {
     switch (frame.kind) {
       case "ack":
-      case "error": {
-        const step = this.underWay.get(frame.request);
-        this.underWay.delete(frame.request);
-        if (step?.kind === "leave") this.rejoined.delete(step.group);
-        else if (step && frame.kind === "ack") this.rejoined.add(step.group);
-        else if (step && frame.kind === "error") this.refusals.push({ group: step.group, code: frame.code, reason: frame.detail });
+      case "error":
+        this.answered(frame);
         this.go();
         return true;
-      }
       case "joined":
-        // Told by `reconnected`, where it was asked for.
-        return [...this.underWay.values()].some((step) => step.kind === "join" && step.group === frame.group);
+        if (!this.unanswered.has(frame.group)) {
+          this.groups.joined(frame.group);
+          return false;
+        }
+        if (this.open.has(frame.group)) return true;
+        this.open.set(frame.group, frame);
+        return false;
       case "removed":
         // It may come before the answer to the join that it ends.
         for (const [request, step] of this.underWay) {
-          if (step.group === frame.group && step.kind === "join") this.underWay.set(request, { kind: "leave", group: step.group });
+          if (step.group !== frame.group || step.kind !== "join") continue;
+          this.underWay.set(request, { kind: "leave", group: step.group });
         }
+        this.unanswered.delete(frame.group);
+        this.forget(frame.group);
         this.rejoined.delete(frame.group);
+        this.added.delete(frame.group);
         this.groups.ended(frame.group);
         return false;
       default:
@@ -81,9 +112,61 @@ export class Rejoin {
     }
   }
 
-  /** What came of it. The refused are not tried again. */
+  private answered(frame: ServerFrame & { kind: "ack" | "error" }): void {
+    const step = this.underWay.get(frame.request);
+    if (step === undefined) return;
+    const { kind, group } = step;
+    this.underWay.delete(frame.request);
+    if (kind === "leave") {
+      this.rejoined.delete(group);
+      this.added.delete(group);
+      return;
+    }
+    this.unanswered.delete(group);
+    if (frame.kind === "ack") {
+      // Told by `reconnected`.
+      this.forget(group);
+      this.rejoined.add(group);
+      return;
+    }
+    const joined = this.open.get(group);
+    if (joined) this.added.set(group, joined);
+    this.open.delete(group);
+    this.refusals.push({ group, code: frame.code, reason: frame.detail });
+  }
+
+  /** Keeps what is told behind `reconnected`. Gives what is told before, as it is too much: better that than lost. */
+  hold(frame: ServerFrame): ServerFrame[] {
+    const told = this.held.length >= QUEUE ? this.release() : [];
+    this.held.push(frame);
+    return told;
+  }
+
+  /** Gives what was held, but for what has no answer yet. */
+  release(): ServerFrame[] {
+    const told = this.held.filter((frame) => !this.isOpen(frame));
+    this.held = this.held.filter((frame) => this.isOpen(frame));
+    return told;
+  }
+
+  private isOpen(frame: ServerFrame): boolean {
+    return frame.kind === "joined" && this.open.get(frame.group) === frame;
+  }
+
+  /** The `joined` of a group whose join has no answer is not to be told. */
+  private forget(group: string): void {
+    this.drop(this.open.get(group));
+    this.open.delete(group);
+  }
+
+  private drop(joined: ServerFrame | undefined): void {
+    if (joined) this.held = this.held.filter((frame) => frame !== joined);
+  }
+
+  /** What came of it. The refused are not tried again; of those that were left meanwhile nothing is told. */
   outcome(): { readonly rejoined: string[]; readonly refused: Removed[]; readonly lost: string[] } {
-    for (const { group } of this.refusals) this.groups.ended(group);
-    return { rejoined: [...this.rejoined].sort(), refused: this.refusals, lost: this.groups.takeLost() };
+    const refused = this.refusals.filter(({ group }) => this.groups.isMember(group));
+    for (const { group } of refused) this.groups.refused(group, this.added.has(group));
+    return { rejoined: [...this.rejoined].sort(), refused, lost: this.groups.takeLost() };
   }
 }

@@ -1,21 +1,59 @@
 /**
- * How names of others are shown to a person, so that two that differ look different: protocol/src/visible.rs in the browser.
+ * How names of others are shown to a person, so that two that differ look different: protocol/src/visible.rs in the
+ * browser, which says what is escaped and what is out of scope.
  *
- * In: any text. Out: the same with what has no shape of its own, or that of something else, as `\u{200b}`. Invariant: protocol/visible.json holds
- * this and the server's side to the same answers.
+ * In: any text. Out: the same with what has no shape of its own, or that of something else, as `\u{200b}`. Invariant:
+ * protocol/visible.json holds this and the server's side to the same answers. The tables are the same, too, whichever
+ * Unicode a browser knows; only whether marks are composed as they should be is asked of the browser, which may not
+ * know it of letters that are younger than itself.
  */
 
-/** Control characters and marks of direction; other spaces and what breaks lines; what is not drawn; private use; what is no character. */
-const HIDDEN = new RegExp(
-  "[\\0-\\x1f\\x7f-\\x9f\\u061c\\u200e\\u200f\\u202a-\\u202e\\u2066-\\u2069" +
-    "\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000" +
-    "\\xad\\u034f\\u115f\\u1160\\u17b4\\u17b5\\u180b-\\u180f\\u200b-\\u200d\\u2060-\\u206f\\u2800\\u3164\\ufe00-\\ufe0f\\ufeff" +
-    "\\uffa0\\ufff0-\\ufffb\\u{1bca0}-\\u{1bca3}\\u{1d173}-\\u{1d17a}\\u{e0000}-\\u{e0fff}" +
-    "\\ue000-\\uf8ff\\u{f0000}-\\u{10ffff}\\ufdd0-\\ufdef\\ufffe\\uffff]|\\p{Noncharacter_Code_Point}|\\\\(?=u\\{)|^ +| +$",
-  "gu",
-);
+import { ATTACHED, HIDDEN } from "./visible-table.js";
+
+/** Where a set of characters begins and ends, in turns. */
+function bounds(table: string): number[] {
+  let at = 0;
+  return table.split(" ").map((number) => (at += parseInt(number, 36)));
+}
+
+const hidden = bounds(HIDDEN);
+const attached = bounds(ATTACHED);
+
+function has(bounds: number[], character: string): boolean {
+  const code = character.codePointAt(0) ?? 0;
+  // How many bounds are passed: after an odd number of them one is inside.
+  let [low, high] = [0, bounds.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if ((bounds[middle] ?? 0) <= code) low = middle + 1;
+    else high = middle;
+  }
+  return low % 2 === 1;
+}
+
+function put(character: string, escaped: boolean): string {
+  return escaped ? `\\u{${character.codePointAt(0)?.toString(16)}}` : character;
+}
 
 /** A name as a person may see it. */
 export function visible(name: string): string {
-  return name.replace(HIDDEN, (found) => [...found].map((character) => `\\u{${character.codePointAt(0)?.toString(16)}}`).join(""));
+  const characters = [...name];
+  const until = characters.findLastIndex((character) => character !== " ");
+  let shown = "";
+  let before = " ";
+  for (let at = 0, end = 0; at < characters.length; at = end) {
+    const first = characters[at] ?? "";
+    for (end = at + 1; end < characters.length && has(attached, characters[end] ?? ""); end++);
+    const cluster = characters.slice(at, end);
+    const escaped =
+      first === " " ? before === " " || at > until
+      : first === "\\" ? characters[at + 1] === "u" && characters[at + 2] === "{"
+      : has(hidden, first) || has(attached, first);
+    const repeats = cluster.some((mark, place) => place > 1 && mark === cluster[place - 1]);
+    const text = cluster.join("");
+    const seated = !escaped && first !== " " && !repeats && text.normalize("NFC") === text;
+    shown += put(first, escaped) + cluster.slice(1).map((mark) => put(mark, !seated)).join("");
+    before = first;
+  }
+  return shown;
 }

@@ -348,6 +348,13 @@ for (const kind of ["chromium", "firefox"] as Kind[]) {
       await one.focus("#board");
       for (let step = 0; step < 8; step++) await one.keyboard.press("ArrowLeft");
       await until(two, () => document.querySelector("#board span:not(.own)")?.textContent === "alice");
+      // Names that would look the same, or move what stands beside them, do neither.
+      for (const [event, name] of ["a b", "a  b", "cafe\u0301", "\u05d0\u05d1"].entries()) {
+        server.command("send", "--user", name, "--to-user", "bob", `number ${event}`);
+      }
+      await until(two, () => document.querySelector("#log")?.textContent?.includes("number 3"));
+      const senders = await two.evaluate(() => [...document.querySelectorAll<HTMLElement>("#log li b bdi")].map((name) => name.innerText));
+      assert.deepEqual(senders.slice(-4), ["a b", "a \\u{20}b", "cafe\\u{301}", "\u05d0\u05d1"]);
       server.command("admin", "revoke", "bob", "lobby", "--reason", "too loud");
       await until(two, () => document.querySelector("#log")?.textContent?.includes("removed from lobby: too loud"));
       server.command("admin", "restore", "bob", "lobby");

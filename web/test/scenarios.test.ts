@@ -153,17 +153,24 @@ class Session {
   end(closeCode: number, reason: string): void {
     if (this.over) return;
     this.over = true;
-    this.controller.close();
+    this.finish();
     this.tellClosed({ closeCode, reason });
   }
 
   finish(): void {
-    this.controller.close();
+    try {
+      this.controller.close();
+    } catch {
+      // It was finished, or broken off.
+    }
   }
 
-  break(): void {
+  /** Breaks the stream off. With a code it waits for the client's close, as the server does; without one it is lost. */
+  break(code: number | true): void {
+    const streamErrorCode = code === true ? null : code;
+    this.controller.error(Object.assign(new Error("the stream was reset"), { streamErrorCode }));
+    if (code !== true) return;
     this.over = true;
-    this.controller.error(new Error("the stream was reset"));
     this.tellLost(new Error("the session was lost"));
   }
 
@@ -171,11 +178,7 @@ class Session {
   close(info?: { closeCode?: number; reason?: string }): void {
     if (this.over) return;
     this.over = true;
-    try {
-      this.controller.close();
-    } catch {
-      // The server had finished it.
-    }
+    this.finish();
     this.tellClosed({ closeCode: info?.closeCode ?? 0, reason: info?.reason ?? "" });
   }
 }
@@ -188,6 +191,17 @@ async function outcome(call: Promise<unknown>): Promise<unknown> {
     assert.ok(error instanceof FanfareError, String(error));
     return error.code ?? error.kind;
   }
+}
+
+/** The steps of a scenario, with those that are to be done for several numbers written out. */
+function written(steps: readonly Step[]): Step[] {
+  return steps.flatMap((step) => {
+    if (!step["for"]) return [step];
+    const [first, last] = step["for"] as [number, number];
+    const each = JSON.stringify(step["steps"]);
+    const numbers = Array.from({ length: last - first + 1 }, (_, at) => String(first + at).padStart(3, "0"));
+    return numbers.flatMap((number) => written(JSON.parse(each.replaceAll("#", number)) as Step[]));
+  });
 }
 
 class Run {
@@ -270,7 +284,7 @@ class Run {
       case "refuse": return this.peer().say({ Error: { request: this.unanswered.shift(), code: value, detail: "no" } });
       case "close": return this.peer().end(value, "");
       case "finish": return this.peer().finish();
-      case "break": return this.peer().break();
+      case "break": return this.peer().break(value);
       case "let_go":
         for (const settle of this.letGo.splice(0)) settle();
         return;
@@ -313,7 +327,7 @@ for (const scenario of SCENARIOS) {
   test(`scenario: ${name}`, async () => {
     const run = new Run(scenario);
     try {
-      for (const step of steps) {
+      for (const step of written(steps)) {
         try {
           await run.step(step);
         } catch (error) {

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use crate::arguments::DEFAULT_ADMIN;
 use clap::{Args, Subcommand};
 use fanfare_protocol::admin::Page;
-use fanfare_protocol::{ConnectionId, EventName, GroupName, Pattern, Token, UserName};
+use fanfare_protocol::{ConnectionId, EventName, Token};
 
 #[derive(Debug, Args)]
 pub(crate) struct AdminArguments {
@@ -61,7 +61,7 @@ pub(crate) enum AdminCommand {
     /// Who is in a group
     Members {
         /// The group
-        group: GroupName,
+        group: String,
         #[command(flatten)]
         list: ListArguments,
     },
@@ -75,9 +75,9 @@ pub(crate) enum AdminCommand {
     /// Whether a user may join a group, and why
     Explain {
         /// The user
-        user: UserName,
+        user: String,
         /// The group
-        group: GroupName,
+        group: String,
         /// Say what would become of somebody with this token; @FILE reads it from a file
         #[arg(long, value_name = "TOKEN|@FILE", value_parser = crate::arguments::token)]
         token: Option<Token>,
@@ -87,9 +87,9 @@ pub(crate) enum AdminCommand {
     /// Forbid a user a group, and remove it from there, now
     Revoke {
         /// The user
-        user: UserName,
+        user: String,
         /// The group; `*` in it stands for any run of characters
-        groups: Pattern,
+        groups: String,
         #[command(flatten)]
         end: EndArguments,
         /// Why; the user is told
@@ -102,16 +102,16 @@ pub(crate) enum AdminCommand {
     /// Lift a revocation
     Restore {
         /// The user
-        user: UserName,
+        user: String,
         /// The group, as it was revoked
-        groups: Pattern,
+        groups: String,
         #[command(flatten)]
         note: NoteArguments,
     },
     /// Close a user's connections, and let it in no more
     Ban {
         /// The user
-        user: UserName,
+        user: String,
         #[command(flatten)]
         end: EndArguments,
         /// Why; the user is told
@@ -124,21 +124,21 @@ pub(crate) enum AdminCommand {
     /// Lift a ban
     Unban {
         /// The user
-        user: UserName,
+        user: String,
         #[command(flatten)]
         note: NoteArguments,
     },
     /// Refuse every token of a user that was issued up to now
     SignOut {
         /// The user
-        user: UserName,
+        user: String,
         #[command(flatten)]
         note: NoteArguments,
     },
     /// Take a user's tokens again that were issued before it was signed out
     LiftSignOut {
         /// The user
-        user: UserName,
+        user: String,
         #[command(flatten)]
         note: NoteArguments,
     },
@@ -270,7 +270,7 @@ pub(crate) struct MembershipArguments {
     /// The user; with --connection, one connection's id
     pub(crate) who: String,
     /// The group
-    pub(crate) group: GroupName,
+    pub(crate) group: String,
     /// Only this connection of a user
     #[arg(long)]
     pub(crate) connection: bool,
@@ -286,10 +286,10 @@ pub(crate) struct WhoArguments {
     pub(crate) connection: Option<ConnectionId>,
     /// Every connection of this user
     #[arg(long, value_name = "USER")]
-    pub(crate) user: Option<UserName>,
+    pub(crate) user: Option<String>,
     /// Every member of this group
     #[arg(long, value_name = "GROUP")]
-    pub(crate) group: Option<GroupName>,
+    pub(crate) group: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -300,10 +300,10 @@ pub(crate) struct CloseArguments {
     pub(crate) connection: Option<ConnectionId>,
     /// Every connection of this user
     #[arg(long, value_name = "USER")]
-    pub(crate) user: Option<UserName>,
+    pub(crate) user: Option<String>,
     /// Every member of this group
     #[arg(long, value_name = "GROUP")]
-    pub(crate) group: Option<GroupName>,
+    pub(crate) group: Option<String>,
     /// Every connection of the server
     #[arg(long)]
     pub(crate) all: bool,
@@ -314,10 +314,10 @@ pub(crate) struct CloseArguments {
 pub(crate) struct ToArguments {
     /// To every connection of this user
     #[arg(long, value_name = "USER")]
-    pub(crate) to_user: Option<UserName>,
+    pub(crate) to_user: Option<String>,
     /// To every member of this group
     #[arg(long, value_name = "GROUP")]
-    pub(crate) to_group: Option<GroupName>,
+    pub(crate) to_group: Option<String>,
     /// To this connection
     #[arg(long, value_name = "CONNECTION")]
     pub(crate) to_connection: Option<ConnectionId>,

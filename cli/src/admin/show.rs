@@ -23,8 +23,16 @@ pub(super) fn status(status: &Status) -> String {
     };
     let mode = if status.dev { ", development" } else { "" };
     let lines = [
-        ("server", format!("{} at {}{mode}, up {}", status.server, status.address, span(status.uptime))),
-        ("you", format!("{}, {}", status.operator, status.role)),
+        (
+            "server",
+            format!(
+                "{} at {}{mode}, up {}",
+                visible(&status.server),
+                visible(&status.address),
+                span(status.uptime)
+            ),
+        ),
+        ("you", format!("{}, {}", visible(&status.operator), status.role)),
         (
             "now",
             [
@@ -68,7 +76,7 @@ pub(super) fn status(status: &Status) -> String {
             },
         ),
     ];
-    let shown = |name: &str, text: &str| format!("{name:11} {}\n", visible(text));
+    let shown = |name: &str, text: &str| format!("{name:11} {}\n", harmless(text));
     let impaired = status.acts_impaired.as_ref();
     let impaired =
         impaired.map_or(String::new(), |why| shown("acts", &format!("CANNOT BE TAKEN NOW: {why}")));
@@ -218,14 +226,7 @@ pub(super) fn detail(detail: &ConnectionDetail, before: &ConnectionDetail, ago: 
         ("user", visible(row.user.as_str())),
         ("from", format!("{} over {}, moved {}", row.address, row.transport, many(quic.migrations, "time"))),
         ("since", format!("{}, {} ago", moment(row.since), span(now().saturating_sub(row.since)))),
-        (
-            "token",
-            match (&detail.token_id, detail.token_ends) {
-                (_, None) => "none".to_owned(),
-                (None, Some(end)) => format!("ends {}", ends(Some(end))),
-                (Some(id), Some(end)) => format!("{id}, ends {}", ends(Some(end))),
-            },
-        ),
+        ("token", token(detail.token_id.as_deref(), detail.token_ends)),
         (
             "grants",
             detail.grant_ends.map_or("as long as the token".to_owned(), |end| {
@@ -257,6 +258,15 @@ pub(super) fn detail(detail: &ConnectionDetail, before: &ConnectionDetail, ago: 
         ),
     ];
     lines.map(|(name, text)| format!("{name:11} {}\n", harmless(&text))).concat()
+}
+
+/// The token of a connection: its id, and when it ends.
+fn token(id: Option<&str>, end: Option<u64>) -> String {
+    match (id, end) {
+        (_, None) => "none".to_owned(),
+        (None, Some(end)) => format!("ends {}", ends(Some(end))),
+        (Some(id), Some(end)) => format!("{}, ends {}", visible(id), ends(Some(end))),
+    }
 }
 
 pub(super) fn explanation(why: &Explanation) -> String {
@@ -364,7 +374,7 @@ pub(super) fn record(record: &Value) -> String {
         "{:>6}  {}  {} ({})  {act}  -> {outcome}",
         field("sequence"),
         moment(at),
-        field("author"),
+        visible(&field("author")),
         field("role")
     );
     harmless(&line)
@@ -380,5 +390,53 @@ fn ends(until: Option<u64>) -> String {
         None => "never".to_owned(),
         Some(until) if until <= now() => "now".to_owned(),
         Some(until) => format!("in {}", span(until - now())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fanfare_protocol::admin::{AuditHead, Role, Totals};
+    use serde_json::json;
+
+    use super::*;
+
+    const NAME: &str = "a\u{2800}b";
+
+    #[test]
+    fn who_did_it_is_shown_so_that_it_is_told_apart() {
+        let act = json!({ "ask": "kick", "user": NAME });
+        let line = record(&json!({
+            "sequence": 1, "at_ms": 0, "author": NAME, "role": "operator", "act": act, "outcome": "begun"
+        }));
+        assert!(line.contains("a\\u{2800}b (operator)  kick user=a\\u{2800}b"), "{line}");
+        assert!(!line.contains(NAME), "{line}");
+    }
+
+    #[test]
+    fn the_id_of_a_token_is_shown_so_that_it_is_told_apart() {
+        let shown = token(Some(NAME), Some(0));
+        assert_eq!(shown, "a\\u{2800}b, ends now");
+        assert_eq!(token(None, None), "none");
+    }
+
+    #[test]
+    fn names_of_operators_and_servers_do_not_spoil_the_room_between_words() {
+        let refused = [("NotGranted".to_owned(), 2)].into();
+        let status = Status {
+            server: "fanfare".to_owned(),
+            address: "[::1]:1".to_owned(),
+            operator: NAME.to_owned(),
+            role: Role::Operator,
+            uptime: 1,
+            dev: false,
+            totals: Totals::default(),
+            counters: Counters { refused, ..Counters::default() },
+            bans: 0,
+            audit: AuditHead { sequence: 0, hash: String::new() },
+            acts_impaired: None,
+        };
+        let shown = super::status(&status);
+        assert!(shown.contains("refused     2  (NotGranted 2)\n"), "{shown}");
+        assert!(shown.contains("you         a\\u{2800}b, operator\n"), "{shown}");
     }
 }

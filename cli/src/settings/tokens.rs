@@ -56,11 +56,11 @@ impl TokenSettings {
         if let Some(claim) = &self.user_claim {
             rules.user_claim.clone_from(claim);
         }
-        if let Some(Span(leeway)) = self.leeway {
-            rules.leeway = u32::try_from(leeway.as_secs()).unwrap_or(u32::MAX);
+        if let Some(leeway) = self.leeway {
+            rules.leeway = whole_seconds("token-leeway", leeway)?;
         }
-        if let Some(Span(lifetime)) = self.lifetime {
-            rules.longest = u32::try_from(lifetime.as_secs()).unwrap_or(u32::MAX);
+        if let Some(lifetime) = self.lifetime {
+            rules.longest = whole_seconds("token-lifetime", lifetime)?;
         }
         Ok(LoadedTokens { rules: Some(rules), skipped })
     }
@@ -81,4 +81,13 @@ impl TokenSettings {
         };
         self.urls.iter().map(read).collect()
     }
+}
+
+/// Tokens say their times in seconds.
+fn whole_seconds(flag: &str, Span(time): Span) -> Result<u32, Failure> {
+    let seconds = u32::try_from(time.as_secs()).ok().filter(|_| time.subsec_nanos() == 0);
+    seconds.ok_or_else(|| {
+        let time = Span(time);
+        Failure::usage(format!("--{flag} {time}: write whole seconds, at most {}, like 30s", u32::MAX))
+    })
 }

@@ -7,6 +7,7 @@
 use std::fs;
 use std::io::ErrorKind;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
@@ -53,7 +54,8 @@ impl Terminal {
     /// Pastes text, as a terminal does that marks what is pasted where the program asks for that.
     pub(crate) fn pastes(&self, text: &str) {
         self.run(&["set-buffer", "-b", "pasted", text]).printed();
-        self.run(&["paste-buffer", "-p", "-r", "-b", "pasted"]).printed();
+        // Line ends become CR, as every terminal sends them.
+        self.run(&["paste-buffer", "-p", "-b", "pasted"]).printed();
     }
 
     /// Presses a key, by tmux's name for it: `Enter`, `C-c`.
@@ -61,12 +63,16 @@ impl Terminal {
         self.run(&["send-keys", key]).printed();
     }
 
-    /// Presses the key that confirms, until the screen says that it was taken: it counts only where nothing came just
-    /// before it.
+    /// Presses the key that confirms, until the screen says that it was taken: it counts only where nothing comes just
+    /// before it or behind it, as from a person's fingers.
     #[track_caller]
     pub(crate) fn confirms(&self, what: &str, expected: impl Fn(&[&str]) -> bool) -> String {
+        let mut pressed: Option<Instant> = None;
         seen(what, || {
-            self.press("F2");
+            if pressed.is_none_or(|pressed| pressed.elapsed() > Duration::from_millis(700)) {
+                self.press("F2");
+                pressed = Some(Instant::now());
+            }
             let screen = self.run(&["capture-pane", "-p"]).out;
             let screen = screen.trim_end().to_owned();
             let lines: Vec<&str> = screen.lines().collect();

@@ -294,12 +294,39 @@ async fn it_gives_up_after_so_many_attempts() {
 async fn it_gives_up_after_so_long() {
     let server = Server::start();
     let reconnect =
-        Reconnect::default().first_delay(Duration::from_millis(1)).max_elapsed(Duration::from_nanos(1));
+        Reconnect::default().first_delay(Duration::from_millis(1)).max_elapsed(Duration::from_secs(60));
     let (client, peer) = server.client_with(server.config().reconnect(reconnect)).await;
     peer.close(Code::Internal, "");
     disconnected(&client).await;
-    server.hello().await.close(Code::Internal, "");
+    let mut peer = server.hello().await;
+    peer.say(&in_ten_minutes()).await;
+    peer.send.finish().unwrap();
+    within("the words to arrive", peer.send.stopped()).await.unwrap();
+    peer.close(Code::ShuttingDown, "");
     assert!(matches!(closed(&client).await, CloseReason::GaveUp { attempts: 1, .. }));
+}
+
+/// Last words that ask for a long absence.
+fn in_ten_minutes() -> ServerFrame {
+    let code = Code::ShuttingDown.number();
+    ServerFrame::Goodbye { code, reason: "moving house".to_owned(), retry_after_ms: 600_000 }
+}
+
+#[tokio::test]
+async fn it_does_not_wait_for_an_attempt_that_would_begin_too_late() {
+    let server = Server::start();
+    let reconnect =
+        Reconnect::default().first_delay(Duration::from_millis(1)).max_elapsed(Duration::from_secs(60));
+    let (client, mut peer) = server.client_with(server.config().reconnect(reconnect)).await;
+    peer.say(&in_ten_minutes()).await;
+    assert!(matches!(next(&client).await, Event::Goodbye { .. }));
+    peer.close(Code::ShuttingDown, "");
+    let (reason, retry_in) = disconnected(&client).await;
+    assert_eq!(retry_in, None);
+    match closed(&client).await {
+        CloseReason::Ended(told) => assert_eq!(told, reason),
+        other => panic!("{other:?}"),
+    }
 }
 
 /// Loses the connection eight times and gives the longest delay that was announced.

@@ -99,6 +99,20 @@ fn result(outcome: Result<u64, RequestError>) -> Value {
     }
 }
 
+/// The steps of a scenario, with those that are to be done for several numbers written out.
+fn written(steps: &Value) -> Vec<Value> {
+    let each = |step: &Value| match step["for"].as_array() {
+        None => vec![step.clone()],
+        Some(numbers) => {
+            let text = step["steps"].to_string();
+            let once = |number| serde_json::from_str(&text.replace('#', &format!("{number:03}"))).unwrap();
+            let (first, last) = (numbers[0].as_u64().unwrap(), numbers[1].as_u64().unwrap());
+            (first..=last).flat_map(|number| written(&once(number))).collect()
+        }
+    };
+    steps.as_array().unwrap().iter().flat_map(each).collect()
+}
+
 struct Run {
     server: Server,
     client: Option<Arc<Client>>,
@@ -213,8 +227,16 @@ impl Run {
                 let code = u16::try_from(value.as_u64().unwrap()).unwrap();
                 self.peer().close_with(code, "");
             }
-            "break" => self.peer().send.reset(0_u32.into()).unwrap(),
-            "finish" => self.peer().send.finish().unwrap(),
+            "break" => {
+                let code = u32::try_from(value.as_u64().unwrap_or(0)).unwrap();
+                self.peer().send.reset(code.into()).unwrap();
+            }
+            "finish" => {
+                let send = &mut self.peer().send;
+                send.finish().unwrap();
+                // Fails where the client has gone meanwhile.
+                let _ = within("the client's QUIC to have it all", send.stopped()).await;
+            }
             "let_go" => self.let_go.notify_waiters(),
             "call" => {
                 let client = Arc::clone(self.client());
@@ -274,9 +296,9 @@ async fn the_client_keeps_to_every_scenario() {
         let at = Arc::clone(&reached);
         let running = tokio::spawn(async move {
             let mut run = Run::new(&scenario);
-            for step in scenario["steps"].as_array().unwrap() {
+            for step in written(&scenario["steps"]) {
                 *at.lock() = step.clone();
-                run.step(step).await;
+                run.step(&step).await;
             }
         });
         if running.await.is_err() {

@@ -4,14 +4,16 @@
 //! for whoever asks from then on; a ban past its end forbids nothing; a sign-out and the ban of a token do not end before
 //! the last token that they are about, however far apart the clocks of issuer, operator and server are within the leeway.
 //!
-//! A sign-out is over when every token that lasts as long as tokens do has ended. It is kept behind that: for tokens that say
-//! they last longer, it is never over.
+//! A sign-out is over when every token that it is about has ended: none lasts longer than `longest` from when it says that it was
+//! issued (`token.rs`). A token that does not say so is refused until the sign-out is over, whatever its end. One function
+//! ([`Bans::in_force`]) says whether a ban is over, to those who decide, list, explain, lift and forget.
 
 use std::collections::HashMap;
 
 use fanfare_protocol::admin::{BanKind, BanRow};
 use fanfare_protocol::{Code, GroupName, Pattern, UserName};
 
+use super::pass::Proof;
 use super::{Denial, Pass, Seconds, moment};
 use crate::sync::RwLock;
 
@@ -86,9 +88,7 @@ impl Validity {
             BanKind::Group | BanKind::User => ban.until,
             BanKind::Token => ban.until.map(|until| until.saturating_add(apart)),
             BanKind::SignOut => {
-                let last =
-                    self.longest.map(|longest| ban.since.saturating_add(longest).saturating_add(apart));
-                ban.until.or(last)
+                self.longest.map(|longest| ban.since.saturating_add(longest).saturating_add(apart))
             }
         }
     }
@@ -183,8 +183,7 @@ impl Bans {
         if pass.token.as_ref().and_then(|id| rules.tokens.get(id)).filter(holds).is_some() {
             return Err(Code::TokenRevoked.into());
         }
-        // Whether it is over makes no difference: what ends as it should has ended by then.
-        match rules.sign_outs.get(user.as_str()).filter(|ban| signs_out(ban, pass)) {
+        match rules.sign_outs.get(user.as_str()).filter(holds).filter(|ban| signs_out(ban, pass)) {
             Some(ban) => Err(self.signed_out(ban, pass)),
             None => Ok(()),
         }
@@ -194,13 +193,21 @@ impl Bans {
     fn signed_out(&self, ban: &BanRow, pass: &Pass) -> Denial {
         // Earlier ones may have been issued before the sign-out, by a clock that is ahead.
         let from = moment(ban.since.saturating_add(self.validity.leeway).saturating_add(1));
-        let detail = if pass.issued.told {
-            format!("The user was signed out. What was issued from {from} on will do.")
-        } else {
-            format!(
-                "The user was signed out, and this token does not say when it was issued (claim \"iat\"). One that says so, and was \
-                 issued from {from} on, will do."
-            )
+        let detail = match (pass.proof, pass.issued) {
+            (Proof::Certificate, _) => {
+                format!(
+                    "The user was signed out. A certificate whose validity begins at {from} or later will do."
+                )
+            }
+            (_, Some(_)) => format!("The user was signed out. What was issued from {from} on will do."),
+            (_, None) => {
+                let end = self.validity.end(ban).map(moment);
+                let end = end.map_or(String::new(), |end| format!("; and any from {end} on"));
+                format!(
+                    "The user was signed out, and this token does not say when it was issued (claim \"iat\"). One that says so, and \
+                     was issued from {from} on, will do{end}."
+                )
+            }
         };
         Denial { code: Code::SignedOut, detail }
     }
@@ -227,33 +234,41 @@ impl Bans {
         let sign_out = rules.sign_outs.get(user.as_str());
         let of_tokens = tokens.iter().filter_map(|id| rules.tokens.get(id));
         let all = by_group.filter(|ban| matches(ban, group)).chain(of_user).chain(sign_out).chain(of_tokens);
-        all.filter(|ban| self.in_force(ban, now)).cloned().collect()
+        all.filter(|ban| self.in_force(ban, now)).map(|ban| self.shown(ban)).collect()
+    }
+
+    /// A ban as it is told of: a sign-out's end follows from the configuration of this moment, and is never kept.
+    fn shown(&self, ban: &BanRow) -> BanRow {
+        let mut shown = ban.clone();
+        if ban.kind == BanKind::SignOut {
+            shown.until = self.validity.end(ban);
+        }
+        shown
+    }
+
+    /// All as they were put in force, for a store that lost them.
+    pub(crate) fn all(&self) -> Vec<BanRow> {
+        let rules = self.rules.read();
+        let groups = rules.groups.values().flatten();
+        let others = rules.users.values().chain(rules.sign_outs.values()).chain(rules.tokens.values());
+        groups.chain(others).cloned().collect()
     }
 
     /// All in force, in the order of their keys.
     pub(crate) fn list(&self, now: Seconds) -> Vec<BanRow> {
-        let rules = self.rules.read();
-        let groups = rules.groups.values().flatten();
-        let others = rules.users.values().chain(rules.sign_outs.values()).chain(rules.tokens.values());
-        let mut bans: Vec<BanRow> =
-            groups.chain(others).filter(|ban| self.in_force(ban, now)).cloned().collect();
-        drop(rules);
-        for signed_out in bans.iter_mut().filter(|ban| ban.kind == BanKind::SignOut) {
-            signed_out.until = self.validity.end(signed_out);
+        let mut bans = self.all();
+        bans.retain(|ban| self.in_force(ban, now));
+        for ban in &mut bans {
+            *ban = self.shown(ban);
         }
         bans.sort_by_cached_key(|ban| BanKey::from(ban));
         bans
     }
 
-    /// Forgets those that have ended, but for sign-outs, which may concern a token that lasts longer than tokens do. Gives
-    /// their keys.
+    /// Forgets those that have ended. Gives their keys.
     pub(crate) fn prune(&self, now: Seconds) -> Vec<BanKey> {
-        let rules = self.rules.read();
-        let groups = rules.groups.values().flatten();
-        let others = rules.users.values().chain(rules.tokens.values());
         let ended: Vec<BanKey> =
-            groups.chain(others).filter(|ban| !self.in_force(ban, now)).map(BanKey::from).collect();
-        drop(rules);
+            self.all().iter().filter(|ban| !self.in_force(ban, now)).map(BanKey::from).collect();
         for key in &ended {
             self.lift(key);
         }
@@ -262,8 +277,9 @@ impl Bans {
 }
 
 /// Whether a sign-out is about this pass. In the same second counts as before: a token says no more precisely when it was issued.
+/// One that does not say it at all may be from before.
 pub(crate) fn signs_out(ban: &BanRow, pass: &Pass) -> bool {
-    pass.issued.earliest <= ban.since
+    pass.issued.is_none_or(|issued| issued <= ban.since)
 }
 
 fn matches(ban: &BanRow, group: &GroupName) -> bool {
@@ -275,7 +291,6 @@ fn matches(ban: &BanRow, group: &GroupName) -> bool {
 mod tests {
     use super::*;
     use crate::access::grant::Grants;
-    use crate::access::pass::{Issued, Proof};
 
     fn user(name: &str) -> UserName {
         UserName::new(name).unwrap()
@@ -298,7 +313,7 @@ mod tests {
         Pass {
             grants: Grants::everything(),
             ends: Seconds::MAX,
-            issued: Issued { earliest, told: true },
+            issued: Some(earliest),
             token: token.map(str::to_owned),
             proof: Proof::Token,
         }
@@ -350,8 +365,14 @@ mod tests {
         assert_eq!(bans.list(last - 1).iter().map(|ban| ban.until).collect::<Vec<_>>(), [Some(last)]);
         assert_eq!(forbids(&bans, "carol", &pass(100, None), last - 1), Some(Code::SignedOut));
         assert_eq!(bans.list(last), []);
-        assert_eq!(bans.prune(last), [], "a token that lasts longer than it should is still out");
-        assert_eq!(forbids(&bans, "carol", &pass(100, None), last), Some(Code::SignedOut));
+        // Who decides says so, too, and whoever explains: it refused for ever what was listed no more.
+        assert_eq!(forbids(&bans, "carol", &pass(100, None), last), None);
+        let group = GroupName::new("g").unwrap();
+        assert_eq!(bans.concerning(&user("carol"), &group, &[], last), []);
+        assert_eq!(bans.concerning(&user("carol"), &group, &[], last - 1)[0].until, Some(last));
+        assert_eq!(bans.all()[0].until, None, "what is kept is not what is shown");
+        assert_eq!(bans.prune(last), [BanKey::sign_out(&user("carol"))]);
+        assert_eq!(bans.all(), []);
         // Without a bound on tokens there is none on a sign-out.
         let bans = Bans::new(Validity { leeway: 30, longest: None });
         bans.put(ban(BanKind::SignOut, "carol", None, None));
@@ -368,8 +389,13 @@ mod tests {
             told.detail,
             "The user was signed out. What was issued from 2026-11-24T09:17:11Z on will do."
         );
-        pass.issued.told = false;
+        pass.proof = Proof::Certificate;
         let told = bans.permit_connection(&user("carol"), &pass, 1_795_511_801).unwrap_err();
+        assert!(told.detail.contains("validity begins at 2026-11-24T09:17:11Z or later"), "{told:?}");
+        pass.proof = Proof::Token;
+        pass.issued = None;
+        let told = bans.permit_connection(&user("carol"), &pass, 1_795_511_801).unwrap_err();
+        assert!(told.detail.ends_with("; and any from 2026-11-24T10:17:40Z on."), "{told:?}");
         assert!(told.detail.contains("does not say when it was issued"), "{told:?}");
         assert!(told.detail.contains("2026-11-24T09:17:11Z"), "{told:?}");
     }

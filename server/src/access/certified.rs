@@ -9,7 +9,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::server::danger::ClientCertVerifier;
 
 use super::grant::{GrantClaim, Grants};
-use super::pass::{Issued, Proof};
+use super::pass::Proof;
 use super::{Denial, Pass, Seconds};
 
 /// Who a certificate says that a client is, and what that user is granted.
@@ -57,6 +57,6 @@ pub(crate) fn certified(
     let CertifiedUser { user, grants, issued, ends, serial } =
         certificates.identify(chain).map_err(refused)?;
     let grants = Grants::parse(grants, 0).map_err(|_| refused("its grants cannot be read".to_owned()))?;
-    let issued = Issued { earliest: issued.saturating_sub(leeway), told: true };
+    let issued = Some(issued.saturating_sub(leeway));
     Ok((user, Pass { grants, ends, issued, token: Some(serial), proof: Proof::Certificate }))
 }

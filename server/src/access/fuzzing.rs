@@ -8,7 +8,7 @@ use jsonwebtoken::{Algorithm, EncodingKey};
 use serde_json::Value;
 
 use super::token::Verifier;
-use super::{KeySetOrigin, KeySets, Seconds, TokenRules, key, key_set, numeric_date, pem};
+use super::{KeySetOrigin, KeySets, Seconds, TokenRules, key, key_set, numeric_date};
 
 const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
 const NOW: Seconds = 1_800_000_000;
@@ -40,7 +40,7 @@ pub(crate) fn token(input: &[u8]) {
     };
     assert!((1..=256).contains(&user.as_str().len()));
     assert!(pass.ends > NOW && pass.ends <= numeric_date::LATEST + LEEWAY, "it ends at {}", pass.ends);
-    assert!(pass.issued.earliest <= NOW);
+    assert!(pass.issued.is_none_or(|issued| issued <= NOW));
     let latest = numeric_date::LATEST + LEEWAY;
     assert!(pass.all_ends().all(|end| end <= latest), "an end that no clock has");
     // serde_json would take the last of two members. Where there are no two, it makes no difference that it has read
@@ -77,10 +77,6 @@ pub(crate) fn key_file(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
     if let Ok(read) = key_set::parse(key::bare(text), KeySetOrigin::Url) {
         assert!(read.keys.iter().all(|key| key.algorithm != Algorithm::HS256), "a secret that is published");
-    }
-    for block in pem::blocks(text).unwrap_or_default() {
-        let again = pem::blocks(&pem::text(&block)).expect("what we write can be read");
-        assert!(again.iter().map(|block| (&block.label, &block.der)).eq([(&block.label, &block.der)]));
     }
 }
 

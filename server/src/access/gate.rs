@@ -97,7 +97,7 @@ impl Gate {
         if pass.grants.may_join(group, now) {
             return Ok(());
         }
-        let detail = format!("{} grants no right to join {:?}", pass.proof, group.as_str());
+        let detail = format!("{} grants no right to join {group:?}", pass.proof);
         Err(Denial { code: Code::NotGranted, detail })
     }
 
@@ -113,7 +113,7 @@ impl Gate {
         let grants = &pass.grants;
         let granted = match to {
             Recipient::Group(group) if self.bans.forbids_group(user, group, now) => {
-                let detail = format!("the user is banned from the group {:?}", group.as_str());
+                let detail = format!("the user is banned from the group {group:?}");
                 return Err(Denial { code: Code::BannedFromGroup, detail });
             }
             Recipient::Group(group) => grants.may_send_to_group(group, now),
@@ -129,12 +129,8 @@ impl Gate {
         }
         let proof = pass.proof;
         let detail = match to {
-            Recipient::Group(group) => {
-                format!("{proof} grants no right to send to the group {:?}", group.as_str())
-            }
-            Recipient::User(user) => {
-                format!("{proof} grants no right to send to the user {:?}", user.as_str())
-            }
+            Recipient::Group(group) => format!("{proof} grants no right to send to the group {group:?}"),
+            Recipient::User(user) => format!("{proof} grants no right to send to the user {user:?}"),
             Recipient::Connection(id, _) => {
                 format!("there is no connection {id} that {proof} grants the right to send to")
             }
@@ -160,5 +156,30 @@ impl Gate {
     /// The end of a pass is an end of all that it allows, also before the task that ends connections has got to it.
     fn current(&self, pass: &Pass, now: Seconds) -> Result<(), Denial> {
         if pass.ends <= now { Err(Code::TokenExpired.into()) } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(feature = "model"))]
+mod tests {
+    use super::*;
+    use crate::access::KeySets;
+    use crate::access::grant::Grants;
+
+    #[test]
+    fn what_is_refused_is_named_so_that_it_is_told_apart() {
+        let gate = Gate::new(Arc::new(Verifier::new(None, KeySets::none())), Arc::default(), 1);
+        let mut pass = Pass::development();
+        pass.grants = Grants::parse(Vec::new(), 0).unwrap();
+        let user = UserName::new("a\u{2800}b").unwrap();
+        let group = GroupName::new("a\u{2800}b").unwrap();
+        let refused = |answer: Result<(), Denial>| answer.unwrap_err().detail;
+        for detail in [
+            refused(gate.join(&user, &pass, &group, 1)),
+            refused(gate.send(&user, &pass, Recipient::Group(&group), 1)),
+            refused(gate.send(&user, &pass, Recipient::User(&user), 1)),
+        ] {
+            assert!(detail.ends_with("\"a\\u{2800}b\""), "{detail}");
+        }
     }
 }

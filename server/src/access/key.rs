@@ -12,11 +12,11 @@ use std::path::{Path, PathBuf};
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED, ED25519, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents,
 };
+use fanfare_pem::Block;
 use jsonwebtoken::{Algorithm, DecodingKey, DecodingKeyKind};
 
 use super::looks::{self, look};
-use super::pem::{self, Block};
-use super::{KeySetOrigin, key_set};
+use super::{KeySetOrigin, key_set, material};
 
 /// The fewest bytes of a secret: as many as the hash has (RFC 7518 section 3.2).
 pub(super) const SECRET_BYTES: usize = 32;
@@ -122,13 +122,17 @@ pub(super) fn names(algorithm: Algorithm) -> &'static [&'static str] {
 
 /// Reads a key file whole.
 pub(super) fn read_file(path: &Path) -> Result<Vec<u8>, KeyError> {
+    read_at_most(path, FILE_BYTES)
+}
+
+/// Reads a file whole that may have so many bytes.
+pub(super) fn read_at_most(path: &Path, most: usize) -> Result<Vec<u8>, KeyError> {
     let failed = |source| KeyError::Io { path: path.to_owned(), source };
     let mut bytes = Vec::new();
     // By what is read and not by what the system says of its length: that of a pipe is 0.
-    let most = FILE_BYTES as u64 + 1;
-    File::open(path).map_err(failed)?.take(most).read_to_end(&mut bytes).map_err(failed)?;
-    if bytes.len() > FILE_BYTES {
-        let problem = format!("it has more than {FILE_BYTES} bytes, the most that a key file may have");
+    File::open(path).map_err(failed)?.take(most as u64 + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() > most {
+        let problem = format!("it has more than {most} bytes, the most that a key file may have");
         return Err(KeyError::Unusable { path: path.to_owned(), problem });
     }
     Ok(bytes)
@@ -146,14 +150,30 @@ pub(super) fn parse(bytes: &[u8]) -> Result<ReadKeys, String> {
     if let Some(text) = text.filter(|text| text.starts_with('{')) {
         return key_set::parse(text, KeySetOrigin::File);
     }
-    // What is around the blocks may be in any encoding.
-    let lossy = String::from_utf8_lossy(bytes);
-    if pem::is_pem(&lossy) {
-        let keys = pem::blocks(&lossy)?.iter().map(from_pem).collect::<Result<Vec<_>, _>>()?;
-        return Ok(ReadKeys { keys, skipped: Vec::new() });
+    let blocks = match fanfare_pem::parse(bytes) {
+        Ok(blocks) => blocks,
+        Err(_) if text.is_some_and(looks::is_ssh) => Vec::new(),
+        Err(error) => return Err(format!("it has {error}")),
+    };
+    let used = blocks.iter().filter(|block| !is_passed_over(block.label()));
+    let keys = used.map(from_pem).collect::<Result<Vec<_>, _>>()?;
+    if !keys.is_empty() {
+        // Half of what was meant is not taken for all of it.
+        return match text.is_some_and(|text| text.contains("\"kty\"")) {
+            true => Err("it holds PEM and a JWK; put them into files of their own".to_owned()),
+            false => Ok(ReadKeys { keys, skipped: Vec::new() }),
+        };
+    }
+    if let Some(block) = blocks.first() {
+        return Err(format!("it has {}, and no key", fanfare_pem::describe(block.label())));
     }
     let look = look(bytes);
     Err(format!("it looks like {}, and is no PEM, JWK or JWK Set; {}", look.what, look.instead))
+}
+
+/// Whether a section stands in front of a key and says nothing that the key does not: `openssl ecparam -genkey` writes one.
+pub(super) fn is_passed_over(label: &str) -> bool {
+    label.ends_with(" PARAMETERS")
 }
 
 /// A file that is a secret, without one line end, which editors and `openssl rand` leave.
@@ -166,12 +186,10 @@ pub(super) fn secret(bytes: &[u8]) -> Result<&[u8], String> {
             secret.len()
         ));
     }
-    let look = look(bytes);
-    if look.is_key || parse(bytes).is_ok() {
+    if let Some(what) = material::found(bytes) {
         return Err(format!(
-            "it looks like {}, which is no secret: whoever has the same file could make tokens; keys are given with \
-             --token-key FILE",
-            look.what
+            "it looks like {what}, which is no secret: whoever has the same file could make tokens; keys are given with \
+             --token-key FILE"
         ));
     }
     Ok(secret)
@@ -197,8 +215,8 @@ pub(super) fn algorithm(der: &[u8]) -> Option<Algorithm> {
 }
 
 fn from_pem(block: &Block) -> Result<TokenKey, String> {
-    let Block { line, label, der } = block;
-    match label.as_str() {
+    let (line, label, der) = (block.line(), block.label(), block.der());
+    match label {
         "PUBLIC KEY" => {}
         label if label.ends_with("PRIVATE KEY") => {
             return Err(format!(
@@ -217,7 +235,7 @@ fn from_pem(block: &Block) -> Result<TokenKey, String> {
     }
     let on_line = |problem: String| format!("line {line}: {problem}");
     let algorithm = algorithm(der).ok_or_else(|| on_line(unsupported()))?;
-    let text = pem::text(block);
+    let text = fanfare_pem::encode(label, der);
     let key = match algorithm {
         Algorithm::EdDSA => DecodingKey::from_ed_pem(text.as_bytes()),
         Algorithm::ES256 => DecodingKey::from_ec_pem(text.as_bytes()),

@@ -6,6 +6,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use rustls::RootCertStore;
 use tower_service::Service as _;
 use url::{Host, Url};
 
-use super::key::FILE_BYTES;
+use super::key::{self, FILE_BYTES};
 use super::max_age;
 
 /// How long a look may take, with all redirects.
@@ -137,10 +138,31 @@ fn allowed(url: &Url) -> Result<(), UrlError> {
     Ok(())
 }
 
+/// The largest file of authorities that is read: a system's has a quarter of a megabyte.
+const BUNDLE_BYTES: usize = 8 << 20;
+
+/// The one file that the environment says is to be used instead of the system's.
+fn own_file() -> Option<PathBuf> {
+    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+    variable("SSL_CERT_FILE").filter(|_| variable("SSL_CERT_DIR").is_none()).map(PathBuf::from)
+}
+
 fn system_roots() -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
+    let found = match own_file() {
+        // The usual reader leaves out what is not exactly as it should be.
+        Some(path) => {
+            let refused = |problem: String| format!("{} (from SSL_CERT_FILE): {problem}", path.display());
+            let bytes = key::read_at_most(&path, BUNDLE_BYTES).map_err(|error| error.to_string())?;
+            let blocks = fanfare_pem::parse(&bytes).map_err(|error| refused(format!("it has {error}")))?;
+            let found =
+                fanfare_pem::certificates(&blocks).map_err(|unused| refused(format!("it has {unused}")))?;
+            found.into_iter().map(|der| der.to_vec().into()).collect()
+        }
+        None => rustls_native_certs::load_native_certs().certs,
+    };
     // A system's collection has old and odd certificates in it; one that cannot be used harms nobody.
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    roots.add_parsable_certificates(found);
     if roots.is_empty() {
         return Err(
             "the system has no certificate authorities; name one with --token-keys-ca FILE".to_owned()

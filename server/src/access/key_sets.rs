@@ -359,9 +359,12 @@ fn copy_of(url: &KeySetUrl, directory: &Path) -> PathBuf {
     directory.join(format!("token-keys-{name}.json"))
 }
 
+/// The largest copy: an answer of any length that is taken, in an object with its URL.
+const COPY_BYTES: usize = key::FILE_BYTES + 16 * 1024;
+
 fn kept(url: &KeySetUrl, path: &Path) -> Result<(String, ReadKeys), String> {
     let damaged = |problem: String| format!("and the copy of the last time, {}, {problem}", path.display());
-    let bytes = match key::read_file(path) {
+    let bytes = match key::read_at_most(path, COPY_BYTES) {
         Ok(bytes) => bytes,
         Err(KeyError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
             return Err("and there is no copy of an earlier time".to_owned());

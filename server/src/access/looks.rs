@@ -1,7 +1,7 @@
 //! What a file looks like that was given as keys, or as a secret, and is not: for errors that say what to do.
 //!
-//! In: the bytes of a file. Out: words, and whether a stranger may have the same bytes. Invariant: nothing here decides
-//! that a file is a key or a secret; that is said by whoever names it.
+//! In: the bytes of a file. Out: words. Invariant: nothing here decides that a file is a key or a secret; that is said by whoever
+//! names it.
 
 use base64::Engine as _;
 use base64::engine::DecodePaddingMode;
@@ -15,17 +15,11 @@ pub(super) struct Look {
     pub(super) what: String,
     /// What to do, where the file was to be a key.
     pub(super) instead: &'static str,
-    /// Whether it is a key or a certificate in some form. Most of these are public, and none is a secret for HS256.
-    pub(super) is_key: bool,
 }
 
 impl Look {
-    fn key(what: &str, instead: &'static str) -> Self {
-        Self { what: what.to_owned(), instead, is_key: true }
-    }
-
-    fn other(what: impl Into<String>, instead: &'static str) -> Self {
-        Self { what: what.into(), instead, is_key: false }
+    fn new(what: impl Into<String>, instead: &'static str) -> Self {
+        Self { what: what.into(), instead }
     }
 }
 
@@ -37,64 +31,52 @@ const PEM_OF_CERTIFICATE: &str =
 /// What these bytes look like.
 pub(super) fn look(bytes: &[u8]) -> Look {
     if bytes.trim_ascii().is_empty() {
-        return Look::other("an empty file", "write the key into it: PEM, a JWK or a JWK Set");
+        return Look::new("an empty file", "write the key into it: PEM, a JWK or a JWK Set");
     }
-    if let Some(text) = utf16(bytes) {
-        // The same text as others would have it decides whether it is a key.
-        let is_key = look(text.as_bytes()).is_key;
-        return Look { is_key, ..Look::other("text in UTF-16", "save it as UTF-8") };
+    if is_utf16(bytes) {
+        return Look::new("text in UTF-16", "save it as UTF-8");
     }
     if let Some(look) = der(bytes) {
         return look;
     }
     match std::str::from_utf8(bytes) {
         Ok(text) => text_look(key::bare(text), bytes.len()),
-        // What is around the blocks may be in any encoding.
-        Err(_) if String::from_utf8_lossy(bytes).contains("-----BEGIN ") => {
-            Look::key("PEM", "give it with --token-key FILE")
-        }
-        Err(_) => Look::other(format!("binary data, {} bytes", bytes.len()), SECRET),
+        Err(_) => Look::new(format!("binary data, {} bytes", bytes.len()), SECRET),
     }
 }
 
 fn text_look(text: &str, length: usize) -> Look {
-    if text.starts_with("---- BEGIN SSH2") || is_ssh(text) {
-        return Look::key(
+    if is_ssh(text) {
+        return Look::new(
             "an SSH public key",
             "make PEM of it, if it is RSA or ECDSA: ssh-keygen -e -m PKCS8 -f FILE > key.pem",
         );
     }
-    if text.contains("-----BEGIN ") {
-        return Look::key("PEM", "give it with --token-key FILE");
-    }
-    if text.contains("--BEGIN") || text.contains("KEY--") || text.contains("CERTIFICATE--") {
-        return Look::key("damaged PEM", "take the whole file, from \"-----BEGIN \" on");
-    }
     match text.chars().next() {
         Some('{') if has(text, "kty") || has(text, "keys") => {
-            return Look::key("a JWK or a JWK Set", "give it with --token-key FILE");
+            return Look::new("a JWK or a JWK Set", "give it with --token-key FILE");
         }
         Some('{') => {
-            return Look::other("JSON", "a JWK is an object with \"kty\", a JWK Set one with \"keys\"");
+            return Look::new("JSON", "a JWK is an object with \"kty\", a JWK Set one with \"keys\"");
         }
         Some('[') => {
             let instead = "a JWK Set is an object: write {\"keys\": in front of the list and } behind it";
-            return Look { is_key: has(text, "kty"), ..Look::other("a bare list in JSON", instead) };
+            return Look::new("a bare list in JSON", instead);
         }
         _ => {}
     }
     if text.starts_with("https://") || text.starts_with("http://") {
-        return Look::other("an address", "keys are fetched from one with --token-keys-url URL");
+        return Look::new("an address", "keys are fetched from one with --token-keys-url URL");
     }
     let parts: Vec<&str> = text.split('.').collect();
     if parts.len() == 3 && parts.iter().all(|part| decoded(part).is_some()) && text.starts_with("ey") {
-        return Look::other("a token", "give the key that tokens are checked with");
+        return Look::new("a token", "give the key that tokens are checked with");
     }
     if let Some(look) = decoded(text).as_deref().and_then(der) {
         let instead = "if it is public, put -----BEGIN PUBLIC KEY----- before it and -----END PUBLIC KEY----- behind it";
-        return Look::key(&format!("base64 of {}", look.what), instead);
+        return Look::new(format!("base64 of {}", look.what), instead);
     }
-    Look::other(format!("a secret, {length} bytes of text"), SECRET)
+    Look::new(format!("a secret, {length} bytes of text"), SECRET)
 }
 
 /// Whether JSON has a member of this name, somewhere.
@@ -102,25 +84,31 @@ fn has(text: &str, name: &str) -> bool {
     text.contains(&format!("\"{name}\""))
 }
 
-fn is_ssh(text: &str) -> bool {
+/// Whether it is a public key as SSH has it, in one line or in a form of its own (RFC 4716).
+pub(super) fn is_ssh(text: &str) -> bool {
     let kind = text.split_ascii_whitespace().next().unwrap_or_default();
-    kind.starts_with("ssh-") || kind.starts_with("ecdsa-sha2-") || kind.starts_with("sk-ssh-")
+    text.starts_with("---- BEGIN SSH2")
+        || kind.starts_with("ssh-")
+        || kind.starts_with("ecdsa-sha2-")
+        || kind.starts_with("sk-ssh-")
 }
 
-/// Text in UTF-16: with a byte order mark, or with every second byte zero as far as one can see.
-fn utf16(bytes: &[u8]) -> Option<String> {
+/// Whether it is text in UTF-16: with a byte order mark, or with every second byte zero as far as one can see.
+fn is_utf16(bytes: &[u8]) -> bool {
     let (little, rest) = match bytes {
         [0xff, 0xfe, rest @ ..] => (true, rest),
         [0xfe, 0xff, rest @ ..] => (false, rest),
         [first, 0, second, 0, ..] if *first != 0 && *second != 0 => (true, bytes),
         [0, first, 0, second, ..] if *first != 0 && *second != 0 => (false, bytes),
-        _ => return None,
+        _ => return false,
     };
     let pairs = rest.as_chunks::<2>().0.iter();
     let units = pairs.map(|pair| if little { u16::from_le_bytes(*pair) } else { u16::from_be_bytes(*pair) });
     let text: Option<String> = char::decode_utf16(units).map(Result::ok).collect();
     // Random bytes that happen to begin like that are not text.
-    text.filter(|text| text.chars().all(|character| !character.is_control() || character.is_whitespace()))
+    text.is_some_and(|text| {
+        text.chars().all(|character| !character.is_control() || character.is_whitespace())
+    })
 }
 
 /// Base64 of either alphabet, padded or not, on any number of lines.
@@ -146,21 +134,21 @@ fn der(bytes: &[u8]) -> Option<Look> {
         if number.len() > 32 && element(0x02, rest).is_some_and(|(_, rest)| rest.is_empty()) {
             let instead =
                 "make PEM of it: openssl rsa -RSAPublicKey_in -inform DER -in FILE -pubout -out key.pem";
-            return Some(Look::key("an RSA public key in DER (PKCS #1)", instead));
+            return Some(Look::new("an RSA public key in DER (PKCS #1)", instead));
         }
         let is_private = element(0x30, rest).is_some() || element(0x04, rest).is_some() || number == [0];
         let instead =
             "the server takes the public one: openssl pkey -inform DER -in FILE -pubout -out key.pem";
-        return is_private.then(|| Look::key("a private key in DER", instead));
+        return is_private.then(|| Look::new("a private key in DER", instead));
     }
     let (first, rest) = element(0x30, inside)?;
     inside = first;
     // A certificate: what is signed, the algorithm, the signature.
     if let Some((_, rest)) = element(0x30, rest) {
-        return element(0x03, rest).map(|_| Look::key("a certificate in DER", PEM_OF_CERTIFICATE));
+        return element(0x03, rest).map(|_| Look::new("a certificate in DER", PEM_OF_CERTIFICATE));
     }
     let is_public = element(0x06, inside).is_some() && element(0x03, rest).is_some();
-    is_public.then(|| Look::key("a public key in DER", PEM_OF_PUBLIC))
+    is_public.then(|| Look::new("a public key in DER", PEM_OF_PUBLIC))
 }
 
 /// The inside of an element of this kind, and what follows it (X.690 section 8.1, lengths of at most three bytes).

@@ -9,7 +9,7 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde::Serialize;
 
 use super::key::{self, KeyError};
-use super::{GrantClaim, looks, pem};
+use super::{GrantClaim, looks};
 
 /// What tokens are signed with.
 pub struct Minter {
@@ -63,37 +63,37 @@ impl Minter {
     pub fn read(path: &Path) -> Result<Self, KeyError> {
         let unusable = |problem: String| KeyError::Unusable { path: path.to_owned(), problem };
         let bytes = key::read_file(path)?;
-        let text = String::from_utf8_lossy(&bytes);
-        if !pem::is_pem(&text) {
+        let mut blocks = fanfare_pem::parse(&bytes).map_err(|error| unusable(format!("it has {error}")))?;
+        if blocks.is_empty() {
             let look = looks::look(&bytes);
             return Err(unusable(format!(
                 "it looks like {}, and is no private key in PEM; a secret must be said to be one: --secret FILE",
                 look.what
             )));
         }
-        let blocks = pem::blocks(&text).map_err(unusable)?;
-        let wrong = |line: usize, words: &str| unusable(format!("line {line}: {words}"));
+        blocks.retain(|block| !key::is_passed_over(block.label()));
         let [block] = blocks.as_slice() else {
             return Err(unusable(format!("it holds {} keys; tokens are signed with one", blocks.len())));
         };
-        match block.label.as_str() {
+        let wrong = |words: &str| unusable(format!("line {}: {words}", block.line()));
+        match block.label() {
+            _ if block.is_encrypted() => {
+                return Err(wrong("it is encrypted: openssl pkcs8 -in FILE -out key.pem"));
+            }
             "PRIVATE KEY" => {}
             "RSA PRIVATE KEY" | "EC PRIVATE KEY" => {
                 let words = "it is not in PKCS #8: openssl pkcs8 -topk8 -nocrypt -in FILE -out key.pem";
-                return Err(wrong(block.line, words));
-            }
-            "ENCRYPTED PRIVATE KEY" => {
-                return Err(wrong(block.line, "it is encrypted: openssl pkcs8 -in FILE -out key.pem"));
+                return Err(wrong(words));
             }
             label => {
                 let words = format!(
                     "it holds {label:?}, and no private key in PKCS #8 (\"-----BEGIN PRIVATE KEY-----\")"
                 );
-                return Err(wrong(block.line, &words));
+                return Err(wrong(&words));
             }
         }
-        let algorithm = key::algorithm(&block.der).ok_or_else(|| unusable(key::unsupported()))?;
-        let text = pem::text(block);
+        let algorithm = key::algorithm(block.der()).ok_or_else(|| unusable(key::unsupported()))?;
+        let text = fanfare_pem::encode(block.label(), block.der());
         let key = match algorithm {
             Algorithm::EdDSA => EncodingKey::from_ed_pem(text.as_bytes()),
             Algorithm::ES256 => EncodingKey::from_ec_pem(text.as_bytes()),

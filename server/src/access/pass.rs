@@ -12,20 +12,12 @@ pub(crate) struct Pass {
     pub(crate) grants: Grants,
     /// When the token ends, leeway included. `Seconds::MAX`: never.
     pub(crate) ends: Seconds,
-    /// When it was issued.
-    pub(crate) issued: Issued,
+    /// The earliest moment at which it can have been issued, by this server's clock: the issuer's may be ahead. `None`: it does not
+    /// say when it was.
+    pub(crate) issued: Option<Seconds>,
     /// The token's own id (`jti`), or the certificate's serial number.
     pub(crate) token: Option<String>,
     pub(crate) proof: Proof,
-}
-
-/// When a token or a certificate was issued, as far as it tells.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Issued {
-    /// The earliest moment at which that can have been, by this server's clock: the issuer's may be ahead.
-    pub(crate) earliest: Seconds,
-    /// Whether it says so itself. Otherwise it is reckoned from its end, and from how long a token may last.
-    pub(crate) told: bool,
 }
 
 /// What a client proved its name with.
@@ -54,7 +46,7 @@ impl Pass {
         Self {
             grants: Grants::everything(),
             ends: Seconds::MAX,
-            issued: Issued { earliest: super::now(), told: true },
+            issued: Some(super::now()),
             token: None,
             proof: Proof::Development,
         }

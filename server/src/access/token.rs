@@ -15,7 +15,7 @@ use serde::Deserialize as _;
 use serde_json::{Map, Value};
 
 use super::grant::{self, GrantClaim, GrantError, Grants};
-use super::pass::{Issued, Proof};
+use super::pass::Proof;
 use super::strict_json::{self, JsonError};
 use super::{Denial, KeySetUrl, KeySets, Pass, Seconds, TokenKey, numeric_date};
 
@@ -39,8 +39,8 @@ pub struct TokenRules {
     pub user_claim: String,
     /// How far the issuer's clock may be off, in seconds: by so much is every end put off, and every beginning earlier.
     pub leeway: u32,
-    /// How long tokens last at most, as their issuer makes them, in seconds. After so long a sign-out is over; and a token that
-    /// does not say when it was issued counts as issued so long before its end.
+    /// How long tokens last at most, in seconds: one that says when it was issued (`iat`) ends so long after that, whatever its
+    /// `exp`. After so long a sign-out is over.
     pub longest: u32,
 }
 
@@ -98,6 +98,8 @@ pub(crate) enum TokenError {
     Time,
     #[error("The token has expired.")]
     Expired,
+    #[error("The token has expired: it was issued (claim \"iat\") longer ago than tokens last here.")]
+    TooOld,
     #[error("The token is not valid yet: by its \"nbf\" or \"iat\" it begins later. Do the clocks agree?")]
     NotYet,
     #[error("The token is for another audience (claim \"aud\").")]
@@ -127,7 +129,7 @@ impl TokenError {
     pub(crate) fn code(self) -> Code {
         match self {
             Self::NoKeys => Code::TokensNotConfigured,
-            Self::Expired => Code::TokenExpired,
+            Self::Expired | Self::TooOld => Code::TokenExpired,
             Self::NotYet => Code::TokenNotYetValid,
             Self::Audience | Self::Issuer => Code::TokenNotForHere,
             Self::TooLong
@@ -306,11 +308,15 @@ impl TokenRules {
             claims.get(name).map(|value| numeric_date::read(value).ok_or(TokenError::Time)).transpose()
         };
         let ends = claims.get("exp").and_then(numeric_date::read).ok_or(TokenError::Endless)?;
-        let ends = ends.saturating_add(leeway);
+        let issued = time("iat")?;
+        let longest = issued.map_or(Seconds::MAX, |issued| issued.saturating_add(self.longest.into()));
+        if longest.saturating_add(leeway) <= now && longest < ends {
+            return Err(TokenError::TooOld);
+        }
+        let ends = ends.min(longest).saturating_add(leeway);
         if ends <= now {
             return Err(TokenError::Expired);
         }
-        let issued = time("iat")?;
         // An `iat` in the future would outlast a sign-out.
         if time("nbf")?.into_iter().chain(issued).any(|begins| begins > now.saturating_add(leeway)) {
             return Err(TokenError::NotYet);
@@ -341,25 +347,18 @@ impl TokenRules {
             GrantError::TooMany => TokenError::TooManyGrants,
             GrantError::Entry(position) => TokenError::Grant(position),
         })?;
-        let issued = Issued {
-            earliest: issued.unwrap_or(self.reckoned(ends, now)).saturating_sub(leeway),
-            told: issued.is_some(),
-        };
+        let issued = issued.map(|issued| issued.saturating_sub(leeway));
         Ok((user, Pass { grants, ends, issued, token, proof: Proof::Token }))
     }
 }
 
-impl TokenRules {
-    /// When a token was issued at the earliest that does not say it, by the issuer's clock: as long before its end as a token
-    /// lasts at most. One that would be from the future then lasts longer, and can be from any time.
-    fn reckoned(&self, ends: Seconds, now: Seconds) -> Seconds {
-        let leeway = Seconds::from(self.leeway);
-        let earliest = ends.saturating_sub(leeway).saturating_sub(self.longest.into());
-        if earliest <= now.saturating_add(leeway) { earliest } else { 0 }
-    }
-}
-
 fn read_grant(entry: &Value, position: usize) -> Result<GrantClaim, TokenError> {
+    // Lists would be taken for the members in the order of our declaration, and objects for rights.
+    let is_as_written = entry.is_object()
+        && entry.get("may").and_then(Value::as_array).is_some_and(|may| may.iter().all(Value::is_string));
+    if !is_as_written {
+        return Err(TokenError::Grant(position));
+    }
     GrantClaim::deserialize(entry).map_err(|_| match entry.get("exp") {
         Some(exp) if !exp.is_null() && numeric_date::read(exp).is_none() => TokenError::GrantEnd(position),
         _ => TokenError::Grant(position),

@@ -1,7 +1,8 @@
 //! Whom an act is about, and what can be done to them without a ban.
 //!
-//! In: [`Who`]. Out: members of the registry, added to a group or closed. Invariant: nobody is added to a group that is forbidden
-//! to its user; that is asked inside the group's critical section.
+//! In: [`Who`]. Out: members of the registry, added to a group or closed. Invariants: nobody is added to a group that is
+//! forbidden to its user; that is asked inside the group's critical section. No group is made of a name that the server
+//! does not take.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,14 +24,17 @@ impl Acts {
         group: &GroupName,
         now: Seconds,
     ) -> Result<Vec<Arc<Member>>, ActError> {
+        // As the door has it: nobody could join such a group, and many could not tell which it is.
+        self.names
+            .permit("group", group.as_str())
+            .map_err(|denial| ActError::refused(denial.code, denial.detail))?;
         let members = self.members(who)?;
         match members.iter().find(|member| self.bans.forbids_group(member.user(), group, now)) {
             None => Ok(members),
             Some(member) => {
                 let message = format!(
-                    "the user {:?} is banned from the group {:?}; restore it first",
-                    member.user().as_str(),
-                    group.as_str()
+                    "the user {:?} is banned from the group {group:?}; restore it first",
+                    member.user()
                 );
                 Err(ActError::refused(Code::BannedFromGroup, message))
             }
@@ -56,12 +60,8 @@ impl Acts {
             Who::Connection(id) => {
                 (self.registry.connection(id).into_iter().collect(), format!("no connection {id}"))
             }
-            Who::User(user) => {
-                (self.registry.of_user(user), format!("no connection of the user {:?}", user.as_str()))
-            }
-            Who::Group(group) => {
-                (self.registry.of_group(group), format!("no member of the group {:?}", group.as_str()))
-            }
+            Who::User(user) => (self.registry.of_user(user), format!("no connection of the user {user:?}")),
+            Who::Group(group) => (self.registry.of_group(group), format!("no member of the group {group:?}")),
             Who::All => return Ok(self.registry.members()),
         };
         if members.is_empty() {
@@ -81,7 +81,8 @@ pub(super) fn close(members: &[Arc<Member>], code: Code, reason: &str, receipt: 
 
 /// Closes connections, each with a time of its own to come back after. What is queued to them is thrown away.
 pub(super) fn close_until(members: &[Arc<Member>], reason: &str, chosen: Duration, receipt: &mut Receipt) {
-    let code = Code::ClosedByOperator;
+    // Also whoever hears the code alone, because it reads nothing at the moment, is to come back.
+    let code = Code::ClosedForNow;
     for member in members {
         let ending = Ending { code, reason: told(reason, code).to_owned() };
         member.outbox().end_until(ending, come_back_after(chosen));

@@ -51,6 +51,10 @@ impl Desk {
 
     /// Answers what has one answer.
     pub(super) async fn answer(self: &Arc<Self>, operator: Operator, request: AdminRequest) -> Bytes {
+        if let AdminRequest::Explain { token: Some(token), .. } = &request {
+            // The door waits for keys that have to be fetched first. What it says of the token is asked again below.
+            let _ = self.queries.gate.verify_or_fetch(token.expose()).await;
+        }
         let desk = Arc::clone(self);
         self.blocking(move || match desk.queries.answer(&operator, &request) {
             Some(Ok(line)) => line,

@@ -12,10 +12,10 @@ use fanfare_protocol::admin::{ADMIN_ALPN, ADMIN_REQUEST_BYTES};
 use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{IdleTimeout, ServerConfig, TransportConfig, VarInt};
 use rustls::pki_types::CertificateDer;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::seats::Seats;
 use super::{Desk, Operators, session};
 use crate::door::{Door, OwnShare, Proofs};
 use crate::endpoint::{Identity, no_initial_suite, provider};
@@ -23,8 +23,6 @@ use crate::error::IdentityError;
 use crate::listener::let_in;
 use crate::state::EndpointKeys;
 
-/// Sessions at a time: far more than there are operators, few enough that they cost nothing.
-const MOST_SESSIONS: usize = 1_024;
 /// Handshakes at a time, and from how many on who comes has to prove an address first.
 const MOST_HANDSHAKES: usize = 256;
 const RETRY_ABOVE: usize = 16;
@@ -70,7 +68,7 @@ pub(crate) fn server_config(
 /// Accepts operators until `closing`; their sessions end then, too.
 pub(crate) async fn listen(endpoint: quinn::Endpoint, desk: Arc<Desk>, closing: CancellationToken) {
     let sessions = TaskTracker::new();
-    let room = Arc::new(Semaphore::new(MOST_SESSIONS));
+    let seats = Arc::new(Seats::default());
     let (door, proofs) = (Door::new(MOST_HANDSHAKES, OwnShare::Refuse), Proofs::new());
     loop {
         let incoming = tokio::select! {
@@ -82,7 +80,7 @@ pub(crate) async fn listen(endpoint: quinn::Endpoint, desk: Arc<Desk>, closing: 
         let Some((incoming, place)) = let_in(incoming, &door, &proofs, RETRY_ABOVE, &desk.metrics) else {
             continue;
         };
-        let (desk, closing, room) = (Arc::clone(&desk), closing.clone(), Arc::clone(&room));
+        let (desk, closing, seats) = (Arc::clone(&desk), closing.clone(), Arc::clone(&seats));
         sessions.spawn(async move {
             let evicted = place.evicted();
             let accepted = async { incoming.accept()?.await };
@@ -93,10 +91,7 @@ pub(crate) async fn listen(endpoint: quinn::Endpoint, desk: Arc<Desk>, closing: 
             // Whoever has shown a certificate holds up no newcomer.
             drop(place);
             match accepted {
-                Ok(Ok(connection)) => match room.try_acquire_owned() {
-                    Ok(_permit) => welcome(connection, &desk, closing).await,
-                    Err(_) => close(&connection, Code::ServerFull),
-                },
+                Ok(Ok(connection)) => welcome(connection, &desk, &seats, closing).await,
                 Ok(Err(error)) => {
                     tracing::info!(%error, "somebody without an operator's certificate was turned away");
                 }
@@ -111,11 +106,20 @@ pub(crate) async fn listen(endpoint: quinn::Endpoint, desk: Arc<Desk>, closing: 
     endpoint.wait_idle().await;
 }
 
-async fn welcome(connection: quinn::Connection, desk: &Arc<Desk>, closing: CancellationToken) {
+async fn welcome(
+    connection: quinn::Connection,
+    desk: &Arc<Desk>,
+    seats: &Arc<Seats>,
+    closing: CancellationToken,
+) {
     let chain: Arc<[_]> = chain(&connection).into();
     let address = connection.remote_address();
     match desk.identify(&chain).await {
         Ok(operator) => {
+            let Some(_seat) = seats.take(&operator) else {
+                tracing::warn!(operator = operator.name, role = %operator.role, %address, "operator has too many sessions");
+                return close(&connection, Code::ServerFull);
+            };
             tracing::info!(operator = operator.name, role = %operator.role, %address, "operator connected");
             let ended = session::run(&connection, &chain, desk, closing).await;
             if let Some(code) = ended {

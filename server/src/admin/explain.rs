@@ -133,7 +133,7 @@ impl Queries {
 /// The answer in a sentence.
 fn summary(explained: &Explanation) -> String {
     let Explanation { verdict, bans, connecting, token, connections, .. } = explained;
-    let (user, group) = (explained.user.as_str(), explained.group.as_str());
+    let (user, group) = (&explained.user, &explained.group);
     let answer = match verdict {
         Verdict::May => format!("{user:?} may join {group:?}"),
         Verdict::MayNot => format!("{user:?} may not join {group:?}"),
@@ -182,13 +182,13 @@ fn summary(explained: &Explanation) -> String {
 /// What an operator did.
 fn by(ban: &BanRow) -> String {
     let what = match (&ban.groups, ban.kind) {
-        (Some(groups), _) => format!("its access to {:?} was revoked", groups.as_str()),
+        (Some(groups), _) => format!("its access to {groups:?} was revoked"),
         (None, BanKind::SignOut) => "it was signed out".to_owned(),
         (None, BanKind::Token) => "its token was revoked".to_owned(),
         (None, BanKind::User | BanKind::Group) => "it is banned from the server".to_owned(),
     };
     let reason = if ban.reason.is_empty() { String::new() } else { format!(" ({:?})", ban.reason) };
-    format!("{what} by {}{reason}", ban.author)
+    format!("{what} by {}{reason}", fanfare_protocol::visible(&ban.author))
 }
 
 #[cfg(test)]

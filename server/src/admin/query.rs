@@ -50,7 +50,7 @@ impl Queries {
             AdminRequest::Status {} => Ok(line(&AdminReply::Ok(self.status(operator)))),
             AdminRequest::Connections(page) => connections(self.registry.members(), page),
             AdminRequest::Members { group, page } => match self.registry.of_group(group) {
-                members if members.is_empty() => Err(nothing(&format!("group {:?}", group.as_str()))),
+                members if members.is_empty() => Err(nothing(&format!("group {group:?}"))),
                 members => connections(members, page),
             },
             AdminRequest::Users(page) => {

@@ -113,10 +113,31 @@ async fn answer(
 
 /// Reads a request (fuzz target `operator_request`).
 pub(crate) fn parse(request: &[u8]) -> Result<AdminRequest, AdminError> {
-    serde_json::from_slice(request).map_err(|error| AdminError {
+    let refused = |problem: String| AdminError {
         code: Code::InvalidRequest.number(),
-        message: format!("this is no request: {error}"),
-    })
+        message: format!("this is no request: {problem}"),
+    };
+    // A list would be taken for the members in the order of our declaration.
+    if !request.trim_ascii_start().starts_with(b"{") {
+        return Err(refused("a request is an object with a member \"ask\"".to_owned()));
+    }
+    serde_json::from_slice(request).map_err(|error| refused(in_words(&error.to_string())))
+}
+
+/// What is wrong with JSON, for whoever wrote it: without our types' names.
+fn in_words(problem: &str) -> String {
+    const WORDS: [(&str, &str); 9] = [
+        ("expected u64", "expected a whole number from 0 on"),
+        ("expected u32", "expected a whole number from 0 to 4294967295"),
+        ("expected u16", "expected a whole number from 0 to 65535"),
+        ("expected usize", "expected a whole number from 0 on"),
+        ("expected i64", "expected a whole number"),
+        ("invalid value: map, expected map with a single key", "an object with one member is expected"),
+        ("map with a single key", "an object with one member"),
+        ("unknown variant", "unknown name"),
+        ("floating point", "a number with a fraction,"),
+    ];
+    WORDS.iter().fold(problem.to_owned(), |problem, (ours, theirs)| problem.replace(ours, theirs))
 }
 
 async fn write(send: &mut SendStream, line: Bytes) -> Result<(), Ended> {
@@ -182,6 +203,32 @@ async fn watch(desk: &Arc<Desk>, send: &mut SendStream, interval_ms: u32) -> Res
         };
         while let Some(line) = update.line() {
             write(send, line).await?;
+        }
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(feature = "model"))]
+mod tests {
+    use super::*;
+
+    /// What somebody reads who wrote a request by hand. It named types of Rust, and took a list as a request.
+    #[test]
+    fn what_is_no_request_is_told_in_words_of_json() {
+        for (request, words) in [
+            (r#"["status"]"#, "an object with a member \"ask\""),
+            (r#""status""#, "an object with a member \"ask\""),
+            ("", "an object with a member \"ask\""),
+            (r#"{"ask":"audit","after":-1,"limit":0,"follow":false}"#, "a whole number from 0 on"),
+            (r#"{"ask":"watch","interval_ms":1.5}"#, "a whole number from 0 to 4294967295"),
+            (r#"{"ask":"nope"}"#, "unknown name `nope`"),
+            (r#"{"ask":"kick","who":{},"reason":""}"#, "an object with one member"),
+        ] {
+            let message = parse(request.as_bytes()).unwrap_err().message;
+            assert!(message.contains(words), "{request}: {message}");
+            for ours in ["u64", "u32", "usize", "variant", "enum", "struct", "Who", "AdminRequest", "map"] {
+                assert!(!message.contains(ours), "{request}: {message}");
+            }
         }
     }
 }

@@ -144,7 +144,14 @@ pub(crate) fn request(form: &Form, now_ms: u64, dry_run: bool) -> Result<AdminRe
         Who::User(user) => Ok::<UserName, String>(user.clone()),
         _ => Err("this is about a user".to_owned()),
     };
-    let group = || GroupName::new(form.value("group")).map_err(|_| "type a group".to_owned());
+    let group = || match form.value("group") {
+        // As the command line has it: a pattern would be taken for the name of one group.
+        name if name.contains('*') => {
+            Err("this is about one group, and no pattern: fanfare admin --literal takes a * as it stands"
+                .to_owned())
+        }
+        name => GroupName::new(name).map_err(|_| "type a group".to_owned()),
+    };
     Ok(match form.act {
         Act::Revoke => {
             let groups = Pattern::new(form.value("group"))

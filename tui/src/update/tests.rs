@@ -214,6 +214,22 @@ fn a_revocation_is_confirmed_only_when_the_server_said_what_it_would_do() {
 }
 
 #[test]
+fn a_star_is_a_pattern_only_where_groups_are_forbidden() {
+    for (act, why) in [("a", Some("--literal")), ("d", Some("--literal")), ("r", None)] {
+        let mut model = busy(Role::Operator);
+        press(&mut model, "2");
+        press(&mut model, &format!("{act}room-*"));
+        let Some(Prompt::Form(form)) = &model.prompt else { panic!("no dialog") };
+        let request = form::request(form, model.server_ms(), false);
+        assert_eq!(request.as_ref().err().is_some(), why.is_some(), "{act}: {request:?}");
+        if let (Err(problem), Some(why)) = (&request, why) {
+            assert!(problem.contains('*') && problem.contains(why), "{problem}");
+            assert_eq!(press(&mut model, "\x02"), [], "it is not done");
+        }
+    }
+}
+
+#[test]
 fn a_viewer_and_a_lost_server_are_told_why_nothing_is_done() {
     let mut model = busy(Role::Viewer);
     for key in ["2r", "2x", "5u"] {

@@ -19,7 +19,7 @@ use ratatui::widgets::{Block, Clear, Paragraph};
 
 use super::theme::Theme;
 use crate::model::{Act, Form, Model};
-use crate::text::{cut, harmless};
+use crate::text::{cut, harmless, visible};
 use crate::update::{done, form_request, form_told};
 
 pub(super) fn draw(model: &Model, form: &Form, theme: Theme, frame: &mut Frame<'_>, area: Rect) {
@@ -33,7 +33,8 @@ pub(super) fn draw(model: &Model, form: &Form, theme: Theme, frame: &mut Frame<'
     for (at, field) in form.fields.iter().enumerate() {
         let here = at == form.focus;
         // The end of what is typed is what one sees.
-        let value = harmless(&field.value);
+        // Whom it is about is a name; what is said to people is a text.
+        let value = if field.name == "group" { visible(&field.value) } else { harmless(&field.value) };
         let skipped = value.chars().count().saturating_sub(room);
         let value: String = value.chars().skip(skipped).collect();
         let hint = if !here && field.value.is_empty() { field.hint } else { "" };

@@ -13,7 +13,7 @@ use unicode_width::UnicodeWidthStr;
 
 use super::theme::Theme;
 use crate::model::{Column, Model, View};
-use crate::text::{cut, harmless, many};
+use crate::text::{cut, many, quoted};
 
 pub(super) fn draw(model: &Model, theme: Theme, frame: &mut Frame<'_>, area: Rect) {
     let listing = &model.place().listing;
@@ -46,10 +46,10 @@ pub(super) fn draw(model: &Model, theme: Theme, frame: &mut Frame<'_>, area: Rec
         }
         "" => format!(" {}", many(listing.total as u64, "row")),
         filter => format!(
-            " {} of {} rows, with {:?} in them (Esc: all)",
+            " {} of {} rows, with {} in them (Esc: all)",
             listing.items.len(),
             listing.total,
-            harmless(filter)
+            quoted(filter)
         ),
     };
     frame.render_widget(Paragraph::new(foot).style(theme.quiet()), line(area.height.saturating_sub(1)));

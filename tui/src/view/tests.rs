@@ -305,6 +305,26 @@ fn that_acts_cannot_be_taken_stands_over_every_view() {
     assert!(!picture(&mut model, (120, 40)).contains("cannot be taken"));
 }
 
+/// What decides whom an act is about is a name like any other; what is said to people is a text.
+#[test]
+fn the_group_of_a_dialog_is_shown_so_that_it_is_told_apart() {
+    let mut model = busy(Role::Operator);
+    press(&mut model, "2ra\u{2800}b");
+    assert!(picture(&mut model, SIZES[0]).contains("group   a\\u{2800}b_"));
+    press(&mut model, "\n\na\u{2800}b");
+    assert!(picture(&mut model, SIZES[0]).contains("reason  a\u{2800}b_"));
+}
+
+/// A notice has names that were made visible already, and the same again would be another name.
+#[test]
+fn a_notice_shows_names_as_lists_do() {
+    let mut model = busy(Role::Operator);
+    let groups = [(GroupName::new("a\u{2800}b").unwrap(), 1)].into();
+    update(&mut model, Event::Done("revoked", Ok(Receipt { connections: 1, groups, ..Receipt::default() })));
+    let shown = picture(&mut model, SIZES[0]);
+    assert!(shown.contains("1 connection (a\\u{2800}b 1)"), "{shown}");
+}
+
 #[test]
 fn only_the_rows_that_are_seen_are_built() {
     let mut model = Model::new((120, 40), true);

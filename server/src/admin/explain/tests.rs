@@ -406,6 +406,7 @@ fn every_refusal_that_keeps_somebody_out_is_explained() {
             | Code::Normal
             | Code::ShuttingDown
             | Code::ClosedByOperator
+            | Code::ClosedForNow
             | Code::RemovedFromGroup
             | Code::GrantEnded
             | Code::SlowConsumer
