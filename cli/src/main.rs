@@ -48,7 +48,7 @@ fn main() -> ExitCode {
         Err(error) => explain(&error),
     };
     // A line without an end is still in the buffer.
-    match outcome.and_then(|code| Ok(std::io::stdout().flush().map(|()| code)?)) {
+    match outcome.and_then(|code| Ok(printing::flush().map(|()| code)?)) {
         Ok(code) => code,
         Err(failure) => {
             // A reader that has gone (`fanfare listen | head -1`) is told nothing; it knows.

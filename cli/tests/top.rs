@@ -198,6 +198,10 @@ fn what_is_pasted_is_text_and_no_orders() {
     // that stands in it: at its beginning it carried the act out.
     terminal.sends_bytes("1b 4f 51 20 6e 6f 77 1b 4f 51 0a 1b 4f 51");
     terminal.shows("why it was not taken", has(&["F2 counts where nothing else is typed"]));
+    // With what types nothing behind it: Ctrl-Z, the mouse, and that the window is looked at.
+    for company in ["1a", "1b 5b 3c 33 35 3b 35 3b 35 4d"] {
+        terminal.sends_bytes(&format!("1b 4f 51 {company}"));
+    }
     terminal.shows("the dialog still", has(&["reason  bye now", "this closes 1 connection"]));
     terminal.confirms("the act, by a key that came alone", has(&["closed: 1 connection; record 1"]));
     terminal.types("q");

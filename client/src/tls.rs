@@ -149,7 +149,12 @@ fn system() -> Result<RootCertStore, RootsError> {
         Some(file) => {
             let found = pem_file(Path::new(&file), certificates_of)
                 .map_err(|error| RootsError::System { detail: error.to_string() })?;
-            (found.into_iter().map(CertificateDer::from).collect(), Vec::new())
+            let mut found: Vec<_> = found.into_iter().map(CertificateDer::from).collect();
+            let more = variable("SSL_CERT_DIR")
+                .map(|directory| rustls_native_certs::load_certs_from_paths(None, Some(directory.as_ref())));
+            let more = more.unwrap_or_default();
+            found.extend(more.certs);
+            (found, more.errors)
         }
         None => {
             let found = rustls_native_certs::load_native_certs();
@@ -173,10 +178,13 @@ fn system() -> Result<RootCertStore, RootsError> {
     Ok(store)
 }
 
-/// The one file that the environment says is to be used instead of the system's.
+/// The file that the environment says is to be used instead of the system's.
 fn own_file() -> Option<OsString> {
-    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
-    variable("SSL_CERT_FILE").filter(|_| variable("SSL_CERT_DIR").is_none())
+    variable("SSL_CERT_FILE")
+}
+
+fn variable(name: &str) -> Option<OsString> {
+    std::env::var_os(name).filter(|value| !value.is_empty())
 }
 
 fn system_words() -> String {

@@ -27,6 +27,11 @@ const DASHES: &str = "-----";
 const SOME_DASHES: usize = 3;
 /// What may stand before the base64 (RFC 1421, section 4.6, as far as keys have it; RFC 4716).
 const HEADERS: [&str; 5] = ["Proc-Type", "DEK-Info", "Content-Domain", "Key-Info", "Comment"];
+/// How many zeros in a line are those of UTF-16: some programs want one at the end of a file.
+const SOME_ZEROS: usize = 4;
+/// What labels of certificates and keys begin with.
+const FIRST_WORDS: [&str; 9] =
+    ["CERTIFICATE", "X509", "TRUSTED", "PRIVATE", "PUBLIC", "ENCRYPTED", "RSA", "EC", "DSA"];
 /// The longest label, in bytes. The longest that is in use has 24.
 const LABEL_BYTES: usize = 64;
 
@@ -187,7 +192,21 @@ pub fn parse(bytes: &[u8]) -> Result<Vec<Block>, Error> {
 
 /// Whether it is a piece of UTF-16 that was read as UTF-8, or the other way round, in which two hyphens are one letter.
 fn is_of_another_encoding(text: &str) -> bool {
-    text.contains(['\0', '\u{2d2d}'])
+    text.matches('\0').count() >= SOME_ZEROS || text.contains('\u{2d2d}')
+}
+
+/// The text that is around the sections of a file that [`parse`] takes.
+#[must_use]
+pub fn around(bytes: &[u8]) -> String {
+    let Ok(text) = text(bytes) else { return String::new() };
+    let mut around = String::new();
+    let mut rest = &*text;
+    while let Some((before, section)) = rest.split_once(BEGIN) {
+        around.push_str(before);
+        let behind = section.split_once(END).and_then(|(_, label)| label.split_once(DASHES));
+        rest = behind.map_or("", |(_, rest)| rest);
+    }
+    around + rest
 }
 
 /// Writes a section, with lines of 64 characters.
@@ -320,23 +339,22 @@ fn is_among_dashes(text: &str, at: usize, word: &str) -> bool {
     let after = found.get(word.len()..).unwrap_or_default();
     let before = dashes(before.trim_end().chars().rev());
     if after.starts_with(|next: char| next.is_alphanumeric()) {
-        return before >= DASHES.len();
+        return false;
     }
     let label = |character: char| character.is_ascii_alphanumeric() || " \t._".contains(character);
     let behind = after.trim_start_matches(label);
     before >= SOME_DASHES || dashes(behind.chars()) >= SOME_DASHES
 }
 
-/// Whether it says, in capitals, that a certificate or a key begins or ends, with whatever for hyphens.
+/// Whether it says, in capitals and nothing else, that a certificate or a key begins or ends, with whatever for hyphens.
 fn is_named(text: &str) -> bool {
-    ["BEGIN", "END"].iter().any(|word| {
-        text.match_indices(word).any(|(at, _)| {
-            let after = text.get(at + word.len()..).unwrap_or_default();
-            let plain = |one: char| one.is_ascii_uppercase() || one.is_ascii_digit() || " \t".contains(one);
-            let label = after.split(|one: char| !plain(one)).next().unwrap_or_default();
-            ["CERTIFICATE", "KEY", "CRL"].iter().any(|what| label.trim_end().ends_with(what))
-        })
-    })
+    let words = text.trim_matches(|one: char| !one.is_ascii_alphabetic());
+    let label = words.strip_prefix("BEGIN").or_else(|| words.strip_prefix("END")).unwrap_or_default();
+    let plain = |one: char| one.is_ascii_uppercase() || one.is_ascii_digit() || " \t".contains(one);
+    let begins = label.starts_with([' ', '\t']) || FIRST_WORDS.iter().any(|word| label.starts_with(word));
+    begins
+        && label.chars().all(plain)
+        && ["CERTIFICATE", "KEY", "CRL"].iter().any(|what| label.ends_with(what))
 }
 
 /// How many hyphens a text begins with. Word processors make two of them a dash.

@@ -47,6 +47,12 @@ fn files_as_people_have_them_lose_nothing() {
         ("text on the same lines", format!("first: {} second: {} done", first.trim_end(), second.trim_end())),
         ("text that ends and begins", format!("The end.\nTo begin with:\n{both}-- \nsee --end-date\n---\n")),
         ("without padding", both.replace('=', "")),
+        (
+            "what openssl says of it",
+            format!("Subject: CN=BACKEND ROOT CERTIFICATE, O=ACME VENDOR CRL\n{both}"),
+        ),
+        ("comments", format!("# VENDOR CERTIFICATE\n# BEGIN CERTIFICATE of Acme\n# EXTENDED KEY\n{both}")),
+        ("rules", format!("#----------endpoints\n===== END OF FILE =====\n{both}")),
         ("one column", both.lines().map(one_column).collect()),
     ] {
         assert_eq!(ders(text.as_bytes()), expected, "{what}");

@@ -53,6 +53,7 @@ impl std::fmt::Display for Role {
 mod tests {
     use std::collections::BTreeSet;
 
+    use serde::de::DeserializeOwned;
     use serde_json::Value;
 
     use super::*;
@@ -91,8 +92,10 @@ mod tests {
     /// And so are the answers: an example that lacks a member, or has one too many, is not what is answered.
     #[test]
     fn protocol_md_shows_answers_with_all_that_they_have() {
-        fn again<T: serde::Serialize + serde::de::DeserializeOwned>(line: &str) -> Option<Value> {
-            let AdminReply::Ok(answer) = serde_json::from_str::<AdminReply<T>>(line).ok()? else { return None };
+        fn again<T: Serialize + DeserializeOwned>(line: &str) -> Option<Value> {
+            let AdminReply::Ok(answer) = serde_json::from_str::<AdminReply<T>>(line).ok()? else {
+                return None;
+            };
             serde_json::to_value(AdminReply::Ok(answer)).ok()
         }
         let protocol = include_str!("../../PROTOCOL.md");

@@ -7,6 +7,7 @@
 mod ban;
 mod certified;
 mod denial;
+mod der;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod gate;

@@ -23,7 +23,7 @@ use crate::admission::source;
 pub(crate) enum OwnShare {
     /// It is turned away: where letting in costs more than turning away.
     Refuse,
-    /// The oldest attempt of its own address goes; where all are taken by addresses that have no more than it, the oldest of all.
+    /// The oldest attempt of its own address goes; where it has none and all are taken, the oldest of all.
     TakeOldest,
 }
 
@@ -81,7 +81,9 @@ impl Door {
             let largest = inside.by_source.iter().max_by_key(|(_, places)| places.len());
             match largest.map(|(source, places)| (*source, places.len())) {
                 Some((largest, places)) if places > own + 1 => taken = inside.take_oldest(largest),
-                _ if self.own == OwnShare::TakeOldest => taken = inside.take_oldest_of_all(),
+                _ if self.own == OwnShare::TakeOldest => {
+                    taken = if own > 0 { inside.take_oldest(source) } else { inside.take_oldest_of_all() };
+                }
                 _ => return Answer::Full,
             }
         }

@@ -16,6 +16,7 @@ use fanfare_protocol::{
 use quinn::crypto::rustls::HandshakeData;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::access::{self, Denial, Gate, Pass};
 use crate::admission::{self, Admission, Slot};
@@ -59,12 +60,13 @@ impl Handshakes {
         incoming: quinn::Incoming,
         closing: &CancellationToken,
         place: &Place,
-    ) -> Option<(Session, Slot)> {
+        reading: TaskTrackerToken,
+    ) -> Option<(Session, Slot, TaskTrackerToken)> {
         let metrics = self.router.metrics();
         metrics.handshakes.add(1);
         let address = incoming.remote_address();
         let deadline = Instant::now() + self.config.handshake_deadline;
-        match self.bring_in(incoming, Bounds { deadline, closing, evicted: place.evicted() }).await {
+        match self.bring_in(incoming, Bounds { deadline, closing, evicted: place.evicted() }, reading).await {
             Ok(welcomed) => {
                 metrics.welcomed.add(1);
                 Some(welcomed)
@@ -90,7 +92,8 @@ impl Handshakes {
         &self,
         incoming: quinn::Incoming,
         bounds: Bounds<'_>,
-    ) -> Result<(Session, Slot), Option<Ending>> {
+        reading: TaskTrackerToken,
+    ) -> Result<(Session, Slot, TaskTrackerToken), Option<Ending>> {
         // Until TLS is done there is nobody to tell a code to; dropping the attempt is all there is.
         let tls = async {
             let connection = async { incoming.accept()?.await }.await;
@@ -106,18 +109,24 @@ impl Handshakes {
             () = connection.closed() => Err(None),
             welcomed = bounds.keep(self.welcome(&connection, &mut stream)) => welcomed,
         };
-        if let Err(refused) = &welcomed {
-            // Before it is told, so that whoever is told finds it counted.
-            self.count(refused.as_ref());
-        }
-        if let Err(Some(ending)) = &welcomed {
-            // Whose place was given away may not be here for longer.
-            if bounds.evicted.is_cancelled() {
-                stream = None;
+        let refused = match welcomed {
+            Ok((session, slot)) => return Ok((session, slot, reading)),
+            Err(refused) => refused,
+        };
+        // Nothing more is read of it. A server that stops waits for that, and not for the last word.
+        drop(reading);
+        // Before it is told, so that whoever is told finds it counted.
+        self.count(refused.as_ref());
+        if let Some(ending) = &refused {
+            let transmitter = stream.as_mut().map(|(transmitter, _)| transmitter);
+            tokio::select! {
+                biased;
+                // Whose place was given away may not be here for longer.
+                () = bounds.evicted.cancelled() => connection.close(ending.code, &ending.reason).await,
+                () = farewell::close(&connection, transmitter, ending) => {}
             }
-            farewell::close(&connection, stream.as_mut().map(|(transmitter, _)| transmitter), ending).await;
         }
-        welcomed
+        Err(refused)
     }
 
     /// What carries the connection, by what TLS agreed on.

@@ -103,7 +103,7 @@ async fn serve(
     // Boxed: the handshake's state is large and short-lived, and this task lives as long as the connection. What it
     // brings is boxed in there, too: a value that is moved out of a variable leaves its room behind in the task.
     let shaking = Box::pin(async move {
-        let (session, slot) = handshakes.shake(incoming, &closing, &place).await?;
+        let (session, slot, reading) = handshakes.shake(incoming, &closing, &place, reading).await?;
         Some((Box::pin(session.run(&tasks.connections, reading)), slot))
     });
     if let Some((session, _slot)) = shaking.await {

@@ -57,9 +57,11 @@ impl Rounds {
         member.listen_in();
         self.metrics.stopped_streams.add(member.line().stop_strays());
         let stalled = member.outbox().look();
+        let is_short = self.metrics.budget.is_short() || member.outbox().is_uncounted();
         let deadline = match self.reader_deadline.as_secs_f64() {
-            _ if self.metrics.budget.is_short() || member.outbox().is_uncounted() => SHORT.as_secs_f64(),
+            0.0 if is_short => SHORT.as_secs_f64(),
             0.0 => return,
+            seconds if is_short => seconds.min(SHORT.as_secs_f64()),
             seconds => seconds,
         };
         if f64::from(stalled) * EVERY.as_secs_f64() >= deadline {

@@ -317,6 +317,28 @@ async fn who_is_half_way_in_hears_a_code_that_lets_it_come_back() {
     drop(newcomer);
 }
 
+/// Who is half way in and gone holds up nobody's last word: with a deadline of 2 s nobody heard `Goodbye`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_does_not_wait_for_who_is_half_way_in_and_does_not_listen() {
+    let hub = Hub::with(|config| {
+        config.handshake_deadline = Duration::from_secs(60);
+        config.drain_deadline = Duration::from_secs(2);
+    })
+    .await;
+    let there = hub.client("there").await;
+    let way = Lossy::to(hub.address(), 0, 1).await;
+    let mut half = Dialer::new(&hub.roots).peer(way.address).await;
+    half.write(&[9, 0, 0]).await.unwrap();
+    eventually("both have begun", || hub.server.metrics().handshakes == 2).await;
+    drop(way);
+    let draining = tokio::spawn(hub.server.drain());
+    match within(there.next()).await {
+        Some(Event::Goodbye { code, .. }) => assert_eq!(code, Code::ShuttingDown.number()),
+        other => panic!("{other:?}"),
+    }
+    within(draining).await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_hears_the_code_of_every_close() {
     let wrong = matrix(false, 8).await;

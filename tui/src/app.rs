@@ -100,6 +100,7 @@ pub async fn run(config: OperatorConfig, colours: bool) -> Result<(), TuiError> 
             }) => return Ok(()),
             _ = stops.recv() => {
                 changed = true;
+                held = None;
                 if screen.suspend()? { None } else { Some(Event::Unstopped) }
             }
             input = poll_fn(|context| Pin::new(&mut inputs).poll_next(context)) => match input {
@@ -115,6 +116,7 @@ pub async fn run(config: OperatorConfig, colours: bool) -> Result<(), TuiError> 
                     match input {
                         input if is_stop(&input) => {
                             changed = true;
+                            held = None;
                             if screen.suspend()? { None } else { Some(Event::Unstopped) }
                         }
                         // Whichever comes second was not alone, and neither was the first.
@@ -126,7 +128,7 @@ pub async fn run(config: OperatorConfig, colours: bool) -> Result<(), TuiError> 
                             _ => Some(Event::Unconfirmed),
                         },
                         input => {
-                            if typed && held.take().is_some() {
+                            if is_company(&input) && held.take().is_some() {
                                 // It is said, and asks for nothing.
                                 let _ = update(&mut model, Event::Unconfirmed);
                             }
@@ -191,6 +193,15 @@ fn is_typed(input: &Input) -> bool {
         Input::Key(key) => key.kind != KeyEventKind::Release,
         Input::Paste(_) => true,
         _ => false,
+    }
+}
+
+/// Whether a key that confirms and comes just before it was not alone: everything but what the terminal says of itself.
+fn is_company(input: &Input) -> bool {
+    match input {
+        Input::Key(key) => key.kind != KeyEventKind::Release,
+        Input::Resize(..) => false,
+        _ => true,
     }
 }
 

@@ -8,7 +8,7 @@ use jsonwebtoken::{Algorithm, EncodingKey};
 use serde_json::Value;
 
 use super::token::Verifier;
-use super::{KeySetOrigin, KeySets, Seconds, TokenRules, key, key_set, numeric_date};
+use super::{KeySetOrigin, KeySets, Seconds, TokenRules, key, key_set, looks, numeric_date};
 
 const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
 const NOW: Seconds = 1_800_000_000;
@@ -75,7 +75,7 @@ pub(crate) fn key_file(input: &[u8]) {
         assert!([&b""[..], b"\n", b"\r\n"].contains(&rest), "more than a line end is missing: {rest:?}");
     }
     let Ok(text) = std::str::from_utf8(input) else { return };
-    if let Ok(read) = key_set::parse(key::bare(text), KeySetOrigin::Url) {
+    if let Ok(read) = key_set::parse(looks::bare(text), KeySetOrigin::Url) {
         assert!(read.keys.iter().all(|key| key.algorithm != Algorithm::HS256), "a secret that is published");
     }
 }

@@ -15,6 +15,7 @@ use aws_lc_rs::signature::{
 use fanfare_pem::Block;
 use jsonwebtoken::{Algorithm, DecodingKey, DecodingKeyKind};
 
+use super::der::element;
 use super::looks::{self, look};
 use super::{KeySetOrigin, key_set, material};
 
@@ -138,15 +139,10 @@ pub(super) fn read_at_most(path: &Path, most: usize) -> Result<Vec<u8>, KeyError
     Ok(bytes)
 }
 
-/// Text without the byte order mark that some editors put in front, and without the white space around it.
-pub(super) fn bare(text: &str) -> &str {
-    text.strip_prefix('\u{feff}').unwrap_or(text).trim()
-}
-
 /// The keys in the bytes of a file.
 pub(super) fn parse(bytes: &[u8]) -> Result<ReadKeys, String> {
     // UTF-16 can look like UTF-8 with zeros in it.
-    let text = std::str::from_utf8(bytes).ok().map(bare).filter(|text| !text.contains('\0'));
+    let text = std::str::from_utf8(bytes).ok().map(looks::bare).filter(|text| !text.contains('\0'));
     if let Some(text) = text.filter(|text| text.starts_with('{')) {
         return key_set::parse(text, KeySetOrigin::File);
     }
@@ -159,8 +155,11 @@ pub(super) fn parse(bytes: &[u8]) -> Result<ReadKeys, String> {
     let keys = used.map(from_pem).collect::<Result<Vec<_>, _>>()?;
     if !keys.is_empty() {
         // Half of what was meant is not taken for all of it.
-        return match text.is_some_and(|text| text.contains("\"kty\"")) {
-            true => Err("it holds PEM and a JWK; put them into files of their own".to_owned()),
+        return match material::is_beside(&fanfare_pem::around(bytes)) {
+            true => {
+                Err("it holds PEM and, beside it, a key of another form; put them into files of their own"
+                    .to_owned())
+            }
             false => Ok(ReadKeys { keys, skipped: Vec::new() }),
         };
     }
@@ -268,8 +267,8 @@ pub(super) fn check(algorithm: Algorithm, key: &DecodingKey) -> Result<(), Strin
         }
         (Algorithm::RS256, DecodingKeyKind::SecretOrDer(der)) => {
             ParsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, der).map_err(|_| damaged())?;
-            let inside = looks::element(0x30, der).map(|(inside, _)| inside).ok_or_else(damaged)?;
-            looks::element(0x02, inside).map(|(modulus, _)| modulus).ok_or_else(damaged)?
+            let inside = element(0x30, der).map(|(inside, _)| inside).ok_or_else(damaged)?;
+            element(0x02, inside).map(|(modulus, _)| modulus).ok_or_else(damaged)?
         }
         (Algorithm::RS256, DecodingKeyKind::RsaModulusExponent { n, e }) => {
             let components = RsaPublicKeyComponents { n: n.as_slice(), e: e.as_slice() };

@@ -5,6 +5,7 @@
 //! outlives the look.
 
 use std::error::Error;
+use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -20,7 +21,7 @@ use rustls::RootCertStore;
 use tower_service::Service as _;
 use url::{Host, Url};
 
-use super::key::{self, FILE_BYTES};
+use super::key::{self, FILE_BYTES, KeyError};
 use super::max_age;
 
 /// How long a look may take, with all redirects.
@@ -141,10 +142,13 @@ fn allowed(url: &Url) -> Result<(), UrlError> {
 /// The largest file of authorities that is read: a system's has a quarter of a megabyte.
 const BUNDLE_BYTES: usize = 8 << 20;
 
-/// The one file that the environment says is to be used instead of the system's.
+/// The file that the environment says is to be used instead of the system's.
 fn own_file() -> Option<PathBuf> {
-    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
-    variable("SSL_CERT_FILE").filter(|_| variable("SSL_CERT_DIR").is_none()).map(PathBuf::from)
+    variable("SSL_CERT_FILE").map(PathBuf::from)
+}
+
+fn variable(name: &str) -> Option<OsString> {
+    std::env::var_os(name).filter(|value| !value.is_empty())
 }
 
 fn system_roots() -> Result<RootCertStore, String> {
@@ -153,11 +157,18 @@ fn system_roots() -> Result<RootCertStore, String> {
         // The usual reader leaves out what is not exactly as it should be.
         Some(path) => {
             let refused = |problem: String| format!("{} (from SSL_CERT_FILE): {problem}", path.display());
-            let bytes = key::read_at_most(&path, BUNDLE_BYTES).map_err(|error| error.to_string())?;
+            let bytes = key::read_at_most(&path, BUNDLE_BYTES).map_err(|error| match error {
+                KeyError::Io { source, .. } => refused(format!("it cannot be read: {source}")),
+                error => error.to_string(),
+            })?;
             let blocks = fanfare_pem::parse(&bytes).map_err(|error| refused(format!("it has {error}")))?;
             let found =
                 fanfare_pem::certificates(&blocks).map_err(|unused| refused(format!("it has {unused}")))?;
-            found.into_iter().map(|der| der.to_vec().into()).collect()
+            let mut all: Vec<_> = found.into_iter().map(|der| der.to_vec().into()).collect();
+            if let Some(directory) = variable("SSL_CERT_DIR") {
+                all.extend(rustls_native_certs::load_certs_from_paths(None, Some(directory.as_ref())).certs);
+            }
+            all
         }
         None => rustls_native_certs::load_native_certs().certs,
     };

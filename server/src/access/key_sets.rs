@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::key::{self, KeyError, ReadKeys, TokenKey};
 use super::key_set_url::{Answer, KeySetUrl};
-use super::{KeySetOrigin, key_set};
+use super::{KeySetOrigin, key_set, looks};
 use crate::state;
 
 /// How often tokens with unknown keys lead to a look at most.
@@ -341,7 +341,7 @@ impl KeySet {
 
 /// The keys of an answer, with the text that they are from and for how long they are good.
 fn read(Answer { text, good }: Answer) -> Result<(String, ReadKeys, Duration), String> {
-    let text = key::bare(&text).to_owned();
+    let text = looks::bare(&text).to_owned();
     let keys = key_set::parse(&text, KeySetOrigin::Url)?;
     Ok((text, keys, good))
 }

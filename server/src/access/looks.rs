@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 
-use super::key;
+use super::der::element;
 
 /// What a file looks like.
 pub(super) struct Look {
@@ -28,6 +28,11 @@ const PEM_OF_PUBLIC: &str = "make PEM of it: openssl pkey -pubin -inform DER -in
 const PEM_OF_CERTIFICATE: &str =
     "take the public key out of it: openssl x509 -in FILE -noout -pubkey > key.pem";
 
+/// Text without the byte order mark that some editors put in front, and without the white space around it.
+pub(super) fn bare(text: &str) -> &str {
+    text.strip_prefix('\u{feff}').unwrap_or(text).trim()
+}
+
 /// What these bytes look like.
 pub(super) fn look(bytes: &[u8]) -> Look {
     if bytes.trim_ascii().is_empty() {
@@ -40,7 +45,7 @@ pub(super) fn look(bytes: &[u8]) -> Look {
         return look;
     }
     match std::str::from_utf8(bytes) {
-        Ok(text) => text_look(key::bare(text), bytes.len()),
+        Ok(text) => text_look(bare(text), bytes.len()),
         Err(_) => Look::new(format!("binary data, {} bytes", bytes.len()), SECRET),
     }
 }
@@ -149,19 +154,4 @@ fn der(bytes: &[u8]) -> Option<Look> {
     }
     let is_public = element(0x06, inside).is_some() && element(0x03, rest).is_some();
     is_public.then(|| Look::new("a public key in DER", PEM_OF_PUBLIC))
-}
-
-/// The inside of an element of this kind, and what follows it (X.690 section 8.1, lengths of at most three bytes).
-pub(super) fn element(tag: u8, bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (&found, rest) = bytes.split_first()?;
-    let (&first, rest) = rest.split_first()?;
-    let (length, rest) = match first {
-        0..=0x7f => (usize::from(first), rest),
-        0x81..=0x83 => {
-            let (length, rest) = rest.split_at_checked(usize::from(first & 0x0f))?;
-            (length.iter().fold(0, |length, byte| length << 8 | usize::from(*byte)), rest)
-        }
-        _ => return None,
-    };
-    if found != tag { None } else { rest.split_at_checked(length) }
 }

@@ -6,7 +6,8 @@
 //! There is no list of all the forms in which people pass keys around. So the wrappings are taken off (UTF-16 and UTF-32, quotes,
 //! escapes, base64, hex, any number of lines), as a whole and piece by piece, and what is inside is searched for what keys and
 //! certificates cannot do without: the identifiers of their algorithms (X.690, RFC 3279, RFC 8410), and their words.
-//! A point of a curve alone is 32 or 65 bytes without any structure, and can't be told from a secret.
+//! What has no structure can't be told from a secret: a point of a curve alone, a modulus alone; nor what is compressed, encrypted
+//! or in an encoding that is none of these.
 
 use std::sync::LazyLock;
 
@@ -15,7 +16,7 @@ use base64::alphabet;
 use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 
-use super::looks::element;
+use super::der::element;
 
 /// How many wrappings are taken off: base64 in JSON in base64, for example, as Kubernetes hands out a configuration.
 const DEPTH: usize = 3;
@@ -38,13 +39,37 @@ const IDENTIFIERS: [&[u8]; 10] = [
 /// What SSH calls its keys, in text and in base64 (RFC 4253 section 6.6, RFC 5656, RFC 8709).
 const SSH: [&str; 6] = ["ssh-rsa", "ssh-dss", "ssh-ed", "ecdsa-sha2-", "sk-ssh-", "sk-ecdsa-"];
 /// Members of keys and key sets (RFC 7517), as they stand in JSON, YAML and the like.
-const MEMBERS: [&str; 5] = ["kty", "x5c", "jwks", "jwks_uri", "keys"];
+const MEMBERS: [&str; 6] = ["kty", "crv", "x5c", "jwks", "jwks_uri", "keys"];
+/// What labels in PEM begin with (RFC 7468, RFC 4716, RFC 9580).
+const LABELS: [&str; 14] = [
+    "certificate",
+    "certificates",
+    "x509",
+    "trusted",
+    "private",
+    "public",
+    "encrypted",
+    "rsa",
+    "ec",
+    "dsa",
+    "openssh",
+    "ssh2",
+    "pgp",
+    "pkcs7",
+];
 /// Words of keys, without what is between their letters.
 const WORDS: [&str; 4] = ["publickey", "privatekey", "rsakeyvalue", "modulus"];
 
 /// Words for what is in these bytes that a stranger may have, if there is anything.
 pub(super) fn found(bytes: &[u8]) -> Option<&'static str> {
     inside(bytes, DEPTH)
+}
+
+/// The same for text beside a key in PEM, which says things about the key as a rule: whether a key of another form is in it.
+pub(super) fn is_beside(text: &str) -> bool {
+    let is_ssh = |line: &str| SSH.iter().any(|name| line.trim_start().starts_with(name));
+    let base64 = runs(text, is_base64).filter_map(|run| decoded(&run)).any(|bytes| is_der(&bytes));
+    has_member(&text.to_lowercase(), "kty") || text.lines().any(is_ssh) || base64
 }
 
 fn inside(bytes: &[u8], depth: usize) -> Option<&'static str> {
@@ -58,7 +83,27 @@ fn inside(bytes: &[u8], depth: usize) -> Option<&'static str> {
 /// As text, whatever its encoding: UTF-16 and UTF-32 of ASCII are that with zeros in between. What is no text stays out of the way.
 fn readable(bytes: &[u8]) -> String {
     let without_zeros: Vec<u8> = bytes.iter().copied().filter(|byte| *byte != 0).collect();
-    String::from_utf8_lossy(&without_zeros).replace("\\n", "\n").replace("\\r", "\n")
+    let text = String::from_utf8_lossy(&without_zeros).replace("\\n", "\n").replace("\\r", "\n");
+    if text.contains('%') { percent(&text) } else { text }
+}
+
+/// Without the percent signs of URLs (RFC 3986 section 2.1).
+fn percent(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&first, behind)) = rest.split_first() {
+        match behind.split_at_checked(2).map(|(digits, behind)| (from_hex(digits), behind)) {
+            Some((Some(byte), behind)) if first == b'%' => {
+                bytes.extend(byte);
+                rest = behind;
+            }
+            _ => {
+                bytes.push(first);
+                rest = behind;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 fn is_der(bytes: &[u8]) -> bool {
@@ -86,14 +131,10 @@ fn of_text(text: &str) -> Option<&'static str> {
     if SSH.iter().any(|name| lower.contains(name)) {
         return Some("an SSH key");
     }
-    let letters: String = lower.chars().filter(char::is_ascii_alphanumeric).collect();
-    let is_pem = letters.match_indices("begin").any(|(at, _)| {
-        let label: String = letters.get(at..).unwrap_or_default().chars().take(40).collect();
-        ["key", "certificate", "pkcs7", "cms"].iter().any(|word| label.contains(word))
-    });
-    if is_pem {
+    if is_begin(&lower) {
         return Some("PEM");
     }
+    let letters: String = lower.chars().filter(char::is_ascii_alphanumeric).collect();
     if WORDS.iter().any(|word| letters.contains(word)) {
         return Some("a key in words");
     }
@@ -110,11 +151,12 @@ fn of_text(text: &str) -> Option<&'static str> {
     // Whatever an editor put in front, and a quote around it all.
     let bare =
         lower.trim_matches(|one: char| !one.is_ascii() || one.is_ascii_whitespace() || "\"'`".contains(one));
-    let is_enclosed = |open, close| bare.starts_with(open) && bare.ends_with(close);
-    if is_enclosed('{', '}') || is_enclosed('[', ']') {
+    let is_json = bare.starts_with(['{', '[']) && bare.ends_with(['}', ']']) && bare.contains('"');
+    if is_json {
         return Some("JSON");
     }
-    if is_enclosed('<', '>') {
+    let is_name = |rest: &str| rest.starts_with(|one: char| one.is_ascii_alphabetic() || "?!".contains(one));
+    if bare.strip_prefix('<').is_some_and(is_name) && bare.ends_with('>') && bare.contains("</") {
         return Some("XML");
     }
     if bare.starts_with("https://") || bare.starts_with("http://") {
@@ -128,36 +170,91 @@ fn of_text(text: &str) -> Option<&'static str> {
     text.split(is_between).any(is_token).then_some("a token")
 }
 
+/// Whether a BEGIN of a key or a certificate is there, with whatever for hyphens.
+fn is_begin(lower: &str) -> bool {
+    let seen: String = lower.chars().filter(char::is_ascii).collect();
+    seen.match_indices("begin").any(|(at, word)| {
+        let (before, found) = seen.split_at(at);
+        let after = found.get(word.len()..).unwrap_or_default();
+        let mut label = after.split(|one: char| !one.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+        let names = label.next().is_some_and(|word| LABELS.contains(&word));
+        !before.ends_with(|one: char| one.is_ascii_alphanumeric()) && names
+    })
+}
+
 /// Whether a name stands there as that of a member: what is before and behind it is no part of a name, nor of base64.
 fn has_member(text: &str, name: &str) -> bool {
     let is_part = |one: char| one.is_alphanumeric() || "+/_-=.".contains(one);
     text.match_indices(name).any(|(at, _)| {
         let (before, found) = text.split_at(at);
         let after = found.get(name.len()..).unwrap_or_default();
-        let after = after.trim_start_matches(['"', '\'', '\\', ' ']);
-        !before.ends_with(is_part) && after.starts_with([':', '='])
+        let value = after.trim_start_matches(['"', '\'', '\\', ' ', '\t']);
+        let is_kind = name == "kty" && ["okp", "ec", "rsa", "oct"].iter().any(|kind| value.starts_with(kind));
+        !before.ends_with(is_part) && (value.starts_with([':', '=']) || is_kind)
     })
 }
 
-/// Looks into whatever is base64 or hex: each run of such characters, and all of them as one.
+/// Looks into whatever is base64, hex or numbers: each run of such characters, and all of them as one.
 fn unwrapped(text: &str, depth: usize) -> Option<&'static str> {
     let depth = depth.checked_sub(1)?;
-    let base64 = runs(text, is_base64).filter_map(|run| decoded(&run));
-    let numbers = text.replace("0x", "");
-    let hex = runs(&numbers, is_hex).filter_map(|run| from_hex(&run));
-    base64.chain(hex).find_map(|bytes| inside(&bytes, depth)).map(|what| match what {
-        "a key or a certificate" => "a key or a certificate in base64 or hex",
-        what => what,
-    })
+    let runs: Vec<Vec<u8>> = runs(text, is_base64).collect();
+    // What stands in front of it may be read as a part of it.
+    let shifted = runs.iter().flat_map(|run| (1..4).filter_map(|from| decoded(run.get(from..)?)));
+    if shifted.chain(in_hex(text)).chain(in_numbers(text)).any(|bytes| is_der(&bytes)) {
+        return Some("a key or a certificate in base64 or hex");
+    }
+    runs.iter()
+        .filter_map(|run| decoded(run))
+        .chain(whole_hex(text))
+        .find_map(|bytes| inside(&bytes, depth))
+        .map(|what| match what {
+            "a key or a certificate" => "a key or a certificate in base64 or hex",
+            what => what,
+        })
+}
+
+/// All hex digits together, whatever stands between them; and those of a dump, without its addresses and its text.
+fn in_hex(text: &str) -> impl Iterator<Item = Vec<u8>> {
+    let lower = text.to_lowercase();
+    let bare = ["0x", "\\x", "\\u00", "u00", "byte"]
+        .iter()
+        .fold(lower.clone(), |text, mark| text.replace(mark, " "));
+    let digits = |text: &str| text.bytes().filter(u8::is_ascii_hexdigit).collect::<Vec<u8>>();
+    let dump: String = lower.lines().flat_map(dumped).collect();
+    let all = [digits(&bare), digits(&dump)];
+    // Two digits are a byte, and nobody knows where the first begins.
+    all.into_iter().flat_map(|digits| [from_hex(&digits), digits.get(1..).and_then(from_hex)]).flatten()
+}
+
+/// The bytes of a line as `xxd`, `hexdump -C` and `od -t x1` write it.
+fn dumped(line: &str) -> impl Iterator<Item = &str> {
+    let words = line.split_ascii_whitespace().skip(1);
+    words.take_while(|word| matches!(word.len(), 2 | 4) && word.bytes().all(is_hex)).take(16)
+}
+
+/// Hex and nothing else: text may be in it, too.
+fn whole_hex(text: &str) -> Option<Vec<u8>> {
+    let digits: Vec<u8> = text.bytes().filter(|byte| !b" \t\r\n:\"'".contains(byte)).collect();
+    (digits.len() >= SHORTEST && digits.iter().copied().all(is_hex)).then(|| from_hex(&digits)).flatten()
+}
+
+/// Bytes as numbers, as programs print lists of them.
+fn in_numbers(text: &str) -> Option<Vec<u8>> {
+    let numbers = text.split(|one: char| !one.is_ascii_digit()).filter(|number| !number.is_empty());
+    let bytes: Vec<u8> = numbers.filter_map(|number| number.parse().ok()).collect();
+    (bytes.len() >= SHORTEST).then_some(bytes)
 }
 
 /// The runs of such characters that are long enough to be something, and then all such characters together: lines that belong
-/// together may be of any length.
+/// together may be of any length, and quoted, numbered or marked.
 fn runs(text: &str, fits: impl Fn(u8) -> bool) -> impl Iterator<Item = Vec<u8>> {
     let mut found: Vec<Vec<u8>> = text.as_bytes().split(|byte| !fits(*byte)).map(<[u8]>::to_vec).collect();
     if found.len() > 1 {
-        let lines: Vec<u8> = text.bytes().filter(|byte| !b" \t\r\n:,\\".contains(byte)).collect();
-        found.extend(lines.split(|byte| !fits(*byte)).map(<[u8]>::to_vec).collect::<Vec<_>>());
+        let words = text.split(|one: char| one.is_ascii_whitespace() || "\"'`\\,;>|".contains(one));
+        // A number in front of a line, or a sign that adds the lines to each other.
+        let is_sign = |word: &str| word.chars().all(|one| "+.:)".contains(one) || one.is_ascii_digit());
+        let lines: String = words.filter(|word| !is_sign(word)).collect();
+        found.extend(lines.as_bytes().split(|byte| !fits(*byte)).map(<[u8]>::to_vec).collect::<Vec<_>>());
     }
     found.into_iter().filter(|run| run.len() >= SHORTEST)
 }

@@ -16,6 +16,23 @@ fn hex(bytes: &[u8], between: &str) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(between)
 }
 
+fn text_of(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn quoted(line: &[u8]) -> String {
+    format!("\"{}\"\n", text_of(line))
+}
+
+/// As programs show bytes: an address, groups of so many bytes, and perhaps the text.
+fn dump(bytes: &[u8], group: usize, behind: &str, text: &str) -> String {
+    let line = |(number, line): (usize, &[u8])| {
+        let groups: Vec<String> = line.chunks(group).map(|bytes| hex(bytes, "")).collect();
+        format!("{:08x}{behind}{}{text}\n", number * 16, groups.join(" "))
+    };
+    bytes.chunks(16).enumerate().map(line).collect()
+}
+
 fn wide(text: &str, unit: impl Fn(u32) -> Vec<u8>) -> Vec<u8> {
     text.chars().flat_map(|one| unit(one.into())).collect()
 }
@@ -75,6 +92,28 @@ fn a_key_is_found_in_whatever_it_is_wrapped() {
             ("hex in capitals", hex(der, "").to_uppercase()),
             ("hex with colons", hex(der, ":")),
             ("hex in C", format!("0x{}", hex(der, ", 0x"))),
+            ("hex with hyphens", hex(der, "-").to_uppercase()),
+            ("hex with dots", hex(der, ".")),
+            ("hex in a string", format!("\"\\x{}\"", hex(der, "\\x"))),
+            ("hex of Java", format!("(byte)0x{}", hex(der, ", (byte)0x"))),
+            ("hex in quoted lines", hex(der, "").as_bytes().chunks(32).map(quoted).collect()),
+            ("xxd", dump(der, 2, ": ", "  .0*.H.=...")),
+            ("hexdump -C", dump(der, 1, "  ", "  |.0*.H.=...|")),
+            ("od", dump(der, 1, " ", "")),
+            ("numbers", der.iter().map(|byte| format!("{byte} ")).collect()),
+            ("a list of numbers", format!("{der:?}")),
+            ("quoted lines", base64.as_bytes().chunks(36).map(quoted).collect()),
+            (
+                "lines that are added",
+                base64.as_bytes().chunks(36).map(quoted).collect::<String>().replace('\n', " +\n"),
+            ),
+            (
+                "an answer to a mail",
+                base64.as_bytes().chunks(36).map(|line| format!("> {}\n", text_of(line))).collect(),
+            ),
+            ("a prefix", format!("pk_{base64}")),
+            ("a path", format!("v1/{base64}")),
+            ("a line of a difference", format!("+{base64}")),
             ("PEM", pem.clone()),
             ("PEM with dashes", pem.replace("-----", "\u{2013}\u{2013}\u{2013}")),
             ("PEM without hyphens", pem.replace('-', "")),
@@ -106,6 +145,8 @@ fn a_key_is_found_in_whatever_it_is_wrapped() {
         ("in JavaScript", format!("{{kty:'OKP',crv:'Ed25519',x:'{x}'}}")),
         ("escaped", format!(r#"{{"\u006bty":"OKP","x":"{x}"}}"#)),
         ("a list of them", format!("[{jwk}]")),
+        ("in a URL", jwk.replace('"', "%22").replace(':', "%3A")),
+        ("in lines", format!("kty OKP\ncrv Ed25519\nx {x}\n")),
         (
             "a configuration",
             r#"{"issuer":"https://login.example","jwks_uri":"https://login.example/jwks"}"#.to_owned(),
@@ -142,6 +183,8 @@ proptest! {
         ] {
             prop_assert_eq!(found(&secret), None);
         }
+        prop_assert_eq!(found(b"[q8#Vd0L!kz2&Rm7^Xp4*Tn9(Wb6)Yc1]"), None);
+        prop_assert_eq!(found(b"in the beginning a monkey had the master key of it"), None);
         let is_enclosed = word.trim().trim_matches(['"', '\'', '`']).starts_with(['{', '[', '<']);
         prop_assert!(is_enclosed || found(word.as_bytes()).is_none(), "{word:?}");
     }

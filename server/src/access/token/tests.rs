@@ -420,6 +420,8 @@ fn a_file_that_is_not_understood_is_told_and_never_taken_for_a_secret() {
         pem.replace("-----BEGIN", "----BEGIN"),
         pem.replace("-----", "\u{2013}\u{2013}\u{2013}"),
         set,
+        format!("ssh-ed25519 {} me@here\n", STANDARD.encode([7; 51])),
+        format!("{}\n", STANDARD.encode(der(&rsa))),
     ] {
         let error = TokenKey::read(&files.write("second", format!("{pem}{second}"))).unwrap_err().to_string();
         assert!(error.contains("line 4") || error.contains("files of their own"), "{second}: {error}");
