@@ -201,6 +201,11 @@ fn what_is_pasted_is_text_and_no_orders() {
     // With what types nothing behind it: Ctrl-Z, the mouse, and that the window is looked at.
     for company in ["1a", "1b 5b 3c 33 35 3b 35 3b 35 4d"] {
         terminal.sends_bytes(&format!("1b 4f 51 {company}"));
+        // For as long as it takes to ask some times, which is longer than it would be held.
+        for _ in 0..10 {
+            let connections = server.run(&["admin", "connections"]).out;
+            assert!(connections.contains("alice"), "{company} carried it out: {connections}");
+        }
     }
     terminal.shows("the dialog still", has(&["reason  bye now", "this closes 1 connection"]));
     terminal.confirms("the act, by a key that came alone", has(&["closed: 1 connection; record 1"]));

@@ -15,6 +15,9 @@ use rustls::RootCertStore;
 
 use crate::{user, within};
 
+/// After how long a peer takes silence for the end.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
+
 /// What a peer tells QUIC. The defaults are for a peer that reads.
 #[derive(Clone)]
 pub struct Dialer {
@@ -48,6 +51,8 @@ impl Dialer {
         let mut transport = TransportConfig::default();
         transport.stream_receive_window(VarInt::from_u32(window)).receive_window(VarInt::from_u32(window));
         transport.keep_alive_interval(Some(Duration::from_secs(5)));
+        // Well below the deadline of a test: a server that has gone, and whose close was lost, is missed in time.
+        transport.max_idle_timeout(Some(IDLE_TIMEOUT.try_into().unwrap()));
         config.transport_config(Arc::new(transport));
         let mut endpoint = quinn::Endpoint::client(SocketAddr::new(address, 0)).unwrap();
         endpoint.set_default_client_config(config);

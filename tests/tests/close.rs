@@ -10,6 +10,7 @@
     reason = "a test that cannot go on should fail on the spot"
 )]
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -249,18 +250,30 @@ async fn a_bare_peer_hears_the_code_of_every_close() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// A peer that has opened its stream and said half of a `Hello`, which the server has read.
+async fn half_of_a_hello(dialer: &Dialer, server: SocketAddr) -> Peer {
+    let mut half = dialer.peer(server).await;
+    let connection = half.connection.clone();
+    eventually("TLS is done over there, too", || connection.stats().frame_rx.handshake_done > 0).await;
+    // What is acknowledged behind the second piece is the first at least.
+    for piece in [&[9, 0][..], &[0]] {
+        let before = connection.stats().frame_rx.acks;
+        half.write(piece).await.unwrap();
+        eventually("it was read", || connection.stats().frame_rx.acks > before).await;
+    }
+    half
+}
+
 /// Who is not welcomed yet is told, too: it heard 0, which means "for good", when the server stopped, or when its place was needed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_is_half_way_in_hears_a_code_that_lets_it_come_back() {
     let from = |number: u8, hub: &Hub| {
         Dialer::from([127, 0, 0, number].into(), &hub.roots, &[fanfare_protocol::ALPN], 64 * 1024)
     };
-    // As far as TLS, as far as its stream, and half of a `Hello`.
     let half_way = async |hub: &Hub, dialer: &Dialer| {
         let silent = dialer.dial(hub.address()).await.unwrap();
-        let mut half = dialer.peer(hub.address()).await;
-        half.write(&[9, 0, 0]).await.unwrap();
-        (silent, half)
+        eventually("TLS is done over there, too", || silent.stats().frame_rx.handshake_done > 0).await;
+        (silent, half_of_a_hello(dialer, hub.address()).await)
     };
     let hub = Hub::with(|config| config.handshake_deadline = Duration::from_secs(60)).await;
     let dialer = Dialer::new(&hub.roots);
@@ -327,9 +340,7 @@ async fn a_stop_does_not_wait_for_who_is_half_way_in_and_does_not_listen() {
     .await;
     let there = hub.client("there").await;
     let way = Lossy::to(hub.address(), 0, 1).await;
-    let mut half = Dialer::new(&hub.roots).peer(way.address).await;
-    half.write(&[9, 0, 0]).await.unwrap();
-    eventually("both have begun", || hub.server.metrics().handshakes == 2).await;
+    let _half = half_of_a_hello(&Dialer::new(&hub.roots), way.address).await;
     drop(way);
     let draining = tokio::spawn(hub.server.drain());
     match within(there.next()).await {
