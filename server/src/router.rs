@@ -7,6 +7,7 @@
 //! - requests of one connection are carried out one after the other, those of a run together, and in their order (promise 4);
 //! - a refused request has changed nothing, has a numbered code, and is counted (promise 11).
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use fanfare_protocol::{
@@ -163,7 +164,11 @@ impl Router {
     fn join(&self, caller: &Arc<Member>, group: &GroupName) -> Result<u64, Denial> {
         // Asked inside the group's critical section: an end or a ban that comes meanwhile finds the member there, or keeps
         // it out.
-        let permit = || self.gate.join(caller.user(), &caller.pass(), group, access::now());
+        let is_new = Cell::new(false);
+        let permit = || {
+            is_new.set(true);
+            self.gate.join(caller.user(), &caller.pass(), group, access::now())
+        };
         let most = self.gate.groups();
         let members = self.registry.join(caller, group, most, Origin::Client, permit).map_err(|denial| {
             if denial.code == Code::TooManyGroups { self.gate.too_many_groups() } else { denial }
@@ -171,7 +176,8 @@ impl Router {
         let pass = caller.pass();
         self.expiry.joined(caller, pass.grants.join_until(group));
         // Who is in it already, because an operator said so, need not have a grant to count it.
-        let may_count = self.gate.count(caller.user(), &pass, Recipient::Group(group), access::now()).is_ok();
+        let may_count = is_new.get()
+            || self.gate.count(caller.user(), &pass, Recipient::Group(group), access::now()).is_ok();
         Ok(if may_count { members as u64 } else { 0 })
     }
 

@@ -304,25 +304,13 @@ async fn who_is_half_way_in_hears_a_code_that_lets_it_come_back() {
     }
     eventually("they have all places", || hub.server.metrics().handshakes == 4).await;
     let (newcomer, _) = Dialer::new(&hub.roots).welcomed(hub.address(), "newcomer").await;
-    let evicted = async {
-        let mut closed: Vec<_> = Vec::new();
-        for ((silent, half), _) in &there {
-            closed.push(Box::pin(silent.closed()));
-            closed.push(Box::pin(half.connection.closed()));
-        }
-        std::future::poll_fn(|context| {
-            closed
-                .iter_mut()
-                .find_map(|closed| match closed.as_mut().poll(context) {
-                    std::task::Poll::Ready(error) => Some(std::task::Poll::Ready(error)),
-                    std::task::Poll::Pending => None,
-                })
-                .unwrap_or(std::task::Poll::Pending)
-        })
-        .await
-    };
+    let mut ends = JoinSet::new();
+    for connection in there.iter().flat_map(|((silent, half), _)| [silent, &half.connection]) {
+        let connection = connection.clone();
+        ends.spawn(async move { connection.closed().await });
+    }
     let code = u64::from(Code::ServerFull.number());
-    match within(evicted).await.into() {
+    match within(ends.join_next()).await.unwrap().unwrap().into() {
         Ended::Code(told, _) => assert_eq!(told, code),
         other => panic!("{other:?}"),
     }

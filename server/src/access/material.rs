@@ -107,12 +107,12 @@ fn percent(text: &str) -> String {
 }
 
 fn is_der(bytes: &[u8]) -> bool {
-    // A file of secrets in one line after the other is no DER, whatever it begins with; what is behind a key is no matter.
+    // PKCS #1 has no identifier. What stands behind a key makes it no secret.
     let numbers = |bytes| {
         let (inside, _) = element(0x30, bytes)?;
         let (first, rest) = element(0x02, inside)?;
         let (second, _) = element(0x02, rest)?;
-        // A modulus and an exponent, or a version and a modulus (PKCS #1).
+        // A modulus and an exponent, or a version and a modulus.
         Some(first.len().max(second.len()) > 32)
     };
     let mut bare = bytes.trim_ascii_start();
@@ -199,18 +199,11 @@ fn unwrapped(text: &str, depth: usize) -> Option<&'static str> {
     let depth = depth.checked_sub(1)?;
     let runs: Vec<Vec<u8>> = runs(text, is_base64).collect();
     // What stands in front of it may be read as a part of it.
-    let shifted = runs.iter().flat_map(|run| (1..4).filter_map(|from| decoded(run.get(from..)?)));
-    if shifted.chain(in_hex(text)).chain(in_numbers(text)).any(|bytes| is_der(&bytes)) {
+    let at_each = runs.iter().flat_map(|run| (0..4).filter_map(|from| decoded(run.get(from..)?)));
+    if at_each.chain(in_hex(text)).chain(in_numbers(text)).any(|bytes| is_der(&bytes)) {
         return Some("a key or a certificate in base64 or hex");
     }
-    runs.iter()
-        .filter_map(|run| decoded(run))
-        .chain(whole_hex(text))
-        .find_map(|bytes| inside(&bytes, depth))
-        .map(|what| match what {
-            "a key or a certificate" => "a key or a certificate in base64 or hex",
-            what => what,
-        })
+    runs.iter().filter_map(|run| decoded(run)).chain(whole_hex(text)).find_map(|bytes| inside(&bytes, depth))
 }
 
 /// All hex digits together, whatever stands between them; and those of a dump, without its addresses and its text.

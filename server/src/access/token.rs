@@ -307,15 +307,13 @@ impl TokenRules {
         let time = |name: &str| {
             claims.get(name).map(|value| numeric_date::read(value).ok_or(TokenError::Time)).transpose()
         };
-        let ends = claims.get("exp").and_then(numeric_date::read).ok_or(TokenError::Endless)?;
+        let said = claims.get("exp").and_then(numeric_date::read).ok_or(TokenError::Endless)?;
         let issued = time("iat")?;
+        // Whatever it says: a sign-out is over when nothing from before it can be valid.
         let longest = issued.map_or(Seconds::MAX, |issued| issued.saturating_add(self.longest.into()));
-        if longest.saturating_add(leeway) <= now && longest < ends {
-            return Err(TokenError::TooOld);
-        }
-        let ends = ends.min(longest).saturating_add(leeway);
+        let ends = said.min(longest).saturating_add(leeway);
         if ends <= now {
-            return Err(TokenError::Expired);
+            return Err(if longest < said { TokenError::TooOld } else { TokenError::Expired });
         }
         // An `iat` in the future would outlast a sign-out.
         if time("nbf")?.into_iter().chain(issued).any(|begins| begins > now.saturating_add(leeway)) {
