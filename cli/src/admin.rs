@@ -78,7 +78,7 @@ impl Asked {
             }
             AdminCommand::Explain { user, group, token } => {
                 let (user, group) = (names.user(&user)?, names.group(&group)?);
-                let token = token.map(|token| crate::token::given(token.expose())).transpose()?;
+                let token = token.map(|token| crate::token_argument::given(token.expose())).transpose()?;
                 Self::Explain(AdminRequest::Explain { user, group, token })
             }
             AdminCommand::Revoke { user, groups, end, reason, dry_run } => {

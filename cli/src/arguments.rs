@@ -7,13 +7,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use fanfare_protocol::{ConnectionId, EventName, GroupName, Pattern, Token, UserName};
 
 use crate::admin::{AccessArguments, AdminArguments};
+use crate::defaults::DEFAULT_SERVER;
 use crate::settings::ServeArguments;
-
-/// Where client commands look for a server that nobody names, which is where `serve` listens.
-pub(crate) const DEFAULT_SERVER: &str = "127.0.0.1:4433";
-
-/// Where operators' commands look for it.
-pub(crate) const DEFAULT_ADMIN: &str = "127.0.0.1:4434";
+use crate::token_argument::token;
 
 /// Users and groups over QUIC: a realtime hub and its tools.
 #[derive(Debug, Parser)]
@@ -93,12 +89,6 @@ pub(crate) struct ConnectionArguments {
     /// Where to look for a development server's authority, if --ca is not given
     #[arg(long, value_name = "DIR", env = "FANFARE_STATE_DIR", default_value = ".fanfare")]
     pub(crate) state_dir: PathBuf,
-}
-
-/// Kept as a token, whose text no `Debug` shows.
-#[expect(clippy::unnecessary_wraps, reason = "as clap has it")]
-pub(crate) fn token(text: &str) -> Result<Token, std::convert::Infallible> {
-    Ok(Token::new(text))
 }
 
 #[derive(Debug, Args)]

@@ -32,7 +32,7 @@ impl ConnectionArguments {
                 ClientConfig::with_certificate(self.server.clone(), cert, key)
             }
             (Some(user), None) => ClientConfig::new(self.server.clone(), Credential::DevUser(user.clone())),
-            (None, Some(token)) => crate::token::client_config(self.server.clone(), token.expose())?,
+            (None, Some(token)) => crate::token_argument::client_config(self.server.clone(), token.expose())?,
             (Some(_), Some(_)) => {
                 return Err(Failure::usage(
                     "--user and --token both say who to be; give one (FANFARE_USER and FANFARE_TOKEN count, too)",

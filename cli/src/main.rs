@@ -9,6 +9,7 @@ mod certified;
 mod certs;
 mod chat;
 mod connection;
+mod defaults;
 mod demo;
 mod environment;
 mod failure;
@@ -24,6 +25,7 @@ mod serve;
 mod settings;
 mod stopping;
 mod token;
+mod token_argument;
 mod top;
 mod way;
 

@@ -20,7 +20,7 @@ use time::OffsetDateTime;
 use tokio::signal::unix::SignalKind;
 use tracing_subscriber::EnvFilter;
 
-use crate::arguments::{DEFAULT_ADMIN, DEFAULT_SERVER};
+use crate::defaults::{DEFAULT_ADMIN, DEFAULT_SERVER};
 use crate::failure::Failure;
 use crate::log::Log;
 use crate::operators::StateOperators;

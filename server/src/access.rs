@@ -13,6 +13,7 @@ pub(crate) mod fuzzing;
 mod gate;
 mod grant;
 mod key;
+mod key_file;
 mod key_set;
 mod key_set_url;
 mod key_sets;

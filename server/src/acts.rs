@@ -31,10 +31,12 @@ pub(crate) use self::request::described as described_for_fuzzing;
 use self::request::{ban, described, reason};
 use crate::access::{self, BanKey, Bans, Names, Seconds, signs_out};
 use crate::audit::{Chain, Outcome};
+use crate::delivery::{Expulsion, Farewell};
 use crate::envelope::Envelope;
 use crate::ledger::{Ledger, Pending};
+use crate::member::Member;
 use crate::metrics::Metrics;
-use crate::registry::{Expulsion, Farewell, Member, Registry};
+use crate::registry::Registry;
 use crate::spread::LONGEST;
 use crate::store::{Store, StoreError};
 

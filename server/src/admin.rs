@@ -11,6 +11,7 @@ mod feed;
 mod listing;
 mod operators;
 mod query;
+mod reply;
 mod rows;
 mod seats;
 mod session;

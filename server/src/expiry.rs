@@ -16,8 +16,10 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::{self, Pass, Seconds};
+use crate::delivery::{Expulsion, Farewell};
+use crate::member::{Member, Origin};
 use crate::metrics::Metrics;
-use crate::registry::{Expulsion, Farewell, Member, Origin, Registry};
+use crate::registry::Registry;
 
 /// How long the task sleeps at most: by so much it is late where somebody sets the clock forward.
 const LONGEST_SLEEP: Duration = Duration::from_secs(10);

@@ -19,13 +19,15 @@ use fanfare_protocol::codec::{self, FrameReader};
 use fanfare_protocol::{Code, ConnectionId, GroupName, Limits, ServerFrame, UserName};
 
 use crate::access::{Denial, Gate, KeySets, Pass, Verifier};
+use crate::delivery::Population;
 use crate::expiry::Expiry;
 use crate::handshake::identify;
 use crate::intake::{Intake, violation};
 use crate::line::Nowhere;
+use crate::member::{Member, Origin};
 use crate::metrics::Metrics;
 use crate::outbox::{Ending, OutboxLimits, Taken};
-use crate::registry::{Member, Origin, Population, Registry, Seat};
+use crate::registry::{Registry, Seat};
 use crate::router::Router;
 
 /// Small, so that an input of a few hundred bytes reaches every limit.

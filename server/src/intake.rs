@@ -11,9 +11,9 @@ use bytes::Bytes;
 use fanfare_protocol::codec::{self, DecodeError, FrameReader};
 use fanfare_protocol::{ClientFrame, Code, Send, Target};
 
+use crate::member::Member;
 use crate::metrics::Metrics;
 use crate::outbox::Ending;
-use crate::registry::Member;
 use crate::router::Router;
 
 /// One connection's.

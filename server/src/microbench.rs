@@ -19,9 +19,10 @@ use crate::access::{Gate, KeySets, Pass, Verifier};
 use crate::expiry::Expiry;
 use crate::intake::Intake;
 use crate::line::Nowhere;
+use crate::member::{Member, Origin};
 use crate::metrics::Metrics;
 use crate::outbox::{OutboxLimits, Taken};
-use crate::registry::{Member, Origin, Registry, Seat};
+use crate::registry::{Registry, Seat};
 use crate::router::Router;
 
 /// A hub without sockets: one group that everybody is in.

@@ -11,279 +11,25 @@
 //! - lock order: a member's `memberships`, then a roster's lock, then an outbox's or a member's `pass`. No two of one kind
 //!   at a time.
 
-use std::collections::{BTreeMap, HashSet};
-use std::hash::{Hash, Hasher};
+use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Instant, SystemTime};
 
 use fanfare_protocol::{Code, ConnectionId, GroupName, ServerFrame, Target, UserName};
 
-use crate::access::{Denial, Pass};
+use crate::access::Denial;
+use crate::delivery::{Delivery, Expulsion, Farewell, Population};
 use crate::envelope::Envelope;
-use crate::line::{Line, Unreliable};
-use crate::outbox::{Outbox, Pushed};
+use crate::line::Unreliable;
+use crate::member::{Member, Membership, Origin};
+use crate::outbox::Outbox;
 use crate::roster::{Roster, Rosters};
 use crate::shards::Shards;
-use crate::sync::Mutex;
-
-/// A connection, as the registry knows it.
-pub(crate) struct Member {
-    id: ConnectionId,
-    user: UserName,
-    outbox: Outbox,
-    memberships: Mutex<Memberships>,
-    pass: Mutex<Arc<Pass>>,
-    requests: AtomicU64,
-    /// Whether its requests wait because it made too many.
-    held_back: AtomicBool,
-    datagrams: Datagrams,
-    since: SystemTime,
-    heard: Heard,
-    line: Arc<dyn Line>,
-}
-
-/// When something last came from the peer, as far as that was looked at.
-struct Heard {
-    begun: Instant,
-    packets: AtomicU64,
-    /// Milliseconds after `begun`.
-    at_ms: AtomicU64,
-}
-
-impl Default for Heard {
-    fn default() -> Self {
-        Self { begun: Instant::now(), packets: AtomicU64::new(0), at_ms: AtomicU64::new(0) }
-    }
-}
-
-/// Datagrams to a member that went out, and that did not.
-#[derive(Default)]
-struct Datagrams {
-    sent: AtomicU64,
-    dropped: AtomicU64,
-}
-
-impl Datagrams {
-    fn count(&self, sent: Unreliable) {
-        let (went, lost) = match sent {
-            Unreliable::Sent => (1, 0),
-            Unreliable::Displaced => (1, 1),
-            Unreliable::Dropped => (0, 1),
-        };
-        self.sent.fetch_add(went, Ordering::Relaxed);
-        self.dropped.fetch_add(lost, Ordering::Relaxed);
-    }
-}
-
-#[derive(Default)]
-struct Memberships {
-    groups: HashSet<Membership, foldhash::quality::RandomState>,
-    gone: bool,
-}
-
-/// A group that a member is in, found by its name.
-struct Membership {
-    roster: Arc<Roster<GroupName>>,
-    origin: Origin,
-}
-
-/// Who made a membership, and so who may end it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Origin {
-    /// The client asked for it. It lasts as long as the client's grants cover it.
-    Client,
-    /// An operator added the connection. No grant is needed, and the end of one changes nothing.
-    Operator,
-}
-
-impl PartialEq for Membership {
-    fn eq(&self, other: &Self) -> bool {
-        self.roster.name() == other.roster.name()
-    }
-}
-
-impl Eq for Membership {}
-
-impl Hash for Membership {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.roster.name().hash(state);
-    }
-}
-
-impl std::borrow::Borrow<GroupName> for Membership {
-    fn borrow(&self) -> &GroupName {
-        self.roster.name()
-    }
-}
-
-impl Member {
-    pub(crate) fn new(
-        id: ConnectionId,
-        user: UserName,
-        outbox: impl Into<Outbox>,
-        line: Arc<dyn Line>,
-        pass: Pass,
-    ) -> Self {
-        Self {
-            id,
-            user,
-            outbox: outbox.into(),
-            heard: Heard::default(),
-            memberships: Mutex::new(Memberships::default()),
-            pass: Mutex::new(Arc::new(pass)),
-            requests: AtomicU64::new(0),
-            held_back: AtomicBool::new(false),
-            datagrams: Datagrams::default(),
-            since: SystemTime::now(),
-            line,
-        }
-    }
-
-    /// Counts requests.
-    pub(crate) fn requested(&self, requests: u64) {
-        self.requests.fetch_add(requests, Ordering::Relaxed);
-    }
-
-    /// Notes whether its requests wait because it made too many.
-    pub(crate) fn hold_back(&self, waits: bool) {
-        self.held_back.store(waits, Ordering::Relaxed);
-    }
-
-    /// Whether its requests wait because it made too many.
-    pub(crate) fn is_held_back(&self) -> bool {
-        self.held_back.load(Ordering::Relaxed)
-    }
-
-    /// How many requests it has made.
-    pub(crate) fn requests(&self) -> u64 {
-        self.requests.load(Ordering::Relaxed)
-    }
-
-    /// How many messages were sent to it, and how many of them were dropped; by stream and by datagram.
-    pub(crate) fn deliveries(&self) -> (u64, u64) {
-        let outbox = self.outbox.facts();
-        let (sent, dropped) = (&self.datagrams.sent, &self.datagrams.dropped);
-        (outbox.messages + sent.load(Ordering::Relaxed), outbox.dropped + dropped.load(Ordering::Relaxed))
-    }
-
-    /// Since when it is here.
-    pub(crate) fn since(&self) -> SystemTime {
-        self.since
-    }
-
-    /// Notes whether something came from the peer since the last time, and gives how many milliseconds ago something
-    /// had come: as exact as this is called often.
-    pub(crate) fn listen_in(&self) -> u64 {
-        let now = u64::try_from(self.heard.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let packets = self.line.packets();
-        if self.heard.packets.swap(packets, Ordering::Relaxed) != packets {
-            self.heard.at_ms.store(now, Ordering::Relaxed);
-        }
-        now.saturating_sub(self.heard.at_ms.load(Ordering::Relaxed))
-    }
-
-    pub(crate) fn line(&self) -> &dyn Line {
-        &*self.line
-    }
-
-    /// The groups that it is in, and who made each membership.
-    pub(crate) fn memberships(&self) -> Vec<(GroupName, Origin)> {
-        let memberships = self.memberships.lock();
-        memberships.groups.iter().map(|known| (known.roster.name().clone(), known.origin)).collect()
-    }
-
-    /// How many groups it is in.
-    pub(crate) fn groups(&self) -> usize {
-        self.memberships.lock().groups.len()
-    }
-
-    /// What it may do, at this moment.
-    pub(crate) fn pass(&self) -> Arc<Pass> {
-        Arc::clone(&self.pass.lock())
-    }
-
-    /// Lets it do something else from now on. What it is in already is the caller's matter.
-    pub(crate) fn replace_pass(&self, pass: Pass) {
-        *self.pass.lock() = Arc::new(pass);
-    }
-
-    pub(crate) fn id(&self) -> ConnectionId {
-        self.id
-    }
-
-    pub(crate) fn user(&self) -> &UserName {
-        &self.user
-    }
-
-    pub(crate) fn outbox(&self) -> &Outbox {
-        &self.outbox
-    }
-}
-
-/// How many of what there is. Each is counted at its own moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Population {
-    /// Connections that have been welcomed and are not gone.
-    pub connections: usize,
-    /// Users with at least one connection.
-    pub users: usize,
-    /// Groups with at least one member.
-    pub groups: usize,
-}
-
-/// What a send did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Delivery {
-    /// Copies that were queued: one for each connection and message.
-    pub(crate) queued: u64,
-    /// Messages that were dropped from full outboxes, this one or older ones.
-    pub(crate) displaced: u64,
-    /// Connections that are being closed because it did not fit.
-    pub(crate) overflowed: u64,
-    /// Bytes that went out in datagrams. What goes to outboxes is counted when it is written.
-    pub(crate) datagram_bytes: u64,
-}
-
-impl Delivery {
-    /// Of an envelope with so many messages.
-    fn count(&mut self, pushed: Pushed, frames: usize) {
-        match pushed {
-            Pushed::Queued => self.queued += frames as u64,
-            Pushed::Displaced(messages) => {
-                self.queued += frames as u64;
-                self.displaced += messages;
-            }
-            Pushed::Dropped(messages) => self.displaced += messages,
-            Pushed::Overflowed => self.overflowed += 1,
-            Pushed::Ended => {}
-        }
-    }
-}
-
-/// What an expelled member is told.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Farewell<'a> {
-    pub(crate) code: Code,
-    pub(crate) reason: &'a str,
-}
-
-/// What an expulsion did.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct Expulsion {
-    /// How many connections were removed from each group.
-    pub(crate) groups: BTreeMap<GroupName, u64>,
-    /// How many connections were removed from at least one.
-    pub(crate) connections: u64,
-    /// Messages of those groups that were still queued, and were thrown away.
-    pub(crate) purged: u64,
-}
 
 /// Everyone who is here.
 pub(crate) struct Registry {
     connections: Shards<ConnectionId, Arc<Member>>,
-    users: Rosters<UserName>,
-    groups: Rosters<GroupName>,
+    users: Rosters<UserName, Member>,
+    groups: Rosters<GroupName, Member>,
 }
 
 impl Registry {
@@ -304,8 +50,8 @@ impl Registry {
             permit()?;
             if others < per_user { Ok(()) } else { Err(Denial::from(Code::UserFull)) }
         };
-        let user = self.users.enter(&member.user, &member, admit)?;
-        self.connections.find_or_replace(&member.id, |_| true, || Arc::clone(&member));
+        let user = self.users.enter(member.user(), &member, admit)?;
+        self.connections.find_or_replace(&member.id(), |_| true, || Arc::clone(&member));
         Ok(Seat { registry: Arc::clone(self), member, user })
     }
 
@@ -343,7 +89,9 @@ impl Registry {
         let roster = self.groups.enter(group, member, |others| {
             permit()?;
             members = others + 1;
-            member.outbox.push_notice(&ServerFrame::Joined { group: group.clone(), members: members as u64 });
+            member
+                .outbox()
+                .push_notice(&ServerFrame::Joined { group: group.clone(), members: members as u64 });
             Ok::<_, Denial>(())
         })?;
         memberships.groups.insert(Membership { roster, origin });
@@ -398,14 +146,14 @@ impl Registry {
             };
             let lost = |target: &Target| matches!(target, Target::Group(name) if name == group);
             let kept = |target: &Target| match target {
-                Target::Connection(id) => *id == member.id,
-                Target::User(user) => *user == member.user,
+                Target::Connection(id) => *id == member.id(),
+                Target::User(user) => user == member.user(),
                 Target::Group(name) => memberships.groups.contains(name),
                 Target::All => true,
             };
             self.groups.leave(&roster, member, || {
-                done.purged += member.outbox.purge(lost, kept);
-                member.outbox.push_notice(&notice);
+                done.purged += member.outbox().purge(lost, kept);
+                member.outbox().push_notice(&notice);
             });
             *done.groups.entry(group.clone()).or_default() += 1;
         }
@@ -429,15 +177,15 @@ impl Registry {
     /// Queues a message to everyone its targets reach, but not to `except`.
     pub(crate) fn send(&self, envelope: &Arc<Envelope>, except: &[ConnectionId]) -> Delivery {
         self.visit(envelope, except, |member, position, delivery| {
-            delivery.count(member.outbox.push_message(envelope, position), envelope.frames());
+            delivery.count(member.outbox().push_message(envelope, position), envelope.frames());
         })
     }
 
     /// Sends a datagram to everyone its targets reach, but not to `except`. Nothing waits, and nothing is kept.
     pub(crate) fn send_unreliably(&self, envelope: &Envelope, except: &[ConnectionId]) -> Delivery {
         self.visit(envelope, except, |member, position, delivery| {
-            let sent = member.line.send_datagram(envelope.datagram(position));
-            member.datagrams.count(sent);
+            let sent = member.line().send_datagram(envelope.datagram(position));
+            member.count_datagram(sent);
             if sent != Unreliable::Dropped {
                 delivery.datagram_bytes += envelope.bytes(position) as u64;
             }
@@ -467,8 +215,8 @@ impl Registry {
         for (position, target) in (0u16..).zip(envelope.targets()) {
             let before = delivery.queued;
             let mut deliver = |member: &Arc<Member>| {
-                if !except.contains(&member.id)
-                    && reached.as_mut().is_none_or(|reached| reached.insert(member.id))
+                if !except.contains(&member.id())
+                    && reached.as_mut().is_none_or(|reached| reached.insert(member.id()))
                 {
                     deliver_to(member, position, &mut delivery);
                 }
@@ -509,12 +257,12 @@ impl Registry {
     }
 
     /// Every group.
-    pub(crate) fn group_rosters(&self) -> Vec<Arc<Roster<GroupName>>> {
+    pub(crate) fn group_rosters(&self) -> Vec<Arc<Roster<GroupName, Member>>> {
         self.groups.all()
     }
 
     /// A group's members, where it has any.
-    pub(crate) fn group_roster(&self, group: &GroupName) -> Option<Arc<Roster<GroupName>>> {
+    pub(crate) fn group_roster(&self, group: &GroupName) -> Option<Arc<Roster<GroupName, Member>>> {
         self.groups.find(group)
     }
 
@@ -540,10 +288,10 @@ impl Registry {
 
     /// Calls `visit` for every outbox. New connections may come meanwhile; the caller sees to it that none do.
     pub(crate) fn for_each_outbox(&self, mut visit: impl FnMut(&Outbox)) {
-        self.connections.for_each(|member| visit(&member.outbox));
+        self.connections.for_each(|member| visit(member.outbox()));
     }
 
-    fn depart(&self, member: &Arc<Member>, user: &Arc<Roster<UserName>>) {
+    fn depart(&self, member: &Arc<Member>, user: &Arc<Roster<UserName, Member>>) {
         // Held until the last group is left: an expulsion that comes in between waits, and does not find a member
         // without memberships that still gets what is sent to the group (model
         // `join_against_revoke_against_disconnect`).
@@ -553,7 +301,7 @@ impl Registry {
             self.groups.leave(&roster, member, || {});
         }
         drop(memberships);
-        self.connections.remove_if(&member.id, |known| Arc::ptr_eq(known, member));
+        self.connections.remove_if(&member.id(), |known| Arc::ptr_eq(known, member));
         self.users.leave(user, member, || {});
     }
 }
@@ -563,7 +311,7 @@ impl Registry {
 pub(crate) struct Seat {
     registry: Arc<Registry>,
     member: Arc<Member>,
-    user: Arc<Roster<UserName>>,
+    user: Arc<Roster<UserName, Member>>,
 }
 
 impl Seat {

@@ -15,48 +15,46 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use indexmap::IndexSet;
 
-use crate::registry::Member;
 use crate::shards::Shards;
 use crate::sync::RwLock;
 
 /// A member in a set: the same member is the same `Arc`, so its address is its hash and no memory is touched for it.
-#[derive(Clone)]
-struct ByAddress(Arc<Member>);
+struct ByAddress<M>(Arc<M>);
 
-impl PartialEq for ByAddress {
+impl<M> PartialEq for ByAddress<M> {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
 }
 
-impl Eq for ByAddress {}
+impl<M> Eq for ByAddress<M> {}
 
-impl Hash for ByAddress {
+impl<M> Hash for ByAddress<M> {
     fn hash<H: Hasher>(&self, state: &mut H) {
         Arc::as_ptr(&self.0).hash(state);
     }
 }
 
 /// The members lie side by side in memory, in no order that anybody may rely on.
-#[derive(Default)]
-struct Members {
-    set: IndexSet<ByAddress, foldhash::fast::RandomState>,
+struct Members<M> {
+    set: IndexSet<ByAddress<M>, foldhash::fast::RandomState>,
     retired: bool,
     /// How often somebody has entered or left.
     changes: u64,
 }
 
 /// One named set.
-pub(crate) struct Roster<N> {
+pub(crate) struct Roster<N, M> {
     name: N,
-    members: RwLock<Members>,
+    members: RwLock<Members<M>>,
     /// Copies that went to members because of this set.
     delivered: AtomicU64,
 }
 
-impl<N> Roster<N> {
+impl<N, M> Roster<N, M> {
     fn new(name: N) -> Self {
-        Self { name, members: RwLock::new(Members::default()), delivered: AtomicU64::new(0) }
+        let members = Members { set: IndexSet::default(), retired: false, changes: 0 };
+        Self { name, members: RwLock::new(members), delivered: AtomicU64::new(0) }
     }
 
     /// The name it goes by.
@@ -74,13 +72,6 @@ impl<N> Roster<N> {
         self.delivered.load(Ordering::Relaxed)
     }
 
-    /// Frames that wait for the members now.
-    pub(crate) fn waiting(&self) -> u64 {
-        let mut frames = 0;
-        self.for_each(|member| frames += member.outbox().facts().frames as u64);
-        frames
-    }
-
     /// How many members there are now.
     pub(crate) fn len(&self) -> usize {
         self.members.read().set.len()
@@ -93,29 +84,29 @@ impl<N> Roster<N> {
 
     /// Calls `visit` for every member inside the critical section. Visits of one set can run at the same time as each
     /// other, never at the same time as an enter or a leave.
-    pub(crate) fn for_each(&self, mut visit: impl FnMut(&Arc<Member>)) {
+    pub(crate) fn for_each(&self, mut visit: impl FnMut(&Arc<M>)) {
         for ByAddress(member) in &self.members.read().set {
             visit(member);
         }
     }
 
     /// The members, as they are at one moment.
-    pub(crate) fn snapshot(&self) -> Vec<Arc<Member>> {
+    pub(crate) fn snapshot(&self) -> Vec<Arc<M>> {
         self.members.read().set.iter().map(|ByAddress(member)| Arc::clone(member)).collect()
     }
 }
 
 /// All sets of one kind.
-pub(crate) struct Rosters<N> {
-    map: Shards<N, Arc<Roster<N>>>,
+pub(crate) struct Rosters<N, M> {
+    map: Shards<N, Arc<Roster<N, M>>>,
 }
 
-impl<N: Clone + Eq + Hash> Rosters<N> {
+impl<N: Clone + Eq + Hash, M> Rosters<N, M> {
     pub(crate) fn new() -> Self {
         Self { map: Shards::new() }
     }
 
-    pub(crate) fn find(&self, name: &N) -> Option<Arc<Roster<N>>> {
+    pub(crate) fn find(&self, name: &N) -> Option<Arc<Roster<N, M>>> {
         self.map.find(name)
     }
 
@@ -125,7 +116,7 @@ impl<N: Clone + Eq + Hash> Rosters<N> {
     }
 
     /// Every set there is at about one moment.
-    pub(crate) fn all(&self) -> Vec<Arc<Roster<N>>> {
+    pub(crate) fn all(&self) -> Vec<Arc<Roster<N, M>>> {
         let mut rosters = Vec::with_capacity(self.map.len());
         self.map.for_each(|roster| rosters.push(Arc::clone(roster)));
         rosters
@@ -143,9 +134,9 @@ impl<N: Clone + Eq + Hash> Rosters<N> {
     pub(crate) fn enter<E>(
         &self,
         name: &N,
-        member: &Arc<Member>,
+        member: &Arc<M>,
         mut admit: impl FnMut(usize) -> Result<(), E>,
-    ) -> Result<Arc<Roster<N>>, E> {
+    ) -> Result<Arc<Roster<N, M>>, E> {
         loop {
             let roster = match self.map.find(name) {
                 Some(roster) => roster,
@@ -179,8 +170,8 @@ impl<N: Clone + Eq + Hash> Rosters<N> {
     /// the member here. Returns how many are left, and whether it was in.
     pub(crate) fn leave(
         &self,
-        roster: &Arc<Roster<N>>,
-        member: &Arc<Member>,
+        roster: &Arc<Roster<N, M>>,
+        member: &Arc<M>,
         farewell: impl FnOnce(),
     ) -> (usize, bool) {
         let mut members = roster.members.write();
@@ -203,7 +194,7 @@ impl<N: Clone + Eq + Hash> Rosters<N> {
         (left, was_in)
     }
 
-    fn forget(&self, roster: &Arc<Roster<N>>) {
+    fn forget(&self, roster: &Arc<Roster<N, M>>) {
         self.map.remove_if(&roster.name, |known| Arc::ptr_eq(known, roster));
     }
 }

@@ -13,9 +13,10 @@ use fanfare_protocol::Code;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
+use crate::member::Member;
 use crate::metrics::Metrics;
 use crate::outbox::Ending;
-use crate::registry::{Member, Registry};
+use crate::registry::Registry;
 
 /// How often everybody is looked at. Deadlines are kept to this, and so is what is told about silence.
 const EVERY: Duration = Duration::from_secs(1);

@@ -15,11 +15,13 @@ use fanfare_protocol::{
 };
 
 use crate::access::{self, Denial, Gate, Recipient};
+use crate::delivery::Delivery;
 use crate::envelope::Envelope;
 use crate::expiry::Expiry;
+use crate::member::{Member, Origin};
 use crate::metrics::Metrics;
 use crate::outbox::Ending;
-use crate::registry::{Delivery, Member, Origin, Registry, Seat};
+use crate::registry::{Registry, Seat};
 
 /// Routes requests.
 pub(crate) struct Router {

@@ -17,11 +17,12 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::access::{Gate, TokenRules, Verifier};
 use crate::acts::{Acts, mend_store};
-use crate::admin::{self, Administration, Desk, Feed, Operators, Queries};
+use crate::admin::{self, Desk, Feed, Operators, Queries};
 use crate::admission::Admission;
 use crate::config::Config;
+use crate::delivery::Population;
 use crate::endpoint::{self, Identity};
-use crate::error::{IdentityError, StartError};
+use crate::error::IdentityError;
 use crate::expiry::Expiry;
 use crate::farewell;
 use crate::handshake::Handshakes;
@@ -29,11 +30,11 @@ use crate::home::Home;
 use crate::http::{self, Http};
 use crate::listener::{self, Tasks};
 use crate::metrics::{Metrics, Snapshot};
-use crate::registry::{Population, Registry};
+use crate::opened::{Opened, OpenedAdmin};
+use crate::registry::Registry;
 use crate::rounds::Rounds;
 use crate::router::Router;
 use crate::spread;
-use crate::start::{NoFiles, Opened, OpenedAdmin, Start};
 use crate::state::EndpointKeys;
 
 /// A running server. Dropping it without [`Server::drain`] cuts every connection off.
@@ -84,22 +85,6 @@ pub struct Drained {
 }
 
 impl Server {
-    /// Starts a server, with an endpoint for operators if `admin` is given. It accepts connections when this returns. Needs a
-    /// tokio runtime.
-    ///
-    /// # Errors
-    /// When the configuration makes no sense, the state directory or the identity cannot be used, or the address cannot
-    /// be listened on.
-    pub async fn start(
-        config: Config,
-        identity: Identity,
-        admin: Option<Administration>,
-    ) -> Result<Self, StartError> {
-        let start = Start::look(config, admin.as_ref().map(|admin| admin.listen)).await?;
-        let admin = admin.map(|admin| (admin.identity, admin.operators));
-        start.serve(identity, admin, Box::new(NoFiles)).await
-    }
-
     /// Puts the parts together. Nothing can fail any more.
     pub(crate) fn assemble(opened: Opened) -> Self {
         let Opened { config, home, started, keys, tasks, endpoint, address, certificate, .. } = opened;

@@ -29,9 +29,10 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use crate::expiry::Watch;
 use crate::farewell;
 use crate::intake::Intake;
+use crate::member::Member;
 use crate::metrics::Metrics;
 use crate::outbox::{Ending, Signal, Taken};
-use crate::registry::{Member, Seat};
+use crate::registry::Seat;
 use crate::transport::{Broken, Connection, Receiver, Transmitter};
 
 /// A chunk of the stream with at least so many bytes came in a packet that was full of it.

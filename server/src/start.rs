@@ -15,7 +15,7 @@ use tokio::net::TcpListener;
 
 use crate::access::{Bans, KeySets};
 use crate::acts::Acts;
-use crate::admin::{self, Operators};
+use crate::admin::{self, Administration, Operators};
 use crate::budget::Budget;
 use crate::config::Config;
 use crate::endpoint::{self, Identity};
@@ -24,6 +24,7 @@ use crate::home::Home;
 use crate::http;
 use crate::listener::Tasks;
 use crate::metrics::Metrics;
+use crate::opened::{Opened, OpenedAdmin};
 use crate::registry::Registry;
 use crate::server::Server;
 use crate::state::EndpointKeys;
@@ -87,31 +88,22 @@ impl Sockets {
     }
 }
 
-/// The parts that a running server has from its start.
-pub(crate) struct Opened {
-    pub(crate) config: Config,
-    pub(crate) home: Home,
-    pub(crate) started: Instant,
-    pub(crate) keys: EndpointKeys,
-    pub(crate) tasks: Tasks,
-    pub(crate) endpoint: quinn::Endpoint,
-    pub(crate) address: SocketAddr,
-    /// The hash of the certificate that clients see.
-    pub(crate) certificate: [u8; 32],
-    pub(crate) web: Option<(TcpListener, SocketAddr)>,
-    pub(crate) admin: Option<OpenedAdmin>,
-    pub(crate) registry: Arc<Registry>,
-    pub(crate) metrics: Arc<Metrics>,
-    pub(crate) bans: Arc<Bans>,
-    pub(crate) acts: Arc<Acts>,
-    pub(crate) key_sets: Arc<KeySets>,
-}
-
-/// The operators' endpoint.
-pub(crate) struct OpenedAdmin {
-    pub(crate) endpoint: quinn::Endpoint,
-    pub(crate) address: SocketAddr,
-    pub(crate) operators: Arc<dyn Operators>,
+impl Server {
+    /// Starts a server, with an endpoint for operators if `admin` is given. It accepts connections when this returns. Needs a
+    /// tokio runtime.
+    ///
+    /// # Errors
+    /// When the configuration makes no sense, the state directory or the identity cannot be used, or the address cannot
+    /// be listened on.
+    pub async fn start(
+        config: Config,
+        identity: Identity,
+        admin: Option<Administration>,
+    ) -> Result<Self, StartError> {
+        let start = Start::look(config, admin.as_ref().map(|admin| admin.listen)).await?;
+        let admin = admin.map(|admin| (admin.identity, admin.operators));
+        start.serve(identity, admin, Box::new(NoFiles)).await
+    }
 }
 
 impl Start {

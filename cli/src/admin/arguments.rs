@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::arguments::DEFAULT_ADMIN;
+use crate::defaults::DEFAULT_ADMIN;
 use clap::{Args, Subcommand};
 use fanfare_protocol::admin::Page;
 use fanfare_protocol::{ConnectionId, EventName, Token};
@@ -79,7 +79,7 @@ pub(crate) enum AdminCommand {
         /// The group
         group: String,
         /// Say what would become of somebody with this token; @FILE reads it from a file
-        #[arg(long, value_name = "TOKEN|@FILE", value_parser = crate::arguments::token)]
+        #[arg(long, value_name = "TOKEN|@FILE", value_parser = crate::token_argument::token)]
         token: Option<Token>,
     },
     /// What operators did

@@ -8,7 +8,7 @@ use jsonwebtoken::{Algorithm, EncodingKey};
 use serde_json::Value;
 
 use super::token::Verifier;
-use super::{KeySetOrigin, KeySets, Seconds, TokenRules, key, key_set, looks, numeric_date};
+use super::{KeySetOrigin, KeySets, Seconds, TokenRules, key, key_file, key_set, looks, numeric_date};
 
 const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
 const NOW: Seconds = 1_800_000_000;
@@ -21,7 +21,7 @@ pub(crate) fn token(input: &[u8]) {
         None => (&br#"{"alg":"HS256"}"#[..], input),
     };
     let jwk = format!(r#"{{"kty":"oct","k":"{}"}}"#, URL_SAFE_NO_PAD.encode(SECRET));
-    let keys = key::parse(jwk.as_bytes()).expect("a key").keys;
+    let keys = key_file::parse(jwk.as_bytes()).expect("a key").keys;
     let verifier = Verifier::new(Some(TokenRules::new(keys)), KeySets::none());
     let verify = |header: &[u8], claims: &[u8]| {
         let message = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
@@ -54,7 +54,7 @@ pub(crate) fn token(input: &[u8]) {
 
 /// A file that was named as keys, or as a secret, or what a URL gave.
 pub(crate) fn key_file(input: &[u8]) {
-    let as_keys = key::parse(input);
+    let as_keys = key_file::parse(input);
     match &as_keys {
         Ok(read) => {
             assert!(!read.keys.is_empty());
@@ -68,7 +68,7 @@ pub(crate) fn key_file(input: &[u8]) {
         }
         Err(problem) => assert!(!problem.is_empty()),
     }
-    if let Ok(secret) = key::secret(input) {
+    if let Ok(secret) = key_file::secret(input) {
         assert!(as_keys.is_err(), "it is a key, which others have, too");
         assert!(secret.len() >= 32 && input.starts_with(secret));
         let rest = input.get(secret.len()..).unwrap_or_default();

@@ -9,6 +9,7 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde::Serialize;
 
 use super::key::{self, KeyError};
+use super::key_file;
 use super::{GrantClaim, looks};
 
 /// What tokens are signed with.
@@ -71,7 +72,7 @@ impl Minter {
                 look.what
             )));
         }
-        blocks.retain(|block| !key::is_passed_over(block.label()));
+        blocks.retain(|block| !key_file::is_passed_over(block.label()));
         let [block] = blocks.as_slice() else {
             return Err(unusable(format!("it holds {} keys; tokens are signed with one", blocks.len())));
         };
@@ -109,7 +110,7 @@ impl Minter {
     /// When the file cannot be read, has fewer than 32 bytes, or is a key or a certificate.
     pub fn read_secret(path: &Path) -> Result<Self, KeyError> {
         let bytes = key::read_file(path)?;
-        let secret = key::secret(&bytes);
+        let secret = key_file::secret(&bytes);
         let secret = secret.map_err(|problem| KeyError::Unusable { path: path.to_owned(), problem })?;
         Ok(Self { algorithm: Algorithm::HS256, key: EncodingKey::from_secret(secret) })
     }

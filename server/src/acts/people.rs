@@ -13,8 +13,8 @@ use fanfare_protocol::{Code, GroupName};
 
 use super::{ActError, Acts};
 use crate::access::{self, Seconds};
+use crate::member::{Member, Origin};
 use crate::outbox::Ending;
-use crate::registry::{Member, Origin};
 use crate::spread::come_back_after;
 
 impl Acts {

@@ -11,15 +11,14 @@ use bytes::Bytes;
 use fanfare_protocol::Code;
 use fanfare_protocol::admin::{AdminError, AdminReply, AdminRequest};
 use rustls::pki_types::CertificateDer;
-use serde::Serialize;
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 use super::query::Queries;
+use super::reply::{line, refusal, store_failed};
 use super::{Feed, Operators};
 use crate::acts::{Acts, Operator};
 use crate::metrics::Metrics;
-use crate::store::StoreError;
 
 /// What answers operators.
 pub(crate) struct Desk {
@@ -95,20 +94,4 @@ impl Desk {
         self.work.close();
         self.work.wait().await;
     }
-}
-
-pub(super) fn store_failed(error: &StoreError) -> AdminError {
-    AdminError { code: Code::Internal.number(), message: error.to_string() }
-}
-
-/// An answer as a line.
-pub(super) fn line<T: Serialize>(reply: &AdminReply<T>) -> Bytes {
-    // Texts, numbers and values with texts as keys: there is nothing in it that JSON does not have.
-    let mut line = serde_json::to_vec(reply).unwrap_or_default();
-    line.push(b'\n');
-    line.into()
-}
-
-pub(super) fn refusal(error: &AdminError) -> Bytes {
-    line(&AdminReply::<()>::Error(error.clone()))
 }

@@ -12,7 +12,7 @@ use fanfare_protocol::{Code, GroupName, Target, Token, UserName};
 
 use super::query::{Queries, some_time};
 use crate::access::{Denial, Pass, Seconds};
-use crate::registry::{Member, Origin};
+use crate::member::{Member, Origin};
 
 impl From<Denial> for Refusal {
     fn from(Denial { code, detail }: Denial) -> Self {

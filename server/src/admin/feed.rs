@@ -17,12 +17,13 @@ use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::desk::line;
 use super::query::{counters, totals};
-use super::rows::{Facts, connection_row, distinct_users};
+use super::reply::line;
+use super::rows::{Facts, connection_row, distinct_users, waiting_frames};
 use crate::acts::Acts;
+use crate::member::Member;
 use crate::metrics::Metrics;
-use crate::registry::{Member, Registry};
+use crate::registry::Registry;
 use crate::roster::Roster;
 
 /// How often it is looked at most.
@@ -77,7 +78,7 @@ struct Tracked {
 /// A group, as it was then.
 #[derive(Clone)]
 struct Group {
-    roster: Arc<Roster<GroupName>>,
+    roster: Arc<Roster<GroupName, Member>>,
     /// How often its members had changed.
     changes: u64,
     members: u64,
@@ -166,7 +167,7 @@ impl Feed {
             let group = match known.filter(same) {
                 Some(known) => Group {
                     deliveries: roster.delivered(),
-                    waiting_frames: roster.waiting(),
+                    waiting_frames: waiting_frames(&roster),
                     ..known.clone()
                 },
                 None => {
@@ -178,7 +179,7 @@ impl Feed {
                         members: members.len() as u64,
                         users,
                         deliveries: roster.delivered(),
-                        waiting_frames: roster.waiting(),
+                        waiting_frames: waiting_frames(&roster),
                     }
                 }
             };

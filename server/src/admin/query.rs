@@ -14,16 +14,18 @@ use fanfare_protocol::admin::{
 };
 use fanfare_protocol::{Code, ConnectionId};
 
-use super::desk::{line, store_failed};
 use super::listing::{self, Rows};
+use super::reply::{line, store_failed};
 use super::rows::{BanRows, Connections, Facts, Groups, Users, connection_row};
 use crate::access::{self, Gate, Seconds};
 use crate::acts::{Acts, Operator};
 use crate::admission::Admission;
+use crate::delivery::Population;
 use crate::handshake::SERVER;
+use crate::member::{Member, Origin};
 use crate::metrics::{Metrics, Snapshot};
 use crate::process;
-use crate::registry::{Member, Origin, Population, Registry};
+use crate::registry::Registry;
 
 /// What questions are about.
 pub(crate) struct Queries {

@@ -10,8 +10,10 @@ use fanfare_protocol::{GroupName, UserName};
 
 use super::listing::{self, Key, Rows};
 use crate::access::Seconds;
+use crate::member::Member;
 use crate::outbox::OutboxFacts;
-use crate::registry::{Member, Registry};
+use crate::registry::Registry;
+use crate::roster::Roster;
 
 /// What changes about a connection, at one moment.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -166,8 +168,16 @@ impl Groups<'_> {
 
     /// Messages that went to its members, and frames that wait for them.
     pub(super) fn traffic(&self, group: &GroupName) -> (u64, u64) {
-        self.registry.group_roster(group).map_or((0, 0), |roster| (roster.delivered(), roster.waiting()))
+        let roster = self.registry.group_roster(group);
+        roster.map_or((0, 0), |roster| (roster.delivered(), waiting_frames(&roster)))
     }
+}
+
+/// Frames that wait for a group's members now.
+pub(super) fn waiting_frames(roster: &Roster<GroupName, Member>) -> u64 {
+    let mut frames = 0;
+    roster.for_each(|member| frames += member.outbox().facts().frames as u64);
+    frames
 }
 
 /// How many users these belong to.

@@ -17,8 +17,8 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::Desk;
-use super::desk::refusal;
 use super::feed::Watcher;
+use super::reply::refusal;
 
 /// How often it is asked whether the operator is still one.
 const ASK_AGAIN: Duration = Duration::from_secs(1);

@@ -9,7 +9,7 @@ use fanfare_protocol::{EventName, Pattern, Sender};
 use shuttle::thread;
 
 use super::*;
-use crate::access::Bans;
+use crate::access::{Bans, Pass};
 use crate::acts::enforce_on_groups;
 use crate::line::Nowhere;
 use crate::outbox::{OutboxLimits, Overflow};

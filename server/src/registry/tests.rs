@@ -9,6 +9,7 @@ use fanfare_protocol::{EventName, Message, Sender, codec};
 use proptest::prelude::*;
 
 use super::*;
+use crate::access::Pass;
 use crate::line::Nowhere;
 use crate::outbox::{OutboxLimits, Overflow, Taken};
 

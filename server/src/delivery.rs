@@ -1,0 +1,65 @@
+//! What came of things that were done to those who are here: counts, for whoever asked and for the metrics.
+
+use std::collections::BTreeMap;
+
+use fanfare_protocol::{Code, GroupName};
+
+use crate::outbox::Pushed;
+
+/// How many of what there is. Each is counted at its own moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Population {
+    /// Connections that have been welcomed and are not gone.
+    pub connections: usize,
+    /// Users with at least one connection.
+    pub users: usize,
+    /// Groups with at least one member.
+    pub groups: usize,
+}
+
+/// What a send did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Delivery {
+    /// Copies that were queued: one for each connection and message.
+    pub(crate) queued: u64,
+    /// Messages that were dropped from full outboxes, this one or older ones.
+    pub(crate) displaced: u64,
+    /// Connections that are being closed because it did not fit.
+    pub(crate) overflowed: u64,
+    /// Bytes that went out in datagrams. What goes to outboxes is counted when it is written.
+    pub(crate) datagram_bytes: u64,
+}
+
+impl Delivery {
+    /// Of an envelope with so many messages.
+    pub(crate) fn count(&mut self, pushed: Pushed, frames: usize) {
+        match pushed {
+            Pushed::Queued => self.queued += frames as u64,
+            Pushed::Displaced(messages) => {
+                self.queued += frames as u64;
+                self.displaced += messages;
+            }
+            Pushed::Dropped(messages) => self.displaced += messages,
+            Pushed::Overflowed => self.overflowed += 1,
+            Pushed::Ended => {}
+        }
+    }
+}
+
+/// What an expelled member is told.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Farewell<'a> {
+    pub(crate) code: Code,
+    pub(crate) reason: &'a str,
+}
+
+/// What an expulsion did.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Expulsion {
+    /// How many connections were removed from each group.
+    pub(crate) groups: BTreeMap<GroupName, u64>,
+    /// How many connections were removed from at least one.
+    pub(crate) connections: u64,
+    /// Messages of those groups that were still queued, and were thrown away.
+    pub(crate) purged: u64,
+}

@@ -1,0 +1,217 @@
+//! A connection, as the registry knows it: who it is, what waits for it, and which groups it is in.
+//!
+//! In: what the handshake found out; then counts, notes and passes, from any thread. Out: the same as facts. Invariant: which groups
+//! it is in is changed by the registry alone, and nothing is added once it has gone.
+
+use std::collections::HashSet;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Instant, SystemTime};
+
+use fanfare_protocol::{ConnectionId, GroupName, UserName};
+
+use crate::access::Pass;
+use crate::line::{Line, Unreliable};
+use crate::outbox::Outbox;
+use crate::roster::Roster;
+use crate::sync::Mutex;
+
+/// A connection, as the registry knows it.
+pub(crate) struct Member {
+    id: ConnectionId,
+    user: UserName,
+    outbox: Outbox,
+    pub(crate) memberships: Mutex<Memberships>,
+    pass: Mutex<Arc<Pass>>,
+    requests: AtomicU64,
+    /// Whether its requests wait because it made too many.
+    held_back: AtomicBool,
+    datagrams: Datagrams,
+    since: SystemTime,
+    heard: Heard,
+    line: Arc<dyn Line>,
+}
+
+/// When something last came from the peer, as far as that was looked at.
+struct Heard {
+    begun: Instant,
+    packets: AtomicU64,
+    /// Milliseconds after `begun`.
+    at_ms: AtomicU64,
+}
+
+impl Default for Heard {
+    fn default() -> Self {
+        Self { begun: Instant::now(), packets: AtomicU64::new(0), at_ms: AtomicU64::new(0) }
+    }
+}
+
+/// Datagrams to a member that went out, and that did not.
+#[derive(Default)]
+struct Datagrams {
+    sent: AtomicU64,
+    dropped: AtomicU64,
+}
+
+impl Datagrams {
+    fn count(&self, sent: Unreliable) {
+        let (went, lost) = match sent {
+            Unreliable::Sent => (1, 0),
+            Unreliable::Displaced => (1, 1),
+            Unreliable::Dropped => (0, 1),
+        };
+        self.sent.fetch_add(went, Ordering::Relaxed);
+        self.dropped.fetch_add(lost, Ordering::Relaxed);
+    }
+}
+
+#[derive(Default)]
+pub(crate) struct Memberships {
+    pub(crate) groups: HashSet<Membership, foldhash::quality::RandomState>,
+    pub(crate) gone: bool,
+}
+
+/// A group that a member is in, found by its name.
+pub(crate) struct Membership {
+    pub(crate) roster: Arc<Roster<GroupName, Member>>,
+    pub(crate) origin: Origin,
+}
+
+/// Who made a membership, and so who may end it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// The client asked for it. It lasts as long as the client's grants cover it.
+    Client,
+    /// An operator added the connection. No grant is needed, and the end of one changes nothing.
+    Operator,
+}
+
+impl PartialEq for Membership {
+    fn eq(&self, other: &Self) -> bool {
+        self.roster.name() == other.roster.name()
+    }
+}
+
+impl Eq for Membership {}
+
+impl Hash for Membership {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.roster.name().hash(state);
+    }
+}
+
+impl std::borrow::Borrow<GroupName> for Membership {
+    fn borrow(&self) -> &GroupName {
+        self.roster.name()
+    }
+}
+
+impl Member {
+    pub(crate) fn new(
+        id: ConnectionId,
+        user: UserName,
+        outbox: impl Into<Outbox>,
+        line: Arc<dyn Line>,
+        pass: Pass,
+    ) -> Self {
+        Self {
+            id,
+            user,
+            outbox: outbox.into(),
+            heard: Heard::default(),
+            memberships: Mutex::new(Memberships::default()),
+            pass: Mutex::new(Arc::new(pass)),
+            requests: AtomicU64::new(0),
+            held_back: AtomicBool::new(false),
+            datagrams: Datagrams::default(),
+            since: SystemTime::now(),
+            line,
+        }
+    }
+
+    /// Counts requests.
+    pub(crate) fn requested(&self, requests: u64) {
+        self.requests.fetch_add(requests, Ordering::Relaxed);
+    }
+
+    /// Notes whether its requests wait because it made too many.
+    pub(crate) fn hold_back(&self, waits: bool) {
+        self.held_back.store(waits, Ordering::Relaxed);
+    }
+
+    /// Whether its requests wait because it made too many.
+    pub(crate) fn is_held_back(&self) -> bool {
+        self.held_back.load(Ordering::Relaxed)
+    }
+
+    /// How many requests it has made.
+    pub(crate) fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    /// How many messages were sent to it, and how many of them were dropped; by stream and by datagram.
+    pub(crate) fn deliveries(&self) -> (u64, u64) {
+        let outbox = self.outbox.facts();
+        let (sent, dropped) = (&self.datagrams.sent, &self.datagrams.dropped);
+        (outbox.messages + sent.load(Ordering::Relaxed), outbox.dropped + dropped.load(Ordering::Relaxed))
+    }
+
+    /// Since when it is here.
+    pub(crate) fn since(&self) -> SystemTime {
+        self.since
+    }
+
+    /// Notes whether something came from the peer since the last time, and gives how many milliseconds ago something
+    /// had come: as exact as this is called often.
+    pub(crate) fn listen_in(&self) -> u64 {
+        let now = u64::try_from(self.heard.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let packets = self.line.packets();
+        if self.heard.packets.swap(packets, Ordering::Relaxed) != packets {
+            self.heard.at_ms.store(now, Ordering::Relaxed);
+        }
+        now.saturating_sub(self.heard.at_ms.load(Ordering::Relaxed))
+    }
+
+    /// Counts what became of a datagram to it.
+    pub(crate) fn count_datagram(&self, sent: Unreliable) {
+        self.datagrams.count(sent);
+    }
+
+    pub(crate) fn line(&self) -> &dyn Line {
+        &*self.line
+    }
+
+    /// The groups that it is in, and who made each membership.
+    pub(crate) fn memberships(&self) -> Vec<(GroupName, Origin)> {
+        let memberships = self.memberships.lock();
+        memberships.groups.iter().map(|known| (known.roster.name().clone(), known.origin)).collect()
+    }
+
+    /// How many groups it is in.
+    pub(crate) fn groups(&self) -> usize {
+        self.memberships.lock().groups.len()
+    }
+
+    /// What it may do, at this moment.
+    pub(crate) fn pass(&self) -> Arc<Pass> {
+        Arc::clone(&self.pass.lock())
+    }
+
+    /// Lets it do something else from now on. What it is in already is the caller's matter.
+    pub(crate) fn replace_pass(&self, pass: Pass) {
+        *self.pass.lock() = Arc::new(pass);
+    }
+
+    pub(crate) fn id(&self) -> ConnectionId {
+        self.id
+    }
+
+    pub(crate) fn user(&self) -> &UserName {
+        &self.user
+    }
+
+    pub(crate) fn outbox(&self) -> &Outbox {
+        &self.outbox
+    }
+}

@@ -1,0 +1,44 @@
+//! The parts that a running server has from its start: what has been opened, and not yet put together.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::net::TcpListener;
+
+use crate::access::{Bans, KeySets};
+use crate::acts::Acts;
+use crate::admin::Operators;
+use crate::config::Config;
+use crate::home::Home;
+use crate::listener::Tasks;
+use crate::metrics::Metrics;
+use crate::registry::Registry;
+use crate::state::EndpointKeys;
+
+/// The parts that a running server has from its start.
+pub(crate) struct Opened {
+    pub(crate) config: Config,
+    pub(crate) home: Home,
+    pub(crate) started: Instant,
+    pub(crate) keys: EndpointKeys,
+    pub(crate) tasks: Tasks,
+    pub(crate) endpoint: quinn::Endpoint,
+    pub(crate) address: SocketAddr,
+    /// The hash of the certificate that clients see.
+    pub(crate) certificate: [u8; 32],
+    pub(crate) web: Option<(TcpListener, SocketAddr)>,
+    pub(crate) admin: Option<OpenedAdmin>,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) bans: Arc<Bans>,
+    pub(crate) acts: Arc<Acts>,
+    pub(crate) key_sets: Arc<KeySets>,
+}
+
+/// The operators' endpoint.
+pub(crate) struct OpenedAdmin {
+    pub(crate) endpoint: quinn::Endpoint,
+    pub(crate) address: SocketAddr,
+    pub(crate) operators: Arc<dyn Operators>,
+}
