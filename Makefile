@@ -12,7 +12,7 @@ run:
 test:
 	tests/tools
 	cargo test --workspace --locked
-	cargo test -p fanfare-server --features model --lib --locked
+	cargo test -p fanfare-hub --features model --lib --locked
 	tests/python/run
 	web/run-tests
 	$(MAKE) bench-check

@@ -11,6 +11,7 @@
 pub mod admin;
 mod code;
 pub mod codec;
+mod denial;
 mod frame;
 mod id;
 mod json;
@@ -20,6 +21,7 @@ mod pattern;
 mod visible;
 
 pub use code::{Code, UnknownCode};
+pub use denial::Denial;
 pub use frame::{
     ClientFrame, Credential, ExpiryScope, Message, RequestId, Send, Sender, ServerFrame, Target, Token,
     Welcome,

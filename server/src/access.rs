@@ -6,7 +6,6 @@
 
 mod ban;
 mod certified;
-mod denial;
 mod der;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
@@ -30,7 +29,6 @@ mod token;
 pub(crate) use ban::{BanKey, Bans, Validity, signs_out};
 pub(crate) use certified::certified;
 pub use certified::{CertifiedUser, ClientCertificates};
-pub(crate) use denial::Denial;
 pub(crate) use gate::{Gate, Recipient};
 pub use grant::{GrantClaim, Right};
 pub use key::{KeyError, ReadKeys, TokenKey};
@@ -71,7 +69,7 @@ thread_local! {
 }
 
 /// A key from a secret.
-#[cfg(all(test, not(feature = "model")))]
+#[cfg(test)]
 pub(crate) fn secret_key(secret: &[u8]) -> TokenKey {
     TokenKey {
         id: None,

@@ -18,8 +18,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
+use fanfare_hub::{Publication, Removal, Removed};
 use fanfare_protocol::admin::{AdminRequest, AuditHead, AuditVerdict, BanKind, BanRow, Receipt, Role, Who};
-use fanfare_protocol::{Code, Pattern, Sender, Target, UserName};
+use fanfare_protocol::{Code, GroupName, Sender, Target};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
@@ -31,12 +32,10 @@ pub(crate) use self::request::described as described_for_fuzzing;
 use self::request::{ban, described, reason};
 use crate::access::{self, BanKey, Bans, Names, Seconds, signs_out};
 use crate::audit::{Chain, Outcome};
-use crate::delivery::{Expulsion, Farewell};
-use crate::envelope::Envelope;
+use crate::hub::{Hub, Member};
+
 use crate::ledger::{Ledger, Pending};
-use crate::member::Member;
 use crate::metrics::Metrics;
-use crate::registry::Registry;
 use crate::spread::LONGEST;
 use crate::store::{Store, StoreError};
 
@@ -56,7 +55,7 @@ pub struct Operator {
 
 /// Carries acts out.
 pub struct Acts {
-    registry: Arc<Registry>,
+    hub: Arc<Hub>,
     bans: Arc<Bans>,
     metrics: Arc<Metrics>,
     payload_bytes: usize,
@@ -69,25 +68,11 @@ pub struct Acts {
     impaired: Impaired,
 }
 
-/// Puts a ban in force, and then removes whom it concerns: in this order, because a join asks the bans inside the critical
-/// section in which it is removed from (model `join_against_revoke_against_disconnect`).
-pub(crate) fn enforce_on_groups(
-    bans: &Bans,
-    registry: &Registry,
-    ban: BanRow,
-    user: &UserName,
-    groups: &Pattern,
-    farewell: Farewell<'_>,
-) -> Expulsion {
-    bans.put(ban);
-    registry.expel_user(user, |group, _| groups.matches(group.as_str()), farewell)
-}
-
 impl Acts {
     /// Puts what the store has in force.
     pub(crate) fn open(
         store: Box<dyn Store>,
-        registry: Arc<Registry>,
+        hub: Arc<Hub>,
         bans: Arc<Bans>,
         metrics: Arc<Metrics>,
         payload_bytes: usize,
@@ -97,7 +82,7 @@ impl Acts {
             bans.put(ban);
         }
         let acts = Self {
-            registry,
+            hub,
             bans,
             metrics,
             payload_bytes,
@@ -250,12 +235,8 @@ impl Acts {
                 let members = self.members(who)?;
                 ledger.begin(pending, None).map_err(ActError::not_done)?;
                 let reason = told(reason, Code::RemovedFromGroup);
-                let mut done = Expulsion::default();
-                for member in members {
-                    let farewell = Farewell { code: Code::RemovedFromGroup, reason };
-                    self.registry.expel(&member, |name, _| name == group, farewell, &mut done);
-                }
-                self.account(Code::RemovedFromGroup, done, &mut receipt);
+                let why = Removal { code: Code::RemovedFromGroup, reason };
+                account(self.hub.remove(&members, |name, _| name == group, why), &mut receipt);
             }
             AdminRequest::Close { who, retry_after_ms, reason } if *retry_after_ms > 0 => {
                 let chosen = Duration::from_millis(u64::from(*retry_after_ms));
@@ -265,12 +246,12 @@ impl Acts {
                 }
                 let members = self.members(who)?;
                 ledger.begin(pending, None).map_err(ActError::not_done)?;
-                close_until(&members, reason, chosen, &mut receipt);
+                close_until(&self.hub, &members, reason, chosen, &mut receipt);
             }
             AdminRequest::Kick { who, reason } | AdminRequest::Close { who, reason, .. } => {
                 let members = self.members(who)?;
                 ledger.begin(pending, None).map_err(ActError::not_done)?;
-                close(&members, Code::ClosedByOperator, reason, &mut receipt);
+                close(&self.hub, &members, Code::ClosedByOperator, reason, &mut receipt);
             }
             AdminRequest::Send { to, event, payload } => {
                 let payload = base64::engine::general_purpose::STANDARD.decode(payload).map_err(|error| {
@@ -291,11 +272,14 @@ impl Acts {
                     Who::Group(group) => Target::Group(group),
                     Who::All => Target::All,
                 };
-                let envelope = Envelope::new(&Sender::Server, vec![to], event.clone(), payload.into());
-                let delivery = self.registry.send(&Arc::new(envelope), &[]);
-                self.metrics.sends.add(1);
-                self.metrics.deliveries.add(delivery.queued);
-                self.metrics.displaced.add(delivery.displaced);
+                let delivery = self.hub.send(Publication {
+                    from: Sender::Server,
+                    to: vec![to],
+                    except: Vec::new(),
+                    event: event.clone(),
+                    payload: payload.into(),
+                    accepted: Instant::now(),
+                });
                 receipt.connections = delivery.queued;
             }
             AdminRequest::Backup {} => ledger.backup().map_err(ActError::not_done)?,
@@ -359,9 +343,9 @@ impl Acts {
         match (ban.kind, ban.user.clone(), ban.groups.clone()) {
             (BanKind::Group, Some(user), Some(groups)) => {
                 let code = Code::BannedFromGroup;
-                let farewell = Farewell { code, reason: told(&reason, code) };
-                let done = enforce_on_groups(&self.bans, &self.registry, ban, &user, &groups, farewell);
-                self.account(code, done, receipt);
+                let why = Removal { code, reason: told(&reason, code) };
+                let matches = |group: &GroupName| groups.matches(group.as_str());
+                account(self.hub.revoke(&user, || self.bans.put(ban), matches, why), receipt);
             }
             _ => {
                 self.bans.put(ban.clone());
@@ -370,7 +354,7 @@ impl Acts {
                     BanKind::SignOut => Code::SignedOut,
                     BanKind::Token => Code::TokenRevoked,
                 };
-                close(&self.concerned(&ban), code, &reason, receipt);
+                close(&self.hub, &self.concerned(&ban), code, &reason, receipt);
             }
         }
     }
@@ -378,11 +362,11 @@ impl Acts {
     /// The connections that a ban that is no group's closes.
     fn concerned(&self, ban: &BanRow) -> Vec<Arc<Member>> {
         let mut members = match &ban.user {
-            Some(user) => self.registry.of_user(user),
-            None => self.registry.members(),
+            Some(user) => self.hub.of_user(user),
+            None => self.hub.list(),
         };
         members.retain(|member| {
-            let pass = member.pass();
+            let pass = member.permissions();
             match ban.kind {
                 BanKind::SignOut => signs_out(ban, &pass),
                 BanKind::Token => pass.token.is_some() && pass.token == ban.jti,
@@ -408,14 +392,6 @@ impl Acts {
             }
             receipt.connections += u64::from(any);
         }
-    }
-
-    fn account(&self, code: Code, done: Expulsion, receipt: &mut Receipt) {
-        self.metrics.removed.add_many(code, done.groups.values().sum());
-        self.metrics.purged.add(done.purged);
-        receipt.connections = done.connections;
-        receipt.groups = done.groups;
-        receipt.purged = done.purged;
     }
 
     /// The bans in force.
@@ -487,6 +463,13 @@ fn finish(
     ledger.record(pending, &Outcome::Done(receipt.clone()), lifted)?;
     receipt.took_us = micros(begun);
     Ok(receipt)
+}
+
+/// Puts into a receipt what a removal did.
+fn account(done: Removed, receipt: &mut Receipt) {
+    receipt.connections = done.connections;
+    receipt.groups = done.groups;
+    receipt.purged = done.purged;
 }
 
 fn micros(since: Instant) -> u64 {

@@ -6,11 +6,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fanfare_hub::{BudgetLimits, HubLimits, OutboxLimits, SEND_WINDOW};
 use fanfare_protocol::Limits;
 
 use crate::access::{ClientCertificates, Names, TokenRules, Validity};
-use crate::budget::{BudgetLimits, SEND_WINDOW};
-use crate::outbox::OutboxLimits;
 use crate::spread::LONGEST;
 use crate::webtransport::Origins;
 
@@ -172,6 +171,16 @@ impl Config {
 }
 
 impl Config {
+    /// The bounds that the hub keeps.
+    pub(crate) fn hub_limits(&self) -> HubLimits {
+        HubLimits {
+            per_user: self.capacity.per_user,
+            groups: self.limits.groups as usize,
+            outbox: self.outbox,
+            budget: self.budget,
+        }
+    }
+
     /// How long what clients prove their names with can be valid.
     pub(crate) fn validity(&self) -> Validity {
         let (leeway, longest) = match &self.tokens {

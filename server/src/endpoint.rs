@@ -7,6 +7,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use fanfare_hub::SEND_WINDOW;
 use fanfare_protocol::ALPN;
 use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{AckFrequencyConfig, EndpointConfig, IdleTimeout, ServerConfig, TransportConfig, VarInt};
@@ -14,7 +15,6 @@ use quinn_proto::HashedConnectionIdGenerator;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_util::task::TaskTracker;
 
-use crate::budget::SEND_WINDOW;
 use crate::config::Config;
 use crate::error::IdentityError;
 use crate::runtime::OwnedTasks;

@@ -10,23 +10,20 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use fanfare_hub::{Origin, Removal};
 use fanfare_protocol::{Code, ConnectionId, ExpiryScope, ServerFrame};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::{self, Pass, Seconds};
-use crate::delivery::{Expulsion, Farewell};
-use crate::member::{Member, Origin};
-use crate::metrics::Metrics;
-use crate::registry::Registry;
+use crate::hub::{Hub, Member};
 
 /// How long the task sleeps at most: by so much it is late where somebody sets the clock forward.
 const LONGEST_SLEEP: Duration = Duration::from_secs(10);
 
 pub(crate) struct Expiry {
-    registry: Arc<Registry>,
-    metrics: Arc<Metrics>,
+    hub: Arc<Hub>,
     /// How long before an end it is told.
     notice: Seconds,
     agenda: Mutex<Agenda>,
@@ -84,21 +81,21 @@ impl Agenda {
 }
 
 impl Expiry {
-    pub(crate) fn new(registry: Arc<Registry>, metrics: Arc<Metrics>, notice: Duration) -> Self {
+    pub(crate) fn new(hub: Arc<Hub>, notice: Duration) -> Self {
         let agenda = Mutex::new(Agenda::default());
-        Self { registry, metrics, notice: notice.as_secs(), agenda, sooner: Notify::new() }
+        Self { hub, notice: notice.as_secs(), agenda, sooner: Notify::new() }
     }
 
     /// Watches a connection from now on.
     pub(crate) fn watch(self: &Arc<Self>, member: &Member) -> Watch {
-        self.schedule(member.id(), &member.pass(), access::now());
+        self.schedule(member.id(), &member.permissions(), access::now());
         Watch { expiry: Arc::clone(self), connection: member.id() }
     }
 
     /// Goes on with the connection's new pass: what it no longer covers ends now. The connection is watched already.
     pub(crate) fn refreshed(&self, member: &Arc<Member>) {
         let now = access::now();
-        self.schedule(member.id(), &member.pass(), now);
+        self.schedule(member.id(), &member.permissions(), now);
         self.expel_uncovered(member, now);
     }
 
@@ -106,7 +103,7 @@ impl Expiry {
     /// passed, too: of one whom an operator has made a member without a grant.
     pub(crate) fn joined(&self, member: &Member, until: Seconds) {
         let left = until.saturating_sub(access::now());
-        if until < member.pass().ends && (1..=self.notice / 2).contains(&left) {
+        if until < member.permissions().ends && (1..=self.notice / 2).contains(&left) {
             announce(member, ExpiryScope::Groups { count: 1 }, left);
         }
     }
@@ -152,16 +149,16 @@ impl Expiry {
                 return agenda.next.first().map(|(at, _)| *at);
             };
             drop(agenda);
-            if let Some(member) = self.registry.connection(&connection) {
+            if let Some(member) = self.hub.connection(&connection) {
                 self.deal_with(&member, &due, now);
             }
         }
     }
 
     fn deal_with(&self, member: &Arc<Member>, due: &[Occasion], now: Seconds) {
-        let pass = member.pass();
+        let pass = member.permissions();
         if pass.ends <= now {
-            member.outbox().end(Code::TokenExpired.into());
+            self.hub.close(member, Code::TokenExpired.into(), None);
             return;
         }
         if due.iter().any(|occasion| occasion.end <= now) {
@@ -184,15 +181,10 @@ impl Expiry {
 
     /// Ends the memberships that the client made and no grant covers.
     fn expel_uncovered(&self, member: &Arc<Member>, now: Seconds) {
-        let pass = member.pass();
+        let pass = member.permissions();
         let uncovered = |group: &_, origin| origin == Origin::Client && !pass.grants.may_join(group, now);
-        let farewell = Farewell { code: Code::GrantEnded, reason: Code::GrantEnded.sentence() };
-        let mut done = Expulsion::default();
-        self.registry.expel(member, uncovered, farewell, &mut done);
-        for ended in done.groups.values() {
-            self.metrics.removed.add_many(Code::GrantEnded, *ended);
-        }
-        self.metrics.purged.add(done.purged);
+        let why = Removal { code: Code::GrantEnded, reason: Code::GrantEnded.sentence() };
+        self.hub.remove(std::slice::from_ref(member), uncovered, why);
     }
 }
 

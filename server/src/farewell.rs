@@ -12,10 +12,10 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use fanfare_hub::CloseReason;
 use fanfare_protocol::{ServerFrame, codec};
 use tokio::time::timeout;
 
-use crate::outbox::Ending;
 use crate::transport::{Connection, Transmitter};
 
 /// How long the last word may take. Groups and users do not wait for that: the connection has left them.
@@ -26,8 +26,8 @@ const BROKEN_OFF: Duration = Duration::from_secs(1);
 
 /// The last frame. `retry_after_ms` is when the client may come back where somebody chose it; else the code says
 /// whether.
-pub(crate) fn goodbye(ending: &Ending, retry_after_ms: Option<u32>) -> ServerFrame {
-    let Ending { code, reason } = ending;
+pub(crate) fn goodbye(ending: &CloseReason, retry_after_ms: Option<u32>) -> ServerFrame {
+    let CloseReason { code, reason } = ending;
     let retry_after_ms = retry_after_ms.unwrap_or(code.retry_after_ms());
     ServerFrame::Goodbye { code: code.number(), reason: reason.clone(), retry_after_ms }
 }
@@ -44,8 +44,12 @@ pub(crate) async fn say(transmitter: &mut Transmitter, goodbye: &ServerFrame) {
 }
 
 /// The same within [`LAST_WORD`], for a stream that nobody else writes on, and closes.
-pub(crate) async fn close(connection: &Connection, transmitter: Option<&mut Transmitter>, ending: &Ending) {
-    let Ending { code, reason } = ending;
+pub(crate) async fn close(
+    connection: &Connection,
+    transmitter: Option<&mut Transmitter>,
+    ending: &CloseReason,
+) {
+    let CloseReason { code, reason } = ending;
     if let Some(transmitter) = transmitter
         && timeout(LAST_WORD, say(transmitter, &goodbye(ending, None))).await.is_err()
     {

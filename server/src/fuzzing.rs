@@ -15,19 +15,16 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
+use fanfare_hub::{CloseReason, HubLimits, Origin, OutboxLimits, Population, Taken};
 use fanfare_protocol::codec::{self, FrameReader};
-use fanfare_protocol::{Code, ConnectionId, GroupName, Limits, ServerFrame, UserName};
+use fanfare_protocol::{Code, ConnectionId, Denial, GroupName, Limits, ServerFrame, UserName};
 
-use crate::access::{Denial, Gate, KeySets, Pass, Verifier};
-use crate::delivery::Population;
+use crate::access::{Gate, KeySets, Pass, Verifier};
 use crate::expiry::Expiry;
 use crate::handshake::identify;
+use crate::hub::{Hub, Member, Seat, register};
 use crate::intake::{Intake, violation};
-use crate::line::Nowhere;
-use crate::member::{Member, Origin};
 use crate::metrics::Metrics;
-use crate::outbox::{Ending, OutboxLimits, Taken};
-use crate::registry::{Registry, Seat};
 use crate::router::Router;
 
 /// Small, so that an input of a few hundred bytes reaches every limit.
@@ -56,7 +53,7 @@ pub fn operator_request(bytes: &[u8]) {
 
 /// A server without sockets, with one connection that is somebody else's.
 struct Bench {
-    registry: Arc<Registry>,
+    hub: Arc<Hub>,
     router: Arc<Router>,
     bystander: Seat,
 }
@@ -66,13 +63,13 @@ pub fn session(stream: &[u8], chunk: usize) {
     let bench = Bench::new();
     let mut chunks = stream.chunks(chunk.max(1)).map(Bytes::copy_from_slice);
     let ending = bench.run(&mut chunks);
-    if let Err(Ending { code, reason }) = ending {
+    if let Err(CloseReason { code, reason }) = ending {
         assert!(!reason.is_empty(), "the close with {code:?} says nothing");
     }
-    assert_eq!(bench.registry.population().connections, 1, "only the bystander is left");
-    let Bench { registry, bystander, .. } = bench;
+    assert_eq!(bench.hub.population().connections, 1, "only the bystander is left");
+    let Bench { hub, bystander, .. } = bench;
     drop(bystander);
-    assert_eq!(registry.population(), Population::default(), "something is left of the session");
+    assert_eq!(hub.population(), Population::default(), "something is left of the session");
 }
 
 /// A token's header and claims; `access/fuzzing.rs` says what must hold.
@@ -87,24 +84,22 @@ pub fn key_file(input: &[u8]) {
 
 impl Bench {
     fn new() -> Self {
-        let registry = Arc::new(Registry::new());
-        let router = {
-            let metrics = Arc::new(Metrics::default());
-            let expiry =
-                Arc::new(Expiry::new(Arc::clone(&registry), Arc::clone(&metrics), Duration::from_secs(60)));
-            let gate =
-                Gate::new(Arc::new(Verifier::new(None, KeySets::none())), Arc::default(), LIMITS.groups);
-            Arc::new(Router::new(Arc::clone(&registry), metrics, LIMITS, Arc::new(gate), expiry))
-        };
-        let bystander = seat(&registry, 0, &UserName::new("b").expect("a name")).expect("the first");
+        let metrics = Arc::new(Metrics::default());
+        let verifier = Arc::new(Verifier::new(None, KeySets::none()));
+        let gate = Arc::new(Gate::new(verifier, Arc::default()));
+        let bounds = HubLimits { per_user: PER_USER, groups: LIMITS.groups as usize, ..HubLimits::default() };
+        let hub = Arc::new(Hub::new(bounds, Arc::clone(&gate) as _));
+        let expiry = Arc::new(Expiry::new(Arc::clone(&hub), Duration::from_secs(60)));
+        let router = Arc::new(Router::new(Arc::clone(&hub), metrics, LIMITS, gate, expiry));
+        let bystander = seat(&hub, 0, &UserName::new("b").expect("a name")).expect("the first");
         let group = GroupName::new("g").expect("a name");
-        registry.join(bystander.member(), &group, 1, Origin::Client, || Ok(())).expect("its first group");
+        hub.join(bystander.member(), &group, Origin::Client).expect("its first group");
         read(bystander.member());
-        Self { registry, router, bystander }
+        Self { hub, router, bystander }
     }
 
     /// As the handshake and the session do it, with the I/O left out.
-    fn run(&self, chunks: &mut impl Iterator<Item = Bytes>) -> Result<(), Ending> {
+    fn run(&self, chunks: &mut impl Iterator<Item = Bytes>) -> Result<(), CloseReason> {
         let mut reader = FrameReader::new(LIMITS.frame_bytes);
         let (hello, mut chunk) = loop {
             let Some(mut chunk) = chunks.next() else { return Err(Code::HelloExpected.into()) };
@@ -118,7 +113,7 @@ impl Bench {
             panic!("there are no keys to wait for");
         };
         let (user, _) = identified?;
-        let seat = seat(&self.registry, 1, &user).map_err(Ending::from)?;
+        let seat = seat(&self.hub, 1, &user).map_err(CloseReason::from)?;
         let mut intake = Intake::new(Arc::clone(&self.router), reader, OutboxLimits::default().run());
         loop {
             loop {
@@ -141,7 +136,7 @@ impl Bench {
             // The same bytes on the other lane, with and without what could be a length. What ends a connection there is not
             // followed here, so that the stream goes on.
             for datagram in [chunk.clone(), chunk.slice(chunk.len().min(4)..)] {
-                if let Err(Ending { code, reason }) = intake.datagram(seat.member(), &datagram) {
+                if let Err(CloseReason { code, reason }) = intake.datagram(seat.member(), &datagram) {
                     assert!(!reason.is_empty(), "the close with {code:?} says nothing");
                 }
                 self.look(seat.member(), 1);
@@ -169,23 +164,12 @@ impl Bench {
         assert!(seen.len() <= requests, "the bystander got {seen:?}");
         assert!(seen.iter().all(|frame| matches!(frame, ServerFrame::Message(_))), "{seen:?}");
         // Its own group and those of the caller.
-        assert!(self.registry.population().groups <= 1 + LIMITS.groups as usize);
+        assert!(self.hub.population().groups <= 1 + LIMITS.groups as usize);
     }
 }
 
-fn seat(registry: &Arc<Registry>, number: u8, user: &UserName) -> Result<Seat, Denial> {
-    let id = ConnectionId::from_bytes([number; 16]);
-    registry.arrive(
-        Arc::new(Member::new(
-            id,
-            user.clone(),
-            OutboxLimits::default(),
-            Arc::new(Nowhere),
-            Pass::development(),
-        )),
-        PER_USER,
-        || Ok(()),
-    )
+fn seat(hub: &Hub, number: u8, user: &UserName) -> Result<Seat, Denial> {
+    register(hub, ConnectionId::from_bytes([number; 16]), user.clone(), Pass::development())
 }
 
 /// Everything that waits in an outbox, read as a client would read it.
@@ -206,7 +190,6 @@ fn read(member: &Member) -> Vec<ServerFrame> {
 }
 
 #[cfg(test)]
-#[cfg(not(feature = "model"))]
 mod tests {
     use fanfare_protocol::{ClientFrame, Credential, EventName, PROTOCOL_VERSION, Send, Target};
     use proptest::prelude::*;

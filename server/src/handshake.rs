@@ -7,25 +7,25 @@
 
 use std::sync::Arc;
 use std::time::Duration;
+use std::time::SystemTime;
 
 use bytes::Bytes;
+use fanfare_hub::{CloseReason, Newcomer};
 use fanfare_protocol::codec::{self, FrameReader};
 use fanfare_protocol::{
-    ClientFrame, Code, ConnectionId, Credential, PROTOCOL_VERSION, ServerFrame, UserName, Welcome,
+    ClientFrame, Code, ConnectionId, Credential, Denial, PROTOCOL_VERSION, ServerFrame, UserName, Welcome,
 };
 use quinn::crypto::rustls::HandshakeData;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use crate::access::{self, Denial, Gate, Pass};
+use crate::access::{self, Gate, Pass};
 use crate::admission::{self, Admission, Slot};
 use crate::config::Config;
 use crate::door::Place;
 use crate::farewell;
 use crate::intake::{Intake, violation};
-use crate::member::Member;
-use crate::outbox::{Ending, Outbox};
 use crate::router::Router;
 use crate::session::Session;
 use crate::transport::{Broken, Connection, Receiver, Transmitter};
@@ -71,7 +71,7 @@ impl Handshakes {
                 metrics.welcomed.add(1);
                 Some(welcomed)
             }
-            Err(Some(Ending { code, reason })) => {
+            Err(Some(CloseReason { code, reason })) => {
                 tracing::debug!(%address, code = code.number(), reason, "refused");
                 None
             }
@@ -79,7 +79,7 @@ impl Handshakes {
         }
     }
 
-    fn count(&self, refused: Option<&Ending>) {
+    fn count(&self, refused: Option<&CloseReason>) {
         let metrics = self.router.metrics();
         match refused {
             Some(ending) => metrics.closed.add(ending.code),
@@ -93,7 +93,7 @@ impl Handshakes {
         incoming: quinn::Incoming,
         bounds: Bounds<'_>,
         reading: TaskTrackerToken,
-    ) -> Result<(Session, Slot, TaskTrackerToken), Option<Ending>> {
+    ) -> Result<(Session, Slot, TaskTrackerToken), Option<CloseReason>> {
         // Until TLS is done there is nobody to tell a code to; dropping the attempt is all there is.
         let tls = async {
             let connection = async { incoming.accept()?.await }.await;
@@ -134,7 +134,7 @@ impl Handshakes {
         &self,
         quic: quinn::Connection,
         bounds: &Bounds<'_>,
-    ) -> Result<Connection, Option<Ending>> {
+    ) -> Result<Connection, Option<CloseReason>> {
         let agreed = quic.handshake_data().and_then(|data| data.downcast::<HandshakeData>().ok());
         if agreed.is_none_or(|data| data.protocol.as_deref() != Some(webtransport::ALPN)) {
             return Ok(Connection::Native(quic));
@@ -153,7 +153,7 @@ impl Handshakes {
         &self,
         connection: &Connection,
         stream: &mut Option<(Transmitter, Receiver)>,
-    ) -> Result<(Session, Slot), Option<Ending>> {
+    ) -> Result<(Session, Slot), Option<CloseReason>> {
         let slot = match self.admission.admit(connection.remote_address().ip()) {
             Ok(slot) => slot,
             Err(full) => {
@@ -173,20 +173,23 @@ impl Handshakes {
         .await?;
 
         let id = random_id()?;
-        let account =
-            self.router.metrics().budget.account(&user, admission::source(connection.remote_address().ip()));
-        let outbox = Outbox::within(self.config.outbox, account);
-        let member = Arc::new(Member::new(id, user.clone(), outbox, Arc::new(connection.clone()), pass));
         // Queued before anyone can send to it: `Welcome` is the first frame.
-        member.outbox().push_notice(&ServerFrame::Welcome(Welcome {
+        let welcome = ServerFrame::Welcome(Welcome {
             protocol: PROTOCOL_VERSION,
             connection: id,
             user: user.clone(),
             limits: *self.router.limits(),
             server: SERVER.to_owned(),
-        }));
-        let seat =
-            self.router.admit(Arc::clone(&member), self.config.capacity.per_user).map_err(Ending::from)?;
+        });
+        let newcomer = Newcomer {
+            connection: id,
+            user: user.clone(),
+            source: admission::source(connection.remote_address().ip()),
+            line: Arc::new(connection.clone()),
+            permissions: pass,
+        };
+        let now = (std::time::Instant::now(), SystemTime::now());
+        let seat = self.router.hub().register(newcomer, &welcome, now).map_err(CloseReason::from)?;
         tracing::debug!(connection = %id, ?user, address = %connection.remote_address(), "welcomed");
         let Some((transmitter, receiver)) = stream.take() else { return Err(None) };
         let watch = self.router.expiry().watch(seat.member());
@@ -208,14 +211,14 @@ impl Bounds<'_> {
     /// What `step` gives, or the code for one who takes too long, or comes too late.
     async fn keep<T>(
         &self,
-        step: impl Future<Output = Result<T, Option<Ending>>>,
-    ) -> Result<T, Option<Ending>> {
+        step: impl Future<Output = Result<T, Option<CloseReason>>>,
+    ) -> Result<T, Option<CloseReason>> {
         tokio::select! {
             biased;
             () = self.closing.cancelled() => Err(Some(Code::ShuttingDown.into())),
             () = self.evicted.cancelled() => {
                 let reason = "many connect at this moment, and others from fewer addresses go first".to_owned();
-                Err(Some(Ending { code: Code::ServerFull, reason }))
+                Err(Some(CloseReason { code: Code::ServerFull, reason }))
             }
             done = timeout_at(self.deadline, step) => done.unwrap_or_else(|_| Err(Some(Code::HandshakeTimeout.into()))),
         }
@@ -226,7 +229,7 @@ impl Bounds<'_> {
 async fn first_frame(
     receiver: &mut Receiver,
     reader: &mut FrameReader,
-) -> Result<(Bytes, Bytes), Option<Ending>> {
+) -> Result<(Bytes, Bytes), Option<CloseReason>> {
     loop {
         let mut chunk = match receiver.read().await {
             Ok(Some(chunk)) => chunk,
@@ -248,14 +251,14 @@ pub(crate) async fn identify(
     dev: bool,
     gate: &Gate,
     certified: impl FnOnce() -> Result<(UserName, Pass), Denial>,
-) -> Result<(UserName, Pass), Ending> {
+) -> Result<(UserName, Pass), CloseReason> {
     let frame = codec::decode_client(hello).map_err(|error| violation(&error))?;
     let ClientFrame::Hello { protocol, credential } = frame else {
         return Err(Code::HelloExpected.into());
     };
     if protocol != PROTOCOL_VERSION {
         let reason = format!("the client speaks version {protocol}; this server speaks {PROTOCOL_VERSION}");
-        return Err(Ending { code: Code::UnsupportedProtocol, reason });
+        return Err(CloseReason { code: Code::UnsupportedProtocol, reason });
     }
     match credential {
         Credential::DevUser(user) if dev => Ok((user, Pass::development())),
@@ -265,8 +268,8 @@ pub(crate) async fn identify(
     }
 }
 
-fn random_id() -> Result<ConnectionId, Ending> {
+fn random_id() -> Result<ConnectionId, CloseReason> {
     let mut bytes = [0; 16];
-    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| Ending::from(Code::Internal))?;
+    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| CloseReason::from(Code::Internal))?;
     Ok(ConnectionId::from_bytes(bytes))
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use fanfare_protocol::admin::Times;
 
-use crate::striped::Striped;
+use fanfare_hub::striped::Striped;
 
 /// Four to each power of two, up to 2^32 us: more than an hour.
 const BUCKETS: usize = 4 * 31;
@@ -60,7 +60,6 @@ fn upper(bucket: u64) -> u64 {
 }
 
 #[cfg(test)]
-#[cfg(not(feature = "model"))]
 mod tests {
     use super::*;
 

@@ -8,12 +8,12 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use fanfare_hub::CloseReason;
 use fanfare_protocol::codec::{self, DecodeError, FrameReader};
 use fanfare_protocol::{ClientFrame, Code, Send, Target};
 
-use crate::member::Member;
+use crate::hub::Member;
 use crate::metrics::Metrics;
-use crate::outbox::Ending;
 use crate::router::Router;
 
 /// One connection's.
@@ -41,7 +41,7 @@ impl Intake {
 
     /// Carries out the next request that `chunk` completes, or a run of sends that can go together. Returns how many requests that
     /// were: none when `chunk` is used up.
-    pub(crate) fn step(&mut self, member: &Arc<Member>, chunk: &mut Bytes) -> Result<u32, Ending> {
+    pub(crate) fn step(&mut self, member: &Arc<Member>, chunk: &mut Bytes) -> Result<u32, CloseReason> {
         match self.next(chunk) {
             None => Ok(0),
             Some(Ok(ClientFrame::Send(first))) if may_begin_run(&first) => {
@@ -110,13 +110,13 @@ impl Intake {
     }
 
     /// Carries out what came in a datagram: a frame without its length, and only a send.
-    pub(crate) fn datagram(&self, member: &Arc<Member>, datagram: &Bytes) -> Result<(), Ending> {
+    pub(crate) fn datagram(&self, member: &Arc<Member>, datagram: &Bytes) -> Result<(), CloseReason> {
         match self.request(member, codec::decode_client(datagram))? {
             None => {}
             Some(ClientFrame::Send(send)) => self.router.route_unreliable(member, send),
             Some(_) => {
                 let reason = "only Send may come in a datagram".to_owned();
-                return Err(Ending { code: Code::MalformedFrame, reason });
+                return Err(CloseReason { code: Code::MalformedFrame, reason });
             }
         }
         Ok(())
@@ -127,7 +127,7 @@ impl Intake {
         &self,
         member: &Arc<Member>,
         decoded: Result<ClientFrame, DecodeError>,
-    ) -> Result<Option<ClientFrame>, Ending> {
+    ) -> Result<Option<ClientFrame>, CloseReason> {
         match decoded {
             Ok(frame) => Ok(Some(frame)),
             Err(DecodeError::InvalidName { request: Some(request), name }) => {
@@ -144,7 +144,7 @@ impl Intake {
     }
 
     /// How the connection ends when its client has finished its half of the stream here.
-    pub(crate) fn finished(&self) -> Ending {
+    pub(crate) fn finished(&self) -> CloseReason {
         let between = self.reader.is_between_frames();
         if between { Code::Normal.into() } else { Code::TruncatedFrame.into() }
     }
@@ -176,11 +176,11 @@ fn goes_with(send: &Send, before: &Send) -> bool {
 }
 
 /// The code for bytes that are not the protocol.
-pub(crate) fn violation(error: &DecodeError) -> Ending {
+pub(crate) fn violation(error: &DecodeError) -> CloseReason {
     let code = match error {
         DecodeError::TooLong { .. } => Code::FrameTooLarge,
         DecodeError::Malformed(_) | DecodeError::TrailingBytes(_) => Code::MalformedFrame,
         DecodeError::InvalidName { .. } => Code::InvalidName,
     };
-    Ending { code, reason: error.to_string() }
+    CloseReason { code, reason: error.to_string() }
 }

@@ -5,43 +5,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
+use fanfare_hub::striped::Counter;
+use fanfare_hub::{Budget, ByCode, Counters};
 use fanfare_protocol::Code;
 use fanfare_protocol::admin::Times;
 
-use crate::budget::Budget;
 use crate::histogram::Histogram;
-use crate::striped::Counter;
-
-/// One counter for each code: what it counts is rare. Relaxed, as in [`Counter`].
-#[derive(Debug)]
-pub(crate) struct ByCode(Box<[AtomicU64]>);
-
-impl Default for ByCode {
-    fn default() -> Self {
-        Self(Code::ALL.iter().map(|_| AtomicU64::new(0)).collect())
-    }
-}
-
-impl ByCode {
-    pub(crate) fn add(&self, code: Code) {
-        self.add_many(code, 1);
-    }
-
-    pub(crate) fn add_many(&self, code: Code, count: u64) {
-        let counters = Code::ALL.iter().zip(&self.0);
-        for (_, counter) in counters.filter(|(known, _)| **known == code) {
-            counter.fetch_add(count, Ordering::Relaxed);
-        }
-    }
-
-    fn values(&self) -> BTreeMap<Code, u64> {
-        let all =
-            Code::ALL.iter().zip(&self.0).map(|(code, counter)| (*code, counter.load(Ordering::Relaxed)));
-        all.filter(|(_, count)| *count > 0).collect()
-    }
-}
 
 /// The server's counters.
 #[derive(Debug, Default)]
@@ -54,18 +24,15 @@ pub(crate) struct Metrics {
     pub(crate) welcomed: Counter,
     pub(crate) requests: Counter,
     pub(crate) throttled: Counter,
-    pub(crate) sends: Counter,
-    pub(crate) deliveries: Counter,
-    pub(crate) displaced: Counter,
     pub(crate) lost: Counter,
     pub(crate) refused: ByCode,
     pub(crate) closed: ByCode,
-    pub(crate) removed: ByCode,
-    pub(crate) purged: Counter,
     pub(crate) stopped_streams: Counter,
     pub(crate) bytes_in: Counter,
     pub(crate) bytes_out: Counter,
     pub(crate) delivery: Histogram,
+    /// What the hub has done.
+    pub(crate) hub: Arc<Counters>,
     /// What waits for everybody.
     pub(crate) budget: Arc<Budget>,
     /// Tells how many bytes the process has in use.
@@ -135,17 +102,17 @@ impl Metrics {
             welcomed: self.welcomed.value(),
             requests: self.requests.value(),
             throttled: self.throttled.value(),
-            sends: self.sends.value(),
-            deliveries: self.deliveries.value(),
-            displaced: self.displaced.value(),
+            sends: self.hub.sends.value(),
+            deliveries: self.hub.deliveries.value(),
+            displaced: self.hub.displaced.value(),
             lost: self.lost.value(),
             refused: self.refused.values(),
             closed: self.closed.values(),
-            removed: self.removed.values(),
-            purged: self.purged.value(),
+            removed: self.hub.removed.values(),
+            purged: self.hub.purged.value(),
             stopped_streams: self.stopped_streams.value(),
             bytes_in: self.bytes_in.value(),
-            bytes_out: self.bytes_out.value(),
+            bytes_out: self.bytes_out.value() + self.hub.datagram_bytes.value(),
             delivery: self.delivery.times(),
             waiting_bytes: waiting as u64,
             waiting_limit: waiting_limit as u64,

@@ -12,22 +12,20 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
+use fanfare_hub::{BudgetLimits, HubLimits, Origin, OutboxLimits, Taken};
 use fanfare_protocol::codec::{self, FrameReader};
 use fanfare_protocol::{ClientFrame, ConnectionId, EventName, GroupName, Limits, Send, Target, UserName};
 
 use crate::access::{Gate, KeySets, Pass, Verifier};
 use crate::expiry::Expiry;
+use crate::hub::{Hub, Seat, register};
 use crate::intake::Intake;
-use crate::line::Nowhere;
-use crate::member::{Member, Origin};
 use crate::metrics::Metrics;
-use crate::outbox::{OutboxLimits, Taken};
-use crate::registry::{Registry, Seat};
 use crate::router::Router;
 
 /// A hub without sockets: one group that everybody is in.
 pub struct Rig {
-    registry: Arc<Registry>,
+    hub: Arc<Hub>,
     router: Arc<Router>,
     seats: Vec<Seat>,
 }
@@ -41,26 +39,28 @@ impl Rig {
     /// With so many members.
     #[must_use]
     pub fn new(members: u32) -> Self {
-        let registry = Arc::new(Registry::new());
         let metrics = Arc::new(Metrics::default());
-        let expiry =
-            Arc::new(Expiry::new(Arc::clone(&registry), Arc::clone(&metrics), Duration::from_secs(60)));
-        let limits = Limits::default();
-        let gate = Gate::new(Arc::new(Verifier::new(None, KeySets::none())), Arc::default(), limits.groups);
-        let router = Arc::new(Router::new(Arc::clone(&registry), metrics, limits, Arc::new(gate), expiry));
+        let verifier = Arc::new(Verifier::new(None, KeySets::none()));
+        let gate = Arc::new(Gate::new(verifier, Arc::default()));
+        let outbox =
+            OutboxLimits { frames: usize::MAX / 2, bytes: usize::MAX / 2, ..OutboxLimits::default() };
+        // Nothing of what all may hold together is reckoned here: it is taken once, before what is measured.
+        let budget =
+            BudgetLimits { all: usize::MAX / 4, per_user: usize::MAX / 4, per_address: usize::MAX / 4 };
+        let bounds = HubLimits { outbox, budget, ..HubLimits::default() };
+        let hub = Arc::new(Hub::new(bounds, Arc::clone(&gate) as _));
+        let expiry = Arc::new(Expiry::new(Arc::clone(&hub), Duration::from_secs(60)));
+        let router = Arc::new(Router::new(Arc::clone(&hub), metrics, Limits::default(), gate, expiry));
         let seats = (0..members)
             .map(|number| {
                 let id = ConnectionId::from_bytes(u128::from(number).to_be_bytes());
                 let user = UserName::new(&format!("u{number}")).expect("a name");
-                let limits =
-                    OutboxLimits { frames: usize::MAX / 2, bytes: usize::MAX / 2, ..OutboxLimits::default() };
-                let member = Member::new(id, user, limits, Arc::new(Nowhere), Pass::development());
-                let seat = registry.arrive(Arc::new(member), 1, || Ok(())).expect("a seat");
-                registry.join(seat.member(), &room(), 1_000, Origin::Client, || Ok(())).expect("a member");
+                let seat = register(&hub, id, user, Pass::development()).expect("a seat");
+                hub.join(seat.member(), &room(), Origin::Client).expect("a member");
                 seat
             })
             .collect();
-        let rig = Self { registry, router, seats };
+        let rig = Self { hub, router, seats };
         rig.drain();
         rig
     }
@@ -106,8 +106,8 @@ impl Rig {
     /// A member joins and leaves a group: `group` of its own, or one that others use at the same time.
     pub fn visit(&self, member: usize, group: &GroupName) {
         let member = self.seats.get(member).expect("a member").member();
-        self.registry.join(member, group, 1_000, Origin::Client, || Ok(())).expect("a member");
-        self.registry.leave(member, group);
+        self.hub.join(member, group, Origin::Client).expect("a member");
+        self.hub.leave(member, group);
         let (mut context, mut chunks) = (Context::from_waker(Waker::noop()), Vec::new());
         let _ = member.outbox().poll_take(&mut context, &mut chunks);
     }

@@ -6,14 +6,14 @@ use std::time::Instant;
 
 use tokio::net::TcpListener;
 
-use crate::access::{Bans, KeySets};
+use crate::access::{Gate, KeySets, Verifier};
 use crate::acts::Acts;
 use crate::admin::Operators;
 use crate::config::Config;
 use crate::home::Home;
+use crate::hub::Hub;
 use crate::listener::Tasks;
 use crate::metrics::Metrics;
-use crate::registry::Registry;
 use crate::state::EndpointKeys;
 
 /// The parts that a running server has from its start.
@@ -29,9 +29,10 @@ pub(crate) struct Opened {
     pub(crate) certificate: [u8; 32],
     pub(crate) web: Option<(TcpListener, SocketAddr)>,
     pub(crate) admin: Option<OpenedAdmin>,
-    pub(crate) registry: Arc<Registry>,
+    pub(crate) hub: Arc<Hub>,
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) bans: Arc<Bans>,
+    pub(crate) verifier: Arc<Verifier>,
+    pub(crate) gate: Arc<Gate>,
     pub(crate) acts: Arc<Acts>,
     pub(crate) key_sets: Arc<KeySets>,
 }

@@ -7,16 +7,15 @@
 //! Invariant: a look waits for nothing, and costs a connection that is well two locks and no timer of its own.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use fanfare_hub::CloseReason;
 use fanfare_protocol::Code;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use crate::member::Member;
+use crate::hub::{Hub, Member};
 use crate::metrics::Metrics;
-use crate::outbox::Ending;
-use crate::registry::Registry;
 
 /// How often everybody is looked at. Deadlines are kept to this, and so is what is told about silence.
 const EVERY: Duration = Duration::from_secs(1);
@@ -28,7 +27,7 @@ const SHORT: Duration = Duration::from_secs(2);
 const AT_A_TIME: usize = 256;
 
 pub(crate) struct Rounds {
-    pub(crate) registry: Arc<Registry>,
+    pub(crate) hub: Arc<Hub>,
     pub(crate) metrics: Arc<Metrics>,
     /// How long a client may take nothing while something waits for it. Zero: for ever.
     pub(crate) reader_deadline: Duration,
@@ -45,7 +44,7 @@ impl Rounds {
                 () = closing.cancelled() => return,
                 _ = seconds.tick() => {}
             }
-            for some in self.registry.members().chunks(AT_A_TIME) {
+            for some in self.hub.list().chunks(AT_A_TIME) {
                 for member in some {
                     self.look(member);
                 }
@@ -55,10 +54,10 @@ impl Rounds {
     }
 
     fn look(&self, member: &Member) {
-        member.listen_in();
+        member.listen_in(Instant::now());
         self.metrics.stopped_streams.add(member.line().stop_strays());
         let stalled = member.outbox().look();
-        let is_short = self.metrics.budget.is_short() || member.outbox().is_uncounted();
+        let is_short = self.hub.budget().is_short() || member.outbox().is_uncounted();
         let deadline = match self.reader_deadline.as_secs_f64() {
             0.0 if is_short => SHORT.as_secs_f64(),
             0.0 => return,
@@ -67,7 +66,7 @@ impl Rounds {
         };
         if f64::from(stalled) * EVERY.as_secs_f64() >= deadline {
             let reason = format!("nothing was read for {deadline} s, and something waits");
-            member.outbox().end(Ending { code: Code::SlowConsumer, reason });
+            self.hub.close(member, CloseReason { code: Code::SlowConsumer, reason }, None);
         }
     }
 }

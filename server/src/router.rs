@@ -7,25 +7,23 @@
 //! - requests of one connection are carried out one after the other, those of a run together, and in their order (promise 4);
 //! - a refused request has changed nothing, has a numbered code, and is counted (promise 11).
 
-use std::cell::Cell;
 use std::sync::Arc;
+use std::time::Instant;
 
+use fanfare_hub::{CloseReason, Origin, Publication};
 use fanfare_protocol::{
-    ClientFrame, Code, DATAGRAM_BYTES, GroupName, Limits, RequestId, Send, Sender, ServerFrame, Target, Token,
+    ClientFrame, Code, Denial, GroupName, Limits, RequestId, Send, Sender, ServerFrame, Target, Token,
 };
 
-use crate::access::{self, Denial, Gate, Recipient};
-use crate::delivery::Delivery;
-use crate::envelope::Envelope;
+use crate::access::{self, Gate, Recipient};
+use crate::hub::{Hub, Member};
+
 use crate::expiry::Expiry;
-use crate::member::{Member, Origin};
 use crate::metrics::Metrics;
-use crate::outbox::Ending;
-use crate::registry::{Registry, Seat};
 
 /// Routes requests.
 pub(crate) struct Router {
-    registry: Arc<Registry>,
+    hub: Arc<Hub>,
     metrics: Arc<Metrics>,
     limits: Limits,
     gate: Arc<Gate>,
@@ -41,13 +39,13 @@ enum Lane {
 
 impl Router {
     pub(crate) fn new(
-        registry: Arc<Registry>,
+        hub: Arc<Hub>,
         metrics: Arc<Metrics>,
         limits: Limits,
         gate: Arc<Gate>,
         expiry: Arc<Expiry>,
     ) -> Self {
-        Self { registry, metrics, limits, gate, expiry }
+        Self { hub, metrics, limits, gate, expiry }
     }
 
     pub(crate) fn gate(&self) -> &Gate {
@@ -66,18 +64,15 @@ impl Router {
         &self.limits
     }
 
-    /// Gives a connection its place, where its user may be here.
-    pub(crate) fn admit(&self, member: Arc<Member>, per_user: usize) -> Result<Seat, Denial> {
-        let asking = Arc::clone(&member);
-        self.registry
-            .arrive(member, per_user, || self.gate.enter(asking.user(), &asking.pass(), access::now()))
+    pub(crate) fn hub(&self) -> &Hub {
+        &self.hub
     }
 
     /// Carries out one request and queues its answer.
     ///
     /// # Errors
     /// When the frame has no business here, and the connection must end.
-    pub(crate) fn route(&self, caller: &Arc<Member>, frame: ClientFrame) -> Result<(), Ending> {
+    pub(crate) fn route(&self, caller: &Arc<Member>, frame: ClientFrame) -> Result<(), CloseReason> {
         let (request, outcome) = match frame {
             ClientFrame::Hello { .. } => return Err(Code::HelloRepeated.into()),
             ClientFrame::Join { request, group } => (request, self.join(caller, &group).map(Some)),
@@ -131,17 +126,7 @@ impl Router {
         if others {
             except.push(caller.id());
         }
-        let sent = messages.len() as u64;
-        let envelope = Arc::new(Envelope::run(&sender(caller), target, messages));
-        self.sent(sent, self.registry.send(&envelope, &except));
-    }
-
-    /// Counts what was sent.
-    fn sent(&self, sends: u64, delivery: Delivery) {
-        self.metrics.sends.add(sends);
-        self.metrics.deliveries.add(delivery.queued);
-        self.metrics.displaced.add(delivery.displaced);
-        self.metrics.bytes_out.add(delivery.datagram_bytes);
+        self.hub.send_run(&sender(caller), target, &except, messages, Instant::now());
     }
 
     /// Counts a request, and queues its answer where one is due.
@@ -164,28 +149,18 @@ impl Router {
     }
 
     fn join(&self, caller: &Arc<Member>, group: &GroupName) -> Result<u64, Denial> {
-        // Asked inside the group's critical section: an end or a ban that comes meanwhile finds the member there, or keeps
-        // it out.
-        let is_new = Cell::new(false);
-        let permit = || {
-            is_new.set(true);
-            self.gate.join(caller.user(), &caller.pass(), group, access::now())
-        };
-        let most = self.gate.groups();
-        let members = self.registry.join(caller, group, most, Origin::Client, permit).map_err(|denial| {
-            if denial.code == Code::TooManyGroups { self.gate.too_many_groups() } else { denial }
-        })?;
-        let pass = caller.pass();
+        let joined = self.hub.join(caller, group, Origin::Client)?;
+        let pass = caller.permissions();
         self.expiry.joined(caller, pass.grants.join_until(group));
         // Who is in it already, because an operator said so, need not have a grant to count it.
-        let may_count = is_new.get()
+        let may_count = joined.is_new
             || self.gate.count(caller.user(), &pass, Recipient::Group(group), access::now()).is_ok();
-        Ok(if may_count { members as u64 } else { 0 })
+        Ok(if may_count { joined.members as u64 } else { 0 })
     }
 
     /// Ends a membership. Whoever was no member learns how many there are only where it may count them.
     fn leave(&self, caller: &Arc<Member>, group: &GroupName) -> u64 {
-        match self.registry.leave(caller, group) {
+        match self.hub.leave(caller, group) {
             Some(left) => left as u64,
             None => self.count(caller, &Target::Group(group.clone())).unwrap_or(0),
         }
@@ -197,27 +172,22 @@ impl Router {
         if user != *caller.user() {
             return Err(Code::OtherUser.into());
         }
-        self.gate.enter(&user, &pass, access::now())?;
-        caller.replace_pass(pass);
-        // Asked again when the pass is there for whoever revokes its token: a revocation that came in between either found
-        // it, or is found here. What the connection had before is gone, so it ends.
-        if let Err(denial) = self.gate.enter(&user, &caller.pass(), access::now()) {
-            caller.outbox().end(denial.clone().into());
-            return Err(denial);
-        }
+        self.hub.permit(caller, pass)?;
         self.expiry.refreshed(caller);
         Ok(caller.groups() as u64)
     }
 
     /// How many there are, for those who may have to do with them.
     fn count(&self, caller: &Member, target: &Target) -> Result<u64, Denial> {
-        self.about(target, |what| self.gate.count(caller.user(), &caller.pass(), what, access::now()))?;
-        Ok(self.registry.count(target) as u64)
+        self.about(target, |what| {
+            self.gate.count(caller.user(), &caller.permissions(), what, access::now())
+        })?;
+        Ok(self.hub.count(target) as u64)
     }
 
     /// Whether the caller may send to all of these.
     fn permit(&self, caller: &Member, targets: &[Target]) -> Result<(), Denial> {
-        let pass = caller.pass();
+        let pass = caller.permissions();
         let now = access::now();
         targets
             .iter()
@@ -230,7 +200,7 @@ impl Router {
             Target::Group(group) => ask(Recipient::Group(group)),
             Target::User(user) => ask(Recipient::User(user)),
             Target::Connection(id) => {
-                let member = self.registry.connection(id);
+                let member = self.hub.connection(id);
                 ask(Recipient::Connection(id, member.as_ref().map(|member| member.user())))
             }
             Target::All => ask(Recipient::All),
@@ -244,19 +214,12 @@ impl Router {
         if others {
             except.push(caller.id());
         }
-        let from = sender(caller);
+        let publication =
+            Publication { from: sender(caller), to, except, event, payload, accepted: Instant::now() };
         let delivery = match lane {
-            Lane::Stream => {
-                let envelope = Arc::new(Envelope::new(&from, to, event, payload));
-                self.registry.send(&envelope, &except)
-            }
-            Lane::Datagrams => {
-                let envelope = Envelope::unreliable(&from, to, &event, &payload);
-                fits(&envelope, payload.len())?;
-                self.registry.send_unreliably(&envelope, &except)
-            }
+            Lane::Stream => self.hub.send(publication),
+            Lane::Datagrams => self.hub.send_unreliable(publication)?,
         };
-        self.sent(1, delivery);
         Ok(ack.then_some(delivery.queued))
     }
 
@@ -282,18 +245,4 @@ impl Router {
 /// Whom recipients are told that it is from.
 fn sender(caller: &Member) -> Sender {
     Sender::Connection { connection: caller.id(), user: caller.user().clone() }
-}
-
-/// Refuses what is too long for a datagram to one of its targets.
-fn fits(envelope: &Envelope, payload: usize) -> Result<(), Denial> {
-    let bytes =
-        (0u16..).zip(envelope.targets()).map(|(position, _)| envelope.bytes(position)).max().unwrap_or(0);
-    if bytes <= DATAGRAM_BYTES {
-        return Ok(());
-    }
-    let room = payload.saturating_sub(bytes - DATAGRAM_BYTES);
-    let detail = format!(
-        "the message has {bytes} bytes as a datagram; at most {DATAGRAM_BYTES} are allowed, which leaves {room} for this payload"
-    );
-    Err(Denial { code: Code::PayloadTooLarge, detail })
 }

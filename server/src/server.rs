@@ -9,18 +9,18 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use fanfare_hub::Population;
 use fanfare_protocol::{Code, ServerFrame, Target};
 use parking_lot::RwLock;
 use quinn::VarInt;
 use tokio::task::JoinHandle;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
-use crate::access::{Gate, TokenRules, Verifier};
+use crate::access::{TokenRules, Verifier};
 use crate::acts::{Acts, mend_store};
 use crate::admin::{self, Desk, Feed, Operators, Queries};
 use crate::admission::Admission;
 use crate::config::Config;
-use crate::delivery::Population;
 use crate::endpoint::{self, Identity};
 use crate::error::IdentityError;
 use crate::expiry::Expiry;
@@ -28,10 +28,10 @@ use crate::farewell;
 use crate::handshake::Handshakes;
 use crate::home::Home;
 use crate::http::{self, Http};
+use crate::hub::Hub;
 use crate::listener::{self, Tasks};
 use crate::metrics::{Metrics, Snapshot};
 use crate::opened::{Opened, OpenedAdmin};
-use crate::registry::Registry;
 use crate::rounds::Rounds;
 use crate::router::Router;
 use crate::spread;
@@ -43,7 +43,7 @@ pub struct Server {
     keys: EndpointKeys,
     endpoint: quinn::Endpoint,
     address: SocketAddr,
-    registry: Arc<Registry>,
+    hub: Arc<Hub>,
     metrics: Arc<Metrics>,
     verifier: Arc<Verifier>,
     acts: Arc<Acts>,
@@ -88,15 +88,11 @@ impl Server {
     /// Puts the parts together. Nothing can fail any more.
     pub(crate) fn assemble(opened: Opened) -> Self {
         let Opened { config, home, started, keys, tasks, endpoint, address, certificate, .. } = opened;
-        let Opened { web, admin, registry, metrics, bans, acts, key_sets, .. } = opened;
+        let Opened { web, admin, hub, metrics, verifier, gate, acts, key_sets, .. } = opened;
         let config = Arc::new(config);
-        let verifier = Arc::new(Verifier::new(config.tokens.clone(), Arc::clone(&key_sets)));
-        let expiry = Expiry::new(Arc::clone(&registry), Arc::clone(&metrics), config.expiry_notice);
-        let expiry = Arc::new(expiry);
-        let gate = Gate::new(Arc::clone(&verifier), bans, config.limits.groups).taking(config.names);
-        let gate = Arc::new(gate);
+        let expiry = Arc::new(Expiry::new(Arc::clone(&hub), config.expiry_notice));
         let router = Arc::new(Router::new(
-            Arc::clone(&registry),
+            Arc::clone(&hub),
             Arc::clone(&metrics),
             config.limits,
             Arc::clone(&gate),
@@ -106,7 +102,7 @@ impl Server {
         let handshakes =
             Arc::new(Handshakes { config: Arc::clone(&config), router, admission: Arc::clone(&admission) });
         let rounds = Rounds {
-            registry: Arc::clone(&registry),
+            hub: Arc::clone(&hub),
             metrics: Arc::clone(&metrics),
             reader_deadline: config.reader_deadline,
         };
@@ -129,18 +125,17 @@ impl Server {
             None => None,
             Some(OpenedAdmin { endpoint, address: admin_address, operators }) => {
                 let queries = Queries {
-                    registry: Arc::clone(&registry),
+                    hub: Arc::clone(&hub),
                     gate,
                     admission,
-                    per_user: config.capacity.per_user,
+
                     acts: Arc::clone(&acts),
                     metrics: Arc::clone(&metrics),
                     address,
                     dev: config.dev,
                     started,
                 };
-                let feed =
-                    Arc::new(Feed::new(Arc::clone(&registry), Arc::clone(&metrics), Arc::clone(&acts)));
+                let feed = Arc::new(Feed::new(Arc::clone(&hub), Arc::clone(&metrics), Arc::clone(&acts)));
                 let desk = Desk {
                     operators: Arc::clone(&operators),
                     acts: Arc::clone(&acts),
@@ -164,7 +159,7 @@ impl Server {
             keys,
             endpoint,
             address,
-            registry,
+            hub,
             metrics,
             verifier,
             acts,
@@ -199,13 +194,13 @@ impl Server {
     /// How many connections, users and groups there are.
     #[must_use]
     pub fn population(&self) -> Population {
-        self.registry.population()
+        self.hub.population()
     }
 
     /// How many connections a user, a group or everyone has.
     #[must_use]
     pub fn count(&self, target: &Target) -> usize {
-        self.registry.count(target)
+        self.hub.count(target)
     }
 
     /// What the server has done so far.
@@ -259,7 +254,7 @@ impl Server {
         let Self {
             config,
             endpoint,
-            registry,
+            hub,
             tasks,
             listener,
             expiry,
@@ -272,7 +267,7 @@ impl Server {
             ..
         } = self;
         let closing = VarInt::from_u32(u32::from(Code::ShuttingDown.number()));
-        let connections = registry.population().connections;
+        let connections = hub.population().connections;
         let orderly = async {
             tasks.closing.cancel();
             // It ends by itself now, and has panicked only if we have a bug that its message tells of.
@@ -282,16 +277,18 @@ impl Server {
             let _ = mending.await;
             let _ = key_sets.await;
             tasks.readers.close();
-            registry.for_each_outbox(|outbox| outbox.stop_reading());
+            for member in hub.list() {
+                member.outbox().stop_reading();
+            }
             tasks.readers.wait().await;
             let code = Code::ShuttingDown;
-            registry.for_each_outbox(|outbox| {
-                outbox.finish(Some(&ServerFrame::Goodbye {
+            for member in hub.list() {
+                member.outbox().finish(Some(&ServerFrame::Goodbye {
                     code: code.number(),
                     reason: code.sentence().to_owned(),
                     retry_after_ms: spread::come_back_after(config.come_back_after),
                 }));
-            });
+            }
             tasks.connections.close();
             tasks.connections.wait().await;
         };
@@ -299,7 +296,9 @@ impl Server {
         tasks.connections.close();
         if !in_time {
             // Those who take nothing more can still be told why, and that it is over.
-            registry.for_each_outbox(|outbox| outbox.hurry(Code::ShuttingDown));
+            for member in hub.list() {
+                member.outbox().hurry(Code::ShuttingDown);
+            }
             let _ = tokio::time::timeout(farewell::LAST_WORD, tasks.connections.wait()).await;
         }
         endpoint.close(closing, Code::ShuttingDown.sentence().as_bytes());

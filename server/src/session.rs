@@ -19,6 +19,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
+use fanfare_hub::{CloseReason, Signal, Taken};
 use fanfare_protocol::Code;
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
@@ -28,11 +29,9 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::expiry::Watch;
 use crate::farewell;
+use crate::hub::{Member, Seat};
 use crate::intake::Intake;
-use crate::member::Member;
 use crate::metrics::Metrics;
-use crate::outbox::{Ending, Signal, Taken};
-use crate::registry::Seat;
 use crate::transport::{Broken, Connection, Receiver, Transmitter};
 
 /// A chunk of the stream with at least so many bytes came in a packet that was full of it.
@@ -51,7 +50,7 @@ enum End {
     /// The server drains: nothing more is read, and what is queued is still written.
     Drained,
     /// The connection is to be closed at once.
-    Closed(Ending),
+    Closed(CloseReason),
     /// The connection is gone.
     Lost,
 }
@@ -117,7 +116,7 @@ impl Session {
                 // server's own deadline bounds this wait.
                 End::Drained => {
                     let _ = (&mut writer).await;
-                    let ending = member.outbox().ending().unwrap_or_else(|| Code::ShuttingDown.into());
+                    let ending = member.outbox().close_reason().unwrap_or_else(|| Code::ShuttingDown.into());
                     closed(ending.code);
                     if member.outbox().is_overdue() {
                         farewell::broken_off(&connection).await;
@@ -138,7 +137,7 @@ impl Session {
             member.outbox().lose();
             // It leaves at once, and not when its peer has read why.
             drop(seat);
-            if let Some(Ending { code, reason }) = &ending {
+            if let Some(CloseReason { code, reason }) = &ending {
                 connection.close(*code, reason).await;
             } else {
                 intake.metrics().lost.add(1);
@@ -238,7 +237,7 @@ fn take(
     intake: &Intake,
     datagram: &Bytes,
     limiter: Option<&DefaultDirectRateLimiter>,
-) -> Result<(), Ending> {
+) -> Result<(), CloseReason> {
     let metrics = intake.metrics();
     metrics.bytes_in.add(datagram.len() as u64);
     // Its answer must not overflow the client's own outbox, as in `carry_out`.
@@ -296,9 +295,9 @@ async fn wait_for_turn(
     Ok(())
 }
 
-impl From<Ending> for End {
+impl From<CloseReason> for End {
     /// How a stream ends that the client has finished.
-    fn from(ending: Ending) -> Self {
+    fn from(ending: CloseReason) -> Self {
         if ending.code == Code::Normal { Self::Finished } else { Self::Closed(ending) }
     }
 }
@@ -377,7 +376,7 @@ async fn write(member: &Member, transmitter: &mut Transmitter, metrics: &Metrics
             }
             Taken::Finished => return transmitter.finish().await,
             Taken::Ended => {
-                if let Some(ending) = member.outbox().ending() {
+                if let Some(ending) = member.outbox().close_reason() {
                     let goodbye = farewell::goodbye(&ending, member.outbox().retry_after_ms());
                     farewell::say(transmitter, &goodbye).await;
                 }

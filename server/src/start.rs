@@ -13,19 +13,18 @@ use std::time::Instant;
 
 use tokio::net::TcpListener;
 
-use crate::access::{Bans, KeySets};
+use crate::access::{Bans, Gate, KeySets, Verifier};
 use crate::acts::Acts;
 use crate::admin::{self, Administration, Operators};
-use crate::budget::Budget;
 use crate::config::Config;
 use crate::endpoint::{self, Identity};
 use crate::error::StartError;
 use crate::home::Home;
 use crate::http;
+use crate::hub::Hub;
 use crate::listener::Tasks;
 use crate::metrics::Metrics;
 use crate::opened::{Opened, OpenedAdmin};
-use crate::registry::Registry;
 use crate::server::Server;
 use crate::state::EndpointKeys;
 use crate::store::FileStore;
@@ -188,17 +187,20 @@ impl Start {
         if store.symlink_metadata().is_err() {
             home.makes(store);
         }
-        let registry = Arc::new(Registry::new());
+        let bans = Arc::new(Bans::new(config.validity()));
+        let verifier = Arc::new(Verifier::new(config.tokens.clone(), Arc::clone(&key_sets)));
+        let gate = Arc::new(Gate::new(Arc::clone(&verifier), Arc::clone(&bans)).taking(config.names));
+        let hub = Arc::new(Hub::new(config.hub_limits(), Arc::clone(&gate) as _));
         let metrics = Arc::new(Metrics {
             live_bytes: config.live_bytes,
-            budget: Arc::new(Budget::new(config.budget)),
+            hub: Arc::clone(hub.counters()),
+            budget: Arc::clone(hub.budget()),
             ..Metrics::default()
         });
-        let bans = Arc::new(Bans::new(config.validity()));
         let acts = Acts::open(
             Box::new(FileStore::open(home.path())?),
-            Arc::clone(&registry),
-            Arc::clone(&bans),
+            Arc::clone(&hub),
+            bans,
             Arc::clone(&metrics),
             config.limits.payload_bytes as usize,
         )?
@@ -216,9 +218,10 @@ impl Start {
             certificate,
             web,
             admin,
-            registry,
+            hub,
             metrics,
-            bans,
+            verifier,
+            gate,
             acts: Arc::new(acts),
             key_sets,
         })

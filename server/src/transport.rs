@@ -10,14 +10,13 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
+use fanfare_hub::{Line, Unreliable};
 use fanfare_protocol::Code;
 use fanfare_protocol::admin::QuicFacts;
 use quinn::VarInt;
 use rustls::pki_types::CertificateDer;
 use tokio::time::timeout;
 use web_transport_quinn as web;
-
-use crate::line::{Line, Unreliable};
 
 /// The most bytes that are taken from the stream at a time, so that one busy connection lets others have their turn.
 const READ_BYTES: usize = 64 * 1024;

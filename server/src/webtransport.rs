@@ -6,12 +6,11 @@
 
 use std::time::Duration;
 
+use fanfare_hub::CloseReason;
 use fanfare_protocol::{Code, WEBTRANSPORT_PATH};
 use quinn::VarInt;
 use tokio::time::timeout;
 use web_transport_quinn::{Request, Session, http::StatusCode};
-
-use crate::outbox::Ending;
 
 /// ALPN of HTTP/3 (RFC 9114 section 3.1).
 pub(crate) const ALPN: &[u8] = b"h3";
@@ -58,10 +57,10 @@ fn is_loopback(origin: &str) -> bool {
 pub(crate) async fn accept(
     connection: &quinn::Connection,
     origins: &Origins,
-) -> Result<Session, Option<Ending>> {
+) -> Result<Session, Option<CloseReason>> {
     let request = Request::accept(connection.clone()).await.map_err(|error| {
         let reason = format!("no WebTransport session was asked for: {error}");
-        connection.close_reason().is_none().then_some(Ending { code: Code::MalformedFrame, reason })
+        connection.close_reason().is_none().then_some(CloseReason { code: Code::MalformedFrame, reason })
     })?;
     let (status, ending) = match permit(&request, origins) {
         Ok(()) => return request.ok().await.map_err(|_| None),
@@ -77,15 +76,15 @@ pub(crate) async fn accept(
 }
 
 /// Closes a connection on which there is no session: HTTP/3's codes are the only ones there.
-pub(crate) fn refuse(connection: &quinn::Connection, ending: &Ending) {
+pub(crate) fn refuse(connection: &quinn::Connection, ending: &CloseReason) {
     connection.close(NO_ERROR, ending.reason.as_bytes());
 }
 
-fn permit(request: &Request, origins: &Origins) -> Result<(), (StatusCode, Ending)> {
+fn permit(request: &Request, origins: &Origins) -> Result<(), (StatusCode, CloseReason)> {
     let path = request.url.path();
     if path != WEBTRANSPORT_PATH {
         let reason = format!("there is nothing at {path}; the path is {WEBTRANSPORT_PATH}");
-        return Err((StatusCode::NOT_FOUND, Ending { code: Code::PathUnknown, reason }));
+        return Err((StatusCode::NOT_FOUND, CloseReason { code: Code::PathUnknown, reason }));
     }
     // Browsers always send it, and pages cannot change it. What is no browser can say what it likes, and is asked for a
     // credential like everybody.
@@ -95,7 +94,7 @@ fn permit(request: &Request, origins: &Origins) -> Result<(), (StatusCode, Endin
         return Ok(());
     }
     let reason = format!("pages of {origin} may not connect here; --allow-origin {origin} lets them");
-    Err((StatusCode::FORBIDDEN, Ending { code: Code::OriginRefused, reason }))
+    Err((StatusCode::FORBIDDEN, CloseReason { code: Code::OriginRefused, reason }))
 }
 
 #[cfg(test)]

@@ -17,6 +17,9 @@ use crate::{user, within};
 
 /// After how long a peer takes silence for the end.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long a peer waits for a server that says nothing, where a test is not about that: how busy the machine is must not
+/// end a connection.
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// What a peer tells QUIC. The defaults are for a peer that reads.
 #[derive(Clone)]
@@ -40,6 +43,23 @@ impl Dialer {
     /// The same, from another address of this machine.
     #[must_use]
     pub fn from(address: IpAddr, roots: &Arc<RootCertStore>, protocols: &[&[u8]], window: u32) -> Self {
+        Self::missing(address, roots, protocols, window, PATIENCE)
+    }
+
+    /// The same as [`Dialer::with`], for a way on which a server's close can get lost: a server that has gone is missed
+    /// well before the deadline of a test.
+    #[must_use]
+    pub fn over_loss(roots: &Arc<RootCertStore>, protocols: &[&[u8]], window: u32) -> Self {
+        Self::missing(IpAddr::from([127, 0, 0, 1]), roots, protocols, window, IDLE_TIMEOUT)
+    }
+
+    fn missing(
+        address: IpAddr,
+        roots: &Arc<RootCertStore>,
+        protocols: &[&[u8]],
+        window: u32,
+        after: Duration,
+    ) -> Self {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let mut tls = rustls::ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&rustls::version::TLS13])
@@ -51,8 +71,7 @@ impl Dialer {
         let mut transport = TransportConfig::default();
         transport.stream_receive_window(VarInt::from_u32(window)).receive_window(VarInt::from_u32(window));
         transport.keep_alive_interval(Some(Duration::from_secs(5)));
-        // Well below the deadline of a test: a server that has gone, and whose close was lost, is missed in time.
-        transport.max_idle_timeout(Some(IDLE_TIMEOUT.try_into().unwrap()));
+        transport.max_idle_timeout(Some(after.try_into().unwrap()));
         config.transport_config(Arc::new(transport));
         let mut endpoint = quinn::Endpoint::client(SocketAddr::new(address, 0)).unwrap();
         endpoint.set_default_client_config(config);

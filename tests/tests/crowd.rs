@@ -221,7 +221,9 @@ async fn live(hub: Arc<Hub>, dialer: Dialer, number: u64) -> Vec<Record> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn promises_1_to_4_a_crowd_of_2000_loses_nothing_repeats_nothing_and_leaves_nothing() {
-    let hub = Arc::new(Hub::start().await);
+    // A machine that is busy with something else must not end connections: it failed beside six times as much work as two
+    // cores can do.
+    let hub = Arc::new(Hub::with(|config| config.idle_timeout = Duration::from_secs(600)).await);
     let dialers: Vec<Dialer> = (0..8).map(|_| Dialer::new(&hub.roots)).collect();
     let mut crowd = tokio::task::JoinSet::new();
     for number in 0..PEERS {

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Role, Times};
-use crate::{ConnectionId, GroupName, Pattern, UserName};
+use crate::{ConnectionId, Denial, GroupName, Pattern, UserName};
 
 /// An answer that is no refusal, or a refusal.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -349,6 +349,12 @@ pub struct Refusal {
     pub code: u16,
     /// What the client would be told.
     pub message: String,
+}
+
+impl From<Denial> for Refusal {
+    fn from(Denial { code, detail }: Denial) -> Self {
+        Self { code: code.number(), message: detail }
+    }
 }
 
 /// What would become of somebody who comes with a token.

@@ -11,11 +11,11 @@
 use std::collections::HashMap;
 
 use fanfare_protocol::admin::{BanKind, BanRow};
-use fanfare_protocol::{Code, GroupName, Pattern, UserName};
+use fanfare_protocol::{Code, Denial, GroupName, Pattern, UserName};
+use parking_lot::RwLock;
 
 use super::pass::Proof;
-use super::{Denial, Pass, Seconds, moment};
-use crate::sync::RwLock;
+use super::{Pass, Seconds, moment};
 
 /// What tells one ban from another.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -287,7 +287,6 @@ fn matches(ban: &BanRow, group: &GroupName) -> bool {
 }
 
 #[cfg(test)]
-#[cfg(not(feature = "model"))]
 mod tests {
     use super::*;
     use crate::access::grant::Grants;

@@ -4,13 +4,13 @@
 use std::fmt;
 use std::sync::Arc;
 
-use fanfare_protocol::{Code, UserName};
+use fanfare_protocol::{Code, Denial, UserName};
 use rustls::pki_types::CertificateDer;
 use rustls::server::danger::ClientCertVerifier;
 
 use super::grant::{GrantClaim, Grants};
 use super::pass::Proof;
-use super::{Denial, Pass, Seconds};
+use super::{Pass, Seconds};
 
 /// Who a certificate says that a client is, and what that user is granted.
 pub struct CertifiedUser {

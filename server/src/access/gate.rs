@@ -7,16 +7,15 @@
 
 use std::sync::Arc;
 
-use fanfare_protocol::{Code, ConnectionId, GroupName, UserName};
+use fanfare_hub::Origin;
+use fanfare_protocol::{Code, ConnectionId, Denial, GroupName, UserName};
 
-use super::{Bans, Denial, Names, Pass, Seconds, Verifier};
+use super::{Bans, Names, Pass, Seconds, Verifier};
 
 /// What decides.
 pub(crate) struct Gate {
     verifier: Arc<Verifier>,
     bans: Arc<Bans>,
-    /// In how many groups a connection may be.
-    groups: usize,
     names: Names,
 }
 
@@ -31,8 +30,8 @@ pub(crate) enum Recipient<'a> {
 }
 
 impl Gate {
-    pub(crate) fn new(verifier: Arc<Verifier>, bans: Arc<Bans>, groups: u32) -> Self {
-        Self { verifier, bans, groups: groups as usize, names: Names::default() }
+    pub(crate) fn new(verifier: Arc<Verifier>, bans: Arc<Bans>) -> Self {
+        Self { verifier, bans, names: Names::default() }
     }
 
     /// The same, with other names.
@@ -43,11 +42,6 @@ impl Gate {
 
     pub(crate) fn bans(&self) -> &Bans {
         &self.bans
-    }
-
-    /// In how many groups a connection may be.
-    pub(crate) fn groups(&self) -> usize {
-        self.groups
     }
 
     /// Who a token says, and what it allows.
@@ -73,12 +67,6 @@ impl Gate {
     pub(crate) fn keeps_out(&self, user: &UserName, now: Seconds) -> Option<Denial> {
         let name = self.names.permit("user", user.as_str()).err();
         name.or_else(|| self.bans.forbids_user(user, now).then(|| Code::UserBanned.into()))
-    }
-
-    /// Why a connection that is in as many groups as it may be in cannot join one more.
-    pub(crate) fn too_many_groups(&self) -> Denial {
-        let detail = format!("this connection is in {} groups, as many as it may be in", self.groups);
-        Denial { code: Code::TooManyGroups, detail }
     }
 
     /// Whether a connection may become a member of a group.
@@ -159,8 +147,24 @@ impl Gate {
     }
 }
 
+impl fanfare_hub::Gate<Pass> for Gate {
+    fn enter(&self, user: &UserName, pass: &Pass) -> Result<(), Denial> {
+        self.enter(user, pass, super::now())
+    }
+
+    fn join(&self, user: &UserName, pass: &Pass, group: &GroupName, origin: Origin) -> Result<(), Denial> {
+        match origin {
+            Origin::Client => self.join(user, pass, group, super::now()),
+            // An operator's word needs no grant, and lifts no ban.
+            Origin::Operator if self.bans.forbids_group(user, group, super::now()) => {
+                Err(Code::BannedFromGroup.into())
+            }
+            Origin::Operator => Ok(()),
+        }
+    }
+}
+
 #[cfg(test)]
-#[cfg(not(feature = "model"))]
 mod tests {
     use super::*;
     use crate::access::KeySets;
@@ -168,7 +172,7 @@ mod tests {
 
     #[test]
     fn what_is_refused_is_named_so_that_it_is_told_apart() {
-        let gate = Gate::new(Arc::new(Verifier::new(None, KeySets::none())), Arc::default(), 1);
+        let gate = Gate::new(Arc::new(Verifier::new(None, KeySets::none())), Arc::default());
         let mut pass = Pass::development();
         pass.grants = Grants::parse(Vec::new(), 0).unwrap();
         let user = UserName::new("a\u{2800}b").unwrap();

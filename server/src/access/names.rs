@@ -7,9 +7,7 @@
 //! is never meant in a name: control characters and marks of direction. Letters that are confusable with others are
 //! not: in whose language would they be?
 
-use fanfare_protocol::{Code, turns};
-
-use super::Denial;
+use fanfare_protocol::{Code, Denial, turns};
 
 /// Which names are taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

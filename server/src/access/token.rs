@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use fanfare_protocol::{Code, UserName};
+use fanfare_protocol::{Code, Denial, UserName};
 use parking_lot::RwLock;
 use serde::Deserialize as _;
 use serde_json::{Map, Value};
@@ -17,7 +17,7 @@ use serde_json::{Map, Value};
 use super::grant::{self, GrantClaim, GrantError, Grants};
 use super::pass::Proof;
 use super::strict_json::{self, JsonError};
-use super::{Denial, KeySetUrl, KeySets, Pass, Seconds, TokenKey, numeric_date};
+use super::{KeySetUrl, KeySets, Pass, Seconds, TokenKey, numeric_date};
 
 /// The longest token that is looked at. Browsers' cookies are smaller; a hundred grants fit.
 const TOKEN_BYTES: usize = 16 * 1024;

@@ -8,13 +8,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fanfare_hub::{CloseReason, Origin};
 use fanfare_protocol::admin::{Receipt, Who};
 use fanfare_protocol::{Code, GroupName};
 
 use super::{ActError, Acts};
-use crate::access::{self, Seconds};
-use crate::member::{Member, Origin};
-use crate::outbox::Ending;
+use crate::access::Seconds;
+use crate::hub::{Hub, Member};
 use crate::spread::come_back_after;
 
 impl Acts {
@@ -43,12 +43,8 @@ impl Acts {
 
     pub(super) fn add(&self, members: Vec<Arc<Member>>, group: &GroupName, receipt: &mut Receipt) {
         for member in members {
-            let permit = || {
-                let banned = self.bans.forbids_group(member.user(), group, access::now());
-                if banned { Err(Code::BannedFromGroup.into()) } else { Ok(()) }
-            };
             // One that has gone meanwhile is not counted.
-            if self.registry.join(&member, group, usize::MAX, Origin::Operator, permit).is_ok() {
+            if self.hub.join(&member, group, Origin::Operator).is_ok() {
                 receipt.connections += 1;
             }
         }
@@ -58,11 +54,11 @@ impl Acts {
     pub(super) fn members(&self, who: &Who) -> Result<Vec<Arc<Member>>, ActError> {
         let (members, what) = match who {
             Who::Connection(id) => {
-                (self.registry.connection(id).into_iter().collect(), format!("no connection {id}"))
+                (self.hub.connection(id).into_iter().collect(), format!("no connection {id}"))
             }
-            Who::User(user) => (self.registry.of_user(user), format!("no connection of the user {user:?}")),
-            Who::Group(group) => (self.registry.of_group(group), format!("no member of the group {group:?}")),
-            Who::All => return Ok(self.registry.members()),
+            Who::User(user) => (self.hub.of_user(user), format!("no connection of the user {user:?}")),
+            Who::Group(group) => (self.hub.of_group(group), format!("no member of the group {group:?}")),
+            Who::All => return Ok(self.hub.list()),
         };
         if members.is_empty() {
             return Err(ActError::refused(Code::NothingThere, format!("there is {what}")));
@@ -72,20 +68,26 @@ impl Acts {
 }
 
 /// Closes connections. What is queued to them is thrown away.
-pub(super) fn close(members: &[Arc<Member>], code: Code, reason: &str, receipt: &mut Receipt) {
+pub(super) fn close(hub: &Hub, members: &[Arc<Member>], code: Code, reason: &str, receipt: &mut Receipt) {
     for member in members {
-        member.outbox().end(Ending { code, reason: told(reason, code).to_owned() });
+        hub.close(member, CloseReason { code, reason: told(reason, code).to_owned() }, None);
     }
     receipt.connections = members.len() as u64;
 }
 
 /// Closes connections, each with a time of its own to come back after. What is queued to them is thrown away.
-pub(super) fn close_until(members: &[Arc<Member>], reason: &str, chosen: Duration, receipt: &mut Receipt) {
+pub(super) fn close_until(
+    hub: &Hub,
+    members: &[Arc<Member>],
+    reason: &str,
+    chosen: Duration,
+    receipt: &mut Receipt,
+) {
     // Also whoever hears the code alone, because it reads nothing at the moment, is to come back.
     let code = Code::ClosedForNow;
     for member in members {
-        let ending = Ending { code, reason: told(reason, code).to_owned() };
-        member.outbox().end_until(ending, come_back_after(chosen));
+        let why = CloseReason { code, reason: told(reason, code).to_owned() };
+        hub.close(member, why, Some(come_back_after(chosen)));
     }
     receipt.connections = members.len() as u64;
 }

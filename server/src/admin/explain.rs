@@ -5,20 +5,15 @@
 
 use std::sync::Arc;
 
+use fanfare_hub::Origin;
 use fanfare_protocol::admin::{
     BanKind, BanRow, ConnectionVerdict, Explanation, Refusal, TokenVerdict, Verdict,
 };
-use fanfare_protocol::{Code, GroupName, Target, Token, UserName};
+use fanfare_protocol::{Code, Denial, GroupName, Target, Token, UserName};
 
 use super::query::{Queries, some_time};
-use crate::access::{Denial, Pass, Seconds};
-use crate::member::{Member, Origin};
-
-impl From<Denial> for Refusal {
-    fn from(Denial { code, detail }: Denial) -> Self {
-        Self { code: code.number(), message: detail }
-    }
-}
+use crate::access::{Pass, Seconds};
+use crate::hub::Member;
 
 impl Queries {
     pub(super) fn explain(
@@ -28,8 +23,9 @@ impl Queries {
         token: Option<&Token>,
         now: Seconds,
     ) -> Explanation {
-        let members = self.registry.of_user(user);
-        let mut ids: Vec<String> = members.iter().filter_map(|member| member.pass().token.clone()).collect();
+        let members = self.hub.of_user(user);
+        let mut ids: Vec<String> =
+            members.iter().filter_map(|member| member.permissions().token.clone()).collect();
         let connecting = self.connecting(user, now);
         let token = token.map(|token| self.of_token(user, group, token, now, &mut ids));
         let mut connections: Vec<_> =
@@ -74,8 +70,8 @@ impl Queries {
     }
 
     fn is_user_full(&self, user: &UserName) -> Option<Code> {
-        let connections = self.registry.count(&Target::User(user.clone()));
-        (connections >= self.per_user).then_some(Code::UserFull)
+        let connections = self.hub.count(&Target::User(user.clone()));
+        (connections >= self.hub.limits().per_user).then_some(Code::UserFull)
     }
 
     fn of_token(
@@ -108,14 +104,14 @@ impl Queries {
     }
 
     fn of_connection(&self, member: &Arc<Member>, group: &GroupName, now: Seconds) -> ConnectionVerdict {
-        let pass = member.pass();
+        let pass = member.permissions();
         let until = pass.grants.join_until(group);
         let memberships = member.memberships();
         let origin = memberships.iter().find(|(name, _)| name == group).map(|(_, origin)| *origin);
         // To join a group that it is in does nothing, and is no error.
         let denial = match origin {
             Some(_) => None,
-            None if memberships.len() >= self.gate.groups() => Some(self.gate.too_many_groups()),
+            None if memberships.len() >= self.hub.limits().groups => Some(self.hub.too_many_groups()),
             None => self.gate.join(member.user(), &pass, group, now).err(),
         };
         ConnectionVerdict {
@@ -192,5 +188,4 @@ fn by(ban: &BanRow) -> String {
 }
 
 #[cfg(test)]
-#[cfg(not(feature = "model"))]
 mod tests;

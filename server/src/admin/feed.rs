@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use fanfare_hub::Roster;
 use fanfare_protocol::admin::{AdminReply, ConnectionRow, Counters, GroupRow, Totals, Update};
 use fanfare_protocol::{ConnectionId, GroupName};
 use foldhash::quality::RandomState;
@@ -21,10 +22,8 @@ use super::query::{counters, totals};
 use super::reply::line;
 use super::rows::{Facts, connection_row, distinct_users, waiting_frames};
 use crate::acts::Acts;
-use crate::member::Member;
+use crate::hub::{Hub, Member};
 use crate::metrics::Metrics;
-use crate::registry::Registry;
-use crate::roster::Roster;
 
 /// How often it is looked at most.
 const TICK: Duration = Duration::from_millis(250);
@@ -41,7 +40,7 @@ const SNAPSHOTS: usize = 8;
 
 /// The sampler's findings.
 pub(crate) struct Feed {
-    registry: Arc<Registry>,
+    hub: Arc<Hub>,
     metrics: Arc<Metrics>,
     acts: Arc<Acts>,
     state: Mutex<State>,
@@ -88,9 +87,9 @@ struct Group {
 }
 
 impl Feed {
-    pub(crate) fn new(registry: Arc<Registry>, metrics: Arc<Metrics>, acts: Arc<Acts>) -> Self {
+    pub(crate) fn new(hub: Arc<Hub>, metrics: Arc<Metrics>, acts: Arc<Acts>) -> Self {
         Self {
-            registry,
+            hub,
             metrics,
             acts,
             state: Mutex::default(),
@@ -152,13 +151,13 @@ impl Feed {
 
     /// Looks at everything. What has not changed since `before` costs a comparison, and no row.
     fn look(&self, before: &Moment) -> Moment {
-        let members = self.registry.members();
+        let members = self.hub.list();
         let mut connections = HashMap::with_capacity_and_hasher(members.len(), RandomState::default());
         for member in members {
             let facts = Facts::of(&member);
             connections.insert(member.id(), Tracked { member, facts });
         }
-        let rosters = self.registry.group_rosters();
+        let rosters = self.hub.rosters();
         let mut groups = HashMap::with_capacity_and_hasher(rosters.len(), RandomState::default());
         for roster in rosters {
             let changes = roster.changes();
@@ -195,7 +194,7 @@ impl Feed {
                 .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX)),
             groups,
             connections,
-            totals: totals(self.registry.population()),
+            totals: totals(self.hub.population()),
             counters: counters(self.metrics.snapshot()),
             acts_impaired: self.acts.impaired().reason(),
         }

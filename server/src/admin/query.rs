@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
+use fanfare_hub::{Origin, Population};
 use fanfare_protocol::admin::{
     AdminError, AdminReply, AdminRequest, ConnectionDetail, Counters, GroupRow, Listing, MembershipRow, Page,
     Status, Totals, UserRow,
@@ -20,20 +21,16 @@ use super::rows::{BanRows, Connections, Facts, Groups, Users, connection_row};
 use crate::access::{self, Gate, Seconds};
 use crate::acts::{Acts, Operator};
 use crate::admission::Admission;
-use crate::delivery::Population;
 use crate::handshake::SERVER;
-use crate::member::{Member, Origin};
+use crate::hub::{Hub, Member};
 use crate::metrics::{Metrics, Snapshot};
 use crate::process;
-use crate::registry::Registry;
 
 /// What questions are about.
 pub(crate) struct Queries {
-    pub(crate) registry: Arc<Registry>,
+    pub(crate) hub: Arc<Hub>,
     pub(crate) gate: Arc<Gate>,
     pub(crate) admission: Arc<Admission>,
-    /// How many connections a user may have.
-    pub(crate) per_user: usize,
     pub(crate) acts: Arc<Acts>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) address: SocketAddr,
@@ -50,17 +47,14 @@ impl Queries {
     ) -> Option<Result<Bytes, AdminError>> {
         Some(match request {
             AdminRequest::Status {} => Ok(line(&AdminReply::Ok(self.status(operator)))),
-            AdminRequest::Connections(page) => connections(self.registry.members(), page),
-            AdminRequest::Members { group, page } => match self.registry.of_group(group) {
+            AdminRequest::Connections(page) => connections(self.hub.list(), page),
+            AdminRequest::Members { group, page } => match self.hub.of_group(group) {
                 members if members.is_empty() => Err(nothing(&format!("group {group:?}"))),
                 members => connections(members, page),
             },
-            AdminRequest::Users(page) => {
-                listed(&Users, self.registry.users(), page, |(user, connections)| UserRow {
-                    user,
-                    connections: connections as u64,
-                })
-            }
+            AdminRequest::Users(page) => listed(&Users, self.hub.users(), page, |(user, connections)| {
+                UserRow { user, connections: connections as u64 }
+            }),
             AdminRequest::Groups(page) => self.groups(page),
             AdminRequest::Bans(page) => listed(&BanRows, self.acts.bans(), page, |ban| ban),
             AdminRequest::Connection { connection } => {
@@ -85,7 +79,7 @@ impl Queries {
             role: operator.role,
             uptime: self.started.elapsed().as_secs(),
             dev: self.dev,
-            totals: totals(self.registry.population()),
+            totals: totals(self.hub.population()),
             counters: counters(self.metrics.snapshot()),
             bans: self.acts.bans().len() as u64,
             audit: self.acts.audit_head(),
@@ -94,16 +88,16 @@ impl Queries {
     }
 
     fn groups(&self, page: &Page) -> Result<Bytes, AdminError> {
-        let rows = Groups { registry: &self.registry };
-        listed(&rows, self.registry.groups(), page, |(group, members)| {
+        let rows = Groups { hub: &self.hub };
+        listed(&rows, self.hub.groups(), page, |(group, members)| {
             let (deliveries, waiting_frames) = rows.traffic(&group);
             GroupRow { users: rows.users(&group), group, members: members as u64, deliveries, waiting_frames }
         })
     }
 
     fn connection(&self, id: &ConnectionId) -> Result<ConnectionDetail, AdminError> {
-        let member = self.registry.connection(id).ok_or_else(|| nothing(&format!("connection {id}")))?;
-        let pass = member.pass();
+        let member = self.hub.connection(id).ok_or_else(|| nothing(&format!("connection {id}")))?;
+        let pass = member.permissions();
         let now = access::now();
         let mut memberships: Vec<MembershipRow> = member
             .memberships()
@@ -190,53 +184,45 @@ pub(super) fn counters(snapshot: Snapshot) -> Counters {
 
 #[cfg(test)]
 mod tests {
+    use fanfare_hub::HubLimits;
     use fanfare_protocol::admin::Role;
 
     use fanfare_protocol::{GroupName, UserName};
 
     use super::*;
     use crate::access::{Bans, KeySets, Pass, Verifier};
-    use crate::line::Nowhere;
-    use crate::outbox::OutboxLimits;
-    use crate::registry::Seat;
+    use crate::hub::{Hub, Seat, register};
     use crate::store::FileStore;
 
     const MANY: u32 = 100_000;
 
     fn crowded() -> (Queries, Vec<Seat>, tempfile::TempDir) {
-        let registry = Arc::new(Registry::new());
+        let (bans, metrics) = (Arc::new(Bans::default()), Arc::new(Metrics::default()));
+        let verifier = Arc::new(Verifier::new(None, KeySets::none()));
+        let gate = Arc::new(Gate::new(verifier, Arc::clone(&bans)));
+        let hub = Arc::new(Hub::new(HubLimits::default(), Arc::clone(&gate) as _));
         let seats = (0..MANY)
             .map(|number| {
                 let mut id = [0; 16];
                 id[..4].copy_from_slice(&number.wrapping_mul(2_654_435_761).to_be_bytes());
                 let user = UserName::new(&format!("user-{}", number / 2)).unwrap();
-                let member = Member::new(
-                    ConnectionId::from_bytes(id),
-                    user,
-                    OutboxLimits::default(),
-                    Arc::new(Nowhere),
-                    Pass::development(),
-                );
-                let seat = registry.arrive(Arc::new(member), 9, || Ok(())).ok().unwrap();
+                let id = ConnectionId::from_bytes(id);
+                let seat = register(&hub, id, user, Pass::development()).ok().unwrap();
                 for group in [number, number / 10] {
                     let group = GroupName::new(&format!("group-{group}")).unwrap();
-                    registry.join(seat.member(), &group, 9, Origin::Client, || Ok(())).unwrap();
+                    hub.join(seat.member(), &group, Origin::Client).unwrap();
                 }
                 seat
             })
             .collect();
         let state = tempfile::tempdir().unwrap();
         let store = Box::new(FileStore::open(state.path()).unwrap());
-        let (bans, metrics) = (Arc::new(Bans::default()), Arc::new(Metrics::default()));
-        let acts =
-            Acts::open(store, Arc::clone(&registry), Arc::clone(&bans), Arc::clone(&metrics), 99).unwrap();
+        let acts = Acts::open(store, Arc::clone(&hub), bans, Arc::clone(&metrics), 99).unwrap();
         let address = SocketAddr::from(([127, 0, 0, 1], 1));
         let (dev, started) = (true, Instant::now());
-        let gate = Arc::new(Gate::new(Arc::new(Verifier::new(None, KeySets::none())), bans, 9));
         let admission = Admission::new(1, 1);
         let acts = Arc::new(acts);
-        let queries =
-            Queries { registry, gate, admission, per_user: 9, acts, metrics, address, dev, started };
+        let queries = Queries { hub, gate, admission, acts, metrics, address, dev, started };
         (queries, seats, state)
     }
 
@@ -276,7 +262,7 @@ mod tests {
             println!("{name:34} {:>9.2?}", times[times.len() / 2]);
         }
         let feed = super::super::Feed::new(
-            Arc::clone(&queries.registry),
+            Arc::clone(&queries.hub),
             Arc::clone(&queries.metrics),
             Arc::clone(&queries.acts),
         );

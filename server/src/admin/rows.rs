@@ -3,17 +3,16 @@
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 use std::time::UNIX_EPOCH;
 
+use fanfare_hub::{OutboxFacts, Roster};
 use fanfare_protocol::admin::{BanRow, ConnectionRow, QuicFacts, SILENT_MS};
 use fanfare_protocol::{GroupName, UserName};
 
 use super::listing::{self, Key, Rows};
 use crate::access::Seconds;
-use crate::member::Member;
-use crate::outbox::OutboxFacts;
-use crate::registry::Registry;
-use crate::roster::Roster;
+use crate::hub::{Hub, Member};
 
 /// What changes about a connection, at one moment.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -35,7 +34,7 @@ impl Facts {
             outbox: member.outbox().facts(),
             deliveries: member.deliveries(),
             requests: member.requests(),
-            silent_ms: member.listen_in(),
+            silent_ms: member.listen_in(Instant::now()),
             quic: member.line().quic(),
         }
     }
@@ -126,7 +125,7 @@ impl Rows for Connections {
             "deliveries" => member.deliveries().0.into(),
             "dropped" => member.deliveries().1.into(),
             "rtt_us" => rtt(member).into(),
-            "silent_ms" => Key::Number(member.listen_in()),
+            "silent_ms" => Key::Number(member.listen_in(Instant::now())),
             "sent_packets" => member.line().quic().sent_packets.into(),
             "lost_packets" => member.line().quic().lost_packets.into(),
             "blocked_by_application" => member.line().quic().blocked_by_application.into(),
@@ -158,17 +157,17 @@ impl Rows for Users {
 }
 
 pub(super) struct Groups<'a> {
-    pub(super) registry: &'a Registry,
+    pub(super) hub: &'a Hub,
 }
 
 impl Groups<'_> {
     pub(super) fn users(&self, group: &GroupName) -> u64 {
-        distinct_users(&self.registry.of_group(group))
+        distinct_users(&self.hub.of_group(group))
     }
 
     /// Messages that went to its members, and frames that wait for them.
     pub(super) fn traffic(&self, group: &GroupName) -> (u64, u64) {
-        let roster = self.registry.group_roster(group);
+        let roster = self.hub.roster(group);
         roster.map_or((0, 0), |roster| (roster.delivered(), waiting_frames(&roster)))
     }
 }

@@ -205,7 +205,6 @@ async fn watch(desk: &Arc<Desk>, send: &mut SendStream, interval_ms: u32) -> Res
 }
 
 #[cfg(test)]
-#[cfg(not(feature = "model"))]
 mod tests {
     use super::*;
 

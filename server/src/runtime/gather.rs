@@ -20,13 +20,12 @@ use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use fanfare_hub::striped;
 use fanfare_udp::{Burst, Common, MOST, MOST_BYTES, MOST_SEGMENTS, SUPPORTED, send_many};
 use parking_lot::Mutex;
 use quinn::AsyncUdpSocket;
 use quinn::udp::{EcnCodepoint, Transmit};
 use tokio::sync::Notify;
-
-use crate::striped;
 
 /// As many bytes as stay in the processor's second cache beside everything else.
 const MOST_GATHERED: usize = 128 * 1024;
@@ -308,5 +307,4 @@ impl Batch {
 }
 
 #[cfg(test)]
-#[cfg(not(feature = "model"))]
 mod tests;

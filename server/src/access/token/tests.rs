@@ -694,7 +694,6 @@ fn times_are_taken_however_they_are_written_in_the_token_and_in_its_grants() {
 /// The issuer's clock and ours may be apart by the leeway, either way. Whatever was issued before a sign-out is out, and what is
 /// issued late enough after it is in. A token that does not say when it was issued is out for as long as the sign-out lasts.
 #[test]
-#[cfg(not(feature = "model"))]
 fn a_sign_out_holds_whichever_clock_is_ahead() {
     use crate::access::{Bans, Gate, Validity};
     use fanfare_protocol::admin::{BanKind, BanRow};
@@ -705,7 +704,7 @@ fn a_sign_out_holds_whichever_clock_is_ahead() {
     let mut rules = TokenRules::new(vec![TokenKey::read_secret(&files.secret()).unwrap()]);
     rules.longest = 3_600;
     let bans = Arc::new(Bans::new(Validity { leeway: LEEWAY, longest: Some(HOUR) }));
-    let gate = Gate::new(Arc::new(Verifier::new(Some(rules), KeySets::none())), Arc::clone(&bans), 1);
+    let gate = Gate::new(Arc::new(Verifier::new(Some(rules), KeySets::none())), Arc::clone(&bans));
     let alice = UserName::new("alice").unwrap();
     bans.put(BanRow {
         kind: BanKind::SignOut,

@@ -7,6 +7,7 @@ use std::sync::LazyLock;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
+use fanfare_hub::{CloseReason, HubLimits, Taken};
 use fanfare_protocol::{
     ClientFrame, ConnectionId, Credential, Limits, PROTOCOL_VERSION, Pattern, ServerFrame, codec,
 };
@@ -20,10 +21,8 @@ use crate::acts::Acts;
 use crate::admission::{Admission, Slot};
 use crate::expiry::Expiry;
 use crate::handshake::identify;
-use crate::line::Nowhere;
+use crate::hub::{Hub, Seat, register};
 use crate::metrics::Metrics;
-use crate::outbox::{Ending, OutboxLimits, Taken};
-use crate::registry::{Registry, Seat};
 use crate::router::Router;
 use crate::store::FileStore;
 
@@ -35,7 +34,7 @@ const LEEWAY: u32 = 20;
 
 /// A server's door without sockets, and the same server's answers.
 struct Rig {
-    registry: Arc<Registry>,
+    hub: Arc<Hub>,
     router: Router,
     bans: Arc<Bans>,
     queries: Queries,
@@ -46,46 +45,48 @@ fn acts() -> Arc<Acts> {
     static ACTS: LazyLock<Arc<Acts>> = LazyLock::new(|| {
         let state = tempfile::tempdir().unwrap();
         let store = Box::new(FileStore::open(state.path()).unwrap());
-        Arc::new(Acts::open(store, Arc::new(Registry::new()), Arc::default(), Arc::default(), 99).unwrap())
+        Arc::new(
+            Acts::open(store, hub(HubLimits::default(), open_gate()), Arc::default(), Arc::default(), 99)
+                .unwrap(),
+        )
     });
     Arc::clone(&ACTS)
 }
 
+fn open_gate() -> Arc<Gate> {
+    Arc::new(Gate::new(Arc::new(Verifier::new(None, KeySets::none())), Arc::default()))
+}
+
+fn hub(limits: HubLimits, gate: Arc<Gate>) -> Arc<Hub> {
+    Arc::new(Hub::new(limits, gate))
+}
+
 impl Rig {
     fn new(per_user: usize, groups: u32, connections: usize) -> Self {
-        let registry = Arc::new(Registry::new());
         let metrics = Arc::new(Metrics::default());
         let mut rules = TokenRules::new(vec![access::secret_key(SECRET)]);
         (rules.leeway, rules.longest) = (LEEWAY, LONGEST);
         let validity = Validity { leeway: LEEWAY.into(), longest: Some(LONGEST.into()) };
         let bans = Arc::new(Bans::new(validity));
-        let gate = Arc::new(Gate::new(
-            Arc::new(Verifier::new(Some(rules), KeySets::none())),
-            Arc::clone(&bans),
-            groups,
-        ));
-        let expiry =
-            Expiry::new(Arc::clone(&registry), Arc::clone(&metrics), std::time::Duration::from_secs(60));
+        let gate =
+            Arc::new(Gate::new(Arc::new(Verifier::new(Some(rules), KeySets::none())), Arc::clone(&bans)));
+        let bounds = HubLimits { per_user, groups: groups as usize, ..HubLimits::default() };
+        let hub = hub(bounds, Arc::clone(&gate));
+        let expiry = Expiry::new(Arc::clone(&hub), std::time::Duration::from_secs(60));
         let limits = Limits { groups, ..Limits::default() };
-        let router = Router::new(
-            Arc::clone(&registry),
-            Arc::clone(&metrics),
-            limits,
-            Arc::clone(&gate),
-            Arc::new(expiry),
-        );
+        let router =
+            Router::new(Arc::clone(&hub), Arc::clone(&metrics), limits, Arc::clone(&gate), Arc::new(expiry));
         let queries = Queries {
-            registry: Arc::clone(&registry),
+            hub: Arc::clone(&hub),
             gate,
             admission: Admission::new(connections, connections),
-            per_user,
             acts: acts(),
             metrics,
             address: SocketAddr::from(([127, 0, 0, 1], 1)),
             dev: false,
             started: Instant::now(),
         };
-        Self { registry, router, bans, queries }
+        Self { hub, router, bans, queries }
     }
 
     /// As a handshake does it.
@@ -99,10 +100,9 @@ impl Rig {
         let Poll::Ready(identified) = identified.poll(&mut Context::from_waker(Waker::noop())) else {
             panic!("there are no keys to wait for");
         };
-        let (user, pass) = identified.map_err(|Ending { code, .. }| code)?;
+        let (user, pass) = identified.map_err(|CloseReason { code, .. }| code)?;
         let id = ConnectionId::from_bytes([number; 16]);
-        let member = Member::new(id, user, OutboxLimits::default(), Arc::new(Nowhere), pass);
-        let seat = self.router.admit(Arc::new(member), self.queries.per_user);
+        let seat = register(&self.hub, id, user, pass);
         Ok((seat.map_err(|denial| denial.code)?, slot))
     }
 
@@ -293,7 +293,7 @@ proptest! {
             let told = rig.explain(name, &wanted, None);
             let mut outcomes = BTreeSet::new();
             for one in &told.connections {
-                let member = rig.registry.connection(&one.connection).unwrap();
+                let member = rig.hub.connection(&one.connection).unwrap();
                 let joined = rig.join(&member, &wanted);
                 outcomes.insert(joined.is_ok());
                 prop_assert_eq!(code(&one.refusal), joined.err(), "{:?}", told);
@@ -383,7 +383,7 @@ fn every_refusal_that_keeps_somebody_out_is_explained() {
             // A door that takes no tokens; and one that takes only others'.
             Code::TokensNotConfigured => Known::Foretold(Box::new(|| {
                 let mut rig = Rig::new(1, 1, 9);
-                let gate = Gate::new(Arc::new(Verifier::new(None, KeySets::none())), Arc::clone(&rig.bans), 1);
+                let gate = Gate::new(Arc::new(Verifier::new(None, KeySets::none())), Arc::clone(&rig.bans));
                 rig.queries.gate = Arc::new(gate);
                 rig.explain("alice", &group("room-1"), Some(&Token::new("a.b.c")))
             })),
@@ -392,7 +392,7 @@ fn every_refusal_that_keeps_somebody_out_is_explained() {
                 let mut rules = TokenRules::new(vec![access::secret_key(SECRET)]);
                 rules.audience = vec!["here".to_owned()];
                 let verifier = Arc::new(Verifier::new(Some(rules), KeySets::none()));
-                rig.queries.gate = Arc::new(Gate::new(verifier, Arc::clone(&rig.bans), 1));
+                rig.queries.gate = Arc::new(Gate::new(verifier, Arc::clone(&rig.bans)));
                 let claims = json!({ "sub": "alice", "exp": NOW + 60, "aud": "there" });
                 rig.explain("alice", &group("room-1"), Some(&sign(&claims)))
             })),

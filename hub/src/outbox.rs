@@ -9,6 +9,8 @@
 //!   counts (promise 6). Pushing never waits: at the bound the overflow policy decides, and is counted;
 //! - after [`Outbox::end`] nothing is queued any more; after [`Outbox::finish`] only what was queued before is written.
 
+mod limits;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -18,51 +20,12 @@ use std::time::Instant;
 use bytes::Bytes;
 use fanfare_protocol::{Code, GroupName, ServerFrame, Target, codec};
 
+use self::limits::{BATCH_BYTES, BATCH_FRAMES};
+pub use self::limits::{OutboxLimits, Overflow};
 use crate::budget::{Account, SEND_WINDOW, steps};
+use crate::close_reason::CloseReason;
 use crate::envelope::Envelope;
 use crate::sync::Mutex;
-
-/// How much an outbox may hold, and what happens when it is full.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct OutboxLimits {
-    /// Frames that may wait. Default 1,024: half a minute of a lively room, about 80 KiB of bookkeeping at its fullest.
-    pub frames: usize,
-    /// Bytes that may wait. Default 1 MiB: fifteen messages of the largest size, or 1,024 of ordinary ones.
-    pub bytes: usize,
-    /// What happens to a message that does not fit.
-    pub overflow: Overflow,
-}
-
-impl Default for OutboxLimits {
-    fn default() -> Self {
-        Self { frames: 1_024, bytes: 1 << 20, overflow: Overflow::Disconnect }
-    }
-}
-
-/// What happens when a message does not fit into an outbox.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Overflow {
-    /// The connection is closed with [`Code::SlowConsumer`]: a client that has gaps it does not know of is worse than
-    /// one that connects again.
-    #[default]
-    Disconnect,
-    /// The oldest waiting messages make room, and the client is told how many with `Lagged`. Answers and notices are
-    /// never dropped; one that does not fit disconnects.
-    DropOldest,
-}
-
-/// How many frames, and about how many bytes, go to the transport at a time: enough to fill packets, little enough that
-/// what was taken but is not written stays small beside the queue.
-const BATCH_FRAMES: usize = 128;
-const BATCH_BYTES: usize = 64 * 1024;
-
-impl OutboxLimits {
-    /// How many messages of one sender may share a place in the queue, and how many bytes: small beside its bounds,
-    /// so that they are kept as exactly as users can see.
-    pub(crate) fn run(&self) -> (usize, usize) {
-        ((self.frames / 16).min(BATCH_FRAMES / 2), (self.bytes / 16).min(BATCH_BYTES / 4))
-    }
-}
 
 /// A queue that once was longer than this gives its memory back when it is empty.
 const KEPT_CAPACITY: usize = 32;
@@ -92,7 +55,7 @@ impl Entry {
 
 /// What became of a push.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Pushed {
+pub enum Pushed {
     /// It is in the queue.
     Queued,
     /// It is in the queue, and this many older messages are not any more.
@@ -107,42 +70,30 @@ pub(crate) enum Pushed {
 
 /// An outbox at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct OutboxFacts {
-    /// Frames and bytes that wait, in the writer's hands included.
-    pub(crate) frames: usize,
-    pub(crate) bytes: usize,
-    /// Messages that were queued since the beginning, and of those that were dropped or not even queued.
-    pub(crate) messages: u64,
-    pub(crate) dropped: u64,
+pub struct OutboxFacts {
+    /// Frames that wait, in the writer's hands included.
+    pub frames: usize,
+    /// The bytes of those.
+    pub bytes: usize,
+    /// Messages that were queued since the beginning.
+    pub messages: u64,
+    /// Messages that were dropped since the beginning, or not even queued.
+    pub dropped: u64,
 }
 
 /// What the session must do, when it must do anything.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Signal {
+pub enum Signal {
     /// Read no more requests: the server is draining.
     StopReading,
     /// Close the connection at once, for this reason.
-    End(Ending),
+    End(CloseReason),
     /// The connection is gone.
     Lost,
 }
 
-/// Why a connection ends.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Ending {
-    pub(crate) code: Code,
-    /// What the peer is told: the code's sentence, or something more exact.
-    pub(crate) reason: String,
-}
-
-impl From<Code> for Ending {
-    fn from(code: Code) -> Self {
-        Self { code, reason: code.sentence().to_owned() }
-    }
-}
-
 /// What QUIC keeps for a peer, counted until this is dropped where there was room to count it.
-pub(crate) struct Window<'a> {
+pub struct Window<'a> {
     account: Option<&'a Account>,
     uncounted: &'a AtomicBool,
 }
@@ -158,7 +109,7 @@ impl Drop for Window<'_> {
 
 /// What the writer gets.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Taken {
+pub enum Taken {
     /// There are chunks to write. Where there are messages among them: when the first of those was accepted.
     Batch(Option<Instant>),
     /// Everything is written, and nothing will follow.
@@ -176,7 +127,7 @@ enum Phase {
     /// What is queued is written, and nothing more is taken.
     Finishing,
     /// Nothing is queued any more. Without an ending the connection is gone, and there is nobody to tell.
-    Ended(Option<Ending>),
+    Ended(Option<CloseReason>),
 }
 
 impl Phase {
@@ -184,7 +135,7 @@ impl Phase {
         match self {
             Self::Open => None,
             Self::ReadingStopped | Self::Finishing => Some(Signal::StopReading),
-            Self::Ended(Some(ending)) => Some(Signal::End(ending.clone())),
+            Self::Ended(Some(reason)) => Some(Signal::End(reason.clone())),
             Self::Ended(None) => Some(Signal::Lost),
         }
     }
@@ -220,7 +171,7 @@ struct State {
 }
 
 /// One connection's queue.
-pub(crate) struct Outbox {
+pub struct Outbox {
     limits: OutboxLimits,
     /// What all outboxes share. None where there is one alone, in tests.
     account: Option<Account>,
@@ -240,7 +191,9 @@ impl From<OutboxLimits> for Outbox {
 }
 
 impl Outbox {
-    pub(crate) fn new(limits: OutboxLimits) -> Self {
+    /// An outbox alone.
+    #[must_use]
+    pub fn new(limits: OutboxLimits) -> Self {
         Self {
             limits,
             account: None,
@@ -252,17 +205,17 @@ impl Outbox {
     }
 
     /// The same, within what all outboxes together may hold.
-    pub(crate) fn within(limits: OutboxLimits, account: Account) -> Self {
+    pub fn within(limits: OutboxLimits, account: Account) -> Self {
         Self { account: Some(account), ..Self::new(limits) }
     }
 
     /// Queues a message for the target at `position` of the envelope.
-    pub(crate) fn push_message(&self, envelope: &Arc<Envelope>, position: u16) -> Pushed {
+    pub fn push_message(&self, envelope: &Arc<Envelope>, position: u16) -> Pushed {
         self.push(Entry::Message(Arc::clone(envelope), position))
     }
 
     /// Queues an answer or a notice.
-    pub(crate) fn push_notice(&self, frame: &ServerFrame) -> Pushed {
+    pub fn push_notice(&self, frame: &ServerFrame) -> Pushed {
         self.push(Entry::Notice(codec::encode_server(frame)))
     }
 
@@ -310,7 +263,7 @@ impl Outbox {
     /// as well, which `kept` says the recipient still has, stays for that one. Returns how many went.
     ///
     /// What the writer has taken is already on its way, before everything that is queued from now on.
-    pub(crate) fn purge(&self, lost: impl Fn(&Target) -> bool, kept: impl Fn(&Target) -> bool) -> u64 {
+    pub fn purge(&self, lost: impl Fn(&Target) -> bool, kept: impl Fn(&Target) -> bool) -> u64 {
         let mut state = self.state.lock();
         let State { queue, frames, bytes, .. } = &mut *state;
         let (mut purged, mut gone) = (0, Vec::new());
@@ -358,7 +311,7 @@ impl Outbox {
     }
 
     /// Tells the session to read no more. Messages from others are still queued.
-    pub(crate) fn stop_reading(&self) {
+    pub fn stop_reading(&self) {
         let mut state = self.state.lock();
         if matches!(state.phase, Phase::Open) {
             state.phase = Phase::ReadingStopped;
@@ -367,7 +320,7 @@ impl Outbox {
     }
 
     /// Takes nothing more but `last`, has everything written, and lets the writer finish.
-    pub(crate) fn finish(&self, last: Option<&ServerFrame>) {
+    pub fn finish(&self, last: Option<&ServerFrame>) {
         let mut state = self.state.lock();
         if matches!(state.phase, Phase::Finishing | Phase::Ended(_)) {
             return;
@@ -384,31 +337,31 @@ impl Outbox {
     }
 
     /// Throws away what is queued and tells session and writer to end. The first reason stays.
-    pub(crate) fn end(&self, ending: Ending) {
-        self.state.lock().end(Some(ending));
+    pub fn end(&self, reason: CloseReason) {
+        self.state.lock().end(Some(reason));
     }
 
     /// The same, and the client is told when to come back: in so many milliseconds, 0 for never.
-    pub(crate) fn end_until(&self, ending: Ending, retry_after_ms: u32) {
+    pub fn end_until(&self, reason: CloseReason, retry_after_ms: u32) {
         let mut state = self.state.lock();
         if !matches!(state.phase, Phase::Ended(_)) {
             state.retry_after_ms = Some(retry_after_ms);
-            state.end(Some(ending));
+            state.end(Some(reason));
         }
     }
 
     /// After how many milliseconds the client may come back, where somebody chose it.
-    pub(crate) fn retry_after_ms(&self) -> Option<u32> {
+    pub fn retry_after_ms(&self) -> Option<u32> {
         self.state.lock().retry_after_ms
     }
 
     /// The same, for a connection that is gone. A session that waits for room reads nothing, and would not notice.
-    pub(crate) fn lose(&self) {
+    pub fn lose(&self) {
         self.state.lock().end(None);
     }
 
     /// Tells the writer to wait no longer for what it is writing, and to break the stream off with this code.
-    pub(crate) fn hurry(&self, code: Code) {
+    pub fn hurry(&self, code: Code) {
         let hurried = {
             let mut state = self.state.lock();
             state.break_off = Some(code);
@@ -421,28 +374,28 @@ impl Outbox {
     }
 
     /// Remembers the writer's task, for [`Outbox::hurry`].
-    pub(crate) fn remember_writer(&self, waker: &Waker) {
+    pub fn remember_writer(&self, waker: &Waker) {
         self.state.lock().hurried = Some(waker.clone());
     }
 
     /// What the stream is to be broken off with.
-    pub(crate) fn break_off(&self) -> Option<Code> {
+    pub fn break_off(&self) -> Option<Code> {
         self.state.lock().break_off
     }
 
     /// Whether the writer is to wait no longer. Asked at every turn of the writer, so it takes no lock.
-    pub(crate) fn is_overdue(&self) -> bool {
+    pub fn is_overdue(&self) -> bool {
         self.overdue.load(Ordering::Relaxed)
     }
 
     /// The peer has taken something. For the writer.
-    pub(crate) fn progressed(&self) {
+    pub fn progressed(&self) {
         // It alone writes it, so nothing gets lost between the two.
         self.progress.store(self.progress.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     }
 
     /// For how many looks in a row the peer has taken nothing of what is being written.
-    pub(crate) fn look(&self) -> u32 {
+    pub fn look(&self) -> u32 {
         let progress = self.progress.load(Ordering::Relaxed);
         let mut state = self.state.lock();
         let (before, stalled) = state.looked_at;
@@ -454,19 +407,19 @@ impl Outbox {
     /// Counts what QUIC keeps for a peer that takes no more at the moment, until the writer goes on. Where there is
     /// no room for that it is not counted, and the connection goes on: it may be one that reads, and others do not. Then room is
     /// short, and those who take nothing go soon (`rounds.rs`).
-    pub(crate) fn hold_window(&self) -> Window<'_> {
+    pub fn hold_window(&self) -> Window<'_> {
         let account = self.account.as_ref().filter(|account| account.take_window());
         self.uncounted.store(account.is_none() && self.account.is_some(), Ordering::Relaxed);
         Window { account, uncounted: &self.uncounted }
     }
 
     /// Whether more is kept for the peer than there is room for.
-    pub(crate) fn is_uncounted(&self) -> bool {
+    pub fn is_uncounted(&self) -> bool {
         self.uncounted.load(Ordering::Relaxed)
     }
 
     /// What is in it and went through it.
-    pub(crate) fn facts(&self) -> OutboxFacts {
+    pub fn facts(&self) -> OutboxFacts {
         let state = self.state.lock();
         OutboxFacts {
             frames: state.frames,
@@ -478,13 +431,13 @@ impl Outbox {
 
     /// Frames and bytes that wait, in the writer's hands included.
     #[cfg(all(test, not(feature = "model")))]
-    pub(crate) fn depth(&self) -> (usize, usize) {
+    pub fn depth(&self) -> (usize, usize) {
         let facts = self.facts();
         (facts.frames, facts.bytes)
     }
 
     /// Ready when the session has something to do but to read. Only the session may wait for it.
-    pub(crate) fn poll_signal(&self, context: &mut Context<'_>) -> Poll<Signal> {
+    pub fn poll_signal(&self, context: &mut Context<'_>) -> Poll<Signal> {
         let mut state = self.state.lock();
         if let Some(signal) = state.phase.signal() {
             return Poll::Ready(signal);
@@ -494,14 +447,14 @@ impl Outbox {
     }
 
     /// Whether the queue is at most half full.
-    pub(crate) fn has_room(&self) -> bool {
+    pub fn has_room(&self) -> bool {
         !self.state.lock().is_half_full(&self.limits)
     }
 
     /// Why the connection ends, if it does.
-    pub(crate) fn ending(&self) -> Option<Ending> {
+    pub fn close_reason(&self) -> Option<CloseReason> {
         match &self.state.lock().phase {
-            Phase::Ended(ending) => ending.clone(),
+            Phase::Ended(reason) => reason.clone(),
             _ => None,
         }
     }
@@ -509,7 +462,7 @@ impl Outbox {
     /// Ready when the queue is at most half full (`None`), or when the session has something else to do. A session
     /// waits for it before it takes its client's next request, so that the answers a client asked for never overflow
     /// its own outbox: a client that asks faster than it reads is slowed down by flow control instead.
-    pub(crate) fn poll_room(&self, context: &mut Context<'_>) -> Poll<Option<Signal>> {
+    pub fn poll_room(&self, context: &mut Context<'_>) -> Poll<Option<Signal>> {
         let mut state = self.state.lock();
         if let Some(signal) = state.phase.signal() {
             return Poll::Ready(Some(signal));
@@ -522,7 +475,7 @@ impl Outbox {
     }
 
     /// The next frames, put behind `chunks`, which must be empty. Also says that what was taken before is written.
-    pub(crate) fn poll_take(&self, context: &mut Context<'_>, chunks: &mut Vec<Bytes>) -> Poll<Taken> {
+    pub fn poll_take(&self, context: &mut Context<'_>, chunks: &mut Vec<Bytes>) -> Poll<Taken> {
         let mut state = self.state.lock();
         self.progressed();
         state.written(&self.limits);
@@ -615,11 +568,11 @@ impl State {
         entry.frames() as u64
     }
 
-    fn end(&mut self, ending: Option<Ending>) {
+    fn end(&mut self, reason: Option<CloseReason>) {
         if matches!(self.phase, Phase::Ended(_)) {
             return;
         }
-        self.phase = Phase::Ended(ending);
+        self.phase = Phase::Ended(reason);
         self.queue = VecDeque::new();
         self.frames = self.writing_frames;
         self.bytes = self.writing_bytes;

@@ -1,7 +1,7 @@
 //! A connection, as the registry knows it: who it is, what waits for it, and which groups it is in.
 //!
-//! In: what the handshake found out; then counts, notes and passes, from any thread. Out: the same as facts. Invariant: which groups
-//! it is in is changed by the registry alone, and nothing is added once it has gone.
+//! In: what the edge found out of it; then counts, notes and permissions, from any thread. Out: the same as facts.
+//! Invariant: which groups it is in is changed by the registry alone, and nothing is added once it has gone.
 
 use std::collections::HashSet;
 use std::hash::{Hash, Hasher};
@@ -11,19 +11,18 @@ use std::time::{Instant, SystemTime};
 
 use fanfare_protocol::{ConnectionId, GroupName, UserName};
 
-use crate::access::Pass;
 use crate::line::{Line, Unreliable};
 use crate::outbox::Outbox;
 use crate::roster::Roster;
 use crate::sync::Mutex;
 
 /// A connection, as the registry knows it.
-pub(crate) struct Member {
+pub struct Member<P> {
     id: ConnectionId,
     user: UserName,
     outbox: Outbox,
-    pub(crate) memberships: Mutex<Memberships>,
-    pass: Mutex<Arc<Pass>>,
+    pub(crate) memberships: Mutex<Memberships<P>>,
+    permissions: Mutex<Arc<P>>,
     requests: AtomicU64,
     /// Whether its requests wait because it made too many.
     held_back: AtomicBool,
@@ -39,12 +38,6 @@ struct Heard {
     packets: AtomicU64,
     /// Milliseconds after `begun`.
     at_ms: AtomicU64,
-}
-
-impl Default for Heard {
-    fn default() -> Self {
-        Self { begun: Instant::now(), packets: AtomicU64::new(0), at_ms: AtomicU64::new(0) }
-    }
 }
 
 /// Datagrams to a member that went out, and that did not.
@@ -66,106 +59,109 @@ impl Datagrams {
     }
 }
 
-#[derive(Default)]
-pub(crate) struct Memberships {
-    pub(crate) groups: HashSet<Membership, foldhash::quality::RandomState>,
+pub(crate) struct Memberships<P> {
+    pub(crate) groups: HashSet<Membership<P>, foldhash::quality::RandomState>,
     pub(crate) gone: bool,
 }
 
 /// A group that a member is in, found by its name.
-pub(crate) struct Membership {
-    pub(crate) roster: Arc<Roster<GroupName, Member>>,
+pub(crate) struct Membership<P> {
+    pub(crate) roster: Arc<Roster<GroupName, Member<P>>>,
     pub(crate) origin: Origin,
 }
 
 /// Who made a membership, and so who may end it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Origin {
+pub enum Origin {
     /// The client asked for it. It lasts as long as the client's grants cover it.
     Client,
     /// An operator added the connection. No grant is needed, and the end of one changes nothing.
     Operator,
 }
 
-impl PartialEq for Membership {
+impl<P> PartialEq for Membership<P> {
     fn eq(&self, other: &Self) -> bool {
         self.roster.name() == other.roster.name()
     }
 }
 
-impl Eq for Membership {}
+impl<P> Eq for Membership<P> {}
 
-impl Hash for Membership {
+impl<P> Hash for Membership<P> {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.roster.name().hash(state);
     }
 }
 
-impl std::borrow::Borrow<GroupName> for Membership {
+impl<P> std::borrow::Borrow<GroupName> for Membership<P> {
     fn borrow(&self) -> &GroupName {
         self.roster.name()
     }
 }
 
-impl Member {
-    pub(crate) fn new(
+impl<P> Member<P> {
+    /// A connection that is about to be registered. `permissions` is what it may do, which only the gate looks at. The
+    /// two times are now.
+    pub fn new(
         id: ConnectionId,
         user: UserName,
         outbox: impl Into<Outbox>,
         line: Arc<dyn Line>,
-        pass: Pass,
+        permissions: P,
+        (begun, since): (Instant, SystemTime),
     ) -> Self {
         Self {
             id,
             user,
             outbox: outbox.into(),
-            heard: Heard::default(),
-            memberships: Mutex::new(Memberships::default()),
-            pass: Mutex::new(Arc::new(pass)),
+            heard: Heard { begun, packets: AtomicU64::new(0), at_ms: AtomicU64::new(0) },
+            memberships: Mutex::new(Memberships { groups: HashSet::default(), gone: false }),
+            permissions: Mutex::new(Arc::new(permissions)),
             requests: AtomicU64::new(0),
             held_back: AtomicBool::new(false),
             datagrams: Datagrams::default(),
-            since: SystemTime::now(),
+            since,
             line,
         }
     }
 
     /// Counts requests.
-    pub(crate) fn requested(&self, requests: u64) {
+    pub fn requested(&self, requests: u64) {
         self.requests.fetch_add(requests, Ordering::Relaxed);
     }
 
     /// Notes whether its requests wait because it made too many.
-    pub(crate) fn hold_back(&self, waits: bool) {
+    pub fn hold_back(&self, waits: bool) {
         self.held_back.store(waits, Ordering::Relaxed);
     }
 
     /// Whether its requests wait because it made too many.
-    pub(crate) fn is_held_back(&self) -> bool {
+    pub fn is_held_back(&self) -> bool {
         self.held_back.load(Ordering::Relaxed)
     }
 
     /// How many requests it has made.
-    pub(crate) fn requests(&self) -> u64 {
+    pub fn requests(&self) -> u64 {
         self.requests.load(Ordering::Relaxed)
     }
 
     /// How many messages were sent to it, and how many of them were dropped; by stream and by datagram.
-    pub(crate) fn deliveries(&self) -> (u64, u64) {
+    pub fn deliveries(&self) -> (u64, u64) {
         let outbox = self.outbox.facts();
         let (sent, dropped) = (&self.datagrams.sent, &self.datagrams.dropped);
         (outbox.messages + sent.load(Ordering::Relaxed), outbox.dropped + dropped.load(Ordering::Relaxed))
     }
 
     /// Since when it is here.
-    pub(crate) fn since(&self) -> SystemTime {
+    pub fn since(&self) -> SystemTime {
         self.since
     }
 
     /// Notes whether something came from the peer since the last time, and gives how many milliseconds ago something
     /// had come: as exact as this is called often.
-    pub(crate) fn listen_in(&self) -> u64 {
-        let now = u64::try_from(self.heard.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+    pub fn listen_in(&self, now: Instant) -> u64 {
+        let since = now.saturating_duration_since(self.heard.begun);
+        let now = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
         let packets = self.line.packets();
         if self.heard.packets.swap(packets, Ordering::Relaxed) != packets {
             self.heard.at_ms.store(now, Ordering::Relaxed);
@@ -178,40 +174,44 @@ impl Member {
         self.datagrams.count(sent);
     }
 
-    pub(crate) fn line(&self) -> &dyn Line {
+    /// What carries it.
+    pub fn line(&self) -> &dyn Line {
         &*self.line
     }
 
     /// The groups that it is in, and who made each membership.
-    pub(crate) fn memberships(&self) -> Vec<(GroupName, Origin)> {
+    pub fn memberships(&self) -> Vec<(GroupName, Origin)> {
         let memberships = self.memberships.lock();
         memberships.groups.iter().map(|known| (known.roster.name().clone(), known.origin)).collect()
     }
 
     /// How many groups it is in.
-    pub(crate) fn groups(&self) -> usize {
+    pub fn groups(&self) -> usize {
         self.memberships.lock().groups.len()
     }
 
     /// What it may do, at this moment.
-    pub(crate) fn pass(&self) -> Arc<Pass> {
-        Arc::clone(&self.pass.lock())
+    pub fn permissions(&self) -> Arc<P> {
+        Arc::clone(&self.permissions.lock())
     }
 
     /// Lets it do something else from now on. What it is in already is the caller's matter.
-    pub(crate) fn replace_pass(&self, pass: Pass) {
-        *self.pass.lock() = Arc::new(pass);
+    pub(crate) fn replace_permissions(&self, permissions: P) {
+        *self.permissions.lock() = Arc::new(permissions);
     }
 
-    pub(crate) fn id(&self) -> ConnectionId {
+    /// Its id.
+    pub fn id(&self) -> ConnectionId {
         self.id
     }
 
-    pub(crate) fn user(&self) -> &UserName {
+    /// Whose it is.
+    pub fn user(&self) -> &UserName {
         &self.user
     }
 
-    pub(crate) fn outbox(&self) -> &Outbox {
+    /// What waits for it.
+    pub fn outbox(&self) -> &Outbox {
         &self.outbox
     }
 }

@@ -23,7 +23,7 @@ pub(crate) const FREE_BYTES: usize = 4 * 1024;
 
 /// What QUIC keeps of what was sent to a client, until it is acknowledged: 256 KiB fill 20 Mbit/s over 100 ms. What
 /// does not fit waits in the outbox, which is bounded and knows what to do when it is full.
-pub(crate) const SEND_WINDOW: usize = 256 * 1024;
+pub const SEND_WINDOW: usize = 256 * 1024;
 
 /// What is little for all connections of one user.
 const LITTLE_BYTES: usize = 128 * 1024;
@@ -51,7 +51,7 @@ impl Default for BudgetLimits {
 
 /// What waits for everybody.
 #[derive(Debug)]
-pub(crate) struct Budget {
+pub struct Budget {
     limits: BudgetLimits,
     all: AtomicUsize,
     users: Shares<UserName>,
@@ -85,23 +85,25 @@ impl Default for Budget {
 }
 
 impl Budget {
-    pub(crate) fn new(limits: BudgetLimits) -> Self {
+    /// Nothing waits yet.
+    #[must_use]
+    pub fn new(limits: BudgetLimits) -> Self {
         let (users, addresses) = (Shares(Mutex::default()), Shares(Mutex::default()));
         Self { limits, all: AtomicUsize::new(0), users, addresses }
     }
 
     /// Whether those who take nothing have to go soon: there is less left than what is kept for those who hold little.
-    pub(crate) fn is_short(&self) -> bool {
+    pub fn is_short(&self) -> bool {
         self.all.load(Ordering::Relaxed) > open_to_all(self.limits.all)
     }
 
     /// What waits at this moment, and how much may.
-    pub(crate) fn level(&self) -> (usize, usize) {
+    pub fn level(&self) -> (usize, usize) {
         (self.all.load(Ordering::Relaxed), self.limits.all)
     }
 
     /// What a connection asks by. `address` is what counts as one.
-    pub(crate) fn account(self: &Arc<Self>, user: &UserName, address: IpAddr) -> Account {
+    pub fn account(self: &Arc<Self>, user: &UserName, address: IpAddr) -> Account {
         Account {
             by_user: self.users.find(user),
             by_address: self.addresses.find(&address),
@@ -115,7 +117,7 @@ impl Budget {
 
 /// One connection's part in it.
 #[derive(Debug)]
-pub(crate) struct Account {
+pub struct Account {
     budget: Arc<Budget>,
     user: UserName,
     address: IpAddr,
@@ -126,14 +128,14 @@ pub(crate) struct Account {
 
 impl Account {
     /// Takes so many bytes for an outbox, or none. Tells whether it did.
-    pub(crate) fn take(&self, bytes: usize) -> bool {
+    pub fn take(&self, bytes: usize) -> bool {
         let holds_little = self.by_user.load(Ordering::Relaxed) + bytes <= LITTLE_BYTES;
         let all = self.budget.limits.all;
         self.take_up_to(bytes, if holds_little { all } else { open_to_all(all) })
     }
 
     /// Takes what QUIC keeps for a peer that takes no more at the moment.
-    pub(crate) fn take_window(&self) -> bool {
+    pub fn take_window(&self) -> bool {
         self.take_up_to(SEND_WINDOW, self.budget.limits.all / 8 * 7)
     }
 
@@ -152,7 +154,8 @@ impl Account {
         true
     }
 
-    pub(crate) fn give_back(&self, bytes: usize) {
+    /// Gives back what was taken.
+    pub fn give_back(&self, bytes: usize) {
         for sum in [&self.budget.all, &*self.by_user, &*self.by_address, &self.held] {
             sum.fetch_sub(bytes, Ordering::Relaxed);
         }

@@ -44,7 +44,7 @@ struct Members<M> {
 }
 
 /// One named set.
-pub(crate) struct Roster<N, M> {
+pub struct Roster<N, M> {
     name: N,
     members: RwLock<Members<M>>,
     /// Copies that went to members because of this set.
@@ -58,40 +58,40 @@ impl<N, M> Roster<N, M> {
     }
 
     /// The name it goes by.
-    pub(crate) fn name(&self) -> &N {
+    pub fn name(&self) -> &N {
         &self.name
     }
 
     /// Counts copies that went to members.
-    pub(crate) fn count(&self, copies: u64) {
+    pub fn count(&self, copies: u64) {
         self.delivered.fetch_add(copies, Ordering::Relaxed);
     }
 
     /// How many copies went to members so far.
-    pub(crate) fn delivered(&self) -> u64 {
+    pub fn delivered(&self) -> u64 {
         self.delivered.load(Ordering::Relaxed)
     }
 
     /// How many members there are now.
-    pub(crate) fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.members.read().set.len()
     }
 
     /// How often its members have changed: the same number means the same members.
-    pub(crate) fn changes(&self) -> u64 {
+    pub fn changes(&self) -> u64 {
         self.members.read().changes
     }
 
     /// Calls `visit` for every member inside the critical section. Visits of one set can run at the same time as each
     /// other, never at the same time as an enter or a leave.
-    pub(crate) fn for_each(&self, mut visit: impl FnMut(&Arc<M>)) {
+    pub fn for_each(&self, mut visit: impl FnMut(&Arc<M>)) {
         for ByAddress(member) in &self.members.read().set {
             visit(member);
         }
     }
 
     /// The members, as they are at one moment.
-    pub(crate) fn snapshot(&self) -> Vec<Arc<M>> {
+    pub fn snapshot(&self) -> Vec<Arc<M>> {
         self.members.read().set.iter().map(|ByAddress(member)| Arc::clone(member)).collect()
     }
 }

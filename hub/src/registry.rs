@@ -14,25 +14,23 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use fanfare_protocol::{Code, ConnectionId, GroupName, ServerFrame, Target, UserName};
+use fanfare_protocol::{Code, ConnectionId, Denial, GroupName, ServerFrame, Target, UserName};
 
-use crate::access::Denial;
-use crate::delivery::{Delivery, Expulsion, Farewell, Population};
+use crate::delivery::{Delivery, Population, Removal, Removed};
 use crate::envelope::Envelope;
 use crate::line::Unreliable;
 use crate::member::{Member, Membership, Origin};
-use crate::outbox::Outbox;
 use crate::roster::{Roster, Rosters};
 use crate::shards::Shards;
 
 /// Everyone who is here.
-pub(crate) struct Registry {
-    connections: Shards<ConnectionId, Arc<Member>>,
-    users: Rosters<UserName, Member>,
-    groups: Rosters<GroupName, Member>,
+pub(crate) struct Registry<P> {
+    connections: Shards<ConnectionId, Arc<Member<P>>>,
+    users: Rosters<UserName, Member<P>>,
+    groups: Rosters<GroupName, Member<P>>,
 }
 
-impl Registry {
+impl<P> Registry<P> {
     pub(crate) fn new() -> Self {
         Self { connections: Shards::new(), users: Rosters::new(), groups: Rosters::new() }
     }
@@ -40,12 +38,12 @@ impl Registry {
     /// Lets a connection in, if its user has fewer than `per_user` others and `permit` says so. It stays until the
     /// seat is dropped. `permit` runs inside the user's critical section: whoever forbids first and visits the user's
     /// connections then, misses none.
-    pub(crate) fn arrive(
+    pub(crate) fn register(
         self: &Arc<Self>,
-        member: Arc<Member>,
+        member: Arc<Member<P>>,
         per_user: usize,
         permit: impl Fn() -> Result<(), Denial>,
-    ) -> Result<Seat, Denial> {
+    ) -> Result<Seat<P>, Denial> {
         let admit = |others: usize| {
             permit()?;
             if others < per_user { Ok(()) } else { Err(Denial::from(Code::UserFull)) }
@@ -64,7 +62,7 @@ impl Registry {
     /// `permit` says.
     pub(crate) fn join(
         &self,
-        member: &Arc<Member>,
+        member: &Arc<Member<P>>,
         group: &GroupName,
         most: usize,
         origin: Origin,
@@ -99,36 +97,22 @@ impl Registry {
     }
 
     /// Ends a membership. Returns how many members are left, or `None` where there was no membership.
-    pub(crate) fn leave(&self, member: &Arc<Member>, group: &GroupName) -> Option<usize> {
+    pub(crate) fn leave(&self, member: &Arc<Member<P>>, group: &GroupName) -> Option<usize> {
         // Held until the roster is left: a join in between would enter it, only to be taken out again.
         let mut memberships = member.memberships.lock();
         let Membership { roster, .. } = memberships.groups.take(group)?;
         Some(self.groups.leave(&roster, member, || {}).0)
     }
 
-    /// Ends those memberships of all of a user's connections that `ends` names. See [`Self::expel`].
-    pub(crate) fn expel_user(
-        &self,
-        user: &UserName,
-        ends: impl Fn(&GroupName, Origin) -> bool,
-        farewell: Farewell<'_>,
-    ) -> Expulsion {
-        let mut done = Expulsion::default();
-        for member in self.of_user(user) {
-            self.expel(&member, &ends, farewell, &mut done);
-        }
-        done
-    }
-
     /// Ends those of a member's memberships that `ends` names, and counts what it did in `done`. Inside the group's
     /// critical section what is still queued of the group is thrown away, and `Removed` is queued behind it (promise
     /// 8).
-    pub(crate) fn expel(
+    pub(crate) fn remove(
         &self,
-        member: &Arc<Member>,
+        member: &Arc<Member<P>>,
         ends: impl Fn(&GroupName, Origin) -> bool,
-        farewell: Farewell<'_>,
-        done: &mut Expulsion,
+        why: Removal<'_>,
+        done: &mut Removed,
     ) {
         // Held to the end: a join that comes in between would have its `Joined` overtaken.
         let mut memberships = member.memberships.lock();
@@ -141,8 +125,8 @@ impl Registry {
             let group = roster.name();
             let notice = ServerFrame::Removed {
                 group: group.clone(),
-                code: farewell.code.number(),
-                reason: farewell.reason.to_owned(),
+                code: why.code.number(),
+                reason: why.reason.to_owned(),
             };
             let lost = |target: &Target| matches!(target, Target::Group(name) if name == group);
             let kept = |target: &Target| match target {
@@ -160,17 +144,17 @@ impl Registry {
     }
 
     /// The connection with this id.
-    pub(crate) fn connection(&self, id: &ConnectionId) -> Option<Arc<Member>> {
+    pub(crate) fn connection(&self, id: &ConnectionId) -> Option<Arc<Member<P>>> {
         self.connections.find(id)
     }
 
     /// A user's connections at this moment.
-    pub(crate) fn of_user(&self, user: &UserName) -> Vec<Arc<Member>> {
+    pub(crate) fn of_user(&self, user: &UserName) -> Vec<Arc<Member<P>>> {
         self.users.find(user).map(|roster| roster.snapshot()).unwrap_or_default()
     }
 
     /// A group's members at this moment.
-    pub(crate) fn of_group(&self, group: &GroupName) -> Vec<Arc<Member>> {
+    pub(crate) fn of_group(&self, group: &GroupName) -> Vec<Arc<Member<P>>> {
         self.groups.find(group).map(|roster| roster.snapshot()).unwrap_or_default()
     }
 
@@ -206,7 +190,7 @@ impl Registry {
         &self,
         envelope: &Envelope,
         except: &[ConnectionId],
-        deliver_to: impl Fn(&Arc<Member>, u16, &mut Delivery),
+        deliver_to: impl Fn(&Arc<Member<P>>, u16, &mut Delivery),
     ) -> Delivery {
         let mut delivery = Delivery::default();
         let except = Excluded::new(except);
@@ -214,7 +198,7 @@ impl Registry {
         let mut reached = (envelope.targets().len() > 1).then(HashSet::<ConnectionId>::new);
         for (position, target) in (0u16..).zip(envelope.targets()) {
             let before = delivery.queued;
-            let mut deliver = |member: &Arc<Member>| {
+            let mut deliver = |member: &Arc<Member<P>>| {
                 if !except.contains(&member.id())
                     && reached.as_mut().is_none_or(|reached| reached.insert(member.id()))
                 {
@@ -245,7 +229,7 @@ impl Registry {
     }
 
     /// Everyone, at about one moment.
-    pub(crate) fn members(&self) -> Vec<Arc<Member>> {
+    pub(crate) fn members(&self) -> Vec<Arc<Member<P>>> {
         let mut members = Vec::with_capacity(self.connections.len());
         self.connections.for_each(|member| members.push(Arc::clone(member)));
         members
@@ -257,12 +241,12 @@ impl Registry {
     }
 
     /// Every group.
-    pub(crate) fn group_rosters(&self) -> Vec<Arc<Roster<GroupName, Member>>> {
+    pub(crate) fn group_rosters(&self) -> Vec<Arc<Roster<GroupName, Member<P>>>> {
         self.groups.all()
     }
 
     /// A group's members, where it has any.
-    pub(crate) fn group_roster(&self, group: &GroupName) -> Option<Arc<Roster<GroupName, Member>>> {
+    pub(crate) fn group_roster(&self, group: &GroupName) -> Option<Arc<Roster<GroupName, Member<P>>>> {
         self.groups.find(group)
     }
 
@@ -286,12 +270,7 @@ impl Registry {
         Population { connections: self.connections.len(), users: self.users.len(), groups: self.groups.len() }
     }
 
-    /// Calls `visit` for every outbox. New connections may come meanwhile; the caller sees to it that none do.
-    pub(crate) fn for_each_outbox(&self, mut visit: impl FnMut(&Outbox)) {
-        self.connections.for_each(|member| visit(member.outbox()));
-    }
-
-    fn depart(&self, member: &Arc<Member>, user: &Arc<Roster<UserName, Member>>) {
+    fn unregister(&self, member: &Arc<Member<P>>, user: &Arc<Roster<UserName, Member<P>>>) {
         // Held until the last group is left: an expulsion that comes in between waits, and does not find a member
         // without memberships that still gets what is sent to the group (model
         // `join_against_revoke_against_disconnect`).
@@ -308,21 +287,23 @@ impl Registry {
 
 /// A connection's place in the registry. Dropping it takes the connection out of every group, its user and the
 /// registry, before the drop returns.
-pub(crate) struct Seat {
-    registry: Arc<Registry>,
-    member: Arc<Member>,
-    user: Arc<Roster<UserName, Member>>,
+pub struct Seat<P> {
+    registry: Arc<Registry<P>>,
+    member: Arc<Member<P>>,
+    user: Arc<Roster<UserName, Member<P>>>,
 }
 
-impl Seat {
-    pub(crate) fn member(&self) -> &Arc<Member> {
+impl<P> Seat<P> {
+    /// Whose place it is.
+    #[must_use]
+    pub fn member(&self) -> &Arc<Member<P>> {
         &self.member
     }
 }
 
-impl Drop for Seat {
+impl<P> Drop for Seat<P> {
     fn drop(&mut self) {
-        self.registry.depart(&self.member, &self.user);
+        self.registry.unregister(&self.member, &self.user);
     }
 }
 
@@ -348,7 +329,3 @@ impl<'a> Excluded<'a> {
 #[cfg(test)]
 #[cfg(not(feature = "model"))]
 mod tests;
-
-#[cfg(test)]
-#[cfg(feature = "model")]
-mod model;

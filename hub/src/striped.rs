@@ -16,7 +16,7 @@ struct Place<T>(T);
 
 /// One `T` for each thread that adds.
 #[derive(Debug)]
-pub(crate) struct Striped<T>(Box<[Place<T>]>);
+pub struct Striped<T>(Box<[Place<T>]>);
 
 impl<T: Default> Default for Striped<T> {
     fn default() -> Self {
@@ -26,18 +26,18 @@ impl<T: Default> Default for Striped<T> {
 
 impl<T> Striped<T> {
     /// This thread's.
-    pub(crate) fn own(&self) -> Option<&T> {
+    pub fn own(&self) -> Option<&T> {
         self.0.get(number() % PLACES).map(|place| &place.0)
     }
 
     /// Everyone's.
-    pub(crate) fn all(&self) -> impl Iterator<Item = &T> {
+    pub fn all(&self) -> impl Iterator<Item = &T> {
         self.0.iter().map(|place| &place.0)
     }
 }
 
 /// Threads are numbered in the order in which they ask.
-pub(crate) fn number() -> usize {
+pub fn number() -> usize {
     static THREADS: AtomicUsize = AtomicUsize::new(0);
     thread_local! {
         static OWN: Cell<Option<usize>> = const { Cell::new(None) };
@@ -51,16 +51,19 @@ pub(crate) fn number() -> usize {
 
 /// A count that only grows. Relaxed, because no other memory is read on the strength of it.
 #[derive(Debug, Default)]
-pub(crate) struct Counter(Striped<AtomicU64>);
+pub struct Counter(Striped<AtomicU64>);
 
 impl Counter {
-    pub(crate) fn add(&self, count: u64) {
+    /// Adds so many.
+    pub fn add(&self, count: u64) {
         if let Some(own) = self.0.own() {
             own.fetch_add(count, Ordering::Relaxed);
         }
     }
 
-    pub(crate) fn value(&self) -> u64 {
+    /// The sum of what every thread added.
+    #[must_use]
+    pub fn value(&self) -> u64 {
         self.0.all().map(|place| place.load(Ordering::Relaxed)).sum()
     }
 }

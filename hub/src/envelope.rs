@@ -14,7 +14,7 @@ use fanfare_protocol::{EventName, Message, Sender, Target, codec};
 
 /// An encoded message. Its parts never change.
 #[derive(Debug)]
-pub(crate) struct Envelope {
+pub struct Envelope {
     headings: Box<[Heading]>,
     body: Bytes,
     accepted: Instant,
@@ -29,8 +29,7 @@ struct Heading {
 
 impl Envelope {
     /// Encodes a message to `to`, which must not be empty.
-    pub(crate) fn new(from: &Sender, to: Vec<Target>, event: EventName, payload: Bytes) -> Self {
-        let accepted = Instant::now();
+    pub fn new(from: &Sender, to: Vec<Target>, event: EventName, payload: Bytes, accepted: Instant) -> Self {
         if let [target] = to.as_slice() {
             let target = target.clone();
             let message = Message { from: from.clone(), to: target.clone(), event, payload };
@@ -50,8 +49,7 @@ impl Envelope {
     }
 
     /// Encodes messages to the same target, one behind the other. More than 65,535 are not counted right.
-    pub(crate) fn run(from: &Sender, to: Target, messages: Vec<(EventName, Bytes)>) -> Self {
-        let accepted = Instant::now();
+    pub fn run(from: &Sender, to: Target, messages: Vec<(EventName, Bytes)>, accepted: Instant) -> Self {
         let frames = u16::try_from(messages.len()).unwrap_or(u16::MAX);
         let mut bytes = Vec::new();
         for (event, payload) in messages {
@@ -63,8 +61,13 @@ impl Envelope {
     }
 
     /// The same for datagrams: each target has a frame of its own, whole and without its length, which a datagram has already.
-    pub(crate) fn unreliable(from: &Sender, to: Vec<Target>, event: &EventName, payload: &Bytes) -> Self {
-        let accepted = Instant::now();
+    pub fn unreliable(
+        from: &Sender,
+        to: Vec<Target>,
+        event: &EventName,
+        payload: &Bytes,
+        accepted: Instant,
+    ) -> Self {
         let heading = |target: Target| {
             let (event, payload) = (event.clone(), payload.clone());
             let message = Message { from: from.clone(), to: target.clone(), event, payload };
@@ -75,38 +78,38 @@ impl Envelope {
     }
 
     /// What a datagram to the target at `position` has in it.
-    pub(crate) fn datagram(&self, position: u16) -> Bytes {
+    pub fn datagram(&self, position: u16) -> Bytes {
         self.headings.get(usize::from(position)).map(|heading| heading.bytes.clone()).unwrap_or_default()
     }
 
     /// The targets, in the order in which they were named. The position is what [`Self::write`] wants.
-    pub(crate) fn targets(&self) -> impl ExactSizeIterator<Item = &Target> {
+    pub fn targets(&self) -> impl ExactSizeIterator<Item = &Target> {
         self.headings.iter().map(|heading| &heading.target)
     }
 
     /// How many messages it has for each target.
-    pub(crate) fn frames(&self) -> usize {
+    pub fn frames(&self) -> usize {
         usize::from(self.frames)
     }
 
     /// When its send was taken.
-    pub(crate) fn accepted(&self) -> Instant {
+    pub fn accepted(&self) -> Instant {
         self.accepted
     }
 
     /// The target at `position`.
-    pub(crate) fn target(&self, position: u16) -> Option<&Target> {
+    pub fn target(&self, position: u16) -> Option<&Target> {
         self.headings.get(usize::from(position)).map(|heading| &heading.target)
     }
 
     /// How many bytes the frames for the target at `position` have.
-    pub(crate) fn bytes(&self, position: u16) -> usize {
+    pub fn bytes(&self, position: u16) -> usize {
         let heading = self.headings.get(usize::from(position)).map_or(0, |heading| heading.bytes.len());
         heading + self.body.len()
     }
 
     /// Puts the frame for the target at `position` behind `chunks`. Only reference counts are touched.
-    pub(crate) fn write(&self, position: u16, chunks: &mut Vec<Bytes>) {
+    pub fn write(&self, position: u16, chunks: &mut Vec<Bytes>) {
         if let Some(heading) = self.headings.get(usize::from(position)) {
             chunks.push(heading.bytes.clone());
             if !self.body.is_empty() {
@@ -135,9 +138,10 @@ mod tests {
             Target::User(UserName::new("bob").unwrap()),
             Target::All,
         ];
-        let several = Envelope::new(&from, targets.clone(), event.clone(), payload.clone());
+        let several = Envelope::new(&from, targets.clone(), event.clone(), payload.clone(), Instant::now());
         for (position, target) in (0u16..).zip(targets) {
-            let single = Envelope::new(&from, vec![target.clone()], event.clone(), payload.clone());
+            let single =
+                Envelope::new(&from, vec![target.clone()], event.clone(), payload.clone(), Instant::now());
             let mut expected = Vec::new();
             single.write(0, &mut expected);
             let mut found = Vec::new();

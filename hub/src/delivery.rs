@@ -19,20 +19,20 @@ pub struct Population {
 
 /// What a send did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Delivery {
+pub struct Delivery {
     /// Copies that were queued: one for each connection and message.
-    pub(crate) queued: u64,
+    pub queued: u64,
     /// Messages that were dropped from full outboxes, this one or older ones.
-    pub(crate) displaced: u64,
+    pub displaced: u64,
     /// Connections that are being closed because it did not fit.
-    pub(crate) overflowed: u64,
+    pub overflowed: u64,
     /// Bytes that went out in datagrams. What goes to outboxes is counted when it is written.
-    pub(crate) datagram_bytes: u64,
+    pub datagram_bytes: u64,
 }
 
 impl Delivery {
     /// Of an envelope with so many messages.
-    pub(crate) fn count(&mut self, pushed: Pushed, frames: usize) {
+    pub fn count(&mut self, pushed: Pushed, frames: usize) {
         match pushed {
             Pushed::Queued => self.queued += frames as u64,
             Pushed::Displaced(messages) => {
@@ -46,20 +46,22 @@ impl Delivery {
     }
 }
 
-/// What an expelled member is told.
+/// Why a membership is ended: what the member is told.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Farewell<'a> {
-    pub(crate) code: Code,
-    pub(crate) reason: &'a str,
+pub struct Removal<'a> {
+    /// Why, by number.
+    pub code: Code,
+    /// Why, for a person.
+    pub reason: &'a str,
 }
 
-/// What an expulsion did.
+/// What a removal did.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct Expulsion {
+pub struct Removed {
     /// How many connections were removed from each group.
-    pub(crate) groups: BTreeMap<GroupName, u64>,
+    pub groups: BTreeMap<GroupName, u64>,
     /// How many connections were removed from at least one.
-    pub(crate) connections: u64,
+    pub connections: u64,
     /// Messages of those groups that were still queued, and were thrown away.
-    pub(crate) purged: u64,
+    pub purged: u64,
 }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use fanfare_protocol::admin::QuicFacts;
 
 /// A connection's line to its peer.
-pub(crate) trait Line: Send + Sync {
+pub trait Line: Send + Sync {
     /// `quic` or `webtransport`.
     fn transport(&self) -> &'static str;
     /// Where the peer is now; it may move (QUIC connection migration).
@@ -26,7 +26,7 @@ pub(crate) trait Line: Send + Sync {
 
 /// What became of a datagram, as far as can be known here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Unreliable {
+pub enum Unreliable {
     /// It is on its way.
     Sent,
     /// It is on its way, and one that waited is not any more.
@@ -35,11 +35,10 @@ pub(crate) enum Unreliable {
     Dropped,
 }
 
-/// No line at all, for those who test what is above it.
-#[cfg(any(test, fuzzing, feature = "bench"))]
-pub(crate) struct Nowhere;
+/// No line at all, for those who test or measure what is above it.
+#[derive(Debug)]
+pub struct Nowhere;
 
-#[cfg(any(test, fuzzing, feature = "bench"))]
 impl Line for Nowhere {
     fn transport(&self) -> &'static str {
         "none"

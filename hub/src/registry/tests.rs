@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::task::{Context, Poll, Waker};
+use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
 use fanfare_protocol::{EventName, Message, Sender, codec};
 use proptest::prelude::*;
 
 use super::*;
-use crate::access::Pass;
 use crate::line::Nowhere;
 use crate::outbox::{OutboxLimits, Overflow, Taken};
 
@@ -28,20 +28,24 @@ fn group(name: impl Display) -> GroupName {
     GroupName::new(&name.to_string()).unwrap()
 }
 
-fn arrive(registry: &Arc<Registry>, number: u64, name: impl Display) -> Seat {
-    let member =
-        Arc::new(Member::new(id(number), user(name), GENEROUS, Arc::new(Nowhere), Pass::development()));
-    registry.arrive(member, usize::MAX, || Ok(())).unwrap()
+/// The two times at which a member comes.
+fn now() -> (Instant, SystemTime) {
+    (Instant::now(), SystemTime::now())
 }
 
-fn join(registry: &Registry, seat: &Seat, name: impl Display) -> usize {
+fn arrive(registry: &Arc<Registry<()>>, number: u64, name: impl Display) -> Seat<()> {
+    let member = Arc::new(Member::new(id(number), user(name), GENEROUS, Arc::new(Nowhere), (), now()));
+    registry.register(member, usize::MAX, || Ok(())).unwrap()
+}
+
+fn join(registry: &Registry<()>, seat: &Seat<()>, name: impl Display) -> usize {
     registry.join(seat.member(), &group(name), 1_000, Origin::Client, || Ok(())).unwrap()
 }
 
 fn message(tag: u64, to: Vec<Target>) -> Arc<Envelope> {
     let from = Sender::Connection { connection: id(0), user: user("sender") };
     let payload = Bytes::copy_from_slice(&tag.to_be_bytes());
-    Arc::new(Envelope::new(&from, to, EventName::new("E").unwrap(), payload))
+    Arc::new(Envelope::new(&from, to, EventName::new("E").unwrap(), payload, Instant::now()))
 }
 
 fn to_group(name: impl Display) -> Vec<Target> {
@@ -49,7 +53,7 @@ fn to_group(name: impl Display) -> Vec<Target> {
 }
 
 /// Everything that is queued, decoded.
-fn drain(member: &Member) -> Vec<ServerFrame> {
+fn drain(member: &Member<()>) -> Vec<ServerFrame> {
     let mut bytes = Vec::new();
     let mut chunks = Vec::new();
     let mut context = Context::from_waker(Waker::noop());
@@ -70,12 +74,12 @@ fn tag(message: &Message) -> u64 {
 }
 
 /// The tags of the messages that are queued, in order.
-fn tags(member: &Member) -> Vec<u64> {
+fn tags(member: &Member<()>) -> Vec<u64> {
     labelled(member).into_iter().map(|(tag, _)| tag).collect()
 }
 
 /// The same, with the target that each message names.
-fn labelled(member: &Member) -> Vec<(u64, Target)> {
+fn labelled(member: &Member<()>) -> Vec<(u64, Target)> {
     let frames = drain(member).into_iter();
     let messages = frames.filter_map(|frame| match frame {
         ServerFrame::Message(message) => Some((tag(&message), message.to)),
@@ -84,10 +88,13 @@ fn labelled(member: &Member) -> Vec<(u64, Target)> {
     messages.collect()
 }
 
-fn expel(registry: &Registry, name: impl Display, from: impl Display) -> Expulsion {
-    let farewell = Farewell { code: Code::RemovedFromGroup, reason: "r" };
-    let from = group(from);
-    registry.expel_user(&user(name), |group, _| *group == from, farewell)
+fn remove_user(registry: &Registry<()>, name: impl Display, from: impl Display) -> Removed {
+    let why = Removal { code: Code::RemovedFromGroup, reason: "r" };
+    let (from, mut done) = (group(from), Removed::default());
+    for member in registry.of_user(&user(name)) {
+        registry.remove(&member, |group, _| *group == from, why, &mut done);
+    }
+    done
 }
 
 #[test]
@@ -124,7 +131,7 @@ fn promise_2_joining_twice_delivers_once_and_leaving_what_one_is_not_in_does_not
 #[test]
 fn promise_2_excepted_connections_get_nothing_whatever_reaches_them() {
     let registry = Arc::new(Registry::new());
-    let seats: Vec<Seat> = (0..20).map(|number| arrive(&registry, number, number)).collect();
+    let seats: Vec<Seat<()>> = (0..20).map(|number| arrive(&registry, number, number)).collect();
     for seat in &seats {
         join(&registry, seat, "room");
         drain(seat.member());
@@ -183,7 +190,7 @@ fn promise_3_who_is_gone_is_nowhere_and_empty_groups_and_users_leave_nothing() {
 #[test]
 fn promise_5_a_send_is_encoded_once_and_its_payload_is_never_copied() {
     let registry = Arc::new(Registry::new());
-    let seats: Vec<Seat> = (0..1_000).map(|number| arrive(&registry, number, number)).collect();
+    let seats: Vec<Seat<()>> = (0..1_000).map(|number| arrive(&registry, number, number)).collect();
     for seat in &seats {
         join(&registry, seat, "room");
         drain(seat.member());
@@ -208,13 +215,12 @@ fn promise_5_a_send_is_encoded_once_and_its_payload_is_never_copied() {
 #[test]
 fn a_user_has_at_most_its_connections_and_a_refused_one_leaves_nothing() {
     let registry = Arc::new(Registry::new());
-    let refused = Arc::new(Member::new(id(9), user("bob"), GENEROUS, Arc::new(Nowhere), Pass::development()));
-    assert_eq!(registry.arrive(refused, 0, || Ok(())).err(), Some(Code::UserFull.into()));
+    let refused = Arc::new(Member::new(id(9), user("bob"), GENEROUS, Arc::new(Nowhere), (), now()));
+    assert_eq!(registry.register(refused, 0, || Ok(())).err(), Some(Code::UserFull.into()));
     assert_eq!(registry.population(), Population::default());
     let _alice = arrive(&registry, 1, "alice");
-    let second =
-        Arc::new(Member::new(id(2), user("alice"), GENEROUS, Arc::new(Nowhere), Pass::development()));
-    assert_eq!(registry.arrive(second, 1, || Ok(())).err(), Some(Code::UserFull.into()));
+    let second = Arc::new(Member::new(id(2), user("alice"), GENEROUS, Arc::new(Nowhere), (), now()));
+    assert_eq!(registry.register(second, 1, || Ok(())).err(), Some(Code::UserFull.into()));
     assert_eq!(registry.population().connections, 1);
 }
 
@@ -243,10 +249,10 @@ fn promise_8_a_removed_user_gets_nothing_of_the_group_that_was_still_queued() {
         drain(seat.member());
     }
     registry.send(&message(1, to_group("room")), &[]);
-    let removed = expel(&registry, "alice", "room");
+    let removed = remove_user(&registry, "alice", "room");
     assert_eq!((removed.connections, removed.purged), (1, 1));
     assert_eq!(removed.groups, BTreeMap::from([(group("room"), 1)]));
-    assert_eq!(expel(&registry, "alice", "room"), Expulsion::default());
+    assert_eq!(remove_user(&registry, "alice", "room"), Removed::default());
     registry.send(&message(2, to_group("room")), &[]);
     let frames = drain(alice.member());
     assert!(matches!(&frames[..], [ServerFrame::Removed { .. }]), "{frames:?}");
@@ -267,7 +273,7 @@ fn promise_8_what_was_sent_to_another_target_too_is_not_purged() {
     registry.send(&message(3, vec![room(), hall()]), &[]);
     join(&registry, &alice, "hall");
     registry.send(&message(4, vec![room(), hall()]), &[]);
-    let removed = expel(&registry, "alice", "room");
+    let removed = remove_user(&registry, "alice", "room");
     assert_eq!(removed.purged, 2, "of 2 and 3 the membership of room was the only way to alice");
     assert_eq!(labelled(alice.member()), [(1, Target::User(user("alice"))), (4, hall())]);
 }
@@ -314,7 +320,7 @@ impl Model {
 
     /// What is queued of the group goes, but for what was sent to another target that still reaches the connection, and
     /// did when it was sent.
-    fn expel(&mut self, number: u64, name: &str) -> u64 {
+    fn remove_user(&mut self, number: u64, name: &str) -> u64 {
         self.leave(number, name);
         let kept = |target: &Target, tag: u64| match target {
             Target::Connection(known) => id(number) == *known,
@@ -391,7 +397,7 @@ proptest! {
     fn any_steps_do_what_a_plain_model_does(steps in proptest::collection::vec(any_step(), 1..150)) {
         let registry = Arc::new(Registry::new());
         let mut model = Model::default();
-        let mut seats: BTreeMap<u64, Seat> = BTreeMap::new();
+        let mut seats: BTreeMap<u64, Seat<()>> = BTreeMap::new();
         for (tag, step) in (0u64..).zip(steps) {
             match step {
                 Step::Connect(number, name) => {
@@ -431,8 +437,8 @@ proptest! {
                     let of_user = model.reached(&Target::User(user(name)));
                     let members = model.reached(&Target::Group(group(from)));
                     let hit: Vec<u64> = of_user.intersection(&members).copied().collect();
-                    let purged: u64 = hit.iter().map(|number| model.expel(*number, &from.to_string())).sum();
-                    let removed = expel(&registry, name, from);
+                    let purged: u64 = hit.iter().map(|number| model.remove_user(*number, &from.to_string())).sum();
+                    let removed = remove_user(&registry, name, from);
                     prop_assert_eq!((removed.connections, removed.purged), (hit.len() as u64, purged));
                 }
                 Step::Send(to, except) => {
@@ -480,7 +486,7 @@ proptest! {
             let (registry, start) = (&registry, &start);
             for (thread, plan) in (0u64..).zip(&plans) {
                 scope.spawn(move || {
-                    let mut seats: Vec<Seat> =
+                    let mut seats: Vec<Seat<()>> =
                         (0..3).map(|n| arrive(registry, thread * 1_000 + n, thread)).collect();
                     let mut member_of: Vec<BTreeSet<u8>> = vec![BTreeSet::new(); 3];
                     let mut expected: Vec<Vec<u64>> = vec![Vec::new(); 3];
@@ -527,7 +533,7 @@ fn labels(expected: &[Expected]) -> Vec<(u64, Target)> {
 }
 
 /// Of its own thread's messages exactly `expected`; of every thread's, an ascending run without repetition.
-fn check(thread: u64, member: &Member, expected: &[u64]) {
+fn check(thread: u64, member: &Member<()>, expected: &[u64]) {
     let received = tags(member);
     let own: Vec<u64> = received.iter().copied().filter(|tag| tag >> 32 == thread).collect();
     assert_eq!(own, expected);

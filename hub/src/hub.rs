@@ -1,0 +1,373 @@
+//! The hub: who is here, and everything that can be done to them. The one place that acts.
+//!
+//! In: connections that come, and the wishes of clients, applications, operators and back ends, from any thread. Out:
+//! frames in outboxes, counts, and what came of each wish. Whoever asked, it is the same method, and meets the same
+//! gate, limits and counters (promise 14).
+//!
+//! Nothing here waits, and nothing reads a clock: times come in. What a method queues is queued when it returns.
+
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use bytes::Bytes;
+use fanfare_protocol::{
+    Code, ConnectionId, DATAGRAM_BYTES, Denial, EventName, GroupName, Sender, ServerFrame, Target, UserName,
+};
+
+use crate::budget::{Budget, BudgetLimits};
+use crate::close_reason::CloseReason;
+use crate::counters::Counters;
+use crate::delivery::{Delivery, Population, Removal, Removed};
+use crate::envelope::Envelope;
+use crate::gate::Gate;
+use crate::line::Line;
+use crate::member::{Member, Origin};
+use crate::outbox::{Outbox, OutboxLimits};
+use crate::registry::{Registry, Seat};
+use crate::roster::Roster;
+
+/// The bounds that the hub keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HubLimits {
+    /// How many connections a user may have.
+    pub per_user: usize,
+    /// In how many groups a connection may be by its client's wish.
+    pub groups: usize,
+    /// What each connection's outbox may hold.
+    pub outbox: OutboxLimits,
+    /// What all outboxes together may hold.
+    pub budget: BudgetLimits,
+}
+
+impl Default for HubLimits {
+    /// No bound on connections; 1,000 groups, as the protocol's limits have it.
+    fn default() -> Self {
+        Self {
+            per_user: usize::MAX,
+            groups: 1_000,
+            outbox: OutboxLimits::default(),
+            budget: BudgetLimits::default(),
+        }
+    }
+}
+
+/// A connection that wants in.
+pub struct Newcomer<P> {
+    /// Its id, which nobody else has.
+    pub connection: ConnectionId,
+    /// Whose it is.
+    pub user: UserName,
+    /// What counts as its address where shares are reckoned: for IPv6 the /64.
+    pub source: std::net::IpAddr,
+    /// What carries it.
+    pub line: Arc<dyn Line>,
+    /// What it may do.
+    pub permissions: P,
+}
+
+/// A message that is to be sent.
+#[derive(Debug, Clone)]
+pub struct Publication {
+    /// Who it is from.
+    pub from: Sender,
+    /// Where it goes; at least one.
+    pub to: Vec<Target>,
+    /// Connections that get no copy, whatever reaches them.
+    pub except: Vec<ConnectionId>,
+    /// What it is about.
+    pub event: EventName,
+    /// What is in it.
+    pub payload: Bytes,
+    /// When it was taken.
+    pub accepted: Instant,
+}
+
+/// What came of a wish to join.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Joined {
+    /// How many members the group has, this one included.
+    pub members: usize,
+    /// Whether it was none before.
+    pub is_new: bool,
+}
+
+/// Everyone who is here, and what can be done to them. `P` is what a connection is permitted, which only the gate
+/// looks at.
+pub struct Hub<P> {
+    registry: Arc<Registry<P>>,
+    gate: Arc<dyn Gate<P>>,
+    limits: HubLimits,
+    counters: Arc<Counters>,
+    budget: Arc<Budget>,
+}
+
+/// Acting.
+impl<P> Hub<P> {
+    /// An empty hub.
+    #[must_use]
+    pub fn new(limits: HubLimits, gate: Arc<dyn Gate<P>>) -> Self {
+        Self {
+            registry: Arc::new(Registry::new()),
+            gate,
+            limits,
+            counters: Arc::default(),
+            budget: Arc::new(Budget::new(limits.budget)),
+        }
+    }
+
+    /// Lets a connection in, where its user may be here. `first` is queued before anybody can send to it. It is here
+    /// until the seat is dropped. The two times are now.
+    ///
+    /// # Errors
+    /// What the gate says; [`Code::UserFull`] where the user has as many connections as it may have.
+    pub fn register(
+        &self,
+        newcomer: Newcomer<P>,
+        first: &ServerFrame,
+        now: (Instant, SystemTime),
+    ) -> Result<Seat<P>, Denial> {
+        let Newcomer { connection, user, source, line, permissions } = newcomer;
+        let outbox = Outbox::within(self.limits.outbox, self.budget.account(&user, source));
+        let member = Arc::new(Member::new(connection, user, outbox, line, permissions, now));
+        member.outbox().push_notice(first);
+        let asking = Arc::clone(&member);
+        self.registry
+            .register(member, self.limits.per_user, || self.gate.enter(asking.user(), &asking.permissions()))
+    }
+
+    /// Sends a message to everyone whom its targets reach: one copy each.
+    pub fn send(&self, publication: Publication) -> Delivery {
+        let Publication { from, to, except, event, payload, accepted } = publication;
+        let envelope = Arc::new(Envelope::new(&from, to, event, payload, accepted));
+        self.count_sent(1, self.registry.send(&envelope, &except))
+    }
+
+    /// Sends messages of one sender to one target, one behind the other, for the price of one. More than 65,535 at a
+    /// time are not counted right.
+    pub fn send_run(
+        &self,
+        from: &Sender,
+        to: Target,
+        except: &[ConnectionId],
+        messages: Vec<(EventName, Bytes)>,
+        accepted: Instant,
+    ) -> Delivery {
+        let sends = messages.len() as u64;
+        let envelope = Arc::new(Envelope::run(from, to, messages, accepted));
+        self.count_sent(sends, self.registry.send(&envelope, except))
+    }
+
+    /// Sends a message by datagrams: nothing waits, and what gets lost is lost.
+    ///
+    /// # Errors
+    /// [`Code::PayloadTooLarge`] where it does not fit into a datagram to one of its targets.
+    pub fn send_unreliable(&self, publication: Publication) -> Result<Delivery, Denial> {
+        let Publication { from, to, except, event, payload, accepted } = publication;
+        let envelope = Envelope::unreliable(&from, to, &event, &payload, accepted);
+        fits(&envelope, payload.len())?;
+        Ok(self.count_sent(1, self.registry.send_unreliably(&envelope, &except)))
+    }
+
+    /// Makes a connection a member of a group, and queues `Joined` to it. Where it is one already nothing happens; but
+    /// a membership that an operator confirms is the operator's from then on.
+    ///
+    /// # Errors
+    /// What the gate says; [`Code::TooManyGroups`] where its client is in as many groups as it may be in;
+    /// [`Code::ShuttingDown`] where it has gone.
+    pub fn join(&self, member: &Arc<Member<P>>, group: &GroupName, origin: Origin) -> Result<Joined, Denial> {
+        let is_new = std::cell::Cell::new(false);
+        // Asked inside the group's critical section: an end or a ban that comes meanwhile finds the member there, or
+        // keeps it out.
+        let permit = || {
+            is_new.set(true);
+            self.gate.join(member.user(), &member.permissions(), group, origin)
+        };
+        let most = if origin == Origin::Client { self.limits.groups } else { usize::MAX };
+        let members = self.registry.join(member, group, most, origin, permit).map_err(|denial| {
+            if denial.code == Code::TooManyGroups { self.too_many_groups() } else { denial }
+        })?;
+        Ok(Joined { members, is_new: is_new.get() })
+    }
+
+    /// Ends a membership by the client's own wish: it is told nothing. Gives how many members are left; `None` where
+    /// there was no membership.
+    pub fn leave(&self, member: &Arc<Member<P>>, group: &GroupName) -> Option<usize> {
+        self.registry.leave(member, group)
+    }
+
+    /// Ends those memberships of these connections that `ends` names. What is queued of such a group is thrown away,
+    /// and `Removed` comes behind what was sent of it before (promise 8).
+    pub fn remove(
+        &self,
+        members: &[Arc<Member<P>>],
+        ends: impl Fn(&GroupName, Origin) -> bool,
+        why: Removal<'_>,
+    ) -> Removed {
+        let mut done = Removed::default();
+        for member in members {
+            self.registry.remove(member, &ends, why, &mut done);
+        }
+        self.counters.removed.add_many(why.code, done.groups.values().sum());
+        self.counters.purged.add(done.purged);
+        done
+    }
+
+    /// Forbids, and then removes a user from what was forbidden: in this order, because a join asks the gate inside
+    /// the critical section that the removal takes (promise 7; model `join_against_revoke_against_disconnect`).
+    pub fn revoke(
+        &self,
+        user: &UserName,
+        forbid: impl FnOnce(),
+        ends: impl Fn(&GroupName) -> bool,
+        why: Removal<'_>,
+    ) -> Removed {
+        forbid();
+        self.remove(&self.of_user(user), |group, _| ends(group), why)
+    }
+
+    /// Closes a connection. What is queued to it is thrown away. `retry_after_ms` is when it may come back, where
+    /// somebody chose it; 0 is never.
+    pub fn close(&self, member: &Member<P>, reason: CloseReason, retry_after_ms: Option<u32>) {
+        match retry_after_ms {
+            Some(ms) => member.outbox().end_until(reason, ms),
+            None => member.outbox().end(reason),
+        }
+    }
+
+    /// Lets a connection go on with other permissions, where they let it be here. Its memberships stay as they are:
+    /// [`Hub::remove`] ends those that are not covered any more.
+    ///
+    /// # Errors
+    /// What the gate says. Where it says so only after the change (it was forbidden meanwhile), the connection is
+    /// closed, because what it had before is gone.
+    pub fn permit(&self, member: &Member<P>, permissions: P) -> Result<(), Denial> {
+        self.gate.enter(member.user(), &permissions)?;
+        member.replace_permissions(permissions);
+        // Asked again when they are there for whoever forbids: what was forbidden in between either found them, or is
+        // found here.
+        let asked_again = self.gate.enter(member.user(), &member.permissions());
+        if let Err(denial) = &asked_again {
+            self.close(member, denial.clone().into(), None);
+        }
+        asked_again
+    }
+}
+
+/// Looking.
+impl<P> Hub<P> {
+    /// How many connections a target has now. Costs the same for a group of ten and a group of ten thousand.
+    #[must_use]
+    pub fn count(&self, target: &Target) -> usize {
+        self.registry.count(target)
+    }
+
+    /// How many connections, users and groups there are.
+    #[must_use]
+    pub fn population(&self) -> Population {
+        self.registry.population()
+    }
+
+    /// Everyone, at about one moment.
+    #[must_use]
+    pub fn list(&self) -> Vec<Arc<Member<P>>> {
+        self.registry.members()
+    }
+
+    /// The connection with this id.
+    #[must_use]
+    pub fn connection(&self, id: &ConnectionId) -> Option<Arc<Member<P>>> {
+        self.registry.connection(id)
+    }
+
+    /// A user's connections at this moment.
+    #[must_use]
+    pub fn of_user(&self, user: &UserName) -> Vec<Arc<Member<P>>> {
+        self.registry.of_user(user)
+    }
+
+    /// A group's members at this moment.
+    #[must_use]
+    pub fn of_group(&self, group: &GroupName) -> Vec<Arc<Member<P>>> {
+        self.registry.of_group(group)
+    }
+
+    /// Every user with the number of its connections.
+    #[must_use]
+    pub fn users(&self) -> Vec<(UserName, usize)> {
+        self.registry.users()
+    }
+
+    /// Every group with the number of its members.
+    #[must_use]
+    pub fn groups(&self) -> Vec<(GroupName, usize)> {
+        self.registry.groups()
+    }
+
+    /// Every group, to be looked at again.
+    #[must_use]
+    pub fn rosters(&self) -> Vec<Arc<Roster<GroupName, Member<P>>>> {
+        self.registry.group_rosters()
+    }
+
+    /// One group, where it has members.
+    #[must_use]
+    pub fn roster(&self, group: &GroupName) -> Option<Arc<Roster<GroupName, Member<P>>>> {
+        self.registry.group_roster(group)
+    }
+
+    /// What has been done so far.
+    #[must_use]
+    pub fn counters(&self) -> &Arc<Counters> {
+        &self.counters
+    }
+
+    /// What waits for everybody together.
+    #[must_use]
+    pub fn budget(&self) -> &Arc<Budget> {
+        &self.budget
+    }
+
+    /// The bounds that are kept.
+    #[must_use]
+    pub fn limits(&self) -> &HubLimits {
+        &self.limits
+    }
+
+    /// Why a connection that is in as many groups as it may be in cannot join one more.
+    #[must_use]
+    pub fn too_many_groups(&self) -> Denial {
+        let detail = format!("this connection is in {} groups, as many as it may be in", self.limits.groups);
+        Denial { code: Code::TooManyGroups, detail }
+    }
+
+    fn count_sent(&self, sends: u64, delivery: Delivery) -> Delivery {
+        self.counters.sends.add(sends);
+        self.counters.deliveries.add(delivery.queued);
+        self.counters.displaced.add(delivery.displaced);
+        self.counters.datagram_bytes.add(delivery.datagram_bytes);
+        delivery
+    }
+}
+
+/// Refuses what is too long for a datagram to one of its targets.
+fn fits(envelope: &Envelope, payload: usize) -> Result<(), Denial> {
+    let bytes =
+        (0u16..).zip(envelope.targets()).map(|(position, _)| envelope.bytes(position)).max().unwrap_or(0);
+    if bytes <= DATAGRAM_BYTES {
+        return Ok(());
+    }
+    let room = payload.saturating_sub(bytes - DATAGRAM_BYTES);
+    let detail = format!(
+        "the message has {bytes} bytes as a datagram; at most {DATAGRAM_BYTES} are allowed, which leaves {room} for this \
+         payload"
+    );
+    Err(Denial { code: Code::PayloadTooLarge, detail })
+}
+
+#[cfg(test)]
+#[cfg(feature = "model")]
+mod model;
+
+#[cfg(test)]
+#[cfg(not(feature = "model"))]
+mod tests;

@@ -1,0 +1,240 @@
+//! What the hub adds to the registry: the gate, the limits, the counts, and the order of a revoke.
+
+use std::cell::RefCell;
+use std::task::{Context, Poll, Waker};
+
+use fanfare_protocol::codec;
+use parking_lot::Mutex;
+
+use super::*;
+use crate::gate::Open;
+use crate::line::{Nowhere, Unreliable};
+use crate::outbox::Taken;
+
+fn user(name: &str) -> UserName {
+    UserName::new(name).unwrap()
+}
+
+fn group(name: &str) -> GroupName {
+    GroupName::new(name).unwrap()
+}
+
+fn now() -> (Instant, SystemTime) {
+    (Instant::now(), SystemTime::now())
+}
+
+fn newcomer<P>(number: u8, name: &str, permissions: P) -> Newcomer<P> {
+    Newcomer {
+        connection: ConnectionId::from_bytes([number; 16]),
+        user: user(name),
+        source: [127, 0, 0, 1].into(),
+        line: Arc::new(Nowhere),
+        permissions,
+    }
+}
+
+const FIRST: ServerFrame = ServerFrame::Ack { request: 7, count: 7 };
+
+fn seat<P>(hub: &Hub<P>, number: u8, name: &str, permissions: P) -> Seat<P> {
+    hub.register(newcomer(number, name, permissions), &FIRST, now()).ok().unwrap()
+}
+
+fn open(limits: HubLimits) -> Hub<()> {
+    Hub::new(limits, Arc::new(Open))
+}
+
+fn queued<P>(member: &Member<P>) -> Vec<ServerFrame> {
+    let (mut context, mut chunks) = (Context::from_waker(Waker::noop()), Vec::new());
+    let mut bytes = Vec::new();
+    while let Poll::Ready(Taken::Batch(_)) = member.outbox().poll_take(&mut context, &mut chunks) {
+        bytes.extend(chunks.drain(..).flatten());
+    }
+    let (mut bytes, mut frames) = (Bytes::from(bytes), Vec::new());
+    let mut reader = codec::FrameReader::new(u32::MAX);
+    while let Some(frame) = reader.next_frame(&mut bytes).unwrap() {
+        frames.push(codec::decode_server(&frame).unwrap());
+    }
+    frames
+}
+
+fn publication(to: Vec<Target>, payload: usize) -> Publication {
+    Publication {
+        from: Sender::Server,
+        to,
+        except: Vec::new(),
+        event: EventName::new("E").unwrap(),
+        payload: Bytes::from(vec![7; payload]),
+        accepted: Instant::now(),
+    }
+}
+
+/// Permissions are the one group that may be joined; `Err` users are banned.
+struct Named(Mutex<Option<UserName>>);
+
+impl Gate<GroupName> for Named {
+    fn enter(&self, user: &UserName, _: &GroupName) -> Result<(), Denial> {
+        if self.0.lock().as_ref() == Some(user) { Err(Code::UserBanned.into()) } else { Ok(()) }
+    }
+
+    fn join(&self, _: &UserName, may: &GroupName, group: &GroupName, origin: Origin) -> Result<(), Denial> {
+        if may == group || origin == Origin::Operator { Ok(()) } else { Err(Code::NotGranted.into()) }
+    }
+}
+
+#[test]
+fn the_first_frame_is_first_and_a_refused_newcomer_leaves_nothing() {
+    let gate = Arc::new(Named(Mutex::new(Some(user("mallory")))));
+    let hub: Hub<GroupName> = Hub::new(HubLimits { per_user: 1, ..HubLimits::default() }, gate);
+    let refused = hub.register(newcomer(9, "mallory", group("a")), &FIRST, now());
+    assert_eq!(refused.err(), Some(Code::UserBanned.into()));
+    assert_eq!(hub.population(), Population::default());
+
+    let alice = seat(&hub, 1, "alice", group("a"));
+    hub.send(publication(vec![Target::All], 1));
+    assert_eq!(queued(alice.member()).first(), Some(&FIRST));
+    let second = hub.register(newcomer(2, "alice", group("a")), &FIRST, now());
+    assert_eq!(second.err(), Some(Code::UserFull.into()));
+    drop(alice);
+    assert_eq!(hub.population(), Population::default());
+}
+
+#[test]
+fn a_join_asks_the_gate_with_what_the_connection_has_now_and_says_whether_it_is_new() {
+    let hub: Hub<GroupName> = Hub::new(HubLimits::default(), Arc::new(Named(Mutex::new(None))));
+    let alice = seat(&hub, 1, "alice", group("a"));
+    let joined = hub.join(alice.member(), &group("a"), Origin::Client).unwrap();
+    assert_eq!(joined, Joined { members: 1, is_new: true });
+    let again = hub.join(alice.member(), &group("a"), Origin::Client).unwrap();
+    assert_eq!(again, Joined { members: 1, is_new: false });
+    assert_eq!(hub.join(alice.member(), &group("b"), Origin::Client), Err(Code::NotGranted.into()));
+    assert!(hub.join(alice.member(), &group("b"), Origin::Operator).unwrap().is_new);
+    hub.permit(alice.member(), group("c")).unwrap();
+    assert!(hub.join(alice.member(), &group("c"), Origin::Client).is_ok());
+    assert_eq!(hub.join(alice.member(), &group("d"), Origin::Client), Err(Code::NotGranted.into()));
+    assert_eq!(hub.leave(alice.member(), &group("c")), Some(0));
+    assert_eq!(hub.leave(alice.member(), &group("c")), None);
+}
+
+#[test]
+fn a_client_is_in_at_most_its_groups_and_an_operator_may_add_more() {
+    let hub = open(HubLimits { groups: 1, ..HubLimits::default() });
+    let alice = seat(&hub, 1, "alice", ());
+    hub.join(alice.member(), &group("a"), Origin::Client).unwrap();
+    let denial = hub.join(alice.member(), &group("b"), Origin::Client).unwrap_err();
+    assert_eq!(denial.code, Code::TooManyGroups);
+    assert!(denial.detail.contains("in 1 groups"), "{denial:?}");
+    assert!(hub.join(alice.member(), &group("b"), Origin::Operator).is_ok());
+}
+
+#[test]
+fn permissions_that_do_not_let_it_be_here_change_nothing() {
+    let gate = Arc::new(Named(Mutex::new(None)));
+    let hub: Hub<GroupName> = Hub::new(HubLimits::default(), Arc::clone(&gate) as _);
+    let alice = seat(&hub, 1, "alice", group("a"));
+    *gate.0.lock() = Some(user("alice"));
+    assert_eq!(hub.permit(alice.member(), group("b")), Err(Code::UserBanned.into()));
+    assert_eq!(*alice.member().permissions(), group("a"));
+    assert_eq!(alice.member().outbox().close_reason(), None, "its old ones are the moderation's to end");
+}
+
+#[test]
+fn promise_7_a_revoke_forbids_before_it_removes() {
+    let hub = open(HubLimits::default());
+    let alice = seat(&hub, 1, "alice", ());
+    hub.join(alice.member(), &group("room"), Origin::Client).unwrap();
+    let members_then = RefCell::new(None);
+    let forbid = || *members_then.borrow_mut() = Some(hub.count(&Target::Group(group("room"))));
+    let why = Removal { code: Code::BannedFromGroup, reason: "enough" };
+    let done = hub.revoke(&user("alice"), forbid, |name| *name == group("room"), why);
+    assert_eq!(*members_then.borrow(), Some(1), "still in when it was forbidden");
+    assert_eq!((done.connections, done.groups[&group("room")]), (1, 1));
+    assert_eq!(hub.count(&Target::Group(group("room"))), 0);
+    assert_eq!(hub.counters().removed.values()[&Code::BannedFromGroup], 1);
+}
+
+#[test]
+fn promise_11_what_is_sent_dropped_removed_and_purged_is_counted() {
+    let outbox = OutboxLimits { frames: 4, overflow: crate::Overflow::DropOldest, ..OutboxLimits::default() };
+    let hub = open(HubLimits { outbox, ..HubLimits::default() });
+    let (alice, _bob) = (seat(&hub, 1, "alice", ()), seat(&hub, 2, "bob", ()));
+    hub.join(alice.member(), &group("room"), Origin::Client).unwrap();
+    for _ in 0..3 {
+        hub.send(publication(vec![Target::Group(group("room"))], 1));
+    }
+    let event = EventName::new("E").unwrap();
+    let run = vec![(event, Bytes::from_static(b"x")); 2];
+    let delivery = hub.send_run(&Sender::Server, Target::User(user("bob")), &[], run, Instant::now());
+    assert_eq!(delivery.queued, 2);
+    let counters = hub.counters();
+    assert_eq!((counters.sends.value(), counters.deliveries.value(), counters.displaced.value()), (5, 5, 1));
+    let why = Removal { code: Code::RemovedFromGroup, reason: "" };
+    let done = hub.remove(&hub.of_user(&user("alice")), |_, _| true, why);
+    assert_eq!((done.purged, counters.purged.value()), (2, 2));
+    assert_eq!(counters.removed.values()[&Code::RemovedFromGroup], 1);
+}
+
+/// Takes every datagram.
+struct Taking;
+
+impl Line for Taking {
+    fn transport(&self) -> &'static str {
+        "test"
+    }
+
+    fn address(&self) -> std::net::SocketAddr {
+        ([127, 0, 0, 1], 1).into()
+    }
+
+    fn rtt(&self) -> std::time::Duration {
+        std::time::Duration::ZERO
+    }
+
+    fn quic(&self) -> fanfare_protocol::admin::QuicFacts {
+        fanfare_protocol::admin::QuicFacts::default()
+    }
+
+    fn packets(&self) -> u64 {
+        0
+    }
+
+    fn stop_strays(&self) -> u64 {
+        0
+    }
+
+    fn send_datagram(&self, _: Bytes) -> Unreliable {
+        Unreliable::Displaced
+    }
+}
+
+#[test]
+fn a_datagram_is_counted_in_bytes_and_refused_where_it_cannot_fit() {
+    let hub = open(HubLimits::default());
+    let newcomer = Newcomer { line: Arc::new(Taking), ..newcomer(1, "alice", ()) };
+    let alice = hub.register(newcomer, &FIRST, now()).unwrap();
+    let delivery = hub.send_unreliable(publication(vec![Target::User(user("alice"))], 100)).unwrap();
+    assert_eq!((delivery.queued, delivery.displaced), (1, 1));
+    let bytes = hub.counters().datagram_bytes.value();
+    assert!((101..140).contains(&bytes), "{bytes}");
+    assert_eq!(alice.member().deliveries(), (1, 1));
+
+    let denial = hub.send_unreliable(publication(vec![Target::All], 1_100)).unwrap_err();
+    assert_eq!(denial.code, Code::PayloadTooLarge);
+    // What it says fits, fits; and a byte more does not.
+    let room: usize =
+        denial.detail.split("leaves ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
+    assert!(hub.send_unreliable(publication(vec![Target::All], room)).is_ok());
+    assert!(hub.send_unreliable(publication(vec![Target::All], room + 1)).is_err());
+    assert_eq!(hub.counters().sends.value(), 2, "what was refused is no send");
+}
+
+#[test]
+fn a_close_says_when_to_come_back_where_somebody_chose_it() {
+    let hub = open(HubLimits::default());
+    let (alice, bob) = (seat(&hub, 1, "alice", ()), seat(&hub, 2, "bob", ()));
+    hub.close(alice.member(), Code::ClosedForNow.into(), Some(5_000));
+    hub.close(bob.member(), Code::ClosedByOperator.into(), None);
+    assert_eq!(alice.member().outbox().close_reason(), Some(Code::ClosedForNow.into()));
+    assert_eq!(alice.member().outbox().retry_after_ms(), Some(5_000));
+    assert_eq!(bob.member().outbox().retry_after_ms(), None);
+    assert_eq!(hub.send(publication(vec![Target::All], 1)).queued, 0);
+}

@@ -1,0 +1,35 @@
+//! The hub as the server has it: what a connection may do is its [`Pass`].
+
+#[cfg(any(test, fuzzing, feature = "bench"))]
+use fanfare_hub::{Newcomer, Nowhere};
+#[cfg(any(test, fuzzing, feature = "bench"))]
+use fanfare_protocol::{ConnectionId, Denial, ServerFrame, UserName};
+
+use crate::access::Pass;
+
+pub(crate) type Hub = fanfare_hub::Hub<Pass>;
+pub(crate) type Member = fanfare_hub::Member<Pass>;
+pub(crate) type Seat = fanfare_hub::Seat<Pass>;
+
+/// For tests, fuzzing and benchmarks: a connection that nothing carries.
+#[cfg(any(test, fuzzing, feature = "bench"))]
+pub(crate) fn register(
+    hub: &Hub,
+    connection: ConnectionId,
+    user: UserName,
+    pass: Pass,
+) -> Result<Seat, Denial> {
+    let newcomer = Newcomer {
+        connection,
+        user,
+        source: [127, 0, 0, 1].into(),
+        line: std::sync::Arc::new(Nowhere),
+        permissions: pass,
+    };
+    let first = ServerFrame::Lagged { dropped: 0 };
+    let seat = hub.register(newcomer, &first, (std::time::Instant::now(), std::time::SystemTime::now()))?;
+    // Nobody here wants to know what it is told first.
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    let _ = seat.member().outbox().poll_take(&mut context, &mut Vec::new());
+    Ok(seat)
+}
