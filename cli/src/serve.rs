@@ -289,10 +289,10 @@ async fn reload_tokens(server: &Server, tokens: TokenSettings) {
     let loaded = tokio::task::spawn_blocking(move || tokens.load()).await;
     match loaded.unwrap_or_else(|error| Err(Failure::failed(error.to_string()))) {
         Ok(LoadedTokens { rules: None, .. }) => {}
-        Ok(LoadedTokens { rules: Some(rules), skipped }) => {
+        Ok(LoadedTokens { rules: Some(rules), key_sets, skipped }) => {
             tell_of_skipped(&skipped);
             tracing::info!(keys = rules.keys.len(), "token keys loaded; they count for tokens from now on");
-            server.replace_token_rules(rules);
+            server.replace_token_rules(rules, &key_sets);
         }
         Err(error) => tracing::error!("the token keys were not replaced, the old ones stay in use: {error}"),
     }

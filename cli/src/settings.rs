@@ -290,6 +290,7 @@ impl Plan {
         checked.map_err(|error| Failure::usage(error.to_string()))?;
         let loaded = tokens.load()?;
         config.tokens = loaded.rules;
+        config.key_sets = loaded.key_sets;
         let certified = certified.map(Arc::new);
         config.certificates = certified.clone().map(|certified| certified as _);
         Ok(Self { config, certificate, tokens, skipped_keys: loaded.skipped, certified, admin })
@@ -502,6 +503,7 @@ impl Settings {
             refuse_above: or(self.refuse_above, default.refuse_above),
             idle_timeout: self.idle_timeout.map_or(default.idle_timeout, |span| span.0),
             tokens: None,
+            key_sets: Vec::new(),
             certificates: None,
             expiry_notice: self.expiry_notice.map_or(default.expiry_notice, |span| span.0),
             drain_deadline: self.drain_deadline.map_or(default.drain_deadline, |span| span.0),

@@ -3,6 +3,7 @@
 //! In: arguments. Out: a token on stdout. Invariant: a token is printed where it was asked for, and nowhere else.
 
 use std::io::Write;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use fanfare_protocol::Pattern;
 use fanfare_server::{Extras, GrantClaim, Minter, Right};
@@ -35,9 +36,10 @@ pub(crate) fn run(arguments: &TokenArguments) -> Result<(), Failure> {
         audience: arguments.audience.as_deref(),
         issuer: arguments.issuer.as_deref(),
     };
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let seconds = arguments.lifetime.as_secs();
     let token = minter
-        .mint(arguments.user.as_str(), seconds, &grants, extras)
+        .mint(arguments.user.as_str(), now, seconds, &grants, extras)
         .map_err(|error| Failure::failed(error.to_string()))?;
     writeln!(std::io::stdout().lock(), "{token}")?;
     Ok(())

@@ -1,6 +1,6 @@
-//! A file of keys, a secret, or a key set that a URL gave: `server/src/access/fuzzing.rs` has what must hold.
+//! A file of keys, a secret, or a key set that a URL gave: `token/src/fuzzing.rs` has what must hold.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|input: &[u8]| fanfare_server::fuzzing::key_file(input));
+fuzz_target!(|input: &[u8]| fanfare_token::fuzzing::key_file(input));

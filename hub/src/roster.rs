@@ -77,6 +77,12 @@ impl<N, M> Roster<N, M> {
         self.members.read().set.len()
     }
 
+    /// Whether it has none: it is about to leave the map.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// How often its members have changed: the same number means the same members.
     pub fn changes(&self) -> u64 {
         self.members.read().changes

@@ -21,6 +21,7 @@ use base64::Engine as _;
 use fanfare_hub::{Publication, Removal, Removed};
 use fanfare_protocol::admin::{AdminRequest, AuditHead, AuditVerdict, BanKind, BanRow, Receipt, Role, Who};
 use fanfare_protocol::{Code, GroupName, Sender, Target};
+use fanfare_token::Seconds;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
@@ -30,7 +31,7 @@ use self::people::{close, close_until, told};
 #[cfg(any(test, fuzzing))]
 pub(crate) use self::request::described as described_for_fuzzing;
 use self::request::{ban, described, reason};
-use crate::access::{self, BanKey, Bans, Names, Seconds, signs_out};
+use crate::access::{self, BanKey, Bans, Names, signs_out};
 use crate::audit::{Chain, Outcome};
 use crate::hub::{Hub, Member};
 

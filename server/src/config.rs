@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use fanfare_hub::{BudgetLimits, HubLimits, OutboxLimits, SEND_WINDOW};
 use fanfare_protocol::Limits;
+use fanfare_token::TokenRules;
 
-use crate::access::{ClientCertificates, Names, TokenRules, Validity};
+use crate::access::{ClientCertificates, KeySetUrl, Names, Validity};
 use crate::spread::LONGEST;
 use crate::webtransport::Origins;
 
@@ -45,6 +46,8 @@ pub struct Config {
     pub idle_timeout: Duration,
     /// How clients prove who they are. `None`: with nothing, so that only development lets anybody in.
     pub tokens: Option<TokenRules>,
+    /// Where more keys are fetched that may have signed tokens; of use with `tokens` only.
+    pub key_sets: Vec<KeySetUrl>,
     /// How native clients may prove who they are instead of with a token. `None`: not with certificates.
     pub certificates: Option<Arc<dyn ClientCertificates>>,
     /// Which pages browsers may connect from. Default: none. In development pages of this machine may, too.
@@ -102,6 +105,7 @@ impl Config {
             refuse_above: 1_024,
             idle_timeout: Duration::from_secs(30),
             tokens: None,
+            key_sets: Vec::new(),
             certificates: None,
             origins: Origins::default(),
             http: None,

@@ -4,9 +4,9 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use crate::access::KeyError;
 use crate::config::ConfigError;
 use crate::store::StoreError;
+use fanfare_token::KeyError;
 
 /// Why a server cannot start.
 #[derive(Debug, thiserror::Error)]

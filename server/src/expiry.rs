@@ -12,11 +12,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fanfare_hub::{Origin, Removal};
 use fanfare_protocol::{Code, ConnectionId, ExpiryScope, ServerFrame};
+use fanfare_token::{Permissions, Seconds};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::access::{self, Pass, Seconds};
+use crate::access::{self};
 use crate::hub::{Hub, Member};
 
 /// How long the task sleeps at most: by so much it is late where somebody sets the clock forward.
@@ -108,7 +109,7 @@ impl Expiry {
         }
     }
 
-    fn schedule(&self, connection: ConnectionId, pass: &Pass, now: Seconds) {
+    fn schedule(&self, connection: ConnectionId, pass: &Permissions, now: Seconds) {
         let mut occasions: Vec<Occasion> = Vec::new();
         for end in pass.all_ends().filter(|end| *end > now) {
             // Where little is left, at half of it: a client that answers with a token as short does so at a bounded rate.

@@ -18,8 +18,9 @@ use bytes::Bytes;
 use fanfare_hub::{CloseReason, HubLimits, Origin, OutboxLimits, Population, Taken};
 use fanfare_protocol::codec::{self, FrameReader};
 use fanfare_protocol::{Code, ConnectionId, Denial, GroupName, Limits, ServerFrame, UserName};
+use fanfare_token::Permissions;
 
-use crate::access::{Gate, KeySets, Pass, Verifier};
+use crate::access::{self, Gate, KeySets, Tokens};
 use crate::expiry::Expiry;
 use crate::handshake::identify;
 use crate::hub::{Hub, Member, Seat, register};
@@ -72,21 +73,11 @@ pub fn session(stream: &[u8], chunk: usize) {
     assert_eq!(hub.population(), Population::default(), "something is left of the session");
 }
 
-/// A token's header and claims; `access/fuzzing.rs` says what must hold.
-pub fn token(input: &[u8]) {
-    crate::access::fuzzing::token(input);
-}
-
-/// A file or an answer that was named as keys.
-pub fn key_file(input: &[u8]) {
-    crate::access::fuzzing::key_file(input);
-}
-
 impl Bench {
     fn new() -> Self {
         let metrics = Arc::new(Metrics::default());
-        let verifier = Arc::new(Verifier::new(None, KeySets::none()));
-        let gate = Arc::new(Gate::new(verifier, Arc::default()));
+        let tokens = Arc::new(Tokens::new(None, KeySets::none()));
+        let gate = Arc::new(Gate::new(tokens, Arc::default()));
         let bounds = HubLimits { per_user: PER_USER, groups: LIMITS.groups as usize, ..HubLimits::default() };
         let hub = Arc::new(Hub::new(bounds, Arc::clone(&gate) as _));
         let expiry = Arc::new(Expiry::new(Arc::clone(&hub), Duration::from_secs(60)));
@@ -169,7 +160,12 @@ impl Bench {
 }
 
 fn seat(hub: &Hub, number: u8, user: &UserName) -> Result<Seat, Denial> {
-    register(hub, ConnectionId::from_bytes([number; 16]), user.clone(), Pass::development())
+    register(
+        hub,
+        ConnectionId::from_bytes([number; 16]),
+        user.clone(),
+        Permissions::development(access::now()),
+    )
 }
 
 /// Everything that waits in an outbox, read as a client would read it.

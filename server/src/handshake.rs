@@ -15,12 +15,13 @@ use fanfare_protocol::codec::{self, FrameReader};
 use fanfare_protocol::{
     ClientFrame, Code, ConnectionId, Credential, Denial, PROTOCOL_VERSION, ServerFrame, UserName, Welcome,
 };
+use fanfare_token::Permissions;
 use quinn::crypto::rustls::HandshakeData;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use crate::access::{self, Gate, Pass};
+use crate::access::{self, Gate};
 use crate::admission::{self, Admission, Slot};
 use crate::config::Config;
 use crate::door::Place;
@@ -250,8 +251,8 @@ pub(crate) async fn identify(
     hello: &Bytes,
     dev: bool,
     gate: &Gate,
-    certified: impl FnOnce() -> Result<(UserName, Pass), Denial>,
-) -> Result<(UserName, Pass), CloseReason> {
+    certified: impl FnOnce() -> Result<(UserName, Permissions), Denial>,
+) -> Result<(UserName, Permissions), CloseReason> {
     let frame = codec::decode_client(hello).map_err(|error| violation(&error))?;
     let ClientFrame::Hello { protocol, credential } = frame else {
         return Err(Code::HelloExpected.into());
@@ -261,7 +262,7 @@ pub(crate) async fn identify(
         return Err(CloseReason { code: Code::UnsupportedProtocol, reason });
     }
     match credential {
-        Credential::DevUser(user) if dev => Ok((user, Pass::development())),
+        Credential::DevUser(user) if dev => Ok((user, Permissions::development(access::now()))),
         Credential::DevUser(_) => Err(Code::DevUserRefused.into()),
         Credential::Certificate => Ok(certified()?),
         Credential::Token(token) => Ok(gate.verify_or_fetch(token.expose()).await?),

@@ -1,15 +1,14 @@
-//! The hub as the server has it: what a connection may do is its [`Pass`].
+//! The hub as the server has it: what a connection may do is its [`Permissions`].
 
 #[cfg(any(test, fuzzing, feature = "bench"))]
 use fanfare_hub::{Newcomer, Nowhere};
 #[cfg(any(test, fuzzing, feature = "bench"))]
 use fanfare_protocol::{ConnectionId, Denial, ServerFrame, UserName};
+use fanfare_token::Permissions;
 
-use crate::access::Pass;
-
-pub(crate) type Hub = fanfare_hub::Hub<Pass>;
-pub(crate) type Member = fanfare_hub::Member<Pass>;
-pub(crate) type Seat = fanfare_hub::Seat<Pass>;
+pub(crate) type Hub = fanfare_hub::Hub<Permissions>;
+pub(crate) type Member = fanfare_hub::Member<Permissions>;
+pub(crate) type Seat = fanfare_hub::Seat<Permissions>;
 
 /// For tests, fuzzing and benchmarks: a connection that nothing carries.
 #[cfg(any(test, fuzzing, feature = "bench"))]
@@ -17,7 +16,7 @@ pub(crate) fn register(
     hub: &Hub,
     connection: ConnectionId,
     user: UserName,
-    pass: Pass,
+    pass: Permissions,
 ) -> Result<Seat, Denial> {
     let newcomer = Newcomer {
         connection,

@@ -44,16 +44,16 @@ mod store;
 mod transport;
 mod webtransport;
 
-pub use access::{
-    CertifiedUser, ClientCertificates, Extras, GrantClaim, KeyError, KeySetUrl, MintError, Minter, Names,
-    ReadKeys, Right, TokenKey, TokenRules, UrlError,
-};
+pub use access::{CertifiedUser, ClientCertificates, KeySetUrl, Names, UrlError};
 pub use acts::{ActError, Acts, Operator};
 pub use admin::{Administration, Operators};
 pub use config::{Capacity, Config, ConfigError};
 pub use endpoint::Identity;
 pub use error::{IdentityError, StartError, StateError};
 pub use fanfare_hub::{BudgetLimits, OutboxLimits, Overflow, Population};
+pub use fanfare_token::{
+    Extras, GrantClaim, KeyError, MintError, Minter, ReadKeys, Right, TokenKey, TokenRules,
+};
 pub use metrics::Snapshot;
 pub use server::{Drained, Server};
 pub use start::{Files, Start};

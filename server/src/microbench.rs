@@ -15,8 +15,9 @@ use bytes::Bytes;
 use fanfare_hub::{BudgetLimits, HubLimits, Origin, OutboxLimits, Taken};
 use fanfare_protocol::codec::{self, FrameReader};
 use fanfare_protocol::{ClientFrame, ConnectionId, EventName, GroupName, Limits, Send, Target, UserName};
+use fanfare_token::Permissions;
 
-use crate::access::{Gate, KeySets, Pass, Verifier};
+use crate::access::{Gate, KeySets, Tokens};
 use crate::expiry::Expiry;
 use crate::hub::{Hub, Seat, register};
 use crate::intake::Intake;
@@ -40,8 +41,8 @@ impl Rig {
     #[must_use]
     pub fn new(members: u32) -> Self {
         let metrics = Arc::new(Metrics::default());
-        let verifier = Arc::new(Verifier::new(None, KeySets::none()));
-        let gate = Arc::new(Gate::new(verifier, Arc::default()));
+        let tokens = Arc::new(Tokens::new(None, KeySets::none()));
+        let gate = Arc::new(Gate::new(tokens, Arc::default()));
         let outbox =
             OutboxLimits { frames: usize::MAX / 2, bytes: usize::MAX / 2, ..OutboxLimits::default() };
         // Nothing of what all may hold together is reckoned here: it is taken once, before what is measured.
@@ -55,7 +56,7 @@ impl Rig {
             .map(|number| {
                 let id = ConnectionId::from_bytes(u128::from(number).to_be_bytes());
                 let user = UserName::new(&format!("u{number}")).expect("a name");
-                let seat = register(&hub, id, user, Pass::development()).expect("a seat");
+                let seat = register(&hub, id, user, Permissions::development(access::now())).expect("a seat");
                 hub.join(seat.member(), &room(), Origin::Client).expect("a member");
                 seat
             })

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use tokio::net::TcpListener;
 
-use crate::access::{Gate, KeySets, Verifier};
+use crate::access::{Gate, KeySets, Tokens};
 use crate::acts::Acts;
 use crate::admin::Operators;
 use crate::config::Config;
@@ -31,7 +31,7 @@ pub(crate) struct Opened {
     pub(crate) admin: Option<OpenedAdmin>,
     pub(crate) hub: Arc<Hub>,
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) verifier: Arc<Verifier>,
+    pub(crate) tokens: Arc<Tokens>,
     pub(crate) gate: Arc<Gate>,
     pub(crate) acts: Arc<Acts>,
     pub(crate) key_sets: Arc<KeySets>,

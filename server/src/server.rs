@@ -11,12 +11,13 @@ use std::sync::Arc;
 
 use fanfare_hub::Population;
 use fanfare_protocol::{Code, ServerFrame, Target};
+use fanfare_token::TokenRules;
 use parking_lot::RwLock;
 use quinn::VarInt;
 use tokio::task::JoinHandle;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
-use crate::access::{TokenRules, Verifier};
+use crate::access::{KeySetUrl, Tokens};
 use crate::acts::{Acts, mend_store};
 use crate::admin::{self, Desk, Feed, Operators, Queries};
 use crate::admission::Admission;
@@ -45,7 +46,7 @@ pub struct Server {
     address: SocketAddr,
     hub: Arc<Hub>,
     metrics: Arc<Metrics>,
-    verifier: Arc<Verifier>,
+    tokens: Arc<Tokens>,
     acts: Arc<Acts>,
     tasks: Tasks,
     listener: JoinHandle<()>,
@@ -88,7 +89,7 @@ impl Server {
     /// Puts the parts together. Nothing can fail any more.
     pub(crate) fn assemble(opened: Opened) -> Self {
         let Opened { config, home, started, keys, tasks, endpoint, address, certificate, .. } = opened;
-        let Opened { web, admin, hub, metrics, verifier, gate, acts, key_sets, .. } = opened;
+        let Opened { web, admin, hub, metrics, tokens, gate, acts, key_sets, .. } = opened;
         let config = Arc::new(config);
         let expiry = Arc::new(Expiry::new(Arc::clone(&hub), config.expiry_notice));
         let router = Arc::new(Router::new(
@@ -161,7 +162,7 @@ impl Server {
             address,
             hub,
             metrics,
-            verifier,
+            tokens,
             acts,
             tasks,
             listener,
@@ -244,8 +245,8 @@ impl Server {
 
     /// Checks tokens by other rules from now on, and fetches the key sets again, of which there are as many as at the
     /// start. Who is connected stays connected, as long as the old token lasts.
-    pub fn replace_token_rules(&self, rules: TokenRules) {
-        self.verifier.replace(rules);
+    pub fn replace_token_rules(&self, rules: TokenRules, key_sets: &[KeySetUrl]) {
+        self.tokens.replace(rules, key_sets);
     }
 
     /// Stops: lets nobody in, says `Goodbye`, writes out what is queued, and closes. Takes no longer than the

@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use tokio::net::TcpListener;
 
-use crate::access::{Bans, Gate, KeySets, Verifier};
+use crate::access::{Bans, Gate, KeySets, Tokens};
 use crate::acts::Acts;
 use crate::admin::{self, Administration, Operators};
 use crate::config::Config;
@@ -125,8 +125,7 @@ impl Start {
             Ok((home, keys))
         })
         .await?;
-        let urls = config.tokens.as_ref().map_or(&[][..], |rules| &rules.key_sets);
-        let key_sets = KeySets::open(urls, &config.state_dir).await?;
+        let key_sets = KeySets::open(&config.key_sets, &config.state_dir).await?;
         Ok(Self { config, admin, started, home, keys, key_sets })
     }
 
@@ -188,8 +187,8 @@ impl Start {
             home.makes(store);
         }
         let bans = Arc::new(Bans::new(config.validity()));
-        let verifier = Arc::new(Verifier::new(config.tokens.clone(), Arc::clone(&key_sets)));
-        let gate = Arc::new(Gate::new(Arc::clone(&verifier), Arc::clone(&bans)).taking(config.names));
+        let tokens = Arc::new(Tokens::new(config.tokens.clone(), Arc::clone(&key_sets)));
+        let gate = Arc::new(Gate::new(Arc::clone(&tokens), Arc::clone(&bans)).taking(config.names));
         let hub = Arc::new(Hub::new(config.hub_limits(), Arc::clone(&gate) as _));
         let metrics = Arc::new(Metrics {
             live_bytes: config.live_bytes,
@@ -220,7 +219,7 @@ impl Start {
             admin,
             hub,
             metrics,
-            verifier,
+            tokens,
             gate,
             acts: Arc::new(acts),
             key_sets,

@@ -20,16 +20,15 @@ use serde_json::json;
 
 const PATH: &str = "/keys";
 
-fn rules(sets: Vec<KeySetUrl>) -> Option<TokenRules> {
-    let mut rules = TokenRules::new(Vec::new());
-    rules.key_sets = sets;
-    Some(rules)
+fn rules() -> TokenRules {
+    TokenRules::new(Vec::new())
 }
 
 async fn hub(issuer: &Issuer) -> Hub {
     Hub::with(|config| {
         config.dev = false;
-        config.tokens = rules(vec![key_set(issuer, PATH)]);
+        config.tokens = Some(rules());
+        config.key_sets = vec![key_set(issuer, PATH)];
     })
     .await
 }
@@ -74,7 +73,7 @@ async fn keys_change_without_a_restart_and_unknown_ones_are_looked_for_once_a_mi
     }
     assert_eq!(issuer.looks(PATH), 2, "unknown keys are looked for once a minute");
     // An operator who has the keys loaded again need not wait.
-    hub.server.replace_token_rules(rules(vec![key_set(&issuer, PATH)]).unwrap());
+    hub.server.replace_token_rules(rules(), &[key_set(&issuer, PATH)]);
     eventually("the keys are fetched again", || issuer.looks(PATH) == 3).await;
     let mut carol = connect(&hub, c.token("carol")).await;
     while carol.is_err() {
@@ -165,12 +164,13 @@ async fn keys_that_cannot_be_fetched_stay_as_they_were_over_a_restart_too() {
     assert_eq!(mode & 0o777, 0o600);
 
     issuer.down(true);
-    hub.server.replace_token_rules(rules(vec![key_set(&issuer, PATH)]).unwrap());
+    hub.server.replace_token_rules(rules(), &[key_set(&issuer, PATH)]);
     drop(connect(&hub, b.token("bob")).await.unwrap());
     let set = key_set(&issuer, PATH);
     let hub = hub.restart_with(|config| {
         config.dev = false;
-        config.tokens = rules(vec![set]);
+        config.tokens = Some(rules());
+        config.key_sets = vec![set];
     });
     let hub = hub.await;
     drop(connect(&hub, b.token("bob")).await.unwrap());
@@ -178,7 +178,7 @@ async fn keys_that_cannot_be_fetched_stay_as_they_were_over_a_restart_too() {
     // The network is back, and with it the new keys.
     issuer.down(false);
     issuer.answer(PATH, Reply::keys(&[&a]));
-    hub.server.replace_token_rules(rules(vec![key_set(&issuer, PATH)]).unwrap());
+    hub.server.replace_token_rules(rules(), &[key_set(&issuer, PATH)]);
     while connect(&hub, a.token("alice")).await.is_err() {}
     hub.stop().await;
 }
@@ -213,7 +213,8 @@ async fn refused(set: KeySetUrl) -> String {
     let config = Config {
         listen: SocketAddr::from(([127, 0, 0, 1], 0)),
         state_dir: state.path().join("state"),
-        tokens: rules(vec![set]),
+        tokens: Some(rules()),
+        key_sets: vec![set],
         ..Config::new()
     };
     let error = within(Server::start(config, identity, None)).await.map(drop).unwrap_err().to_string();

@@ -27,6 +27,8 @@ pub(crate) struct TokenSettings {
 pub(crate) struct LoadedTokens {
     /// `None` where neither a file nor a URL is named.
     pub(crate) rules: Option<TokenRules>,
+    /// What the URLs are.
+    pub(crate) key_sets: Vec<KeySetUrl>,
     /// Keys that are passed over, with the file and the reason: lines for the log.
     pub(crate) skipped: Vec<String>,
 }
@@ -47,8 +49,8 @@ impl TokenSettings {
             keys.push(secret.map_err(|error| Failure::failed(format!("{error}; see --token-secret")))?);
         }
         let mut rules = TokenRules::new(keys);
-        rules.key_sets = self.key_sets()?;
-        if rules.keys.is_empty() && rules.key_sets.is_empty() {
+        let key_sets = self.key_sets()?;
+        if rules.keys.is_empty() && key_sets.is_empty() {
             return Ok(LoadedTokens::default());
         }
         rules.audience.clone_from(&self.audience);
@@ -62,7 +64,7 @@ impl TokenSettings {
         if let Some(lifetime) = self.lifetime {
             rules.longest = whole_seconds("token-lifetime", lifetime)?;
         }
-        Ok(LoadedTokens { rules: Some(rules), skipped })
+        Ok(LoadedTokens { rules: Some(rules), key_sets, skipped })
     }
 
     fn key_sets(&self) -> Result<Vec<KeySetUrl>, Failure> {

@@ -12,10 +12,10 @@ use std::collections::HashMap;
 
 use fanfare_protocol::admin::{BanKind, BanRow};
 use fanfare_protocol::{Code, Denial, GroupName, Pattern, UserName};
+use fanfare_token::{Permissions, Proof, Seconds};
 use parking_lot::RwLock;
 
-use super::pass::Proof;
-use super::{Pass, Seconds, moment};
+use super::moment;
 
 /// What tells one ban from another.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -174,7 +174,12 @@ impl Bans {
     }
 
     /// Whether this user may be here with this pass.
-    pub(crate) fn permit_connection(&self, user: &UserName, pass: &Pass, now: Seconds) -> Result<(), Denial> {
+    pub(crate) fn permit_connection(
+        &self,
+        user: &UserName,
+        pass: &Permissions,
+        now: Seconds,
+    ) -> Result<(), Denial> {
         let rules = self.rules.read();
         let holds = |ban: &&BanRow| self.in_force(ban, now);
         if rules.users.get(user.as_str()).filter(holds).is_some() {
@@ -190,7 +195,7 @@ impl Bans {
     }
 
     /// What one who was signed out is told: from when on a new sign-in will do.
-    fn signed_out(&self, ban: &BanRow, pass: &Pass) -> Denial {
+    fn signed_out(&self, ban: &BanRow, pass: &Permissions) -> Denial {
         // Earlier ones may have been issued before the sign-out, by a clock that is ahead.
         let from = moment(ban.since.saturating_add(self.validity.leeway).saturating_add(1));
         let detail = match (pass.proof, pass.issued) {
@@ -278,7 +283,7 @@ impl Bans {
 
 /// Whether a sign-out is about this pass. In the same second counts as before: a token says no more precisely when it was issued.
 /// One that does not say it at all may be from before.
-pub(crate) fn signs_out(ban: &BanRow, pass: &Pass) -> bool {
+pub(crate) fn signs_out(ban: &BanRow, pass: &Permissions) -> bool {
     pass.issued.is_none_or(|issued| issued <= ban.since)
 }
 
@@ -289,7 +294,7 @@ fn matches(ban: &BanRow, group: &GroupName) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::access::grant::Grants;
+    use fanfare_token::Grants;
 
     fn user(name: &str) -> UserName {
         UserName::new(name).unwrap()
@@ -308,8 +313,8 @@ mod tests {
         }
     }
 
-    fn pass(earliest: Seconds, token: Option<&str>) -> Pass {
-        Pass {
+    fn pass(earliest: Seconds, token: Option<&str>) -> Permissions {
+        Permissions {
             grants: Grants::everything(),
             ends: Seconds::MAX,
             issued: Some(earliest),
@@ -318,7 +323,7 @@ mod tests {
         }
     }
 
-    fn forbids(bans: &Bans, name: &str, pass: &Pass, now: Seconds) -> Option<Code> {
+    fn forbids(bans: &Bans, name: &str, pass: &Permissions, now: Seconds) -> Option<Code> {
         bans.permit_connection(&user(name), pass, now).err().map(|denial| denial.code)
     }
 

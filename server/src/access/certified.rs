@@ -5,12 +5,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use fanfare_protocol::{Code, Denial, UserName};
+use fanfare_token::{GrantClaim, Grants, Permissions, Proof, Seconds};
 use rustls::pki_types::CertificateDer;
 use rustls::server::danger::ClientCertVerifier;
-
-use super::grant::{GrantClaim, Grants};
-use super::pass::Proof;
-use super::{Pass, Seconds};
 
 /// Who a certificate says that a client is, and what that user is granted.
 pub struct CertifiedUser {
@@ -46,7 +43,7 @@ pub(crate) fn certified(
     certificates: Option<&dyn ClientCertificates>,
     chain: &[CertificateDer<'static>],
     leeway: Seconds,
-) -> Result<(UserName, Pass), Denial> {
+) -> Result<(UserName, Permissions), Denial> {
     let refused = |detail: String| Denial { code: Code::CertificateRefused, detail };
     let Some(certificates) = certificates else {
         return Err(refused("this server takes no client certificates".to_owned()));
@@ -58,5 +55,5 @@ pub(crate) fn certified(
         certificates.identify(chain).map_err(refused)?;
     let grants = Grants::parse(grants, 0).map_err(|_| refused("its grants cannot be read".to_owned()))?;
     let issued = Some(issued.saturating_sub(leeway));
-    Ok((user, Pass { grants, ends, issued, token: Some(serial), proof: Proof::Certificate }))
+    Ok((user, Permissions { grants, ends, issued, token: Some(serial), proof: Proof::Certificate }))
 }

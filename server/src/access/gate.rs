@@ -9,12 +9,13 @@ use std::sync::Arc;
 
 use fanfare_hub::Origin;
 use fanfare_protocol::{Code, ConnectionId, Denial, GroupName, UserName};
+use fanfare_token::{Permissions, Seconds};
 
-use super::{Bans, Names, Pass, Seconds, Verifier};
+use super::{Bans, Names, Tokens};
 
 /// What decides.
 pub(crate) struct Gate {
-    verifier: Arc<Verifier>,
+    tokens: Arc<Tokens>,
     bans: Arc<Bans>,
     names: Names,
 }
@@ -30,8 +31,8 @@ pub(crate) enum Recipient<'a> {
 }
 
 impl Gate {
-    pub(crate) fn new(verifier: Arc<Verifier>, bans: Arc<Bans>) -> Self {
-        Self { verifier, bans, names: Names::default() }
+    pub(crate) fn new(tokens: Arc<Tokens>, bans: Arc<Bans>) -> Self {
+        Self { tokens, bans, names: Names::default() }
     }
 
     /// The same, with other names.
@@ -45,17 +46,17 @@ impl Gate {
     }
 
     /// Who a token says, and what it allows.
-    pub(crate) fn verify(&self, token: &str, now: Seconds) -> Result<(UserName, Pass), Denial> {
-        self.verifier.verify(token, now).map_err(Denial::from)
+    pub(crate) fn verify(&self, token: &str, now: Seconds) -> Result<(UserName, Permissions), Denial> {
+        self.tokens.verify(token, now)
     }
 
     /// The same, at this moment, but waits a little for keys that have to be fetched first.
-    pub(crate) async fn verify_or_fetch(&self, token: &str) -> Result<(UserName, Pass), Denial> {
-        self.verifier.verify_or_fetch(token).await.map_err(Denial::from)
+    pub(crate) async fn verify_or_fetch(&self, token: &str) -> Result<(UserName, Permissions), Denial> {
+        self.tokens.verify_or_fetch(token).await
     }
 
     /// Whether a user may be here with this pass.
-    pub(crate) fn enter(&self, user: &UserName, pass: &Pass, now: Seconds) -> Result<(), Denial> {
+    pub(crate) fn enter(&self, user: &UserName, pass: &Permissions, now: Seconds) -> Result<(), Denial> {
         if pass.ends <= now {
             return Err(Code::TokenExpired.into());
         }
@@ -73,7 +74,7 @@ impl Gate {
     pub(crate) fn join(
         &self,
         user: &UserName,
-        pass: &Pass,
+        pass: &Permissions,
         group: &GroupName,
         now: Seconds,
     ) -> Result<(), Denial> {
@@ -93,7 +94,7 @@ impl Gate {
     pub(crate) fn send(
         &self,
         user: &UserName,
-        pass: &Pass,
+        pass: &Permissions,
         to: Recipient<'_>,
         now: Seconds,
     ) -> Result<(), Denial> {
@@ -131,7 +132,7 @@ impl Gate {
     pub(crate) fn count(
         &self,
         user: &UserName,
-        pass: &Pass,
+        pass: &Permissions,
         what: Recipient<'_>,
         now: Seconds,
     ) -> Result<(), Denial> {
@@ -142,17 +143,23 @@ impl Gate {
     }
 
     /// The end of a pass is an end of all that it allows, also before the task that ends connections has got to it.
-    fn current(&self, pass: &Pass, now: Seconds) -> Result<(), Denial> {
+    fn current(&self, pass: &Permissions, now: Seconds) -> Result<(), Denial> {
         if pass.ends <= now { Err(Code::TokenExpired.into()) } else { Ok(()) }
     }
 }
 
-impl fanfare_hub::Gate<Pass> for Gate {
-    fn enter(&self, user: &UserName, pass: &Pass) -> Result<(), Denial> {
+impl fanfare_hub::Gate<Permissions> for Gate {
+    fn enter(&self, user: &UserName, pass: &Permissions) -> Result<(), Denial> {
         self.enter(user, pass, super::now())
     }
 
-    fn join(&self, user: &UserName, pass: &Pass, group: &GroupName, origin: Origin) -> Result<(), Denial> {
+    fn join(
+        &self,
+        user: &UserName,
+        pass: &Permissions,
+        group: &GroupName,
+        origin: Origin,
+    ) -> Result<(), Denial> {
         match origin {
             Origin::Client => self.join(user, pass, group, super::now()),
             // An operator's word needs no grant, and lifts no ban.
@@ -167,13 +174,16 @@ impl fanfare_hub::Gate<Pass> for Gate {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::access::KeySets;
-    use crate::access::grant::Grants;
+    use fanfare_token::{Grants, TokenKey, TokenRules};
+    use jsonwebtoken::{EncodingKey, Header, encode};
+    use serde_json::{Value, json};
+
+    use crate::access::{KeySets, Validity};
 
     #[test]
     fn what_is_refused_is_named_so_that_it_is_told_apart() {
-        let gate = Gate::new(Arc::new(Verifier::new(None, KeySets::none())), Arc::default());
-        let mut pass = Pass::development();
+        let gate = Gate::new(Arc::new(Tokens::new(None, KeySets::none())), Arc::default());
+        let mut pass = Permissions::development(1);
         pass.grants = Grants::parse(Vec::new(), 0).unwrap();
         let user = UserName::new("a\u{2800}b").unwrap();
         let group = GroupName::new("a\u{2800}b").unwrap();
@@ -185,5 +195,82 @@ mod tests {
         ] {
             assert!(detail.ends_with("\"a\\u{2800}b\""), "{detail}");
         }
+    }
+
+    /// The issuer's clock and ours may be apart by the leeway, either way. Whatever was issued before a sign-out is out, and what is
+    /// issued late enough after it is in. A token that does not say when it was issued is out for as long as the sign-out lasts.
+    #[test]
+    fn a_sign_out_holds_whichever_clock_is_ahead() {
+        use fanfare_protocol::admin::{BanKind, BanRow};
+        const LEEWAY: u64 = 30;
+        const HOUR: u64 = 3_600;
+        const NOW: Seconds = 1_800_000_000;
+        const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
+        let signed =
+            |claims: &Value| encode(&Header::default(), claims, &EncodingKey::from_secret(SECRET)).unwrap();
+        let mut rules = TokenRules::new(vec![TokenKey::from_secret(SECRET).unwrap()]);
+        rules.longest = 3_600;
+        let bans = Arc::new(Bans::new(Validity { leeway: LEEWAY, longest: Some(HOUR) }));
+        let gate = Gate::new(Arc::new(Tokens::new(Some(rules), KeySets::none())), Arc::clone(&bans));
+        let alice = UserName::new("alice").unwrap();
+        bans.put(BanRow {
+            kind: BanKind::SignOut,
+            user: Some(alice),
+            groups: None,
+            jti: None,
+            since: NOW,
+            until: None,
+            reason: String::new(),
+            author: "oncall".to_owned(),
+        });
+        let outcome = |claims: &Value, now: Seconds| {
+            let (user, pass) = gate.verify(&signed(claims), now)?;
+            gate.enter(&user, &pass, now)
+        };
+        for ahead in [-30_i64, -29, -1, 0, 1, 29, 30] {
+            let by_issuer = |time: u64| time.checked_add_signed(ahead).unwrap();
+            for says_when in [true, false] {
+                let token = |issued: u64| {
+                    let iat = by_issuer(issued);
+                    let claims = json!({ "sub": "alice", "exp": iat + HOUR, "iat": iat });
+                    if says_when { claims } else { json!({ "sub": "alice", "exp": iat + HOUR }) }
+                };
+                for (issued, presented) in [(NOW, NOW + 1), (NOW - 5, NOW + 40), (NOW - 1_000, NOW + 2_000)] {
+                    let denied = outcome(&token(issued), presented).unwrap_err();
+                    assert_eq!(denied.code, Code::SignedOut, "{ahead}, {says_when}, {issued}: {denied:?}");
+                }
+                // A new sign-in will do, a minute after at the latest, if it says when that was.
+                let issued = NOW + 2 * LEEWAY + 1;
+                let late = outcome(&token(issued), issued + LEEWAY).map_err(|denied| denied.code);
+                assert_eq!(late, if says_when { Ok(()) } else { Err(Code::SignedOut) }, "{ahead}");
+            }
+        }
+        // What lasts longer than tokens do was let in again as it grew older, while the sign-out was in force: this failed.
+        let end = NOW + 2 * LEEWAY + HOUR;
+        for now in [NOW, NOW + HOUR - 1, NOW + HOUR, end - 1] {
+            let long = |claims: Value| outcome(&claims, now).map_err(|denied| denied.code);
+            assert_eq!(
+                long(json!({ "sub": "alice", "exp": NOW + 5 * HOUR / 4 })),
+                Err(Code::SignedOut),
+                "{now}"
+            );
+            assert_eq!(
+                long(json!({ "sub": "alice", "exp": NOW + 20 * HOUR })),
+                Err(Code::SignedOut),
+                "{now}"
+            );
+            let says_when = long(json!({ "sub": "alice", "exp": NOW + 20 * HOUR, "iat": NOW })).unwrap_err();
+            assert!(matches!(says_when, Code::SignedOut | Code::TokenExpired), "{now}: {says_when:?}");
+        }
+        // When it has ended it keeps nobody out for ever who does not say when, and lets in nobody who says that it was before.
+        assert_eq!(outcome(&json!({ "sub": "alice", "exp": end + HOUR }), end), Ok(()));
+        let old = outcome(&json!({ "sub": "alice", "exp": end + 20 * HOUR, "iat": NOW }), end).unwrap_err();
+        assert_eq!(old.code, Code::TokenExpired);
+        assert!(old.detail.contains("longer ago than tokens last here"), "{old:?}");
+        let last = json!({ "sub": "alice", "iat": NOW + LEEWAY, "exp": NOW + LEEWAY + HOUR });
+        assert_eq!(outcome(&last, end - 1).unwrap_err().code, Code::SignedOut);
+        assert_eq!(outcome(&last, end).unwrap_err().code, Code::TokenExpired);
+        assert_eq!(bans.list(end), []);
+        assert!(!bans.list(end - 1).is_empty());
     }
 }

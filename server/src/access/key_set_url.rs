@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use fanfare_token::{FILE_BYTES, KeyError, read_at_most};
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
@@ -21,7 +22,6 @@ use rustls::RootCertStore;
 use tower_service::Service as _;
 use url::{Host, Url};
 
-use super::key::{self, FILE_BYTES, KeyError};
 use super::max_age;
 
 /// How long a look may take, with all redirects.
@@ -157,7 +157,7 @@ fn system_roots() -> Result<RootCertStore, String> {
         // The usual reader leaves out what is not exactly as it should be.
         Some(path) => {
             let refused = |problem: String| format!("{} (from SSL_CERT_FILE): {problem}", path.display());
-            let bytes = key::read_at_most(&path, BUNDLE_BYTES).map_err(|error| match error {
+            let bytes = read_at_most(&path, BUNDLE_BYTES).map_err(|error| match error {
                 KeyError::Io { source, .. } => refused(format!("it cannot be read: {source}")),
                 error => error.to_string(),
             })?;

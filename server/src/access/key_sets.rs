@@ -13,6 +13,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
+use fanfare_token::{
+    FILE_BYTES, KeyError, KeySetOrigin, KeySource, ReadKeys, TokenKey, parse_key_set, read_at_most,
+    without_byte_order_mark,
+};
 use parking_lot::{Mutex, RwLock};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -21,9 +25,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::key::{self, KeyError, ReadKeys, TokenKey};
 use super::key_set_url::{Answer, KeySetUrl};
-use super::{KeySetOrigin, key_set, looks};
 use crate::state;
 
 /// How often tokens with unknown keys lead to a look at most.
@@ -113,11 +115,6 @@ impl KeySets {
         Ok(Self::new(sets.into_iter().map(|(_, set)| set).collect(), directory.to_owned()))
     }
 
-    /// The keys of each set.
-    pub(super) fn in_force(&self) -> Vec<Arc<[TokenKey]>> {
-        self.sets.iter().map(|set| Arc::clone(&set.in_force.read())).collect()
-    }
-
     /// Has the sets fetched because of a key that is not known. What it gives ends when they are; `None` where they
     /// have been fetched for that reason just before, and will be again in a while.
     pub(super) fn look_for_unknown(&self) -> Option<impl Future<Output = ()> + Send + use<>> {
@@ -191,6 +188,12 @@ impl KeySets {
         let due: Vec<usize> =
             self.sets.iter().enumerate().filter(|(_, set)| due(set)).map(|(number, _)| number).collect();
         if due.is_empty() { None } else { Some((rounds.begin(now), due)) }
+    }
+}
+
+impl KeySource for KeySets {
+    fn in_force(&self) -> Vec<Arc<[TokenKey]>> {
+        self.sets.iter().map(|set| Arc::clone(&set.in_force.read())).collect()
     }
 }
 
@@ -341,8 +344,8 @@ impl KeySet {
 
 /// The keys of an answer, with the text that they are from and for how long they are good.
 fn read(Answer { text, good }: Answer) -> Result<(String, ReadKeys, Duration), String> {
-    let text = looks::bare(&text).to_owned();
-    let keys = key_set::parse(&text, KeySetOrigin::Url)?;
+    let text = without_byte_order_mark(&text).to_owned();
+    let keys = parse_key_set(&text, KeySetOrigin::Url)?;
     Ok((text, keys, good))
 }
 
@@ -360,11 +363,11 @@ fn copy_of(url: &KeySetUrl, directory: &Path) -> PathBuf {
 }
 
 /// The largest copy: an answer of any length that is taken, in an object with its URL.
-const COPY_BYTES: usize = key::FILE_BYTES + 16 * 1024;
+const COPY_BYTES: usize = FILE_BYTES + 16 * 1024;
 
 fn kept(url: &KeySetUrl, path: &Path) -> Result<(String, ReadKeys), String> {
     let damaged = |problem: String| format!("and the copy of the last time, {}, {problem}", path.display());
-    let bytes = match key::read_at_most(path, COPY_BYTES) {
+    let bytes = match read_at_most(path, COPY_BYTES) {
         Ok(bytes) => bytes,
         Err(KeyError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
             return Err("and there is no copy of an earlier time".to_owned());
@@ -376,7 +379,7 @@ fn kept(url: &KeySetUrl, path: &Path) -> Result<(String, ReadKeys), String> {
         return Err(damaged("is of another URL".to_owned()));
     }
     let text = copy.key_set.get().to_owned();
-    let keys = key_set::parse(&text, KeySetOrigin::Url).map_err(damaged)?;
+    let keys = parse_key_set(&text, KeySetOrigin::Url).map_err(damaged)?;
     Ok((text, keys))
 }
 

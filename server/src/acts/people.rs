@@ -11,9 +11,9 @@ use std::time::Duration;
 use fanfare_hub::{CloseReason, Origin};
 use fanfare_protocol::admin::{Receipt, Who};
 use fanfare_protocol::{Code, GroupName};
+use fanfare_token::Seconds;
 
 use super::{ActError, Acts};
-use crate::access::Seconds;
 use crate::hub::{Hub, Member};
 use crate::spread::come_back_after;
 

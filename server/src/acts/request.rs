@@ -5,10 +5,10 @@
 
 use fanfare_protocol::admin::{AdminRequest, BanKind, BanRow};
 use fanfare_protocol::{Code, UserName};
+use fanfare_token::Seconds;
 use serde_json::Value;
 
 use super::ActError;
-use crate::access::Seconds;
 
 /// The ban that a request asks for.
 pub(super) fn ban(request: &AdminRequest, since: Seconds, author: &str) -> Result<BanRow, ActError> {

@@ -10,9 +10,9 @@ use fanfare_protocol::admin::{
     BanKind, BanRow, ConnectionVerdict, Explanation, Refusal, TokenVerdict, Verdict,
 };
 use fanfare_protocol::{Code, Denial, GroupName, Target, Token, UserName};
+use fanfare_token::{Permissions, Seconds};
 
 use super::query::{Queries, some_time};
-use crate::access::{Pass, Seconds};
 use crate::hub::Member;
 
 impl Queries {
@@ -83,7 +83,7 @@ impl Queries {
         ids: &mut Vec<String>,
     ) -> TokenVerdict {
         // In the order of the door: is there room, who is it, may it be here, is there room for one more of this user.
-        let mut let_in = || -> Result<Pass, Denial> {
+        let mut let_in = || -> Result<Permissions, Denial> {
             self.is_full().map_or(Ok(()), Err)?;
             let (named, pass) = self.gate.verify(token.expose(), now)?;
             ids.extend(pass.token.clone());

@@ -14,11 +14,12 @@ use fanfare_protocol::admin::{
     Status, Totals, UserRow,
 };
 use fanfare_protocol::{Code, ConnectionId};
+use fanfare_token::Seconds;
 
 use super::listing::{self, Rows};
 use super::reply::{line, store_failed};
 use super::rows::{BanRows, Connections, Facts, Groups, Users, connection_row};
-use crate::access::{self, Gate, Seconds};
+use crate::access::{self, Gate};
 use crate::acts::{Acts, Operator};
 use crate::admission::Admission;
 use crate::handshake::SERVER;
@@ -188,9 +189,10 @@ mod tests {
     use fanfare_protocol::admin::Role;
 
     use fanfare_protocol::{GroupName, UserName};
+    use fanfare_token::Permissions;
 
     use super::*;
-    use crate::access::{Bans, KeySets, Pass, Verifier};
+    use crate::access::{Bans, KeySets, Tokens};
     use crate::hub::{Hub, Seat, register};
     use crate::store::FileStore;
 
@@ -198,8 +200,8 @@ mod tests {
 
     fn crowded() -> (Queries, Vec<Seat>, tempfile::TempDir) {
         let (bans, metrics) = (Arc::new(Bans::default()), Arc::new(Metrics::default()));
-        let verifier = Arc::new(Verifier::new(None, KeySets::none()));
-        let gate = Arc::new(Gate::new(verifier, Arc::clone(&bans)));
+        let tokens = Arc::new(Tokens::new(None, KeySets::none()));
+        let gate = Arc::new(Gate::new(tokens, Arc::clone(&bans)));
         let hub = Arc::new(Hub::new(HubLimits::default(), Arc::clone(&gate) as _));
         let seats = (0..MANY)
             .map(|number| {
@@ -207,7 +209,7 @@ mod tests {
                 id[..4].copy_from_slice(&number.wrapping_mul(2_654_435_761).to_be_bytes());
                 let user = UserName::new(&format!("user-{}", number / 2)).unwrap();
                 let id = ConnectionId::from_bytes(id);
-                let seat = register(&hub, id, user, Pass::development()).ok().unwrap();
+                let seat = register(&hub, id, user, Permissions::development(access::now())).ok().unwrap();
                 for group in [number, number / 10] {
                     let group = GroupName::new(&format!("group-{group}")).unwrap();
                     hub.join(seat.member(), &group, Origin::Client).unwrap();

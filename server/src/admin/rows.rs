@@ -9,9 +9,9 @@ use std::time::UNIX_EPOCH;
 use fanfare_hub::{OutboxFacts, Roster};
 use fanfare_protocol::admin::{BanRow, ConnectionRow, QuicFacts, SILENT_MS};
 use fanfare_protocol::{GroupName, UserName};
+use fanfare_token::Seconds;
 
 use super::listing::{self, Key, Rows};
-use crate::access::Seconds;
 use crate::hub::{Hub, Member};
 
 /// What changes about a connection, at one moment.

@@ -11,12 +11,13 @@ use fanfare_hub::{CloseReason, HubLimits, Taken};
 use fanfare_protocol::{
     ClientFrame, ConnectionId, Credential, Limits, PROTOCOL_VERSION, Pattern, ServerFrame, codec,
 };
+use fanfare_token::{TokenKey, TokenRules};
 use jsonwebtoken::{EncodingKey, Header, encode};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::access::{self, Bans, Gate, KeySets, TokenRules, Validity, Verifier};
+use crate::access::{self, Bans, Gate, KeySets, Tokens, Validity};
 use crate::acts::Acts;
 use crate::admission::{Admission, Slot};
 use crate::expiry::Expiry;
@@ -54,7 +55,7 @@ fn acts() -> Arc<Acts> {
 }
 
 fn open_gate() -> Arc<Gate> {
-    Arc::new(Gate::new(Arc::new(Verifier::new(None, KeySets::none())), Arc::default()))
+    Arc::new(Gate::new(Arc::new(Tokens::new(None, KeySets::none())), Arc::default()))
 }
 
 fn hub(limits: HubLimits, gate: Arc<Gate>) -> Arc<Hub> {
@@ -64,12 +65,12 @@ fn hub(limits: HubLimits, gate: Arc<Gate>) -> Arc<Hub> {
 impl Rig {
     fn new(per_user: usize, groups: u32, connections: usize) -> Self {
         let metrics = Arc::new(Metrics::default());
-        let mut rules = TokenRules::new(vec![access::secret_key(SECRET)]);
+        let mut rules = TokenRules::new(vec![TokenKey::from_secret(SECRET).unwrap()]);
         (rules.leeway, rules.longest) = (LEEWAY, LONGEST);
         let validity = Validity { leeway: LEEWAY.into(), longest: Some(LONGEST.into()) };
         let bans = Arc::new(Bans::new(validity));
         let gate =
-            Arc::new(Gate::new(Arc::new(Verifier::new(Some(rules), KeySets::none())), Arc::clone(&bans)));
+            Arc::new(Gate::new(Arc::new(Tokens::new(Some(rules), KeySets::none())), Arc::clone(&bans)));
         let bounds = HubLimits { per_user, groups: groups as usize, ..HubLimits::default() };
         let hub = hub(bounds, Arc::clone(&gate));
         let expiry = Expiry::new(Arc::clone(&hub), std::time::Duration::from_secs(60));
@@ -383,16 +384,16 @@ fn every_refusal_that_keeps_somebody_out_is_explained() {
             // A door that takes no tokens; and one that takes only others'.
             Code::TokensNotConfigured => Known::Foretold(Box::new(|| {
                 let mut rig = Rig::new(1, 1, 9);
-                let gate = Gate::new(Arc::new(Verifier::new(None, KeySets::none())), Arc::clone(&rig.bans));
+                let gate = Gate::new(Arc::new(Tokens::new(None, KeySets::none())), Arc::clone(&rig.bans));
                 rig.queries.gate = Arc::new(gate);
                 rig.explain("alice", &group("room-1"), Some(&Token::new("a.b.c")))
             })),
             Code::TokenNotForHere => Known::Foretold(Box::new(|| {
                 let mut rig = Rig::new(1, 1, 9);
-                let mut rules = TokenRules::new(vec![access::secret_key(SECRET)]);
+                let mut rules = TokenRules::new(vec![TokenKey::from_secret(SECRET).unwrap()]);
                 rules.audience = vec!["here".to_owned()];
-                let verifier = Arc::new(Verifier::new(Some(rules), KeySets::none()));
-                rig.queries.gate = Arc::new(Gate::new(verifier, Arc::clone(&rig.bans)));
+                let tokens = Arc::new(Tokens::new(Some(rules), KeySets::none()));
+                rig.queries.gate = Arc::new(Gate::new(tokens, Arc::clone(&rig.bans)));
                 let claims = json!({ "sub": "alice", "exp": NOW + 60, "aud": "there" });
                 rig.explain("alice", &group("room-1"), Some(&sign(&claims)))
             })),

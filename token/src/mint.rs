@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::key::{self, KeyError};
 use super::key_file;
-use super::{GrantClaim, looks};
+use super::{GrantClaim, Seconds, looks};
 
 /// What tokens are signed with.
 pub struct Minter {
@@ -115,18 +115,18 @@ impl Minter {
         Ok(Self { algorithm: Algorithm::HS256, key: EncodingKey::from_secret(secret) })
     }
 
-    /// A token for `user`, from now on, for so many seconds.
+    /// A token for `user`, from `now` on, for so many seconds.
     ///
     /// # Errors
     /// When the key does not sign.
     pub fn mint(
         &self,
         user: &str,
+        now: Seconds,
         seconds: u64,
         grants: &[GrantClaim],
         extras: Extras<'_>,
     ) -> Result<String, MintError> {
-        let now = super::now();
         let Extras { id: jti, audience: aud, issuer: iss } = extras;
         let claims = Claims { sub: user, iat: now, exp: now.saturating_add(seconds), jti, aud, iss, grants };
         self.sign(&claims)

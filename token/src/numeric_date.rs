@@ -13,10 +13,10 @@ use super::Seconds;
 
 /// The end of the year 9999, which is as far as calendars that people use go. What is later counts as this: no clock
 /// gets there, and it stays a moment that can be counted with and shown.
-pub(super) const LATEST: Seconds = 253_402_300_799;
+pub(crate) const LATEST: Seconds = 253_402_300_799;
 
 /// A claim's moment. `None` where it is no number, or before 1970.
-pub(super) fn read(value: &Value) -> Option<Seconds> {
+pub(crate) fn read(value: &Value) -> Option<Seconds> {
     value.as_u64().map(|whole| whole.min(LATEST)).or_else(|| value.as_f64().and_then(cut))
 }
 
@@ -33,7 +33,7 @@ fn cut(time: f64) -> Option<Seconds> {
 }
 
 /// For a field that may be left out (with `default`), or be null.
-pub(super) fn optional<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Seconds>, D::Error> {
+pub(crate) fn optional<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Seconds>, D::Error> {
     deserializer.deserialize_any(Moment)
 }
 

@@ -21,7 +21,7 @@ const REASONS: usize = 5;
 
 /// Where a set is from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum KeySetOrigin {
+pub enum KeySetOrigin {
     /// A file of the operator's. It may hold secrets.
     File,
     /// What everybody can read.
@@ -43,7 +43,7 @@ struct Document<'a> {
 ///
 /// # Errors
 /// When it is neither, or no key of it can be used.
-pub(super) fn parse(text: &str, origin: KeySetOrigin) -> Result<ReadKeys, String> {
+pub fn parse(text: &str, origin: KeySetOrigin) -> Result<ReadKeys, String> {
     let document: Document<'_> = serde_json::from_str(text).map_err(|error| {
         if error.is_data() {
             return "it is JSON, but no JWK and no JWK Set: one of its members stands there twice".to_owned();

@@ -6,10 +6,10 @@
 use fanfare_protocol::{GroupName, Pattern, UserName};
 use serde::{Deserialize, Serialize};
 
-use super::{Seconds, numeric_date};
+use crate::{Seconds, numeric_date};
 
 /// The most grants that a token may have: it is checked at every send.
-pub(super) const MOST: usize = 256;
+pub(crate) const MOST: usize = 256;
 
 /// One entry of the claim `grants`: exactly one of `group`, `user` and `all`, and what may be done with it.
 #[derive(Clone, Serialize, Deserialize)]
@@ -59,7 +59,7 @@ pub enum Right {
 }
 
 /// What one connection is allowed.
-pub(crate) struct Grants {
+pub struct Grants {
     /// Development: everything, for ever.
     unlimited: bool,
     list: Vec<Grant>,
@@ -80,7 +80,8 @@ enum Scope {
 
 /// The claim cannot be read. It says where, and not what stands there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum GrantError {
+pub enum GrantError {
+    /// There are more than 256.
     TooMany,
     /// This entry, counted from 1.
     Entry(usize),
@@ -88,12 +89,12 @@ pub(crate) enum GrantError {
 
 impl Grants {
     /// Everything is allowed.
-    pub(crate) fn everything() -> Self {
+    pub fn everything() -> Self {
         Self { unlimited: true, list: Vec::new() }
     }
 
     /// Reads a claim. Ends are put off by `leeway`, for clocks that differ.
-    pub(crate) fn parse(claims: Vec<GrantClaim>, leeway: Seconds) -> Result<Self, GrantError> {
+    pub fn parse(claims: Vec<GrantClaim>, leeway: Seconds) -> Result<Self, GrantError> {
         if claims.len() > MOST {
             return Err(GrantError::TooMany);
         }
@@ -115,42 +116,48 @@ impl Grants {
         Ok(Self { unlimited: false, list: grants.collect::<Result<_, _>>()? })
     }
 
-    pub(crate) fn may_join(&self, group: &GroupName, now: Seconds) -> bool {
+    /// Whether it may be a member of a group.
+    #[must_use]
+    pub fn may_join(&self, group: &GroupName, now: Seconds) -> bool {
         self.join_until(group) > now
     }
 
     /// The moment from which on the group may not be joined; 0 where no grant is about it.
-    pub(crate) fn join_until(&self, group: &GroupName) -> Seconds {
+    pub fn join_until(&self, group: &GroupName) -> Seconds {
         self.until(|grant| {
             grant.join && matches!(&grant.scope, Scope::Groups(name) if name.matches(group.as_str()))
         })
     }
 
-    pub(crate) fn may_send_to_group(&self, group: &GroupName, now: Seconds) -> bool {
+    /// Whether it may send to a group.
+    #[must_use]
+    pub fn may_send_to_group(&self, group: &GroupName, now: Seconds) -> bool {
         self.until(|grant| {
             grant.send && matches!(&grant.scope, Scope::Groups(name) if name.matches(group.as_str()))
         }) > now
     }
 
     /// Whether it may send to a user, or to any of the user's connections.
-    pub(crate) fn may_send_to_user(&self, user: &UserName, now: Seconds) -> bool {
+    pub fn may_send_to_user(&self, user: &UserName, now: Seconds) -> bool {
         self.until(|grant| {
             grant.send && matches!(&grant.scope, Scope::Users(name) if name.matches(user.as_str()))
         }) > now
     }
 
     /// Whether it may send to any user there is, whatever the name.
-    pub(crate) fn may_send_to_every_user(&self, now: Seconds) -> bool {
+    pub fn may_send_to_every_user(&self, now: Seconds) -> bool {
         self.until(|grant| grant.send && matches!(&grant.scope, Scope::Users(name) if name.is_everything()))
             > now
     }
 
-    pub(crate) fn may_send_to_all(&self, now: Seconds) -> bool {
+    /// Whether it may send to everyone.
+    #[must_use]
+    pub fn may_send_to_all(&self, now: Seconds) -> bool {
         self.until(|grant| grant.send && matches!(grant.scope, Scope::All)) > now
     }
 
     /// When the grants end that do not last as long as the token.
-    pub(crate) fn ends(&self) -> impl Iterator<Item = Seconds> + '_ {
+    pub fn ends(&self) -> impl Iterator<Item = Seconds> + '_ {
         self.list.iter().map(|grant| grant.ends).filter(|ends| *ends != Seconds::MAX)
     }
 

@@ -2,33 +2,36 @@
 //! it for hours, a property test below in every test run.
 #![allow(clippy::expect_used, clippy::panic, reason = "a broken promise must stop the fuzzer")]
 
+use std::sync::Arc;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, EncodingKey};
 use serde_json::Value;
 
-use super::token::Verifier;
-use super::{KeySetOrigin, KeySets, Seconds, TokenRules, key, key_file, key_set, looks, numeric_date};
+use crate::{
+    KeySetOrigin, NoKeySets, Seconds, TokenRules, Verifier, key, key_file, key_set, looks, numeric_date,
+};
 
 const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
 const NOW: Seconds = 1_800_000_000;
 const LEEWAY: Seconds = 30;
 
 /// A header and claims, with a zero byte between them, signed as they should be.
-pub(crate) fn token(input: &[u8]) {
+pub fn token(input: &[u8]) {
     let (header, claims) = match input.iter().position(|byte| *byte == 0) {
         Some(at) => (input.get(..at).unwrap_or_default(), input.get(at + 1..).unwrap_or_default()),
         None => (&br#"{"alg":"HS256"}"#[..], input),
     };
     let jwk = format!(r#"{{"kty":"oct","k":"{}"}}"#, URL_SAFE_NO_PAD.encode(SECRET));
     let keys = key_file::parse(jwk.as_bytes()).expect("a key").keys;
-    let verifier = Verifier::new(Some(TokenRules::new(keys)), KeySets::none());
+    let verifier = Verifier::new(Some(TokenRules::new(keys)), Arc::new(NoKeySets));
     let verify = |header: &[u8], claims: &[u8]| {
         let message = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
         let key = EncodingKey::from_secret(SECRET);
         let signature =
             jsonwebtoken::crypto::sign(message.as_bytes(), &key, Algorithm::HS256).expect("it signs");
-        verifier.verify(&format!("{message}.{signature}"), NOW)
+        verifier.verify(&format!("{message}.{signature}"), NOW).map_err(|refused| refused.error)
     };
     // Without a signature of ours, nothing is believed.
     if let Ok(text) = std::str::from_utf8(input) {
@@ -53,7 +56,7 @@ pub(crate) fn token(input: &[u8]) {
 }
 
 /// A file that was named as keys, or as a secret, or what a URL gave.
-pub(crate) fn key_file(input: &[u8]) {
+pub fn key_file(input: &[u8]) {
     let as_keys = key_file::parse(input);
     match &as_keys {
         Ok(read) => {

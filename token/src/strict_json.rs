@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 
 /// Why it is not taken. It repeats nothing of the text, which can be a secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum JsonError {
+pub(crate) enum JsonError {
     /// An object has two members of the same name.
     Duplicate,
     /// It is not JSON from here on, or nested too deep.
@@ -20,7 +20,7 @@ pub(super) enum JsonError {
 }
 
 /// Reads one value, and nothing behind it but white space.
-pub(super) fn parse(bytes: &[u8]) -> Result<Value, JsonError> {
+pub(crate) fn parse(bytes: &[u8]) -> Result<Value, JsonError> {
     let duplicate = Cell::new(false);
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let outcome = Strict(&duplicate).deserialize(&mut reader).and_then(|value| reader.end().map(|()| value));

@@ -1,29 +1,34 @@
-//! What one connection holds: its grants, and when and by what it got them.
+//! What one connection is permitted: its grants, and when and by what it got them.
 //!
-//! In: a checked token, a certificate, or development's word. Out: answers. Invariant: a pass never changes; a refresh is
-//! another pass.
+//! In: a checked token, a certificate, or development's word. Out: answers. Invariant: permissions never change; a refresh
+//! brings others.
 
 use std::fmt;
 
-use super::Seconds;
-use super::grant::Grants;
+use crate::Seconds;
+use crate::grant::Grants;
 
-pub(crate) struct Pass {
-    pub(crate) grants: Grants,
+/// What one connection is permitted.
+pub struct Permissions {
+    /// What it may do.
+    pub grants: Grants,
     /// When the token ends, leeway included. `Seconds::MAX`: never.
-    pub(crate) ends: Seconds,
+    pub ends: Seconds,
     /// The earliest moment at which it can have been issued, by this server's clock: the issuer's may be ahead. `None`: it does not
     /// say when it was.
-    pub(crate) issued: Option<Seconds>,
+    pub issued: Option<Seconds>,
     /// The token's own id (`jti`), or the certificate's serial number.
-    pub(crate) token: Option<String>,
-    pub(crate) proof: Proof,
+    pub token: Option<String>,
+    /// What it proved its name with.
+    pub proof: Proof,
 }
 
 /// What a client proved its name with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Proof {
+pub enum Proof {
+    /// A token.
     Token,
+    /// A certificate.
     Certificate,
     /// A development server believes any name.
     Development,
@@ -40,20 +45,21 @@ impl fmt::Display for Proof {
     }
 }
 
-impl Pass {
-    /// Development: everything, and for ever. It counts as issued now, so that a sign-out ends it.
-    pub(crate) fn development() -> Self {
+impl Permissions {
+    /// Development: everything, and for ever. It counts as issued `now`, so that a sign-out ends it.
+    #[must_use]
+    pub fn development(now: Seconds) -> Self {
         Self {
             grants: Grants::everything(),
             ends: Seconds::MAX,
-            issued: Some(super::now()),
+            issued: Some(now),
             token: None,
             proof: Proof::Development,
         }
     }
 
     /// The moments at which something of it ends.
-    pub(crate) fn all_ends(&self) -> impl Iterator<Item = Seconds> + '_ {
+    pub fn all_ends(&self) -> impl Iterator<Item = Seconds> + '_ {
         std::iter::once(self.ends).filter(|ends| *ends != Seconds::MAX).chain(self.grants.ends())
     }
 }

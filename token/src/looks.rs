@@ -10,11 +10,11 @@ use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use super::der::element;
 
 /// What a file looks like.
-pub(super) struct Look {
+pub(crate) struct Look {
     /// As part of a sentence: "it looks like ...".
-    pub(super) what: String,
+    pub(crate) what: String,
     /// What to do, where the file was to be a key.
-    pub(super) instead: &'static str,
+    pub(crate) instead: &'static str,
 }
 
 impl Look {
@@ -29,12 +29,13 @@ const PEM_OF_CERTIFICATE: &str =
     "take the public key out of it: openssl x509 -in FILE -noout -pubkey > key.pem";
 
 /// Text without the byte order mark that some editors put in front, and without the white space around it.
-pub(super) fn bare(text: &str) -> &str {
+#[must_use]
+pub fn bare(text: &str) -> &str {
     text.strip_prefix('\u{feff}').unwrap_or(text).trim()
 }
 
 /// What these bytes look like.
-pub(super) fn look(bytes: &[u8]) -> Look {
+pub(crate) fn look(bytes: &[u8]) -> Look {
     if bytes.trim_ascii().is_empty() {
         return Look::new("an empty file", "write the key into it: PEM, a JWK or a JWK Set");
     }
@@ -90,7 +91,7 @@ fn has(text: &str, name: &str) -> bool {
 }
 
 /// Whether it is a public key as SSH has it, in one line or in a form of its own (RFC 4716).
-pub(super) fn is_ssh(text: &str) -> bool {
+pub(crate) fn is_ssh(text: &str) -> bool {
     let kind = text.split_ascii_whitespace().next().unwrap_or_default();
     text.starts_with("---- BEGIN SSH2")
         || kind.starts_with("ssh-")

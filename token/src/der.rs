@@ -3,7 +3,7 @@
 //! In: bytes. Out: the inside of an element and what follows it. Invariant: what is shorter than it says is no element.
 
 /// The inside of an element of this kind, and what follows it (X.690 section 8.1, lengths of at most three bytes).
-pub(super) fn element(tag: u8, bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+pub(crate) fn element(tag: u8, bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (&found, rest) = bytes.split_first()?;
     let (&first, rest) = rest.split_first()?;
     let (length, rest) = match first {

@@ -9,8 +9,9 @@ use fanfare_pem::Block;
 use jsonwebtoken::{Algorithm, DecodingKey};
 
 use super::key::{KeyError, ReadKeys, SECRET_BYTES, TokenKey, algorithm, check, read_file, unsupported};
+use super::key_set::KeySetOrigin;
 use super::looks::{self, look};
-use super::{KeySetOrigin, key_set, material};
+use super::{key_set, material};
 
 impl TokenKey {
     /// Reads the keys in a file: public keys in PEM, a JWK or a JWK Set.
@@ -36,7 +37,7 @@ impl TokenKey {
 }
 
 /// The keys in the bytes of a file.
-pub(super) fn parse(bytes: &[u8]) -> Result<ReadKeys, String> {
+pub(crate) fn parse(bytes: &[u8]) -> Result<ReadKeys, String> {
     // UTF-16 can look like UTF-8 with zeros in it.
     let text = std::str::from_utf8(bytes).ok().map(looks::bare).filter(|text| !text.contains('\0'));
     if let Some(text) = text.filter(|text| text.starts_with('{')) {
@@ -67,12 +68,12 @@ pub(super) fn parse(bytes: &[u8]) -> Result<ReadKeys, String> {
 }
 
 /// Whether a section stands in front of a key and says nothing that the key does not: `openssl ecparam -genkey` writes one.
-pub(super) fn is_passed_over(label: &str) -> bool {
+pub(crate) fn is_passed_over(label: &str) -> bool {
     label.ends_with(" PARAMETERS")
 }
 
 /// A file that is a secret, without one line end, which editors and `openssl rand` leave.
-pub(super) fn secret(bytes: &[u8]) -> Result<&[u8], String> {
+pub(crate) fn secret(bytes: &[u8]) -> Result<&[u8], String> {
     let secret = bytes.strip_suffix(b"\n").map_or(bytes, |line| line.strip_suffix(b"\r").unwrap_or(line));
     if secret.len() < SECRET_BYTES {
         return Err(format!(

@@ -16,17 +16,17 @@ use jsonwebtoken::{Algorithm, DecodingKey, DecodingKeyKind};
 use super::der::element;
 
 /// The fewest bytes of a secret: as many as the hash has (RFC 7518 section 3.2).
-pub(super) const SECRET_BYTES: usize = 32;
+pub(crate) const SECRET_BYTES: usize = 32;
 /// The largest file or answer that is read. A set of a hundred RSA keys is far below.
-pub(super) const FILE_BYTES: usize = 1 << 20;
+pub const FILE_BYTES: usize = 1 << 20;
 
 /// One key for checking tokens.
 #[derive(Clone)]
 pub struct TokenKey {
     /// The id that a token may name it by (`kid`).
-    pub(super) id: Option<String>,
-    pub(super) algorithm: Algorithm,
-    pub(super) key: DecodingKey,
+    pub(crate) id: Option<String>,
+    pub(crate) algorithm: Algorithm,
+    pub(crate) key: DecodingKey,
 }
 
 /// The keys of a file or of a URL.
@@ -78,14 +78,28 @@ pub enum KeyError {
 }
 
 impl TokenKey {
+    /// A secret (HS256) that is in memory: at least 32 bytes.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn from_secret(secret: &[u8]) -> Result<Self, String> {
+        if secret.len() < SECRET_BYTES {
+            return Err(format!(
+                "a secret has at least {SECRET_BYTES} bytes, and this one has {}",
+                secret.len()
+            ));
+        }
+        Ok(Self { id: None, algorithm: Algorithm::HS256, key: DecodingKey::from_secret(secret) })
+    }
+
     /// Whether a token's `alg` is what this key is for. RFC 9864 gave EdDSA with Ed25519 a name of its own.
-    pub(super) fn is_for(&self, name: &str) -> bool {
+    pub(crate) fn is_for(&self, name: &str) -> bool {
         names(self.algorithm).contains(&name)
     }
 }
 
 /// What an algorithm is called in tokens and in keys.
-pub(super) fn names(algorithm: Algorithm) -> &'static [&'static str] {
+pub(crate) fn names(algorithm: Algorithm) -> &'static [&'static str] {
     match algorithm {
         Algorithm::HS256 => &["HS256"],
         Algorithm::ES256 => &["ES256"],
@@ -97,12 +111,15 @@ pub(super) fn names(algorithm: Algorithm) -> &'static [&'static str] {
 }
 
 /// Reads a key file whole.
-pub(super) fn read_file(path: &Path) -> Result<Vec<u8>, KeyError> {
+pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>, KeyError> {
     read_at_most(path, FILE_BYTES)
 }
 
 /// Reads a file whole that may have so many bytes.
-pub(super) fn read_at_most(path: &Path, most: usize) -> Result<Vec<u8>, KeyError> {
+///
+/// # Errors
+/// When it cannot be read, or has more.
+pub fn read_at_most(path: &Path, most: usize) -> Result<Vec<u8>, KeyError> {
     let failed = |source| KeyError::Io { path: path.to_owned(), source };
     let mut bytes = Vec::new();
     // By what is read and not by what the system says of its length: that of a pipe is 0.
@@ -115,7 +132,7 @@ pub(super) fn read_at_most(path: &Path, most: usize) -> Result<Vec<u8>, KeyError
 }
 
 /// The algorithm of a key in DER, public (RFC 5280) or private (RFC 5208), by the object identifier near its beginning.
-pub(super) fn algorithm(der: &[u8]) -> Option<Algorithm> {
+pub(crate) fn algorithm(der: &[u8]) -> Option<Algorithm> {
     const ED25519: &[u8] = &[0x06, 0x03, 0x2b, 0x65, 0x70];
     const P256: &[u8] = &[0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
     const RSA: &[u8] = &[0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01];
@@ -133,13 +150,13 @@ pub(super) fn algorithm(der: &[u8]) -> Option<Algorithm> {
     }
 }
 
-pub(super) fn unsupported() -> String {
+pub(crate) fn unsupported() -> String {
     "its kind is not supported; take Ed25519, ECDSA on P-256, or RSA".to_owned()
 }
 
 /// Whether a key can check any signature at all. Found out here, or its tokens would be refused one by one for reasons
 /// that nobody understands. The words follow "the key".
-pub(super) fn check(algorithm: Algorithm, key: &DecodingKey) -> Result<(), String> {
+pub(crate) fn check(algorithm: Algorithm, key: &DecodingKey) -> Result<(), String> {
     const RSA_BITS: std::ops::RangeInclusive<usize> = 2_048..=8_192;
     let damaged = || "is damaged".to_owned();
     let modulus = match (algorithm, key.kind()) {

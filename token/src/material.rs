@@ -61,12 +61,12 @@ const LABELS: [&str; 14] = [
 const WORDS: [&str; 4] = ["publickey", "privatekey", "rsakeyvalue", "modulus"];
 
 /// Words for what is in these bytes that a stranger may have, if there is anything.
-pub(super) fn found(bytes: &[u8]) -> Option<&'static str> {
+pub(crate) fn found(bytes: &[u8]) -> Option<&'static str> {
     inside(bytes, DEPTH)
 }
 
 /// The same for text beside a key in PEM, which says things about the key as a rule: whether a key of another form is in it.
-pub(super) fn is_beside(text: &str) -> bool {
+pub(crate) fn is_beside(text: &str) -> bool {
     let is_ssh = |line: &str| SSH.iter().any(|name| line.trim_start().starts_with(name));
     let base64 = runs(text, is_base64).filter_map(|run| decoded(&run)).any(|bytes| is_der(&bytes));
     has_member(&text.to_lowercase(), "kty") || text.lines().any(is_ssh) || base64

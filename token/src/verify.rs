@@ -1,11 +1,10 @@
 //! From a token to who it says and what it allows: JSON Web Tokens (RFC 7519) with the advice of RFC 8725.
 //!
-//! In: the token as text, and the moment. Out: a user and a [`Pass`], or one of the numbered refusals. Invariants: the key
+//! In: the token as text, and the moment. Out: a user and a [`Permissions`], or one of the numbered refusals. Invariants: the key
 //! decides on the algorithm; a signature is checked before anything else in the token is believed; no error repeats anything
 //! that stands in the token.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -14,23 +13,20 @@ use parking_lot::RwLock;
 use serde::Deserialize as _;
 use serde_json::{Map, Value};
 
-use super::grant::{self, GrantClaim, GrantError, Grants};
-use super::pass::Proof;
-use super::strict_json::{self, JsonError};
-use super::{KeySetUrl, KeySets, Pass, Seconds, TokenKey, numeric_date};
+use crate::grant::{self, GrantClaim, GrantError, Grants};
+use crate::key::TokenKey;
+use crate::permissions::{Permissions, Proof};
+use crate::strict_json::{self, JsonError};
+use crate::{Seconds, numeric_date};
 
 /// The longest token that is looked at. Browsers' cookies are smaller; a hundred grants fit.
 const TOKEN_BYTES: usize = 16 * 1024;
-/// How long somebody whose token names a key that is not known waits for the keys to be fetched.
-const FETCH_PATIENCE: Duration = Duration::from_secs(3);
 
 /// What a token must be like.
 #[derive(Debug, Clone)]
 pub struct TokenRules {
     /// Any of these keys may have signed it.
     pub keys: Vec<TokenKey>,
-    /// Or any of those that these URLs give.
-    pub key_sets: Vec<KeySetUrl>,
     /// If there are any, the token must be for one of them (`aud`).
     pub audience: Vec<String>,
     /// If there are any, the token must be from one of them (`iss`).
@@ -56,7 +52,6 @@ impl TokenRules {
     pub fn new(keys: Vec<TokenKey>) -> Self {
         Self {
             keys,
-            key_sets: Vec::new(),
             audience: Vec::new(),
             issuer: Vec::new(),
             user_claim: "sub".to_owned(),
@@ -66,16 +61,32 @@ impl TokenRules {
     }
 }
 
+/// Keys that come from elsewhere and change: those of the key sets that URLs give.
+pub trait KeySource: Send + Sync {
+    /// The keys of each set, at this moment. Never waits.
+    fn in_force(&self) -> Vec<Arc<[TokenKey]>>;
+}
+
+/// There are none.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoKeySets;
+
+impl KeySource for NoKeySets {
+    fn in_force(&self) -> Vec<Arc<[TokenKey]>> {
+        Vec::new()
+    }
+}
+
 /// Checks tokens by rules that can be replaced.
-pub(crate) struct Verifier {
+pub struct Verifier {
     rules: RwLock<Option<Arc<TokenRules>>>,
-    /// What the URLs of the rules give.
-    sets: Arc<KeySets>,
+    sets: Arc<dyn KeySource>,
 }
 
 /// Why a token is refused. The texts are for the client's developer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum TokenError {
+#[allow(missing_docs, reason = "each says what it is in its text")]
+pub enum TokenError {
     #[error("The server has no token keys, so it cannot tell who connects.")]
     NoKeys,
     #[error("The token is longer than {TOKEN_BYTES} bytes.")]
@@ -126,7 +137,9 @@ pub(crate) enum TokenError {
 }
 
 impl TokenError {
-    pub(crate) fn code(self) -> Code {
+    /// The number that the peer sees.
+    #[must_use]
+    pub fn code(self) -> Code {
         match self {
             Self::NoKeys => Code::TokensNotConfigured,
             Self::Expired | Self::TooOld => Code::TokenExpired,
@@ -166,67 +179,44 @@ impl From<JsonError> for TokenError {
 }
 
 impl Verifier {
-    /// `sets` has what the URLs of `rules` give.
-    pub(crate) fn new(rules: Option<TokenRules>, sets: Arc<KeySets>) -> Self {
+    /// Any key of `rules` or of `sets` may have signed a token. Without rules no token is taken.
+    #[must_use]
+    pub fn new(rules: Option<TokenRules>, sets: Arc<dyn KeySource>) -> Self {
         Self { rules: RwLock::new(rules.map(Arc::new)), sets }
     }
 
-    /// Goes on with other rules, and looks at the URLs again, of which there are as many as before. Who is connected
-    /// stays connected.
-    pub(crate) fn replace(&self, rules: TokenRules) {
-        self.sets.reload(&rules.key_sets);
+    /// Goes on with other rules.
+    pub fn replace(&self, rules: TokenRules) {
         *self.rules.write() = Some(Arc::new(rules));
     }
 
-    /// Who the token says, and what it allows. Where it names a key that is not known, the keys are fetched again, but
-    /// not waited for.
-    pub(crate) fn verify(&self, token: &str, now: Seconds) -> Result<(UserName, Pass), TokenError> {
-        self.check(token, now).map_err(|Refused { error, look }| {
-            if look {
-                // Whoever asks again soon finds the new keys.
-                let _ = self.sets.look_for_unknown();
-            }
-            error
-        })
-    }
-
-    /// The same, but waits a moment for keys that have to be fetched first.
-    pub(crate) async fn verify_or_fetch(&self, token: &str) -> Result<(UserName, Pass), TokenError> {
-        let Refused { error, look } = match self.check(token, super::now()) {
-            Ok(accepted) => return Ok(accepted),
-            Err(refused) => refused,
-        };
-        if !look {
-            return Err(error);
-        }
-        let Some(fetched) = self.sets.look_for_unknown() else { return Err(error) };
-        if tokio::time::timeout(FETCH_PATIENCE, fetched).await.is_err() {
-            return Err(error);
-        }
-        self.check(token, super::now()).map_err(|refused| refused.error)
-    }
-
-    fn check(&self, token: &str, now: Seconds) -> Result<(UserName, Pass), Refused> {
-        let final_ = |error| Refused { error, look: false };
+    /// Who the token says, and what it allows.
+    ///
+    /// # Errors
+    /// Why it is not taken, and whether keys that are fetched anew may change that.
+    pub fn verify(&self, token: &str, now: Seconds) -> Result<(UserName, Permissions), Refused> {
+        let final_ = |error| Refused { error, may_be_by_a_new_key: false };
         let rules = self.rules.read().clone().ok_or(final_(TokenError::NoKeys))?;
         if token.len() > TOKEN_BYTES {
             return Err(final_(TokenError::TooLong));
         }
-        let claims = rules.signed_claims(token, &self.sets)?;
+        let claims = rules.signed_claims(token, &*self.sets)?;
         rules.accept(claims, now).map_err(final_)
     }
 }
 
 /// A token that is not taken.
-struct Refused {
-    error: TokenError,
-    /// It could be signed by a key that a URL gives by now.
-    look: bool,
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refused {
+    /// Why.
+    pub error: TokenError,
+    /// Whether it could be signed by a key that a URL gives by now.
+    pub may_be_by_a_new_key: bool,
 }
 
 impl From<TokenError> for Refused {
     fn from(error: TokenError) -> Self {
-        Self { error, look: false }
+        Self { error, may_be_by_a_new_key: false }
     }
 }
 
@@ -268,7 +258,7 @@ fn object(part: &str) -> Result<Map<String, Value>, TokenError> {
 
 impl TokenRules {
     /// The claims, once the signature is seen to be by one of our keys.
-    fn signed_claims(&self, token: &str, sets: &KeySets) -> Result<Map<String, Value>, Refused> {
+    fn signed_claims(&self, token: &str, sets: &dyn KeySource) -> Result<Map<String, Value>, Refused> {
         let (message, signature) = token.rsplit_once('.').ok_or(TokenError::Malformed)?;
         let (header, claims) = message.split_once('.').ok_or(TokenError::Malformed)?;
         // The claims' dots, if there are any, are no base64.
@@ -299,10 +289,14 @@ impl TokenRules {
                 }
             }
         }
-        Err(Refused { error, look: !known && error != TokenError::Malformed })
+        Err(Refused { error, may_be_by_a_new_key: !known && error != TokenError::Malformed })
     }
 
-    fn accept(&self, mut claims: Map<String, Value>, now: Seconds) -> Result<(UserName, Pass), TokenError> {
+    fn accept(
+        &self,
+        mut claims: Map<String, Value>,
+        now: Seconds,
+    ) -> Result<(UserName, Permissions), TokenError> {
         let leeway = Seconds::from(self.leeway);
         let time = |name: &str| {
             claims.get(name).map(|value| numeric_date::read(value).ok_or(TokenError::Time)).transpose()
@@ -346,7 +340,7 @@ impl TokenRules {
             GrantError::Entry(position) => TokenError::Grant(position),
         })?;
         let issued = issued.map(|issued| issued.saturating_sub(leeway));
-        Ok((user, Pass { grants, ends, issued, token, proof: Proof::Token }))
+        Ok((user, Permissions { grants, ends, issued, token, proof: Proof::Token }))
     }
 }
 
