@@ -1,10 +1,9 @@
 //! The operators' endpoint: a QUIC socket of its own, on which nothing is said to anyone without an operator's certificate.
 //!
-//! `endpoint` accepts connections, `session` reads requests, `desk` has them answered: `query` answers questions (`listing` cuts pages
+//! `endpoint` accepts connections, `session` reads requests, `service` has them answered: `query` answers questions (`listing` cuts pages
 //! of `rows`), `seats` bounds the sessions, `feed` has what changes, and `crate::acts` does what changes anything. What the
 //! requests and the answers are is in `fanfare_protocol::admin`. Nothing here knows how a message is routed: the registry and the acts are all it sees.
 
-mod desk;
 pub(crate) mod endpoint;
 mod explain;
 mod feed;
@@ -14,19 +13,20 @@ mod query;
 mod reply;
 mod rows;
 mod seats;
+mod service;
 mod session;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-pub(crate) use desk::Desk;
 pub(crate) use feed::Feed;
 pub use operators::Operators;
 pub(crate) use query::Queries;
+pub(crate) use service::Service;
 #[cfg(any(test, fuzzing))]
 pub(crate) use session::parse;
 
-use crate::endpoint::Identity;
+use crate::quic::Identity;
 
 /// What a server needs to be told to have operators.
 #[derive(Debug)]

@@ -11,8 +11,8 @@ use fanfare_protocol::Limits;
 use fanfare_token::TokenRules;
 
 use crate::access::{ClientCertificates, KeySetUrl, Names, Validity};
+use crate::quic::{EndpointKeys, Identity, IdentityError, Origins, Settings};
 use crate::spread::LONGEST;
-use crate::webtransport::Origins;
 
 /// A server's settings.
 #[derive(Debug, Clone)]
@@ -175,6 +175,16 @@ impl Config {
 }
 
 impl Config {
+    /// What QUIC is told for clients.
+    pub(crate) fn settings(
+        &self,
+        identity: Identity,
+        keys: &EndpointKeys,
+    ) -> Result<Settings, IdentityError> {
+        let verifier = self.certificates.as_ref().map(|certificates| certificates.verifier()).transpose()?;
+        Settings::for_clients(identity, verifier, self.limits.frame_bytes, self.idle_timeout, keys)
+    }
+
     /// The bounds that the hub keeps.
     pub(crate) fn hub_limits(&self) -> HubLimits {
         HubLimits {

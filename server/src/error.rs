@@ -2,11 +2,13 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+
+use fanfare_token::KeyError;
 
 use crate::config::ConfigError;
-use crate::store::StoreError;
-use fanfare_token::KeyError;
+use crate::home::StateError;
+use crate::moderation::StoreError;
+use crate::quic::IdentityError;
 
 /// Why a server cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -42,45 +44,6 @@ pub enum StartError {
         source: io::Error,
     },
 }
-
-/// Why the state directory cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum StateError {
-    /// A file or the directory cannot be made or read.
-    #[error("cannot use the state directory: {}: {source}; give another with --state-dir", path.display())]
-    Io {
-        /// The file or directory.
-        path: PathBuf,
-        /// What the system says.
-        source: io::Error,
-    },
-    /// Another server has it.
-    #[error(
-        "the state directory {} is in use by another process: is a server running in it already? Give another with --state-dir",
-        path.display()
-    )]
-    InUse {
-        /// The directory.
-        path: PathBuf,
-    },
-    /// A key has not the length of a key.
-    #[error(
-        "{} is damaged: it has {}, not 64 bytes; restore it, or delete it to have a new one made",
-        path.display(),
-        if *length > 64 { "more".to_owned() } else { length.to_string() }
-    )]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// How many bytes it has; 65 stands for more than 64.
-        length: usize,
-    },
-}
-
-/// Why TLS does not take a certificate and its key.
-#[derive(Debug, thiserror::Error)]
-#[error("the certificate or its key cannot be used: {0}")]
-pub struct IdentityError(#[from] pub(crate) rustls::Error);
 
 fn hint(error: &io::Error, flag: &str) -> String {
     match error.kind() {

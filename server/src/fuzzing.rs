@@ -21,12 +21,12 @@ use fanfare_protocol::{Code, ConnectionId, Denial, GroupName, Limits, ServerFram
 use fanfare_token::Permissions;
 
 use crate::access::{self, Gate, KeySets, Tokens};
-use crate::expiry::Expiry;
-use crate::handshake::identify;
+use crate::edge::expiry::Expiry;
+use crate::edge::handshake::identify;
+use crate::edge::inbound::{Inbound, violation};
+use crate::edge::router::Router;
 use crate::hub::{Hub, Member, Seat, register};
-use crate::intake::{Intake, violation};
-use crate::metrics::Metrics;
-use crate::router::Router;
+use crate::telemetry::Metrics;
 
 /// Small, so that an input of a few hundred bytes reaches every limit.
 const LIMITS: Limits = Limits { frame_bytes: 2_048, payload_bytes: 512, groups: 4, targets: 8 };
@@ -41,7 +41,7 @@ pub fn operator_request(bytes: &[u8]) {
         Ok(request) => {
             let written = serde_json::to_vec(&request).expect("what was read can be written");
             assert_eq!(crate::admin::parse(&written).as_ref(), Ok(&request));
-            let described = crate::acts::described_for_fuzzing(&request);
+            let described = crate::moderation::described_for_fuzzing(&request);
             assert!(described.get("ask").is_some_and(serde_json::Value::is_string), "{described}");
         }
         Err(error) => {
@@ -105,10 +105,10 @@ impl Bench {
         };
         let (user, _) = identified?;
         let seat = seat(&self.hub, 1, &user).map_err(CloseReason::from)?;
-        let mut intake = Intake::new(Arc::clone(&self.router), reader, OutboxLimits::default().run());
+        let mut inbound = Inbound::new(Arc::clone(&self.router), reader, OutboxLimits::default().run());
         loop {
             loop {
-                let requests = intake.step(seat.member(), &mut chunk)?;
+                let requests = inbound.step(seat.member(), &mut chunk)?;
                 if requests == 0 {
                     break;
                 }
@@ -116,18 +116,18 @@ impl Bench {
             }
             chunk = match chunks.next() {
                 Some(chunk) => chunk,
-                None => return Err(intake.finished()),
+                None => return Err(inbound.finished()),
             };
             // As the session reads on, where there is more.
             if chunk.len() % 2 == 1
                 && let Some(more) = chunks.next()
             {
-                intake.follow(more);
+                inbound.follow(more);
             }
             // The same bytes on the other lane, with and without what could be a length. What ends a connection there is not
             // followed here, so that the stream goes on.
             for datagram in [chunk.clone(), chunk.slice(chunk.len().min(4)..)] {
-                if let Err(CloseReason { code, reason }) = intake.datagram(seat.member(), &datagram) {
+                if let Err(CloseReason { code, reason }) = inbound.datagram(seat.member(), &datagram) {
                     assert!(!reason.is_empty(), "the close with {code:?} says nothing");
                 }
                 self.look(seat.member(), 1);

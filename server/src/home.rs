@@ -5,14 +5,46 @@
 //! looking makes nothing; what was made is gone when this is dropped before it is [kept](Home::keep).
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use crate::error::StateError;
-
 /// The lock where the file system cannot lock a directory, as NFS.
 const LOCK: &str = "server.lock";
+
+/// Why the state directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// A file or the directory cannot be made or read.
+    #[error("cannot use the state directory: {}: {source}; give another with --state-dir", path.display())]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// Another server has it.
+    #[error(
+        "the state directory {} is in use by another process: is a server running in it already? Give another with --state-dir",
+        path.display()
+    )]
+    InUse {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// A key has not the length of a key.
+    #[error(
+        "{} is damaged: it has {}, not 64 bytes; restore it, or delete it to have a new one made",
+        path.display(),
+        if *length > 64 { "more".to_owned() } else { length.to_string() }
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// How many bytes it has; 65 stands for more than 64.
+        length: usize,
+    },
+}
 
 /// A state directory that is there, or that is to be made.
 #[derive(Debug)]
@@ -139,6 +171,15 @@ impl Drop for Home {
 /// Whether nothing is at a path. The path above `name` is empty, and is where we are.
 fn is_missing(path: &Path) -> bool {
     !path.as_os_str().is_empty() && fs::metadata(path).is_err_and(|error| error.kind() == ErrorKind::NotFound)
+}
+
+/// Replaces a file as a whole or not at all: written aside, synced, and moved into place.
+pub(crate) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+    let aside = path.with_extension("new");
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&aside)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    fs::rename(&aside, path)
 }
 
 #[cfg(test)]

@@ -3,59 +3,42 @@
 //! In: a [`Config`] and an [`Identity`]. Out: a [`Server`], which runs until it is drained. `ARCHITECTURE.md` has the
 //! house on one page; in the order in which a message meets the files:
 //!
-//! `listener` -> `handshake` -> `session` -> `router` -> `fanfare_hub` -> `transport`. Operators come in through `admin`, and `acts` does what they say.
+//! `edge` (`listener` -> `handshake` -> `session` -> `inbound` -> `router`) -> `fanfare_hub` -> `quic`. Operators come in
+//! through `admin`, and `moderation` does what they say.
+
 mod access;
-mod acts;
 mod admin;
-mod admission;
-mod audit;
+mod api;
 mod config;
-mod door;
-mod endpoint;
+mod edge;
 mod error;
-mod expiry;
-mod farewell;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
-mod handshake;
-mod histogram;
 mod home;
-mod http;
 mod hub;
-mod intake;
-mod ledger;
-mod listener;
-mod metrics;
 #[cfg(feature = "bench")]
 #[doc(hidden)]
 pub mod microbench;
+mod moderation;
 mod opened;
-mod process;
-mod rounds;
-mod router;
-mod runtime;
+mod quic;
 mod server;
-mod session;
 mod spread;
 mod start;
-mod state;
-mod store;
-mod transport;
-mod webtransport;
+mod telemetry;
 
 pub use access::{CertifiedUser, ClientCertificates, KeySetUrl, Names, UrlError};
-pub use acts::{ActError, Acts, Operator};
 pub use admin::{Administration, Operators};
 pub use config::{Capacity, Config, ConfigError};
-pub use endpoint::Identity;
-pub use error::{IdentityError, StartError, StateError};
+pub use error::StartError;
 pub use fanfare_hub::{BudgetLimits, OutboxLimits, Overflow, Population};
 pub use fanfare_token::{
     Extras, GrantClaim, KeyError, MintError, Minter, ReadKeys, Right, TokenKey, TokenRules,
 };
-pub use metrics::Snapshot;
+pub use home::StateError;
+pub use moderation::{Moderation, ModerationError, Operator, StoreError};
+pub use quic::{Identity, IdentityError, Origins};
 pub use server::{Drained, Server};
 pub use start::{Files, Start};
-pub use store::StoreError;
-pub use webtransport::Origins;
+pub use telemetry::Snapshot;

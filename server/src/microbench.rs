@@ -18,11 +18,11 @@ use fanfare_protocol::{ClientFrame, ConnectionId, EventName, GroupName, Limits, 
 use fanfare_token::Permissions;
 
 use crate::access::{Gate, KeySets, Tokens};
-use crate::expiry::Expiry;
+use crate::edge::expiry::Expiry;
+use crate::edge::inbound::Inbound;
+use crate::edge::router::Router;
 use crate::hub::{Hub, Seat, register};
-use crate::intake::Intake;
-use crate::metrics::Metrics;
-use crate::router::Router;
+use crate::telemetry::Metrics;
 
 /// A hub without sockets: one group that everybody is in.
 pub struct Rig {
@@ -84,10 +84,10 @@ impl Rig {
     /// The first member's stream has these bytes: reads, routes and queues what they say.
     pub fn route(&self, stream: &Bytes) {
         let reader = FrameReader::new(u32::MAX);
-        let mut intake = Intake::new(Arc::clone(&self.router), reader, OutboxLimits::default().run());
+        let mut inbound = Inbound::new(Arc::clone(&self.router), reader, OutboxLimits::default().run());
         let mut chunk = stream.clone();
         let member = self.seats.first().expect("somebody").member();
-        while !matches!(intake.step(member, &mut chunk), Ok(0) | Err(_)) {}
+        while !matches!(inbound.step(member, &mut chunk), Ok(0) | Err(_)) {}
     }
 
     /// Takes everything out of every outbox, as the writers do. Returns how many pieces that were.

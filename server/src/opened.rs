@@ -7,14 +7,14 @@ use std::time::Instant;
 use tokio::net::TcpListener;
 
 use crate::access::{Gate, KeySets, Tokens};
-use crate::acts::Acts;
 use crate::admin::Operators;
 use crate::config::Config;
+use crate::edge::listener::Tasks;
 use crate::home::Home;
 use crate::hub::Hub;
-use crate::listener::Tasks;
-use crate::metrics::Metrics;
-use crate::state::EndpointKeys;
+use crate::moderation::Moderation;
+use crate::quic::{Endpoint, EndpointKeys};
+use crate::telemetry::Metrics;
 
 /// The parts that a running server has from its start.
 pub(crate) struct Opened {
@@ -23,7 +23,7 @@ pub(crate) struct Opened {
     pub(crate) started: Instant,
     pub(crate) keys: EndpointKeys,
     pub(crate) tasks: Tasks,
-    pub(crate) endpoint: quinn::Endpoint,
+    pub(crate) endpoint: Endpoint,
     pub(crate) address: SocketAddr,
     /// The hash of the certificate that clients see.
     pub(crate) certificate: [u8; 32],
@@ -33,13 +33,13 @@ pub(crate) struct Opened {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) tokens: Arc<Tokens>,
     pub(crate) gate: Arc<Gate>,
-    pub(crate) acts: Arc<Acts>,
+    pub(crate) moderation: Arc<Moderation>,
     pub(crate) key_sets: Arc<KeySets>,
 }
 
 /// The operators' endpoint.
 pub(crate) struct OpenedAdmin {
-    pub(crate) endpoint: quinn::Endpoint,
+    pub(crate) endpoint: Endpoint,
     pub(crate) address: SocketAddr,
     pub(crate) operators: Arc<dyn Operators>,
 }

@@ -13,41 +13,38 @@ use fanfare_hub::Population;
 use fanfare_protocol::{Code, ServerFrame, Target};
 use fanfare_token::TokenRules;
 use parking_lot::RwLock;
-use quinn::VarInt;
 use tokio::task::JoinHandle;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::access::{KeySetUrl, Tokens};
-use crate::acts::{Acts, mend_store};
-use crate::admin::{self, Desk, Feed, Operators, Queries};
-use crate::admission::Admission;
+use crate::admin::{self, Feed, Operators, Queries, Service};
+use crate::api::{self, Http};
 use crate::config::Config;
-use crate::endpoint::{self, Identity};
-use crate::error::IdentityError;
-use crate::expiry::Expiry;
-use crate::farewell;
-use crate::handshake::Handshakes;
+use crate::edge::admission::Admission;
+use crate::edge::expiry::Expiry;
+use crate::edge::farewell;
+use crate::edge::handshake::Handshakes;
+use crate::edge::listener::{self, Tasks};
+use crate::edge::rounds::Rounds;
+use crate::edge::router::Router;
 use crate::home::Home;
-use crate::http::{self, Http};
 use crate::hub::Hub;
-use crate::listener::{self, Tasks};
-use crate::metrics::{Metrics, Snapshot};
+use crate::moderation::{Moderation, mend_store};
 use crate::opened::{Opened, OpenedAdmin};
-use crate::rounds::Rounds;
-use crate::router::Router;
+use crate::quic::{Endpoint, EndpointKeys, Identity, IdentityError, Settings};
 use crate::spread;
-use crate::state::EndpointKeys;
+use crate::telemetry::{Metrics, Snapshot};
 
 /// A running server. Dropping it without [`Server::drain`] cuts every connection off.
 pub struct Server {
     config: Arc<Config>,
     keys: EndpointKeys,
-    endpoint: quinn::Endpoint,
+    endpoint: Endpoint,
     address: SocketAddr,
     hub: Arc<Hub>,
     metrics: Arc<Metrics>,
     tokens: Arc<Tokens>,
-    acts: Arc<Acts>,
+    moderation: Arc<Moderation>,
     tasks: Tasks,
     listener: JoinHandle<()>,
     expiry: JoinHandle<()>,
@@ -69,7 +66,7 @@ struct Web {
 
 /// The operators' endpoint while it runs.
 struct Admin {
-    endpoint: quinn::Endpoint,
+    endpoint: Endpoint,
     address: SocketAddr,
     operators: Arc<dyn Operators>,
     listener: JoinHandle<()>,
@@ -89,7 +86,7 @@ impl Server {
     /// Puts the parts together. Nothing can fail any more.
     pub(crate) fn assemble(opened: Opened) -> Self {
         let Opened { config, home, started, keys, tasks, endpoint, address, certificate, .. } = opened;
-        let Opened { web, admin, hub, metrics, tokens, gate, acts, key_sets, .. } = opened;
+        let Opened { web, admin, hub, metrics, tokens, gate, moderation, key_sets, .. } = opened;
         let config = Arc::new(config);
         let expiry = Arc::new(Expiry::new(Arc::clone(&hub), config.expiry_notice));
         let router = Arc::new(Router::new(
@@ -116,9 +113,10 @@ impl Server {
             Some((listener, http_address)) => {
                 let closing = tasks.closing.clone();
                 let certificate = RwLock::new(certificate);
-                let acts = Arc::clone(&acts);
-                let http = Arc::new(Http { server: address, dev: config.dev, certificate, acts, closing });
-                let listener = tokio::spawn(http::listen(listener, Arc::clone(&http)));
+                let moderation = Arc::clone(&moderation);
+                let http =
+                    Arc::new(Http { server: address, dev: config.dev, certificate, moderation, closing });
+                let listener = tokio::spawn(api::listen(listener, Arc::clone(&http)));
                 Some(Web { http, address: http_address, listener })
             }
         };
@@ -130,29 +128,31 @@ impl Server {
                     gate,
                     admission,
 
-                    acts: Arc::clone(&acts),
+                    moderation: Arc::clone(&moderation),
                     metrics: Arc::clone(&metrics),
                     address,
                     dev: config.dev,
                     started,
                 };
-                let feed = Arc::new(Feed::new(Arc::clone(&hub), Arc::clone(&metrics), Arc::clone(&acts)));
-                let desk = Desk {
+                let feed =
+                    Arc::new(Feed::new(Arc::clone(&hub), Arc::clone(&metrics), Arc::clone(&moderation)));
+                let service = Service {
                     operators: Arc::clone(&operators),
-                    acts: Arc::clone(&acts),
+                    moderation: Arc::clone(&moderation),
                     queries,
                     feed: Arc::clone(&feed),
                     metrics: Arc::clone(&metrics),
                     work: TaskTracker::new(),
                 };
-                let listen = admin::endpoint::listen(endpoint.clone(), Arc::new(desk), tasks.closing.clone());
+                let listen =
+                    admin::endpoint::listen(endpoint.clone(), Arc::new(service), tasks.closing.clone());
                 let listener = tokio::spawn(listen);
                 let feed = tokio::spawn(feed.run(tasks.closing.clone()));
                 Some(Admin { endpoint, address: admin_address, operators, listener, feed })
             }
         };
         let mending =
-            AbortOnDropHandle::new(tokio::spawn(mend_store(Arc::clone(&acts), tasks.closing.clone())));
+            AbortOnDropHandle::new(tokio::spawn(mend_store(Arc::clone(&moderation), tasks.closing.clone())));
         Self {
             config,
             _home: home,
@@ -163,7 +163,7 @@ impl Server {
             hub,
             metrics,
             tokens,
-            acts,
+            moderation,
             tasks,
             listener,
             expiry,
@@ -212,8 +212,8 @@ impl Server {
 
     /// What operators can do.
     #[must_use]
-    pub fn acts(&self) -> &Arc<Acts> {
-        &self.acts
+    pub fn moderation(&self) -> &Arc<Moderation> {
+        &self.moderation
     }
 
     /// Uses another certificate for the connections that come from now on.
@@ -221,9 +221,8 @@ impl Server {
     /// # Errors
     /// When TLS does not take it. The server goes on with the one it has.
     pub fn replace_identity(&self, identity: Identity) -> Result<(), IdentityError> {
-        let certificate = http::certificate_hash(&identity.chain);
-        let server = endpoint::server_config(&self.config, identity, &self.keys)?;
-        self.endpoint.set_server_config(Some(server));
+        let certificate = api::certificate_hash(&identity.chain);
+        self.endpoint.replace(self.config.settings(identity, &self.keys)?);
         if let Some(Web { http, .. }) = &self.http {
             *http.certificate.write() = certificate;
         }
@@ -237,8 +236,8 @@ impl Server {
     /// When TLS does not take it. The server goes on with the one it has.
     pub fn replace_admin_identity(&self, identity: Identity) -> Result<(), IdentityError> {
         if let Some(admin) = &self.admin {
-            let server = admin::endpoint::server_config(identity, &*admin.operators, &self.keys)?;
-            admin.endpoint.set_server_config(Some(server));
+            let verifier = admin.operators.verifier()?;
+            admin.endpoint.replace(Settings::for_operators(identity, verifier, &self.keys)?);
         }
         Ok(())
     }
@@ -267,7 +266,6 @@ impl Server {
             _home,
             ..
         } = self;
-        let closing = VarInt::from_u32(u32::from(Code::ShuttingDown.number()));
         let connections = hub.population().connections;
         let orderly = async {
             tasks.closing.cancel();
@@ -302,9 +300,8 @@ impl Server {
             }
             let _ = tokio::time::timeout(farewell::LAST_WORD, tasks.connections.wait()).await;
         }
-        endpoint.close(closing, Code::ShuttingDown.sentence().as_bytes());
+        endpoint.close(Code::ShuttingDown);
         tasks.connections.wait().await;
-        // Until the peers have our close. A peer that has vanished is not waited for longer than its three timeouts.
         endpoint.wait_idle().await;
         // Its task, and with it the socket, ends with the last handle.
         drop(endpoint);

@@ -14,20 +14,19 @@ use std::time::Instant;
 use tokio::net::TcpListener;
 
 use crate::access::{Bans, Gate, KeySets, Tokens};
-use crate::acts::Acts;
-use crate::admin::{self, Administration, Operators};
+use crate::admin::{Administration, Operators};
+use crate::api;
 use crate::config::Config;
-use crate::endpoint::{self, Identity};
+use crate::edge::listener::Tasks;
 use crate::error::StartError;
 use crate::home::Home;
-use crate::http;
 use crate::hub::Hub;
-use crate::listener::Tasks;
-use crate::metrics::Metrics;
+use crate::moderation::FileStore;
+use crate::moderation::Moderation;
 use crate::opened::{Opened, OpenedAdmin};
+use crate::quic::{self, Endpoint, EndpointKeys, Identity, IdentityError, Settings};
 use crate::server::Server;
-use crate::state::EndpointKeys;
-use crate::store::FileStore;
+use crate::telemetry::Metrics;
 
 /// What the caller wants to have in the state directory. Dropped without having been kept, it takes back what it wrote.
 pub trait Files: Send {
@@ -164,22 +163,22 @@ impl Start {
         let mut files = files;
         let Sockets { clients: (socket, address), admin: admin_socket, web } = sockets;
         let tasks = Tasks::default();
-        let certificate = http::certificate_hash(&identity.chain);
-        let server = endpoint::server_config(&config, identity, &keys)?;
+        let certificate = api::certificate_hash(&identity.chain);
+        let settings = config.settings(identity, &keys)?;
 
         home.make()?;
         files.write().map_err(StartError::Files)?;
-        let admin =
-            match (admin_socket, admin) {
-                (Some((socket, address)), Some((identity, operators))) => {
-                    let server = admin::endpoint::server_config(identity, &*operators, &keys)?;
-                    let endpoint = endpoint::open(server, socket, &keys, &tasks.endpoint)
-                        .map_err(listening("--admin-listen", "UDP", address))?;
-                    Some(OpenedAdmin { endpoint, address, operators })
-                }
-                _ => None,
-            };
-        let endpoint = endpoint::open(server, socket, &keys, &tasks.endpoint)
+        let admin = match (admin_socket, admin) {
+            (Some((socket, address)), Some((identity, operators))) => {
+                let verifier = operators.verifier().map_err(IdentityError::from)?;
+                let settings = Settings::for_operators(identity, verifier, &keys)?;
+                let endpoint = Endpoint::open(settings, socket, &keys, &tasks.endpoint)
+                    .map_err(listening("--admin-listen", "UDP", address))?;
+                Some(OpenedAdmin { endpoint, address, operators })
+            }
+            _ => None,
+        };
+        let endpoint = Endpoint::open(settings, socket, &keys, &tasks.endpoint)
             .map_err(listening("--listen", "UDP", address))?;
         keys.write(&mut home)?;
         let store = FileStore::file(home.path());
@@ -196,7 +195,7 @@ impl Start {
             budget: Arc::clone(hub.budget()),
             ..Metrics::default()
         });
-        let acts = Acts::open(
+        let moderation = Moderation::open(
             Box::new(FileStore::open(home.path())?),
             Arc::clone(&hub),
             bans,
@@ -221,7 +220,7 @@ impl Start {
             metrics,
             tokens,
             gate,
-            acts: Arc::new(acts),
+            moderation: Arc::new(moderation),
             key_sets,
         })
     }
@@ -229,7 +228,7 @@ impl Start {
 
 fn udp(flag: &'static str, address: SocketAddr) -> Result<(std::net::UdpSocket, SocketAddr), StartError> {
     let failed = listening(flag, "UDP", address);
-    let socket = endpoint::socket(address).map_err(&failed)?;
+    let socket = quic::socket(address).map_err(&failed)?;
     let address = socket.local_addr().map_err(failed)?;
     Ok((socket, address))
 }

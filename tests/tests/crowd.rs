@@ -36,8 +36,8 @@ const REST: Duration = Duration::from_millis(1_500);
 /// How long all of it may take. Some 20 s on two idle cores.
 const LONGEST: Duration = Duration::from_secs(600);
 
-/// How many handshakes go on at a time: the server refuses more than 1,024, and a client would come again later.
-static DOOR: Semaphore = Semaphore::const_new(256);
+/// How many handshakes go on at a time: few enough that each is done in time on a machine that is busy with something else.
+static DOOR: Semaphore = Semaphore::const_new(32);
 
 /// The one clock that all peers share: every request and every answer is a tick.
 static CLOCK: AtomicU64 = AtomicU64::new(0);
@@ -221,9 +221,7 @@ async fn live(hub: Arc<Hub>, dialer: Dialer, number: u64) -> Vec<Record> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn promises_1_to_4_a_crowd_of_2000_loses_nothing_repeats_nothing_and_leaves_nothing() {
-    // A machine that is busy with something else must not end connections: it failed beside six times as much work as two
-    // cores can do.
-    let hub = Arc::new(Hub::with(|config| config.idle_timeout = Duration::from_secs(600)).await);
+    let hub = Arc::new(Hub::start().await);
     let dialers: Vec<Dialer> = (0..8).map(|_| Dialer::new(&hub.roots)).collect();
     let mut crowd = tokio::task::JoinSet::new();
     for number in 0..PEERS {

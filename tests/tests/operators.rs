@@ -145,7 +145,7 @@ async fn what_is_no_request_is_refused_and_the_session_goes_on() {
         assert_eq!(answer["error"]["code"], code, "{shown}: {answer}");
         assert!(answer["error"]["message"].as_str().unwrap().contains(words), "{shown}: {answer}");
     }
-    assert_eq!(hub.server.acts().audit_head().sequence, 0, "nothing of it was an act");
+    assert_eq!(hub.server.moderation().audit_head().sequence, 0, "nothing of it was an act");
 }
 
 #[tokio::test]
@@ -187,7 +187,7 @@ async fn a_revoked_operators_live_session_ends() {
     let error = within(oncall.ask::<Receipt>(&revoke("alice", "*"))).await.unwrap_err();
     assert_eq!(error.code(), Some(Code::OperatorRefused), "{error}");
     let _: Receipt = ask(&other, revoke("alice", "*")).await;
-    assert_eq!(hub.server.acts().audit_head().sequence, 2, "what came after is of the other alone");
+    assert_eq!(hub.server.moderation().audit_head().sequence, 2, "what came after is of the other alone");
     hub.stop().await;
 }
 
@@ -531,13 +531,13 @@ async fn acts_that_have_begun_are_finished_before_a_drain_is() {
         }
         // One has been answered, so others are under way.
         assert!(within(acts.join_next()).await.unwrap().unwrap());
-        let recorded = hub.server.acts().audit_head().sequence;
+        let recorded = hub.server.moderation().audit_head().sequence;
         // It would not start where an act of the one before still had the store.
         hub = hub.restart().await;
         within(acts.join_all()).await;
-        let verdict = hub.server.acts().verify_audit(None).unwrap();
+        let verdict = hub.server.moderation().verify_audit(None).unwrap();
         assert!(verdict.whole && verdict.records >= recorded, "{verdict:?}");
-        assert_eq!(verdict.records, hub.server.acts().bans().len() as u64, "each act has its record");
+        assert_eq!(verdict.records, hub.server.moderation().bans().len() as u64, "each act has its record");
     }
 }
 

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use fanfare_client::{Client, Event, RequestError};
 use fanfare_protocol::admin::{AdminRequest, Role, Who};
 use fanfare_protocol::{Code, ConnectionId, EventName, Pattern, Sender, ServerFrame, Target};
-use fanfare_server::{ActError, Operator};
+use fanfare_server::{ModerationError, Operator};
 use fanfare_tests::peer::Dialer;
 use fanfare_tests::{Hub, eventually, group, message, next, nothing_else, user, within};
 
@@ -117,7 +117,7 @@ async fn promise_7_a_revoke_removes_everywhere_and_says_exactly_what_it_did() {
     assert!(!restored.unchanged);
     assert!(hub.act(restore("alice", "room-*")).await.unwrap().unchanged);
     within(phone.join(group("room-1"))).await.unwrap();
-    let verdict = hub.server.acts().verify_audit(None).unwrap();
+    let verdict = hub.server.moderation().verify_audit(None).unwrap();
     assert!(verdict.whole && verdict.records == 4, "{verdict:?}");
 }
 
@@ -285,7 +285,7 @@ async fn promises_7_and_8_revoke_against_a_thousand_concurrent_rejoins_a_hundred
     }
     assert_eq!(removals, removed_in_all, "each removal was told, once");
     println!("{removed_in_all} removals, {messages} messages before them, {sent} sent");
-    assert!(hub.server.acts().verify_audit(None).unwrap().whole);
+    assert!(hub.server.moderation().verify_audit(None).unwrap().whole);
 }
 
 #[tokio::test]
@@ -300,23 +300,23 @@ async fn promise_9_a_ban_holds_against_rejoin_reconnect_and_restart() {
     assert_eq!(refusal(within(again.join(group("room"))).await), Code::BannedFromGroup);
     drop((alice, again));
 
-    let before = hub.server.acts().audit_head();
+    let before = hub.server.moderation().audit_head();
     let hub = hub.restart().await;
     let alice = hub.client("alice").await;
     assert_eq!(refusal(within(alice.join(group("room"))).await), Code::BannedFromGroup);
     let error = within(Client::connect(hub.client_config("mallory"))).await.err().unwrap();
     assert_eq!(error.code(), Some(Code::UserBanned), "{error}");
-    assert_eq!(hub.server.acts().bans().len(), 2);
-    assert_eq!(hub.server.acts().audit_head(), before);
-    let verdict = hub.server.acts().verify_audit(Some(&before.hash)).unwrap();
+    assert_eq!(hub.server.moderation().bans().len(), 2);
+    assert_eq!(hub.server.moderation().audit_head(), before);
+    let verdict = hub.server.moderation().verify_audit(Some(&before.hash)).unwrap();
     assert!(verdict.whole, "{verdict:?}");
-    assert!(!hub.server.acts().verify_audit(Some(&"0".repeat(63))).unwrap().whole);
+    assert!(!hub.server.moderation().verify_audit(Some(&"0".repeat(63))).unwrap().whole);
 
     hub.act(restore("alice", "r*m")).await.unwrap();
     hub.act(AdminRequest::Unban { user: user("mallory"), reason: String::new() }).await.unwrap();
     within(alice.join(group("room"))).await.unwrap();
     drop(hub.client("mallory").await);
-    assert_eq!(hub.server.acts().bans(), []);
+    assert_eq!(hub.server.moderation().bans(), []);
 }
 
 #[tokio::test]
@@ -394,7 +394,7 @@ async fn operators_add_remove_kick_and_send() {
     let carol = hub.client("carol").await;
     hub.act(revoke("carol", "staff", false)).await.unwrap();
     match hub.act(add(who("carol"))).await {
-        Err(error @ ActError::Refused { .. }) => assert_eq!(error.code(), Code::BannedFromGroup),
+        Err(error @ ModerationError::Refused { .. }) => assert_eq!(error.code(), Code::BannedFromGroup),
         other => panic!("{other:?}"),
     }
     nothing_else(&carol).await;
@@ -434,7 +434,7 @@ async fn those_who_are_closed_for_a_time_come_back_after_it_each_at_a_moment_of_
     }
     let too_long = AdminRequest::Close { who: Who::All, retry_after_ms: 86_400_001, reason: String::new() };
     match hub.act(too_long).await {
-        Err(error @ ActError::Refused { .. }) => assert_eq!(error.code(), Code::InvalidRequest),
+        Err(error @ ModerationError::Refused { .. }) => assert_eq!(error.code(), Code::InvalidRequest),
         other => panic!("{other:?}"),
     }
     // Without a time it is a kick: they do not come back by themselves.
@@ -472,16 +472,16 @@ async fn promise_11_what_makes_no_sense_or_is_not_allowed_is_refused_with_a_code
         let error = hub.act(request).await.unwrap_err();
         assert_eq!(error.code(), code, "{error}");
         records += 1;
-        assert_eq!(hub.server.acts().audit_head().sequence, records);
+        assert_eq!(hub.server.moderation().audit_head().sequence, records);
     }
     let viewer = Operator { name: "intern".to_owned(), role: Role::Viewer };
-    let error = hub.server.acts().act(&viewer, &ban("alice")).unwrap_err();
+    let error = hub.server.moderation().act(&viewer, &ban("alice")).unwrap_err();
     assert_eq!(error.code(), Code::ViewerMayNotAct);
-    let (_, record) = hub.server.acts().audit(records, 9).unwrap().remove(0);
+    let (_, record) = hub.server.moderation().audit(records, 9).unwrap().remove(0);
     let record: serde_json::Value = serde_json::from_slice(&record).unwrap();
     assert_eq!((&record["author"], &record["role"]), (&"intern".into(), &"viewer".into()));
     assert_eq!(record["act"]["user"], "alice");
     assert_eq!(record["outcome"]["refused"]["code"], Code::ViewerMayNotAct.number());
-    assert_eq!(hub.server.acts().bans(), [], "nothing of it was done");
-    assert!(hub.server.acts().verify_audit(None).unwrap().whole);
+    assert_eq!(hub.server.moderation().bans(), [], "nothing of it was done");
+    assert!(hub.server.moderation().verify_audit(None).unwrap().whole);
 }

@@ -26,7 +26,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::key_set_url::{Answer, KeySetUrl};
-use crate::state;
+use crate::home;
 
 /// How often tokens with unknown keys lead to a look at most.
 const ONCE_IN: Duration = Duration::from_secs(60);
@@ -386,7 +386,7 @@ fn kept(url: &KeySetUrl, path: &Path) -> Result<(String, ReadKeys), String> {
 fn write(url: &KeySetUrl, text: String, path: &Path) -> io::Result<()> {
     let key_set = RawValue::from_string(text)?;
     let copy = Copy { url: url.as_str().to_owned(), fetched_at: super::now(), key_set };
-    state::replace(path, &serde_json::to_vec(&copy)?)
+    home::replace(path, &serde_json::to_vec(&copy)?)
 }
 
 #[cfg(test)]

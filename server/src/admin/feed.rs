@@ -21,9 +21,9 @@ use tokio_util::sync::CancellationToken;
 use super::query::{counters, totals};
 use super::reply::line;
 use super::rows::{Facts, connection_row, distinct_users, waiting_frames};
-use crate::acts::Acts;
 use crate::hub::{Hub, Member};
-use crate::metrics::Metrics;
+use crate::moderation::Moderation;
+use crate::telemetry::Metrics;
 
 /// How often it is looked at most.
 const TICK: Duration = Duration::from_millis(250);
@@ -42,7 +42,7 @@ const SNAPSHOTS: usize = 8;
 pub(crate) struct Feed {
     hub: Arc<Hub>,
     metrics: Arc<Metrics>,
-    acts: Arc<Acts>,
+    moderation: Arc<Moderation>,
     state: Mutex<State>,
     /// The newest moment's number; how many watch is the number of its receivers.
     latest: watch::Sender<u64>,
@@ -87,11 +87,11 @@ struct Group {
 }
 
 impl Feed {
-    pub(crate) fn new(hub: Arc<Hub>, metrics: Arc<Metrics>, acts: Arc<Acts>) -> Self {
+    pub(crate) fn new(hub: Arc<Hub>, metrics: Arc<Metrics>, moderation: Arc<Moderation>) -> Self {
         Self {
             hub,
             metrics,
-            acts,
+            moderation,
             state: Mutex::default(),
             latest: watch::Sender::new(0),
             snapshots: Arc::new(Semaphore::new(SNAPSHOTS)),
@@ -196,7 +196,7 @@ impl Feed {
             connections,
             totals: totals(self.hub.population()),
             counters: counters(self.metrics.snapshot()),
-            acts_impaired: self.acts.impaired().reason(),
+            acts_impaired: self.moderation.impaired().reason(),
         }
     }
 }

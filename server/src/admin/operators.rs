@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rustls::pki_types::CertificateDer;
 use rustls::server::danger::ClientCertVerifier;
 
-use crate::acts::Operator;
+use crate::moderation::Operator;
 
 /// Decides which certificates are an operator's. Its methods may read files, and are called where that holds nobody up.
 pub trait Operators: fmt::Debug + Send + Sync {

@@ -20,19 +20,19 @@ use super::listing::{self, Rows};
 use super::reply::{line, store_failed};
 use super::rows::{BanRows, Connections, Facts, Groups, Users, connection_row};
 use crate::access::{self, Gate};
-use crate::acts::{Acts, Operator};
-use crate::admission::Admission;
-use crate::handshake::SERVER;
+use crate::edge::admission::Admission;
+use crate::edge::handshake::SERVER;
 use crate::hub::{Hub, Member};
-use crate::metrics::{Metrics, Snapshot};
-use crate::process;
+use crate::moderation::{Moderation, Operator};
+use crate::telemetry;
+use crate::telemetry::{Metrics, Snapshot};
 
 /// What questions are about.
 pub(crate) struct Queries {
     pub(crate) hub: Arc<Hub>,
     pub(crate) gate: Arc<Gate>,
     pub(crate) admission: Arc<Admission>,
-    pub(crate) acts: Arc<Acts>,
+    pub(crate) moderation: Arc<Moderation>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) address: SocketAddr,
     pub(crate) dev: bool,
@@ -57,7 +57,7 @@ impl Queries {
                 UserRow { user, connections: connections as u64 }
             }),
             AdminRequest::Groups(page) => self.groups(page),
-            AdminRequest::Bans(page) => listed(&BanRows, self.acts.bans(), page, |ban| ban),
+            AdminRequest::Bans(page) => listed(&BanRows, self.moderation.bans(), page, |ban| ban),
             AdminRequest::Connection { connection } => {
                 self.connection(connection).map(|detail| line(&AdminReply::Ok(detail)))
             }
@@ -65,7 +65,7 @@ impl Queries {
                 Ok(line(&AdminReply::Ok(self.explain(user, group, token.as_ref(), access::now()))))
             }
             AdminRequest::VerifyAudit { head } => {
-                let verdict = self.acts.verify_audit(head.as_deref());
+                let verdict = self.moderation.verify_audit(head.as_deref());
                 verdict.map(|verdict| line(&AdminReply::Ok(verdict))).map_err(|error| store_failed(&error))
             }
             _ => return None,
@@ -82,9 +82,9 @@ impl Queries {
             dev: self.dev,
             totals: totals(self.hub.population()),
             counters: counters(self.metrics.snapshot()),
-            bans: self.acts.bans().len() as u64,
-            audit: self.acts.audit_head(),
-            acts_impaired: self.acts.impaired().reason(),
+            bans: self.moderation.bans().len() as u64,
+            audit: self.moderation.audit_head(),
+            acts_impaired: self.moderation.impaired().reason(),
         }
     }
 
@@ -150,7 +150,7 @@ pub(super) fn totals(population: Population) -> Totals {
 }
 
 pub(super) fn counters(snapshot: Snapshot) -> Counters {
-    let usage = process::usage();
+    let usage = telemetry::usage();
     let by_name = |counts: std::collections::BTreeMap<Code, u64>| {
         counts.into_iter().map(|(code, count)| (code.name().to_owned(), count)).collect()
     };
@@ -194,7 +194,7 @@ mod tests {
     use super::*;
     use crate::access::{Bans, KeySets, Tokens};
     use crate::hub::{Hub, Seat, register};
-    use crate::store::FileStore;
+    use crate::moderation::FileStore;
 
     const MANY: u32 = 100_000;
 
@@ -219,12 +219,12 @@ mod tests {
             .collect();
         let state = tempfile::tempdir().unwrap();
         let store = Box::new(FileStore::open(state.path()).unwrap());
-        let acts = Acts::open(store, Arc::clone(&hub), bans, Arc::clone(&metrics), 99).unwrap();
+        let moderation = Moderation::open(store, Arc::clone(&hub), bans, Arc::clone(&metrics), 99).unwrap();
         let address = SocketAddr::from(([127, 0, 0, 1], 1));
         let (dev, started) = (true, Instant::now());
         let admission = Admission::new(1, 1);
-        let acts = Arc::new(acts);
-        let queries = Queries { hub, gate, admission, acts, metrics, address, dev, started };
+        let moderation = Arc::new(moderation);
+        let queries = Queries { hub, gate, admission, moderation, metrics, address, dev, started };
         (queries, seats, state)
     }
 
@@ -266,7 +266,7 @@ mod tests {
         let feed = super::super::Feed::new(
             Arc::clone(&queries.hub),
             Arc::clone(&queries.metrics),
-            Arc::clone(&queries.acts),
+            Arc::clone(&queries.moderation),
         );
         for turn in ["first", "second"] {
             let begun = Instant::now();

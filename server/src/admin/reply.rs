@@ -5,7 +5,7 @@ use fanfare_protocol::Code;
 use fanfare_protocol::admin::{AdminError, AdminReply};
 use serde::Serialize;
 
-use crate::store::StoreError;
+use crate::moderation::StoreError;
 
 pub(super) fn store_failed(error: &StoreError) -> AdminError {
     AdminError { code: Code::Internal.number(), message: error.to_string() }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use fanfare_protocol::admin::Role;
 use parking_lot::Mutex;
 
-use crate::acts::Operator;
+use crate::moderation::Operator;
 
 /// Far more than there are operators, few enough that they cost nothing.
 const MOST: usize = 1_024;

@@ -10,15 +10,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use fanfare_protocol::Code;
 use fanfare_protocol::admin::{ADMIN_REQUEST_BYTES, AdminError, AdminRequest};
-use quinn::{RecvStream, SendStream, VarInt};
 use rustls::pki_types::CertificateDer;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::Desk;
+use super::Service;
 use super::feed::Watcher;
 use super::reply::refusal;
+use crate::quic::{Connection, ReadError, Receiver, Transmitter};
 
 /// How often it is asked whether the operator is still one.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
@@ -39,9 +39,9 @@ enum Ended {
 
 /// Answers requests until one side ends the session. Gives the code to close with, where it is ours to close.
 pub(super) async fn run(
-    connection: &quinn::Connection,
+    connection: &Connection,
     chain: &Arc<[CertificateDer<'static>]>,
-    desk: &Arc<Desk>,
+    service: &Arc<Service>,
     closing: CancellationToken,
 ) -> Option<Code> {
     let address = connection.remote_address();
@@ -51,38 +51,38 @@ pub(super) async fn run(
         let refused = tokio::select! {
             biased;
             () = closing.cancelled() => return Some(Code::ShuttingDown),
-            _ = ask.tick() => desk.identify(chain).await.err(),
+            _ = ask.tick() => service.identify(chain).await.err(),
             Some(ended) = requests.join_next() => match ended {
                 Ok(Err(Ended::Refused(reason))) => Some(reason),
                 _ => None,
             },
-            stream = connection.accept_bi() => {
+            stream = connection.accept_stream() => {
                 let Ok((send, receive)) = stream else { return None };
-                requests.spawn(answer(Arc::clone(desk), Arc::clone(chain), address, send, receive));
+                requests.spawn(answer(Arc::clone(service), Arc::clone(chain), address, send, receive));
                 None
             }
         };
         if let Some(reason) = refused {
-            desk.refuse(&reason, address);
+            service.refuse(&reason, address);
             return Some(Code::OperatorRefused);
         }
     }
 }
 
 async fn answer(
-    desk: Arc<Desk>,
+    service: Arc<Service>,
     chain: Arc<[CertificateDer<'static>]>,
     address: SocketAddr,
-    mut send: SendStream,
-    mut receive: RecvStream,
+    mut send: Transmitter,
+    mut receive: Receiver,
 ) -> Result<(), Ended> {
     let outcome = async {
         let read = timeout(REQUEST_DEADLINE, receive.read_to_end(ADMIN_REQUEST_BYTES)).await;
         // Asked when the request is there: what is answered, is answered to somebody who is an operator now.
-        let operator = desk.identify(&chain).await.map_err(Ended::Refused)?;
+        let operator = service.identify(&chain).await.map_err(Ended::Refused)?;
         let request = match read {
             Ok(Ok(request)) => request,
-            Ok(Err(quinn::ReadToEndError::TooLong)) => {
+            Ok(Err(ReadError::TooLong)) => {
                 let message = format!("a request has at most {ADMIN_REQUEST_BYTES} bytes");
                 let error = AdminError { code: Code::FrameTooLarge.number(), message };
                 return write(&mut send, refusal(&error)).await;
@@ -91,23 +91,22 @@ async fn answer(
         };
         match parse(&request) {
             Ok(AdminRequest::Audit { after, limit, follow }) => {
-                audit(&desk, &mut send, after, limit, follow).await
+                audit(&service, &mut send, after, limit, follow).await
             }
-            Ok(AdminRequest::Watch { interval_ms }) => watch(&desk, &mut send, interval_ms).await,
+            Ok(AdminRequest::Watch { interval_ms }) => watch(&service, &mut send, interval_ms).await,
             Ok(request) => {
                 tracing::debug!(operator = operator.name, %address, ?request, "asked");
-                let line = desk.answer(operator, request).await;
+                let line = service.answer(operator, request).await;
                 write(&mut send, line).await
             }
             Err(error) => write(&mut send, refusal(&error)).await,
         }
     }
     .await;
-    // Both fail only where the stream or the connection has ended already.
-    let _ = match &outcome {
-        Ok(()) => send.finish(),
-        Err(_) => send.reset(VarInt::from_u32(u32::from(Code::SlowConsumer.number()))),
-    };
+    match &outcome {
+        Ok(()) => send.end(),
+        Err(_) => send.break_off(Code::SlowConsumer),
+    }
     outcome
 }
 
@@ -137,8 +136,8 @@ fn in_words(problem: &str) -> String {
     WORDS.iter().fold(problem.to_owned(), |problem, (ours, theirs)| problem.replace(ours, theirs))
 }
 
-async fn write(send: &mut SendStream, line: Bytes) -> Result<(), Ended> {
-    match timeout(READ_DEADLINE, send.write_chunk(line)).await {
+async fn write(send: &mut Transmitter, line: Bytes) -> Result<(), Ended> {
+    match timeout(READ_DEADLINE, send.write_all(line)).await {
         Ok(Ok(())) => Ok(()),
         _ => Err(Ended::Stream),
     }
@@ -146,19 +145,19 @@ async fn write(send: &mut SendStream, line: Bytes) -> Result<(), Ended> {
 
 /// Records, and then those that come.
 async fn audit(
-    desk: &Arc<Desk>,
-    send: &mut SendStream,
+    service: &Arc<Service>,
+    send: &mut Transmitter,
     mut after: u64,
     limit: u64,
     follow: bool,
 ) -> Result<(), Ended> {
     let mut left = if limit == 0 { u64::MAX } else { limit };
-    let mut recorded = desk.recorded();
+    let mut recorded = service.recorded();
     loop {
         // Before the page is read, so that what is recorded meanwhile is not waited for in vain.
         recorded.mark_unchanged();
         let most = usize::try_from(left).unwrap_or(usize::MAX).min(RECORDS_AT_ONCE);
-        let page = match desk.records(after, most).await {
+        let page = match service.records(after, most).await {
             Ok(page) => page,
             Err(error) => return write(send, refusal(&error)).await,
         };
@@ -173,30 +172,30 @@ async fn audit(
         if page.is_empty() {
             tokio::select! {
                 changed = recorded.changed() => if changed.is_err() { return Ok(()) },
-                _ = send.stopped() => return Ok(()),
+                () = send.stopped() => return Ok(()),
             }
         }
     }
 }
 
 /// A snapshot, and then what changes.
-async fn watch(desk: &Arc<Desk>, send: &mut SendStream, interval_ms: u32) -> Result<(), Ended> {
+async fn watch(service: &Arc<Service>, send: &mut Transmitter, interval_ms: u32) -> Result<(), Ended> {
     if !(50..=60_000).contains(&interval_ms) {
         let message = "interval_ms must be from 50 to 60000".to_owned();
         let error = AdminError { code: Code::InvalidRequest.number(), message };
         return write(send, refusal(&error)).await;
     }
-    let mut watcher = Watcher::new(Arc::clone(desk.feed()));
+    let mut watcher = Watcher::new(Arc::clone(service.feed()));
     let mut pace = tokio::time::interval(Duration::from_millis(interval_ms.into()));
     pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             _ = pace.tick() => {}
-            _ = send.stopped() => return Ok(()),
+            () = send.stopped() => return Ok(()),
         }
         let mut update = tokio::select! {
             update = watcher.next() => update,
-            _ = send.stopped() => return Ok(()),
+            () = send.stopped() => return Ok(()),
         };
         while let Some(line) = update.line() {
             write(send, line).await?;

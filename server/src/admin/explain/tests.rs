@@ -18,14 +18,14 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::access::{self, Bans, Gate, KeySets, Tokens, Validity};
-use crate::acts::Acts;
-use crate::admission::{Admission, Slot};
-use crate::expiry::Expiry;
-use crate::handshake::identify;
+use crate::edge::admission::{Admission, Slot};
+use crate::edge::expiry::Expiry;
+use crate::edge::handshake::identify;
+use crate::edge::router::Router;
 use crate::hub::{Hub, Seat, register};
-use crate::metrics::Metrics;
-use crate::router::Router;
-use crate::store::FileStore;
+use crate::moderation::FileStore;
+use crate::moderation::Moderation;
+use crate::telemetry::Metrics;
 
 const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
 const NOW: Seconds = 1_800_000_000;
@@ -42,13 +42,19 @@ struct Rig {
 }
 
 /// What operators can do, which is not asked about here: one for all cases, because it has a disk.
-fn acts() -> Arc<Acts> {
-    static ACTS: LazyLock<Arc<Acts>> = LazyLock::new(|| {
+fn moderation() -> Arc<Moderation> {
+    static ACTS: LazyLock<Arc<Moderation>> = LazyLock::new(|| {
         let state = tempfile::tempdir().unwrap();
         let store = Box::new(FileStore::open(state.path()).unwrap());
         Arc::new(
-            Acts::open(store, hub(HubLimits::default(), open_gate()), Arc::default(), Arc::default(), 99)
-                .unwrap(),
+            Moderation::open(
+                store,
+                hub(HubLimits::default(), open_gate()),
+                Arc::default(),
+                Arc::default(),
+                99,
+            )
+            .unwrap(),
         )
     });
     Arc::clone(&ACTS)
@@ -81,7 +87,7 @@ impl Rig {
             hub: Arc::clone(&hub),
             gate,
             admission: Admission::new(connections, connections),
-            acts: acts(),
+            moderation: moderation(),
             metrics,
             address: SocketAddr::from(([127, 0, 0, 1], 1)),
             dev: false,

@@ -18,8 +18,8 @@ use fanfare_protocol::{
 use crate::access::{self, Gate, Recipient};
 use crate::hub::{Hub, Member};
 
-use crate::expiry::Expiry;
-use crate::metrics::Metrics;
+use crate::edge::expiry::Expiry;
+use crate::telemetry::Metrics;
 
 /// Routes requests.
 pub(crate) struct Router {

@@ -17,13 +17,13 @@ use tokio_util::task::TaskTracker;
 use super::query::Queries;
 use super::reply::{line, refusal, store_failed};
 use super::{Feed, Operators};
-use crate::acts::{Acts, Operator};
-use crate::metrics::Metrics;
+use crate::moderation::{Moderation, Operator};
+use crate::telemetry::Metrics;
 
 /// What answers operators.
-pub(crate) struct Desk {
+pub(crate) struct Service {
     pub(crate) operators: Arc<dyn Operators>,
-    pub(crate) acts: Arc<Acts>,
+    pub(crate) moderation: Arc<Moderation>,
     pub(crate) queries: Queries,
     pub(crate) feed: Arc<Feed>,
     pub(crate) metrics: Arc<Metrics>,
@@ -31,7 +31,7 @@ pub(crate) struct Desk {
     pub(crate) work: TaskTracker,
 }
 
-impl Desk {
+impl Service {
     /// Who this is, if it is an operator at this moment.
     pub(super) async fn identify(&self, chain: &Arc<[CertificateDer<'static>]>) -> Result<Operator, String> {
         let (operators, chain) = (Arc::clone(&self.operators), Arc::clone(chain));
@@ -54,11 +54,11 @@ impl Desk {
             // The door waits for keys that have to be fetched first. What it says of the token is asked again below.
             let _ = self.queries.gate.verify_or_fetch(token.expose()).await;
         }
-        let desk = Arc::clone(self);
-        self.blocking(move || match desk.queries.answer(&operator, &request) {
+        let service = Arc::clone(self);
+        self.blocking(move || match service.queries.answer(&operator, &request) {
             Some(Ok(line)) => line,
             Some(Err(error)) => refusal(&error),
-            None => match desk.acts.act(&operator, &request) {
+            None => match service.moderation.act(&operator, &request) {
                 Ok(receipt) => line(&AdminReply::Ok(receipt)),
                 Err(error) => refusal(&AdminError::from(&error)),
             },
@@ -68,14 +68,16 @@ impl Desk {
 
     /// The number of the newest audit record, as it changes.
     pub(super) fn recorded(&self) -> watch::Receiver<u64> {
-        self.acts.recorded()
+        self.moderation.recorded()
     }
 
     /// Audit records as lines, with their numbers.
     pub(super) async fn records(&self, after: u64, most: usize) -> Result<Vec<(u64, Bytes)>, AdminError> {
-        let acts = Arc::clone(&self.acts);
-        let page =
-            self.blocking(move || acts.audit(after, most)).await.map_err(|error| store_failed(&error))?;
+        let moderation = Arc::clone(&self.moderation);
+        let page = self
+            .blocking(move || moderation.audit(after, most))
+            .await
+            .map_err(|error| store_failed(&error))?;
         // As they were stored, byte for byte: they have a hash.
         let line = |record: Vec<u8>| [br#"{"ok":"#, &record[..], b"}\n"].concat().into();
         Ok(page.into_iter().map(|(number, record)| (number, line(record))).collect())

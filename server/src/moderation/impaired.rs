@@ -1,21 +1,11 @@
 //! Whether acts can be taken: not while the store cannot be written, as on a full disk.
 //!
 //! In: what the store says. Out: the same for everybody who asks or watches, and a line in the log when it changes.
-//! Invariant: a store that failed is tried again without anybody having to ask for it, at a pace that leaves the disk
-//! alone most of the time.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
-
-use super::Acts;
-
-/// How often a store that failed is tried again at most.
-const TRY_AGAIN: Duration = Duration::from_secs(1);
-/// Of ten parts of time, one is for trying: a large store takes long to open.
-const REST: u32 = 9;
 
 /// Why no act can be taken now.
 #[derive(Debug)]
@@ -67,32 +57,24 @@ impl Impaired {
         self.0.borrow().as_ref().map(|trouble| trouble.why.to_string())
     }
 
+    /// The same, as it changes.
+    pub(super) fn watch(&self) -> Watch {
+        Watch(self.0.subscribe())
+    }
+
     /// Whether it is so.
     pub(crate) fn is_so(&self) -> bool {
         self.0.borrow().is_some()
     }
 }
 
-/// Tries again, as long as no act can be taken, until `closing`.
-pub(crate) async fn mend_store(acts: Arc<Acts>, closing: CancellationToken) {
-    let mut impaired = acts.impaired.0.subscribe();
-    loop {
-        tokio::select! {
-            () = closing.cancelled() => return,
-            // Ends in an error only with the sender, which we have.
-            _ = impaired.wait_for(Option::is_some) => {}
-        }
-        let mut pause = TRY_AGAIN;
-        while acts.impaired.is_so() {
-            tokio::select! {
-                () = closing.cancelled() => return,
-                () = tokio::time::sleep(pause) => {}
-            }
-            let begun = Instant::now();
-            let acts = Arc::clone(&acts);
-            // It ends in an error only if it panicked, which its message tells.
-            let _ = tokio::task::spawn_blocking(move || acts.mend()).await;
-            pause = TRY_AGAIN.max(begun.elapsed() * REST);
-        }
+/// Waits for acts not to be taken any more.
+pub(super) struct Watch(watch::Receiver<Option<Trouble>>);
+
+impl Watch {
+    /// Returns at once where it is so already.
+    pub(super) async fn begins(&mut self) {
+        // Ends in an error only with the sender, which the caller has.
+        let _ = self.0.wait_for(Option::is_some).await;
     }
 }

@@ -16,21 +16,19 @@ use fanfare_protocol::{
     ClientFrame, Code, ConnectionId, Credential, Denial, PROTOCOL_VERSION, ServerFrame, UserName, Welcome,
 };
 use fanfare_token::Permissions;
-use quinn::crypto::rustls::HandshakeData;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::access::{self, Gate};
-use crate::admission::{self, Admission, Slot};
 use crate::config::Config;
-use crate::door::Place;
-use crate::farewell;
-use crate::intake::{Intake, violation};
-use crate::router::Router;
-use crate::session::Session;
-use crate::transport::{Broken, Connection, Receiver, Transmitter};
-use crate::webtransport;
+use crate::edge::admission::{self, Admission, Slot};
+use crate::edge::door::Place;
+use crate::edge::farewell;
+use crate::edge::inbound::{Inbound, violation};
+use crate::edge::router::Router;
+use crate::edge::session::Session;
+use crate::quic::{Accepted, Broken, Connection, Incoming, Receiver, Transmitter};
 
 /// How long somebody for whom there is no room may take to open the stream on which it is told so.
 const FIRST_STREAM: Duration = Duration::from_secs(1);
@@ -58,7 +56,7 @@ impl Handshakes {
     /// Brings one connection in.
     pub(crate) async fn shake(
         &self,
-        incoming: quinn::Incoming,
+        incoming: Incoming,
         closing: &CancellationToken,
         place: &Place,
         reading: TaskTrackerToken,
@@ -91,15 +89,14 @@ impl Handshakes {
     /// `Err(None)`: the connection is gone. Whoever is refused, was told so where that is possible.
     async fn bring_in(
         &self,
-        incoming: quinn::Incoming,
+        incoming: Incoming,
         bounds: Bounds<'_>,
         reading: TaskTrackerToken,
     ) -> Result<(Session, Slot, TaskTrackerToken), Option<CloseReason>> {
         // Until TLS is done there is nobody to tell a code to; dropping the attempt is all there is.
         let tls = async {
-            let connection = async { incoming.accept()?.await }.await;
-            connection.map_err(|error| {
-                tracing::debug!(%error, "TLS handshake failed");
+            incoming.accept().await.map_err(|error| {
+                tracing::debug!(error, "TLS handshake failed");
                 None
             })
         };
@@ -130,22 +127,21 @@ impl Handshakes {
         Err(refused)
     }
 
-    /// What carries the connection, by what TLS agreed on.
+    /// The connection itself: that of a browser when the session is there that it asks for.
     async fn transport(
         &self,
-        quic: quinn::Connection,
+        accepted: Accepted,
         bounds: &Bounds<'_>,
     ) -> Result<Connection, Option<CloseReason>> {
-        let agreed = quic.handshake_data().and_then(|data| data.downcast::<HandshakeData>().ok());
-        if agreed.is_none_or(|data| data.protocol.as_deref() != Some(webtransport::ALPN)) {
-            return Ok(Connection::Native(quic));
+        let browser = match accepted {
+            Accepted::Native(connection) => return Ok(connection),
+            Accepted::Browser(browser) => browser,
+        };
+        let session = bounds.keep(Box::pin(browser.session(&self.config.origins))).await;
+        if let Err(Some(reason)) = &session {
+            browser.refuse(reason);
         }
-        let asked = Box::pin(webtransport::accept(&quic, &self.config.origins));
-        let session = bounds.keep(asked).await;
-        if let Err(Some(ending)) = &session {
-            webtransport::refuse(&quic, ending);
-        }
-        Ok(Connection::Web(Arc::new(session?)))
+        session
     }
 
     /// `Err(None)`: the connection is gone. Else what the reason can be written on is in `stream`, with its other
@@ -200,7 +196,7 @@ impl Handshakes {
             transmitter,
             seat,
             watch,
-            intake: Intake::new(Arc::clone(&self.router), reader, self.config.run()),
+            inbound: Inbound::new(Arc::clone(&self.router), reader, self.config.run()),
             early,
             requests_per_second: self.config.requests_per_second,
         };

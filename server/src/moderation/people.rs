@@ -13,21 +13,29 @@ use fanfare_protocol::admin::{Receipt, Who};
 use fanfare_protocol::{Code, GroupName};
 use fanfare_token::Seconds;
 
-use super::{ActError, Acts};
+use super::error::ModerationError;
+use crate::access::{Bans, Names};
 use crate::hub::{Hub, Member};
 use crate::spread::come_back_after;
 
-impl Acts {
+/// Those who are here, as an act finds them.
+pub(super) struct People<'a> {
+    pub(super) hub: &'a Hub,
+    pub(super) bans: &'a Bans,
+    pub(super) names: Names,
+}
+
+impl People<'_> {
     pub(super) fn members_to_add(
         &self,
         who: &Who,
         group: &GroupName,
         now: Seconds,
-    ) -> Result<Vec<Arc<Member>>, ActError> {
+    ) -> Result<Vec<Arc<Member>>, ModerationError> {
         // As the door has it: nobody could join such a group, and many could not tell which it is.
         self.names
             .permit("group", group.as_str())
-            .map_err(|denial| ActError::refused(denial.code, denial.detail))?;
+            .map_err(|denial| ModerationError::refused(denial.code, denial.detail))?;
         let members = self.members(who)?;
         match members.iter().find(|member| self.bans.forbids_group(member.user(), group, now)) {
             None => Ok(members),
@@ -36,7 +44,7 @@ impl Acts {
                     "the user {:?} is banned from the group {group:?}; restore it first",
                     member.user()
                 );
-                Err(ActError::refused(Code::BannedFromGroup, message))
+                Err(ModerationError::refused(Code::BannedFromGroup, message))
             }
         }
     }
@@ -51,7 +59,7 @@ impl Acts {
         receipt.groups = BTreeMap::from([(group.clone(), receipt.connections)]);
     }
 
-    pub(super) fn members(&self, who: &Who) -> Result<Vec<Arc<Member>>, ActError> {
+    pub(super) fn members(&self, who: &Who) -> Result<Vec<Arc<Member>>, ModerationError> {
         let (members, what) = match who {
             Who::Connection(id) => {
                 (self.hub.connection(id).into_iter().collect(), format!("no connection {id}"))
@@ -61,7 +69,7 @@ impl Acts {
             Who::All => return Ok(self.hub.list()),
         };
         if members.is_empty() {
-            return Err(ActError::refused(Code::NothingThere, format!("there is {what}")));
+            return Err(ModerationError::refused(Code::NothingThere, format!("there is {what}")));
         }
         Ok(members)
     }

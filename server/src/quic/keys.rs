@@ -14,8 +14,7 @@ use std::sync::Arc;
 
 use aws_lc_rs::{hkdf, hmac};
 
-use crate::error::StateError;
-use crate::home::Home;
+use crate::home::{Home, StateError};
 
 const FILE: &str = "endpoint.key";
 const KEY_BYTES: usize = 64;
@@ -108,15 +107,6 @@ fn create(directory: &Path, path: &Path, secret: &[u8]) -> io::Result<()> {
     let linked =
         file.write_all(secret).and_then(|()| file.sync_all()).and_then(|()| fs::hard_link(&aside, path));
     fs::remove_file(&aside).and(linked)
-}
-
-/// Replaces a file as a whole or not at all: written aside, synced, and moved into place.
-pub(crate) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
-    let aside = path.with_extension("new");
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&aside)?;
-    file.write_all(content)?;
-    file.sync_all()?;
-    fs::rename(&aside, path)
 }
 
 #[cfg(test)]

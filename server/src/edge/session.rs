@@ -4,7 +4,7 @@
 //! that the connection closes with. The writer half is a task of its own, which the session starts and joins.
 //!
 //! ```text
-//!   stream -> Receiver -> FrameReader -> Intake::step -> Router          (this task)
+//!   stream -> Receiver -> FrameReader -> Inbound::step -> Router          (this task)
 //!   stream <- Transmitter <- write_out <- Outbox <- everyone's sends      (the writer's task)
 //! ```
 //!
@@ -27,12 +27,12 @@ use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use crate::expiry::Watch;
-use crate::farewell;
+use crate::edge::expiry::Watch;
+use crate::edge::farewell;
+use crate::edge::inbound::Inbound;
 use crate::hub::{Member, Seat};
-use crate::intake::Intake;
-use crate::metrics::Metrics;
-use crate::transport::{Broken, Connection, Receiver, Transmitter};
+use crate::quic::{Broken, Connection, Receiver, Transmitter};
+use crate::telemetry::Metrics;
 
 /// A chunk of the stream with at least so many bytes came in a packet that was full of it.
 const BULK_BYTES: usize = 1_000;
@@ -63,7 +63,7 @@ pub(crate) struct Session {
     pub(crate) seat: Seat,
     /// Ends with the session.
     pub(crate) watch: Watch,
-    pub(crate) intake: Intake,
+    pub(crate) inbound: Inbound,
     /// What came in the same bytes as `Hello`, behind it.
     pub(crate) early: Bytes,
     pub(crate) requests_per_second: Option<NonZeroU32>,
@@ -84,26 +84,26 @@ impl Session {
             transmitter,
             seat,
             watch,
-            mut intake,
+            mut inbound,
             early,
             requests_per_second,
         } = self;
         let member = Arc::clone(seat.member());
         let mut seat = Some(seat);
         let mut writer =
-            writers.spawn(write_out(Arc::clone(&member), transmitter, Arc::clone(intake.metrics())));
+            writers.spawn(write_out(Arc::clone(&member), transmitter, Arc::clone(inbound.metrics())));
         async move {
             let _watch = watch;
             let end =
-                read(&connection, &member, &mut intake, &mut receiver, early, requests_per_second).await;
+                read(&connection, &member, &mut inbound, &mut receiver, early, requests_per_second).await;
             drop(reading);
             let end = match end {
-                End::Finished => intake.finished().into(),
+                End::Finished => inbound.finished().into(),
                 other => other,
             };
             // Counted before the peer is told, so that whoever is told finds it counted. It leaves its groups and its
             // user before that, too.
-            let closed = |code: Code| intake.metrics().closed.add(code);
+            let closed = |code: Code| inbound.metrics().closed.add(code);
             let ending = match end {
                 End::Finished => {
                     closed(Code::Normal);
@@ -140,7 +140,7 @@ impl Session {
             if let Some(CloseReason { code, reason }) = &ending {
                 connection.close(*code, reason).await;
             } else {
-                intake.metrics().lost.add(1);
+                inbound.metrics().lost.add(1);
             }
             let (code, reason) = ending.map(|ending| (ending.code.number(), ending.reason)).unzip();
             tracing::debug!(connection = %member.id(), user = ?member.user(), code, reason, "connection ended");
@@ -168,7 +168,7 @@ async fn in_time(
 async fn read(
     connection: &Connection,
     member: &Arc<Member>,
-    intake: &mut Intake,
+    inbound: &mut Inbound,
     receiver: &mut Receiver,
     early: Bytes,
     requests_per_second: Option<NonZeroU32>,
@@ -176,7 +176,7 @@ async fn read(
     let limiter = requests_per_second.map(|rate| RateLimiter::direct(Quota::per_second(rate)));
     let (mut chunk, mut next) = (early, None);
     loop {
-        if let Err(end) = carry_out(member, intake, &mut chunk, limiter.as_ref()).await {
+        if let Err(end) = carry_out(member, inbound, &mut chunk, limiter.as_ref()).await {
             return end;
         }
         // An empty slice holds the packet it was cut from, and most connections wait here for most of their lives.
@@ -189,7 +189,7 @@ async fn read(
                 read = receiver.read() => read,
                 datagram = connection.read_datagram() => {
                     let Ok(datagram) = datagram else { return End::Lost };
-                    if let Err(ending) = take(member, intake, &datagram, limiter.as_ref()) {
+                    if let Err(ending) = take(member, inbound, &datagram, limiter.as_ref()) {
                         return End::Closed(ending);
                     }
                     continue;
@@ -198,8 +198,8 @@ async fn read(
         };
         chunk = match read {
             Ok(Some(chunk)) => {
-                next = read_on(intake, receiver, chunk.len());
-                intake.metrics().bytes_in.add(chunk.len() as u64);
+                next = read_on(inbound, receiver, chunk.len());
+                inbound.metrics().bytes_in.add(chunk.len() as u64);
                 chunk
             }
             Ok(None) => return End::Finished,
@@ -212,7 +212,7 @@ async fn read(
 /// A chunk that fills a packet is part of more, as a rule. What is there already is read with it, so that its sends
 /// can go together. Gives the stream's end where that is behind it, or why it broke: quinn says so once.
 fn read_on(
-    intake: &mut Intake,
+    inbound: &mut Inbound,
     receiver: &mut Receiver,
     first: usize,
 ) -> Option<Result<Option<Bytes>, Broken>> {
@@ -221,8 +221,8 @@ fn read_on(
         match pin!(receiver.read()).poll(&mut context) {
             Poll::Ready(Ok(Some(chunk))) => {
                 more += chunk.len();
-                intake.metrics().bytes_in.add(chunk.len() as u64);
-                intake.follow(chunk);
+                inbound.metrics().bytes_in.add(chunk.len() as u64);
+                inbound.follow(chunk);
             }
             Poll::Ready(end) => return Some(end),
             Poll::Pending => break,
@@ -234,24 +234,24 @@ fn read_on(
 /// Carries out a datagram, or drops it where a request would be held back: what may get lost does not wait.
 fn take(
     member: &Arc<Member>,
-    intake: &Intake,
+    inbound: &Inbound,
     datagram: &Bytes,
     limiter: Option<&DefaultDirectRateLimiter>,
 ) -> Result<(), CloseReason> {
-    let metrics = intake.metrics();
+    let metrics = inbound.metrics();
     metrics.bytes_in.add(datagram.len() as u64);
     // Its answer must not overflow the client's own outbox, as in `carry_out`.
     if !member.outbox().has_room() || limiter.is_some_and(|limiter| limiter.check().is_err()) {
         metrics.throttled.add(1);
         return Ok(());
     }
-    intake.datagram(member, datagram)
+    inbound.datagram(member, datagram)
 }
 
 /// Carries out every request that `chunk` completes, as fast as the limits allow.
 async fn carry_out(
     member: &Arc<Member>,
-    intake: &mut Intake,
+    inbound: &mut Inbound,
     chunk: &mut Bytes,
     limiter: Option<&DefaultDirectRateLimiter>,
 ) -> Result<(), End> {
@@ -261,7 +261,7 @@ async fn carry_out(
         if let Some(signal) = poll_fn(|context| member.outbox().poll_room(context)).await {
             return Err(signal.into());
         }
-        let requests = intake.step(member, chunk).map_err(End::Closed)?;
+        let requests = inbound.step(member, chunk).map_err(End::Closed)?;
         if requests == 0 {
             return Ok(());
         }
@@ -270,7 +270,7 @@ async fn carry_out(
         tokio::task::consume_budget().await;
         let Some(limiter) = limiter else { continue };
         for _ in 0..requests {
-            wait_for_turn(member, intake.metrics(), limiter).await?;
+            wait_for_turn(member, inbound.metrics(), limiter).await?;
         }
     }
 }

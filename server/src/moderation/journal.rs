@@ -1,4 +1,4 @@
-//! What is written down of operators' acts: a mark before each, a record behind it, and the chain of records.
+//! What is written down of operators' moderation: a mark before each, a record behind it, and the chain of records.
 //!
 //! In: acts as they begin and end. Out: records on the disk, and whether their chain is whole. Invariants: an act that
 //! was begun has a record before the next one begins, also when the disk failed in between or the server ended (promise
@@ -12,12 +12,12 @@ use fanfare_protocol::admin::{BanRow, Role};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::audit::{self, Head, Outcome, Record};
+use super::store::{Change, Store, StoreError};
 use crate::access::BanKey;
-use crate::audit::{self, Head, Outcome, Record};
-use crate::store::{Change, Store, StoreError};
 
 /// The store, and the newest record in it.
-pub(crate) struct Ledger {
+pub(crate) struct Journal {
     store: Box<dyn Store>,
     head: Head,
     /// Begun, and without a record; with how it ended, where that is known.
@@ -34,7 +34,7 @@ pub(crate) struct Pending {
     pub(crate) act: Value,
 }
 
-impl Ledger {
+impl Journal {
     /// Goes on where the store ends. Gives the bans in it, too.
     pub(crate) fn open(store: Box<dyn Store>) -> Result<(Self, Vec<BanRow>), StoreError> {
         let kept = store.load()?;
@@ -47,9 +47,9 @@ impl Ledger {
             })
         });
         let unrecorded = unrecorded.map(|pending| (pending, Outcome::Interrupted));
-        let mut ledger = Self { store, head: kept.head, unrecorded, trouble: None };
-        ledger.settle()?;
-        Ok((ledger, kept.bans))
+        let mut journal = Self { store, head: kept.head, unrecorded, trouble: None };
+        journal.settle()?;
+        Ok((journal, kept.bans))
     }
 
     /// Records what was begun and has no record. Without that nothing else may begin.
@@ -184,8 +184,8 @@ mod tests {
     use parking_lot::Mutex;
 
     use super::*;
-    use crate::audit::Chain;
-    use crate::store::Kept;
+    use crate::moderation::audit::Chain;
+    use crate::moderation::store::Kept;
 
     /// A store in memory, whose disk can be made to fail.
     #[derive(Clone, Default)]
@@ -292,16 +292,16 @@ mod tests {
     #[test]
     fn an_act_that_could_not_be_recorded_is_recorded_before_the_next() {
         let store = Failing::default();
-        let (mut ledger, _) = Ledger::open(Box::new(store.clone())).unwrap();
+        let (mut journal, _) = Journal::open(Box::new(store.clone())).unwrap();
         let done = Outcome::Done(Receipt::default());
-        ledger.begin(&act("first"), None).unwrap();
+        journal.begin(&act("first"), None).unwrap();
         store.broken.store(true, Ordering::Relaxed);
-        assert!(ledger.record(&act("first"), &done, Vec::new()).is_err());
-        assert!(ledger.settle().is_err(), "nothing else may begin");
+        assert!(journal.record(&act("first"), &done, Vec::new()).is_err());
+        assert!(journal.settle().is_err(), "nothing else may begin");
         store.broken.store(false, Ordering::Relaxed);
-        ledger.settle().unwrap();
-        ledger.begin(&act("second"), None).unwrap();
-        ledger.record(&act("second"), &done, Vec::new()).unwrap();
+        journal.settle().unwrap();
+        journal.begin(&act("second"), None).unwrap();
+        journal.record(&act("second"), &done, Vec::new()).unwrap();
         let expected = [("first", "interrupted"), ("second", "done")];
         assert_eq!(authors_and_outcomes(&store), expected.map(|(a, b)| (a.to_owned(), b.to_owned())));
     }
@@ -309,7 +309,7 @@ mod tests {
     #[test]
     fn what_a_disk_says_after_it_failed_is_what_was_answered() {
         let store = Failing::default();
-        let (mut ledger, _) = Ledger::open(Box::new(store.clone())).unwrap();
+        let (mut journal, _) = Journal::open(Box::new(store.clone())).unwrap();
         let done = Outcome::Done(Receipt::default());
         let ban = |user: &str| BanRow {
             kind: BanKind::User,
@@ -322,40 +322,40 @@ mod tests {
             author: "oncall".to_owned(),
         };
         let kept = ban("alice");
-        ledger.begin(&act("kept"), Some(&kept)).unwrap();
-        ledger.record(&act("kept"), &done, Vec::new()).unwrap();
+        journal.begin(&act("kept"), Some(&kept)).unwrap();
+        journal.record(&act("kept"), &done, Vec::new()).unwrap();
 
         // A ban of which it was said that it failed.
         store.lies.store(true, Ordering::Relaxed);
-        assert!(ledger.begin(&act("not done"), Some(&ban("bob"))).is_err());
-        assert!(ledger.trouble().is_some());
+        assert!(journal.begin(&act("not done"), Some(&ban("bob"))).is_err());
+        assert!(journal.trouble().is_some());
         assert_eq!(store.bans.lock().len(), 2, "it came through all the same");
         // As long as the disk fails there is trouble, and then no more.
         store.broken.store(true, Ordering::Relaxed);
-        assert!(ledger.mend(|| vec![kept.clone()]).is_err());
-        assert!(ledger.trouble().is_some_and(|why| why.contains("no space left")));
+        assert!(journal.mend(|| vec![kept.clone()]).is_err());
+        assert!(journal.trouble().is_some_and(|why| why.contains("no space left")));
         store.broken.store(false, Ordering::Relaxed);
-        ledger.mend(|| vec![kept.clone()]).unwrap();
-        assert_eq!((ledger.trouble(), &*store.bans.lock()), (None, &vec![kept.clone()]));
+        journal.mend(|| vec![kept.clone()]).unwrap();
+        assert_eq!((journal.trouble(), &*store.bans.lock()), (None, &vec![kept.clone()]));
 
         // One that was lifted, and was said not to be.
         store.lies.store(true, Ordering::Relaxed);
-        assert!(ledger.record(&act("not lifted"), &done, vec![BanKey::from(&kept)]).is_err());
-        ledger.mend(|| vec![kept.clone()]).unwrap();
+        assert!(journal.record(&act("not lifted"), &done, vec![BanKey::from(&kept)]).is_err());
+        journal.mend(|| vec![kept.clone()]).unwrap();
         assert_eq!(*store.bans.lock(), vec![kept.clone()]);
 
         // An act that was done, and whose record was said not to be written.
-        ledger.begin(&act("done"), None).unwrap();
+        journal.begin(&act("done"), None).unwrap();
         store.lies.store(true, Ordering::Relaxed);
-        assert!(ledger.record(&act("done"), &done, Vec::new()).is_err());
-        assert_eq!(ledger.records(0, 9).unwrap().len(), 1, "nobody is shown what may not stay");
-        ledger.mend(|| vec![kept.clone()]).unwrap();
+        assert!(journal.record(&act("done"), &done, Vec::new()).is_err());
+        assert_eq!(journal.records(0, 9).unwrap().len(), 1, "nobody is shown what may not stay");
+        journal.mend(|| vec![kept.clone()]).unwrap();
 
         // A refusal that could not be recorded.
         store.lies.store(true, Ordering::Relaxed);
         let refusal = Outcome::Refused { code: 3012, message: "no".to_owned() };
-        assert!(ledger.refuse(&act("refused"), refusal).is_err());
-        ledger.mend(|| vec![kept.clone()]).unwrap();
+        assert!(journal.refuse(&act("refused"), refusal).is_err());
+        journal.mend(|| vec![kept.clone()]).unwrap();
         let told = authors_and_outcomes(&store);
         let authors: Vec<&str> = told.iter().map(|(author, _)| author.as_str()).collect();
         assert_eq!(authors, ["kept", "done", "refused"]);
@@ -365,13 +365,13 @@ mod tests {
     #[test]
     fn an_act_that_the_end_of_the_server_cut_off_is_recorded_at_the_next_start() {
         let store = Failing::default();
-        let (mut ledger, _) = Ledger::open(Box::new(store.clone())).unwrap();
-        ledger.begin(&act("first"), None).unwrap();
-        drop(ledger);
-        drop(Ledger::open(Box::new(store.clone())).unwrap());
+        let (mut journal, _) = Journal::open(Box::new(store.clone())).unwrap();
+        journal.begin(&act("first"), None).unwrap();
+        drop(journal);
+        drop(Journal::open(Box::new(store.clone())).unwrap());
         assert_eq!(authors_and_outcomes(&store), [("first".to_owned(), "interrupted".to_owned())]);
         *store.pending.lock() = Some(b"not json".to_vec());
-        drop(Ledger::open(Box::new(store.clone())).unwrap());
+        drop(Journal::open(Box::new(store.clone())).unwrap());
         assert_eq!(authors_and_outcomes(&store).last().unwrap().0, "unknown");
     }
 }

@@ -26,8 +26,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use crate::acts::Acts;
-use crate::door::{Answer, Door, OwnShare, Place};
+use crate::edge::door::{Answer, Door, OwnShare, Place};
+use crate::moderation::Moderation;
 
 /// Connections at a time, and how long each may last: health checks and a page, not a crowd.
 const CONNECTIONS: usize = 64;
@@ -44,7 +44,7 @@ pub(crate) struct Http {
     /// SHA-256 of the certificate that clients see now.
     pub(crate) certificate: RwLock<[u8; 32]>,
     /// Whether operators' acts can be taken.
-    pub(crate) acts: Arc<Acts>,
+    pub(crate) moderation: Arc<Moderation>,
     /// Cancelled when nobody is let in any more.
     pub(crate) closing: CancellationToken,
 }
@@ -64,12 +64,15 @@ pub(crate) async fn listen(listener: TcpListener, http: Arc<Http>) {
     let mut router = Router::new().route("/healthz", get(|| async { "ok\n" })).route("/readyz", get(ready));
     if http.dev {
         router = router
-            .route("/", get(|| page("text/html; charset=utf-8", include_str!("../../web/page/index.html"))))
-            .route("/page.js", get(|| page("text/javascript", include_str!("../../web/page/page.js"))))
-            .route("/page.css", get(|| page("text/css", include_str!("../../web/page/page.css"))))
+            .route(
+                "/",
+                get(|| page("text/html; charset=utf-8", include_str!("../../../web/page/index.html"))),
+            )
+            .route("/page.js", get(|| page("text/javascript", include_str!("../../../web/page/page.js"))))
+            .route("/page.css", get(|| page("text/css", include_str!("../../../web/page/page.css"))))
             .route(
                 "/fanfare-client.js",
-                get(|| page("text/javascript", include_str!("../../web/page/fanfare-client.js"))),
+                get(|| page("text/javascript", include_str!("../../../web/page/fanfare-client.js"))),
             )
             .route("/fanfare/certificate-hash", get(hash));
     }
@@ -86,7 +89,7 @@ async fn ready(State(http): State<Arc<Http>>) -> Response {
         return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n").into_response();
     }
     // Clients are served all the same: to be taken out of service would make it worse for them. Why is for operators.
-    if http.acts.impaired().is_so() {
+    if http.moderation.impaired().is_so() {
         return "ready\noperators' acts cannot be taken now: the store cannot be written; see the log\n"
             .into_response();
     }

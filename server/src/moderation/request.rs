@@ -8,10 +8,10 @@ use fanfare_protocol::{Code, UserName};
 use fanfare_token::Seconds;
 use serde_json::Value;
 
-use super::ActError;
+use super::ModerationError;
 
 /// The ban that a request asks for.
-pub(super) fn ban(request: &AdminRequest, since: Seconds, author: &str) -> Result<BanRow, ActError> {
+pub(super) fn ban(request: &AdminRequest, since: Seconds, author: &str) -> Result<BanRow, ModerationError> {
     let row = |kind, user: Option<&UserName>, until: Option<Seconds>, reason: &str| BanRow {
         kind,
         user: user.cloned(),
@@ -31,11 +31,11 @@ pub(super) fn ban(request: &AdminRequest, since: Seconds, author: &str) -> Resul
         AdminRequest::RevokeToken { jti, until, reason } => {
             if !(1..=256).contains(&jti.len()) {
                 let message = "a token's id (jti) has 1 to 256 bytes";
-                return Err(ActError::refused(Code::InvalidRequest, message));
+                return Err(ModerationError::refused(Code::InvalidRequest, message));
             }
             BanRow { jti: Some(jti.clone()), ..row(BanKind::Token, None, *until, reason) }
         }
-        _ => return Err(ActError::refused(Code::InvalidRequest, "this forbids nothing")),
+        _ => return Err(ModerationError::refused(Code::InvalidRequest, "this forbids nothing")),
     })
 }
 

@@ -21,8 +21,8 @@ use redb::{
 };
 
 use self::overlay::Overlay;
+use super::audit::{self, Hash, Head};
 use crate::access::BanKey;
-use crate::audit::{self, Hash, Head};
 
 const FILE: &str = "bans.redb";
 const BACKUP: &str = "bans.redb.backup";

@@ -16,7 +16,9 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use crate::admission::source;
+use crate::edge::admission::source;
+use crate::quic::{Incoming, Proof};
+use crate::telemetry::Metrics;
 
 /// What becomes of one who comes from an address that has its share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -159,8 +161,8 @@ pub(crate) struct Proofs(Mutex<Generations>);
 #[derive(Debug)]
 struct Generations {
     begun: Instant,
-    current: HashSet<quinn::ConnectionId>,
-    before: HashSet<quinn::ConnectionId>,
+    current: HashSet<Proof>,
+    before: HashSet<Proof>,
 }
 
 impl Proofs {
@@ -170,13 +172,13 @@ impl Proofs {
     }
 
     /// Whether the token for this connection id was used.
-    pub(crate) fn is_used(&self, id: quinn::ConnectionId) -> bool {
+    pub(crate) fn is_used(&self, id: Proof) -> bool {
         let proofs = self.0.lock();
         proofs.before.contains(&id) || proofs.current.contains(&id)
     }
 
     /// Notes that the token for this connection id is used.
-    pub(crate) fn note(&self, id: quinn::ConnectionId, now: Instant) {
+    pub(crate) fn note(&self, id: Proof, now: Instant) {
         let mut proofs = self.0.lock();
         if now.duration_since(proofs.begun) >= PROOF_LIFETIME || proofs.current.len() >= MOST_PROOFS {
             proofs.before = std::mem::take(&mut proofs.current);
@@ -184,6 +186,46 @@ impl Proofs {
         }
         proofs.current.insert(id);
     }
+}
+
+/// Lets an attempt in, or answers it in another way.
+pub(crate) fn let_in(
+    incoming: Incoming,
+    door: &Arc<Door>,
+    proofs: &Proofs,
+    retry_above: usize,
+    metrics: &Metrics,
+) -> Option<(Incoming, Place)> {
+    // Before anything is thought of the address: it may be anybody's.
+    if door.count() >= retry_above && !incoming.is_validated() && incoming.may_retry() {
+        metrics.retries.add(1);
+        incoming.retry();
+        return None;
+    }
+    // Nothing is reckoned for one that was played again, not even a no.
+    let proof = incoming.proof();
+    if proof.is_some_and(|proof| proofs.is_used(proof)) {
+        metrics.proofs_replayed.add(1);
+        incoming.ignore();
+        return None;
+    }
+    // Also for one that is turned away now: it comes again with another.
+    if let Some(proof) = proof {
+        proofs.note(proof, Instant::now());
+    }
+    let place = match door.enter(incoming.remote_address().ip()) {
+        Answer::Place(place) => place,
+        Answer::PlaceOf(place) => {
+            metrics.handshakes_evicted.add(1);
+            place
+        }
+        Answer::Full => {
+            metrics.handshakes_refused.add(1);
+            incoming.refuse();
+            return None;
+        }
+    };
+    Some((incoming, place))
 }
 
 #[cfg(test)]
@@ -232,7 +274,7 @@ mod tests {
     #[test]
     fn a_proof_counts_once_for_as_long_as_it_counts() {
         let (proofs, now) = (Proofs::new(), Instant::now());
-        let id = |number: u8| quinn::ConnectionId::new(&[number; 8]);
+        let id = |number: u8| Proof::of(&[number; 8]);
         proofs.note(id(1), now);
         assert!(proofs.is_used(id(1)) && !proofs.is_used(id(2)));
         proofs.note(id(2), now + PROOF_LIFETIME);

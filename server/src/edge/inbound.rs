@@ -12,12 +12,12 @@ use fanfare_hub::CloseReason;
 use fanfare_protocol::codec::{self, DecodeError, FrameReader};
 use fanfare_protocol::{ClientFrame, Code, Send, Target};
 
+use crate::edge::router::Router;
 use crate::hub::Member;
-use crate::metrics::Metrics;
-use crate::router::Router;
+use crate::telemetry::Metrics;
 
 /// One connection's.
-pub(crate) struct Intake {
+pub(crate) struct Inbound {
     router: Arc<Router>,
     reader: FrameReader,
     /// How many sends, and how many bytes in an outbox, may be carried out as one run.
@@ -28,7 +28,7 @@ pub(crate) struct Intake {
     more: VecDeque<Bytes>,
 }
 
-impl Intake {
+impl Inbound {
     /// `reader` has read `Hello`, and may stand in the middle of the next frame.
     pub(crate) fn new(router: Arc<Router>, reader: FrameReader, run: (usize, usize)) -> Self {
         Self { router, reader, run, ahead: None, more: VecDeque::new() }

@@ -15,7 +15,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use crate::hub::{Hub, Member};
-use crate::metrics::Metrics;
+use crate::telemetry::Metrics;
 
 /// How often everybody is looked at. Deadlines are kept to this, and so is what is told about silence.
 const EVERY: Duration = Duration::from_secs(1);

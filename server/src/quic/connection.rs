@@ -36,23 +36,39 @@ fn cut(text: &str, bytes: usize) -> &str {
     text.get(..end).unwrap_or_default()
 }
 
-/// A connection.
+/// A connection. A clone is the same connection.
 #[derive(Clone)]
-pub(crate) enum Connection {
+pub(crate) struct Connection(Carrier);
+
+#[derive(Clone)]
+enum Carrier {
     Native(quinn::Connection),
     Web(Arc<web::Session>),
 }
 
-/// The half that frames come in on.
-pub(crate) enum Receiver {
+/// The half of a stream that comes in.
+pub(crate) struct Receiver(Incoming);
+
+enum Incoming {
     Native(quinn::RecvStream),
     Web(web::RecvStream),
 }
 
-/// The half that frames go out on.
-pub(crate) enum Transmitter {
+/// The half of a stream that goes out.
+pub(crate) struct Transmitter(Outgoing);
+
+enum Outgoing {
     Native(quinn::SendStream),
     Web(web::SendStream),
+}
+
+/// Why a stream could not be read to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ReadError {
+    /// It has more bytes than it may have.
+    TooLong,
+    /// It, or the connection, is gone.
+    Broken,
 }
 
 /// Why nothing more can be read or written.
@@ -65,33 +81,41 @@ pub(crate) enum Broken {
 }
 
 impl Connection {
+    pub(super) fn native(connection: quinn::Connection) -> Self {
+        Self(Carrier::Native(connection))
+    }
+
+    pub(super) fn web(session: web::Session) -> Self {
+        Self(Carrier::Web(Arc::new(session)))
+    }
+
     /// What is below: one QUIC connection either way.
     fn quic(&self) -> &quinn::Connection {
-        match self {
-            Self::Native(connection) => connection,
-            Self::Web(session) => session,
+        match &self.0 {
+            Carrier::Native(connection) => connection,
+            Carrier::Web(session) => session,
         }
     }
 
     /// Waits for the connection's own stream, which the client opens.
     pub(crate) async fn accept_stream(&self) -> Result<(Transmitter, Receiver), Broken> {
-        match self {
-            Self::Native(connection) => {
+        match &self.0 {
+            Carrier::Native(connection) => {
                 let (transmitter, receiver) = connection.accept_bi().await.map_err(|_| Broken::Connection)?;
-                Ok((Transmitter::Native(transmitter), Receiver::Native(receiver)))
+                Ok((Transmitter(Outgoing::Native(transmitter)), Receiver(Incoming::Native(receiver))))
             }
-            Self::Web(session) => {
+            Carrier::Web(session) => {
                 let (transmitter, receiver) = session.accept_bi().await.map_err(|_| Broken::Connection)?;
-                Ok((Transmitter::Web(transmitter), Receiver::Web(receiver)))
+                Ok((Transmitter(Outgoing::Web(transmitter)), Receiver(Incoming::Web(receiver))))
             }
         }
     }
 
     /// The next datagram.
     pub(crate) async fn read_datagram(&self) -> Result<Bytes, Broken> {
-        match self {
-            Self::Native(connection) => connection.read_datagram().await.map_err(|_| Broken::Connection),
-            Self::Web(session) => loop {
+        match &self.0 {
+            Carrier::Native(connection) => connection.read_datagram().await.map_err(|_| Broken::Connection),
+            Carrier::Web(session) => loop {
                 match session.read_datagram().await {
                     Ok(datagram) => return Ok(datagram),
                     // For another session, which there is not: whoever sends that is not harmed by its loss.
@@ -119,11 +143,11 @@ impl Connection {
     /// the stream of its CONNECT, and closes when it has read it: that is waited for, because whoever drops the
     /// session before that takes the word out of its mouth (tests/browsers: "what is wrong is said").
     pub(crate) async fn close(&self, code: Code, reason: &str) {
-        match self {
-            Self::Native(connection) => {
+        match &self.0 {
+            Carrier::Native(connection) => {
                 connection.close(VarInt::from_u32(u32::from(code.number())), reason.as_bytes());
             }
-            Self::Web(session) => {
+            Carrier::Web(session) => {
                 let reason = cut(reason, REASON_BYTES);
                 session.close(u32::from(code.number()), reason.as_bytes());
                 // The session ends itself when the browser takes longer than three round trips.
@@ -140,9 +164,9 @@ impl Connection {
 
 impl Line for Connection {
     fn transport(&self) -> &'static str {
-        match self {
-            Self::Native(_) => "quic",
-            Self::Web(_) => "webtransport",
+        match &self.0 {
+            Carrier::Native(_) => "quic",
+            Carrier::Web(_) => "webtransport",
         }
     }
 
@@ -177,8 +201,8 @@ impl Line for Connection {
     fn stop_strays(&self) -> u64 {
         let mut context = Context::from_waker(Waker::noop());
         let mut stopped = 0;
-        match self {
-            Self::Native(connection) => {
+        match &self.0 {
+            Carrier::Native(connection) => {
                 while let Poll::Ready(Ok((mut transmitter, mut receiver))) =
                     pin!(connection.accept_bi()).poll(&mut context)
                 {
@@ -190,7 +214,7 @@ impl Line for Connection {
                     stopped += 1;
                 }
             }
-            Self::Web(session) => {
+            Carrier::Web(session) => {
                 while let Poll::Ready(Ok((mut transmitter, mut receiver))) =
                     pin!(session.accept_bi()).poll(&mut context)
                 {
@@ -208,12 +232,12 @@ impl Line for Connection {
 
     fn send_datagram(&self, frame: Bytes) -> Unreliable {
         // QUIC throws away the oldest that waits where there is no room, and does not say so.
-        let (room, sent) = match self {
-            Self::Native(connection) => {
+        let (room, sent) = match &self.0 {
+            Carrier::Native(connection) => {
                 let room = connection.datagram_send_buffer_space() >= frame.len();
                 (room, connection.send_datagram(frame).is_ok())
             }
-            Self::Web(session) => {
+            Carrier::Web(session) => {
                 let room = session.datagram_send_buffer_space() >= frame.len();
                 (room, session.send_datagram(frame).is_ok())
             }
@@ -229,30 +253,42 @@ impl Line for Connection {
 impl Receiver {
     /// The next bytes; `None` when the peer has finished its half.
     pub(crate) async fn read(&mut self) -> Result<Option<Bytes>, Broken> {
-        match self {
-            Self::Native(stream) => match stream.read_chunk(READ_BYTES, true).await {
+        match &mut self.0 {
+            Incoming::Native(stream) => match stream.read_chunk(READ_BYTES, true).await {
                 Ok(chunk) => Ok(chunk.map(|chunk| chunk.bytes)),
                 Err(quinn::ReadError::Reset(_)) => Err(Broken::Stream),
                 Err(_) => Err(Broken::Connection),
             },
-            Self::Web(stream) => match stream.read_chunk(READ_BYTES, true).await {
+            Incoming::Web(stream) => match stream.read_chunk(READ_BYTES, true).await {
                 Ok(chunk) => Ok(chunk.map(|chunk| chunk.bytes)),
                 Err(web::ReadError::Reset(_) | web::ReadError::InvalidReset(_)) => Err(Broken::Stream),
                 Err(_) => Err(Broken::Connection),
             },
         }
     }
+
+    /// Everything up to the end of the stream, if that is at most `most` bytes.
+    pub(crate) async fn read_to_end(&mut self, most: usize) -> Result<Vec<u8>, ReadError> {
+        let mut whole = Vec::new();
+        while let Some(chunk) = self.read().await.map_err(|_| ReadError::Broken)? {
+            if whole.len() + chunk.len() > most {
+                return Err(ReadError::TooLong);
+            }
+            whole.extend_from_slice(&chunk);
+        }
+        Ok(whole)
+    }
 }
 
 impl Transmitter {
     /// Writes what the peer and QUIC take of `chunks`, and takes it out. Waits while that is nothing.
     pub(crate) async fn write_some(&mut self, chunks: &mut Vec<Bytes>) -> Result<(), Broken> {
-        let written = match self {
-            Self::Native(stream) => stream.write_chunks(chunks).await.map_err(|error| match error {
+        let written = match &mut self.0 {
+            Outgoing::Native(stream) => stream.write_chunks(chunks).await.map_err(|error| match error {
                 quinn::WriteError::Stopped(_) => Broken::Stream,
                 _ => Broken::Connection,
             }),
-            Self::Web(stream) => stream.write_chunks(chunks).await.map_err(|error| match error {
+            Outgoing::Web(stream) => stream.write_chunks(chunks).await.map_err(|error| match error {
                 web::WriteError::Stopped(_) | web::WriteError::InvalidStopped(_) => Broken::Stream,
                 _ => Broken::Connection,
             }),
@@ -269,22 +305,48 @@ impl Transmitter {
     /// takes no data.
     pub(crate) fn break_off(&mut self, code: Code) {
         // Both fail only when the stream is over already.
-        match self {
-            Self::Native(stream) => drop(stream.reset(VarInt::from_u32(code.number().into()))),
-            Self::Web(stream) => drop(stream.reset(code.number().into())),
+        match &mut self.0 {
+            Outgoing::Native(stream) => drop(stream.reset(VarInt::from_u32(code.number().into()))),
+            Outgoing::Web(stream) => drop(stream.reset(code.number().into())),
+        }
+    }
+
+    /// Writes all of it. Waits as long as the peer takes it.
+    pub(crate) async fn write_all(&mut self, bytes: Bytes) -> Result<(), Broken> {
+        let mut chunks = vec![bytes];
+        while !chunks.is_empty() {
+            self.write_some(&mut chunks).await?;
+        }
+        Ok(())
+    }
+
+    /// Says that nothing will follow, and waits for nobody.
+    pub(crate) fn end(&mut self) {
+        // Fails only where the stream or the connection has ended already.
+        match &mut self.0 {
+            Outgoing::Native(stream) => drop(stream.finish()),
+            Outgoing::Web(stream) => drop(stream.finish()),
+        }
+    }
+
+    /// Waits until the peer wants nothing more of the stream, or the connection is gone.
+    pub(crate) async fn stopped(&mut self) {
+        match &mut self.0 {
+            Outgoing::Native(stream) => drop(stream.stopped().await),
+            Outgoing::Web(stream) => drop(stream.stopped().await),
         }
     }
 
     /// Says that nothing will follow, and waits until the peer's QUIC stack has all of it.
     pub(crate) async fn finish(&mut self) {
         // Both fail only when the stream or the connection is gone already, and then there is nobody to wait for.
-        match self {
-            Self::Native(stream) => {
+        match &mut self.0 {
+            Outgoing::Native(stream) => {
                 if stream.finish().is_ok() {
                     let _ = stream.stopped().await;
                 }
             }
-            Self::Web(stream) => {
+            Outgoing::Web(stream) => {
                 if stream.finish().is_ok() {
                     let _ = stream.stopped().await;
                 }

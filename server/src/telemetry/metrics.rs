@@ -11,7 +11,7 @@ use fanfare_hub::{Budget, ByCode, Counters};
 use fanfare_protocol::Code;
 use fanfare_protocol::admin::Times;
 
-use crate::histogram::Histogram;
+use super::histogram::Histogram;
 
 /// The server's counters.
 #[derive(Debug, Default)]

@@ -5,14 +5,13 @@
 //! memory and shuts nobody else out (`door.rs`); the sessions that are there do not count.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::door::{Answer, Door, OwnShare, Place, Proofs};
-use crate::handshake::Handshakes;
-use crate::metrics::Metrics;
+use crate::edge::door::{Door, OwnShare, Place, Proofs, let_in};
+use crate::edge::handshake::Handshakes;
+use crate::quic::{Endpoint, Incoming};
 
 /// The tasks that the server owns.
 #[derive(Clone, Default)]
@@ -28,7 +27,7 @@ pub(crate) struct Tasks {
 }
 
 /// Accepts connections until `tasks.closing`.
-pub(crate) async fn listen(endpoint: quinn::Endpoint, handshakes: Arc<Handshakes>, tasks: Tasks) {
+pub(crate) async fn listen(endpoint: Endpoint, handshakes: Arc<Handshakes>, tasks: Tasks) {
     let door = Door::new(handshakes.config.refuse_above, OwnShare::Refuse);
     // An address that nobody has proved must not use up the share of whose it is.
     let own = handshakes.config.refuse_above.div_ceil(2);
@@ -50,50 +49,8 @@ pub(crate) async fn listen(endpoint: quinn::Endpoint, handshakes: Arc<Handshakes
     }
 }
 
-/// Lets an attempt in, or answers it in another way.
-pub(crate) fn let_in(
-    incoming: quinn::Incoming,
-    door: &Arc<Door>,
-    proofs: &Proofs,
-    retry_above: usize,
-    metrics: &Metrics,
-) -> Option<(quinn::Incoming, Place)> {
-    // Before anything is thought of the address: it may be anybody's.
-    if door.count() >= retry_above && !incoming.remote_address_validated() && incoming.may_retry() {
-        metrics.retries.add(1);
-        // Fails only where a retry was made already, which `may_retry` says.
-        let _ = incoming.retry();
-        return None;
-    }
-    // Whoever may not retry any more has come with the token of one. Nothing is reckoned for one that was played
-    // again, not even a no.
-    let proof = (!incoming.may_retry()).then(|| incoming.orig_dst_cid());
-    if proof.is_some_and(|proof| proofs.is_used(proof)) {
-        metrics.proofs_replayed.add(1);
-        incoming.ignore();
-        return None;
-    }
-    // Also for one that is turned away now: it comes again with another.
-    if let Some(proof) = proof {
-        proofs.note(proof, Instant::now());
-    }
-    let place = match door.enter(incoming.remote_address().ip()) {
-        Answer::Place(place) => place,
-        Answer::PlaceOf(place) => {
-            metrics.handshakes_evicted.add(1);
-            place
-        }
-        Answer::Full => {
-            metrics.handshakes_refused.add(1);
-            incoming.refuse();
-            return None;
-        }
-    };
-    Some((incoming, place))
-}
-
 async fn serve(
-    incoming: quinn::Incoming,
+    incoming: Incoming,
     place: Place,
     handshakes: Arc<Handshakes>,
     tasks: Tasks,

@@ -3,11 +3,11 @@
 use fanfare_protocol::Code;
 use fanfare_protocol::admin::AdminError;
 
-use crate::store::StoreError;
+use super::store::StoreError;
 
 /// Why an act was not carried out.
 #[derive(Debug, thiserror::Error)]
-pub enum ActError {
+pub enum ModerationError {
     /// It was refused.
     #[error("{message} (code {})", code.number())]
     Refused {
@@ -27,7 +27,7 @@ pub enum ActError {
     },
 }
 
-impl ActError {
+impl ModerationError {
     pub(super) fn refused(code: Code, message: impl Into<String>) -> Self {
         Self::Refused { code, message: message.into() }
     }
@@ -52,11 +52,11 @@ impl ActError {
     }
 }
 
-impl From<&ActError> for AdminError {
-    fn from(error: &ActError) -> Self {
+impl From<&ModerationError> for AdminError {
+    fn from(error: &ModerationError) -> Self {
         let message = match error {
-            ActError::Refused { message, .. } => message.clone(),
-            error @ ActError::Store { .. } => error.to_string(),
+            ModerationError::Refused { message, .. } => message.clone(),
+            error @ ModerationError::Store { .. } => error.to_string(),
         };
         Self { code: error.code().number(), message }
     }

@@ -9,11 +9,6 @@
 //! - an act that failed on the disk has a refusal as its answer, never a receipt, and is not on the disk when the store
 //!   can be used again (`cli/tests/full_disk.rs`).
 
-mod error;
-mod impaired;
-mod people;
-mod request;
-
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -25,20 +20,17 @@ use fanfare_token::Seconds;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-pub use self::error::ActError;
-pub(crate) use self::impaired::{Impaired, mend_store};
-use self::people::{close, close_until, told};
-#[cfg(any(test, fuzzing))]
-pub(crate) use self::request::described as described_for_fuzzing;
-use self::request::{ban, described, reason};
+use super::audit::{Chain, Outcome};
+use super::error::ModerationError;
+use super::impaired::Impaired;
+use super::journal::{Journal, Pending};
+use super::people::{People, close, close_until, told};
+use super::request::{ban, described, reason};
+use super::store::{Store, StoreError};
 use crate::access::{self, BanKey, Bans, Names, signs_out};
-use crate::audit::{Chain, Outcome};
 use crate::hub::{Hub, Member};
-
-use crate::ledger::{Ledger, Pending};
-use crate::metrics::Metrics;
 use crate::spread::LONGEST;
-use crate::store::{Store, StoreError};
+use crate::telemetry::Metrics;
 
 /// The longest reason, in bytes: it goes to every connection concerned, and fits in a close (RFC 9000 section 19.19).
 const REASON_BYTES: usize = 512;
@@ -55,21 +47,21 @@ pub struct Operator {
 }
 
 /// Carries acts out.
-pub struct Acts {
+pub struct Moderation {
     hub: Arc<Hub>,
     bans: Arc<Bans>,
     metrics: Arc<Metrics>,
     payload_bytes: usize,
     /// Which groups may be made.
     names: Names,
-    ledger: Mutex<Ledger>,
+    journal: Mutex<Journal>,
     /// The number of the newest audit record.
     recorded: watch::Sender<u64>,
     /// Why no act can be taken now, if that is so.
     impaired: Impaired,
 }
 
-impl Acts {
+impl Moderation {
     /// Puts what the store has in force.
     pub(crate) fn open(
         store: Box<dyn Store>,
@@ -78,22 +70,22 @@ impl Acts {
         metrics: Arc<Metrics>,
         payload_bytes: usize,
     ) -> Result<Self, StoreError> {
-        let (ledger, kept) = Ledger::open(store)?;
+        let (journal, kept) = Journal::open(store)?;
         for ban in kept {
             bans.put(ban);
         }
-        let acts = Self {
+        let moderation = Self {
             hub,
             bans,
             metrics,
             payload_bytes,
             names: Names::default(),
-            recorded: watch::Sender::new(ledger.head().sequence),
+            recorded: watch::Sender::new(journal.head().sequence),
             impaired: Impaired::default(),
-            ledger: Mutex::new(ledger),
+            journal: Mutex::new(journal),
         };
-        acts.forget_ended(&acts.ledger.lock())?;
-        Ok(acts)
+        moderation.forget_ended(&moderation.journal.lock())?;
+        Ok(moderation)
     }
 
     /// The same, with other names.
@@ -102,62 +94,62 @@ impl Acts {
         self
     }
 
-    fn forget_ended(&self, ledger: &Ledger) -> Result<(), StoreError> {
+    fn forget_ended(&self, journal: &Journal) -> Result<(), StoreError> {
         let ended = self.bans.prune(access::now());
-        if ended.is_empty() { Ok(()) } else { ledger.forget(ended) }
+        if ended.is_empty() { Ok(()) } else { journal.forget(ended) }
     }
 
     /// Carries out one act, and records it. Blocks on the disk.
     ///
     /// # Errors
     /// When the operator may not, the request makes no sense, or the store does not work.
-    pub fn act(&self, operator: &Operator, request: &AdminRequest) -> Result<Receipt, ActError> {
+    pub fn act(&self, operator: &Operator, request: &AdminRequest) -> Result<Receipt, ModerationError> {
         let begun = Instant::now();
         let pending = Pending { author: operator.name.clone(), role: operator.role, act: described(request) };
-        let mut ledger = self.ledger.lock();
-        self.mend_in(&mut ledger).and_then(|()| ledger.settle()).map_err(ActError::not_done)?;
-        let outcome = self.carry_out(&mut ledger, operator, request, &pending, begun);
-        if let Err(ActError::Refused { code, message }) = &outcome {
+        let mut journal = self.journal.lock();
+        self.mend_in(&mut journal).and_then(|()| journal.settle()).map_err(ModerationError::not_done)?;
+        let outcome = self.carry_out(&mut journal, operator, request, &pending, begun);
+        if let Err(ModerationError::Refused { code, message }) = &outcome {
             self.metrics.refused.add(*code);
             let refusal = Outcome::Refused { code: code.number(), message: message.clone() };
             // The refusal stands, recorded or not.
-            if let Err(source) = ledger.refuse(&pending, refusal) {
+            if let Err(source) = journal.refuse(&pending, refusal) {
                 tracing::error!(%source, author = operator.name, "a refusal could not be recorded yet");
             }
         }
         // On the disk they harm nobody: what has ended forbids nothing. The next act or the next start tries again.
-        if ledger.trouble().is_none()
-            && let Err(source) = self.forget_ended(&ledger)
+        if journal.trouble().is_none()
+            && let Err(source) = self.forget_ended(&journal)
         {
             tracing::error!(%source, "bans that have ended could not be deleted");
         }
         // Before it is answered, so that what is answered is what is on the disk, if the disk can be asked at all. The
         // act has its own error.
-        let _ = self.mend_in(&mut ledger);
-        self.tell_of(&ledger);
+        let _ = self.mend_in(&mut journal);
+        self.tell_of(&journal);
         outcome
     }
 
     /// Tries to have a store that failed work again. Blocks on the disk.
     pub(crate) fn mend(&self) {
         // The next one who needs it is told.
-        let mut ledger = self.ledger.lock();
-        let _ = self.mend_in(&mut ledger);
-        self.tell_of(&ledger);
+        let mut journal = self.journal.lock();
+        let _ = self.mend_in(&mut journal);
+        self.tell_of(&journal);
     }
 
     /// Has those who follow the audit look at it again, if there is something new.
-    fn tell_of(&self, ledger: &Ledger) {
-        let newest = ledger.head().sequence;
+    fn tell_of(&self, journal: &Journal) {
+        let newest = journal.head().sequence;
         self.recorded.send_if_modified(|known| std::mem::replace(known, newest) != newest);
     }
 
-    fn mend_in(&self, ledger: &mut Ledger) -> Result<(), StoreError> {
-        if let Some(why) = ledger.trouble() {
+    fn mend_in(&self, journal: &mut Journal) -> Result<(), StoreError> {
+        if let Some(why) = journal.trouble() {
             self.impaired.begins(why);
         }
-        let mended = ledger.mend(|| self.bans.all());
-        match ledger.trouble() {
+        let mended = journal.mend(|| self.bans.all());
+        match journal.trouble() {
             Some(why) => self.impaired.begins(why),
             None => self.impaired.ends(),
         }
@@ -176,21 +168,21 @@ impl Acts {
 
     fn carry_out(
         &self,
-        ledger: &mut Ledger,
+        journal: &mut Journal,
         operator: &Operator,
         request: &AdminRequest,
         pending: &Pending,
         begun: Instant,
-    ) -> Result<Receipt, ActError> {
+    ) -> Result<Receipt, ModerationError> {
         if operator.role != Role::Operator {
-            return Err(ActError::refused(
+            return Err(ModerationError::refused(
                 Code::ViewerMayNotAct,
                 "this certificate is a viewer's: it may look, and not act",
             ));
         }
         if reason(request).len() > REASON_BYTES {
             let message = format!("the reason has more than {REASON_BYTES} bytes");
-            return Err(ActError::refused(Code::InvalidRequest, message));
+            return Err(ModerationError::refused(Code::InvalidRequest, message));
         }
         let now = access::now();
         let author = operator.name.as_str();
@@ -210,31 +202,31 @@ impl Acts {
             | AdminRequest::RevokeToken { .. } => {
                 let ban = self.ban(request, now, author)?;
                 receipt.unchanged = self.is_in_force(&ban, now);
-                ledger.begin(pending, Some(&ban)).map_err(ActError::not_done)?;
+                journal.begin(pending, Some(&ban)).map_err(ModerationError::not_done)?;
                 let in_force = Instant::now();
                 self.enforce(ban, &mut receipt);
                 receipt.acted_us = micros(in_force);
             }
             AdminRequest::Restore { user, groups, .. } => {
-                return self.lift(ledger, pending, &BanKey::group(user, groups), begun);
+                return self.lift(journal, pending, &BanKey::group(user, groups), begun);
             }
             AdminRequest::Unban { user, .. } => {
-                return self.lift(ledger, pending, &BanKey::user(user), begun);
+                return self.lift(journal, pending, &BanKey::user(user), begun);
             }
             AdminRequest::LiftSignOut { user, .. } => {
-                return self.lift(ledger, pending, &BanKey::sign_out(user), begun);
+                return self.lift(journal, pending, &BanKey::sign_out(user), begun);
             }
             AdminRequest::RestoreToken { jti, .. } => {
-                return self.lift(ledger, pending, &BanKey::token(jti), begun);
+                return self.lift(journal, pending, &BanKey::token(jti), begun);
             }
             AdminRequest::Add { who, group, .. } => {
-                let members = self.members_to_add(who, group, now)?;
-                ledger.begin(pending, None).map_err(ActError::not_done)?;
-                self.add(members, group, &mut receipt);
+                let members = self.people().members_to_add(who, group, now)?;
+                journal.begin(pending, None).map_err(ModerationError::not_done)?;
+                self.people().add(members, group, &mut receipt);
             }
             AdminRequest::Remove { who, group, reason } => {
-                let members = self.members(who)?;
-                ledger.begin(pending, None).map_err(ActError::not_done)?;
+                let members = self.people().members(who)?;
+                journal.begin(pending, None).map_err(ModerationError::not_done)?;
                 let reason = told(reason, Code::RemovedFromGroup);
                 let why = Removal { code: Code::RemovedFromGroup, reason };
                 account(self.hub.remove(&members, |name, _| name == group, why), &mut receipt);
@@ -243,20 +235,23 @@ impl Acts {
                 let chosen = Duration::from_millis(u64::from(*retry_after_ms));
                 if chosen > LONGEST {
                     let message = format!("the time to come back after is {} s at most", LONGEST.as_secs());
-                    return Err(ActError::refused(Code::InvalidRequest, message));
+                    return Err(ModerationError::refused(Code::InvalidRequest, message));
                 }
-                let members = self.members(who)?;
-                ledger.begin(pending, None).map_err(ActError::not_done)?;
+                let members = self.people().members(who)?;
+                journal.begin(pending, None).map_err(ModerationError::not_done)?;
                 close_until(&self.hub, &members, reason, chosen, &mut receipt);
             }
             AdminRequest::Kick { who, reason } | AdminRequest::Close { who, reason, .. } => {
-                let members = self.members(who)?;
-                ledger.begin(pending, None).map_err(ActError::not_done)?;
+                let members = self.people().members(who)?;
+                journal.begin(pending, None).map_err(ModerationError::not_done)?;
                 close(&self.hub, &members, Code::ClosedByOperator, reason, &mut receipt);
             }
             AdminRequest::Send { to, event, payload } => {
                 let payload = base64::engine::general_purpose::STANDARD.decode(payload).map_err(|error| {
-                    ActError::refused(Code::InvalidRequest, format!("the payload is not base64: {error}"))
+                    ModerationError::refused(
+                        Code::InvalidRequest,
+                        format!("the payload is not base64: {error}"),
+                    )
                 })?;
                 if payload.len() > self.payload_bytes {
                     let message = format!(
@@ -264,9 +259,9 @@ impl Acts {
                         payload.len(),
                         self.payload_bytes
                     );
-                    return Err(ActError::refused(Code::PayloadTooLarge, message));
+                    return Err(ModerationError::refused(Code::PayloadTooLarge, message));
                 }
-                ledger.begin(pending, None).map_err(ActError::not_done)?;
+                journal.begin(pending, None).map_err(ModerationError::not_done)?;
                 let to = match to.clone() {
                     Who::Connection(connection) => Target::Connection(connection),
                     Who::User(user) => Target::User(user),
@@ -283,7 +278,7 @@ impl Acts {
                 });
                 receipt.connections = delivery.queued;
             }
-            AdminRequest::Backup {} => ledger.backup().map_err(ActError::not_done)?,
+            AdminRequest::Backup {} => journal.backup().map_err(ModerationError::not_done)?,
             AdminRequest::Status {}
             | AdminRequest::Connections(_)
             | AdminRequest::Users(_)
@@ -295,30 +290,30 @@ impl Acts {
             | AdminRequest::Audit { .. }
             | AdminRequest::VerifyAudit { .. }
             | AdminRequest::Watch { .. } => {
-                return Err(ActError::refused(Code::InvalidRequest, "this is a question, and no act"));
+                return Err(ModerationError::refused(Code::InvalidRequest, "this is a question, and no act"));
             }
         }
-        finish(ledger, pending, receipt, Vec::new(), begun).map_err(ActError::not_recorded)
+        finish(journal, pending, receipt, Vec::new(), begun).map_err(ModerationError::not_recorded)
     }
 
     /// Lifts a ban: gone from the disk and recorded in one commit, and then no longer in force.
     fn lift(
         &self,
-        ledger: &mut Ledger,
+        journal: &mut Journal,
         pending: &Pending,
         key: &BanKey,
         begun: Instant,
-    ) -> Result<Receipt, ActError> {
+    ) -> Result<Receipt, ModerationError> {
         let unchanged = self.bans.find(key, access::now()).is_none();
         let receipt = Receipt { unchanged, ..Receipt::default() };
         let lifted = vec![key.clone()];
-        let receipt = finish(ledger, pending, receipt, lifted, begun).map_err(ActError::not_done)?;
+        let receipt = finish(journal, pending, receipt, lifted, begun).map_err(ModerationError::not_done)?;
         self.bans.lift(key);
         Ok(receipt)
     }
 
     /// The ban that a request asks for.
-    fn ban(&self, request: &AdminRequest, now: Seconds, author: &str) -> Result<BanRow, ActError> {
+    fn ban(&self, request: &AdminRequest, now: Seconds, author: &str) -> Result<BanRow, ModerationError> {
         let mut ban = ban(request, now, author)?;
         if ban.kind == BanKind::SignOut
             && let Some(known) = self.bans.find(&BanKey::from(&ban), now)
@@ -329,7 +324,11 @@ impl Acts {
         if self.bans.in_force(&ban, now) {
             return Ok(ban);
         }
-        Err(ActError::refused(Code::InvalidRequest, "the end (until) has passed already"))
+        Err(ModerationError::refused(Code::InvalidRequest, "the end (until) has passed already"))
+    }
+
+    fn people(&self) -> People<'_> {
+        People { hub: &self.hub, bans: &self.bans, names: self.names }
     }
 
     fn is_in_force(&self, ban: &BanRow, now: Seconds) -> bool {
@@ -404,7 +403,7 @@ impl Acts {
     /// The newest audit record.
     #[must_use]
     pub fn audit_head(&self) -> AuditHead {
-        self.ledger.lock().head().into()
+        self.journal.lock().head().into()
     }
 
     /// Audit records with higher numbers than `after`, at most `limit` and never more than 1,000, as they were stored.
@@ -412,11 +411,11 @@ impl Acts {
     /// # Errors
     /// When the store does not work.
     pub fn audit(&self, after: u64, limit: usize) -> Result<Vec<(u64, Vec<u8>)>, StoreError> {
-        let mut ledger = self.ledger.lock();
-        let records = ledger.records(after, limit.min(RECORDS_AT_ONCE));
+        let mut journal = self.journal.lock();
+        let records = journal.records(after, limit.min(RECORDS_AT_ONCE));
         if records.is_err() {
             // Told by the records' own error.
-            let _ = self.mend_in(&mut ledger);
+            let _ = self.mend_in(&mut journal);
         }
         records
     }
@@ -431,13 +430,13 @@ impl Acts {
             // Read together, so that a short page is the end of the chain that the head belongs to; and page by page, so
             // that acts need not wait for a long chain.
             let (page, head) = {
-                let mut ledger = self.ledger.lock();
-                let read = ledger
+                let mut journal = self.journal.lock();
+                let read = journal
                     .records(chain.last(), RECORDS_AT_ONCE)
-                    .and_then(|page| Ok((page, ledger.head_on_disk()?)));
+                    .and_then(|page| Ok((page, journal.head_on_disk()?)));
                 if read.is_err() {
                     // Told by the records' own error.
-                    let _ = self.mend_in(&mut ledger);
+                    let _ = self.mend_in(&mut journal);
                 }
                 read?
             };
@@ -453,15 +452,15 @@ impl Acts {
 
 /// Records what an act did.
 fn finish(
-    ledger: &mut Ledger,
+    journal: &mut Journal,
     pending: &Pending,
     mut receipt: Receipt,
     lifted: Vec<BanKey>,
     begun: Instant,
 ) -> Result<Receipt, StoreError> {
-    receipt.audit = ledger.next();
+    receipt.audit = journal.next();
     receipt.took_us = micros(begun);
-    ledger.record(pending, &Outcome::Done(receipt.clone()), lifted)?;
+    journal.record(pending, &Outcome::Done(receipt.clone()), lifted)?;
     receipt.took_us = micros(begun);
     Ok(receipt)
 }

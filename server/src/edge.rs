@@ -1,0 +1,16 @@
+//! What a connection goes through, from its first packet to its end.
+//!
+//! `listener` lets attempts in by `door` (how many at a time) and `admission` (how many in all); `handshake` finds out who it
+//! is; `session` reads and writes, `inbound` makes requests of bytes, `router` carries them out; `farewell` is the last
+//! word. `expiry` and `rounds` look after those that are there.
+
+pub(crate) mod admission;
+pub(crate) mod door;
+pub(crate) mod expiry;
+pub(crate) mod farewell;
+pub(crate) mod handshake;
+pub(crate) mod inbound;
+pub(crate) mod listener;
+pub(crate) mod rounds;
+pub(crate) mod router;
+pub(crate) mod session;

@@ -1,0 +1,23 @@
+//! What operators do: every act from its request to its receipt.
+//!
+//! `actions` carries acts out; `request` reads what is asked for, `people` finds whom it is about. `journal` writes a mark
+//! before each and a record behind it, into the `store`; `audit` is the chain over the records. `impaired` says that acts
+//! cannot be taken now, and `mending` tries the store again.
+
+mod actions;
+mod audit;
+mod error;
+mod impaired;
+mod journal;
+mod mending;
+mod people;
+mod request;
+mod store;
+
+pub use actions::{Moderation, Operator};
+pub use error::ModerationError;
+pub(crate) use mending::mend_store;
+#[cfg(any(test, fuzzing))]
+pub(crate) use request::described as described_for_fuzzing;
+pub(crate) use store::FileStore;
+pub use store::StoreError;

@@ -1,0 +1,281 @@
+//! The house: arrows run down only, there are no circles, and ARCHITECTURE.md draws the folders that are there.
+//!
+//! It reads `use` lines, paths in code, and Cargo.toml files, and knows nothing of Rust beyond that: a path is `crate::`
+//! or `super::` and names. What is inside `mod tests` is not looked at, since tests may use what they like.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+/// The crates, from the top floor down: each may depend on those behind it.
+const CRATES: [&str; 13] = [
+    "tests", "bench", "cli", "tui", "server", "client", "certs", "token", "hub", "udp", "pem", "protocol",
+    "fuzz",
+];
+
+/// The server's folders and files, from the top floor down: each may use those behind it.
+const SERVER: [&str; 15] = [
+    "start",
+    "server",
+    "opened",
+    "error",
+    "api",
+    "admin",
+    "edge",
+    "moderation",
+    "config",
+    "hub",
+    "access",
+    "quic",
+    "telemetry",
+    "home",
+    "spread",
+];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+/// A crate's files with their code, without tests and comments; by their path below `src`, without `.rs`.
+fn sources(name: &str) -> BTreeMap<String, String> {
+    let source = root().join(name).join("src");
+    let (mut files, mut folders) = (BTreeMap::new(), vec![source.clone()]);
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let module = path.strip_prefix(&source).unwrap().with_extension("").to_str().unwrap().to_owned();
+            let is_test = module.ends_with("tests") || module.ends_with("/model");
+            if path.extension().is_some_and(|extension| extension == "rs") && !is_test {
+                files.insert(module, code(&std::fs::read_to_string(&path).unwrap()));
+            }
+        }
+    }
+    assert!(!files.is_empty(), "{name} has no files");
+    files
+}
+
+fn code(text: &str) -> String {
+    let without_tests = text.split("mod tests {").next().unwrap();
+    let lines = without_tests.lines().filter(|line| !line.trim_start().starts_with("//"));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// The paths that follow `crate::` or `super::` in a file, as modules from the crate's root. A group is unfolded one level,
+/// which is all that there is.
+fn paths(module: &str, code: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for (marker, base) in
+        [("crate::", ""), ("super::", module.rsplit_once('/').map_or("", |(parent, _)| parent))]
+    {
+        for (at, _) in code.match_indices(marker) {
+            // `super::super::`, and names that end in one of the two.
+            let before = code[..at].chars().next_back().unwrap_or(' ');
+            if before == ':' || before.is_alphanumeric() || before == '_' {
+                continue;
+            }
+            let rest = &code[at + marker.len()..];
+            let end =
+                rest.find(|c: char| !(c.is_alphanumeric() || c == '_' || c == ':')).unwrap_or(rest.len());
+            let head = rest[..end].trim_end_matches("::").replace("::", "/");
+            let names: Vec<String> = match rest[end..]
+                .strip_prefix('{')
+                .filter(|_| rest[..end].ends_with("::") || end == 0)
+            {
+                Some(group) => {
+                    let group = group.split('}').next().unwrap();
+                    group.split(',').map(|name| name.split("::").next().unwrap().trim().to_owned()).collect()
+                }
+                None => vec![String::new()],
+            };
+            for name in names {
+                let parts = [base, &head, &name];
+                let parts: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+                found.push(parts.join("/"));
+            }
+        }
+    }
+    found
+}
+
+/// Which file of the crate each file uses.
+fn arrows(files: &BTreeMap<String, String>) -> BTreeMap<String, BTreeSet<String>> {
+    let arrow = |(module, code): (&String, &String)| {
+        let mut targets = BTreeSet::new();
+        for path in paths(module, code) {
+            // The longest beginning of the path that is a file.
+            let mut target = path.as_str();
+            while !files.contains_key(target) {
+                let Some((shorter, _)) = target.rsplit_once('/') else { break };
+                target = shorter;
+            }
+            if files.contains_key(target) && target != module {
+                targets.insert(target.to_owned());
+            }
+        }
+        (module.clone(), targets)
+    };
+    files.iter().filter(|(module, _)| *module != "lib").map(arrow).collect()
+}
+
+/// A way from a file back to it, if there is one.
+fn circle(arrows: &BTreeMap<String, BTreeSet<String>>) -> Option<Vec<String>> {
+    fn follow(
+        at: &str,
+        arrows: &BTreeMap<String, BTreeSet<String>>,
+        way: &mut Vec<String>,
+        done: &mut BTreeSet<String>,
+    ) -> bool {
+        if way.iter().any(|known| known == at) {
+            way.push(at.to_owned());
+            return true;
+        }
+        if done.contains(at) {
+            return false;
+        }
+        way.push(at.to_owned());
+        for next in arrows.get(at).into_iter().flatten() {
+            if follow(next, arrows, way, done) {
+                return true;
+            }
+        }
+        way.pop();
+        done.insert(at.to_owned());
+        false
+    }
+    let mut done = BTreeSet::new();
+    arrows.keys().find_map(|start| {
+        let mut way = Vec::new();
+        follow(start, arrows, &mut way, &mut done).then_some(way)
+    })
+}
+
+#[test]
+fn no_crate_has_a_circle_of_files() {
+    for name in ["protocol", "pem", "hub", "token", "certs", "client", "udp", "server", "tui", "cli", "bench"]
+    {
+        let arrows = arrows(&sources(name));
+        assert_eq!(circle(&arrows), None, "in {name}");
+    }
+}
+
+#[test]
+fn the_servers_arrows_run_down() {
+    let files = sources("server");
+    let floor = |module: &str| {
+        let top = module.split('/').next().unwrap();
+        SERVER.iter().position(|name| *name == top)
+    };
+    for (module, targets) in arrows(&files) {
+        if ["fuzzing", "microbench"].contains(&module.as_str()) {
+            continue;
+        }
+        let from =
+            floor(&module).unwrap_or_else(|| panic!("{module}.rs has no floor: see SERVER in this test"));
+        for target in targets {
+            let to = floor(&target).unwrap();
+            assert!(from <= to, "{module}.rs uses {target}.rs, which is above it");
+        }
+    }
+}
+
+#[test]
+fn quinn_is_imported_in_one_folder() {
+    for (module, code) in sources("server") {
+        for word in ["quinn", "web_transport"] {
+            let is_in = code.contains(&format!("{word}::")) || code.contains(&format!("use {word}"));
+            assert!(!is_in || module.starts_with("quic"), "{module}.rs imports {word}");
+        }
+    }
+}
+
+#[test]
+fn the_hub_and_tokens_have_no_runtime_no_network_and_no_clock() {
+    for name in ["hub", "token"] {
+        for (module, code) in sources(name) {
+            for word in [
+                "tokio",
+                "quinn",
+                "rustls",
+                "Instant::now",
+                "SystemTime::now",
+                "std::net::Udp",
+                "std::net::Tcp",
+            ] {
+                assert!(!code.contains(word), "{name}/src/{module}.rs has {word}");
+            }
+        }
+    }
+}
+
+/// The names of our crates that a crate is built on.
+fn dependencies(name: &str) -> BTreeSet<String> {
+    let manifest = std::fs::read_to_string(root().join(name).join("Cargo.toml")).unwrap();
+    let mut found = BTreeSet::new();
+    let mut counts = false;
+    for line in manifest.lines() {
+        if line.starts_with('[') {
+            counts = line == "[dependencies]";
+        }
+        if let Some(rest) = line.strip_prefix("fanfare-").filter(|_| counts) {
+            found.insert(rest.split(['.', ' ', '=']).next().unwrap().to_owned());
+        }
+    }
+    found
+}
+
+#[test]
+fn the_crates_arrows_run_down() {
+    for (floor, name) in CRATES.iter().enumerate().filter(|(_, name)| **name != "fuzz") {
+        for dependency in dependencies(name) {
+            let to = CRATES.iter().position(|known| **known == dependency);
+            let to = to.unwrap_or_else(|| panic!("{dependency} has no floor: see CRATES in this test"));
+            assert!(floor < to, "{name} depends on {dependency}, which is above it");
+        }
+    }
+    assert_eq!(dependencies("hub"), BTreeSet::from(["protocol".to_owned()]));
+    assert_eq!(dependencies("token"), BTreeSet::from(["pem".to_owned(), "protocol".to_owned()]));
+    assert_eq!(dependencies("protocol"), BTreeSet::new());
+}
+
+#[test]
+fn the_drawing_is_the_folders() {
+    let text = std::fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    let mut drawings = text.split("```\n").skip(1).step_by(2);
+    let (crates, server) = (drawings.next().unwrap(), drawings.next().unwrap());
+    for name in CRATES.iter().filter(|name| **name != "fuzz") {
+        assert!(crates.lines().any(|line| line.starts_with(&format!("{name}/ "))), "{name}/ is not drawn");
+    }
+    for line in crates.lines() {
+        let name = line.split(' ').next().unwrap();
+        assert!(name.is_empty() || root().join(name).exists(), "{name} is drawn, and not there");
+    }
+    let (mut drawn, mut folder) = (BTreeSet::new(), String::new());
+    for line in server.lines().filter(|line| !line.trim().is_empty()) {
+        let name = line.trim_start().split(' ').next().unwrap();
+        let is_inside = line.starts_with("  ") && !folder.is_empty();
+        if let Some(name) = name.strip_suffix('/') {
+            folder = if line.starts_with("  ") { format!("{folder}/{name}") } else { name.to_owned() };
+            continue;
+        }
+        // A line that goes on.
+        let Some(name) = name.strip_suffix(".rs") else { continue };
+        if !is_inside {
+            folder.clear();
+        }
+        drawn.insert(if is_inside { format!("{folder}/{name}") } else { name.to_owned() });
+    }
+    let files: BTreeSet<String> = sources("server").into_keys().collect();
+    for name in &drawn {
+        assert!(files.contains(name), "{name}.rs is drawn, and not there");
+    }
+    // The head of a folder is the folder.
+    let heads: BTreeSet<String> =
+        files.iter().filter_map(|name| name.rsplit_once('/')).map(|(folder, _)| folder.to_owned()).collect();
+    let left_out = ["lib", "fuzzing", "microbench"];
+    for name in files.iter().filter(|name| !heads.contains(*name) && !left_out.contains(&name.as_str())) {
+        assert!(drawn.contains(name), "{name}.rs is not drawn");
+    }
+}
