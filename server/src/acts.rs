@@ -270,7 +270,7 @@ impl Acts {
                 ledger.begin(pending, None).map_err(ActError::not_done)?;
                 close(&members, Code::ClosedByOperator, reason, &mut receipt);
             }
-            AdminRequest::Send { to, event, payload } => {
+            AdminRequest::Send { to, event, payload, format } => {
                 let payload = base64::engine::general_purpose::STANDARD.decode(payload).map_err(|error| {
                     ActError::refused(Code::InvalidRequest, format!("the payload is not base64: {error}"))
                 })?;
@@ -289,7 +289,8 @@ impl Acts {
                     Who::Group(group) => Target::Group(group),
                     Who::All => Target::All,
                 };
-                let envelope = Envelope::new(&Sender::Server, vec![to], event.clone(), payload.into());
+                let envelope =
+                    Envelope::new(&Sender::Server, vec![to], event.clone(), *format, payload.into());
                 let delivery = self.registry.send(&Arc::new(envelope), &[]);
                 self.metrics.sends.add(1);
                 self.metrics.deliveries.add(delivery.queued);

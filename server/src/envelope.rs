@@ -10,7 +10,7 @@
 use std::time::Instant;
 
 use bytes::Bytes;
-use fanfare_protocol::{EventName, Message, Sender, Target, codec};
+use fanfare_protocol::{EventName, Message, PayloadFormat, Sender, Target, codec};
 
 /// An encoded message. Its parts never change.
 #[derive(Debug)]
@@ -29,16 +29,22 @@ struct Heading {
 
 impl Envelope {
     /// Encodes a message to `to`, which must not be empty.
-    pub(crate) fn new(from: &Sender, to: Vec<Target>, event: EventName, payload: Bytes) -> Self {
+    pub(crate) fn new(
+        from: &Sender,
+        to: Vec<Target>,
+        event: EventName,
+        format: PayloadFormat,
+        payload: Bytes,
+    ) -> Self {
         let accepted = Instant::now();
         if let [target] = to.as_slice() {
             let target = target.clone();
-            let message = Message { from: from.clone(), to: target.clone(), event, payload };
+            let message = Message { from: from.clone(), to: target.clone(), event, format, payload };
             let bytes = codec::encode_message(&message);
             let headings = Box::new([Heading { target, bytes }]);
             return Self { headings, body: Bytes::new(), accepted, frames: 1 };
         }
-        let body = codec::encode_message_body(&event, &payload);
+        let body = codec::encode_message_body(&event, format, &payload);
         let headings = to
             .into_iter()
             .map(|target| {
@@ -50,12 +56,12 @@ impl Envelope {
     }
 
     /// Encodes messages to the same target, one behind the other. More than 65,535 are not counted right.
-    pub(crate) fn run(from: &Sender, to: Target, messages: Vec<(EventName, Bytes)>) -> Self {
+    pub(crate) fn run(from: &Sender, to: Target, messages: Vec<(EventName, PayloadFormat, Bytes)>) -> Self {
         let accepted = Instant::now();
         let frames = u16::try_from(messages.len()).unwrap_or(u16::MAX);
         let mut bytes = Vec::new();
-        for (event, payload) in messages {
-            let message = Message { from: from.clone(), to: to.clone(), event, payload };
+        for (event, format, payload) in messages {
+            let message = Message { from: from.clone(), to: to.clone(), event, format, payload };
             bytes.extend_from_slice(&codec::encode_message(&message));
         }
         let headings = Box::new([Heading { target: to, bytes: bytes.into() }]);
@@ -63,11 +69,17 @@ impl Envelope {
     }
 
     /// The same for datagrams: each target has a frame of its own, whole and without its length, which a datagram has already.
-    pub(crate) fn unreliable(from: &Sender, to: Vec<Target>, event: &EventName, payload: &Bytes) -> Self {
+    pub(crate) fn unreliable(
+        from: &Sender,
+        to: Vec<Target>,
+        event: &EventName,
+        format: PayloadFormat,
+        payload: &Bytes,
+    ) -> Self {
         let accepted = Instant::now();
         let heading = |target: Target| {
             let (event, payload) = (event.clone(), payload.clone());
-            let message = Message { from: from.clone(), to: target.clone(), event, payload };
+            let message = Message { from: from.clone(), to: target.clone(), event, format, payload };
             let bytes = codec::encode_message(&message).slice(codec::PREFIX_BYTES..);
             Heading { target, bytes }
         };
@@ -129,15 +141,15 @@ mod tests {
             user: UserName::new("alice").unwrap(),
         };
         let event = EventName::new("E").unwrap();
-        let payload = Bytes::from_static(b"payload");
+        let (format, payload) = (PayloadFormat::Json, Bytes::from_static(b"payload"));
         let targets = vec![
             Target::Group(GroupName::new("room").unwrap()),
             Target::User(UserName::new("bob").unwrap()),
             Target::All,
         ];
-        let several = Envelope::new(&from, targets.clone(), event.clone(), payload.clone());
+        let several = Envelope::new(&from, targets.clone(), event.clone(), format, payload.clone());
         for (position, target) in (0u16..).zip(targets) {
-            let single = Envelope::new(&from, vec![target.clone()], event.clone(), payload.clone());
+            let single = Envelope::new(&from, vec![target.clone()], event.clone(), format, payload.clone());
             let mut expected = Vec::new();
             single.write(0, &mut expected);
             let mut found = Vec::new();
@@ -146,8 +158,8 @@ mod tests {
             assert_eq!(several.bytes(position), found.concat().len());
 
             let frame = Bytes::from(found.concat()).slice(codec::PREFIX_BYTES..);
-            let message =
-                Message { from: from.clone(), to: target, event: event.clone(), payload: payload.clone() };
+            let (event, payload) = (event.clone(), payload.clone());
+            let message = Message { from: from.clone(), to: target, event, format, payload };
             assert_eq!(codec::decode_server(&frame), Ok(ServerFrame::Message(message)));
         }
     }

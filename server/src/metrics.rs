@@ -53,6 +53,7 @@ pub(crate) struct Metrics {
     pub(crate) retries: Counter,
     pub(crate) welcomed: Counter,
     pub(crate) requests: Counter,
+    pub(crate) unknown: Counter,
     pub(crate) throttled: Counter,
     pub(crate) sends: Counter,
     pub(crate) deliveries: Counter,
@@ -89,6 +90,8 @@ pub struct Snapshot {
     pub welcomed: u64,
     /// Requests read.
     pub requests: u64,
+    /// Frames of later versions, in whole or in part, of which nothing was done.
+    pub unknown: u64,
     /// Times that a connection's requests were held back, because it made too many a second.
     pub throttled: u64,
     /// Messages accepted.
@@ -134,6 +137,7 @@ impl Metrics {
             retries: self.retries.value(),
             welcomed: self.welcomed.value(),
             requests: self.requests.value(),
+            unknown: self.unknown.value(),
             throttled: self.throttled.value(),
             sends: self.sends.value(),
             deliveries: self.deliveries.value(),

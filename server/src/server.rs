@@ -24,7 +24,7 @@ use crate::endpoint::{self, Identity};
 use crate::error::{IdentityError, StartError};
 use crate::expiry::Expiry;
 use crate::farewell;
-use crate::handshake::Handshakes;
+use crate::handshake::{self, Handshakes};
 use crate::home::Home;
 use crate::http::{self, Http};
 use crate::listener::{self, Tasks};
@@ -118,8 +118,12 @@ impl Server {
             Arc::clone(&expiry),
         ));
         let admission = Admission::new(config.capacity.connections, config.capacity.per_address);
-        let handshakes =
-            Arc::new(Handshakes { config: Arc::clone(&config), router, admission: Arc::clone(&admission) });
+        let handshakes = Arc::new(Handshakes {
+            config: Arc::clone(&config),
+            router,
+            admission: Arc::clone(&admission),
+            node: handshake::node(),
+        });
         let rounds = Rounds {
             registry: Arc::clone(&registry),
             metrics: Arc::clone(&metrics),

@@ -5,7 +5,7 @@
 //! testing, Burckhardt et al., ASPLOS 2010) finds those that need few switches with a known probability.
 
 use fanfare_protocol::admin::{BanKind, BanRow};
-use fanfare_protocol::{EventName, Pattern, Sender};
+use fanfare_protocol::{EventName, Pattern, PayloadFormat, Sender};
 use shuttle::thread;
 
 use super::*;
@@ -53,7 +53,8 @@ fn send(registry: &Registry) -> u64 {
         user: UserName::new("s").unwrap(),
     };
     let event = EventName::new("E").unwrap();
-    let envelope = Envelope::new(&from, vec![Target::Group(room())], event, bytes::Bytes::new());
+    let envelope =
+        Envelope::new(&from, vec![Target::Group(room())], event, PayloadFormat::Binary, bytes::Bytes::new());
     registry.send(&Arc::new(envelope), &[]).queued
 }
 
@@ -123,7 +124,13 @@ fn last_leave_against_first_join() {
             user: UserName::new("s").unwrap(),
         };
         let event = EventName::new("E").unwrap();
-        let envelope = Envelope::new(&from, vec![Target::Group(room())], event, bytes::Bytes::new());
+        let envelope = Envelope::new(
+            &from,
+            vec![Target::Group(room())],
+            event,
+            PayloadFormat::Binary,
+            bytes::Bytes::new(),
+        );
         assert_eq!(registry.send(&Arc::new(envelope), &except).queued, 1);
         leave.join().unwrap();
         assert_eq!((members(&registry), send(&registry)), (1, 1));
