@@ -89,6 +89,8 @@ const NO_REQUEST: u32 = 250;
 const NO_KIND: u32 = 250;
 const NO_FORMAT: u8 = 250;
 
+type Extensions = Vec<(u64, &'static [u8])>;
+
 /// What comes, and what becomes of it.
 pub(super) struct Sample {
     pub(super) name: &'static str,
@@ -96,7 +98,7 @@ pub(super) struct Sample {
     pub(super) bytes: Bytes,
     pub(super) read: Result<Frame, DecodeError>,
     /// What stands behind the frame's fields and is skipped.
-    pub(super) extensions: Vec<(u64, &'static [u8])>,
+    pub(super) extensions: Extensions,
 }
 
 /// Every frame that this version writes, and what it reads of later ones.
@@ -120,7 +122,7 @@ pub(super) fn samples() -> Vec<Sample> {
 fn extended() -> Vec<Sample> {
     let known = frames();
     let of = |name: &str| known.iter().find(|(known, _)| *known == name).unwrap().1.clone();
-    let skipped: [(&str, &str, Vec<(u64, &'static [u8])>); 7] = [
+    let skipped: [(&str, &str, Extensions); 7] = [
         ("hello-extended", "hello-dev-user", vec![(OPTIONAL, b"\x01\x02")]),
         ("join-extended", "join", vec![(OPTIONAL, b"")]),
         ("send-extended", "send-to-group", vec![(248, b"one"), (OPTIONAL, b"two")]),
