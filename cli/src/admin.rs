@@ -17,7 +17,7 @@ use fanfare_protocol::admin::{
     AdminRequest, AuditVerdict, BanRow, ConnectionDetail, ConnectionRow, Explanation, GroupRow, Listing,
     Receipt, Status, UserRow, Who,
 };
-use fanfare_protocol::{ConnectionId, quoted};
+use fanfare_protocol::{ConnectionId, PayloadFormat, quoted};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -140,7 +140,8 @@ impl Asked {
                 let to = WhoArguments { connection: to_connection, user: to_user, group: to_group };
                 let to = meant(names, to)?;
                 let payload = base64::engine::general_purpose::STANDARD.encode(text);
-                Self::Act(AdminRequest::Send { to, event, payload }, Done::To("reached"))
+                let format = PayloadFormat::Text;
+                Self::Act(AdminRequest::Send { to, event, payload, format }, Done::To("reached"))
             }
         })
     }

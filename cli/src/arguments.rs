@@ -4,7 +4,7 @@ use std::num::NonZeroU64;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use fanfare_protocol::{ConnectionId, EventName, GroupName, Pattern, Token, UserName};
+use fanfare_protocol::{ConnectionId, EventName, GroupName, Pattern, PayloadFormat, Token, UserName};
 
 use crate::admin::{AccessArguments, AdminArguments};
 use crate::defaults::DEFAULT_SERVER;
@@ -123,6 +123,9 @@ pub(crate) struct SendArguments {
     /// The event that the message carries
     #[arg(long, value_name = "EVENT", default_value = "ReceiveMessage")]
     pub(crate) event: EventName,
+    /// What the message is written in; recipients are told. All but `binary` are checked before anything is sent
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub(crate) format: Format,
     /// Ask the server to how many connections the message was queued, and print it
     #[arg(long)]
     pub(crate) ack: bool,
@@ -136,6 +139,29 @@ pub(crate) struct SendArguments {
     pub(crate) targets: TargetArguments,
     #[command(flatten)]
     pub(crate) connection: ConnectionArguments,
+}
+
+/// What a payload can be written in.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Format {
+    /// UTF-8
+    Text,
+    Json,
+    /// Any bytes
+    Binary,
+    /// MessagePack
+    Msgpack,
+}
+
+impl From<Format> for PayloadFormat {
+    fn from(format: Format) -> Self {
+        match format {
+            Format::Text => Self::Text,
+            Format::Json => Self::Json,
+            Format::Binary => Self::Binary,
+            Format::Msgpack => Self::MessagePack,
+        }
+    }
 }
 
 /// At least one of these; a connection that several reach gets one copy.

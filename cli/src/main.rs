@@ -18,6 +18,7 @@ mod log;
 mod memory;
 mod operators;
 mod output;
+mod preview;
 mod printing;
 mod reference;
 mod send;

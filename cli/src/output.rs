@@ -7,9 +7,11 @@ use std::fmt::Write;
 
 use base64::Engine;
 use fanfare_client::Event;
-use fanfare_protocol::{Code, ConnectionId, ExpiryScope, Message, Sender, Target, UserName};
+use fanfare_protocol::{Code, ConnectionId, ExpiryScope, Message, PayloadFormat, Sender, Target, UserName};
 pub(crate) use fanfare_tui::text::{harmless, visible};
 use serde_json::{Value, json};
+
+use crate::preview;
 
 /// Whether colours are wanted: `NO_COLOR` with anything in it says no (no-color.org).
 pub(crate) fn may_colour() -> bool {
@@ -87,9 +89,15 @@ fn message_object(message: &Message) -> Value {
     object.insert("event".to_owned(), message.event.as_str().into());
     object.insert("from".to_owned(), from);
     object.insert("to".to_owned(), to);
-    let (key, payload) = match std::str::from_utf8(&message.payload) {
-        Ok(text) => ("text", text.to_owned()),
-        Err(_) => ("base64", base64::engine::general_purpose::STANDARD.encode(&message.payload)),
+    object.insert("format".to_owned(), json!(message.format));
+    // JSON, too, stays a text: to read its numbers and its members again would change some.
+    let text = match message.format {
+        PayloadFormat::Text | PayloadFormat::Json => message.text(),
+        PayloadFormat::Binary | PayloadFormat::MessagePack | PayloadFormat::Other(_) => None,
+    };
+    let (key, payload) = match text {
+        Some(text) => ("text", text.to_owned()),
+        None => ("base64", base64::engine::general_purpose::STANDARD.encode(&message.payload)),
     };
     object.insert(key.to_owned(), payload.into());
     object.into()
@@ -156,15 +164,11 @@ fn message_line(message: &Message) -> String {
         Target::User(_) | Target::Connection(_) => "[to you] ".to_owned(),
         Target::All => "[to all] ".to_owned(),
     };
-    let text = match std::str::from_utf8(&message.payload) {
-        Ok(text) => harmless(text),
-        Err(_) => format!("({} bytes that are not text)", message.payload.len()),
-    };
     let event = match message.event.as_str() {
         "ReceiveMessage" => String::new(),
         event => format!(" ({})", visible(event)),
     };
-    format!("{to}{}{event}: {text}", visible(&message.from.to_string()))
+    format!("{to}{}{event}: {}", visible(&message.from.to_string()), preview::shown(message))
 }
 
 /// `The server is shutting down. (code 1001)` for a number that may be newer than we are.
@@ -181,7 +185,7 @@ mod tests {
     use bytes::Bytes;
     use fanfare_protocol::{EventName, GroupName};
 
-    fn message(user: &str, event: &str, payload: &'static [u8]) -> Message {
+    fn message(user: &str, event: &str, format: PayloadFormat, payload: &'static [u8]) -> Message {
         Message {
             from: Sender::Connection {
                 connection: ConnectionId::from_bytes([0; 16]),
@@ -189,13 +193,19 @@ mod tests {
             },
             to: Target::Group(GroupName::new("lobby").unwrap()),
             event: EventName::new(event).unwrap(),
+            format,
             payload: Bytes::from_static(payload),
         }
     }
 
     #[test]
     fn what_others_chose_cannot_reach_the_terminal_as_control() {
-        let nasty = message("a\u{1b}[2J\u{9b}", "E\u{7}", b"line\nbreak\x1b]0;title\x07\xe2\x80\xae");
+        let nasty = message(
+            "a\u{1b}[2J\u{9b}",
+            "E\u{7}",
+            PayloadFormat::Text,
+            b"line\nbreak\x1b]0;title\x07\xe2\x80\xae",
+        );
         let line = line(&Event::Message(nasty));
         assert!(!line.chars().any(char::is_control), "{line:?}");
         assert_eq!(
@@ -206,15 +216,23 @@ mod tests {
 
     #[test]
     fn the_object_of_a_message_is_as_documented() {
-        let text = object(&Event::Message(message("alice", "ReceiveMessage", b"hi")));
+        let text = object(&Event::Message(message("alice", "ReceiveMessage", PayloadFormat::Text, b"hi")));
         let expected = json!({
             "kind": "message", "event": "ReceiveMessage",
             "from": { "user": "alice", "connection": "0".repeat(26) },
-            "to": { "group": "lobby" }, "text": "hi",
+            "to": { "group": "lobby" }, "format": "text", "text": "hi",
         });
         assert_eq!(text, expected);
-        let bytes = object(&Event::Message(message("alice", "E", &[0xff, 0])));
-        assert_eq!(bytes["base64"], "/wA=");
-        assert!(bytes.get("text").is_none());
+        for (format, shown, payload, key, told) in [
+            (PayloadFormat::Json, json!("json"), &b"{ \"a\": 1.0 }"[..], "text", "{ \"a\": 1.0 }"),
+            (PayloadFormat::Text, json!("text"), &[0xff, 0], "base64", "/wA="),
+            (PayloadFormat::Binary, json!("binary"), b"hi", "base64", "aGk="),
+            (PayloadFormat::MessagePack, json!("msgpack"), b"\xc0", "base64", "wA=="),
+            (PayloadFormat::Other(250), json!(250), b"hi", "base64", "aGk="),
+        ] {
+            let object = object(&Event::Message(message("alice", "E", format, payload)));
+            assert_eq!((&object["format"], &object[key]), (&shown, &json!(told)), "{format}");
+            assert!(object.get("text").is_none() || object.get("base64").is_none());
+        }
     }
 }

@@ -3,17 +3,18 @@
 use std::io::{Read, Write};
 
 use bytes::Bytes;
-use fanfare_client::{Client, Event, Outgoing};
+use fanfare_client::{Client, Event, Outgoing, Payload, PayloadFormat};
 use fanfare_protocol::Limits;
 
 use crate::arguments::SendArguments;
 use crate::failure::Failure;
 use crate::output;
+use crate::preview;
 
 pub(crate) async fn run(arguments: SendArguments) -> Result<(), Failure> {
-    let SendArguments { connection, targets, except, event, ack, json, text } = arguments;
-    let payload = if text == "-" { read_stdin()? } else { text.into() };
-    let mut outgoing = Outgoing::new(event, payload);
+    let SendArguments { connection, targets, except, event, format, ack, json, text } = arguments;
+    let (what, payload) = if text == "-" { ("standard input", read_stdin()?) } else { ("TEXT", text.into()) };
+    let mut outgoing = Outgoing::new(event, checked(format.into(), payload, what)?);
     for group in targets.to_group {
         outgoing = outgoing.to_group(group);
     }
@@ -43,6 +44,22 @@ pub(crate) async fn run(arguments: SendArguments) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// The payload, if it is what it is said to be. The server does not look, and recipients should not have to find out.
+fn checked(format: PayloadFormat, bytes: Bytes, what: &str) -> Result<Payload, Failure> {
+    let said = match format {
+        PayloadFormat::Text => "text in UTF-8",
+        PayloadFormat::Json => "JSON",
+        PayloadFormat::MessagePack => "MessagePack",
+        PayloadFormat::Binary | PayloadFormat::Other(_) => "bytes",
+    };
+    match preview::fault(format, &bytes) {
+        None => Ok(Payload::new(format, bytes)),
+        Some(fault) => Err(Failure::usage(format!(
+            "{what} is not {said}: {fault}; --format says what it is, and --format binary sends any bytes"
+        ))),
+    }
 }
 
 async fn hand_over(client: &Client, outgoing: Outgoing, ack: bool, json: bool) -> Result<(), Failure> {

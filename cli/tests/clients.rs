@@ -46,17 +46,19 @@ fn every_object_has_the_documented_shape() {
         let message = alice.object();
         assert!(is_id(&message["from"]["connection"]));
         let from = json!({ "user": "bob", "connection": message["from"]["connection"] });
-        let expected =
-            json!({ "kind": "message", "event": "Told", "from": from, "to": to, "text": "Grüß dich" });
+        let expected = json!({
+            "kind": "message", "event": "Told", "from": from, "to": to, "format": "text", "text": "Grüß dich",
+        });
         assert_eq!(message, expected);
     }
 
     // Bytes that are not text.
-    let mut send = server.client(&["send", "--user", "bob", "--to-group", "lobby", "-"]);
+    let mut send =
+        server.client(&["send", "--user", "bob", "--to-group", "lobby", "--format", "binary", "-"]);
     finish(&mut send, b"\xff\x00\n").printed();
     let message = alice.object();
     assert_eq!((&message["event"], &message["base64"]), (&"ReceiveMessage".into(), &"/wAK".into()));
-    assert_eq!(message.get("text"), None);
+    assert_eq!((message.get("text"), &message["format"]), (None, &"binary".into()));
 
     server.process.signal(Signal::TERM);
     let goodbye = alice.object();
@@ -93,7 +95,8 @@ fn a_person_reads_lines() {
     send(&["--to-group", "lobby"], "one");
     send(&["--to-user", "alice"], "two");
     send(&["--to-all", "--event", "Bell"], "three");
-    let mut binary = server.client(&["send", "--user", "bob", "--to-connection", connection, "-"]);
+    let mut binary =
+        server.client(&["send", "--user", "bob", "--to-connection", connection, "--format", "binary", "-"]);
     finish(&mut binary, &[0xff; 5]).printed();
     // The fourth message is the last, and that is a good end.
     let ended = alice.end();
@@ -104,7 +107,7 @@ fn a_person_reads_lines() {
             "[lobby] bob: one",
             "[to you] bob: two",
             "[to all] bob (Bell): three",
-            "[to you] bob: (5 bytes that are not text)"
+            "[to you] bob: (5 bytes: ff ff ff ff ff)"
         ]
     );
 }
@@ -174,6 +177,37 @@ fn text_may_look_like_a_flag_and_standard_input_is_sent_as_it_is() {
     assert_eq!(alice.object()["text"], "two\nlines\n");
     finish(&mut server.client(&[&send[..], &["-"]].concat()), b"").printed();
     assert_eq!(alice.object()["text"], "");
+}
+
+#[test]
+fn a_format_travels_with_its_payload_and_is_shown_as_what_it_is() {
+    let server = Server::start();
+    let (mut alice, _) = server.listener("alice", "lobby", &[]);
+    let mut bob = server.spawn(&["listen", "--user", "bob", "--join", "lobby", "--count", "4"]);
+    assert!(bob.out.line().starts_with("* connected as bob"));
+    assert_eq!(bob.out.line(), "* joined lobby, 2 members");
+    let send = |format: &'static str| ["send", "--user", "eve", "--to-group", "lobby", "--format", format];
+    server.run(&[&send("json")[..], &[r#"{ "a": [1, 2.50] }"#]].concat()).printed();
+    finish(&mut server.client(&[&send("msgpack")[..], &["-"]].concat()), b"\x81\xa1a\x92\x01\xc3").printed();
+    server.run(&[&send("binary")[..], &["hi"]].concat()).printed();
+    server.run(&[&send("text")[..], &["{}"]].concat()).printed();
+    let as_object = |key: &str, message: Value| (message["format"].clone(), message[key].clone());
+    assert_eq!(as_object("text", alice.object()), (json!("json"), json!(r#"{ "a": [1, 2.50] }"#)));
+    assert_eq!(as_object("base64", alice.object()), (json!("msgpack"), json!("gaFhkgHD")));
+    assert_eq!(as_object("base64", alice.object()), (json!("binary"), json!("aGk=")));
+    assert_eq!(as_object("text", alice.object()), (json!("text"), json!("{}")));
+    for line in [r#"{"a":[1,2.50]}"#, r#"{"a":[1,true]}"#, "(2 bytes: 68 69)", "{}"] {
+        assert_eq!(bob.out.line(), format!("[lobby] eve: {line}"));
+    }
+    assert_eq!(bob.end().code, Some(0));
+    // What is not what it is said to be is not sent.
+    server.run(&[&send("json")[..], &["{"]].concat()).complains(2, &["TEXT is not JSON", "--format"]);
+    server.run(&[&send("msgpack")[..], &["hi"]].concat()).complains(2, &["TEXT is not MessagePack"]);
+    let mut binary = server.client(&[&send("text")[..], &["-"]].concat());
+    finish(&mut binary, b"\xff").complains(2, &["standard input is not text in UTF-8", "--format binary"]);
+    server
+        .run(&[&send("yaml")[..], &["a: 1"]].concat())
+        .complains(2, &["--format", "text, json, binary, msgpack"]);
 }
 
 #[test]

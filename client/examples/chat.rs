@@ -22,8 +22,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         while let Some(event) = reader.next().await {
             match event {
                 Event::Message(message) => {
-                    let text = String::from_utf8_lossy(&message.payload);
-                    println!("{}: {text}", message.from);
+                    println!("{}: {}", message.from, message.text().unwrap_or("(no text)"));
                 }
                 other => println!("({other:?})"),
             }

@@ -15,8 +15,8 @@ use async_channel::Receiver;
 use bytes::Bytes;
 use fanfare_protocol::codec::{self, PREFIX_BYTES};
 use fanfare_protocol::{
-    ClientFrame, ConnectionId, DATAGRAM_BYTES, EventName, GroupName, Limits, Message, RequestId, Sender,
-    Target, Token, UserName,
+    ClientFrame, ConnectionId, DATAGRAM_BYTES, EventName, GroupName, Limits, Message, Payload, RequestId,
+    Sender, Target, Token, UserName,
 };
 use tokio::runtime::Handle;
 use tokio::time::timeout;
@@ -92,6 +92,13 @@ impl Client {
         self.inner.shared.welcome(|welcome| welcome.server.clone())
     }
 
+    /// How many frames of the server were skipped since the client began, because this version does not know them: the
+    /// server is a later version, and tells of something that this client cannot show.
+    #[must_use]
+    pub fn unknown_frames(&self) -> u64 {
+        self.inner.shared.skipped.count()
+    }
+
     /// Becomes a member of a group; a member it already is stays one. Gives how many members the group has.
     ///
     /// The group is joined again after an outage, until it is left or the server removes this client from it.
@@ -151,7 +158,7 @@ impl Client {
         &self,
         user: U,
         event: E,
-        payload: impl Into<Bytes>,
+        payload: impl Into<Payload>,
     ) -> Result<(), RequestError>
     where
         U: TryInto<UserName>,
@@ -169,7 +176,7 @@ impl Client {
         &self,
         group: G,
         event: E,
-        payload: impl Into<Bytes>,
+        payload: impl Into<Payload>,
     ) -> Result<(), RequestError>
     where
         G: TryInto<GroupName>,
@@ -187,7 +194,7 @@ impl Client {
         &self,
         connection: ConnectionId,
         event: E,
-        payload: impl Into<Bytes>,
+        payload: impl Into<Payload>,
     ) -> Result<(), RequestError>
     where
         E: TryInto<EventName>,
@@ -200,7 +207,7 @@ impl Client {
     ///
     /// # Errors
     /// See [`RequestError`].
-    pub async fn send_to_all<E>(&self, event: E, payload: impl Into<Bytes>) -> Result<(), RequestError>
+    pub async fn send_to_all<E>(&self, event: E, payload: impl Into<Payload>) -> Result<(), RequestError>
     where
         E: TryInto<EventName>,
         RequestError: From<E::Error>,
@@ -253,7 +260,7 @@ impl Client {
         for to in &send.to {
             let (from, to) = (from.clone(), to.clone());
             let (event, payload) = (send.event.clone(), send.payload.clone());
-            let message = codec::encode_message(&Message { from, to, event, payload });
+            let message = codec::encode_message(&Message { from, to, event, format: send.format, payload });
             let bytes = message.len().saturating_sub(PREFIX_BYTES);
             if bytes > DATAGRAM_BYTES {
                 return Err(RequestError::DatagramTooLarge { bytes, limit: DATAGRAM_BYTES });

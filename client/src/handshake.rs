@@ -5,7 +5,9 @@
 
 use std::sync::Arc;
 
-use fanfare_protocol::{ClientFrame, Code, Credential, PROTOCOL_VERSION, ServerFrame, Welcome, codec};
+use fanfare_protocol::{
+    ClientFrame, Code, Credential, Features, PROTOCOL_VERSION, ServerFrame, Welcome, codec,
+};
 use quinn::{Connection, Endpoint};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, timeout_at};
@@ -16,10 +18,13 @@ use crate::credential::Source;
 use crate::dial::{Dialer, not_welcomed};
 use crate::disconnect::Disconnect;
 use crate::error::ConnectError;
-use crate::incoming::Incoming;
+use crate::incoming::{Incoming, Skipped};
 use crate::link::Link;
 use crate::requests::Requests;
 use crate::writer;
+
+/// What this client understands of later versions.
+const OFFERED: Features = Features::KNOWN;
 
 /// A connection that the server welcomed.
 pub(crate) struct Opened {
@@ -29,7 +34,11 @@ pub(crate) struct Opened {
 }
 
 /// Connects and introduces the client.
-pub(crate) async fn open(dialer: &Dialer, source: &Source) -> Result<Opened, ConnectError> {
+pub(crate) async fn open(
+    dialer: &Dialer,
+    source: &Source,
+    skipped: &Skipped,
+) -> Result<Opened, ConnectError> {
     let deadline = Instant::now() + dialer.timeout;
     let server = || dialer.server.to_string();
     let credential = match timeout_at(deadline, source.credential()).await {
@@ -41,7 +50,7 @@ pub(crate) async fn open(dialer: &Dialer, source: &Source) -> Result<Opened, Con
         }
     };
     let (endpoint, connection) = dialer.dial(deadline).await?;
-    match timeout_at(deadline, introduce(endpoint, connection, credential, deadline)).await {
+    match timeout_at(deadline, introduce(endpoint, connection, credential, skipped.clone(), deadline)).await {
         Ok(Ok(opened)) => Ok(opened),
         Ok(Err(reason)) => Err(not_welcomed(server(), reason)),
         Err(_) => Err(ConnectError::NoWelcome { server: server(), within: dialer.timeout }),
@@ -52,6 +61,7 @@ async fn introduce(
     endpoint: Endpoint,
     connection: Connection,
     credential: Credential,
+    skipped: Skipped,
     deadline: Instant,
 ) -> Result<Opened, Disconnect> {
     let (send, receive) = connection.open_bi().await?;
@@ -59,9 +69,9 @@ async fn introduce(
     let finish = CancellationToken::new();
     let writer = tokio::spawn(writer::run(frames, send, connection.clone(), finish.clone()));
     let writer = AbortOnDropHandle::new(writer);
-    let mut incoming = Incoming::new(receive, connection.clone());
+    let mut incoming = Incoming::new(receive, connection.clone(), skipped);
 
-    let hello = ClientFrame::Hello { protocol: PROTOCOL_VERSION, credential };
+    let hello = ClientFrame::Hello { protocol: PROTOCOL_VERSION, features: OFFERED, credential };
     // Fails only when the connection is lost already, and then the next line says how.
     let _ = queue.send(codec::encode_client(&hello)).await;
     let welcome = welcome(&mut incoming, &connection, deadline).await?;
@@ -83,7 +93,12 @@ async fn welcome(
     connection: &Connection,
     deadline: Instant,
 ) -> Result<Welcome, Disconnect> {
-    match incoming.next().await? {
+    match incoming.first().await? {
+        Some(ServerFrame::Welcome(welcome)) if !welcome.features.are_in(OFFERED) => {
+            // It would go on to say what nobody here understands.
+            let detail = format!("it chose features that were not offered ({:#x})", welcome.features.bits());
+            Err(incoming.violated(Code::MalformedFrame, &detail))
+        }
         Some(ServerFrame::Welcome(welcome)) if welcome.protocol == PROTOCOL_VERSION => Ok(welcome),
         Some(ServerFrame::Welcome(welcome)) => {
             let detail = format!("it speaks version {} on this connection", welcome.protocol);

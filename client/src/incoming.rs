@@ -2,9 +2,12 @@
 //!
 //! In: the receiving half of the stream. Out: one frame after the other, or why there are no more.
 //!
-//! Invariants: bytes that are not the protocol end the connection, with the code that says how; of a frame that is not
-//! complete never more is kept than the frame may have.
+//! Invariants: bytes that are not the protocol end the connection, with the code that says how, and so does an
+//! extension that must be understood and is not; a frame of a later version is counted and skipped, but not where
+//! `Welcome` belongs; of a frame that is not complete never more is kept than the frame may have.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,28 +24,76 @@ const CHUNK_BYTES: usize = 64 * 1024;
 /// How long the end may take after the server's last words. Then they are taken for it: a close can get lost.
 pub(crate) const END_AFTER_GOODBYE: Duration = Duration::from_secs(2);
 
+/// How many frames of a later version came, and were skipped, on all connections of a client.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Skipped(Arc<AtomicU64>);
+
+impl Skipped {
+    pub(crate) fn count(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn add(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
 /// The receiving half of the stream.
 pub(crate) struct Incoming {
     stream: RecvStream,
     connection: Connection,
     frames: FrameReader,
     chunk: Bytes,
+    skipped: Skipped,
 }
 
 impl Incoming {
-    pub(crate) fn new(stream: RecvStream, connection: Connection) -> Self {
+    pub(crate) fn new(stream: RecvStream, connection: Connection, skipped: Skipped) -> Self {
         // The limits in `Welcome` are about what the client sends. What comes may be as long as any server makes it.
         let frames = FrameReader::new(Limits::FRAME_CEILING);
-        Self { stream, connection, frames, chunk: Bytes::new() }
+        Self { stream, connection, frames, chunk: Bytes::new(), skipped }
     }
 
-    /// The next frame; `None` when the server finished the stream. May be dropped while it waits: no byte is lost.
+    /// The first frame, which this version must know; `None` when the server finished the stream.
+    pub(crate) async fn first(&mut self) -> Result<Option<ServerFrame>, Disconnect> {
+        let Some(frame) = self.bytes().await? else { return Ok(None) };
+        codec::decode_server(&frame).map(Some).map_err(|error| match error {
+            DecodeError::Unknown { what, .. } => {
+                self.violated(Code::MalformedFrame, &format!("its first frame is not Welcome, but {what}"))
+            }
+            error => self.broken(&error),
+        })
+    }
+
+    /// The next frame that this version knows; `None` when the server finished the stream. May be dropped while it
+    /// waits: no byte is lost.
     pub(crate) async fn next(&mut self) -> Result<Option<ServerFrame>, Disconnect> {
+        while let Some(frame) = self.bytes().await? {
+            if let Some(frame) = self.read(&frame)? {
+                return Ok(Some(frame));
+            }
+        }
+        Ok(None)
+    }
+
+    /// What these bytes say; `None` where they are of a later version, and count as skipped.
+    pub(crate) fn read(&self, frame: &Bytes) -> Result<Option<ServerFrame>, Disconnect> {
+        match codec::decode_server(frame) {
+            Ok(frame) => Ok(Some(frame)),
+            Err(DecodeError::Unknown { what, .. }) => {
+                tracing::debug!(%what, "skipped: this version does not know it");
+                self.skipped.add();
+                Ok(None)
+            }
+            Err(error) => Err(self.broken(&error)),
+        }
+    }
+
+    /// The next whole frame, not yet read.
+    async fn bytes(&mut self) -> Result<Option<Bytes>, Disconnect> {
         loop {
             match self.frames.next_frame(&mut self.chunk) {
-                Ok(Some(frame)) => {
-                    return codec::decode_server(&frame).map(Some).map_err(|error| self.broken(&error));
-                }
+                Ok(Some(frame)) => return Ok(Some(frame)),
                 Ok(None) => {}
                 Err(error) => return Err(self.broken(&error)),
             }
@@ -91,7 +142,8 @@ impl Incoming {
     fn broken(&self, error: &DecodeError) -> Disconnect {
         let code = match error {
             DecodeError::TooLong { .. } => Code::FrameTooLarge,
-            DecodeError::Malformed(_) | DecodeError::TrailingBytes(_) | DecodeError::InvalidName { .. } => {
+            DecodeError::ExtensionNotKnown { .. } => Code::ExtensionNotKnown,
+            DecodeError::Malformed(_) | DecodeError::InvalidName { .. } | DecodeError::Unknown { .. } => {
                 Code::MalformedFrame
             }
         };

@@ -13,7 +13,7 @@
 //! client.send_to_group("lobby", "ReceiveMessage", "hello").await?;
 //! while let Some(event) = client.next().await {
 //!     if let Event::Message(message) = event {
-//!         println!("{}: {:?}", message.event, message.payload);
+//!         println!("{}: {}", message.event, message.text().unwrap_or("(no text)"));
 //!     }
 //! }
 //! # Ok(())
@@ -57,8 +57,8 @@ pub use disconnect::{ComeBack, Disconnect};
 pub use error::{CloseError, ConnectError, RequestError, RootsError};
 pub use event::{CloseReason, Event};
 pub use fanfare_protocol::{
-    Code, ConnectionId, Credential, EventName, ExpiryScope, GroupName, Limits, Message, NameError, RequestId,
-    Sender, Target, Token, UserName,
+    Code, ConnectionId, Credential, EventName, ExpiryScope, GroupName, Limits, Message, NameError, Payload,
+    PayloadFormat, RequestId, Sender, Target, Token, UserName,
 };
 pub use operator::{Answers, OperatorClient, OperatorConfig, OperatorError};
 pub use outgoing::Outgoing;

@@ -3,8 +3,9 @@
 //! In: names and targets, as text or checked. Out: a [`Send`] that keeps to the server's limits, or the reason why not.
 //! Invariant: nothing that the server would surely refuse is sent; a bad name is kept as an error until then.
 
-use bytes::Bytes;
-use fanfare_protocol::{ConnectionId, EventName, GroupName, Limits, RequestId, Send, Target, UserName};
+use fanfare_protocol::{
+    ConnectionId, EventName, GroupName, Limits, Payload, RequestId, Send, Target, UserName,
+};
 
 use crate::error::RequestError;
 
@@ -21,7 +22,7 @@ use crate::error::RequestError;
 #[must_use = "a message goes out when it is given to Client::send"]
 pub struct Outgoing {
     event: Result<EventName, RequestError>,
-    payload: Bytes,
+    payload: Payload,
     to: Vec<Target>,
     except: Vec<ConnectionId>,
     others: bool,
@@ -30,8 +31,9 @@ pub struct Outgoing {
 }
 
 impl Outgoing {
-    /// A message that carries an event's name and a payload, and goes nowhere yet.
-    pub fn new<E>(event: E, payload: impl Into<Bytes>) -> Self
+    /// A message that carries an event's name and a payload, and goes nowhere yet. A text goes as text, bytes as
+    /// binary; [`Payload::json`] and [`Payload::message_pack`] say what they are.
+    pub fn new<E>(event: E, payload: impl Into<Payload>) -> Self
     where
         E: TryInto<EventName>,
         RequestError: From<E::Error>,
@@ -114,12 +116,12 @@ impl Outgoing {
         if targets > limits.targets as usize {
             return Err(RequestError::TooManyTargets { targets, limit: limits.targets });
         }
-        if self.payload.len() > limits.payload_bytes as usize {
-            let (bytes, limit) = (self.payload.len(), limits.payload_bytes);
+        if self.payload.bytes.len() > limits.payload_bytes as usize {
+            let (bytes, limit) = (self.payload.bytes.len(), limits.payload_bytes);
             return Err(RequestError::PayloadTooLarge { bytes, limit });
         }
-        let Self { payload, to, except, others, .. } = self;
-        Ok(Send { request, ack, to, except, others, event, payload })
+        let Self { payload: Payload { format, bytes: payload }, to, except, others, .. } = self;
+        Ok(Send { request, ack, to, except, others, event, format, payload })
     }
 
     /// Keeps the first error for the send to report.
@@ -139,6 +141,9 @@ impl Outgoing {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+    use fanfare_protocol::PayloadFormat;
+
     use super::*;
 
     fn limits() -> Limits {
@@ -163,6 +168,7 @@ mod tests {
             except: vec![id],
             others: true,
             event: EventName::new("Event").unwrap(),
+            format: PayloadFormat::Text,
             payload: Bytes::from("0123456789"),
         };
         assert_eq!(send, expected);

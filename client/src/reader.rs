@@ -3,13 +3,12 @@
 //! In: the server's frames. Out: answers, to whoever waits for them; everything else as events, in the order in which it
 //! came.
 //!
-//! Invariant: every frame has exactly one effect, and none is dropped in silence. A full event queue stops this task, and
-//! with it the stream, which is how the server learns of a slow client.
+//! Invariant: every frame has exactly one effect, and none is dropped in silence: one of a later version is counted. A
+//! full event queue stops this task, and with it the stream, which is how the server learns of a slow client.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use fanfare_protocol::codec;
 use fanfare_protocol::{Code, RequestId, ServerFrame};
 use tokio::time::{Instant, sleep_until};
 
@@ -46,10 +45,11 @@ pub(crate) async fn run(
             biased;
             frame = incoming.next() => frame,
             () = sleep_until(patience), if goodbye.is_some() => Ok(None),
-            datagram = datagram(&link) => match codec::decode_server(&datagram) {
-                Ok(frame @ ServerFrame::Message(_)) => Ok(Some(frame)),
-                Ok(_) => Err(incoming.violated(Code::MalformedFrame, "a datagram may only have a Message")),
-                Err(error) => Err(incoming.violated(Code::MalformedFrame, &error.to_string())),
+            datagram = datagram(&link) => match incoming.read(&datagram) {
+                Ok(Some(frame @ ServerFrame::Message(_))) => Ok(Some(frame)),
+                Ok(Some(_)) => Err(incoming.violated(Code::MalformedFrame, "a datagram may only have a Message")),
+                Ok(None) => continue,
+                Err(lost) => Err(lost),
             },
         };
         let frame = match next {

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::{CloseError, RequestError};
 use crate::event::Event;
+use crate::incoming::Skipped;
 use crate::link::Link;
 use crate::membership::Membership;
 use crate::requests::{Answer, Effect};
@@ -51,6 +52,8 @@ pub(crate) struct Shared {
     /// the order of the calls when several tasks wait for room.
     turn: Semaphore,
     next_request: AtomicU64,
+    /// Frames of the server that this version does not know.
+    pub(crate) skipped: Skipped,
     /// Cancelled when the application wants to close.
     pub(crate) closing: CancellationToken,
     /// Cancelled when the supervisor has ended.
@@ -59,7 +62,7 @@ pub(crate) struct Shared {
 
 impl Shared {
     /// Starts with a live connection.
-    pub(crate) fn new(link: Arc<Link>, closing: CancellationToken) -> Self {
+    pub(crate) fn new(link: Arc<Link>, skipped: Skipped, closing: CancellationToken) -> Self {
         let state = State {
             welcome: link.welcome.clone(),
             phase: Phase::Live(link),
@@ -72,6 +75,7 @@ impl Shared {
             state: Mutex::new(state),
             turn: Semaphore::new(1),
             next_request: AtomicU64::new(1),
+            skipped,
             closing,
             closed: CancellationToken::new(),
         }

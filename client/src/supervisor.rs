@@ -26,6 +26,7 @@ use crate::error::{CloseError, ConnectError, RootsError};
 use crate::event::{CloseReason, Event};
 use crate::events::EventSink;
 use crate::handshake::{self, Opened};
+use crate::incoming::Skipped;
 use crate::reader::{self, StreamEnd};
 use crate::rejoin::Rejoin;
 use crate::state::Shared;
@@ -63,10 +64,11 @@ pub(crate) async fn start(config: ClientConfig) -> Result<Started, ConnectError>
     let quic = transport::quic(&trust);
     let dialer = Dialer { server, quic, roots: trust.roots, timeout: config.connect_timeout };
 
-    let opened = handshake::open(&dialer, &config.source).await?;
+    let skipped = Skipped::default();
+    let opened = handshake::open(&dialer, &config.source, &skipped).await?;
     let closing = CancellationToken::new();
     let (sink, events) = EventSink::new(config.event_queue, closing.clone());
-    let shared = Arc::new(Shared::new(Arc::clone(&opened.link), closing));
+    let shared = Arc::new(Shared::new(Arc::clone(&opened.link), skipped, closing));
     let supervisor = Supervisor {
         shared: Arc::clone(&shared),
         dialer,
@@ -224,7 +226,7 @@ impl Supervisor {
     async fn attempt_after(&self, delay: Duration) -> Result<(Opened, Vec<Event>), ConnectError> {
         sleep(delay).await;
         let source = self.source.refreshed(self.shared.newest_token());
-        let mut opened = handshake::open(&self.dialer, &source).await?;
+        let mut opened = handshake::open(&self.dialer, &source, &self.shared.skipped).await?;
         let rejoin = Rejoin::new(&self.shared, &mut opened, &self.events, self.most_held);
         match rejoin.run(self.patience).await {
             Ok(events) => Ok((opened, events)),

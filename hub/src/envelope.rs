@@ -10,7 +10,7 @@
 use std::time::Instant;
 
 use bytes::Bytes;
-use fanfare_protocol::{EventName, Message, Sender, Target, codec};
+use fanfare_protocol::{EventName, Message, PayloadFormat, Sender, Target, codec};
 
 /// An encoded message. Its parts never change.
 #[derive(Debug)]
@@ -29,15 +29,22 @@ struct Heading {
 
 impl Envelope {
     /// Encodes a message to `to`, which must not be empty.
-    pub fn new(from: &Sender, to: Vec<Target>, event: EventName, payload: Bytes, accepted: Instant) -> Self {
+    pub fn new(
+        from: &Sender,
+        to: Vec<Target>,
+        event: EventName,
+        format: PayloadFormat,
+        payload: Bytes,
+        accepted: Instant,
+    ) -> Self {
         if let [target] = to.as_slice() {
             let target = target.clone();
-            let message = Message { from: from.clone(), to: target.clone(), event, payload };
+            let message = Message { from: from.clone(), to: target.clone(), event, format, payload };
             let bytes = codec::encode_message(&message);
             let headings = Box::new([Heading { target, bytes }]);
             return Self { headings, body: Bytes::new(), accepted, frames: 1 };
         }
-        let body = codec::encode_message_body(&event, &payload);
+        let body = codec::encode_message_body(&event, format, &payload);
         let headings = to
             .into_iter()
             .map(|target| {
@@ -49,11 +56,16 @@ impl Envelope {
     }
 
     /// Encodes messages to the same target, one behind the other. More than 65,535 are not counted right.
-    pub fn run(from: &Sender, to: Target, messages: Vec<(EventName, Bytes)>, accepted: Instant) -> Self {
+    pub fn run(
+        from: &Sender,
+        to: Target,
+        messages: Vec<(EventName, PayloadFormat, Bytes)>,
+        accepted: Instant,
+    ) -> Self {
         let frames = u16::try_from(messages.len()).unwrap_or(u16::MAX);
         let mut bytes = Vec::new();
-        for (event, payload) in messages {
-            let message = Message { from: from.clone(), to: to.clone(), event, payload };
+        for (event, format, payload) in messages {
+            let message = Message { from: from.clone(), to: to.clone(), event, format, payload };
             bytes.extend_from_slice(&codec::encode_message(&message));
         }
         let headings = Box::new([Heading { target: to, bytes: bytes.into() }]);
@@ -65,12 +77,13 @@ impl Envelope {
         from: &Sender,
         to: Vec<Target>,
         event: &EventName,
+        format: PayloadFormat,
         payload: &Bytes,
         accepted: Instant,
     ) -> Self {
         let heading = |target: Target| {
             let (event, payload) = (event.clone(), payload.clone());
-            let message = Message { from: from.clone(), to: target.clone(), event, payload };
+            let message = Message { from: from.clone(), to: target.clone(), event, format, payload };
             let bytes = codec::encode_message(&message).slice(codec::PREFIX_BYTES..);
             Heading { target, bytes }
         };
@@ -132,16 +145,17 @@ mod tests {
             user: UserName::new("alice").unwrap(),
         };
         let event = EventName::new("E").unwrap();
-        let payload = Bytes::from_static(b"payload");
+        let (format, payload) = (PayloadFormat::Json, Bytes::from_static(b"payload"));
         let targets = vec![
             Target::Group(GroupName::new("room").unwrap()),
             Target::User(UserName::new("bob").unwrap()),
             Target::All,
         ];
-        let several = Envelope::new(&from, targets.clone(), event.clone(), payload.clone(), Instant::now());
+        let now = Instant::now();
+        let several = Envelope::new(&from, targets.clone(), event.clone(), format, payload.clone(), now);
         for (position, target) in (0u16..).zip(targets) {
             let single =
-                Envelope::new(&from, vec![target.clone()], event.clone(), payload.clone(), Instant::now());
+                Envelope::new(&from, vec![target.clone()], event.clone(), format, payload.clone(), now);
             let mut expected = Vec::new();
             single.write(0, &mut expected);
             let mut found = Vec::new();
@@ -150,8 +164,8 @@ mod tests {
             assert_eq!(several.bytes(position), found.concat().len());
 
             let frame = Bytes::from(found.concat()).slice(codec::PREFIX_BYTES..);
-            let message =
-                Message { from: from.clone(), to: target, event: event.clone(), payload: payload.clone() };
+            let (event, payload) = (event.clone(), payload.clone());
+            let message = Message { from: from.clone(), to: target, event, format, payload };
             assert_eq!(codec::decode_server(&frame), Ok(ServerFrame::Message(message)));
         }
     }

@@ -11,7 +11,8 @@ use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
 use fanfare_protocol::{
-    Code, ConnectionId, DATAGRAM_BYTES, Denial, EventName, GroupName, Sender, ServerFrame, Target, UserName,
+    Code, ConnectionId, DATAGRAM_BYTES, Denial, EventName, GroupName, PayloadFormat, Sender, ServerFrame,
+    Target, UserName,
 };
 
 use crate::budget::{Budget, BudgetLimits};
@@ -76,6 +77,8 @@ pub struct Publication {
     pub except: Vec<ConnectionId>,
     /// What it is about.
     pub event: EventName,
+    /// What kind of thing the payload is.
+    pub format: PayloadFormat,
     /// What is in it.
     pub payload: Bytes,
     /// When it was taken.
@@ -137,8 +140,8 @@ impl<P> Hub<P> {
 
     /// Sends a message to everyone whom its targets reach: one copy each.
     pub fn send(&self, publication: Publication) -> Delivery {
-        let Publication { from, to, except, event, payload, accepted } = publication;
-        let envelope = Arc::new(Envelope::new(&from, to, event, payload, accepted));
+        let Publication { from, to, except, event, format, payload, accepted } = publication;
+        let envelope = Arc::new(Envelope::new(&from, to, event, format, payload, accepted));
         self.count_sent(1, self.registry.send(&envelope, &except))
     }
 
@@ -149,7 +152,7 @@ impl<P> Hub<P> {
         from: &Sender,
         to: Target,
         except: &[ConnectionId],
-        messages: Vec<(EventName, Bytes)>,
+        messages: Vec<(EventName, PayloadFormat, Bytes)>,
         accepted: Instant,
     ) -> Delivery {
         let sends = messages.len() as u64;
@@ -162,8 +165,8 @@ impl<P> Hub<P> {
     /// # Errors
     /// [`Code::PayloadTooLarge`] where it does not fit into a datagram to one of its targets.
     pub fn send_unreliable(&self, publication: Publication) -> Result<Delivery, Denial> {
-        let Publication { from, to, except, event, payload, accepted } = publication;
-        let envelope = Envelope::unreliable(&from, to, &event, &payload, accepted);
+        let Publication { from, to, except, event, format, payload, accepted } = publication;
+        let envelope = Envelope::unreliable(&from, to, &event, format, &payload, accepted);
         fits(&envelope, payload.len())?;
         Ok(self.count_sent(1, self.registry.send_unreliably(&envelope, &except)))
     }

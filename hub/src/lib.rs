@@ -11,7 +11,9 @@
 //! use std::time::{Instant, SystemTime};
 //!
 //! use fanfare_hub::{Hub, HubLimits, Newcomer, Nowhere, Open, Origin, Publication};
-//! use fanfare_protocol::{ConnectionId, EventName, GroupName, Sender, ServerFrame, Target, UserName};
+//! use fanfare_protocol::{
+//!     ConnectionId, EventName, GroupName, PayloadFormat, Sender, ServerFrame, Target, UserName,
+//! };
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let hub: Hub<()> = Hub::new(HubLimits::default(), Arc::new(Open));
@@ -34,6 +36,7 @@
 //!     to: vec![Target::Group(lobby)],
 //!     except: Vec::new(),
 //!     event: EventName::new("Hello")?,
+//!     format: PayloadFormat::Text,
 //!     payload: "hello".into(),
 //!     accepted: now,
 //! });

@@ -58,14 +58,14 @@ mod tests {
 
     use super::*;
 
-    /// The examples of PROTOCOL.md are what is said on the wire: every request is shown, and can be read.
+    /// The examples of docs/protocol/operators.md are what is said on the wire: every request is shown, and can be
+    /// read.
     #[test]
-    fn protocol_md_shows_every_request_as_it_is() {
-        let protocol = include_str!("../../PROTOCOL.md");
-        let section = protocol.split("## 19. ").nth(1).expect("the section about operators");
+    fn the_page_shows_every_request_as_it_is() {
+        let page = include_str!("../../docs/protocol/operators.md");
         let mut shown = BTreeSet::new();
         let mut in_block = false;
-        for line in section.lines() {
+        for line in page.lines() {
             match line {
                 "```json" => in_block = true,
                 "```" => in_block = false,
@@ -91,17 +91,16 @@ mod tests {
 
     /// And so are the answers: an example that lacks a member, or has one too many, is not what is answered.
     #[test]
-    fn protocol_md_shows_answers_with_all_that_they_have() {
+    fn the_page_shows_answers_with_all_that_they_have() {
         fn again<T: Serialize + DeserializeOwned>(line: &str) -> Option<Value> {
             let AdminReply::Ok(answer) = serde_json::from_str::<AdminReply<T>>(line).ok()? else {
                 return None;
             };
             serde_json::to_value(AdminReply::Ok(answer)).ok()
         }
-        let protocol = include_str!("../../PROTOCOL.md");
-        let section = protocol.split("## 19. ").nth(1).expect("the section about operators");
+        let page = include_str!("../../docs/protocol/operators.md");
         let mut shown = 0;
-        for line in section.lines().filter(|line| line.starts_with("{\"ok\"")) {
+        for line in page.lines().filter(|line| line.starts_with("{\"ok\"")) {
             // A record is answered as it was stored, and is no type of ours.
             if line.contains("\"sequence\":1,") {
                 continue;

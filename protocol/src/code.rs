@@ -74,6 +74,9 @@ codes! {
     NoTarget = 2102, false, "The send names no target.";
     InvalidRequest = 2103, false, "The request makes no sense.";
     NothingThere = 2104, false, "There is no such connection, user or group.";
+    // Of a later version. In `Hello` they end the connection, as a name does.
+    NotKnownHere = 2105, false, "It has a frame, or a kind of something, that is not known here.";
+    ExtensionNotKnown = 2106, false, "It has an extension that must be understood and is not known here.";
 
     // 3000: who may do what.
     TokensNotConfigured = 3001, false, "The server has no token keys, so it cannot tell who connects.";

@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 
-use crate::{ConnectionId, EventName, GroupName, Limits, UserName};
+use crate::{ConnectionId, EventName, Features, GroupName, Limits, PayloadFormat, UserName};
 
 /// Chosen by the client, echoed in the answer. The server keeps no record of it, so a client may use any numbers; to
 /// tell its answers apart it should not use one twice at a time.
@@ -17,6 +17,8 @@ pub enum ClientFrame {
     Hello {
         /// The version the client speaks; see [`crate::PROTOCOL_VERSION`].
         protocol: u32,
+        /// What of later versions the client understands as well.
+        features: Features,
         /// Who the client is.
         credential: Credential,
     },
@@ -106,6 +108,8 @@ pub struct Send {
     pub others: bool,
     /// The name the message carries.
     pub event: EventName,
+    /// What the payload is written in. Passed on as it is.
+    pub format: PayloadFormat,
     /// Opaque to the server.
     pub payload: Bytes,
 }
@@ -203,8 +207,16 @@ pub enum ExpiryScope {
 pub struct Welcome {
     /// The version the server speaks on this connection.
     pub protocol: u32,
+    /// What the server chose of the features that the client offered.
+    pub features: Features,
     /// This connection's id.
     pub connection: ConnectionId,
+    /// How many leading bytes of the ids of this server's connections name the node that they are on.
+    pub node_bytes: u8,
+    /// Reserved for resuming: 16 zeros, this session cannot be resumed.
+    pub session: [u8; 16],
+    /// Reserved for resuming: 0.
+    pub position: u64,
     /// Who the server takes the client for.
     pub user: UserName,
     /// What this connection may send.
@@ -223,8 +235,18 @@ pub struct Message {
     pub to: Target,
     /// The name the message carries.
     pub event: EventName,
+    /// What the payload is written in. Passed on as it is.
+    pub format: PayloadFormat,
     /// Opaque to the server.
     pub payload: Bytes,
+}
+
+impl Message {
+    /// The payload as text, where it is UTF-8; whatever its format says.
+    #[must_use]
+    pub fn text(&self) -> Option<&str> {
+        std::str::from_utf8(&self.payload).ok()
+    }
 }
 
 /// Who a message is from.

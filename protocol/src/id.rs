@@ -1,4 +1,4 @@
-//! Connection ids: 128 random bits, shown as 26 characters of Crockford base32.
+//! Connection ids: the number of a node and 96 random bits, shown as 26 characters of Crockford base32.
 //!
 //! In: random bytes (the caller brings them: this crate has no source of randomness) or text a person typed.
 //! Out: ids, and their one canonical spelling.
@@ -28,7 +28,18 @@ const TEXT_LENGTH: usize = 26;
 pub struct ConnectionId([u8; 16]);
 
 impl ConnectionId {
-    /// The id with these 16 bytes. They should be random: an id that can be guessed can be sent to.
+    /// How many leading bytes of an id name the node that the connection is on.
+    pub const NODE_BYTES: u8 = 4;
+
+    /// The id of a connection on this node. Its own bytes should be random: an id that can be guessed can be sent to.
+    #[must_use]
+    pub const fn on_node(node: [u8; 4], own: [u8; 12]) -> Self {
+        let [a, b, c, d] = node;
+        let [e, f, g, h, i, j, k, l, m, n, o, p] = own;
+        Self([a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p])
+    }
+
+    /// The id with these 16 bytes.
     #[must_use]
     pub const fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(bytes)

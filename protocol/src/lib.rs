@@ -6,22 +6,27 @@
 //! Invariant: a value of one of these types is valid by construction. A [`GroupName`] is 1 to 256 bytes long wherever
 //! it turns up, because there is no other way to make one.
 //!
-//! The format is described, byte by byte, in `PROTOCOL.md`; `protocol/vectors.json` holds every frame as hex.
+//! The format is described, byte by byte, in `PROTOCOL.md`; `protocol/vectors` holds every frame as hex.
 
 pub mod admin;
 mod code;
 pub mod codec;
 mod denial;
+mod features;
+mod format;
 mod frame;
 mod id;
 mod json;
 mod limits;
 mod name;
 mod pattern;
+mod payload;
 mod visible;
 
 pub use code::{Code, UnknownCode};
 pub use denial::Denial;
+pub use features::Features;
+pub use format::{PayloadFormat, UnknownFormat};
 pub use frame::{
     ClientFrame, Credential, ExpiryScope, Message, RequestId, Send, Sender, ServerFrame, Target, Token,
     Welcome,
@@ -30,6 +35,7 @@ pub use id::{ConnectionId, ParseConnectionIdError};
 pub use limits::Limits;
 pub use name::{EventName, GroupName, NameError, UserName};
 pub use pattern::Pattern;
+pub use payload::Payload;
 pub use visible::{quoted, turns, visible};
 
 /// The version of the protocol that this crate speaks; the first field of `Hello` and of `Welcome`.

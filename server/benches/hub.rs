@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use fanfare_protocol::codec::{self, FrameReader};
-use fanfare_protocol::{ConnectionId, EventName, GroupName, Message, Sender, Target, UserName};
+use fanfare_protocol::{
+    ConnectionId, EventName, GroupName, Message, PayloadFormat, Sender, Target, UserName,
+};
 use fanfare_server::microbench::Rig;
 
 const SIZES: [usize; 5] = [16, 64, 256, 1_024, 16_384];
@@ -23,6 +25,7 @@ fn codec(criterion: &mut Criterion) {
             },
             to: Target::Group(GroupName::new("room").unwrap()),
             event: EventName::new("E").unwrap(),
+            format: PayloadFormat::Binary,
             payload: Bytes::from(vec![7; size]),
         };
         group.throughput(Throughput::Bytes(size as u64));

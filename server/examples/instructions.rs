@@ -10,7 +10,8 @@ use std::hint::black_box;
 use bytes::Bytes;
 use fanfare_protocol::codec;
 use fanfare_protocol::{
-    ClientFrame, ConnectionId, EventName, GroupName, Message, Sender, ServerFrame, Target, UserName,
+    ClientFrame, ConnectionId, EventName, GroupName, Message, PayloadFormat, Sender, ServerFrame, Target,
+    UserName,
 };
 use fanfare_server::microbench::Rig;
 
@@ -47,6 +48,7 @@ fn main() {
         },
         to: Target::Group(GroupName::new("room").unwrap()),
         event: EventName::new("E").unwrap(),
+        format: PayloadFormat::Binary,
         payload: Bytes::from(vec![7; 64]),
     };
     let encoded = codec::encode_message(&message).slice(codec::PREFIX_BYTES..);

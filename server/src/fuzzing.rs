@@ -103,7 +103,7 @@ impl Bench {
         let Poll::Ready(identified) = identified.poll(&mut Context::from_waker(Waker::noop())) else {
             panic!("there are no keys to wait for");
         };
-        let (user, _) = identified?;
+        let (user, ..) = identified?;
         let seat = seat(&self.hub, 1, &user).map_err(CloseReason::from)?;
         let mut inbound = Inbound::new(Arc::clone(&self.router), reader, OutboxLimits::default().run());
         loop {
@@ -187,7 +187,9 @@ fn read(member: &Member) -> Vec<ServerFrame> {
 
 #[cfg(test)]
 mod tests {
-    use fanfare_protocol::{ClientFrame, Credential, EventName, PROTOCOL_VERSION, Send, Target};
+    use fanfare_protocol::{
+        ClientFrame, Credential, EventName, Features, PROTOCOL_VERSION, PayloadFormat, Send, Target,
+    };
     use proptest::prelude::*;
 
     use super::*;
@@ -212,8 +214,24 @@ mod tests {
             (send, except).prop_map(|((ack, others, to, payload), except)| {
                 let event = EventName::new("E").unwrap();
                 let payload = Bytes::from(vec![0; payload]);
-                ClientFrame::Send(Send { request: 4, ack, to, except, others, event, payload })
+                let format = PayloadFormat::Binary;
+                ClientFrame::Send(Send { request: 4, ack, to, except, others, event, format, payload })
             }),
+        ]
+    }
+
+    /// The bytes of a request, of this version or of a later one.
+    fn bytes() -> impl Strategy<Value = Bytes> {
+        let numbers = prop::collection::btree_set(0u64..8, 0..3);
+        prop_oneof![
+            4 => request().prop_map(|request| codec::encode_client(&request)),
+            1 => (request(), numbers).prop_map(|(request, numbers)| {
+                let extensions: Vec<(u64, &[u8])> = numbers.iter().map(|number| (*number, &b"x"[..])).collect();
+                codec::with_extensions(&codec::encode_client(&request), &extensions)
+            }),
+            // `Count`, frames below 128 and frames from there on, each with a number that stands for nothing.
+            1 => prop::sample::select(vec![&[4, 6, 250][..], &[127, 7, 0], &[128, 0], &[251, 0, 1]])
+                .prop_map(|body| [&[u8::try_from(body.len()).unwrap(), 0, 0, 0], body].concat().into()),
         ]
     }
 
@@ -245,19 +263,20 @@ mod tests {
             operator_request(&bytes);
         }
 
-        /// Sound requests, and after them whatever comes of changing some bytes.
+        /// Sound requests, those of later versions among them, and whatever comes of changing some bytes.
         #[test]
         fn promise_12_any_bytes_end_in_a_code(
-            requests in prop::collection::vec(request(), 0..20),
+            requests in prop::collection::vec(bytes(), 0..20),
             changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
             chunk in 1usize..200,
             user in "[abc]",
         ) {
             let credential = Credential::DevUser(UserName::new(&user).unwrap());
-            let hello = ClientFrame::Hello { protocol: PROTOCOL_VERSION, credential };
+            let features = Features::from_bits(u64::MAX);
+            let hello = ClientFrame::Hello { protocol: PROTOCOL_VERSION, features, credential };
             let mut stream = codec::encode_client(&hello).to_vec();
             for request in &requests {
-                stream.extend_from_slice(&codec::encode_client(request));
+                stream.extend_from_slice(request);
             }
             for (position, byte) in changes {
                 let position = position.index(stream.len());

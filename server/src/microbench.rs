@@ -14,7 +14,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use fanfare_hub::{BudgetLimits, HubLimits, Origin, OutboxLimits, Taken};
 use fanfare_protocol::codec::{self, FrameReader};
-use fanfare_protocol::{ClientFrame, ConnectionId, EventName, GroupName, Limits, Send, Target, UserName};
+use fanfare_protocol::{
+    ClientFrame, ConnectionId, EventName, GroupName, Limits, PayloadFormat, Send, Target, UserName,
+};
 use fanfare_token::Permissions;
 
 use crate::access::{Gate, KeySets, Tokens};
@@ -76,6 +78,7 @@ impl Rig {
             except: Vec::new(),
             others: false,
             event: EventName::new("E").expect("a name"),
+            format: PayloadFormat::Binary,
             payload: Bytes::from(vec![7; payload]),
         });
         codec::encode_client(&send).repeat(sends).into()

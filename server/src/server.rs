@@ -23,7 +23,7 @@ use crate::config::Config;
 use crate::edge::admission::Admission;
 use crate::edge::expiry::Expiry;
 use crate::edge::farewell;
-use crate::edge::handshake::Handshakes;
+use crate::edge::handshake::{self, Handshakes};
 use crate::edge::listener::{self, Tasks};
 use crate::edge::rounds::Rounds;
 use crate::edge::router::Router;
@@ -97,8 +97,12 @@ impl Server {
             Arc::clone(&expiry),
         ));
         let admission = Admission::new(config.capacity.connections, config.capacity.per_address);
-        let handshakes =
-            Arc::new(Handshakes { config: Arc::clone(&config), router, admission: Arc::clone(&admission) });
+        let handshakes = Arc::new(Handshakes {
+            config: Arc::clone(&config),
+            router,
+            admission: Arc::clone(&admission),
+            node: handshake::node(),
+        });
         let rounds = Rounds {
             hub: Arc::clone(&hub),
             metrics: Arc::clone(&metrics),

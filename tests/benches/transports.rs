@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fanfare_protocol::codec::{self, FrameReader};
-use fanfare_protocol::{ALPN, ClientFrame, EventName, Send, Target};
+use fanfare_protocol::{ALPN, ClientFrame, EventName, PayloadFormat, Send, Target};
 use fanfare_tests::peer::{Dialer, hello};
 use fanfare_tests::{Hub, eventually, group};
 use tokio::runtime::{Builder, Runtime};
@@ -120,6 +120,7 @@ async fn measure(kind: Kind, server: SocketAddr, roots: &Arc<rustls::RootCertSto
         except: Vec::new(),
         others: false,
         event: EventName::new("E").unwrap(),
+        format: PayloadFormat::Binary,
         payload: Bytes::from(vec![7; 64]),
     }));
     let burst = frame.repeat(usize::try_from(BURST).unwrap());

@@ -1,14 +1,15 @@
 """Fanfare's frames to bytes and back, in Python's standard library alone.
 
-Owns: the encoding that PROTOCOL.md describes (sections 2 to 5), written from that page and from nothing else, so that the
+Owns: the encoding that PROTOCOL.md describes (sections 2 to 5 and 15), written from that page and from nothing else, so that the
 page and the Rust codec are held against each other. No I/O.
 
 In: frames as plain values, or bytes that a peer sent. Out: bytes, or frames. A frame is a dict of one item, the frame's
 name and its fields: `{"Join": {"request": 1, "group": "room"}}`. An enum is its variant's name and content,
 `{"Group": "room"}`, or the name alone where there is no content, `"All"`. Ids and payloads are `bytes`.
 
-Invariant: what is decoded is used up to its last byte and is valid, or a `FrameError` says what is wrong. No length that a
-peer claims is trusted before the bytes are there.
+Invariant: what is decoded is used up to its last byte and is valid, or a `FrameError` says what is wrong; of those
+`UnknownNumber` and `NotUnderstood` are about frames of later versions. No length that a peer claims is trusted before the
+bytes are there.
 """
 
 import struct
@@ -34,16 +35,24 @@ class Truncated(FrameError):
     """The bytes end before the frame does."""
 
 
-class TrailingBytes(FrameError):
-    """The frame ends before its bytes do."""
-
-
 class TooLong(FrameError):
     """The length is above the limit."""
 
 
 class UnknownNumber(FrameError):
-    """A frame or a variant with a number that version 1 does not have: a client may pass over such a frame."""
+    """A frame or a variant with a number that is not known here: a client passes over such a frame."""
+
+    def __init__(self, what, number):
+        super().__init__(f"{what} {number} is not known here")
+        self.what, self.number, self.request = what, number, None
+
+
+class NotUnderstood(FrameError):
+    """An extension that must be understood and is not known here."""
+
+    def __init__(self, extension):
+        super().__init__(f"extension {extension} is not known here, and must be understood")
+        self.extension, self.request = extension, None
 
 
 class InvalidName(FrameError):
@@ -68,8 +77,17 @@ class _Reader:
         return taken
 
     def end(self):
-        if self.left():
-            raise TrailingBytes(f"{self.left()} bytes follow the end of the frame")
+        """Reads the extensions behind the last field. Gives those that are skipped."""
+        extensions = []
+        while self.left():
+            number = U64.read(self)
+            if extensions and number <= extensions[-1][0]:
+                raise FrameError("the extensions do not stand in the order of their numbers")
+            extensions.append((number, BYTES.read(self)))
+        for number, _ in extensions:
+            if number % 2:
+                raise NotUnderstood(number)
+        return extensions
 
 
 # The types of section 3. Each has `write(value) -> bytes` and `read(reader) -> value`.
@@ -105,6 +123,16 @@ class _Integer:
 
 
 U16, U32, U64 = _Integer(2), _Integer(4), _Integer(8)
+
+
+class _Byte:
+    def write(self, value):
+        if type(value) is not int or not 0 <= value <= 255:
+            raise FrameError(f"{value!r} is no byte")
+        return bytes([value])
+
+    def read(self, reader):
+        return reader.take(1)[0]
 
 
 class _Bool:
@@ -175,7 +203,7 @@ class _Id:
         return reader.take(ID_BYTES)
 
 
-BOOL, BYTES, STRING, NAME, ID = _Bool(), _Bytes(), _String(), _Name(), _Id()
+BYTE, BOOL, BYTES, STRING, NAME, ID = _Byte(), _Bool(), _Bytes(), _String(), _Name(), _Id()
 
 
 class _List:
@@ -227,7 +255,7 @@ class _Enum:
     def read(self, reader):
         number = U32.read(reader)
         if number >= len(self.variants):
-            raise UnknownNumber(f"there is no {self.what} with the number {number}")
+            raise UnknownNumber(self.what, number)
         name, content = self.variants[number]
         return {name: content.read(reader)} if content else name
 
@@ -237,13 +265,23 @@ TARGET = _Enum("target", Connection=ID, User=NAME, Group=NAME, All=None)
 SENDER = _Enum("sender", Connection=_Struct(connection=ID, user=NAME), Server=None)
 EXPIRY_SCOPE = _Enum("expiry scope", Token=None, Groups=_Struct(count=U32))
 
+# Client's frames below this number begin with the number of a request.
+FIRST_WITHOUT_REQUEST = 128
+
 CLIENT_FRAME = _Enum(
-    "client frame",
-    Hello=_Struct(protocol=U32, credential=CREDENTIAL),
+    "frame",
+    Hello=_Struct(protocol=U32, features=U64, credential=CREDENTIAL),
     Join=_Struct(request=U64, group=NAME),
     Leave=_Struct(request=U64, group=NAME),
     Send=_Struct(
-        request=U64, ack=BOOL, to=_List(TARGET), except_=_List(ID), others=BOOL, event=NAME, payload=BYTES
+        request=U64,
+        ack=BOOL,
+        to=_List(TARGET),
+        except_=_List(ID),
+        others=BOOL,
+        event=NAME,
+        format=BYTE,
+        payload=BYTES,
     ),
     Count=_Struct(request=U64, target=TARGET),
     Refresh=_Struct(request=U64, token=STRING),
@@ -253,17 +291,21 @@ _send = dict(CLIENT_FRAME.variants)["Send"]
 _send.fields = {name.rstrip("_"): kind for name, kind in _send.fields.items()}
 
 SERVER_FRAME = _Enum(
-    "server frame",
+    "frame",
     Welcome=_Struct(
         protocol=U32,
+        features=U64,
         connection=ID,
+        node_bytes=BYTE,
+        session=ID,
+        position=U64,
         user=NAME,
         limits=_Struct(frame_bytes=U32, payload_bytes=U32, groups=U32, targets=U32),
         server=STRING,
     ),
     Ack=_Struct(request=U64, count=U64),
     Error=_Struct(request=U64, code=U16, detail=STRING),
-    Message=_Struct(**{"from": SENDER}, to=TARGET, event=NAME, payload=BYTES),
+    Message=_Struct(**{"from": SENDER}, to=TARGET, event=NAME, format=BYTE, payload=BYTES),
     Joined=_Struct(group=NAME, members=U64),
     Removed=_Struct(group=NAME, code=U16, reason=STRING),
     Goodbye=_Struct(code=U16, reason=STRING, retry_after_ms=U32),
@@ -283,13 +325,25 @@ def encode_server(frame):
 
 
 def decode_client(body):
-    """The client's frame that `body`, without its length, is."""
-    return _whole(CLIENT_FRAME, body)
+    """The client's frame that `body`, without its length, is. What is not known here is told with its request."""
+    try:
+        return _whole(CLIENT_FRAME, body)
+    except (UnknownNumber, NotUnderstood) as unknown:
+        reader = _Reader(body)
+        if 0 < U32.read(reader) < FIRST_WITHOUT_REQUEST:
+            unknown.request = U64.read(reader)
+        raise
 
 
 def decode_server(body):
     """The server's frame that `body`, without its length, is."""
     return _whole(SERVER_FRAME, body)
+
+
+def with_extensions(frame, extensions):
+    """A frame with extensions behind what it has: numbers and contents."""
+    behind = b"".join(U64.write(number) + BYTES.write(content) for number, content in extensions)
+    return _framed(frame[PREFIX_BYTES:] + behind)
 
 
 def _framed(body):

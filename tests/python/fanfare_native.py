@@ -38,6 +38,8 @@ class Native(QuicConnectionProtocol):
         self.frames = asyncio.Queue()
         self.ended = asyncio.get_running_loop().create_future()
         self.requests = 0
+        # Frames that were passed over.
+        self.skipped = 0
         self.connection = None
         # What came while an answer was waited for.
         self.kept = []
@@ -45,12 +47,19 @@ class Native(QuicConnectionProtocol):
     def quic_event_received(self, event):
         if isinstance(event, StreamDataReceived) and event.stream_id == self.stream:
             for body in self.reader.feed(event.data):
-                self.frames.put_nowait(codec.decode_server(body))
+                self.take(body)
         elif isinstance(event, ConnectionTerminated) and not self.ended.done():
             self.ended.set_result(Closed(event.error_code, event.reason_phrase))
             self.frames.put_nowait(None)
         elif isinstance(event, StreamReset):
             self.frames.put_nowait(None)
+
+    def take(self, body):
+        """Keeps a frame, or passes over one of a later version."""
+        try:
+            self.frames.put_nowait(codec.decode_server(body))
+        except codec.UnknownNumber:
+            self.skipped += 1
 
     def write(self, data, end=False):
         """Puts raw bytes on the stream."""
@@ -76,8 +85,10 @@ class Native(QuicConnectionProtocol):
         return await asyncio.wait_for(asyncio.shield(self.ended), DEADLINE)
 
     async def hello(self, user):
-        self.say({"Hello": {"protocol": codec.PROTOCOL_VERSION, "credential": {"DevUser": user}}})
+        self.say({"Hello": {"protocol": codec.PROTOCOL_VERSION, "features": 0, "credential": {"DevUser": user}}})
         welcome = (await self.hear())["Welcome"]
+        # A feature that was not offered would be a breach of the protocol.
+        assert welcome["features"] == 0, welcome
         self.connection = welcome["connection"]
         return welcome
 
@@ -95,9 +106,10 @@ class Native(QuicConnectionProtocol):
                 return frame
             passed.append(frame)
 
-    async def send(self, to, payload, event="ReceiveMessage", ack=True, others=False, except_=()):
+    async def send(self, to, payload, event="ReceiveMessage", ack=True, others=False, except_=(), format=0):
         """A `Send`; with `ack`, gives the number of connections that it was queued to."""
-        fields = {"to": to, "except": list(except_), "others": others, "event": event, "payload": payload, "ack": ack}
+        fields = {"to": to, "except": list(except_), "others": others, "event": event, "format": format}
+        fields |= {"payload": payload, "ack": ack}
         if ack:
             return (await self.ask("Send", **fields))["Ack"]["count"]
         self.requests += 1

@@ -67,7 +67,7 @@ class Web(Native):
         if isinstance(event, StreamDataReceived) and event.stream_id == self.stream:
             # aioquic takes what comes back on a session's stream that the client opened for HTTP/3 frames; it is none.
             for body in self.reader.feed(event.data):
-                self.frames.put_nowait(codec.decode_server(body))
+                self.take(body)
             return
         if self.http is None:
             return

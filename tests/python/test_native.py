@@ -93,11 +93,12 @@ class Conversation(unittest.IsolatedAsyncioTestCase):
             await one.hello("carol")
             await two.hello("carol")
             await bob.hello("bob")
-            self.assertEqual(await bob.send([{"User": "carol"}], b"\x00\xff", event="E"), 2)
+            self.assertEqual(await bob.send([{"User": "carol"}], b"\x00\xff", event="E", format=250), 2)
             expected = {
                 "from": {"Connection": {"connection": bob.connection, "user": "bob"}},
                 "to": {"User": "carol"},
                 "event": "E",
+                "format": 250,
                 "payload": b"\x00\xff",
             }
             self.assertEqual(await one.hear(), {"Message": expected})
@@ -127,13 +128,34 @@ class Conversation(unittest.IsolatedAsyncioTestCase):
             refused = await alice.ask("Refresh", token="a.b.c")
             self.assertEqual(refused["Error"]["code"], 3001)
             refused = await alice.ask(
-                "Send", ack=True, to=[GROUP] * 257, others=False, event="E", payload=b"", **{"except": []}
+                "Send", ack=True, to=[GROUP] * 257, others=False, event="E", format=0, payload=b"", **{"except": []}
             )
             self.assertEqual(refused["Error"]["code"], 4005)
-            refused = await alice.ask("Send", ack=True, to=[], others=False, event="E", payload=b"", **{"except": []})
+            refused = await alice.ask("Send", ack=True, to=[], others=False, event="E", format=0, payload=b"", **{"except": []})
             self.assertEqual(refused["Error"]["code"], 2102)
             # And the connection goes on.
             self.assertGreaterEqual((await alice.ask("Count", target="All"))["Ack"]["count"], 1)
+
+    async def test_what_a_later_version_says_is_skipped_or_refused_and_the_rest_goes_on(self):
+        async with server.connect() as alice:
+            later = {"Hello": {"protocol": 1, "features": 1 << 63, "credential": {"DevUser": "later"}}}
+            alice.write(codec.with_extensions(codec.encode_client(later), [(250, b"x")]))
+            welcome = (await alice.hear())["Welcome"]
+            self.assertEqual((welcome["features"], welcome["session"], welcome["position"]), (0, bytes(16), 0))
+            self.assertEqual(welcome["connection"][: welcome["node_bytes"]], welcome["connection"][:4])
+            # An unknown frame that is no request, and one that is; then requests with extensions and an unknown target.
+            alice.write(b"\x02\x00\x00\x00\xfa\xff" + b"\x03\x00\x00\x00\x7f\x07\xff")
+            refused = (await alice.hear())["Error"]
+            self.assertEqual((refused["request"], refused["code"]), (7, 2105))
+            count = codec.encode_client({"Count": {"request": 8, "target": "All"}})
+            alice.write(codec.with_extensions(count, [(248, b""), (249, b"")]))
+            refused = (await alice.hear())["Error"]
+            self.assertEqual((refused["request"], refused["code"]), (8, 2106))
+            alice.write(b"\x03\x00\x00\x00\x04\x09\xfa")
+            refused = (await alice.hear())["Error"]
+            self.assertEqual((refused["request"], refused["code"]), (9, 2105))
+            alice.write(codec.with_extensions(count, [(250, b"x")]))
+            self.assertGreaterEqual((await alice.hear())["Ack"]["count"], 1)
 
     async def test_who_closes_has_left(self):
         async with server.connect() as bob:
@@ -174,18 +196,18 @@ class Hostile(unittest.IsolatedAsyncioTestCase):
 
     async def test_another_version(self):
         async with server.connect() as peer:
-            peer.say({"Hello": {"protocol": 9, "credential": {"DevUser": "alice"}}})
+            peer.say({"Hello": {"protocol": 9, "features": 0, "credential": {"DevUser": "alice"}}})
             await self.ends(2006, peer)
 
     async def test_garbage(self):
-        rows = ((b"GET / HTTP/1.1\r\n\r\n", 2002), (b"\xff" * 64, 2002), (b"\x01\x00\x00\x00\xfa", 2001), (bytes(1000), 2001))
+        rows = ((b"GET / HTTP/1.1\r\n\r\n", 2002), (b"\xff" * 64, 2002), (b"\x01\x00\x00\x00\xff", 2001), (b"\x01\x00\x00\x00\xfa", 2004), (bytes(1000), 2001))
         for data, code in rows:
             async with server.connect() as peer:
                 peer.write(data)
                 self.assertEqual((await peer.end()).code, code, data)
 
     async def test_every_byte_of_a_hello_wrong_in_turn(self):
-        hello = codec.encode_client({"Hello": {"protocol": 1, "credential": {"DevUser": "alice"}}})
+        hello = codec.encode_client({"Hello": {"protocol": 1, "features": 0, "credential": {"DevUser": "alice"}}})
         for at in range(4, len(hello)):
             async with server.connect() as peer:
                 peer.write(hello[:at] + bytes([hello[at] ^ 0xFF]) + hello[at + 1 :])
@@ -200,7 +222,7 @@ class Hostile(unittest.IsolatedAsyncioTestCase):
     async def test_a_second_hello(self):
         async with server.connect() as peer:
             await peer.hello("mallory")
-            peer.say({"Hello": {"protocol": 1, "credential": {"DevUser": "mallory"}}})
+            peer.say({"Hello": {"protocol": 1, "features": 0, "credential": {"DevUser": "mallory"}}})
             await self.ends(2005, peer)
 
     async def test_a_stream_that_ends_inside_a_frame(self):

@@ -2,8 +2,8 @@
 
 Owns: the tests. Run from the repository's root: `python3 -m unittest discover -s tests/python`.
 
-In: protocol/vectors.json, which the Rust codec's tests write and check, and PROTOCOL.md. Out: a failure wherever the three
-do not say the same.
+In: protocol/vectors, which the Rust codec's tests write and check, PROTOCOL.md and the pages beside it. Out: a failure wherever
+the three do not say the same.
 """
 
 import json
@@ -15,14 +15,23 @@ from pathlib import Path
 import fanfare_codec as codec
 
 ROOT = Path(__file__).resolve().parents[2]
-VECTORS = json.loads((ROOT / "protocol" / "vectors.json").read_text(encoding="utf-8"))
+# Those of every version.
+FILES = sorted((ROOT / "protocol" / "vectors").glob("*.json"))
+VECTORS = [vector for file in FILES for vector in json.loads(file.read_text(encoding="utf-8"))]
 PAGE = (ROOT / "PROTOCOL.md").read_text(encoding="utf-8")
+PAGES = [ROOT / "PROTOCOL.md", *sorted((ROOT / "docs" / "protocol").glob("*.md"))]
 
 # The vectors that there are. A new one is added here by hand, so that none is lost unnoticed.
 NAMES = """
-    hello-dev-user hello-token hello-certificate join join-emoji leave send-to-group send-to-everything count-group count-all refresh
+    hello-dev-user hello-token hello-certificate hello-features join join-emoji leave send-to-group send-to-everything send-json
+    count-group count-all refresh
     welcome ack ack-wide error message-to-group message-to-user message-to-connection message-to-all message-from-server
+    message-json message-msgpack message-other-format
     joined removed goodbye goodbye-for-good lagged expiring-token expiring-groups
+    hello-extended join-extended send-extended welcome-extended ack-extended message-extended goodbye-extended
+    hello-critical join-critical ack-critical
+    unknown-request unknown-client-frame unknown-server-frame hello-unknown-credential send-unknown-target count-unknown-target
+    message-unknown-sender message-unknown-target expiring-unknown-scope
 """.split()
 
 ENCODE = {"client": codec.encode_client, "server": codec.encode_server}
@@ -36,7 +45,7 @@ def from_json(value, key=""):
         return {name: from_json(content, name) for name, content in value.items()}
     if isinstance(value, list):
         return [from_json(element, key) for element in value]
-    if isinstance(value, str) and key in ("payload", "except", "connection", "Connection"):
+    if isinstance(value, str) and key in ("payload", "except", "connection", "Connection", "session"):
         return bytes.fromhex(value)
     return value
 
@@ -59,18 +68,19 @@ def read(kind, data):
 
 
 class Vectors(unittest.TestCase):
-    def each(self):
+    def each(self, kind="frame"):
         for vector in VECTORS:
-            with self.subTest(vector["name"]):
-                yield vector
+            if kind in vector:
+                with self.subTest(vector["name"]):
+                    yield vector
 
     def test_every_vector_is_here(self):
         self.assertEqual([vector["name"] for vector in VECTORS], NAMES)
 
     def test_every_frame_and_every_variant_has_a_vector(self):
-        seen = json.dumps([vector["frame"] for vector in VECTORS])
+        seen = json.dumps([vector.get("frame") for vector in VECTORS])
         for side, frames in FRAMES.items():
-            kinds = {kind for vector in VECTORS if vector["from"] == side for kind in vector["frame"]}
+            kinds = {kind for vector in VECTORS if vector["from"] == side for kind in vector.get("frame", ())}
             self.assertEqual(kinds, {name for name, _ in frames.variants})
         for enum in (codec.CREDENTIAL, codec.TARGET, codec.SENDER):
             for name, _ in enum.variants:
@@ -82,7 +92,23 @@ class Vectors(unittest.TestCase):
 
     def test_the_frame_encodes_to_the_bytes(self):
         for vector in self.each():
-            self.assertEqual(ENCODE[vector["from"]](from_json(vector["frame"])).hex(), vector["hex"])
+            frame = ENCODE[vector["from"]](from_json(vector["frame"]))
+            skipped = [(number, bytes.fromhex(content)) for number, content in vector.get("skipped", ())]
+            self.assertEqual(codec.with_extensions(frame, skipped).hex(), vector["hex"])
+
+    def test_what_is_not_known_is_told_with_its_request(self):
+        for vector in self.each("unknown"):
+            with self.assertRaises(codec.UnknownNumber) as raised:
+                DECODE[vector["from"]](body_of(vector))
+            told = {"request": raised.exception.request, raised.exception.what: raised.exception.number}
+            self.assertEqual(told, vector["unknown"])
+
+    def test_what_must_be_understood_and_is_not_is_told_with_its_request(self):
+        for vector in self.each("critical"):
+            with self.assertRaises(codec.NotUnderstood) as raised:
+                DECODE[vector["from"]](body_of(vector))
+            told = {"request": raised.exception.request, "extension": raised.exception.extension}
+            self.assertEqual(told, vector["critical"])
 
     def test_the_length_before_the_body_is_the_bodys(self):
         for vector in self.each():
@@ -91,14 +117,20 @@ class Vectors(unittest.TestCase):
     def test_every_truncation_is_refused(self):
         for vector in self.each():
             body = body_of(vector)
+            # Cut before its extensions it is the frame without them.
+            plain = len(ENCODE[vector["from"]](from_json(vector["frame"]))) - codec.PREFIX_BYTES
+            if len(body) > plain and len(vector["skipped"]) > 1:
+                continue
             for length in range(len(body)):
+                if length == plain:
+                    continue
                 with self.assertRaises(codec.Truncated, msg=f"{length} of {len(body)} bytes"):
                     DECODE[vector["from"]](body[:length])
 
     def test_an_appended_byte_is_refused(self):
         for vector in self.each():
             for byte in (b"\x00", b"\x01", b"\xff"):
-                with self.assertRaises(codec.TrailingBytes):
+                with self.assertRaises(codec.FrameError):
                     DECODE[vector["from"]](body_of(vector) + byte)
 
     def test_the_stream_may_be_cut_anywhere(self):
@@ -153,19 +185,26 @@ class Page(unittest.TestCase):
             self.assertEqual(read(codec.U64, bytes.fromhex(shown)), value)
 
     def test_the_examples_of_ids_are_right(self):
-        rows = re.findall(r"^\| `([0-9a-f]{32})` \| `(\w{26})` \|$", PAGE, re.M)
+        ids = (ROOT / "docs" / "protocol" / "ids.md").read_text(encoding="utf-8")
+        rows = re.findall(r"^\| `([0-9a-f]{32})` \| `(\w{26})` \|$", ids, re.M)
         self.assertEqual(len(rows), 6)
         for raw, text in rows:
             self.assertEqual(codec.id_to_text(bytes.fromhex(raw)), text)
             self.assertEqual(codec.id_from_text(text).hex(), raw)
 
-    def test_every_link_inside_the_page_leads_somewhere(self):
-        headings = re.findall(r"^#+ (.+)$", PAGE, re.M)
-        anchors = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
-        for anchor in re.findall(r"\]\(#([^)]+)\)", PAGE):
-            self.assertIn(anchor, anchors)
-        for path in re.findall(r"\]\(([^#)]+)\)", PAGE):
-            self.assertTrue((ROOT / path).exists(), path)
+    def test_every_link_of_the_pages_leads_somewhere(self):
+        for page in PAGES:
+            for path, anchor in re.findall(r"\]\(([^#)]*)(?:#([^)]+))?\)", page.read_text(encoding="utf-8")):
+                target = page.parent / path if path else page
+                self.assertTrue(target.exists(), f"{page}: {path}")
+                if anchor:
+                    headings = re.findall(r"^#+ (.+)$", target.read_text(encoding="utf-8"), re.M)
+                    anchors = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+                    self.assertIn(anchor, anchors, page)
+
+    def test_every_page_is_linked_from_the_first(self):
+        for page in PAGES[1:]:
+            self.assertIn(f"(docs/protocol/{page.name})", PAGE)
 
 
 def field_names(kind, before=""):
@@ -207,9 +246,10 @@ class Refused(unittest.TestCase):
 
     def test_bodies_that_are_no_frames(self):
         self.client("", codec.Truncated)
-        self.client("06", codec.UnknownNumber)
+        self.client("06", codec.Truncated)  # a request without its number
+        self.client("06 01", codec.UnknownNumber)
         self.client("c8", codec.UnknownNumber)
-        self.client("00 01 03 01 61", codec.UnknownNumber)  # a credential
+        self.client("00 01 00 03 01 61", codec.UnknownNumber)  # a credential
         self.client("04 05 04", codec.UnknownNumber)  # a target
         self.client("03 01 02")  # a bool that is 2
         self.client("03 01 fb 01 00")  # a bool that is no byte
@@ -217,9 +257,13 @@ class Refused(unittest.TestCase):
         self.client("01 01 03 ed a0 80")  # a surrogate
         self.client("01 01 02 c0 af")  # an overlong form
         self.client("01 01 04 72 6f", codec.Truncated)
-        self.client("01 01 01 72 09", codec.TrailingBytes)
+        self.client("01 01 01 72 09", codec.Truncated)  # half an extension
+        self.client("01 01 01 72 08 00 08 00")  # one that stands twice
+        self.client("01 01 01 72 09 00 08 00")  # also behind one that must be understood
+        self.client("01 01 01 72 08 00 09 00", codec.NotUnderstood)
+        self.client("01 01 01 72 08 fd 00 00 00 00 00 00 00 40", codec.Truncated)  # 2^62 bytes of content
         self.client("03 01 00 fd 00 00 00 00 00 00 00 40", codec.Truncated)  # 2^62 targets
-        self.client("03 01 00 00 00 00 01 45 fd 00 00 00 00 00 00 00 40", codec.Truncated)  # 2^62 bytes of payload
+        self.client("03 01 00 00 00 00 01 45 00 fd 00 00 00 00 00 00 00 40", codec.Truncated)  # 2^62 bytes of payload
         with self.assertRaises(codec.UnknownNumber):
             codec.decode_server(bytes.fromhex("09"))
         with self.assertRaises(codec.UnknownNumber):

@@ -34,7 +34,7 @@ def connect(**settings):
 
 
 def send(payload, request=1, to=GROUP, ack=False, event="Cursor"):
-    return {"Send": {"request": request, "ack": ack, "to": [to], "except": [], "others": False, "event": event, "payload": payload}}
+    return {"Send": {"request": request, "ack": ack, "to": [to], "except": [], "others": False, "event": event, "format": 1, "payload": payload}}
 
 
 class Conversation(unittest.IsolatedAsyncioTestCase):
@@ -63,8 +63,8 @@ class Conversation(unittest.IsolatedAsyncioTestCase):
     async def test_codes_and_reasons_come_in_the_capsule(self):
         for bytes_, code in [
             (codec.encode_client({"Join": {"request": 1, "group": "x"}}), 2004),
-            (codec.encode_client({"Hello": {"protocol": 9, "credential": {"DevUser": "x"}}}), 2006),
-            (codec.encode_client({"Hello": {"protocol": 1, "credential": {"Token": "x"}}}), 3001),
+            (codec.encode_client({"Hello": {"protocol": 9, "features": 0, "credential": {"DevUser": "x"}}}), 2006),
+            (codec.encode_client({"Hello": {"protocol": 1, "features": 0, "credential": {"Token": "x"}}}), 3001),
             (b"\xff\xff\xff\xff", 2002),
             (b"\x01\x00\x00\x00\xff", 2001),
         ]:
@@ -121,8 +121,8 @@ class Conversation(unittest.IsolatedAsyncioTestCase):
 def codec_room(user, group, event):
     """What is left for the payload of a message in a datagram of 1,100 bytes."""
     names = sum(1 + len(name) for name in (user, group, event))
-    # Message, sender, its id, target, and a length of three bytes.
-    return 1_100 - (1 + 1 + 16 + 1 + names + 3)
+    # Message, sender, its id, target, format, and a length of three bytes.
+    return 1_100 - (1 + 1 + 16 + 1 + names + 1 + 3)
 
 
 async def answer_to(client, requests):

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fanfare_protocol::codec::{self, FrameReader};
-use fanfare_protocol::{ALPN, ClientFrame, ConnectionId, Credential, PROTOCOL_VERSION, ServerFrame};
+use fanfare_protocol::{
+    ALPN, ClientFrame, ConnectionId, Credential, Features, PROTOCOL_VERSION, ServerFrame,
+};
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{ApplicationClose, ConnectionError, RecvStream, SendStream, TransportConfig, VarInt};
 use rustls::RootCertStore;
@@ -114,7 +116,8 @@ impl Dialer {
 /// The first frame of a development user.
 #[must_use]
 pub fn hello(name: &str) -> ClientFrame {
-    ClientFrame::Hello { protocol: PROTOCOL_VERSION, credential: Credential::DevUser(user(name)) }
+    let credential = Credential::DevUser(user(name));
+    ClientFrame::Hello { protocol: PROTOCOL_VERSION, features: Features::NONE, credential }
 }
 
 /// One connection.

@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use fanfare_protocol::{ClientFrame, EventName, Send, ServerFrame, Target};
+use fanfare_protocol::{ClientFrame, EventName, PayloadFormat, Send, ServerFrame, Target};
 use fanfare_tests::peer::{Dialer, Ended, Peer};
 use fanfare_tests::{Hub, group, within};
 use rand::rngs::StdRng;
@@ -156,6 +156,7 @@ impl Life {
                     except: vec![],
                     others: false,
                     event: EventName::new("E").unwrap(),
+                    format: PayloadFormat::Binary,
                     payload: Bytes::from(payload),
                 };
                 let sent = tick();

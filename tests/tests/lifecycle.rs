@@ -10,7 +10,7 @@
 use std::time::Duration;
 
 use fanfare_client::{Client, Event, Outgoing};
-use fanfare_protocol::{ClientFrame, Code, Credential, ServerFrame, Target, Token};
+use fanfare_protocol::{ClientFrame, Code, Credential, Features, PayloadFormat, ServerFrame, Target, Token};
 use fanfare_tests::peer::{Dialer, Ended, hello};
 use fanfare_tests::{Hub, group, message, next, nothing_else, text, within};
 
@@ -173,7 +173,7 @@ async fn without_dev_nobody_is_let_in_and_is_told_why() {
         (Credential::Token(Token::new("a.b.c")), Code::TokensNotConfigured),
     ] {
         let mut peer = dialer.peer(hub.address()).await;
-        peer.send(&ClientFrame::Hello { protocol: 1, credential }).await;
+        peer.send(&ClientFrame::Hello { protocol: 1, features: Features::NONE, credential }).await;
         assert_eq!(peer.end().await, closed_with(code));
     }
     let error = Client::connect(hub.client_config("alice")).await.err().unwrap().to_string();
@@ -197,6 +197,7 @@ async fn promise_11_a_refused_request_has_a_code_and_a_counter_and_the_connectio
             except: vec![id; except],
             others: false,
             event: fanfare_protocol::EventName::new("E").unwrap(),
+            format: PayloadFormat::Binary,
             payload: vec![0; payload].into(),
         })
     };

@@ -17,7 +17,9 @@ use fanfare_protocol::admin::{
     ADMIN_ALPN, AdminRequest, AuditVerdict, BanRow, ConnectionDetail, ConnectionRow, Explanation, GroupRow,
     Listing, Page, Receipt, Role, Status, Update, UserRow, Who,
 };
-use fanfare_protocol::{ClientFrame, Code, ConnectionId, EventName, GroupName, Pattern, Target};
+use fanfare_protocol::{
+    ClientFrame, Code, ConnectionId, EventName, GroupName, Pattern, PayloadFormat, Target,
+};
 use fanfare_tests::lossy::Lossy;
 use fanfare_tests::operators::{connect, try_connect};
 use fanfare_tests::peer::Dialer;
@@ -209,6 +211,7 @@ async fn every_act_is_done_in_its_authors_name_and_followed_live() {
                 to: Who::Group(room.clone()),
                 event: EventName::new("Notice").unwrap(),
                 payload: "aGVsbG8=".to_owned(),
+                format: PayloadFormat::Text,
             },
             "send",
             2,

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use fanfare_client::{Client, Event, RequestError};
 use fanfare_protocol::admin::{AdminRequest, Role, Who};
-use fanfare_protocol::{Code, ConnectionId, EventName, Pattern, Sender, ServerFrame, Target};
+use fanfare_protocol::{Code, ConnectionId, EventName, Pattern, PayloadFormat, Sender, ServerFrame, Target};
 use fanfare_server::{ModerationError, Operator};
 use fanfare_tests::peer::Dialer;
 use fanfare_tests::{Hub, eventually, group, message, next, nothing_else, user, within};
@@ -373,8 +373,12 @@ async fn operators_add_remove_kick_and_send() {
     hub.act(add(Who::Connection(bob.connection_id()))).await.unwrap();
     assert!(matches!(next(&bob).await, Event::Joined { members: 2, .. }));
 
-    let send =
-        |to| AdminRequest::Send { to, event: EventName::new("Notice").unwrap(), payload: "aGk=".to_owned() };
+    let send = |to| AdminRequest::Send {
+        to,
+        event: EventName::new("Notice").unwrap(),
+        payload: "aGk=".to_owned(),
+        format: PayloadFormat::Text,
+    };
     assert_eq!(hub.act(send(Who::Group(group("staff")))).await.unwrap().connections, 2);
     for client in [&alice, &bob] {
         let message = message(client).await;
@@ -464,7 +468,12 @@ async fn promise_11_what_makes_no_sense_or_is_not_allowed_is_refused_with_a_code
             Code::InvalidRequest,
         ),
         (
-            AdminRequest::Send { to: Who::All, event: EventName::new("E").unwrap(), payload: "?".to_owned() },
+            AdminRequest::Send {
+                to: Who::All,
+                event: EventName::new("E").unwrap(),
+                payload: "?".to_owned(),
+                format: PayloadFormat::Binary,
+            },
             Code::InvalidRequest,
         ),
         (AdminRequest::Status {}, Code::InvalidRequest),

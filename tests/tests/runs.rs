@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use fanfare_protocol::codec;
-use fanfare_protocol::{ClientFrame, Code, EventName, Send, ServerFrame, Target};
+use fanfare_protocol::{ClientFrame, Code, EventName, PayloadFormat, Send, ServerFrame, Target};
 use fanfare_tests::peer::{Dialer, Peer};
 use fanfare_tests::{Hub, group, user, within};
 
@@ -22,6 +22,7 @@ fn send(request: u64, to: Vec<Target>, ack: bool, others: bool, payload: Bytes) 
         except: Vec::new(),
         others,
         event: EventName::new("E").unwrap(),
+        format: PayloadFormat::Binary,
         payload,
     }))
 }

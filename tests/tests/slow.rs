@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fanfare_client::Outgoing;
-use fanfare_protocol::{ClientFrame, Code, Send, ServerFrame, Target};
+use fanfare_protocol::{ClientFrame, Code, PayloadFormat, Send, ServerFrame, Target};
 use fanfare_server::{BudgetLimits, OutboxLimits, Overflow};
 use fanfare_tests::peer::{Dialer, Ended, Peer};
 use fanfare_tests::{Hub, eventually, group, within};
@@ -161,6 +161,7 @@ async fn a_client_that_makes_too_many_requests_a_second_is_slowed_down_and_loses
             except: vec![],
             others: false,
             event: fanfare_protocol::EventName::new("E").unwrap(),
+            format: PayloadFormat::Binary,
             payload: Bytes::copy_from_slice(&request.to_be_bytes()),
         };
         peer.send(&ClientFrame::Send(send)).await;

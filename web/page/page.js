@@ -2,7 +2,7 @@
 // Names and texts of others are only ever put into text nodes, and each into an element of its own direction: what one is
 // written in must not move what stands beside it.
 
-import { connect, visible } from "./fanfare-client.js";
+import { connect, json, visible } from "./fanfare-client.js";
 
 const by = (id) => document.getElementById(id);
 const groups = new Map();
@@ -10,6 +10,8 @@ const cursors = new Map();
 /** How many lines are kept, and after how long a cursor that does not move is gone. */
 const LINES = 500;
 const STILL_MS = 10_000;
+/** So many bytes are shown of what is not for eyes. */
+const BYTES = 32;
 let client;
 
 function line(className, ...parts) {
@@ -37,6 +39,22 @@ function named(name) {
 /** What somebody wrote. */
 function said(text) {
   return strong("bdi", text);
+}
+
+/** A payload, by what it says that it is. */
+function payloadOf(message) {
+  if (message.format === "text") return message.text();
+  if (message.format === "json") {
+    try {
+      return JSON.stringify(JSON.parse(message.text()));
+    } catch {
+      return message.text();
+    }
+  }
+  const { format, payload } = message;
+  const kind = format === "binary" ? "" : format === "msgpack" ? " of MessagePack" : ` in format ${format}`;
+  const shown = [...payload.subarray(0, BYTES)].map((byte) => byte.toString(16).padStart(2, "0")).join(" ");
+  return `(${payload.length} bytes${kind}: ${shown}${payload.length > BYTES ? " ..." : ""})`;
 }
 
 function state(kind, ...parts) {
@@ -107,7 +125,7 @@ by("who").onsubmit = async (event) => {
     to.append(message.to === "all" ? "everyone" : message.to.group === undefined ? "you" : named(message.to.group));
     const from = document.createElement("b");
     from.append(message.from === "server" ? "the server" : named(message.from.user));
-    line("", from, " ", to, " ", said(message.text()));
+    line("", from, " ", to, " ", said(payloadOf(message)));
   });
   client.on("Cursor", (_, message) => cursor(message));
   // Who comes and goes is asked for when somebody says so, and now and then.
@@ -195,7 +213,7 @@ function move(x, y) {
   const [kind, ...rest] = by("to").value.split(" ");
   if (kind !== "group" || !client.connected) return;
   try {
-    client.unreliable({ group: rest.join(" ") }, "Cursor", JSON.stringify(own), { others: true });
+    client.unreliable({ group: rest.join(" ") }, "Cursor", json(own), { others: true });
   } catch (error) {
     line("bad", error.message);
   }

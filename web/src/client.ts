@@ -8,19 +8,21 @@
  */
 
 import { Code, mayReconnect } from "./codes.js";
-import {
-  DATAGRAM_BYTES, datagramBytes, encodeClient,
-  type ClientFrame, type Credential, type Limits, type MessageFrame, type ServerFrame, type Target,
-} from "./codec.js";
+import { datagramBytes, encodeClient } from "./codec.js";
 import { FanfareError } from "./errors.js";
+import {
+  DATAGRAM_BYTES,
+  type ClientFrame, type Credential, type Limits, type MessageFrame, type ServerFrame, type Target,
+} from "./frames.js";
 import { called, Inbox } from "./inbox.js";
 import { Link, orAfter, unlessAborted, type Address, type Ended } from "./link.js";
 import { Loop } from "./loop.js";
 import { Membership } from "./membership.js";
+import { formatted, type Payload } from "./payload.js";
 import { pause } from "./pause.js";
 import { Refresher } from "./refresher.js";
 import { Rejoin } from "./rejoin.js";
-import type { ConnectOptions, Expiring, Handler, Happenings, Message, Payload, Removed, SendOptions } from "./types.js";
+import type { ConnectOptions, Expiring, Handler, Happenings, Message, Removed, SendOptions } from "./types.js";
 
 const DECODER = new TextDecoder();
 const CLOSE_DEADLINE = 5_000;
@@ -58,6 +60,7 @@ export class Client implements AsyncIterable<Message> {
   private inbox = new Inbox();
   private running: Promise<void> = Promise.resolve();
   private last: Link;
+  private unknown = 0;
 
   private constructor(private readonly options: ConnectOptions, private readonly address: Address, link: Link) {
     this.link = this.last = link;
@@ -100,6 +103,14 @@ export class Client implements AsyncIterable<Message> {
   /** The server's name and version. */
   get server(): string {
     return this.last.welcome.server;
+  }
+
+  /**
+   * How many frames of the server were skipped, because this version does not know them: the server is a later version,
+   * and tells of something that this client cannot show.
+   */
+  get unknownFrames(): number {
+    return this.unknown;
   }
 
   /** Whether there is a connection now. */
@@ -215,7 +226,7 @@ export class Client implements AsyncIterable<Message> {
   private outgoing(
     request: number, to: readonly Target[], event: string, payload: Payload, options: SendOptions,
   ): ClientFrame & { kind: "send" } {
-    const bytes = typeof payload === "string" ? new TextEncoder().encode(payload) : payload;
+    const { format, bytes } = formatted(payload);
     const { payloadBytes, targets } = this.limits;
     if (bytes.length > payloadBytes) {
       throw new FanfareError("argument", `the payload has ${bytes.length} bytes; the server takes ${payloadBytes}`);
@@ -225,7 +236,7 @@ export class Client implements AsyncIterable<Message> {
     if (to.length > targets || except.length > targets) {
       throw new FanfareError("argument", `the send names more than ${targets} targets or exceptions`);
     }
-    return { kind: "send", request, ack: false, to, except, others: options.others ?? false, event, payload: bytes };
+    return { kind: "send", request, ack: false, to, except, others: options.others ?? false, event, format, payload: bytes };
   }
 
   private live(): Link {
@@ -365,7 +376,8 @@ export class Client implements AsyncIterable<Message> {
   }
 
   private async take(frame: ServerFrame): Promise<void> {
-    if (this.rejoining) this.hold(this.rejoining, frame);
+    if (frame.kind === "unknown") this.unknown++;
+    else if (this.rejoining) this.hold(this.rejoining, frame);
     else this.sort(frame);
     // While an answer is waited for the reading goes on: a handler may be waiting for it.
     await this.inbox.room(() => this.waiting.size > 0 || this.rejoining !== undefined || this.closing.signal.aborted);
@@ -430,11 +442,12 @@ export class Client implements AsyncIterable<Message> {
         return this.tell("goodbye", frame);
       case "welcome":
       case "ack":
+      case "unknown":
     }
   }
 
-  private async deliver({ from, to, event, payload }: MessageFrame): Promise<void> {
-    const message: Message = { from, to, event, payload, text: () => DECODER.decode(payload) };
+  private async deliver({ from, to, event, format, payload }: MessageFrame): Promise<void> {
+    const message: Message = { from, to, event, format, payload, text: () => DECODER.decode(payload) };
     for (const handler of this.events.get(event) ?? []) await called(() => handler(payload, message));
     for (const loop of this.loops) await loop.push(message);
   }

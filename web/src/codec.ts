@@ -1,128 +1,28 @@
 /**
  * The bytes of PROTOCOL.md, sections 2 to 5: frames to bytes, and bytes to frames.
  *
- * In: values of the application, or bytes of the server. Out: bytes, or values. Invariant: a length that the other side names is
- * checked before anything is kept for it; what is not exactly a frame is an error.
+ * In: values of the application, or bytes of the server. Out: bytes, or values. Invariants: a length that the other
+ * side names is checked before anything is kept for it; what is not exactly a frame is an error; what a later version
+ * may say is told from that, and is `unknown`.
  */
 
+import { Code } from "./codes.js";
 import { FanfareError } from "./errors.js";
-
-/** The version of the protocol. */
-export const PROTOCOL_VERSION = 1;
-/** The longest frame of any server, its length not counted. */
-export const FRAME_CEILING = (1 << 20) + 2048;
-/** The most bytes of a frame in a datagram. */
-export const DATAGRAM_BYTES = 1100;
-/** The most bytes of a name. */
-export const NAME_BYTES = 256;
-
-/** Where a message goes. */
-export type Target =
-  | { readonly connection: string }
-  | { readonly user: string }
-  | { readonly group: string }
-  | "all";
-
-/** Who a message is from. The server fills it in. */
-export type Sender = { readonly connection: string; readonly user: string } | "server";
-
-/** What a connection may send. */
-export interface Limits {
-  /** The longest frame, in bytes. */
-  readonly frameBytes: number;
-  /** The longest payload, in bytes. */
-  readonly payloadBytes: number;
-  /** Groups that it may be in. */
-  readonly groups: number;
-  /** Targets, or exceptions, of one send. */
-  readonly targets: number;
-}
-
-/** Who connects. */
-export type Credential = { readonly token: string } | { readonly devUser: string };
-
-/** A send, as it goes to the server. */
-export interface Send {
-  readonly request: number;
-  readonly ack: boolean;
-  readonly to: readonly Target[];
-  readonly except: readonly string[];
-  readonly others: boolean;
-  readonly event: string;
-  readonly payload: Uint8Array;
-}
-
-/** What a client says. */
-export type ClientFrame =
-  | { readonly kind: "hello"; readonly protocol: number; readonly credential: Credential }
-  | { readonly kind: "join"; readonly request: number; readonly group: string }
-  | { readonly kind: "leave"; readonly request: number; readonly group: string }
-  | ({ readonly kind: "send" } & Send)
-  | { readonly kind: "count"; readonly request: number; readonly target: Target }
-  | { readonly kind: "refresh"; readonly request: number; readonly token: string };
-
-/** What the server says first. */
-export interface Welcome {
-  readonly kind: "welcome";
-  readonly protocol: number;
-  readonly connection: string;
-  readonly user: string;
-  readonly limits: Limits;
-  readonly server: string;
-}
-
-/** A message, as it comes. */
-export interface MessageFrame {
-  readonly kind: "message";
-  readonly from: Sender;
-  readonly to: Target;
-  readonly event: string;
-  readonly payload: Uint8Array;
-}
-
-/** What ends when access expires: the token and with it the connection, or so many memberships. */
-export type ExpiryScope = "token" | { readonly groups: number };
-
-/** What the server says. */
-export type ServerFrame =
-  | Welcome
-  | MessageFrame
-  | { readonly kind: "ack"; readonly request: number; readonly count: number }
-  | { readonly kind: "error"; readonly request: number; readonly code: number; readonly detail: string }
-  | { readonly kind: "joined"; readonly group: string; readonly members: number }
-  | { readonly kind: "removed"; readonly group: string; readonly code: number; readonly reason: string }
-  | { readonly kind: "goodbye"; readonly code: number; readonly reason: string; readonly retryAfter: number }
-  | { readonly kind: "lagged"; readonly dropped: number }
-  | { readonly kind: "expiring"; readonly scope: ExpiryScope; readonly seconds: number };
+import {
+  FORMATS, FRAME_CEILING, NAME_BYTES,
+  type ClientFrame, type ExpiryScope, type Format, type Sender, type ServerFrame, type Target,
+} from "./frames.js";
+import { idFromText, idToText } from "./ids.js";
 
 const TEXT = new TextEncoder();
 const UTF8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
-const ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 
 function malformed(what: string): FanfareError {
-  return new FanfareError("protocol", `the server sent what is no frame: ${what}`);
+  return new FanfareError("protocol", `the server sent what is no frame: ${what}`, Code.MalformedFrame);
 }
 
-/** The 26 characters of a connection's id. */
-export function idToText(bytes: Uint8Array): string {
-  let number = 0n;
-  for (const byte of bytes) number = (number << 8n) | BigInt(byte);
-  let text = "";
-  for (let digit = 25n; digit >= 0n; digit--) text += ALPHABET[Number((number >> (digit * 5n)) & 31n)];
-  return text;
-}
-
-/** The 16 bytes of a connection's id. */
-export function idFromText(text: string): Uint8Array {
-  const digits = [...text.toUpperCase()].map((character) => ALPHABET.indexOf(character));
-  if (digits.length !== 26 || digits.includes(-1) || (digits[0] ?? 8) > 7) {
-    throw new FanfareError("argument", `${JSON.stringify(text)} is not a connection's id: it has 26 letters and digits`);
-  }
-  let number = digits.reduce((number, digit) => (number << 5n) | BigInt(digit), 0n);
-  const bytes = new Uint8Array(16);
-  for (let at = 15; at >= 0; at--, number >>= 8n) bytes[at] = Number(number & 255n);
-  return bytes;
-}
+/** A number that this version gives no meaning: what follows it cannot be read. */
+class Unknown extends Error {}
 
 /** Grows as it is written to. */
 class Writer {
@@ -185,6 +85,12 @@ class Writer {
     return this.byte(2).name("group", target.group);
   }
 
+  /** What of a message is the same for all its targets. */
+  body(event: string, format: Format, payload: Uint8Array): this {
+    const number = typeof format === "number" ? format : FORMATS.indexOf(format);
+    return this.name("event", event).byte(number).blob(payload);
+  }
+
   /** The frame with its length before it. */
   frame(): Uint8Array {
     new DataView(this.bytes.buffer).setUint32(0, this.length - 4, true);
@@ -202,7 +108,7 @@ export function encodeClient(frame: ClientFrame): Uint8Array {
   const writer = new Writer();
   switch (frame.kind) {
     case "hello":
-      writer.byte(0).integer(frame.protocol);
+      writer.byte(0).integer(frame.protocol).integer(frame.features);
       if ("token" in frame.credential) writer.byte(0).text(frame.credential.token);
       else writer.byte(1).name("user", frame.credential.devUser);
       break;
@@ -217,7 +123,7 @@ export function encodeClient(frame: ClientFrame): Uint8Array {
       for (const target of frame.to) writer.target(target);
       writer.integer(frame.except.length);
       for (const connection of frame.except) writer.raw(idFromText(connection));
-      writer.byte(frame.others ? 1 : 0).name("event", frame.event).blob(frame.payload);
+      writer.byte(frame.others ? 1 : 0).body(frame.event, frame.format, frame.payload);
       break;
     case "count":
       writer.byte(4).integer(frame.request).target(frame.target);
@@ -233,7 +139,7 @@ export function encodeClient(frame: ClientFrame): Uint8Array {
 export function datagramBytes(from: { connection: string; user: string }, to: Target, event: string, payload: Uint8Array): number {
   const writer = new Writer();
   writer.byte(3).byte(0).raw(idFromText(from.connection)).name("user", from.user).target(to);
-  return writer.name("event", event).blob(payload).size();
+  return writer.body(event, 0, payload).size();
 }
 
 /** Reads a frame from its first byte to its last. */
@@ -254,18 +160,17 @@ class Reader {
   }
 
   /** An integer of so many bytes at most. */
-  integer(width: 2 | 4 | 8): number {
+  exact(width: 2 | 4 | 8): bigint {
     const first = this.byte();
-    if (first <= 250) return first;
+    if (first <= 250) return BigInt(first);
     const length = { 251: 2, 252: 4, 253: 8 }[first];
     if (length === undefined || length > width) throw malformed(`an integer begins with ${first}`);
-    let value = 0;
-    let scale = 1;
-    for (const byte of this.raw(length)) {
-      value += byte * scale;
-      scale *= 256;
-    }
-    return value;
+    return this.raw(length).reduceRight((value, byte) => (value << 8n) | BigInt(byte), 0n);
+  }
+
+  /** The same, as nearly as a number can be. */
+  integer(width: 2 | 4 | 8): number {
+    return Number(this.exact(width));
   }
 
   blob(): Uint8Array {
@@ -299,53 +204,87 @@ class Reader {
       case 1: return { user: this.name() };
       case 2: return { group: this.name() };
       case 3: return "all";
-      default: throw malformed(`there is no target ${number}`);
+      default: throw new Unknown(`target ${number}`);
     }
   }
 
+  sender(): Sender {
+    const number = this.integer(4);
+    if (number > 1) throw new Unknown(`sender ${number}`);
+    return number === 0 ? { connection: this.id(), user: this.name() } : "server";
+  }
+
+  scope(): ExpiryScope {
+    const number = this.integer(4);
+    if (number > 1) throw new Unknown(`expiry scope ${number}`);
+    return number === 0 ? "token" : { groups: this.integer(4) };
+  }
+
+  format(): Format {
+    const number = this.byte();
+    return FORMATS[number] ?? number;
+  }
+
+  /** Reads what stands behind the last field: extensions, none of which is known here. An odd number must be. */
   end<T>(value: T): T {
-    if (this.at !== this.bytes.length) throw malformed(`${this.bytes.length - this.at} bytes are left over`);
-    return value;
+    let last = -1n;
+    let critical: bigint | undefined;
+    while (this.at < this.bytes.length) {
+      const number = this.exact(8);
+      if (number <= last) throw malformed("its extensions do not stand in the order of their numbers");
+      last = number;
+      this.blob();
+      if (number % 2n === 1n) critical ??= number;
+    }
+    if (critical === undefined) return value;
+    const why = `the server sent extension ${critical}, which must be understood and is not known here`;
+    throw new FanfareError("protocol", why, Code.ExtensionNotKnown);
   }
 }
 
 /** A frame of the server, without its length. The payload is a copy: the bytes may be used again. */
 export function decodeServer(bytes: Uint8Array): ServerFrame {
-  const reader = new Reader(bytes);
+  try {
+    return read(new Reader(bytes));
+  } catch (error) {
+    if (error instanceof Unknown) return { kind: "unknown", what: error.message };
+    throw error;
+  }
+}
+
+function read(reader: Reader): ServerFrame {
   const number = reader.integer(4);
   switch (number) {
     case 0: {
-      const [protocol, connection, user] = [reader.integer(4), reader.id(), reader.name()];
+      const [protocol, features, connection] = [reader.integer(4), reader.integer(8), reader.id()];
+      const [nodeBytes, session, position] = [reader.byte(), reader.raw(16).slice(), reader.integer(8)];
+      const user = reader.name();
       const limits = {
         frameBytes: reader.integer(4),
         payloadBytes: reader.integer(4),
         groups: reader.integer(4),
         targets: reader.integer(4),
       };
-      return reader.end({ kind: "welcome", protocol, connection, user, limits, server: reader.text() });
+      const server = reader.text();
+      return reader.end({
+        kind: "welcome", protocol, features, connection, nodeBytes, session, position, user, limits, server,
+      });
     }
     case 1: return reader.end({ kind: "ack", request: reader.integer(8), count: reader.integer(8) });
     case 2:
       return reader.end({ kind: "error", request: reader.integer(8), code: reader.integer(2), detail: reader.text() });
     case 3: {
-      const sender = reader.integer(4);
-      if (sender > 1) throw malformed(`there is no sender ${sender}`);
-      const from: Sender = sender === 0 ? { connection: reader.id(), user: reader.name() } : "server";
-      const [to, event] = [reader.target(), reader.name()];
-      return reader.end({ kind: "message", from, to, event, payload: reader.blob().slice() });
+      const [from, to, event] = [reader.sender(), reader.target(), reader.name()];
+      const format = reader.format();
+      return reader.end({ kind: "message", from, to, event, format, payload: reader.blob().slice() });
     }
     case 4: return reader.end({ kind: "joined", group: reader.name(), members: reader.integer(8) });
     case 5: return reader.end({ kind: "removed", group: reader.name(), code: reader.integer(2), reason: reader.text() });
     case 6:
       return reader.end({ kind: "goodbye", code: reader.integer(2), reason: reader.text(), retryAfter: reader.integer(4) });
     case 7: return reader.end({ kind: "lagged", dropped: reader.integer(8) });
-    case 8: {
-      const scope = reader.integer(4);
-      if (scope > 1) throw malformed(`there is no scope ${scope}`);
-      const ends: ExpiryScope = scope === 0 ? "token" : { groups: reader.integer(4) };
-      return reader.end({ kind: "expiring", scope: ends, seconds: reader.integer(4) });
-    }
-    default: throw malformed(`there is no frame ${number}`);
+    case 8: return reader.end({ kind: "expiring", scope: reader.scope(), seconds: reader.integer(4) });
+    default: throw new Unknown(`frame ${number}`);
   }
 }
 

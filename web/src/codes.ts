@@ -20,6 +20,8 @@ export const Code = {
   NoTarget: 2102,
   InvalidRequest: 2103,
   NothingThere: 2104,
+  NotKnownHere: 2105,
+  ExtensionNotKnown: 2106,
   TokensNotConfigured: 3001,
   DevUserRefused: 3002,
   TokenInvalid: 3003,

@@ -29,7 +29,7 @@ export type FanfareErrorKind =
 export class FanfareError extends Error {
   /** What went wrong. */
   readonly kind: FanfareErrorKind;
-  /** The server's code, where there is one; see {@link Code}. */
+  /** The server's code, or the one that this client ended the connection with; see {@link Code}. */
   readonly code: number | undefined;
   /** In how many milliseconds the server wants to see this client again at the earliest; 0 is never. None where it did not say. */
   readonly retryAfter: number | undefined;

@@ -6,9 +6,11 @@
 
 export { connect, Client } from "./client.js";
 export type {
-  ConnectOptions, Expiring, Handler, Happenings, Message, Payload, Reconnect, Reconnected, Removed, SendOptions,
+  ConnectOptions, Expiring, Handler, Happenings, Message, Reconnect, Reconnected, Removed, SendOptions,
 } from "./types.js";
-export type { ExpiryScope, Limits, Sender, Target } from "./codec.js";
+export type { ExpiryScope, Format, Limits, Sender, Target } from "./frames.js";
+export { json, messagePack } from "./payload.js";
+export type { Formatted, Payload } from "./payload.js";
 export { Code, codeName, mayReconnect } from "./codes.js";
 export { FanfareError } from "./errors.js";
 export { visible } from "./visible.js";

@@ -6,8 +6,9 @@
  */
 
 import { Code } from "./codes.js";
-import { PROTOCOL_VERSION, decodeServer, encodeClient, FrameReader, type Credential, type ServerFrame, type Welcome } from "./codec.js";
+import { decodeServer, encodeClient, FrameReader } from "./codec.js";
 import { FanfareError } from "./errors.js";
+import { PROTOCOL_VERSION, type Credential, type ServerFrame, type Welcome } from "./frames.js";
 
 /** Why a link ended. */
 export interface Ended {
@@ -83,7 +84,7 @@ export class Link {
       throw new FanfareError("unsupported", "this browser has no WebTransport, or the page is not a secure context");
     }
     // First, so that a name that cannot be is told before anything is sent.
-    const hello = encodeClient({ kind: "hello", protocol: PROTOCOL_VERSION, credential });
+    const hello = encodeClient({ kind: "hello", protocol: PROTOCOL_VERSION, features: 0, credential });
     const transport = new WebTransport(
       address.url,
       address.hashes.length > 0 ? { serverCertificateHashes: [...address.hashes] } : {},
@@ -94,7 +95,8 @@ export class Link {
     try {
       return await unlessAborted(Link.shake(transport, address, hello, heard), signal);
     } catch (error) {
-      transport.close();
+      if (error instanceof FanfareError && error.kind === "protocol") transport.close(closeWith(error));
+      else transport.close();
       // What the server said counts, although the end that was waited for did not come in time.
       throw heard.goodbye && !(error instanceof FanfareError) ? refused(heard.goodbye) : error;
     }
@@ -130,7 +132,14 @@ export class Link {
           heard.goodbye = goodbyeOf(first);
           throw refused(await endAfter(heard.goodbye, transport, reader));
         }
-        if (first.kind !== "welcome") throw new FanfareError("protocol", `the server began with ${first.kind}`);
+        const breach =
+          first.kind === "unknown" ? `the server began with ${first.what}`
+          : first.kind !== "welcome" ? `the server began with ${first.kind}`
+          : first.protocol !== PROTOCOL_VERSION ? `the server speaks version ${first.protocol}`
+          // It would go on to say what nobody here understands.
+          : first.features !== 0 ? "the server chose features that were not offered"
+          : undefined;
+        if (first.kind !== "welcome" || breach) throw new FanfareError("protocol", breach ?? "", Code.MalformedFrame);
         return new Link(transport, reader, writer, frames, early, first);
       }
     } catch (error) {
@@ -158,7 +167,7 @@ export class Link {
         for (const frame of this.frames.push(value)) await this.taken(decodeServer(frame), take);
       }
     } catch (error) {
-      if (error instanceof FanfareError && error.kind === "protocol") this.violated(error.message);
+      if (error instanceof FanfareError && error.kind === "protocol") this.violated(error);
       else this.brokenOff = brokenOffWith(error);
     }
     const ended = this.violation ?? after(this.brokenOff ?? (await closedBy(this.transport)), this.goodbye);
@@ -184,18 +193,21 @@ export class Link {
       if (read?.value === undefined) return;
       try {
         const frame = decodeServer(read.value);
-        if (frame.kind !== "message") throw new FanfareError("protocol", `${frame.kind} came in a datagram`);
+        if (frame.kind !== "message" && frame.kind !== "unknown") {
+          throw new FanfareError("protocol", `${frame.kind} came in a datagram`, Code.MalformedFrame);
+        }
         await this.taken(frame, take);
       } catch (error) {
-        return this.violated(error instanceof Error ? error.message : String(error));
+        return this.violated(error);
       }
     }
   }
 
   /** Ends the session: what came is not the protocol. The first reason stays. */
-  private violated(reason: string): void {
-    this.violation ??= { code: undefined, reason };
-    this.transport.close({ closeCode: Code.MalformedFrame, reason });
+  private violated(error: unknown): void {
+    const { closeCode, reason } = closeWith(error);
+    this.violation ??= { code: closeCode, reason };
+    this.transport.close({ closeCode, reason });
   }
 
   /** Queues a frame behind those before it. Settles when the transport takes more. */
@@ -236,6 +248,12 @@ export class Link {
   drop(): void {
     this.transport.close();
   }
+}
+
+/** How a client closes to whom the server said what is not the protocol. */
+function closeWith(error: unknown): { readonly closeCode: number; readonly reason: string } {
+  const code = error instanceof FanfareError ? error.code : undefined;
+  return { closeCode: code ?? Code.MalformedFrame, reason: error instanceof Error ? error.message : String(error) };
 }
 
 function refused({ code, reason, retryAfter }: Ended): FanfareError {

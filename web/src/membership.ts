@@ -1,5 +1,5 @@
 /**
- * Which groups to join again after an outage, and which were lost with the connection (PROTOCOL.md, section 13).
+ * Which groups to join again after an outage, and which were lost with the connection (docs/protocol/reconnecting.md).
  *
  * In: what the application asked for and what the server said. Out: the groups to join again; those that somebody else had put this client
  * into. Invariants: a group is joined again only where the application asked for it and neither side ended it since; a leave counts from

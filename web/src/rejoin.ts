@@ -7,7 +7,7 @@
  * or refuses is not wanted any more, but a refusal counts only when all of it is done.
  */
 
-import type { ClientFrame, ServerFrame } from "./codec.js";
+import type { ClientFrame, ServerFrame } from "./frames.js";
 import { QUEUE } from "./inbox.js";
 import type { Membership } from "./membership.js";
 import type { Removed } from "./types.js";

@@ -1,9 +1,6 @@
 /** What an application gives to the client and gets from it: options, messages, happenings. No code, no invariant. */
 
-import type { ExpiryScope, Sender, Target } from "./codec.js";
-
-/** A payload: bytes as they are, or a text as UTF-8. */
-export type Payload = Uint8Array | string;
+import type { ExpiryScope, Format, Sender, Target } from "./frames.js";
 
 /** How the client goes on after an outage. */
 export interface Reconnect {
@@ -51,9 +48,11 @@ export interface Message {
   readonly to: Target;
   /** Its name. */
   readonly event: string;
+  /** What its bytes are written in, as the sender says. */
+  readonly format: Format;
   /** Its bytes. */
   readonly payload: Uint8Array;
-  /** The same as a text. */
+  /** The same as a text, whatever the format. */
   text(): string;
 }
 

@@ -56,6 +56,11 @@ const integer = (value: number): number[] =>
   value <= 250 ? [value]
   : value <= 0xffff ? [251, value & 255, value >> 8]
   : [252, value & 255, (value >> 8) & 255, (value >> 16) & 255, value >>> 24];
+const wide = (value: number): number[] => {
+  const bytes = Buffer.alloc(8);
+  bytes.writeBigUInt64LE(BigInt(value));
+  return [253, ...bytes];
+};
 const text = (value: string): number[] => [...integer(Buffer.byteLength(value)), ...Buffer.from(value)];
 
 function framed(body: number[]): Uint8Array {
@@ -64,11 +69,19 @@ function framed(body: number[]): Uint8Array {
   return Uint8Array.from([...length, ...body]);
 }
 
-/** A server's frame of a scenario. */
-function encoded(frame: Record<string, any>): Uint8Array {
+/** A server's frame of a scenario, with what the step has behind its fields. */
+function encoded(frame: Record<string, any>, behind = ""): Uint8Array {
+  if (behind) return framed([...encoded(frame).subarray(4), ...Buffer.from(behind, "hex")]);
   const [[name, value]] = Object.entries(frame) as [[string, any]];
   switch (name) {
-    case "Welcome": return framed([0, 1, ...new Array<number>(16).fill(1), ...text("alice"), ...[67_584, 65_536, 1_000, 256].flatMap(integer), ...text("scripted")]);
+    case "Raw": return framed([...Buffer.from(value, "hex")]);
+    case "Welcome": {
+      const [id, session] = [new Array<number>(16).fill(1), new Array<number>(16).fill(0)];
+      const limits = [67_584, 65_536, 1_000, 256].flatMap(integer);
+      return framed([0, 1, ...wide(value.features ?? 0), ...id, 4, ...session, 0, ...text("alice"), ...limits, ...text("scripted")]);
+    }
+    case "Message": return framed([3, 1, 3, ...text("E"), value.format, value.payload.length / 2, ...Buffer.from(value.payload, "hex")]);
+    case "Lagged": return framed([7, ...integer(value.dropped)]);
     case "Ack": return framed([1, ...integer(value.request), ...integer(value.count)]);
     case "Error": return framed([2, ...integer(value.request), ...integer(value.code), ...text(value.detail)]);
     case "Joined": return framed([4, ...text(value.group), ...integer(value.members)]);
@@ -101,7 +114,7 @@ function decoded(frame: Uint8Array): Asked {
   };
   switch (number()) {
     case 0: {
-      assert.equal(number(), 1);
+      assert.deepEqual([number(), number()], [1, 0]);
       return { request: 0, what: number() === 0 ? { token: word() } : { user: word() } };
     }
     case 1: return { request: number(), what: { join: word() } };
@@ -118,7 +131,13 @@ const sessions = new Series<Session>();
 class Session {
   readonly ready = Promise.resolve();
   readonly got = new Series<Asked>();
-  readonly datagrams = { maxDatagramSize: 1_200, readable: new ReadableStream<Uint8Array>() };
+  private datagram!: ReadableStreamDefaultController<Uint8Array>;
+  readonly datagrams = {
+    maxDatagramSize: 1_200,
+    readable: new ReadableStream<Uint8Array>({ start: (controller) => void (this.datagram = controller) }),
+  };
+  /** What the client closed with. */
+  readonly closedWith = new Series<number>();
   private over = false;
   private tellClosed!: (info: { closeCode: number; reason: string }) => void;
   private tellLost!: (error: Error) => void;
@@ -141,8 +160,12 @@ class Session {
     return { readable: this.readable, writable: this.writable };
   }
 
-  say(frame: Record<string, any>): void {
-    this.controller.enqueue(encoded(frame));
+  say(frame: Record<string, any>, behind?: string): void {
+    this.controller.enqueue(encoded(frame, behind));
+  }
+
+  sayUnreliably(frame: Record<string, any>, behind?: string): void {
+    this.datagram.enqueue(encoded(frame, behind).subarray(4));
   }
 
   /** The client is done; the server answers as PROTOCOL.md, section 12, says. */
@@ -178,6 +201,7 @@ class Session {
   close(info?: { closeCode?: number; reason?: string }): void {
     if (this.over) return;
     this.over = true;
+    this.closedWith.push(info?.closeCode ?? 0);
     this.finish();
     this.tellClosed({ closeCode: info?.closeCode ?? 0, reason: info?.reason ?? "" });
   }
@@ -237,6 +261,8 @@ class Run {
     tell("expiring", ({ seconds }) => ({ kind: "expiring", seconds }));
     tell("refreshFailed", ({ reason }) => ({ kind: "refresh_failed", reason }));
     tell("goodbye", ({ code, reason, retryAfter }) => ({ kind: "goodbye", code, reason, retry_after_ms: retryAfter }));
+    tell("lagged", ({ dropped }) => ({ kind: "lagged", dropped }));
+    client.on("E", (_, message) => this.seen.push({ kind: "message", format: message.format, text: message.text() }));
     tell("closed", ({ code }) => ({ kind: "closed", code }));
     tell("reconnected", ({ rejoined, refused, lost }) => {
       this.outage = false;
@@ -265,23 +291,26 @@ class Run {
         return;
       }
       case "welcome":
-        this.peer().say({ Welcome: {} });
+        this.peer().say({ Welcome: value === true ? {} : value }, step["behind"]);
         if (this.connecting) {
           this.client = await this.connecting;
           this.connecting = undefined;
           this.watch(this.client);
         }
         return;
-      case "say": return this.peer().say(value);
+      case "say": return this.peer().say(value, step["behind"]);
+      case "datagram": return this.peer().sayUnreliably(value, step["behind"]);
+      case "unknown": return assert.equal(this.client?.unknownFrames, value);
+      case "closed_with": return assert.equal(await this.peer().closedWith.next("the client's close"), value);
       case "get": {
         const { request, what } = await this.peer().got.next(JSON.stringify(value));
         assert.deepEqual(what, value);
         this.unanswered.push(request);
         return;
       }
-      case "ack": return this.peer().say({ Ack: { request: this.unanswered.shift(), count: value } });
+      case "ack": return this.peer().say({ Ack: { request: this.unanswered.shift(), count: value } }, step["behind"]);
       case "ack_newest": return this.peer().say({ Ack: { request: this.unanswered.pop(), count: value } });
-      case "refuse": return this.peer().say({ Error: { request: this.unanswered.shift(), code: value, detail: "no" } });
+      case "refuse": return this.peer().say({ Error: { request: this.unanswered.shift(), code: value, detail: "no" } }, step["behind"]);
       case "close": return this.peer().end(value, "");
       case "finish": return this.peer().finish();
       case "break": return this.peer().break(value);

@@ -9,8 +9,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use fanfare_protocol::{
-    ClientFrame, Credential, EventName, GroupName, PROTOCOL_VERSION, Send, ServerFrame, Target, Token,
-    UserName, codec,
+    ClientFrame, Credential, EventName, Features, GroupName, PROTOCOL_VERSION, PayloadFormat, Send,
+    ServerFrame, Target, Token, UserName, codec,
 };
 use fanfare_server::{Extras, GrantClaim, Minter, Right};
 
@@ -131,7 +131,12 @@ fn target(topic: Topic) -> Target {
 impl Wire for FanfareWire {
     fn greeting(&mut self) -> Vec<u8> {
         let credential = Credential::Token(Token::new(self.token.as_str()));
-        codec::encode_client(&ClientFrame::Hello { protocol: PROTOCOL_VERSION, credential }).to_vec()
+        codec::encode_client(&ClientFrame::Hello {
+            protocol: PROTOCOL_VERSION,
+            features: Features::NONE,
+            credential,
+        })
+        .to_vec()
     }
 
     fn subscribe(&mut self, topic: Topic) -> Vec<u8> {
@@ -157,6 +162,7 @@ impl Wire for FanfareWire {
             except: Vec::new(),
             others: false,
             event: EventName::new(EVENT).expect("an event's name"),
+            format: PayloadFormat::Binary,
             payload: Bytes::copy_from_slice(payload),
         });
         out.extend_from_slice(&codec::encode_client(&frame));
@@ -200,8 +206,10 @@ fn payload(frame: &[u8]) -> Option<&[u8]> {
     at += 1;
     at += named(frame.get(at..)?)?;
     at += named(frame.get(at..)?)?;
+    // The format.
+    at += 1;
     let rest = frame.get(at..)?;
-    // bincode's variable integers: up to 250 in one byte, 251 and two bytes, 252 and four.
+    // Variable integers: up to 250 in one byte, 251 and two bytes, 252 and four.
     match rest.first()? {
         251 => rest.get(3..),
         252 => rest.get(5..),
@@ -225,6 +233,7 @@ mod tests {
                     },
                     to,
                     event: EventName::new(EVENT).unwrap(),
+                    format: PayloadFormat::Binary,
                     payload: Bytes::from(vec![b'x'; size]),
                 };
                 let frame = codec::encode_message(&message);

@@ -56,7 +56,7 @@ pub(super) fn status(status: &Status) -> String {
                 counters.sends, counters.deliveries, counters.dropped, counters.purged
             ),
         ),
-        ("requests", format!("{}, held back {}", counters.requests, many(counters.throttled, "time"))),
+        ("requests", requests(counters)),
         ("refused", format!("{}{}", sum(&counters.refused), named(&counters.refused))),
         ("removed", format!("{}{}", sum(&counters.removed), named(&counters.removed))),
         ("closed", format!("{}{}, lost {}", sum(&counters.closed), named(&counters.closed), counters.lost)),
@@ -81,6 +81,16 @@ pub(super) fn status(status: &Status) -> String {
     let impaired =
         impaired.map_or(String::new(), |why| shown("acts", &format!("CANNOT BE TAKEN NOW: {why}")));
     lines.map(|(name, text)| shown(name, &text)).concat() + &impaired
+}
+
+/// What clients asked for. Frames of later versions are told of only where there are any: they are rare, and mean that
+/// somebody is newer than the server.
+fn requests(counters: &Counters) -> String {
+    let asked = format!("{}, held back {}", counters.requests, many(counters.throttled, "time"));
+    match counters.unknown {
+        0 => asked,
+        unknown => format!("{asked}, {} not known here", many(unknown, "frame")),
+    }
 }
 
 /// What waits for clients that do not read, and how much may.

@@ -7,16 +7,24 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use fanfare_client::{Client, CloseReason, ConnectError, Event, ProviderError, RequestError, Target};
-use fanfare_protocol::{ClientFrame, Code, Credential, ExpiryScope, ServerFrame, Token};
+use fanfare_protocol::codec::{self, PREFIX_BYTES};
+use fanfare_protocol::{
+    ClientFrame, Code, Credential, EventName, ExpiryScope, Features, Message, Sender, ServerFrame, Token,
+    Welcome,
+};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
-use crate::server::{Peer, Server, group, next, welcome, within};
+use crate::server::{Peer, Server, application_code, group, next, welcome, within};
 
 type Call = JoinHandle<Value>;
+
+/// What a step may have beside its name.
+const BESIDE: [&str; 3] = ["group", "token", "behind"];
 
 fn frame(value: &Value) -> ServerFrame {
     let (name, fields) = value.as_object().unwrap().iter().next().unwrap();
@@ -37,8 +45,36 @@ fn frame(value: &Value) -> ServerFrame {
             scope: ExpiryScope::Token,
             seconds: u32::try_from(number("seconds")).unwrap(),
         },
+        "Lagged" => ServerFrame::Lagged { dropped: number("dropped") },
+        "Message" => ServerFrame::Message(Message {
+            from: Sender::Server,
+            to: Target::All,
+            event: EventName::new("E").unwrap(),
+            format: u8::try_from(number("format")).unwrap().into(),
+            payload: unhex(&fields["payload"]),
+        }),
         other => panic!("a scenario says {other}"),
     }
+}
+
+fn unhex(value: &Value) -> Bytes {
+    let text = value.as_str().unwrap();
+    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
+}
+
+/// A frame, or what stands for one, with what the step has behind its fields.
+fn bytes(step: &Value, value: &Value) -> Bytes {
+    match value.get("Raw") {
+        Some(body) => followed(step, [&[0; PREFIX_BYTES], &unhex(body)[..]].concat()),
+        None => followed(step, codec::encode_server(&frame(value)).into()),
+    }
+}
+
+fn followed(step: &Value, mut frame: Vec<u8>) -> Bytes {
+    frame.extend(step.get("behind").map(unhex).unwrap_or_default());
+    let length = u32::try_from(frame.len() - PREFIX_BYTES).unwrap();
+    frame[..PREFIX_BYTES].copy_from_slice(&length.to_le_bytes());
+    frame.into()
 }
 
 /// An event, as scenarios have it. None for the loss that the end follows: the end tells of it.
@@ -53,6 +89,10 @@ fn seen(event: Event) -> Option<Value> {
         Event::Removed { group, code, reason } => {
             json!({ "kind": "removed", "group": group.as_str(), "code": code, "reason": reason })
         }
+        Event::Message(message) => {
+            json!({ "kind": "message", "format": message.format, "text": message.text() })
+        }
+        Event::Lagged { dropped } => json!({ "kind": "lagged", "dropped": dropped }),
         Event::Expiring { seconds, .. } => json!({ "kind": "expiring", "seconds": seconds }),
         Event::RefreshFailed { reason } => json!({ "kind": "refresh_failed", "reason": reason }),
         Event::Goodbye { code, reason, retry_after } => {
@@ -178,7 +218,7 @@ impl Run {
 
     async fn step(&mut self, step: &Value) {
         let (what, value) =
-            step.as_object().unwrap().iter().find(|(key, _)| *key != "group" && *key != "token").unwrap();
+            step.as_object().unwrap().iter().find(|(key, _)| !BESIDE.contains(&key.as_str())).unwrap();
         match what.as_str() {
             "accept" => {
                 self.before.extend(self.peer.take());
@@ -190,13 +230,26 @@ impl Run {
                 self.peer = Some(peer);
             }
             "welcome" => {
-                self.peer().say(&ServerFrame::Welcome(welcome(1))).await;
+                let features = Features::from_bits(value["features"].as_u64().unwrap_or(0));
+                let welcome = ServerFrame::Welcome(Welcome { features, ..welcome(1) });
+                let bytes = followed(step, codec::encode_server(&welcome).into());
+                self.peer().say_bytes(bytes).await;
                 if let Some(connecting) = self.connecting.take() {
                     let client = within("the client", connecting).await.unwrap().unwrap();
                     self.client = Some(Arc::new(client));
                 }
             }
-            "say" => self.peer().say(&frame(value)).await,
+            "say" => self.peer().say_bytes(bytes(step, value)).await,
+            "datagram" => {
+                let datagram = bytes(step, value).slice(PREFIX_BYTES..);
+                self.peer().connection.send_datagram(datagram).unwrap();
+            }
+            "unknown" => assert_eq!(Some(self.client().unknown_frames()), value.as_u64()),
+            "closed_with" => {
+                let closed = within("the client's close", self.peer().connection.closed()).await;
+                let code = application_code(&closed).map(Code::number);
+                assert_eq!(code.map(u64::from), value.as_u64(), "{closed}");
+            }
             "get" => {
                 let (request, got) = match self.peer().frame().await {
                     ClientFrame::Join { request, group } => (request, json!({ "join": group.as_str() })),
@@ -212,7 +265,9 @@ impl Run {
             }
             "ack" => {
                 let request = self.unanswered.pop_front().unwrap();
-                self.peer().ack(request, value.as_u64().unwrap()).await;
+                let ack = ServerFrame::Ack { request, count: value.as_u64().unwrap() };
+                let bytes = followed(step, codec::encode_server(&ack).into());
+                self.peer().say_bytes(bytes).await;
             }
             "ack_newest" => {
                 let request = self.unanswered.pop_back().unwrap();
@@ -220,8 +275,10 @@ impl Run {
             }
             "refuse" => {
                 let request = self.unanswered.pop_front().unwrap();
-                let code = Code::try_from(value.as_u64().unwrap()).unwrap();
-                self.peer().refuse(request, code, "no").await;
+                let code = u16::try_from(value.as_u64().unwrap()).unwrap();
+                let error = ServerFrame::Error { request, code, detail: "no".to_owned() };
+                let bytes = followed(step, codec::encode_server(&error).into());
+                self.peer().say_bytes(bytes).await;
             }
             "close" => {
                 let code = u16::try_from(value.as_u64().unwrap()).unwrap();

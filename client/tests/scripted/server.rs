@@ -10,8 +10,8 @@ use bytes::Bytes;
 use fanfare_client::{Client, ClientConfig, Credential, Event, ProviderError, Reconnect, Roots, UserName};
 use fanfare_protocol::codec::{self, FrameReader};
 use fanfare_protocol::{
-    ALPN, ClientFrame, Code, ConnectionId, EventName, GroupName, Limits, Message, PROTOCOL_VERSION,
-    RequestId, Send, Sender, ServerFrame, Target, Token, Welcome,
+    ALPN, ClientFrame, Code, ConnectionId, EventName, Features, GroupName, Limits, Message, PROTOCOL_VERSION,
+    PayloadFormat, RequestId, Send, Sender, ServerFrame, Target, Token, Welcome,
 };
 use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{
@@ -177,7 +177,9 @@ impl Server {
         let frames = FrameReader::new(Limits::FRAME_CEILING);
         let mut peer = Peer { connection, send, receive, frames, chunk: Bytes::new() };
         match peer.frame().await {
-            ClientFrame::Hello { protocol: PROTOCOL_VERSION, credential } => (peer, credential),
+            ClientFrame::Hello { protocol: PROTOCOL_VERSION, features: Features::NONE, credential } => {
+                (peer, credential)
+            }
             other => panic!("{other:?}"),
         }
     }
@@ -217,7 +219,11 @@ impl Peer {
     }
 
     pub(crate) async fn say(&mut self, frame: &ServerFrame) {
-        let bytes = codec::encode_server(frame);
+        self.say_bytes(codec::encode_server(frame)).await;
+    }
+
+    /// Says what may be no frame of this version.
+    pub(crate) async fn say_bytes(&mut self, bytes: Bytes) {
         within("room to write", self.send.write_chunk(bytes)).await.unwrap();
     }
 
@@ -315,7 +321,11 @@ pub(crate) async fn next_message(client: &Client) -> usize {
 pub(crate) fn welcome(number: u8) -> Welcome {
     Welcome {
         protocol: PROTOCOL_VERSION,
+        features: Features::NONE,
         connection: id(number),
+        node_bytes: ConnectionId::NODE_BYTES,
+        session: [0; 16],
+        position: 0,
         user: user("alice"),
         limits: Limits::default(),
         server: "scripted".to_owned(),
@@ -328,6 +338,7 @@ pub(crate) fn message(number: usize, padding: usize) -> Message {
         from: Sender::Connection { connection: id(9), user: user("bob") },
         to: Target::All,
         event: EventName::new("event").unwrap(),
+        format: PayloadFormat::Text,
         payload: format!("{number}:{}", "x".repeat(padding)).into(),
     }
 }

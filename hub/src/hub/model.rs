@@ -93,6 +93,7 @@ fn send_but(hub: &Models, tag: u64, except: Vec<ConnectionId>) -> u64 {
         to: vec![Target::Group(room())],
         except,
         event: EventName::new("E").unwrap(),
+        format: PayloadFormat::Binary,
         payload: Bytes::copy_from_slice(&tag.to_be_bytes()),
         accepted: Instant::now(),
     });

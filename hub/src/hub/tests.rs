@@ -63,6 +63,7 @@ fn publication(to: Vec<Target>, payload: usize) -> Publication {
         to,
         except: Vec::new(),
         event: EventName::new("E").unwrap(),
+        format: PayloadFormat::Binary,
         payload: Bytes::from(vec![7; payload]),
         accepted: Instant::now(),
     }
@@ -162,7 +163,7 @@ fn promise_11_what_is_sent_dropped_removed_and_purged_is_counted() {
         hub.send(publication(vec![Target::Group(group("room"))], 1));
     }
     let event = EventName::new("E").unwrap();
-    let run = vec![(event, Bytes::from_static(b"x")); 2];
+    let run = vec![(event, PayloadFormat::Binary, Bytes::from_static(b"x")); 2];
     let delivery = hub.send_run(&Sender::Server, Target::User(user("bob")), &[], run, Instant::now());
     assert_eq!(delivery.queued, 2);
     let counters = hub.counters();

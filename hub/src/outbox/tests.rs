@@ -3,21 +3,18 @@
 use proptest::prelude::*;
 
 use super::*;
-use fanfare_protocol::{ConnectionId, EventName, Sender, Target, UserName};
+use fanfare_protocol::{ConnectionId, EventName, PayloadFormat, Sender, Target, UserName};
+
+const BINARY: PayloadFormat = PayloadFormat::Binary;
 
 fn envelope(payload: &[u8]) -> Arc<Envelope> {
-    Arc::new(Envelope::new(
-        &alice(),
-        vec![Target::All],
-        event(),
-        Bytes::copy_from_slice(payload),
-        Instant::now(),
-    ))
+    let payload = Bytes::copy_from_slice(payload);
+    Arc::new(Envelope::new(&alice(), vec![Target::All], event(), BINARY, payload, Instant::now()))
 }
 
 /// So many messages with the same payload, as one run.
 fn run(payload: &[u8], count: usize) -> Arc<Envelope> {
-    let messages = vec![(event(), Bytes::copy_from_slice(payload)); count];
+    let messages = vec![(event(), BINARY, Bytes::copy_from_slice(payload)); count];
     Arc::new(Envelope::run(&alice(), Target::All, messages, Instant::now()))
 }
 

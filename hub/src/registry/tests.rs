@@ -6,7 +6,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
-use fanfare_protocol::{EventName, Message, Sender, codec};
+use fanfare_protocol::{EventName, Message, PayloadFormat, Sender, codec};
 use proptest::prelude::*;
 
 use super::*;
@@ -45,7 +45,8 @@ fn join(registry: &Registry<()>, seat: &Seat<()>, name: impl Display) -> usize {
 fn message(tag: u64, to: Vec<Target>) -> Arc<Envelope> {
     let from = Sender::Connection { connection: id(0), user: user("sender") };
     let payload = Bytes::copy_from_slice(&tag.to_be_bytes());
-    Arc::new(Envelope::new(&from, to, EventName::new("E").unwrap(), payload, Instant::now()))
+    let event = EventName::new("E").unwrap();
+    Arc::new(Envelope::new(&from, to, event, PayloadFormat::Binary, payload, Instant::now()))
 }
 
 fn to_group(name: impl Display) -> Vec<Target> {

@@ -92,6 +92,9 @@ pub struct Counters {
     pub welcomed: u64,
     /// Requests that were carried out.
     pub requests: u64,
+    /// Frames of later versions of the protocol, in whole or in part, of which nothing was done.
+    #[serde(default)]
+    pub unknown: u64,
     /// Sends that were carried out.
     pub sends: u64,
     /// Messages that were queued, one for each recipient.

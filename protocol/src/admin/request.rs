@@ -7,7 +7,7 @@ use super::{
     ADMIN_PAGE_ROWS, AuditVerdict, BanRow, ConnectionDetail, ConnectionRow, Explanation, GroupRow, Listing,
     Receipt, Status, Update, UserRow,
 };
-use crate::{ConnectionId, EventName, GroupName, Pattern, Token, UserName};
+use crate::{ConnectionId, EventName, GroupName, Pattern, PayloadFormat, Token, UserName};
 
 /// A question, or an order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -206,6 +206,9 @@ pub enum AdminRequest {
         event: EventName,
         /// The payload, in base64.
         payload: String,
+        /// What the payload is written in.
+        #[serde(default)]
+        format: PayloadFormat,
     },
 }
 

@@ -162,6 +162,7 @@ pub(super) fn counters(snapshot: Snapshot) -> Counters {
         retries: snapshot.retries,
         welcomed: snapshot.welcomed,
         requests: snapshot.requests,
+        unknown: snapshot.unknown,
         sends: snapshot.sends,
         deliveries: snapshot.deliveries,
         dropped: snapshot.displaced,

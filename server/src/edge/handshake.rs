@@ -5,15 +5,17 @@
 //! `farewell.rs` has its own to say why. Who has come as far as a connection is told a code also where the server stops, or
 //! needs the place for others.
 
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 use std::time::SystemTime;
 
 use bytes::Bytes;
 use fanfare_hub::{CloseReason, Newcomer};
-use fanfare_protocol::codec::{self, FrameReader};
+use fanfare_protocol::codec::{self, DecodeError, FrameReader, Unknown};
 use fanfare_protocol::{
-    ClientFrame, Code, ConnectionId, Credential, Denial, PROTOCOL_VERSION, ServerFrame, UserName, Welcome,
+    ClientFrame, Code, ConnectionId, Credential, Denial, Features, PROTOCOL_VERSION, ServerFrame, UserName,
+    Welcome,
 };
 use fanfare_token::Permissions;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -50,6 +52,8 @@ pub(crate) struct Handshakes {
     pub(crate) config: Arc<Config>,
     pub(crate) router: Arc<Router>,
     pub(crate) admission: Arc<Admission>,
+    /// What the ids of this server's connections begin with.
+    pub(crate) node: [u8; 4],
 }
 
 impl Handshakes {
@@ -163,17 +167,21 @@ impl Handshakes {
         let mut reader = FrameReader::new(self.config.limits.frame_bytes);
         let (hello, early) = first_frame(receiver, &mut reader).await?;
         // Elsewhere than in every connection's task: what waits for keys is large, and rare.
-        let (user, pass) = Box::pin(identify(&hello, self.config.dev, self.router.gate(), || {
+        let (user, pass, features) = Box::pin(identify(&hello, self.config.dev, self.router.gate(), || {
             let leeway = self.config.validity().leeway;
             access::certified(self.config.certificates.as_deref(), &connection.certificates(), leeway)
         }))
         .await?;
 
-        let id = random_id()?;
+        let id = random_id(self.node)?;
         // Queued before anyone can send to it: `Welcome` is the first frame.
         let welcome = ServerFrame::Welcome(Welcome {
             protocol: PROTOCOL_VERSION,
+            features,
             connection: id,
+            node_bytes: ConnectionId::NODE_BYTES,
+            session: [0; 16],
+            position: 0,
             user: user.clone(),
             limits: *self.router.limits(),
             server: SERVER.to_owned(),
@@ -241,32 +249,47 @@ async fn first_frame(
     }
 }
 
-/// Who the client is and what it may do, by its first frame. Waits where the token is by a key that has to be fetched
-/// first, and nowhere else.
+/// Who the client is, what it may do, and which features it gets, by its first frame. Waits where the token is by a key
+/// that has to be fetched first, and nowhere else.
 pub(crate) async fn identify(
     hello: &Bytes,
     dev: bool,
     gate: &Gate,
     certified: impl FnOnce() -> Result<(UserName, Permissions), Denial>,
-) -> Result<(UserName, Permissions), CloseReason> {
-    let frame = codec::decode_client(hello).map_err(|error| violation(&error))?;
-    let ClientFrame::Hello { protocol, credential } = frame else {
-        return Err(Code::HelloExpected.into());
+) -> Result<(UserName, Permissions, Features), CloseReason> {
+    let (protocol, features, credential) = match codec::decode_client(hello) {
+        Ok(ClientFrame::Hello { protocol, features, credential }) => (protocol, features, credential),
+        Ok(_) => return Err(Code::HelloExpected.into()),
+        // No frame of a later version comes before `Hello` either.
+        Err(
+            DecodeError::Unknown { what: Unknown::Frame(_), .. }
+            | DecodeError::Unknown { request: Some(_), .. }
+            | DecodeError::ExtensionNotKnown { request: Some(_), .. },
+        ) => return Err(Code::HelloExpected.into()),
+        Err(error) => return Err(violation(&error)),
     };
     if protocol != PROTOCOL_VERSION {
         let reason = format!("the client speaks version {protocol}; this server speaks {PROTOCOL_VERSION}");
         return Err(CloseReason { code: Code::UnsupportedProtocol, reason });
     }
-    match credential {
-        Credential::DevUser(user) if dev => Ok((user, Permissions::development(access::now()))),
-        Credential::DevUser(_) => Err(Code::DevUserRefused.into()),
-        Credential::Certificate => Ok(certified()?),
-        Credential::Token(token) => Ok(gate.verify_or_fetch(token.expose()).await?),
-    }
+    let (user, pass) = match credential {
+        Credential::DevUser(user) if dev => (user, Permissions::development(access::now())),
+        Credential::DevUser(_) => return Err(Code::DevUserRefused.into()),
+        Credential::Certificate => certified()?,
+        Credential::Token(token) => gate.verify_or_fetch(token.expose()).await?,
+    };
+    Ok((user, pass, features.and(Features::KNOWN)))
 }
 
-fn random_id() -> Result<ConnectionId, CloseReason> {
-    let mut bytes = [0; 16];
-    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| CloseReason::from(Code::Internal))?;
-    Ok(ConnectionId::from_bytes(bytes))
+/// The number that this node goes by until it ends. It must differ from other nodes', and is no secret, so the standard
+/// library's random keys will do.
+pub(crate) fn node() -> [u8; 4] {
+    let [a, b, c, d, ..] = RandomState::new().hash_one(()).to_le_bytes();
+    [a, b, c, d]
+}
+
+fn random_id(node: [u8; 4]) -> Result<ConnectionId, CloseReason> {
+    let mut own = [0; 12];
+    aws_lc_rs::rand::fill(&mut own).map_err(|_| CloseReason::from(Code::Internal))?;
+    Ok(ConnectionId::on_node(node, own))
 }

@@ -1,15 +1,17 @@
 //! From bytes to requests that are carried out: what the session, the fuzzer and the tests feed with what came.
 //!
-//! In: chunks of a connection's stream, and datagrams. Out: requests to the router, one after the other; sends that follow each other to the same
-//! target go together, as a run. No I/O. Invariants: a frame that cannot be read ends the connection with a code, one that
-//! can be read but not carried out is answered with a code (promise 12); a run adds no more to any outbox than its bounds say.
+//! In: chunks of a connection's stream, and datagrams. Out: requests to the router, one after the other; sends that
+//! follow each other to the same target go together, as a run. No I/O. Invariants: a frame that cannot be read ends the
+//! connection with a code, one that can be read but not carried out is answered with a code (promise 12); one of a
+//! later version is counted, answered where it is a request, and otherwise passed over; a run adds no more to any
+//! outbox than its bounds say.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use fanfare_hub::CloseReason;
-use fanfare_protocol::codec::{self, DecodeError, FrameReader};
+use fanfare_protocol::codec::{self, DecodeError, FrameReader, Unknown};
 use fanfare_protocol::{ClientFrame, Code, Send, Target};
 
 use crate::edge::router::Router;
@@ -122,7 +124,7 @@ impl Inbound {
         Ok(())
     }
 
-    /// The request. `None` where it names what cannot be a name: that is answered here.
+    /// The request. `None` where it names what cannot be a name, or is of a later version: that is answered here.
     fn request(
         &self,
         member: &Arc<Member>,
@@ -132,6 +134,20 @@ impl Inbound {
             Ok(frame) => Ok(Some(frame)),
             Err(DecodeError::InvalidName { request: Some(request), name }) => {
                 self.router.refuse(member, request, Code::InvalidName, name.to_string());
+                Ok(None)
+            }
+            // There is no request in `Hello`, which may not come again, whatever it has in it.
+            Err(
+                DecodeError::Unknown { request: None, what: Unknown::Kind(..) }
+                | DecodeError::ExtensionNotKnown { request: None, .. },
+            ) => Err(Code::HelloRepeated.into()),
+            Err(DecodeError::Unknown { request, what }) => {
+                self.router.unknown(member, request, Code::NotKnownHere, &what);
+                Ok(None)
+            }
+            Err(DecodeError::ExtensionNotKnown { request, extension }) => {
+                let what = format_args!("extension {extension}, which must be understood");
+                self.router.unknown(member, request, Code::ExtensionNotKnown, &what);
                 Ok(None)
             }
             Err(error) => Err(violation(&error)),
@@ -175,12 +191,14 @@ fn goes_with(send: &Send, before: &Send) -> bool {
         && send.others == before.others
 }
 
-/// The code for bytes that are not the protocol.
+/// The code for bytes that are not the protocol, or for a `Hello` of a later version.
 pub(crate) fn violation(error: &DecodeError) -> CloseReason {
     let code = match error {
         DecodeError::TooLong { .. } => Code::FrameTooLarge,
-        DecodeError::Malformed(_) | DecodeError::TrailingBytes(_) => Code::MalformedFrame,
+        DecodeError::Malformed(_) => Code::MalformedFrame,
         DecodeError::InvalidName { .. } => Code::InvalidName,
+        DecodeError::Unknown { .. } => Code::NotKnownHere,
+        DecodeError::ExtensionNotKnown { .. } => Code::ExtensionNotKnown,
     };
     CloseReason { code, reason: error.to_string() }
 }

@@ -7,6 +7,7 @@
 //! - requests of one connection are carried out one after the other, those of a run together, and in their order (promise 4);
 //! - a refused request has changed nothing, has a numbered code, and is counted (promise 11).
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -109,7 +110,7 @@ impl Router {
         caller.requested(sends.len() as u64);
         let mut messages = Vec::with_capacity(sends.len());
         let mut whom = None;
-        for Send { request, ack: _, mut to, except, others, event, payload } in sends {
+        for Send { request, ack: _, mut to, except, others, event, format, payload } in sends {
             let permitted = self
                 .check(&to, except.len(), payload.len())
                 .and_then(|()| self.permit(caller, &to))
@@ -117,7 +118,7 @@ impl Router {
             match permitted {
                 Ok(target) => {
                     whom.get_or_insert((target, except, others));
-                    messages.push((event, payload));
+                    messages.push((event, format, payload));
                 }
                 Err(Denial { code, detail }) => self.refuse(caller, request, code, detail),
             }
@@ -146,6 +147,21 @@ impl Router {
     pub(crate) fn refuse(&self, caller: &Member, request: RequestId, code: Code, detail: String) {
         self.metrics.refused.add(code);
         caller.outbox().push_notice(&ServerFrame::Error { request, code: code.number(), detail });
+    }
+
+    /// Counts a frame of a later version, and answers it where it is a request. Nothing of it is done.
+    pub(crate) fn unknown(
+        &self,
+        caller: &Member,
+        request: Option<RequestId>,
+        code: Code,
+        what: &dyn fmt::Display,
+    ) {
+        self.metrics.unknown.add(1);
+        if let Some(request) = request {
+            let detail = format!("this server does not know {what}");
+            self.answer(caller, request, Err(Denial { code, detail }));
+        }
     }
 
     fn join(&self, caller: &Arc<Member>, group: &GroupName) -> Result<u64, Denial> {
@@ -208,14 +224,21 @@ impl Router {
     }
 
     fn send(&self, caller: &Member, send: Send, lane: Lane) -> Result<Option<u64>, Denial> {
-        let Send { request: _, ack, to, mut except, others, event, payload } = send;
+        let Send { request: _, ack, to, mut except, others, event, format, payload } = send;
         self.check(&to, except.len(), payload.len())?;
         self.permit(caller, &to)?;
         if others {
             except.push(caller.id());
         }
-        let publication =
-            Publication { from: sender(caller), to, except, event, payload, accepted: Instant::now() };
+        let publication = Publication {
+            from: sender(caller),
+            to,
+            except,
+            event,
+            format,
+            payload,
+            accepted: Instant::now(),
+        };
         let delivery = match lane {
             Lane::Stream => self.hub.send(publication),
             Lane::Datagrams => self.hub.send_unreliable(publication)?,

@@ -246,7 +246,7 @@ impl Moderation {
                 journal.begin(pending, None).map_err(ModerationError::not_done)?;
                 close(&self.hub, &members, Code::ClosedByOperator, reason, &mut receipt);
             }
-            AdminRequest::Send { to, event, payload } => {
+            AdminRequest::Send { to, event, payload, format } => {
                 let payload = base64::engine::general_purpose::STANDARD.decode(payload).map_err(|error| {
                     ModerationError::refused(
                         Code::InvalidRequest,
@@ -273,6 +273,7 @@ impl Moderation {
                     to: vec![to],
                     except: Vec::new(),
                     event: event.clone(),
+                    format: *format,
                     payload: payload.into(),
                     accepted: Instant::now(),
                 });

@@ -23,6 +23,7 @@ pub(crate) struct Metrics {
     pub(crate) retries: Counter,
     pub(crate) welcomed: Counter,
     pub(crate) requests: Counter,
+    pub(crate) unknown: Counter,
     pub(crate) throttled: Counter,
     pub(crate) lost: Counter,
     pub(crate) refused: ByCode,
@@ -56,6 +57,8 @@ pub struct Snapshot {
     pub welcomed: u64,
     /// Requests read.
     pub requests: u64,
+    /// Frames of later versions, in whole or in part, of which nothing was done.
+    pub unknown: u64,
     /// Times that a connection's requests were held back, because it made too many a second.
     pub throttled: u64,
     /// Messages accepted.
@@ -101,6 +104,7 @@ impl Metrics {
             retries: self.retries.value(),
             welcomed: self.welcomed.value(),
             requests: self.requests.value(),
+            unknown: self.unknown.value(),
             throttled: self.throttled.value(),
             sends: self.hub.sends.value(),
             deliveries: self.hub.deliveries.value(),

@@ -8,7 +8,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use base64::Engine as _;
 use crossterm::event::{KeyCode, KeyEvent};
 use fanfare_protocol::admin::{AdminRequest, Receipt, Who};
-use fanfare_protocol::{EventName, GroupName, Pattern, UserName};
+use fanfare_protocol::{EventName, GroupName, Pattern, PayloadFormat, UserName};
 
 use super::{Effect, say, selected_user, selected_who};
 use crate::model::{Act, Form, Model, Prompt, View};
@@ -170,7 +170,7 @@ pub(crate) fn request(form: &Form, now_ms: u64, dry_run: bool) -> Result<AdminRe
             };
             let event = EventName::new(event).map_err(|error| format!("event: {error}"))?;
             let payload = base64::engine::general_purpose::STANDARD.encode(form.value("text"));
-            AdminRequest::Send { to: who, event, payload }
+            AdminRequest::Send { to: who, event, payload, format: PayloadFormat::Text }
         }
     })
 }

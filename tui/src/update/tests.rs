@@ -1,4 +1,5 @@
 use crossterm::event::KeyModifiers;
+use fanfare_protocol::PayloadFormat;
 use fanfare_protocol::admin::{ConnectionRow, Counters, GroupRow, MembershipRow, QuicFacts, Role, Totals};
 
 use super::*;
@@ -261,7 +262,9 @@ fn acts_on_the_selection_are_about_what_is_selected() {
     assert_eq!(group.as_str(), "staff");
     let AdminRequest::Remove { group, .. } = done(&mut model, "4\nd\x02") else { panic!("not removed") };
     assert_eq!(group.as_str(), "room-1", "the group that one came from");
-    let AdminRequest::Send { to: Who::All, event, payload } = done(&mut model, "1mhello\x02") else {
+    let AdminRequest::Send { to: Who::All, event, payload, format: PayloadFormat::Text } =
+        done(&mut model, "1mhello\x02")
+    else {
         panic!("not sent")
     };
     assert_eq!((event.as_str(), payload.as_str()), ("ReceiveMessage", "aGVsbG8="));

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use fanfare_hub::{CloseReason, HubLimits, Taken};
 use fanfare_protocol::{
-    ClientFrame, ConnectionId, Credential, Limits, PROTOCOL_VERSION, Pattern, ServerFrame, codec,
+    ClientFrame, ConnectionId, Credential, Features, Limits, PROTOCOL_VERSION, Pattern, ServerFrame, codec,
 };
 use fanfare_token::{TokenKey, TokenRules};
 use jsonwebtoken::{EncodingKey, Header, encode};
@@ -98,8 +98,8 @@ impl Rig {
 
     /// As a handshake does it.
     fn connect(&self, number: u8, token: &Token) -> Result<(Seat, Slot), Code> {
-        let hello =
-            ClientFrame::Hello { protocol: PROTOCOL_VERSION, credential: Credential::Token(token.clone()) };
+        let (features, credential) = (Features::NONE, Credential::Token(token.clone()));
+        let hello = ClientFrame::Hello { protocol: PROTOCOL_VERSION, features, credential };
         let hello = codec::encode_client(&hello).slice(codec::PREFIX_BYTES..);
         let slot = self.queries.admission.admit(IpAddr::V4(Ipv4Addr::LOCALHOST))?;
         let no_certificate = || Err(Code::CertificateRefused.into());
@@ -107,7 +107,7 @@ impl Rig {
         let Poll::Ready(identified) = identified.poll(&mut Context::from_waker(Waker::noop())) else {
             panic!("there are no keys to wait for");
         };
-        let (user, pass) = identified.map_err(|CloseReason { code, .. }| code)?;
+        let (user, pass, _) = identified.map_err(|CloseReason { code, .. }| code)?;
         let id = ConnectionId::from_bytes([number; 16]);
         let seat = register(&self.hub, id, user, pass);
         Ok((seat.map_err(|denial| denial.code)?, slot))
@@ -430,6 +430,8 @@ fn every_refusal_that_keeps_somebody_out_is_explained() {
             | Code::NoTarget
             | Code::InvalidRequest
             | Code::NothingThere
+            | Code::NotKnownHere
+            | Code::ExtensionNotKnown
             | Code::TooManyTargets
             | Code::PayloadTooLarge
             // Operators' own.

@@ -1,0 +1,106 @@
+/** The frames as values: what a client says to the server, and the server to a client. No code but numbers, no invariant. */
+
+/** The version of the protocol. */
+export const PROTOCOL_VERSION = 1;
+/** The longest frame of any server, its length not counted. */
+export const FRAME_CEILING = (1 << 20) + 2048;
+/** The most bytes of a frame in a datagram. */
+export const DATAGRAM_BYTES = 1100;
+/** The most bytes of a name. */
+export const NAME_BYTES = 256;
+/** The formats that have names, each at its number. */
+export const FORMATS = ["binary", "text", "json", "msgpack"] as const;
+
+/** Where a message goes. */
+export type Target =
+  | { readonly connection: string }
+  | { readonly user: string }
+  | { readonly group: string }
+  | "all";
+
+/** Who a message is from. The server fills it in. */
+export type Sender = { readonly connection: string; readonly user: string } | "server";
+
+/** What a connection may send. */
+export interface Limits {
+  /** The longest frame, in bytes. */
+  readonly frameBytes: number;
+  /** The longest payload, in bytes. */
+  readonly payloadBytes: number;
+  /** Groups that it may be in. */
+  readonly groups: number;
+  /** Targets, or exceptions, of one send. */
+  readonly targets: number;
+}
+
+/** Who connects. */
+export type Credential = { readonly token: string } | { readonly devUser: string };
+
+/** What a payload is written in: a name, or the number of a format that came later. */
+export type Format = (typeof FORMATS)[number] | number;
+
+/** A send, as it goes to the server. */
+export interface Send {
+  readonly request: number;
+  readonly ack: boolean;
+  readonly to: readonly Target[];
+  readonly except: readonly string[];
+  readonly others: boolean;
+  readonly event: string;
+  readonly format: Format;
+  readonly payload: Uint8Array;
+}
+
+/** What a client says. */
+export type ClientFrame =
+  | { readonly kind: "hello"; readonly protocol: number; readonly features: number; readonly credential: Credential }
+  | { readonly kind: "join"; readonly request: number; readonly group: string }
+  | { readonly kind: "leave"; readonly request: number; readonly group: string }
+  | ({ readonly kind: "send" } & Send)
+  | { readonly kind: "count"; readonly request: number; readonly target: Target }
+  | { readonly kind: "refresh"; readonly request: number; readonly token: string };
+
+/** What the server says first. */
+export interface Welcome {
+  readonly kind: "welcome";
+  readonly protocol: number;
+  /** What the server chose of the features that were offered. */
+  readonly features: number;
+  readonly connection: string;
+  /** How many leading bytes of connections' ids name the node that they are on. */
+  readonly nodeBytes: number;
+  /** Reserved: 16 zeros. */
+  readonly session: Uint8Array;
+  /** Reserved: 0. */
+  readonly position: number;
+  readonly user: string;
+  readonly limits: Limits;
+  readonly server: string;
+}
+
+/** A message, as it comes. */
+export interface MessageFrame {
+  readonly kind: "message";
+  readonly from: Sender;
+  readonly to: Target;
+  readonly event: string;
+  readonly format: Format;
+  readonly payload: Uint8Array;
+}
+
+/** What ends when access expires: the token and with it the connection, or so many memberships. */
+export type ExpiryScope = "token" | { readonly groups: number };
+
+/** What the server says. */
+export type ServerFrame =
+  | Welcome
+  | MessageFrame
+  | { readonly kind: "ack"; readonly request: number; readonly count: number }
+  | { readonly kind: "error"; readonly request: number; readonly code: number; readonly detail: string }
+  | { readonly kind: "joined"; readonly group: string; readonly members: number }
+  | { readonly kind: "removed"; readonly group: string; readonly code: number; readonly reason: string }
+  | { readonly kind: "goodbye"; readonly code: number; readonly reason: string; readonly retryAfter: number }
+  | { readonly kind: "lagged"; readonly dropped: number }
+  | { readonly kind: "expiring"; readonly scope: ExpiryScope; readonly seconds: number }
+  /** Of a later version, in whole or in part. */
+  | { readonly kind: "unknown"; readonly what: string };
