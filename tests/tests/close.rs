@@ -162,7 +162,7 @@ async fn run(reason: Reason, state: State, bare: bool, seed: u64) -> Heard {
     };
     let address = way.as_ref().map_or(hub.address(), |way| way.address);
     let (subject, id, mut sending) = if bare {
-        let dialer = Dialer::over_loss(&hub.roots, &[fanfare_protocol::ALPN], 64 * 1024);
+        let dialer = Dialer::with(&hub.roots, &[fanfare_protocol::ALPN], 64 * 1024);
         let (Peer { connection, sending, receiving }, id) = dialer.welcomed(address, "alice").await;
         (Subject::Bare(connection, receiving), id, Some(sending))
     } else {
