@@ -123,6 +123,7 @@ fn table() -> Vec<(&'static str, Act, String)> {
     let too_long = 67_585u32.to_le_bytes().to_vec();
     let far_variant = framed(&[253, 255, 255, 255, 255, 255, 255, 255, 255]);
     let many_targets = framed(&[&[3, 1, 0, 253][..], &(1u64 << 60).to_le_bytes()].concat());
+    let far_extension = framed(&[&[1, 1, 1, b'g', 8, 253][..], &(1u64 << 60).to_le_bytes()].concat());
     let join = codec::encode_client(&ClientFrame::Join { request: 1, group: GroupName::new("g").unwrap() });
     let half = vec![9, 0, 0, 0, 1];
     vec![
@@ -132,18 +133,19 @@ fn table() -> Vec<(&'static str, Act, String)> {
         ("a forged length of 4 GiB", Known(vec![0xff; 4]), code(Code::FrameTooLarge)),
         ("a length one above the limit", Known(too_long), code(Code::FrameTooLarge)),
         ("a frame of no bytes", Known(framed(&[])), code(Code::MalformedFrame)),
-        ("an unknown frame", Known(framed(&[99])), code(Code::MalformedFrame)),
+        ("an unknown request without its number", Known(framed(&[99])), code(Code::MalformedFrame)),
         ("a frame number of 2^64 - 1", Known(far_variant), code(Code::MalformedFrame)),
         ("a string longer than its frame", Known(framed(&[1, 1, 200, b'x'])), code(Code::MalformedFrame)),
         ("a list of 2^60 targets", Known(many_targets), code(Code::MalformedFrame)),
         ("a name that is not UTF-8", Known(framed(&[1, 1, 2, 0xc3, 0x28])), code(Code::MalformedFrame)),
-        ("a byte behind the frame's end", Known(framed(&[1, 1, 1, b'g', 0])), code(Code::MalformedFrame)),
+        ("half an extension behind the frame's end", Known(framed(&[1, 1, 1, b'g', 0])), code(Code::MalformedFrame)),
+        ("an extension of 2^60 bytes", Known(far_extension), code(Code::MalformedFrame)),
         ("the largest frame, of zeros", Known(framed(&vec![0; 67_584])), code(Code::MalformedFrame)),
         ("a request instead of Hello", Strange(join.to_vec()), code(Code::HelloExpected)),
         ("Hello twice", Known(hello_bytes), code(Code::HelloRepeated)),
-        ("another version", Strange(framed(&[0, 9, 1, 1, b'x'])), code(Code::UnsupportedProtocol)),
+        ("another version", Strange(framed(&[0, 9, 0, 1, 1, b'x'])), code(Code::UnsupportedProtocol)),
         ("a token", Strange(framed(&[0, 1, 0, 3, b'a', b'.', b'b'])), code(Code::TokensNotConfigured)),
-        ("an empty user name", Strange(framed(&[0, 1, 1, 0])), code(Code::InvalidName)),
+        ("an empty user name", Strange(framed(&[0, 1, 0, 1, 0])), code(Code::InvalidName)),
         ("no Hello, a finished stream", FinishAtOnce, code(Code::HelloExpected)),
         ("no Hello, silence", Silence, code(Code::HandshakeTimeout)),
         ("half a Hello, silence", HalfHello, code(Code::HandshakeTimeout)),
@@ -226,7 +228,8 @@ async fn attack(act: Act, server: SocketAddr, roots: Arc<RootCertStore>) -> Stri
             // A sound QUIC stack holds back what the server's transport parameters do not allow, and ours is one; what one
             // that is not sound gets is in tests/python.
             let mut peer = known(&dialer, server, &[]).await;
-            // What WebTransport needs is allowed to everybody (PROTOCOL.md, section 1), and from a native client nobody looks at it.
+            // What WebTransport needs is allowed to everybody (docs/protocol/limits.md), and from a native client nobody
+            // looks at it.
             let mut more = Vec::new();
             for _ in 0..1_000 {
                 if let Ok(stream) = tokio::time::timeout(Duration::ZERO, peer.connection.open_bi()).await {

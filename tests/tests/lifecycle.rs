@@ -251,8 +251,8 @@ async fn names_that_are_empty_or_too_long_are_refused_with_a_code() {
         for bytes in [
             framed([vec![1, 9], name(length)].concat()),
             framed([vec![2, 9], name(length)].concat()),
-            framed([vec![3, 9, 0, 1, 2], name(length), vec![0, 0, 1, b'E', 0]].concat()),
-            framed([vec![3, 9, 0, 1, 2, 1, b'g', 0, 0], name(length), vec![0]].concat()),
+            framed([vec![3, 9, 0, 1, 2], name(length), vec![0, 0, 1, b'E', 0, 0]].concat()),
+            framed([vec![3, 9, 0, 1, 2, 1, b'g', 0, 0], name(length), vec![0, 0]].concat()),
             framed([vec![4, 9, 1], name(length)].concat()),
         ] {
             peer.write(&bytes).await.unwrap();
@@ -264,7 +264,7 @@ async fn names_that_are_empty_or_too_long_are_refused_with_a_code() {
             }
         }
         let mut stranger = dialer.peer(hub.address()).await;
-        stranger.write(&framed([vec![0, 1, 1], name(length)].concat())).await.unwrap();
+        stranger.write(&framed([vec![0, 1, 0, 1], name(length)].concat())).await.unwrap();
         match stranger.end().await {
             Ended::Code(code, reason) => {
                 assert_eq!(code, u64::from(Code::InvalidName.number()));

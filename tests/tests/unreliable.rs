@@ -77,8 +77,8 @@ async fn what_does_not_fit_is_an_error_with_the_limit_and_is_not_sent() {
     let hub = Hub::start().await;
     let alice = hub.client("alice").await;
     let outgoing = |bytes: usize| Outgoing::new("E", vec![0; bytes]).to_user("bob");
-    // Message, sender, its id, `alice`, target, `bob`, `E`, and a length of three bytes.
-    let room = DATAGRAM_BYTES - (1 + 1 + 16 + 6 + 1 + 4 + 2 + 3);
+    // Message, sender, its id, `alice`, target, `bob`, `E`, the format, and a length of three bytes.
+    let room = DATAGRAM_BYTES - (1 + 1 + 16 + 6 + 1 + 4 + 2 + 1 + 3);
     alice.send_unreliable(outgoing(room)).unwrap();
     assert_eq!(
         alice.send_unreliable(outgoing(room + 1)),

@@ -54,7 +54,8 @@ function payloadOf(message) {
   const { format, payload } = message;
   const kind = format === "binary" ? "" : format === "msgpack" ? " of MessagePack" : ` in format ${format}`;
   const shown = [...payload.subarray(0, BYTES)].map((byte) => byte.toString(16).padStart(2, "0")).join(" ");
-  return `(${payload.length} bytes${kind}: ${shown}${payload.length > BYTES ? " ..." : ""})`;
+  const count = payload.length === 1 ? "1 byte" : `${payload.length} bytes`;
+  return `(${count}${kind}: ${shown}${payload.length > BYTES ? " ..." : ""})`;
 }
 
 function state(kind, ...parts) {

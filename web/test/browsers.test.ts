@@ -113,6 +113,9 @@ for (const kind of ["chromium", "firefox"] as Kind[]) {
       await connect(page, server.url, "alice", "mixed");
       await page.evaluate(() => clients[0]?.sendToGroup("mixed", "ReceiveMessage", "from the page", { others: true }));
       assert.match(await native.lines.next(), /from the page/);
+      await page.evaluate(() => clients[0]?.sendToGroup("mixed", "Cursor", fanfare.json({ x: 1.5 }), { others: true }));
+      const { event, format, text } = JSON.parse(await native.lines.next()) as Entry;
+      assert.deepEqual([event, format, text], ["Cursor", "json", '{"x":1.5}']);
       server.command("send", "--user", "back-end", "--to-group", "mixed", "from the native client");
       await saw(page, (entry) => entry["text"] === "from the native client" && entry.from?.user === "back-end");
       await native.end("SIGTERM");
@@ -355,6 +358,12 @@ for (const kind of ["chromium", "firefox"] as Kind[]) {
       await until(two, () => document.querySelector("#log")?.textContent?.includes("number 3"));
       const senders = await two.evaluate(() => [...document.querySelectorAll<HTMLElement>("#log li b bdi")].map((name) => name.innerText));
       assert.deepEqual(senders.slice(-4), ["a b", "a \\u{20}b", "cafe\\u{301}", "\u05d0\u05d1"]);
+      // Each payload by what it says that it is.
+      const formats = [["json", '{ "a": [1, "<b>"] }', '{"a":[1,"<b>"]}'], ["binary", "hi", "(2 bytes: 68 69)"], ["msgpack", "7", "(1 byte of MessagePack: 37)"]];
+      for (const [format, text, shown] of formats as [string, string, string][]) {
+        server.command("send", "--user", "eve", "--to-user", "bob", "--format", format, text);
+        await until(two, (shown) => document.querySelector("#log li:last-child")?.textContent?.endsWith(String(shown)), shown);
+      }
       server.command("admin", "revoke", "bob", "lobby", "--reason", "too loud");
       await until(two, () => document.querySelector("#log")?.textContent?.includes("removed from lobby: too loud"));
       server.command("admin", "restore", "bob", "lobby");
