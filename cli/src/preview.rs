@@ -10,7 +10,7 @@ use rmpv::ValueRef;
 use rmpv::decode::read_value_ref_with_max_depth;
 use serde::de::IgnoredAny;
 
-use crate::output::harmless;
+use fanfare_tui::text::harmless;
 
 /// So many bytes are shown of what is not for eyes.
 const SHOWN_BYTES: usize = 32;

@@ -138,7 +138,11 @@ fn table() -> Vec<(&'static str, Act, String)> {
         ("a string longer than its frame", Known(framed(&[1, 1, 200, b'x'])), code(Code::MalformedFrame)),
         ("a list of 2^60 targets", Known(many_targets), code(Code::MalformedFrame)),
         ("a name that is not UTF-8", Known(framed(&[1, 1, 2, 0xc3, 0x28])), code(Code::MalformedFrame)),
-        ("half an extension behind the frame's end", Known(framed(&[1, 1, 1, b'g', 0])), code(Code::MalformedFrame)),
+        (
+            "half an extension behind the frame's end",
+            Known(framed(&[1, 1, 1, b'g', 0])),
+            code(Code::MalformedFrame),
+        ),
         ("an extension of 2^60 bytes", Known(far_extension), code(Code::MalformedFrame)),
         ("the largest frame, of zeros", Known(framed(&vec![0; 67_584])), code(Code::MalformedFrame)),
         ("a request instead of Hello", Strange(join.to_vec()), code(Code::HelloExpected)),
