@@ -2,6 +2,13 @@
 //!
 //! It reads `use` lines, paths in code, and Cargo.toml files, and knows nothing of Rust beyond that: a path is `crate::`
 //! or `super::` and names. What is inside `mod tests` is not looked at, since tests may use what they like.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on should fail on the spot"
+)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
