@@ -2,7 +2,7 @@
 //!
 //! In: connections that come, and the wishes of clients, applications, operators and back ends, from any thread. Out:
 //! frames in outboxes, counts, and what came of each wish. Whoever asked, it is the same method, and meets the same
-//! gate, limits and counters (promise 14).
+//! gate and counters (promise 14); in how many groups a connection may be is asked of its client's wishes alone.
 //!
 //! Nothing here waits, and nothing reads a clock: times come in. What a method queues is queued when it returns.
 

@@ -1,14 +1,14 @@
 //! Who is connected, as whom, and in which groups.
 //!
 //! In: members that come, join, leave and go, from any thread. Out: deliveries into their outboxes, and counts. It
-//! never awaits, knows no session and no socket, and asks nobody for permission: that is the router's part.
+//! never awaits, knows no session and no socket, and asks nobody for permission: that is the gate's part.
 //!
 //! Invariants:
 //! - a member that has gone is in no group and under no user (promise 3), however its joins raced with its going;
 //! - a member gets one copy of a send, whatever number of targets reaches it (promises 1 and 2);
 //! - `Joined` is queued before, and `Removed` after, every message of that membership, because they are queued inside the
 //!   group's critical section (promise 8); there, too, a join is permitted or refused (promise 7);
-//! - lock order: a member's `memberships`, then a roster's lock, then an outbox's or a member's `pass`. No two of one kind
+//! - lock order: a member's `memberships`, then a roster's lock, then an outbox's or a member's `permissions`. No two of one kind
 //!   at a time.
 
 use std::collections::HashSet;

@@ -1,7 +1,7 @@
 //! The locks of the registry and the outboxes: `parking_lot`'s, or shuttle's where a model checks the same code.
 //!
 //! With the feature `model` every lock operation is a point at which shuttle may switch threads, so that a test can try
-//! the interleavings (`registry/model.rs`). Without it there is nothing here but a re-export. Both sides have the
+//! the interleavings (`hub/model.rs`). Without it there is nothing here but a re-export. Both sides have the
 //! same few methods; poisoning does not exist, because no code panics while it holds one of these locks.
 
 #[cfg(not(feature = "model"))]

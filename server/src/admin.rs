@@ -1,8 +1,9 @@
 //! The operators' endpoint: a QUIC socket of its own, on which nothing is said to anyone without an operator's certificate.
 //!
-//! `endpoint` accepts connections, `session` reads requests, `service` has them answered: `query` answers questions (`listing` cuts pages
-//! of `rows`), `seats` bounds the sessions, `feed` has what changes, and `crate::acts` does what changes anything. What the
-//! requests and the answers are is in `fanfare_protocol::admin`. Nothing here knows how a message is routed: the registry and the acts are all it sees.
+//! `endpoint` accepts connections, `session` reads requests, `service` has them answered: `query` answers questions
+//! (`explain` one of them; `listing` cuts pages of `rows`), `seats` bounds the sessions, `feed` has what changes, and
+//! `moderation` does what changes anything. What the requests and the answers are is in `fanfare_protocol::admin`.
+//! Nothing here knows how a message is routed: the hub and moderation are all it sees.
 
 pub(crate) mod endpoint;
 mod explain;

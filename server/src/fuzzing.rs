@@ -23,7 +23,7 @@ use fanfare_token::Permissions;
 use crate::access::{self, Gate, KeySets, Tokens};
 use crate::edge::expiry::Expiry;
 use crate::edge::handshake::identify;
-use crate::edge::inbound::{Inbound, violation};
+use crate::edge::inbound::{Inbound, Step, violation};
 use crate::edge::router::Router;
 use crate::hub::{Hub, Member, Seat, register};
 use crate::telemetry::Metrics;
@@ -108,7 +108,10 @@ impl Bench {
         let mut inbound = Inbound::new(Arc::clone(&self.router), reader, OutboxLimits::default().run());
         loop {
             loop {
-                let requests = inbound.step(seat.member(), &mut chunk)?;
+                let requests = match inbound.step(seat.member(), &mut chunk)? {
+                    Step::Done(requests) => requests,
+                    Step::Call(_) => panic!("there are no keys to wait for"),
+                };
                 if requests == 0 {
                     break;
                 }

@@ -21,7 +21,7 @@ use fanfare_token::Permissions;
 
 use crate::access::{Gate, KeySets, Tokens};
 use crate::edge::expiry::Expiry;
-use crate::edge::inbound::Inbound;
+use crate::edge::inbound::{Inbound, Step};
 use crate::edge::router::Router;
 use crate::hub::{Hub, Seat, register};
 use crate::telemetry::Metrics;
@@ -90,7 +90,7 @@ impl Rig {
         let mut inbound = Inbound::new(Arc::clone(&self.router), reader, OutboxLimits::default().run());
         let mut chunk = stream.clone();
         let member = self.seats.first().expect("somebody").member();
-        while !matches!(inbound.step(member, &mut chunk), Ok(0) | Err(_)) {}
+        while matches!(inbound.step(member, &mut chunk), Ok(Step::Done(1..))) {}
     }
 
     /// Takes everything out of every outbox, as the writers do. Returns how many pieces that were.

@@ -59,10 +59,8 @@ impl Hub {
             dev: true,
             state_dir: state.path().to_owned(),
             requests_per_second: None,
-            // How fast the machine is, is tested nowhere but where a test sets these itself. Beside six times as much work
-            // as two cores can do a reader was closed for being too slow, before the queue was full that the test is about.
+            // How fast the machine is, is tested nowhere but where a test sets this itself.
             handshake_deadline: DEADLINE,
-            reader_deadline: Duration::ZERO,
             ..Config::new()
         };
         change(&mut config);

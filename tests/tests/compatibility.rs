@@ -226,14 +226,31 @@ async fn promise_13_a_hello_of_a_later_version_is_told_why_it_is_not_let_in() {
     code(Code::MalformedFrame, first(framed(&[0, 1])).await);
     code(Code::MalformedFrame, first(extended(&plain, &[OPTIONAL, OPTIONAL])).await);
     // Whatever it is, it is not `Hello`.
-    for other in
-        [framed(&[17, 1]), framed(&[128]), framed(&[4, 1, 250]), extended(&join(1, "x"), &[CRITICAL])]
-    {
+    for other in [
+        framed(&[17, 1]),
+        framed(&[128]),
+        framed(&[4, 1, 250]),
+        framed(&[1, 1, 0]),
+        extended(&join(1, "x"), &[CRITICAL]),
+    ] {
         code(Code::HelloExpected, first(other).await);
     }
+    // The version is judged first: whoever speaks another one learns that, whatever else it says.
+    for other in [
+        framed(&[0, 9, 0, 250]),
+        framed(&[0, 9, 0, 1, 0]),
+        framed(&[0, 9]),
+        framed(&[0, 9, 0, 1, 1, b'a', 249, 0]),
+    ] {
+        code(Code::UnsupportedProtocol, first(other).await);
+    }
     // And once is enough.
-    for again in [framed(&[0, 1, 0, 250, 1, 2]), extended(&plain, &[CRITICAL]), extended(&plain, &[OPTIONAL])]
-    {
+    for again in [
+        framed(&[0, 1, 0, 250, 1, 2]),
+        framed(&[0, 1, 0, 1, 0]),
+        extended(&plain, &[CRITICAL]),
+        extended(&plain, &[OPTIONAL]),
+    ] {
         code(Code::HelloRepeated, first([codec::encode_client(&plain), again].concat().into()).await);
     }
     let metrics = hub.server.metrics();

@@ -78,20 +78,6 @@ pub enum KeyError {
 }
 
 impl TokenKey {
-    /// A secret (HS256) that is in memory: at least 32 bytes.
-    ///
-    /// # Errors
-    /// What is wrong with it.
-    pub fn from_secret(secret: &[u8]) -> Result<Self, String> {
-        if secret.len() < SECRET_BYTES {
-            return Err(format!(
-                "a secret has at least {SECRET_BYTES} bytes, and this one has {}",
-                secret.len()
-            ));
-        }
-        Ok(Self { id: None, algorithm: Algorithm::HS256, key: DecodingKey::from_secret(secret) })
-    }
-
     /// Whether a token's `alg` is what this key is for. RFC 9864 gave EdDSA with Ed25519 a name of its own.
     pub(crate) fn is_for(&self, name: &str) -> bool {
         names(self.algorithm).contains(&name)

@@ -24,6 +24,18 @@ impl TokenKey {
         parse(&bytes).map_err(|problem| KeyError::Unusable { path: path.to_owned(), problem })
     }
 
+    /// Takes bytes for a secret (HS256), as they are.
+    ///
+    /// # Errors
+    /// When they are fewer than 32, or are a key or a certificate, which others have, too.
+    pub fn from_secret(bytes: &[u8]) -> Result<Self, String> {
+        let checked = secret(bytes)?;
+        if checked.len() < bytes.len() {
+            return Err("it ends in a line end, which a secret in memory should not have".to_owned());
+        }
+        Ok(Self { id: None, algorithm: Algorithm::HS256, key: DecodingKey::from_secret(bytes) })
+    }
+
     /// Takes a file for a secret (HS256): byte for byte, but for one line end (LF, or CR LF) at its end.
     ///
     /// # Errors

@@ -21,6 +21,16 @@ mod number {
     pub(super) const REFRESH: u32 = 5;
 }
 
+/// The version that a `Hello` says, whatever stands behind it; `None` for another frame.
+#[must_use]
+pub fn hello_version(frame: &Bytes) -> Option<u32> {
+    let mut reader = Reader::new(frame);
+    match reader.u32() {
+        Ok(number::HELLO) => reader.u32().ok(),
+        _ => None,
+    }
+}
+
 /// The frame as bytes, prefix included.
 #[must_use]
 pub fn encode_client(frame: &ClientFrame) -> Bytes {

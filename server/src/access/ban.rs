@@ -5,7 +5,7 @@
 //! the last token that they are about, however far apart the clocks of issuer, operator and server are within the leeway.
 //!
 //! A sign-out is over when every token that it is about has ended: none lasts longer than `longest` from when it says that it was
-//! issued (`token.rs`). A token that does not say so is refused until the sign-out is over, whatever its end. One function
+//! issued (`verify.rs` of fanfare-token). A token that does not say so is refused until the sign-out is over, whatever its end. One function
 //! ([`Bans::in_force`]) says whether a ban is over, to those who decide, list, explain, lift and forget.
 
 use std::collections::HashMap;

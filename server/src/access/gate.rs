@@ -50,6 +50,15 @@ impl Gate {
         self.tokens.verify(token, now)
     }
 
+    /// The same; `None` where keys have to be fetched first.
+    pub(crate) fn verify_now(
+        &self,
+        token: &str,
+        now: Seconds,
+    ) -> Option<Result<(UserName, Permissions), Denial>> {
+        self.tokens.verify_now(token, now)
+    }
+
     /// The same, at this moment, but waits a little for keys that have to be fetched first.
     pub(crate) async fn verify_or_fetch(&self, token: &str) -> Result<(UserName, Permissions), Denial> {
         self.tokens.verify_or_fetch(token).await
@@ -162,11 +171,12 @@ impl fanfare_hub::Gate<Permissions> for Gate {
     ) -> Result<(), Denial> {
         match origin {
             Origin::Client => self.join(user, pass, group, super::now()),
-            // An operator's word needs no grant, and lifts no ban.
-            Origin::Operator if self.bans.forbids_group(user, group, super::now()) => {
-                Err(Code::BannedFromGroup.into())
+            // An operator's word needs no grant; it lifts no ban, and makes no group whose name is not taken here.
+            Origin::Operator => {
+                self.names.permit("group", group.as_str())?;
+                let banned = self.bans.forbids_group(user, group, super::now());
+                if banned { Err(Code::BannedFromGroup.into()) } else { Ok(()) }
             }
-            Origin::Operator => Ok(()),
         }
     }
 }

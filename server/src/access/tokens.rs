@@ -32,6 +32,19 @@ impl Tokens {
         self.verifier.replace(rules);
     }
 
+    /// Who the token says, and what it allows; `None` where that is known only when the keys have been fetched again,
+    /// which [`Tokens::verify_or_fetch`] waits for.
+    pub(crate) fn verify_now(
+        &self,
+        token: &str,
+        now: Seconds,
+    ) -> Option<Result<(UserName, Permissions), Denial>> {
+        match self.verifier.verify(token, now) {
+            Err(Refused { may_be_by_a_new_key: true, .. }) => None,
+            decided => Some(decided.map_err(|refused| refused.error.into())),
+        }
+    }
+
     /// Who the token says, and what it allows. Where it names a key that is not known, the keys are fetched again, but
     /// not waited for.
     pub(crate) fn verify(&self, token: &str, now: Seconds) -> Result<(UserName, Permissions), Denial> {

@@ -12,7 +12,7 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use fanfare_hub::{CloseReason, Newcomer};
-use fanfare_protocol::codec::{self, DecodeError, FrameReader, Unknown};
+use fanfare_protocol::codec::{self, DecodeError, FrameReader};
 use fanfare_protocol::{
     ClientFrame, Code, ConnectionId, Credential, Denial, Features, PROTOCOL_VERSION, ServerFrame, UserName,
     Welcome,
@@ -257,21 +257,16 @@ pub(crate) async fn identify(
     gate: &Gate,
     certified: impl FnOnce() -> Result<(UserName, Permissions), Denial>,
 ) -> Result<(UserName, Permissions, Features), CloseReason> {
-    let (protocol, features, credential) = match codec::decode_client(hello) {
-        Ok(ClientFrame::Hello { protocol, features, credential }) => (protocol, features, credential),
-        Ok(_) => return Err(Code::HelloExpected.into()),
-        // No frame of a later version comes before `Hello` either.
-        Err(
-            DecodeError::Unknown { what: Unknown::Frame(_), .. }
-            | DecodeError::Unknown { request: Some(_), .. }
-            | DecodeError::ExtensionNotKnown { request: Some(_), .. },
-        ) => return Err(Code::HelloExpected.into()),
-        Err(error) => return Err(violation(&error)),
-    };
+    // Before anything behind it is judged: a later version may say there what this one does not know.
+    let protocol = codec::hello_version(hello).ok_or_else(|| not_hello(hello))?;
     if protocol != PROTOCOL_VERSION {
         let reason = format!("the client speaks version {protocol}; this server speaks {PROTOCOL_VERSION}");
         return Err(CloseReason { code: Code::UnsupportedProtocol, reason });
     }
+    let frame = codec::decode_client(hello).map_err(|error| violation(&error))?;
+    let ClientFrame::Hello { protocol: _, features, credential } = frame else {
+        return Err(Code::HelloExpected.into());
+    };
     let (user, pass) = match credential {
         Credential::DevUser(user) if dev => (user, Permissions::development(access::now())),
         Credential::DevUser(_) => return Err(Code::DevUserRefused.into()),
@@ -279,6 +274,14 @@ pub(crate) async fn identify(
         Credential::Token(token) => gate.verify_or_fetch(token.expose()).await?,
     };
     Ok((user, pass, features.and(Features::KNOWN)))
+}
+
+/// What ends a connection whose first frame says no version: another frame, known here or not, or none at all.
+fn not_hello(frame: &Bytes) -> CloseReason {
+    match codec::decode_client(frame) {
+        Err(error @ DecodeError::Malformed(_)) => violation(&error),
+        _ => Code::HelloExpected.into(),
+    }
 }
 
 /// The number that this node goes by until it ends. It must differ from other nodes', and is no secret, so the standard

@@ -14,7 +14,7 @@ use fanfare_hub::CloseReason;
 use fanfare_protocol::codec::{self, DecodeError, FrameReader, Unknown};
 use fanfare_protocol::{ClientFrame, Code, Send, Target};
 
-use crate::edge::router::Router;
+use crate::edge::router::{Call, Router};
 use crate::hub::Member;
 use crate::telemetry::Metrics;
 
@@ -30,6 +30,14 @@ pub(crate) struct Inbound {
     more: VecDeque<Bytes>,
 }
 
+/// What came of a step. What needs no waiting is no future.
+pub(crate) enum Step {
+    /// So many requests are carried out; none: the bytes are used up.
+    Done(u32),
+    /// One request has to wait for this before the next is looked at, so that a connection's requests keep their order.
+    Call(Call),
+}
+
 impl Inbound {
     /// `reader` has read `Hello`, and may stand in the middle of the next frame.
     pub(crate) fn new(router: Arc<Router>, reader: FrameReader, run: (usize, usize)) -> Self {
@@ -41,19 +49,17 @@ impl Inbound {
         self.more.push_back(chunk);
     }
 
-    /// Carries out the next request that `chunk` completes, or a run of sends that can go together. Returns how many requests that
-    /// were: none when `chunk` is used up.
-    pub(crate) fn step(&mut self, member: &Arc<Member>, chunk: &mut Bytes) -> Result<u32, CloseReason> {
+    /// Carries out the next request that `chunk` completes, or a run of sends that can go together.
+    pub(crate) fn step(&mut self, member: &Arc<Member>, chunk: &mut Bytes) -> Result<Step, CloseReason> {
         match self.next(chunk) {
-            None => Ok(0),
+            None => Ok(Step::Done(0)),
             Some(Ok(ClientFrame::Send(first))) if may_begin_run(&first) => {
-                Ok(self.carry_out_run(member, first, chunk))
+                Ok(Step::Done(self.carry_out_run(member, first, chunk)))
             }
             Some(decoded) => {
-                if let Some(frame) = self.request(member, decoded)? {
-                    self.router.route(member, frame)?;
-                }
-                Ok(1)
+                let frame = self.request(member, decoded)?;
+                let call = frame.map(|frame| self.router.route(member, frame)).transpose()?.flatten();
+                Ok(call.map_or(Step::Done(1), Step::Call))
             }
         }
     }
@@ -139,7 +145,8 @@ impl Inbound {
             // There is no request in `Hello`, which may not come again, whatever it has in it.
             Err(
                 DecodeError::Unknown { request: None, what: Unknown::Kind(..) }
-                | DecodeError::ExtensionNotKnown { request: None, .. },
+                | DecodeError::ExtensionNotKnown { request: None, .. }
+                | DecodeError::InvalidName { request: None, .. },
             ) => Err(Code::HelloRepeated.into()),
             Err(DecodeError::Unknown { request, what }) => {
                 self.router.unknown(member, request, Code::NotKnownHere, &what);

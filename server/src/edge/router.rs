@@ -1,26 +1,32 @@
 //! What a request may do, and then doing it.
 //!
-//! In: one decoded frame of a welcomed connection. Out: changes in the registry, messages in outboxes, and exactly one
-//! answer in the caller's own outbox where one is due. Whether the caller may is the gate's to say; the registry only does.
+//! In: one decoded frame of a welcomed connection. Out: what the hub did, messages in outboxes, and exactly one
+//! answer in the caller's own outbox where one is due. Whether the caller may is the gate's to say; the hub only does.
 //!
 //! Invariants:
 //! - requests of one connection are carried out one after the other, those of a run together, and in their order (promise 4);
 //! - a refused request has changed nothing, has a numbered code, and is counted (promise 11).
 
 use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
 
 use fanfare_hub::{CloseReason, Origin, Publication};
 use fanfare_protocol::{
     ClientFrame, Code, Denial, GroupName, Limits, RequestId, Send, Sender, ServerFrame, Target, Token,
+    UserName,
 };
+use fanfare_token::Permissions;
 
 use crate::access::{self, Gate, Recipient};
 use crate::hub::{Hub, Member};
 
 use crate::edge::expiry::Expiry;
 use crate::telemetry::Metrics;
+
+/// What a request waits for. It answers when it is done; who asked reads no other request of the connection meanwhile.
+pub(crate) type Call = Pin<Box<dyn Future<Output = ()> + std::marker::Send>>;
 
 /// Routes requests.
 pub(crate) struct Router {
@@ -69,24 +75,43 @@ impl Router {
         &self.hub
     }
 
-    /// Carries out one request and queues its answer.
+    /// Carries out one request and queues its answer; or gives what has to be waited for to do that.
     ///
     /// # Errors
     /// When the frame has no business here, and the connection must end.
-    pub(crate) fn route(&self, caller: &Arc<Member>, frame: ClientFrame) -> Result<(), CloseReason> {
+    pub(crate) fn route(
+        self: &Arc<Self>,
+        caller: &Arc<Member>,
+        frame: ClientFrame,
+    ) -> Result<Option<Call>, CloseReason> {
         let (request, outcome) = match frame {
             ClientFrame::Hello { .. } => return Err(Code::HelloRepeated.into()),
             ClientFrame::Join { request, group } => (request, self.join(caller, &group).map(Some)),
             ClientFrame::Leave { request, group } => (request, Ok(Some(self.leave(caller, &group)))),
             ClientFrame::Count { request, target } => (request, self.count(caller, &target).map(Some)),
-            ClientFrame::Refresh { request, token } => (request, self.refresh(caller, &token).map(Some)),
+            ClientFrame::Refresh { request, token } => {
+                let Some(verified) = self.gate.verify_now(token.expose(), access::now()) else {
+                    return Ok(Some(self.refresh_later(caller, request, token)));
+                };
+                (request, self.refresh(caller, verified).map(Some))
+            }
             ClientFrame::Send(send) => {
                 self.route_send(caller, send);
-                return Ok(());
+                return Ok(None);
             }
         };
         self.answer(caller, request, outcome);
-        Ok(())
+        Ok(None)
+    }
+
+    /// Goes on with a token by a key that has to be fetched first, as the handshake does with one.
+    fn refresh_later(self: &Arc<Self>, caller: &Arc<Member>, request: RequestId, token: Token) -> Call {
+        let (router, caller) = (Arc::clone(self), Arc::clone(caller));
+        Box::pin(async move {
+            let verified = router.gate.verify_or_fetch(token.expose()).await;
+            let outcome = router.refresh(&caller, verified).map(Some);
+            router.answer(&caller, request, outcome);
+        })
     }
 
     /// Carries out a send that came on the stream.
@@ -158,9 +183,16 @@ impl Router {
         what: &dyn fmt::Display,
     ) {
         self.metrics.unknown.add(1);
-        if let Some(request) = request {
-            let detail = format!("this server does not know {what}");
-            self.answer(caller, request, Err(Denial { code, detail }));
+        match request {
+            Some(request) => {
+                let detail = format!("this server does not know {what}");
+                self.answer(caller, request, Err(Denial { code, detail }));
+            }
+            // Counted all the same, so that whoever sends many is found.
+            None => {
+                self.metrics.requests.add(1);
+                caller.requested(1);
+            }
         }
     }
 
@@ -183,8 +215,12 @@ impl Router {
     }
 
     /// Goes on with another token. Gives the number of groups that the connection is still in.
-    fn refresh(&self, caller: &Arc<Member>, token: &Token) -> Result<u64, Denial> {
-        let (user, pass) = self.gate.verify(token.expose(), access::now())?;
+    fn refresh(
+        &self,
+        caller: &Arc<Member>,
+        verified: Result<(UserName, Permissions), Denial>,
+    ) -> Result<u64, Denial> {
+        let (user, pass) = verified?;
         if user != *caller.user() {
             return Err(Code::OtherUser.into());
         }

@@ -29,7 +29,8 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::edge::expiry::Watch;
 use crate::edge::farewell;
-use crate::edge::inbound::Inbound;
+use crate::edge::inbound::{Inbound, Step};
+use crate::edge::router::Call;
 use crate::hub::{Member, Seat};
 use crate::quic::{Broken, Connection, Receiver, Transmitter};
 use crate::telemetry::Metrics;
@@ -261,10 +262,14 @@ async fn carry_out(
         if let Some(signal) = poll_fn(|context| member.outbox().poll_room(context)).await {
             return Err(signal.into());
         }
-        let requests = inbound.step(member, chunk).map_err(End::Closed)?;
-        if requests == 0 {
-            return Ok(());
-        }
+        let requests = match inbound.step(member, chunk).map_err(End::Closed)? {
+            Step::Done(0) => return Ok(()),
+            Step::Done(requests) => requests,
+            Step::Call(call) => {
+                wait_for_call(member, call).await?;
+                1
+            }
+        };
         // A client that sends without end lets others have their turn, and what waits on this thread for its end is
         // sent.
         tokio::task::consume_budget().await;
@@ -272,6 +277,15 @@ async fn carry_out(
         for _ in 0..requests {
             wait_for_turn(member, inbound.metrics(), limiter).await?;
         }
+    }
+}
+
+/// Waits for what a request waits for; or for the end, which it does not hold up.
+async fn wait_for_call(member: &Arc<Member>, call: Call) -> Result<(), End> {
+    tokio::select! {
+        biased;
+        signal = poll_fn(|context| member.outbox().poll_signal(context)) => Err(signal.into()),
+        () = call => Ok(()),
     }
 }
 

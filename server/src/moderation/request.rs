@@ -53,7 +53,19 @@ pub(super) fn reason(request: &AdminRequest) -> &str {
         | AdminRequest::Remove { reason, .. }
         | AdminRequest::Close { reason, .. }
         | AdminRequest::Kick { reason, .. } => reason,
-        _ => "",
+        AdminRequest::Send { .. }
+        | AdminRequest::Backup {}
+        | AdminRequest::Status {}
+        | AdminRequest::Connections(_)
+        | AdminRequest::Users(_)
+        | AdminRequest::Groups(_)
+        | AdminRequest::Members { .. }
+        | AdminRequest::Connection { .. }
+        | AdminRequest::Bans(_)
+        | AdminRequest::Explain { .. }
+        | AdminRequest::Audit { .. }
+        | AdminRequest::VerifyAudit { .. }
+        | AdminRequest::Watch { .. } => "",
     }
 }
 

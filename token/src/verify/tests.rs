@@ -698,3 +698,14 @@ fn times_are_taken_however_they_are_written_in_the_token_and_in_its_grants() {
         assert_eq!(token, Err(TokenError::Expired), "{time}");
     }
 }
+
+#[test]
+fn nothing_public_is_taken_for_a_secret_in_memory_either() {
+    let files = Files::new();
+    for public in [files.ed25519().1, files.p256().1] {
+        assert!(TokenKey::from_secret(&std::fs::read(public).unwrap()).is_err());
+    }
+    assert!(TokenKey::from_secret(b"0123456789abcdef0123456789abcde").is_err());
+    assert!(TokenKey::from_secret(b"0123456789abcdef0123456789abcdef\n").is_err());
+    assert!(TokenKey::from_secret(SECRET.as_bytes()).is_ok());
+}

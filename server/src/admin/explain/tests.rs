@@ -36,7 +36,7 @@ const LEEWAY: u32 = 20;
 /// A server's door without sockets, and the same server's answers.
 struct Rig {
     hub: Arc<Hub>,
-    router: Router,
+    router: Arc<Router>,
     bans: Arc<Bans>,
     queries: Queries,
 }
@@ -83,6 +83,7 @@ impl Rig {
         let limits = Limits { groups, ..Limits::default() };
         let router =
             Router::new(Arc::clone(&hub), Arc::clone(&metrics), limits, Arc::clone(&gate), Arc::new(expiry));
+        let router = Arc::new(router);
         let queries = Queries {
             hub: Arc::clone(&hub),
             gate,
