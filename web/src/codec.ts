@@ -88,6 +88,10 @@ class Writer {
   /** What of a message is the same for all its targets. */
   body(event: string, format: Format, payload: Uint8Array): this {
     const number = typeof format === "number" ? format : FORMATS.indexOf(format);
+    // Written as a byte it would be another format.
+    if (!Number.isInteger(number) || number < 0 || number > 255) {
+      throw new FanfareError("argument", `the format is ${String(format)}; it is ${FORMATS.join(", ")}, or a number from 0 to 255`);
+    }
     return this.name("event", event).byte(number).blob(payload);
   }
 
@@ -187,9 +191,9 @@ class Reader {
   }
 
   name(): string {
-    const before = this.at;
     const name = this.text();
-    if (name === "" || this.at - before > NAME_BYTES + 3) throw malformed("a name has not 1 to 256 bytes");
+    // Its length may be written in more bytes than it needs.
+    if (name === "" || TEXT.encode(name).length > NAME_BYTES) throw malformed("a name has not 1 to 256 bytes");
     return name;
   }
 
@@ -304,7 +308,9 @@ export class FrameReader {
     try {
       while (bytes.length - at >= 4) {
         const length = new DataView(bytes.buffer, bytes.byteOffset + at, 4).getUint32(0, true);
-        if (length > FRAME_CEILING) throw malformed(`it has ${length} bytes`);
+        if (length > FRAME_CEILING) {
+          throw new FanfareError("protocol", `the server sent a frame of ${length} bytes`, Code.FrameTooLarge);
+        }
         if (bytes.length - at - 4 < length) break;
         const frame = bytes.subarray(at + 4, at + 4 + length);
         at += 4 + length;

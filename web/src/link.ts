@@ -139,7 +139,10 @@ export class Link {
           // It would go on to say what nobody here understands.
           : first.features !== 0 ? "the server chose features that were not offered"
           : undefined;
-        if (first.kind !== "welcome" || breach) throw new FanfareError("protocol", breach ?? "", Code.MalformedFrame);
+        if (first.kind !== "welcome" || breach) {
+          const isOther = first.kind === "welcome" && first.protocol !== PROTOCOL_VERSION;
+          throw new FanfareError("protocol", breach ?? "", isOther ? Code.UnsupportedProtocol : Code.MalformedFrame);
+        }
         return new Link(transport, reader, writer, frames, early, first);
       }
     } catch (error) {
