@@ -40,12 +40,12 @@ pub(crate) fn load(
         Roots::System => (system()?, system_words()),
         Roots::Pem(path) => {
             let store = roots_in(&path)?;
-            let words = format!("the {} in {}", certificates(store.len()), path.display());
+            let words = format!("the {} in {}", those(store.len()), path.display());
             (store, words)
         }
         Roots::Store(store) if store.is_empty() => return Err(RootsError::EmptyStore),
         Roots::Store(store) => {
-            let words = format!("the {} that the application gave", certificates(store.len()));
+            let words = format!("the {} that the application gave", those(store.len()));
             (store, words)
         }
     };
@@ -199,6 +199,11 @@ fn certificates(count: usize) -> String {
         1 => "1 certificate".to_owned(),
         _ => format!("{count} certificates"),
     }
+}
+
+/// What `the` can stand before.
+fn those(count: usize) -> String {
+    if count == 1 { "certificate".to_owned() } else { certificates(count) }
 }
 
 #[cfg(test)]
