@@ -136,6 +136,11 @@ fn an_ack_counts_the_connections() {
     let (_second, _) = server.listener("alice", "lobby", &[]);
     assert_eq!(server.run(&send).printed(), "queued to 2 connections\n");
     assert_eq!(server.run(&[&send[..], &["--json"]].concat()).printed(), "{\"queued\":2}\n");
+    // The connection that sends is not counted: nobody reads there.
+    let to_all = ["send", "--user", "bob", "--to-all", "--ack", "x"];
+    assert_eq!(server.run(&to_all).printed(), "queued to 2 connections\n");
+    let to_oneself = ["send", "--user", "bob", "--to-user", "bob", "--ack", "x"];
+    assert_eq!(server.run(&to_oneself).printed(), "queued to 0 connections\n");
     // Without being asked it says nothing.
     assert_eq!(server.run(&["send", "--user", "bob", "--to-group", "lobby", "x"]).printed(), "");
     server.run(&["send", "--user", "bob", "--to-all", "--json", "x"]).complains(2, &["missing: --ack"]);
