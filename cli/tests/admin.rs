@@ -128,7 +128,7 @@ fn what_is_typed_wrongly_is_told_before_anything_is_tried() {
         (&["connection", "nonsense"], &["nonsense"]),
         (&["connections", "--limit", "0"], &["--limit"]),
         (&["audit", "--head", "00"], &["--verify"]),
-        (&["audit", "--verify", "--head", "00"], &["64 hexadecimal digits", "\"00\""]),
+        (&["audit", "--verify", "--head", "00"], &["64 hexadecimal digits", "'00'"]),
         (
             &["status", "--admin", "nowhere", "--operator-cert", "x", "--operator-key", "y"],
             &["--admin", "port"],
