@@ -279,11 +279,36 @@ pub enum Error {
 
     /// A file that would have to be overwritten.
     #[error(
-        "{} exists and is not overwritten; choose another directory, or replace what is in this one with \
-         `fanfare certs create --force`",
-        path.display()
+        "{} exists and is not overwritten; choose another directory, or replace the authority in this one with \
+         `fanfare certs create --force`: every client and every operator then needs the new {}, and every certificate of an \
+         operator or a user has to be issued again",
+        path.display(), crate::CA_CERTIFICATE
     )]
     Exists {
+        /// The file.
+        path: PathBuf,
+    },
+
+    /// An operator has a certificate already.
+    #[error(
+        "{} exists and is not overwritten, as that certificate stays valid; choose another --name or another --state-dir, or \
+         take it back first with `fanfare certs revoke {name}`",
+        path.display()
+    )]
+    OperatorExists {
+        /// The operator.
+        name: String,
+        /// The file.
+        path: PathBuf,
+    },
+
+    /// A user has a certificate already.
+    #[error(
+        "{} exists and is not overwritten, as that certificate stays valid; choose another --name or another --state-dir, or \
+         refuse it first with `fanfare admin revoke-token SERIAL` (`fanfare certs show` has the serial) and remove the file",
+        path.display()
+    )]
+    UserExists {
         /// The file.
         path: PathBuf,
     },

@@ -65,5 +65,7 @@ pub use preparation::{Prepared, Wanted, prepare};
 pub use profile::{LEAF_LIFETIME, LEAF_RENEWAL};
 pub use roots::load_roots;
 pub use server_leaf::{Leaf, Reason, admin_leaf, server_leaf, server_leaf_at};
-pub use state_directory::{CA_CERTIFICATE, CA_KEY, OPERATORS_REVOKED, SERVER_CERTIFICATE, SERVER_KEY};
+pub use state_directory::{
+    ADMIN_CERTIFICATE, CA_CERTIFICATE, CA_KEY, OPERATORS_REVOKED, SERVER_CERTIFICATE, SERVER_KEY,
+};
 pub use user::{CertifiedName, UserCertificate, certified_name, create_user, user_verifier};

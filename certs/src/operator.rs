@@ -61,8 +61,8 @@ fn file_names(name: &str) -> (String, String) {
 /// ends. Makes the authority, too, where there is none.
 ///
 /// # Errors
-/// [`Error::BadClientName`] or [`Error::BadLifetime`] before anything is made. [`Error::Exists`] if this operator has a
-/// certificate here. Those of [`Authority::open_or_create`]; [`Error::Generate`], [`Error::Write`].
+/// [`Error::BadClientName`] or [`Error::BadLifetime`] before anything is made. [`Error::OperatorExists`] if this
+/// operator has a certificate here. Those of [`Authority::open_or_create`]; [`Error::Generate`], [`Error::Write`].
 pub fn create_operator(
     directory: &Path,
     name: &str,
@@ -75,7 +75,7 @@ pub fn create_operator(
     let (certificate, key) = file_names(name);
     for file in [&certificate, &key] {
         if state.holds(file)? {
-            return Err(Error::Exists { path: state.file(file) });
+            return Err(Error::OperatorExists { name: name.to_owned(), path: state.file(file) });
         }
     }
     issue(&state, name, role, lifetime, OffsetDateTime::now_utc())
@@ -85,7 +85,7 @@ pub fn create_operator(
 /// authority's.
 ///
 /// # Errors
-/// As [`create_operator`], without [`Error::Exists`].
+/// As [`create_operator`], without [`Error::OperatorExists`].
 pub fn development_operator(directory: &Path) -> Result<OperatorCertificate, Error> {
     development_operator_in(&StateDirectory::make(directory)?, OffsetDateTime::now_utc())
 }
@@ -243,7 +243,9 @@ mod tests {
             assert_eq!(std::fs::metadata(file).unwrap().permissions().mode() & 0o777, 0o600);
         }
         let again = create_operator(home.path(), "oncall", Role::Viewer, OPERATOR_LIFETIME).unwrap_err();
-        assert!(matches!(again, Error::Exists { .. }), "{again}");
+        assert!(matches!(again, Error::OperatorExists { .. }), "{again}");
+        let text = again.to_string();
+        assert!(text.contains("certs revoke oncall") && !text.contains("--force"), "{text}");
 
         let revoked = revoke_operator(home.path(), "oncall").unwrap();
         assert_eq!(revoked, made.description);

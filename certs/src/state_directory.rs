@@ -28,7 +28,7 @@ pub const SERVER_CERTIFICATE: &str = "server.pem";
 pub const SERVER_KEY: &str = "server-key.pem";
 
 /// File name of the certificate that the server shows to operators.
-pub(crate) const ADMIN_CERTIFICATE: &str = "admin.pem";
+pub const ADMIN_CERTIFICATE: &str = "admin.pem";
 /// File name of its private key.
 pub(crate) const ADMIN_KEY: &str = "admin-key.pem";
 /// File name of the list of operators' certificates that were taken back.

@@ -32,20 +32,25 @@ pub struct UserCertificate {
     pub description: Description,
 }
 
-/// Issues a certificate for a user by the authority in `directory`, which is made where there is none; in place of one
-/// that the user has there.
+/// Issues a certificate for a user by the authority in `directory`, which is made where there is none.
 ///
 /// # Errors
-/// [`Error::BadClientName`] or [`Error::BadLifetime`] before anything is made. Those of [`Authority::open_or_create`];
-/// [`Error::Generate`], [`Error::Write`].
+/// [`Error::BadClientName`] or [`Error::BadLifetime`] before anything is made. [`Error::UserExists`] if this user has a
+/// certificate here: it would stay valid, and its serial number, by which it is taken back, would be gone. Those of
+/// [`Authority::open_or_create`]; [`Error::Generate`], [`Error::Write`].
 pub fn create_user(directory: &Path, name: &str, lifetime: Duration) -> Result<UserCertificate, Error> {
     check_name(name)?;
     check_lifetime(lifetime)?;
     let now = OffsetDateTime::now_utc();
     let state = StateDirectory::make(directory)?;
+    let (certificate, key) = (format!("user-{name}.pem"), format!("user-{name}-key.pem"));
+    for file in [&certificate, &key] {
+        if state.holds(file)? {
+            return Err(Error::UserExists { path: state.file(file) });
+        }
+    }
     let authority = Authority::load_or_make(&state, now)?;
     let issued = authority.issue_client(name, None, lifetime, now)?;
-    let (certificate, key) = (format!("user-{name}.pem"), format!("user-{name}-key.pem"));
     state.write_over(&key, &issued.key_pem())?;
     state.write_over(&certificate, issued.certificate_pem())?;
     let certificate = state.file(&certificate);
@@ -119,6 +124,26 @@ mod tests {
 
     fn chain(path: &Path) -> Vec<CertificateDer<'static>> {
         PemFile::read(path).unwrap().certificates().unwrap()
+    }
+
+    #[test]
+    fn a_users_certificate_is_not_overwritten_as_it_stays_valid() {
+        let home = tempfile::tempdir().unwrap();
+        let made = create_user(home.path(), "alice", Duration::days(1)).unwrap();
+        let files = || [&made.certificate, &made.key].map(|file| std::fs::read(file).unwrap());
+        let before = files();
+        let error = create_user(home.path(), "alice", Duration::days(1)).unwrap_err();
+        assert!(matches!(error, Error::UserExists { .. }), "{error}");
+        let text = error.to_string();
+        assert!(
+            text.contains("user-alice.pem") && text.contains("revoke-token") && !text.contains("--force"),
+            "{text}"
+        );
+        assert_eq!(files(), before);
+        // A key that was left alone is not overwritten, either.
+        std::fs::remove_file(&made.certificate).unwrap();
+        let error = create_user(home.path(), "alice", Duration::days(1)).unwrap_err();
+        assert!(matches!(&error, Error::UserExists { path } if *path == made.key), "{error}");
     }
 
     #[test]

@@ -222,7 +222,7 @@ pub(crate) struct TokenArguments {
     #[arg(long)]
     pub(crate) send_all: bool,
     /// How long the token lasts
-    #[arg(long = "for", value_name = "TIME", default_value = "1h", value_parser = humantime::parse_duration)]
+    #[arg(long = "for", value_name = "TIME", default_value = "1h", value_parser = lifetime)]
     pub(crate) lifetime: std::time::Duration,
     /// An id to revoke the token by (jti)
     #[arg(long, value_name = "ID")]
@@ -339,4 +339,13 @@ mod tests {
     fn the_command_line_is_sound() {
         Arguments::command().debug_assert();
     }
+}
+
+/// How long a token lasts. It ends in a whole second, so one of less would have ended before it is used.
+fn lifetime(text: &str) -> Result<std::time::Duration, String> {
+    let lifetime = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if lifetime.as_secs() == 0 {
+        return Err("a token lasts a second at least; write a time like 90s, 1h or 30d".to_owned());
+    }
+    Ok(lifetime)
 }

@@ -5,7 +5,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use fanfare_certs::{
-    Authority, CA_CERTIFICATE, CA_KEY, Description, OPERATORS_REVOKED, SERVER_CERTIFICATE, SERVER_KEY,
+    ADMIN_CERTIFICATE, Authority, CA_CERTIFICATE, CA_KEY, Description, OPERATORS_REVOKED, SERVER_CERTIFICATE,
+    SERVER_KEY,
 };
 use fanfare_protocol::admin::Role;
 use serde_json::json;
@@ -110,7 +111,7 @@ fn revoke(place: &StateArguments, name: Option<String>, file: Option<PathBuf>) -
 fn show(place: &StateArguments, file: Option<PathBuf>, json: bool) -> Result<(), Failure> {
     let files = match file {
         Some(file) => vec![file],
-        None => vec![place.state_dir.join(CA_CERTIFICATE), place.state_dir.join(SERVER_CERTIFICATE)],
+        None => in_state_directory(&place.state_dir),
     };
     let mut shown = Vec::new();
     for file in files {
@@ -137,10 +138,25 @@ fn show(place: &StateArguments, file: Option<PathBuf>, json: bool) -> Result<(),
         }
         writeln!(out, "  valid from   {}", time_text(of.not_before))?;
         writeln!(out, "  valid until  {}  ({})", time_text(of.not_after), remaining(of, now))?;
+        writeln!(out, "  serial       {}", of.serial)?;
         writeln!(out, "  key          {}", of.key_algorithm)?;
         writeln!(out, "  SHA-256      {}", of.sha256)?;
     }
     Ok(())
+}
+
+/// The files with certificates: the authority's, which has to be there, the servers', operators' and users'.
+fn in_state_directory(directory: &Path) -> Vec<PathBuf> {
+    let clients = std::fs::read_dir(directory).into_iter().flatten().filter_map(|entry| {
+        let name = entry.ok()?.file_name().into_string().ok()?;
+        let is_clients = name.starts_with("operator-") || name.starts_with("user-");
+        (is_clients && name.ends_with(".pem") && !name.ends_with("-key.pem")).then_some(name)
+    });
+    let mut clients: Vec<String> = clients.collect();
+    clients.sort();
+    let servers = [SERVER_CERTIFICATE, ADMIN_CERTIFICATE].map(str::to_owned);
+    let others = servers.into_iter().chain(clients).map(|name| directory.join(name));
+    std::iter::once(directory.join(CA_CERTIFICATE)).chain(others.filter(|path| path.exists())).collect()
 }
 
 fn object(file: &Path, of: &Description) -> serde_json::Value {

@@ -51,7 +51,7 @@ impl ConnectionArguments {
     pub(crate) async fn connect(&self, config: ClientConfig) -> Result<Client, Failure> {
         Client::connect(config).await.map_err(|error| match error {
             ConnectError::UnknownIssuer { server, roots, detail } => Failure::failed(format!(
-                "the certificate of {server} is not signed by a trusted authority ({detail}); trusted are {roots}; {}",
+                "the certificate of {server} is not signed by a trusted authority ({detail}); trusted: {roots}; {}",
                 self.advice()
             )),
             ConnectError::Roots(RootsError::System { detail }) => Failure::failed(format!(

@@ -171,14 +171,6 @@ fn message_line(message: &Message) -> String {
     format!("{to}{}{event}: {}", visible(&message.from.to_string()), preview::shown(message))
 }
 
-/// `The server is shutting down. (code 1001)` for a number that may be newer than we are.
-pub(crate) fn code_text(code: u16) -> String {
-    match Code::try_from(u64::from(code)) {
-        Ok(code) => code.to_string(),
-        Err(unknown) => unknown.to_string(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

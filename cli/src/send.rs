@@ -3,18 +3,18 @@
 use std::io::{Read, Write};
 
 use bytes::Bytes;
-use fanfare_client::{Client, Event, Outgoing, Payload, PayloadFormat};
+use fanfare_client::{Client, Event, Outgoing, Payload, PayloadFormat, RequestError};
 use fanfare_protocol::Limits;
 
 use crate::arguments::SendArguments;
 use crate::failure::Failure;
-use crate::output;
 use crate::preview;
 
 pub(crate) async fn run(arguments: SendArguments) -> Result<(), Failure> {
     let SendArguments { connection, targets, except, event, format, ack, json, text } = arguments;
     let (what, payload) = if text == "-" { ("standard input", read_stdin()?) } else { ("TEXT", text.into()) };
-    let mut outgoing = Outgoing::new(event, checked(format.into(), payload, what)?);
+    // Our own connection is there for as long as the sending takes, and nobody reads what it gets.
+    let mut outgoing = Outgoing::new(event, checked(format.into(), payload, what)?).others();
     for group in targets.to_group {
         outgoing = outgoing.to_group(group);
     }
@@ -39,8 +39,7 @@ pub(crate) async fn run(arguments: SendArguments) -> Result<(), Failure> {
     taken.and(closed)?;
     while let Some(event) = client.next().await {
         if let Event::Refused { code, detail, .. } = event {
-            let said = format!("{} {}", output::harmless(&detail), output::code_text(code));
-            return Err(Failure::failed(format!("the server refused the message: {said}")));
+            return Err(RequestError::Refused { code, detail }.into());
         }
     }
     Ok(())

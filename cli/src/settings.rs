@@ -43,7 +43,7 @@ pub(crate) struct ServeArguments {
     /// Read settings from this TOML file; flags and FANFARE_* variables go before it
     #[arg(long, value_name = "FILE", env = "FANFARE_CONFIG")]
     pub(crate) config: Option<PathBuf>,
-    /// What to log, as `level` or `module=level,...`
+    /// What to log, as `level` or `module=level,...`; of web_transport_quinn errors alone, unless it is named
     #[arg(long, value_name = "FILTER", env = "FANFARE_LOG", default_value = "info")]
     pub(crate) log: String,
     /// Log, or print the settings, as JSON
@@ -154,7 +154,7 @@ pub(crate) struct Settings {
     /// Take clients' certificates that an authority in this PEM file issued; reloaded on SIGHUP
     #[arg(long, value_name = "FILE", env = "FANFARE_CLIENT_CA", help_heading = "Client certificates")]
     client_ca: Option<PathBuf>,
-    /// What users with a certificate may do, as TOML; reloaded on SIGHUP
+    /// What users with a certificate may do, as TOML (OPERATIONS.md, section 1, has an example); reloaded on SIGHUP
     #[arg(long, value_name = "FILE", env = "FANFARE_CLIENT_GRANTS", help_heading = "Client certificates")]
     client_grants: Option<PathBuf>,
 
@@ -303,7 +303,8 @@ impl Plan {
 enum Origin {
     Default,
     File,
-    FlagOrEnvironment,
+    Flag,
+    Environment,
 }
 
 /// A setting's name and its value, and where that comes from.
@@ -321,7 +322,7 @@ impl ServeArguments {
             }
         }
         for (name, value) in table(&self.settings)? {
-            origins.push((name.clone(), Origin::FlagOrEnvironment));
+            origins.push((name.clone(), given_by(&name)));
             merged.insert(name, value);
         }
         // The one default that hangs on another setting.
@@ -341,6 +342,16 @@ impl ServeArguments {
         refuse_empty(&rows)?;
         Ok((settings, rows))
     }
+}
+
+/// Where what was not left out is from: a flag goes before its variable, so what is not typed is from there.
+fn given_by(name: &str) -> Origin {
+    let flag = format!("--{}", name.replace('_', "-"));
+    let is_flag = |argument: &str| {
+        argument.strip_prefix(&flag).is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
+    };
+    let typed = std::env::args_os().any(|argument| argument.to_str().is_some_and(is_flag));
+    if typed { Origin::Flag } else { Origin::Environment }
 }
 
 /// Text that is nothing names nothing: an audience that no token has would lock everybody out.
@@ -533,7 +544,8 @@ pub(crate) fn print(arguments: &ServeArguments) -> Result<(), Failure> {
         let origin = match origin {
             Origin::Default => "default",
             Origin::File => "file",
-            Origin::FlagOrEnvironment => "flag or environment",
+            Origin::Flag => "flag",
+            Origin::Environment => "environment",
         };
         writeln!(out, "{line:width$}  # {origin}")?;
     }

@@ -19,7 +19,7 @@ pub(crate) fn token(text: &str) -> Result<Token, std::convert::Infallible> {
 /// each connection and each refresh, so that whoever renews the token has nothing else to do.
 pub(crate) fn client_config(server: String, argument: &str) -> Result<ClientConfig, Failure> {
     let Some(path) = argument.strip_prefix('@') else {
-        let token = Token::new(argument.trim());
+        let token = typed(argument)?;
         return Ok(ClientConfig::new(server, fanfare_protocol::Credential::Token(token)));
     };
     let path = PathBuf::from(path);
@@ -35,8 +35,18 @@ pub(crate) fn client_config(server: String, argument: &str) -> Result<ClientConf
 pub(crate) fn given(argument: &str) -> Result<Token, Failure> {
     match argument.strip_prefix('@') {
         Some(path) => read(Path::new(path)).map_err(Failure::failed),
-        None => Ok(Token::new(argument.trim())),
+        None => typed(argument),
     }
+}
+
+/// A token that is the argument itself. The name of a file that is there is shown: it is no token.
+fn typed(argument: &str) -> Result<Token, Failure> {
+    if Path::new(argument).is_file() {
+        return Err(Failure::usage(format!(
+            "--token takes a token, and {argument} is a file; did you mean @{argument}?"
+        )));
+    }
+    Ok(Token::new(argument.trim()))
 }
 
 fn read(path: &Path) -> Result<Token, String> {

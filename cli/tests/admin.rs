@@ -128,6 +128,7 @@ fn what_is_typed_wrongly_is_told_before_anything_is_tried() {
         (&["connection", "nonsense"], &["nonsense"]),
         (&["connections", "--limit", "0"], &["--limit"]),
         (&["audit", "--head", "00"], &["--verify"]),
+        (&["audit", "--verify", "--head", "00"], &["64 hexadecimal digits", "'00'"]),
         (
             &["status", "--admin", "nowhere", "--operator-cert", "x", "--operator-key", "y"],
             &["--admin", "port"],
@@ -166,11 +167,15 @@ fn a_certificate_that_is_not_taken_is_told_with_what_to_do() {
     server
         .run(&["admin", "status", "--admin", &server.address])
         .complains(1, &["not where operators connect", "admin="]);
-    // Two operators beside each other: it is not guessed who one is.
+    // Two operators beside each other: it is not guessed who one is, be it the developer.
+    server.run(&["admin", "status"]).printed();
+    server.run(&["certs", "operator", "--name", "a", "--role", "viewer"]).printed();
+    server
+        .run(&["admin", "status"])
+        .complains(2, &["operator-a.pem", "operator-developer.pem", "--operator-cert"]);
     fs::remove_file(server.state().join("operator-developer.pem")).unwrap();
-    for name in ["a", "b"] {
-        server.run(&["certs", "operator", "--name", name, "--role", "viewer"]).printed();
-    }
+    server.run(&["admin", "status"]).printed();
+    server.run(&["certs", "operator", "--name", "b", "--role", "viewer"]).printed();
     server.run(&["admin", "status"]).complains(2, &["operator-a.pem", "operator-b.pem", "--operator-cert"]);
     // Taken back, while its files are somewhere else.
     fs::rename(server.state().join("operator-a-key.pem"), server.home().join("a-key.pem")).unwrap();

@@ -13,15 +13,14 @@ use std::fs;
 
 use support::{Ended, Server, Signal, run};
 
-const GRANTS: &str = r#"
-[[user]]
-name = "sensor-*"
-grants = [{ group = "room-*", may = ["join", "send"] }]
+const OPERATIONS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../OPERATIONS.md");
 
-[[user]]
-name = "*"
-grants = [{ group = "news", may = ["join"] }]
-"#;
+/// The manual's example of what users with a certificate may do.
+fn grants() -> String {
+    let manual = fs::read_to_string(OPERATIONS).unwrap();
+    let example = manual.split_once("```toml\n").unwrap().1;
+    example.split_once("```").unwrap().0.to_owned()
+}
 
 /// A server that takes certificates of the authority in its state directory, and no other proof.
 fn server() -> Server {
@@ -30,7 +29,7 @@ fn server() -> Server {
     for name in ["sensor-1", "guest"] {
         run(home.path(), &["certs", "user", "--name", name, "--state-dir", support::STATE]).printed();
     }
-    fs::write(home.path().join("grants.toml"), GRANTS).unwrap();
+    fs::write(home.path().join("grants.toml"), grants()).unwrap();
     let arguments =
         ["--cert", "state/server.pem", "--key", "state/server-key.pem", "--client-ca", "state/ca.pem"];
     let arguments = [&arguments[..], &["--client-grants", "grants.toml", "--log", "debug"]].concat();
@@ -60,7 +59,7 @@ fn a_certificate_names_the_user_and_the_file_what_it_may() {
     let refused = listen(&server, "user-guest", "room-7");
     assert!(refused.code == Some(1) && refused.err.contains("(code 3102)"), "{refused:?}");
     // The grants are read again, and nobody is dropped.
-    fs::write(server.home().join("grants.toml"), GRANTS.replace("sensor-*", "guest")).unwrap();
+    fs::write(server.home().join("grants.toml"), grants().replace("sensor-*", "guest")).unwrap();
     server.process.signal(Signal::HUP);
     server.process.err.until("client grants loaded");
     let mut guest = server.spawn(&[

@@ -136,6 +136,11 @@ fn an_ack_counts_the_connections() {
     let (_second, _) = server.listener("alice", "lobby", &[]);
     assert_eq!(server.run(&send).printed(), "queued to 2 connections\n");
     assert_eq!(server.run(&[&send[..], &["--json"]].concat()).printed(), "{\"queued\":2}\n");
+    // The connection that sends is not counted: nobody reads there.
+    let to_all = ["send", "--user", "bob", "--to-all", "--ack", "x"];
+    assert_eq!(server.run(&to_all).printed(), "queued to 2 connections\n");
+    let to_oneself = ["send", "--user", "bob", "--to-user", "bob", "--ack", "x"];
+    assert_eq!(server.run(&to_oneself).printed(), "queued to 0 connections\n");
     // Without being asked it says nothing.
     assert_eq!(server.run(&["send", "--user", "bob", "--to-group", "lobby", "x"]).printed(), "");
     server.run(&["send", "--user", "bob", "--to-all", "--json", "x"]).complains(2, &["missing: --ack"]);
@@ -223,9 +228,9 @@ fn a_payload_that_is_too_large_is_told_and_leaves_nothing_behind() {
     send(65_537).complains(1, &["the payload has 65537 bytes; the server allows 65536"]);
     // More than any server takes is not read to its end, so nobody knows how much it is.
     send(2 << 20).complains(1, &["standard input has more than 1048576 bytes"]);
-    // The senders that failed have closed their connections: only the listener and this sender are there.
+    // The senders that failed have closed their connections: beside this sender only the listener is there.
     let ended = server.run(&["send", "--user", "bob", "--to-all", "--ack", "x"]);
-    assert_eq!(ended.printed(), "queued to 2 connections\n");
+    assert_eq!(ended.printed(), "queued to 1 connection\n");
 }
 
 #[test]
@@ -399,5 +404,5 @@ fn a_reader_that_has_gone_ends_listen_without_a_word() {
     assert_eq!((child.wait().unwrap().code(), err.as_str()), (Some(1), ""));
     // And it has said goodbye to the server.
     let ended = server.run(&["send", "--user", "bob", "--to-all", "--ack", "x"]);
-    assert_eq!(ended.printed(), "queued to 1 connection\n");
+    assert_eq!(ended.printed(), "queued to 0 connections\n");
 }

@@ -90,7 +90,7 @@ fn is_impaired(server: &Server) {
     assert!(ready.starts_with("HTTP/1.1 200 ") && ready.contains("acts cannot be taken now"), "{ready}");
     assert!(!ready.contains("bans.redb"), "why is for operators: {ready}");
     let sent = server.run(&["send", "--user", "bob", "--to-all", "--ack", "x"]);
-    assert_eq!(sent.printed(), "queued to 2 connections\n");
+    assert_eq!(sent.printed(), "queued to 1 connection\n");
 }
 
 #[track_caller]

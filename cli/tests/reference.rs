@@ -96,8 +96,23 @@ fn certificates_are_shown_to_people_and_to_programs() {
     let of = |name: &str| list.iter().map(|one| one[name].clone()).collect::<Vec<_>>();
     assert_eq!(of("file"), [".fanfare/ca.pem", ".fanfare/server.pem"]);
     assert_eq!(of("is_ca"), [true, false]);
-    for hash in of("sha256") {
-        assert!(shown.contains(hash.as_str().unwrap()), "both say the same");
+    for said in of("sha256").into_iter().chain(of("serial")) {
+        assert!(shown.contains(said.as_str().unwrap()), "both say the same");
+    }
+    // Whoever has a certificate, too, and no keys.
+    run(home.path(), &["certs", "operator", "--name", "oncall", "--role", "viewer"]).printed();
+    run(home.path(), &["certs", "user", "--name", "sensor-1"]).printed();
+    let ended = run(home.path(), &["certs", "show", "--json"]);
+    let list: Vec<Value> = serde_json::from_str(ended.printed()).unwrap();
+    let of = |name: &str| list.iter().map(|one| one[name].clone()).collect::<Vec<_>>();
+    let state = ["ca", "server", "operator-oncall", "user-sensor-1"];
+    assert_eq!(of("file"), state.map(|name| format!(".fanfare/{name}.pem")));
+    // None of them is overwritten, and how to be rid of one does not cost the authority.
+    for (kind, more) in [("operator", &["--role", "viewer"][..]), ("user", &[])] {
+        let name = if kind == "user" { "sensor-1" } else { "oncall" };
+        let again = run(home.path(), &[&["certs", kind, "--name", name], more].concat());
+        again.complains(1, &["exists and is not overwritten", "--name", "revoke"]);
+        assert!(!format!("{again:?}").contains("--force"), "{again:?}");
     }
     let ended = run(home.path(), &["certs", "show", ".fanfare/server.pem"]);
     assert!(!ended.printed().contains("development CA\n  valid"), "{ended:?}");

@@ -226,6 +226,10 @@ fn bad_arguments_are_told_with_what_to_do() {
     run(home, &["token", "--secret", "short", "--user", "a"])
         .complains(1, &["short", "openssl rand -hex 32"]);
     run(home, &["token", "--key", "short", "--user", "a", "--for", "soon"]).complains(2, &["--for", "soon"]);
+    run(home, &["token", "--key", "short", "--user", "a", "--for", "0s"])
+        .complains(2, &["--for", "a second at least"]);
+    fs::write(home.join("alice.token"), "a.b.c").unwrap();
+    run(home, &["listen", "--token", "alice.token"]).complains(2, &["did you mean @alice.token?"]);
     run(home, &["token", "--key", "short", "--user", "a", "--join", ""]).complains(2, &["--join"]);
     run(home, &["listen", "--token", "@nowhere"]).complains(1, &["nowhere", "--token @FILE"]);
     run(home, &["listen", "--token", "@empty"]).complains(1, &["no token in empty"]);

@@ -131,6 +131,41 @@ fn a_server_that_is_killed_is_missed_and_found_again() {
     assert_eq!(terminal.finished().0, 0);
 }
 
+/// It was shown as live, with a time that went on, until QUIC gave it up half a minute later.
+#[test]
+fn a_server_that_stands_still_is_not_live_and_an_idle_one_is() {
+    let server = Server::start();
+    let terminal = Terminal::open(&server, "top");
+    // The word alone is in `delivered`, too.
+    terminal.shows("the overview", has(&["operator  live"]));
+    server.process.signal(Signal::STOP);
+    terminal.shows("that nothing comes", has(&["no news for "]));
+    server.process.signal(Signal::CONT);
+    terminal.shows("that it goes on, though nothing happens there", has(&["operator  live"]));
+    terminal.types("q");
+    assert_eq!(terminal.finished().0, 0);
+}
+
+/// It tried again for ever, with the reason cut off.
+#[test]
+fn whoever_is_revoked_is_told_so_in_full_and_the_dashboard_ends() {
+    let server = Server::start();
+    server.run(&["certs", "operator", "--name", "guest", "--role", "viewer"]).printed();
+    let certificate = server.state().join("operator-guest.pem");
+    let top = format!("top --operator-cert '{}'", certificate.display());
+    // Some lines before, as tmux scrolls the first ones away.
+    let terminal = Terminal::open_with(&server, "echo; echo; echo;", &top);
+    terminal.shows("a viewer's dashboard", has(&["guest, viewer  live"]));
+    server.run(&["certs", "revoke", "guest"]).printed();
+    let (code, screen) = terminal.finished();
+    assert_eq!(code, 1, "{screen}");
+    // The terminal breaks the line where it likes.
+    let said = screen.replace('\n', "");
+    for words in ["does not take this certificate", "(code 3011)", "fanfare certs operator"] {
+        assert!(said.contains(words), "{words} is not in\n{screen}");
+    }
+}
+
 #[test]
 fn the_demonstration_is_a_crowd_with_a_dashboard_on_top() {
     // Only for the terminal's sake: the demonstration has a server of its own.

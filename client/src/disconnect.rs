@@ -172,15 +172,27 @@ pub(crate) struct Told<'a>(pub(crate) u16, pub(crate) &'a str);
 impl fmt::Display for Told<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(number, words) = *self;
+        if let Some(code) = known(number)
+            && says(words, code.sentence())
+        {
+            return write!(f, "{words} (code {number})");
+        }
         match known(number) {
             Some(code) => write!(f, "{code}")?,
             None => write!(f, "code {number}, which this version does not know")?,
         }
-        if words.is_empty() || known(number).is_some_and(|code| words == code.sentence()) {
+        if words.is_empty() {
             return Ok(());
         }
         write!(f, ": {words}")
     }
+}
+
+/// Whether words begin by saying what the code's sentence says, which then need not be said twice: `the user is banned from
+/// the group "lobby"`.
+fn says(words: &str, sentence: &str) -> bool {
+    let gist = sentence.split([';', '.']).next().unwrap_or(sentence);
+    words.get(..gist.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(gist))
 }
 
 #[cfg(test)]
@@ -239,6 +251,14 @@ mod tests {
         assert_eq!(Told(4003, sentence).to_string(), format!("{sentence} (code 4003)"));
         assert_eq!(Told(4003, "").to_string(), format!("{sentence} (code 4003)"));
         assert_eq!(Told(4003, "5 of 5").to_string(), format!("{sentence} (code 4003): 5 of 5"));
+        assert_eq!(
+            Told(3103, "the user is banned from the group \"lobby\"").to_string(),
+            "the user is banned from the group \"lobby\" (code 3103)"
+        );
+        assert_eq!(
+            Told(3015, "The user was signed out. What is issued from now on will do.").to_string(),
+            "The user was signed out. What is issued from now on will do. (code 3015)"
+        );
         assert_eq!(Told(9, "new").to_string(), "code 9, which this version does not know: new");
     }
 }

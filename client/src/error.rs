@@ -73,7 +73,7 @@ pub enum ConnectError {
     },
     /// The server's certificate was not signed by anyone who is trusted.
     #[error(
-        "the certificate of {server} is not signed by a trusted authority ({detail}); trusted are {roots}. If this is \
+        "the certificate of {server} is not signed by a trusted authority ({detail}); trusted: {roots}. If this is \
          the right server, give the file of its authority (Roots::Pem, or the variable SSL_CERT_FILE)"
     )]
     UnknownIssuer {

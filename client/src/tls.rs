@@ -40,12 +40,12 @@ pub(crate) fn load(
         Roots::System => (system()?, system_words()),
         Roots::Pem(path) => {
             let store = roots_in(&path)?;
-            let words = format!("the {} in {}", certificates(store.len()), path.display());
+            let words = format!("the {} in {}", those(store.len()), path.display());
             (store, words)
         }
         Roots::Store(store) if store.is_empty() => return Err(RootsError::EmptyStore),
         Roots::Store(store) => {
-            let words = format!("the {} that the application gave", certificates(store.len()));
+            let words = format!("the {} that the application gave", those(store.len()));
             (store, words)
         }
     };
@@ -201,6 +201,11 @@ fn certificates(count: usize) -> String {
     }
 }
 
+/// What `the` can stand before.
+fn those(count: usize) -> String {
+    if count == 1 { "certificate".to_owned() } else { certificates(count) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -216,7 +221,7 @@ mod tests {
     fn a_good_file_is_named_in_the_words() {
         let certificate = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap().cert.pem();
         let trust = load_pem(&certificate).unwrap();
-        assert!(trust.roots.starts_with("the 1 certificate in /"), "{}", trust.roots);
+        assert!(trust.roots.starts_with("the certificate in /"), "{}", trust.roots);
         assert!(trust.roots.ends_with("ca.pem"));
     }
 

@@ -252,9 +252,16 @@ async fn every_act_is_done_in_its_authors_name_and_followed_live() {
     let head = Some(verdict.head.hash);
     let verdict: AuditVerdict = ask(&oncall, AdminRequest::VerifyAudit { head }).await;
     assert!(verdict.whole);
+    let upper = Some(verdict.head.hash.to_uppercase());
+    let verdict: AuditVerdict = ask(&oncall, AdminRequest::VerifyAudit { head: upper }).await;
+    assert!(verdict.whole, "hexadecimal is the same in upper case");
     let head = Some("00ff".repeat(16));
     let verdict: AuditVerdict = ask(&oncall, AdminRequest::VerifyAudit { head }).await;
     assert!(!verdict.whole, "a head that was noted is not in the chain");
+    for head in ["00".to_owned(), String::new(), "0".repeat(63), "g".repeat(64)] {
+        let (code, words) = refused(&oncall, AdminRequest::VerifyAudit { head: Some(head) }).await;
+        assert_eq!(code, Code::InvalidRequest, "what is no hash breaks no chain: {words}");
+    }
 }
 
 #[tokio::test]

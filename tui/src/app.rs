@@ -63,7 +63,8 @@ pub enum TuiError {
 /// Runs the dashboard until the operator quits.
 ///
 /// # Errors
-/// When the terminal cannot be used. A server that is not there is shown, and tried again.
+/// When the terminal cannot be used, and when the server does not take the certificate. A server that is not there is shown, and
+/// tried again.
 pub async fn run(config: OperatorConfig, colours: bool) -> Result<(), TuiError> {
     // Whatever ends it, the terminal is given back.
     let mut ends = Vec::new();
@@ -75,7 +76,7 @@ pub async fn run(config: OperatorConfig, colours: bool) -> Result<(), TuiError> 
     let (events, mut told) = mpsc::channel(64);
     let (wishes, wanted) = mpsc::channel(64);
     let attachment = Attachment { config, events, wishes: wanted, began };
-    let _attached = AbortOnDropHandle::new(tokio::spawn(attachment.run()));
+    let attached = AbortOnDropHandle::new(tokio::spawn(attachment.run()));
     let mut screen = Screen::take()?;
     let size = screen.terminal.size()?;
     if size.width < SMALLEST.0 || size.height < SMALLEST.1 {
@@ -148,8 +149,11 @@ pub async fn run(config: OperatorConfig, colours: bool) -> Result<(), TuiError> 
             }
             event = told.recv() => match event {
                 Some(event) => Some(event),
-                // It ends with us, or in a panic that has been told.
-                None => return Err(io::Error::other("what follows the server has ended").into()),
+                // It ends with us, where it is of no use to go on, or in a panic that has been told.
+                None => return Err(match attached.await {
+                    Ok(Some(refused)) => refused.into(),
+                    _ => io::Error::other("what follows the server has ended").into(),
+                }),
             },
             _ = ticks.tick() => {
                 Some(Event::Tick(u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX)))
@@ -165,10 +169,10 @@ pub async fn run(config: OperatorConfig, colours: bool) -> Result<(), TuiError> 
                     // Full only where nothing at all is answered. Looks are asked again soon; of an act it must be
                     // known.
                     if let Err(unsent) = wishes.try_send(wish)
-                        && let Effect::Act(name, _) = unsent.into_inner()
+                        && let Effect::Act(name, request) = unsent.into_inner()
                     {
                         let why = "nothing was done: too much is waiting for the server".to_owned();
-                        update(&mut model, Event::Done(name, Err(why)));
+                        update(&mut model, Event::Done(name, request, Err(why)));
                     }
                 }
             }

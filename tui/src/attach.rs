@@ -42,20 +42,25 @@ pub(crate) struct Attachment {
 struct Gone;
 
 impl Attachment {
-    /// Stays attached until nobody takes events any more.
-    pub(crate) async fn run(mut self) {
+    /// Stays attached until nobody takes events any more, or the server does not take the certificate, which no other attempt
+    /// changes: then it says so.
+    pub(crate) async fn run(mut self) -> Option<OperatorError> {
         let mut failures = 0;
         loop {
-            let reason = match OperatorClient::connect(self.config.clone()).await {
+            let ended = match OperatorClient::connect(self.config.clone()).await {
                 Ok((client, status)) => {
                     failures = 0;
                     match self.follow(client, status).await {
-                        Ok(reason) => reason,
-                        Err(Gone) => return,
+                        Ok(ended) => ended,
+                        Err(Gone) => return None,
                     }
                 }
-                Err(error) => error.to_string(),
+                Err(error) => Some(error),
             };
+            if matches!(ended, Some(OperatorError::Certificate { .. })) {
+                return ended;
+            }
+            let reason = ended.map_or("the server ended the answer".to_owned(), |error| error.to_string());
             let most = PAUSES.0.saturating_mul(1 << failures.min(6)).min(PAUSES.1);
             failures += 1;
             // Half of it at least, so that a restarted server is not asked by all of its watchers at once.
@@ -63,7 +68,7 @@ impl Attachment {
             let retry = Instant::now() + pause;
             let retry_ms = u64::try_from((retry - self.began).as_millis()).unwrap_or(u64::MAX);
             if self.pause(reason, retry, retry_ms).await.is_err() {
-                return;
+                return None;
             }
         }
     }
@@ -76,8 +81,9 @@ impl Attachment {
                 () = sleep_until(retry) => return Ok(()),
                 wish = self.wishes.recv() => wish.ok_or(Gone)?,
             };
-            if let Effect::Act(name, _) = wish {
-                self.tell(Event::Done(name, Err("there is no server to act on now".to_owned()))).await?;
+            if let Effect::Act(name, request) = wish {
+                let why = "there is no server to act on now".to_owned();
+                self.tell(Event::Done(name, request, Err(why))).await?;
             }
         }
     }
@@ -86,8 +92,12 @@ impl Attachment {
         self.events.send(event).await.map_err(|_| Gone)
     }
 
-    /// Follows the server. Gives why it could not go on.
-    async fn follow(&mut self, client: OperatorClient, status: Status) -> Result<String, Gone> {
+    /// Follows the server. Gives why it could not go on; `None` where the server ended what has no end.
+    async fn follow(
+        &mut self,
+        client: OperatorClient,
+        status: Status,
+    ) -> Result<Option<OperatorError>, Gone> {
         let client = Arc::new(client);
         let after = status.audit.sequence.saturating_sub(RECORDS);
         self.tell(Event::Attached(Box::new(status))).await?;
@@ -101,18 +111,17 @@ impl Attachment {
         };
         let (mut updates, mut records) = match followed.await {
             Ok(both) => both,
-            Err(error) => return Ok(error.to_string()),
+            Err(error) => return Ok(Some(error)),
         };
         let mut bans = interval(BANS_EVERY);
         bans.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut asked: JoinSet<Option<Event>> = JoinSet::new();
-        let reason = loop {
-            let ended = "the server ended the answer".to_owned();
+        let ended = loop {
             tokio::select! {
                 update = updates.next() => match update {
                     Ok(Some(update)) => self.tell(Event::Update(Box::new(update))).await?,
-                    Ok(None) => break ended,
-                    Err(error) => break error.to_string(),
+                    Ok(None) => break None,
+                    Err(error) => break Some(error),
                 },
                 record = records.next() => match record {
                     Ok(Some(record)) => {
@@ -120,8 +129,8 @@ impl Attachment {
                         // Most acts change the bans.
                         bans.reset_immediately();
                     }
-                    Ok(None) => break ended,
-                    Err(error) => break error.to_string(),
+                    Ok(None) => break None,
+                    Err(error) => break Some(error),
                 },
                 _ = bans.tick() => { asked.spawn(ask_bans(Arc::clone(&client))); }
                 Some(answer) = asked.join_next() => {
@@ -139,7 +148,7 @@ impl Attachment {
                 self.tell(event).await?;
             }
         }
-        Ok(reason)
+        Ok(ended)
     }
 }
 
@@ -154,7 +163,7 @@ async fn ask(client: Arc<OperatorClient>, wish: Effect) -> Option<Event> {
     match wish {
         Effect::Act(name, request) => {
             let outcome = client.ask::<Receipt>(&request).await;
-            Some(Event::Done(name, outcome.map_err(|error| error.to_string())))
+            Some(Event::Done(name, request, outcome.map_err(|error| error.to_string())))
         }
         Effect::Foretell(request) => {
             let outcome = client.ask::<Receipt>(&request).await;

@@ -21,6 +21,8 @@ pub use listing::{Column, Item, Listing};
 pub use picture::{Held, Picture, Tracked};
 pub use trace::Trace;
 
+/// Milliseconds without an update after which it is said.
+const SILENT_MS: u64 = 3_000;
 /// Audit records that are kept.
 const RECORDS: usize = 1_000;
 
@@ -37,6 +39,8 @@ pub struct Model {
     pub status: Option<Status>,
     /// When that was, in the dashboard's time.
     pub attached_ms: u64,
+    /// When something was last heard of it, in the dashboard's time.
+    pub heard_ms: u64,
     /// What is on the server.
     pub picture: Picture,
     /// What it was.
@@ -180,6 +184,7 @@ impl Model {
             link: Link::Connecting,
             status: None,
             attached_ms: 0,
+            heard_ms: 0,
             picture: Picture::default(),
             history: History::default(),
             bans: admin::Listing { total: 0, rows: Vec::new() },
@@ -219,6 +224,14 @@ impl Model {
             (Link::Live, Some(_)) => Err("this certificate is a viewer's: it may look, and not act"),
             _ => Err("there is no server to act on now"),
         }
+    }
+
+    /// For how many milliseconds a server that is there has said nothing, where that is too long: it says something four
+    /// times a second, also where nothing happens. That it is lost is known much later.
+    #[must_use]
+    pub fn silence(&self) -> Option<u64> {
+        let silent = self.now_ms.saturating_sub(self.heard_ms);
+        (self.link == Link::Live && silent >= SILENT_MS).then_some(silent)
     }
 
     /// Whether the picture stands still.

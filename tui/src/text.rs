@@ -128,6 +128,13 @@ pub fn moment(seconds: u64) -> String {
     }
 }
 
+/// The day of a moment that is a year or more ahead: nobody reads `26331d` as a time. `None` for what is nearer.
+#[must_use]
+pub fn far_day(now: u64, until: u64) -> Option<String> {
+    let is_far = until.saturating_sub(now) >= 365 * 86_400;
+    is_far.then(|| moment(until).split('T').next().unwrap_or_default().to_owned())
+}
+
 /// An act of the audit, as far as it says something: `revoke user=alice groups=room-* until=2030-01-31T18:00:00Z`. Not made
 /// harmless yet.
 #[must_use]
@@ -185,6 +192,9 @@ mod tests {
     fn numbers_are_short() {
         assert_eq!([0, 1_500, 11_400_000].map(bytes), ["0 B", "1.5 kB", "11.4 MB"]);
         assert_eq!([0, 59, 61, 3_600, 90_061].map(span), ["0s", "59s", "1m 1s", "1h", "1d 1h"]);
+        assert_eq!(far_day(1_000, 1_000 + 364 * 86_400), None);
+        assert_eq!(far_day(1_000, 4_070_908_800).as_deref(), Some("2099-01-01"));
+        assert_eq!(far_day(1_000, 253_402_300_800).as_deref(), Some("253402300800 s after 1970"));
         assert_eq!(
             [999, 1_300, 99_999, 999_999, 2_000_000].map(micros),
             ["999 us", "1.3 ms", "99 ms", "999 ms", "2.0 s"]

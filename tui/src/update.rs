@@ -56,7 +56,7 @@ pub enum Event {
     /// What a revocation would do.
     Foretold(AdminRequest, Result<Receipt, String>),
     /// What an act did; its name first.
-    Done(&'static str, Result<Receipt, String>),
+    Done(&'static str, AdminRequest, Result<Receipt, String>),
 }
 
 /// What is to be done in the world.
@@ -110,11 +110,13 @@ pub fn update(model: &mut Model, event: Event) -> Vec<Effect> {
             model.link = Link::Live;
             model.status = Some(*status);
             model.attached_ms = model.now_ms;
+            model.heard_ms = model.now_ms;
             model.behind.as_mut().unwrap_or(&mut model.picture).skipped = 0;
             model.audit.clear();
             model.history.forget_counters();
         }
         Event::Update(update) => {
+            model.heard_ms = model.now_ms;
             let paused = model.is_paused();
             let picture = model.behind.as_mut().unwrap_or(&mut model.picture);
             // While the picture stands still so do the charts; the next second makes up for it.
@@ -153,10 +155,15 @@ pub fn update(model: &mut Model, event: Event) -> Vec<Effect> {
                 form::foretold(form, request, outcome, now_ms);
             }
         }
-        Event::Done(name, outcome) => {
-            let text = match &outcome {
-                Ok(receipt) => format!("{name}: {}", done(receipt)),
-                Err(error) => format!("{name}: {error}"),
+        Event::Done(name, request, outcome) => {
+            let text = match (&outcome, lifted(&request)) {
+                (Ok(Receipt { unchanged: true, audit, .. }), Some(_)) => {
+                    format!("{name}: there was nothing to lift; record {audit}")
+                }
+                // It hits no connection, and what it allows is more than that.
+                (Ok(receipt), Some(what)) => format!("{name}: {what}; record {}", receipt.audit),
+                (Ok(receipt), None) => format!("{name}: {}", done(receipt)),
+                (Err(error), _) => format!("{name}: {error}"),
             };
             say(model, text, outcome.is_err());
         }
@@ -411,7 +418,7 @@ fn named(model: &Model) -> Option<String> {
 }
 
 /// The user of what is selected.
-fn selected_user(model: &Model) -> Option<UserName> {
+pub(crate) fn selected_user(model: &Model) -> Option<UserName> {
     let of = |id| model.picture.connections.get(id).map(|tracked| tracked.row.user.clone());
     match (model.place().listing.current(), &model.place().view) {
         (Some(Item::Connection(id)), _) | (None, View::Connection(id)) => of(id),
@@ -421,7 +428,7 @@ fn selected_user(model: &Model) -> Option<UserName> {
 }
 
 /// What is selected, as somebody to do something with.
-fn selected_who(model: &Model) -> Option<Who> {
+pub(crate) fn selected_who(model: &Model) -> Option<Who> {
     match (model.place().listing.current(), &model.place().view) {
         (Some(Item::Connection(id)), _) | (None, View::Connection(id)) => Some(Who::Connection(*id)),
         (Some(Item::User(user)), _) | (None, View::User(user)) => Some(Who::User(user.clone())),
@@ -435,33 +442,42 @@ fn lift(model: &mut Model) -> Vec<Effect> {
         Some(Item::Ban(at)) => model.bans.rows.get(*at).cloned(),
         _ => None,
     };
-    let reason = String::new;
-    let name = |name: &str| crate::text::visible(name);
-    let lifted = match ban.map(|ban| (ban.kind, ban.user, ban.groups, ban.jti)) {
-        Some((BanKind::Group, Some(user), Some(groups), _)) => Some((
-            format!("{} may be in {} again", name(user.as_str()), name(groups.as_str())),
-            ("restored", AdminRequest::Restore { user, groups, reason: reason() }),
-        )),
-        Some((BanKind::User, Some(user), ..)) => Some((
-            format!("{} may connect again", name(user.as_str())),
-            ("unbanned", AdminRequest::Unban { user, reason: reason() }),
-        )),
-        Some((BanKind::SignOut, Some(user), ..)) => Some((
-            format!("tokens of {} from before count again", name(user.as_str())),
-            ("lifted", AdminRequest::LiftSignOut { user, reason: reason() }),
-        )),
-        Some((BanKind::Token, _, _, Some(jti))) => Some((
-            format!("the token {} counts again", name(&jti)),
-            ("restored", AdminRequest::RestoreToken { jti, reason: reason() }),
-        )),
+    let reason = String::new();
+    let act = match ban.map(|ban| (ban.kind, ban.user, ban.groups, ban.jti)) {
+        Some((BanKind::Group, Some(user), Some(groups), _)) => {
+            Some(("restored", AdminRequest::Restore { user, groups, reason }))
+        }
+        Some((BanKind::User, Some(user), ..)) => Some(("unbanned", AdminRequest::Unban { user, reason })),
+        Some((BanKind::SignOut, Some(user), ..)) => {
+            Some(("lifted", AdminRequest::LiftSignOut { user, reason }))
+        }
+        Some((BanKind::Token, _, _, Some(jti))) => {
+            Some(("restored", AdminRequest::RestoreToken { jti, reason }))
+        }
         // The server sends none that names nothing.
         _ => None,
     };
-    match lifted {
+    match act.and_then(|act| Some((lifted(&act.1)?, act))) {
         Some((what, act)) => model.prompt = Some(Prompt::Lift(what, Box::new(act))),
         None => say(model, "select a ban first (key 5)", true),
     }
     Vec::new()
+}
+
+/// What is so again when this is done; `None` for what lifts nothing.
+fn lifted(request: &AdminRequest) -> Option<String> {
+    let name = |name: &str| crate::text::visible(name);
+    Some(match request {
+        AdminRequest::Restore { user, groups, .. } => {
+            format!("{} may be in {} again", name(user.as_str()), name(groups.as_str()))
+        }
+        AdminRequest::Unban { user, .. } => format!("{} may connect again", name(user.as_str())),
+        AdminRequest::LiftSignOut { user, .. } => {
+            format!("tokens of {} from before count again", name(user.as_str()))
+        }
+        AdminRequest::RestoreToken { jti, .. } => format!("the token {} counts again", name(jti)),
+        _ => return None,
+    })
 }
 
 #[cfg(test)]

@@ -28,8 +28,9 @@ use unicode_width::UnicodeWidthStr;
 
 use self::theme::Theme;
 use crate::keymap;
-use crate::model::{Link, Model, Prompt, View};
+use crate::model::{Item, Link, Model, Prompt, View};
 use crate::text::{self, span, visible};
+use crate::update::{selected_user, selected_who};
 
 /// The least that the dashboard needs.
 pub const LEAST: (u16, u16) = (60, 12);
@@ -88,16 +89,20 @@ fn draw_ends(frame: &mut Frame<'_>, area: Rect, left: &str, right: &str, style: 
 }
 
 fn draw_header(model: &Model, theme: Theme, frame: &mut Frame<'_>, area: Rect) {
-    let link = match model.link {
-        Link::Connecting => "connecting",
-        Link::Live if model.is_paused() => "paused",
-        Link::Live => "live",
-        Link::Lost { .. } => "LOST",
+    let link = match (&model.link, model.silence()) {
+        (Link::Connecting, _) => "connecting".to_owned(),
+        (Link::Lost { .. }, _) => "LOST".to_owned(),
+        (Link::Live, Some(silent)) => format!("no news for {}", span(silent / 1_000)),
+        (Link::Live, None) if model.is_paused() => "paused".to_owned(),
+        (Link::Live, None) => "live".to_owned(),
     };
     let (left, right) = match &model.status {
         None => (" fanfare".to_owned(), format!("{link} ")),
         Some(status) => {
-            let since = model.now_ms.saturating_sub(model.attached_ms) / 1_000;
+            // It is not known to be up for longer than it was heard.
+            let is_heard = model.link == Link::Live && model.silence().is_none();
+            let until = if is_heard { model.now_ms } else { model.heard_ms };
+            let since = until.saturating_sub(model.attached_ms) / 1_000;
             (
                 format!(
                     " {} {}  up {}",
@@ -173,12 +178,41 @@ fn draw_footer(model: &Model, theme: Theme, frame: &mut Frame<'_>, area: Rect) {
         frame.render_widget(Paragraph::new(words).style(style), area);
         return;
     }
-    let acts = match model.may_act() {
-        Ok(()) => "r revoke  b ban  x close",
-        Err(_) => "(r b x: for operators)",
+    draw_ends(frame, area, &format!(" {}", keys(model).join("  ")), "q quit ", theme.quiet());
+}
+
+/// The keys that do something where one is, the most used of them.
+fn keys(model: &Model) -> Vec<&'static str> {
+    let place = model.place();
+    let item = place.listing.current();
+    let opens = matches!(item, Some(Item::Connection(_) | Item::User(_) | Item::Group(_)));
+    let is_list = !place.listing.columns.is_empty();
+    let (user, who) = (selected_user(model).is_some(), selected_who(model).is_some());
+    let acts = [
+        (user, "r revoke"),
+        (user, "b ban"),
+        (who, "x close"),
+        (matches!(item, Some(Item::Ban(_))), "u lift"),
+        (place.view == View::Overview, "m send to all"),
+    ];
+    let looks = [
+        (true, "? help"),
+        (place.view == View::Overview, "1-6 views"),
+        (is_list, "/ filter"),
+        (is_list, "s sort"),
+        (opens, "Enter open"),
+        (model.path.len() > 1 || !place.listing.filter.is_empty(), "Esc back"),
+    ];
+    let there = |keys: &[(bool, &'static str)]| -> Vec<&'static str> {
+        keys.iter().filter(|(works, _)| *works).map(|(_, key)| *key).collect()
     };
-    let left = format!(" ? help  / filter  s sort  Enter open  Esc back  {acts}");
-    draw_ends(frame, area, &left, "q quit ", theme.quiet());
+    let mut keys = there(&looks);
+    match (there(&acts), model.may_act()) {
+        (acts, Ok(())) => keys.extend(acts),
+        (acts, Err(_)) if acts.is_empty() => {}
+        (_, Err(_)) => keys.push("(what acts: for operators)"),
+    }
+    keys
 }
 
 #[cfg(test)]

@@ -107,20 +107,32 @@ async function joined(group) {
   show();
 }
 
-by("who").onsubmit = async (event) => {
+by("who").onsubmit = (event) => {
   event.preventDefault();
-  const user = by("user").value;
+  void enter();
+};
+
+// What has ended does not come back by itself: whoever was sent away may want to come again all the same.
+by("again").onclick = () => void enter();
+
+/** Connects, also once more, and joins the groups that one was in. */
+async function enter() {
+  const before = [...groups.keys()];
+  const isFirst = client === undefined;
+  by("again").hidden = true;
   state("", "connecting ...");
   try {
     const { url, value } = await (await fetch("fanfare/certificate-hash")).json();
-    client = await connect({ url, devUser: user, serverCertificateHashes: [value] });
+    client = await connect({ url, devUser: by("user").value, serverCertificateHashes: [value] });
   } catch (error) {
     state("lost", error.message);
+    by("again").hidden = isFirst;
     return;
   }
   state("live", named(client.user), `, connection ${client.connectionId}`);
   by("who").hidden = true;
   by("room").hidden = false;
+  groups.clear();
   client.on("ReceiveMessage", (_, message) => {
     const to = strong("small", "to ");
     to.append(message.to === "all" ? "everyone" : message.to.group === undefined ? "you" : named(message.to.group));
@@ -146,7 +158,9 @@ by("who").onsubmit = async (event) => {
   });
   client.when("refused", ({ detail }) => line("bad", detail));
   client.when("lagged", ({ dropped }) => line("bad", `${dropped} messages were dropped: this page was too slow`));
-  client.when("disconnected", ({ reason, retryIn }) => state("lost", said(reason || "connection lost"), `; again in ${retryIn} ms`));
+  client.when("disconnected", ({ reason, retryIn }) => {
+    state("lost", said(reason || "connection lost"), `; again in ${(retryIn / 1000).toFixed(1)} s`);
+  });
   client.when("reconnected", ({ connection, refused, lost }) => {
     state("live", named(client.user), `, connection ${connection}`);
     line("note", "connected again");
@@ -162,11 +176,13 @@ by("who").onsubmit = async (event) => {
   });
   client.when("closed", ({ code, reason }) => {
     state("lost", "closed: ", said(reason), code === undefined ? "" : ` (code ${code})`);
+    by("again").hidden = false;
   });
-  setInterval(count, 3_000);
+  if (isFirst) setInterval(count, 3_000);
   show();
   by("group").focus();
-};
+  for (const group of before) await attempt(() => joined(group));
+}
 
 async function count() {
   if (!client.connected) return;
@@ -213,8 +229,10 @@ function move(x, y) {
   place("own", client.user, own.x, own.y, true);
   const [kind, ...rest] = by("to").value.split(" ");
   if (kind !== "group" || !client.connected) return;
+  // Nobody sees more than a thousandth of the board.
+  const [atX, atY] = [own.x, own.y].map((part) => Math.round(part * 1000) / 1000);
   try {
-    client.unreliable({ group: rest.join(" ") }, "Cursor", json(own), { others: true });
+    client.unreliable({ group: rest.join(" ") }, "Cursor", json({ x: atX, y: atY }), { others: true });
   } catch (error) {
     line("bad", error.message);
   }

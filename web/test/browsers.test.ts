@@ -367,6 +367,15 @@ for (const kind of ["chromium", "firefox"] as Kind[]) {
       server.command("admin", "revoke", "bob", "lobby", "--reason", "too loud");
       await until(two, () => document.querySelector("#log")?.textContent?.includes("removed from lobby: too loud"));
       server.command("admin", "restore", "bob", "lobby");
+      // Who was sent away does not come back by itself, but by a button, and to the groups from before.
+      server.command("admin", "kick", "--user", "alice", "--reason", "bye for now");
+      await until(one, () => document.querySelector("#again:not([hidden])") !== null);
+      await one.bringToFront();
+      await one.click("#again");
+      await until(one, () => document.querySelector("#state.live") !== null && document.querySelector("#list")?.textContent?.includes("lobby"));
+      await one.type("#text", "back again");
+      await one.keyboard.press("Enter");
+      await until(one, () => document.querySelector("#log li:last-child")?.textContent?.endsWith("back again"));
       for (const [name, width, height] of [["wide", 1100, 760], ["phone", 390, 844]] as const) {
         // Debian's Firefox does not know the last command of it, which turns the screen; the size is set by then.
         await two.setViewport({ width, height }).catch((error: Error) => {

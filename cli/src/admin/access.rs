@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use fanfare_certs::{CA_CERTIFICATE, DEVELOPMENT_OPERATOR, operator_files};
+use fanfare_certs::CA_CERTIFICATE;
 use fanfare_client::{ConnectError, OperatorClient, OperatorConfig, OperatorError, Roots};
 use fanfare_protocol::admin::Status;
 
@@ -33,12 +33,9 @@ impl AccessArguments {
         }
     }
 
-    /// The developer's in the state directory, or else the only one that is there.
+    /// The only one in the state directory. Of several none is guessed, not even the developer's: whoever's it is will be
+    /// the author of what is done.
     fn found(&self) -> Result<(PathBuf, PathBuf), Failure> {
-        let developer = operator_files(&self.state_dir, DEVELOPMENT_OPERATOR);
-        if developer.0.exists() {
-            return Ok(developer);
-        }
         let mut found: Vec<PathBuf> = std::fs::read_dir(&self.state_dir)
             .into_iter()
             .flatten()
@@ -60,7 +57,8 @@ impl AccessArguments {
             several => {
                 let names: Vec<String> = several.iter().map(|path| path.display().to_string()).collect();
                 Err(Failure::usage(format!(
-                    "there are several operators' certificates; give one with --operator-cert: {}",
+                    "there are several operators' certificates; give yours with --operator-cert FILE or in the variable \
+                     FANFARE_OPERATOR_CERT: {}",
                     names.join(", ")
                 )))
             }
@@ -89,7 +87,7 @@ impl From<OperatorError> for Failure {
             )),
             OperatorError::Connect(ConnectError::UnknownIssuer { server, roots, detail }) => {
                 Self::failed(format!(
-                    "the certificate of {server} is not signed by the operators' authority ({detail}); trusted are {roots}; \
+                    "the certificate of {server} is not signed by the operators' authority ({detail}); trusted: {roots}; \
                      give the server's own with --ca FILE or --state-dir DIR"
                 ))
             }

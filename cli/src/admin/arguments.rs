@@ -233,8 +233,17 @@ pub(crate) struct AuditArguments {
     #[arg(long, conflicts_with_all = ["follow", "limit"])]
     pub(crate) verify: bool,
     /// With --verify: a hash that was noted before, which must be in the chain
-    #[arg(long, value_name = "HASH", requires = "verify")]
+    #[arg(long, value_name = "HASH", requires = "verify", value_parser = hash)]
     pub(crate) head: Option<String>,
+}
+
+/// A hash as `audit --verify` prints it. What is none would be told as a chain that is broken.
+fn hash(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    if text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Ok(text.to_ascii_lowercase());
+    }
+    Err("a hash has 64 hexadecimal digits, as `audit --verify` prints them".to_owned())
 }
 
 /// When it ends by itself. Never, if it is not said.

@@ -10,7 +10,7 @@ use fanfare_protocol::admin::{
 };
 use serde_json::Value;
 
-use fanfare_tui::text::{act, bytes, harmless, many, micros, moment, per_mille, span, visible};
+use fanfare_tui::text::{act, bytes, far_day, harmless, many, micros, moment, per_mille, span, visible};
 
 use super::table::Table;
 
@@ -394,12 +394,12 @@ fn now() -> u64 {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
-/// `in 1h 59m`, or `never`.
+/// `in 1h 59m`, the day where that is far, or `never`.
 fn ends(until: Option<u64>) -> String {
     match until {
         None => "never".to_owned(),
         Some(until) if until <= now() => "now".to_owned(),
-        Some(until) => format!("in {}", span(until - now())),
+        Some(until) => far_day(now(), until).unwrap_or_else(|| format!("in {}", span(until - now()))),
     }
 }
 

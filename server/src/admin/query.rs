@@ -64,12 +64,15 @@ impl Queries {
             AdminRequest::Explain { user, group, token } => {
                 Ok(line(&AdminReply::Ok(self.explain(user, group, token.as_ref(), access::now()))))
             }
-            AdminRequest::VerifyAudit { head } => {
-                let verdict = self.moderation.verify_audit(head.as_deref());
-                verdict.map(|verdict| line(&AdminReply::Ok(verdict))).map_err(|error| store_failed(&error))
-            }
+            AdminRequest::VerifyAudit { head } => self.verify_audit(head.as_deref()),
             _ => return None,
         })
+    }
+
+    fn verify_audit(&self, head: Option<&str>) -> Result<Bytes, AdminError> {
+        let head = head.map(noted).transpose()?;
+        let verdict = self.moderation.verify_audit(head.as_deref());
+        verdict.map(|verdict| line(&AdminReply::Ok(verdict))).map_err(|error| store_failed(&error))
     }
 
     fn status(&self, operator: &Operator) -> Status {
@@ -116,6 +119,17 @@ impl Queries {
             quic: facts.quic,
         })
     }
+}
+
+/// A hash that was noted, as the audit writes them. What is none is in no chain, and whole ones would be told as broken.
+fn noted(head: &str) -> Result<String, AdminError> {
+    if head.len() == 64 && head.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Ok(head.to_ascii_lowercase());
+    }
+    let message =
+        "the head is no hash: it has 64 hexadecimal digits, as the answer to this question has them"
+            .to_owned();
+    Err(AdminError { code: Code::InvalidRequest.number(), message })
 }
 
 fn nothing(what: &str) -> AdminError {

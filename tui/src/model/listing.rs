@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::picture::{Held, Sums};
 use super::{Model, View};
-use crate::text::{count, harmless, micros, per_mille, span, visible};
+use crate::text::{count, far_day, harmless, micros, per_mille, span, visible};
 
 /// A column of a list.
 #[derive(Debug, PartialEq, Eq)]
@@ -57,7 +57,7 @@ const BANS: &[Column] = &[
     text("WHO", 0),
     text("WHAT", 20),
     number("SINCE", 8),
-    number("ENDS IN", 9),
+    number("ENDS", 10),
     text("BY", 12),
     text("REASON", 0),
 ];
@@ -287,7 +287,9 @@ impl Listing {
                     (BanKind::SignOut, _) => "tokens until then".to_owned(),
                     (BanKind::Token, _) => "this token".to_owned(),
                 };
-                let ends = ban.until.map_or("never".to_owned(), |until| span(until.saturating_sub(now)));
+                let ends = ban.until.map_or("never".to_owned(), |until| {
+                    far_day(now, until).unwrap_or_else(|| span(until.saturating_sub(now)))
+                });
                 vec![
                     visible(who.unwrap_or_default()),
                     visible(&what),

@@ -202,10 +202,12 @@ fn a_revocation_is_confirmed_only_when_the_server_said_what_it_would_do() {
     };
     assert_eq!((user.as_str(), *until, reason.as_str()), ("alice", Some(1_007_200), "too loud"));
     assert!(model.prompt.is_none());
-    update(
-        &mut model,
-        Event::Done("revoked", Ok(Receipt { connections: 2, audit: 7, ..Receipt::default() })),
-    );
+    let request = effects.into_iter().next().and_then(|effect| match effect {
+        Effect::Act(_, request) => Some(request),
+        _ => None,
+    });
+    let receipt = Receipt { connections: 2, audit: 7, ..Receipt::default() };
+    update(&mut model, Event::Done("revoked", request.unwrap(), Ok(receipt)));
     assert_eq!(model.notice.as_ref().unwrap().text, "revoked: 2 connections; record 7");
     // Bad input is told, and nothing is asked.
     press(&mut model, "rroom\t");
@@ -298,6 +300,17 @@ fn acts_on_the_selection_are_about_what_is_selected() {
         &press(&mut model, "5u\x02")[..],
         [Effect::Act("restored", AdminRequest::Restore { .. })]
     ));
+    let user = UserName::new("mallory").unwrap();
+    let groups = fanfare_protocol::Pattern::new("g").unwrap();
+    let mut told = |unchanged| {
+        let (user, groups) = (user.clone(), groups.clone());
+        let request = AdminRequest::Restore { user, groups, reason: String::new() };
+        let receipt = Receipt { audit: 2, unchanged, ..Receipt::default() };
+        update(&mut model, Event::Done("restored", request, Ok(receipt)));
+        model.notice.as_ref().unwrap().text.clone()
+    };
+    assert_eq!(told(false), "restored: mallory may be in g again; record 2");
+    assert_eq!(told(true), "restored: there was nothing to lift; record 2");
     update(&mut model, Event::Bans(Listing { total: 1, rows: vec![ban(BanKind::User, None)] }));
     assert!(matches!(&press(&mut model, "u\x02")[..], [Effect::Act("unbanned", AdminRequest::Unban { .. })]));
     update(&mut model, Event::Bans(Listing { total: 1, rows: vec![ban(BanKind::SignOut, None)] }));

@@ -9,7 +9,7 @@ use ratatui::widgets::{Paragraph, Wrap};
 use super::chart;
 use super::theme::Theme;
 use crate::model::{Held, Model};
-use crate::text::{count, many, micros, per_mille, span, visible};
+use crate::text::{count, far_day, many, micros, per_mille, span, visible};
 
 pub(super) fn draw(model: &Model, id: ConnectionId, theme: Theme, frame: &mut Frame<'_>, area: Rect) {
     let Some(tracked) = model.picture.connections.get(&id) else {
@@ -47,7 +47,10 @@ pub(super) fn draw(model: &Model, id: ConnectionId, theme: Theme, frame: &mut Fr
             let quic = &detail.quic;
             let ends = |what: &str, end: Option<u64>| match end {
                 None => format!("{what} never ends"),
-                Some(end) => format!("{what} ends in {}", span(end.saturating_sub(now_ms / 1_000))),
+                Some(end) => match far_day(now_ms / 1_000, end) {
+                    Some(day) => format!("{what} ends {day}"),
+                    None => format!("{what} ends in {}", span(end.saturating_sub(now_ms / 1_000))),
+                },
             };
             let loss = per_mille(tracked.loss());
             let held = match (quic.blocked_by_application, quic.congestion_events) {

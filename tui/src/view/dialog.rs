@@ -7,7 +7,7 @@
 //! │   reason  (the user is told)               │
 //! │                                            │
 //! │   this removes 3 connections (room-1 3)    │
-//! │   F2 does it   Tab next   Esc does not     │
+//! │   F2 does it   Tab next   Esc cancels      │
 //! └────────────────────────────────────────────┘
 //! ```
 
@@ -52,7 +52,7 @@ pub(super) fn draw(model: &Model, form: &Form, theme: Theme, frame: &mut Frame<'
     let style = if bad { theme.quiet() } else { theme.warning() };
     lines.push(Line::raw(""));
     lines.push(Line::styled(format!("   {}", cut(&words, usize::from(width).saturating_sub(6))), style));
-    lines.push(Line::styled("   F2 does it   Tab next field   Esc does nothing", theme.quiet()));
+    lines.push(Line::styled("   F2 does it   Tab next field   Esc cancels", theme.quiet()));
     let title = format!(" {} ", cut(&form.title(), usize::from(width).saturating_sub(6)));
     frame.render_widget(Clear, place);
     let block = Block::bordered().title(title).border_style(theme.accent());
@@ -69,7 +69,7 @@ pub(super) fn draw_lift(what: &str, theme: Theme, frame: &mut Frame<'_>, area: R
         Line::raw(""),
         Line::styled(format!("   {}", cut(what, room)), theme.warning()),
         Line::raw(""),
-        Line::styled("   F2 does it   Esc does nothing", theme.quiet()),
+        Line::styled("   F2 does it   Esc cancels", theme.quiet()),
     ];
     frame.render_widget(Clear, place);
     let block = Block::bordered().title(" Lift ").border_style(theme.accent());

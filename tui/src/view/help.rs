@@ -31,8 +31,12 @@ pub(super) fn draw(model: &Model, theme: Theme, frame: &mut Frame<'_>, area: Rec
     let mut lines: Vec<Line<'_>> =
         (0..rows).map(|at| Line::from([entry(at), entry(at + rows)].concat())).collect();
     lines.push(Line::raw(""));
+    let room = usize::from(width.saturating_sub(2));
     lines.push(Line::styled(
-        " SLOW is who does not keep up: !net, the network is slow; !app, the client does not read",
+        crate::text::cut(
+            " SLOW is who does not keep up: !net, the network is slow; !app, the client does not read",
+            room,
+        ),
         theme.quiet(),
     ));
     lines.push(Line::styled(
@@ -42,7 +46,8 @@ pub(super) fn draw(model: &Model, theme: Theme, frame: &mut Frame<'_>, area: Rec
         },
         theme.quiet(),
     ));
-    lines.extend(may.err().map(|why| Line::styled(format!(" {why}"), theme.quiet())));
+    lines
+        .extend(may.err().map(|why| Line::styled(crate::text::cut(&format!(" {why}"), room), theme.quiet())));
     frame.render_widget(Clear, place);
     frame.render_widget(
         Paragraph::new(lines).block(Block::bordered().title(" Keys ").border_style(theme.accent())),

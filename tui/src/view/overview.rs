@@ -37,6 +37,7 @@ fn draw_facts(model: &Model, theme: Theme, frame: &mut Frame<'_>, area: Rect) {
             Held::Application => application += 1,
         }
     }
+    let left = counters.closed.get("Normal").copied().unwrap_or_default();
     let dropped_slow = counters.closed.get("SlowConsumer").copied().unwrap_or_default();
     let rows = [
         (
@@ -68,7 +69,7 @@ fn draw_facts(model: &Model, theme: Theme, frame: &mut Frame<'_>, area: Rect) {
                 counters.sends, counters.deliveries, counters.dropped, counters.purged
             ),
         ),
-        ("bytes", format!("{}/s in  {}/s out", bytes(model.history.bytes.0), bytes(model.history.bytes.1))),
+        ("bytes", rates(model)),
         ("delivered", delivered(model)),
         (
             "slow",
@@ -80,10 +81,10 @@ fn draw_facts(model: &Model, theme: Theme, frame: &mut Frame<'_>, area: Rect) {
         (
             "ended",
             format!(
-                "{} closed by the server  {} lost  {} memberships taken",
-                sum(&counters.closed),
+                "{} closed by the server  {left} left  {} lost  {} ended",
+                sum(&counters.closed).saturating_sub(left),
                 counters.lost,
-                sum(&counters.removed)
+                many(sum(&counters.removed), "membership")
             ),
         ),
         (
@@ -98,17 +99,32 @@ fn draw_facts(model: &Model, theme: Theme, frame: &mut Frame<'_>, area: Rect) {
             ),
         ),
     ];
+    let room = usize::from(area.width).saturating_sub(13);
     let lines: Vec<Line<'_>> = rows
         .into_iter()
         .map(|(name, text)| {
-            Line::from(vec![Span::styled(format!(" {name:12}"), theme.quiet()), Span::raw(text)])
+            Line::from(vec![Span::styled(format!(" {name:12}"), theme.quiet()), Span::raw(cut(&text, room))])
         })
         .collect();
     frame.render_widget(Paragraph::new(lines), area);
 }
 
+/// What there is to say of a second before one has passed.
+const NOT_YET: &str = "not known yet";
+
+/// Bytes in the last second.
+fn rates(model: &Model) -> String {
+    if model.history.connections.is_empty() {
+        return NOT_YET.to_owned();
+    }
+    format!("{}/s in  {}/s out", bytes(model.history.bytes.0), bytes(model.history.bytes.1))
+}
+
 /// How long messages were in the server in the last minute.
 fn delivered(model: &Model) -> String {
+    if model.history.connections.is_empty() {
+        return NOT_YET.to_owned();
+    }
     let times = &model.history.delivery;
     let share = |name: &str, thousandths| {
         times.quantile(thousandths).map(|took| format!("{name} in {}", micros(took)))
@@ -122,6 +138,10 @@ fn delivered(model: &Model) -> String {
 
 fn draw_charts(model: &Model, theme: Theme, frame: &mut Frame<'_>, area: Rect) {
     let history = &model.history;
+    // Nothing is known of any second, which is not the same as that there was nothing.
+    if history.connections.is_empty() {
+        return;
+    }
     let charts = [
         ("messages in/s", &history.incoming),
         ("messages out/s", &history.outgoing),

@@ -2,7 +2,7 @@
 //! anew; look at the difference before it is committed.
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
-use fanfare_protocol::admin::{BanKind, BanRow, Counters, Listing, Receipt, Role, Times};
+use fanfare_protocol::admin::{AdminRequest, BanKind, BanRow, Counters, Listing, Receipt, Role, Times};
 use fanfare_protocol::{ConnectionId, GroupName, Pattern, UserName};
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
@@ -320,9 +320,63 @@ fn the_group_of_a_dialog_is_shown_so_that_it_is_told_apart() {
 fn a_notice_shows_names_as_lists_do() {
     let mut model = busy(Role::Operator);
     let groups = [(GroupName::new("a\u{2800}b").unwrap(), 1)].into();
-    update(&mut model, Event::Done("revoked", Ok(Receipt { connections: 1, groups, ..Receipt::default() })));
+    let request = AdminRequest::Status {};
+    update(
+        &mut model,
+        Event::Done("revoked", request, Ok(Receipt { connections: 1, groups, ..Receipt::default() })),
+    );
     let shown = picture(&mut model, SIZES[0]);
     assert!(shown.contains("1 connection (a\\u{2800}b 1)"), "{shown}");
+}
+
+/// A server that is stopped, or cannot be reached, is lost only after half a minute. Till then it was shown as live.
+#[test]
+fn a_server_that_says_nothing_is_not_shown_as_live() {
+    let mut model = busy(Role::Operator);
+    let header = |model: &mut Model| picture(model, SIZES[0]).lines().next().unwrap().to_owned();
+    update(&mut model, Event::Tick(2_750));
+    let live = header(&mut model);
+    assert!(live.ends_with("operator  live"), "{live}");
+    let mut idle = snapshot(Vec::new(), &[]);
+    idle.full = false;
+    update(&mut model, Event::Update(Box::new(idle)));
+    update(&mut model, Event::Tick(5_500));
+    assert!(header(&mut model).ends_with("operator  live"), "an update without a change is one");
+    let up = |header: &str| header.split("  ").nth(1).unwrap().to_owned();
+    let heard = up(&live);
+    for (now_ms, words) in [(6_000, "no news for 3s"), (30_000, "no news for 27s")] {
+        update(&mut model, Event::Tick(now_ms));
+        let header = header(&mut model);
+        assert!(header.ends_with(words), "{header}");
+        assert_eq!(up(&header), heard, "it is not known to be up for longer");
+    }
+    press(&mut model, "p");
+    assert!(header(&mut model).ends_with("no news for 27s"), "also while the picture stands still");
+}
+
+/// Keys that answered with `select ... first` were offered there.
+#[test]
+fn only_keys_that_work_are_offered() {
+    for (keys, offered, not) in [
+        ("1", &["m send to all", "? help"][..], &["r revoke", "x close", "Enter open", "s sort", "Esc"][..]),
+        ("2", &["r revoke", "b ban", "x close", "Enter open", "s sort"], &["u lift", "Esc"]),
+        ("4", &["x close", "Enter open"], &["r revoke"]),
+        ("2\n", &["r revoke", "x close", "Esc back"], &["Enter open", "s sort"]),
+        ("5", &["u lift", "/ filter"], &["r revoke", "Enter open"]),
+        ("6", &["/ filter"], &["r revoke", "x close", "u lift"]),
+        ("2/zzz\n", &["/ filter", "Esc back"], &["r revoke", "Enter open"]),
+    ] {
+        let mut model = full(Role::Operator);
+        press(&mut model, keys);
+        let shown = picture(&mut model, SIZES[1]);
+        let footer = shown.lines().last().unwrap();
+        for key in offered {
+            assert!(footer.contains(key), "{keys:?}: {footer}");
+        }
+        for key in not {
+            assert!(!footer.contains(key), "{keys:?}: {footer}");
+        }
+    }
 }
 
 #[test]
