@@ -9,7 +9,7 @@ export const DATAGRAM_BYTES = 1100;
 /** The most bytes of a name. */
 export const NAME_BYTES = 256;
 /** The formats that have names, each at its number. */
-export const FORMATS = ["binary", "text", "json", "msgpack"] as const;
+export const FORMATS: readonly Format[] = ["binary", "text", "json", "msgpack"];
 
 /** Where a message goes. */
 export type Target =
@@ -37,7 +37,7 @@ export interface Limits {
 export type Credential = { readonly token: string } | { readonly devUser: string };
 
 /** What a payload is written in: a name, or the number of a format that came later. */
-export type Format = (typeof FORMATS)[number] | number;
+export type Format = "binary" | "text" | "json" | "msgpack" | number;
 
 /** A send, as it goes to the server. */
 export interface Send {
