@@ -1,7 +1,7 @@
 //! Users who are known by a certificate: which authority issues those, and what each user is granted.
 //!
-//! In: a PEM file of authorities and a TOML file of grants, of which OPERATIONS.md has an example. Out: what the server asks
-//! for. A user gets the grants of every entry whose pattern matches its name.
+//! In: a PEM file of authorities and a TOML file of grants, of which OPERATIONS.md has an example. Out: what the server
+//! asks for. A user gets the grants of every entry whose pattern matches its name.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};

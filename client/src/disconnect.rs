@@ -188,8 +188,8 @@ impl fmt::Display for Told<'_> {
     }
 }
 
-/// Whether words begin by saying what the code's sentence says, which then need not be said twice: `the user is banned from
-/// the group "lobby"`.
+/// Whether words begin by saying what the code's sentence says, which then need not be said twice: `the user is banned
+/// from the group "lobby"`.
 fn says(words: &str, sentence: &str) -> bool {
     let gist = sentence.split([';', '.']).next().unwrap_or(sentence);
     words.get(..gist.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(gist))

@@ -63,8 +63,8 @@ pub enum TuiError {
 /// Runs the dashboard until the operator quits.
 ///
 /// # Errors
-/// When the terminal cannot be used, and when the server does not take the certificate. A server that is not there is shown, and
-/// tried again.
+/// When the terminal cannot be used, and when the server does not take the certificate. A server that is not there is
+/// shown, and tried again.
 pub async fn run(config: OperatorConfig, colours: bool) -> Result<(), TuiError> {
     // Whatever ends it, the terminal is given back.
     let mut ends = Vec::new();

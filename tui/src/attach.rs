@@ -42,8 +42,8 @@ pub(crate) struct Attachment {
 struct Gone;
 
 impl Attachment {
-    /// Stays attached until nobody takes events any more, or the server does not take the certificate, which no other attempt
-    /// changes: then it says so.
+    /// Stays attached until nobody takes events any more, or the server does not take the certificate, which no other
+    /// attempt changes: then it says so.
     pub(crate) async fn run(mut self) -> Option<OperatorError> {
         let mut failures = 0;
         loop {

@@ -226,8 +226,8 @@ impl Model {
         }
     }
 
-    /// For how many milliseconds a server that is there has said nothing, where that is too long: it says something four
-    /// times a second, also where nothing happens. That it is lost is known much later.
+    /// For how many milliseconds a server that is there has said nothing, where that is too long: it says something
+    /// four times a second, also where nothing happens. That it is lost is known much later.
     #[must_use]
     pub fn silence(&self) -> Option<u64> {
         let silent = self.now_ms.saturating_sub(self.heard_ms);

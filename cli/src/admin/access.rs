@@ -33,8 +33,8 @@ impl AccessArguments {
         }
     }
 
-    /// The only one in the state directory. Of several none is guessed, not even the developer's: whoever's it is will be
-    /// the author of what is done.
+    /// The only one in the state directory. Of several none is guessed, not even the developer's: whoever's it is will
+    /// be the author of what is done.
     fn found(&self) -> Result<(PathBuf, PathBuf), Failure> {
         let mut found: Vec<PathBuf> = std::fs::read_dir(&self.state_dir)
             .into_iter()

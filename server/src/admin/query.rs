@@ -121,7 +121,8 @@ impl Queries {
     }
 }
 
-/// A hash that was noted, as the audit writes them. What is none is in no chain, and whole ones would be told as broken.
+/// A hash that was noted, as the audit writes them. What is none is in no chain, and whole ones would be told as
+/// broken.
 fn noted(head: &str) -> Result<String, AdminError> {
     if head.len() == 64 && head.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return Ok(head.to_ascii_lowercase());
