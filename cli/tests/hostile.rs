@@ -144,7 +144,7 @@ fn table() -> Vec<(&'static str, Act, String)> {
         ("a request instead of Hello", Strange(join.to_vec()), code(Code::HelloExpected)),
         ("Hello twice", Known(hello_bytes), code(Code::HelloRepeated)),
         ("another version", Strange(framed(&[0, 9, 0, 1, 1, b'x'])), code(Code::UnsupportedProtocol)),
-        ("a token", Strange(framed(&[0, 1, 0, 3, b'a', b'.', b'b'])), code(Code::TokensNotConfigured)),
+        ("a token", Strange(framed(&[0, 1, 0, 0, 3, b'a', b'.', b'b'])), code(Code::TokensNotConfigured)),
         ("an empty user name", Strange(framed(&[0, 1, 0, 1, 0])), code(Code::InvalidName)),
         ("no Hello, a finished stream", FinishAtOnce, code(Code::HelloExpected)),
         ("no Hello, silence", Silence, code(Code::HandshakeTimeout)),

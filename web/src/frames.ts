@@ -9,7 +9,7 @@ export const DATAGRAM_BYTES = 1100;
 /** The most bytes of a name. */
 export const NAME_BYTES = 256;
 /** The formats that have names, each at its number. */
-export const FORMATS = ["binary", "text", "json", "msgpack"] as const;
+export const FORMATS: readonly FormatName[] = ["binary", "text", "json", "msgpack"];
 
 /** Where a message goes. */
 export type Target =
@@ -36,8 +36,11 @@ export interface Limits {
 /** Who connects. */
 export type Credential = { readonly token: string } | { readonly devUser: string };
 
+/** The name of a format. */
+export type FormatName = "binary" | "text" | "json" | "msgpack";
+
 /** What a payload is written in: a name, or the number of a format that came later. */
-export type Format = (typeof FORMATS)[number] | number;
+export type Format = FormatName | number;
 
 /** A send, as it goes to the server. */
 export interface Send {
