@@ -259,7 +259,7 @@ class Hostile(unittest.IsolatedAsyncioTestCase):
             ended = asyncio.ensure_future(peer.end())
             # One may get lost.
             while not ended.done():
-                peer._quic.send_datagram_frame(b"x" * 100)
+                peer._quic.send_datagram_frame(b"\xff" * 100)
                 peer.transmit()
                 await asyncio.wait([ended], timeout=0.05)
             self.assertEqual(ended.result().code, 2001)

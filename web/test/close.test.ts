@@ -45,7 +45,7 @@ async function bare(page: Page, url: string, reads: boolean): Promise<void> {
     await transport.ready;
     const stream = await transport.createBidirectionalStream();
     const writer = stream.writable.getWriter();
-    await writer.write(Uint8Array.of(9, 0, 0, 0, 0, 1, 1, 5, ...new TextEncoder().encode("alice")));
+    await writer.write(Uint8Array.of(10, 0, 0, 0, 0, 1, 0, 1, 5, ...new TextEncoder().encode("alice")));
     const reader = stream.readable.getReader();
     await reader.read();
     globalThis.garble = () => writer.write(Uint8Array.of(1, 0, 0, 0, 255));
