@@ -8,7 +8,7 @@ export { connect, Client } from "./client.js";
 export type {
   ConnectOptions, Expiring, Handler, Happenings, Message, Reconnect, Reconnected, Removed, SendOptions,
 } from "./types.js";
-export type { ExpiryScope, Format, FormatName, Limits, Sender, Target } from "./frames.js";
+export type { ExpiryScope, Format, Limits, Sender, Target } from "./frames.js";
 export { json, messagePack } from "./payload.js";
 export type { Formatted, Payload } from "./payload.js";
 export { Code, codeName, mayReconnect } from "./codes.js";
