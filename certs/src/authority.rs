@@ -15,12 +15,11 @@ use x509_parser::certificate::X509Certificate;
 
 use crate::Error;
 use crate::certificate::{check_dates, dates, may_sign, parse};
+use crate::file_names::{CA_CERTIFICATE, CA_KEY, OPERATORS_REVOKED, SERVER_CERTIFICATE, SERVER_KEY};
 use crate::host_name::HostName;
 use crate::private_key::check_pair;
 use crate::profile;
-use crate::state_directory::{
-    CA_CERTIFICATE, CA_KEY, OPERATORS_REVOKED, SERVER_CERTIFICATE, SERVER_KEY, StateDirectory,
-};
+use crate::state_directory::StateDirectory;
 
 /// A development authority, able to sign.
 ///

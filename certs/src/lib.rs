@@ -33,6 +33,7 @@ mod authority;
 mod certificate;
 mod description;
 mod error;
+mod file_names;
 #[cfg(test)]
 mod fixture;
 #[cfg(any(test, fuzzing))]
@@ -55,6 +56,9 @@ mod user;
 pub use authority::{Authority, Issued};
 pub use description::{Description, describe};
 pub use error::Error;
+pub use file_names::{
+    ADMIN_CERTIFICATE, CA_CERTIFICATE, CA_KEY, OPERATORS_REVOKED, SERVER_CERTIFICATE, SERVER_KEY,
+};
 pub use identity::{Identity, load_identity};
 pub use operator::{
     DEVELOPMENT_OPERATOR, OPERATOR_LIFETIME, OperatorCertificate, create_operator, development_operator,
@@ -65,7 +69,4 @@ pub use preparation::{Prepared, Wanted, prepare};
 pub use profile::{LEAF_LIFETIME, LEAF_RENEWAL};
 pub use roots::load_roots;
 pub use server_leaf::{Leaf, Reason, admin_leaf, server_leaf, server_leaf_at};
-pub use state_directory::{
-    ADMIN_CERTIFICATE, CA_CERTIFICATE, CA_KEY, OPERATORS_REVOKED, SERVER_CERTIFICATE, SERVER_KEY,
-};
 pub use user::{CertifiedName, UserCertificate, certified_name, create_user, user_verifier};

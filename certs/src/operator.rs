@@ -14,11 +14,12 @@ use crate::Error;
 use crate::authority::Authority;
 use crate::certificate::{check_dates, is_signed_by, parse};
 use crate::description::Description;
+use crate::file_names::CA_CERTIFICATE;
 use crate::pem_file::PemFile;
 use crate::private_key::check_pair;
 use crate::profile;
 use crate::revocation_list;
-use crate::state_directory::{CA_CERTIFICATE, StateDirectory};
+use crate::state_directory::StateDirectory;
 
 /// How long an operator's certificate is valid if nobody says otherwise: 90 days.
 pub const OPERATOR_LIFETIME: Duration = Duration::days(90);

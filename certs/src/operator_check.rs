@@ -16,11 +16,11 @@ use time::OffsetDateTime;
 
 use crate::Error;
 use crate::certificate::{check_dates, is_signed_by, parse};
+use crate::file_names::{CA_CERTIFICATE, OPERATORS_REVOKED};
 use crate::operator::name_and_role;
 use crate::pem_file::PemFile;
 use crate::revocation_list::Revocations;
 use crate::roots::load_roots;
-use crate::state_directory::{CA_CERTIFICATE, OPERATORS_REVOKED};
 
 /// Decides by the authority and the revocation list in a state directory.
 pub struct OperatorCheck {

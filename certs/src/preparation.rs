@@ -10,13 +10,14 @@ use time::OffsetDateTime;
 
 use crate::Error;
 use crate::authority::Authority;
+use crate::file_names::CA_CERTIFICATE;
 use crate::host_name::HostName;
 use crate::operator::development_operator_in;
 use crate::operator_check::verifier;
 use crate::revocation_list;
 use crate::roots::roots;
 use crate::server_leaf::{Leaf, admin_leaf_in, server_leaf_in};
-use crate::state_directory::{CA_CERTIFICATE, CarriedOut, StateDirectory};
+use crate::state_directory::{CarriedOut, StateDirectory};
 
 /// What a server wants of its state directory.
 #[derive(Debug, Clone, Default)]

@@ -14,8 +14,9 @@ use x509_parser::revocation_list::CertificateRevocationList;
 use crate::Error;
 use crate::authority::Authority;
 use crate::certificate::parse;
+use crate::file_names::{CA_CERTIFICATE, OPERATORS_REVOKED};
 use crate::pem_file::PemFile;
-use crate::state_directory::{CA_CERTIFICATE, OPERATORS_REVOKED, StateDirectory};
+use crate::state_directory::StateDirectory;
 
 /// The serial numbers of certificates that were taken back.
 pub(crate) struct Revocations(BTreeSet<Vec<u8>>);

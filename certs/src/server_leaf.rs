@@ -13,12 +13,11 @@ use x509_parser::certificate::X509Certificate;
 use crate::Error;
 use crate::authority::Authority;
 use crate::certificate::{is_signed_by, names_issuer, parse};
+use crate::file_names::{ADMIN_CERTIFICATE, ADMIN_KEY, CA_CERTIFICATE, SERVER_CERTIFICATE, SERVER_KEY};
 use crate::host_name::HostName;
 use crate::identity::{Identity, identity};
 use crate::profile::LEAF_RENEWAL;
-use crate::state_directory::{
-    ADMIN_CERTIFICATE, ADMIN_KEY, CA_CERTIFICATE, SERVER_CERTIFICATE, SERVER_KEY, StateDirectory,
-};
+use crate::state_directory::StateDirectory;
 
 /// A server's leaf on disk, loaded.
 #[derive(Debug)]

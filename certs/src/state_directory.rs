@@ -16,23 +16,8 @@ use std::path::{Path, PathBuf};
 use tempfile::{NamedTempFile, TempPath};
 
 use crate::Error;
+use crate::file_names::{CA_CERTIFICATE, CA_KEY};
 use crate::pem_file::PemFile;
-
-/// File name of the development authority's certificate: what clients trust.
-pub const CA_CERTIFICATE: &str = "ca.pem";
-/// File name of the development authority's private key.
-pub const CA_KEY: &str = "ca-key.pem";
-/// File name of the server's certificate.
-pub const SERVER_CERTIFICATE: &str = "server.pem";
-/// File name of the server's private key.
-pub const SERVER_KEY: &str = "server-key.pem";
-
-/// File name of the certificate that the server shows to operators.
-pub const ADMIN_CERTIFICATE: &str = "admin.pem";
-/// File name of its private key.
-pub(crate) const ADMIN_KEY: &str = "admin-key.pem";
-/// File name of the list of operators' certificates that were taken back.
-pub const OPERATORS_REVOKED: &str = "operators.crl.pem";
 
 /// Stays when the lock is released, for the next.
 const LOCK: &str = ".lock";

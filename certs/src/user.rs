@@ -15,9 +15,10 @@ use crate::Error;
 use crate::authority::Authority;
 use crate::certificate::{check_dates, dates, parse};
 use crate::description::{Description, describe};
+use crate::file_names::CA_CERTIFICATE;
 use crate::operator::{check_lifetime, check_name};
 use crate::roots::load_roots;
-use crate::state_directory::{CA_CERTIFICATE, StateDirectory};
+use crate::state_directory::StateDirectory;
 
 /// A user's certificate on disk.
 #[derive(Debug)]

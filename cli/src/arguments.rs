@@ -330,6 +330,15 @@ pub(crate) struct StateArguments {
     pub(crate) state_dir: PathBuf,
 }
 
+/// How long a token lasts. It ends in a whole second, so one of less would have ended before it is used.
+fn lifetime(text: &str) -> Result<std::time::Duration, String> {
+    let lifetime = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if lifetime.as_secs() == 0 {
+        return Err("a token lasts a second at least; write a time like 90s, 1h or 30d".to_owned());
+    }
+    Ok(lifetime)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -339,13 +348,4 @@ mod tests {
     fn the_command_line_is_sound() {
         Arguments::command().debug_assert();
     }
-}
-
-/// How long a token lasts. It ends in a whole second, so one of less would have ended before it is used.
-fn lifetime(text: &str) -> Result<std::time::Duration, String> {
-    let lifetime = humantime::parse_duration(text).map_err(|error| error.to_string())?;
-    if lifetime.as_secs() == 0 {
-        return Err("a token lasts a second at least; write a time like 90s, 1h or 30d".to_owned());
-    }
-    Ok(lifetime)
 }

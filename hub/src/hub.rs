@@ -100,7 +100,7 @@ pub struct Hub<P> {
     registry: Arc<Registry<P>>,
     gate: Arc<dyn Gate<P>>,
     limits: HubLimits,
-    counters: Arc<Counters>,
+    counters: Counters,
     budget: Arc<Budget>,
 }
 
@@ -113,7 +113,7 @@ impl<P> Hub<P> {
             registry: Arc::new(Registry::new()),
             gate,
             limits,
-            counters: Arc::default(),
+            counters: Counters::default(),
             budget: Arc::new(Budget::new(limits.budget)),
         }
     }
@@ -320,13 +320,13 @@ impl<P> Hub<P> {
 
     /// What has been done so far.
     #[must_use]
-    pub fn counters(&self) -> &Arc<Counters> {
+    pub fn counters(&self) -> &Counters {
         &self.counters
     }
 
     /// What waits for everybody together.
     #[must_use]
-    pub fn budget(&self) -> &Arc<Budget> {
+    pub fn budget(&self) -> &Budget {
         &self.budget
     }
 

@@ -211,7 +211,7 @@ impl Server {
     /// What the server has done so far.
     #[must_use]
     pub fn metrics(&self) -> Snapshot {
-        self.metrics.snapshot()
+        self.metrics.snapshot(&self.hub)
     }
 
     /// What operators can do.

@@ -189,12 +189,7 @@ impl Start {
         let tokens = Arc::new(Tokens::new(config.tokens.clone(), Arc::clone(&key_sets)));
         let gate = Arc::new(Gate::new(Arc::clone(&tokens), Arc::clone(&bans)).taking(config.names));
         let hub = Arc::new(Hub::new(config.hub_limits(), Arc::clone(&gate) as _));
-        let metrics = Arc::new(Metrics {
-            live_bytes: config.live_bytes,
-            hub: Arc::clone(hub.counters()),
-            budget: Arc::clone(hub.budget()),
-            ..Metrics::default()
-        });
+        let metrics = Arc::new(Metrics { live_bytes: config.live_bytes, ..Metrics::default() });
         let moderation = Moderation::open(
             Box::new(FileStore::open(home.path())?),
             Arc::clone(&hub),

@@ -1,7 +1,9 @@
 //! The house: arrows run down only, there are no circles, and ARCHITECTURE.md draws the folders that are there.
 //!
-//! It reads `use` lines, paths in code, and Cargo.toml files, and knows nothing of Rust beyond that: a path is `crate::`
-//! or `super::` and names. What is inside `mod tests` is not looked at, since tests may use what they like.
+//! It reads paths in code, and Cargo.toml files, and knows nothing of Rust beyond that: a path is `crate::` or `super::`
+//! and names, groups in groups included; a name that `lib.rs` hands on stands for the file that it is from. What
+//! is inside `mod tests` is not looked at, since tests may use what they like. That the head of a folder declares its
+//! files and hands their names on is no arrow.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -70,48 +72,80 @@ fn code(text: &str) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// The paths that follow `crate::` or `super::` in a file, as modules from the crate's root. A group is unfolded one level,
-/// which is all that there is.
+/// The names that a path goes on with: `a::{b, c::{d, e}}` is `a/b`, `a/c/d` and `a/c/e`. Stops where the path does.
+fn unfolded(path: &str) -> Vec<String> {
+    let end = path.find(|c: char| !(c.is_alphanumeric() || c == '_' || c == ':')).unwrap_or(path.len());
+    let head = path[..end].trim_end_matches("::").replace("::", "/");
+    let Some(group) = path[end..].strip_prefix('{').filter(|_| end == 0 || path[..end].ends_with("::"))
+    else {
+        return vec![head];
+    };
+    let (mut found, mut depth, mut begin) = (Vec::new(), 0, 0);
+    for (at, c) in group.char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' if depth > 0 => depth -= 1,
+            ',' | '}' if depth == 0 => {
+                for name in unfolded(group[begin..at].trim()).into_iter().filter(|name| !name.is_empty()) {
+                    // `self` in a group is what the group is of.
+                    let name = if name == "self" { String::new() } else { name };
+                    let parts = [head.as_str(), &name];
+                    found.push(
+                        parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("/"),
+                    );
+                }
+                begin = at + 1;
+                if c == '}' {
+                    break;
+                }
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+/// The paths in a file, from the crate's root.
 fn paths(module: &str, code: &str) -> Vec<String> {
     let mut found = Vec::new();
-    for (marker, base) in
-        [("crate::", ""), ("super::", module.rsplit_once('/').map_or("", |(parent, _)| parent))]
-    {
+    let parent = module.rsplit_once('/').map_or("", |(parent, _)| parent);
+    for (marker, base) in [("crate::", ""), ("super::", parent)] {
         for (at, _) in code.match_indices(marker) {
             // `super::super::`, and names that end in one of the two.
             let before = code[..at].chars().next_back().unwrap_or(' ');
             if before == ':' || before.is_alphanumeric() || before == '_' {
                 continue;
             }
-            let rest = &code[at + marker.len()..];
-            let end =
-                rest.find(|c: char| !(c.is_alphanumeric() || c == '_' || c == ':')).unwrap_or(rest.len());
-            let head = rest[..end].trim_end_matches("::").replace("::", "/");
-            let names: Vec<String> = match rest[end..]
-                .strip_prefix('{')
-                .filter(|_| rest[..end].ends_with("::") || end == 0)
-            {
-                Some(group) => {
-                    let group = group.split('}').next().unwrap();
-                    group.split(',').map(|name| name.split("::").next().unwrap().trim().to_owned()).collect()
-                }
-                None => vec![String::new()],
-            };
-            for name in names {
-                let parts = [base, &head, &name];
-                let parts: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
-                found.push(parts.join("/"));
+            for path in unfolded(&code[at + marker.len()..]) {
+                let parts = [base, &path];
+                found.push(parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("/"));
             }
         }
     }
     found
 }
 
+/// What `lib.rs` hands on: by its name, the path that it is from.
+fn handed_on(lib: &str) -> BTreeMap<String, String> {
+    let mut names = BTreeMap::new();
+    for (at, marker) in lib.match_indices("use ") {
+        let path = &lib[at + marker.len()..];
+        for path in unfolded(path.strip_prefix("self::").unwrap_or(path)) {
+            if let Some((_, name)) = path.rsplit_once('/') {
+                names.insert(name.to_owned(), path.clone());
+            }
+        }
+    }
+    names
+}
+
 /// Which file of the crate each file uses.
 fn arrows(files: &BTreeMap<String, String>) -> BTreeMap<String, BTreeSet<String>> {
+    let handed_on = files.get("lib").map(|lib| handed_on(lib)).unwrap_or_default();
     let arrow = |(module, code): (&String, &String)| {
         let mut targets = BTreeSet::new();
         for path in paths(module, code) {
+            let path = handed_on.get(&path).cloned().unwrap_or(path);
             // The longest beginning of the path that is a file.
             let mut target = path.as_str();
             while !files.contains_key(target) {
@@ -125,6 +159,17 @@ fn arrows(files: &BTreeMap<String, String>) -> BTreeMap<String, BTreeSet<String>
         (module.clone(), targets)
     };
     files.iter().filter(|(module, _)| *module != "lib").map(arrow).collect()
+}
+
+#[test]
+fn paths_are_read_as_rust_has_them() {
+    let code = "use crate::{a::{b, c::{self, D}}, E};\nfn f() { super::g::h(1) } x.my_crate::no";
+    let mut found = paths("m/n", code);
+    found.sort();
+    assert_eq!(found, ["E", "a/b", "a/c", "a/c/D", "m/g/h"]);
+    let names = handed_on("mod a;\npub use a::{B, c::D};\npub(crate) use e::F;");
+    let names: Vec<_> = names.iter().map(|(name, path)| format!("{name} {path}")).collect();
+    assert_eq!(names, ["B a/B", "D a/c/D", "F e/F"]);
 }
 
 /// A way from a file back to it, if there is one.

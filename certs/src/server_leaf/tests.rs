@@ -6,9 +6,9 @@ use rcgen::KeyPair;
 use time::Duration;
 
 use super::*;
+use crate::file_names::CA_KEY;
 use crate::fixture::{pem, self_signed};
 use crate::profile::LEAF_LIFETIME;
-use crate::state_directory::CA_KEY;
 
 /// A state directory made at a fixed time.
 struct Scene {

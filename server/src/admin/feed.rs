@@ -195,7 +195,7 @@ impl Feed {
             groups,
             connections,
             totals: totals(self.hub.population()),
-            counters: counters(self.metrics.snapshot()),
+            counters: counters(self.metrics.snapshot(&self.hub)),
             acts_impaired: self.moderation.impaired().reason(),
         }
     }

@@ -84,7 +84,7 @@ impl Queries {
             uptime: self.started.elapsed().as_secs(),
             dev: self.dev,
             totals: totals(self.hub.population()),
-            counters: counters(self.metrics.snapshot()),
+            counters: counters(self.metrics.snapshot(&self.hub)),
             bans: self.moderation.bans().len() as u64,
             audit: self.moderation.audit_head(),
             acts_impaired: self.moderation.impaired().reason(),

@@ -4,10 +4,9 @@
 //! uncounted (promise 11), and each has the number of its code.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use fanfare_hub::striped::Counter;
-use fanfare_hub::{Budget, ByCode, Counters};
+use fanfare_hub::{ByCode, Hub};
 use fanfare_protocol::Code;
 use fanfare_protocol::admin::Times;
 
@@ -32,10 +31,6 @@ pub(crate) struct Metrics {
     pub(crate) bytes_in: Counter,
     pub(crate) bytes_out: Counter,
     pub(crate) delivery: Histogram,
-    /// What the hub has done.
-    pub(crate) hub: Arc<Counters>,
-    /// What waits for everybody.
-    pub(crate) budget: Arc<Budget>,
     /// Tells how many bytes the process has in use.
     pub(crate) live_bytes: Option<fn() -> u64>,
 }
@@ -94,8 +89,10 @@ pub struct Snapshot {
 }
 
 impl Metrics {
-    pub(crate) fn snapshot(&self) -> Snapshot {
-        let (waiting, waiting_limit) = self.budget.level();
+    /// With what the hub has counted of itself.
+    pub(crate) fn snapshot<P>(&self, hub: &Hub<P>) -> Snapshot {
+        let (waiting, waiting_limit) = hub.budget().level();
+        let done = hub.counters();
         Snapshot {
             handshakes: self.handshakes.value(),
             handshakes_refused: self.handshakes_refused.value(),
@@ -106,17 +103,17 @@ impl Metrics {
             requests: self.requests.value(),
             unknown: self.unknown.value(),
             throttled: self.throttled.value(),
-            sends: self.hub.sends.value(),
-            deliveries: self.hub.deliveries.value(),
-            displaced: self.hub.displaced.value(),
+            sends: done.sends.value(),
+            deliveries: done.deliveries.value(),
+            displaced: done.displaced.value(),
             lost: self.lost.value(),
             refused: self.refused.values(),
             closed: self.closed.values(),
-            removed: self.hub.removed.values(),
-            purged: self.hub.purged.value(),
+            removed: done.removed.values(),
+            purged: done.purged.value(),
             stopped_streams: self.stopped_streams.value(),
             bytes_in: self.bytes_in.value(),
-            bytes_out: self.bytes_out.value() + self.hub.datagram_bytes.value(),
+            bytes_out: self.bytes_out.value() + done.datagram_bytes.value(),
             delivery: self.delivery.times(),
             waiting_bytes: waiting as u64,
             waiting_limit: waiting_limit as u64,
