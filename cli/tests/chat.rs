@@ -144,9 +144,8 @@ fn the_terminal_is_as_before_when_the_server_dies_and_does_not_come_back() {
     let server = Server::start();
     let terminal = open(&server);
     let (_home, _) = server.kill();
-    terminal.types("Is anyone there?");
-    terminal.press("Enter");
-    terminal.types("half a li");
+    // The editor lost what came in the same read behind the end of a line.
+    terminal.types_ahead("Is anyone there?", "half a li");
     terminal.shows_lines(&["> half a li"]);
     terminal.press("C-c");
     // There is nobody to confirm what was said last.

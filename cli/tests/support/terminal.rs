@@ -58,6 +58,11 @@ impl Terminal {
         self.run(&["paste-buffer", "-p", "-b", "pasted"]).printed();
     }
 
+    /// Types a line, its end and what is behind it at once, as a fast typist on a slow machine does.
+    pub(crate) fn types_ahead(&self, line: &str, behind: &str) {
+        self.run(&["send-keys", line, "Enter", behind]).printed();
+    }
+
     /// Presses a key, by tmux's name for it: `Enter`, `C-c`.
     pub(crate) fn press(&self, key: &str) {
         self.run(&["send-keys", key]).printed();
