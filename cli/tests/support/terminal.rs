@@ -138,7 +138,6 @@ impl Terminal {
     /// the screen.
     #[track_caller]
     pub(crate) fn finished(self) -> (i32, String) {
-        self.run(&["wait-for", "finished"]).printed();
         let screen = self.shows("the end", |lines| lines.iter().any(|line| line.starts_with("finished ")));
         let mode = |name: &str| fs::read_to_string(self.place.path().join(name)).unwrap();
         assert_eq!(mode("before"), mode("after"), "the terminal's mode is not what it was");

@@ -79,9 +79,6 @@ async fn welcome(
             };
             tracing::info!(operator = operator.name, role = %operator.role, %address, "operator connected");
             let ended = session::run(&connection, &chain, service, closing).await;
-            if let Some(code) = ended {
-                close(&connection, code).await;
-            }
             tracing::debug!(
                 operator = operator.name,
                 code = ended.map(Code::number),

@@ -37,15 +37,31 @@ enum Ended {
     Refused(String),
 }
 
-/// Answers requests until one side ends the session. Gives the code to close with, where it is ours to close.
+/// Answers requests until one side ends the session. Gives the code that it was closed with, where we closed it.
 pub(super) async fn run(
     connection: &Connection,
     chain: &Arc<[CertificateDer<'static>]>,
     service: &Arc<Service>,
     closing: CancellationToken,
 ) -> Option<Code> {
+    let mut requests = JoinSet::new();
+    let code = serve(connection, chain, service, closing, &mut requests).await;
+    if let Some(code) = code {
+        // Before the answers that it cuts off: a stream that goes first ends like an answer that is whole, and `top` did
+        // not learn that its operator was revoked (test `whoever_is_revoked_is_told_so_in_full_and_the_dashboard_ends`).
+        connection.close(code, code.sentence()).await;
+    }
+    code
+}
+
+async fn serve(
+    connection: &Connection,
+    chain: &Arc<[CertificateDer<'static>]>,
+    service: &Arc<Service>,
+    closing: CancellationToken,
+    requests: &mut JoinSet<Result<(), Ended>>,
+) -> Option<Code> {
     let address = connection.remote_address();
-    let mut requests: JoinSet<Result<(), Ended>> = JoinSet::new();
     let mut ask = tokio::time::interval(ASK_AGAIN);
     loop {
         let refused = tokio::select! {
