@@ -88,14 +88,14 @@ pub enum Error {
     },
 
     /// A private key stands where the certificate should.
-    #[error("{} holds a private key, not a certificate (were --cert and --key swapped?)", path.display())]
+    #[error("{} holds a private key, not a certificate (were the two files swapped?)", path.display())]
     KeyInsteadOfCertificate {
         /// The file given as the certificate.
         path: PathBuf,
     },
 
     /// A certificate stands where the private key should.
-    #[error("{} holds a certificate, not a private key (were --cert and --key swapped?)", path.display())]
+    #[error("{} holds a certificate, not a private key (were the two files swapped?)", path.display())]
     CertificateInsteadOfKey {
         /// The file given as the key.
         path: PathBuf,
@@ -267,7 +267,7 @@ pub enum Error {
     /// The development authority is there but cannot be used.
     #[error(
         "{cause}. The development authority in {} cannot be used: put its files back from a backup, \
-         or make a new one with `fanfare certs create --force` and give every client the new {}",
+         or replace it and give every client the new {}",
         directory.display(), crate::CA_CERTIFICATE
     )]
     UnusableAuthority {
@@ -279,9 +279,9 @@ pub enum Error {
 
     /// A file that would have to be overwritten.
     #[error(
-        "{} exists and is not overwritten; choose another directory, or replace the authority in this one with \
-         `fanfare certs create --force`: every client and every operator then needs the new {}, and every certificate of an \
-         operator or a user has to be issued again",
+        "{} exists and is not overwritten; choose another directory, or replace the authority in this \
+         one: every client and every operator then needs the new {}, and every certificate of an operator or a user has to \
+         be issued again",
         path.display(), crate::CA_CERTIFICATE
     )]
     Exists {
@@ -291,8 +291,8 @@ pub enum Error {
 
     /// An operator has a certificate already.
     #[error(
-        "{} exists and is not overwritten, as that certificate stays valid; choose another --name or another --state-dir, or \
-         take it back first with `fanfare certs revoke {name}`",
+        "{} exists and is not overwritten, as that certificate stays valid; choose another name or another \
+         directory, or revoke that of {name} first",
         path.display()
     )]
     OperatorExists {
@@ -304,8 +304,8 @@ pub enum Error {
 
     /// A user has a certificate already.
     #[error(
-        "{} exists and is not overwritten, as that certificate stays valid; choose another --name or another --state-dir, or \
-         refuse it first with `fanfare admin revoke-token SERIAL` (`fanfare certs show` has the serial) and remove the file",
+        "{} exists and is not overwritten, as that certificate stays valid; choose another name or another \
+         directory, or have its serial number refused first and remove the file",
         path.display()
     )]
     UserExists {
@@ -335,7 +335,7 @@ pub enum Error {
 
     /// There is no certificate of this operator.
     #[error(
-        "there is no certificate of an operator {name:?} ({} does not exist); give its file with --file if it is elsewhere",
+        "there is no certificate of an operator {name:?} ({} does not exist); give its file if it is elsewhere",
         path.display()
     )]
     NoOperator {
@@ -346,7 +346,7 @@ pub enum Error {
     },
 
     /// A certificate that the authority in the state directory did not issue.
-    #[error("{} was not issued by the authority in the state directory; see --state-dir", path.display())]
+    #[error("{} was not issued by the authority in the state directory", path.display())]
     NotOurs {
         /// The file.
         path: PathBuf,
@@ -385,7 +385,7 @@ pub enum Error {
     /// The server certificate in the directory is somebody else's, so it is neither used nor overwritten.
     #[error(
         "{} was not issued by the development authority beside it and is not overwritten; move it \
-         elsewhere and give it with --cert and --key",
+         elsewhere and give it as the server's own",
         path.display()
     )]
     Foreign {

@@ -246,7 +246,7 @@ mod tests {
         let again = create_operator(home.path(), "oncall", Role::Viewer, OPERATOR_LIFETIME).unwrap_err();
         assert!(matches!(again, Error::OperatorExists { .. }), "{again}");
         let text = again.to_string();
-        assert!(text.contains("certs revoke oncall") && !text.contains("--force"), "{text}");
+        assert!(text.contains("revoke that of oncall first") && !text.contains("replace"), "{text}");
 
         let revoked = revoke_operator(home.path(), "oncall").unwrap();
         assert_eq!(revoked, made.description);

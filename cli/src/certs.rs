@@ -27,12 +27,6 @@ pub(crate) fn run(arguments: CertsArguments) -> Result<(), Failure> {
     }
 }
 
-impl From<fanfare_certs::Error> for Failure {
-    fn from(error: fanfare_certs::Error) -> Self {
-        Self::failed(error.to_string())
-    }
-}
-
 fn create(directory: &Path, names: &[String], force: bool) -> Result<(), Failure> {
     if force {
         Authority::replace(directory, names)?;

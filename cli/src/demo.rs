@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fanfare_client::{Client, ClientConfig, Credential, OperatorConfig, Roots, UserName};
-use fanfare_server::{Administration, Config, Identity, OutboxLimits, Overflow, Server};
+use fanfare_server::{Administration, Identity, OutboxLimits, Overflow, Server};
 use rand::Rng;
 use rand::seq::IndexedRandom;
 use tokio::task::JoinSet;
@@ -74,26 +74,20 @@ pub(crate) async fn run(users: u16) -> Result<(), Failure> {
     });
     let (leaf, admin, operator) = made.await.map_err(|error| Failure::failed(error.to_string()))??;
     let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
-    let config = Config {
-        listen: loopback,
-        dev: true,
-        state_dir: state.path().to_owned(),
-        live_bytes: Some(crate::memory::live_bytes),
-        // Who reads nothing stays, to be seen.
-        // Also one that reads nothing at all: that is what the demonstration is for.
-        reader_deadline: Duration::ZERO,
-        outbox: OutboxLimits { overflow: Overflow::DropOldest, ..OutboxLimits::default() },
-        ..Config::new()
-    };
     let administration = Administration {
         listen: loopback,
         identity: Identity { chain: admin.identity.chain, key: admin.identity.key },
         operators: Arc::new(StateOperators::new(state.path())),
     };
     let identity = Identity { chain: leaf.identity.chain, key: leaf.identity.key };
-    let server = Server::start(config, identity, Some(administration))
-        .await
-        .map_err(|error| Failure::failed(error.to_string()))?;
+    let server = Server::builder().listen(loopback).development().identity(identity).operators(administration);
+    let server = server.configure(|config| {
+        config.live_bytes = Some(crate::memory::live_bytes);
+        // Who reads nothing stays, to be seen: also one that reads nothing at all.
+        config.reader_deadline = Duration::ZERO;
+        config.outbox = OutboxLimits { overflow: Overflow::DropOldest, ..OutboxLimits::default() };
+    });
+    let server = server.start().await?;
     let admin = server.admin_address().map(|address| address.to_string()).unwrap_or_default();
 
     let mut crowd = JoinSet::new();

@@ -4,6 +4,7 @@
 //! one line each, on stderr. Exit codes: 0 done, 1 it failed, 2 it was asked for wrongly (clap's, and ours for settings).
 
 mod admin;
+mod advice;
 mod arguments;
 mod certified;
 mod certs;

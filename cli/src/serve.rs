@@ -15,13 +15,13 @@ use std::time::Duration;
 
 use fanfare_certs::{Leaf, Prepared, Wanted};
 use fanfare_protocol::Code;
-use fanfare_server::{Config, Files, Identity, Operators, Server, Start, StartError};
+use fanfare_server::{Config, Files, Identity, Operators, Server, Start};
 use time::OffsetDateTime;
 use tokio::signal::unix::SignalKind;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
-use crate::defaults::{DEFAULT_ADMIN, DEFAULT_SERVER};
+use crate::defaults::{DEFAULT_ADMIN, DEFAULT_SERVER, DEFAULT_STATE};
 use crate::failure::Failure;
 use crate::log::Log;
 use crate::operators::StateOperators;
@@ -109,20 +109,10 @@ impl Files for Certificates {
     }
 }
 
-impl From<StartError> for Failure {
-    fn from(error: StartError) -> Self {
-        match error {
-            StartError::Config(error) => Self::usage(error.to_string()),
-            error => Self::failed(error.to_string()),
-        }
-    }
-}
-
 async fn serve(plan: Plan, log: &Log) -> Result<(), Failure> {
-    let Plan { config, certificate, tokens, skipped_keys, certified, admin } = plan;
+    let Plan { config, state_dir, certificate, tokens, skipped_keys, certified, admin } = plan;
     tell_of_skipped(&skipped_keys);
     let has_tokens = config.tokens.is_some() || certified.is_some();
-    let state_dir = config.state_dir.clone();
     let dev = config.dev;
     // Before the ready line: a signal that comes right after it must not end the process the rough way.
     let mut stopping = Stopping::new()?;
@@ -130,13 +120,13 @@ async fn serve(plan: Plan, log: &Log) -> Result<(), Failure> {
     // A file that may not grow any more (`ulimit -f`) is an error like a full disk, where nobody ends us for it.
     drop(on(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?);
     let names = admin.as_ref().map(|(_, names)| names.clone());
-    let server = start(config, &certificate, admin).await?;
+    let server = start(config, &state_dir, &certificate, admin).await?;
 
     let admin = server.admin_address().map_or(String::new(), |admin| format!(" admin={admin}"));
     let http = server.http_address().map_or(String::new(), |http| format!(" http={http}"));
     announce(format!("ready quic={}{admin}{http}\n", server.address()));
     if dev {
-        let beside = if state_dir.as_os_str() == ".fanfare" {
+        let beside = if state_dir.as_os_str() == DEFAULT_STATE {
             String::new()
         } else {
             format!(" --state-dir {}", state_dir.display())
@@ -198,18 +188,19 @@ async fn serve(plan: Plan, log: &Log) -> Result<(), Failure> {
 /// of the state directory's authority, which issues theirs, too.
 async fn start(
     config: Config,
+    state_dir: &Path,
     certificate: &Certificate,
     admin: Option<(SocketAddr, Vec<String>)>,
 ) -> Result<Server, Failure> {
-    let (state_dir, dev) = (config.state_dir.clone(), config.dev);
+    let dev = config.dev;
     let start = Start::look(config, admin.as_ref().map(|(listen, _)| *listen)).await?;
     let (own, names) = match certificate {
-        Certificate::Files { .. } => (Some(load(certificate.clone(), state_dir.clone()).await?), None),
+        Certificate::Files { .. } => (Some(load(certificate.clone(), state_dir.to_owned()).await?), None),
         Certificate::Development(names) => (None, Some(names.clone())),
     };
     let wanted =
         Wanted { server: names, developer: dev && admin.is_some(), admin: admin.map(|(_, names)| names) };
-    let directory = state_dir.clone();
+    let directory = state_dir.to_owned();
     let prepared = tokio::task::spawn_blocking(move || fanfare_certs::prepare(&directory, &wanted)).await;
     let mut prepared =
         prepared.map_err(|error| Failure::failed(format!("preparing the certificates: {error}")))??;
@@ -217,7 +208,7 @@ async fn start(
     let identity = own.or_else(|| prepared.server.take().map(identity_of));
     let identity = identity.ok_or_else(|| Failure::failed("there is no certificate for clients"))?;
     let admin = prepared.admin.take().map(|leaf| {
-        let operators: Arc<dyn Operators> = Arc::new(StateOperators::new(&state_dir));
+        let operators: Arc<dyn Operators> = Arc::new(StateOperators::new(state_dir));
         (identity_of(leaf), operators)
     });
     let server = start.serve(identity, admin, Box::new(Certificates(prepared))).await?;

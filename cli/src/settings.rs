@@ -30,6 +30,7 @@ use self::value::{
     ListenSetting, NamesSetting, OverflowSetting, Span, address, address_in_file, origin, origins_in_file,
 };
 use crate::certified::CertifiedUsers;
+use crate::defaults::DEFAULT_STATE;
 use crate::failure::Failure;
 
 /// Where a development server has its page.
@@ -256,6 +257,8 @@ pub(crate) enum Certificate {
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) config: Config,
+    /// Where the server keeps what outlives it, and where its certificates are.
+    pub(crate) state_dir: PathBuf,
     pub(crate) certificate: Certificate,
     pub(crate) tokens: TokenSettings,
     /// Keys in the files that are passed over: lines for the log.
@@ -282,18 +285,20 @@ impl Plan {
             }
             (None, None) => None,
         };
+        let state_dir = settings.state_dir.clone().unwrap_or_else(|| PathBuf::from(DEFAULT_STATE));
         let mut config = settings.into_config();
         let checked = config.check().and_then(|()| match &admin {
             Some((listen, _)) => config.check_admin(*listen),
             None => Ok(()),
         });
-        checked.map_err(|error| Failure::usage(error.to_string()))?;
+        checked?;
         let loaded = tokens.load()?;
+        config.state_dir = Some(state_dir.clone());
         config.tokens = loaded.rules;
         config.key_sets = loaded.key_sets;
         let certified = certified.map(Arc::new);
         config.certificates = certified.clone().map(|certified| certified as _);
-        Ok(Self { config, certificate, tokens, skipped_keys: loaded.skipped, certified, admin })
+        Ok(Self { config, state_dir, certificate, tokens, skipped_keys: loaded.skipped, certified, admin })
     }
 }
 
@@ -382,7 +387,7 @@ impl Settings {
             http_listen: None,
             allow_origin: Vec::new(),
             dev: Some(config.dev),
-            state_dir: Some(config.state_dir),
+            state_dir: Some(PathBuf::from(DEFAULT_STATE)),
             cert: None,
             key: None,
             name: Vec::new(),
@@ -475,51 +480,48 @@ impl Settings {
         // `with_payload_bytes` cuts at the ceiling; the check shall see what was asked for.
         limits.payload_bytes = self.payload_bytes.unwrap_or(limits.payload_bytes);
         let dev = self.dev.unwrap_or(default.dev);
-        Config {
-            listen: self.listen.unwrap_or(default.listen),
-            http: match self.http_listen {
-                Some(ListenSetting::At(address)) => Some(address),
-                Some(ListenSetting::Off) | None => None,
+        let mut config = Config::new();
+        config.listen = self.listen.unwrap_or(default.listen);
+        config.http = match self.http_listen {
+            Some(ListenSetting::At(address)) => Some(address),
+            Some(ListenSetting::Off) | None => None,
+        };
+        config.origins = Origins { allowed: self.allow_origin, loopback: dev };
+        config.dev = dev;
+        config.state_dir = self.state_dir;
+        config.limits = limits;
+        config.capacity = Capacity {
+            connections: or(self.connections, default.capacity.connections),
+            per_user: or(self.connections_per_user, default.capacity.per_user),
+            per_address: or(self.connections_per_address, default.capacity.per_address),
+        };
+        config.requests_per_second = self
+            .requests_per_second
+            .map_or(default.requests_per_second, NonZeroU32::new);
+        config.live_bytes = Some(crate::memory::live_bytes);
+        config.names = self.names.map_or(default.names, Into::into);
+        config.budget = BudgetLimits {
+            all: large(self.outbox_bytes_in_all, default.budget.all),
+            per_user: large(self.outbox_bytes_per_user, default.budget.per_user),
+            per_address: large(self.outbox_bytes_per_address, default.budget.per_address),
+        };
+        config.reader_deadline = self.reader_deadline.map_or(default.reader_deadline, |span| span.0);
+        config.outbox = OutboxLimits {
+            frames: or(self.outbox_frames, default.outbox.frames),
+            bytes: or(self.outbox_bytes, default.outbox.bytes),
+            overflow: match self.overflow {
+                Some(OverflowSetting::DropOldest) => Overflow::DropOldest,
+                Some(OverflowSetting::Disconnect) | None => Overflow::Disconnect,
             },
-            origins: Origins { allowed: self.allow_origin, loopback: dev },
-            dev,
-            state_dir: self.state_dir.unwrap_or(default.state_dir),
-            limits,
-            capacity: Capacity {
-                connections: or(self.connections, default.capacity.connections),
-                per_user: or(self.connections_per_user, default.capacity.per_user),
-                per_address: or(self.connections_per_address, default.capacity.per_address),
-            },
-            requests_per_second: self
-                .requests_per_second
-                .map_or(default.requests_per_second, NonZeroU32::new),
-            live_bytes: Some(crate::memory::live_bytes),
-            names: self.names.map_or(default.names, Into::into),
-            budget: BudgetLimits {
-                all: large(self.outbox_bytes_in_all, default.budget.all),
-                per_user: large(self.outbox_bytes_per_user, default.budget.per_user),
-                per_address: large(self.outbox_bytes_per_address, default.budget.per_address),
-            },
-            reader_deadline: self.reader_deadline.map_or(default.reader_deadline, |span| span.0),
-            outbox: OutboxLimits {
-                frames: or(self.outbox_frames, default.outbox.frames),
-                bytes: or(self.outbox_bytes, default.outbox.bytes),
-                overflow: match self.overflow {
-                    Some(OverflowSetting::DropOldest) => Overflow::DropOldest,
-                    Some(OverflowSetting::Disconnect) | None => Overflow::Disconnect,
-                },
-            },
-            handshake_deadline: self.handshake_deadline.map_or(default.handshake_deadline, |span| span.0),
-            retry_above: or(self.retry_above, default.retry_above),
-            refuse_above: or(self.refuse_above, default.refuse_above),
-            idle_timeout: self.idle_timeout.map_or(default.idle_timeout, |span| span.0),
-            tokens: None,
-            key_sets: Vec::new(),
-            certificates: None,
-            expiry_notice: self.expiry_notice.map_or(default.expiry_notice, |span| span.0),
-            drain_deadline: self.drain_deadline.map_or(default.drain_deadline, |span| span.0),
-            come_back_after: self.come_back_after.map_or(default.come_back_after, |span| span.0),
-        }
+        };
+        config.handshake_deadline = self.handshake_deadline.map_or(default.handshake_deadline, |span| span.0);
+        config.retry_above = or(self.retry_above, default.retry_above);
+        config.refuse_above = or(self.refuse_above, default.refuse_above);
+        config.idle_timeout = self.idle_timeout.map_or(default.idle_timeout, |span| span.0);
+        config.expiry_notice = self.expiry_notice.map_or(default.expiry_notice, |span| span.0);
+        config.drain_deadline = self.drain_deadline.map_or(default.drain_deadline, |span| span.0);
+        config.come_back_after = self.come_back_after.map_or(default.come_back_after, |span| span.0);
+        config
     }
 }
 
@@ -527,7 +529,7 @@ impl Settings {
 pub(crate) fn print(arguments: &ServeArguments) -> Result<(), Failure> {
     let (settings, rows) = arguments.merge()?;
     let config = settings.into_config();
-    config.check().map_err(|error| Failure::usage(error.to_string()))?;
+    config.check()?;
     let mut out = std::io::stdout().lock();
     if arguments.json {
         let object: serde_json::Map<String, serde_json::Value> = rows

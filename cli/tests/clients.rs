@@ -354,7 +354,7 @@ fn a_server_without_dev_refuses_with_the_sentence_of_the_code() {
     run(home.path(), &["certs", "create", "--state-dir", STATE]).printed();
     let files = ["--cert", "state/server.pem", "--key", "state/server-key.pem"];
     let server = Server::in_home(home, "127.0.0.1:0", &files);
-    let expected = "Only a server started with --dev lets a client name its own user. (code 3002)";
+    let expected = "Only a server in development mode lets a client name its own user. (code 3002)";
     for command in [&["send", "--to-all", "x"][..], &["listen"], &["chat", "--join", "lobby"]] {
         server.run(&[command, &["--user", "bob"]].concat()).complains(1, &[&server.address, expected]);
     }

@@ -75,7 +75,7 @@ pub(crate) struct Membership<P> {
 pub enum Origin {
     /// The client asked for it. It lasts as long as the client's grants cover it.
     Client,
-    /// An operator added the connection. No grant is needed, and the end of one changes nothing.
+    /// An operator or the application added the connection. No grant is needed, and the end of one changes nothing.
     Operator,
 }
 

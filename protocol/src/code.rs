@@ -80,7 +80,7 @@ codes! {
 
     // 3000: who may do what.
     TokensNotConfigured = 3001, false, "The server has no token keys, so it cannot tell who connects.";
-    DevUserRefused = 3002, false, "Only a server started with --dev lets a client name its own user.";
+    DevUserRefused = 3002, false, "Only a server in development mode lets a client name its own user.";
     TokenInvalid = 3003, false, "The token is not valid here.";
     TokenExpired = 3004, false, "The token, or the certificate, has expired.";
     TokenNotYetValid = 3005, false, "The token is not valid yet.";
@@ -88,13 +88,13 @@ codes! {
     TokenRevoked = 3007, false, "The token, or the certificate, was revoked.";
     OtherUser = 3008, false, "The new token belongs to another user.";
     UserBanned = 3009, false, "The user is banned from this server.";
-    ClosedByOperator = 3010, false, "An operator closed the connection.";
+    ClosedByOperator = 3010, false, "An operator or the application closed the connection.";
     OperatorRefused = 3011, false, "The certificate names no operator, or one whose access was taken back.";
     ViewerMayNotAct = 3012, false, "A viewer may look, and not act.";
     CertificateRefused = 3013, false, "The client's certificate says nothing that this server takes.";
     OriginRefused = 3014, false, "Pages of this origin may not connect.";
     SignedOut = 3015, false, "The user was signed out; a new sign-in will do.";
-    ClosedForNow = 3016, true, "An operator closed the connection for now.";
+    ClosedForNow = 3016, true, "An operator or the application closed the connection for now.";
     // 3100: a group. The connection goes on.
     RemovedFromGroup = 3101, false, "The server removed the user from the group.";
     NotGranted = 3102, false, "No grant of this connection allows it.";

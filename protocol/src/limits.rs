@@ -3,6 +3,8 @@
 //! The server sets them and tells them in `Welcome`. What only the server knows (how many connections, how long a
 //! queue) is not here but in the server's configuration.
 
+use crate::{Code, Denial};
+
 /// What one connection may send. Every limit is inclusive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -41,6 +43,38 @@ impl Limits {
         let payload_bytes =
             if payload_bytes > Self::PAYLOAD_CEILING { Self::PAYLOAD_CEILING } else { payload_bytes };
         Self { payload_bytes, frame_bytes: payload_bytes + Self::HEADING_BYTES, ..self }
+    }
+}
+
+impl Limits {
+    /// Whether a send keeps to the limits: how many targets it names, how many connections it excepts, and how long its
+    /// payload is.
+    ///
+    /// # Errors
+    /// [`Code::NoTarget`], [`Code::TooManyTargets`] or [`Code::PayloadTooLarge`], with the numbers.
+    pub fn check_send(&self, targets: usize, exceptions: usize, payload: usize) -> Result<(), Denial> {
+        let most = self.targets as usize;
+        if targets == 0 {
+            return Err(Code::NoTarget.into());
+        }
+        let (what, count) = if targets > most { ("targets", targets) } else { ("exceptions", exceptions) };
+        if count > most {
+            let detail = format!("the send names {count} {what}; at most {most} are allowed");
+            return Err(Denial { code: Code::TooManyTargets, detail });
+        }
+        self.check_payload(payload)
+    }
+
+    /// Whether a payload is no longer than it may be, in bytes.
+    ///
+    /// # Errors
+    /// [`Code::PayloadTooLarge`], with the numbers.
+    pub fn check_payload(&self, payload: usize) -> Result<(), Denial> {
+        if payload <= self.payload_bytes as usize {
+            return Ok(());
+        }
+        let detail = format!("the payload has {payload} bytes; at most {} are allowed", self.payload_bytes);
+        Err(Denial { code: Code::PayloadTooLarge, detail })
     }
 }
 

@@ -14,15 +14,17 @@ use crate::access::{ClientCertificates, KeySetUrl, Names, Validity};
 use crate::quic::{EndpointKeys, Identity, IdentityError, Origins, Settings};
 use crate::spread::LONGEST;
 
-/// A server's settings.
+/// A server's settings. There will be more: start from [`Config::new`], and change what is to be different.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Config {
     /// Where to listen (UDP). Port 0 takes any free port.
     pub listen: SocketAddr,
     /// Development: clients name their own user, and everything is allowed. Only on a loopback address.
     pub dev: bool,
-    /// Where the server keeps what must outlive it.
-    pub state_dir: PathBuf,
+    /// Where the server keeps what is to outlive it: bans, the audit, the keys that make a restarted server the same one
+    /// to its clients, and copies of key sets. Default `None`: all of it ends with the server.
+    pub state_dir: Option<PathBuf>,
     /// What one connection may send; told to every client.
     pub limits: Limits,
     /// How many connections there may be.
@@ -89,13 +91,13 @@ impl Default for Capacity {
 }
 
 impl Config {
-    /// The defaults: not for development, on 127.0.0.1:4433, with the state in `.fanfare`.
+    /// The defaults: not for development, on 127.0.0.1:4433, with nothing that outlives the server.
     #[must_use]
     pub fn new() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 4433)),
             dev: false,
-            state_dir: PathBuf::from(".fanfare"),
+            state_dir: None,
             limits: Limits::default(),
             capacity: Capacity::default(),
             requests_per_second: NonZeroU32::new(1_000),
@@ -223,21 +225,21 @@ impl Default for Config {
 
 /// Why a configuration is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ConfigError {
     /// Development is not for networks.
     #[error(
-        "--dev lets anyone be any user, so it listens on loopback only, not on {0}; \
-         use --listen 127.0.0.1:4433, or leave --dev out"
+        "development mode lets anyone be any user, so it listens on loopback only, not on {0}"
     )]
     DevBeyondLoopback(SocketAddr),
     /// Nor is its page to try.
     #[error(
-        "--dev listens on loopback only, for HTTP too, not on {0}; use --http-listen 127.0.0.1:4480, or leave --dev out"
+        "development mode listens on loopback only, for HTTP too, not on {0}"
     )]
     DevHttpBeyondLoopback(SocketAddr),
     /// Nor is its endpoint for operators.
     #[error(
-        "--dev listens on loopback only, for operators too, not on {0}; use --admin-listen 127.0.0.1:4434, or leave --dev out"
+        "development mode listens on loopback only, for operators too, not on {0}"
     )]
     DevAdminBeyondLoopback(SocketAddr),
     /// A number is too small or too large.

@@ -1,5 +1,6 @@
 //! Why a server cannot start or take a new certificate. What a *peer* can see is a [`fanfare_protocol::Code`] instead.
 
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 
@@ -12,6 +13,7 @@ use crate::quic::IdentityError;
 
 /// Why a server cannot start.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum StartError {
     /// A setting makes no sense.
     #[error(transparent)]
@@ -23,8 +25,11 @@ pub enum StartError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The keys that tokens are checked with cannot be fetched.
-    #[error("{0}; see --token-keys-url")]
+    #[error(transparent)]
     TokenKeys(#[from] KeyError),
+    /// No certificate was given.
+    #[error("the server has no certificate, and QUIC has no connections without one")]
+    NoIdentity,
     /// The certificate or its key cannot be used.
     #[error(transparent)]
     Identity(#[from] IdentityError),
@@ -32,12 +37,10 @@ pub enum StartError {
     #[error(transparent)]
     Files(Box<dyn std::error::Error + Send + Sync>),
     /// The address cannot be listened on.
-    #[error("cannot listen on {address} ({protocol}): {}", hint(source, flag))]
+    #[error("cannot listen on {address} ({}) for {who}: {}", who.protocol(), problem(source))]
     Listen {
-        /// The setting that says where.
-        flag: &'static str,
-        /// `UDP` or `TCP`.
-        protocol: &'static str,
+        /// Whom it was to listen for.
+        who: Listener,
         /// The address.
         address: SocketAddr,
         /// What the system says.
@@ -45,14 +48,42 @@ pub enum StartError {
     },
 }
 
-fn hint(error: &io::Error, flag: &str) -> String {
+/// Whom an address is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Listener {
+    /// Clients, over QUIC.
+    Clients,
+    /// Operators, over QUIC.
+    Operators,
+    /// Whoever asks over HTTP.
+    Http,
+}
+
+impl Listener {
+    /// `UDP` or `TCP`.
+    fn protocol(self) -> &'static str {
+        match self {
+            Self::Clients | Self::Operators => "UDP",
+            Self::Http => "TCP",
+        }
+    }
+}
+
+impl fmt::Display for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Clients => "clients",
+            Self::Operators => "operators",
+            Self::Http => "HTTP",
+        })
+    }
+}
+
+fn problem(error: &io::Error) -> String {
     match error.kind() {
-        io::ErrorKind::AddrInUse => {
-            format!("the port is in use; stop what uses it, or choose another with {flag}")
-        }
-        io::ErrorKind::AddrNotAvailable => {
-            format!("this machine has no such address; choose another with {flag}")
-        }
+        io::ErrorKind::AddrInUse => "the port is in use; stop what uses it, or choose another".to_owned(),
+        io::ErrorKind::AddrNotAvailable => "this machine has no such address; choose another".to_owned(),
         io::ErrorKind::PermissionDenied => format!("{error}; ports below 1024 need privileges"),
         _ => error.to_string(),
     }

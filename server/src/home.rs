@@ -16,7 +16,7 @@ const LOCK: &str = "server.lock";
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
     /// A file or the directory cannot be made or read.
-    #[error("cannot use the state directory: {}: {source}; give another with --state-dir", path.display())]
+    #[error("cannot use the state directory: {}: {source}", path.display())]
     Io {
         /// The file or directory.
         path: PathBuf,
@@ -25,13 +25,16 @@ pub enum StateError {
     },
     /// Another server has it.
     #[error(
-        "the state directory {} is in use by another process: is a server running in it already? Give another with --state-dir",
+        "the state directory {} is in use by another process: is a server running in it already?",
         path.display()
     )]
     InUse {
         /// The directory.
         path: PathBuf,
     },
+    /// The system gives no random bytes for keys.
+    #[error("cannot make the endpoint's keys: {0}")]
+    NoKeys(io::Error),
     /// A key has not the length of a key.
     #[error(
         "{} is damaged: it has {}, not 64 bytes; restore it, or delete it to have a new one made",

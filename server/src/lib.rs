@@ -1,7 +1,27 @@
-//! Fanfare's hub: users and groups over QUIC.
+//! Fanfare's server: users and groups over QUIC, in a process of its own or inside an application.
 //!
-//! In: a [`Config`] and an [`Identity`]. Out: a [`Server`], which runs until it is drained. `ARCHITECTURE.md` has the
-//! house on one page; in the order in which a message meets the files:
+//! [`Server::builder`] describes a server, and [`Builder::start`] gives a [`Server`], which runs until it is
+//! [drained](Server::drain). [`Server::hub`] is its hub in the application's hands: the same verbs as clients and operators
+//! have, from any task or thread.
+//!
+//! ```no_run
+//! use fanfare_server::{GroupName, Identity, Server};
+//!
+//! # async fn run(identity: Identity) -> Result<(), Box<dyn std::error::Error>> {
+//! let server = Server::builder().listen("127.0.0.1:4433".parse()?).identity(identity).development().start().await?;
+//! let hub = server.hub();
+//! let reached = hub.group(GroupName::new("lobby")?).send("Alert", "the doors are open")?;
+//! println!("{reached} connections");
+//! server.drain().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Outside development clients show tokens ([`Builder::tokens`]) or certificates ([`Builder::certificates`]). Bans and the
+//! audit outlive the server where it has a state directory ([`Builder::state_dir`]). [`Config`] has every other setting.
+//! `examples/embed.rs` is a whole program.
+//!
+//! `ARCHITECTURE.md` has the house on one page; in the order in which a message meets the files:
 //!
 //! `edge` (`listener` -> `handshake` -> `session` -> `inbound` -> `router`) -> `fanfare_hub` -> `quic`. Operators come in
 //! through `admin`, and `moderation` does what they say.
@@ -9,12 +29,14 @@
 mod access;
 mod admin;
 mod api;
+mod builder;
 mod config;
 mod edge;
 mod error;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod handle;
 mod home;
 mod hub;
 #[cfg(feature = "bench")]
@@ -30,12 +52,17 @@ mod telemetry;
 
 pub use access::{CertifiedUser, ClientCertificates, KeySetUrl, Names, UrlError};
 pub use admin::{Administration, Operators};
+pub use builder::Builder;
 pub use config::{Capacity, Config, ConfigError};
-pub use error::StartError;
+pub use error::{Listener, StartError};
 pub use fanfare_hub::{BudgetLimits, OutboxLimits, Overflow, Population};
 pub use fanfare_token::{
     Extras, GrantClaim, KeyError, MintError, Minter, ReadKeys, Right, TokenKey, TokenRules,
 };
+pub use fanfare_protocol::{
+    Code, ConnectionId, EventName, GroupName, Limits, NameError, Payload, PayloadFormat, Target, UserName,
+};
+pub use handle::{ConnectionFacts, HubError, HubHandle, Selection};
 pub use home::StateError;
 pub use moderation::{Moderation, ModerationError, Operator, StoreError};
 pub use quic::{Identity, IdentityError, Origins};

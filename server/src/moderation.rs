@@ -2,13 +2,14 @@
 //!
 //! `actions` carries acts out; `request` reads what is asked for, `people` finds whom it is about. `journal` writes a mark
 //! before each and a record behind it, into the `store`; `audit` is the chain over the records. `impaired` says that acts
-//! cannot be taken now, and `mending` tries the store again.
+//! cannot be taken now, and `mending` tries the store again. A server without a state directory has a `memory_store`.
 
 mod actions;
 mod audit;
 mod error;
 mod impaired;
 mod journal;
+mod memory_store;
 mod mending;
 mod people;
 mod request;
@@ -16,8 +17,9 @@ mod store;
 
 pub use actions::{Moderation, Operator};
 pub use error::ModerationError;
+pub(crate) use memory_store::MemoryStore;
 pub(crate) use mending::mend_store;
 #[cfg(any(test, fuzzing))]
 pub(crate) use request::described as described_for_fuzzing;
-pub(crate) use store::FileStore;
 pub use store::StoreError;
+pub(crate) use store::{FileStore, Store};

@@ -19,7 +19,7 @@ use crate::telemetry::Metrics;
 /// The parts that a running server has from its start.
 pub(crate) struct Opened {
     pub(crate) config: Config,
-    pub(crate) home: Home,
+    pub(crate) home: Option<Home>,
     pub(crate) started: Instant,
     pub(crate) keys: EndpointKeys,
     pub(crate) tasks: Tasks,

@@ -27,6 +27,7 @@ use crate::edge::handshake::{self, Handshakes};
 use crate::edge::listener::{self, Tasks};
 use crate::edge::rounds::Rounds;
 use crate::edge::router::Router;
+use crate::handle::HubHandle;
 use crate::home::Home;
 use crate::hub::Hub;
 use crate::moderation::{Moderation, mend_store};
@@ -53,8 +54,8 @@ pub struct Server {
     admin: Option<Admin>,
     http: Option<Web>,
     mending: AbortOnDropHandle<()>,
-    /// The state directory is ours until everything else has ended.
-    _home: Home,
+    /// The state directory, if there is one, is ours until everything else has ended.
+    _home: Option<Home>,
 }
 
 /// The HTTP listener while it runs.
@@ -206,6 +207,12 @@ impl Server {
     #[must_use]
     pub fn count(&self, target: &Target) -> usize {
         self.hub.count(target)
+    }
+
+    /// The hub, for the application around the server: it may be cloned, and used from anywhere.
+    #[must_use]
+    pub fn hub(&self) -> HubHandle {
+        HubHandle::new(Arc::clone(&self.hub), self.config.limits)
     }
 
     /// What the server has done so far.

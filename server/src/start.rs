@@ -18,11 +18,10 @@ use crate::admin::{Administration, Operators};
 use crate::api;
 use crate::config::Config;
 use crate::edge::listener::Tasks;
-use crate::error::StartError;
+use crate::error::{Listener, StartError};
 use crate::home::Home;
 use crate::hub::Hub;
-use crate::moderation::FileStore;
-use crate::moderation::Moderation;
+use crate::moderation::{FileStore, MemoryStore, Moderation, Store};
 use crate::opened::{Opened, OpenedAdmin};
 use crate::quic::{self, Endpoint, EndpointKeys, Identity, IdentityError, Settings};
 use crate::server::Server;
@@ -57,7 +56,7 @@ pub struct Start {
     /// Where operators are to connect.
     admin: Option<SocketAddr>,
     started: Instant,
-    home: Home,
+    home: Option<Home>,
     keys: EndpointKeys,
     key_sets: Arc<KeySets>,
 }
@@ -74,21 +73,21 @@ impl Sockets {
         let web = match config.http {
             None => None,
             Some(address) => {
-                let failed = listening("--http-listen", "TCP", address);
+                let failed = listening(Listener::Http, address);
                 let listener = TcpListener::bind(address).await.map_err(&failed)?;
                 let address = listener.local_addr().map_err(failed)?;
                 Some((listener, address))
             }
         };
-        let clients = udp("--listen", config.listen)?;
-        let admin = admin.map(|address| udp("--admin-listen", address)).transpose()?;
+        let clients = udp(Listener::Clients, config.listen)?;
+        let admin = admin.map(|address| udp(Listener::Operators, address)).transpose()?;
         Ok(Self { clients, admin, web })
     }
 }
 
 impl Server {
-    /// Starts a server, with an endpoint for operators if `admin` is given. It accepts connections when this returns. Needs a
-    /// tokio runtime.
+    /// Starts a server, with an endpoint for operators if `admin` is given. It accepts connections when this returns.
+    /// Needs a tokio runtime. [`Server::builder`] says the same in fewer words.
     ///
     /// # Errors
     /// When the configuration makes no sense, the state directory or the identity cannot be used, or the address cannot
@@ -118,13 +117,14 @@ impl Start {
         let started = Instant::now();
         let directory = config.state_dir.clone();
         let (home, keys) = off_runtime(move || -> Result<_, StartError> {
+            let Some(directory) = directory else { return Ok((None, EndpointKeys::passing()?)) };
             let home = Home::look(&directory)?;
             let keys = EndpointKeys::look(&directory)?;
             FileStore::look(&directory)?;
-            Ok((home, keys))
+            Ok((Some(home), keys))
         })
         .await?;
-        let key_sets = KeySets::open(&config.key_sets, &config.state_dir).await?;
+        let key_sets = KeySets::open(&config.key_sets, config.state_dir.as_deref()).await?;
         Ok(Self { config, admin, started, home, keys, key_sets })
     }
 
@@ -166,39 +166,49 @@ impl Start {
         let certificate = api::certificate_hash(&identity.chain);
         let settings = config.settings(identity, &keys)?;
 
-        home.make()?;
+        if let Some(home) = &mut home {
+            home.make()?;
+        }
         files.write().map_err(StartError::Files)?;
         let admin = match (admin_socket, admin) {
             (Some((socket, address)), Some((identity, operators))) => {
                 let verifier = operators.verifier().map_err(IdentityError::from)?;
                 let settings = Settings::for_operators(identity, verifier, &keys)?;
                 let endpoint = Endpoint::open(settings, socket, &keys, &tasks.endpoint)
-                    .map_err(listening("--admin-listen", "UDP", address))?;
+                    .map_err(listening(Listener::Operators, address))?;
                 Some(OpenedAdmin { endpoint, address, operators })
             }
             _ => None,
         };
         let endpoint = Endpoint::open(settings, socket, &keys, &tasks.endpoint)
-            .map_err(listening("--listen", "UDP", address))?;
-        keys.write(&mut home)?;
-        let store = FileStore::file(home.path());
-        if store.symlink_metadata().is_err() {
-            home.makes(store);
-        }
+            .map_err(listening(Listener::Clients, address))?;
+        let store = match &mut home {
+            None => Box::new(MemoryStore::default()) as Box<dyn Store>,
+            Some(home) => {
+                keys.write(home)?;
+                let file = FileStore::file(home.path());
+                if file.symlink_metadata().is_err() {
+                    home.makes(file);
+                }
+                Box::new(FileStore::open(home.path())?)
+            }
+        };
         let bans = Arc::new(Bans::new(config.validity()));
         let tokens = Arc::new(Tokens::new(config.tokens.clone(), Arc::clone(&key_sets)));
         let gate = Arc::new(Gate::new(Arc::clone(&tokens), Arc::clone(&bans)).taking(config.names));
         let hub = Arc::new(Hub::new(config.hub_limits(), Arc::clone(&gate) as _));
         let metrics = Arc::new(Metrics { live_bytes: config.live_bytes, ..Metrics::default() });
         let moderation = Moderation::open(
-            Box::new(FileStore::open(home.path())?),
+            store,
             Arc::clone(&hub),
             bans,
             Arc::clone(&metrics),
             config.limits.payload_bytes as usize,
         )?
         .taking(config.names);
-        home.keep();
+        if let Some(home) = &mut home {
+            home.keep();
+        }
         files.keep();
         Ok(Opened {
             config,
@@ -221,19 +231,15 @@ impl Start {
     }
 }
 
-fn udp(flag: &'static str, address: SocketAddr) -> Result<(std::net::UdpSocket, SocketAddr), StartError> {
-    let failed = listening(flag, "UDP", address);
+fn udp(who: Listener, address: SocketAddr) -> Result<(std::net::UdpSocket, SocketAddr), StartError> {
+    let failed = listening(who, address);
     let socket = quic::socket(address).map_err(&failed)?;
     let address = socket.local_addr().map_err(failed)?;
     Ok((socket, address))
 }
 
-fn listening(
-    flag: &'static str,
-    protocol: &'static str,
-    address: SocketAddr,
-) -> impl Fn(std::io::Error) -> StartError {
-    move |source| StartError::Listen { flag, protocol, address, source }
+fn listening(who: Listener, address: SocketAddr) -> impl Fn(std::io::Error) -> StartError {
+    move |source| StartError::Listen { who, address, source }
 }
 
 /// Runs what waits for the disk on a thread of its own.

@@ -54,15 +54,13 @@ impl Hub {
     async fn in_state(state: tempfile::TempDir, change: impl FnOnce(&mut Config)) -> Self {
         let leaf = fanfare_certs::server_leaf(state.path(), &[]).unwrap();
         let roots = Arc::new(fanfare_certs::load_roots(&leaf.ca_certificate).unwrap());
-        let mut config = Config {
-            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
-            dev: true,
-            state_dir: state.path().to_owned(),
-            requests_per_second: None,
-            // How fast the machine is, is tested nowhere but where a test sets this itself.
-            handshake_deadline: DEADLINE,
-            ..Config::new()
-        };
+        let mut config = Config::new();
+        config.listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        config.dev = true;
+        config.state_dir = Some(state.path().to_owned());
+        config.requests_per_second = None;
+        // How fast the machine is, is tested nowhere but where a test sets this itself.
+        config.handshake_deadline = DEADLINE;
         change(&mut config);
         let identity = Identity { chain: leaf.identity.chain, key: leaf.identity.key };
         let admin = Some(operators::administration(state.path()));

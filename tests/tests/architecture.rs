@@ -16,13 +16,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// The crates, from the top floor down: each may depend on those behind it.
-const CRATES: [&str; 13] = [
-    "tests", "bench", "cli", "tui", "server", "client", "certs", "token", "hub", "udp", "pem", "protocol",
+const CRATES: [&str; 14] = [
+    "examples", "tests", "bench", "cli", "tui", "server", "client", "certs", "token", "hub", "udp", "pem", "protocol",
     "fuzz",
 ];
 
 /// The server's folders and files, from the top floor down: each may use those behind it.
-const SERVER: [&str; 15] = [
+const SERVER: [&str; 17] = [
+    "builder",
     "start",
     "server",
     "opened",
@@ -32,6 +33,7 @@ const SERVER: [&str; 15] = [
     "edge",
     "moderation",
     "config",
+    "handle",
     "hub",
     "access",
     "quic",
@@ -257,6 +259,37 @@ fn the_hub_and_tokens_have_no_runtime_no_network_and_no_clock() {
                 "std::net::Tcp",
             ] {
                 assert!(!code.contains(word), "{name}/src/{module}.rs has {word}");
+            }
+        }
+    }
+}
+
+/// Whether words speak of a flag of the command line, or of a command of ours.
+fn speaks_of_the_command_line(code: &str) -> bool {
+    let is_flag = |at: usize| {
+        let before = code[..at].chars().next_back();
+        let behind = code[at + 2..].chars().next();
+        before.is_none_or(|c| c != '-' && !c.is_alphanumeric()) && behind.is_some_and(|c| c.is_ascii_lowercase())
+    };
+    code.match_indices("--").any(|(at, _)| is_flag(at)) || code.contains("`fanfare ")
+}
+
+#[test]
+fn libraries_know_nothing_of_the_command_line() {
+    for (words, expected) in [
+        ("see --dev", true),
+        ("(--cert", true),
+        ("`fanfare certs create`", true),
+        ("-----begin", false),
+        ("xn--a", false),
+        ("-a -- b", false),
+    ] {
+        assert_eq!(speaks_of_the_command_line(words), expected, "{words}");
+    }
+    for name in ["protocol", "pem", "hub", "token", "certs", "client", "udp", "server"] {
+        for (module, code) in sources(name) {
+            for line in code.lines() {
+                assert!(!speaks_of_the_command_line(line), "{name}/src/{module}.rs: {line}");
             }
         }
     }

@@ -96,8 +96,8 @@ pub(crate) fn secret(bytes: &[u8]) -> Result<&[u8], String> {
     }
     if let Some(what) = material::found(bytes) {
         return Err(format!(
-            "it looks like {what}, which is no secret: whoever has the same file could make tokens; keys are given with \
-             --token-key FILE"
+            "it looks like {what}, which is no secret: whoever has the same file could make tokens; give \
+             it as a public key"
         ));
     }
     Ok(secret)

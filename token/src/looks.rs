@@ -23,7 +23,7 @@ impl Look {
     }
 }
 
-const SECRET: &str = "a secret must be said to be one: --token-secret FILE";
+const SECRET: &str = "a secret must be said to be one";
 const PEM_OF_PUBLIC: &str = "make PEM of it: openssl pkey -pubin -inform DER -in FILE -out key.pem";
 const PEM_OF_CERTIFICATE: &str =
     "take the public key out of it: openssl x509 -in FILE -noout -pubkey > key.pem";
@@ -60,7 +60,7 @@ fn text_look(text: &str, length: usize) -> Look {
     }
     match text.chars().next() {
         Some('{') if has(text, "kty") || has(text, "keys") => {
-            return Look::new("a JWK or a JWK Set", "give it with --token-key FILE");
+            return Look::new("a JWK or a JWK Set", "give it as a public key");
         }
         Some('{') => {
             return Look::new("JSON", "a JWK is an object with \"kty\", a JWK Set one with \"keys\"");
@@ -72,7 +72,7 @@ fn text_look(text: &str, length: usize) -> Look {
         _ => {}
     }
     if text.starts_with("https://") || text.starts_with("http://") {
-        return Look::new("an address", "keys are fetched from one with --token-keys-url URL");
+        return Look::new("an address", "the keys that a URL gives are fetched where it is given as a URL");
     }
     let parts: Vec<&str> = text.split('.').collect();
     if parts.len() == 3 && parts.iter().all(|part| decoded(part).is_some()) && text.starts_with("ey") {

@@ -68,7 +68,7 @@ impl Minter {
         if blocks.is_empty() {
             let look = looks::look(&bytes);
             return Err(unusable(format!(
-                "it looks like {}, and is no private key in PEM; a secret must be said to be one: --secret FILE",
+                "it looks like {}, and is no private key in PEM; a secret must be said to be one",
                 look.what
             )));
         }

@@ -22,7 +22,7 @@ fn fresh() -> (tempfile::TempDir, PathBuf) {
 fn fails(directory: &Path, parts: &[&str]) {
     for result in [Authority::open(directory).map(|_| ()), Authority::open_or_create(directory).map(|_| ())] {
         let text = result.unwrap_err().to_string();
-        for part in [parts, &["fanfare certs create --force"]].concat() {
+        for part in [parts, &["put its files back from a backup, or replace it"]].concat() {
             assert!(text.contains(part), "`{part}` is not in: {text}");
         }
     }
@@ -153,7 +153,7 @@ fn trouble_with_the_disk_is_no_reason_for_a_new_authority() {
     fs::remove_file(path.join(CA_KEY)).unwrap();
     fs::create_dir(path.join(CA_KEY)).unwrap();
     let text = Authority::open(&path).unwrap_err().to_string();
-    assert!(text.contains("cannot read") && !text.contains("--force"), "{text}");
+    assert!(text.contains("cannot read") && !text.contains("replace"), "{text}");
 }
 
 #[test]

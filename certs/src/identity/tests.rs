@@ -160,10 +160,10 @@ fn swapped_files_and_other_contents() {
     let row = Row::good();
     let swapped =
         Row { certificate: row.key.clone(), key: row.certificate.clone(), directory: row.directory };
-    swapped.fails(&["key.pem holds a private key, not a certificate (were --cert and --key swapped?)"]);
+    swapped.fails(&["key.pem holds a private key, not a certificate (were the two files swapped?)"]);
     Row::good()
         .key(certificate_pem())
-        .fails(&["other-key.pem holds a certificate, not a private key (were --cert and --key swapped?)"]);
+        .fails(&["other-key.pem holds a certificate, not a private key (were the two files swapped?)"]);
     let public = KeyPair::generate().unwrap().public_key_pem();
     Row::good().certificate(&public).fails(&["other-cert.pem holds a public key, not a certificate"]);
     Row::good().key(&public).fails(&["other-key.pem holds a public key, not a private key"]);

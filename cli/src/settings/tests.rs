@@ -54,7 +54,10 @@ fn a_flag_can_take_back_what_the_file_says() {
 fn the_defaults_are_the_servers_own() {
     let (settings, _) = parse(&[]).merge().unwrap();
     // What counts the memory in use is the binary's allocator, and no setting.
-    let config = Config { live_bytes: None, ..settings.into_config() };
+    let mut config = settings.into_config();
+    config.live_bytes = None;
+    // A server of one's own keeps nothing; `serve` does.
+    assert_eq!(config.state_dir.take(), Some(".fanfare".into()));
     assert_eq!(format!("{config:?}"), format!("{:?}", Config::new()));
 }
 

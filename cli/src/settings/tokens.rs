@@ -8,6 +8,10 @@ use fanfare_server::{KeySetUrl, ReadKeys, TokenKey, TokenRules};
 use super::value::Span;
 use crate::failure::Failure;
 
+/// What is given how, for whoever gave one as the other.
+const KEYS_GO_WITH: &str =
+    "--token-key FILE is for public keys, --token-secret FILE for a secret, --token-keys-url URL for a key set's URL";
+
 /// How tokens are to be checked: the settings, and not yet what is in the files that they name.
 #[derive(Debug, Clone)]
 pub(crate) struct TokenSettings {
@@ -40,13 +44,13 @@ impl TokenSettings {
         for path in &self.keys {
             let read = TokenKey::read(path);
             let ReadKeys { keys: more, skipped: lines } =
-                read.map_err(|error| Failure::failed(format!("{error}; see --token-key")))?;
+                read.map_err(|error| Failure::failed(format!("{error} ({KEYS_GO_WITH})")))?;
             keys.extend(more);
             skipped.extend(lines.into_iter().map(|line| format!("{}: {line}", path.display())));
         }
         for path in &self.secrets {
             let secret = TokenKey::read_secret(path);
-            keys.push(secret.map_err(|error| Failure::failed(format!("{error}; see --token-secret")))?);
+            keys.push(secret.map_err(|error| Failure::failed(format!("{error} ({KEYS_GO_WITH})")))?);
         }
         let mut rules = TokenRules::new(keys);
         let key_sets = self.key_sets()?;

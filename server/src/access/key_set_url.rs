@@ -175,9 +175,7 @@ fn system_roots() -> Result<RootCertStore, String> {
     // A system's collection has old and odd certificates in it; one that cannot be used harms nobody.
     roots.add_parsable_certificates(found);
     if roots.is_empty() {
-        return Err(
-            "the system has no certificate authorities; name one with --token-keys-ca FILE".to_owned()
-        );
+        return Err("the system has no certificate authorities, and none were given for this URL".to_owned());
     }
     Ok(roots)
 }
@@ -248,7 +246,7 @@ fn unreachable_words(error: &(dyn Error + 'static)) -> String {
     let words = told(error);
     // Another authority, or another one of the same name.
     let hint = match words.contains("UnknownIssuer") || words.contains("BadSignature") {
-        true => "; --token-keys-ca FILE names the authority that issued its certificate",
+        true => "; the authority that issued its certificate is not trusted here",
         false => "",
     };
     format!("{words}{hint}")

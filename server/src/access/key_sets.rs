@@ -36,7 +36,8 @@ const RETRY: Duration = Duration::from_secs(60);
 /// All sets.
 pub(crate) struct KeySets {
     sets: Vec<KeySet>,
-    directory: PathBuf,
+    /// The state directory, where there is one.
+    directory: Option<PathBuf>,
     rounds: Mutex<Rounds>,
     /// A round is wanted.
     wake: Notify,
@@ -89,10 +90,10 @@ impl KeySets {
     /// No URLs.
     #[cfg(any(test, fuzzing, feature = "bench"))]
     pub(crate) fn none() -> Arc<Self> {
-        Self::new(Vec::new(), PathBuf::new())
+        Self::new(Vec::new(), None)
     }
 
-    fn new(sets: Vec<KeySet>, directory: PathBuf) -> Arc<Self> {
+    fn new(sets: Vec<KeySet>, directory: Option<PathBuf>) -> Arc<Self> {
         let (done, _) = watch::channel(0);
         Arc::new(Self { sets, directory, rounds: Mutex::default(), wake: Notify::new(), done })
     }
@@ -101,18 +102,18 @@ impl KeySets {
     ///
     /// # Errors
     /// When there is neither.
-    pub(crate) async fn open(urls: &[KeySetUrl], directory: &Path) -> Result<Arc<Self>, KeyError> {
+    pub(crate) async fn open(urls: &[KeySetUrl], directory: Option<&Path>) -> Result<Arc<Self>, KeyError> {
         let mut looks = JoinSet::new();
         for (number, url) in urls.iter().cloned().enumerate() {
-            let directory = directory.to_owned();
-            looks.spawn(async move { (number, KeySet::open(url, &directory).await) });
+            let directory = directory.map(Path::to_owned);
+            looks.spawn(async move { (number, KeySet::open(url, directory.as_deref()).await) });
         }
         let mut sets = Vec::new();
         for (number, set) in looks.join_all().await {
             sets.push((number, set?));
         }
         sets.sort_by_key(|(number, _)| *number);
-        Ok(Self::new(sets.into_iter().map(|(_, set)| set).collect(), directory.to_owned()))
+        Ok(Self::new(sets.into_iter().map(|(_, set)| set).collect(), directory.map(Path::to_owned)))
     }
 
     /// Has the sets fetched because of a key that is not known. What it gives ends when they are; `None` where they
@@ -146,7 +147,7 @@ impl KeySets {
             return;
         }
         for set in &self.sets {
-            set.keep(&self.directory).await;
+            set.keep(self.directory.as_deref()).await;
         }
         loop {
             tokio::select! {
@@ -160,7 +161,7 @@ impl KeySets {
                 let sets = Arc::clone(&self);
                 looks.spawn(async move {
                     if let Some(set) = sets.sets.get(number) {
-                        set.look(&sets.directory).await;
+                        set.look(sets.directory.as_deref()).await;
                     }
                 });
             }
@@ -242,7 +243,7 @@ impl Rounds {
 }
 
 impl KeySet {
-    async fn open(url: KeySetUrl, directory: &Path) -> Result<Self, KeyError> {
+    async fn open(url: KeySetUrl, directory: Option<&Path>) -> Result<Self, KeyError> {
         let fetched = match url.fetch().await {
             Ok(answer) => read(answer),
             Err(problem) => Err(problem),
@@ -254,9 +255,7 @@ impl KeySet {
                 (text, read, good, None)
             }
             Err(problem) => {
-                let (copy, path) = (url.clone(), copy_of(&url, directory));
-                let copy = tokio::task::spawn_blocking(move || kept(&copy, &path)).await;
-                match copy.unwrap_or_else(|error| Err(error.to_string())) {
+                match last_copy(&url, directory).await {
                     Ok((text, read)) => {
                         tracing::warn!(
                             url = shown,
@@ -279,7 +278,7 @@ impl KeySet {
     }
 
     /// Looks once, and takes what comes.
-    async fn look(&self, directory: &Path) {
+    async fn look(&self, directory: Option<&Path>) {
         let source = self.source.read().clone();
         let fetched = source.fetch().await.and_then(read);
         let shown = source.shown();
@@ -319,7 +318,8 @@ impl KeySet {
     }
 
     /// Writes what is in force to the disk, where it is not there yet.
-    async fn keep(&self, directory: &Path) {
+    async fn keep(&self, directory: Option<&Path>) {
+        let Some(directory) = directory else { return };
         let text = {
             let known = self.known.lock();
             if known.kept { None } else { Some(known.text.clone()) }
@@ -364,6 +364,16 @@ fn copy_of(url: &KeySetUrl, directory: &Path) -> PathBuf {
 
 /// The largest copy: an answer of any length that is taken, in an object with its URL.
 const COPY_BYTES: usize = FILE_BYTES + 16 * 1024;
+
+/// The copy of an earlier time, and what is in it.
+async fn last_copy(url: &KeySetUrl, directory: Option<&Path>) -> Result<(String, ReadKeys), String> {
+    let Some(directory) = directory else {
+        return Err("and without a state directory there is no copy of an earlier time".to_owned());
+    };
+    let (url, path) = (url.clone(), copy_of(url, directory));
+    let copy = tokio::task::spawn_blocking(move || kept(&url, &path)).await;
+    copy.unwrap_or_else(|error| Err(error.to_string()))
+}
 
 fn kept(url: &KeySetUrl, path: &Path) -> Result<(String, ReadKeys), String> {
     let damaged = |problem: String| format!("and the copy of the last time, {}, {problem}", path.display());

@@ -137,7 +137,8 @@ impl Router {
         let mut whom = None;
         for Send { request, ack: _, mut to, except, others, event, format, payload } in sends {
             let permitted = self
-                .check(&to, except.len(), payload.len())
+                .limits
+                .check_send(to.len(), except.len(), payload.len())
                 .and_then(|()| self.permit(caller, &to))
                 .and_then(|()| to.pop().ok_or(Denial::from(Code::NoTarget)));
             match permitted {
@@ -261,7 +262,7 @@ impl Router {
 
     fn send(&self, caller: &Member, send: Send, lane: Lane) -> Result<Option<u64>, Denial> {
         let Send { request: _, ack, to, mut except, others, event, format, payload } = send;
-        self.check(&to, except.len(), payload.len())?;
+        self.limits.check_send(to.len(), except.len(), payload.len())?;
         self.permit(caller, &to)?;
         if others {
             except.push(caller.id());
@@ -280,24 +281,6 @@ impl Router {
             Lane::Datagrams => self.hub.send_unreliable(publication)?,
         };
         Ok(ack.then_some(delivery.queued))
-    }
-
-    fn check(&self, to: &[Target], except: usize, payload: usize) -> Result<(), Denial> {
-        let most = self.limits.targets as usize;
-        if to.is_empty() {
-            return Err(Code::NoTarget.into());
-        }
-        let (what, count) = if to.len() > most { ("targets", to.len()) } else { ("exceptions", except) };
-        if count > most {
-            let detail = format!("the send names {count} {what}; at most {most} are allowed");
-            return Err(Denial { code: Code::TooManyTargets, detail });
-        }
-        if payload > self.limits.payload_bytes as usize {
-            let limit = self.limits.payload_bytes;
-            let detail = format!("the payload has {payload} bytes; at most {limit} are allowed");
-            return Err(Denial { code: Code::PayloadTooLarge, detail });
-        }
-        Ok(())
     }
 }
 

@@ -103,6 +103,9 @@ pub enum StoreError {
         /// What is wrong.
         problem: String,
     },
+    /// There is no file: the server has no state directory.
+    #[error("this server has no state directory, so there is nothing to back up")]
+    InMemory,
     /// The system does not let us.
     #[error("cannot use {path}: {source}")]
     Io {

@@ -38,24 +38,34 @@ impl EndpointKeys {
         let (secret, new) = match read(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 can_be_made(directory, &path).map_err(failed)?;
-                (made().map_err(failed)?, true)
+                (made().map_err(failed)?.to_vec(), true)
             }
             other => (other.map_err(failed)?, false),
         };
         let secret: [u8; KEY_BYTES] = secret
             .try_into()
             .map_err(|found: Vec<u8>| StateError::Damaged { path: path.clone(), length: found.len() })?;
+        Ok(Self { unwritten: new.then_some(secret), ..Self::of(&secret) })
+    }
+
+    /// Keys that last as long as the server does, and are written nowhere.
+    pub(crate) fn passing() -> Result<Self, StateError> {
+        let secret = made().map_err(StateError::NoKeys)?;
+        Ok(Self::of(&secret))
+    }
+
+    fn of(secret: &[u8; KEY_BYTES]) -> Self {
         let (token, reset) = secret.split_at(KEY_BYTES / 2);
         let reset = hmac::Key::new(hmac::HMAC_SHA256, reset);
         // Not a secret of the same rank: quinn's hash of it is for speed. So it is derived, and says nothing of the other.
         let derived = hmac::sign(&reset, b"fanfare connection ids");
         let connection_ids = derived.as_ref().iter().take(8).fold(0, |key, byte| key << 8 | u64::from(*byte));
-        Ok(Self {
+        Self {
             token: Arc::new(hkdf::Salt::new(hkdf::HKDF_SHA256, b"fanfare address token").extract(token)),
             reset: Arc::new(reset),
             connection_ids,
-            unwritten: new.then_some(secret),
-        })
+            unwritten: None,
+        }
     }
 
     /// Writes the keys if they are new. The directory is there, and held.
@@ -89,8 +99,8 @@ fn can_be_made(directory: &Path, path: &Path) -> io::Result<()> {
     }
 }
 
-fn made() -> io::Result<Vec<u8>> {
-    let mut secret = vec![0; KEY_BYTES];
+fn made() -> io::Result<[u8; KEY_BYTES]> {
+    let mut secret = [0; KEY_BYTES];
     aws_lc_rs::rand::fill(&mut secret).map_err(|_| io::Error::other("the system gives no random bytes"))?;
     Ok(secret)
 }

@@ -93,7 +93,7 @@ fn permit(request: &Request, origins: &Origins) -> Result<(), (StatusCode, Close
     if origins.allows(origin) {
         return Ok(());
     }
-    let reason = format!("pages of {origin} may not connect here; --allow-origin {origin} lets them");
+    let reason = format!("pages of {origin} may not connect here: the server does not list this origin");
     Err((StatusCode::FORBIDDEN, CloseReason { code: Code::OriginRefused, reason }))
 }
 

@@ -1,0 +1,312 @@
+//! The hub in an application's hands: the same verbs as clients and operators have, from anywhere in the process.
+//!
+//! In: whom something is about, and what is to be done to them. Out: how many connections it reached, or why nothing was
+//! done. Invariants: each verb is the hub's own, so that it meets the same bans, limits and counters as a client's or an
+//! operator's (promise 14); nothing here waits, so that it can be called from any thread and any task.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use fanfare_hub::{CloseReason, Origin, Population, Publication, Removal};
+use fanfare_protocol::{
+    Code, ConnectionId, Denial, EventName, GroupName, Limits, NameError, Payload, Sender, Target, UserName,
+};
+
+use crate::hub::{Hub, Member};
+use crate::spread::{LONGEST, come_back_after};
+
+/// The longest reason that can be given for a removal or a close, in bytes (RFC 9000 section 19.19: it fits in a close).
+const REASON_BYTES: usize = 512;
+
+/// A running server's hub. Cheap to clone; it holds nothing up when it outlives the server.
+///
+/// ```
+/// # fn alert(hub: &fanfare_server::HubHandle) -> Result<(), fanfare_server::HubError> {
+/// use fanfare_server::GroupName;
+///
+/// let room = GroupName::new("room-7")?;
+/// hub.group(room.clone()).send("Alert", "the meeting begins")?;
+/// assert_eq!(hub.group(room).count(), 0);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct HubHandle {
+    hub: Arc<Hub>,
+    limits: Limits,
+}
+
+/// Why nothing was done.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum HubError {
+    /// A name that cannot be one.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// The hub refuses it, as it would refuse a client or an operator.
+    #[error("{detail} (code {})", code.number())]
+    Refused {
+        /// Why, by number.
+        code: Code,
+        /// What exactly is wrong.
+        detail: String,
+    },
+}
+
+impl From<Denial> for HubError {
+    fn from(Denial { code, detail }: Denial) -> Self {
+        Self::Refused { code, detail }
+    }
+}
+
+impl From<std::convert::Infallible> for HubError {
+    fn from(never: std::convert::Infallible) -> Self {
+        match never {}
+    }
+}
+
+/// A connection, as it was when it was asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ConnectionFacts {
+    /// Its id.
+    pub id: ConnectionId,
+    /// Whose it is.
+    pub user: UserName,
+    /// When it was welcomed.
+    pub since: SystemTime,
+    /// The groups it is in.
+    pub groups: Vec<GroupName>,
+}
+
+/// Connections that something is done to: those that its targets reach at the moment of doing, each once.
+#[derive(Clone)]
+#[must_use = "nothing is done yet"]
+pub struct Selection<'a> {
+    handle: &'a HubHandle,
+    targets: Vec<Target>,
+    except: Vec<ConnectionId>,
+}
+
+impl HubHandle {
+    pub(crate) fn new(hub: Arc<Hub>, limits: Limits) -> Self {
+        Self { hub, limits }
+    }
+
+    /// One connection.
+    pub fn connection(&self, id: ConnectionId) -> Selection<'_> {
+        self.select([Target::Connection(id)])
+    }
+
+    /// All connections of a user.
+    pub fn user(&self, user: UserName) -> Selection<'_> {
+        self.select([Target::User(user)])
+    }
+
+    /// All members of a group.
+    pub fn group(&self, group: GroupName) -> Selection<'_> {
+        self.select([Target::Group(group)])
+    }
+
+    /// All connections.
+    pub fn everyone(&self) -> Selection<'_> {
+        self.select([Target::All])
+    }
+
+    /// Whoever is reached by any of these.
+    pub fn select(&self, targets: impl IntoIterator<Item = Target>) -> Selection<'_> {
+        Selection { handle: self, targets: targets.into_iter().collect(), except: Vec::new() }
+    }
+
+    /// How many connections, users and groups there are.
+    #[must_use]
+    pub fn population(&self) -> Population {
+        self.hub.population()
+    }
+
+    /// Every group with the number of its members.
+    #[must_use]
+    pub fn groups(&self) -> Vec<(GroupName, usize)> {
+        self.hub.groups()
+    }
+
+    /// Every user with the number of its connections.
+    #[must_use]
+    pub fn users(&self) -> Vec<(UserName, usize)> {
+        self.hub.users()
+    }
+}
+
+impl Selection<'_> {
+    /// The same without this connection.
+    pub fn except(mut self, connection: ConnectionId) -> Self {
+        self.except.push(connection);
+        self
+    }
+
+    /// Sends them a message each, from the server. Gives how many connections it was queued to.
+    ///
+    /// # Errors
+    /// When the event has no possible name, or the send is beyond the limits that clients are told (see
+    /// [`Limits::check_send`]).
+    pub fn send<E>(self, event: E, payload: impl Into<Payload>) -> Result<u64, HubError>
+    where
+        E: TryInto<EventName>,
+        HubError: From<E::Error>,
+    {
+        let publication = self.publication(event, payload.into())?;
+        Ok(self.handle.hub.send(publication).queued)
+    }
+
+    /// Sends them a message each by datagrams: nothing waits, and what gets lost is lost. Gives to how many connections
+    /// it went.
+    ///
+    /// # Errors
+    /// As [`Selection::send`]; and when the message does not fit into a datagram.
+    pub fn send_unreliable<E>(self, event: E, payload: impl Into<Payload>) -> Result<u64, HubError>
+    where
+        E: TryInto<EventName>,
+        HubError: From<E::Error>,
+    {
+        let publication = self.publication(event, payload.into())?;
+        Ok(self.handle.hub.send_unreliable(publication)?.queued)
+    }
+
+    /// Makes them members of a group, who are told so. No grant is needed, and the end of one does not end it; a ban holds.
+    /// Gives how many of them are members now. Those to whom the group is forbidden are passed over.
+    ///
+    /// # Errors
+    /// When there is nobody, or nobody of them may be in the group.
+    pub fn join(self, group: &GroupName) -> Result<usize, HubError> {
+        let (mut joined, mut refused) = (0, None);
+        for member in self.members()? {
+            match self.handle.hub.join(&member, group, Origin::Operator) {
+                Ok(_) => joined += 1,
+                Err(denial) => refused = Some(denial),
+            }
+        }
+        match refused {
+            Some(denial) if joined == 0 => Err(denial.into()),
+            _ => Ok(joined),
+        }
+    }
+
+    /// Removes them from a group; they are told the reason, and what was queued of the group is thrown away. They may join
+    /// again: to keep a user out, revoke its access. Gives how many were members.
+    ///
+    /// # Errors
+    /// When there is nobody, or the reason has more than 512 bytes.
+    pub fn remove(self, group: &GroupName, reason: &str) -> Result<u64, HubError> {
+        let code = Code::RemovedFromGroup;
+        let reason = told(reason, code)?;
+        let why = Removal { code, reason };
+        Ok(self.handle.hub.remove(&self.members()?, |name, _| name == group, why).connections)
+    }
+
+    /// Closes them, with a code that tells Fanfare's clients not to come back by themselves. What is queued to them is
+    /// thrown away. Gives how many there were.
+    ///
+    /// # Errors
+    /// When there is nobody, or the reason has more than 512 bytes.
+    pub fn close(self, reason: &str) -> Result<usize, HubError> {
+        self.close_with(Code::ClosedByOperator, reason, None)
+    }
+
+    /// Closes them for a time, at most a day: each is told a moment of its own to come back, between `after` and half as
+    /// much again. Gives how many there were.
+    ///
+    /// # Errors
+    /// When there is nobody, the reason has more than 512 bytes, or the time is longer than a day.
+    pub fn close_for(self, after: Duration, reason: &str) -> Result<usize, HubError> {
+        if after > LONGEST {
+            let detail = format!("the time to come back after is {} s at most", LONGEST.as_secs());
+            return Err(HubError::Refused { code: Code::InvalidRequest, detail });
+        }
+        self.close_with(Code::ClosedForNow, reason, Some(after))
+    }
+
+    /// How many connections there are. Of one target this costs the same for ten and for ten thousand.
+    #[must_use]
+    pub fn count(self) -> usize {
+        match self.targets.as_slice() {
+            [target] if self.except.is_empty() => self.handle.hub.count(target),
+            _ => self.found().len(),
+        }
+    }
+
+    /// Who they are, at about one moment, in no order.
+    #[must_use]
+    pub fn list(self) -> Vec<ConnectionFacts> {
+        let facts = |member: &Arc<Member>| ConnectionFacts {
+            id: member.id(),
+            user: member.user().clone(),
+            since: member.since(),
+            groups: member.memberships().into_iter().map(|(group, _)| group).collect(),
+        };
+        self.found().iter().map(facts).collect()
+    }
+
+    fn publication<E>(&self, event: E, payload: Payload) -> Result<Publication, HubError>
+    where
+        E: TryInto<EventName>,
+        HubError: From<E::Error>,
+    {
+        let event = event.try_into()?;
+        self.handle.limits.check_send(self.targets.len(), self.except.len(), payload.bytes.len())?;
+        Ok(Publication {
+            from: Sender::Server,
+            to: self.targets.clone(),
+            except: self.except.clone(),
+            event,
+            format: payload.format,
+            payload: payload.bytes,
+            accepted: Instant::now(),
+        })
+    }
+
+    fn close_with(&self, code: Code, reason: &str, after: Option<Duration>) -> Result<usize, HubError> {
+        let reason = told(reason, code)?;
+        let members = self.members()?;
+        for member in &members {
+            let why = CloseReason { code, reason: reason.to_owned() };
+            self.handle.hub.close(member, why, after.map(come_back_after));
+        }
+        Ok(members.len())
+    }
+
+    fn members(&self) -> Result<Vec<Arc<Member>>, HubError> {
+        let found = self.found();
+        if found.is_empty() { Err(Denial::from(Code::NothingThere).into()) } else { Ok(found) }
+    }
+
+    fn found(&self) -> Vec<Arc<Member>> {
+        let hub = &self.handle.hub;
+        let mut found = HashMap::new();
+        for target in &self.targets {
+            let members = match target {
+                Target::Connection(id) => hub.connection(id).into_iter().collect(),
+                Target::User(user) => hub.of_user(user),
+                Target::Group(group) => hub.of_group(group),
+                Target::All => hub.list(),
+            };
+            found.extend(members.into_iter().map(|member| (member.id(), member)));
+        }
+        for id in &self.except {
+            found.remove(id);
+        }
+        found.into_values().collect()
+    }
+}
+
+/// What they are told: the reason, or else what the code says.
+fn told(reason: &str, code: Code) -> Result<&str, HubError> {
+    if reason.len() > REASON_BYTES {
+        let detail = format!("the reason has more than {REASON_BYTES} bytes");
+        return Err(HubError::Refused { code: Code::InvalidRequest, detail });
+    }
+    Ok(if reason.is_empty() { code.sentence() } else { reason })
+}
+
+#[cfg(test)]
+mod tests;
