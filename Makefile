@@ -13,6 +13,7 @@ test:
 	tests/tools
 	cargo test --workspace --locked
 	cargo test -p fanfare-hub --features model --lib --locked
+	tests/last-release/run
 	tests/python/run
 	web/run-tests
 	$(MAKE) bench-check

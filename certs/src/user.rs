@@ -137,7 +137,9 @@ mod tests {
         assert!(matches!(error, Error::UserExists { .. }), "{error}");
         let text = error.to_string();
         assert!(
-            text.contains("user-alice.pem") && text.contains("serial number refused") && !text.contains("replace"),
+            text.contains("user-alice.pem")
+                && text.contains("serial number refused")
+                && !text.contains("replace"),
             "{text}"
         );
         assert_eq!(files(), before);

@@ -80,7 +80,8 @@ pub(crate) async fn run(users: u16) -> Result<(), Failure> {
         operators: Arc::new(StateOperators::new(state.path())),
     };
     let identity = Identity { chain: leaf.identity.chain, key: leaf.identity.key };
-    let server = Server::builder().listen(loopback).development().identity(identity).operators(administration);
+    let server =
+        Server::builder().listen(loopback).development().identity(identity).operators(administration);
     let server = server.configure(|config| {
         config.live_bytes = Some(crate::memory::live_bytes);
         // Who reads nothing stays, to be seen: also one that reads nothing at all.

@@ -495,9 +495,8 @@ impl Settings {
             per_user: or(self.connections_per_user, default.capacity.per_user),
             per_address: or(self.connections_per_address, default.capacity.per_address),
         };
-        config.requests_per_second = self
-            .requests_per_second
-            .map_or(default.requests_per_second, NonZeroU32::new);
+        config.requests_per_second =
+            self.requests_per_second.map_or(default.requests_per_second, NonZeroU32::new);
         config.live_bytes = Some(crate::memory::live_bytes);
         config.names = self.names.map_or(default.names, Into::into);
         config.budget = BudgetLimits {

@@ -19,7 +19,9 @@ pub(crate) fn run(arguments: &TokenArguments) -> Result<(), Failure> {
         (None, None) => return Err(Failure::usage("missing: one of --key FILE, --secret FILE; see --help")),
     };
     let minter = minter.map_err(|error| {
-        Failure::failed(format!("{error} (--key FILE is for a private key in PEM, --secret FILE for a secret)"))
+        Failure::failed(format!(
+            "{error} (--key FILE is for a private key in PEM, --secret FILE for a secret)"
+        ))
     })?;
     let grant = |group: Option<&Pattern>, user: Option<&Pattern>, all, right| GrantClaim {
         group: group.map(|pattern| pattern.as_str().to_owned()),

@@ -228,19 +228,13 @@ impl Default for Config {
 #[non_exhaustive]
 pub enum ConfigError {
     /// Development is not for networks.
-    #[error(
-        "development mode lets anyone be any user, so it listens on loopback only, not on {0}"
-    )]
+    #[error("development mode lets anyone be any user, so it listens on loopback only, not on {0}")]
     DevBeyondLoopback(SocketAddr),
     /// Nor is its page to try.
-    #[error(
-        "development mode listens on loopback only, for HTTP too, not on {0}"
-    )]
+    #[error("development mode listens on loopback only, for HTTP too, not on {0}")]
     DevHttpBeyondLoopback(SocketAddr),
     /// Nor is its endpoint for operators.
-    #[error(
-        "development mode listens on loopback only, for operators too, not on {0}"
-    )]
+    #[error("development mode listens on loopback only, for operators too, not on {0}")]
     DevAdminBeyondLoopback(SocketAddr),
     /// A number is too small or too large.
     #[error("{setting} is {found}; it must be from {lowest} to {highest}")]

@@ -56,11 +56,11 @@ pub use builder::Builder;
 pub use config::{Capacity, Config, ConfigError};
 pub use error::{Listener, StartError};
 pub use fanfare_hub::{BudgetLimits, OutboxLimits, Overflow, Population};
-pub use fanfare_token::{
-    Extras, GrantClaim, KeyError, MintError, Minter, ReadKeys, Right, TokenKey, TokenRules,
-};
 pub use fanfare_protocol::{
     Code, ConnectionId, EventName, GroupName, Limits, NameError, Payload, PayloadFormat, Target, UserName,
+};
+pub use fanfare_token::{
+    Extras, GrantClaim, KeyError, MintError, Minter, ReadKeys, Right, TokenKey, TokenRules,
 };
 pub use handle::{ConnectionFacts, HubError, HubHandle, Selection};
 pub use home::StateError;

@@ -17,8 +17,8 @@ use std::path::{Path, PathBuf};
 
 /// The crates, from the top floor down: each may depend on those behind it.
 const CRATES: [&str; 14] = [
-    "examples", "tests", "bench", "cli", "tui", "server", "client", "certs", "token", "hub", "udp", "pem", "protocol",
-    "fuzz",
+    "examples", "tests", "bench", "cli", "tui", "server", "client", "certs", "token", "hub", "udp", "pem",
+    "protocol", "fuzz",
 ];
 
 /// The server's folders and files, from the top floor down: each may use those behind it.
@@ -269,7 +269,8 @@ fn speaks_of_the_command_line(code: &str) -> bool {
     let is_flag = |at: usize| {
         let before = code[..at].chars().next_back();
         let behind = code[at + 2..].chars().next();
-        before.is_none_or(|c| c != '-' && !c.is_alphanumeric()) && behind.is_some_and(|c| c.is_ascii_lowercase())
+        before.is_none_or(|c| c != '-' && !c.is_alphanumeric())
+            && behind.is_some_and(|c| c.is_ascii_lowercase())
     };
     code.match_indices("--").any(|(at, _)| is_flag(at)) || code.contains("`fanfare ")
 }

@@ -9,8 +9,7 @@ use super::value::Span;
 use crate::failure::Failure;
 
 /// What is given how, for whoever gave one as the other.
-const KEYS_GO_WITH: &str =
-    "--token-key FILE is for public keys, --token-secret FILE for a secret, --token-keys-url URL for a key set's URL";
+const KEYS_GO_WITH: &str = "--token-key FILE is for public keys, --token-secret FILE for a secret, --token-keys-url URL for a key set's URL";
 
 /// How tokens are to be checked: the settings, and not yet what is in the files that they name.
 #[derive(Debug, Clone)]

@@ -254,21 +254,19 @@ impl KeySet {
                 tracing::info!(url = shown, keys = read.keys.len(), "token keys fetched");
                 (text, read, good, None)
             }
-            Err(problem) => {
-                match last_copy(&url, directory).await {
-                    Ok((text, read)) => {
-                        tracing::warn!(
-                            url = shown,
-                            problem,
-                            "the token keys cannot be fetched; those of the last time are used"
-                        );
-                        (text, read, RETRY, Some(problem))
-                    }
-                    Err(copy) => {
-                        return Err(KeyError::Url { url: shown, problem: format!("{problem}; {copy}") });
-                    }
+            Err(problem) => match last_copy(&url, directory).await {
+                Ok((text, read)) => {
+                    tracing::warn!(
+                        url = shown,
+                        problem,
+                        "the token keys cannot be fetched; those of the last time are used"
+                    );
+                    (text, read, RETRY, Some(problem))
                 }
-            }
+                Err(copy) => {
+                    return Err(KeyError::Url { url: shown, problem: format!("{problem}; {copy}") });
+                }
+            },
         };
         tell_of_skipped(&shown, &skipped);
         // A copy that was read needs not be written.

@@ -1,8 +1,8 @@
 //! The handle's verbs, on a hub that nothing carries.
 
 use fanfare_hub::HubLimits;
-use fanfare_protocol::{ServerFrame, codec};
 use fanfare_protocol::admin::{BanKind, BanRow};
+use fanfare_protocol::{ServerFrame, codec};
 use fanfare_token::Permissions;
 
 use super::*;
@@ -69,7 +69,10 @@ fn a_send_keeps_to_the_limits_that_clients_are_told() {
     let Fixture { handle, .. } = fixture();
     assert_eq!(refused(handle.everyone().send("E", "01234567890")), Code::PayloadTooLarge);
     assert_eq!(refused(handle.select([]).send("E", "x")), Code::NoTarget);
-    assert_eq!(refused(handle.select([Target::All, Target::All, Target::All]).send("E", "x")), Code::TooManyTargets);
+    assert_eq!(
+        refused(handle.select([Target::All, Target::All, Target::All]).send("E", "x")),
+        Code::TooManyTargets
+    );
     let excepted = handle.everyone().except(id(1)).except(id(2)).except(id(3));
     assert_eq!(refused(excepted.send("E", "x")), Code::TooManyTargets);
     let error = handle.everyone().send("", "x").unwrap_err();
@@ -130,7 +133,10 @@ fn who_is_closed_is_told_why_and_when_to_come_back() {
     assert_eq!(handle.user(name("alice")).close_for(Duration::from_secs(30), "maintenance"), Ok(2));
     let why = CloseReason { code: Code::ClosedForNow, reason: "maintenance".to_owned() };
     assert_eq!(seats[0].member().outbox().close_reason(), Some(why));
-    assert_eq!(refused(handle.everyone().close_for(LONGEST + Duration::from_millis(1), "")), Code::InvalidRequest);
+    assert_eq!(
+        refused(handle.everyone().close_for(LONGEST + Duration::from_millis(1), "")),
+        Code::InvalidRequest
+    );
     assert_eq!(refused(handle.user(name("carol")).close("")), Code::NothingThere);
 }
 
