@@ -23,6 +23,9 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 /// The same for a peer that takes its time. A close that was lost is noticed so late, too.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How many bytes the server may send to a peer that has read none of them.
+pub const WINDOW: u32 = 1 << 20;
+
 /// What a peer tells QUIC. The defaults are for a peer that reads.
 #[derive(Clone)]
 pub struct Dialer {
@@ -33,7 +36,7 @@ impl Dialer {
     /// A socket for any number of peers.
     #[must_use]
     pub fn new(roots: &Arc<RootCertStore>) -> Self {
-        Self::with(roots, &[ALPN], 1 << 20)
+        Self::with(roots, &[ALPN], WINDOW)
     }
 
     /// The same, with other protocols, and with another window: the most bytes that the server may send unread.
@@ -48,10 +51,11 @@ impl Dialer {
         Self::missing(address, roots, protocols, window, IDLE_TIMEOUT)
     }
 
-    /// The same as [`Dialer::new`], for a crowd that keeps the machine busy: being busy must not end a connection.
+    /// One for a crowd that keeps the machine busy: being busy must not end a connection. `window` is how many bytes the
+    /// server may send unread; [`Dialer::new`] takes [`WINDOW`].
     #[must_use]
-    pub fn patient(roots: &Arc<RootCertStore>) -> Self {
-        Self::missing(IpAddr::from([127, 0, 0, 1]), roots, &[ALPN], 1 << 20, PATIENCE)
+    pub fn patient(roots: &Arc<RootCertStore>, window: u32) -> Self {
+        Self::missing(IpAddr::from([127, 0, 0, 1]), roots, &[ALPN], window, PATIENCE)
     }
 
     fn missing(

@@ -21,7 +21,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use fanfare_protocol::{ClientFrame, EventName, PayloadFormat, Send, ServerFrame, Target};
 use fanfare_server::Population;
-use fanfare_tests::peer::{Dialer, Ended, PATIENCE, Peer};
+use fanfare_tests::peer::{Dialer, Ended, PATIENCE, Peer, WINDOW};
 use fanfare_tests::{Hub, group, within};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -224,7 +224,7 @@ async fn live(hub: Arc<Hub>, dialer: Dialer, number: u64) -> Vec<Record> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn promises_1_to_4_a_crowd_of_2000_loses_nothing_repeats_nothing_and_leaves_nothing() {
     let hub = Arc::new(Hub::with(|config| config.idle_timeout = PATIENCE).await);
-    let dialers: Vec<Dialer> = (0..8).map(|_| Dialer::patient(&hub.roots)).collect();
+    let dialers: Vec<Dialer> = (0..8).map(|_| Dialer::patient(&hub.roots, WINDOW)).collect();
     let mut crowd = tokio::task::JoinSet::new();
     for number in 0..PEERS {
         let (hub, dialer) = (Arc::clone(&hub), dialers[number % dialers.len()].clone());

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use fanfare_client::Outgoing;
 use fanfare_protocol::{ClientFrame, Code, PayloadFormat, Send, ServerFrame, Target};
 use fanfare_server::{BudgetLimits, OutboxLimits, Overflow};
-use fanfare_tests::peer::{Dialer, Ended, Peer};
+use fanfare_tests::peer::{Dialer, Ended, PATIENCE, Peer, WINDOW};
 use fanfare_tests::{Hub, eventually, group, within};
 
 const OUTBOX: OutboxLimits = OutboxLimits { frames: 256, bytes: 1 << 20, overflow: Overflow::Disconnect };
@@ -50,11 +50,12 @@ async fn promise_6_a_reader_that_stops_reading_does_not_delay_999_others() {
     let hub = Hub::with(|config| {
         small_outboxes(config);
         config.outbox.frames = 128;
+        config.idle_timeout = PATIENCE;
     })
     .await;
-    let slow_dialer = Dialer::with(&hub.roots, &[fanfare_protocol::ALPN], SLOW_WINDOW);
+    let slow_dialer = Dialer::patient(&hub.roots, SLOW_WINDOW);
     let mut slow = member(&slow_dialer, &hub, "slow").await;
-    let dialer = Dialer::new(&hub.roots);
+    let dialer = Dialer::patient(&hub.roots, WINDOW);
     let mut others = Vec::new();
     for number in 0..999 {
         others.push(member(&dialer, &hub, &format!("user {number}")).await);
