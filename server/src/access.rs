@@ -28,11 +28,16 @@ use fanfare_token::Seconds;
 
 /// Now. A clock before 1970 counts as 1970, at which every token of today is not valid yet.
 pub(crate) fn now() -> Seconds {
+    clock().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// The same, as exactly as the clock has it.
+pub(crate) fn clock() -> SystemTime {
     #[cfg(test)]
     if let Some(set) = SET.get() {
-        return set;
+        return UNIX_EPOCH + Duration::from_secs(set);
     }
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+    SystemTime::now()
 }
 
 /// A moment as people write it (RFC 3339), for a refusal that says from when on something will do.

@@ -32,3 +32,18 @@ pub(crate) fn register(
     let _ = seat.member().outbox().poll_take(&mut context, &mut Vec::new());
     Ok(seat)
 }
+
+/// For tests: what waits for a connection, in its order. It is taken.
+#[cfg(test)]
+pub(crate) fn read(member: &Member) -> Vec<ServerFrame> {
+    use fanfare_protocol::codec;
+
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    let mut chunks = Vec::new();
+    let _ = member.outbox().poll_take(&mut context, &mut chunks);
+    let mut stream = bytes::Bytes::from(chunks.concat());
+    let mut reader = codec::FrameReader::new(u32::MAX);
+    std::iter::from_fn(|| reader.next_frame(&mut stream).unwrap())
+        .map(|frame| codec::decode_server(&frame).unwrap())
+        .collect()
+}

@@ -14,6 +14,8 @@ mod mending;
 mod people;
 mod request;
 mod store;
+#[cfg(test)]
+mod tests;
 
 pub use actions::{Moderation, Operator};
 pub use error::ModerationError;

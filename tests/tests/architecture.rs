@@ -58,7 +58,7 @@ fn sources(name: &str) -> BTreeMap<String, String> {
                 continue;
             }
             let module = path.strip_prefix(&source).unwrap().with_extension("").to_str().unwrap().to_owned();
-            let is_test = module.ends_with("tests") || module.ends_with("/model");
+            let is_test = module.split('/').any(|part| part == "tests") || module.ends_with("/model");
             if path.extension().is_some_and(|extension| extension == "rs") && !is_test {
                 files.insert(module, code(&std::fs::read_to_string(&path).unwrap()));
             }

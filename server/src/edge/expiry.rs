@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::access::{self};
+use crate::access;
 use crate::hub::{Hub, Member};
 
 /// How long the task sleeps at most: by so much it is late where somebody sets the clock forward.
@@ -133,7 +133,7 @@ impl Expiry {
     pub(crate) async fn run(self: Arc<Self>, closing: CancellationToken) {
         loop {
             let next = self.carry_out(access::now());
-            let pause = next.map_or(LONGEST_SLEEP, |next| pause(next, SystemTime::now()));
+            let pause = next.map_or(LONGEST_SLEEP, |next| pause(next, access::clock()));
             tokio::select! {
                 () = closing.cancelled() => return,
                 () = self.sooner.notified() => {}
@@ -204,48 +204,4 @@ fn announce(member: &Member, scope: ExpiryScope, left: Seconds) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn id(number: u8) -> ConnectionId {
-        ConnectionId::from_bytes([number; 16])
-    }
-
-    fn occasions(times: &[(Seconds, Seconds)]) -> VecDeque<Occasion> {
-        times.iter().map(|(at, end)| Occasion { at: *at, end: *end }).collect()
-    }
-
-    /// It failed before: from 2^63 seconds on the pause was none, and the task spun.
-    #[test]
-    fn the_task_sleeps_however_far_away_the_next_end_is() {
-        let now = UNIX_EPOCH + Duration::from_secs(1_800_000_000);
-        for (next, expected) in [
-            (1_799_999_999, Duration::ZERO),
-            (1_800_000_000, Duration::ZERO),
-            (1_800_000_001, Duration::from_secs(1)),
-            (1_800_000_060, LONGEST_SLEEP),
-            (253_402_300_799, LONGEST_SLEEP),
-            (1_000_000_000_000_000_000, LONGEST_SLEEP),
-            (i64::MAX as u64, LONGEST_SLEEP),
-            (i64::MAX as u64 + 1, LONGEST_SLEEP),
-            (Seconds::MAX - 1, LONGEST_SLEEP),
-            (Seconds::MAX, LONGEST_SLEEP),
-        ] {
-            assert_eq!(pause(next, now), expected, "{next}");
-        }
-    }
-
-    #[test]
-    fn what_is_due_comes_in_its_order_and_once() {
-        let mut agenda = Agenda::default();
-        agenda.replace(id(1), occasions(&[(5, 10), (10, 10), (20, 20)]));
-        agenda.replace(id(2), occasions(&[(3, 3)]));
-        assert_eq!(agenda.due(2), None);
-        assert_eq!(agenda.due(12), Some((id(2), occasions(&[(3, 3)]).into())));
-        assert_eq!(agenda.due(12), Some((id(1), occasions(&[(5, 10), (10, 10)]).into())));
-        assert_eq!(agenda.due(12), None);
-        assert_eq!(agenda.next.first(), Some(&(20, id(1))));
-        agenda.replace(id(1), VecDeque::new());
-        assert!(agenda.of.is_empty() && agenda.next.is_empty(), "nothing is kept of who has gone");
-    }
-}
+mod tests;

@@ -175,107 +175,20 @@ fn mark(pending: &Pending) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::atomic::Ordering;
 
     use fanfare_protocol::UserName;
     use fanfare_protocol::admin::{BanKind, Receipt};
-    use parking_lot::Mutex;
 
     use super::*;
     use crate::moderation::audit::Chain;
-    use crate::moderation::store::Kept;
-
-    /// A store in memory, whose disk can be made to fail.
-    #[derive(Clone, Default)]
-    struct Failing {
-        broken: Arc<AtomicBool>,
-        /// Says that a commit failed, and carries it out all the same; is closed then.
-        lies: Arc<AtomicBool>,
-        closed: Arc<AtomicBool>,
-        bans: Arc<Mutex<Vec<BanRow>>>,
-        records: Arc<Mutex<BTreeMap<u64, Vec<u8>>>>,
-        head: Arc<Mutex<Head>>,
-        pending: Arc<Mutex<Option<Vec<u8>>>>,
-    }
-
-    impl Store for Failing {
-        fn load(&self) -> Result<Kept, StoreError> {
-            Ok(Kept {
-                bans: self.bans.lock().clone(),
-                head: self.head()?,
-                pending: self.pending.lock().clone(),
-            })
-        }
-
-        fn commit(&self, change: Change<'_>) -> Result<(), StoreError> {
-            let failed = || {
-                let source = std::io::Error::other("no space left");
-                Err(StoreError::Io { path: "bans.redb".into(), source })
-            };
-            if self.broken.load(Ordering::Relaxed) || self.closed.load(Ordering::Relaxed) {
-                return failed();
-            }
-            let mut bans = self.bans.lock();
-            bans.retain(|ban| !change.lift.contains(&BanKey::from(ban)));
-            bans.extend(change.put.cloned());
-            if let Some(pending) = change.pending {
-                *self.pending.lock() = Some(pending.to_vec());
-            }
-            if let Some((bytes, head)) = change.record {
-                self.records.lock().insert(head.sequence, bytes.to_vec());
-                *self.head.lock() = head;
-                *self.pending.lock() = None;
-            }
-            if self.lies.swap(false, Ordering::Relaxed) {
-                self.closed.store(true, Ordering::Relaxed);
-                return failed();
-            }
-            Ok(())
-        }
-
-        fn backup(&self) -> Result<(), StoreError> {
-            Ok(())
-        }
-
-        fn head(&self) -> Result<Head, StoreError> {
-            Ok(*self.head.lock())
-        }
-
-        fn records(&self, after: u64, limit: usize) -> Result<Vec<(u64, Vec<u8>)>, StoreError> {
-            let records = self.records.lock();
-            Ok(records
-                .range(after + 1..)
-                .take(limit)
-                .map(|(number, bytes)| (*number, bytes.clone()))
-                .collect())
-        }
-
-        fn failure(&self) -> Option<String> {
-            self.closed.load(Ordering::Relaxed).then(|| "it was closed".to_owned())
-        }
-
-        fn reopen(&self) -> Result<(), StoreError> {
-            self.closed.store(false, Ordering::Relaxed);
-            Ok(())
-        }
-
-        fn restore(&self, bans: &[BanRow], head: Head, pending: Option<&[u8]>) -> Result<(), StoreError> {
-            self.commit(Change::default())?;
-            *self.bans.lock() = bans.to_vec();
-            *self.head.lock() = head;
-            self.records.lock().split_off(&(head.sequence + 1));
-            *self.pending.lock() = pending.map(<[u8]>::to_vec);
-            Ok(())
-        }
-    }
+    use crate::moderation::tests::Disk;
 
     fn act(author: &str) -> Pending {
         Pending { author: author.to_owned(), role: Role::Operator, act: Value::from("ban") }
     }
 
-    fn authors_and_outcomes(store: &Failing) -> Vec<(String, String)> {
+    fn authors_and_outcomes(store: &Disk) -> Vec<(String, String)> {
         let records = store.records(0, 99).unwrap();
         let mut chain = Chain::new(None);
         let told = records.iter().map(|(number, bytes)| {
@@ -291,7 +204,7 @@ mod tests {
 
     #[test]
     fn an_act_that_could_not_be_recorded_is_recorded_before_the_next() {
-        let store = Failing::default();
+        let store = Disk::default();
         let (mut journal, _) = Journal::open(Box::new(store.clone())).unwrap();
         let done = Outcome::Done(Receipt::default());
         journal.begin(&act("first"), None).unwrap();
@@ -308,7 +221,7 @@ mod tests {
 
     #[test]
     fn what_a_disk_says_after_it_failed_is_what_was_answered() {
-        let store = Failing::default();
+        let store = Disk::default();
         let (mut journal, _) = Journal::open(Box::new(store.clone())).unwrap();
         let done = Outcome::Done(Receipt::default());
         let ban = |user: &str| BanRow {
@@ -364,7 +277,7 @@ mod tests {
 
     #[test]
     fn an_act_that_the_end_of_the_server_cut_off_is_recorded_at_the_next_start() {
-        let store = Failing::default();
+        let store = Disk::default();
         let (mut journal, _) = Journal::open(Box::new(store.clone())).unwrap();
         journal.begin(&act("first"), None).unwrap();
         drop(journal);

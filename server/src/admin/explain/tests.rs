@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
-use fanfare_hub::{CloseReason, HubLimits, Taken};
+use fanfare_hub::{CloseReason, HubLimits};
 use fanfare_protocol::{
     ClientFrame, ConnectionId, Credential, Features, Limits, PROTOCOL_VERSION, Pattern, ServerFrame, codec,
 };
@@ -22,7 +22,7 @@ use crate::edge::admission::{Admission, Slot};
 use crate::edge::expiry::Expiry;
 use crate::edge::handshake::identify;
 use crate::edge::router::Router;
-use crate::hub::{Hub, Seat, register};
+use crate::hub::{Hub, Seat, read, register};
 use crate::moderation::FileStore;
 use crate::moderation::Moderation;
 use crate::telemetry::Metrics;
@@ -128,21 +128,6 @@ impl Rig {
     fn explain(&self, name: &str, group: &GroupName, token: Option<&Token>) -> Explanation {
         self.queries.explain(&user(name), group, token, access::now())
     }
-}
-
-/// What waits for a connection.
-fn read(member: &Arc<Member>) -> Vec<ServerFrame> {
-    let mut context = Context::from_waker(Waker::noop());
-    let mut chunks = Vec::new();
-    match member.outbox().poll_take(&mut context, &mut chunks) {
-        Poll::Ready(Taken::Batch(_)) => {}
-        _ => return Vec::new(),
-    }
-    let mut stream = bytes::Bytes::from(chunks.concat());
-    let mut reader = codec::FrameReader::new(u32::MAX);
-    std::iter::from_fn(|| reader.next_frame(&mut stream).unwrap())
-        .map(|frame| codec::decode_server(&frame).unwrap())
-        .collect()
 }
 
 fn user(name: &str) -> UserName {
