@@ -127,7 +127,14 @@ function decoded(frame: Uint8Array): Asked {
 
 const sessions = new Series<Session>();
 
-/** The part of the browser's WebTransport that the client uses; its other end is the scripted server. */
+/** An error as browsers have it. Firefox gives that of a session a code as well. */
+const error = (source: "stream" | "session", streamErrorCode: number | null) =>
+  Object.assign(new Error(`the ${source} has ended`), { source, streamErrorCode });
+
+/**
+ * The part of the browser's WebTransport that the client uses; its other end is the scripted server. What browsers do was
+ * measured: a stream that the server finished is `done`, and one that was broken off, or whose session has ended, fails.
+ */
 class Session {
   readonly ready = Promise.resolve();
   readonly got = new Series<Asked>();
@@ -164,19 +171,25 @@ class Session {
     this.controller.enqueue(encoded(frame, behind));
   }
 
+  sayBytes(hex: string): void {
+    this.controller.enqueue(Uint8Array.from(Buffer.from(hex, "hex")));
+  }
+
   sayUnreliably(frame: Record<string, any>, behind?: string): void {
     this.datagram.enqueue(encoded(frame, behind).subarray(4));
   }
 
   /** The client is done; the server answers as PROTOCOL.md, section 12, says. */
   private finished(): void {
+    this.finish();
     this.end(0, "");
   }
 
+  /** The server's close. */
   end(closeCode: number, reason: string): void {
     if (this.over) return;
     this.over = true;
-    this.finish();
+    this.fail(error("session", null));
     this.tellClosed({ closeCode, reason });
   }
 
@@ -188,12 +201,19 @@ class Session {
     }
   }
 
+  private fail(error: Error): void {
+    try {
+      this.controller.error(error);
+    } catch {
+      // It was finished.
+    }
+  }
+
   /** Breaks the stream off. With a code it waits for the client's close, as the server does; without one it is lost. */
   break(code: number | true): void {
-    const streamErrorCode = code === true ? null : code;
-    this.controller.error(Object.assign(new Error("the stream was reset"), { streamErrorCode }));
-    if (code !== true) return;
+    if (code !== true) return this.fail(error("stream", code));
     this.over = true;
+    this.fail(error("session", null));
     this.tellLost(new Error("the session was lost"));
   }
 
@@ -202,7 +222,7 @@ class Session {
     if (this.over) return;
     this.over = true;
     this.closedWith.push(info?.closeCode ?? 0);
-    this.finish();
+    this.fail(error("session", 20));
     this.tellClosed({ closeCode: info?.closeCode ?? 0, reason: info?.reason ?? "" });
   }
 }
@@ -299,6 +319,7 @@ class Run {
         }
         return;
       case "say": return this.peer().say(value, step["behind"]);
+      case "bytes": return this.peer().sayBytes(value);
       case "datagram": return this.peer().sayUnreliably(value, step["behind"]);
       case "unknown": return assert.equal(this.client?.unknownFrames, value);
       case "closed_with": return assert.equal(await this.peer().closedWith.next("the client's close"), value);
