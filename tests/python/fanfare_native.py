@@ -3,7 +3,8 @@
 Owns: one connection and its stream. In: frames to send, as `fanfare_codec` has them. Out: the server's frames in their order,
 and how the connection ended. It hides nothing: whatever a test wants to do to the stream or to the connection, it can.
 
-Invariant: nothing waits without a deadline.
+Invariants: nothing waits without a deadline; a server that breaks the protocol fails the test that listens, and gets the
+code of it.
 """
 
 import asyncio
@@ -38,7 +39,7 @@ class Native(QuicConnectionProtocol):
         self.frames = asyncio.Queue()
         self.ended = asyncio.get_running_loop().create_future()
         self.requests = 0
-        # Frames that were passed over.
+        # How many frames of later versions were skipped.
         self.skipped = 0
         self.connection = None
         # What came while an answer was waited for.
@@ -46,20 +47,38 @@ class Native(QuicConnectionProtocol):
 
     def quic_event_received(self, event):
         if isinstance(event, StreamDataReceived) and event.stream_id == self.stream:
-            for body in self.reader.feed(event.data):
-                self.take(body)
+            self.received(event.data, event.end_stream)
         elif isinstance(event, ConnectionTerminated) and not self.ended.done():
             self.ended.set_result(Closed(event.error_code, event.reason_phrase))
             self.frames.put_nowait(None)
         elif isinstance(event, StreamReset):
             self.frames.put_nowait(None)
 
-    def take(self, body):
-        """Keeps a frame, or passes over one of a later version."""
+    def received(self, data, end):
+        """Takes what came on the stream, and its end."""
         try:
-            self.frames.put_nowait(codec.decode_server(body))
+            for body in self.reader.feed(data):
+                self.take(self.frames, body)
+            if end:
+                self.reader.end()
+        except codec.FrameError as breach:
+            self.broken(breach)
+
+    def take(self, queue, body):
+        """Keeps a frame, or skips one of a later version."""
+        try:
+            queue.put_nowait(codec.decode_server(body))
         except codec.UnknownNumber:
             self.skipped += 1
+
+    def broken(self, breach):
+        """What came is not the protocol: the test is told, and the server with the code of the close."""
+        self.frames.put_nowait(breach)
+        self.close_with(breach.code, str(breach))
+
+    def close_with(self, code, reason):
+        self._quic.close(error_code=code, reason_phrase=reason)
+        self.transmit()
 
     def write(self, data, end=False):
         """Puts raw bytes on the stream."""
@@ -72,12 +91,14 @@ class Native(QuicConnectionProtocol):
         self.write(codec.encode_client(frame))
 
     async def hear(self):
-        """The next frame. Raises `Closed` when there will be none."""
+        """The next frame. Raises `Closed` when there will be none, and a `FrameError` when what came is none."""
         if self.kept:
             return self.kept.pop(0)
         frame = await asyncio.wait_for(self.frames.get(), DEADLINE)
         if frame is None:
             raise await self.end()
+        if isinstance(frame, codec.FrameError):
+            raise frame
         return frame
 
     async def end(self):
@@ -97,14 +118,14 @@ class Native(QuicConnectionProtocol):
         self.requests += 1
         request = self.requests
         self.say({name: {"request": request, **fields}})
-        passed = []
+        others = []
         while True:
             frame = await self.hear()
             ((kind, content),) = frame.items()
             if kind in ("Ack", "Error") and content["request"] == request:
-                self.kept = passed + self.kept
+                self.kept = others + self.kept
                 return frame
-            passed.append(frame)
+            others.append(frame)
 
     async def send(self, to, payload, event="ReceiveMessage", ack=True, others=False, except_=(), format=0):
         """A `Send`; with `ack`, gives the number of connections that it was queued to."""

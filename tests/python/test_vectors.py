@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # Those of every version.
 FILES = sorted((ROOT / "protocol" / "vectors").glob("*.json"))
 VECTORS = [vector for file in FILES for vector in json.loads(file.read_text(encoding="utf-8"))]
+MALFORMED = json.loads((ROOT / "protocol" / "malformed.json").read_text(encoding="utf-8"))
 PAGE = (ROOT / "PROTOCOL.md").read_text(encoding="utf-8")
 PAGES = [ROOT / "PROTOCOL.md", *sorted((ROOT / "docs" / "protocol").glob("*.md"))]
 
@@ -57,14 +58,6 @@ def body_of(vector):
 def dump(data):
     """As PROTOCOL.md shows bytes: 16 a line."""
     return "\n".join(data[at : at + 16].hex(" ") for at in range(0, len(data), 16))
-
-
-def read(kind, data):
-    """All of `data` as one value of a type."""
-    reader = codec._Reader(data)
-    value = kind.read(reader)
-    reader.end()
-    return value
 
 
 class Vectors(unittest.TestCase):
@@ -182,7 +175,7 @@ class Page(unittest.TestCase):
         for value, shown in rows:
             value = int(value.replace(",", ""))
             self.assertEqual(codec.U64.write(value).hex(" "), shown)
-            self.assertEqual(read(codec.U64, bytes.fromhex(shown)), value)
+            self.assertEqual(codec.read_whole(codec.U64, bytes.fromhex(shown)), value)
 
     def test_the_examples_of_ids_are_right(self):
         ids = (ROOT / "docs" / "protocol" / "ids.md").read_text(encoding="utf-8")
@@ -210,7 +203,7 @@ class Page(unittest.TestCase):
 def field_names(kind, before=""):
     names = []
     for name, content in kind.fields.items():
-        inner = isinstance(content, codec._Struct)
+        inner = isinstance(content, codec.Struct)
         names += field_names(content, f"{before}{name}.") if inner else [before + name]
     return names
 
@@ -221,13 +214,13 @@ class Integers(unittest.TestCase):
         for kind in (codec.U16, codec.U32, codec.U64):
             for width, data in wide.items():
                 if width <= kind.width:
-                    self.assertEqual(read(kind, data), 5)
+                    self.assertEqual(codec.read_whole(kind, data), 5)
                 else:
                     with self.assertRaises(codec.FrameError):
-                        read(kind, data)
+                        codec.read_whole(kind, data)
             for first in (254, 255):
                 with self.assertRaises(codec.FrameError):
-                    read(kind, bytes([first]) + bytes(16))
+                    codec.read_whole(kind, bytes([first]) + bytes(16))
 
     def test_values_out_of_range_are_not_written(self):
         for kind, value in ((codec.U16, 1 << 16), (codec.U32, 1 << 32), (codec.U64, 1 << 64), (codec.U64, -1)):
@@ -301,12 +294,49 @@ class Refused(unittest.TestCase):
 
     def test_streams(self):
         reader = codec.FrameReader(100)
-        self.assertEqual(reader.feed(bytes.fromhex("64 00 00")), [])
-        with self.assertRaises(codec.Truncated):
+        self.assertEqual(list(reader.feed(bytes.fromhex("64 00 00"))), [])
+        with self.assertRaises(codec.StreamTruncated):
             reader.end()
         with self.assertRaises(codec.TooLong):
-            codec.FrameReader(100).feed(bytes.fromhex("65 00 00 00"))
-        self.assertEqual(codec.FrameReader(100).feed(bytes.fromhex("00 00 00 00")), [b""])
+            list(codec.FrameReader(100).feed(bytes.fromhex("65 00 00 00")))
+        self.assertEqual(list(codec.FrameReader(100).feed(bytes.fromhex("00 00 00 00"))), [b""])
+
+
+def written(text):
+    """The bytes of `01 07 fb0101 78*257`."""
+    parts = (part.partition("*") for part in text.split())
+    return b"".join(bytes.fromhex(digits) * int(times or 1) for digits, _, times in parts)
+
+
+def outcome(side, row):
+    """What becomes of a row of the table: `read`, `skipped` or a code, and the request that is refused."""
+    reader = codec.FrameReader(codec.FRAME_BYTES if side == "client" else codec.FRAME_CEILING)
+    try:
+        for body in [written(row["body"])] if "body" in row else reader.feed(written(row["stream"])):
+            DECODE[side](body)
+        reader.end()
+    except codec.UnknownNumber as unknown:
+        if side == "server" or (unknown.what == "frame" and unknown.request is None):
+            return {"becomes": "skipped"}
+        return {"becomes": unknown.code, "request": unknown.request}
+    except (codec.NotUnderstood, codec.InvalidName) as refused:
+        told = {"request": refused.request} if side == "client" else {}
+        return {"becomes": refused.code, **told}
+    except codec.FrameError as malformed:
+        return {"becomes": malformed.code}
+    return {"becomes": "read"}
+
+
+class Malformed(unittest.TestCase):
+    """protocol/malformed.json holds the three codecs to the same answers; protocol/src/codec/tests/malformed.rs says how it
+    is written."""
+
+    def test_each_malformed_frame_is_answered_as_the_table_says(self):
+        self.assertGreaterEqual(len(MALFORMED), 100)
+        for row in MALFORMED:
+            with self.subTest(row["name"], side=row["from"]):
+                wanted = {key: row[key] for key in ("becomes", "request") if key in row}
+                self.assertEqual(outcome(row["from"], row), wanted)
 
 
 class Ids(unittest.TestCase):

@@ -1,6 +1,6 @@
 // The page of a development server: pick a name, join groups, talk, see who comes and goes, move a shared cursor.
-// Names and texts of others are only ever put into text nodes, and each into an element of its own direction: what one is
-// written in must not move what stands beside it.
+// Names and texts of others are only ever put into text nodes, and each into an element with a direction of its own: what
+// one is written in must not move what stands beside it. Payloads are shown as they were received.
 
 import { connect, json, visible } from "./fanfare-client.js";
 
@@ -10,8 +10,9 @@ const cursors = new Map();
 /** How many lines are kept, and after how long a cursor that does not move is gone. */
 const LINES = 500;
 const STILL_MS = 10_000;
-/** So many bytes are shown of what is not for eyes. */
+/** So many bytes are shown of what is no text. */
 const BYTES = 32;
+const UTF8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 let client;
 
 function line(className, ...parts) {
@@ -41,18 +42,17 @@ function said(text) {
   return strong("bdi", text);
 }
 
-/** A payload, by what it says that it is. */
-function payloadOf(message) {
-  if (message.format === "text") return message.text();
-  if (message.format === "json") {
+/** A payload, by the format that its sender says. JSON is not read: that would change long numbers and double keys. */
+function payloadOf({ format, payload }) {
+  if (format === "text" || format === "json") {
     try {
-      return JSON.stringify(JSON.parse(message.text()));
+      return UTF8.decode(payload);
     } catch {
-      return message.text();
+      // It says so, and is none.
     }
   }
-  const { format, payload } = message;
-  const kind = format === "binary" ? "" : format === "msgpack" ? " of MessagePack" : ` in format ${format}`;
+  const kinds = { binary: "", msgpack: " of MessagePack", text: " of text, not UTF-8", json: " of JSON, not UTF-8" };
+  const kind = kinds[format] ?? ` in format ${format}`;
   const shown = [...payload.subarray(0, BYTES)].map((byte) => byte.toString(16).padStart(2, "0")).join(" ");
   const count = payload.length === 1 ? "1 byte" : `${payload.length} bytes`;
   return `(${count}${kind}: ${shown}${payload.length > BYTES ? " ..." : ""})`;
@@ -95,7 +95,7 @@ async function attempt(work) {
   try {
     await work();
   } catch (error) {
-    line("bad", error.message);
+    line("bad", said(error.message));
   }
 }
 
@@ -125,7 +125,7 @@ async function enter() {
     const { url, value } = await (await fetch("fanfare/certificate-hash")).json();
     client = await connect({ url, devUser: by("user").value, serverCertificateHashes: [value] });
   } catch (error) {
-    state("lost", error.message);
+    state("lost", said(error.message));
     by("again").hidden = isFirst;
     return;
   }
@@ -153,10 +153,11 @@ async function enter() {
   });
   client.onRemoved(({ group, code, reason }) => {
     groups.delete(group);
-    line("bad", "you were removed from ", named(group), ": ", said(reason || "no reason was given"), ` (code ${code})`);
+    const why = said(reason || "no reason was given");
+    line("bad", "you were removed from ", named(group), ": ", why, ` (code ${code})`);
     show();
   });
-  client.when("refused", ({ detail }) => line("bad", detail));
+  client.when("refused", ({ detail }) => line("bad", said(detail)));
   client.when("lagged", ({ dropped }) => line("bad", `${dropped} messages were dropped: this page was too slow`));
   client.when("disconnected", ({ reason, retryIn }) => {
     state("lost", said(reason || "connection lost"), `; again in ${(retryIn / 1000).toFixed(1)} s`);
@@ -166,7 +167,8 @@ async function enter() {
     line("note", "connected again");
     for (const { group, code, reason } of refused) {
       groups.delete(group);
-      line("bad", named(group), " did not let you in again: ", said(reason || "no reason was given"), ` (code ${code})`);
+      const why = said(reason || "no reason was given");
+      line("bad", named(group), " did not let you in again: ", why, ` (code ${code})`);
     }
     for (const group of lost) {
       groups.delete(group);
@@ -234,7 +236,7 @@ function move(x, y) {
   try {
     client.unreliable({ group: rest.join(" ") }, "Cursor", json({ x: atX, y: atY }), { others: true });
   } catch (error) {
-    line("bad", error.message);
+    line("bad", said(error.message));
   }
 }
 
@@ -244,7 +246,7 @@ function cursor(message) {
     const { x, y } = JSON.parse(message.text());
     if (x >= 0 && x <= 1 && y >= 0 && y <= 1) place(message.from.connection, message.from.user, x, y, false);
   } catch {
-    // Somebody's "Cursor" that is none.
+    // Somebody's "Cursor" that has no place in it.
   }
 }
 

@@ -1,33 +1,35 @@
 /**
- * The bytes of PROTOCOL.md, sections 2 to 5: frames to bytes, and bytes to frames.
+ * Frames to bytes, and bytes to frames: PROTOCOL.md, sections 3 to 5.
  *
  * In: values of the application, or bytes of the server. Out: bytes, or values. Invariants: a length that the other
- * side names is checked before anything is kept for it; what is not exactly a frame is an error; what a later version
- * may say is told from that, and is `unknown`.
+ * side names is checked against the bytes that are left; what is not exactly a frame is an error; a frame that a later
+ * version may send is `unknown` instead. A frame is read to its end before a name in it is judged, so that of several
+ * things that are wrong every client finds the same one: protocol/malformed.json.
  */
 
 import { Code } from "./codes.js";
 import { FanfareError } from "./errors.js";
 import {
-  FORMATS, FRAME_CEILING, NAME_BYTES,
+  FORMATS, NAME_BYTES,
   type ClientFrame, type ExpiryScope, type Format, type Sender, type ServerFrame, type Target,
 } from "./frames.js";
 import { idFromText, idToText } from "./ids.js";
+import { PREFIX_BYTES } from "./stream.js";
 
 const TEXT = new TextEncoder();
 const UTF8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 function malformed(what: string): FanfareError {
-  return new FanfareError("protocol", `the server sent what is no frame: ${what}`, Code.MalformedFrame);
+  return new FanfareError("protocol", `the server sent a malformed frame: ${what}`, Code.MalformedFrame);
 }
 
-/** A number that this version gives no meaning: what follows it cannot be read. */
+/** A number to which this version gives no meaning: what follows it cannot be read. */
 class Unknown extends Error {}
 
-/** Grows as it is written to. */
+/** A frame that is being written. */
 class Writer {
   private bytes = new Uint8Array(128);
-  private length = 4;
+  private length = PREFIX_BYTES;
 
   private room(more: number): void {
     if (this.length + more <= this.bytes.length) return;
@@ -50,13 +52,13 @@ class Writer {
   }
 
   /** An integer, in the shortest form. */
-  integer(value: number): this {
+  integer(value: number | bigint): this {
     const little = (marker: number, count: number): this => {
       this.byte(marker);
-      for (let at = 0, rest = value; at < count; at++, rest = Math.floor(rest / 256)) this.byte(rest % 256);
+      for (let at = 0, rest = BigInt(value); at < count; at++, rest >>= 8n) this.byte(Number(rest & 255n));
       return this;
     };
-    if (value <= 250) return this.byte(value);
+    if (value <= 250) return this.byte(Number(value));
     if (value <= 0xffff) return little(251, 2);
     if (value <= 0xffff_ffff) return little(252, 4);
     return little(253, 8);
@@ -71,6 +73,10 @@ class Writer {
   }
 
   name(what: string, name: string): this {
+    // Encoding would replace it, and that is another name.
+    if (/\p{Surrogate}/u.test(name)) {
+      throw new FanfareError("argument", `the ${what} name has half of a surrogate pair, which UTF-8 does not have`);
+    }
     const bytes = TEXT.encode(name);
     if (bytes.length < 1 || bytes.length > NAME_BYTES) {
       throw new FanfareError("argument", `the ${what} name has ${bytes.length} bytes; it must have 1 to ${NAME_BYTES}`);
@@ -90,20 +96,21 @@ class Writer {
     const number = typeof format === "number" ? format : FORMATS.indexOf(format);
     // Written as a byte it would be another format.
     if (!Number.isInteger(number) || number < 0 || number > 255) {
-      throw new FanfareError("argument", `the format is ${String(format)}; it is ${FORMATS.join(", ")}, or a number from 0 to 255`);
+      const formats = `${FORMATS.join(", ")}, or a number from 0 to 255`;
+      throw new FanfareError("argument", `the format is ${String(format)}; it must be ${formats}`);
     }
     return this.name("event", event).byte(number).blob(payload);
   }
 
   /** The frame with its length before it. */
   frame(): Uint8Array {
-    new DataView(this.bytes.buffer).setUint32(0, this.length - 4, true);
+    new DataView(this.bytes.buffer).setUint32(0, this.size(), true);
     return this.bytes.slice(0, this.length);
   }
 
   /** How many bytes the frame has without its length. */
   size(): number {
-    return this.length - 4;
+    return this.length - PREFIX_BYTES;
   }
 }
 
@@ -140,7 +147,9 @@ export function encodeClient(frame: ClientFrame): Uint8Array {
 }
 
 /** How many bytes a message has in a datagram to a recipient. */
-export function datagramBytes(from: { connection: string; user: string }, to: Target, event: string, payload: Uint8Array): number {
+export function datagramBytes(
+  from: { readonly connection: string; readonly user: string }, to: Target, event: string, payload: Uint8Array,
+): number {
   const writer = new Writer();
   writer.byte(3).byte(0).raw(idFromText(from.connection)).name("user", from.user).target(to);
   return writer.body(event, 0, payload).size();
@@ -149,6 +158,8 @@ export function datagramBytes(from: { connection: string; user: string }, to: Ta
 /** Reads a frame from its first byte to its last. */
 class Reader {
   private at = 0;
+  /** A name that is out of bounds. It counts only when the whole frame was read. */
+  private invalidName = false;
 
   constructor(private readonly bytes: Uint8Array) {}
 
@@ -163,7 +174,7 @@ class Reader {
     return byte;
   }
 
-  /** An integer of so many bytes at most. */
+  /** An integer of so many bytes at most, whose form may be longer than it needs. */
   exact(width: 2 | 4 | 8): bigint {
     const first = this.byte();
     if (first <= 250) return BigInt(first);
@@ -172,7 +183,7 @@ class Reader {
     return this.raw(length).reduceRight((value, byte) => (value << 8n) | BigInt(byte), 0n);
   }
 
-  /** The same, as nearly as a number can be. */
+  /** The same as a number: exact up to 2^53, and above that as near as a number can be. */
   integer(width: 2 | 4 | 8): number {
     return Number(this.exact(width));
   }
@@ -186,14 +197,13 @@ class Reader {
       return UTF8.decode(this.blob());
     } catch (error) {
       if (error instanceof FanfareError) throw error;
-      throw malformed("a text is not UTF-8");
+      throw malformed("a string in it is not UTF-8");
     }
   }
 
   name(): string {
     const name = this.text();
-    // Its length may be written in more bytes than it needs.
-    if (name === "" || TEXT.encode(name).length > NAME_BYTES) throw malformed("a name has not 1 to 256 bytes");
+    this.invalidName ||= name === "" || TEXT.encode(name).length > NAME_BYTES;
     return name;
   }
 
@@ -229,7 +239,10 @@ class Reader {
     return FORMATS[number] ?? number;
   }
 
-  /** Reads what stands behind the last field: extensions, none of which is known here. An odd number must be. */
+  /**
+   * Reads what stands behind the last field, and judges the frame: extensions, of which none is known here and those
+   * with an odd number must be, and then the names.
+   */
   end<T>(value: T): T {
     let last = -1n;
     let critical: bigint | undefined;
@@ -240,9 +253,12 @@ class Reader {
       this.blob();
       if (number % 2n === 1n) critical ??= number;
     }
-    if (critical === undefined) return value;
-    const why = `the server sent extension ${critical}, which must be understood and is not known here`;
-    throw new FanfareError("protocol", why, Code.ExtensionNotKnown);
+    if (critical !== undefined) {
+      const why = `the server sent extension ${critical}, which must be understood and is not known here`;
+      throw new FanfareError("protocol", why, Code.ExtensionNotKnown);
+    }
+    if (this.invalidName) throw malformed(`a name in it does not have 1 to ${NAME_BYTES} bytes`);
+    return value;
   }
 }
 
@@ -260,8 +276,8 @@ function read(reader: Reader): ServerFrame {
   const number = reader.integer(4);
   switch (number) {
     case 0: {
-      const [protocol, features, connection] = [reader.integer(4), reader.integer(8), reader.id()];
-      const [nodeBytes, session, position] = [reader.byte(), reader.raw(16).slice(), reader.integer(8)];
+      const [protocol, features, connection] = [reader.integer(4), reader.exact(8), reader.id()];
+      const [nodeBytes, session, position] = [reader.byte(), reader.raw(16).slice(), reader.exact(8)];
       const user = reader.name();
       const limits = {
         frameBytes: reader.integer(4),
@@ -285,44 +301,11 @@ function read(reader: Reader): ServerFrame {
     case 4: return reader.end({ kind: "joined", group: reader.name(), members: reader.integer(8) });
     case 5: return reader.end({ kind: "removed", group: reader.name(), code: reader.integer(2), reason: reader.text() });
     case 6:
-      return reader.end({ kind: "goodbye", code: reader.integer(2), reason: reader.text(), retryAfter: reader.integer(4) });
+      return reader.end({
+        kind: "goodbye", code: reader.integer(2), reason: reader.text(), retryAfter: reader.integer(4),
+      });
     case 7: return reader.end({ kind: "lagged", dropped: reader.integer(8) });
     case 8: return reader.end({ kind: "expiring", scope: reader.scope(), seconds: reader.integer(4) });
     default: throw new Unknown(`frame ${number}`);
-  }
-}
-
-/** Cuts what comes on a stream into frames, whatever pieces it comes in. Keeps no more than one frame and one piece. */
-export class FrameReader {
-  private rest: Uint8Array = new Uint8Array(0);
-
-  /** The frames that these bytes complete, one after the other. */
-  *push(piece: Uint8Array): Generator<Uint8Array, void> {
-    let bytes = piece;
-    if (this.rest.length > 0) {
-      bytes = new Uint8Array(this.rest.length + piece.length);
-      bytes.set(this.rest);
-      bytes.set(piece, this.rest.length);
-    }
-    let at = 0;
-    try {
-      while (bytes.length - at >= 4) {
-        const length = new DataView(bytes.buffer, bytes.byteOffset + at, 4).getUint32(0, true);
-        if (length > FRAME_CEILING) {
-          throw new FanfareError("protocol", `the server sent a frame of ${length} bytes`, Code.FrameTooLarge);
-        }
-        if (bytes.length - at - 4 < length) break;
-        const frame = bytes.subarray(at + 4, at + 4 + length);
-        at += 4 + length;
-        yield frame;
-      }
-    } finally {
-      this.rest = bytes.slice(at);
-    }
-  }
-
-  /** Whether the stream may end here. */
-  isBetweenFrames(): boolean {
-    return this.rest.length === 0;
   }
 }

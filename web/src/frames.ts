@@ -1,4 +1,4 @@
-/** The frames as values: what a client says to the server, and the server to a client. No code but numbers, no invariant. */
+/** The frames as values: what a client sends to the server, and the server to a client. No code but constants. */
 
 /** The version of the protocol. */
 export const PROTOCOL_VERSION = 1;
@@ -51,28 +51,28 @@ export interface Send {
   readonly payload: Uint8Array;
 }
 
-/** What a client says. */
+/** What a client sends. */
 export type ClientFrame =
-  | { readonly kind: "hello"; readonly protocol: number; readonly features: number; readonly credential: Credential }
+  | { readonly kind: "hello"; readonly protocol: number; readonly features: bigint; readonly credential: Credential }
   | { readonly kind: "join"; readonly request: number; readonly group: string }
   | { readonly kind: "leave"; readonly request: number; readonly group: string }
   | ({ readonly kind: "send" } & Send)
   | { readonly kind: "count"; readonly request: number; readonly target: Target }
   | { readonly kind: "refresh"; readonly request: number; readonly token: string };
 
-/** What the server says first. */
+/** The server's first frame. */
 export interface Welcome {
   readonly kind: "welcome";
   readonly protocol: number;
   /** What the server chose of the features that were offered. */
-  readonly features: number;
+  readonly features: bigint;
   readonly connection: string;
   /** How many leading bytes of connections' ids name the node that they are on. */
   readonly nodeBytes: number;
   /** Reserved: 16 zeros. */
   readonly session: Uint8Array;
   /** Reserved: 0. */
-  readonly position: number;
+  readonly position: bigint;
   readonly user: string;
   readonly limits: Limits;
   readonly server: string;
@@ -91,7 +91,7 @@ export interface MessageFrame {
 /** What ends when access expires: the token and with it the connection, or so many memberships. */
 export type ExpiryScope = "token" | { readonly groups: number };
 
-/** What the server says. */
+/** What the server sends. */
 export type ServerFrame =
   | Welcome
   | MessageFrame

@@ -2,7 +2,7 @@
  * Connections' ids as people see them.
  *
  * In: 16 bytes, or 26 characters. Out: the other of the two. Invariant: an id has one spelling, but for the case of its
- * letters.
+ * letters (docs/protocol/ids.md).
  */
 
 import { FanfareError } from "./errors.js";
@@ -20,9 +20,11 @@ export function idToText(bytes: Uint8Array): string {
 
 /** The 16 bytes of a connection's id. */
 export function idFromText(text: string): Uint8Array {
-  const digits = [...text.toUpperCase()].map((character) => ALPHABET.indexOf(character));
+  // Only ASCII has the case that counts here: upper case makes other characters into ours, or into two of ours.
+  const digits = [...text].map((character) => (character < "\u{80}" ? ALPHABET.indexOf(character.toUpperCase()) : -1));
   if (digits.length !== 26 || digits.includes(-1) || (digits[0] ?? 8) > 7) {
-    throw new FanfareError("argument", `${JSON.stringify(text)} is not a connection's id: it has 26 letters and digits`);
+    const why = `${JSON.stringify(text)} is not a connection's id, which has 26 letters and digits, from 0 to 7 first`;
+    throw new FanfareError("argument", why);
   }
   let number = digits.reduce((number, digit) => (number << 5n) | BigInt(digit), 0n);
   const bytes = new Uint8Array(16);

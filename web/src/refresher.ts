@@ -6,7 +6,7 @@
  */
 
 import { FanfareError } from "./errors.js";
-import { orAfter } from "./link.js";
+import { backoff, orAfter } from "./pause.js";
 
 const FIRST_PAUSE = 500;
 const LONGEST_PAUSE = 15_000;
@@ -54,7 +54,7 @@ export class Refresher {
         const failure = await this.attempt();
         if (failure === undefined || this.over()) break;
         this.failed(failure);
-        await this.pause(Math.random() * Math.min(FIRST_PAUSE * 2 ** Math.min(failures, 16), LONGEST_PAUSE));
+        await this.pause(backoff(failures, FIRST_PAUSE, LONGEST_PAUSE));
       }
     }
     if (!this.over()) this.state = "idle";
@@ -62,10 +62,7 @@ export class Refresher {
 
   private async attempt(): Promise<string | undefined> {
     try {
-      const asked = Promise.resolve().then(this.provider);
-      // What fails later than it is waited for is nobody's.
-      asked.catch(() => {});
-      const token = await orAfter(asked, this.patience, undefined);
+      const token = await orAfter(Promise.resolve().then(this.provider), this.patience, undefined);
       if (this.over()) return undefined;
       if (token === undefined) return `the token provider took longer than ${this.patience} ms`;
       await this.refresh(token);

@@ -33,14 +33,19 @@ export class Rejoin {
   private held: ServerFrame[] = [];
   /** The `joined` among it whose group's join has no answer. Only that says whether the join made it or an operator. */
   private open = new Map<string, ServerFrame>();
-  private finish: () => void = () => {};
+  private settle: () => void = () => {};
+  private isOver = false;
   /** Settles when it is done. */
-  readonly done = new Promise<void>((settle) => (this.finish = settle));
+  readonly done = new Promise<void>((settle) => (this.settle = settle));
+  /** When the last answer came, or all of it began. */
+  answeredAt = performance.now();
 
+  /** At the end `finished` is called, before anything else can change which groups are wanted. */
   constructor(
     private readonly groups: Membership,
     private readonly request: () => number,
     private readonly write: (frame: ClientFrame) => void,
+    private readonly finished: () => void,
   ) {
     const members = groups.members();
     this.steps = members.map((group) => ({ kind: "join", group }));
@@ -49,7 +54,7 @@ export class Rejoin {
 
   /** Asks for what is to be asked next; finishes when nothing is left. */
   go(): void {
-    for (;;) {
+    while (!this.isOver) {
       while (this.underWay.size < UNDER_WAY) {
         const step = this.steps.shift();
         if (!step) break;
@@ -57,12 +62,21 @@ export class Rejoin {
       }
       if (this.underWay.size > 0) return;
       const left = [...this.rejoined, ...this.added.keys()].filter((group) => !this.groups.isMember(group));
-      if (left.length === 0) return this.finish();
+      if (left.length === 0) {
+        this.isOver = true;
+        this.finished();
+        return this.settle();
+      }
       for (const group of left) {
         this.drop(this.added.get(group));
         this.steps.push({ kind: "leave", group });
       }
     }
+  }
+
+  /** Nothing is asked any more, and it will not be done. */
+  abandon(): void {
+    this.isOver = true;
   }
 
   private begin(step: Step): void {
@@ -115,6 +129,7 @@ export class Rejoin {
   private answered(frame: ServerFrame & { kind: "ack" | "error" }): void {
     const step = this.underWay.get(frame.request);
     if (step === undefined) return;
+    this.answeredAt = performance.now();
     const { kind, group } = step;
     this.underWay.delete(frame.request);
     if (kind === "leave") {

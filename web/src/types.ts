@@ -105,3 +105,6 @@ export interface Happenings {
 
 /** Called when something happens. One that returns a promise is waited for before the next. */
 export type Handler<T> = (value: T) => void | Promise<void>;
+
+/** Called for a message. One that returns a promise is waited for before the next. */
+export type MessageHandler = (payload: Uint8Array, message: Message) => void | Promise<void>;

@@ -6,7 +6,7 @@ import { createServer } from "node:http";
 import { after, before, describe, test } from "node:test";
 import type { Browser, Page } from "puppeteer-core";
 
-import { open, pageAt, type Kind, until } from "./browser.js";
+import { open, pageAt, type Kind } from "./browser.js";
 import { DEADLINE, Server } from "./server.js";
 import type * as Fanfare from "../src/index.js";
 
@@ -327,68 +327,6 @@ for (const kind of ["chromium", "firefox"] as Kind[]) {
         return { texts, counted: await counted };
       });
       assert.deepEqual(outcome, { texts: ["one", "two", "three"], counted: 1 });
-    });
-
-    test("the page of a development server", async () => {
-      const [one, two] = [await browser.newPage(), await browser.newPage()];
-      for (const [page, user] of [[one, "alice"], [two, "bob"]] as const) {
-        await page.goto(`http://${server.http}/`);
-        await page.bringToFront();
-        await until(page, () => typeof document.querySelector<HTMLFormElement>("#who")?.onsubmit === "function");
-        await page.type("#user", user);
-        await page.keyboard.press("Enter");
-        await until(page, () => document.querySelector("#room:not([hidden])") !== null);
-        await page.type("#group", "lobby");
-        await page.keyboard.press("Enter");
-        await until(page, () => document.querySelector("#list")?.textContent?.includes("lobby"));
-      }
-      await until(one, () => document.querySelector("#list")?.textContent?.includes("2 here"));
-      // A tab behind another takes no keys and draws no frames.
-      await one.bringToFront();
-      await one.type("#text", "hello <b>bob</b>");
-      await one.keyboard.press("Enter");
-      await until(two, () => document.querySelector("#log")?.textContent?.includes("hello <b>bob</b>"));
-      await one.focus("#board");
-      for (let step = 0; step < 8; step++) await one.keyboard.press("ArrowLeft");
-      await until(two, () => document.querySelector("#board span:not(.own)")?.textContent === "alice");
-      // Names that would look the same, or move what stands beside them, do neither.
-      for (const [event, name] of ["a b", "a  b", "cafe\u0301", "\u05d0\u05d1"].entries()) {
-        server.command("send", "--user", name, "--to-user", "bob", `number ${event}`);
-      }
-      await until(two, () => document.querySelector("#log")?.textContent?.includes("number 3"));
-      const senders = await two.evaluate(() => [...document.querySelectorAll<HTMLElement>("#log li b bdi")].map((name) => name.innerText));
-      assert.deepEqual(senders.slice(-4), ["a b", "a \\u{20}b", "cafe\\u{301}", "\u05d0\u05d1"]);
-      // Each payload by what it says that it is.
-      const formats = [["json", '{ "a": [1, "<b>"] }', '{"a":[1,"<b>"]}'], ["binary", "hi", "(2 bytes: 68 69)"], ["msgpack", "7", "(1 byte of MessagePack: 37)"]];
-      for (const [format, text, shown] of formats as [string, string, string][]) {
-        server.command("send", "--user", "eve", "--to-user", "bob", "--format", format, text);
-        await until(two, (shown) => document.querySelector("#log li:last-child")?.textContent?.endsWith(String(shown)), shown);
-      }
-      server.command("admin", "revoke", "bob", "lobby", "--reason", "too loud");
-      await until(two, () => document.querySelector("#log")?.textContent?.includes("removed from lobby: too loud"));
-      server.command("admin", "restore", "bob", "lobby");
-      // Who was sent away does not come back by itself, but by a button, and to the groups from before.
-      server.command("admin", "kick", "--user", "alice", "--reason", "bye for now");
-      await until(one, () => document.querySelector("#again:not([hidden])") !== null);
-      await one.bringToFront();
-      await one.click("#again");
-      await until(one, () => document.querySelector("#state.live") !== null && document.querySelector("#list")?.textContent?.includes("lobby"));
-      await one.type("#text", "back again");
-      await one.keyboard.press("Enter");
-      await until(one, () => document.querySelector("#log li:last-child")?.textContent?.endsWith("back again"));
-      for (const [name, width, height] of [["wide", 1100, 760], ["phone", 390, 844]] as const) {
-        // Debian's Firefox does not know the last command of it, which turns the screen; the size is set by then.
-        await two.setViewport({ width, height }).catch((error: Error) => {
-          if (!error.message.includes("setScreenOrientationOverride")) throw error;
-        });
-        await until(two, (width) => window.innerWidth === Number(width), String(width));
-        await two.bringToFront();
-        const over = await two.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
-        assert.ok(over <= 0, `${name}: ${over} pixels too wide`);
-        const screenshots = process.env["FANFARE_SCREENSHOTS"];
-        if (screenshots) await two.screenshot({ path: `${screenshots}/page-${kind}-${name}.png` });
-      }
-      await Promise.all([one.close(), two.close()]);
     });
   });
 }

@@ -240,6 +240,7 @@ impl Run {
                 }
             }
             "say" => self.peer().say_bytes(bytes(step, value)).await,
+            "bytes" => self.peer().say_bytes(unhex(value)).await,
             "datagram" => {
                 let datagram = bytes(step, value).slice(PREFIX_BYTES..);
                 self.peer().connection.send_datagram(datagram).unwrap();

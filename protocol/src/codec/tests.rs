@@ -1,6 +1,7 @@
 //! The codec's tests: round trips, what later versions may add, and bytes that are no frames.
 
 mod any;
+mod malformed;
 mod samples;
 mod vectors;
 

@@ -1,0 +1,88 @@
+/**
+ * From a session to a connection that the server has welcomed.
+ *
+ * In: a session that was just begun, and `hello`. Out: the stream's two halves and `welcome`, or why there is none.
+ * Invariant: the first frame is `welcome` of a version and with features that this client speaks, or `goodbye`; what else
+ * it is breaks the protocol.
+ */
+
+import { Code } from "./codes.js";
+import { after, brokenOffWith, closedBy, END_PATIENCE, goodbyeOf, refused, type Ended } from "./ended.js";
+import { FanfareError } from "./errors.js";
+import { PROTOCOL_VERSION, type ServerFrame, type Welcome } from "./frames.js";
+import { Incoming } from "./incoming.js";
+import { orAfter } from "./pause.js";
+
+/** What this client understands of later versions: nothing. */
+export const FEATURES = 0n;
+
+/** A stream that the server has welcomed. */
+export interface Introduced {
+  readonly incoming: Incoming;
+  readonly writer: WritableStreamDefaultWriter<Uint8Array>;
+  readonly welcome: Welcome;
+}
+
+/** Opens the stream and says `hello`. A `goodbye` is kept in `heard`, as its end may not come in time. */
+export async function introduce(
+  transport: WebTransport, url: string, hello: Uint8Array, heard: { goodbye?: Ended },
+): Promise<Introduced> {
+  try {
+    await transport.ready;
+  } catch (cause) {
+    throw new FanfareError(
+      "unreachable",
+      `no connection to ${url}: no server there, its certificate is not trusted (or not the one whose hash was ` +
+        "given), the path is wrong, or pages of this origin may not connect; browsers do not tell which",
+      undefined,
+      cause,
+    );
+  }
+  let brokenOff: Ended | undefined;
+  try {
+    const stream = await transport.createBidirectionalStream();
+    const incoming = new Incoming(stream.readable.getReader() as ReadableStreamDefaultReader<Uint8Array>);
+    const writer = stream.writable.getWriter() as WritableStreamDefaultWriter<Uint8Array>;
+    writer.closed.catch(() => {});
+    writer.write(hello).catch(() => {});
+    const first = await incoming.next();
+    if (first?.kind === "goodbye") {
+      heard.goodbye = goodbyeOf(first);
+      throw refused(await endAfter(heard.goodbye, transport, incoming));
+    }
+    if (first) return { incoming, writer, welcome: welcomed(first) };
+  } catch (error) {
+    // Which of the two is told first, the stream's end or the session's, is the browser's affair.
+    if (error instanceof FanfareError) throw error;
+    brokenOff = brokenOffWith(error);
+  }
+  const ended = brokenOff ?? (await closedBy(transport));
+  // 0 is no code of the server's here: a library says it of a connection that it drops half made.
+  if (!ended.code) throw new FanfareError("unreachable", `the connection to ${url} was lost: ${ended.reason}`);
+  throw refused(ended);
+}
+
+function welcomed(first: ServerFrame): Welcome {
+  const breach = (what: string, code: number = Code.MalformedFrame) => new FanfareError("protocol", what, code);
+  if (first.kind === "unknown") throw breach(`the server began with ${first.what}`);
+  if (first.kind !== "welcome") throw breach(`the server began with ${first.kind}`);
+  // It would go on with what nobody here understands.
+  if ((first.features & ~FEATURES) !== 0n) throw breach("the server chose features that were not offered");
+  if (first.protocol === PROTOCOL_VERSION) return first;
+  throw breach(`the server speaks version ${first.protocol}`, Code.UnsupportedProtocol);
+}
+
+/** How a connection ends whose server said `goodbye`: nothing but the end comes behind it, if that comes in time. */
+async function endAfter(goodbye: Ended, transport: WebTransport, incoming: Incoming): Promise<Ended> {
+  const end = async (): Promise<Ended> => {
+    try {
+      while (await incoming.next());
+    } catch (error) {
+      if (error instanceof FanfareError) throw error;
+      const brokenOff = brokenOffWith(error);
+      if (brokenOff) return brokenOff;
+    }
+    return closedBy(transport);
+  };
+  return after(await orAfter(end(), END_PATIENCE, goodbye), goodbye);
+}
