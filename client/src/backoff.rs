@@ -4,8 +4,8 @@
 //!
 //! Invariant: the n-th delay is drawn evenly from 0 to min(cap, first * 2^n). The whole range is random so that the
 //! clients of a server that restarts spread out instead of coming back in waves
-//! (<https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/>). `backon` adds its jitter on top of the
-//! delay and beyond the cap, which is why this file exists.
+//! (<https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/>). `backon` adds its jitter on top of
+//! the delay and beyond the cap, which is why this file exists.
 
 use std::time::Duration;
 

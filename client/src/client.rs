@@ -32,8 +32,8 @@ use crate::supervisor::{self, Started};
 
 /// A client of a Fanfare server. Cheap to clone; every clone is the same client.
 ///
-/// Something must call [`next`](Self::next) all the time: when the event queue is full, the client stops reading from the
-/// server, answers to requests included.
+/// Something must call [`next`](Self::next) all the time: when the event queue is full, the client stops reading from
+/// the server, answers to requests included.
 ///
 /// Dropping the last handle closes the connection at once, and sends that are still on their way may be lost;
 /// [`close`](Self::close) waits for them.
@@ -99,7 +99,7 @@ impl Client {
         self.inner.shared.skipped.count()
     }
 
-    /// Becomes a member of a group; a member it already is stays one. Gives how many members the group has.
+    /// Becomes a member of a group; joining again does nothing. Gives how many members the group has.
     ///
     /// The group is joined again after an outage, until it is left or the server removes this client from it.
     ///
@@ -115,10 +115,11 @@ impl Client {
         self.request(effect, |request| ClientFrame::Join { request, group }).await
     }
 
-    /// Stops being a member of a group; leaving a group that one is not in does nothing. Gives how many members are left.
+    /// Stops being a member of a group; leaving a group that one is not in does nothing. Gives how many members are
+    /// left.
     ///
-    /// Counts in any case: even when this fails with [`RequestError::NotConnected`] or [`RequestError::Disconnected`], the
-    /// group is not joined again after the outage.
+    /// Counts in any case: even when this fails with [`RequestError::NotConnected`] or [`RequestError::Disconnected`],
+    /// the group is not joined again after the outage.
     ///
     /// # Errors
     /// See [`RequestError`].
@@ -140,12 +141,12 @@ impl Client {
         self.request(Effect::None, |request| ClientFrame::Count { request, target }).await
     }
 
-    /// Goes on with another token of the same user. Every membership is looked at again: [`Event::Removed`] tells of those
-    /// that the new token does not cover. Gives how many groups the connection is still in. A client that was configured
-    /// with a token connects with the newest one that the server took, after an outage.
+    /// Replaces the token by another one of the same user. Memberships that the new token does not cover end, each with
+    /// [`Event::Removed`]. Gives how many groups the connection is still in. After an outage, a client that was
+    /// configured with a token connects with the newest one that the server accepted.
     ///
     /// # Errors
-    /// See [`RequestError`]. After a refusal everything is as before.
+    /// See [`RequestError`]. After a refusal the old token stays in force.
     pub async fn refresh(&self, token: Token) -> Result<u64, RequestError> {
         self.request(Effect::Refresh(token.clone()), |request| ClientFrame::Refresh { request, token }).await
     }
@@ -215,8 +216,8 @@ impl Client {
         self.send(Outgoing::new(event, payload).to_all()).await.map(drop)
     }
 
-    /// Sends a message without waiting for an answer. Returns when it is handed to the transport, which takes as long as
-    /// the stream is blocked, without a limit. If the future is dropped before, nothing was sent.
+    /// Sends a message without waiting for an answer. Returns when it is handed to the transport, which takes as long
+    /// as the stream is blocked, without a limit. If the future is dropped before, nothing was sent.
     ///
     /// Delivery is at most once: a message that is on its way when the connection is lost may be lost with it, and
     /// [`Event::Disconnected`] tells. If the server refuses it, [`Event::Refused`] carries the number returned here.
@@ -231,7 +232,7 @@ impl Client {
         Ok(request)
     }
 
-    /// Sends a message and waits for the server's answer: to how many connections' queues it was put.
+    /// Sends a message and waits for the server's answer: to how many connections it was queued.
     ///
     /// # Errors
     /// See [`RequestError`].
@@ -241,9 +242,10 @@ impl Client {
         self.ask(request, frame, Effect::None).await
     }
 
-    /// Sends a message that may get lost, as a datagram: for what is worth nothing a moment later, such as positions, cursors, levels.
-    /// It may arrive out of order, or not at all, and never waits. Recipients get [`Event::Message`] as of any other; who has no
-    /// room for it misses it. If the server refuses it, [`Event::Refused`] carries the number returned here.
+    /// Sends a message that may get lost, as a datagram: for what is worth nothing a moment later, such as positions,
+    /// cursors, levels. It may arrive out of order, or not at all, and never waits. Recipients get [`Event::Message`]
+    /// as of any other; who has no room for it misses it. If the server refuses it, [`Event::Refused`] carries the
+    /// number returned here.
     ///
     /// # Errors
     /// See [`RequestError`]; [`RequestError::DatagramTooLarge`] where the message does not fit a datagram
@@ -286,14 +288,15 @@ impl Client {
     }
 
     /// Closes the client: waits until the server has carried out everything that was sent before, for at most 5 s, and
-    /// then for at most 2 s until the last packets are sent. Other calls fail with [`RequestError::Closed`] from now on.
+    /// then for at most 2 s until the last packets are sent. Other calls fail with [`RequestError::Closed`] from now
+    /// on.
     ///
-    /// Events can still be taken with [`next`](Self::next), up to [`Event::Closed`]; those that come during the close and
-    /// find the queue full are dropped and counted. Closing again gives the same result.
+    /// Events can still be taken with [`next`](Self::next), up to [`Event::Closed`]; those that come during the close
+    /// and find the queue full are dropped and counted. Closing again gives the same result.
     ///
     /// # Errors
-    /// The client is closed in any case; the error says why what was sent last may be lost. Closing during an outage is no
-    /// error: of what was lost, [`Event::Disconnected`] told.
+    /// The client is closed in any case; the error says why what was sent last may be lost. Closing during an outage is
+    /// no error: of what was lost, [`Event::Disconnected`] told.
     pub async fn close(&self) -> Result<(), CloseError> {
         self.inner.shared.closing.cancel();
         self.inner.shared.closed.cancelled().await;
@@ -304,8 +307,8 @@ impl Client {
     /// stay as they are (QUIC connection migration).
     ///
     /// # Errors
-    /// When there is no connection ([`io::ErrorKind::NotConnected`]; the next attempt to reconnect opens a socket of its
-    /// own), when the socket is not of the same IP version as the server's address, or when the system refuses. The
+    /// When there is no connection ([`io::ErrorKind::NotConnected`]; the next attempt to reconnect opens a socket of
+    /// its own), when the socket is not of the same IP version as the server's address, or when the system refuses. The
     /// connection stays on the old socket then.
     pub fn rebind(&self, socket: UdpSocket) -> io::Result<()> {
         let link =

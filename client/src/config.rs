@@ -82,9 +82,9 @@ impl ClientConfig {
         }
     }
 
-    /// The same, with a token that the application provides: `provide` is called before every connection, and again when
-    /// the server says that access is about to end. The client then refreshes by itself, and reconnects when
-    /// a token ended before it could.
+    /// The same, with a token that the application provides: `provide` is called before every connection, and again
+    /// when the server says that access is about to end. The client then refreshes by itself, and reconnects when a
+    /// token ended before it could.
     ///
     /// `provide` may take as long as the connect timeout, or the request timeout when it is called for a refresh.
     #[must_use]
@@ -118,7 +118,7 @@ impl ClientConfig {
     /// How many events wait for [`Client::next`](crate::Client::next), 1 to 1,048,576. Default 1,024.
     ///
     /// When it is full the client stops reading, answers included, until there is room. That is on purpose: it lets the
-    /// server see a slow client, whose messages it then bounds, and nothing is lost on this side.
+    /// server see a slow consumer, whose messages it then bounds, and nothing is lost on this side.
     #[must_use]
     pub fn event_queue(mut self, events: usize) -> Self {
         self.event_queue = events;

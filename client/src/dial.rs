@@ -1,7 +1,7 @@
 //! From a server's name to a QUIC connection with it.
 //!
-//! In: the address and the settings. Out: a connection and the endpoint (UDP socket) it lives on, or the error that tells
-//! most.
+//! In: the address and the settings. Out: a connection and the endpoint (UDP socket) it lives on, or the error that
+//! tells most.
 //!
 //! A name often has an IPv6 and an IPv4 address of which only one leads to the server (`localhost`, for one). They are
 //! tried in turns, a quarter of a second apart, and the first that answers wins (RFC 8305, "happy eyeballs").
@@ -46,8 +46,9 @@ pub(crate) struct Dialer {
     pub(crate) timeout: Duration,
 }
 
-/// What may wait in the system until this process has its turn: all that a server sends before it must hear from us, the last word
-/// with its reason included. The usual 208 KiB hold half of that. The system may give less, which is not an error.
+/// What may wait in the system until this process has its turn: all that a server sends before it must hear from us,
+/// the last word with its reason included. The usual 208 KiB hold half of that. The system may give less, which is not
+/// an error.
 const RECEIVE_BUFFER_BYTES: usize = 1 << 20;
 
 /// A socket on a free port.

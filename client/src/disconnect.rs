@@ -3,8 +3,8 @@
 //! In: what QUIC or the stream reports. Out: a [`Disconnect`], which says it to a person and decides whether connecting
 //! again can help.
 //!
-//! Invariants: a close by the server keeps its number; a number is only ever taken for a [`Code`] where it is one; what `Goodbye` said
-//! stands for a close that says nothing.
+//! Invariants: a close by the server keeps its number; a number is only ever taken for a [`Code`] where it is one; what
+//! `Goodbye` said stands for a close that says nothing.
 
 use std::fmt;
 use std::time::Duration;
@@ -100,9 +100,9 @@ impl Disconnect {
         Self::Closed { code, reason, come_back }
     }
 
-    /// This end of a connection, with what the server had said before. Where the close gives no code of its own (0 is none: it is what a
-    /// finished session ends with) the last words stand for it; where it repeats their code, they say when to come back; another code is
-    /// newer than they are.
+    /// This end of a connection, with what the server had said before. Where the close gives no code of its own (0 is
+    /// none: it is what a finished session ends with) the last words stand for it; where it repeats their code, they
+    /// say when to come back; another code is newer than they are.
     pub(crate) fn after(self, goodbye: Option<Self>) -> Self {
         let Some(Self::Closed { code: told, reason: words, come_back }) = goodbye else {
             return self;

@@ -1,7 +1,7 @@
 //! The errors of the client's operations: one type per operation.
 //!
-//! In: what went wrong, from the files that do the work. Out: a sentence that says what, where, and what to do about it.
-//! Invariant: a refusal by the server keeps its code; an error that leaves open whether a request was done says so.
+//! In: what went wrong, from the files that do the work. Out: a sentence that says what, where, and what to do about
+//! it. Invariant: a refusal by the server keeps its code; an error that leaves open whether a request was done says so.
 
 use std::io;
 use std::path::PathBuf;
@@ -289,8 +289,8 @@ pub enum RequestError {
         /// How many the server allows.
         limit: u32,
     },
-    /// Targets and payload are within their limits, but together make a longer frame than the server allows. Nothing was
-    /// sent.
+    /// Targets and payload are within their limits, but together make a longer frame than the server allows. Nothing
+    /// was sent.
     #[error("targets, names and payload take {bytes} bytes together; the server allows {limit}")]
     FrameTooLarge {
         /// How many bytes they take.
@@ -298,8 +298,8 @@ pub enum RequestError {
         /// How many the server allows.
         limit: u32,
     },
-    /// The connection was lost before the answer came. Whether the request was done is not known; the client never sends
-    /// a request twice, so that nothing happens twice.
+    /// The connection was lost before the answer came. Whether the request was done is not known; the client never
+    /// sends a request twice, so that nothing happens twice.
     #[error("the connection was lost before the answer came; whether the request was done is not known")]
     Disconnected,
     /// There is no connection at the moment: the client is reconnecting. Nothing was sent.

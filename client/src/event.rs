@@ -17,8 +17,9 @@ use crate::error::ConnectError;
 pub enum Event {
     /// A message.
     Message(Message),
-    /// The connection is a member of this group from here on: no message to the group comes before it. The application asked for it, or
-    /// an operator made it so. A group that is rejoined after an outage is told in [`Event::Reconnected`] instead.
+    /// The connection is a member of this group from here on: no message to the group comes before it. The application
+    /// asked for it, or an operator made it so. A group that is rejoined after an outage is told in
+    /// [`Event::Reconnected`] instead.
     Joined {
         /// The group.
         group: GroupName,
@@ -58,7 +59,8 @@ pub enum Event {
         code: u16,
         /// Why, in the server's words.
         reason: String,
-        /// After how long this client may come back, and no sooner; `None` is never. [`Event::Disconnected`] says when it does.
+        /// After how long this client may come back, and no sooner; `None` is never. [`Event::Disconnected`] says when
+        /// it does.
         retry_after: Option<Duration>,
     },
     /// The server refused a send that asked for no answer.
@@ -70,7 +72,8 @@ pub enum Event {
         /// What exactly was wrong, in the server's words.
         detail: String,
     },
-    /// The connection is lost, and every membership with it. Sends without an answer that were on their way may be lost.
+    /// The connection is lost, and every membership with it. Sends without an answer that were on their way may be
+    /// lost.
     Disconnected {
         /// How it was lost.
         reason: Disconnect,
@@ -84,11 +87,12 @@ pub enum Event {
         connection: ConnectionId,
         /// The groups that it is a member of, in the order of their names.
         rejoined: Vec<GroupName>,
-        /// The groups that the server did not let it into again, each with the number of a [`Code`](crate::Code) and the
-        /// server's words. They are not tried again.
+        /// The groups that the server did not let it into again, each with the number of a [`Code`](crate::Code) and
+        /// the server's words. They are not tried again.
         refused: Vec<(GroupName, u16, String)>,
-        /// The groups that the application had not joined itself: an operator had added the connection, and with it that has ended. The
-        /// client does not join them, as it may need no grant of its own to be in them only where an operator says so.
+        /// The groups that the application had not joined itself: an operator had added the connection, and with it
+        /// that has ended. The client does not join them, as it may need no grant of its own to be in them only where
+        /// an operator says so.
         lost: Vec<GroupName>,
     },
     /// The client is closed for good. The last event.

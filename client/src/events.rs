@@ -2,8 +2,8 @@
 //!
 //! In: events, from the reader and from the supervisor, never from both at once. Out: the same, in order.
 //!
-//! Invariants: the queue is bounded, and a full one makes its filler wait, until the client is being closed; from then on
-//! an event that finds no room is counted and dropped, so that nobody who is slow to read can hold up a close.
+//! Invariants: the queue is bounded, and a full one makes its filler wait, until the client is being closed; from then
+//! on an event that finds no room is counted and dropped, so that nobody who is slow to read can hold up a close.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

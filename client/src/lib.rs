@@ -1,28 +1,48 @@
-//! Fanfare's Rust client: connect over QUIC, join groups, send to users and groups, and take what comes.
+//! Fanfare's Rust client: connect over QUIC, join groups, send to users and groups, and receive messages.
 //!
-//! In: an application's calls. Out: frames to the server, and [`Event`]s from it. The client reconnects by itself and
-//! rejoins its groups; it never sends a request twice.
+//! The client reconnects by itself and joins its groups again. It never sends a request twice.
+//!
+//! # The types
+//!
+//! - [`ClientConfig`] has the server's address, the [`Credential`], the certificate authorities to trust ([`Roots`]),
+//!   and when to [`Reconnect`].
+//! - [`Client`] connects, and has the requests: join, leave, send, count, refresh. It is cheap to clone.
+//! - [`Outgoing`] is a message to several targets, or to all but some connections. A [`Payload`] is its content.
+//! - [`Event`] is what [`Client::next`] gives: a [`Message`], a change of membership, a lost connection. The last is
+//!   [`Event::Closed`], with a [`CloseReason`].
+//! - [`ConnectError`] and [`RequestError`] say what failed. [`Code`] has the server's numbers.
+//! - [`OperatorClient`] is the client of the operators' endpoint. It is independent of the rest.
+//!
+//! # Example
 //!
 //! ```no_run
 //! use fanfare_client::{Client, ClientConfig, Credential, Event, UserName};
 //!
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! // A development server lets a client name its user. In production this is a token.
 //! let config = ClientConfig::new("localhost:4433", Credential::DevUser(UserName::new("alice")?));
 //! let client = Client::connect(config).await?;
 //! client.join("lobby").await?;
 //! client.send_to_group("lobby", "ReceiveMessage", "hello").await?;
 //! while let Some(event) = client.next().await {
-//!     if let Event::Message(message) = event {
-//!         println!("{}: {}", message.event, message.text().unwrap_or("(no text)"));
+//!     match event {
+//!         Event::Message(message) => println!("{}: {}", message.event, message.text().unwrap_or("(no text)")),
+//!         Event::Disconnected { reason, .. } => println!("disconnected: {reason}"),
+//!         Event::Reconnected { rejoined, .. } => println!("back in {} groups", rejoined.len()),
+//!         _ => {}
 //!     }
 //! }
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! Invariant of the crate: arrows run down only.
-//! `client -> supervisor -> {rejoin, reader, handshake} -> state -> link -> requests`, and
-//! `handshake -> dial -> {address, transport, tls}`; beside it `operator -> dial`; `config`, `error`, `event`, `outgoing`, `disconnect` are leaves.
+//! Call [`Client::next`] all the time: when its queue is full, the client stops reading from the server.
+//!
+//! # The files
+//!
+//! Arrows run down only. `client -> supervisor -> {rejoin, reader, handshake} -> state -> link -> requests`, and
+//! `handshake -> dial -> {address, transport, tls}`; beside it `operator -> dial`. `config`, `error`, `event`,
+//! `outgoing` and `disconnect` are leaves.
 
 mod address;
 mod backoff;

@@ -2,8 +2,8 @@
 //!
 //! In: requests and frames. Out: frames in the writer's queue. The tasks that read and write belong to the supervisor.
 //!
-//! Invariant: a link never comes back. Once its connection is lost, the writer drops the queue, and everything here fails
-//! at once.
+//! Invariant: a link never comes back. Once its connection is lost, the writer drops the queue, and everything here
+//! fails at once.
 
 use std::io;
 use std::net::UdpSocket;

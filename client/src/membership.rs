@@ -1,10 +1,12 @@
-//! The groups to rejoin after an outage: those that the connection was in, and that the application did not leave. And those that are lost
-//! with the connection, because somebody else had put it there.
+//! The groups to rejoin after an outage: those that the connection was in, and that the application did not leave. And
+//! those that are lost with the connection, because somebody else had put it there.
 //!
-//! In: what the application asked for (join, leave) and what the server said (joined, removed, answers). Out: the groups.
+//! In: what the application asked for (join, leave) and what the server said (joined, removed, answers). Out: the
+//! groups.
 //!
-//! Invariants: a group is rejoined only while the application asked to join it and it is not over; of those that a server adds by itself
-//! no more than [`GIVEN`] are kept, so it cannot make this grow without end; a leave counts from the moment it is asked for, whatever comes of it.
+//! Invariants: a group is rejoined only while the application asked to join it and it is not over; of those that a
+//! server adds by itself no more than [`GIVEN`] are kept, so it cannot make this grow without end; a leave counts from
+//! the moment it is asked for, whatever comes of it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -59,7 +61,8 @@ impl Membership {
         self.lost.remove(group);
     }
 
-    /// The server answered a join. One in a group that an operator had put the connection into is answered without `Joined`.
+    /// The server answered a join. One in a group that an operator had put the connection into is answered without
+    /// `Joined`.
     pub(crate) fn join_answered(&mut self, group: &GroupName, done: bool) {
         let mut added = false;
         self.update(group, |known| {

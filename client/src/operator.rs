@@ -1,7 +1,8 @@
-//! The operator's half: questions and orders to a server's endpoint for operators.
+//! The client of the operators' endpoint: queries and actions.
 //!
-//! In: requests as `fanfare_protocol::admin` has them. Out: their answers, one value or a stream of them. Invariants: a request
-//! is sent once; nothing is kept from one request to the next but the connection; an answer of any length costs bounded memory.
+//! In: requests as `fanfare_protocol::admin` has them. Out: their answers, one value or a stream of them. Invariants: a
+//! request is sent once; nothing is kept from one request to the next but the connection; an answer of any length costs
+//! bounded memory.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -39,7 +40,7 @@ pub struct OperatorConfig {
     pub key: PathBuf,
     /// How long connecting may take. Default 5 s.
     pub connect_timeout: Duration,
-    /// How long an answer may take to begin. Default 30 s: an order waits for the disk, and for the orders before it.
+    /// How long an answer may take to begin. Default 30 s: an action waits for the disk, and for the actions before it.
     pub request_timeout: Duration,
 }
 
@@ -83,7 +84,7 @@ pub enum OperatorError {
     /// The server refuses the request.
     #[error(transparent)]
     Refused(#[from] AdminError),
-    /// The connection ended before the answer. An order may have been carried out: the audit says so.
+    /// The connection ended before the answer. An action may have been carried out: the audit says so.
     #[error(
         "the connection to {server} ended before the answer: {reason}; if it was an order, see the audit"
     )]
@@ -93,7 +94,7 @@ pub enum OperatorError {
         /// Why.
         reason: Disconnect,
     },
-    /// There was no answer in time. An order may have been carried out: the audit says so.
+    /// There was no answer in time. An action may have been carried out: the audit says so.
     #[error("no answer from {server} within {} s; if it was an order, see the audit", within.as_secs())]
     TimedOut {
         /// Host and port.
@@ -144,7 +145,7 @@ impl OperatorClient {
     /// Connects, and asks for the server's status, with which it is known that the certificate was taken.
     ///
     /// # Errors
-    /// When a file cannot be used, the server cannot be reached or is not trusted, or does not take the certificate.
+    /// When a file cannot be used, the server cannot be reached or is not trusted, or refuses the certificate.
     pub async fn connect(config: OperatorConfig) -> Result<(Self, Status), OperatorError> {
         let OperatorConfig { server, roots, certificate, key, connect_timeout, request_timeout } = config;
         let address = server.parse().map_err(|problem: &str| ConnectError::Address {
@@ -164,10 +165,10 @@ impl OperatorClient {
         Ok((client, status))
     }
 
-    /// Asks or orders something that has one answer.
+    /// Sends a request that has one answer.
     ///
     /// # Errors
-    /// When the server refuses it, or there is no answer; then an order may have been carried out all the same.
+    /// When the server refuses it, or there is no answer; then an action may have been carried out all the same.
     pub async fn ask<T: DeserializeOwned>(&self, request: &AdminRequest) -> Result<T, OperatorError> {
         let asked = async {
             let mut answers = self.follow(request).await?;
@@ -181,7 +182,7 @@ impl OperatorClient {
         timeout(self.request_timeout, asked).await.map_err(timed_out)?
     }
 
-    /// Asks something that has many answers: `audit` and `watch`.
+    /// Sends a request that has many answers: `audit` and `watch`.
     ///
     /// # Errors
     /// When the connection has ended.
@@ -226,8 +227,8 @@ impl OperatorClient {
     }
 }
 
-/// What the end of a connection means. In TLS 1.3 a client learns only after its own handshake that its certificate was not
-/// taken.
+/// What the end of a connection means. In TLS 1.3 a client learns only after its own handshake that its certificate was
+/// not taken.
 fn lost(server: &str, error: ConnectionError) -> OperatorError {
     if let ConnectionError::ConnectionClosed(close) = &error
         && CERTIFICATE_ALERTS.iter().any(|alert| close.error_code == TransportErrorCode::crypto(*alert))

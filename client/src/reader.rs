@@ -1,10 +1,10 @@
 //! The task that reads: it alone takes frames from the server once the connection is live.
 //!
-//! In: the server's frames. Out: answers, to whoever waits for them; everything else as events, in the order in which it
-//! came.
+//! In: the server's frames. Out: answers, to whoever waits for them; everything else as events, in the order in which
+//! it came.
 //!
 //! Invariant: every frame has exactly one effect, and none is dropped in silence: one of a later version is counted. A
-//! full event queue stops this task, and with it the stream, which is how the server learns of a slow client.
+//! full event queue stops this task, and with it the stream, which is how the server learns of a slow consumer.
 
 use std::sync::Arc;
 

@@ -1,10 +1,11 @@
 //! Back into the groups: what happens between a new connection's `Welcome` and the moment it goes live.
 //!
-//! In: a connection that was just welcomed, and the groups that the application was in. Out: which of them it is in again.
+//! In: a connection that was just welcomed, and the groups that the application was in. Out: which of them it is in
+//! again.
 //!
-//! Invariants: the connection goes live only when its groups are exactly those that the application wants, so a group that
-//! is left while this runs is not joined, or left again; what arrives meanwhile comes after [`Event::Reconnected`], and
-//! none of it is lost.
+//! Invariants: the connection goes live only when its groups are exactly those that the application wants, so a group
+//! that is left while this runs is not joined, or left again; what arrives meanwhile comes after
+//! [`Event::Reconnected`], and none of it is lost.
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::time::Duration;

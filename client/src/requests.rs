@@ -13,8 +13,8 @@ use fanfare_protocol::{GroupName, RequestId, Token};
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-/// How many requests may wait at a time. Far more than it takes to keep a long link busy; with it the client's memory is
-/// bounded when a server takes requests and does not answer. The next request waits for a place.
+/// How many requests may wait at a time. Far more than it takes to keep a long link busy; with it the client's memory
+/// is bounded when a server takes requests and does not answer. The next request waits for a place.
 pub(crate) const MAX_PENDING: usize = 1024;
 
 /// What the server answered.

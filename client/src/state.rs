@@ -1,4 +1,5 @@
-//! What the client's handles, the reader and the supervisor share: is there a connection, and which groups belong to it.
+//! What the client's handles, the reader and the supervisor share: is there a connection, and which groups belong to
+//! it.
 //!
 //! In: the supervisor's word on the connection, the application's requests, the server's answers. Out: a link to send
 //! over, or why there is none.
@@ -48,8 +49,8 @@ struct State {
 /// What is shared.
 pub(crate) struct Shared {
     state: Mutex<State>,
-    /// One permit, held while a frame is being queued, and given out in the order of asking: this is what keeps frames in
-    /// the order of the calls when several tasks wait for room.
+    /// One permit, held while a frame is being queued, and given out in the order of asking: this is what keeps frames
+    /// in the order of the calls when several tasks wait for room.
     turn: Semaphore,
     next_request: AtomicU64,
     /// Frames of the server that this version does not know.
@@ -107,8 +108,8 @@ impl Shared {
         link.queue.send(frame).await.map_err(|_| self.not_sent())
     }
 
-    /// Queues a request, and gives what will have its answer; that fails when the connection is lost first. When this is
-    /// dropped before it is done, nothing was queued.
+    /// Queues a request, and gives what will have its answer; that fails when the connection is lost first. When this
+    /// is dropped before it is done, nothing was queued.
     pub(crate) async fn request(
         &self,
         id: RequestId,

@@ -1,10 +1,10 @@
 //! The task that keeps a client connected: it owns every other task, and decides what a loss means.
 //!
-//! In: settings, and the application's wish to close. Out: a live connection in the shared state, and the events that tell
-//! of its loss and return.
+//! In: settings, and the application's wish to close. Out: a live connection in the shared state, and the events that
+//! tell of its loss and return.
 //!
-//! Invariants: there is at most one connection at a time, and its reader and writer end before the next is tried; dropping
-//! this task ends everything; nothing here waits without listening for the wish to close.
+//! Invariants: there is at most one connection at a time, and its reader and writer end before the next is tried;
+//! dropping this task ends everything; nothing here waits without listening for the wish to close.
 
 use std::sync::Arc;
 use std::time::Duration;

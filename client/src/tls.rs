@@ -1,6 +1,7 @@
 //! TLS: whom to trust, and what QUIC is told about it.
 //!
-//! In: [`Roots`]. Out: the client half of a TLS 1.3 configuration, and a few words on who is trusted, for error messages.
+//! In: [`Roots`]. Out: the client half of a TLS 1.3 configuration, and a few words on who is trusted, for error
+//! messages.
 //!
 //! Invariants: the crypto provider is given, never taken from the process, whose owner may have chosen another; a file
 //! that cannot be used in full is an error that names it, so that nobody trusts less than they think.
@@ -54,8 +55,8 @@ pub(crate) fn load(
     Ok(Trust { crypto: Arc::new(crypto), roots })
 }
 
-/// aws-lc-rs, with AES-128 before AES-256, as browsers have it: both are beyond reach, and the shorter key is a fifth less work for
-/// every packet and every hash of the handshake.
+/// aws-lc-rs, with AES-128 before AES-256, as browsers have it: both are beyond reach, and the shorter key is a fifth
+/// less work for every packet and every hash of the handshake.
 pub(crate) fn provider() -> rustls::crypto::CryptoProvider {
     let mut provider = rustls::crypto::aws_lc_rs::default_provider();
     provider

@@ -35,7 +35,7 @@ pub(crate) fn quic(trust: &Trust) -> quinn::ClientConfig {
         // The protocol has one stream, and the client opens it.
         .max_concurrent_bidi_streams(VarInt::from_u32(0))
         .max_concurrent_uni_streams(VarInt::from_u32(0))
-        // The unreliable lane: what is not read in time makes room for what is newer.
+        // Datagrams: what is not read in time makes room for what is newer.
         .datagram_receive_buffer_size(Some(DATAGRAMS_BYTES))
         .datagram_send_buffer_size(DATAGRAMS_BYTES)
         .stream_receive_window(VarInt::from_u32(RECEIVE_WINDOW))

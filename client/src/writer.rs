@@ -1,7 +1,7 @@
 //! The task that writes: it alone holds the sending half of the stream.
 //!
-//! In: whole frames, from a bounded queue, in the order in which they were put there. Out: the stream, as many frames at a
-//! time as are waiting, so that small frames share packets.
+//! In: whole frames, from a bounded queue, in the order in which they were put there. Out: the stream, as many frames
+//! at a time as are waiting, so that small frames share packets.
 //!
 //! Invariant: frames go out whole, in order, at most once; when it is told to finish, it first writes everything that
 //! was queued before.

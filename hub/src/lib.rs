@@ -1,40 +1,69 @@
-//! Fanfare's core: who is here, in which groups, and what waits for whom.
+//! Fanfare's core: who is connected, in which groups, and what waits for whom.
 //!
-//! A [`Hub`] knows connections, their users and their groups, and has the verbs that change them: register, send, join,
-//! leave, remove, revoke, close. It does no I/O: a connection's frames wait in its [`Outbox`], from which whoever
-//! carries them takes batches. It never waits, has no runtime and reads no clock: times come in as arguments. Who may
-//! is asked of a [`Gate`], inside the critical section in which it matters.
+//! The hub does no I/O, has no runtime and reads no clock: times come in as arguments, and no method waits. The server
+//! connects it to QUIC.
+//!
+//! # The types
+//!
+//! - [`Hub`] has the verbs: register, send, join, leave, remove, revoke, close, count, list. They are the same whoever
+//!   asks: a client, an operator, or an expired token. `P` is the type of a connection's permissions, which the hub
+//!   keeps and does not read.
+//! - [`Gate`] decides who may register and join. The hub asks it inside the critical section, so that a join cannot
+//!   race a ban. [`Open`] admits everybody.
+//! - A [`Newcomer`] is a connection to register. [`Hub::register`] gives a [`Seat`]; dropping the seat unregisters the
+//!   connection. [`Seat::member`] is the [`Member`], to which the verbs apply.
+//! - A [`Publication`] is a message to send. A [`Delivery`] says to how many connections it was queued.
+//! - An [`Outbox`] is a connection's bounded queue of frames. Whoever writes to the connection takes batches from it.
+//!   When it is full, [`Overflow`] decides what happens to the slow consumer; nobody else is delayed.
+//! - A [`Line`] is what carries a connection, as far as the hub needs to know. [`Nowhere`] carries nothing.
+//! - [`HubLimits`] bound all of it.
+//!
+//! # Example
+//!
+//! Two connections in a group. One of them sends, and the other finds the message in its outbox:
 //!
 //! ```
 //! use std::sync::Arc;
 //! use std::task::{Context, Waker};
 //! use std::time::{Instant, SystemTime};
 //!
-//! use fanfare_hub::{Hub, HubLimits, Newcomer, Nowhere, Open, Origin, Publication};
+//! use bytes::Bytes;
+//! use fanfare_hub::{Hub, HubLimits, Newcomer, Nowhere, Open, Origin, Publication, Seat};
+//! use fanfare_protocol::codec::{self, FrameReader};
 //! use fanfare_protocol::{
-//!     ConnectionId, EventName, GroupName, PayloadFormat, Sender, ServerFrame, Target, UserName,
+//!     ConnectionId, EventName, GroupName, Limits, PayloadFormat, Sender, ServerFrame, Target, UserName,
 //! };
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! // No permissions are needed here, hence `()`.
 //! let hub: Hub<()> = Hub::new(HubLimits::default(), Arc::new(Open));
-//! let newcomer = Newcomer {
-//!     connection: ConnectionId::from_bytes([1; 16]),
-//!     user: UserName::new("alice")?,
-//!     source: [127, 0, 0, 1].into(),
-//!     line: Arc::new(Nowhere),
-//!     permissions: (),
-//! };
-//! // What it is told first; a server says `Welcome`.
-//! let first = ServerFrame::Lagged { dropped: 0 };
 //! let now = Instant::now();
-//! let seat = hub.register(newcomer, &first, (now, SystemTime::now())).map_err(|denial| denial.detail)?;
+//!
+//! let register = |number: u8, user: &str| -> Result<Seat<()>, Box<dyn std::error::Error>> {
+//!     let newcomer = Newcomer {
+//!         connection: ConnectionId::from_bytes([number; 16]),
+//!         user: UserName::new(user)?,
+//!         source: [127, 0, 0, 1].into(),
+//!         line: Arc::new(Nowhere),
+//!         permissions: (),
+//!     };
+//!     // What the client is told first.
+//!     let welcome = welcome(&newcomer);
+//!     Ok(hub.register(newcomer, &welcome, (now, SystemTime::now())).map_err(|denial| denial.detail)?)
+//! };
+//! let alice = register(1, "alice")?;
+//! let bob = register(2, "bob")?;
 //!
 //! let lobby = GroupName::new("lobby")?;
-//! hub.join(seat.member(), &lobby, Origin::Client).map_err(|denial| denial.detail)?;
+//! for seat in [&alice, &bob] {
+//!     hub.join(seat.member(), &lobby, Origin::Client).map_err(|denial| denial.detail)?;
+//! }
+//! assert_eq!(hub.count(&Target::Group(lobby.clone())), 2);
+//!
 //! let delivery = hub.send(Publication {
-//!     from: Sender::Server,
-//!     to: vec![Target::Group(lobby)],
-//!     except: Vec::new(),
+//!     from: Sender::Connection { connection: alice.member().id(), user: alice.member().user().clone() },
+//!     to: vec![Target::Group(lobby.clone())],
+//!     except: vec![alice.member().id()],
 //!     event: EventName::new("Hello")?,
 //!     format: PayloadFormat::Text,
 //!     payload: "hello".into(),
@@ -42,15 +71,41 @@
 //! });
 //! assert_eq!(delivery.queued, 1);
 //!
-//! // What its writer finds: the first frame, `Joined`, and the message.
+//! // What the task that writes to bob's connection finds.
 //! let mut chunks = Vec::new();
-//! let _ = seat.member().outbox().poll_take(&mut Context::from_waker(Waker::noop()), &mut chunks);
-//! assert_eq!(chunks.len(), 3);
+//! let _ = bob.member().outbox().poll_take(&mut Context::from_waker(Waker::noop()), &mut chunks);
+//! let mut bytes = Bytes::from(chunks.concat());
+//! let mut reader = FrameReader::new(Limits::default().frame_bytes);
+//! let mut frames = Vec::new();
+//! while let Some(body) = reader.next_frame(&mut bytes)? {
+//!     frames.push(codec::decode_server(&body)?);
+//! }
+//! let [ServerFrame::Welcome(_), ServerFrame::Joined { .. }, ServerFrame::Message(message)] = &frames[..] else {
+//!     panic!("other frames: {frames:?}");
+//! };
+//! assert_eq!(message.text(), Some("hello"));
+//!
+//! // Without its seat a connection is in no group any more.
+//! drop(bob);
+//! assert_eq!(hub.count(&Target::Group(lobby)), 1);
 //! # Ok(())
+//! # }
+//! # fn welcome(newcomer: &Newcomer<()>) -> ServerFrame {
+//! #     ServerFrame::Welcome(fanfare_protocol::Welcome {
+//! #         protocol: fanfare_protocol::PROTOCOL_VERSION,
+//! #         features: fanfare_protocol::Features::default(),
+//! #         connection: newcomer.connection,
+//! #         node_bytes: 0,
+//! #         session: [0; 16],
+//! #         position: 0,
+//! #         user: newcomer.user.clone(),
+//! #         limits: Limits::default(),
+//! #         server: "example".to_owned(),
+//! #     })
 //! # }
 //! ```
 //!
-//! Invariants, and where each is kept: see the head of each file; [`Hub`] is the table of contents.
+//! Each file states at its head which invariant it keeps. `hub.rs` is the table of contents.
 
 mod budget;
 mod close_reason;

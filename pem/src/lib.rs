@@ -310,8 +310,8 @@ impl Open {
     }
 }
 
-/// Whether another one follows, some of whose first hyphens are the last of the one before. Its word would pass for base64,
-/// or for text.
+/// Whether another one follows, some of whose first hyphens are the last of the one before. Its word would pass for
+/// base64, or for text.
 fn shares_hyphens(after: &str) -> bool {
     let word = after.trim_start_matches('-');
     after.len() - word.len() < DASHES.len() && (word.starts_with("BEGIN ") || word.starts_with("END "))
@@ -321,8 +321,8 @@ fn is_base64(character: char) -> bool {
     character.is_ascii_alphanumeric() || matches!(character, '+' | '/')
 }
 
-/// Whether somebody could take this for a BEGIN or an END: the word, and hyphens before it or behind its label, or the name of
-/// what is in such a section behind it.
+/// Whether somebody could take this for a BEGIN or an END: the word, and hyphens before it or behind its label, or the
+/// name of what is in such a section behind it.
 fn looks_like_a_marker(text: &str) -> bool {
     // What cannot be seen is in nobody's way who looks at it.
     let text: String = text.chars().filter(|one| matches!(one, '\t' | ' '..='~') || dash(*one) > 0).collect();
@@ -346,7 +346,8 @@ fn is_among_dashes(text: &str, at: usize, word: &str) -> bool {
     before >= SOME_DASHES || dashes(behind.chars()) >= SOME_DASHES
 }
 
-/// Whether it says, in capitals and nothing else, that a certificate or a key begins or ends, with whatever for hyphens.
+/// Whether it says, in capitals and nothing else, that a certificate or a key begins or ends, with whatever for
+/// hyphens.
 fn is_named(text: &str) -> bool {
     let words = text.trim_matches(|one: char| !one.is_ascii_alphabetic());
     let label = words.strip_prefix("BEGIN").or_else(|| words.strip_prefix("END")).unwrap_or_default();

@@ -1,8 +1,9 @@
 //! What operators ask the server, and what it answers: plain values, as JSON on the operators' endpoint.
 //!
-//! Each request has a QUIC stream of its own: one JSON value from the client, which then finishes its half; one JSON value a
-//! line from the server, which finishes its half behind the last. `watch` and `audit` with `follow` go on until the
-//! client has enough and stops the stream. The same values, field for field, are what `fanfare admin --json` prints.
+//! Each request has a QUIC stream of its own: one JSON value from the client, which then finishes its half; one JSON
+//! value a line from the server, which finishes its half behind the last. `watch` and `audit` with `follow` go on until
+//! the client has enough and stops the stream. The same values, field for field, are what `fanfare admin --json`
+//! prints.
 //!
 //! Times are seconds since 1970 (UTC) unless the name says otherwise. Unknown fields of a request are refused; unknown
 //! fields of an answer should be passed over, because later versions may have more.

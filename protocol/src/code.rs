@@ -34,7 +34,7 @@ macro_rules! codes {
                 match self { $(Self::$name => stringify!($name),)* }
             }
 
-            /// Whether a client that was closed with this code does well to connect again by itself, after a pause.
+            /// Whether a client that was closed with this code should reconnect by itself, after a delay.
             #[must_use]
             pub const fn may_reconnect(self) -> bool {
                 match self { $(Self::$name => $retry,)* }
@@ -89,7 +89,7 @@ codes! {
     OtherUser = 3008, false, "The new token belongs to another user.";
     UserBanned = 3009, false, "The user is banned from this server.";
     ClosedByOperator = 3010, false, "An operator or the application closed the connection.";
-    OperatorRefused = 3011, false, "The certificate names no operator, or one whose access was taken back.";
+    OperatorRefused = 3011, false, "The certificate names no operator, or one whose access was revoked.";
     ViewerMayNotAct = 3012, false, "A viewer may look, and not act.";
     CertificateRefused = 3013, false, "The client's certificate says nothing that this server takes.";
     OriginRefused = 3014, false, "Pages of this origin may not connect.";
@@ -110,7 +110,7 @@ codes! {
     PayloadTooLarge = 4006, false, "The payload is longer than the server allows.";
     SlowConsumer = 4007, true, "The client reads more slowly than messages arrive, and its queue is full.";
 
-    // 5000: the server's own fault.
+    // 5000: an error of the server.
     Internal = 5001, true, "The server failed. Its log says how.";
 }
 
@@ -121,8 +121,8 @@ impl Code {
         self as u16
     }
 
-    /// What `Goodbye` says about coming back with this code where nobody chose a time, in milliseconds: 0 where a client should not
-    /// come back by itself, and else 1, so that it comes when its own pause is over.
+    /// What `Goodbye` says about reconnecting with this code where nobody chose a time, in milliseconds: 0 where a
+    /// client should not reconnect by itself, and else 1, so that it reconnects after its own delay.
     #[must_use]
     pub const fn retry_after_ms(self) -> u32 {
         if self.may_reconnect() { 1 } else { 0 }

@@ -11,7 +11,8 @@ impl Features {
     /// No feature.
     pub const NONE: Self = Self(0);
 
-    /// The features that this version has. There are none yet; PROTOCOL.md says which bits are reserved.
+    /// The features that this version has. There are none yet; docs/protocol/compatibility.md says which bits are
+    /// reserved.
     pub const KNOWN: Self = Self::NONE;
 
     /// The set with these bits, known or not.

@@ -47,8 +47,8 @@ pub enum ClientFrame {
         /// What to count.
         target: Target,
     },
-    /// Go on with another token of the same user. Every membership is looked at again: those that the new token does not
-    /// cover end with `Removed`. Answered with `Ack`, whose count is the groups that the connection is still in.
+    /// Replace the token by another one of the same user. Memberships that the new token does not cover end with
+    /// `Removed`. Answered with `Ack`, whose count is the groups that the connection is still in.
     Refresh {
         /// Echoed in the answer.
         request: RequestId,
@@ -172,8 +172,8 @@ pub enum ServerFrame {
         code: u16,
         /// Why, for a person.
         reason: String,
-        /// After how many milliseconds the client may come back by itself, and no sooner; 0 is never. A server that has no wish says
-        /// [`crate::Code::retry_after_ms`].
+        /// After how many milliseconds the client may reconnect by itself, at the earliest; 0 is never. Where nobody
+        /// chose a time it is [`crate::Code::retry_after_ms`].
         retry_after_ms: u32,
     },
     /// Messages that should stand here were dropped because the client read too slowly (overflow policy `drop-oldest`).

@@ -1,8 +1,8 @@
 //! Patterns of names: what a grant or a ban is about.
 //!
 //! In: text in which `*` stands for any run of characters. Out: a [`Pattern`], which says whether it matches a name.
-//! Invariant: matching takes no more steps than the lengths of pattern and name multiplied, whatever is in them, and does not
-//! recurse.
+//! Invariant: matching takes no more steps than the lengths of pattern and name multiplied, whatever is in them, and
+//! does not recurse.
 
 use std::fmt;
 use std::str::FromStr;

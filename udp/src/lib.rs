@@ -1,8 +1,9 @@
 //! Many UDP datagrams in one system call (`sendmmsg`, with generic segmentation offload; Linux).
 //!
-//! In: a socket, and bursts of datagrams that have their source address and their ECN bits in common. Out: how many bursts the kernel took.
-//! Invariant: nothing is kept; every pointer that the kernel gets is to what the caller lends or to what lives on this
-//! call's stack. This crate is a leaf of its own because it needs unsafe code, which is forbidden everywhere else.
+//! In: a socket, and bursts of datagrams that have their source address and their ECN bits in common. Out: how many
+//! bursts the kernel took. Invariant: nothing is kept; every pointer that the kernel gets is to what the caller lends
+//! or to what lives on this call's stack. This crate is a leaf of its own because it needs unsafe code, which is
+//! forbidden everywhere else.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
@@ -37,12 +38,13 @@ pub struct Common {
     pub source: Option<IpAddr>,
     /// The two bits of explicit congestion notification (RFC 3168).
     pub ecn: u8,
-    /// Whether their destinations are IPv4 addresses, or IPv6 addresses that IPv4 ones are mapped to (on a socket of both).
+    /// Whether their destinations are IPv4 addresses, or IPv6 addresses that IPv4 ones are mapped to (on a socket of
+    /// both).
     pub ipv4: bool,
 }
 
-/// Sends bursts from the first on, up to [`MOST`]. Returns how many the kernel took: fewer than there are where the next one failed,
-/// which the next call would tell.
+/// Sends bursts from the first on, up to [`MOST`]. Returns how many the kernel took: fewer than there are where the
+/// next one failed, which the next call would tell.
 ///
 /// # Errors
 /// Why not even the first could be sent, among them [`io::ErrorKind::WouldBlock`] on a socket that does not block, and
@@ -80,7 +82,8 @@ mod linux {
         for ((address, slice), control) in addresses.iter().zip(&mut slices).zip(&mut controls) {
             // SAFETY: `mmsghdr` is a C struct of integers and pointers, for all of which zero is a value.
             let mut header: libc::mmsghdr = unsafe { MaybeUninit::zeroed().assume_init() };
-            // The kernel does not write to the address when it sends; the type is not const because `recvmsg` shares it.
+            // The kernel does not write to the address when it sends; the type is not const because `recvmsg` shares
+            // it.
             header.msg_hdr.msg_name = address.as_ptr().cast_mut().cast();
             header.msg_hdr.msg_namelen = address.len();
             // `IoSlice` has the layout of `iovec` on Unix, as its documentation promises.
@@ -92,8 +95,9 @@ mod linux {
         }
         let count = libc::c_uint::try_from(headers.len()).unwrap_or(0);
         loop {
-            // SAFETY: `headers` has `count` initialised elements, which the kernel may write `msg_len` to. What they point to
-            // (addresses, slices and their contents, controls) is borrowed or owned by this function and outlives the call.
+            // SAFETY: `headers` has `count` initialised elements, which the kernel may write `msg_len` to. What they
+            // point to (addresses, slices and their contents, controls) is borrowed or owned by this function and
+            // outlives the call.
             let sent = unsafe { libc::sendmmsg(socket.as_raw_fd(), headers.as_mut_ptr(), count, 0) };
             if let Ok(sent) = usize::try_from(sent) {
                 return Ok(sent);
@@ -105,8 +109,8 @@ mod linux {
         }
     }
 
-    /// What is said beside the contents: control messages one behind the other, each a `cmsghdr` and its data, each at a multiple of the
-    /// alignment (cmsg(3)).
+    /// What is said beside the contents: control messages one behind the other, each a `cmsghdr` and its data, each at
+    /// a multiple of the alignment (cmsg(3)).
     #[repr(C, align(8))]
     struct Control {
         bytes: [u8; 96],

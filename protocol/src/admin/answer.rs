@@ -57,7 +57,7 @@ pub struct Status {
     pub bans: u64,
     /// The audit's last record.
     pub audit: AuditHead,
-    /// Why no act can be taken now, as on a full disk; not given where they can.
+    /// Why no action can be taken now, as on a full disk; not given where they can.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub acts_impaired: Option<String>,
 }
@@ -307,7 +307,8 @@ pub struct BanRow {
     pub author: String,
 }
 
-/// Whether a user may join a group, and why. What is said here was asked of the same code that decides at the door.
+/// Whether a user may join a group, and why. What is said here was asked of the same code that admits connections and
+/// joins.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Explanation {
     /// Who.
@@ -390,16 +391,16 @@ pub struct ConnectionVerdict {
     pub by_operator: bool,
 }
 
-/// What an act did, or would do.
+/// What an action did, or would do.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Receipt {
     /// Whether nothing was done, because only an answer was wanted.
     pub dry_run: bool,
-    /// Whether there was nothing to change: the act had been done before.
+    /// Whether there was nothing to change: the action had been done before.
     pub unchanged: bool,
     /// Connections that were removed from a group, added to one, closed, or sent to.
     pub connections: u64,
-    /// Connections by group, where the act is about groups.
+    /// Connections by group, where the action is about groups.
     pub groups: std::collections::BTreeMap<GroupName, u64>,
     /// Messages that were still queued, and were thrown away.
     pub purged: u64,
@@ -440,7 +441,7 @@ pub struct Update {
     pub totals: Totals,
     /// What the server has done since its start.
     pub counters: Counters,
-    /// Why no act can be taken now, as on a full disk; not given where they can.
+    /// Why no action can be taken now, as on a full disk; not given where they can.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub acts_impaired: Option<String>,
     /// Connections that are new or changed.

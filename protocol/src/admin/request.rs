@@ -119,8 +119,8 @@ pub enum AdminRequest {
         #[serde(default)]
         reason: String,
     },
-    /// Refuse every token of a user that was issued up to now, and close the connections made with one. It ends by itself when
-    /// the last of those tokens has ended. Answered with a [`Receipt`].
+    /// Refuse every token of a user that was issued up to now, and close the connections made with one. It ends by
+    /// itself when the last of those tokens has ended. Answered with a [`Receipt`].
     SignOut {
         /// Who.
         user: UserName,
@@ -175,19 +175,21 @@ pub enum AdminRequest {
         #[serde(default)]
         reason: String,
     },
-    /// Close connections, and tell them when to come back by themselves. Nobody is forbidden anything. Answered with a [`Receipt`].
+    /// Close connections, and tell them when to come back by themselves. Nobody is forbidden anything. Answered with a
+    /// [`Receipt`].
     Close {
         /// Whose.
         who: Who,
-        /// In how many milliseconds they may come back: each is told a time of its own between this and half as much again. Not by
-        /// themselves, if it is 0; 86,400,000 (a day) at most.
+        /// In how many milliseconds they may come back: each is told a time of its own between this and half as much
+        /// again. Not by themselves, if it is 0; 86,400,000 (a day) at most.
         #[serde(default)]
         retry_after_ms: u32,
         /// Why, for the user and the audit.
         #[serde(default)]
         reason: String,
     },
-    /// The same as [`AdminRequest::Close`] without a time: they do not come back by themselves. Answered with a [`Receipt`].
+    /// The same as [`AdminRequest::Close`] without a time: they do not come back by themselves. Answered with a
+    /// [`Receipt`].
     Kick {
         /// Whose.
         who: Who,
@@ -216,7 +218,7 @@ fn default_interval() -> u32 {
     250
 }
 
-/// Whom an act is about.
+/// Whom an action is about.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[serde(expecting = "\"all\", or an object with one of the members connection, user and group")]

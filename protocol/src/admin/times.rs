@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 /// How often something took up to so many microseconds: upper bound -> how often.
 ///
-/// A count only grows while the server runs, so that what happened between two moments is the later one [since](Self::since)
-/// the earlier one.
+/// A count only grows while the server runs, so that what happened between two moments is the later one
+/// [since](Self::since) the earlier one.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Times(pub BTreeMap<u64, u64>);
@@ -27,7 +27,8 @@ impl Times {
         self.0.values().sum()
     }
 
-    /// The microseconds that a share of them (in thousandths: 500 is the median) did not exceed; `None` where there are none.
+    /// The microseconds that a share of them (in thousandths: 500 is the median) did not exceed; `None` where there are
+    /// none.
     #[must_use]
     pub fn quantile(&self, thousandths: u64) -> Option<u64> {
         let wanted = self.count().saturating_mul(thousandths).div_ceil(1_000).max(1);
