@@ -56,7 +56,7 @@ async fn a_server_that_is_driven_to_its_limits_needs_no_more_than_the_manual_say
     let dialer = Dialer::with(&roots, &[ALPN], 16 * 1024);
 
     let mut hogs = Vec::new();
-    let mut most = 0;
+    let (mut most, mut waited) = (0, 0);
     for number in 0..CONNECTIONS {
         let (mut hog, id) = dialer.welcomed(address, &format!("hog {}", number % 7)).await;
         // Nothing of it is read, and each message is another one.
@@ -86,18 +86,20 @@ async fn a_server_that_is_driven_to_its_limits_needs_no_more_than_the_manual_say
         }
         hogs.push((hog, strays));
         if number % 10 == 9 {
-            most = most.max(counters().await.live_bytes);
+            let counters = counters().await;
+            // Whoever takes nothing goes when there is little room: how many wait at the end is a matter of the moment.
+            (most, waited) = (most.max(counters.live_bytes), waited.max(counters.waiting_bytes));
         }
     }
     let counters = counters().await;
-    most = most.max(counters.live_bytes);
+    (most, waited) = (most.max(counters.live_bytes), waited.max(counters.waiting_bytes));
     let may = ITSELF + CONNECTIONS * EACH + WAITING;
     println!(
-        "{CONNECTIONS} connections: {} of {WAITING} bytes wait, {most} in use at most, and {may} may be; {:?}",
-        counters.waiting_bytes, counters.closed
+        "{CONNECTIONS} connections: {waited} of {WAITING} bytes waited, {most} in use at most, and {may} may be; {:?}",
+        counters.closed
     );
-    assert!(counters.waiting_bytes >= WAITING / 2, "it was never near its limit: {counters:?}");
-    assert!(counters.waiting_bytes <= WAITING);
+    assert!(waited >= WAITING / 2, "it was never near its limit: {counters:?}");
+    assert!(waited <= WAITING);
     assert!(most <= may, "{most} bytes were in use, and {may} may be");
 }
 
