@@ -14,8 +14,8 @@ use std::io::Write;
 use base64::Engine as _;
 use fanfare_client::OperatorClient;
 use fanfare_protocol::admin::{
-    AdminRequest, AuditVerdict, BanRow, ConnectionDetail, ConnectionRow, Explanation, GroupRow, Listing,
-    Receipt, Status, UserRow, Who,
+    Action, AuditVerdict, BanRow, ConnectionDetail, ConnectionRow, Explanation, GroupRow, Listing, OneAnswer,
+    Question, Receipt, Status, Subscription, UserRow, Who,
 };
 use fanfare_protocol::{ConnectionId, PayloadFormat, quoted};
 use serde::Serialize;
@@ -50,13 +50,13 @@ pub(crate) async fn run(arguments: AdminArguments) -> Result<(), Failure> {
 enum Asked {
     Status,
     Audit(AuditArguments),
-    Connections(AdminRequest),
-    Users(AdminRequest),
-    Groups(AdminRequest),
-    Bans(AdminRequest),
-    Connection(AdminRequest),
-    Explain(AdminRequest),
-    Act(AdminRequest, Done),
+    Connections(Question),
+    Users(Question),
+    Groups(Question),
+    Bans(Question),
+    Connection(Question),
+    Explain(Question),
+    Act(Action, Done),
 }
 
 impl Asked {
@@ -65,61 +65,59 @@ impl Asked {
         Ok(match command {
             AdminCommand::Status => Self::Status,
             AdminCommand::Audit(audit) => Self::Audit(audit),
-            AdminCommand::Connections(list) => Self::Connections(AdminRequest::Connections(list.into())),
+            AdminCommand::Connections(list) => Self::Connections(Question::Connections(list.into())),
             AdminCommand::Members { group, list } => {
                 let group = names.group(&group)?;
-                Self::Connections(AdminRequest::Members { group, page: list.into() })
+                Self::Connections(Question::Members { group, page: list.into() })
             }
-            AdminCommand::Users(list) => Self::Users(AdminRequest::Users(list.into())),
-            AdminCommand::Groups(list) => Self::Groups(AdminRequest::Groups(list.into())),
-            AdminCommand::Bans(list) => Self::Bans(AdminRequest::Bans(list.into())),
-            AdminCommand::Connection { connection } => {
-                Self::Connection(AdminRequest::Connection { connection })
-            }
+            AdminCommand::Users(list) => Self::Users(Question::Users(list.into())),
+            AdminCommand::Groups(list) => Self::Groups(Question::Groups(list.into())),
+            AdminCommand::Bans(list) => Self::Bans(Question::Bans(list.into())),
+            AdminCommand::Connection { connection } => Self::Connection(Question::Connection { connection }),
             AdminCommand::Explain { user, group, token } => {
                 let (user, group) = (names.user(&user)?, names.group(&group)?);
                 let token = token.map(|token| crate::token_argument::given(token.expose())).transpose()?;
-                Self::Explain(AdminRequest::Explain { user, group, token })
+                Self::Explain(Question::Explain { user, group, token })
             }
             AdminCommand::Revoke { user, groups, end, reason, dry_run } => {
                 let (user, groups, until) = (names.user(&user)?, names.groups(&groups)?, end.until());
-                Self::Act(AdminRequest::Revoke { user, groups, until, reason, dry_run }, Done::To("removed"))
+                Self::Act(Action::Revoke { user, groups, until, reason, dry_run }, Done::To("removed"))
             }
             AdminCommand::Restore { user, groups, note } => {
                 let (user, groups) = (names.user(&user)?, names.groups(&groups)?);
-                Self::Act(AdminRequest::Restore { user, groups, reason: note.reason }, Done::Lifted)
+                Self::Act(Action::Restore { user, groups, reason: note.reason }, Done::Lifted)
             }
             AdminCommand::Ban { user, end, reason, dry_run } => {
                 let (user, until) = (names.user(&user)?, end.until());
-                Self::Act(AdminRequest::Ban { user, until, reason, dry_run }, Done::To("closed"))
+                Self::Act(Action::Ban { user, until, reason, dry_run }, Done::To("closed"))
             }
             AdminCommand::Unban { user, note } => {
                 let user = names.user(&user)?;
-                Self::Act(AdminRequest::Unban { user, reason: note.reason }, Done::Lifted)
+                Self::Act(Action::Unban { user, reason: note.reason }, Done::Lifted)
             }
             AdminCommand::SignOut { user, note } => {
                 let user = names.user(&user)?;
-                Self::Act(AdminRequest::SignOut { user, reason: note.reason }, Done::To("closed"))
+                Self::Act(Action::SignOut { user, reason: note.reason }, Done::To("closed"))
             }
             AdminCommand::LiftSignOut { user, note } => {
                 let user = names.user(&user)?;
-                Self::Act(AdminRequest::LiftSignOut { user, reason: note.reason }, Done::Lifted)
+                Self::Act(Action::LiftSignOut { user, reason: note.reason }, Done::Lifted)
             }
             AdminCommand::RestoreToken { jti, note } => {
                 let jti = names.token(jti)?;
-                Self::Act(AdminRequest::RestoreToken { jti, reason: note.reason }, Done::Lifted)
+                Self::Act(Action::RestoreToken { jti, reason: note.reason }, Done::Lifted)
             }
             AdminCommand::RevokeToken { jti, end, note } => {
                 let (jti, until) = (names.token(jti)?, end.until());
-                Self::Act(AdminRequest::RevokeToken { jti, until, reason: note.reason }, Done::To("closed"))
+                Self::Act(Action::RevokeToken { jti, until, reason: note.reason }, Done::To("closed"))
             }
             AdminCommand::Add(MembershipArguments { who, group, connection, note }) => {
                 let (who, group) = (named(names, &who, connection)?, names.group(&group)?);
-                Self::Act(AdminRequest::Add { who, group, reason: note.reason }, Done::To("added"))
+                Self::Act(Action::Add { who, group, reason: note.reason }, Done::To("added"))
             }
             AdminCommand::Remove(MembershipArguments { who, group, connection, note }) => {
                 let (who, group) = (named(names, &who, connection)?, names.group(&group)?);
-                Self::Act(AdminRequest::Remove { who, group, reason: note.reason }, Done::To("removed"))
+                Self::Act(Action::Remove { who, group, reason: note.reason }, Done::To("removed"))
             }
             AdminCommand::Close { who, lasting, note } => {
                 // Less than a millisecond is a time, too, and 0 is none. The server says what is too long.
@@ -127,21 +125,21 @@ impl Asked {
                     .map_or(0, |lasting| u32::try_from(lasting.as_millis()).unwrap_or(u32::MAX).max(1));
                 let CloseArguments { connection, user, group, all: _ } = who;
                 let who = meant(names, WhoArguments { connection, user, group })?;
-                let act = AdminRequest::Close { who, retry_after_ms, reason: note.reason };
+                let act = Action::Close { who, retry_after_ms, reason: note.reason };
                 Self::Act(act, Done::To("closed"))
             }
             AdminCommand::Kick { who, note } => {
                 let who = meant(names, who)?;
-                Self::Act(AdminRequest::Kick { who, reason: note.reason }, Done::To("closed"))
+                Self::Act(Action::Kick { who, reason: note.reason }, Done::To("closed"))
             }
-            AdminCommand::Backup => Self::Act(AdminRequest::Backup {}, Done::Copied),
+            AdminCommand::Backup => Self::Act(Action::Backup {}, Done::Copied),
             AdminCommand::Send { to, event, text } => {
                 let ToArguments { to_user, to_group, to_connection, to_all: _ } = to;
                 let to = WhoArguments { connection: to_connection, user: to_user, group: to_group };
                 let to = meant(names, to)?;
                 let payload = base64::engine::general_purpose::STANDARD.encode(text);
                 let format = PayloadFormat::Text;
-                Self::Act(AdminRequest::Send { to, event, payload, format }, Done::To("reached"))
+                Self::Act(Action::Send { to, event, payload, format }, Done::To("reached"))
             }
         })
     }
@@ -192,7 +190,7 @@ impl Desk {
     }
 
     /// Asked twice where a person reads it, for the rates between.
-    async fn connection(&self, request: &AdminRequest) -> Result<(), Failure> {
+    async fn connection(&self, request: &Question) -> Result<(), Failure> {
         let detail: ConnectionDetail = self.client.ask(request).await?;
         if self.json {
             return self.print(&detail, |_| String::new());
@@ -205,7 +203,7 @@ impl Desk {
 
     async fn ask<T: DeserializeOwned + Serialize>(
         &self,
-        request: &AdminRequest,
+        request: &impl OneAnswer,
         show: impl Fn(&T) -> String,
     ) -> Result<(), Failure> {
         let answer = self.client.ask(request).await?;
@@ -226,7 +224,7 @@ impl Desk {
     async fn audit(&self, audit: AuditArguments, status: &Status) -> Result<(), Failure> {
         let AuditArguments { limit, follow, verify, head } = audit;
         if verify {
-            let verdict: AuditVerdict = self.client.ask(&AdminRequest::VerifyAudit { head }).await?;
+            let verdict: AuditVerdict = self.client.ask(&Question::VerifyAudit { head }).await?;
             self.print(&verdict, show::verdict)?;
             return match verdict.broken {
                 None => Ok(()),
@@ -235,7 +233,7 @@ impl Desk {
         }
         let after = if limit == 0 { 0 } else { status.audit.sequence.saturating_sub(limit) };
         let mut stopping = Stopping::new()?;
-        let request = AdminRequest::Audit { after, limit: 0, follow };
+        let request = Subscription::Audit { after, limit: 0, follow };
         let mut records = self.client.follow::<Value>(&request).await?;
         loop {
             let record = tokio::select! {

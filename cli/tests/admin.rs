@@ -14,7 +14,7 @@ use std::fs;
 use std::sync::Mutex;
 
 use base64::Engine as _;
-use fanfare_protocol::admin::{AdminRequest, AuditVerdict, BanRow, Listing, Page, Receipt};
+use fanfare_protocol::admin::{Action, AuditVerdict, BanRow, Listing, Page, Question, Receipt};
 use fanfare_protocol::{Pattern, UserName};
 use fanfare_tests::within;
 use rand::Rng;
@@ -29,8 +29,8 @@ fn user(number: usize) -> UserName {
     UserName::new(&format!("user-{number:03}")).unwrap()
 }
 
-fn revoke(number: usize) -> AdminRequest {
-    AdminRequest::Revoke {
+fn revoke(number: usize) -> Action {
+    Action::Revoke {
         user: user(number),
         groups: Pattern::new("room-*").unwrap(),
         until: None,
@@ -84,15 +84,14 @@ async fn promise_9_every_revoke_that_was_answered_holds_against_kill_9() {
         server = Server::in_home(home, &address, &["--dev"]);
         let client = server.operator().await;
         let page = Page { limit: 1_000, ..Page::default() };
-        let bans: Listing<BanRow> = within(client.ask(&AdminRequest::Bans(page))).await.unwrap();
+        let bans: Listing<BanRow> = within(client.ask(&Question::Bans(page))).await.unwrap();
         let in_force: BTreeSet<UserName> = bans.rows.iter().filter_map(|ban| ban.user.clone()).collect();
         assert!(
             in_force.is_superset(&answered),
             "lost: {:?}",
             answered.difference(&in_force).collect::<Vec<_>>()
         );
-        let verdict: AuditVerdict =
-            within(client.ask(&AdminRequest::VerifyAudit { head: None })).await.unwrap();
+        let verdict: AuditVerdict = within(client.ask(&Question::VerifyAudit { head: None })).await.unwrap();
         assert!(verdict.whole, "{verdict:?}");
         // Each ban that is there has its record, also that of an act that was cut off.
         assert_eq!(verdict.records, bans.total, "a ban without a record, or a record without a ban");

@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use fanfare_client::{Client, ClientConfig, OperatorClient, Outgoing, Roots};
-use fanfare_protocol::admin::{AdminRequest, Status};
+use fanfare_protocol::admin::{Question, Status};
 use fanfare_protocol::{
     ALPN, ClientFrame, Code, Credential, GroupName, ServerFrame, Target, UserName, codec,
 };
@@ -60,7 +60,7 @@ impl Victim {
 
     /// Bytes that the server has in use.
     async fn live(&self) -> i64 {
-        let status: Status = within(self.operator.ask(&AdminRequest::Status {})).await.unwrap();
+        let status: Status = within(self.operator.ask(&Question::Status {})).await.unwrap();
         assert!(status.counters.live_bytes > 0, "the server's allocator does not count");
         i64::try_from(status.counters.live_bytes).unwrap()
     }

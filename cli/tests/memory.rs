@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use fanfare_client::{Client, ClientConfig, Credential, Outgoing, Roots};
-use fanfare_protocol::admin::{AdminRequest, Status};
+use fanfare_protocol::admin::{Question, Status};
 use fanfare_protocol::{ALPN, ClientFrame, Target, codec};
 use fanfare_tests::peer::Dialer;
 use fanfare_tests::{user, within};
@@ -47,7 +47,7 @@ async fn a_server_that_is_driven_to_its_limits_needs_no_more_than_the_manual_say
     let roots = Arc::new(fanfare_certs::load_roots(&server.state().join("ca.pem")).unwrap());
     let operator = server.operator().await;
     let counters = async || -> fanfare_protocol::admin::Counters {
-        let status: Status = within(operator.ask(&AdminRequest::Status {})).await.unwrap();
+        let status: Status = within(operator.ask(&Question::Status {})).await.unwrap();
         status.counters
     };
     let config = ClientConfig::new(server.address.clone(), Credential::DevUser(user("sender")))

@@ -9,8 +9,11 @@ use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use fanfare_protocol::Code;
-use fanfare_protocol::admin::{ADMIN_ALPN, AdminError, AdminReply, AdminRequest, Status};
+use fanfare_protocol::admin::{
+    ADMIN_ALPN, AdminError, AdminReply, OneAnswer, Question, Status, Subscription,
+};
 use quinn::{Connection, ConnectionError, Endpoint, RecvStream, TransportErrorCode, VarInt};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, timeout};
 
@@ -161,7 +164,7 @@ impl OperatorClient {
         let dialer = Dialer { server: address, quic, roots: trust.roots, timeout: connect_timeout };
         let (endpoint, connection) = dialer.dial(Instant::now() + connect_timeout).await?;
         let client = Self { endpoint, connection, server, request_timeout };
-        let status = client.ask(&AdminRequest::Status {}).await?;
+        let status = client.ask(&Question::Status {}).await?;
         Ok((client, status))
     }
 
@@ -169,9 +172,9 @@ impl OperatorClient {
     ///
     /// # Errors
     /// When the server refuses it, or there is no answer; then an action may have been carried out all the same.
-    pub async fn ask<T: DeserializeOwned>(&self, request: &AdminRequest) -> Result<T, OperatorError> {
+    pub async fn ask<T: DeserializeOwned>(&self, request: &impl OneAnswer) -> Result<T, OperatorError> {
         let asked = async {
-            let mut answers = self.follow(request).await?;
+            let mut answers = self.open(request).await?;
             match answers.next().await? {
                 Some(answer) => Ok(answer),
                 None => Err(self.malformed("it is empty")),
@@ -182,14 +185,19 @@ impl OperatorClient {
         timeout(self.request_timeout, asked).await.map_err(timed_out)?
     }
 
-    /// Sends a request that has many answers: `audit` and `watch`.
+    /// Sends a request that has many answers.
     ///
     /// # Errors
     /// When the connection has ended.
     pub async fn follow<T: DeserializeOwned>(
         &self,
-        request: &AdminRequest,
+        request: &Subscription,
     ) -> Result<Answers<T>, OperatorError> {
+        self.open(request).await
+    }
+
+    /// Sends a request on a stream of its own.
+    async fn open<T>(&self, request: &impl Serialize) -> Result<Answers<T>, OperatorError> {
         let (mut send, receive) = self.connection.open_bi().await.map_err(|error| self.lost(error))?;
         let text = serde_json::to_vec(request).map_err(|error| self.malformed(&error.to_string()))?;
         let wrote = async {

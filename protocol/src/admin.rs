@@ -19,7 +19,7 @@ pub use self::answer::{
     ConnectionVerdict, Counters, Explanation, GroupRow, Listing, MembershipRow, QuicFacts, Receipt, Refusal,
     SILENT_MS, Status, TokenVerdict, Totals, Update, UserRow, Verdict,
 };
-pub use self::request::{AdminRequest, Page, Who};
+pub use self::request::{Action, AdminRequest, OneAnswer, Page, Question, Subscription, Who};
 pub use self::times::Times;
 
 /// The ALPN protocol id of the operators' endpoint.
@@ -59,6 +59,10 @@ mod tests {
 
     use super::*;
 
+    fn read(json: &str) -> Result<AdminRequest, serde_json::Error> {
+        AdminRequest::from_json(json.as_bytes())
+    }
+
     /// The examples of docs/protocol/operators.md are what is said on the wire: every request is shown, and can be
     /// read.
     #[test]
@@ -71,8 +75,7 @@ mod tests {
                 "```json" => in_block = true,
                 "```" => in_block = false,
                 line if in_block && line.starts_with("{\"ask\"") => {
-                    let request: AdminRequest =
-                        serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}"));
+                    let request = read(line).unwrap_or_else(|error| panic!("{line}: {error}"));
                     let value = serde_json::to_value(&request).unwrap();
                     shown.insert(value["ask"].as_str().unwrap().to_owned());
                 }
@@ -83,8 +86,8 @@ mod tests {
                 _ => {}
             }
         }
-        // What serde lists when it is given an unknown one is all there are.
-        let error = serde_json::from_str::<AdminRequest>(r#"{"ask":"?"}"#).unwrap_err().to_string();
+        // What is listed when there is an unknown one is all there are.
+        let error = read(r#"{"ask":"?"}"#).unwrap_err().to_string();
         let all: BTreeSet<String> = error.split('`').skip(3).step_by(2).map(str::to_owned).collect();
         assert!(all.len() > 20, "{error}");
         assert_eq!(shown, all);
@@ -123,14 +126,13 @@ mod tests {
 
     #[test]
     fn what_is_not_given_has_its_default_and_what_is_unknown_is_refused() {
-        let request: AdminRequest =
-            serde_json::from_str(r#"{"ask":"revoke","user":"a","groups":"g*"}"#).unwrap();
-        let AdminRequest::Revoke { until: None, reason, dry_run: false, .. } = request else {
+        let request = read(r#"{"ask":"revoke","user":"a","groups":"g*"}"#).unwrap();
+        let AdminRequest::Action(Action::Revoke { until: None, reason, dry_run: false, .. }) = request else {
             panic!("{request:?}")
         };
         assert_eq!(reason, "");
-        let request: AdminRequest = serde_json::from_str(r#"{"ask":"connections"}"#).unwrap();
-        assert_eq!(request, AdminRequest::Connections(Page::default()));
+        let request = read(r#"{"ask":"connections"}"#).unwrap();
+        assert_eq!(request, AdminRequest::Question(Question::Connections(Page::default())));
         for bad in [
             r#"{"ask":"connections","fliter":"x"}"#,
             r#"{"ask":"revoke","user":"a","groups":"g","dryrun":true}"#,
@@ -138,7 +140,7 @@ mod tests {
             r#"{"ask":"kick","who":{"user":"a","group":"b"}}"#,
             r#"{"ask":"kick","who":"everyone"}"#,
         ] {
-            assert!(serde_json::from_str::<AdminRequest>(bad).is_err(), "{bad}");
+            assert!(read(bad).is_err(), "{bad}");
         }
         // Whoever wrote the request is told in words, without the names of our types.
         for bad in [
@@ -149,7 +151,7 @@ mod tests {
             r#"{"ask":"kick","who":1}"#,
             r#"{"ask":"kick","who":{"user":1}}"#,
         ] {
-            let error = serde_json::from_str::<AdminRequest>(bad).unwrap_err().to_string();
+            let error = read(bad).unwrap_err().to_string();
             for name in ["AdminRequest", "Who", "Page", "internally tagged", "enum", "struct"] {
                 assert!(!error.contains(name), "{bad}: {error}");
             }

@@ -11,7 +11,7 @@
     reason = "a benchmark that cannot go on must say where, and prints what it found"
 )]
 
-use fanfare_protocol::admin::{AdminRequest, Receipt};
+use fanfare_protocol::admin::{Action, Receipt};
 use fanfare_protocol::{ClientFrame, Pattern, Target};
 use fanfare_tests::peer::{Dialer, Peer};
 use fanfare_tests::{Hub, eventually, group, user};
@@ -48,7 +48,7 @@ async fn run() {
     let mut receipts: Vec<Receipt> = Vec::new();
     for _ in 0..ROUNDS {
         let receipt = hub
-            .act(AdminRequest::Revoke {
+            .act(Action::Revoke {
                 user: user("mallory"),
                 groups: Pattern::new("room").unwrap(),
                 until: None,
@@ -66,7 +66,7 @@ async fn run() {
             receipt.connections,
         );
         receipts.push(receipt);
-        let restore = AdminRequest::Restore {
+        let restore = Action::Restore {
             user: user("mallory"),
             groups: Pattern::new("room").unwrap(),
             reason: String::new(),

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fanfare_client::{Client, ClientConfig, Event, Roots};
-use fanfare_protocol::admin::{AdminRequest, Receipt, Role};
+use fanfare_protocol::admin::{Action, Receipt, Role};
 use fanfare_protocol::{Credential, GroupName, Message, UserName};
 use fanfare_server::{Config, Identity, ModerationError, Operator, Server};
 use rustls::RootCertStore;
@@ -109,7 +109,7 @@ impl Hub {
     ///
     /// # Errors
     /// What the act is refused with.
-    pub async fn act(&self, request: AdminRequest) -> Result<Receipt, ModerationError> {
+    pub async fn act(&self, request: Action) -> Result<Receipt, ModerationError> {
         let acts = Arc::clone(self.server.moderation());
         let operator = Operator { name: "oncall".to_owned(), role: Role::Operator };
         within(tokio::task::spawn_blocking(move || acts.act(&operator, &request))).await.unwrap()

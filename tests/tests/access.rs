@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use fanfare_client::{Client, ClientConfig, Event, RequestError, Roots};
-use fanfare_protocol::admin::{AdminRequest, Who};
+use fanfare_protocol::admin::{Action, Who};
 use fanfare_protocol::{Code, ConnectionId, Credential, ExpiryScope, Pattern, Target, Token};
 use fanfare_server::{Minter, TokenKey, TokenRules};
 use fanfare_tests::{Hub, group, next, nothing_else, text, user, within};
@@ -291,8 +291,7 @@ async fn who_was_added_by_an_operator_needs_no_grant_and_keeps_the_group_when_gr
     let guarded = Guarded::start().await;
     let to_herself = || json!([{ "user": "alice", "may": ["send"] }]);
     let client = guarded.client("alice", to_herself()).await;
-    let add =
-        AdminRequest::Add { who: Who::User(user("alice")), group: group("staff"), reason: String::new() };
+    let add = Action::Add { who: Who::User(user("alice")), group: group("staff"), reason: String::new() };
     assert_eq!(guarded.hub.act(add).await.unwrap().connections, 1);
     assert!(matches!(next(&client).await, Event::Joined { .. }));
     // A member already, so there is nothing to permit; and nothing of it is about to end.
@@ -310,7 +309,7 @@ async fn a_refresh_with_a_revoked_token_is_refused_and_changes_nothing() {
     within(client.join(group("room"))).await.unwrap();
     let claims = json!({ "sub": "alice", "exp": now() + 60, "jti": "stolen", "grants": [] });
     let stolen = Token::new(guarded.minter.sign(&claims).unwrap());
-    let revoke = AdminRequest::RevokeToken { jti: "stolen".into(), until: None, reason: String::new() };
+    let revoke = Action::RevokeToken { jti: "stolen".into(), until: None, reason: String::new() };
     assert_eq!(guarded.hub.act(revoke).await.unwrap().connections, 0);
     assert_eq!(refused(within(client.refresh(stolen.clone())).await), Code::TokenRevoked);
     assert_eq!(guarded.hub.server.count(&Target::Group(group("room"))), 1, "it goes on as before");
@@ -335,7 +334,7 @@ async fn leaving_a_group_that_one_was_never_in_tells_nothing_of_it() {
     // And who is banned from it, may not.
     guarded
         .hub
-        .act(AdminRequest::Revoke {
+        .act(Action::Revoke {
             user: user("bob"),
             groups: Pattern::new("secret").unwrap(),
             until: None,
@@ -353,7 +352,7 @@ async fn joining_a_group_again_counts_it_for_nobody_who_may_not_count_it() {
     let guarded = Guarded::start().await;
     let stranger = guarded.client("stranger", json!([])).await;
     let who = Who::Connection(stranger.connection_id());
-    let add = AdminRequest::Add { who, group: group("secret"), reason: String::new() };
+    let add = Action::Add { who, group: group("secret"), reason: String::new() };
     guarded.hub.act(add).await.unwrap();
     assert!(matches!(next(&stranger).await, Event::Joined { .. }));
     let counted = within(stranger.count(Target::Group(group("secret")))).await;

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fanfare_client::{Client, ClientConfig, CloseReason, Credential, Disconnect, Event, Outgoing, Roots};
-use fanfare_protocol::admin::{AdminRequest, Who};
+use fanfare_protocol::admin::{Action, Who};
 use fanfare_protocol::{Code, ServerFrame};
 use fanfare_server::OutboxLimits;
 use fanfare_tests::lossy::Lossy;
@@ -71,15 +71,13 @@ impl Reason {
         }
     }
 
-    fn act(self) -> Option<AdminRequest> {
+    fn act(self) -> Option<Action> {
         let (alice, reason) = (user("alice"), String::new());
         match self {
-            Self::Kicked => Some(AdminRequest::Kick { who: Who::User(alice), reason }),
-            Self::ForNow => {
-                Some(AdminRequest::Close { who: Who::User(alice), retry_after_ms: 60_000, reason })
-            }
-            Self::Banned => Some(AdminRequest::Ban { user: alice, until: None, reason, dry_run: false }),
-            Self::SignedOut => Some(AdminRequest::SignOut { user: alice, reason }),
+            Self::Kicked => Some(Action::Kick { who: Who::User(alice), reason }),
+            Self::ForNow => Some(Action::Close { who: Who::User(alice), retry_after_ms: 60_000, reason }),
+            Self::Banned => Some(Action::Ban { user: alice, until: None, reason, dry_run: false }),
+            Self::SignedOut => Some(Action::SignOut { user: alice, reason }),
             Self::Drained | Self::Malformed | Self::Slow => None,
         }
     }

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use fanfare_protocol::ALPN;
-use fanfare_protocol::admin::{ADMIN_ALPN, AdminRequest, Role, Status};
+use fanfare_protocol::admin::{ADMIN_ALPN, Question, Role, Status};
 use fanfare_tests::operators::connect;
 use fanfare_tests::peer::Dialer;
 use fanfare_tests::silent::Silent;
@@ -84,7 +84,7 @@ async fn operators_get_in_beside_silent_handshakes() {
     eventually("they are refused", || hub.server.metrics().handshakes_refused >= 100).await;
     for number in 0..10 {
         let oncall = connect(&hub, &format!("oncall-{number}"), Role::Viewer).await;
-        let _: Status = within(oncall.ask(&AdminRequest::Status {})).await.unwrap();
+        let _: Status = within(oncall.ask(&Question::Status {})).await.unwrap();
     }
 }
 

@@ -11,7 +11,7 @@
 use std::net::SocketAddr;
 
 use fanfare_client::{Client, ClientConfig, Roots};
-use fanfare_protocol::admin::{AdminRequest, Explanation, Role};
+use fanfare_protocol::admin::{Explanation, Question, Role};
 use fanfare_protocol::{ClientFrame, Code, Credential, Features, PROTOCOL_VERSION, ServerFrame, Token};
 use fanfare_server::{Identity, KeySetUrl, Server, TokenRules};
 use fanfare_tests::issuer::{Issuer, Reply, SigningKey, at, key_set};
@@ -93,7 +93,7 @@ async fn explain_waits_for_a_key_as_the_door_does() {
     let hub = hub(&issuer).await;
     issuer.answer(PATH, Reply::keys(&[&a, &b]));
     let oncall = fanfare_tests::operators::connect(&hub, "oncall", Role::Viewer).await;
-    let asked = AdminRequest::Explain {
+    let asked = Question::Explain {
         user: fanfare_tests::user("dave"),
         group: fanfare_tests::group("room"),
         token: Some(Token::new(b.token("dave"))),

@@ -14,7 +14,7 @@ use std::io::Write;
 use std::process::{Child, ChildStdin, Command, Stdio};
 
 use fanfare_client::{Outgoing, Payload};
-use fanfare_protocol::admin::{AdminRequest, Who};
+use fanfare_protocol::admin::{Action, Who};
 use fanfare_protocol::{Code, Target};
 use fanfare_tests::{Hub, group, message, text, user, within};
 use serde_json::{Value, json};
@@ -112,7 +112,7 @@ async fn promise_13_the_last_releases_client_is_kept_out_and_told_why() {
     let hub = Hub::start().await;
     let mut old = Session::open(&hub, "old");
     old.done("join room").await;
-    let revoke = AdminRequest::Revoke {
+    let revoke = Action::Revoke {
         user: user("old"),
         groups: "room".parse().unwrap(),
         until: None,
@@ -131,7 +131,7 @@ async fn promise_13_the_last_releases_client_is_kept_out_and_told_why() {
     let hub = hub.restart().await;
     assert_eq!(old.line("goodbye").await["code"], Code::ShuttingDown.number());
     assert_eq!(old.line("reconnected").await["rejoined"], json!(["other"]));
-    let kick = AdminRequest::Kick { who: Who::User(user("old")), reason: "and out".to_owned() };
+    let kick = Action::Kick { who: Who::User(user("old")), reason: "and out".to_owned() };
     hub.act(kick).await.unwrap();
     let closed = old.line("closed").await;
     assert!(closed["reason"].as_str().unwrap().contains("and out"), "{closed}");

@@ -14,8 +14,8 @@ use std::sync::Arc;
 use fanfare_certs::{OPERATOR_LIFETIME, create_operator, revoke_operator};
 use fanfare_client::{OperatorClient, OperatorError};
 use fanfare_protocol::admin::{
-    ADMIN_ALPN, AdminRequest, AuditVerdict, BanRow, ConnectionDetail, ConnectionRow, Explanation, GroupRow,
-    Listing, Page, Receipt, Role, Status, Update, UserRow, Who,
+    ADMIN_ALPN, Action, AuditVerdict, BanRow, ConnectionDetail, ConnectionRow, Explanation, GroupRow,
+    Listing, OneAnswer, Page, Question, Receipt, Role, Status, Subscription, Update, UserRow, Who,
 };
 use fanfare_protocol::{
     ClientFrame, Code, ConnectionId, EventName, GroupName, Pattern, PayloadFormat, Target,
@@ -36,8 +36,8 @@ fn pair(certificate: &std::path::Path, key: &std::path::Path) -> Credentials {
     (chain, PrivateKeyDer::from_pem_file(key).unwrap())
 }
 
-fn revoke(name: &str, groups: &str) -> AdminRequest {
-    AdminRequest::Revoke {
+fn revoke(name: &str, groups: &str) -> Action {
+    Action::Revoke {
         user: user(name),
         groups: Pattern::new(groups).unwrap(),
         until: None,
@@ -46,11 +46,11 @@ fn revoke(name: &str, groups: &str) -> AdminRequest {
     }
 }
 
-async fn ask<T: serde::de::DeserializeOwned>(client: &OperatorClient, request: AdminRequest) -> T {
+async fn ask<T: serde::de::DeserializeOwned>(client: &OperatorClient, request: impl OneAnswer) -> T {
     within(client.ask(&request)).await.unwrap()
 }
 
-async fn refused(client: &OperatorClient, request: AdminRequest) -> (Code, String) {
+async fn refused(client: &OperatorClient, request: impl OneAnswer) -> (Code, String) {
     match within(client.ask::<Value>(&request)).await {
         Err(error @ OperatorError::Refused(_)) => (error.code().unwrap(), error.to_string()),
         other => panic!("not refused: {other:?}"),
@@ -156,13 +156,13 @@ async fn a_viewer_looks_and_whoever_acts_as_one_is_refused_and_recorded() {
     let alice = hub.client("alice").await;
     within(alice.join(group("room"))).await.unwrap();
     let viewer = connect(&hub, "guest", Role::Viewer).await;
-    let listing: Listing<GroupRow> = ask(&viewer, AdminRequest::Groups(Page::default())).await;
+    let listing: Listing<GroupRow> = ask(&viewer, Question::Groups(Page::default())).await;
     assert_eq!(listing.total, 1);
     let (code, words) = refused(&viewer, revoke("alice", "room")).await;
     assert_eq!(code, Code::ViewerMayNotAct, "{words}");
     assert_eq!(hub.server.population().groups, 1, "she is still there");
     let mut records =
-        within(viewer.follow::<Value>(&AdminRequest::Audit { after: 0, limit: 0, follow: false }))
+        within(viewer.follow::<Value>(&Subscription::Audit { after: 0, limit: 0, follow: false }))
             .await
             .unwrap();
     let record = within(records.next()).await.unwrap().unwrap();
@@ -177,7 +177,7 @@ async fn a_revoked_operators_live_session_ends() {
     let hub = Hub::start().await;
     let (oncall, other) =
         (connect(&hub, "oncall", Role::Operator).await, connect(&hub, "other", Role::Operator).await);
-    let follow = AdminRequest::Audit { after: 0, limit: 0, follow: true };
+    let follow = Subscription::Audit { after: 0, limit: 0, follow: true };
     let mut records = within(oncall.follow::<Value>(&follow)).await.unwrap();
     let _: Receipt = ask(&oncall, revoke("bob", "*")).await;
     // The session is in the middle of an answer when its certificate is revoked.
@@ -199,15 +199,15 @@ async fn every_act_is_done_in_its_authors_name_and_followed_live() {
     let (alice, bob) = (hub.client("alice").await, hub.client("bob").await);
     within(alice.join(group("room"))).await.unwrap();
     let oncall = connect(&hub, "oncall", Role::Operator).await;
-    let follow = AdminRequest::Audit { after: 0, limit: 0, follow: true };
+    let follow = Subscription::Audit { after: 0, limit: 0, follow: true };
     let mut records = within(oncall.follow::<Value>(&follow)).await.unwrap();
     let reason = String::new;
     let (room, all) = (group("room"), Pattern::new("*").unwrap());
-    let add = |who| AdminRequest::Add { who, group: room.clone(), reason: reason() };
-    let acts: Vec<(AdminRequest, &str, u64)> = vec![
+    let add = |who| Action::Add { who, group: room.clone(), reason: reason() };
+    let acts: Vec<(Action, &str, u64)> = vec![
         (add(Who::Connection(bob.connection_id())), "add", 1),
         (
-            AdminRequest::Send {
+            Action::Send {
                 to: Who::Group(room.clone()),
                 event: EventName::new("Notice").unwrap(),
                 payload: "aGVsbG8=".to_owned(),
@@ -216,22 +216,14 @@ async fn every_act_is_done_in_its_authors_name_and_followed_live() {
             "send",
             2,
         ),
-        (
-            AdminRequest::Remove { who: Who::User(user("bob")), group: room.clone(), reason: reason() },
-            "remove",
-            1,
-        ),
+        (Action::Remove { who: Who::User(user("bob")), group: room.clone(), reason: reason() }, "remove", 1),
         (revoke("alice", "*"), "revoke", 1),
-        (AdminRequest::Restore { user: user("alice"), groups: all, reason: reason() }, "restore", 0),
-        (AdminRequest::SignOut { user: user("nobody"), reason: reason() }, "sign_out", 0),
-        (AdminRequest::RevokeToken { jti: "t1".into(), until: None, reason: reason() }, "revoke_token", 0),
-        (AdminRequest::Kick { who: Who::User(user("bob")), reason: reason() }, "kick", 1),
-        (
-            AdminRequest::Ban { user: user("alice"), until: None, reason: "spam".into(), dry_run: false },
-            "ban",
-            1,
-        ),
-        (AdminRequest::Unban { user: user("alice"), reason: reason() }, "unban", 0),
+        (Action::Restore { user: user("alice"), groups: all, reason: reason() }, "restore", 0),
+        (Action::SignOut { user: user("nobody"), reason: reason() }, "sign_out", 0),
+        (Action::RevokeToken { jti: "t1".into(), until: None, reason: reason() }, "revoke_token", 0),
+        (Action::Kick { who: Who::User(user("bob")), reason: reason() }, "kick", 1),
+        (Action::Ban { user: user("alice"), until: None, reason: "spam".into(), dry_run: false }, "ban", 1),
+        (Action::Unban { user: user("alice"), reason: reason() }, "unban", 0),
     ];
     let count = acts.len() as u64;
     for ((request, name, connections), number) in acts.into_iter().zip(1_u64..) {
@@ -247,19 +239,19 @@ async fn every_act_is_done_in_its_authors_name_and_followed_live() {
     let (code, words) = refused(&oncall, add(Who::User(user("nobody")))).await;
     assert_eq!(code, Code::NothingThere, "{words}");
 
-    let verdict: AuditVerdict = ask(&oncall, AdminRequest::VerifyAudit { head: None }).await;
+    let verdict: AuditVerdict = ask(&oncall, Question::VerifyAudit { head: None }).await;
     assert!(verdict.whole && verdict.records == count + 1, "{verdict:?}");
     let head = Some(verdict.head.hash);
-    let verdict: AuditVerdict = ask(&oncall, AdminRequest::VerifyAudit { head }).await;
+    let verdict: AuditVerdict = ask(&oncall, Question::VerifyAudit { head }).await;
     assert!(verdict.whole);
     let upper = Some(verdict.head.hash.to_uppercase());
-    let verdict: AuditVerdict = ask(&oncall, AdminRequest::VerifyAudit { head: upper }).await;
+    let verdict: AuditVerdict = ask(&oncall, Question::VerifyAudit { head: upper }).await;
     assert!(verdict.whole, "hexadecimal is the same in upper case");
     let head = Some("00ff".repeat(16));
-    let verdict: AuditVerdict = ask(&oncall, AdminRequest::VerifyAudit { head }).await;
+    let verdict: AuditVerdict = ask(&oncall, Question::VerifyAudit { head }).await;
     assert!(!verdict.whole, "a head that was noted is not in the chain");
     for head in ["00".to_owned(), String::new(), "0".repeat(63), "g".repeat(64)] {
-        let (code, words) = refused(&oncall, AdminRequest::VerifyAudit { head: Some(head) }).await;
+        let (code, words) = refused(&oncall, Question::VerifyAudit { head: Some(head) }).await;
         assert_eq!(code, Code::InvalidRequest, "what is no hash breaks no chain: {words}");
     }
 }
@@ -284,7 +276,7 @@ async fn questions_are_answered_as_things_are() {
     assert_eq!(message(&clients[2]).await.payload, "x");
     let oncall = connect(&hub, "oncall", Role::Viewer).await;
 
-    let status: Status = ask(&oncall, AdminRequest::Status {}).await;
+    let status: Status = ask(&oncall, Question::Status {}).await;
     assert_eq!((status.totals.connections, status.totals.users, status.totals.groups), (4, 3, 3));
     assert_eq!((status.address, status.dev), (hub.address().to_string(), true));
     assert_eq!((status.counters.sends, status.counters.deliveries, status.counters.welcomed), (1, 3, 4));
@@ -296,32 +288,30 @@ async fn questions_are_answered_as_things_are() {
         limit,
         ..Page::default()
     };
-    let rows: Listing<ConnectionRow> =
-        ask(&oncall, AdminRequest::Connections(page("groups", true, 0, 2))).await;
+    let rows: Listing<ConnectionRow> = ask(&oncall, Question::Connections(page("groups", true, 0, 2))).await;
     assert_eq!((rows.total, rows.rows.iter().map(|row| row.groups).collect::<Vec<_>>()), (4, vec![2, 2]));
-    let rows: Listing<ConnectionRow> =
-        ask(&oncall, AdminRequest::Connections(page("groups", true, 2, 9))).await;
+    let rows: Listing<ConnectionRow> = ask(&oncall, Question::Connections(page("groups", true, 2, 9))).await;
     assert_eq!(rows.rows.iter().map(|row| row.groups).collect::<Vec<_>>(), [1, 0]);
-    let filter = AdminRequest::Connections(Page { filter: "BOB".to_owned(), ..Page::default() });
+    let filter = Question::Connections(Page { filter: "BOB".to_owned(), ..Page::default() });
     let rows: Listing<ConnectionRow> = ask(&oncall, filter).await;
     let row = &rows.rows[0];
     assert_eq!((rows.total, row.connection, row.transport.as_str()), (1, clients[2].connection_id(), "quic"));
     assert_eq!((row.requests, row.deliveries), (3, 1));
     assert!(row.rtt_us > 0 && row.address.starts_with("127.0.0.1:"));
 
-    let users: Listing<UserRow> = ask(&oncall, AdminRequest::Users(page("connections", true, 0, 1))).await;
+    let users: Listing<UserRow> = ask(&oncall, Question::Users(page("connections", true, 0, 1))).await;
     assert_eq!(users.rows, [UserRow { user: user("alice"), connections: 2 }]);
-    let groups: Listing<GroupRow> = ask(&oncall, AdminRequest::Groups(page("users", true, 0, 1))).await;
+    let groups: Listing<GroupRow> = ask(&oncall, Question::Groups(page("users", true, 0, 1))).await;
     let room = GroupRow { group: group("room-1"), members: 3, users: 2, deliveries: 3, waiting_frames: 0 };
     assert_eq!(groups.rows, [room]);
-    let members = AdminRequest::Members { group: group("room-1"), page: page("user", false, 0, 0) };
+    let members = Question::Members { group: group("room-1"), page: page("user", false, 0, 0) };
     let members: Listing<ConnectionRow> = ask(&oncall, members).await;
     assert_eq!(
         members.rows.iter().map(|row| row.user.as_str()).collect::<Vec<_>>(),
         ["Bob", "alice", "alice"]
     );
 
-    let which = AdminRequest::Connection { connection: clients[2].connection_id() };
+    let which = Question::Connection { connection: clients[2].connection_id() };
     let detail: ConnectionDetail = ask(&oncall, which).await;
     assert_eq!(
         detail.memberships.iter().map(|row| row.group.as_str()).collect::<Vec<_>>(),
@@ -329,11 +319,10 @@ async fn questions_are_answered_as_things_are() {
     );
     assert!(detail.quic.sent_packets > 0 && detail.quic.received_bytes > 1_000 && detail.quic.mtu >= 1_200);
     assert_eq!((detail.token_ends, detail.quic.migrations), (None, 0));
-    let unknown = AdminRequest::Connection { connection: ConnectionId::from_bytes([7; 16]) };
+    let unknown = Question::Connection { connection: ConnectionId::from_bytes([7; 16]) };
     assert_eq!(refused(&oncall, unknown).await.0, Code::NothingThere);
 
-    let explain =
-        |name: &str| AdminRequest::Explain { user: user(name), group: group("room-1"), token: None };
+    let explain = |name: &str| Question::Explain { user: user(name), group: group("room-1"), token: None };
     let why: Explanation = ask(&oncall, explain("alice")).await;
     assert!(
         why.may_join && why.connections.len() == 2 && why.connections.iter().all(|one| one.member),
@@ -347,7 +336,7 @@ async fn questions_are_answered_as_things_are() {
         "{}",
         why.summary
     );
-    let bans: Listing<BanRow> = ask(&oncall, AdminRequest::Bans(Page::default())).await;
+    let bans: Listing<BanRow> = ask(&oncall, Question::Bans(Page::default())).await;
     assert_eq!((bans.total, bans.rows[0].author.as_str()), (1, "oncall"));
     assert_eq!(bans.rows, why.bans);
     let why: Explanation = ask(&oncall, explain("nobody")).await;
@@ -399,7 +388,7 @@ async fn who_watches_gets_everything_once_and_then_what_changes() {
     }
     let oncall = connect(&hub, "oncall", Role::Viewer).await;
     let mut updates =
-        within(oncall.follow::<Update>(&AdminRequest::Watch { interval_ms: 50 })).await.unwrap();
+        within(oncall.follow::<Update>(&Subscription::Watch { interval_ms: 50 })).await.unwrap();
     let mut picture = Picture::default();
     let mut until = async |picture: &mut Picture, holds: &dyn Fn(&Picture) -> bool| {
         let waiting = async {
@@ -436,7 +425,7 @@ async fn since_when_nothing_was_heard_of_a_connection_is_told() {
     drop(way);
     let oncall = connect(&hub, "oncall", Role::Viewer).await;
     let silent = async || {
-        let listing: Listing<ConnectionRow> = ask(&oncall, AdminRequest::Connections(Page::default())).await;
+        let listing: Listing<ConnectionRow> = ask(&oncall, Question::Connections(Page::default())).await;
         let of = |id| listing.rows.iter().find(|row| row.connection == id).map(|row| row.silent_ms);
         (of(vanished).unwrap(), of(lives).unwrap())
     };
@@ -464,8 +453,8 @@ async fn a_stuck_watcher_slows_nobody_and_is_told_what_it_missed() {
     let oncall = connect(&hub, "oncall", Role::Viewer).await;
     // It looks away for longer than updates are kept for it: an hour's pause would do the same.
     let mut slow =
-        within(oncall.follow::<Update>(&AdminRequest::Watch { interval_ms: 8_000 })).await.unwrap();
-    let mut quick = within(oncall.follow::<Update>(&AdminRequest::Watch { interval_ms: 50 })).await.unwrap();
+        within(oncall.follow::<Update>(&Subscription::Watch { interval_ms: 8_000 })).await.unwrap();
+    let mut quick = within(oncall.follow::<Update>(&Subscription::Watch { interval_ms: 50 })).await.unwrap();
     let first = within(slow.next()).await.unwrap().unwrap();
     assert!(first.full && first.skipped == 0);
     let mut seen = Picture::default();
@@ -502,7 +491,7 @@ async fn a_thousand_watchers_slow_nobody() {
         for _ in 0..STREAMS {
             let session = Arc::clone(&session);
             watching.spawn(async move {
-                let watch = AdminRequest::Watch { interval_ms: 250 };
+                let watch = Subscription::Watch { interval_ms: 250 };
                 let mut updates = within(session.follow::<Update>(&watch)).await.unwrap();
                 let mut picture = Picture::default();
                 while picture.updates < 4 {
@@ -556,7 +545,7 @@ async fn an_operators_endpoint_ends_with_its_server_and_comes_back() {
     let hub = Hub::start().await;
     let oncall = connect(&hub, "oncall", Role::Operator).await;
     let mut updates =
-        within(oncall.follow::<Update>(&AdminRequest::Watch { interval_ms: 50 })).await.unwrap();
+        within(oncall.follow::<Update>(&Subscription::Watch { interval_ms: 50 })).await.unwrap();
     assert!(within(updates.next()).await.unwrap().is_some());
     let hub = hub.restart().await;
     let error = loop {

@@ -8,7 +8,7 @@
 )]
 
 use fanfare_client::{Event, Outgoing};
-use fanfare_protocol::admin::{AdminRequest, Who};
+use fanfare_protocol::admin::{Action, Who};
 use fanfare_protocol::{Code, Sender, Target};
 use fanfare_tests::{Hub, eventually, group, message, next, nothing_else, text, user, within};
 
@@ -285,7 +285,7 @@ async fn a_removed_user_is_told_why_and_may_join_again() {
     let (alice, bob) = (hub.client("alice").await, hub.client("bob").await);
     alice.join("room").await.unwrap();
     bob.join("room").await.unwrap();
-    let removal = AdminRequest::Remove {
+    let removal = Action::Remove {
         who: Who::User(user("alice")),
         group: group("room"),
         reason: "spring cleaning".to_owned(),

@@ -12,14 +12,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use fanfare_client::{Client, Event, RequestError};
-use fanfare_protocol::admin::{AdminRequest, Role, Who};
+use fanfare_protocol::admin::{Action, Role, Who};
 use fanfare_protocol::{Code, ConnectionId, EventName, Pattern, PayloadFormat, Sender, ServerFrame, Target};
 use fanfare_server::{ModerationError, Operator};
 use fanfare_tests::peer::Dialer;
 use fanfare_tests::{Hub, eventually, group, message, next, nothing_else, user, within};
 
-fn revoke(name: &str, groups: &str, dry_run: bool) -> AdminRequest {
-    AdminRequest::Revoke {
+fn revoke(name: &str, groups: &str, dry_run: bool) -> Action {
+    Action::Revoke {
         user: user(name),
         groups: Pattern::new(groups).unwrap(),
         until: None,
@@ -28,12 +28,12 @@ fn revoke(name: &str, groups: &str, dry_run: bool) -> AdminRequest {
     }
 }
 
-fn restore(name: &str, groups: &str) -> AdminRequest {
-    AdminRequest::Restore { user: user(name), groups: Pattern::new(groups).unwrap(), reason: String::new() }
+fn restore(name: &str, groups: &str) -> Action {
+    Action::Restore { user: user(name), groups: Pattern::new(groups).unwrap(), reason: String::new() }
 }
 
-fn ban(name: &str) -> AdminRequest {
-    AdminRequest::Ban { user: user(name), until: None, reason: String::new(), dry_run: false }
+fn ban(name: &str) -> Action {
+    Action::Ban { user: user(name), until: None, reason: String::new(), dry_run: false }
 }
 
 fn refusal<T: std::fmt::Debug>(outcome: Result<T, RequestError>) -> Code {
@@ -313,7 +313,7 @@ async fn promise_9_a_ban_holds_against_rejoin_reconnect_and_restart() {
     assert!(!hub.server.moderation().verify_audit(Some(&"0".repeat(63))).unwrap().whole);
 
     hub.act(restore("alice", "r*m")).await.unwrap();
-    hub.act(AdminRequest::Unban { user: user("mallory"), reason: String::new() }).await.unwrap();
+    hub.act(Action::Unban { user: user("mallory"), reason: String::new() }).await.unwrap();
     within(alice.join(group("room"))).await.unwrap();
     drop(hub.client("mallory").await);
     assert_eq!(hub.server.moderation().bans(), []);
@@ -324,12 +324,7 @@ async fn a_banned_user_is_closed_with_the_reason_and_stays_out() {
     let hub = Hub::start().await;
     let (phone, desk) = (hub.client("alice").await, hub.client("alice").await);
     let receipt = hub
-        .act(AdminRequest::Ban {
-            user: user("alice"),
-            until: None,
-            reason: "spam".to_owned(),
-            dry_run: false,
-        })
+        .act(Action::Ban { user: user("alice"), until: None, reason: "spam".to_owned(), dry_run: false })
         .await
         .unwrap();
     assert_eq!(receipt.connections, 2);
@@ -343,7 +338,7 @@ async fn a_banned_user_is_closed_with_the_reason_and_stays_out() {
 async fn a_sign_out_ends_what_was_issued_before_and_not_what_comes_after() {
     let hub = Hub::start().await;
     let (alice, bob) = (hub.client("alice").await, hub.client("bob").await);
-    let sign_out = AdminRequest::SignOut { user: user("alice"), reason: String::new() };
+    let sign_out = Action::SignOut { user: user("alice"), reason: String::new() };
     assert_eq!(hub.act(sign_out).await.unwrap().connections, 1);
     closed(&alice, Code::SignedOut).await;
     nothing_else(&bob).await;
@@ -365,7 +360,7 @@ async fn operators_add_remove_kick_and_send() {
     let hub = Hub::start().await;
     let (alice, bob) = (hub.client("alice").await, hub.client("bob").await);
     let who = |name: &str| Who::User(user(name));
-    let add = |who| AdminRequest::Add { who, group: group("staff"), reason: String::new() };
+    let add = |who| Action::Add { who, group: group("staff"), reason: String::new() };
     assert_eq!(hub.act(add(who("alice"))).await.unwrap().connections, 1);
     assert!(
         matches!(next(&alice).await, Event::Joined { group: name, members: 1 } if name == group("staff"))
@@ -373,7 +368,7 @@ async fn operators_add_remove_kick_and_send() {
     hub.act(add(Who::Connection(bob.connection_id()))).await.unwrap();
     assert!(matches!(next(&bob).await, Event::Joined { members: 2, .. }));
 
-    let send = |to| AdminRequest::Send {
+    let send = |to| Action::Send {
         to,
         event: EventName::new("Notice").unwrap(),
         payload: "aGk=".to_owned(),
@@ -384,13 +379,13 @@ async fn operators_add_remove_kick_and_send() {
         let message = message(client).await;
         assert_eq!((message.from, &message.payload[..]), (Sender::Server, &b"hi"[..]));
     }
-    let remove = AdminRequest::Remove { who: who("alice"), group: group("staff"), reason: String::new() };
+    let remove = Action::Remove { who: who("alice"), group: group("staff"), reason: String::new() };
     assert_eq!(hub.act(remove).await.unwrap().groups, BTreeMap::from([(group("staff"), 1)]));
     let told = removed(&alice).await;
     assert_eq!(told.1, Code::RemovedFromGroup.number());
     // No ban: it may come back.
     within(alice.join(group("staff"))).await.unwrap();
-    let kick = AdminRequest::Kick { who: Who::Group(group("staff")), reason: "maintenance".to_owned() };
+    let kick = Action::Kick { who: Who::Group(group("staff")), reason: "maintenance".to_owned() };
     assert_eq!(hub.act(kick).await.unwrap().connections, 2);
     closed(&bob, Code::ClosedByOperator).await;
 
@@ -411,7 +406,7 @@ async fn those_who_are_closed_for_a_time_come_back_after_it_each_at_a_moment_of_
     for _ in 0..8 {
         clients.push(hub.client("alice").await);
     }
-    let close = AdminRequest::Close { who: Who::All, retry_after_ms: 600, reason: "maintenance".to_owned() };
+    let close = Action::Close { who: Who::All, retry_after_ms: 600, reason: "maintenance".to_owned() };
     assert_eq!(hub.act(close).await.unwrap().connections, 8);
     let mut times = std::collections::BTreeSet::new();
     for client in &clients {
@@ -436,14 +431,13 @@ async fn those_who_are_closed_for_a_time_come_back_after_it_each_at_a_moment_of_
     for client in &clients {
         assert!(matches!(next(client).await, Event::Reconnected { .. }));
     }
-    let too_long = AdminRequest::Close { who: Who::All, retry_after_ms: 86_400_001, reason: String::new() };
+    let too_long = Action::Close { who: Who::All, retry_after_ms: 86_400_001, reason: String::new() };
     match hub.act(too_long).await {
         Err(error @ ModerationError::Refused { .. }) => assert_eq!(error.code(), Code::InvalidRequest),
         other => panic!("{other:?}"),
     }
     // Without a time it is a kick: they do not come back by themselves.
-    let for_good =
-        AdminRequest::Close { who: Who::User(user("alice")), retry_after_ms: 0, reason: String::new() };
+    let for_good = Action::Close { who: Who::User(user("alice")), retry_after_ms: 0, reason: String::new() };
     assert_eq!(hub.act(for_good).await.unwrap().connections, 8);
     for client in &clients {
         closed(client, Code::ClosedByOperator).await;
@@ -456,19 +450,19 @@ async fn promise_11_what_makes_no_sense_or_is_not_allowed_is_refused_with_a_code
     let nobody = Who::Connection(ConnectionId::from_bytes([1; 16]));
     let mut records = 0;
     for (request, code) in [
-        (AdminRequest::Kick { who: nobody, reason: String::new() }, Code::NothingThere),
-        (AdminRequest::Kick { who: Who::User(user("nobody")), reason: String::new() }, Code::NothingThere),
-        (AdminRequest::Kick { who: Who::All, reason: "x".repeat(513) }, Code::InvalidRequest),
+        (Action::Kick { who: nobody, reason: String::new() }, Code::NothingThere),
+        (Action::Kick { who: Who::User(user("nobody")), reason: String::new() }, Code::NothingThere),
+        (Action::Kick { who: Who::All, reason: "x".repeat(513) }, Code::InvalidRequest),
         (
-            AdminRequest::RevokeToken { jti: String::new(), until: None, reason: String::new() },
+            Action::RevokeToken { jti: String::new(), until: None, reason: String::new() },
             Code::InvalidRequest,
         ),
         (
-            AdminRequest::Ban { user: user("a"), until: Some(1), reason: String::new(), dry_run: false },
+            Action::Ban { user: user("a"), until: Some(1), reason: String::new(), dry_run: false },
             Code::InvalidRequest,
         ),
         (
-            AdminRequest::Send {
+            Action::Send {
                 to: Who::All,
                 event: EventName::new("E").unwrap(),
                 payload: "?".to_owned(),
@@ -476,7 +470,6 @@ async fn promise_11_what_makes_no_sense_or_is_not_allowed_is_refused_with_a_code
             },
             Code::InvalidRequest,
         ),
-        (AdminRequest::Status {}, Code::InvalidRequest),
     ] {
         let error = hub.act(request).await.unwrap_err();
         assert_eq!(error.code(), code, "{error}");

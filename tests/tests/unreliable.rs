@@ -9,7 +9,7 @@
 use std::time::Duration;
 
 use fanfare_client::{Client, Event, Outgoing, RequestError};
-use fanfare_protocol::admin::AdminRequest;
+use fanfare_protocol::admin::Action;
 use fanfare_protocol::{Code, DATAGRAM_BYTES, Pattern, Target};
 use fanfare_tests::{Hub, group, message, next, nothing_else, text, user, within};
 
@@ -29,7 +29,7 @@ async fn said_until_heard(from: &Client, outgoing: impl Fn() -> Outgoing, hear: 
 }
 
 async fn revoke(hub: &Hub, name: &str) {
-    hub.act(AdminRequest::Revoke {
+    hub.act(Action::Revoke {
         user: user(name),
         groups: Pattern::new("board").unwrap(),
         until: None,

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crossterm::event::{Event as Input, EventStream, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use fanfare_client::{OperatorClient, OperatorConfig, OperatorError};
-use fanfare_protocol::admin::{AdminRequest, BanRow, Listing, Page, Update};
+use fanfare_protocol::admin::{self, BanRow, Listing, Page, Update};
 use futures_core::Stream;
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
@@ -234,7 +234,7 @@ pub async fn once(config: OperatorConfig, width: u16) -> Result<String, TuiError
     let after = status.audit.sequence.saturating_sub(20);
     let mut model = Model::new((width, 24), false);
     update(&mut model, Event::Attached(Box::new(status)));
-    let mut updates = client.follow::<Update>(&AdminRequest::Watch { interval_ms: 250 }).await?;
+    let mut updates = client.follow::<Update>(&admin::Subscription::Watch { interval_ms: 250 }).await?;
     while let Some(line) = updates.next().await? {
         let more = line.more;
         update(&mut model, Event::Update(Box::new(line)));
@@ -242,9 +242,10 @@ pub async fn once(config: OperatorConfig, width: u16) -> Result<String, TuiError
             break;
         }
     }
-    let bans: Listing<BanRow> = client.ask(&AdminRequest::Bans(Page::default())).await?;
+    let bans: Listing<BanRow> = client.ask(&admin::Question::Bans(Page::default())).await?;
     update(&mut model, Event::Bans(bans));
-    let mut records = client.follow::<Value>(&AdminRequest::Audit { after, limit: 0, follow: false }).await?;
+    let mut records =
+        client.follow::<Value>(&admin::Subscription::Audit { after, limit: 0, follow: false }).await?;
     while let Some(record) = records.next().await? {
         update(&mut model, Event::Record(record));
     }

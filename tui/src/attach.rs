@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use fanfare_client::{OperatorClient, OperatorConfig, OperatorError};
 use fanfare_protocol::admin::{
-    AdminRequest, BanRow, ConnectionDetail, ConnectionRow, Listing, Page, Receipt, Status, Update,
+    self, BanRow, ConnectionDetail, ConnectionRow, Listing, Page, Receipt, Status, Update,
 };
 use serde_json::Value;
 use tokio::sync::mpsc;
@@ -101,8 +101,8 @@ impl Attachment {
         let client = Arc::new(client);
         let after = status.audit.sequence.saturating_sub(RECORDS);
         self.tell(Event::Attached(Box::new(status))).await?;
-        let watch = AdminRequest::Watch { interval_ms: INTERVAL_MS };
-        let audit = AdminRequest::Audit { after, limit: 0, follow: true };
+        let watch = admin::Subscription::Watch { interval_ms: INTERVAL_MS };
+        let audit = admin::Subscription::Audit { after, limit: 0, follow: true };
         let followed = async {
             Ok::<_, OperatorError>((
                 client.follow::<Update>(&watch).await?,
@@ -154,7 +154,7 @@ impl Attachment {
 
 async fn ask_bans(client: Arc<OperatorClient>) -> Option<Event> {
     let newest = Page { sort: "since".to_owned(), descending: true, ..Page::default() };
-    let bans: Listing<BanRow> = client.ask(&AdminRequest::Bans(newest)).await.ok()?;
+    let bans: Listing<BanRow> = client.ask(&admin::Question::Bans(newest)).await.ok()?;
     Some(Event::Bans(bans))
 }
 
@@ -170,12 +170,12 @@ async fn ask(client: Arc<OperatorClient>, wish: Effect) -> Option<Event> {
             Some(Event::Foretold(request, outcome.map_err(|error| error.to_string())))
         }
         Effect::Look(connection) => {
-            let detail = client.ask::<ConnectionDetail>(&AdminRequest::Connection { connection }).await;
+            let detail = client.ask::<ConnectionDetail>(&admin::Question::Connection { connection }).await;
             Some(Event::Detail(detail.ok().map(Box::new)))
         }
         Effect::Members(group) => {
             let page = Page::default();
-            let request = AdminRequest::Members { group: group.clone(), page };
+            let request = admin::Question::Members { group: group.clone(), page };
             let members = client.ask::<Listing<ConnectionRow>>(&request).await;
             // Refused where it has no member any more.
             let (total, rows) = members.map_or((0, Vec::new()), |members| (members.total, members.rows));

@@ -11,7 +11,7 @@ mod trace;
 
 use std::collections::VecDeque;
 
-use fanfare_protocol::admin::{self, AdminRequest, BanRow, ConnectionDetail, Role, Status};
+use fanfare_protocol::admin::{self, BanRow, ConnectionDetail, Role, Status};
 use fanfare_protocol::{ConnectionId, GroupName, UserName};
 use serde_json::Value;
 
@@ -160,7 +160,7 @@ pub enum Prompt {
     /// An act before it is confirmed.
     Form(Box<Form>),
     /// A ban that is about to be lifted: what it is, and what lifts it.
-    Lift(String, Box<(&'static str, AdminRequest)>),
+    Lift(String, Box<(&'static str, admin::Action)>),
 }
 
 /// Something that was said to the operator.

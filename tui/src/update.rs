@@ -8,7 +8,7 @@ mod form;
 use crossterm::event::{KeyCode, KeyEvent, MouseButton, MouseEvent, MouseEventKind};
 use fanfare_protocol::ConnectionId;
 use fanfare_protocol::admin::{
-    AdminRequest, BanKind, BanRow, ConnectionDetail, Listing, Receipt, Status, Update, Who,
+    self, BanKind, BanRow, ConnectionDetail, Listing, Receipt, Status, Update, Who,
 };
 use fanfare_protocol::{GroupName, UserName};
 use serde_json::Value;
@@ -54,9 +54,9 @@ pub enum Event {
     /// A connection, or that it is gone.
     Detail(Option<Box<ConnectionDetail>>),
     /// What a revocation would do.
-    Foretold(AdminRequest, Result<Receipt, String>),
+    Foretold(admin::Action, Result<Receipt, String>),
     /// What an act did; its name first.
-    Done(&'static str, AdminRequest, Result<Receipt, String>),
+    Done(&'static str, admin::Action, Result<Receipt, String>),
 }
 
 /// What is to be done in the world.
@@ -67,9 +67,9 @@ pub enum Effect {
     /// Put this into the clipboard.
     Copy(String),
     /// Ask what this would do.
-    Foretell(AdminRequest),
+    Foretell(admin::Action),
     /// Do this; its name first.
-    Act(&'static str, AdminRequest),
+    Act(&'static str, admin::Action),
     /// Ask for everything about a connection.
     Look(ConnectionId),
     /// Ask who is in a group.
@@ -445,14 +445,14 @@ fn lift(model: &mut Model) -> Vec<Effect> {
     let reason = String::new();
     let act = match ban.map(|ban| (ban.kind, ban.user, ban.groups, ban.jti)) {
         Some((BanKind::Group, Some(user), Some(groups), _)) => {
-            Some(("restored", AdminRequest::Restore { user, groups, reason }))
+            Some(("restored", admin::Action::Restore { user, groups, reason }))
         }
-        Some((BanKind::User, Some(user), ..)) => Some(("unbanned", AdminRequest::Unban { user, reason })),
+        Some((BanKind::User, Some(user), ..)) => Some(("unbanned", admin::Action::Unban { user, reason })),
         Some((BanKind::SignOut, Some(user), ..)) => {
-            Some(("lifted", AdminRequest::LiftSignOut { user, reason }))
+            Some(("lifted", admin::Action::LiftSignOut { user, reason }))
         }
         Some((BanKind::Token, _, _, Some(jti))) => {
-            Some(("restored", AdminRequest::RestoreToken { jti, reason }))
+            Some(("restored", admin::Action::RestoreToken { jti, reason }))
         }
         // The server sends none that names nothing.
         _ => None,
@@ -465,17 +465,17 @@ fn lift(model: &mut Model) -> Vec<Effect> {
 }
 
 /// What is so again when this is done; `None` for what lifts nothing.
-fn lifted(request: &AdminRequest) -> Option<String> {
+fn lifted(request: &admin::Action) -> Option<String> {
     let name = |name: &str| crate::text::visible(name);
     Some(match request {
-        AdminRequest::Restore { user, groups, .. } => {
+        admin::Action::Restore { user, groups, .. } => {
             format!("{} may be in {} again", name(user.as_str()), name(groups.as_str()))
         }
-        AdminRequest::Unban { user, .. } => format!("{} may connect again", name(user.as_str())),
-        AdminRequest::LiftSignOut { user, .. } => {
+        admin::Action::Unban { user, .. } => format!("{} may connect again", name(user.as_str())),
+        admin::Action::LiftSignOut { user, .. } => {
             format!("tokens of {} from before count again", name(user.as_str()))
         }
-        AdminRequest::RestoreToken { jti, .. } => format!("the token {} counts again", name(jti)),
+        admin::Action::RestoreToken { jti, .. } => format!("the token {} counts again", name(jti)),
         _ => return None,
     })
 }

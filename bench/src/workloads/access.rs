@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use fanfare_client::{Client, ClientConfig, Event, OperatorClient, OperatorConfig, RequestError, Roots};
-use fanfare_protocol::admin::{AdminRequest, Role};
+use fanfare_protocol::admin::{Action, Role};
 use fanfare_protocol::{Code, Credential, Pattern, Token, UserName};
 use hdrhistogram::Histogram;
 use tokio::task::JoinSet;
@@ -37,7 +37,7 @@ pub async fn revoke(bed: &Bed, users: u32) -> Fallible<Found> {
         clients.push(client);
     }
     for (user, client) in clients.iter().enumerate() {
-        let request = AdminRequest::Revoke {
+        let request = Action::Revoke {
             user: UserName::new(&format!("u{user}")).tried("a user's name")?,
             groups: Pattern::new(GROUP).tried("a group's name")?,
             until: None,

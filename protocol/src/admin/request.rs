@@ -1,5 +1,8 @@
-//! What operators ask and order.
+//! What operators ask and order: questions, actions and subscriptions.
 
+use std::borrow::Cow;
+
+use serde::de::Error;
 use serde::{Deserialize, Serialize};
 
 #[cfg(doc)]
@@ -9,11 +12,86 @@ use super::{
 };
 use crate::{ConnectionId, EventName, GroupName, Pattern, PayloadFormat, Token, UserName};
 
-/// A question, or an order.
+/// What an operator asks for. Each kind is answered by one file of the server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum AdminRequest {
+    /// Something to be told. It has one answer, and changes nothing.
+    Question(Question),
+    /// Something to be done. It has one answer, and a record in the audit.
+    Action(Action),
+    /// Something to be kept told of. It has any number of answers.
+    Subscription(Subscription),
+}
+
+/// A request that has one answer.
+pub trait OneAnswer: Serialize + Sync {}
+
+impl OneAnswer for Question {}
+
+impl OneAnswer for Action {}
+
+/// By its member `ask` a request is a question,
+const QUESTIONS: [&str; 9] =
+    ["status", "connections", "users", "groups", "members", "connection", "bans", "explain", "verify_audit"];
+/// an action
+const ACTIONS: [&str; 14] = [
+    "revoke",
+    "restore",
+    "ban",
+    "unban",
+    "sign_out",
+    "lift_sign_out",
+    "revoke_token",
+    "restore_token",
+    "add",
+    "remove",
+    "close",
+    "kick",
+    "backup",
+    "send",
+];
+/// or a subscription.
+const SUBSCRIPTIONS: [&str; 2] = ["audit", "watch"];
+
+/// The name of a request, with whatever else is in it.
+#[derive(Deserialize)]
+#[serde(expecting = "a request: an object with a member \"ask\"")]
+struct Named<'a> {
+    #[serde(borrow)]
+    ask: Cow<'a, str>,
+}
+
+impl AdminRequest {
+    /// Reads a request as it comes: one object in JSON.
+    ///
+    /// # Errors
+    /// When it is no object, has no name that is known, or has not exactly the members that its name demands.
+    pub fn from_json(json: &[u8]) -> Result<Self, serde_json::Error> {
+        // A list would be taken for the members in the order of their declaration.
+        if !json.trim_ascii_start().starts_with(b"{") {
+            return Err(Error::custom("a request is an object with a member \"ask\""));
+        }
+        let Named { ask } = serde_json::from_slice(json)?;
+        let is_in = |names: &[&str]| names.contains(&&*ask);
+        if is_in(&QUESTIONS) {
+            serde_json::from_slice(json).map(Self::Question)
+        } else if is_in(&ACTIONS) {
+            serde_json::from_slice(json).map(Self::Action)
+        } else if is_in(&SUBSCRIPTIONS) {
+            serde_json::from_slice(json).map(Self::Subscription)
+        } else {
+            let all = [&QUESTIONS[..], &ACTIONS, &SUBSCRIPTIONS].concat().join("`, `");
+            Err(Error::custom(format_args!("unknown name `{ask}`; there are `{all}`")))
+        }
+    }
+}
+
+/// What an operator wants to know.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "ask", rename_all = "snake_case", deny_unknown_fields)]
 #[serde(expecting = "a request: an object with a member \"ask\"")]
-pub enum AdminRequest {
+pub enum Question {
     /// Facts and totals. Answered with [`Status`].
     Status {},
     /// Who is connected. Answered with a [`Listing`] of [`ConnectionRow`].
@@ -47,30 +125,19 @@ pub enum AdminRequest {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         token: Option<Token>,
     },
-    /// The audit records behind a number, as they were stored. Answered with one record a line.
-    Audit {
-        /// Records with a higher number than this.
-        #[serde(default)]
-        after: u64,
-        /// At most so many; 0 for all.
-        #[serde(default)]
-        limit: u64,
-        /// Go on with what comes.
-        #[serde(default)]
-        follow: bool,
-    },
     /// Whether the audit's chain is whole. Answered with [`AuditVerdict`].
     VerifyAudit {
         /// The hash of the last record as it is known from elsewhere, in hex: finds a chain that was cut and made anew.
         #[serde(default)]
         head: Option<String>,
     },
-    /// A snapshot, and then what changes. Answered with one [`Update`] a line.
-    Watch {
-        /// Milliseconds between updates, 50 to 60,000.
-        #[serde(default = "default_interval")]
-        interval_ms: u32,
-    },
+}
+
+/// What an operator wants done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "ask", rename_all = "snake_case", deny_unknown_fields)]
+#[serde(expecting = "a request: an object with a member \"ask\"")]
+pub enum Action {
     /// Forbid a user a group, and remove it from there. Answered with a [`Receipt`].
     Revoke {
         /// Who.
@@ -188,7 +255,7 @@ pub enum AdminRequest {
         #[serde(default)]
         reason: String,
     },
-    /// The same as [`AdminRequest::Close`] without a time: they do not come back by themselves. Answered with a
+    /// The same as [`Action::Close`] without a time: they do not come back by themselves. Answered with a
     /// [`Receipt`].
     Kick {
         /// Whose.
@@ -211,6 +278,31 @@ pub enum AdminRequest {
         /// What the payload is written in.
         #[serde(default)]
         format: PayloadFormat,
+    },
+}
+
+/// What an operator wants to be kept told of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "ask", rename_all = "snake_case", deny_unknown_fields)]
+#[serde(expecting = "a request: an object with a member \"ask\"")]
+pub enum Subscription {
+    /// The audit records behind a number, as they were stored. Answered with one record a line.
+    Audit {
+        /// Records with a higher number than this.
+        #[serde(default)]
+        after: u64,
+        /// At most so many; 0 for all.
+        #[serde(default)]
+        limit: u64,
+        /// Go on with what comes.
+        #[serde(default)]
+        follow: bool,
+    },
+    /// A snapshot, and then what changes. Answered with one [`Update`] a line.
+    Watch {
+        /// Milliseconds between updates, 50 to 60,000.
+        #[serde(default = "default_interval")]
+        interval_ms: u32,
     },
 }
 
@@ -248,4 +340,38 @@ pub struct Page {
     pub offset: u32,
     /// At most so many rows, and never more than [`ADMIN_PAGE_ROWS`]; 0 for that many.
     pub limit: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::de::DeserializeOwned;
+
+    use super::*;
+
+    /// What serde lists when it is given an unknown name is all there are.
+    fn names<T: DeserializeOwned>() -> Vec<String> {
+        let error = serde_json::from_str::<T>(r#"{"ask":"?"}"#).err().unwrap().to_string();
+        error.split('`').skip(3).step_by(2).map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn each_name_is_of_the_kind_that_has_it() {
+        assert_eq!(names::<Question>(), QUESTIONS);
+        assert_eq!(names::<Action>(), ACTIONS);
+        assert_eq!(names::<Subscription>(), SUBSCRIPTIONS);
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        for request in [
+            AdminRequest::Question(Question::Status {}),
+            AdminRequest::Action(Action::Backup {}),
+            AdminRequest::Subscription(Subscription::Watch { interval_ms: 50 }),
+        ] {
+            let json = serde_json::to_vec(&request).unwrap();
+            assert_eq!(AdminRequest::from_json(&json).unwrap(), request);
+        }
+        let twice = AdminRequest::from_json(br#"{"ask":"status","ask":"status"}"#).unwrap_err().to_string();
+        assert!(twice.contains("duplicate field `ask`"), "{twice}");
+    }
 }

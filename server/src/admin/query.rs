@@ -10,7 +10,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use fanfare_hub::{Origin, Population};
 use fanfare_protocol::admin::{
-    AdminError, AdminReply, AdminRequest, ConnectionDetail, Counters, GroupRow, Listing, MembershipRow, Page,
+    AdminError, AdminReply, ConnectionDetail, Counters, GroupRow, Listing, MembershipRow, Page, Question,
     Status, Totals, UserRow,
 };
 use fanfare_protocol::{Code, ConnectionId};
@@ -40,33 +40,29 @@ pub(crate) struct Queries {
 }
 
 impl Queries {
-    /// The answer; `None` for what is no question.
-    pub(super) fn answer(
-        &self,
-        operator: &Operator,
-        request: &AdminRequest,
-    ) -> Option<Result<Bytes, AdminError>> {
-        Some(match request {
-            AdminRequest::Status {} => Ok(line(&AdminReply::Ok(self.status(operator)))),
-            AdminRequest::Connections(page) => connections(self.hub.list(), page),
-            AdminRequest::Members { group, page } => match self.hub.of_group(group) {
+    /// The answer.
+    pub(super) fn answer(&self, operator: &Operator, question: &Question) -> Result<Bytes, AdminError> {
+        match question {
+            Question::Status {} => Ok(line(&AdminReply::Ok(self.status(operator)))),
+            Question::Connections(page) => connections(self.hub.list(), page),
+            Question::Members { group, page } => match self.hub.of_group(group) {
                 members if members.is_empty() => Err(nothing(&format!("group {group:?}"))),
                 members => connections(members, page),
             },
-            AdminRequest::Users(page) => listed(&Users, self.hub.users(), page, |(user, connections)| {
-                UserRow { user, connections: connections as u64 }
+            Question::Users(page) => listed(&Users, self.hub.users(), page, |(user, connections)| UserRow {
+                user,
+                connections: connections as u64,
             }),
-            AdminRequest::Groups(page) => self.groups(page),
-            AdminRequest::Bans(page) => listed(&BanRows, self.moderation.bans(), page, |ban| ban),
-            AdminRequest::Connection { connection } => {
+            Question::Groups(page) => self.groups(page),
+            Question::Bans(page) => listed(&BanRows, self.moderation.bans(), page, |ban| ban),
+            Question::Connection { connection } => {
                 self.connection(connection).map(|detail| line(&AdminReply::Ok(detail)))
             }
-            AdminRequest::Explain { user, group, token } => {
+            Question::Explain { user, group, token } => {
                 Ok(line(&AdminReply::Ok(self.explain(user, group, token.as_ref(), access::now()))))
             }
-            AdminRequest::VerifyAudit { head } => self.verify_audit(head.as_deref()),
-            _ => return None,
-        })
+            Question::VerifyAudit { head } => self.verify_audit(head.as_deref()),
+        }
     }
 
     fn verify_audit(&self, head: Option<&str>) -> Result<Bytes, AdminError> {
@@ -259,19 +255,19 @@ mod tests {
             limit: 50,
         };
         for (name, request) in [
-            ("connections by id", AdminRequest::Connections(page("", "", 0))),
-            ("connections by rtt", AdminRequest::Connections(page("", "rtt_us", 0))),
-            ("connections by user, the middle", AdminRequest::Connections(page("", "user", MANY / 2))),
-            ("connections, filtered", AdminRequest::Connections(page("USER-77", "", 0))),
-            ("users by name", AdminRequest::Users(page("", "", 0))),
-            ("groups by members", AdminRequest::Groups(page("", "members", 0))),
-            ("groups by users", AdminRequest::Groups(page("", "users", 0))),
-            ("status", AdminRequest::Status {}),
+            ("connections by id", Question::Connections(page("", "", 0))),
+            ("connections by rtt", Question::Connections(page("", "rtt_us", 0))),
+            ("connections by user, the middle", Question::Connections(page("", "user", MANY / 2))),
+            ("connections, filtered", Question::Connections(page("USER-77", "", 0))),
+            ("users by name", Question::Users(page("", "", 0))),
+            ("groups by members", Question::Groups(page("", "members", 0))),
+            ("groups by users", Question::Groups(page("", "users", 0))),
+            ("status", Question::Status {}),
         ] {
             let mut times: Vec<_> = (0..9)
                 .map(|_| {
                     let begun = Instant::now();
-                    let line = queries.answer(&operator, &request).unwrap().unwrap();
+                    let line = queries.answer(&operator, &request).unwrap();
                     assert!(line.len() > 100);
                     begun.elapsed()
                 })

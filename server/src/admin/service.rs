@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use fanfare_protocol::Code;
-use fanfare_protocol::admin::{AdminError, AdminReply, AdminRequest};
+use fanfare_protocol::admin::{Action, AdminError, AdminReply, Question};
 use rustls::pki_types::CertificateDer;
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
@@ -48,22 +48,25 @@ impl Service {
         &self.feed
     }
 
-    /// Answers what has one answer.
-    pub(super) async fn answer(self: &Arc<Self>, operator: Operator, request: AdminRequest) -> Bytes {
-        if let AdminRequest::Explain { token: Some(token), .. } = &request {
+    /// Answers a question.
+    pub(super) async fn answer(self: &Arc<Self>, operator: Operator, question: Question) -> Bytes {
+        if let Question::Explain { token: Some(token), .. } = &question {
             // The door waits for keys that have to be fetched first. What it says of the token is asked again below.
             let _ = self.queries.gate.verify_or_fetch(token.expose()).await;
         }
         let service = Arc::clone(self);
-        self.blocking(move || match service.queries.answer(&operator, &request) {
-            Some(Ok(line)) => line,
-            Some(Err(error)) => refusal(&error),
-            None => match service.moderation.act(&operator, &request) {
-                Ok(receipt) => line(&AdminReply::Ok(receipt)),
-                Err(error) => refusal(&AdminError::from(&error)),
-            },
-        })
-        .await
+        let answered = move || service.queries.answer(&operator, &question);
+        self.blocking(answered).await.unwrap_or_else(|error| refusal(&error))
+    }
+
+    /// Has an action carried out.
+    pub(super) async fn act(self: &Arc<Self>, operator: Operator, action: Action) -> Bytes {
+        let service = Arc::clone(self);
+        let done = self.blocking(move || service.moderation.act(&operator, &action)).await;
+        match done {
+            Ok(receipt) => line(&AdminReply::Ok(receipt)),
+            Err(error) => refusal(&AdminError::from(&error)),
+        }
     }
 
     /// The number of the newest audit record, as it changes.

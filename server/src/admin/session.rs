@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fanfare_protocol::Code;
-use fanfare_protocol::admin::{ADMIN_REQUEST_BYTES, AdminError, AdminRequest};
+use fanfare_protocol::admin::{ADMIN_REQUEST_BYTES, AdminError, AdminRequest, Subscription};
 use rustls::pki_types::CertificateDer;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -106,13 +106,20 @@ async fn answer(
             _ => return Err(Ended::Stream),
         };
         match parse(&request) {
-            Ok(AdminRequest::Audit { after, limit, follow }) => {
+            Ok(AdminRequest::Subscription(Subscription::Audit { after, limit, follow })) => {
                 audit(&service, &mut send, after, limit, follow).await
             }
-            Ok(AdminRequest::Watch { interval_ms }) => watch(&service, &mut send, interval_ms).await,
-            Ok(request) => {
-                tracing::debug!(operator = operator.name, %address, ?request, "asked");
-                let line = service.answer(operator, request).await;
+            Ok(AdminRequest::Subscription(Subscription::Watch { interval_ms })) => {
+                watch(&service, &mut send, interval_ms).await
+            }
+            Ok(AdminRequest::Question(question)) => {
+                tracing::debug!(operator = operator.name, %address, ?question, "asked");
+                let line = service.answer(operator, question).await;
+                write(&mut send, line).await
+            }
+            Ok(AdminRequest::Action(action)) => {
+                tracing::debug!(operator = operator.name, %address, ?action, "ordered");
+                let line = service.act(operator, action).await;
                 write(&mut send, line).await
             }
             Err(error) => write(&mut send, refusal(&error)).await,
@@ -132,21 +139,16 @@ pub(crate) fn parse(request: &[u8]) -> Result<AdminRequest, AdminError> {
         code: Code::InvalidRequest.number(),
         message: format!("this is no request: {problem}"),
     };
-    // A list would be taken for the members in the order of our declaration.
-    if !request.trim_ascii_start().starts_with(b"{") {
-        return Err(refused("a request is an object with a member \"ask\"".to_owned()));
-    }
-    serde_json::from_slice(request).map_err(|error| refused(in_words(&error.to_string())))
+    AdminRequest::from_json(request).map_err(|error| refused(in_words(&error.to_string())))
 }
 
 /// What is wrong with JSON, for whoever wrote it: without our types' names.
 fn in_words(problem: &str) -> String {
-    const WORDS: [(&str, &str); 6] = [
+    const WORDS: [(&str, &str); 5] = [
         ("expected u64", "expected a whole number from 0 on"),
         ("expected u32", "expected a whole number from 0 to 4294967295"),
         ("invalid value: map, expected map with a single key", "an object with one member is expected"),
         ("map with a single key", "an object with one member"),
-        ("unknown variant", "unknown name"),
         ("floating point", "a number with a fraction,"),
     ];
     WORDS.iter().fold(problem.to_owned(), |problem, (ours, theirs)| problem.replace(ours, theirs))

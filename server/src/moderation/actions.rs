@@ -1,6 +1,6 @@
 //! What operators do: every act from its request to its receipt.
 //!
-//! In: an operator and an [`AdminRequest`] that changes something. Out: a [`Receipt`], or a numbered refusal; and an audit
+//! In: an operator and an [`Action`]. Out: a [`Receipt`], or a numbered refusal; and an audit
 //! record of either. Everything here blocks on the disk: it is not for the runtime's own threads.
 //!
 //! Invariants:
@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use fanfare_hub::{Publication, Removal, Removed};
-use fanfare_protocol::admin::{AdminRequest, AuditHead, AuditVerdict, BanKind, BanRow, Receipt, Role, Who};
+use fanfare_protocol::admin::{Action, AuditHead, AuditVerdict, BanKind, BanRow, Receipt, Role, Who};
 use fanfare_protocol::{Code, GroupName, Sender, Target};
 use fanfare_token::Seconds;
 use parking_lot::Mutex;
@@ -103,7 +103,7 @@ impl Moderation {
     ///
     /// # Errors
     /// When the operator may not, the request makes no sense, or the store does not work.
-    pub fn act(&self, operator: &Operator, request: &AdminRequest) -> Result<Receipt, ModerationError> {
+    pub fn act(&self, operator: &Operator, request: &Action) -> Result<Receipt, ModerationError> {
         let begun = Instant::now();
         let pending = Pending { author: operator.name.clone(), role: operator.role, act: described(request) };
         let mut journal = self.journal.lock();
@@ -170,7 +170,7 @@ impl Moderation {
         &self,
         journal: &mut Journal,
         operator: &Operator,
-        request: &AdminRequest,
+        request: &Action,
         pending: &Pending,
         begun: Instant,
     ) -> Result<Receipt, ModerationError> {
@@ -188,7 +188,7 @@ impl Moderation {
         let author = operator.name.as_str();
         let mut receipt = Receipt::default();
         match request {
-            AdminRequest::Revoke { dry_run, .. } | AdminRequest::Ban { dry_run, .. } if *dry_run => {
+            Action::Revoke { dry_run, .. } | Action::Ban { dry_run, .. } if *dry_run => {
                 let ban = self.ban(request, now, author)?;
                 receipt.dry_run = true;
                 receipt.unchanged = self.is_in_force(&ban, now);
@@ -196,10 +196,10 @@ impl Moderation {
                 receipt.took_us = micros(begun);
                 return Ok(receipt);
             }
-            AdminRequest::Revoke { .. }
-            | AdminRequest::Ban { .. }
-            | AdminRequest::SignOut { .. }
-            | AdminRequest::RevokeToken { .. } => {
+            Action::Revoke { .. }
+            | Action::Ban { .. }
+            | Action::SignOut { .. }
+            | Action::RevokeToken { .. } => {
                 let ban = self.ban(request, now, author)?;
                 receipt.unchanged = self.is_in_force(&ban, now);
                 journal.begin(pending, Some(&ban)).map_err(ModerationError::not_done)?;
@@ -207,31 +207,31 @@ impl Moderation {
                 self.enforce(ban, &mut receipt);
                 receipt.acted_us = micros(in_force);
             }
-            AdminRequest::Restore { user, groups, .. } => {
+            Action::Restore { user, groups, .. } => {
                 return self.lift(journal, pending, &BanKey::group(user, groups), begun);
             }
-            AdminRequest::Unban { user, .. } => {
+            Action::Unban { user, .. } => {
                 return self.lift(journal, pending, &BanKey::user(user), begun);
             }
-            AdminRequest::LiftSignOut { user, .. } => {
+            Action::LiftSignOut { user, .. } => {
                 return self.lift(journal, pending, &BanKey::sign_out(user), begun);
             }
-            AdminRequest::RestoreToken { jti, .. } => {
+            Action::RestoreToken { jti, .. } => {
                 return self.lift(journal, pending, &BanKey::token(jti), begun);
             }
-            AdminRequest::Add { who, group, .. } => {
+            Action::Add { who, group, .. } => {
                 let members = self.people().members_to_add(who, group, now)?;
                 journal.begin(pending, None).map_err(ModerationError::not_done)?;
                 self.people().add(members, group, &mut receipt);
             }
-            AdminRequest::Remove { who, group, reason } => {
+            Action::Remove { who, group, reason } => {
                 let members = self.people().members(who)?;
                 journal.begin(pending, None).map_err(ModerationError::not_done)?;
                 let reason = told(reason, Code::RemovedFromGroup);
                 let why = Removal { code: Code::RemovedFromGroup, reason };
                 account(self.hub.remove(&members, |name, _| name == group, why), &mut receipt);
             }
-            AdminRequest::Close { who, retry_after_ms, reason } if *retry_after_ms > 0 => {
+            Action::Close { who, retry_after_ms, reason } if *retry_after_ms > 0 => {
                 let chosen = Duration::from_millis(u64::from(*retry_after_ms));
                 if chosen > LONGEST {
                     let message = format!("the time to come back after is {} s at most", LONGEST.as_secs());
@@ -241,12 +241,12 @@ impl Moderation {
                 journal.begin(pending, None).map_err(ModerationError::not_done)?;
                 close_until(&self.hub, &members, reason, chosen, &mut receipt);
             }
-            AdminRequest::Kick { who, reason } | AdminRequest::Close { who, reason, .. } => {
+            Action::Kick { who, reason } | Action::Close { who, reason, .. } => {
                 let members = self.people().members(who)?;
                 journal.begin(pending, None).map_err(ModerationError::not_done)?;
                 close(&self.hub, &members, Code::ClosedByOperator, reason, &mut receipt);
             }
-            AdminRequest::Send { to, event, payload, format } => {
+            Action::Send { to, event, payload, format } => {
                 let payload = base64::engine::general_purpose::STANDARD.decode(payload).map_err(|error| {
                     ModerationError::refused(
                         Code::InvalidRequest,
@@ -279,20 +279,7 @@ impl Moderation {
                 });
                 receipt.connections = delivery.queued;
             }
-            AdminRequest::Backup {} => journal.backup().map_err(ModerationError::not_done)?,
-            AdminRequest::Status {}
-            | AdminRequest::Connections(_)
-            | AdminRequest::Users(_)
-            | AdminRequest::Groups(_)
-            | AdminRequest::Members { .. }
-            | AdminRequest::Connection { .. }
-            | AdminRequest::Bans(_)
-            | AdminRequest::Explain { .. }
-            | AdminRequest::Audit { .. }
-            | AdminRequest::VerifyAudit { .. }
-            | AdminRequest::Watch { .. } => {
-                return Err(ModerationError::refused(Code::InvalidRequest, "this is a question, and no act"));
-            }
+            Action::Backup {} => journal.backup().map_err(ModerationError::not_done)?,
         }
         finish(journal, pending, receipt, Vec::new(), begun).map_err(ModerationError::not_recorded)
     }
@@ -314,7 +301,7 @@ impl Moderation {
     }
 
     /// The ban that a request asks for.
-    fn ban(&self, request: &AdminRequest, now: Seconds, author: &str) -> Result<BanRow, ModerationError> {
+    fn ban(&self, request: &Action, now: Seconds, author: &str) -> Result<BanRow, ModerationError> {
         let mut ban = ban(request, now, author)?;
         if ban.kind == BanKind::SignOut
             && let Some(known) = self.bans.find(&BanKey::from(&ban), now)

@@ -1,9 +1,9 @@
 //! What a request asks for, read once: the ban in it, the reason in it, and its text for the audit.
 //!
-//! In: an [`AdminRequest`]. Out: values, or a refusal. Nothing is looked up and nothing is done here. Invariant: a payload is
+//! In: an [`Action`]. Out: values, or a refusal. Nothing is looked up and nothing is done here. Invariant: a payload is
 //! never in what the audit gets.
 
-use fanfare_protocol::admin::{AdminRequest, BanKind, BanRow};
+use fanfare_protocol::admin::{Action, BanKind, BanRow};
 use fanfare_protocol::{Code, UserName};
 use fanfare_token::Seconds;
 use serde_json::Value;
@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::ModerationError;
 
 /// The ban that a request asks for.
-pub(super) fn ban(request: &AdminRequest, since: Seconds, author: &str) -> Result<BanRow, ModerationError> {
+pub(super) fn ban(request: &Action, since: Seconds, author: &str) -> Result<BanRow, ModerationError> {
     let row = |kind, user: Option<&UserName>, until: Option<Seconds>, reason: &str| BanRow {
         kind,
         user: user.cloned(),
@@ -23,12 +23,12 @@ pub(super) fn ban(request: &AdminRequest, since: Seconds, author: &str) -> Resul
         author: author.to_owned(),
     };
     Ok(match request {
-        AdminRequest::Revoke { user, groups, until, reason, .. } => {
+        Action::Revoke { user, groups, until, reason, .. } => {
             BanRow { groups: Some(groups.clone()), ..row(BanKind::Group, Some(user), *until, reason) }
         }
-        AdminRequest::Ban { user, until, reason, .. } => row(BanKind::User, Some(user), *until, reason),
-        AdminRequest::SignOut { user, reason } => row(BanKind::SignOut, Some(user), None, reason),
-        AdminRequest::RevokeToken { jti, until, reason } => {
+        Action::Ban { user, until, reason, .. } => row(BanKind::User, Some(user), *until, reason),
+        Action::SignOut { user, reason } => row(BanKind::SignOut, Some(user), None, reason),
+        Action::RevokeToken { jti, until, reason } => {
             if !(1..=256).contains(&jti.len()) {
                 let message = "a token's id (jti) has 1 to 256 bytes";
                 return Err(ModerationError::refused(Code::InvalidRequest, message));
@@ -39,40 +39,28 @@ pub(super) fn ban(request: &AdminRequest, since: Seconds, author: &str) -> Resul
     })
 }
 
-pub(super) fn reason(request: &AdminRequest) -> &str {
+pub(super) fn reason(request: &Action) -> &str {
     match request {
-        AdminRequest::Revoke { reason, .. }
-        | AdminRequest::Restore { reason, .. }
-        | AdminRequest::Ban { reason, .. }
-        | AdminRequest::Unban { reason, .. }
-        | AdminRequest::SignOut { reason, .. }
-        | AdminRequest::LiftSignOut { reason, .. }
-        | AdminRequest::RestoreToken { reason, .. }
-        | AdminRequest::RevokeToken { reason, .. }
-        | AdminRequest::Add { reason, .. }
-        | AdminRequest::Remove { reason, .. }
-        | AdminRequest::Close { reason, .. }
-        | AdminRequest::Kick { reason, .. } => reason,
-        AdminRequest::Send { .. }
-        | AdminRequest::Backup {}
-        | AdminRequest::Status {}
-        | AdminRequest::Connections(_)
-        | AdminRequest::Users(_)
-        | AdminRequest::Groups(_)
-        | AdminRequest::Members { .. }
-        | AdminRequest::Connection { .. }
-        | AdminRequest::Bans(_)
-        | AdminRequest::Explain { .. }
-        | AdminRequest::Audit { .. }
-        | AdminRequest::VerifyAudit { .. }
-        | AdminRequest::Watch { .. } => "",
+        Action::Revoke { reason, .. }
+        | Action::Restore { reason, .. }
+        | Action::Ban { reason, .. }
+        | Action::Unban { reason, .. }
+        | Action::SignOut { reason, .. }
+        | Action::LiftSignOut { reason, .. }
+        | Action::RestoreToken { reason, .. }
+        | Action::RevokeToken { reason, .. }
+        | Action::Add { reason, .. }
+        | Action::Remove { reason, .. }
+        | Action::Close { reason, .. }
+        | Action::Kick { reason, .. } => reason,
+        Action::Send { .. } | Action::Backup {} => "",
     }
 }
 
 /// The request as the audit has it: as it came, but for a payload, of which the length is enough.
-pub(crate) fn described(request: &AdminRequest) -> Value {
+pub(crate) fn described(request: &Action) -> Value {
     let mut act = serde_json::to_value(request).unwrap_or_default();
-    if let (AdminRequest::Send { payload, .. }, Some(act)) = (request, act.as_object_mut()) {
+    if let (Action::Send { payload, .. }, Some(act)) = (request, act.as_object_mut()) {
         act.remove("payload");
         // Four characters are three bytes, and `=` at the end is none (RFC 4648 section 4).
         let padding = payload.bytes().rev().take_while(|byte| *byte == b'=').count();

@@ -10,7 +10,7 @@ mod people;
 use std::sync::Arc;
 
 use fanfare_hub::{CloseReason, HubLimits, Origin};
-use fanfare_protocol::admin::{AdminRequest, BanRow, Receipt, Role};
+use fanfare_protocol::admin::{Action, BanRow, Receipt, Role};
 use fanfare_protocol::{Code, ConnectionId, Denial, GroupName, ServerFrame, UserName};
 use fanfare_token::{Permissions, Seconds};
 use serde_json::{Value, json};
@@ -158,7 +158,7 @@ fn oncall() -> Operator {
     Operator { name: "oncall".to_owned(), role: Role::Operator }
 }
 
-fn ask(request: &Value) -> AdminRequest {
+fn ask(request: &Value) -> Action {
     serde_json::from_value(request.clone()).unwrap()
 }
 

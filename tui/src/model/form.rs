@@ -1,6 +1,6 @@
 //! An act before it is confirmed: whom it is about, what is typed, and what the server says that it would do.
 
-use fanfare_protocol::admin::{AdminRequest, Receipt, Who};
+use fanfare_protocol::admin::{self, Receipt, Who};
 
 use crate::text::visible;
 
@@ -46,7 +46,7 @@ pub struct Form {
     /// Which of them is being typed.
     pub focus: usize,
     /// What the server says that it would do, to what it was asked.
-    pub foretold: Option<(AdminRequest, Result<Receipt, String>)>,
+    pub foretold: Option<(admin::Action, Result<Receipt, String>)>,
 }
 
 impl Act {

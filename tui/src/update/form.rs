@@ -7,7 +7,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use base64::Engine as _;
 use crossterm::event::{KeyCode, KeyEvent};
-use fanfare_protocol::admin::{AdminRequest, Receipt, Who};
+use fanfare_protocol::admin::{self, Receipt, Who};
 use fanfare_protocol::{EventName, GroupName, Pattern, PayloadFormat, UserName};
 
 use super::{Effect, say, selected_user, selected_who};
@@ -104,7 +104,7 @@ pub(crate) fn told(form: &Form, now_ms: u64) -> Option<&Result<Receipt, String>>
 /// Takes what the server says. Answers may come in another order than the questions.
 pub(super) fn foretold(
     form: &mut Form,
-    request: AdminRequest,
+    request: admin::Action,
     outcome: Result<Receipt, String>,
     now_ms: u64,
 ) {
@@ -114,10 +114,10 @@ pub(super) fn foretold(
 }
 
 /// Whether two requests differ in nothing but the moment at which the time that was typed is over.
-fn same(a: &AdminRequest, b: &AdminRequest) -> bool {
-    let timeless = |request: &AdminRequest| {
+fn same(a: &admin::Action, b: &admin::Action) -> bool {
+    let timeless = |request: &admin::Action| {
         let mut request = request.clone();
-        if let AdminRequest::Revoke { until, .. } | AdminRequest::Ban { until, .. } = &mut request {
+        if let admin::Action::Revoke { until, .. } | admin::Action::Ban { until, .. } = &mut request {
             *until = until.map(|_| 0);
         }
         request
@@ -136,7 +136,7 @@ fn foretell(form: &Form, now_ms: u64) -> Vec<Effect> {
 ///
 /// # Errors
 /// What is wrong with it, for the operator.
-pub(crate) fn request(form: &Form, now_ms: u64, dry_run: bool) -> Result<AdminRequest, String> {
+pub(crate) fn request(form: &Form, now_ms: u64, dry_run: bool) -> Result<admin::Action, String> {
     let reason = form.value("reason").to_owned();
     let until = until(form.value("for"), now_ms)?;
     let who = form.who.clone();
@@ -156,13 +156,13 @@ pub(crate) fn request(form: &Form, now_ms: u64, dry_run: bool) -> Result<AdminRe
         Act::Revoke => {
             let groups = Pattern::new(form.value("group"))
                 .map_err(|_| "type a group; * stands for any run of characters".to_owned())?;
-            AdminRequest::Revoke { user: user()?, groups, until, reason, dry_run }
+            admin::Action::Revoke { user: user()?, groups, until, reason, dry_run }
         }
-        Act::Ban => AdminRequest::Ban { user: user()?, until, reason, dry_run },
-        Act::SignOut => AdminRequest::SignOut { user: user()?, reason },
-        Act::Close => AdminRequest::Kick { who, reason },
-        Act::Add => AdminRequest::Add { who, group: group()?, reason },
-        Act::Remove => AdminRequest::Remove { who, group: group()?, reason },
+        Act::Ban => admin::Action::Ban { user: user()?, until, reason, dry_run },
+        Act::SignOut => admin::Action::SignOut { user: user()?, reason },
+        Act::Close => admin::Action::Kick { who, reason },
+        Act::Add => admin::Action::Add { who, group: group()?, reason },
+        Act::Remove => admin::Action::Remove { who, group: group()?, reason },
         Act::Send => {
             let event = match form.value("event") {
                 "" => "ReceiveMessage",
@@ -170,7 +170,7 @@ pub(crate) fn request(form: &Form, now_ms: u64, dry_run: bool) -> Result<AdminRe
             };
             let event = EventName::new(event).map_err(|error| format!("event: {error}"))?;
             let payload = base64::engine::general_purpose::STANDARD.encode(form.value("text"));
-            AdminRequest::Send { to: who, event, payload, format: PayloadFormat::Text }
+            admin::Action::Send { to: who, event, payload, format: PayloadFormat::Text }
         }
     })
 }

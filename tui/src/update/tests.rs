@@ -1,6 +1,8 @@
 use crossterm::event::KeyModifiers;
 use fanfare_protocol::PayloadFormat;
-use fanfare_protocol::admin::{ConnectionRow, Counters, GroupRow, MembershipRow, QuicFacts, Role, Totals};
+use fanfare_protocol::admin::{
+    self, ConnectionRow, Counters, GroupRow, MembershipRow, QuicFacts, Role, Totals,
+};
 
 use super::*;
 
@@ -180,7 +182,7 @@ fn a_revocation_is_confirmed_only_when_the_server_said_what_it_would_do() {
     update(&mut model, Event::Foretold(asked.clone(), Ok(receipt.clone())));
     // An answer that comes late changes nothing of what is known.
     let mut late = asked;
-    if let AdminRequest::Revoke { groups, .. } = &mut late {
+    if let admin::Action::Revoke { groups, .. } = &mut late {
         *groups = fanfare_protocol::Pattern::new("room").unwrap();
     }
     update(&mut model, Event::Foretold(late, Ok(Receipt::default())));
@@ -195,7 +197,7 @@ fn a_revocation_is_confirmed_only_when_the_server_said_what_it_would_do() {
     let told = form::request(form, model.server_ms(), true).unwrap();
     update(&mut model, Event::Foretold(told, Ok(receipt)));
     let effects = press(&mut model, "\x02");
-    let [Effect::Act("revoked", AdminRequest::Revoke { user, until, reason, dry_run: false, .. })] =
+    let [Effect::Act("revoked", admin::Action::Revoke { user, until, reason, dry_run: false, .. })] =
         &effects[..]
     else {
         panic!("{effects:?}")
@@ -254,23 +256,23 @@ fn acts_on_the_selection_are_about_what_is_selected() {
         Some(Effect::Act(_, request)) => request,
         other => panic!("{keys}: {other:?}"),
     };
-    assert!(matches!(done(&mut model, "2x\x02"), AdminRequest::Kick { who: Who::Connection(_), .. }));
-    let AdminRequest::Kick { who: Who::User(user), reason } = done(&mut model, "3xbye\x02") else {
+    assert!(matches!(done(&mut model, "2x\x02"), admin::Action::Kick { who: Who::Connection(_), .. }));
+    let admin::Action::Kick { who: Who::User(user), reason } = done(&mut model, "3xbye\x02") else {
         panic!("no user")
     };
     assert_eq!((user.as_str(), reason.as_str()), ("alice", "bye"), "the one with most connections");
-    assert!(matches!(done(&mut model, "4x\x02"), AdminRequest::Kick { who: Who::Group(_), .. }));
-    let AdminRequest::Add { group, .. } = done(&mut model, "3astaff\x02") else { panic!("not added") };
+    assert!(matches!(done(&mut model, "4x\x02"), admin::Action::Kick { who: Who::Group(_), .. }));
+    let admin::Action::Add { group, .. } = done(&mut model, "3astaff\x02") else { panic!("not added") };
     assert_eq!(group.as_str(), "staff");
-    let AdminRequest::Remove { group, .. } = done(&mut model, "4\nd\x02") else { panic!("not removed") };
+    let admin::Action::Remove { group, .. } = done(&mut model, "4\nd\x02") else { panic!("not removed") };
     assert_eq!(group.as_str(), "room-1", "the group that one came from");
-    let AdminRequest::Send { to: Who::All, event, payload, format: PayloadFormat::Text } =
+    let admin::Action::Send { to: Who::All, event, payload, format: PayloadFormat::Text } =
         done(&mut model, "1mhello\x02")
     else {
         panic!("not sent")
     };
     assert_eq!((event.as_str(), payload.as_str()), ("ReceiveMessage", "aGVsbG8="));
-    assert!(matches!(done(&mut model, "3oreason\x02"), AdminRequest::SignOut { .. }));
+    assert!(matches!(done(&mut model, "3oreason\x02"), admin::Action::SignOut { .. }));
     assert_eq!(press(&mut model, "3a\x02"), [], "no group is typed");
     press(&mut model, "\x1b");
     // A ban waits for the server's word, as a revocation does.
@@ -298,13 +300,13 @@ fn acts_on_the_selection_are_about_what_is_selected() {
     update(&mut model, Event::Bans(Listing { total: 1, rows: vec![ban(BanKind::Group, Some("g"))] }));
     assert!(matches!(
         &press(&mut model, "5u\x02")[..],
-        [Effect::Act("restored", AdminRequest::Restore { .. })]
+        [Effect::Act("restored", admin::Action::Restore { .. })]
     ));
     let user = UserName::new("mallory").unwrap();
     let groups = fanfare_protocol::Pattern::new("g").unwrap();
     let mut told = |unchanged| {
         let (user, groups) = (user.clone(), groups.clone());
-        let request = AdminRequest::Restore { user, groups, reason: String::new() };
+        let request = admin::Action::Restore { user, groups, reason: String::new() };
         let receipt = Receipt { audit: 2, unchanged, ..Receipt::default() };
         update(&mut model, Event::Done("restored", request, Ok(receipt)));
         model.notice.as_ref().unwrap().text.clone()
@@ -312,17 +314,20 @@ fn acts_on_the_selection_are_about_what_is_selected() {
     assert_eq!(told(false), "restored: mallory may be in g again; record 2");
     assert_eq!(told(true), "restored: there was nothing to lift; record 2");
     update(&mut model, Event::Bans(Listing { total: 1, rows: vec![ban(BanKind::User, None)] }));
-    assert!(matches!(&press(&mut model, "u\x02")[..], [Effect::Act("unbanned", AdminRequest::Unban { .. })]));
+    assert!(matches!(
+        &press(&mut model, "u\x02")[..],
+        [Effect::Act("unbanned", admin::Action::Unban { .. })]
+    ));
     update(&mut model, Event::Bans(Listing { total: 1, rows: vec![ban(BanKind::SignOut, None)] }));
     assert!(matches!(
         &press(&mut model, "u\x02")[..],
-        [Effect::Act("lifted", AdminRequest::LiftSignOut { .. })]
+        [Effect::Act("lifted", admin::Action::LiftSignOut { .. })]
     ));
     let token = BanRow { user: None, jti: Some("t1".to_owned()), ..ban(BanKind::Token, None) };
     update(&mut model, Event::Bans(Listing { total: 1, rows: vec![token] }));
     assert!(matches!(
         &press(&mut model, "u\x02")[..],
-        [Effect::Act("restored", AdminRequest::RestoreToken { .. })]
+        [Effect::Act("restored", admin::Action::RestoreToken { .. })]
     ));
 }
 

@@ -2,7 +2,7 @@
 //! anew; look at the difference before it is committed.
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
-use fanfare_protocol::admin::{AdminRequest, BanKind, BanRow, Counters, Listing, Receipt, Role, Times};
+use fanfare_protocol::admin::{self, BanKind, BanRow, Counters, Listing, Receipt, Role, Times};
 use fanfare_protocol::{ConnectionId, GroupName, Pattern, UserName};
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
@@ -320,7 +320,7 @@ fn the_group_of_a_dialog_is_shown_so_that_it_is_told_apart() {
 fn a_notice_shows_names_as_lists_do() {
     let mut model = busy(Role::Operator);
     let groups = [(GroupName::new("a\u{2800}b").unwrap(), 1)].into();
-    let request = AdminRequest::Status {};
+    let request = admin::Action::Backup {};
     update(
         &mut model,
         Event::Done("revoked", request, Ok(Receipt { connections: 1, groups, ..Receipt::default() })),
