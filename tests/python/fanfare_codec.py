@@ -1,21 +1,40 @@
 """Fanfare's frames to bytes and back, in Python's standard library alone.
 
-Owns: the frames of PROTOCOL.md (sections 2, 4, 5 and 15), and how people see ids (docs/protocol/ids.md), written from these
-pages and from nothing else, so that the pages and the Rust codec are held against each other. The types of section 3 are in
-`fanfare_encoding`. No I/O.
+Owns: the frames of PROTOCOL.md (sections 2, 4, 5 and 15), and how people see ids (docs/protocol/ids.md), written from
+these pages and from nothing else, so that the pages and the Rust codec are held against each other. The types of
+section 3 are in `fanfare_encoding`. No I/O.
 
 In: frames as plain values, or bytes that a peer sent. Out: bytes, or frames. A frame is a dict of one item, the frame's
 name and its fields: `{"Join": {"request": 1, "group": "room"}}`.
 
-Invariant: what is decoded is used up to its last byte and is valid, or a `FrameError` says what is wrong, and with which
-code the peer is told so; of those `UnknownNumber` and `NotUnderstood` are about frames of later versions.
+Invariant: what is decoded is used up to its last byte and is valid, or a `FrameError` says what is wrong, and with
+which code it is answered; of those `UnknownNumber` and `NotUnderstood` are about frames of later versions.
 """
 
 import struct
 
 from fanfare_encoding import (
-    BOOL, BYTE, BYTES, ID, ID_BYTES, NAME, STRING, U16, U32, U64,
-    Enum, FrameError, InvalidName, List, NotUnderstood, Reader, StreamTruncated, Struct, TooLong, Truncated, UnknownNumber,
+    BOOL,
+    BYTE,
+    BYTES,
+    ID,
+    ID_BYTES,
+    NAME,
+    STRING,
+    U16,
+    U32,
+    U64,
+    Enum,
+    FrameError,
+    InvalidName,
+    List,
+    NotUnderstood,
+    Reader,
+    StreamTruncated,
+    Struct,
+    TooLong,
+    Truncated,
+    UnknownNumber,
     read_whole,
 )
 
@@ -57,7 +76,7 @@ CLIENT_FRAME = Enum(
     Count=Struct(request=U64, target=TARGET),
     Refresh=Struct(request=U64, token=STRING),
 )
-# `except` is a word of Python's own.
+# `except` is a keyword of Python.
 _send = dict(CLIENT_FRAME.variants)["Send"]
 _send.fields = {name.rstrip("_"): kind for name, kind in _send.fields.items()}
 
@@ -96,7 +115,7 @@ def encode_server(frame):
 
 
 def decode_client(body):
-    """The client's frame that `body`, without its length, is. A request that is refused is told with its number."""
+    """The client's frame that `body`, without its length, is. An error about a request has its number."""
     try:
         return read_whole(CLIENT_FRAME, body)
     except (UnknownNumber, NotUnderstood, InvalidName) as refused:
@@ -111,7 +130,7 @@ def decode_server(body):
     try:
         return read_whole(SERVER_FRAME, body)
     except InvalidName as invalid:
-        # There is nobody to refuse it to: it breaks the protocol.
+        # It is no request that could be refused: it breaks the protocol.
         raise FrameError(str(invalid)) from invalid
 
 
@@ -133,8 +152,8 @@ class FrameReader:
         self.kept = bytearray()
 
     def feed(self, data):
-        """Gives the bodies that `data` completes, one after the other: what is wrong with one comes before what is wrong
-        behind it. Raises `TooLong`; the stream cannot be followed any further after that."""
+        """Returns the bodies that `data` completes, one after the other: what is wrong with one comes before what is
+        wrong behind it. Raises `TooLong`; the stream cannot be followed any further after that."""
         self.kept += data
         return self._bodies()
 

@@ -1,13 +1,13 @@
 """The encoding of PROTOCOL.md, section 3: integers, strings, names, lists, enums, and the extensions behind the fields.
 
-Owns: the types, each with `write(value) -> bytes` and `read(reader) -> value`, and what is wrong with bytes that are none.
-It was written from that page and from nothing else. No I/O.
+Owns: the types, each with `write(value) -> bytes` and `read(reader) -> value`, and the errors. It was written from that
+page and from nothing else. No I/O.
 
-In: plain values, or bytes that a peer sent. Out: bytes, or values. Ids and payloads are `bytes`; an enum is its variant's
-name and content, `{"Group": "room"}`, or the name alone where there is no content, `"All"`.
+In: plain values, or bytes that a peer sent. Out: bytes, or values. Ids and payloads are `bytes`; an enum is its
+variant's name and content, `{"Group": "room"}`, or the name alone where there is no content, `"All"`.
 
-Invariants: no length that a peer claims is trusted before the bytes are there. A frame is read to its end before a name in
-it is judged: `read_whole` says in which order things are wrong.
+Invariants: no length that a peer claims is trusted before the bytes are there. A frame is read to its end before a name
+in it is judged: `read_whole` has the order.
 """
 
 import struct
@@ -19,7 +19,7 @@ LIST_CEILING = 1 << 16
 
 
 class FrameError(ValueError):
-    """The value is no frame, or the bytes are none. `code` is what the peer is told (section 11)."""
+    """The value is no frame, or the bytes are none. `code` is what that is answered with (section 11)."""
 
     code = 2001
     # The request that the frame is, where it is one that is refused.
@@ -88,7 +88,7 @@ class Reader:
         return taken
 
     def end(self):
-        """Reads the extensions behind the last field. Gives those that are skipped."""
+        """Reads the extensions behind the last field. Returns those that are skipped."""
         extensions = []
         while self.left():
             number = U64.read(self)
@@ -104,8 +104,8 @@ class Reader:
 def read_whole(kind, body):
     """All of `body` as one value of a type.
 
-    Of several things that are wrong with it the first in this order is told: bytes that cannot be read, or an unknown
-    number, behind which nothing is read; the extensions; the names.
+    Of several things that are wrong the first in this order is raised: bytes that cannot be read, or an unknown number,
+    behind which nothing is read; the extensions; the names.
     """
     reader = Reader(body)
     value = kind.read(reader)
@@ -276,7 +276,9 @@ class Enum:
         self.variants = list(variants.items())
 
     def write(self, value):
-        named = value if isinstance(value, dict) and len(value) == 1 else {value: None} if isinstance(value, str) else {}
+        named = {value: None} if isinstance(value, str) else {}
+        if isinstance(value, dict) and len(value) == 1:
+            named = value
         for number, (name, content) in enumerate(self.variants):
             if name in named and (content is None) == isinstance(value, str):
                 return U32.write(number) + (content.write(named[name]) if content else b"")

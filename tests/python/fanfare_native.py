@@ -1,10 +1,11 @@
 """A Fanfare client over native QUIC, on aioquic, written from PROTOCOL.md alone.
 
-Owns: one connection and its stream. In: frames to send, as `fanfare_codec` has them. Out: the server's frames in their order,
-and how the connection ended. It hides nothing: whatever a test wants to do to the stream or to the connection, it can.
+Owns: one connection and its stream. In: frames to send, as `fanfare_codec` has them. Out: the server's frames in their
+order, and how the connection ended. It hides nothing: a test can do to the stream and to the connection whatever it
+wants.
 
-Invariants: nothing waits without a deadline; a server that breaks the protocol fails the test that listens, and gets the
-code of it.
+Invariants: nothing waits without a deadline; a server that breaks the protocol fails the test that listens, and is
+closed with the code.
 """
 
 import asyncio
@@ -30,7 +31,7 @@ class Closed(Exception):
 
 
 class Native(QuicConnectionProtocol):
-    """One connection. `say` and `hear` are the protocol; the rest are its usual sequences."""
+    """One connection. `say` and `hear` send and receive frames; the rest are the usual sequences of them."""
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
@@ -42,7 +43,7 @@ class Native(QuicConnectionProtocol):
         # How many frames of later versions were skipped.
         self.skipped = 0
         self.connection = None
-        # What came while an answer was waited for.
+        # Frames that came while an answer was waited for.
         self.kept = []
 
     def quic_event_received(self, event):
@@ -72,7 +73,7 @@ class Native(QuicConnectionProtocol):
             self.skipped += 1
 
     def broken(self, breach):
-        """What came is not the protocol: the test is told, and the server with the code of the close."""
+        """What came is not the protocol: fails the test, and closes with the code."""
         self.frames.put_nowait(breach)
         self.close_with(breach.code, str(breach))
 
@@ -146,7 +147,11 @@ class Native(QuicConnectionProtocol):
 async def native(address, authority, alpn=codec.ALPN, **settings):
     """Connects to `(host, port)`; `authority` is the file of the CA's certificate."""
     configuration = QuicConfiguration(
-        is_client=True, alpn_protocols=[alpn.decode()], verify_mode=ssl.CERT_REQUIRED, server_name="localhost", **settings
+        is_client=True,
+        alpn_protocols=[alpn.decode()],
+        verify_mode=ssl.CERT_REQUIRED,
+        server_name="localhost",
+        **settings,
     )
     configuration.load_verify_locations(cafile=str(authority))
     async with connect(*address, configuration=configuration, create_protocol=Native) as client:

@@ -1,7 +1,7 @@
 """A Fanfare client over WebTransport, on aioquic, written from PROTOCOL.md alone.
 
-Owns: one HTTP/3 connection, its CONNECT, its session's stream, and its datagrams. In: frames to send. Out: the server's frames in their
-order, and how the session ended. It hides nothing: whatever a test wants to write where, it can.
+Owns: one HTTP/3 connection, its CONNECT, its session's stream, and its datagrams. In: frames to send. Out: the server's
+frames in their order, and how the session ended. It hides nothing: a test can write whatever it wants, on any stream.
 
 Invariant: nothing waits without a deadline.
 """
@@ -45,7 +45,7 @@ def take_varint(data):
 
 
 class Web(Native):
-    """One session. `say`, `hear` and the usual sequences are those of the native client: from the stream on they are the same."""
+    """One session. From the stream on it is the same as a native connection."""
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
@@ -63,7 +63,7 @@ class Web(Native):
                 self.ended.set_result(Closed(code_of(event.error_code) or event.error_code, event.reason_phrase))
             if not self.status.done():
                 self.status.set_exception(self.ended.result())
-                # Asked for, so that a test that does not ask leaves no complaint behind.
+                # Retrieved, so that asyncio does not complain where a test does not ask for it.
                 self.status.exception()
             self.frames.put_nowait(None)
         if isinstance(event, StreamDataReceived) and event.stream_id == self.stream:
@@ -137,7 +137,8 @@ class Web(Native):
 
 @contextlib.asynccontextmanager
 async def web(address, authority, session=True, **settings):
-    """Connects to `(host, port)`, and opens a session unless it is not wanted; `authority` is the file of the CA's certificate."""
+    """Connects to `(host, port)`, and opens a session unless told not to; `authority` is the file of the CA's
+    certificate."""
     configuration = QuicConfiguration(
         is_client=True,
         alpn_protocols=["h3"],

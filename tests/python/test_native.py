@@ -2,7 +2,7 @@
 
 Owns: the tests, and the server process that they share. The binary is `$FANFARE_BIN`; `tests/python/run` sets it.
 
-In: nothing. Out: a failure wherever the server does not do what the page says. Each hostile test ends with a look at whether
+In: nothing. Out: a failure wherever the server does not do what the page says. Each hostile test ends with a check that
 the server still serves others.
 """
 
@@ -26,7 +26,8 @@ class Server:
 
     def __init__(self):
         self.home = tempfile.TemporaryDirectory()
-        command = [os.environ["FANFARE_BIN"], "serve", "--dev", "--listen", "127.0.0.1:0", "--admin-listen", "off", "--http-listen", "off", "--state-dir", self.home.name]
+        command = [os.environ["FANFARE_BIN"], "serve", "--dev", "--state-dir", self.home.name]
+        command += ["--listen", "127.0.0.1:0", "--admin-listen", "off", "--http-listen", "off"]
         command += ["--handshake-deadline", "1s", "--log", "error"]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("FANFARE_")}
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
@@ -80,8 +81,12 @@ class Conversation(unittest.IsolatedAsyncioTestCase):
             self.assertEqual(await bob.send([GROUP], b"to alice", others=True), 1)
             self.assertEqual(await bob.send([GROUP], b"to bob", except_=[alice.connection]), 1)
             self.assertEqual(await bob.send([GROUP], b"the end"), 2)
-            self.assertEqual([await alice.message() for _ in range(3)], [(GROUP, b"to both"), (GROUP, b"to alice"), (GROUP, b"the end")])
-            self.assertEqual([await bob.message() for _ in range(3)], [(GROUP, b"to both"), (GROUP, b"to bob"), (GROUP, b"the end")])
+            for client, payloads in (
+                (alice, [b"to both", b"to alice", b"the end"]),
+                (bob, [b"to both", b"to bob", b"the end"]),
+            ):
+                for payload in payloads:
+                    self.assertEqual(await client.message(), (GROUP, payload))
             count = await alice.ask("Count", target=GROUP)
             self.assertEqual(count["Ack"]["count"], 2)
             self.assertEqual((await alice.ask("Leave", group="room"))["Ack"]["count"], 1)
@@ -127,11 +132,10 @@ class Conversation(unittest.IsolatedAsyncioTestCase):
             await alice.hello("alice")
             refused = await alice.ask("Refresh", token="a.b.c")
             self.assertEqual(refused["Error"]["code"], 3001)
-            refused = await alice.ask(
-                "Send", ack=True, to=[GROUP] * 257, others=False, event="E", format=0, payload=b"", **{"except": []}
-            )
+            message = {"ack": True, "except": [], "others": False, "event": "E", "format": 0, "payload": b""}
+            refused = await alice.ask("Send", to=[GROUP] * 257, **message)
             self.assertEqual(refused["Error"]["code"], 4005)
-            refused = await alice.ask("Send", ack=True, to=[], others=False, event="E", format=0, payload=b"", **{"except": []})
+            refused = await alice.ask("Send", to=[], **message)
             self.assertEqual(refused["Error"]["code"], 2102)
             # And the connection goes on.
             self.assertGreaterEqual((await alice.ask("Count", target="All"))["Ack"]["count"], 1)
@@ -200,8 +204,13 @@ class Hostile(unittest.IsolatedAsyncioTestCase):
             await self.ends(2006, peer)
 
     async def test_garbage(self):
-        rows = ((b"GET / HTTP/1.1\r\n\r\n", 2002), (b"\xff" * 64, 2002), (b"\x01\x00\x00\x00\xff", 2001), (b"\x01\x00\x00\x00\xfa", 2004), (bytes(1000), 2001))
-        for data, code in rows:
+        for data, code in (
+            (b"GET / HTTP/1.1\r\n\r\n", 2002),
+            (b"\xff" * 64, 2002),
+            (b"\x01\x00\x00\x00\xff", 2001),
+            (b"\x01\x00\x00\x00\xfa", 2004),
+            (bytes(1000), 2001),
+        ):
             async with server.connect() as peer:
                 peer.write(data)
                 self.assertEqual((await peer.end()).code, code, data)

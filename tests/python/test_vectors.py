@@ -2,8 +2,8 @@
 
 Owns: the tests. Run from the repository's root: `python3 -m unittest discover -s tests/python`.
 
-In: protocol/vectors, which the Rust codec's tests write and check, PROTOCOL.md and the pages beside it. Out: a failure wherever
-the three do not say the same.
+In: protocol/vectors and protocol/malformed.json, to which the Rust codec is held as well, PROTOCOL.md and the pages
+beside it. Out: a failure wherever they do not say the same.
 """
 
 import json
@@ -24,15 +24,15 @@ PAGES = [ROOT / "PROTOCOL.md", *sorted((ROOT / "docs" / "protocol").glob("*.md")
 
 # The vectors that there are. A new one is added here by hand, so that none is lost unnoticed.
 NAMES = """
-    hello-dev-user hello-token hello-certificate hello-features join join-emoji leave send-to-group send-to-everything send-json
-    count-group count-all refresh
+    hello-dev-user hello-token hello-certificate hello-features join join-emoji leave send-to-group send-to-everything
+    send-json count-group count-all refresh
     welcome ack ack-wide error message-to-group message-to-user message-to-connection message-to-all message-from-server
     message-json message-msgpack message-other-format
     joined removed goodbye goodbye-for-good lagged expiring-token expiring-groups
     hello-extended join-extended send-extended welcome-extended ack-extended message-extended goodbye-extended
     hello-critical join-critical ack-critical
-    unknown-request unknown-client-frame unknown-server-frame hello-unknown-credential send-unknown-target count-unknown-target
-    message-unknown-sender message-unknown-target expiring-unknown-scope
+    unknown-request unknown-client-frame unknown-server-frame hello-unknown-credential send-unknown-target
+    count-unknown-target message-unknown-sender message-unknown-target expiring-unknown-scope
 """.split()
 
 ENCODE = {"client": codec.encode_client, "server": codec.encode_server}
@@ -147,7 +147,8 @@ class Page(unittest.TestCase):
         for vector in VECTORS:
             with self.subTest(vector["name"]):
                 block = f"```text\n{dump(bytes.fromhex(vector['hex']))}\n```"
-                shown = re.search(rf"^`{re.escape(vector['name'])}`: [^`].*?\n\n(```text\n.*?\n```)$", PAGE, re.M | re.S)
+                name = re.escape(vector["name"])
+                shown = re.search(rf"^`{name}`: [^`].*?\n\n(```text\n.*?\n```)$", PAGE, re.M | re.S)
                 self.assertIsNotNone(shown, "not named")
                 self.assertEqual(shown[1], block)
 
@@ -328,7 +329,7 @@ def outcome(side, row):
 
 
 class Malformed(unittest.TestCase):
-    """protocol/malformed.json holds the three codecs to the same answers; protocol/src/codec/tests/malformed.rs says how it
+    """protocol/malformed.json holds three codecs to the same answers; protocol/src/codec/tests/malformed.rs says how it
     is written."""
 
     def test_each_malformed_frame_is_answered_as_the_table_says(self):

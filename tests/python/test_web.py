@@ -1,7 +1,8 @@
-"""WebTransport as PROTOCOL.md has it, by a client that was written from that page: what it promises, and what bad clients get.
+"""A WebTransport client that was written from PROTOCOL.md alone, against a real server: what it promises and forbids.
 
-Owns: the tests, and the server process that they share, which is that of `test_native`. In: nothing. Out: a failure wherever the server does
-not do what the page says. Each hostile test ends with a look at whether the server still serves others.
+Owns: the tests, and the server process that they share, which is that of `test_native`. In: nothing. Out: a failure
+wherever the server does not do what the page says. Each hostile test ends with a check that the server still serves
+others.
 """
 
 import asyncio
@@ -34,7 +35,8 @@ def connect(**settings):
 
 
 def send(payload, request=1, to=GROUP, ack=False, event="Cursor"):
-    return {"Send": {"request": request, "ack": ack, "to": [to], "except": [], "others": False, "event": event, "format": 1, "payload": payload}}
+    fields = {"request": request, "ack": ack, "to": [to], "except": [], "others": False}
+    return {"Send": {**fields, "event": event, "format": 1, "payload": payload}}
 
 
 class Conversation(unittest.IsolatedAsyncioTestCase):
@@ -236,8 +238,7 @@ class Hostile(unittest.IsolatedAsyncioTestCase):
             await watcher.hello("watcher")
             async with connect() as alice:
                 await alice.hello("leaving")
-                alice.http.send_data(alice.session, varint(CLOSE_SESSION) + varint(7) + b"\x00\x00\x00\x07bye", end_stream=True)
-                alice.transmit()
+                alice.close_with(7, "bye")
                 deadline = asyncio.get_running_loop().time() + DEADLINE
                 while (await watcher.ask("Count", target={"User": "leaving"}))["Ack"]["count"] != 0:
                     self.assertLess(asyncio.get_running_loop().time(), deadline)

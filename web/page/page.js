@@ -1,6 +1,6 @@
-// The page of a development server: pick a name, join groups, talk, see who comes and goes, move a shared cursor.
-// Names and texts of others are only ever put into text nodes, and each into an element with a direction of its own: what
-// one is written in must not move what stands beside it. Payloads are shown as they were received.
+// The page of a development server: pick a name, join groups, talk, see who comes and goes, move a shared cursor. Names
+// and texts of others are only ever put into text nodes, and each into an element with a direction of its own: what one
+// is written in must not move what stands beside it. Payloads are shown as they were received.
 
 import { connect, json, visible } from "./fanfare-client.js";
 

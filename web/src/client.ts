@@ -1,10 +1,10 @@
 /**
  * What an application calls: a client that stays connected.
  *
- * In: the application's calls and handlers. Out: requests in the order of the calls, answers, and what happens. Invariants:
+ * In: the application's calls and handlers. Out: requests in the order of the calls, answers, and events. Invariants:
  * there is one connection at a time, and it takes requests only when it is in its groups again; nothing is tried again
- * once closing was asked for. What has come and waits for handlers is bounded: then the reading waits, which the server
- * notices. Answers do not wait for handlers, so that a handler may wait for an answer.
+ * once closing was asked for. What waits for handlers is bounded: reading then stops, which the server notices. Answers
+ * do not wait for handlers, so that a handler may wait for an answer.
  */
 
 import { datagramBytes, encodeClient } from "./codec.js";
@@ -109,12 +109,12 @@ export class Client implements AsyncIterable<Message> {
     return this.link !== undefined && !this.isOver();
   }
 
-  /** Becomes a member of a group; gives how many members it has. Joined again after an outage. */
+  /** Becomes a member of a group; returns how many members it has. Joined again after an outage. */
   async join(group: string): Promise<number> {
     return this.ask((request) => ({ kind: "join", request, group }));
   }
 
-  /** Stops being a member; gives how many members are left. Also during an outage the group is not joined again. */
+  /** Stops being a member; returns how many members are left. Also during an outage the group is not joined again. */
   async leave(group: string): Promise<number> {
     if (this.link === undefined) this.groups.ended(group);
     return this.ask((request) => ({ kind: "leave", request, group }));
@@ -125,7 +125,7 @@ export class Client implements AsyncIterable<Message> {
     return this.ask((request) => ({ kind: "count", request, target }));
   }
 
-  /** Goes on with another token of the same user; gives how many groups this client is still in. */
+  /** Goes on with another token of the same user; returns how many groups this client is still in. */
   async refresh(token: string): Promise<number> {
     return this.ask((request) => ({ kind: "refresh", request, token }));
   }
@@ -151,8 +151,8 @@ export class Client implements AsyncIterable<Message> {
   }
 
   /**
-   * Sends to several targets; who is reached in several ways gets one copy. Gives the number that a `refused` would
-   * carry.
+   * Sends to several targets; who is reached in several ways gets one copy. Returns the request's number, which
+   * `refused` carries.
    */
   async send(to: readonly Target[], event: string, payload: Payload, options: SendOptions = {}): Promise<number> {
     const frame = this.outgoing(this.requests.next(), to, event, payload, options);
@@ -160,7 +160,7 @@ export class Client implements AsyncIterable<Message> {
     return frame.request;
   }
 
-  /** The same, and waits for the answer: to how many connections it was queued. */
+  /** The same, and waits for the answer. Returns to how many connections the message was queued. */
   async sendAcked(to: readonly Target[], event: string, payload: Payload, options: SendOptions = {}): Promise<number> {
     return this.ask((request) => ({ ...this.outgoing(request, to, event, payload, options), ack: true }));
   }
@@ -180,7 +180,7 @@ export class Client implements AsyncIterable<Message> {
     link.datagram(encodeClient(frame).subarray(PREFIX_BYTES));
   }
 
-  /** Calls `handler` for every message of this name. Gives a function that ends that. */
+  /** Calls `handler` for every message with this event. Returns a function that ends that. */
   on(event: string, handler: MessageHandler): () => void {
     return this.events.on(event, handler);
   }
@@ -195,12 +195,12 @@ export class Client implements AsyncIterable<Message> {
     return this.when("expiring", handler);
   }
 
-  /** Calls `handler` when something happens. Gives a function that ends that. */
+  /** Calls `handler` for every event of this kind. Returns a function that ends that. */
   when<K extends keyof Happenings>(kind: K, handler: Handler<Happenings[K]>): () => void {
     return this.events.when(kind, handler);
   }
 
-  /** Every message from now on, in a loop. A loop that falls behind slows the server down, as far as the server lets it. */
+  /** Every message from now on, in a loop. A loop that falls behind stops the reading, as a slow handler does. */
   [Symbol.asyncIterator](): AsyncIterator<Message> {
     return this.events.loop();
   }
@@ -274,7 +274,8 @@ export class Client implements AsyncIterable<Message> {
       if (performance.now() - since >= STABLE_AFTER) failures = 0;
       for (;;) {
         const { reconnect = {}, tokenProvider } = this.options;
-        if (this.isOver() || reconnect === false || !mayComeBack(why, tokenProvider !== undefined)) return this.end(why);
+        const isFinal = reconnect === false || !mayComeBack(why, tokenProvider !== undefined);
+        if (this.isOver() || isFinal) return this.end(why);
         const { firstDelay = 250, maxDelay = 30_000 } = reconnect;
         const retryIn: number = (why.retryAfter ?? 0) + backoff(failures++, firstDelay, maxDelay);
         this.events.tell("disconnected", { code: why.code, reason: why.reason, retryIn });
@@ -370,9 +371,9 @@ export class Client implements AsyncIterable<Message> {
     await this.events.inbox.room(excused);
   }
 
-  /** What comes while groups are joined again is told behind `reconnected`. */
+  /** What comes while groups are joined again is reported after `reconnected`. */
   private hold(rejoin: Rejoin, frame: ServerFrame): void {
-    // What it means for the token counts now.
+    // The token is renewed as soon as the connection is live.
     if (frame.kind === "expiring") this.refresher?.expiring();
     if (rejoin.took(frame)) return;
     for (const early of rejoin.hold(frame)) this.events.report(early);

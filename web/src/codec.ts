@@ -91,7 +91,7 @@ class Writer {
     return this.byte(2).name("group", target.group);
   }
 
-  /** What of a message is the same for all its targets. */
+  /** The part of a message that is the same for all its targets. */
   body(event: string, format: Format, payload: Uint8Array): this {
     const number = typeof format === "number" ? format : FORMATS.indexOf(format);
     // Written as a byte it would be another format.
@@ -299,7 +299,8 @@ function read(reader: Reader): ServerFrame {
       return reader.end({ kind: "message", from, to, event, format, payload: reader.blob().slice() });
     }
     case 4: return reader.end({ kind: "joined", group: reader.name(), members: reader.integer(8) });
-    case 5: return reader.end({ kind: "removed", group: reader.name(), code: reader.integer(2), reason: reader.text() });
+    case 5:
+      return reader.end({ kind: "removed", group: reader.name(), code: reader.integer(2), reason: reader.text() });
     case 6:
       return reader.end({
         kind: "goodbye", code: reader.integer(2), reason: reader.text(), retryAfter: reader.integer(4),

@@ -1,6 +1,6 @@
 /**
- * The numbered codes of PROTOCOL.md, section 14: why a request was refused, a member removed or a connection closed. A test compares
- * them with that page.
+ * The numbered codes of PROTOCOL.md, section 14: why a request was refused, a member removed or a connection closed. A
+ * test compares them with that page.
  */
 
 /** Every code by its name. A server of a later version may use others. */
@@ -65,7 +65,7 @@ const RETRY: ReadonlySet<number> = new Set([
   Code.Internal,
 ]);
 
-/** Whether a client that was closed with this code does well to connect again. What is not known was meant: no. */
+/** Whether a client that was closed with this code does well to connect again. An unknown code was meant: no. */
 export function mayReconnect(code: number): boolean {
   return RETRY.has(code);
 }

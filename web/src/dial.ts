@@ -1,8 +1,8 @@
 /**
- * One try to connect.
+ * One attempt to connect.
  *
  * In: what the application configured, and the newest token. Out: a link, or an error that says why there is none.
- * Invariant: the token provider, the session and `welcome` share one deadline, and nothing of a try outlives it.
+ * Invariant: the token provider, the session and `welcome` share one deadline, and nothing of an attempt outlives it.
  */
 
 import { FanfareError } from "./errors.js";

@@ -1,8 +1,8 @@
 /**
  * How a connection ends, and what that means.
  *
- * In: the server's frames, and what the browser says of a stream or a session that is over. Out: the code and the words
- * of the end, and whether to come back. Invariants: what `goodbye` said stands for an end that says nothing; another code
+ * In: the server's frames, and what the browser says of a stream or a session that has ended. Out: the code and the
+ * reason, and whether to come back. Invariants: what `goodbye` said stands for an end that says nothing; another code
  * in the end is newer (docs/protocol/reconnecting.md).
  */
 
@@ -11,7 +11,9 @@ import { FanfareError } from "./errors.js";
 import type { ServerFrame } from "./frames.js";
 import { orAfter } from "./pause.js";
 
-/** How long the end may take to come: behind `goodbye`, which is then taken for it, and behind the end of the stream. */
+/**
+ * How long the end may take to come: behind `goodbye`, which is then taken for it, and behind the end of the stream.
+ */
 export const END_PATIENCE = 2_000;
 
 /** Why a connection ended. */
@@ -37,8 +39,8 @@ export function after(end: Ended, goodbye: Ended | undefined): Ended {
 }
 
 /**
- * The code that the server broke the stream off with; none where the stream was lost, or ended with the session. Firefox
- * gives the error of a session that this end closes a code, too: 20.
+ * The code that the server broke the stream off with; none where the stream was lost, or ended with the session.
+ * Firefox gives the error of a session that this end closes a code, too: 20.
  */
 export function brokenOffWith(error: unknown): Ended | undefined {
   const { source, streamErrorCode: code } = (error ?? {}) as { source?: string; streamErrorCode?: number | null };
@@ -47,7 +49,9 @@ export function brokenOffWith(error: unknown): Ended | undefined {
   return { code, reason: "the server broke the stream off" };
 }
 
-/** What the server said when it closed. Browsers give it with the session's end, which comes soon after the stream's. */
+/**
+ * What the server said when it closed. Browsers give it with the session's end, which comes soon after the stream's.
+ */
 export async function closedBy(transport: WebTransport, patience = END_PATIENCE): Promise<Ended> {
   const closed = transport.closed.then<Ended, Ended>(
     (info) => ({ code: info.closeCode, reason: info.reason ?? "" }),
@@ -67,7 +71,7 @@ export function refused({ code, reason, retryAfter }: Ended): FanfareError {
   return new FanfareError("closed", `the server refused the connection: ${reason}`, code, undefined, retryAfter);
 }
 
-/** What a failed try to connect means. */
+/** What a failed attempt to connect means. */
 export function failed(error: unknown): Ended {
   const { code, retryAfter } = error instanceof FanfareError ? error : { code: undefined, retryAfter: undefined };
   return { code, reason: error instanceof Error ? error.message : String(error), retryAfter };

@@ -1,4 +1,4 @@
-/** What can go wrong, as an application sees it. Each has a `kind` to tell it by, and a numbered `code` where the server said one. */
+/** The errors that an application sees. Each has a `kind`, and the server's `code` where there is one. */
 
 import { codeName } from "./codes.js";
 
@@ -8,7 +8,7 @@ export type FanfareErrorKind =
   | "unsupported"
   /** An argument is not what it must be; nothing was sent. */
   | "argument"
-  /** No connection came about. Browsers do not tell pages why; the message lists what it can be. */
+  /** No connection could be made. Browsers do not tell pages why; the message lists the possible reasons. */
   | "unreachable"
   /** The server closed the connection, with a code. */
   | "closed"
@@ -22,7 +22,7 @@ export type FanfareErrorKind =
   | "timeout"
   /** The application aborted it. */
   | "aborted"
-  /** What came is not the protocol. */
+  /** The server broke the protocol. */
   | "protocol";
 
 /** The one class of errors of this library. */
@@ -31,7 +31,7 @@ export class FanfareError extends Error {
   readonly kind: FanfareErrorKind;
   /** The server's code, or the one that this client ended the connection with; see {@link Code}. */
   readonly code: number | undefined;
-  /** In how many milliseconds the server wants to see this client again at the earliest; 0 is never. None where it did not say. */
+  /** In how many milliseconds the client may come back at the earliest, as the server said; 0 is never. */
   readonly retryAfter: number | undefined;
 
   constructor(kind: FanfareErrorKind, message: string, code?: number, cause?: unknown, retryAfter?: number) {

@@ -1,9 +1,9 @@
 /**
- * What happens, as the application's handlers and loops are told.
+ * Tells the application's handlers and loops what happens.
  *
- * In: the server's frames, and what the client does by itself. Out: calls of handlers, and messages for loops. Invariants:
- * everything is told in the order in which it came; a handler that returns a promise is waited for before the next, and
- * what waits for handlers meanwhile is bounded ({@link Inbox}).
+ * In: the server's frames, and the client's own events. Out: calls of handlers, and messages for loops. Invariants:
+ * everything is reported in the order in which it came; a handler that returns a promise is awaited before the next,
+ * and what waits for handlers meanwhile is bounded ({@link Inbox}).
  */
 
 import type { MessageFrame, ServerFrame } from "./frames.js";
@@ -44,7 +44,7 @@ export class Events {
     });
   }
 
-  /** Tells of a frame of the server, if it is one for the application. */
+  /** Reports a frame of the server, if it is one for the application. */
   report(frame: ServerFrame): void {
     switch (frame.kind) {
       case "message":
@@ -67,7 +67,7 @@ export class Events {
     }
   }
 
-  /** The last that is told. */
+  /** The last event. */
   end(closed: Happenings["closed"]): void {
     this.over = true;
     this.tell("closed", closed);

@@ -2,8 +2,8 @@
  * From a session to a connection that the server has welcomed.
  *
  * In: a session that was just begun, and `hello`. Out: the stream's two halves and `welcome`, or why there is none.
- * Invariant: the first frame is `welcome` of a version and with features that this client speaks, or `goodbye`; what else
- * it is breaks the protocol.
+ * Invariant: the first frame is `welcome` of a version and with features that this client speaks, or `goodbye`; what
+ * else it is breaks the protocol.
  */
 
 import { Code } from "./codes.js";
@@ -52,12 +52,12 @@ export async function introduce(
     }
     if (first) return { incoming, writer, welcome: welcomed(first) };
   } catch (error) {
-    // Which of the two is told first, the stream's end or the session's, is the browser's affair.
+    // The stream's end or the session's may come first, as the browser likes.
     if (error instanceof FanfareError) throw error;
     brokenOff = brokenOffWith(error);
   }
   const ended = brokenOff ?? (await closedBy(transport));
-  // 0 is no code of the server's here: a library says it of a connection that it drops half made.
+  // 0 is not a code of the server here: libraries close a half-made connection with it.
   if (!ended.code) throw new FanfareError("unreachable", `the connection to ${url} was lost: ${ended.reason}`);
   throw refused(ended);
 }

@@ -1,14 +1,14 @@
 /**
- * What has come and waits for the application's handlers.
+ * The queue of what waits for the application's handlers.
  *
- * In: pieces of work, in the order in which things came. Out: each of them done, one after the other. Invariants: one that returns a promise is
- * waited for before the next; whoever brings more than {@link QUEUE} waits for room.
+ * In: tasks, in the order in which things came. Out: each of them run, one after the other, and awaited before the
+ * next. Invariant: when more than {@link QUEUE} wait, whoever adds the next waits for room.
  */
 
-/** What may wait for handlers, or for a loop over the client. */
+/** The most that may wait for handlers, or for a loop over the client. */
 export const QUEUE = 256;
 
-/** Those who wait for the same thing: several may, the reader of the stream and the one of the datagrams for example. */
+/** Those who wait for the same thing: the reader of the stream and the reader of the datagrams may, for example. */
 export class Waiters {
   private waiting: (() => void)[] = [];
 
@@ -23,36 +23,38 @@ export class Waiters {
 }
 
 export class Inbox {
-  private work: (() => Promise<void>)[] = [];
-  private working = false;
+  private tasks: (() => Promise<void>)[] = [];
+  private running = false;
   private waiters = new Waiters();
 
-  push(work: () => Promise<void>): void {
-    this.work.push(work);
-    if (!this.working) void this.run();
+  push(task: () => Promise<void>): void {
+    this.tasks.push(task);
+    if (!this.running) void this.run();
   }
 
-  /** Waits while it is full; no longer where `excused`, which is asked again at each {@link ask}. */
+  /** Waits while the queue is full, unless `excused` says not to; {@link ask} has it asked again. */
   async room(excused: () => boolean): Promise<void> {
-    while (this.work.length >= QUEUE && !excused()) await this.waiters.next();
+    while (this.tasks.length >= QUEUE && !excused()) await this.waiters.next();
   }
 
-  /** Has those who wait for room ask again whether they are excused. */
+  /** Those who wait for room ask again whether they are excused. */
   ask(): void {
     this.waiters.all();
   }
 
   private async run(): Promise<void> {
-    this.working = true;
-    for (let work = this.work.shift(); work; work = this.work.shift()) {
+    this.running = true;
+    for (let task = this.tasks.shift(); task; task = this.tasks.shift()) {
       this.waiters.all();
-      await work();
+      await task();
     }
-    this.working = false;
+    this.running = false;
   }
 }
 
-/** A handler that fails is the application's mistake: it is told on the console, and the others are called all the same. */
+/**
+ * Calls a handler. One that fails is the application's mistake: it is logged, and the others are called all the same.
+ */
 export async function called(handler: () => void | Promise<void>): Promise<void> {
   try {
     const waits = handler();

@@ -1,9 +1,9 @@
 /**
  * The frames that come from the server.
  *
- * In: the receiving half of the stream. Out: one frame after the other, or how the stream ended. Invariants: each frame is
- * judged when it is asked for, so that one that is malformed spoils none before it; a stream that the server finishes in
- * the middle of a frame breaks the protocol.
+ * In: the receiving half of the stream. Out: one frame after the other, or how the stream ended. Invariants: each frame
+ * is judged when it is asked for, so that one that is malformed spoils none before it; a stream that the server
+ * finishes in the middle of a frame breaks the protocol.
  */
 
 import { Code } from "./codes.js";
@@ -18,9 +18,9 @@ export class Incoming {
   constructor(private readonly reader: ReadableStreamDefaultReader<Uint8Array>) {}
 
   /**
-   * The next frame; none when the server has finished the stream. Rejects with a {@link FanfareError} where what came is
-   * not the protocol, and with the browser's error where the stream was broken off or its session has ended: a stream
-   * that is `done` was finished by the server, in Chromium and in Firefox.
+   * The next frame; none when the server has finished the stream. Rejects with a {@link FanfareError} where what came
+   * is not the protocol, and with the browser's error where the stream was broken off or its session has ended: a
+   * stream that is `done` was finished by the server, in Chromium and in Firefox.
    */
   async next(): Promise<ServerFrame | undefined> {
     for (;;) {

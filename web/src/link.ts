@@ -51,7 +51,7 @@ export class Link {
     if (typeof WebTransport === "undefined") {
       throw new FanfareError("unsupported", "this browser has no WebTransport, or the page is not a secure context");
     }
-    // First, so that a name that cannot be is told before anything is sent.
+    // First, so that an invalid name is an error before anything is sent.
     const hello = encodeClient({ kind: "hello", protocol: PROTOCOL_VERSION, features: FEATURES, credential });
     const transport = new WebTransport(
       address.url,

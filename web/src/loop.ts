@@ -1,7 +1,8 @@
 /**
  * The messages for one `for await` over the client.
  *
- * In: messages. Out: the same, one after the other. Invariant: no more than {@link QUEUE} wait here; whoever brings the next waits.
+ * In: messages. Out: the same, one after the other. Invariant: no more than {@link QUEUE} wait here; whoever adds the
+ * next waits for room.
  */
 
 import { QUEUE, Waiters } from "./inbox.js";

@@ -1,25 +1,29 @@
 /**
  * Which groups to join again after an outage, and which were lost with the connection (docs/protocol/reconnecting.md).
  *
- * In: what the application asked for and what the server said. Out: the groups to join again; those that somebody else had put this client
- * into. Invariants: a group is joined again only where the application asked for it and neither side ended it since; a leave counts from
- * the moment it is asked for; what the server adds by itself is kept for {@link GIVEN} groups at most.
+ * In: what the application asked for and what the server said. Out: the groups to join again; those to which an
+ * operator had added this client. Invariants: a group is joined again only where the application asked for it and
+ * neither side ended it since; a leave counts from the moment it is asked for; of groups that the server adds by itself
+ * at most {@link GIVEN} are kept.
  */
 
-/** So many groups that an operator added are remembered, so that a server can't fill the memory. */
+/** The most groups that an operator added that are kept, so that a server cannot fill the memory. */
 const GIVEN = 10_000;
 
 interface Group {
   /** The application joined it, and neither side ended that since. */
   member: boolean;
-  /** The server put this client into it without being asked. */
+  /** The server added this client without being asked: an operator did. */
   given: boolean;
+  /** Joins that the server has not answered. */
   joins: number;
   /** `joined` came while a join waited for its answer, which says whether the join made it, or an operator. */
   open: boolean;
-  /** Until the server has answered them, a `joined` is about a join that came before, and is as good as undone. */
+  /**
+   * Leaves that the server has not answered. Until then a `joined` is about a join before them, and is undone by them.
+   */
   leaves: number;
-  /** The one leave under way ends a membership, so that a `joined` before its answer is behind it, an operator's. */
+  /** The one unanswered leave ends a membership, so that a `joined` before its answer came after it: an operator's. */
   leaving: boolean;
 }
 
@@ -41,7 +45,7 @@ export class Membership {
     this.gone.delete(group);
   }
 
-  /** A join in which one is already, because an operator added this client, is answered without a `joined`. */
+  /** A join of a group to which an operator had added this client is answered without a `joined`. */
   joinAnswered(group: string, done: boolean): void {
     this.update(group, (known) => {
       known.joins = Math.max(0, known.joins - 1);
@@ -88,7 +92,7 @@ export class Membership {
     });
   }
 
-  /** With the connection goes every answer that was still to come, and what others had made. */
+  /** With the connection go all answers that were still to come, and the memberships that operators had made. */
   connectionLost(): void {
     for (const [group, known] of this.groups) {
       known.joins = known.leaves = 0;
@@ -107,7 +111,7 @@ export class Membership {
     return [...this.groups].filter(([, known]) => known.member).map(([group]) => group).sort();
   }
 
-  /** What was lost and is not there again. Told once. */
+  /** The groups that were lost and are not there again. Returned once. */
   takeLost(): string[] {
     const lost = [...this.gone].filter((group) => !this.groups.get(group)?.given && !this.isMember(group)).sort();
     this.gone.clear();

@@ -1,8 +1,8 @@
 /**
  * What an application wants to send, as a frame.
  *
- * In: targets, a payload, options. Out: the frame and its bytes, or an error that says what is wrong. Invariant: what the
- * server would refuse for its size is not sent; a frame that is too long would cost the connection.
+ * In: targets, a payload, options. Out: the frame and its bytes, or an error that says what is wrong. Invariant: what
+ * the server would refuse for its size is not sent; a frame that is too long would cost the connection.
  */
 
 import { encodeClient } from "./codec.js";
@@ -34,5 +34,6 @@ export function encoded(frame: ClientFrame, { frameBytes }: Limits): Uint8Array 
   const bytes = encodeClient(frame);
   const length = bytes.length - PREFIX_BYTES;
   if (length <= frameBytes) return bytes;
-  throw new FanfareError("argument", `the ${frame.kind} has ${length} bytes, all in all; the server takes ${frameBytes}`);
+  const why = `the ${frame.kind} has ${length} bytes in all; the server takes ${frameBytes}`;
+  throw new FanfareError("argument", why);
 }

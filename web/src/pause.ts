@@ -1,8 +1,8 @@
 /**
  * Waits that end early, or in time.
  *
- * In: how long, a signal, something to wait for. Out: the end of the wait. Invariants: a pause never ends early by itself,
- * although a timer takes no more than 24 days; no timer and no listener outlives its wait.
+ * In: how long, a signal, something to wait for. Out: the end of the wait. Invariants: a pause never ends early by
+ * itself, although a timer takes no more than 24 days; no timer and no listener outlives its wait.
  */
 
 /** The longest that a timer takes, in milliseconds. One that is set to more fires at once. */

@@ -1,5 +1,5 @@
 /**
- * What an application sends, and what it is written in.
+ * Payloads and their formats.
  *
  * In: texts, bytes, values. Out: bytes and their format. Invariant: the format is what the application said; nothing is
  * checked.
@@ -8,7 +8,7 @@
 import { FanfareError } from "./errors.js";
 import type { Format } from "./frames.js";
 
-/** Bytes, and what they are written in. */
+/** Bytes, and their format. */
 export interface Formatted {
   readonly format: Format;
   readonly bytes: Uint8Array;
@@ -19,14 +19,14 @@ export type Payload = string | Uint8Array | Formatted;
 
 const TEXT = new TextEncoder();
 
-/** A value, as JSON. */
+/** Encodes a value as JSON. */
 export function json(value: unknown): Formatted {
   const text = JSON.stringify(value) as string | undefined;
-  if (text === undefined) throw new FanfareError("argument", "JSON has nothing for this value");
+  if (text === undefined) throw new FanfareError("argument", "this value cannot be written as JSON");
   return { format: "json", bytes: TEXT.encode(text) };
 }
 
-/** What is MessagePack already. */
+/** Bytes that are MessagePack already. */
 export function messagePack(bytes: Uint8Array): Formatted {
   return { format: "msgpack", bytes };
 }

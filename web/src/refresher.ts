@@ -1,8 +1,10 @@
 /**
- * Keeps the access of one connection from running out: asks for a new token when the server says that the old one ends, and sends it.
+ * Renews the access of one connection: asks for a new token when the server says that the old one expires, and sends
+ * it.
  *
- * In: the word that access ends. Out: a refresh, or why there was none. Invariants: one refresh at a time; a provider or a server that fails is
- * asked again after growing pauses, for as long as the connection lasts; a token that comes later than the connection lasts is not used.
+ * In: `expiring`. Out: a refresh, or why there was none. Invariants: one refresh at a time; a provider or a server that
+ * fails is asked again after growing pauses, as long as the connection lasts; a token that comes after the connection
+ * is lost is not used.
  */
 
 import { FanfareError } from "./errors.js";

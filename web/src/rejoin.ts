@@ -1,10 +1,10 @@
 /**
- * Back into the groups: what happens between a new connection's welcome and the moment it goes live.
+ * Joins the groups again, between a new connection's welcome and the moment it goes live.
  *
- * In: a connection that was just welcomed, what it says, and the groups that the application wants. Out: which of them
- * it is in again, and what else came meanwhile, to be told behind that. Invariants: it is done only when its groups are
- * exactly those that are wanted, so one that is left meanwhile is not joined, or left again; one that the server ends
- * or refuses is not wanted any more, but a refusal counts only when all of it is done.
+ * In: a connection that was just welcomed, the frames that come on it, and the groups that the application wants. Out:
+ * which of them it is in again, and what else came meanwhile, to be reported after that. Invariants: it is done only
+ * when its groups are exactly those that are wanted, so one that is left meanwhile is not joined, or left again; one
+ * that the server ends or refuses is not wanted any more, but a refusal counts only when all of it is done.
  */
 
 import type { ClientFrame, ServerFrame } from "./frames.js";
@@ -12,7 +12,9 @@ import { QUEUE } from "./inbox.js";
 import type { Membership } from "./membership.js";
 import type { Removed } from "./types.js";
 
-/** Requests that are under way at a time: so few that writing them never waits for answers that are not being read. */
+/**
+ * The most requests that wait for an answer at a time: so few that writing them never waits for reading the answers.
+ */
 const UNDER_WAY = 64;
 
 interface Step {
@@ -27,11 +29,15 @@ export class Rejoin {
   private unanswered: Set<string>;
   private rejoined = new Set<string>();
   private refusals: Removed[] = [];
-  /** Those that it is in although they refused, as an operator added this client, and the `joined` that said so. */
+  /**
+   * Refused, but the connection is in them all the same, because an operator added it; with the `joined` that said so.
+   */
   private added = new Map<string, ServerFrame>();
-  /** What came meanwhile. */
+  /** Frames that came meanwhile. */
   private held: ServerFrame[] = [];
-  /** The `joined` among it whose group's join has no answer. Only that says whether the join made it or an operator. */
+  /**
+   * Held `joined` frames of groups whose join has no answer yet, which says whether the join or an operator made it.
+   */
   private open = new Map<string, ServerFrame>();
   private settle: () => void = () => {};
   private isOver = false;
@@ -52,7 +58,7 @@ export class Rejoin {
     this.unanswered = new Set(members);
   }
 
-  /** Asks for what is to be asked next; finishes when nothing is left. */
+  /** Sends the next requests; finishes when nothing is left. */
   go(): void {
     while (!this.isOver) {
       while (this.underWay.size < UNDER_WAY) {
@@ -74,7 +80,7 @@ export class Rejoin {
     }
   }
 
-  /** Nothing is asked any more, and it will not be done. */
+  /** Sends nothing any more, and never finishes. */
   abandon(): void {
     this.isOver = true;
   }
@@ -93,12 +99,12 @@ export class Rejoin {
     this.write({ ...step, request });
   }
 
-  /** Takes a frame that came. Says whether it was about this alone; otherwise it is to be held. */
+  /** Takes a frame. Returns whether it was about the rejoin alone; otherwise it is to be held. */
   took(frame: ServerFrame): boolean {
     switch (frame.kind) {
       case "ack":
       case "error":
-        this.answered(frame);
+        this.takeAnswer(frame);
         this.go();
         return true;
       case "joined":
@@ -126,7 +132,7 @@ export class Rejoin {
     }
   }
 
-  private answered(frame: ServerFrame & { kind: "ack" | "error" }): void {
+  private takeAnswer(frame: ServerFrame & { kind: "ack" | "error" }): void {
     const step = this.underWay.get(frame.request);
     if (step === undefined) return;
     this.answeredAt = performance.now();
@@ -139,7 +145,7 @@ export class Rejoin {
     }
     this.unanswered.delete(group);
     if (frame.kind === "ack") {
-      // Told by `reconnected`.
+      // `reconnected` reports it.
       this.forget(group);
       this.rejoined.add(group);
       return;
@@ -150,14 +156,14 @@ export class Rejoin {
     this.refusals.push({ group, code: frame.code, reason: frame.detail });
   }
 
-  /** Keeps what is told behind `reconnected`. Gives what is told before, as it is too much: better that than lost. */
+  /** Keeps a frame for after `reconnected`. Returns those to report before it, when there are too many to keep. */
   hold(frame: ServerFrame): ServerFrame[] {
     const told = this.held.length >= QUEUE ? this.release() : [];
     this.held.push(frame);
     return told;
   }
 
-  /** Gives what was held, but for what has no answer yet. */
+  /** Returns the held frames, but for `joined` frames that wait for an answer. */
   release(): ServerFrame[] {
     const told = this.held.filter((frame) => !this.isOpen(frame));
     this.held = this.held.filter((frame) => this.isOpen(frame));
@@ -168,7 +174,7 @@ export class Rejoin {
     return frame.kind === "joined" && this.open.get(frame.group) === frame;
   }
 
-  /** The `joined` of a group whose join has no answer is not to be told. */
+  /** The held `joined` of a group whose join has no answer is not reported. */
   private forget(group: string): void {
     this.drop(this.open.get(group));
     this.open.delete(group);
@@ -178,7 +184,7 @@ export class Rejoin {
     if (joined) this.held = this.held.filter((frame) => frame !== joined);
   }
 
-  /** What came of it. The refused are not tried again; of those that were left meanwhile nothing is told. */
+  /** The result. Refused groups are not tried again; those that were left meanwhile are not reported. */
   outcome(): { readonly rejoined: string[]; readonly refused: Removed[]; readonly lost: string[] } {
     const refused = this.refusals.filter(({ group }) => this.groups.isMember(group));
     for (const { group } of refused) this.groups.refused(group, this.added.has(group));

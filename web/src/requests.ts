@@ -1,9 +1,9 @@
 /**
  * The requests that wait for the server's answer.
  *
- * In: requests as they are sent, and answers as they come. Out: each answer, to whoever waits for it. Invariants: a number
- * is never used twice; when the connection is lost, everyone who waits is told at once; what a request changes here is
- * changed whether or not somebody still waits for its answer, and before the one who waits hears of it.
+ * In: requests as they are sent, and answers as they come. Out: each answer, to whoever waits for it. Invariants: a
+ * number is never used twice; when the connection is lost, everyone who waits is told at once; what a request changes
+ * here is changed whether or not somebody still waits for its answer, and before the one who waits hears of it.
  */
 
 import { FanfareError } from "./errors.js";

@@ -1,10 +1,12 @@
-/** What an application gives to the client and gets from it: options, messages, happenings. No code, no invariant. */
+/** What an application gives to the client and gets from it: options, messages, events. No code. */
 
 import type { ExpiryScope, Format, Sender, Target } from "./frames.js";
 
 /** How the client goes on after an outage. */
 export interface Reconnect {
-  /** The pause before the first try, in milliseconds. Doubled each time, and spread by chance. */
+  /**
+   * The longest pause before the first attempt, in milliseconds. Doubled each time; the pause is a random part of it.
+   */
   readonly firstDelay?: number;
   /** The longest pause, in milliseconds. */
   readonly maxDelay?: number;
@@ -16,15 +18,15 @@ export interface ConnectOptions {
   readonly url: string;
   /** A signed token. Never put it into the URL. */
   readonly token?: string;
-  /** Gives a token for each connection, and a newer one when the server says that it ends. One that fails is asked again. */
+  /** Gives a token for each connection, and a newer one when it is about to expire. One that fails is asked again. */
   readonly tokenProvider?: () => string | Promise<string>;
   /** A user name without proof, which only a development server takes. */
   readonly devUser?: string;
-  /** SHA-256 of certificates that are trusted although no authority vouches for them: for development. */
+  /** SHA-256 of certificates that are trusted although no authority has signed them: for development. */
   readonly serverCertificateHashes?: readonly (Uint8Array | ArrayBuffer | string)[];
-  /** Ends the connecting, and later the client. */
+  /** Aborts connecting, and later closes the client. */
   readonly signal?: AbortSignal;
-  /** Whether and how to connect again after an outage. By default for ever, after 0 to 0.25 s at first, and up to 30 s. */
+  /** Whether and how to reconnect. By default without end, after up to 0.25 s at first, and up to 30 s later. */
   readonly reconnect?: Reconnect | false;
   /** How long connecting may take, in milliseconds. Default 10,000. */
   readonly connectTimeout?: number;
@@ -32,27 +34,27 @@ export interface ConnectOptions {
   readonly requestTimeout?: number;
 }
 
-/** What a send may say beside the message. */
+/** Options of a send. */
 export interface SendOptions {
   /** Connections that get no copy. */
   readonly except?: readonly string[];
-  /** Whether this connection gets none itself. */
+  /** Whether this connection gets no copy itself. */
   readonly others?: boolean;
 }
 
 /** A message. */
 export interface Message {
-  /** Who sent it; the server says so, not the sender. */
+  /** Who sent it, as the server says. */
   readonly from: Sender;
   /** The target that reached this client. */
   readonly to: Target;
-  /** Its name. */
+  /** The name of the event. */
   readonly event: string;
-  /** What its bytes are written in, as the sender says. */
+  /** The format of the payload, as the sender says. */
   readonly format: Format;
-  /** Its bytes. */
+  /** The payload. */
   readonly payload: Uint8Array;
-  /** The same as a text, whatever the format. */
+  /** The payload as text, whatever its format; what is not UTF-8 in it becomes U+FFFD. */
   text(): string;
 }
 
@@ -69,37 +71,41 @@ export interface Expiring {
   readonly seconds: number;
 }
 
-/** What came back after an outage, and what did not. */
+/** The groups after an outage. */
 export interface Reconnected {
   /** The new connection's id. */
   readonly connection: string;
   /** The groups that it is a member of again. */
   readonly rejoined: readonly string[];
-  /** Those that the server did not let it into again, and why. They are not tried again. */
+  /** Those that the server refused to let it join again, and why. They are not tried again. */
   readonly refused: readonly Removed[];
   /** Those that this client had not joined itself: an operator had added it. They ended with the connection. */
   readonly lost: readonly string[];
 }
 
-/** What can happen beside messages. */
+/** The events beside messages. */
 export interface Happenings {
-  /** A membership began, with so many members: asked for, or made by an operator. After an outage `reconnected` tells of it instead. */
+  /**
+   * This client became a member, because it asked to or an operator added it. After an outage `reconnected` says so.
+   */
   joined: { readonly group: string; readonly members: number };
   removed: Removed;
   expiring: Expiring;
-  /** Messages were dropped because this client was too slow for them. */
+  /** Messages were dropped, because this client read too slowly. */
   lagged: { readonly dropped: number };
   /** A send that waited for no answer was refused. */
   refused: { readonly request: number; readonly code: number; readonly detail: string };
-  /** The server is about to close the connection; it wants to see this client again in so many milliseconds, with 0 never by itself. */
+  /** The server is about to close. The client may come back after `retryAfter` milliseconds; 0 is never by itself. */
   goodbye: { readonly code: number; readonly reason: string; readonly retryAfter: number };
-  /** The connection was lost, or a try failed, and it is tried again in so many milliseconds. Where it is not, `closed` says so. */
+  /**
+   * The connection was lost, or an attempt failed; the next is in `retryIn` milliseconds. At the end `closed` comes.
+   */
   disconnected: { readonly code: number | undefined; readonly reason: string; readonly retryIn: number };
-  /** It is there again, under another id, and in its groups. */
+  /** There is a connection again, with another id, and in its groups. */
   reconnected: Reconnected;
-  /** A token could not be renewed. It is tried again as long as the connection lasts. */
+  /** The token could not be renewed. It is tried again as long as the connection lasts. */
   refreshFailed: { readonly reason: string };
-  /** Nothing will happen any more. */
+  /** The client is closed, for good. */
   closed: { readonly code: number | undefined; readonly reason: string };
 }
 

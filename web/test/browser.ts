@@ -1,8 +1,8 @@
 /**
  * Debian's browsers, driven from here.
  *
- * In: which. Out: pages in which the client runs as an application would run it. Invariant: a browser that is not there fails the run, and
- * says what to do.
+ * In: which browser. Out: pages in which the client runs as an application would run it. Invariant: a browser that is
+ * not installed fails the run, with a message that says what to do.
  */
 
 import { existsSync } from "node:fs";
@@ -48,7 +48,10 @@ export async function pageAt(browser: Browser, http: string, hashFrom: string = 
 export async function until(page: Page, wanted: (argument: string) => unknown, argument = ""): Promise<void> {
   const deadline = Date.now() + DEADLINE;
   while (!(await page.evaluate(wanted, argument))) {
-    if (Date.now() > deadline) throw new Error(`never so: ${wanted}; the page says ${await page.evaluate(() => document.body.innerText)}`);
+    if (Date.now() > deadline) {
+      const text = await page.evaluate(() => document.body.innerText);
+      throw new Error(`never so: ${wanted}; the page says ${text}`);
+    }
     await new Promise((settle) => setTimeout(settle, 20));
   }
 }

@@ -20,9 +20,12 @@ declare const seen: unknown[];
 async function connect(page: Page, url: string, user: string, ...groups: string[]): Promise<number> {
   return page.evaluate(
     async (url, user, groups) => {
-      const client = await fanfare.connect({ url, devUser: user, serverCertificateHashes: [hash], reconnect: { firstDelay: 100, maxDelay: 500 } });
+      const reconnect = { firstDelay: 100, maxDelay: 500 };
+      const client = await fanfare.connect({ url, devUser: user, serverCertificateHashes: [hash], reconnect });
       Object.assign(globalThis, { clients: [...(globalThis.clients ?? []), client], seen: globalThis.seen ?? [] });
-      client.on("ReceiveMessage", (_, message) => void seen.push({ at: user, from: message.from, to: message.to, text: message.text() }));
+      client.on("ReceiveMessage", (_, message) => {
+        seen.push({ at: user, from: message.from, to: message.to, text: message.text() });
+      });
       for (const kind of ["removed", "disconnected", "reconnected", "joined", "refused", "closed"] as const) {
         client.when(kind, (what) => void seen.push({ at: user, kind, ...what }));
       }
@@ -58,8 +61,8 @@ async function refusal(page: Page, options: object): Promise<{ kind: string; cod
     try {
       await fanfare.connect({ serverCertificateHashes: [hash], ...options } as unknown as Fanfare.ConnectOptions);
     } catch (error) {
-      if (error instanceof fanfare.FanfareError) return { kind: error.kind, code: error.code ?? null, message: error.message };
-      throw error;
+      if (!(error instanceof fanfare.FanfareError)) throw error;
+      return { kind: error.kind, code: error.code ?? null, message: error.message };
     }
     throw new Error("it connected");
   }, options);
@@ -99,9 +102,14 @@ for (const kind of ["chromium", "firefox"] as Kind[]) {
         ];
       });
       assert.deepEqual(reached, [1, 1, 1, 2, 2, 1]);
-      for (const text of ["to a user", "to a group", "to a connection"]) await saw(page, (entry) => entry["at"] === "bob" && entry["text"] === text);
+      for (const text of ["to a user", "to a group", "to a connection"]) {
+        await saw(page, (entry) => entry["at"] === "bob" && entry["text"] === text);
+      }
       await saw(page, (entry) => entry["text"] === "to all" && entry.from?.user === "alice", 2);
-      assert.equal(await page.evaluate(() => seen.filter((entry) => (entry as { at: string; text?: string }).at === "alice" && "text" in (entry as object)).length), 1);
+      const texts = await page.evaluate(() => (seen as { at: string; text?: string }[]).filter((entry) => {
+        return entry.at === "alice" && entry.text !== undefined;
+      }).length);
+      assert.equal(texts, 1);
     });
 
     test("a native client and a page in one group", async (t) => {
@@ -126,8 +134,11 @@ for (const kind of ["chromium", "firefox"] as Kind[]) {
       t.after(() => page.close());
       await connect(page, server.url, "mallory", "secret");
       server.command("admin", "revoke", "mallory", "secret", "--reason", "left the team");
-      await saw(page, (entry) => entry["kind"] === "removed" && entry["group"] === "secret" && entry["reason"] === "left the team");
-      const again = await page.evaluate(() => clients[0]?.join("secret").catch((error: Fanfare.FanfareError) => error.code));
+      await saw(page, (entry) => entry["kind"] === "removed" && entry["group"] === "secret");
+      await saw(page, (entry) => entry["kind"] === "removed" && entry["reason"] === "left the team");
+      const again = await page.evaluate(() => {
+        return clients[0]?.join("secret").catch((error: Fanfare.FanfareError) => error.code);
+      });
       assert.equal(again, 3103);
     });
 
@@ -136,7 +147,8 @@ for (const kind of ["chromium", "firefox"] as Kind[]) {
       t.after(() => page.close());
       await connect(page, server.url, "noisy");
       server.command("admin", "kick", "--user", "noisy", "--reason", "bye for now");
-      await saw(page, (entry) => entry["kind"] === "closed" && entry["code"] === 3010 && entry["reason"] === "bye for now");
+      const told = (entry: Entry) => entry["code"] === 3010 && entry["reason"] === "bye for now";
+      await saw(page, (entry) => entry["kind"] === "closed" && told(entry));
     });
 
     for (const signal of ["SIGTERM", "SIGKILL"] as const) {
@@ -145,7 +157,9 @@ for (const kind of ["chromium", "firefox"] as Kind[]) {
         t.after(() => page.close());
         await connect(page, server.url, "alice", "room");
         await server.restart(signal);
-        if (signal === "SIGTERM") await saw(page, (entry) => entry["kind"] === "disconnected" && entry["code"] === 1001);
+        if (signal === "SIGTERM") {
+          await saw(page, (entry) => entry["kind"] === "disconnected" && entry["code"] === 1001);
+        }
         await saw(page, (entry) => entry["kind"] === "reconnected" && JSON.stringify(entry["rejoined"]) === '["room"]');
         server.command("send", "--user", "back-end", "--to-group", "room", "after the outage");
         await saw(page, (entry) => entry["text"] === "after the outage");
@@ -185,10 +199,12 @@ for (const kind of ["chromium", "firefox"] as Kind[]) {
         const back = new Promise<Uint8Array>((settle) => alice.on("Big", settle));
         await alice.sendToUser("alice", "Big", payload);
         const same = (await back).every((byte, at) => byte === payload[at]);
-        const more = await alice.sendToUser("alice", "Big", new Uint8Array(65_537)).catch((error: Fanfare.FanfareError) => error.message);
+        const tooLong = alice.sendToUser("alice", "Big", new Uint8Array(65_537));
+        const more = await tooLong.catch((error: Fanfare.FanfareError) => error.message);
         return { same, length: (await back).length, more };
       });
-      assert.deepEqual(outcome, { same: true, length: 65_536, more: "the payload has 65537 bytes; the server takes 65536" });
+      const more = "the payload has 65537 bytes; the server takes 65536";
+      assert.deepEqual(outcome, { same: true, length: 65_536, more });
     });
 
     test("datagrams arrive, to pages and to native clients", async (t) => {
@@ -202,7 +218,12 @@ for (const kind of ["chromium", "firefox"] as Kind[]) {
       const outcome = await page.evaluate(async () => {
         const [alice, bob] = clients as [Fanfare.Client, Fanfare.Client];
         let got = 0;
-        const arrived = new Promise<string>((settle) => bob.on("Cursor", (_, message) => { got++; settle(message.text()); }));
+        const arrived = new Promise<string>((settle) => {
+          bob.on("Cursor", (_, message) => {
+            got++;
+            settle(message.text());
+          });
+        });
         // One may get lost, so it is said until it is heard.
         const saying = setInterval(() => alice.unreliable({ group: "board" }, "Cursor", "x", { others: true }), 20);
         const text = await arrived;
@@ -251,7 +272,8 @@ for (const kind of ["chromium", "firefox"] as Kind[]) {
     test("what is wrong is said", async (t) => {
       const page = await pageAt(browser, server.http);
       t.after(() => page.close());
-      const wrongHash = await refusal(page, { url: server.url, devUser: "alice", serverCertificateHashes: [btoa("0".repeat(32))] });
+      const serverCertificateHashes = [btoa("0".repeat(32))];
+      const wrongHash = await refusal(page, { url: server.url, devUser: "alice", serverCertificateHashes });
       assert.equal(wrongHash.kind, "unreachable");
       assert.match(wrongHash.message, /its certificate is not trusted/);
       const wrongPath = await refusal(page, { url: server.url.replace("/fanfare", "/elsewhere"), devUser: "alice" });
@@ -260,7 +282,8 @@ for (const kind of ["chromium", "firefox"] as Kind[]) {
       const badToken = await refusal(page, { url: server.url, token: "no token" });
       assert.deepEqual([badToken.kind, badToken.code], ["closed", 3003]);
       const badName = await refusal(page, { url: server.url, devUser: "" });
-      assert.deepEqual([badName.kind, badName.message], ["argument", "the user name has 0 bytes; it must have 1 to 256"]);
+      const badNameSays = "the user name has 0 bytes; it must have 1 to 256";
+      assert.deepEqual([badName.kind, badName.message], ["argument", badNameSays]);
       const both = await refusal(page, { url: server.url, devUser: "alice", token: "x" });
       assert.equal(both.kind, "argument");
       // The same page, at an address that is not on the list.
@@ -287,7 +310,8 @@ for (const kind of ["chromium", "firefox"] as Kind[]) {
       await connect(page, server.url, "bob");
       const outcome = await page.evaluate(async (url) => {
         const options = { url, devUser: "alice", serverCertificateHashes: [hash] };
-        const aborted = await fanfare.connect({ ...options, signal: AbortSignal.abort() }).catch((error: Fanfare.FanfareError) => error.kind);
+        const aborting = fanfare.connect({ ...options, signal: AbortSignal.abort() });
+        const aborted = await aborting.catch((error: Fanfare.FanfareError) => error.kind);
         const control = new AbortController();
         const one = await fanfare.connect({ ...options, signal: control.signal });
         const closed = new Promise<void>((settle) => one.when("closed", () => settle()));
@@ -319,7 +343,9 @@ for (const kind of ["chromium", "firefox"] as Kind[]) {
           }
         })();
         // It would wait for itself, if answers waited for handlers.
-        const counted = new Promise<number>((settle) => alice.on("Ask", async () => settle(await alice.count({ user: "alice" }))));
+        const counted = new Promise<number>((settle) => {
+          alice.on("Ask", async () => settle(await alice.count({ user: "alice" })));
+        });
         await alice.sendToUser("alice", "Ask", "one");
         await alice.sendToUser("alice", "Other", "two");
         await alice.sendToUser("alice", "Other", "three");

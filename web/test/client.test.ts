@@ -114,7 +114,7 @@ test("a frame that would cost the connection is not sent", async () => {
   const targets = Array.from({ length: 256 }, (_, number) => ({ user: `${number}`.padEnd(256, "x") }));
   const error = await client.send(targets, "E", new Uint8Array(65_536)).catch((error: unknown) => error);
   assert.ok(error instanceof FanfareError && error.kind === "argument", String(error));
-  assert.match(error.message, /the send has 13\d\d\d\d bytes, all in all; the server takes 67584/);
+  assert.match(error.message, /the send has 13\d\d\d\d bytes in all; the server takes 67584/);
   assert.equal(await refusal(client.refresh("x".repeat(70_000))), "argument");
   session.say({ Ack: { request: 99, count: 1 } });
   await client.close();

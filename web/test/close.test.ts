@@ -1,5 +1,6 @@
 /**
- * Each end has its code, in browsers: six reasons times four states of the way (tests/tests/close.rs has them for native clients).
+ * Each close has its code, in browsers: six reasons times four states of the connection (tests/tests/close.rs has them
+ * for native clients).
  *
  * Where nothing is read for ever, and for what the client never says, the page uses WebTransport itself.
  */
@@ -37,7 +38,10 @@ async function client(page: Page, url: string, reads: boolean): Promise<void> {
   }, url, reads);
 }
 
-/** Connects by hand. What it is told is the code of the close, or else of the last word or the stream's end, and where it never reads of the close alone. */
+/**
+ * Connects without the client. What it is told is the code of the close, or else of `Goodbye` or of the stream's end;
+ * where it never reads, of the close alone.
+ */
 async function bare(page: Page, url: string, reads: boolean): Promise<void> {
   return page.evaluate(async (url, reads) => {
     const value = Uint8Array.from(atob(hash), (character) => character.charCodeAt(0));

@@ -117,7 +117,8 @@ for (const vector of VECTORS) {
     if (vector.critical) {
       const { extension } = vector.critical;
       const told = (error: unknown) =>
-        error instanceof FanfareError && error.code === Code.ExtensionNotKnown && error.message.includes(` ${extension},`);
+        error instanceof FanfareError && error.code === Code.ExtensionNotKnown &&
+        error.message.includes(` ${extension},`);
       assert.throws(() => decodeServer(whole.subarray(4)), told);
       return;
     }

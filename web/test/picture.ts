@@ -1,4 +1,7 @@
-/** Draws the README's picture of the page: two people in a group, and one of them removed by an operator. `make picture` runs it. */
+/**
+ * Draws the README's picture of the page: two people in a group, and one of them removed by an operator. `make picture`
+ * runs it.
+ */
 
 import { open, until } from "./browser.js";
 import { Server } from "./server.js";
@@ -43,7 +46,9 @@ try {
   await two.bringToFront();
   await two.select("#to", "group lobby");
   const board = await (await two.$("#board"))?.boundingBox();
-  if (board) for (let step = 0; step < 20; step++) await two.mouse.move(board.x + 300 + step * 12, board.y + 40 + step * 2);
+  for (let step = 0; board && step < 20; step++) {
+    await two.mouse.move(board.x + 300 + step * 12, board.y + 40 + step * 2);
+  }
   await one.bringToFront();
   await one.select("#to", "group lobby");
   const own = await (await one.$("#board"))?.boundingBox();

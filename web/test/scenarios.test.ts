@@ -1,5 +1,6 @@
 /**
- * The scenarios that every client is held to (tests/scenarios/README.md says what a step means), for this client under Node.
+ * The scenarios that every client is held to (tests/scenarios/README.md says what a step means), for this client under
+ * Node.
  *
  * In: tests/scenarios/clients.json. Out: for each, what a scripted server got and what the application saw.
  */

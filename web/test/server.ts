@@ -1,8 +1,8 @@
 /**
  * A real server, and the commands beside it, for the tests.
  *
- * In: flags. Out: a running `fanfare serve`, and what its commands print. Invariant: everything is on loopback, in a directory of its own,
- * and ends with the test.
+ * In: flags. Out: a running `fanfare serve`, and what its commands print. Invariant: everything is on loopback, in a
+ * directory of its own, and ends with the test.
  */
 
 import { spawn, spawnSync, type ChildProcess } from "node:child_process";
@@ -85,16 +85,19 @@ export class Server {
 
   static async start(...flags: string[]): Promise<Server> {
     const state = mkdtempSync(join(tmpdir(), "fanfare-web-"));
-    const [process, said] = await Server.run(state, ["--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--http-listen=127.0.0.1:0", ...flags]);
+    const places = ["--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--http-listen=127.0.0.1:0"];
+    const [process, said] = await Server.run(state, [...places, ...flags]);
     return new Server(process, state, flags, said("quic"), said("admin"), said("http"));
   }
 
   private static async run(state: string, flags: readonly string[]): Promise<[Process, (what: string) => string]> {
-    const process = new Process(spawn(BINARY, ["serve", "--state-dir", state, ...flags], { stdio: ["ignore", "pipe", "pipe"] }));
+    const serve = ["serve", "--state-dir", state, ...flags];
+    const process = new Process(spawn(BINARY, serve, { stdio: ["ignore", "pipe", "pipe"] }));
     const ready = await process.lines.next().catch((error: unknown) => {
       throw new Error(`the server did not start: ${String(error)}\n${process.errors}`);
     });
-    const said = (what: string) => ready.split(" ").find((word) => word.startsWith(`${what}=`))?.slice(what.length + 1) ?? "";
+    const words = ready.split(" ");
+    const said = (what: string) => words.find((word) => word.startsWith(`${what}=`))?.slice(what.length + 1) ?? "";
     return [process, said];
   }
 

@@ -119,8 +119,9 @@ const error = (source: "stream" | "session", streamErrorCode: number | null) =>
   Object.assign(new Error(`the ${source} has ended`), { source, streamErrorCode });
 
 /**
- * The part of the browser's WebTransport that the client uses; its other end is the scripted server. What browsers do was
- * measured: a stream that the server finished is `done`, and one that was broken off, or whose session has ended, fails.
+ * The part of the browser's WebTransport that the client uses; its other end is the scripted server. What browsers do
+ * was measured: a stream that the server finished is `done`, and one that was broken off, or whose session has ended,
+ * fails.
  */
 export class Session {
   readonly ready = Promise.resolve();

@@ -7,7 +7,8 @@ import { test } from "node:test";
 
 import { visible } from "../src/visible.js";
 
-const TABLE = JSON.parse(readFileSync(resolve(import.meta.dirname, "../../../protocol/visible.json"), "utf8")) as [string, string][];
+const FILE = resolve(import.meta.dirname, "../../../protocol/visible.json");
+const TABLE = JSON.parse(readFileSync(FILE, "utf8")) as [string, string][];
 
 test("names are shown as the table says", () => {
   assert.ok(TABLE.length > 40);

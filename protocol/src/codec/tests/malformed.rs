@@ -1,5 +1,5 @@
-//! What is no frame, or one that cannot be carried out: protocol/malformed.json holds this codec, the TypeScript one and
-//! the Python one to the same answers, and so to the same order in which a frame is judged.
+//! What is no frame, or one that cannot be carried out: protocol/malformed.json holds this codec, the TypeScript one
+//! and the Python one to the same answers, and so to the same order in which a frame is judged.
 //!
 //! In: a list of bodies without their lengths, and of streams with them, which end behind their last byte. They are
 //! hex; `03*5` is `0303030303`. Out: a failure where something else becomes of one than its `becomes` says: the code
