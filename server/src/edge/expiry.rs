@@ -6,6 +6,7 @@
 //! Invariants: a connection is looked at when something of it ends, and never in between; what is watched is forgotten with
 //! its session; no lock is held while a connection is dealt with.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -166,17 +167,16 @@ impl Expiry {
             self.expel_uncovered(member, now);
         }
         for Occasion { end, .. } in due.iter().filter(|occasion| occasion.end > now) {
-            if *end == pass.ends {
-                announce(member, ExpiryScope::Token, end - now);
-                continue;
-            }
-            let ending = member.memberships().into_iter().filter(|(group, origin)| {
-                *origin == Origin::Client && pass.grants.join_until(group) == *end && *end < pass.ends
-            });
-            match u32::try_from(ending.count()) {
-                Ok(0) | Err(_) => {}
-                Ok(count) => announce(member, ExpiryScope::Groups { count }, end - now),
-            }
+            let scope = match end.cmp(&pass.ends) {
+                Ordering::Equal => ExpiryScope::Token,
+                Ordering::Less => match ending(member, &pass, *end) {
+                    0 => continue,
+                    count => ExpiryScope::Groups { count },
+                },
+                // The connection will have ended by then.
+                Ordering::Greater => continue,
+            };
+            announce(member, scope, end - now);
         }
     }
 
@@ -196,6 +196,15 @@ fn pause(next: Seconds, now: SystemTime) -> Duration {
         None => LONGEST_SLEEP,
         Some(next) => next.duration_since(now).unwrap_or_default().min(LONGEST_SLEEP),
     }
+}
+
+/// How many memberships that the client made end at this moment.
+fn ending(member: &Member, pass: &Permissions, end: Seconds) -> u32 {
+    let memberships = member.memberships();
+    let ending = memberships
+        .iter()
+        .filter(|(group, origin)| *origin == Origin::Client && pass.grants.join_until(group) == end);
+    u32::try_from(ending.count()).unwrap_or(u32::MAX)
 }
 
 fn announce(member: &Member, scope: ExpiryScope, left: Seconds) {

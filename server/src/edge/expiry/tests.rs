@@ -1,6 +1,8 @@
 //! Ends of access on a hub without sockets: what is told and done at which moment, and when the task looks.
 
 use std::future::poll_fn;
+use std::pin::pin;
+use std::task::{Context, Waker};
 
 use fanfare_hub::{CloseReason, HubLimits, Taken};
 use fanfare_protocol::{GroupName, UserName};
@@ -247,12 +249,31 @@ fn a_refresh_puts_the_new_ends_in_place_of_the_old_and_ends_what_is_no_longer_co
 fn an_end_that_has_passed_already_is_nothing_to_come() {
     let rig = Rig::new();
     let (seat, _watch) = rig.come(1, pass(1_000, &[("a", Some(0)), ("b", None)]), &["b"]);
-    assert_eq!(rig.look(0), Some(980));
+    let next = rig.expiry.agenda.lock().next.first().map(|(at, _)| at - NOW);
+    assert_eq!((next, rig.look(0)), (Some(980), Some(980)), "nobody need look before");
     rig.refresh(&seat, pass(500, &[("b", Some(0))]));
     assert_eq!((removed(&seat), rig.look(0)), (vec!["b".to_owned()], Some(480)));
     // Nor is one that never comes.
     let (_forever, _watched) = rig.come(2, Permissions::development(NOW), &["c"]);
     assert_eq!(rig.look(0), Some(480));
+}
+
+#[test]
+fn the_task_is_woken_only_for_what_comes_sooner_than_all_else() {
+    let rig = Rig::new();
+    let woken = || {
+        let mut sooner = pin!(rig.expiry.sooner.notified());
+        sooner.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready()
+    };
+    let mut watched = Vec::new();
+    for (number, ends, expected) in
+        [(1, 1_000, true), (2, 2_000, false), (3, 1_000, false), (4, 999, true), (5, 500, true)]
+    {
+        watched.push(rig.come(number, pass(ends, &[]), &[]));
+        assert_eq!(woken(), expected, "{ends}");
+    }
+    watched.push(rig.come(6, Permissions::development(NOW), &[]));
+    assert!(!woken());
 }
 
 #[test]

@@ -173,6 +173,55 @@ mod tests {
         ]
     }
 
+    /// As redb asks for them, through two handles of one file.
+    #[test]
+    fn others_are_kept_out_through_the_file_where_that_is_wanted() {
+        let place = tempfile::NamedTempFile::new().unwrap();
+        let overlay = |locks| {
+            let file = File::options().read(true).write(true).open(place.path()).unwrap();
+            Overlay::new(file, locks).unwrap()
+        };
+        let range = (Bound::Included(10_u64), Bound::Excluded(20_u64));
+        let (first, second) = (overlay(true), overlay(true));
+        let free = |shared: bool| {
+            let taken = if shared {
+                second.try_lock_shared_range(range.0, range.1).unwrap()
+            } else {
+                second.try_lock_range(range.0, range.1).unwrap()
+            };
+            if taken {
+                second.unlock_range(range.0, range.1).unwrap();
+            }
+            taken
+        };
+        for exclusive in [true, false] {
+            for waits in [true, false] {
+                assert!(free(false) && !first.query_lock_range(range.0, range.1).unwrap());
+                match (exclusive, waits) {
+                    (true, true) => first.lock_range(range.0, range.1).unwrap(),
+                    (true, false) => assert!(first.try_lock_range(range.0, range.1).unwrap()),
+                    (false, true) => first.lock_shared_range(range.0, range.1).unwrap(),
+                    (false, false) => assert!(first.try_lock_shared_range(range.0, range.1).unwrap()),
+                }
+                assert_eq!((free(false), free(true)), (false, !exclusive), "{exclusive} {waits}");
+                assert!(second.query_lock_range(range.0, range.1).unwrap());
+                first.unlock_range(range.0, range.1).unwrap();
+            }
+        }
+        assert!(first.try_lock_range(range.0, range.1).unwrap() && !free(true));
+        first.close().unwrap();
+        assert!(free(false), "who closes it lets go");
+
+        let looks = overlay(false);
+        let unsupported = |answer: &dyn std::fmt::Debug| format!("{answer:?}").contains("Unsupported");
+        assert!(unsupported(&looks.try_lock_range(range.0, range.1)));
+        assert!(unsupported(&looks.try_lock_shared_range(range.0, range.1)));
+        assert!(unsupported(&looks.lock_range(range.0, range.1)));
+        assert!(unsupported(&looks.lock_shared_range(range.0, range.1)));
+        assert!(unsupported(&looks.unlock_range(range.0, range.1)));
+        assert!(unsupported(&looks.query_lock_range(range.0, range.1)));
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
