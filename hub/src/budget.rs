@@ -222,12 +222,46 @@ mod tests {
         let all = 4 << 20;
         let budget = Arc::new(Budget::new(BudgetLimits { all, per_user: all, per_address: all }));
         let hog = budget.account(&user(1), address(1));
-        while hog.take(STEP_BYTES) {}
+        assert_eq!((0..1_000).filter(|_| hog.take(STEP_BYTES)).count(), 192);
         assert_eq!(budget.level().0, all / 4 * 3);
         let reader = budget.account(&user(2), address(2));
         assert!(reader.take(LITTLE_BYTES));
         assert!(!reader.take(1), "that is not little any more");
         assert!(budget.is_short());
+    }
+
+    #[test]
+    fn a_room_that_is_filled_up_to_what_is_kept_for_others_is_not_short_yet() {
+        let budget =
+            Arc::new(Budget::new(BudgetLimits { all: 1 << 20, per_user: 1 << 20, per_address: 1 << 20 }));
+        let hog = budget.account(&user(1), address(1));
+        assert!(hog.take(768 * 1024) && !hog.take(1));
+        assert!(!budget.is_short());
+        assert!(budget.account(&user(2), address(2)).take(1));
+        assert!(!budget.is_short(), "who has gone gave it back");
+        let reader = budget.account(&user(2), address(2));
+        assert!(reader.take(1) && budget.is_short());
+    }
+
+    #[test]
+    fn what_quic_keeps_for_those_who_take_nothing_leaves_an_eighth() {
+        let all = 8 << 20;
+        let budget = Arc::new(Budget::new(BudgetLimits { all, per_user: all, per_address: all }));
+        let stuck = budget.account(&user(1), address(1));
+        assert_eq!((0..100).filter(|_| stuck.take_window()).count(), 28, "seven MiB, 256 KiB each");
+        assert_eq!(budget.level(), (7 << 20, all));
+        assert!(
+            budget.account(&user(2), address(2)).take(128 * 1024),
+            "there is something for who holds little"
+        );
+        assert!(!budget.account(&user(3), address(3)).take(128 * 1024 + 1), "and not for who wants much");
+    }
+
+    #[test]
+    fn what_is_free_and_what_is_taken_at_a_time_is_as_it_is_documented() {
+        let limits = BudgetLimits::default();
+        assert_eq!((limits.all, limits.per_user, limits.per_address), (2 << 30, 128 << 20, 1 << 30));
+        assert_eq!([0, 4_096, 4_097, 20_480, 20_481].map(steps), [0, 0, 16_384, 16_384, 32_768]);
     }
 
     proptest! {

@@ -56,3 +56,20 @@ pub struct Counters {
     /// Bytes that went out in datagrams. What goes to outboxes is counted by whoever writes it.
     pub datagram_bytes: Counter,
 }
+
+#[cfg(test)]
+#[cfg(not(feature = "model"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_code_has_a_count_of_its_own_and_what_never_happened_is_not_told() {
+        let counts = ByCode::default();
+        assert!(counts.values().is_empty());
+        counts.add(Code::UserFull);
+        counts.add(Code::UserFull);
+        counts.add_many(Code::SlowConsumer, 5);
+        counts.add_many(Code::Internal, 0);
+        assert_eq!(counts.values(), BTreeMap::from([(Code::UserFull, 2), (Code::SlowConsumer, 5)]));
+    }
+}

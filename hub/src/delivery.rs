@@ -65,3 +65,28 @@ pub struct Removed {
     /// Messages of those groups that were still queued, and were thrown away.
     pub purged: u64,
 }
+
+#[cfg(test)]
+#[cfg(not(feature = "model"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn promise_11_whatever_came_of_each_copy_is_in_the_sum() {
+        let mut delivery = Delivery::default();
+        for pushed in [
+            Pushed::Queued,
+            Pushed::Queued,
+            Pushed::Displaced(10),
+            Pushed::Displaced(10),
+            Pushed::Dropped(100),
+            Pushed::Dropped(100),
+            Pushed::Overflowed,
+            Pushed::Overflowed,
+            Pushed::Ended,
+        ] {
+            delivery.count(pushed, 3);
+        }
+        assert_eq!(delivery, Delivery { queued: 12, displaced: 220, overflowed: 2, ..Delivery::default() });
+    }
+}

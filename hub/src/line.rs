@@ -68,3 +68,19 @@ impl Line for Nowhere {
         Unreliable::Dropped
     }
 }
+
+#[cfg(test)]
+#[cfg(not(feature = "model"))]
+pub(crate) mod scripted;
+
+#[cfg(test)]
+#[cfg(not(feature = "model"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_line_at_all_carries_nothing_and_says_so() {
+        assert_eq!((Nowhere.transport(), Nowhere.packets(), Nowhere.stop_strays()), ("none", 0, 0));
+        assert_eq!(Nowhere.send_datagram(Bytes::from_static(b"x")), Unreliable::Dropped);
+    }
+}

@@ -215,3 +215,7 @@ impl<P> Member<P> {
         &self.outbox
     }
 }
+
+#[cfg(test)]
+#[cfg(not(feature = "model"))]
+mod tests;

@@ -429,13 +429,6 @@ impl Outbox {
         }
     }
 
-    /// Frames and bytes that wait, in the writer's hands included.
-    #[cfg(all(test, not(feature = "model")))]
-    pub fn depth(&self) -> (usize, usize) {
-        let facts = self.facts();
-        (facts.frames, facts.bytes)
-    }
-
     /// Ready when the session has something to do but to read. Only the session may wait for it.
     pub fn poll_signal(&self, context: &mut Context<'_>) -> Poll<Signal> {
         let mut state = self.state.lock();

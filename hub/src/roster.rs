@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use indexmap::IndexSet;
 
-use crate::shards::Shards;
+use crate::shards::{Shards, fewer_places};
 use crate::sync::RwLock;
 
 /// A member in a set: the same member is the same `Arc`, so its address is its hash and no memory is touched for it.
@@ -187,9 +187,8 @@ impl<N: Clone + Eq + Hash, M> Rosters<N, M> {
             farewell();
             members.retired = left == 0;
             members.changes += 1;
-            // A crowd that has gone leaves no memory behind (promise 3).
-            if members.set.capacity() > 64 && left * 8 < members.set.capacity() {
-                members.set.shrink_to(left * 2);
+            if let Some(places) = fewer_places(left, members.set.capacity()) {
+                members.set.shrink_to(places);
             }
         }
         let emptied = was_in && left == 0;
@@ -202,5 +201,91 @@ impl<N: Clone + Eq + Hash, M> Rosters<N, M> {
 
     fn forget(&self, roster: &Arc<Roster<N, M>>) {
         self.map.remove_if(&roster.name, |known| Arc::ptr_eq(known, roster));
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(feature = "model"))]
+mod tests {
+    use std::hash::{BuildHasher, RandomState};
+
+    use super::*;
+
+    fn enter(rosters: &Rosters<u8, u32>, name: u8, member: &Arc<u32>) -> Arc<Roster<u8, u32>> {
+        rosters.enter::<()>(&name, member, |_| Ok(())).unwrap()
+    }
+
+    #[test]
+    fn a_set_tells_its_name_its_members_and_whether_they_have_changed() {
+        let rosters = Rosters::new();
+        let (one, two) = (Arc::new(1), Arc::new(2));
+        let roster = enter(&rosters, 7, &one);
+        assert_eq!((*roster.name(), roster.len(), roster.is_empty(), roster.changes()), (7, 1, false, 1));
+        assert!(Arc::ptr_eq(&enter(&rosters, 7, &two), &roster));
+        assert_eq!((roster.len(), roster.changes()), (2, 2));
+        assert_eq!(roster.snapshot(), [Arc::clone(&one), Arc::clone(&two)]);
+        let refused = rosters.enter(&7, &Arc::new(3), |others| Err(others));
+        assert_eq!((refused.err(), roster.changes()), (Some(2), 2), "who is refused changes nothing");
+
+        assert_eq!(rosters.leave(&roster, &one, || {}), (1, true));
+        assert_eq!(rosters.leave(&roster, &one, || panic!("it has left")), (1, false));
+        assert_eq!((roster.len(), roster.changes()), (1, 3));
+        assert_eq!(rosters.leave(&roster, &two, || {}), (0, true));
+        assert_eq!((roster.is_empty(), roster.changes(), rosters.len()), (true, 4, 0));
+    }
+
+    #[test]
+    fn every_set_is_listed_with_its_size_but_for_one_that_is_just_being_left() {
+        let rosters = Rosters::new();
+        let (one, two) = (Arc::new(1), Arc::new(2));
+        enter(&rosters, 7, &one);
+        enter(&rosters, 8, &one);
+        enter(&rosters, 8, &two);
+        // Its last member is out, and it is still in the map.
+        rosters.map.find_or_replace(&9, |_| true, || Arc::new(Roster::new(9)));
+        let mut sizes = rosters.sizes();
+        sizes.sort_unstable();
+        assert_eq!(sizes, [(7, 1), (8, 2)]);
+        let mut names: Vec<u8> = rosters.all().iter().map(|roster| *roster.name()).collect();
+        names.sort_unstable();
+        assert_eq!((names, rosters.len()), (vec![7, 8, 9], 3));
+    }
+
+    #[test]
+    fn nobody_enters_a_set_that_is_about_to_leave_the_map() {
+        let rosters = Rosters::new();
+        let retired = rosters.map.find_or_replace(&7, |_| true, || Arc::new(Roster::new(7)));
+        retired.members.write().retired = true;
+        let roster = enter(&rosters, 7, &Arc::new(1));
+        assert!(!Arc::ptr_eq(&roster, &retired) && retired.is_empty());
+        // Whoever retired it comes late, and takes out nothing but that.
+        rosters.forget(&retired);
+        assert!(rosters.find(&7).is_some_and(|found| Arc::ptr_eq(&found, &roster)));
+    }
+
+    #[test]
+    fn promise_3_a_crowd_that_has_gone_leaves_no_memory_behind() {
+        let rosters = Rosters::new();
+        let crowd: Vec<Arc<u32>> = (0..1_000).map(Arc::new).collect();
+        let roster = enter(&rosters, 7, &crowd[0]);
+        for member in &crowd[1..] {
+            enter(&rosters, 7, member);
+        }
+        for member in &crowd[1..] {
+            rosters.leave(&roster, member, || {});
+        }
+        let places = roster.members.read().set.capacity();
+        assert!(places <= 64, "{places} places for one");
+        assert_eq!(roster.snapshot(), [Arc::clone(&crowd[0])]);
+    }
+
+    /// Else to enter a large group would mean to look at all who are in it.
+    #[test]
+    fn members_are_told_apart_by_their_hashes() {
+        let hasher = RandomState::new();
+        let member = Arc::new(1);
+        let hash = |member: &Arc<u32>| hasher.hash_one(ByAddress(Arc::clone(member)));
+        assert_eq!(hash(&member), hash(&Arc::clone(&member)));
+        assert_ne!(hash(&member), hash(&Arc::new(1)));
     }
 }

@@ -78,11 +78,8 @@ impl<K: Eq + Hash, V: Clone> Shards<K, V> {
             return false;
         }
         entry.remove();
-        // A crowd that has gone leaves no memory behind (promise 3), and a crowd that comes and goes does not make the
-        // table shrink and grow at every turn.
-        if shard.capacity() > 64 && shard.len() * 8 < shard.capacity() {
-            let keep = shard.len() * 2;
-            shard.shrink_to(keep, |(known, _)| self.hasher.hash_one(known));
+        if let Some(places) = fewer_places(shard.len(), shard.capacity()) {
+            shard.shrink_to(places, |(known, _)| self.hasher.hash_one(known));
         }
         true
     }
@@ -109,10 +106,38 @@ impl<K: Eq + Hash, V: Clone> Shards<K, V> {
     }
 }
 
+/// How many places a table of so many is to have from now on, where it is to have fewer: a crowd that has gone leaves no
+/// memory behind (promise 3), and a crowd that comes and goes does not make the table shrink and grow at every turn.
+pub(crate) fn fewer_places(used: usize, places: usize) -> Option<usize> {
+    (places > 64 && used * 8 < places).then_some(used * 2)
+}
+
 #[cfg(test)]
 #[cfg(not(feature = "model"))]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_table_that_is_mostly_empty_has_fewer_places_and_does_not_change_at_every_turn() {
+        assert_eq!((fewer_places(0, 64), fewer_places(0, 65)), (None, Some(0)), "a small one stays");
+        assert_eq!(
+            (fewer_places(100, 800), fewer_places(100, 801)),
+            (None, Some(200)),
+            "an eighth is enough"
+        );
+        // Then it has to double, or to lose three quarters, until it changes again.
+        assert_eq!((fewer_places(200, 200), fewer_places(25, 200)), (None, None));
+    }
+
+    /// Else two that do different things would wait for each other.
+    #[test]
+    fn keys_are_spread_over_all_parts() {
+        let map: Shards<u32, ()> = Shards::new();
+        for number in 0..10_000 {
+            map.find_or_replace(&number, |_| true, || ());
+        }
+        assert!(map.shards.iter().all(|shard| shard.read().len() > 0));
+    }
 
     #[test]
     fn what_is_put_in_is_found_counted_and_taken_out() {

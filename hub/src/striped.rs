@@ -83,4 +83,25 @@ mod tests {
         });
         assert_eq!(counter.value(), 2 * PLACES as u64 * 3_000);
     }
+
+    #[test]
+    fn what_many_threads_add_one_after_the_other_is_all_there() {
+        let counter = Counter::default();
+        for _ in 0..20 * PLACES {
+            std::thread::scope(|scope| {
+                scope.spawn(|| counter.add(3));
+            });
+        }
+        assert_eq!(counter.value(), 20 * PLACES as u64 * 3);
+    }
+
+    #[test]
+    fn threads_are_numbered_in_the_order_in_which_they_ask_and_keep_their_numbers() {
+        let ask = || std::thread::spawn(|| [number(), number()]).join().unwrap();
+        let (first, second) = (ask(), ask());
+        assert!(
+            first[0] == first[1] && second[0] == second[1] && first[0] < second[0],
+            "{first:?} {second:?}"
+        );
+    }
 }

@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 
 use super::*;
 use crate::gate::Open;
+use crate::line::scripted::Scripted;
 use crate::line::{Nowhere, Unreliable};
 use crate::outbox::Taken;
 
@@ -174,43 +175,11 @@ fn promise_11_what_is_sent_dropped_removed_and_purged_is_counted() {
     assert_eq!(counters.removed.values()[&Code::RemovedFromGroup], 1);
 }
 
-/// Takes every datagram.
-struct Taking;
-
-impl Line for Taking {
-    fn transport(&self) -> &'static str {
-        "test"
-    }
-
-    fn address(&self) -> std::net::SocketAddr {
-        ([127, 0, 0, 1], 1).into()
-    }
-
-    fn rtt(&self) -> std::time::Duration {
-        std::time::Duration::ZERO
-    }
-
-    fn quic(&self) -> fanfare_protocol::admin::QuicFacts {
-        fanfare_protocol::admin::QuicFacts::default()
-    }
-
-    fn packets(&self) -> u64 {
-        0
-    }
-
-    fn stop_strays(&self) -> u64 {
-        0
-    }
-
-    fn send_datagram(&self, _: Bytes) -> Unreliable {
-        Unreliable::Displaced
-    }
-}
-
 #[test]
 fn a_datagram_is_counted_in_bytes_and_refused_where_it_cannot_fit() {
     let hub = open(HubLimits::default());
-    let newcomer = Newcomer { line: Arc::new(Taking), ..newcomer(1, "alice", ()) };
+    let newcomer =
+        Newcomer { line: Arc::new(Scripted::new(&[Unreliable::Displaced; 2])), ..newcomer(1, "alice", ()) };
     let alice = hub.register(newcomer, &FIRST, now()).unwrap();
     let delivery = hub.send_unreliable(publication(vec![Target::User(user("alice"))], 100)).unwrap();
     assert_eq!((delivery.queued, delivery.displaced), (1, 1));
@@ -238,4 +207,48 @@ fn a_close_says_when_to_come_back_where_somebody_chose_it() {
     assert_eq!(alice.member().outbox().retry_after_ms(), Some(5_000));
     assert_eq!(bob.member().outbox().retry_after_ms(), None);
     assert_eq!(hub.send(publication(vec![Target::All], 1)).queued, 0);
+}
+
+#[test]
+fn whoever_looks_sees_everyone_who_is_here_and_every_group() {
+    let budget = BudgetLimits { all: 77, ..BudgetLimits::default() };
+    let limits = HubLimits { per_user: 2, groups: 3, budget, ..HubLimits::default() };
+    let hub = open(limits);
+    assert_eq!((*hub.limits(), hub.budget().level()), (limits, (0, 77)));
+    let (phone, desk) = (seat(&hub, 1, "alice", ()), seat(&hub, 2, "alice", ()));
+    let bob = seat(&hub, 3, "bob", ());
+    for (seat, name) in [(&phone, "a"), (&bob, "a"), (&bob, "b")] {
+        hub.join(seat.member(), &group(name), Origin::Client).unwrap();
+    }
+    let numbers = |members: Vec<Arc<Member<()>>>| {
+        let mut numbers: Vec<u8> = members.iter().map(|member| member.id().as_bytes()[0]).collect();
+        numbers.sort_unstable();
+        numbers
+    };
+    assert_eq!(numbers(hub.list()), [1, 2, 3]);
+    assert_eq!(
+        (numbers(hub.of_user(&user("alice"))), numbers(hub.of_user(&user("carol")))),
+        (vec![1, 2], vec![])
+    );
+    assert_eq!(
+        (numbers(hub.of_group(&group("a"))), numbers(hub.of_group(&group("c")))),
+        (vec![1, 3], vec![])
+    );
+    let found = hub.connection(&desk.member().id()).unwrap();
+    assert!(Arc::ptr_eq(&found, desk.member()));
+    assert!(hub.connection(&ConnectionId::from_bytes([9; 16])).is_none());
+    let (mut users, mut groups) = (hub.users(), hub.groups());
+    users.sort_unstable();
+    groups.sort_unstable();
+    assert_eq!(users, [(user("alice"), 2), (user("bob"), 1)]);
+    assert_eq!(groups, [(group("a"), 2), (group("b"), 1)]);
+    let mut rosters: Vec<_> =
+        hub.rosters().iter().map(|roster| (roster.name().clone(), roster.len())).collect();
+    rosters.sort_unstable();
+    assert_eq!(rosters, groups);
+    assert_eq!(hub.roster(&group("a")).map(|roster| roster.len()), Some(2));
+    assert!(hub.roster(&group("c")).is_none());
+    let targets = [Target::All, Target::User(user("alice")), Target::Connection(bob.member().id())];
+    assert_eq!(targets.map(|target| hub.count(&target)), [3, 2, 1]);
+    assert_eq!(hub.count(&Target::Connection(ConnectionId::from_bytes([9; 16]))), 0);
 }

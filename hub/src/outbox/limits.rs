@@ -41,3 +41,17 @@ impl OutboxLimits {
         ((self.frames / 16).min(BATCH_FRAMES / 2), (self.bytes / 16).min(BATCH_BYTES / 4))
     }
 }
+
+#[cfg(test)]
+#[cfg(not(feature = "model"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_is_at_most_a_sixteenth_of_an_outbox_and_small_beside_what_is_written_at_a_time() {
+        let run = |frames, bytes| OutboxLimits { frames, bytes, ..OutboxLimits::default() }.run();
+        assert_eq!(run(320, 3_200), (20, 200));
+        assert_eq!(run(1 << 20, 1 << 30), (64, 16 * 1024));
+        assert_eq!(OutboxLimits::default().run(), (64, 16 * 1024));
+    }
+}

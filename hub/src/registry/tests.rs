@@ -11,6 +11,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::line::Nowhere;
+use crate::line::scripted::Scripted;
 use crate::outbox::{OutboxLimits, Overflow, Taken};
 
 const GENEROUS: OutboxLimits =
@@ -288,6 +289,90 @@ fn promise_7_a_join_that_is_not_permitted_leaves_nothing_behind() {
     assert_eq!(refused, Err(Code::BannedFromGroup.into()));
     assert_eq!(registry.population().groups, 0);
     assert!(drain(alice.member()).is_empty());
+}
+
+#[test]
+fn promise_11_what_became_of_each_datagram_is_counted() {
+    use Unreliable::{Displaced, Dropped, Sent};
+    let registry = Arc::new(Registry::new());
+    let lines = [[Sent, Displaced, Dropped], [Displaced, Sent, Sent], [Dropped, Dropped, Displaced]];
+    let lines = lines.map(|outcomes| Arc::new(Scripted::new(&outcomes)));
+    let seats: Vec<Seat<()>> = (0..)
+        .zip(&lines)
+        .map(|(number, line)| {
+            let line = Arc::clone(line) as _;
+            let member = Arc::new(Member::new(id(number), user(number), GENEROUS, line, (), now()));
+            registry.register(member, 1, || Ok(())).unwrap()
+        })
+        .collect();
+    let (event, payload) = (EventName::new("E").unwrap(), Bytes::from_static(b"payload"));
+    let format = PayloadFormat::Text;
+    let envelope =
+        Envelope::unreliable(&Sender::Server, vec![Target::All], &event, format, &payload, Instant::now());
+    let bytes = envelope.bytes(0) as u64;
+    let sums = [(); 3].map(|()| registry.send_unreliably(&envelope, &[]));
+    let of = |queued, displaced, went| Delivery {
+        queued,
+        displaced,
+        datagram_bytes: went * bytes,
+        ..Delivery::default()
+    };
+    assert_eq!(sums, [of(2, 2, 2), of(2, 2, 2), of(2, 2, 2)]);
+    let deliveries: Vec<(u64, u64)> = seats.iter().map(|seat| seat.member().deliveries()).collect();
+    assert_eq!(deliveries, [(2, 2), (3, 1), (1, 3)]);
+    let message = Message { from: Sender::Server, to: Target::All, event, format, payload };
+    for datagram in lines.iter().flat_map(|line| line.went.lock().clone()) {
+        assert_eq!(codec::decode_server(&datagram), Ok(ServerFrame::Message(message.clone())));
+    }
+}
+
+#[test]
+fn copies_are_counted_for_the_group_that_they_went_to() {
+    let registry = Arc::new(Registry::new());
+    let (alice, bob) = (arrive(&registry, 1, "alice"), arrive(&registry, 2, "bob"));
+    for seat in [&alice, &bob] {
+        join(&registry, seat, "both");
+    }
+    join(&registry, &alice, "one");
+    let to = |names: &[&str]| names.iter().map(|name| Target::Group(group(name))).collect::<Vec<_>>();
+    registry.send(&message(1, to(&["both"])), &[]);
+    registry.send(&message(2, to(&["one", "both"])), &[]);
+    registry.send(&message(3, to(&["both", "one"])), &[]);
+    let delivered = |name: &str| registry.group_roster(&group(name)).unwrap().delivered();
+    assert_eq!((delivered("both"), delivered("one")), (2 + 1 + 2, 1), "each copy once");
+}
+
+#[test]
+fn joined_says_how_many_members_there_are() {
+    let registry = Arc::new(Registry::new());
+    let mut seats = Vec::new();
+    for (number, members) in (0..3).zip(1u64..) {
+        let seat = arrive(&registry, number, number);
+        join(&registry, &seat, "room");
+        let frames = drain(seat.member());
+        assert_eq!(frames, [ServerFrame::Joined { group: group("room"), members }]);
+        seats.push(seat);
+    }
+}
+
+#[test]
+fn what_a_removal_did_to_each_is_summed_up() {
+    let registry = Arc::new(Registry::new());
+    let seats = [1, 2].map(|number| arrive(&registry, number, "alice"));
+    for seat in &seats {
+        join(&registry, seat, "a");
+        join(&registry, seat, "b");
+    }
+    registry.send(&message(1, to_group("a")), &[]);
+    registry.send(&message(2, to_group("b")), &[]);
+    let why = Removal { code: Code::RemovedFromGroup, reason: "r" };
+    let mut done = Removed::default();
+    for seat in &seats {
+        registry.remove(seat.member(), |_, _| true, why, &mut done);
+        registry.remove(seat.member(), |_, _| true, why, &mut done);
+    }
+    let groups = BTreeMap::from([(group("a"), 2), (group("b"), 2)]);
+    assert_eq!(done, Removed { groups, connections: 2, purged: 4 });
 }
 
 /// What a message was to, by the model: `label` is the target that the recipient is told.
