@@ -104,15 +104,16 @@ impl Authority {
         Self::load_or_make(&StateDirectory::make(directory)?, OffsetDateTime::now_utc())
     }
 
-    /// Makes a new authority in place of the one in `directory`, and removes the leaf and the revocation list of the old
-    /// one. Operators need new certificates, too.
+    /// Makes a new authority in place of the one in `directory`, and removes the leaf and the revocation list of the
+    /// old one. Operators need new certificates, too.
     ///
     /// For `fanfare certs create --force` only: every client that trusts the old certificate must be given
     /// the new one. `names` are those that a leaf is to have then.
     ///
     /// # Errors
-    /// [`Error::BadName`] before anything is touched. [`Error::CreateDirectory`], [`Error::Lock`] or [`Error::Write`] if the disk refuses. A crash half-way
-    /// leaves files that [`open`](Self::open) reports; calling this again mends it.
+    /// [`Error::BadName`] before anything is touched. [`Error::CreateDirectory`], [`Error::Lock`] or [`Error::Write`]
+    /// if the disk refuses. A crash half-way leaves files that [`open`](Self::open) reports; calling this again mends
+    /// it.
     pub fn replace(directory: &Path, names: &[String]) -> Result<Self, Error> {
         HostName::wanted(names)?;
         let state = StateDirectory::make(directory)?;

@@ -366,7 +366,7 @@ pub enum Error {
         reason: String,
     },
 
-    /// An operator's certificate that was taken back.
+    /// An operator's certificate that was revoked.
     #[error("the certificate of the operator {name:?} was revoked")]
     Revoked {
         /// The operator.
@@ -449,7 +449,7 @@ pub enum Error {
 const SUPPORTED_KEYS: &str = "ECDSA (P-256, P-384, P-521), Ed25519 or RSA (2048 to 8192 bits)";
 
 impl Error {
-    /// Says of a fault in the authority's files what it means for the authority.
+    /// Says of an error in the authority's files what it means for the authority.
     ///
     /// What may pass by itself (rights, a lock, a full disk) stays as it is: advice to make a new authority
     /// would be wrong.

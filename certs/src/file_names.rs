@@ -12,5 +12,5 @@ pub const SERVER_KEY: &str = "server-key.pem";
 pub const ADMIN_CERTIFICATE: &str = "admin.pem";
 /// File name of its private key.
 pub(crate) const ADMIN_KEY: &str = "admin-key.pem";
-/// File name of the list of operators' certificates that were taken back.
+/// File name of the list of operators' certificates that were revoked.
 pub const OPERATORS_REVOKED: &str = "operators.crl.pem";

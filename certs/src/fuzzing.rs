@@ -50,7 +50,8 @@ pub fn pem(bytes: &[u8]) {
     }
     let text = String::from_utf8_lossy(bytes);
     assert_eq!(text.matches("-----BEGIN ").count(), blocks.len(), "a section was left out: {text:?}");
-    // What looks like a piece of another encoding is refused where there is a section, and passed over where there is none.
+    // What looks like a piece of another encoding is refused where there is a section, and passed over where there is
+    // none.
     if text.contains(['\0', '\u{2d2d}']) && matches!(parse(&more), Err(fanfare_pem::Error::Encoding { .. })) {
         return;
     }

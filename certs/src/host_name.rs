@@ -33,7 +33,7 @@ impl HostName {
         if !host.ends_with('.') && DnsName::try_from(host).is_ok() {
             return Ok(Self::Dns(name.to_ascii_lowercase()));
         }
-        Err(Error::BadName { name: name.to_owned(), reason: fault(name) })
+        Err(Error::BadName { name: name.to_owned(), reason: problem(name) })
     }
 
     /// What a leaf must hold: the local names, then `given`, each once.
@@ -81,7 +81,7 @@ impl fmt::Display for HostName {
 }
 
 /// What is wrong with a name that is neither a DNS name nor an IP address.
-fn fault(name: &str) -> &'static str {
+fn problem(name: &str) -> &'static str {
     let port =
         name.rsplit_once(':').is_some_and(|(host, port)| !host.contains(':') && port.parse::<u16>().is_ok());
     if name.is_empty() {

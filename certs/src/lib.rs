@@ -17,7 +17,7 @@
 //! | `authority.rs` | the development authority: open, create, replace, issue |
 //! | `server_leaf.rs` | when the server's leaf is kept and when it is made again |
 //! | `host_name.rs` | the names a leaf is valid for |
-//! | `operator.rs`, `revocation_list.rs` | operators' certificates: issued, taken back |
+//! | `operator.rs`, `revocation_list.rs` | operators' certificates: issued, revoked |
 //! | `preparation.rs` | what a server needs at its start, before anything is written |
 //! | `user.rs` | users' certificates: issued, and whom one names |
 //! | `operator_check.rs` | whose certificate was shown to the server, and whether it still counts |

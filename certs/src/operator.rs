@@ -1,8 +1,9 @@
-//! Operators' certificates: issued by the authority in the state directory, and taken back.
+//! Operators' certificates: issued by the authority in the state directory, and revoked.
 //!
-//! In come a state directory, a name and a role. Out come a certificate with its key, or a longer revocation list. Invariants:
-//! a certificate says whose it is (common name), what it is for (organizational unit) and that it is a client's, and nothing
-//! else; what is issued stays in the directory until it is revoked, so that it can be revoked by its name.
+//! In come a state directory, a name and a role. Out come a certificate with its key, or a longer revocation list.
+//! Invariants: a certificate says whose it is (common name), what it is for (organizational unit) and that it is a
+//! client's, and nothing else; what is issued stays in the directory until it is revoked, so that it can be revoked by
+//! its name.
 
 use std::path::{Path, PathBuf};
 
@@ -58,8 +59,8 @@ fn file_names(name: &str) -> (String, String) {
     (format!("operator-{name}.pem"), format!("operator-{name}-key.pem"))
 }
 
-/// Issues a certificate for an operator, valid from an hour before now for `lifetime` from now on, or until the authority
-/// ends. Makes the authority, too, where there is none.
+/// Issues a certificate for an operator, valid from an hour before now for `lifetime` from now on, or until the
+/// authority ends. Makes the authority, too, where there is none.
 ///
 /// # Errors
 /// [`Error::BadClientName`] or [`Error::BadLifetime`] before anything is made. [`Error::OperatorExists`] if this
@@ -82,8 +83,8 @@ pub fn create_operator(
     issue(&state, name, role, lifetime, OffsetDateTime::now_utc())
 }
 
-/// The certificate of [`DEVELOPMENT_OPERATOR`], made or made again where it is not there, ends within three days, or is another
-/// authority's.
+/// The certificate of [`DEVELOPMENT_OPERATOR`], made or made again where it is not there, ends within three days, or is
+/// another authority's.
 ///
 /// # Errors
 /// As [`create_operator`], without [`Error::OperatorExists`].
@@ -105,11 +106,11 @@ pub(crate) fn development_operator_in(
     }
 }
 
-/// Takes an operator's certificate back: it goes on the revocation list, and then its files go.
+/// Revokes an operator's certificate: it goes on the revocation list, and then its files go.
 ///
 /// # Errors
-/// [`Error::NoOperator`] if there is no certificate of this name. Those of [`Authority::open`]; [`Error::DamagedRevocations`],
-/// [`Error::Write`].
+/// [`Error::NoOperator`] if there is no certificate of this name. Those of [`Authority::open`];
+/// [`Error::DamagedRevocations`], [`Error::Write`].
 pub fn revoke_operator(directory: &Path, name: &str) -> Result<Description, Error> {
     check_name(name)?;
     let (certificate, key) = file_names(name);
@@ -127,8 +128,8 @@ pub fn revoke_operator(directory: &Path, name: &str) -> Result<Description, Erro
 /// Takes back the certificate in a PEM file, wherever that is. The file stays as it is.
 ///
 /// # Errors
-/// [`Error::NotOurs`] if the authority in `directory` did not sign it. Those of [`Authority::open`] and of reading the file;
-/// [`Error::DamagedRevocations`], [`Error::Write`].
+/// [`Error::NotOurs`] if the authority in `directory` did not sign it. Those of [`Authority::open`] and of reading the
+/// file; [`Error::DamagedRevocations`], [`Error::Write`].
 pub fn revoke_certificate(directory: &Path, certificate: &Path) -> Result<Description, Error> {
     let not_ours = || Error::NotOurs { path: certificate.to_owned() };
     revoke(&StateDirectory::existing(directory)?.ok_or_else(not_ours)?, certificate)

@@ -56,8 +56,8 @@ impl OperatorCheck {
     /// Whose certificate is the first of this chain, if it is an operator's now.
     ///
     /// # Errors
-    /// [`Error::NotAnOperator`], [`Error::Revoked`], [`Error::Expired`] and the like; [`Error::DamagedRevocations`] if the
-    /// list cannot be used.
+    /// [`Error::NotAnOperator`], [`Error::Revoked`], [`Error::Expired`] and the like; [`Error::DamagedRevocations`] if
+    /// the list cannot be used.
     pub fn identify(&self, chain: &[CertificateDer<'_>]) -> Result<(String, Role), Error> {
         let shown = Path::new("the operator's certificate");
         let refused = |reason: &str| Error::NotAnOperator { reason: reason.to_owned() };

@@ -30,7 +30,7 @@ pub struct Wanted {
     pub developer: bool,
 }
 
-/// Certificates that are there, or would be. Dropped, it takes back what it has written, unless that was kept.
+/// Certificates that are there, or would be. Dropped, it removes what it has written, unless that was kept.
 pub struct Prepared {
     /// The certificate for clients, if one was wanted.
     pub server: Option<Leaf>,

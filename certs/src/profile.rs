@@ -24,8 +24,8 @@ const AUTHORITY_LIFETIME: Duration = Duration::days(3652);
 /// Certificates begin this long before they are made, for clients whose clocks are behind.
 const CLOCK_SKEW: Duration = Duration::hours(1);
 
-/// The same for clients' certificates: as far apart as clocks are taken to be. A sign-out refuses what begins before it, so a new
-/// certificate must not begin long before it is made.
+/// The same for clients' certificates: as far apart as clocks are taken to be. A sign-out refuses what begins before
+/// it, so a new certificate must not begin long before it is made.
 const CLIENT_CLOCK_SKEW: Duration = Duration::seconds(30);
 
 /// The development authority: signs leaves and revocation lists, but no further authorities (path length 0).
@@ -57,7 +57,8 @@ pub(crate) fn server(
     Ok(params)
 }
 
-/// A client's certificate, a user's or an operator's, valid for `lifetime` from now on, and until `authority_ends` at most.
+/// A client's certificate, a user's or an operator's, valid for `lifetime` from now on, and until `authority_ends` at
+/// most.
 pub(crate) fn client(
     name: &str,
     role: Option<Role>,

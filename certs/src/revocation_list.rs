@@ -1,7 +1,8 @@
-//! The operators' revocation list (RFC 5280, section 5): which certificates were taken back.
+//! The operators' revocation list (RFC 5280, section 5): which certificates were revoked.
 //!
-//! In come serial numbers. Out comes a file that the authority signed, and from the file the numbers again. Invariants: the
-//! list only grows; a list that cannot be read, or that another authority signed, is an error and never an empty list.
+//! In come serial numbers. Out comes a file that the authority signed, and from the file the numbers again. Invariants:
+//! the list only grows; a list that cannot be read, or that another authority signed, is an error and never an empty
+//! list.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -18,7 +19,7 @@ use crate::file_names::{CA_CERTIFICATE, OPERATORS_REVOKED};
 use crate::pem_file::PemFile;
 use crate::state_directory::StateDirectory;
 
-/// The serial numbers of certificates that were taken back.
+/// The serial numbers of certificates that were revoked.
 pub(crate) struct Revocations(BTreeSet<Vec<u8>>);
 
 impl Revocations {

@@ -37,12 +37,12 @@ pub(crate) fn roots(file: &PemFile, now: OffsetDateTime) -> Result<RootCertStore
     let path = file.path();
     let mut roots = RootCertStore::empty();
     let mut any_valid = false;
-    let mut first_fault = None;
+    let mut first_error = None;
     for (number, der) in (1..).zip(file.certificates()?) {
         let certificate = parse(path, number, &der)?;
         match check_dates(path, number, &certificate, now) {
             Ok(()) => any_valid = true,
-            Err(fault) => first_fault = first_fault.or(Some(fault)),
+            Err(error) => first_error = first_error.or(Some(error)),
         }
         roots.add(der.clone()).map_err(|error| Error::DamagedCertificate {
             path: path.to_owned(),
@@ -51,8 +51,8 @@ pub(crate) fn roots(file: &PemFile, now: OffsetDateTime) -> Result<RootCertStore
         })?;
     }
     // One old root in a bundle of many is normal; a file with nothing but old ones is a mistake.
-    match first_fault {
-        Some(fault) if !any_valid => Err(fault),
+    match first_error {
+        Some(error) if !any_valid => Err(error),
         _ => Ok(roots),
     }
 }

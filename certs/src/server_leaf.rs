@@ -49,7 +49,7 @@ pub enum Reason {
     /// There was none, or only half of one.
     Missing,
     /// It has ended, or had less than 3 days left.
-    Ending,
+    Expiring,
     /// It begins later than now: the clock was set back.
     NotYetValid,
     /// This name was asked for and is not in it.
@@ -64,7 +64,7 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Missing => f.write_str("there was none"),
-            Self::Ending => f.write_str("the last one was at its end"),
+            Self::Expiring => f.write_str("the last one was at its end"),
             Self::NotYetValid => f.write_str("the last one begins in the future"),
             Self::LacksName(name) => write!(f, "the last one is not valid for {name}"),
             Self::OtherAuthority => f.write_str("the last one was signed by another authority"),
@@ -96,8 +96,9 @@ pub fn server_leaf_at(directory: &Path, names: &[String], now: OffsetDateTime) -
     leaf_at(directory, names, now, [SERVER_CERTIFICATE, SERVER_KEY])
 }
 
-/// The same for the operators' endpoint: in files of its own, because the server may have a certificate of another authority
-/// for its clients, while operators and the server's endpoint for them know each other by the authority in `directory`.
+/// The same for the operators' endpoint: in files of its own, because the server may have a certificate of another
+/// authority for its clients, while operators and the server's endpoint for them know each other by the authority in
+/// `directory`.
 ///
 /// # Errors
 /// As [`server_leaf`].
@@ -178,11 +179,11 @@ fn examine(
         Ok(identity) => identity,
         Err(error @ Error::Unreadable { .. }) => return Err(error),
         Err(Error::Missing { .. }) => return Ok(Err(Reason::Missing)),
-        Err(Error::Expired { .. }) => return Ok(Err(Reason::Ending)),
+        Err(Error::Expired { .. }) => return Ok(Err(Reason::Expiring)),
         Err(Error::NotYetValid { .. }) => return Ok(Err(Reason::NotYetValid)),
         Err(error) => return Ok(Err(Reason::Unusable(error.to_string()))),
     };
-    let reason = fault(&identity, &state.file(certificate), &authority, names, now)?;
+    let reason = reason_to_replace(&identity, &state.file(certificate), &authority, names, now)?;
     Ok(reason.map_or(Ok(identity), Err))
 }
 
@@ -205,7 +206,7 @@ fn refuse_foreign(state: &StateDirectory, name: &str, authority: &X509Certificat
     }
 }
 
-fn fault(
+fn reason_to_replace(
     identity: &Identity,
     path: &Path,
     authority: &X509Certificate<'_>,
@@ -220,7 +221,7 @@ fn fault(
         return Ok(Some(Reason::OtherAuthority));
     }
     if identity.description.not_after - now < LEAF_RENEWAL {
-        return Ok(Some(Reason::Ending));
+        return Ok(Some(Reason::Expiring));
     }
     let held = HostName::in_certificate(&leaf);
     Ok(names.iter().find(|name| !held.contains(name)).map(|name| Reason::LacksName(name.to_string())))

@@ -1,7 +1,7 @@
 //! Certificates that say which user a native client is.
 //!
-//! In come a name, for issuing, or a chain that TLS has checked. Out come a certificate with its key, or the user that it names.
-//! Invariant: an operator's certificate is no user's.
+//! In come a name, for issuing, or a chain that TLS has checked. Out come a certificate with its key, or the user that
+//! it names. Invariant: an operator's certificate is no user's.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -37,7 +37,7 @@ pub struct UserCertificate {
 ///
 /// # Errors
 /// [`Error::BadClientName`] or [`Error::BadLifetime`] before anything is made. [`Error::UserExists`] if this user has a
-/// certificate here: it would stay valid, and its serial number, by which it is taken back, would be gone. Those of
+/// certificate here: it would stay valid, and its serial number, by which it is revoked, would be gone. Those of
 /// [`Authority::open_or_create`]; [`Error::Generate`], [`Error::Write`].
 pub fn create_user(directory: &Path, name: &str, lifetime: Duration) -> Result<UserCertificate, Error> {
     check_name(name)?;

@@ -28,8 +28,8 @@ use crate::view;
 
 /// The time between two pictures at least: faster is not seen.
 const FRAME: Duration = Duration::from_millis(33);
-/// How long nothing else may come before and behind a key that confirms: a person's fingers take longer, and a text that is pasted
-/// into a terminal which does not mark that comes faster, also in several pieces.
+/// How long nothing else may come before and behind a key that confirms: a person's fingers take longer, and a text
+/// that is pasted into a terminal which does not mark that comes faster, also in several pieces.
 const ALONE: Duration = Duration::from_millis(100);
 /// How often time is told.
 const TICK: Duration = Duration::from_millis(250);
@@ -166,7 +166,7 @@ pub async fn run(config: OperatorConfig, colours: bool) -> Result<(), TuiError> 
                 Effect::Quit => return Ok(()),
                 Effect::Copy(text) => Screen::copy(&text)?,
                 wish => {
-                    // Full only where nothing at all is answered. Looks are asked again soon; of an act it must be
+                    // Full only where nothing at all is answered. Looks are asked again soon; of an action it must be
                     // known.
                     if let Err(unsent) = wishes.try_send(wish)
                         && let Effect::Act(name, request) = unsent.into_inner()

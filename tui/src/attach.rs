@@ -1,7 +1,8 @@
 //! The dashboard's connection to the server: made, kept, and made again.
 //!
-//! In: credentials, and what the operator wants asked or done. Out: events. Invariants: at most one connection at a time; what the
-//! operator orders is sent once, and answered, be it with why not; everything ends when the receiver of the events is gone.
+//! In: credentials, and what the operator wants asked or done. Out: events. Invariants: at most one connection at a
+//! time; what the operator orders is sent once, and answered, be it with why not; everything ends when the receiver of
+//! the events is gone.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -126,7 +127,7 @@ impl Attachment {
                 record = records.next() => match record {
                     Ok(Some(record)) => {
                         self.tell(Event::Record(record)).await?;
-                        // Most acts change the bans.
+                        // Most actions change the bans.
                         bans.reset_immediately();
                     }
                     Ok(None) => break None,
@@ -165,9 +166,9 @@ async fn ask(client: Arc<OperatorClient>, wish: Effect) -> Option<Event> {
             let outcome = client.ask::<Receipt>(&request).await;
             Some(Event::Done(name, request, outcome.map_err(|error| error.to_string())))
         }
-        Effect::Foretell(request) => {
+        Effect::Preview(request) => {
             let outcome = client.ask::<Receipt>(&request).await;
-            Some(Event::Foretold(request, outcome.map_err(|error| error.to_string())))
+            Some(Event::Previewed(request, outcome.map_err(|error| error.to_string())))
         }
         Effect::Look(connection) => {
             let detail = client.ask::<ConnectionDetail>(&admin::Question::Connection { connection }).await;

@@ -37,7 +37,7 @@ pub enum Action {
     Copy,
     /// Asks for a command by its name.
     Palette,
-    /// Opens the dialog of an act.
+    /// Opens the dialog of an action.
     Begin(Act),
     /// Lifts the selected ban.
     Lift,
@@ -110,7 +110,8 @@ pub fn action(key: &KeyEvent) -> Option<Action> {
     BINDINGS.iter().find(|binding| binding.keys.contains(&key.code)).map(|binding| binding.action)
 }
 
-/// The bindings whose help has these words in it: first those that have them as whole words, and in the order of the table.
+/// The bindings whose help has these words in it: first those that have them as whole words, and in the order of the
+/// table.
 #[must_use]
 pub fn search(words: &str) -> Vec<&'static Binding> {
     let words = words.to_lowercase();

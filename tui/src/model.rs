@@ -1,7 +1,7 @@
 //! Everything that the dashboard knows and shows: plain values, no terminal, no network.
 //!
-//! In: updates, by way of [`crate::update`]. Out: what [`crate::view`] draws. Invariant: what is shown is in here, so that the
-//! same model always draws the same picture.
+//! In: updates, by way of [`crate::update`]. Out: what [`crate::view`] draws. Invariant: what is shown is in here, so
+//! that the same model always draws the same picture.
 
 mod form;
 mod history;
@@ -157,7 +157,7 @@ pub enum Prompt {
     Filter,
     /// A command's name, as it is typed.
     Palette(String),
-    /// An act before it is confirmed.
+    /// An action before it is confirmed.
     Form(Box<Form>),
     /// A ban that is about to be lifted: what it is, and what lifts it.
     Lift(String, Box<(&'static str, admin::Action)>),

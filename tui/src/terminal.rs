@@ -1,7 +1,7 @@
 //! The terminal: taken, and given back as it was, however the dashboard ends.
 //!
-//! In: nothing. Out: a [`Screen`] to draw on. Invariant: raw mode, the alternate screen, the mouse and the cursor are restored when
-//! the screen is dropped, and before a panic is told.
+//! In: nothing. Out: a [`Screen`] to draw on. Invariant: raw mode, the alternate screen, the mouse and the cursor are
+//! restored when the screen is dropped, and before a panic is told.
 
 use std::io::{self, Stdout, Write};
 
@@ -35,8 +35,9 @@ impl Screen {
         Ok(Self { terminal })
     }
 
-    /// Gives the terminal back, stops the job as Ctrl-Z stops any, and takes the terminal again when it goes on. Gives whether it
-    /// did: where nobody controls jobs nobody would take it up again, and the system does not stop such a job at Ctrl-Z either.
+    /// Gives the terminal back, stops the job as Ctrl-Z stops any, and takes the terminal again when it goes on. Gives
+    /// whether it did: where nobody controls jobs nobody would take it up again, and the system does not stop such a
+    /// job at Ctrl-Z either.
     pub(crate) fn suspend(&mut self) -> io::Result<bool> {
         if !is_controlled() {
             return Ok(false);
@@ -66,8 +67,8 @@ impl Drop for Screen {
     }
 }
 
-/// Whether there is somebody in this session, outside of this job, whose child somebody in this job is (POSIX: the process group is
-/// not orphaned): a shell that controls jobs.
+/// Whether there is somebody in this session, outside of this job, whose child somebody in this job is (POSIX: the
+/// process group is not orphaned): a shell that controls jobs.
 fn is_controlled() -> bool {
     let (Ok(session), job) = (getsid(None), getpgrp()) else { return false };
     let mut above = getppid();

@@ -1,7 +1,7 @@
 //! Text for a terminal: what others chose made harmless, and numbers made short.
 //!
-//! In: names, reasons, numbers. Out: text without control characters. Invariant: a user who is named with an escape sequence
-//! steers no terminal.
+//! In: names, reasons, numbers. Out: text without control characters. Invariant: a user who is named with an escape
+//! sequence steers no terminal.
 
 use std::fmt::Write;
 use std::time::{Duration, UNIX_EPOCH};
@@ -11,8 +11,8 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 pub use fanfare_protocol::{quoted, visible};
 
-/// A text that somebody wrote, as it is meant to be read: with what steers a terminal or turns the direction of writing as escapes, and
-/// nothing else. For names there is [`visible`].
+/// A text that somebody wrote, as it is meant to be read: with what steers a terminal or turns the direction of writing
+/// as escapes, and nothing else. For names there is [`visible`].
 #[must_use]
 pub fn harmless(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
@@ -135,8 +135,8 @@ pub fn far_day(now: u64, until: u64) -> Option<String> {
     is_far.then(|| moment(until).split('T').next().unwrap_or_default().to_owned())
 }
 
-/// An act of the audit, as far as it says something: `revoke user=alice groups=room-* until=2030-01-31T18:00:00Z`. Not made
-/// harmless yet.
+/// An action of the audit, as far as it says something: `revoke user=alice groups=room-* until=2030-01-31T18:00:00Z`.
+/// Not made harmless yet.
 #[must_use]
 pub fn act(act: &Value) -> String {
     match act.as_object() {

@@ -1,7 +1,8 @@
-//! What an event does to the model, and what is to be done in the world because of it. Pure: no clock, no terminal, no network.
+//! What an event does to the model, and what is to be done in the world because of it. Pure: no clock, no terminal, no
+//! network.
 //!
-//! In: the model and an event. Out: the changed model, and effects. Invariant: nothing is changed on the server without an
-//! operator's confirmation of what the server itself said that it would do, or a key that says so plainly.
+//! In: the model and an event. Out: the changed model, and effects. Invariant: nothing is changed on the server without
+//! an operator's confirmation of what the server itself said that it would do, or a key that says so plainly.
 
 mod form;
 
@@ -54,8 +55,8 @@ pub enum Event {
     /// A connection, or that it is gone.
     Detail(Option<Box<ConnectionDetail>>),
     /// What a revocation would do.
-    Foretold(admin::Action, Result<Receipt, String>),
-    /// What an act did; its name first.
+    Previewed(admin::Action, Result<Receipt, String>),
+    /// What an action did; its name first.
     Done(&'static str, admin::Action, Result<Receipt, String>),
 }
 
@@ -67,7 +68,7 @@ pub enum Effect {
     /// Put this into the clipboard.
     Copy(String),
     /// Ask what this would do.
-    Foretell(admin::Action),
+    Preview(admin::Action),
     /// Do this; its name first.
     Act(&'static str, admin::Action),
     /// Ask for everything about a connection.
@@ -149,10 +150,10 @@ pub fn update(model: &mut Model, event: Event) -> Vec<Effect> {
             }
             model.detail = detail.map(|detail| *detail);
         }
-        Event::Foretold(request, outcome) => {
+        Event::Previewed(request, outcome) => {
             let now_ms = model.server_ms();
             if let Some(Prompt::Form(form)) = &mut model.prompt {
-                form::foretold(form, request, outcome, now_ms);
+                form::previewed(form, request, outcome, now_ms);
             }
         }
         Event::Done(name, request, outcome) => {
@@ -255,8 +256,8 @@ fn on_key(model: &mut Model, key: &KeyEvent) -> Vec<Effect> {
     }
 }
 
-/// A text goes where texts are typed: its first line, without what is no text. Terminals send line ends as CR, which is what the
-/// key Enter sends.
+/// A text goes where texts are typed: its first line, without what is no text. Terminals send line ends as CR, which is
+/// what the key Enter sends.
 fn on_paste(model: &mut Model, text: &str) -> Vec<Effect> {
     let line = text.split(['\r', '\n']).next().unwrap_or_default();
     let text: String = line.chars().filter(|character| !character.is_control()).collect();

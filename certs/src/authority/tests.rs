@@ -1,4 +1,4 @@
-//! Tests of the development authority: made once, never overwritten, exact about faults, one of it after a
+//! Tests of the development authority: made once, never overwritten, exact about errors, one of it after a
 //! race.
 
 use std::fs;

@@ -107,8 +107,8 @@ fn is_made_again_with_less_than_three_days_left() {
     let scene = Scene::new();
     let renew = LEAF_LIFETIME - LEAF_RENEWAL - Duration::HOUR;
     assert_eq!(scene.leaf_after(renew, &[]).unwrap().made, None);
-    scene.remakes(renew + Duration::SECOND, &[], &Reason::Ending);
-    scene.remakes(Duration::days(100), &[], &Reason::Ending);
+    scene.remakes(renew + Duration::SECOND, &[], &Reason::Expiring);
+    scene.remakes(Duration::days(100), &[], &Reason::Expiring);
     // The clock goes back: the leaf of the hundredth day has not begun.
     scene.remakes(Duration::ZERO, &[], &Reason::NotYetValid);
 }

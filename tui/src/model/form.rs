@@ -1,4 +1,4 @@
-//! An act before it is confirmed: whom it is about, what is typed, and what the server says that it would do.
+//! An action before it is confirmed: whom it is about, what is typed, and what the server says that it would do.
 
 use fanfare_protocol::admin::{self, Receipt, Who};
 
@@ -34,7 +34,7 @@ pub struct Field {
     pub value: String,
 }
 
-/// An act before it is confirmed.
+/// An action before it is confirmed.
 #[derive(Debug, Clone)]
 pub struct Form {
     /// Which.
@@ -46,7 +46,7 @@ pub struct Form {
     /// Which of them is being typed.
     pub focus: usize,
     /// What the server says that it would do, to what it was asked.
-    pub foretold: Option<(admin::Action, Result<Receipt, String>)>,
+    pub preview: Option<(admin::Action, Result<Receipt, String>)>,
 }
 
 impl Act {
@@ -80,7 +80,7 @@ impl Act {
 
     /// Whether the server can say beforehand what it would do.
     #[must_use]
-    pub fn can_be_foretold(self) -> bool {
+    pub fn can_be_previewed(self) -> bool {
         matches!(self, Self::Revoke | Self::Ban)
     }
 
@@ -107,7 +107,7 @@ impl Form {
             let value = if *name == "group" { group.take().unwrap_or_default() } else { String::new() };
             Field { name, hint, value }
         });
-        Self { act, who, fields: fields.collect(), focus: 0, foretold: None }
+        Self { act, who, fields: fields.collect(), focus: 0, preview: None }
     }
 
     /// What is typed in the field of this name; nothing where there is none.

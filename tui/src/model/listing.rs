@@ -1,7 +1,7 @@
 //! A list on a screen: its columns, what is in it, in which order, and where one is.
 //!
-//! In: the model. Out: items in order, and the cells of one of them. Invariant: cells are made for the rows that are seen alone;
-//! the selection stays on the item that it was on, wherever that moves.
+//! In: the model. Out: items in order, and the cells of one of them. Invariant: cells are made for the rows that are
+//! seen alone; the selection stays on the item that it was on, wherever that moves.
 
 use std::collections::HashMap;
 
@@ -129,8 +129,8 @@ impl Listing {
         self.items.get(self.selected)
     }
 
-    /// The first of the rows that are shown where there is room for so many: the selected one is always among them, and as far
-    /// from the edges as there is room.
+    /// The first of the rows that are shown where there is room for so many: the selected one is always among them, and
+    /// as far from the edges as there is room.
     #[must_use]
     pub fn first(&self, rows: usize) -> usize {
         self.selected.saturating_sub(rows / 2).min(self.items.len().saturating_sub(rows))

@@ -20,7 +20,7 @@ pub struct Picture {
     pub connections: HashMap<ConnectionId, Tracked>,
     /// Which groups there are.
     pub groups: HashMap<GroupName, Busy>,
-    /// Why the server can take no act now, if that is so.
+    /// Why the server can take no action now, if that is so.
     pub acts_impaired: Option<String>,
 }
 

@@ -1,6 +1,7 @@
 //! What happened to the connection that is looked at, second by second: for its charts.
 //!
-//! In: what the server tells of it, about once a second. Out: values, the newest last. Invariant: they are all of one connection.
+//! In: what the server tells of it, about once a second. Out: values, the newest last. Invariant: they are all of one
+//! connection.
 
 use std::collections::VecDeque;
 

@@ -1,6 +1,6 @@
-//! The dialog of an act: what is typed, what it would do, and only then the act.
+//! The dialog of an action: what is typed, what it would do, and only then the action.
 //!
-//! Invariants: what the server can foretell is done only when the server has said what exactly this would do; nothing
+//! Invariants: what the server can preview is done only when the server has said what exactly this would do; nothing
 //! is done but by [`CONFIRM`], which no text that is pasted has in it.
 
 use std::time::{Duration, UNIX_EPOCH};
@@ -13,7 +13,7 @@ use fanfare_protocol::{EventName, GroupName, Pattern, PayloadFormat, UserName};
 use super::{Effect, say, selected_user, selected_who};
 use crate::model::{Act, Form, Model, Prompt, View};
 
-/// What confirms an act. A text has letters, and line ends, and at worst control characters; a function key is a
+/// What confirms an action. A text has letters, and line ends, and at worst control characters; a function key is a
 /// sequence that begins with ESC, which terminals take out of what is pasted. Where one does not, it comes in one
 /// burst with what is around it, and is not taken for a key (`app.rs`).
 pub(crate) const CONFIRM: KeyCode = KeyCode::F(2);
@@ -25,7 +25,7 @@ pub(super) fn paste(model: &mut Model, text: &str) -> Vec<Effect> {
     if let Some(field) = form.fields.get_mut(form.focus) {
         field.value.push_str(text);
     }
-    foretell(form, now_ms)
+    preview(form, now_ms)
 }
 
 /// Opens the dialog for what is selected.
@@ -47,7 +47,7 @@ pub(super) fn begin(model: &mut Model, act: Act) -> Vec<Effect> {
         _ => None,
     });
     let form = Form::new(act, who, group);
-    let effects = foretell(&form, model.server_ms());
+    let effects = preview(&form, model.server_ms());
     model.prompt = Some(Prompt::Form(Box::new(form)));
     effects
 }
@@ -69,13 +69,13 @@ pub(super) fn on_key(model: &mut Model, key: &KeyEvent) -> Vec<Effect> {
             if let Some(field) = form.fields.get_mut(form.focus) {
                 field.value.pop();
             }
-            return foretell(form, now_ms);
+            return preview(form, now_ms);
         }
         KeyCode::Char(character) => {
             if let Some(field) = form.fields.get_mut(form.focus) {
                 field.value.push(character);
             }
-            return foretell(form, now_ms);
+            return preview(form, now_ms);
         }
         _ => {}
     }
@@ -86,7 +86,7 @@ fn confirm(model: &mut Model) -> Vec<Effect> {
     let now_ms = model.server_ms();
     let Some(Prompt::Form(form)) = &model.prompt else { return Vec::new() };
     // Not told yet, or it was refused, which the dialog shows.
-    if form.act.can_be_foretold() && !matches!(told(form, now_ms), Some(Ok(_))) {
+    if form.act.can_be_previewed() && !matches!(told(form, now_ms), Some(Ok(_))) {
         return Vec::new();
     }
     let Ok(request) = request(form, now_ms, false) else { return Vec::new() };
@@ -98,18 +98,18 @@ fn confirm(model: &mut Model) -> Vec<Effect> {
 /// What the server says of exactly what is typed; `None` while it has not said anything of that.
 pub(crate) fn told(form: &Form, now_ms: u64) -> Option<&Result<Receipt, String>> {
     let asked = request(form, now_ms, true).ok()?;
-    form.foretold.as_ref().filter(|(request, _)| same(&asked, request)).map(|(_, outcome)| outcome)
+    form.preview.as_ref().filter(|(request, _)| same(&asked, request)).map(|(_, outcome)| outcome)
 }
 
 /// Takes what the server says. Answers may come in another order than the questions.
-pub(super) fn foretold(
+pub(super) fn previewed(
     form: &mut Form,
     request: admin::Action,
     outcome: Result<Receipt, String>,
     now_ms: u64,
 ) {
     if told(form, now_ms).is_none() {
-        form.foretold = Some((request, outcome));
+        form.preview = Some((request, outcome));
     }
 }
 
@@ -125,11 +125,11 @@ fn same(a: &admin::Action, b: &admin::Action) -> bool {
     timeless(a) == timeless(b)
 }
 
-fn foretell(form: &Form, now_ms: u64) -> Vec<Effect> {
-    if !form.act.can_be_foretold() {
+fn preview(form: &Form, now_ms: u64) -> Vec<Effect> {
+    if !form.act.can_be_previewed() {
         return Vec::new();
     }
-    request(form, now_ms, true).map(|request| vec![Effect::Foretell(request)]).unwrap_or_default()
+    request(form, now_ms, true).map(|request| vec![Effect::Preview(request)]).unwrap_or_default()
 }
 
 /// The request that is typed.

@@ -177,15 +177,15 @@ fn a_revocation_is_confirmed_only_when_the_server_said_what_it_would_do() {
     let effects = press(&mut model, "rroom-*");
     assert_eq!(effects.len(), 6, "asked anew with every key");
     assert_eq!(press(&mut model, "\x02"), [], "not told yet");
-    let Some(Effect::Foretell(asked)) = effects.into_iter().last() else { panic!("nothing asked") };
+    let Some(Effect::Preview(asked)) = effects.into_iter().last() else { panic!("nothing asked") };
     let receipt = Receipt { dry_run: true, connections: 2, ..Receipt::default() };
-    update(&mut model, Event::Foretold(asked.clone(), Ok(receipt.clone())));
+    update(&mut model, Event::Previewed(asked.clone(), Ok(receipt.clone())));
     // An answer that comes late changes nothing of what is known.
     let mut late = asked;
     if let admin::Action::Revoke { groups, .. } = &mut late {
         *groups = fanfare_protocol::Pattern::new("room").unwrap();
     }
-    update(&mut model, Event::Foretold(late, Ok(Receipt::default())));
+    update(&mut model, Event::Previewed(late, Ok(Receipt::default())));
     let Some(Prompt::Form(form)) = &model.prompt else { panic!("no dialog") };
     assert_eq!(form::told(form, model.server_ms()), Some(&Ok(receipt.clone())));
     press(&mut model, "x");
@@ -195,7 +195,7 @@ fn a_revocation_is_confirmed_only_when_the_server_said_what_it_would_do() {
     let typed: Vec<&str> = form.fields.iter().map(|field| field.value.as_str()).collect();
     assert_eq!(typed, ["room-*", "2h", "too loud"]);
     let told = form::request(form, model.server_ms(), true).unwrap();
-    update(&mut model, Event::Foretold(told, Ok(receipt)));
+    update(&mut model, Event::Previewed(told, Ok(receipt)));
     let effects = press(&mut model, "\x02");
     let [Effect::Act("revoked", admin::Action::Revoke { user, until, reason, dry_run: false, .. })] =
         &effects[..]
@@ -276,9 +276,9 @@ fn acts_on_the_selection_are_about_what_is_selected() {
     assert_eq!(press(&mut model, "3a\x02"), [], "no group is typed");
     press(&mut model, "\x1b");
     // A ban waits for the server's word, as a revocation does.
-    let Some(Effect::Foretell(asked)) = press(&mut model, "3bspam").pop() else { panic!("not asked") };
+    let Some(Effect::Preview(asked)) = press(&mut model, "3bspam").pop() else { panic!("not asked") };
     assert_eq!(press(&mut model, "\x02"), []);
-    update(&mut model, Event::Foretold(asked, Err("no".to_owned())));
+    update(&mut model, Event::Previewed(asked, Err("no".to_owned())));
     assert_eq!(press(&mut model, "\x02"), [], "it was refused");
     press(&mut model, "\x1b");
     // By its name instead of its key.
@@ -406,7 +406,8 @@ fn every_key_of_the_table_does_something() {
             let seen = |model: &Model| {
                 format!("{:?}", (&model.path, &model.prompt, model.help, &model.notice, model.is_paused()))
             };
-            // One place for all: a member of a group, the second of three, reached from the groups; and the bans for lifting.
+            // One place for all: a member of a group, the second of three, reached from the groups; and the bans for
+            // lifting.
             let mut model = busy(Role::Operator);
             let group = GroupName::new("room-1").unwrap();
             let rows = [1, 2, 3].map(|number| ConnectionId::from_bytes([number; 16])).to_vec();
@@ -428,7 +429,7 @@ fn every_key_of_the_table_does_something() {
             let effects = update(&mut model, Event::Key(KeyEvent::new(*key, KeyModifiers::NONE)));
             assert!(!effects.is_empty() || seen(&model) != before, "{} does nothing", binding.shown);
             if binding.acts {
-                let asks = matches!(effects[..], [Effect::Act(..) | Effect::Foretell(_)]);
+                let asks = matches!(effects[..], [Effect::Act(..) | Effect::Preview(_)]);
                 assert!(
                     asks || matches!(model.prompt, Some(Prompt::Form(_) | Prompt::Lift(..))),
                     "{}",

@@ -17,7 +17,8 @@ use crate::text::cut;
 /// A chart: what it is of, its newest value in words, and its values, the newest last.
 pub(super) type Chart<'a> = (&'a str, String, &'a VecDeque<u64>);
 
-/// Draws them over the whole width. A column of the area is a second, where there is not room for all of them: the last ones.
+/// Draws them over the whole width. A column of the area is a second, where there is not room for all of them: the last
+/// ones.
 pub(super) fn draw(charts: &[Chart<'_>], theme: Theme, frame: &mut Frame<'_>, area: Rect) {
     let parts = charts.iter().map(|_| Constraint::Fill(1));
     let columns = Layout::horizontal(parts).split(area);
@@ -31,8 +32,8 @@ pub(super) fn draw(charts: &[Chart<'_>], theme: Theme, frame: &mut Frame<'_>, ar
     }
 }
 
-/// As many values as there is room for: all of them, where each fits; otherwise several seconds to a column, the largest of each, so
-/// that no peak is lost.
+/// As many values as there is room for: all of them, where each fits; otherwise several seconds to a column, the
+/// largest of each, so that no peak is lost.
 fn fitted(values: &VecDeque<u64>, room: usize) -> Vec<u64> {
     let each = values.len().div_ceil(room.max(1)).max(1);
     // Counted from the newest, so that a value stays in its column's company.

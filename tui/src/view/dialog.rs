@@ -1,4 +1,4 @@
-//! The dialog of an act.
+//! The dialog of an action.
 //!
 //! ```text
 //! ┌ Revoke alice ──────────────────────────────┐
@@ -82,7 +82,7 @@ fn consequence(model: &Model, form: &Form) -> (String, bool) {
     if let Err(problem) = form_request(form, now, true) {
         return (problem, true);
     }
-    if form.act.can_be_foretold() {
+    if form.act.can_be_previewed() {
         let verb = if form.act == Act::Revoke { "removes" } else { "closes" };
         return match form_told(form, now) {
             None => ("asking what it would do ...".to_owned(), true),

@@ -67,7 +67,8 @@ fn nothing(model: &Model) -> &'static str {
     }
 }
 
-/// As wide as they want to be; the columns without a width share what is left. What does not fit is left out from the right.
+/// As wide as they want to be; the columns without a width share what is left. What does not fit is left out from the
+/// right.
 fn widths(columns: &[Column], width: u16) -> Vec<usize> {
     const GAP: usize = 2;
     const FLEXIBLE: usize = 12;

@@ -1,5 +1,5 @@
-//! Pictures of every view at several sizes, kept beside this file. `INSTA_UPDATE=always cargo test -p fanfare-tui` draws them
-//! anew; look at the difference before it is committed.
+//! Pictures of every view at several sizes, kept beside this file. `INSTA_UPDATE=always cargo test -p fanfare-tui`
+//! draws them anew; look at the difference before it is committed.
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use fanfare_protocol::admin::{self, BanKind, BanRow, Counters, Listing, Receipt, Role, Times};
@@ -35,10 +35,10 @@ fn press(model: &mut Model, keys: &str) {
     for character in keys.chars() {
         let code = if character == '\n' { KeyCode::Enter } else { KeyCode::Char(character) };
         for effect in update(model, Event::Key(KeyEvent::new(code, KeyModifiers::NONE))) {
-            if let Effect::Foretell(request) = effect {
+            if let Effect::Preview(request) = effect {
                 let groups = [(GroupName::new("room-1").unwrap(), 2)].into();
                 let receipt = Receipt { dry_run: true, connections: 2, groups, ..Receipt::default() };
-                update(model, Event::Foretold(request, Ok(receipt)));
+                update(model, Event::Previewed(request, Ok(receipt)));
             }
         }
     }
@@ -181,7 +181,8 @@ fn every_view_and_dialog_in_every_state_at_every_size() {
     insta::assert_snapshot!("connecting_80x24", picture(&mut connecting, SIZES[0]));
 }
 
-/// A picture without colours, and with marks for what says the same: `[` `]` around what is reversed, `*` around what is bold.
+/// A picture without colours, and with marks for what says the same: `[` `]` around what is reversed, `*` around what
+/// is bold.
 fn marked(model: &mut Model, size: (u16, u16)) -> String {
     update(model, Event::Resize(size.0, size.1));
     let mut terminal = Terminal::new(TestBackend::new(size.0, size.1)).unwrap();
@@ -241,8 +242,8 @@ fn the_help_has_every_key() {
     }
 }
 
-/// With a hundred thousand connections, of which a tenth changes with each look of the server. `cargo test --release -p fanfare-tui
-/// how_long -- --ignored --nocapture` prints how long things take.
+/// With a hundred thousand connections, of which a tenth changes with each look of the server.
+/// `cargo test --release -p fanfare-tui how_long -- --ignored --nocapture` prints how long things take.
 #[test]
 #[ignore = "a benchmark"]
 fn how_long_a_frame_and_a_key_take_with_a_hundred_thousand_rows() {
@@ -305,7 +306,7 @@ fn that_acts_cannot_be_taken_stands_over_every_view() {
     assert!(!picture(&mut model, (120, 40)).contains("cannot be taken"));
 }
 
-/// What decides whom an act is about is a name like any other; what is said to people is a text.
+/// What decides whom an action is about is a name like any other; what is said to people is a text.
 #[test]
 fn the_group_of_a_dialog_is_shown_so_that_it_is_told_apart() {
     let mut model = busy(Role::Operator);

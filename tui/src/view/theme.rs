@@ -1,7 +1,7 @@
 //! How things look: one accent, and without colours the same by weight.
 //!
-//! The two colours are those of the sixteen that can be read on a white ground as on a black one (contrast above 4 in xterm's
-//! palette; cyan and yellow are below 2 on white). The ground and the letters are the terminal's own.
+//! The two colours are those of the sixteen that can be read on a white ground as on a black one (contrast above 4 in
+//! xterm's palette; cyan and yellow are below 2 on white). The ground and the letters are the terminal's own.
 
 use ratatui::style::{Color, Modifier, Style};
 
