@@ -1,7 +1,7 @@
 //! The load tool's connections: bytes out and in, whatever carries them.
 //!
-//! In: an address and a transport. Out: two halves. Every TLS handshake is a full one: nobody resumes, so that connecting costs what a new client's
-//! costs.
+//! In: an address and a transport. Out: two halves. Every TLS handshake is a full one: nobody resumes, so that
+//! connecting costs what a new client's costs.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::fault::{Fallible, Tried, wrong};
+use crate::error::{Fallible, Tried, wrong};
 use crate::peer::Transport;
 
 /// How long connecting may take while thousands do.
@@ -104,7 +104,8 @@ impl Dialer {
 
     async fn connect(&self) -> Fallible<(Outgoing, Incoming)> {
         if let Some(config) = &self.quic {
-            // A socket of its own, as every client has: one for all would let the server's kernel find it, wake it and fill it once for many.
+            // A socket of its own, as every client has: one for all would let the server's kernel find it, wake it and
+            // fill it once for many.
             let socket = std::net::UdpSocket::bind((self.server.ip(), 0)).tried("a UDP socket")?;
             // As the client library has it. The system may give less.
             let _ = socket2::SockRef::from(&socket).set_recv_buffer_size(1 << 20);

@@ -1,7 +1,7 @@
 //! Receivers that check what arrives: every message exactly once, in order.
 //!
-//! In: topics for each receiver. Out: how many messages came, and when. Invariant: a message that is missing, double, out of order, of a topic that
-//! was not subscribed, or of the wrong size is a fault, and a fault ends the run.
+//! In: topics for each receiver. Out: how many messages came, and when. Invariant: a message that is missing, double,
+//! out of order, of a topic that was not subscribed, or of the wrong size is an error, and an error ends the run.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::connection::{Dialer, Incoming, Outgoing};
-use crate::fault::{Fallible, wrong};
+use crate::error::{Fallible, wrong};
 use crate::payload;
 use crate::peer::Peer;
 use crate::wire::{Heard, Topic, Wire};
@@ -43,7 +43,7 @@ pub struct Tally {
     received: AtomicU64,
     target: AtomicU64,
     reached: Notify,
-    fault: Mutex<Option<String>>,
+    error: Mutex<Option<String>>,
     schedule: RwLock<Option<Schedule>>,
     size: AtomicU64,
 }
@@ -69,14 +69,14 @@ impl Tally {
     /// # Errors
     /// That.
     pub fn check(&self) -> Fallible<()> {
-        match &*self.fault.lock() {
-            Some(fault) => Err(wrong(fault.clone())),
+        match &*self.error.lock() {
+            Some(error) => Err(wrong(error.clone())),
             None => Ok(()),
         }
     }
 
     fn fail(&self, what: String) {
-        self.fault.lock().get_or_insert(what);
+        self.error.lock().get_or_insert(what);
         self.reached.notify_waiters();
     }
 
@@ -99,7 +99,7 @@ impl Tally {
                 let reached = self.reached.notified();
                 tokio::pin!(reached);
                 reached.as_mut().enable();
-                if self.received() >= target || self.fault.lock().is_some() {
+                if self.received() >= target || self.error.lock().is_some() {
                     return;
                 }
                 reached.await;
@@ -174,23 +174,23 @@ impl Crowd {
         let already = u32::try_from(self.receivers.len()).unwrap_or(u32::MAX);
         for (user, topics) in (self.first_user + already..).zip(topics) {
             while connecting.len() >= AT_ONCE {
-                self.arrived(connecting.join_next().await)?;
+                self.connected(connecting.join_next().await)?;
             }
             let wire = peer.wire(user);
-            connecting.spawn(arrive(dialer.clone(), wire, topics.clone(), Arc::clone(&self.tally)));
+            connecting.spawn(join(dialer.clone(), wire, topics.clone(), Arc::clone(&self.tally)));
         }
         while !connecting.is_empty() {
-            self.arrived(connecting.join_next().await)?;
+            self.connected(connecting.join_next().await)?;
         }
         Ok(())
     }
 
-    fn arrived(
+    fn connected(
         &mut self,
-        arrived: Option<Result<Fallible<(Receiver, Listening)>, tokio::task::JoinError>>,
+        joined: Option<Result<Fallible<(Receiver, Listening)>, tokio::task::JoinError>>,
     ) -> Fallible<()> {
-        let (receiver, listening) = match arrived {
-            Some(Ok(arrived)) => arrived?,
+        let (receiver, listening) = match joined {
+            Some(Ok(joined)) => joined?,
             _ => return Err(wrong("a receiver's task ended")),
         };
         self.receivers.push(receiver);
@@ -198,7 +198,8 @@ impl Crowd {
         Ok(())
     }
 
-    /// Waits until each receiver has so many messages. The sum alone would let one fall far behind while the others are ahead.
+    /// Waits until each receiver has so many messages. The sum alone would let one fall far behind while the others are
+    /// ahead.
     ///
     /// # Errors
     /// When something is wrong, or they do not come.
@@ -259,7 +260,7 @@ struct Listening {
     seen: Arc<Seen>,
 }
 
-async fn arrive(
+async fn join(
     dialer: Dialer,
     wire: Box<dyn Wire>,
     topics: Vec<Topic>,
@@ -305,8 +306,8 @@ impl Listening {
                         }
                         Command::Unsubscribe(topic) => self.wire.unsubscribe(topic),
                     };
-                    if let Err(fault) = self.outgoing.write(&said).await {
-                        return tally.fail(fault.to_string());
+                    if let Err(error) = self.outgoing.write(&said).await {
+                        return tally.fail(error.to_string());
                     }
                     continue;
                 }
@@ -314,10 +315,10 @@ impl Listening {
             let heard = match heard {
                 Ok(true) => self.take(&tally).await.map(|_| ()),
                 Ok(false) => Err(wrong("the server ended a connection")),
-                Err(fault) => Err(fault),
+                Err(error) => Err(error),
             };
-            if let Err(fault) = heard {
-                return tally.fail(fault.to_string());
+            if let Err(error) = heard {
+                return tally.fail(error.to_string());
             }
         }
     }
@@ -328,14 +329,14 @@ impl Listening {
         match reading {
             Ok(Ok(true)) => self.take(tally).await,
             Ok(Ok(false)) => Err(wrong("the server ended a connection")),
-            Ok(Err(fault)) => Err(fault),
+            Ok(Err(error)) => Err(error),
             Err(_) => Err(wrong("the server says nothing")),
         }
     }
 
     /// Looks at what was read.
     async fn take(&mut self, tally: &Tally) -> Fallible<bool> {
-        let (mut messages, mut welcome, mut answers, mut fault) = (0, false, Vec::new(), None);
+        let (mut messages, mut welcome, mut answers, mut error) = (0, false, Vec::new(), None);
         let size = tally.size.load(Ordering::Relaxed);
         let schedule = *tally.schedule.read();
         let used = {
@@ -348,7 +349,7 @@ impl Listening {
                 Heard::Message(payload) => {
                     messages += 1;
                     if let Err(what) = state.message(payload, size, schedule, now) {
-                        fault.get_or_insert(what);
+                        error.get_or_insert(what);
                     }
                 }
             })?
@@ -357,8 +358,8 @@ impl Listening {
         if self.buffer.is_empty() && self.buffer.capacity() > 64 * 1024 {
             self.buffer = Vec::new();
         }
-        if let Some(fault) = fault {
-            return Err(wrong(fault));
+        if let Some(error) = error {
+            return Err(wrong(error));
         }
         if messages > 0 {
             self.seen.messages.fetch_add(messages, Ordering::Relaxed);
@@ -423,7 +424,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_double_out_of_order_or_not_asked_for_is_a_fault() {
+    fn what_is_missing_double_out_of_order_or_not_asked_for_is_an_error() {
         let mut state = State::default();
         state.streams.insert(1, Expected::default());
         assert_eq!(told(&mut state, 1, 0), Ok(()));

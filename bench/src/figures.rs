@@ -72,8 +72,9 @@ impl Results {
         self.row(cell, peer, metric).map(|row| row.median)
     }
 
-    /// How many times as much one is as the other: the median of the rounds' own ratios, because what else the machine does changes from minute to
-    /// minute, and meets both sides of a round. Of the medians where not every round has both.
+    /// How many times as much one is as the other: the median of the rounds' own ratios, because what else the machine
+    /// does changes from minute to minute, and meets both sides of a round. Of the medians where not every round has
+    /// both.
     #[must_use]
     pub fn ratio(&self, one: (&str, &str), other: (&str, &str), metric: &str) -> Option<f64> {
         let (one, other) = (self.row(one.0, one.1, metric)?, self.row(other.0, other.1, metric)?);

@@ -1,7 +1,7 @@
 //! Measures hubs: the same payloads, the same receivers, the same run; see `docs/benchmarks/`.
 //!
 //! ```text
-//!   main -> plan -> workloads -> bed (peer, process, connection), crowd, publisher -> wire, payload
+//!   main -> plan -> workloads -> harness (peer, process, connection), crowd, publisher -> wire, payload
 //!        -> figures -> budgets, table, plot
 //! ```
 #![allow(
@@ -13,12 +13,12 @@
 #![allow(missing_docs, unreachable_pub, reason = "a program's parts, not an interface")]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing))]
 
-pub mod bed;
 pub mod budgets;
 pub mod connection;
 pub mod crowd;
-pub mod fault;
+pub mod error;
 pub mod figures;
+pub mod harness;
 pub mod machine;
 pub mod payload;
 pub mod peer;

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use fanfare_bench::fault::{Fallible, Tried, wrong};
+use fanfare_bench::error::{Fallible, Tried, wrong};
 use fanfare_bench::figures::Results;
 use fanfare_bench::peers::{NAMES, Places};
 use fanfare_bench::plan::{self, Choice, Mode, Plan};
@@ -15,7 +15,8 @@ use fanfare_bench::workloads::soak::Soak;
 use fanfare_bench::{report, table};
 use serde::Serialize;
 
-/// Measures Fanfare beside NATS, Redis, mosquitto, ws and Socket.IO; every run checks that every message arrived once and in order
+/// Measures Fanfare beside NATS, Redis, mosquitto, ws and Socket.IO; every run checks that every message arrived once
+/// and in order
 #[derive(Parser)]
 #[command(name = "fanfare-bench", version)]
 struct Arguments {
@@ -132,8 +133,9 @@ impl Where {
     }
 }
 
-/// Ten thousand QUIC clients have ten thousand buffers of 3 MiB, of which they touch a few pages. glibc gives them straight from the system only as
-/// long as none was freed; behind that it clears them by hand, and 30 GiB are in use. It can be told so at a process's start alone.
+/// Ten thousand QUIC clients have ten thousand buffers of 3 MiB, of which they touch a few pages. glibc gives them
+/// straight from the system only as long as none was freed; behind that it clears them by hand, and 30 GiB are in use.
+/// It can be told so at a process's start alone.
 const BUFFERS_FROM_THE_SYSTEM: (&str, &str) = ("GLIBC_TUNABLES", "glibc.malloc.mmap_threshold=1048576");
 
 /// Starts this program anew with what its memory needs, unless that was said already.
@@ -160,8 +162,8 @@ fn main() -> ExitCode {
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(fault) => {
-            eprintln!("error: {fault}");
+        Err(error) => {
+            eprintln!("error: {error}");
             ExitCode::FAILURE
         }
     }

@@ -1,7 +1,8 @@
 //! What messages carry, so that a sink can tell which they are.
 //!
-//! In: a stream (one publisher's messages to one topic) and a number. Out: a text of exactly the size that was asked for: six hexadecimal digits of
-//! the stream, ten of the number, and filling. Texts, because Socket.IO's users send texts. Invariant: two messages of a run never are the same.
+//! In: a stream (one publisher's messages to one topic) and a number. Out: a text of exactly the size that was asked
+//! for: six hexadecimal digits of the stream, ten of the number, and filling. Texts, because Socket.IO's users send
+//! texts. Invariant: two messages of a run never are the same.
 
 /// The least that says which message it is.
 pub const LEAST: usize = 16;

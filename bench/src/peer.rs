@@ -4,14 +4,15 @@
 
 use std::path::Path;
 
-use crate::fault::{Fallible, Tried};
+use crate::error::{Fallible, Tried};
 use crate::wire::Wire;
 
 /// One hub.
 pub trait Peer: Send + Sync {
     /// Its name in tables and at the command line.
     fn name(&self) -> &'static str;
-    /// How it is started in `directory`, which has `server.pem`, `server.key` and `ca.pem`, to listen on this port of 127.0.0.1.
+    /// How it is started in `directory`, which has `server.pem`, `server.key` and `ca.pem`, to listen on this port of
+    /// 127.0.0.1.
     ///
     /// # Errors
     /// When a file cannot be written, or a program is missing.
@@ -48,7 +49,8 @@ pub struct Launch {
     pub remedy: String,
     /// Its arguments.
     pub arguments: Vec<String>,
-    /// What it prints when it is ready, on the standard output; without one, it is ready when its port takes connections.
+    /// What it prints when it is ready, on the standard output; without one, it is ready when its port takes
+    /// connections.
     pub says: Option<String>,
     /// Arguments that make it tell its version.
     pub version: Vec<String>,

@@ -8,7 +8,7 @@ mod redis;
 
 use std::path::{Path, PathBuf};
 
-use crate::fault::{Fallible, wrong};
+use crate::error::{Fallible, wrong};
 use crate::peer::Peer;
 
 pub use fanfare::Fanfare;

@@ -1,11 +1,11 @@
 //! Which workloads, on which peers, how often; and the running of it.
 //!
-//! In: a plan. Out: [`Results`]. Peers take turns inside a round, so that whatever else the machine does meets all of them
-//! that it compares.
+//! In: a plan. Out: [`Results`]. Peers take turns inside a round, so that whatever else the machine does meets all of
+//! them that it compares.
 
 use std::time::Duration;
 
-use crate::fault::{Fallible, Fault};
+use crate::error::{Error, Fallible};
 use crate::figures::Results;
 use crate::machine;
 use crate::peers::{self, Places};
@@ -120,7 +120,7 @@ impl Mode {
                     Workload::Many { groups: 30, size },
                     Workload::Direct { users: 10, size },
                     // A rate that any machine carries, however busy: half of what a tenth of a second measured is none,
-                    // and a reader that has no time is closed as a slow one.
+                    // and a reader that has no time is closed as a slow consumer.
                     Workload::Latency { members, size, rate: 200 },
                     Workload::Connect { connections: 20 },
                     Workload::Idle { connections: 20 },
@@ -165,7 +165,7 @@ pub struct Choice {
     pub peers: Vec<String>,
     /// Only cells whose names have one of these texts in them.
     pub cells: Vec<String>,
-    /// A peer that is not installed is left out, and not a fault.
+    /// A peer that is not installed is left out, and not an error.
     pub lenient: bool,
 }
 
@@ -213,17 +213,17 @@ pub async fn run(plan: Plan, choice: &Choice, places: &Places, progress: impl Fn
                     };
                     match workload.run(peer, places, times).await {
                         Ok(found) => results.take(&cell.name(), peer, &found),
-                        Err(fault @ Fault::Missing { .. }) if choice.lenient => {
-                            results.missing.push(format!("{peer}: {fault}"));
+                        Err(error @ Error::Missing { .. }) if choice.lenient => {
+                            results.missing.push(format!("{peer}: {error}"));
                             absent.push(peer);
                         }
-                        Err(fault) => {
-                            return Err(Fault::Wrong(format!("{} on {peer}: {fault}", cell.name())));
+                        Err(error) => {
+                            return Err(Error::Wrong(format!("{} on {peer}: {error}", cell.name())));
                         }
                     }
                     if !results.versions.contains_key(peer) {
                         let directory = tempfile::tempdir()
-                            .map_err(|source| Fault::Io { what: "making a directory".to_owned(), source })?;
+                            .map_err(|source| Error::Io { what: "making a directory".to_owned(), source })?;
                         let launch =
                             peers::peer(peer, places, directory.path())?.launch(directory.path(), 0)?;
                         results.versions.insert(peer.to_owned(), process::version(&launch));
@@ -235,8 +235,8 @@ pub async fn run(plan: Plan, choice: &Choice, places: &Places, progress: impl Fn
     Ok(results)
 }
 
-/// With the rate that this run's figures give: half of what the slower of Fanfare and NATS does with this group. `None` for a peer for which
-/// that is too much.
+/// With the rate that this run's figures give: half of what the slower of Fanfare and NATS does with this group. `None`
+/// for a peer for which that is too much.
 fn ready(cell: Workload, peer: &str, results: &Results) -> Option<Workload> {
     let Workload::Latency { members, size, rate: 0 } = cell else { return Some(cell) };
     let saturated = Workload::Fanout { members, size }.name();

@@ -2,7 +2,7 @@
 
 use plotters::prelude::*;
 
-use crate::fault::{Fallible, Tried};
+use crate::error::{Fallible, Tried};
 
 const SIZE: (u32, u32) = (760, 60);
 const ROW: u32 = 30;

@@ -1,7 +1,7 @@
 //! A server's process: from its start to its end, and what it costs.
 //!
-//! In: a command line. Out: processor time, memory, and packets, from /proc. Invariant: the process ends with this value, and its last words are in
-//! the error when it ends before.
+//! In: a command line. Out: processor time, memory, and packets, from /proc. Invariant: the process ends with this
+//! value, and its last words are in the error when it ends before.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, timeout};
 
-use crate::fault::{Fallible, Fault, Tried, wrong};
+use crate::error::{Error, Fallible, Tried, wrong};
 use crate::peer::Launch;
 
 /// How long a server may take to be ready.
@@ -65,9 +65,9 @@ impl Server {
         }
         let mut child = command.spawn().map_err(|source| match source.kind() {
             std::io::ErrorKind::NotFound => {
-                Fault::Missing { program: launch.program.clone(), remedy: launch.remedy.clone() }
+                Error::Missing { program: launch.program.clone(), remedy: launch.remedy.clone() }
             }
-            _ => Fault::Io { what: format!("starting {}", launch.program), source },
+            _ => Error::Io { what: format!("starting {}", launch.program), source },
         })?;
         let pid = child.id().ok_or_else(|| wrong("the server ended at once"))?;
         let output = child.stdout.take();
@@ -142,8 +142,8 @@ impl Server {
         kib.map(|kib| kib * 1024.0).ok_or_else(|| wrong("/proc does not say how much memory the server has"))
     }
 
-    /// Ends it, and waits for that. It is asked to: a server that was built to count where it spends its time (`make release`) writes that
-    /// down when it ends by itself.
+    /// Ends it, and waits for that. It is asked to: a server that was built to count where it spends its time
+    /// (`make release`) writes that down when it ends by itself.
     ///
     /// # Errors
     /// When it does not end by itself in time.

@@ -1,6 +1,7 @@
 //! One connection that sends, and counts what it sent.
 //!
-//! In: topics. Out: messages, numbered per stream. Invariant: a stream's numbers go up by one, and one publisher sends to each topic.
+//! In: topics. Out: messages, numbered per stream. Invariant: a stream's numbers go up by one, and one publisher sends
+//! to each topic.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::connection::{Dialer, Incoming, Outgoing};
-use crate::fault::{Fallible, wrong};
+use crate::error::{Fallible, wrong};
 use crate::payload::{self, Mark};
 use crate::peer::Peer;
 use crate::wire::{Heard, Topic, Wire};
@@ -23,7 +24,7 @@ pub struct Publisher {
     wire: SharedWire,
     answers: mpsc::Receiver<Vec<u8>>,
     reading: JoinHandle<()>,
-    fault: Arc<Mutex<Option<String>>>,
+    error: Arc<Mutex<Option<String>>>,
     size: usize,
     /// The next number of each stream.
     numbers: HashMap<u32, u64>,
@@ -55,15 +56,15 @@ impl Publisher {
             outgoing.write(&answers).await?;
         }
         let wire: SharedWire = Arc::new(Mutex::new(wire));
-        let fault = Arc::new(Mutex::new(None));
+        let error = Arc::new(Mutex::new(None));
         let (told, answers) = mpsc::channel(16);
-        let reading = tokio::spawn(listen(incoming, buffer, Arc::clone(&wire), told, Arc::clone(&fault)));
+        let reading = tokio::spawn(listen(incoming, buffer, Arc::clone(&wire), told, Arc::clone(&error)));
         Ok(Self {
             outgoing,
             wire,
             answers,
             reading,
-            fault,
+            error,
             size,
             numbers: HashMap::new(),
             payload: Vec::new(),
@@ -90,8 +91,8 @@ impl Publisher {
     /// # Errors
     /// When the server refused something, or is gone.
     pub async fn flush(&mut self) -> Fallible<()> {
-        if let Some(fault) = &*self.fault.lock() {
-            return Err(wrong(format!("a publisher: {fault}")));
+        if let Some(error) = &*self.error.lock() {
+            return Err(wrong(format!("a publisher: {error}")));
         }
         while let Ok(answer) = self.answers.try_recv() {
             self.buffer.extend(answer);
@@ -114,7 +115,7 @@ async fn listen(
     mut buffer: Vec<u8>,
     wire: SharedWire,
     answers: mpsc::Sender<Vec<u8>>,
-    fault: Arc<Mutex<Option<String>>>,
+    failed: Arc<Mutex<Option<String>>>,
 ) {
     loop {
         let read = incoming.read(&mut buffer).await;
@@ -131,7 +132,7 @@ async fn listen(
         match parsed {
             Ok(used) => drop(buffer.drain(..used)),
             Err(error) => {
-                *fault.lock() = Some(error.to_string());
+                *failed.lock() = Some(error.to_string());
                 return;
             }
         }

@@ -1,7 +1,7 @@
 //! `docs/benchmarks/`: the report, from the files that runs left there.
 //!
-//! In: `results.json`, `soak.json`, `instructions.json` and `levers.json` where they are, and the words of `notes.md`. Out: `README.md` and plots. Invariant: every
-//! number in the report is one of those files.
+//! In: `results.json`, `soak.json`, `instructions.json` and `levers.json` where they are, and the words of `notes.md`.
+//! Out: `README.md` and plots. Invariant: every number in the report is one of those files.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -11,7 +11,7 @@ use std::path::Path;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use crate::fault::{Fallible, Fault, Tried, wrong};
+use crate::error::{Error, Fallible, Tried, wrong};
 use crate::figures::{CPU, Results};
 use crate::plan::{CONNECT, IDLE, KIBIBYTE, LATENCY, PACED, SATURATED};
 use crate::table;
@@ -151,7 +151,7 @@ fn read<T: DeserializeOwned>(directory: &Path, name: &str) -> Fallible<Option<T>
     match fs::read(&path) {
         Ok(text) => serde_json::from_slice(&text).tried(format!("reading {}", path.display())).map(Some),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(Fault::Io { what: format!("reading {}", path.display()), source }),
+        Err(source) => Err(Error::Io { what: format!("reading {}", path.display()), source }),
     }
 }
 

@@ -1,9 +1,9 @@
 //! What the load tool must know of a peer's protocol, without any I/O: what to say, and what was heard.
 //!
-//! In: topics and payloads, and the bytes that a server sent. Out: bytes to send, and what the server's bytes say. Invariant: [`Wire::parse`] says
-//! nothing twice and leaves what is not whole.
+//! In: topics and payloads, and the bytes that a server sent. Out: bytes to send, and what the server's bytes say.
+//! Invariant: [`Wire::parse`] says nothing twice and leaves what is not whole.
 
-use crate::fault::Fallible;
+use crate::error::Fallible;
 
 /// Where messages go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

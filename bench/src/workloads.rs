@@ -8,9 +8,9 @@ pub mod soak;
 
 use std::time::Duration;
 
-use crate::bed::Bed;
-use crate::fault::Fallible;
+use crate::error::Fallible;
 use crate::figures::Found;
+use crate::harness::Harness;
 use crate::payload::LEAST;
 use crate::peers::Places;
 
@@ -138,27 +138,27 @@ impl Workload {
     /// # Errors
     /// When the server does not start, or something did not arrive as it must.
     pub async fn run(self, peer: &str, places: &Places, times: Times) -> Fallible<Found> {
-        let bed = Bed::start(peer, places).await?;
+        let harness = Harness::start(peer, places).await?;
         let found = match self {
-            Self::Fanout { members, size } => traffic::fanout(&bed, members, size, times.saturated).await,
+            Self::Fanout { members, size } => traffic::fanout(&harness, members, size, times.saturated).await,
             Self::Paced { members, size, rate } => {
-                traffic::paced(&bed, members, size, rate, times.paced).await
+                traffic::paced(&harness, members, size, rate, times.paced).await
             }
-            Self::Many { groups, size } => traffic::many(&bed, groups, size, times.saturated).await,
-            Self::Direct { users, size } => traffic::direct(&bed, users, size, times.saturated).await,
+            Self::Many { groups, size } => traffic::many(&harness, groups, size, times.saturated).await,
+            Self::Direct { users, size } => traffic::direct(&harness, users, size, times.saturated).await,
             Self::Latency { members, size, rate } => {
-                traffic::latency(&bed, members, size, rate, times.paced).await
+                traffic::latency(&harness, members, size, rate, times.paced).await
             }
-            Self::Connect { connections } => connections::connect(&bed, connections).await,
-            Self::Idle { connections } => connections::idle(&bed, connections, times.idle).await,
+            Self::Connect { connections } => connections::connect(&harness, connections).await,
+            Self::Idle { connections } => connections::idle(&harness, connections, times.idle).await,
             Self::Churn { members, churners, size } => {
-                traffic::churn(&bed, members, churners, size, times.paced).await
+                traffic::churn(&harness, members, churners, size, times.paced).await
             }
-            Self::Beside { groups, size } => traffic::beside(&bed, groups, size, times.saturated).await,
-            Self::Revoke { users } => access::revoke(&bed, users).await,
+            Self::Beside { groups, size } => traffic::beside(&harness, groups, size, times.saturated).await,
+            Self::Revoke { users } => access::revoke(&harness, users).await,
         };
         // What was wrong before matters more.
-        let stopped = bed.stop().await;
+        let stopped = harness.stop().await;
         let found = found?;
         stopped?;
         Ok(found)

@@ -1,7 +1,7 @@
 //! `fanfare admin`: an operator's questions and orders to a running server.
 //!
-//! In: a command line. Out: tables and sentences, or JSON as the endpoint sends it; exit code 1 where the server refuses, and
-//! where `audit --verify` finds the chain broken.
+//! In: a command line. Out: tables and sentences, or JSON as the endpoint sends it; exit code 1 where the server
+//! refuses, and where `audit --verify` finds the chain broken.
 
 mod access;
 mod arguments;
@@ -40,9 +40,9 @@ pub(crate) async fn run(arguments: AdminArguments) -> Result<(), Failure> {
     // What cannot be asked is told before anything is tried.
     let asked = Asked::by(command, names)?;
     let (client, status) = access.connect().await?;
-    let desk = Desk { client, json };
-    let done = desk.carry_out(asked, &status).await;
-    desk.client.close().await;
+    let session = Session { client, json };
+    let done = session.carry_out(asked, &status).await;
+    session.client.close().await;
     done
 }
 
@@ -56,7 +56,7 @@ enum Asked {
     Bans(Question),
     Connection(Question),
     Explain(Question),
-    Act(Action, Done),
+    Action(Action, Done),
 }
 
 impl Asked {
@@ -81,43 +81,43 @@ impl Asked {
             }
             AdminCommand::Revoke { user, groups, end, reason, dry_run } => {
                 let (user, groups, until) = (names.user(&user)?, names.groups(&groups)?, end.until());
-                Self::Act(Action::Revoke { user, groups, until, reason, dry_run }, Done::To("removed"))
+                Self::Action(Action::Revoke { user, groups, until, reason, dry_run }, Done::To("removed"))
             }
             AdminCommand::Restore { user, groups, note } => {
                 let (user, groups) = (names.user(&user)?, names.groups(&groups)?);
-                Self::Act(Action::Restore { user, groups, reason: note.reason }, Done::Lifted)
+                Self::Action(Action::Restore { user, groups, reason: note.reason }, Done::Lifted)
             }
             AdminCommand::Ban { user, end, reason, dry_run } => {
                 let (user, until) = (names.user(&user)?, end.until());
-                Self::Act(Action::Ban { user, until, reason, dry_run }, Done::To("closed"))
+                Self::Action(Action::Ban { user, until, reason, dry_run }, Done::To("closed"))
             }
             AdminCommand::Unban { user, note } => {
                 let user = names.user(&user)?;
-                Self::Act(Action::Unban { user, reason: note.reason }, Done::Lifted)
+                Self::Action(Action::Unban { user, reason: note.reason }, Done::Lifted)
             }
             AdminCommand::SignOut { user, note } => {
                 let user = names.user(&user)?;
-                Self::Act(Action::SignOut { user, reason: note.reason }, Done::To("closed"))
+                Self::Action(Action::SignOut { user, reason: note.reason }, Done::To("closed"))
             }
             AdminCommand::LiftSignOut { user, note } => {
                 let user = names.user(&user)?;
-                Self::Act(Action::LiftSignOut { user, reason: note.reason }, Done::Lifted)
+                Self::Action(Action::LiftSignOut { user, reason: note.reason }, Done::Lifted)
             }
             AdminCommand::RestoreToken { jti, note } => {
                 let jti = names.token(jti)?;
-                Self::Act(Action::RestoreToken { jti, reason: note.reason }, Done::Lifted)
+                Self::Action(Action::RestoreToken { jti, reason: note.reason }, Done::Lifted)
             }
             AdminCommand::RevokeToken { jti, end, note } => {
                 let (jti, until) = (names.token(jti)?, end.until());
-                Self::Act(Action::RevokeToken { jti, until, reason: note.reason }, Done::To("closed"))
+                Self::Action(Action::RevokeToken { jti, until, reason: note.reason }, Done::To("closed"))
             }
             AdminCommand::Add(MembershipArguments { who, group, connection, note }) => {
                 let (who, group) = (named(names, &who, connection)?, names.group(&group)?);
-                Self::Act(Action::Add { who, group, reason: note.reason }, Done::To("added"))
+                Self::Action(Action::Add { who, group, reason: note.reason }, Done::To("added"))
             }
             AdminCommand::Remove(MembershipArguments { who, group, connection, note }) => {
                 let (who, group) = (named(names, &who, connection)?, names.group(&group)?);
-                Self::Act(Action::Remove { who, group, reason: note.reason }, Done::To("removed"))
+                Self::Action(Action::Remove { who, group, reason: note.reason }, Done::To("removed"))
             }
             AdminCommand::Close { who, lasting, note } => {
                 // Less than a millisecond is a time, too, and 0 is none. The server says what is too long.
@@ -126,20 +126,20 @@ impl Asked {
                 let CloseArguments { connection, user, group, all: _ } = who;
                 let who = meant(names, WhoArguments { connection, user, group })?;
                 let act = Action::Close { who, retry_after_ms, reason: note.reason };
-                Self::Act(act, Done::To("closed"))
+                Self::Action(act, Done::To("closed"))
             }
             AdminCommand::Kick { who, note } => {
                 let who = meant(names, who)?;
-                Self::Act(Action::Kick { who, reason: note.reason }, Done::To("closed"))
+                Self::Action(Action::Kick { who, reason: note.reason }, Done::To("closed"))
             }
-            AdminCommand::Backup => Self::Act(Action::Backup {}, Done::Copied),
+            AdminCommand::Backup => Self::Action(Action::Backup {}, Done::Copied),
             AdminCommand::Send { to, event, text } => {
                 let ToArguments { to_user, to_group, to_connection, to_all: _ } = to;
                 let to = WhoArguments { connection: to_connection, user: to_user, group: to_group };
                 let to = meant(names, to)?;
                 let payload = base64::engine::general_purpose::STANDARD.encode(text);
                 let format = PayloadFormat::Text;
-                Self::Act(Action::Send { to, event, payload, format }, Done::To("reached"))
+                Self::Action(Action::Send { to, event, payload, format }, Done::To("reached"))
             }
         })
     }
@@ -165,12 +165,12 @@ fn meant(names: NameArguments, who: WhoArguments) -> Result<Who, Failure> {
     })
 }
 
-struct Desk {
+struct Session {
     client: OperatorClient,
     json: bool,
 }
 
-impl Desk {
+impl Session {
     async fn carry_out(&self, asked: Asked, status: &Status) -> Result<(), Failure> {
         match asked {
             Asked::Status => self.print(status, show::status),
@@ -183,7 +183,7 @@ impl Desk {
             Asked::Bans(request) => self.ask::<Listing<BanRow>>(&request, show::bans).await,
             Asked::Connection(request) => self.connection(&request).await,
             Asked::Explain(request) => self.ask::<Explanation>(&request, show::explanation).await,
-            Asked::Act(request, done) => {
+            Asked::Action(request, done) => {
                 self.ask::<Receipt>(&request, |receipt| show::receipt(&done, receipt)).await
             }
         }

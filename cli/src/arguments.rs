@@ -291,7 +291,7 @@ pub(crate) enum CertsCommand {
         #[arg(long = "for", value_name = "TIME", default_value = "90d", value_parser = humantime::parse_duration)]
         lifetime: std::time::Duration,
     },
-    /// Take an operator's certificate back; running servers know it within a second
+    /// Revoke an operator's certificate; running servers know it within a second
     Revoke {
         #[command(flatten)]
         place: StateArguments,

@@ -1,5 +1,5 @@
 //! `fanfare certs`: the authority in the state directory, the server's certificate for development, and operators'
-//! certificates: made, shown and taken back.
+//! certificates: made, shown and revoked.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

@@ -1,7 +1,7 @@
 //! `fanfare chat`: a group, line by line.
 //!
-//! In: lines that a person types, or a program writes. Out: what the others say, above the line that is being typed. The
-//! terminal is read on a thread of its own, because reading it cannot be interrupted.
+//! In: lines that a person types, or a program writes. Out: what the others say, above the line that is being typed.
+//! The terminal is read on a thread of its own, because reading it cannot be interrupted.
 
 use std::io::{BufRead, IsTerminal, Write};
 use std::pin::pin;
@@ -131,7 +131,8 @@ enum Screen {
 }
 
 impl Screen {
-    /// Starts reading: with a line editor on a terminal, plainly otherwise. `lines` closes when there is no more to read.
+    /// Starts reading: with a line editor on a terminal, plainly otherwise. `lines` closes when there is no more to
+    /// read.
     fn open(lines: mpsc::Sender<String>) -> Result<Self, Failure> {
         if std::io::stdin().is_terminal() && std::io::stdout().is_terminal() {
             let failed = |error: ReadlineError| Failure::failed(format!("cannot use the terminal: {error}"));
@@ -181,8 +182,8 @@ fn edit(mut editor: DefaultEditor, lines: &mpsc::Sender<String>) {
     }
 }
 
-/// The terminal's mode as it was found, put back when this is dropped: the editor's thread may be in the middle of a line
-/// when the chat ends, and a shell in raw mode shows nothing of what is typed.
+/// The terminal's mode as it was found, put back when this is dropped: the editor's thread may be in the middle of a
+/// line when the chat ends, and a shell in raw mode shows nothing of what is typed.
 struct TerminalMode(Termios);
 
 impl TerminalMode {

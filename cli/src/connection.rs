@@ -8,8 +8,8 @@ use crate::failure::Failure;
 use crate::stopping::Stopping;
 
 impl ConnectionArguments {
-    /// The client's configuration: trust in `--ca`, or else in the development authority of the state directory if there is
-    /// one, or else in the system's authorities.
+    /// The client's configuration: trust in `--ca`, or else in the development authority of the state directory if
+    /// there is one, or else in the system's authorities.
     ///
     /// # Errors
     /// When it is not said who to be, or said twice, or the token's file cannot be read.

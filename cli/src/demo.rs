@@ -1,7 +1,7 @@
 //! `fanfare demo`: a development server in this process, a crowd that chats on it, and the dashboard on top.
 //!
-//! In: how many users. Out: the dashboard, until it is quit. Invariants: everything is on loopback, and in a directory that is
-//! gone afterwards; every task has ended when this returns.
+//! In: how many users. Out: the dashboard, until it is quit. Invariants: everything is on loopback, and in a directory
+//! that is gone afterwards; every task has ended when this returns.
 
 use std::io::IsTerminal;
 use std::net::SocketAddr;
@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use crate::failure::Failure;
 use crate::operators::StateOperators;
 use crate::output::may_colour;
-use crate::way::Way;
+use crate::proxy::Proxy;
 
 const NAMES: [&str; 24] = [
     "ada",
@@ -47,8 +47,8 @@ const NAMES: [&str; 24] = [
 ];
 const ROOMS: [&str; 8] =
     ["lobby", "support", "room-1", "room-2", "room-3", "scores", "trades", "night-shift"];
-/// Bytes of a message for one user; with many users each says less. Enough that who reads nothing is seen to be slow within
-/// half a minute: that takes what its client keeps for it, and what QUIC does.
+/// Bytes of a message for one user; with many users each says less. Enough that who reads nothing is seen to be slow
+/// within half a minute: that takes what its client keeps for it, and what QUIC does.
 const WORDS: usize = 540_000;
 /// One of so many reads nothing at all, to be seen.
 const SLOW: usize = 15;
@@ -101,9 +101,9 @@ pub(crate) async fn run(users: u16) -> Result<(), Failure> {
         let user = UserName::new(&name).map_err(|error| Failure::failed(error.to_string()))?;
         let mut address = server.address();
         if number % FAR == FAR - 1 {
-            let way = Way::open(address).await.map_err(|error| Failure::failed(error.to_string()))?;
-            address = way.address();
-            crowd.spawn(way.run(FAR_AWAY, LOST));
+            let proxy = Proxy::open(address).await.map_err(|error| Failure::failed(error.to_string()))?;
+            address = proxy.address();
+            crowd.spawn(proxy.run(FAR_AWAY, LOST));
         }
         let config = ClientConfig::new(address.to_string(), Credential::DevUser(user))
             .roots(Roots::Pem(leaf.ca_certificate.clone()));

@@ -173,8 +173,8 @@ impl<W: Write> Scribe<W> {
         }
     }
 
-    /// Waits for a line. Also gives how many there was no room for before. While it is still to be said that some were lost, that
-    /// is tried again after a while, without a line.
+    /// Waits for a line. Also gives how many there was no room for before. While it is still to be said that some were
+    /// lost, that is tried again after a while, without a line.
     fn next(&self) -> (Vec<u8>, u64) {
         let mut state = self.queue.lock();
         state.writing = false;

@@ -1,7 +1,8 @@
 //! `fanfare`, the one binary: parse arguments, call a library, print.
 //!
-//! In: a command line, the environment, perhaps a file of settings. Out: text on stdout, or JSON for programs; problems,
-//! one line each, on stderr. Exit codes: 0 done, 1 it failed, 2 it was asked for wrongly (clap's, and ours for settings).
+//! In: a command line, the environment, perhaps a file of settings. Out: text on stdout, or JSON for programs;
+//! problems, one line each, on stderr. Exit codes: 0 done, 1 it failed, 2 it was asked for wrongly (clap's, and ours
+//! for settings).
 
 mod admin;
 mod advice;
@@ -21,6 +22,7 @@ mod operators;
 mod output;
 mod preview;
 mod printing;
+mod proxy;
 mod reference;
 mod send;
 mod serve;
@@ -29,7 +31,6 @@ mod stopping;
 mod token;
 mod token_argument;
 mod top;
-mod way;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -40,8 +41,9 @@ use clap::{CommandFactory, FromArgMatches};
 use arguments::{Arguments, Command};
 use failure::Failure;
 
-/// Many connections, each with a few dozen pieces of memory, all of them touched again and again: with huge pages the processor finds
-/// them without looking up where each small page is (`.cargo/config.toml` asks for them; docs/benchmarks has what it gave).
+/// Many connections, each with a few dozen pieces of memory, all of them touched again and again: with huge pages the
+/// processor finds them without looking up where each small page is (`.cargo/config.toml` asks for them;
+/// docs/benchmarks has what it gave).
 #[cfg(target_os = "linux")]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;

@@ -1,7 +1,7 @@
 //! How much memory the process uses, as its allocator counts.
 //!
-//! In: nothing. Out: bytes that were asked for and not given back. What the system calls resident has what the allocator
-//! keeps for later in it, too, which says nothing about what a peer costs.
+//! In: nothing. Out: bytes that were asked for and not given back. What the system calls resident has what the
+//! allocator keeps for later in it, too, which says nothing about what a peer costs.
 
 /// Bytes in use; 0 where the allocator does not count. Takes some microseconds.
 #[cfg(target_os = "linux")]

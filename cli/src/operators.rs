@@ -1,4 +1,5 @@
-//! Who is an operator of a served hub: whoever has a certificate of the state directory's authority that was not revoked.
+//! Who is an operator of a served hub: whoever has a certificate of the state directory's authority that was not
+//! revoked.
 
 use std::path::Path;
 use std::sync::Arc;

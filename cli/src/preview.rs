@@ -34,7 +34,7 @@ pub(crate) fn shown(message: &Message) -> String {
 }
 
 /// Why bytes are not what their format says; `None` where they are, and where nobody can know.
-pub(crate) fn fault(format: PayloadFormat, payload: &[u8]) -> Option<String> {
+pub(crate) fn problem(format: PayloadFormat, payload: &[u8]) -> Option<String> {
     match format {
         PayloadFormat::Text => std::str::from_utf8(payload).err().map(|error| error.to_string()),
         PayloadFormat::Json => {
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_what_it_says_has_a_fault() {
+    fn what_is_not_what_it_says_has_a_problem() {
         use PayloadFormat::{Binary, Json, MessagePack, Text};
         for (format, sound, unsound) in [
             (Text, &b"hi"[..], &b"\xff"[..]),
@@ -186,14 +186,14 @@ mod tests {
             (Json, b"1", b""),
             (MessagePack, b"\xc0", b"\xc0\xc0"),
         ] {
-            assert_eq!(fault(format, sound), None, "{format} {sound:?}");
-            assert!(fault(format, unsound).is_some(), "{format} {unsound:?}");
+            assert_eq!(problem(format, sound), None, "{format} {sound:?}");
+            assert!(problem(format, unsound).is_some(), "{format} {unsound:?}");
         }
-        assert_eq!(fault(Binary, b"\xff"), None);
-        assert_eq!(fault(PayloadFormat::Other(250), b"\xff"), None);
+        assert_eq!(problem(Binary, b"\xff"), None);
+        assert_eq!(problem(PayloadFormat::Other(250), b"\xff"), None);
         // As deep as a reader of it could not bear.
-        assert!(fault(MessagePack, &[0x91; 100_000]).is_some());
-        assert!(fault(Json, &[b'['; 100_000]).is_some());
+        assert!(problem(MessagePack, &[0x91; 100_000]).is_some());
+        assert!(problem(Json, &[b'['; 100_000]).is_some());
     }
 
     proptest! {

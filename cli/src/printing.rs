@@ -1,7 +1,7 @@
 //! Lines on stdout while other things go on.
 //!
-//! In: a line. Out: the same on stdout, at once: who reads it may be waiting for it. Invariant: a pipe that nobody empties keeps
-//! neither signals nor the network waiting, since a thread of its own waits for it (test
+//! In: a line. Out: the same on stdout, at once: who reads it may be waiting for it. Invariant: a pipe that nobody
+//! empties keeps neither signals nor the network waiting, since a thread of its own waits for it (test
 //! `a_pipe_that_nobody_empties_keeps_no_signal_waiting`).
 
 use std::fmt::Display;

@@ -53,10 +53,10 @@ fn checked(format: PayloadFormat, bytes: Bytes, what: &str) -> Result<Payload, F
         PayloadFormat::MessagePack => "MessagePack",
         PayloadFormat::Binary | PayloadFormat::Other(_) => "bytes",
     };
-    match preview::fault(format, &bytes) {
+    match preview::problem(format, &bytes) {
         None => Ok(Payload::new(format, bytes)),
-        Some(fault) => Err(Failure::usage(format!(
-            "{what} is not {said}: {fault}; --format says what it is, and --format binary sends any bytes"
+        Some(problem) => Err(Failure::usage(format!(
+            "{what} is not {said}: {problem}; --format says what it is, and --format binary sends any bytes"
         ))),
     }
 }

@@ -199,30 +199,35 @@ pub(crate) struct Settings {
     refuse_above: Option<u32>,
 
     /// Frames that may wait for a connection [default: 1024]
-    #[arg(long, value_name = "N", env = "FANFARE_OUTBOX_FRAMES", help_heading = "Slow clients")]
+    #[arg(long, value_name = "N", env = "FANFARE_OUTBOX_FRAMES", help_heading = "Slow consumers")]
     outbox_frames: Option<u32>,
     /// Bytes that may wait for a connection [default: 1048576]
-    #[arg(long, value_name = "BYTES", env = "FANFARE_OUTBOX_BYTES", help_heading = "Slow clients")]
+    #[arg(long, value_name = "BYTES", env = "FANFARE_OUTBOX_BYTES", help_heading = "Slow consumers")]
     outbox_bytes: Option<u32>,
     /// Bytes that may wait for all connections together, beside 4 KiB for each [default: 2147483648]
-    #[arg(long, value_name = "BYTES", env = "FANFARE_OUTBOX_BYTES_IN_ALL", help_heading = "Slow clients")]
+    #[arg(long, value_name = "BYTES", env = "FANFARE_OUTBOX_BYTES_IN_ALL", help_heading = "Slow consumers")]
     outbox_bytes_in_all: Option<u64>,
     /// Of those, for each user's connections [default: 134217728]
-    #[arg(long, value_name = "BYTES", env = "FANFARE_OUTBOX_BYTES_PER_USER", help_heading = "Slow clients")]
+    #[arg(
+        long,
+        value_name = "BYTES",
+        env = "FANFARE_OUTBOX_BYTES_PER_USER",
+        help_heading = "Slow consumers"
+    )]
     outbox_bytes_per_user: Option<u64>,
     /// Of those, for each address's connections [default: 1073741824]
     #[arg(
         long,
         value_name = "BYTES",
         env = "FANFARE_OUTBOX_BYTES_PER_ADDRESS",
-        help_heading = "Slow clients"
+        help_heading = "Slow consumers"
     )]
     outbox_bytes_per_address: Option<u64>,
     /// How long a client may take nothing while something waits for it; 0 for any time [default: 30s]
-    #[arg(long, value_name = "TIME", env = "FANFARE_READER_DEADLINE", help_heading = "Slow clients")]
+    #[arg(long, value_name = "TIME", env = "FANFARE_READER_DEADLINE", help_heading = "Slow consumers")]
     reader_deadline: Option<Span>,
     /// What happens when more would have to wait [default: disconnect]
-    #[arg(long, value_name = "POLICY", env = "FANFARE_OVERFLOW", help_heading = "Slow clients")]
+    #[arg(long, value_name = "POLICY", env = "FANFARE_OVERFLOW", help_heading = "Slow consumers")]
     overflow: Option<OverflowSetting>,
 
     /// Which names of users and groups are taken [default: unicode]

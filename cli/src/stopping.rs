@@ -1,7 +1,7 @@
 //! The signals that tell a command to end: SIGTERM and SIGINT.
 //!
-//! In: the operating system's signals. Out: a future that completes once for each. From the moment a [`Stopping`] is made,
-//! they no longer end the process the rough way.
+//! In: the operating system's signals. Out: a future that completes once for each. From the moment a [`Stopping`] is
+//! made, they no longer end the process the rough way.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 

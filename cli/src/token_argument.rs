@@ -15,8 +15,8 @@ pub(crate) fn token(text: &str) -> Result<Token, std::convert::Infallible> {
     Ok(Token::new(text))
 }
 
-/// The configuration of a client with the token that an argument is, or that is in the file `@FILE`. The file is read for
-/// each connection and each refresh, so that whoever renews the token has nothing else to do.
+/// The configuration of a client with the token that an argument is, or that is in the file `@FILE`. The file is read
+/// for each connection and each refresh, so that whoever renews the token has nothing else to do.
 pub(crate) fn client_config(server: String, argument: &str) -> Result<ClientConfig, Failure> {
     let Some(path) = argument.strip_prefix('@') else {
         let token = typed(argument)?;

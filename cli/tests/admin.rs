@@ -39,8 +39,8 @@ fn revoke(number: usize) -> Action {
     }
 }
 
-/// The server is killed at any moment, again and again, while an operator revokes: what was answered is in force afterwards,
-/// the store opens, and the audit has every act and is whole.
+/// The server is killed at any moment, again and again, while an operator revokes: what was answered is in force
+/// afterwards, the store opens, and the audit has every action and is whole.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn promise_9_every_revoke_that_was_answered_holds_against_kill_9() {
     let mut server = Server::start();
@@ -63,7 +63,8 @@ async fn promise_9_every_revoke_that_was_answered_holds_against_kill_9() {
             // The kill ends this: a client hears nothing from a server that is dead.
             std::future::pending::<()>().await;
         };
-        // An act takes about two milliseconds: the kill comes anywhere between the first of them and beyond the last.
+        // An action takes about two milliseconds: the kill comes anywhere between the first of them and beyond the
+        // last.
         let moment = std::time::Duration::from_micros(rand::rng().random_range(0..2_500 * life as u64));
         let process = server.process.id();
         let kill = async {
@@ -93,7 +94,7 @@ async fn promise_9_every_revoke_that_was_answered_holds_against_kill_9() {
         );
         let verdict: AuditVerdict = within(client.ask(&Question::VerifyAudit { head: None })).await.unwrap();
         assert!(verdict.whole, "{verdict:?}");
-        // Each ban that is there has its record, also that of an act that was cut off.
+        // Each ban that is there has its record, also that of an action that was cut off.
         assert_eq!(verdict.records, bans.total, "a ban without a record, or a record without a ban");
         within(client.close()).await;
         // In force: not only listed.

@@ -1,4 +1,5 @@
-//! Users who are known by a certificate: issued by `fanfare certs user`, taken by `serve --client-ca`, granted by a file.
+//! Users who are known by a certificate: issued by `fanfare certs user`, taken by `serve --client-ca`, granted by a
+//! file.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,5 +1,5 @@
-//! `fanfare listen` and `fanfare send` as processes: what they print, as text and as JSON, what they exit with, and what
-//! they say when something is wrong.
+//! `fanfare listen` and `fanfare send` as processes: what they print, as text and as JSON, what they exit with, and
+//! what they say when something is wrong.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,5 +1,5 @@
-//! A disk that is full, or read-only, and comes back: nothing that was answered is lost, acts are refused only as long
-//! as they cannot be written down, and everything else goes on.
+//! A disk that is full, or read-only, and comes back: nothing that was answered is lost, actions are refused only as
+//! long as they cannot be written down, and everything else goes on.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -79,7 +79,7 @@ fn http(server: &Server) -> String {
     server.process.out.again().line().split_once("http=").unwrap().1.to_owned()
 }
 
-/// That acts cannot be taken is told to whoever asks; clients are served.
+/// That actions cannot be taken is told to whoever asks; clients are served.
 #[track_caller]
 fn is_impaired(server: &Server) {
     let status = server.run(&["admin", "status"]);
@@ -112,7 +112,7 @@ fn on_a_small_disk(kind: Kind) {
     }
     for turn in ["first", "second"] {
         disk.fill();
-        // A copy has no room: what there was of it is gone again, and it is no fault of the store.
+        // A copy has no room: what there was of it is gone again, and it is no error of the store.
         server.run(&["admin", "backup"]).complains(1, &[NOT_DONE, "bans.redb.backup"]);
         assert!(!server.state().join("bans.redb.backup.new").exists());
         is_well(&server);

@@ -1,9 +1,10 @@
 //! Promise 12: any bytes from any peer cost bounded memory and time, and end at worst in that peer's own connection.
 //!
-//! The table below is what a hostile peer does to a real server process, row by row: each row names how it ends, and is done
-//! a hundred times over, with the bytes that the server has in use before and after: as its allocator counts them, and not as
-//! the system does, because what an allocator keeps for later is not what a peer costs. In the background a well-behaved
-//! client talks all the while and must not notice. `cargo test -p fanfare-cli --test hostile -- --nocapture` prints the table.
+//! The table below is what a hostile peer does to a real server process, row by row: each row names how it ends, and is
+//! done a hundred times over, with the bytes that the server has in use before and after: as its allocator counts them,
+//! and not as the system does, because what an allocator keeps for later is not what a peer costs. In the background a
+//! well-behaved client talks all the while and must not notice.
+//! `cargo test -p fanfare-cli --test hostile -- --nocapture` prints the table.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -32,8 +33,8 @@ use support::Server;
 /// How often each row is done, and how many at a time.
 const TIMES: usize = 100;
 const AT_ONCE: usize = 20;
-/// What a row's hundred times may leave in use in the server: tables that have grown once. Less than three KiB an attack, where a
-/// connection that is forgotten costs more than ten.
+/// What a row's hundred times may leave in use in the server: tables that have grown once. Less than three KiB an
+/// attack, where a connection that is forgotten costs more than ten.
 const MAY_KEEP: i64 = 256 * 1024;
 /// What all rows together may: tables grow once, and not with each row.
 const MAY_KEEP_IN_ALL: i64 = 2 * MAY_KEEP;
@@ -65,8 +66,8 @@ impl Victim {
         i64::try_from(status.counters.live_bytes).unwrap()
     }
 
-    /// Waits until at most `most` bytes more than `before` are in use, or for what is left when nothing more goes. What a
-    /// connection had goes some time after its end: QUIC remembers it for three timeouts (RFC 9000 section 10.2).
+    /// Waits until at most `most` bytes more than `before` are in use, or for what is left when nothing more goes. What
+    /// a connection had goes some time after its end: QUIC remembers it for three timeouts (RFC 9000 section 10.2).
     async fn settled(&self, before: i64, most: i64) -> i64 {
         let patience = tokio::time::Instant::now() + DEADLINE;
         loop {
@@ -80,7 +81,7 @@ impl Victim {
 
 /// What the peer does.
 #[derive(Debug, Clone)]
-enum Act {
+enum Action {
     /// Writes these bytes on a fresh connection, without `Hello`.
     Strange(Vec<u8>),
     /// Says `Hello`, is welcomed, and writes these.
@@ -114,8 +115,8 @@ fn framed(body: &[u8]) -> Vec<u8> {
 }
 
 /// (what it is called, what it does, how it ends)
-fn table() -> Vec<(&'static str, Act, String)> {
-    use Act::*;
+fn table() -> Vec<(&'static str, Action, String)> {
+    use Action::*;
     let code = |code: Code| format!("code {}", code.number());
     let hello_bytes = codec::encode_client(&hello("hostile")).to_vec();
     let random: Vec<u8> = (0u32..20_000).map(|at| at.wrapping_mul(2_654_435_761).to_be_bytes()[1]).collect();
@@ -182,41 +183,41 @@ fn told(ended: Ended) -> String {
 }
 
 /// Does the row once, and tells how it ended.
-async fn attack(act: Act, server: SocketAddr, roots: Arc<RootCertStore>) -> String {
+async fn attack(action: Action, server: SocketAddr, roots: Arc<RootCertStore>) -> String {
     let dialer = Dialer::new(&roots);
     let count = ClientFrame::Count { request: 1, target: Target::All };
-    let mut peer = match act {
-        Act::Strange(bytes) => {
+    let mut peer = match action {
+        Action::Strange(bytes) => {
             let mut peer = dialer.peer(server).await;
             let _ = peer.write(&bytes).await;
             peer
         }
-        Act::Known(bytes) => known(&dialer, server, &bytes).await,
-        Act::KnownThenFinish(bytes) => {
+        Action::Known(bytes) => known(&dialer, server, &bytes).await,
+        Action::KnownThenFinish(bytes) => {
             let mut peer = known(&dialer, server, &bytes).await;
             peer.sending.0.finish().unwrap();
             peer
         }
-        Act::KnownThenReset(bytes) => {
+        Action::KnownThenReset(bytes) => {
             let mut peer = known(&dialer, server, &bytes).await;
             peer.sending.0.reset(quinn::VarInt::from_u32(1)).unwrap();
             peer
         }
-        Act::FinishAtOnce => {
+        Action::FinishAtOnce => {
             let mut peer = dialer.peer(server).await;
             peer.sending.0.finish().unwrap();
             peer
         }
-        Act::Silence => {
+        Action::Silence => {
             let connection = dialer.dial(server).await.unwrap();
             return told(within(connection.closed()).await.into());
         }
-        Act::HalfHello => {
+        Action::HalfHello => {
             let mut peer = dialer.peer(server).await;
             peer.write(&codec::encode_client(&hello("hostile"))[..7]).await.unwrap();
             peer
         }
-        Act::ByteByByte => {
+        Action::ByteByByte => {
             let mut peer = dialer.peer(server).await;
             for byte in [codec::encode_client(&hello("hostile")), codec::encode_client(&count)].concat() {
                 peer.write(&[byte]).await.unwrap();
@@ -228,12 +229,12 @@ async fn attack(act: Act, server: SocketAddr, roots: Arc<RootCertStore>) -> Stri
             peer.sending.0.finish().unwrap();
             peer
         }
-        Act::StreamFlood => {
-            // A sound QUIC stack holds back what the server's transport parameters do not allow, and ours is one; what one
-            // that is not sound gets is in tests/python.
+        Action::StreamFlood => {
+            // A sound QUIC stack holds back what the server's transport parameters do not allow, and ours is one; what
+            // one that is not sound gets is in tests/python.
             let mut peer = known(&dialer, server, &[]).await;
-            // What WebTransport needs is allowed to everybody (docs/protocol/limits.md), and from a native client nobody
-            // looks at it.
+            // What WebTransport needs is allowed to everybody (docs/protocol/limits.md), and from a native client
+            // nobody looks at it.
             let mut more = Vec::new();
             for _ in 0..1_000 {
                 if let Ok(stream) = tokio::time::timeout(Duration::ZERO, peer.connection.open_bi()).await {
@@ -243,7 +244,8 @@ async fn attack(act: Act, server: SocketAddr, roots: Arc<RootCertStore>) -> Stri
                     more.push(stream.unwrap());
                 }
             }
-            // One stream and three one-way streams beside its own, and as many again whenever those were stopped, once a second.
+            // One stream and three one-way streams beside its own, and as many again whenever those were stopped, once
+            // a second.
             assert!((4..100).contains(&more.len()), "{} streams", more.len());
             for stream in &mut more {
                 let written = stream.write_all(&[7; 1_000]).await;
@@ -254,22 +256,22 @@ async fn attack(act: Act, server: SocketAddr, roots: Arc<RootCertStore>) -> Stri
             peer.sending.0.finish().unwrap();
             peer
         }
-        Act::VanishInMidFrame => {
+        Action::VanishInMidFrame => {
             let peer = known(&dialer, server, &[9, 0, 0, 0, 1]).await;
             peer.connection.close(quinn::VarInt::from_u32(77), b"");
             return "its own close".into();
         }
-        Act::StopListening => {
+        Action::StopListening => {
             let mut peer = known(&dialer, server, &[]).await;
             peer.receiving.stream.stop(quinn::VarInt::from_u32(1)).unwrap();
             peer.send(&count).await;
             return told(within(peer.connection.closed()).await.into());
         }
-        Act::OtherAlpn => {
+        Action::OtherAlpn => {
             let dialer = Dialer::with(&roots, &[b"gopher/1"], 1 << 20);
             return told(dialer.dial(server).await.unwrap_err().into());
         }
-        Act::AskAndNeverRead => {
+        Action::AskAndNeverRead => {
             let dialer = Dialer::with(&roots, &[ALPN], 2_048);
             let (mut peer, _) = dialer.welcomed(server, "hostile").await;
             let asking = async {
@@ -311,14 +313,14 @@ async fn promise_12_whatever_a_peer_sends_ends_with_its_code_and_costs_bounded_m
 
     println!("{:34} {:14} {:>9} {:>9} {:>7}", "what the peer does", "how it ends", "bytes", "then", "more");
     let start = victim.live().await;
-    for (name, act, expected) in table() {
+    for (name, action, expected) in table() {
         let before = victim.live().await;
         // Those that wait for the handshake's deadline wait for it together.
-        let at_once = if matches!(act, Act::Silence | Act::HalfHello) { TIMES } else { AT_ONCE };
+        let at_once = if matches!(action, Action::Silence | Action::HalfHello) { TIMES } else { AT_ONCE };
         for _ in 0..TIMES / at_once {
             let mut attacks = tokio::task::JoinSet::new();
             for _ in 0..at_once {
-                attacks.spawn(attack(act.clone(), victim.address, Arc::clone(&victim.roots)));
+                attacks.spawn(attack(action.clone(), victim.address, Arc::clone(&victim.roots)));
             }
             for end in within(attacks.join_all()).await {
                 assert_eq!(end, expected, "{name}");

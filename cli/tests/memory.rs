@@ -24,7 +24,8 @@ use support::Server;
 
 /// What may wait for all of them.
 const WAITING: u64 = 64 << 20;
-/// What a connection costs at most beside that which acknowledges what it gets. OPERATIONS.md's figure has what it does not, too.
+/// What a connection costs at most beside that which acknowledges what it gets. OPERATIONS.md's figure has what it does
+/// not, too.
 const EACH: u64 = 400 * 1024;
 /// And the server itself.
 const ITSELF: u64 = 32 << 20;

@@ -9,7 +9,7 @@
 
 mod support;
 
-use support::manual::{Desk, blocks, follow};
+use support::manual::{Harness, blocks, follow};
 use support::{Process, Signal};
 
 const MANUAL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../OPERATIONS.md");
@@ -19,19 +19,19 @@ fn the_operators_manual_does_what_it_says() {
     let text = std::fs::read_to_string(MANUAL).unwrap();
     // Between the backup and the restore the reader is told to stop the server.
     let (before, after) = text.split_once("<!-- test: stop -->").unwrap();
-    let mut desk = Desk::new();
+    let mut harness = Harness::new();
     for part in [before, after] {
         let mut going_on: Vec<Process> = Vec::new();
         for block in blocks(part) {
             for typed in &block.commands {
                 if block.name.starts_with("serve") {
-                    going_on.push(desk.serve(typed));
+                    going_on.push(harness.serve(typed));
                 } else if block.stays {
-                    let mut process = desk.start(typed);
-                    follow(&mut process.out, &desk.here(&typed.output));
+                    let mut process = harness.start(typed);
+                    follow(&mut process.out, &harness.here(&typed.output));
                     going_on.push(process);
                 } else {
-                    desk.run(typed);
+                    harness.run(typed);
                 }
             }
         }

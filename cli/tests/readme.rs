@@ -11,7 +11,7 @@
 
 mod support;
 
-use support::manual::{Block, Desk, Typed, blocks, follow, is_like};
+use support::manual::{Block, Harness, Typed, blocks, follow, is_like};
 
 const README: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");
 
@@ -25,30 +25,30 @@ fn the_readme_does_what_it_says() {
     };
     let (serve, listen, send) = (take("serve"), take("listen"), take("send"));
     let tokens = ["tokens", "token server", "token client"].map(|name| take_block(&mut blocks, name));
-    let mut desk = Desk::new();
-    let server = desk.serve(&serve);
+    let mut harness = Harness::new();
+    let server = harness.serve(&serve);
 
-    let mut listener = desk.start(&listen);
-    let expected = desk.here(&listen.output);
+    let mut listener = harness.start(&listen);
+    let expected = harness.here(&listen.output);
     // The rest comes when something is sent.
     let joined = expected.iter().position(|line| line.contains("joined")).unwrap() + 1;
     follow(&mut listener.out, &expected[..joined]);
 
     let others = blocks.into_iter().flat_map(|block| block.commands);
     for typed in std::iter::once(send).chain(others) {
-        desk.run(&typed);
+        harness.run(&typed);
     }
     follow(&mut listener.out, &expected[joined..]);
     drop((server, listener));
 
     // The part about tokens, which has a server and a directory of its own.
-    let mut desk = Desk::new();
+    let mut harness = Harness::new();
     let [tokens, server, client] = tokens;
     for typed in &tokens.commands {
-        desk.run(typed);
+        harness.run(typed);
     }
-    let _server = desk.serve(&server.commands[0]);
-    let mut listener = desk.start(&client.commands[0]);
+    let _server = harness.serve(&server.commands[0]);
+    let mut listener = harness.start(&client.commands[0]);
     follow(&mut listener.out, &client.commands[0].output);
 }
 

@@ -218,7 +218,7 @@ fn whatever_is_wrong_with_settings_addresses_and_files_leaves_the_disk_as_it_was
             let words: Vec<&str> = words.iter().map(String::as_str).collect();
             refused(home.path(), &format!("{before:?}, {what}"), &arguments, 1, &words);
         }
-        // And everything was as it should be: the same without the fault starts.
+        // And everything was as it should be: the same without the damage starts.
         let mut process = Process::start(&mut fanfare(home.path(), &in_state(&[])));
         ready(&mut process);
         process.signal(Signal::TERM);
@@ -234,8 +234,8 @@ fn whatever_is_wrong_in_the_state_directory_leaves_it_as_it_was() {
     let foreign = foreign.issue_server(&[], OffsetDateTime::now_utc()).unwrap();
     let foreign = foreign.certificate_pem().as_bytes();
     let another_key = fs::read(other.path().join("ca/ca-key.pem")).unwrap();
-    type Fault<'a> = (&'a str, Option<&'a [u8]>, &'a [&'a str]);
-    let faults: [Fault<'_>; 17] = [
+    type Damage<'a> = (&'a str, Option<&'a [u8]>, &'a [&'a str]);
+    let damages: [Damage<'_>; 17] = [
         ("endpoint.key", Some(b"short"), &["state/endpoint.key", "has 5, not 64 bytes"]),
         ("endpoint.key", Some(&[7; 65]), &["state/endpoint.key", "has more, not 64 bytes"]),
         ("bans.redb", Some(b""), &["state/bans.redb is damaged"]),
@@ -257,7 +257,7 @@ fn whatever_is_wrong_in_the_state_directory_leaves_it_as_it_was() {
     for before in [Before::Stopped, Before::Killed] {
         let home = home(before);
         let state = home.path().join(STATE);
-        for (name, content, words) in faults {
+        for (name, content, words) in damages {
             let path = state.join(name);
             let good = fs::read(&path).ok();
             match content {

@@ -1,5 +1,5 @@
-//! `fanfare serve` and `fanfare config` as processes: how a server starts, what it refuses to start with, what it does on
-//! signals, and what it leaves on disk and in its log.
+//! `fanfare serve` and `fanfare config` as processes: how a server starts, what it refuses to start with, what it does
+//! on signals, and what it leaves on disk and in its log.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

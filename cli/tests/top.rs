@@ -105,7 +105,8 @@ fn a_server_that_is_killed_is_missed_and_found_again() {
     terminal.shows("alice", has(&["alice", "live"]));
     terminal.resizes(40, 10);
     terminal.shows("what it needs", has(&["needs 60 columns and 12 rows"]));
-    // A storm of sizes, and then of keys: what no key is, sequences of no terminal, half of one, and bytes that are no text.
+    // A storm of sizes, and then of keys: what no key is, sequences of no terminal, half of one, and bytes that are no
+    // text.
     for round in 0..40_u16 {
         terminal.resizes(2 + (round * 37) % 200, 2 + (round * 13) % 50);
     }
@@ -229,8 +230,8 @@ fn what_is_pasted_is_text_and_no_orders() {
     terminal.types("x");
     terminal.pastes("bye\nq\n");
     terminal.shows("its first line in the field", has(&["Close alice", "reason  bye", "F2 does it"]));
-    // A terminal that marks nothing sends it as keys, with the sequence of F2 in the same burst: it fills the field. Wherever
-    // that stands in it: at its beginning it carried the act out.
+    // A terminal that marks nothing sends it as keys, with the sequence of F2 in the same burst: it fills the field.
+    // Wherever that stands in it: at its beginning it carried the action out.
     terminal.sends_bytes("1b 4f 51 20 6e 6f 77 1b 4f 51 0a 1b 4f 51");
     terminal.shows("why it was not taken", has(&["F2 counts where nothing else is typed"]));
     // With what types nothing behind it: Ctrl-Z, the mouse, and that the window is looked at.
@@ -271,7 +272,8 @@ fn it_stops_and_goes_on_like_any_program() {
     terminal.shows("that it goes on", has(&["no shell is there", "Overview"]));
     terminal.types("q");
     assert_eq!(terminal.finished().0, 0);
-    // A shell that does, which goes on when the job stops, and takes it up again. With what wraps the command: it hung, too.
+    // A shell that does, which goes on when the job stops, and takes it up again. With what wraps the command: it hung,
+    // too.
     let command = format!(
         "-h > /dev/null; ('{BINARY}' top; echo left $?); echo one; read key; fg; echo two; read key; fg"
     );

@@ -1,7 +1,7 @@
 //! How long it takes to get someone out: a user with 1,000 connections in a group of 10,000, revoked.
 //!
-//! `cargo bench -p fanfare-tests --bench revoke`. Everything is real: connections over QUIC, the ban on the disk, the audit.
-//! Each round is a revoke, a restore and 1,000 joins; what is printed is the server's own receipts.
+//! `cargo bench -p fanfare-tests --bench revoke`. Everything is real: connections over QUIC, the ban on the disk, the
+//! audit. Each round is a revoke, a restore and 1,000 joins; what is printed is the server's own receipts.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

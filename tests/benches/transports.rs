@@ -1,7 +1,8 @@
 //! What a delivery costs the server, to native clients and to WebTransport clients, saturated and paced.
 //!
-//! `cargo bench -p fanfare-tests --bench transports`. Server and clients run in one process, on threads of their own: the processor time is that
-//! of the server's threads, as the system counts it for each (Linux). Every message is counted at every receiver. The two transports take turns.
+//! `cargo bench -p fanfare-tests --bench transports`. Server and clients run in one process, on threads of their own:
+//! the processor time is that of the server's threads, as the system counts it for each (Linux). Every message is
+//! counted at every receiver. The two transports take turns.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

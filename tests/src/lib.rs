@@ -1,5 +1,5 @@
-//! The end-to-end harness: a real server on a real socket, real clients, and a bare peer for what a real client would not
-//! do.
+//! The end-to-end harness: a real server on a real socket, real clients, and a bare peer for what a real client would
+//! not do.
 //!
 //! In: a test's wishes. Out: a [`Hub`] and its clients. Invariant: everything waits for a condition with a deadline
 //! ([`within`], [`eventually`]), nothing for a length of time.

@@ -1,4 +1,4 @@
-//! A way to a server that loses packets.
+//! A proxy to a server that loses packets.
 //!
 //! In: a client's packets. Out: most of them, and most of what the server answers; which are lost is decided by a
 //! seed. Ends when it is dropped.
@@ -14,7 +14,7 @@ use tokio::task::AbortHandle;
 /// The largest packet that UDP carries.
 const PACKET: usize = 65_536;
 
-/// The way of one client.
+/// The proxy of one client.
 pub struct Lossy {
     /// Where the client sends to.
     pub address: SocketAddr,

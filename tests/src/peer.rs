@@ -1,6 +1,7 @@
 //! A bare peer: QUIC and the codec, and none of the client's manners.
 //!
-//! In: frames, or any bytes at all. Out: frames, or the code that the server closed with. Many peers can share a socket.
+//! In: frames, or any bytes at all. Out: frames, or the code that the server closed with. Many peers can share a
+//! socket.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -17,8 +18,8 @@ use rustls::RootCertStore;
 
 use crate::{user, within};
 
-/// After how long a peer takes silence for the end: well below the deadline of a test, so that a server that has gone, and
-/// whose close was lost, is missed in time.
+/// After how long a peer takes silence for the end: well below the deadline of a test, so that a server that has gone,
+/// and whose close was lost, is missed in time.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 /// The same for a peer that takes its time. A close that was lost is noticed so late, too.
 pub const PATIENCE: Duration = Duration::from_secs(60);

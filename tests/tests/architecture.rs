@@ -1,9 +1,9 @@
 //! The house: arrows run down only, there are no circles, and ARCHITECTURE.md draws the folders that are there.
 //!
-//! It reads paths in code, and Cargo.toml files, and knows nothing of Rust beyond that: a path is `crate::` or `super::`
-//! and names, groups in groups included; a name that `lib.rs` hands on stands for the file that it is from. What
-//! is inside `mod tests` is not looked at, since tests may use what they like. That the head of a folder declares its
-//! files and hands their names on is no arrow.
+//! It reads paths in code, and Cargo.toml files, and knows nothing of Rust beyond that: a path is `crate::` or
+//! `super::` and names, groups in groups included; a name that `lib.rs` hands on stands for the file that it is from.
+//! What is inside `mod tests` is not looked at, since tests may use what they like. That the head of a folder declares
+//! its files and hands their names on is no arrow.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,7 +1,7 @@
-//! Promise 11: each end has its code, whatever waits on the way to the client.
+//! Promise 11: each end has its code, whatever waits on the path to the client.
 //!
-//! Seven reasons times four states of the way, for a bare peer and for the client; the browsers have the same matrix in
-//! web/test/close.test.ts.
+//! Seven reasons times four states of the path, for a bare peer and for the client; the browsers have the same matrix
+//! in web/test/close.test.ts.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -154,11 +154,11 @@ async fn run(reason: Reason, state: State, bare: bool, seed: u64) -> Heard {
         config.drain_deadline = Duration::from_secs(2);
     })
     .await;
-    let way = match state {
+    let proxy = match state {
         State::Lossy => Some(Lossy::to(hub.address(), 3, seed).await),
         _ => None,
     };
-    let address = way.as_ref().map_or(hub.address(), |way| way.address);
+    let address = proxy.as_ref().map_or(hub.address(), |proxy| proxy.address);
     let (subject, id, mut sending) = if bare {
         let dialer = Dialer::with(&hub.roots, &[fanfare_protocol::ALPN], 64 * 1024);
         let (Peer { connection, sending, receiving }, id) = dialer.welcomed(address, "alice").await;
@@ -262,7 +262,8 @@ async fn half_of_a_hello(dialer: &Dialer, server: SocketAddr) -> Peer {
     half
 }
 
-/// Who is not welcomed yet is told, too: it heard 0, which means "for good", when the server stopped, or when its place was needed.
+/// Who is not welcomed yet is told, too: it heard 0, which means "for good", when the server stopped, or when its place
+/// was needed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_is_half_way_in_hears_a_code_that_lets_it_come_back() {
     let from = |number: u8, hub: &Hub| {
@@ -325,9 +326,9 @@ async fn a_stop_does_not_wait_for_who_is_half_way_in_and_does_not_listen() {
     })
     .await;
     let there = hub.client("there").await;
-    let way = Lossy::to(hub.address(), 0, 1).await;
-    let _half = half_of_a_hello(&Dialer::new(&hub.roots), way.address).await;
-    drop(way);
+    let proxy = Lossy::to(hub.address(), 0, 1).await;
+    let _half = half_of_a_hello(&Dialer::new(&hub.roots), proxy.address).await;
+    drop(proxy);
     let draining = tokio::spawn(hub.server.drain());
     match within(there.next()).await {
         Some(Event::Goodbye { code, .. }) => assert_eq!(code, Code::ShuttingDown.number()),

@@ -1,10 +1,10 @@
 //! A crowd of 2,000 connections that join, leave, send and drop at random, each so many times, against a model.
 //!
-//! Every peer knows for certain only what the server has acknowledged to it, so the model keeps intervals on one logical
-//! clock: a membership is *certain* from the join's answer to the leave's request, and *possible* from the join's request
-//! to the leave's answer. A message is somewhere between its request and its answer. A message that lies within a certain
-//! membership must have arrived, once; one that lies outside every possible one must not have. From one sender, messages
-//! arrive in the order sent. At the end the registry is empty.
+//! Every peer knows for certain only what the server has acknowledged to it, so the model keeps intervals on one
+//! logical clock: a membership is *certain* from the join's answer to the leave's request, and *possible* from the
+//! join's request to the leave's answer. A message is somewhere between its request and its answer. A message that lies
+//! within a certain membership must have arrived, once; one that lies outside every possible one must not have. From
+//! one sender, messages arrive in the order sent. At the end the registry is empty.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -29,15 +29,16 @@ use tokio::sync::Semaphore;
 
 const PEERS: usize = 2_000;
 const GROUPS: usize = 400;
-/// How often each peer acts, its ends and new beginnings included: a count and not a time, so that what is checked does not
-/// depend on how fast the machine is.
+/// How often each peer acts, its ends and new beginnings included: a count and not a time, so that what is checked does
+/// not depend on how fast the machine is.
 const ACTS: usize = 25;
-/// How long a peer rests between two acts, at the most.
+/// How long a peer rests between two actions, at the most.
 const REST: Duration = Duration::from_millis(1_500);
 /// How long all of it may take. Some 20 s on two idle cores.
 const LONGEST: Duration = Duration::from_secs(600);
 
-/// How many handshakes go on at a time: few enough that each is done in time on a machine that is busy with something else.
+/// How many handshakes go on at a time: few enough that each is done in time on a machine that is busy with something
+/// else.
 static DOOR: Semaphore = Semaphore::const_new(32);
 
 /// The one clock that all peers share: every request and every answer is a tick.
@@ -278,8 +279,8 @@ fn check(records: &[Record]) {
                 }
             }
         }
-        // What may have come. A message that a peer sent last and had no answer to is not in `all`: there are none, because
-        // a peer ends between two acts.
+        // What may have come. A message that a peer sent last and had no answer to is not in `all`: there are none,
+        // because a peer ends between two actions.
         for key in received.keys() {
             let sent = all.get(key).expect("received what nobody sent");
             let possible = record.memberships.iter().any(|membership| {

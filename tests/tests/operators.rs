@@ -419,10 +419,10 @@ async fn who_watches_gets_everything_once_and_then_what_changes() {
 async fn since_when_nothing_was_heard_of_a_connection_is_told() {
     let hub = Hub::start().await;
     // Whoever is killed, or loses the network, says nothing: its packets end here.
-    let way = Lossy::to(hub.address(), 0, 1).await;
-    let (_vanished, vanished) = Dialer::new(&hub.roots).welcomed(way.address, "vanished").await;
+    let proxy = Lossy::to(hub.address(), 0, 1).await;
+    let (_vanished, vanished) = Dialer::new(&hub.roots).welcomed(proxy.address, "vanished").await;
     let (mut peer, lives) = Dialer::new(&hub.roots).welcomed(hub.address(), "lives").await;
-    drop(way);
+    drop(proxy);
     let oncall = connect(&hub, "oncall", Role::Viewer).await;
     let silent = async || {
         let listing: Listing<ConnectionRow> = ask(&oncall, Question::Connections(Page::default())).await;
@@ -531,7 +531,7 @@ async fn acts_that_have_begun_are_finished_before_a_drain_is() {
         // One has been answered, so others are under way.
         assert!(within(acts.join_next()).await.unwrap().unwrap());
         let recorded = hub.server.moderation().audit_head().sequence;
-        // It would not start where an act of the one before still had the store.
+        // It would not start where an action of the one before still had the store.
         hub = hub.restart().await;
         within(acts.join_all()).await;
         let verdict = hub.server.moderation().verify_audit(None).unwrap();

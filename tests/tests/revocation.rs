@@ -85,14 +85,14 @@ async fn promise_7_a_revoke_removes_everywhere_and_says_exactly_what_it_did() {
             within(client.join(group(name))).await.unwrap();
         }
     }
-    let foretold = hub.act(revoke("alice", "room-*", true)).await.unwrap();
+    let preview = hub.act(revoke("alice", "room-*", true)).await.unwrap();
     assert_eq!(hub.server.count(&Target::Group(group("room-1"))), 3, "a dry run does nothing");
     let receipt = hub.act(revoke("alice", "room-*", false)).await.unwrap();
     let groups = BTreeMap::from([(group("room-1"), 2), (group("room-2"), 1)]);
-    for receipt in [&foretold, &receipt] {
+    for receipt in [&preview, &receipt] {
         assert_eq!((receipt.connections, &receipt.groups, receipt.unchanged), (2, &groups, false));
     }
-    assert!(foretold.dry_run && foretold.audit == 0 && !receipt.dry_run && receipt.audit == 1);
+    assert!(preview.dry_run && preview.audit == 0 && !receipt.dry_run && receipt.audit == 1);
     assert!(receipt.acted_us <= receipt.took_us);
 
     let told = |name: &str| (name.to_owned(), Code::BannedFromGroup.number(), "left the company".to_owned());
@@ -173,7 +173,8 @@ async fn promises_7_and_8_revoke_against_a_thousand_concurrent_rejoins_a_hundred
     for client in &others {
         within(client.join(group("room"))).await.unwrap();
     }
-    // The sender's last message says that it is the last: a flag of its own would be seen at another moment than what was sent.
+    // The sender's last message says that it is the last: a flag of its own would be seen at another moment than what
+    // was sent.
     let sender = {
         let (client, stop) = (hub.client("bob").await, Arc::clone(&stop));
         tokio::spawn(async move {

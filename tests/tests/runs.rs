@@ -55,8 +55,8 @@ async fn promise_4_a_burst_in_one_write_arrives_once_each_and_in_order() {
     let room = || vec![Target::Group(group("room"))];
     let mut burst = Vec::new();
     let mut expected = Vec::new();
-    // Runs of every length up to more than may go together, each ended by something else: a send to a user, one with an answer,
-    // one that spares the sender, and one that is refused.
+    // Runs of every length up to more than may go together, each ended by something else: a send to a user, one with an
+    // answer, one that spares the sender, and one that is refused.
     for (length, request) in (0..100u64).zip((0u64..).step_by(1_000)) {
         for at in 0..length {
             let payload = Bytes::from(format!("{length}:{at}"));

@@ -18,8 +18,8 @@ use fanfare_tests::{Hub, eventually, group, within};
 
 const OUTBOX: OutboxLimits = OutboxLimits { frames: 256, bytes: 1 << 20, overflow: Overflow::Disconnect };
 
-/// A small outbox is full on the slowest machine, and nobody is closed for having taken nothing for too long: it happened,
-/// beside six times as much work as two cores can do.
+/// A small outbox is full on the slowest machine, and nobody is closed for having taken nothing for too long: it
+/// happened, beside six times as much work as two cores can do.
 fn small_outboxes(config: &mut fanfare_server::Config) {
     config.outbox = OUTBOX;
     config.reader_deadline = Duration::ZERO;
@@ -63,8 +63,8 @@ async fn promise_6_a_reader_that_stops_reading_does_not_delay_999_others() {
     let sender = hub.client("sender").await;
     let payload = Bytes::from(vec![7; 1_024]);
 
-    // 64 KiB: four times what the slow peer takes, and far below what its outbox may hold. So while the others are timed,
-    // the slow one is stuck, and its outbox is filling.
+    // 64 KiB: four times what the slow peer takes, and far below what its outbox may hold. So while the others are
+    // timed, the slow one is stuck, and its outbox is filling.
     let started = std::time::Instant::now();
     for _ in 0..64 {
         let sent = Outgoing::new("E", payload.clone()).to_group("room");
@@ -266,8 +266,8 @@ async fn the_shares_of_a_user_and_of_all_hold_whatever_their_connections_do_not_
     eventually("nothing is held any more", || hub.server.metrics().waiting_bytes == 0).await;
 }
 
-/// Who reads was closed for what others do not read, and whatever the policy: a write that pended for a moment found no room for
-/// what QUIC keeps, and ended the connection.
+/// Who reads was closed for what others do not read, and whatever the policy: a write that pended for a moment found no
+/// room for what QUIC keeps, and ended the connection.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_reads_in_bursts_stays_whatever_others_do_not_read() {
     const ALL: usize = 2 << 20;

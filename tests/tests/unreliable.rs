@@ -1,4 +1,4 @@
-//! The lane that may lose things: datagrams between native clients, and what becomes of them where they are not wanted.
+//! Unreliable messages: datagrams between native clients, and what becomes of them where they are not wanted.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -102,7 +102,7 @@ async fn a_refused_datagram_is_told_on_the_stream() {
     hub.stop().await;
 }
 
-/// The fence on the other lane: no datagram that is accepted after the revoke's receipt reaches the user.
+/// The fence holds for datagrams, too: none that is accepted after the revoke's receipt reaches the user.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn promise_8_no_datagram_that_is_accepted_after_the_receipt_reaches_the_user() {
     let hub = Hub::start().await;
@@ -118,7 +118,8 @@ async fn promise_8_no_datagram_that_is_accepted_after_the_receipt_reaches_the_us
     for _ in 0..100 {
         alice.send_unreliable(Outgoing::new("Cursor", "after").to_group("board").others()).unwrap();
     }
-    // When this has come back, the server has read what was sent before; and what it sent to bob would be there before this.
+    // When this has come back, the server has read what was sent before; and what it sent to bob would be there before
+    // this.
     alice.send_to_user("bob", "Marker", "").await.unwrap();
     loop {
         match next(&bob).await {

@@ -1,6 +1,7 @@
 //! Fanfare: the release build of this repository, with tokens that it checks, and nothing of `--dev`.
 //!
-//! The source of the protocol is PROTOCOL.md. Messages are read by hand, because the client's decoding is not what is measured.
+//! The source of the protocol is PROTOCOL.md. Messages are read by hand, because the client's decoding is not what is
+//! measured.
 
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -14,7 +15,7 @@ use fanfare_protocol::{
 };
 use fanfare_server::{Extras, GrantClaim, Minter, Right};
 
-use crate::fault::{Fallible, Tried, wrong};
+use crate::error::{Fallible, Tried, wrong};
 use crate::peer::{Launch, Peer, Transport};
 use crate::wire::{Heard, Topic, Wire};
 
@@ -197,7 +198,8 @@ impl Wire for FanfareWire {
     }
 }
 
-/// Of a `Message` from a client to a group or a user: names here are shorter than 251 bytes, which have one byte of length.
+/// Of a `Message` from a client to a group or a user: names here are shorter than 251 bytes, which have one byte of
+/// length.
 fn payload(frame: &[u8]) -> Option<&[u8]> {
     let named = |rest: &'_ [u8]| -> Option<usize> { Some(usize::from(*rest.first()?) + 1) };
     // Tag, sender's tag, its id; its user, the target's tag and name, the event.

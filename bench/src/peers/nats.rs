@@ -1,10 +1,11 @@
 //! NATS: `nats-server` of Debian, core NATS, a token for each client, verbose off.
 //!
-//! The source of the protocol is docs.nats.io, "Client Protocol". A subscription has no answer of its own, so a `PING` follows it.
+//! The source of the protocol is docs.nats.io, "Client Protocol". A subscription has no answer of its own, so a `PING`
+//! follows it.
 
 use std::path::Path;
 
-use crate::fault::{Fallible, wrong};
+use crate::error::{Fallible, wrong};
 use crate::peer::{Launch, Peer, Transport};
 use crate::text::{line, number};
 use crate::wire::{Heard, Topic, Wire};

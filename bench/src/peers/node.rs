@@ -1,11 +1,11 @@
 //! The two of npm: `ws` (a hub of thirty lines, as people write it) and Socket.IO with its rooms, both on Node.
 //!
-//! Both speak WebSocket (RFC 6455); Socket.IO has Engine.IO 4 and its own packets in it. A client masks what it sends with zeros, which the RFC
-//! allows nobody to expect, and which costs the server what any mask costs.
+//! Both speak WebSocket (RFC 6455); Socket.IO has Engine.IO 4 and its own packets in it. A client masks what it sends
+//! with zeros, which the RFC allows nobody to expect, and which costs the server what any mask costs.
 
 use std::path::{Path, PathBuf};
 
-use crate::fault::{Fallible, wrong};
+use crate::error::{Fallible, wrong};
 use crate::peer::{Launch, Peer, Transport};
 use crate::wire::{Heard, Topic, Wire};
 
@@ -37,7 +37,7 @@ impl Peer for Node {
         let package =
             self.scripts.join("node_modules").join(if self.hub == Hub::Ws { "ws" } else { "socket.io" });
         if !package.exists() {
-            return Err(crate::fault::Fault::Missing {
+            return Err(crate::error::Error::Missing {
                 program: package.display().to_string(),
                 remedy: "npm ci in bench/peers".to_owned(),
             });

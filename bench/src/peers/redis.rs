@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use crate::fault::{Fallible, wrong};
+use crate::error::{Fallible, wrong};
 use crate::peer::{Launch, Peer, Transport};
 use crate::text::{line, number};
 use crate::wire::{Heard, Topic, Wire};

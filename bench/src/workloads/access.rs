@@ -9,28 +9,28 @@ use hdrhistogram::Histogram;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::bed::Bed;
-use crate::fault::{Fallible, Tried, wrong};
+use crate::error::{Fallible, Tried, wrong};
 use crate::figures::Found;
+use crate::harness::Harness;
 
 const GROUP: &str = "g1";
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Users join a group; each is revoked, hears of it, and cannot come back.
-pub async fn revoke(bed: &Bed, users: u32) -> Fallible<Found> {
-    let state = bed.directory.path().join("state");
+pub async fn revoke(harness: &Harness, users: u32) -> Fallible<Found> {
+    let state = harness.directory.path().join("state");
     let operator = fanfare_certs::create_operator(&state, "bench", Role::Operator, time::Duration::hours(1))
         .tried("making an operator")?;
-    let admin = bed.server.ready.split(' ').find_map(|word| word.strip_prefix("admin="));
+    let admin = harness.server.ready.split(' ').find_map(|word| word.strip_prefix("admin="));
     let admin = admin.ok_or_else(|| wrong("the server has no endpoint for operators"))?;
-    let roots = || Roots::Store((*bed.roots).clone());
+    let roots = || Roots::Store((*harness.roots).clone());
     let config = OperatorConfig::new(admin, roots(), operator.certificate, operator.key);
     let (operator, _) = OperatorClient::connect(config).await.tried("connecting as an operator")?;
-    let server = bed.dialer.server().to_string();
+    let server = harness.dialer.server().to_string();
     let (mut receipts, mut removals) = (latencies(), latencies());
     let mut clients = Vec::new();
     for user in 0..users {
-        let token = Credential::Token(Token::new(bed.peer.token(user).unwrap_or_default().as_str()));
+        let token = Credential::Token(Token::new(harness.peer.token(user).unwrap_or_default().as_str()));
         let config = ClientConfig::new(server.clone(), token).roots(roots());
         let client = Client::connect(config).await.tried("connecting a user")?;
         client.join(GROUP).await.tried("joining")?;

@@ -1,16 +1,17 @@
 //! Minutes of mixed traffic over many connections: nothing may get lost, and memory may not grow.
 //!
-//! In: how many connections, and how long. Out: memory by the second, deliveries, and how memory moved after the first minute. Connections are in
-//! three groups of ten each; groups get messages (Zipf), users get messages, and guests join and leave. In the first minute everybody gets a message
-//! every 1.5 seconds besides, so that what a connection allocates once (with its 33rd packet, for one) is there when memory is looked at.
+//! In: how many connections, and how long. Out: memory by the second, deliveries, and how memory moved after the first
+//! minute. Connections are in three groups of ten each; groups get messages (Zipf), users get messages, and guests join
+//! and leave. In the first minute everybody gets a message every 1.5 seconds besides, so that what a connection
+//! allocates once (with its 33rd packet, for one) is there when memory is looked at.
 
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::bed::Bed;
 use crate::crowd::Crowd;
-use crate::fault::{Fallible, wrong};
+use crate::error::{Fallible, wrong};
+use crate::harness::Harness;
 use crate::peers::Places;
 use crate::publisher::Publisher;
 use crate::wire::Topic;
@@ -66,7 +67,7 @@ impl Soak {
     /// # Errors
     /// When anything is lost, double, out of order, or the server ends.
     pub async fn run(self, places: &Places, progress: impl Fn(&str)) -> Fallible<Soaked> {
-        let bed = Bed::start("fanfare", places).await?;
+        let harness = Harness::start("fanfare", places).await?;
         let groups = self.connections * 3 / 10;
         let mut topics = groups_of_ten(groups);
         for (user, topics) in topics.iter_mut().enumerate() {
@@ -76,13 +77,13 @@ impl Soak {
         let mut crowd = Crowd::new(0);
         crowd.tally.expect_size(SIZE);
         progress(&format!("connecting {connections}"));
-        crowd.connect(&*bed.peer, &bed.dialer, &topics).await?;
+        crowd.connect(&*harness.peer, &harness.dialer, &topics).await?;
         let mut guests = Crowd::new(PUBLISHER / 2);
         guests.tally.expect_size(SIZE);
-        guests.connect(&*bed.peer, &bed.dialer, &vec![Vec::new(); GUESTS as usize]).await?;
-        let mut publisher = Publisher::connect(&*bed.peer, &bed.dialer, PUBLISHER, SIZE).await?;
+        guests.connect(&*harness.peer, &harness.dialer, &vec![Vec::new(); GUESTS as usize]).await?;
+        let mut publisher = Publisher::connect(&*harness.peer, &harness.dialer, PUBLISHER, SIZE).await?;
 
-        let (zipf, begun, before) = (Zipf::new(groups), Instant::now(), bed.server.usage()?);
+        let (zipf, begun, before) = (Zipf::new(groups), Instant::now(), harness.server.usage()?);
         let mut pace = tokio::time::interval(Duration::from_secs(1) / self.rate);
         let mut looks = tokio::time::interval(Duration::from_secs(1));
         let (mut greeting, mut greeted) = (tokio::time::interval(GREETING), 0);
@@ -111,7 +112,7 @@ impl Soak {
                     publisher.flush().await?;
                 }
                 _ = looks.tick() => {
-                    memory.push((begun.elapsed().as_secs_f64(), bed.server.memory()?));
+                    memory.push((begun.elapsed().as_secs_f64(), harness.server.memory()?));
                     crowd.tally.check()?;
                     guests.tally.check()?;
                     present = !present;
@@ -127,14 +128,14 @@ impl Soak {
                 }
             }
         }
-        let (used, seconds) = (bed.server.usage()?.since(before), begun.elapsed().as_secs_f64());
+        let (used, seconds) = (harness.server.usage()?.since(before), begun.elapsed().as_secs_f64());
         crowd.tally.reach(due).await?;
         nothing_more(&crowd, due).await?;
         guests.tally.check()?;
         let deliveries = due + guests.tally.received();
         crowd.end().await;
         guests.end().await;
-        bed.stop().await?;
+        harness.stop().await?;
         let settled: Vec<_> = memory.iter().copied().filter(|(at, _)| *at >= self.settling()).collect();
         let slope = slope(&settled).ok_or_else(|| wrong("too short to see how memory moves"))?;
         let middle = |values: &[(f64, f64)]| {

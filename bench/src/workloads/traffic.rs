@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
-use crate::bed::Bed;
 use crate::crowd::{Crowd, Schedule};
-use crate::fault::{Fallible, wrong};
+use crate::error::{Fallible, wrong};
 use crate::figures::{Found, per};
+use crate::harness::Harness;
 use crate::process::until;
 use crate::publisher::Publisher;
 use crate::wire::Topic;
@@ -23,8 +23,8 @@ const TEN: u32 = 10;
 /// Groups that each connection of `many` is in.
 const THREE: u32 = 3;
 
-/// How many messages may be on their way: enough to keep a server busy, few enough for the smallest of the peers' buffers (a quarter of Fanfare's
-/// outbox, in frames and in bytes).
+/// How many messages may be on their way: enough to keep a server busy, few enough for the smallest of the peers'
+/// buffers (a quarter of Fanfare's outbox, in frames and in bytes).
 fn window(size: usize) -> u64 {
     (256 * 1024 / size as u64).clamp(8, 256)
 }
@@ -92,7 +92,7 @@ pub async fn nothing_more(crowd: &Crowd, expected: u64) -> Fallible<()> {
 
 /// Saturated traffic over topics: warms up, measures, and looks whether everything came.
 async fn measured(
-    bed: &Bed,
+    harness: &Harness,
     topics: &[Vec<Topic>],
     size: usize,
     reach: Reach,
@@ -101,27 +101,27 @@ async fn measured(
 ) -> Fallible<Found> {
     let mut crowd = Crowd::new(0);
     crowd.tally.expect_size(size);
-    crowd.connect(&*bed.peer, &bed.dialer, topics).await?;
-    let mut publisher = Publisher::connect(&*bed.peer, &bed.dialer, PUBLISHER, size).await?;
+    crowd.connect(&*harness.peer, &harness.dialer, topics).await?;
+    let mut publisher = Publisher::connect(&*harness.peer, &harness.dialer, PUBLISHER, size).await?;
     let warming = saturate(&crowd, &mut publisher, size, reach, lasting / 4, &mut next).await?;
-    let (before, begun) = (bed.server.usage()?, Instant::now());
+    let (before, begun) = (harness.server.usage()?, Instant::now());
     let sent = saturate(&crowd, &mut publisher, size, reach, lasting, &mut next).await?;
-    let (after, seconds) = (bed.server.usage()?, begun.elapsed().as_secs_f64());
+    let (after, seconds) = (harness.server.usage()?, begun.elapsed().as_secs_f64());
     nothing_more(&crowd, (warming + sent) * reach.receivers()).await?;
     let mut found = per(after.since(before), sent * reach.receivers(), seconds);
-    found.push(("memory_bytes", bed.server.memory()?));
+    found.push(("memory_bytes", harness.server.memory()?));
     crowd.end().await;
     Ok(found)
 }
 
-pub async fn fanout(bed: &Bed, members: u32, size: usize, lasting: Duration) -> Fallible<Found> {
+pub async fn fanout(harness: &Harness, members: u32, size: usize, lasting: Duration) -> Fallible<Found> {
     let topics = vec![vec![Topic::Group(1)]; members as usize];
-    measured(bed, &topics, size, Reach::All(u64::from(members)), lasting, || Topic::Group(1)).await
+    measured(harness, &topics, size, Reach::All(u64::from(members)), lasting, || Topic::Group(1)).await
 }
 
-pub async fn direct(bed: &Bed, users: u32, size: usize, lasting: Duration) -> Fallible<Found> {
+pub async fn direct(harness: &Harness, users: u32, size: usize, lasting: Duration) -> Fallible<Found> {
     let topics: Vec<_> = (0..users).map(|user| vec![Topic::User(user)]).collect();
-    measured(bed, &topics, size, Reach::Some(1), lasting, || Topic::User(fastrand::u32(..users))).await
+    measured(harness, &topics, size, Reach::Some(1), lasting, || Topic::User(fastrand::u32(..users))).await
 }
 
 /// Members of groups of ten, each of whom is in three.
@@ -155,37 +155,43 @@ impl Zipf {
     }
 }
 
-pub async fn many(bed: &Bed, groups: u32, size: usize, lasting: Duration) -> Fallible<Found> {
+pub async fn many(harness: &Harness, groups: u32, size: usize, lasting: Duration) -> Fallible<Found> {
     if !(groups * TEN).is_multiple_of(THREE) {
         return Err(wrong("the number of groups must be a multiple of three"));
     }
     let zipf = Zipf::new(groups);
-    measured(bed, &groups_of_ten(groups), size, Reach::Some(u64::from(TEN)), lasting, || {
+    measured(harness, &groups_of_ten(groups), size, Reach::Some(u64::from(TEN)), lasting, || {
         Topic::Group(zipf.choose())
     })
     .await
 }
 
 /// A tenth of the groups are another connection's each, up to as many as one may be in.
-pub async fn beside(bed: &Bed, groups: u32, size: usize, lasting: Duration) -> Fallible<Found> {
+pub async fn beside(harness: &Harness, groups: u32, size: usize, lasting: Duration) -> Fallible<Found> {
     const EACH: u32 = 500;
     let mut idle = Crowd::new(PUBLISHER / 2);
     let topics: Vec<Vec<_>> = (0..groups)
         .step_by(EACH as usize)
         .map(|first| (first..groups.min(first + EACH)).map(|group| Topic::Group(group + 2)).collect())
         .collect();
-    idle.connect(&*bed.peer, &bed.dialer, &topics).await?;
-    let found = fanout(bed, TEN, size, lasting).await?;
+    idle.connect(&*harness.peer, &harness.dialer, &topics).await?;
+    let found = fanout(harness, TEN, size, lasting).await?;
     idle.tally.check()?;
     idle.end().await;
     Ok(found)
 }
 
-pub async fn paced(bed: &Bed, members: u32, size: usize, rate: u32, lasting: Duration) -> Fallible<Found> {
+pub async fn paced(
+    harness: &Harness,
+    members: u32,
+    size: usize,
+    rate: u32,
+    lasting: Duration,
+) -> Fallible<Found> {
     let mut crowd = Crowd::new(0);
     crowd.tally.expect_size(size);
-    crowd.connect(&*bed.peer, &bed.dialer, &vec![vec![Topic::Group(1)]; members as usize]).await?;
-    let mut publisher = Publisher::connect(&*bed.peer, &bed.dialer, PUBLISHER, size).await?;
+    crowd.connect(&*harness.peer, &harness.dialer, &vec![vec![Topic::Group(1)]; members as usize]).await?;
+    let mut publisher = Publisher::connect(&*harness.peer, &harness.dialer, PUBLISHER, size).await?;
     let mut pace = tokio::time::interval(Duration::from_secs(1) / rate);
     // The first ones warm up.
     let mut sent = 0;
@@ -196,7 +202,7 @@ pub async fn paced(bed: &Bed, members: u32, size: usize, rate: u32, lasting: Dur
         sent += 1;
     }
     crowd.tally.reach(sent * u64::from(members)).await?;
-    let (before, begun, warming) = (bed.server.usage()?, Instant::now(), sent);
+    let (before, begun, warming) = (harness.server.usage()?, Instant::now(), sent);
     while begun.elapsed() < lasting {
         pace.tick().await;
         publisher.publish(Topic::Group(1));
@@ -204,7 +210,7 @@ pub async fn paced(bed: &Bed, members: u32, size: usize, rate: u32, lasting: Dur
         sent += 1;
     }
     crowd.tally.reach(sent * u64::from(members)).await?;
-    let (after, seconds) = (bed.server.usage()?, begun.elapsed().as_secs_f64());
+    let (after, seconds) = (harness.server.usage()?, begun.elapsed().as_secs_f64());
     nothing_more(&crowd, sent * u64::from(members)).await?;
     crowd.end().await;
     Ok(per(after.since(before), (sent - warming) * u64::from(members), seconds))
@@ -227,11 +233,17 @@ fn clock(interval: Duration, start: Instant, count: u64) -> (mpsc::Receiver<()>,
     (ticked, stop)
 }
 
-pub async fn latency(bed: &Bed, members: u32, size: usize, rate: u32, lasting: Duration) -> Fallible<Found> {
+pub async fn latency(
+    harness: &Harness,
+    members: u32,
+    size: usize,
+    rate: u32,
+    lasting: Duration,
+) -> Fallible<Found> {
     let mut crowd = Crowd::new(0);
     crowd.tally.expect_size(size);
-    crowd.connect(&*bed.peer, &bed.dialer, &vec![vec![Topic::Group(1)]; members as usize]).await?;
-    let mut publisher = Publisher::connect(&*bed.peer, &bed.dialer, PUBLISHER, size).await?;
+    crowd.connect(&*harness.peer, &harness.dialer, &vec![vec![Topic::Group(1)]; members as usize]).await?;
+    let mut publisher = Publisher::connect(&*harness.peer, &harness.dialer, PUBLISHER, size).await?;
     let interval = Duration::from_secs(1) / rate.max(1);
     let count = |lasting: Duration| (lasting.as_secs_f64() * f64::from(rate)) as u64;
     let (warming, wanted) = (count(lasting / 4), count(lasting));
@@ -241,7 +253,7 @@ pub async fn latency(bed: &Bed, members: u32, size: usize, rate: u32, lasting: D
     crowd.tally.follow(Schedule { from: warming, start: meant(warming), interval });
     let (mut ticks, stop) = clock(interval, start, warming + wanted);
     let mut sent = 0;
-    let mut before = bed.server.usage()?;
+    let mut before = harness.server.usage()?;
     while ticks.recv().await.is_some() {
         publisher.publish(Topic::Group(1));
         sent += 1;
@@ -250,15 +262,15 @@ pub async fn latency(bed: &Bed, members: u32, size: usize, rate: u32, lasting: D
             sent += 1;
         }
         if sent <= warming {
-            before = bed.server.usage()?;
+            before = harness.server.usage()?;
         }
-        if let Err(fault) = publisher.flush().await {
+        if let Err(error) = publisher.flush().await {
             stop.store(true, Ordering::Relaxed);
-            return Err(fault);
+            return Err(error);
         }
     }
     crowd.tally.reach(sent * u64::from(members)).await?;
-    let after = bed.server.usage()?;
+    let after = harness.server.usage()?;
     let seconds = meant(warming).elapsed().as_secs_f64();
     nothing_more(&crowd, sent * u64::from(members)).await?;
     let latency = crowd.latency().ok_or_else(|| wrong("nothing was measured"))?;
@@ -278,7 +290,7 @@ pub async fn latency(bed: &Bed, members: u32, size: usize, rate: u32, lasting: D
 const CHURN_RATE: u32 = 200;
 
 pub async fn churn(
-    bed: &Bed,
+    harness: &Harness,
     members: u32,
     churners: u32,
     size: usize,
@@ -288,10 +300,10 @@ pub async fn churn(
     let (mut crowd, mut guests) = (Crowd::new(0), Crowd::new(PUBLISHER / 2));
     for (crowd, count, topics) in [(&mut crowd, members, vec![topic]), (&mut guests, churners, Vec::new())] {
         crowd.tally.expect_size(size);
-        crowd.connect(&*bed.peer, &bed.dialer, &vec![topics; count as usize]).await?;
+        crowd.connect(&*harness.peer, &harness.dialer, &vec![topics; count as usize]).await?;
     }
-    let mut publisher = Publisher::connect(&*bed.peer, &bed.dialer, PUBLISHER, size).await?;
-    let (before, begun) = (bed.server.usage()?, Instant::now());
+    let mut publisher = Publisher::connect(&*harness.peer, &harness.dialer, PUBLISHER, size).await?;
+    let (before, begun) = (harness.server.usage()?, Instant::now());
     let changing = async {
         let mut changes = 0u64;
         while begun.elapsed() < lasting {
@@ -323,7 +335,7 @@ pub async fn churn(
     };
     let (changes, sent) = tokio::try_join!(changing, sending)?;
     crowd.tally.reach(sent * u64::from(members)).await?;
-    let (after, seconds) = (bed.server.usage()?, begun.elapsed().as_secs_f64());
+    let (after, seconds) = (harness.server.usage()?, begun.elapsed().as_secs_f64());
     nothing_more(&crowd, sent * u64::from(members)).await?;
     guests.tally.check()?;
     let came = guests.tally.received() as f64 / changes.max(1) as f64;

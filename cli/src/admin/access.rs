@@ -1,4 +1,5 @@
-//! From the command line to a connection as an operator: which certificate, which authority, and what to do when it fails.
+//! From the command line to a connection as an operator: which certificate, which authority, and what to do when it
+//! fails.
 
 use std::path::{Path, PathBuf};
 

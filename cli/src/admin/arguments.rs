@@ -166,8 +166,8 @@ pub(crate) enum AdminCommand {
     Close {
         #[command(flatten)]
         who: CloseArguments,
-        /// They come back by themselves after this time, like 30s or 5m, each at a moment between that and half as much again;
-        /// without it they do not come back by themselves
+        /// They come back by themselves after this time, like 30s or 5m, each at a moment between that and half as much
+        /// again; without it they do not come back by themselves
         #[arg(long = "for", value_name = "TIME", value_parser = humantime::parse_duration)]
         lasting: Option<Duration>,
         #[command(flatten)]

@@ -318,7 +318,7 @@ pub(super) fn explanation(why: &Explanation) -> String {
     text
 }
 
-/// What an act does.
+/// What an action does.
 pub(super) enum Done {
     /// This to connections, like `removed`.
     To(&'static str),

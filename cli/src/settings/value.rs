@@ -20,7 +20,7 @@ pub(super) fn address_in_file<'de, D: Deserializer<'de>>(
     address(&String::deserialize(deserializer)?).map(Some).map_err(de::Error::custom)
 }
 
-/// What to do about a client that reads too slowly.
+/// What to do about a slow consumer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum OverflowSetting {

@@ -1,10 +1,11 @@
 //! Commands in our manuals, run as they stand there, with the output that stands below them.
 //!
-//! In: the fenced blocks of a text in Markdown that have `<!-- test: NAME -->` on the line above, or `<!-- test: NAME, stays -->`
-//! for a command that goes on. In a block of `console`, a line that begins with `$ ` is a command and the lines below it are
-//! its output; in one of `sh`, every line is a command, with any output. In the output `...` stands for anything, and on a line by itself for any
-//! number of lines. What differs from what a reader does: `fanfare` is the binary that the tests were built with, the
-//! ports are free ones, and it happens in an empty directory.
+//! In: the fenced blocks of a text in Markdown that have `<!-- test: NAME -->` on the line above, or
+//! `<!-- test: NAME, stays -->` for a command that goes on. In a block of `console`, a line that begins with `$ ` is a
+//! command and the lines below it are its output; in one of `sh`, every line is a command, with any output. In the
+//! output `...` stands for anything, and on a line by itself for any number of lines. What differs from what a reader
+//! does: `fanfare` is the binary that the tests were built with, the ports are free ones, and it happens in an empty
+//! directory.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -97,7 +98,7 @@ pub(crate) fn follow(out: &mut Stream, expected: &[String]) {
 }
 
 /// Where a manual's commands are run.
-pub(crate) struct Desk {
+pub(crate) struct Harness {
     home: tempfile::TempDir,
     /// Where `fanfare` is found.
     bin: tempfile::TempDir,
@@ -105,7 +106,7 @@ pub(crate) struct Desk {
     ports: Option<(String, String)>,
 }
 
-impl Desk {
+impl Harness {
     pub(crate) fn new() -> Self {
         let bin = tempfile::tempdir().unwrap();
         std::os::unix::fs::symlink(BINARY, bin.path().join("fanfare")).unwrap();

@@ -1,9 +1,10 @@
-//! What the tests of the command line share: the real binary as a process, a server of it, and patience with a deadline.
+//! What the tests of the command line share: the real binary as a process, a server of it, and patience with a
+//! deadline.
 //!
 //! In: arguments as they are typed. Out: [`Process`] and [`Server`], whose output can be waited for line by line, and
-//! [`Ended`], which is everything that a finished command said. Invariants: nothing waits for a length of time, everything
-//! for a condition with a deadline; a process ends with the test that started it; none of the variables of whoever runs
-//! the tests reaches it.
+//! [`Ended`], which is everything that a finished command said. Invariants: nothing waits for a length of time,
+//! everything for a condition with a deadline; a process ends with the test that started it; none of the variables of
+//! whoever runs the tests reaches it.
 #![allow(
     dead_code,
     clippy::unwrap_used,
@@ -88,7 +89,8 @@ impl Ended {
         &self.out
     }
 
-    /// Expects this exit code, nothing on stdout and a single line on stderr. Gives the line, without the program's name.
+    /// Expects this exit code, nothing on stdout and a single line on stderr. Gives the line, without the program's
+    /// name.
     #[track_caller]
     pub(crate) fn complaint(&self, code: i32) -> &str {
         assert_eq!((self.code, self.out.as_str()), (Some(code), ""), "{self:?}");
@@ -423,8 +425,8 @@ pub(crate) fn http_get(address: &str, path: &str) -> String {
     answer
 }
 
-/// Looks until `look` gives something, at most [`DEADLINE`]. For what cannot be waited for: each look must take a moment
-/// of its own, as one at another process does.
+/// Looks until `look` gives something, at most [`DEADLINE`]. For what cannot be waited for: each look must take a
+/// moment of its own, as one at another process does.
 #[track_caller]
 pub(crate) fn seen<T>(what: &str, mut look: impl FnMut() -> Result<T, String>) -> T {
     let start = Instant::now();

@@ -1,7 +1,7 @@
 //! The scenarios that every client is held to (tests/scenarios/README.md says what a step means).
 //!
-//! In: tests/scenarios/clients.json. Out: for each, what a scripted server got and what an application saw. Invariant: a step that does not
-//! come fails with the scenario's name and the step.
+//! In: tests/scenarios/clients.json. Out: for each, what a scripted server got and what an application saw. Invariant:
+//! a step that does not come fails with the scenario's name and the step.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -360,8 +360,8 @@ pub(crate) fn user(name: &str) -> UserName {
     UserName::new(name).unwrap()
 }
 
-/// An endpoint that survives its own restart: the next one with the same key, on the same port, can reset the connections
-/// of the last.
+/// An endpoint that survives its own restart: the next one with the same key, on the same port, can reset the
+/// connections of the last.
 pub(crate) fn restartable(quic: ServerConfig, address: SocketAddr) -> std::io::Result<Endpoint> {
     let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, b"the same after the restart");
     let mut config = EndpointConfig::new(Arc::new(key));

@@ -1,7 +1,7 @@
 //! A fresh server for each run, and what is needed to reach it.
 //!
-//! In: a peer's name. Out: a running server with certificates of its own, and connections to it. Invariant: everything is on loopback, and gone when the
-//! bed is.
+//! In: a peer's name. Out: a running server with certificates of its own, and connections to it. Invariant: everything
+//! is on loopback, and gone when the harness is.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -12,13 +12,13 @@ use rustls::RootCertStore;
 use tempfile::TempDir;
 
 use crate::connection::Dialer;
-use crate::fault::{Fallible, Tried};
+use crate::error::{Fallible, Tried};
 use crate::peer::Peer;
 use crate::peers::{self, Places};
 use crate::process::Server;
 
 /// A running peer.
-pub struct Bed {
+pub struct Harness {
     /// Which.
     pub peer: Box<dyn Peer>,
     /// Its process.
@@ -31,7 +31,7 @@ pub struct Bed {
     pub roots: Arc<RootCertStore>,
 }
 
-impl Bed {
+impl Harness {
     /// Starts the peer of this name.
     ///
     /// # Errors

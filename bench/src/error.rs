@@ -4,7 +4,7 @@ use std::io;
 
 /// What went wrong, and where.
 #[derive(Debug, thiserror::Error)]
-pub enum Fault {
+pub enum Error {
     /// A program that a peer needs is not there.
     #[error("{program} is not installed; {remedy}")]
     Missing {
@@ -27,11 +27,11 @@ pub enum Fault {
 }
 
 /// What most things here give.
-pub type Fallible<T> = Result<T, Fault>;
+pub type Fallible<T> = Result<T, Error>;
 
 /// Something is not as it must be.
-pub fn wrong(what: impl Into<String>) -> Fault {
-    Fault::Wrong(what.into())
+pub fn wrong(what: impl Into<String>) -> Error {
+    Error::Wrong(what.into())
 }
 
 /// An error and its causes, in words: quinn's say "connection lost", and the code is in the cause.
@@ -56,6 +56,6 @@ pub trait Tried<T> {
 
 impl<T, E: Into<Box<dyn std::error::Error + Send + Sync>>> Tried<T> for Result<T, E> {
     fn tried(self, what: impl Into<String>) -> Fallible<T> {
-        self.map_err(|error| Fault::Io { what: what.into(), source: io::Error::other(chain(&*error.into())) })
+        self.map_err(|error| Error::Io { what: what.into(), source: io::Error::other(chain(&*error.into())) })
     }
 }

@@ -1,7 +1,8 @@
-//! A long and lossy way between one client and a server on loopback, for the demonstration's far clients.
+//! A proxy with delay and loss between one client and a server on loopback, for the demonstration's far clients.
 //!
-//! In: UDP packets of one client, at the way's own address, and the server's answers. Out: the same, later, and not all of them.
-//! Invariants: what is on the way is bounded in packets; only loopback is used; it ends when its task is dropped.
+//! In: UDP packets of one client, at the proxy's own address, and the server's answers. Out: the same, later, and not
+//! all of them. Invariants: what is in flight is bounded in packets; only loopback is used; it ends when its task is
+//! dropped.
 
 use std::collections::VecDeque;
 use std::io;
@@ -12,13 +13,13 @@ use rand::Rng;
 use tokio::net::UdpSocket;
 use tokio::time::{Instant, sleep_until};
 
-/// Packets on the way at a time, in both directions together. A real way's queue is no longer.
+/// Packets in flight at a time, in both directions together. A real network's queue is no longer.
 const PACKETS: usize = 1_024;
 /// The largest packet that QUIC sends on loopback.
 const PACKET_BYTES: usize = 65_536;
 
-/// Both ends of the way.
-pub(crate) struct Way {
+/// Both sides of the proxy.
+pub(crate) struct Proxy {
     client: UdpSocket,
     server: UdpSocket,
 }
@@ -29,13 +30,13 @@ struct Packet {
     bytes: Box<[u8]>,
 }
 
-impl Way {
-    /// A way to `server`, which is on loopback.
+impl Proxy {
+    /// A proxy to `server`, which is on loopback.
     pub(crate) async fn open(server: SocketAddr) -> io::Result<Self> {
         let here = SocketAddr::from(([127, 0, 0, 1], 0));
-        let way = Self { client: UdpSocket::bind(here).await?, server: UdpSocket::bind(here).await? };
-        way.server.connect(server).await?;
-        Ok(way)
+        let proxy = Self { client: UdpSocket::bind(here).await?, server: UdpSocket::bind(here).await? };
+        proxy.server.connect(server).await?;
+        Ok(proxy)
     }
 
     /// Where the client connects.
@@ -45,15 +46,15 @@ impl Way {
 
     /// Carries packets until it is dropped: each takes `delay`, and of all of them the share `lost` never arrives.
     pub(crate) async fn run(self, delay: Duration, lost: f64) {
-        let mut under_way: VecDeque<Packet> = VecDeque::new();
+        let mut in_flight: VecDeque<Packet> = VecDeque::new();
         let mut from = None;
         let (mut of_client, mut of_server) = (vec![0; PACKET_BYTES], vec![0; PACKET_BYTES]);
         loop {
-            let due = under_way.front().map_or_else(Instant::now, |packet| packet.due);
+            let due = in_flight.front().map_or_else(Instant::now, |packet| packet.due);
             let (to_server, bytes) = tokio::select! {
-                () = sleep_until(due), if !under_way.is_empty() => {
-                    if let Some(packet) = under_way.pop_front() {
-                        // Lost, as on any way, where a socket takes no more.
+                () = sleep_until(due), if !in_flight.is_empty() => {
+                    if let Some(packet) = in_flight.pop_front() {
+                        // Lost, as in any network, where a socket takes no more.
                         let _ = match (packet.to_server, from) {
                             (true, _) => self.server.send(&packet.bytes).await,
                             (false, Some(client)) => self.client.send_to(&packet.bytes, client).await,
@@ -75,9 +76,9 @@ impl Way {
                     Err(_) => continue,
                 },
             };
-            if under_way.len() < PACKETS && !rand::rng().random_bool(lost) {
+            if in_flight.len() < PACKETS && !rand::rng().random_bool(lost) {
                 let bytes = bytes.unwrap_or_default().into();
-                under_way.push_back(Packet { due: Instant::now() + delay, to_server, bytes });
+                in_flight.push_back(Packet { due: Instant::now() + delay, to_server, bytes });
             }
         }
     }
@@ -93,9 +94,9 @@ mod tests {
         let client = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let delay = Duration::from_millis(30);
         for (lost, arrives) in [(0.0, true), (1.0, false)] {
-            let way = Way::open(server.local_addr().unwrap()).await.unwrap();
-            client.connect(way.address()).await.unwrap();
-            let carried = tokio::spawn(way.run(delay, lost));
+            let proxy = Proxy::open(server.local_addr().unwrap()).await.unwrap();
+            client.connect(proxy.address()).await.unwrap();
+            let carried = tokio::spawn(proxy.run(delay, lost));
             let begun = Instant::now();
             client.send(b"ping").await.unwrap();
             let mut bytes = [0; 9];
