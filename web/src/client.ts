@@ -32,7 +32,7 @@ const STABLE_AFTER = 10_000;
 /** How long an answer may take, in milliseconds, where the application does not say. */
 const REQUEST_TIMEOUT = 10_000;
 
-/** Connects. Rejects with a {@link FanfareError} that says why it did not work. */
+/** Connects. Rejects with a {@link FanfareError} that says why it did not work, or with the token provider's error. */
 export async function connect(options: ConnectOptions): Promise<Client> {
   return Client.connect(options);
 }

@@ -12,8 +12,15 @@ import { unlessAborted } from "./pause.js";
 import type { ConnectOptions } from "./types.js";
 
 function hash(value: Uint8Array | ArrayBuffer | string): WebTransportHash {
-  const octets = (text: string) => Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
   return { algorithm: "sha-256", value: (typeof value === "string" ? octets(value) : value) as BufferSource };
+}
+
+function octets(base64: string): Uint8Array {
+  try {
+    return Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
+  } catch (cause) {
+    throw new FanfareError("argument", `the certificate hash ${base64} is not base64`, undefined, cause);
+  }
 }
 
 /** Where the options say that the server is. Throws where they do not say who connects. */

@@ -23,6 +23,15 @@ export interface Address {
 /** Takes a frame; one that returns a promise is waited for before the next frame. */
 type Take = (frame: ServerFrame) => Promise<void> | void;
 
+function session({ url, hashes }: Address): WebTransport {
+  try {
+    return new WebTransport(url, hashes.length > 0 ? { serverCertificateHashes: [...hashes] } : {});
+  } catch (cause) {
+    const why = cause instanceof Error ? cause.message : String(cause);
+    throw new FanfareError("argument", `the browser does not take the address ${url}: ${why}`, undefined, cause);
+  }
+}
+
 export class Link {
   readonly welcome: Welcome;
   private readonly incoming: Incoming;
@@ -53,10 +62,7 @@ export class Link {
     }
     // First, so that an invalid name is an error before anything is sent.
     const hello = encodeClient({ kind: "hello", protocol: PROTOCOL_VERSION, features: FEATURES, credential });
-    const transport = new WebTransport(
-      address.url,
-      address.hashes.length > 0 ? { serverCertificateHashes: [...address.hashes] } : {},
-    );
+    const transport = session(address);
     // It is looked at later; without this a refusal that comes early counts as one that nobody handles.
     transport.closed.catch(() => {});
     const heard: { goodbye?: Ended } = {};

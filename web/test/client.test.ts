@@ -131,3 +131,18 @@ test("a handler that is taken away twice takes no other with it", async () => {
   assert.equal(await text, "\ufeffhi");
   await client.close();
 });
+
+test("what connecting cannot work with is an error of an argument", async () => {
+  const url = "https://scripted/fanfare";
+  const bad = connect({ url, devUser: "alice", serverCertificateHashes: ["not base64!"] });
+  assert.equal(await refusal(bad), "argument");
+  assert.equal(await refusal(connect({ url, devUser: "alice", token: "x" })), "argument");
+  assert.equal(await refusal(connect({ url, devUser: "\ud800" })), "argument");
+  const scripted = globalThis.WebTransport;
+  Object.assign(globalThis, { WebTransport: class { constructor() { throw new SyntaxError("no such scheme"); } } });
+  try {
+    assert.equal(await refusal(connect({ url: "http://scripted", devUser: "alice" })), "argument");
+  } finally {
+    Object.assign(globalThis, { WebTransport: scripted });
+  }
+});
