@@ -137,9 +137,13 @@ impl Supervisor {
         }
     }
 
-    /// An expired token is no end where the application has another.
     fn may_reconnect(&self, lost: &Disconnect) -> bool {
-        lost.may_reconnect() || (self.source.renews() && lost.code() == Some(Code::TokenExpired))
+        lost.may_reconnect() || self.can_renew(lost.code())
+    }
+
+    /// An expired token is no end where the application has another.
+    fn can_renew(&self, code: Option<Code>) -> bool {
+        self.source.renews() && code == Some(Code::TokenExpired)
     }
 
     /// Runs one connection to its end. On return its tasks have ended.
@@ -212,7 +216,7 @@ impl Supervisor {
             attempts += 1;
             tracing::info!(server = %self.dialer.server, attempts, error = %failure, "reconnecting failed");
             let last = Arc::new(failure);
-            if !last.may_retry() {
+            if !last.may_retry() && !self.can_renew(last.code()) {
                 return Err(CloseReason::Refused(last));
             }
             delay = last.stay_away().saturating_add(backoff.next_delay());
