@@ -437,6 +437,6 @@ fn a_store_without_records_is_made_one_again() {
     store.restore(&[], Head::default(), None).unwrap();
     assert_eq!((store.load().unwrap(), store.records(0, 9).unwrap()), (Kept::default(), vec![]));
     // What was tried out with the room for an act is gone, too.
-    let marks = store.with(|database| Ok(mark(&database.begin_read()?, PROBE)?)).unwrap();
+    let marks = store.with(|database| mark(&database.begin_read()?, PROBE)).unwrap();
     assert_eq!(marks, None);
 }
