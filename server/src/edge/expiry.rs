@@ -71,6 +71,12 @@ impl Agenda {
         }
     }
 
+    /// Whether the notice for an end is still to come.
+    fn announces(&self, connection: ConnectionId, end: Seconds) -> bool {
+        let mut occasions = self.of.get(&connection).into_iter().flatten();
+        occasions.any(|occasion| occasion.end == end && occasion.at < end)
+    }
+
     /// Takes the connection whose occasion is the oldest of those that have come, with all of it that has come.
     fn due(&mut self, now: Seconds) -> Option<(ConnectionId, Vec<Occasion>)> {
         let (_, connection) = *self.next.first().filter(|(at, _)| *at <= now)?;
@@ -105,7 +111,8 @@ impl Expiry {
     /// passed, too: of one whom an operator has made a member without a grant.
     pub(crate) fn joined(&self, member: &Member, until: Seconds) {
         let left = until.saturating_sub(access::now());
-        if until < member.permissions().ends && (1..=self.notice / 2).contains(&left) {
+        if left > 0 && until < member.permissions().ends && !self.agenda.lock().announces(member.id(), until)
+        {
             announce(member, ExpiryScope::Groups { count: 1 }, left);
         }
     }

@@ -205,6 +205,27 @@ mod tests {
         assert!(check(&records, head, Some(&earlier)).whole, "the head of some time ago is in it");
     }
 
+    #[test]
+    fn where_a_chain_breaks_is_told_and_how_and_the_first_place_is() {
+        type Records = Vec<(u64, Vec<u8>)>;
+        let renamed = |bytes: &[u8]| String::from_utf8_lossy(bytes).replace("user 2", "user 9").into_bytes();
+        let changes: [(&str, &dyn Fn(&mut Records)); 7] = [
+            ("record 2 is missing", &|records| drop(records.remove(1))),
+            ("record 1 is missing", &|records| drop(records.drain(..2))),
+            ("record 3 is not a record", &|records| records[2].1 = b"{}".to_vec()),
+            ("record 3 says that it is number 4", &|records| records[2].1 = records[3].1.clone()),
+            ("record 3 does not follow the one before", &|records| records[1].1 = renamed(&records[1].1)),
+            ("the last record is number 4 ", &|records| drop(records.pop())),
+            ("the last record is number 0 ", &Vec::clear),
+        ];
+        for (told, change) in changes {
+            let (mut records, head) = chain(5);
+            change(&mut records);
+            let broken = check(&records, head, None).broken.unwrap();
+            assert!(broken.starts_with(told), "{broken}: not {told}");
+        }
+    }
+
     proptest! {
         #[test]
         fn any_edit_cut_or_reordering_is_found(

@@ -3,8 +3,9 @@
 //! Invariant: at a pace that leaves the disk alone most of the time.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::actions::Moderation;

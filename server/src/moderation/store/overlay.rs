@@ -222,6 +222,19 @@ mod tests {
         assert!(unsupported(&looks.query_lock_range(range.0, range.1)));
     }
 
+    #[test]
+    fn it_can_be_read_and_written_to_its_very_end_and_no_further() {
+        let place = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(place.path(), [7; 10]).unwrap();
+        let overlay = Overlay::new(File::open(place.path()).unwrap(), false).unwrap();
+        let mut read = [0; 4];
+        assert!(overlay.write(7, &[1; 4]).is_err() && overlay.read(7, &mut read).is_err());
+        overlay.write(6, &[1; 4]).unwrap();
+        overlay.read(6, &mut read).unwrap();
+        assert_eq!((read, overlay.len().unwrap()), ([1; 4], 10));
+        assert_eq!(std::fs::read(place.path()).unwrap(), [7; 10]);
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]

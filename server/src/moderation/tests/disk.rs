@@ -29,7 +29,7 @@ pub(in crate::moderation) struct Disk {
     pub(in crate::moderation) pending: Arc<Mutex<Option<Vec<u8>>>>,
     pub(in crate::moderation) backups: Arc<AtomicU64>,
     /// How often it was opened again.
-    pub(in crate::moderation) reopened: Arc<AtomicU64>,
+    pub(in crate::moderation) reopens: Arc<AtomicU64>,
     /// Is called before each commit.
     onlooker: Arc<Mutex<Option<Onlooker>>>,
 }
@@ -57,6 +57,12 @@ impl Disk {
         *self.onlooker.lock() = None;
         self.broken.store(false, Ordering::Relaxed);
         self.unreadable.store(false, Ordering::Relaxed);
+    }
+
+    /// The same disk, as the next server finds it.
+    pub(in crate::moderation) fn reopened(&self) -> Self {
+        self.closed.store(false, Ordering::Relaxed);
+        self.clone()
     }
 
     fn failed<T>() -> Result<T, StoreError> {
@@ -128,7 +134,7 @@ impl Store for Disk {
     }
 
     fn reopen(&self) -> Result<(), StoreError> {
-        self.reopened.fetch_add(1, Ordering::Relaxed);
+        self.reopens.fetch_add(1, Ordering::Relaxed);
         self.closed.store(false, Ordering::Relaxed);
         Ok(())
     }

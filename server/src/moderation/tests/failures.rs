@@ -154,6 +154,35 @@ fn a_refusal_stands_also_where_it_cannot_be_recorded_and_is_recorded_later() {
     rig.verify();
 }
 
+/// The store is made what it should be, and then fails once more, before the record is written.
+#[test]
+fn what_was_done_is_recorded_also_where_the_server_ends_before_the_store_works() {
+    let (rig, _seats) = Rig::crowded();
+    rig.disk.fail_after(1);
+    rig.failed(&json!({ "ask": "ban", "user": "alice" }));
+    rig.disk.repair();
+    rig.disk.fail_after(1);
+    rig.moderation.mend();
+    assert!(rig.moderation.impaired().is_so());
+    rig.disk.repair();
+    let again = Rig::on(rig.disk.reopened(), Validity::default());
+    assert_eq!(again.outcomes(), ["interrupted"]);
+    assert_eq!(again.bans.all().len(), 1);
+    again.verify();
+}
+
+#[test]
+fn a_refusal_is_not_taken_for_something_done_where_the_server_ends_before_the_store_works() {
+    let (rig, _seats) = Rig::crowded();
+    rig.disk.fail_after(0);
+    rig.refused(&json!({ "ask": "kick", "who": { "user": "carol" } }));
+    rig.disk.repair();
+    rig.disk.fail_after(1);
+    rig.moderation.mend();
+    rig.disk.repair();
+    assert_eq!(Rig::on(rig.disk.reopened(), Validity::default()).records(), Vec::<Value>::new());
+}
+
 #[test]
 fn what_the_store_has_is_in_force_from_the_start_on() {
     let disk = Disk::default();
@@ -215,6 +244,28 @@ fn the_audit_can_be_read_while_acts_cannot_be_taken() {
     assert_eq!(rig.moderation.audit(0, 9).unwrap().len(), 1);
     rig.verify();
     assert!(rig.moderation.impaired().is_so());
+}
+
+#[test]
+fn a_record_that_nobody_was_told_of_is_not_shown_and_breaks_no_chain() {
+    let rig = Rig::new();
+    rig.done(&json!({ "ask": "ban", "user": "alice" }));
+    // The record comes through although it is said that it failed, and then nothing works any more.
+    let (lies, broken, mut commits) = (Arc::clone(&rig.disk.lies), Arc::clone(&rig.disk.broken), 0);
+    rig.disk.look_on(move |_| {
+        commits += 1;
+        lies.store(commits == 2, Ordering::Relaxed);
+        broken.store(commits > 2, Ordering::Relaxed);
+    });
+    assert!(rig.failed(&json!({ "ask": "ban", "user": "bob" })).starts_with("it was done, but"));
+    assert!(rig.moderation.impaired().is_so());
+    assert_eq!((rig.records().len(), rig.moderation.audit(0, 9).unwrap().len()), (2, 1));
+    let verdict = rig.moderation.verify_audit(None).unwrap();
+    assert_eq!((verdict.whole, verdict.head), (true, rig.moderation.audit_head()), "{:?}", verdict.broken);
+    rig.disk.repair();
+    rig.moderation.mend();
+    assert_eq!(rig.outcomes(), ["done", "interrupted"]);
+    rig.verify();
 }
 
 #[test]

@@ -137,7 +137,7 @@ fn those_who_are_removed_are_told_why_and_may_come_again() {
             for (at, seat) in seats.iter().enumerate() {
                 let is_meant = meant.contains(&at);
                 assert_eq!(names(seat).contains(&"news".to_owned()), !is_meant, "{who}");
-                assert!(names(seat).len() >= 1 && closed(seat).is_none(), "{who}: other groups stay");
+                assert!(!names(seat).is_empty() && closed(seat).is_none(), "{who}: other groups stay");
                 let frames = read(seat.member());
                 if is_meant {
                     assert_eq!(frames, [removed("news", Code::RemovedFromGroup, told)], "{who}");
