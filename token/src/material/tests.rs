@@ -173,7 +173,6 @@ fn a_key_is_found_in_whatever_it_is_wrapped() {
 #[test]
 fn each_thing_is_called_by_its_name() {
     let der = &ders()[1];
-    let base64 = STANDARD.encode(der);
     let long = "a b c d e f g h i j k l m n o p q r s t u v w x y z";
     for (text, name) in [
         (text_of(b"ssh-rsa AAAA"), "an SSH key"),
@@ -193,7 +192,7 @@ fn each_thing_is_called_by_its_name() {
         (format!("{long} eyJh.eyJz.AAAA"), "a token"),
         (format!("{long} TOKEN=eyJh.eyJz.AAAA"), "a token"),
         (format!("{long} \u{201c}eyJh.eyJz.AAAA\u{201d}"), "a token"),
-        (base64.clone(), "a key or a certificate in base64 or hex"),
+        (STANDARD.encode(der), "a key or a certificate in base64 or hex"),
         (hex(der, ""), "a key or a certificate in base64 or hex"),
         (format!("{der:?}"), "a key or a certificate in base64 or hex"),
         // In base64 and in hex there may be text, too.

@@ -1,6 +1,7 @@
 //! Files and sets of keys: their bounds, and what is said of those that cannot be used.
 
 use super::*;
+use crate::der::element;
 use crate::{FILE_BYTES, read_at_most};
 
 /// An element of DER.
@@ -62,7 +63,7 @@ fn rsa_keys_have_2048_to_8192_bits_however_they_are_written() {
         match said {
             None => assert_eq!(outcome, Ok(()), "{first:x} and {more} bytes"),
             Some(words) => {
-                assert!(outcome.as_ref().is_err_and(|error| error.contains(words)), "{words}: {outcome:?}")
+                assert!(outcome.as_ref().is_err_and(|error| error.contains(words)), "{words}: {outcome:?}");
             }
         }
     }
@@ -73,6 +74,37 @@ fn rsa_keys_have_2048_to_8192_bits_however_they_are_written() {
     assert_eq!(jwk(&[0xff; 256]), Ok(1));
     let short = [&[0x7f][..], &[0xff; 255]].concat();
     assert_eq!(jwk(&short), Err("the key has 2047 bits; RSA keys have 2048 to 8192".to_owned()));
+}
+
+#[test]
+fn each_kind_of_key_in_a_set_checks_what_its_owner_signs() {
+    let files = Files::new();
+    let der_of = |path: &Path| fanfare_pem::parse(&std::fs::read(path).unwrap()).unwrap()[0].der().to_vec();
+    let text = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+    let (ed_key, _, point) = files.ed25519();
+    let (p256_key, p256) = files.p256();
+    let (rsa_key, rsa) = files.rsa();
+    let p256 = der_of(&p256);
+    let (x, y) = p256[p256.len() - 64..].split_at(32);
+    let rsa = der_of(&rsa);
+    // Behind the kind of the key, and a byte that says that there are only whole bytes: a modulus and an exponent.
+    let bits = element(0x30, &rsa).and_then(|(inside, _)| element(0x30, inside)).unwrap().1;
+    let numbers = element(0x03, bits).and_then(|(bits, _)| element(0x30, &bits[1..])).unwrap().0;
+    let (modulus, rest) = element(0x02, numbers).unwrap();
+    let exponent = element(0x02, rest).unwrap().0;
+    let set = json!({ "keys": [
+        { "kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "x": text(&point) },
+        { "kty": "EC", "crv": "P-256", "alg": "ES256", "x": text(x), "y": text(y) },
+        { "kty": "RSA", "alg": "RS256", "n": text(&modulus[1..]), "e": text(exponent) },
+        { "kty": "oct", "alg": "HS256", "k": text(SECRET.as_bytes()) },
+    ] });
+    let read = key_set::parse(&set.to_string(), KeySetOrigin::File).unwrap();
+    assert_eq!((read.keys.len(), read.skipped.len()), (4, 0), "{:?}", read.skipped);
+    let verifier = with_rules(TokenRules::new(read.keys));
+    for key in [ed_key, p256_key, rsa_key, files.secret()] {
+        let token = minter(&key).sign(&claims()).unwrap();
+        assert_eq!(refusal(&verifier, &token), None, "{}", key.display());
+    }
 }
 
 #[test]
