@@ -1,5 +1,5 @@
 # The front door. Every target works on a fresh clone; `make` alone says what there is.
-.PHONY: help run test lint fuzz doc picture bench bench-quick bench-check bench-soak bench-report bench-instructions release
+.PHONY: help run test lint fuzz mutants doc picture bench bench-quick bench-check bench-soak bench-report bench-instructions release
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
@@ -37,6 +37,15 @@ fuzz:
 	    cargo fuzz run -s none $$target -- \
 	        -max_total_time=$(SECONDS_EACH) -max_len=4096 -rss_limit_mb=1024 -timeout=5 || exit 1; \
 	done
+
+## make mutants  breaks hub and token in every small way that cargo-mutants knows; fails where no test notices; hours
+mutants:
+	command -v cargo-mutants > /dev/null || cargo install --locked cargo-mutants@27.1.0
+	mkdir -p target
+	# One that goes round for ever is noticed, too, and ends it with 3, even where others live.
+	CARGO_PROFILE_DEV_DEBUG=0 CARGO_PROFILE_DEV_OPT_LEVEL=0 \
+	    cargo mutants -p fanfare-hub -p fanfare-token --output target || [ $$? -eq 3 ]
+	test ! -s target/mutants.out/missed.txt
 
 ## make release  target/profiled/fanfare: the server, built by a profile of itself under load; a quarter of an hour
 release:

@@ -514,7 +514,7 @@ impl State {
         taken
     }
 
-    /// Gives back what is not needed, but for a step: what has just gone comes again.
+    /// Gives back what is not needed, where it is more than what is: less than that comes again.
     fn let_go(&mut self, account: Option<&Account>) {
         let needed = steps(self.bytes);
         if let Some(account) = account

@@ -225,6 +225,40 @@ mod tests {
     }
 
     #[test]
+    fn each_right_to_send_ends_with_its_grant() {
+        let grants = grants(
+            r#"[{"group": "g", "may": ["send"], "exp": 10}, {"user": "u*", "may": ["send"], "exp": 20},
+                {"user": "**", "may": ["send"], "exp": 15}, {"user": "*", "may": [], "exp": 99}]"#,
+        )
+        .unwrap();
+        assert!(grants.may_send_to_group(&group("g"), 9) && !grants.may_send_to_group(&group("g"), 10));
+        assert!(grants.may_send_to_user(&user("u"), 19) && !grants.may_send_to_user(&user("u"), 20));
+        assert!(grants.may_send_to_user(&user("b"), 14) && !grants.may_send_to_user(&user("b"), 15));
+        // What is for every name is for those that nobody has yet; a longer pattern is not.
+        assert!(grants.may_send_to_every_user(14) && !grants.may_send_to_every_user(15));
+    }
+
+    #[test]
+    fn in_development_everything_is_allowed_for_ever() {
+        let grants = Grants::everything();
+        assert!(grants.may_join(&group("g"), Seconds::MAX - 1));
+        assert!(grants.may_send_to_group(&group("g"), 1) && grants.may_send_to_user(&user("u"), 1));
+        assert!(grants.may_send_to_every_user(1) && grants.may_send_to_all(1));
+        assert_eq!(grants.ends().next(), None);
+    }
+
+    #[test]
+    fn a_list_is_checked_before_it_is_signed_and_what_is_wrong_is_said() {
+        let check = |json: &str| GrantClaim::check(&serde_json::from_str::<Vec<GrantClaim>>(json).unwrap());
+        let one = r#"{"group": "g", "may": ["join"]}"#;
+        assert_eq!(check(&format!("[{}]", vec![one; 256].join(","))), Ok(()));
+        let many = check(&format!("[{}]", vec![one; 257].join(",")));
+        assert_eq!(many, Err("there are more than 256 grants".to_owned()));
+        let second = check(&format!(r#"[{one},{{"may": ["send"]}}]"#)).unwrap_err();
+        assert!(second.starts_with("grant 2 must name one of group, user and all"), "{second}");
+    }
+
+    #[test]
     fn an_end_may_have_a_fraction_and_be_far_away_and_is_nothing_but_a_time() {
         let end = |exp: &str| {
             let json = format!(r#"[{{"group": "g", "may": ["join"], "exp": {exp}}}]"#);

@@ -156,3 +156,6 @@ fn der(bytes: &[u8]) -> Option<Look> {
     let is_public = element(0x06, inside).is_some() && element(0x03, rest).is_some();
     is_public.then(|| Look::new("a public key in DER", PEM_OF_PUBLIC))
 }
+
+#[cfg(test)]
+mod tests;

@@ -101,6 +101,9 @@ mod tests {
             assert_eq!(read(&serde_json::from_str(text).unwrap()), None, "{text}");
             assert!(optional(&mut serde_json::Deserializer::from_str(text)).is_err(), "{text}");
         }
+        let error = optional(&mut serde_json::Deserializer::from_str("true")).unwrap_err().to_string();
+        assert!(error.contains("expected a number of seconds since 1970, from 0 on"), "{error}");
+        assert_eq!(optional(&mut serde_json::Deserializer::from_str("null")).unwrap(), None);
         for time in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
             assert!(Moment.visit_f64::<serde_json::Error>(time).is_err(), "{time}, as TOML has it");
         }

@@ -63,3 +63,30 @@ impl Permissions {
         std::iter::once(self.ends).filter(|ends| *ends != Seconds::MAX).chain(self.grants.ends())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn development_is_permitted_for_ever_and_says_what_grants_it() {
+        let permissions = Permissions::development(7);
+        assert_eq!(
+            (permissions.ends, permissions.issued, permissions.token.as_deref()),
+            (Seconds::MAX, Some(7), None)
+        );
+        assert_eq!(permissions.all_ends().next(), None);
+        assert_eq!(permissions.proof.to_string(), "the development server");
+        assert_eq!(Proof::Token.to_string(), "the token");
+        assert_eq!(Proof::Certificate.to_string(), "the server's configuration for this certificate");
+    }
+
+    #[test]
+    fn what_ends_is_told_and_what_lasts_as_long_as_the_token_is_not_told_twice() {
+        let claims = r#"[{"group": "a", "may": ["join"], "exp": 10}, {"group": "b", "may": ["join"]},
+                         {"all": true, "may": ["send"], "exp": 5}]"#;
+        let grants = Grants::parse(serde_json::from_str(claims).unwrap(), 0).unwrap();
+        let permissions = Permissions { grants, ends: 99, ..Permissions::development(0) };
+        assert_eq!(permissions.all_ends().collect::<Vec<_>>(), [99, 10, 5]);
+    }
+}

@@ -226,6 +226,7 @@ fn whoever_looks_sees_everyone_who_is_here_and_every_group() {
         numbers
     };
     assert_eq!(numbers(hub.list()), [1, 2, 3]);
+    assert_eq!(hub.population(), Population { connections: 3, users: 2, groups: 2 });
     assert_eq!(
         (numbers(hub.of_user(&user("alice"))), numbers(hub.of_user(&user("carol")))),
         (vec![1, 2], vec![])

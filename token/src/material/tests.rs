@@ -170,6 +170,101 @@ fn a_key_is_found_in_whatever_it_is_wrapped() {
     is_found("Latin-1 in it", [&jwk.as_bytes()[..jwk.len() - 1], b",\"n\":\"\xe9\"}"].concat());
 }
 
+#[test]
+fn each_thing_is_called_by_its_name() {
+    let der = &ders()[1];
+    let long = "a b c d e f g h i j k l m n o p q r s t u v w x y z";
+    for (text, name) in [
+        (text_of(b"ssh-rsa AAAA"), "an SSH key"),
+        ("-----BEGIN PUBLIC KEY-----".to_owned(), "PEM"),
+        ("begin: x509".to_owned(), "PEM"),
+        ("The public key is secret".to_owned(), "a key in words"),
+        ("kty: x".to_owned(), "a JWK or a JWK Set"),
+        ("{\"keys\": []}".to_owned(), "a JWK or a JWK Set"),
+        ("kty OKP".to_owned(), "a JWK or a JWK Set"),
+        (format!("{{\n\"a\": \"{long}\"\n}}"), "JSON"),
+        (format!("\u{feff}[\"{long}\"]\n"), "JSON"),
+        (format!("<a>{long}</a>"), "XML"),
+        (format!("'<?xml?><a>{long}</a>'"), "XML"),
+        (format!(" \"https://login.example/{long}\" "), "an address"),
+        (format!("http://login.example/{long}"), "an address"),
+        ("eyJh.eyJz.AAAA".to_owned(), "a token"),
+        (format!("{long} eyJh.eyJz.AAAA"), "a token"),
+        (format!("{long} TOKEN=eyJh.eyJz.AAAA"), "a token"),
+        (format!("{long} \u{201c}eyJh.eyJz.AAAA\u{201d}"), "a token"),
+        (STANDARD.encode(der), "a key or a certificate in base64 or hex"),
+        (hex(der, ""), "a key or a certificate in base64 or hex"),
+        (format!("{der:?}"), "a key or a certificate in base64 or hex"),
+        // In base64 and in hex there may be text, too.
+        (STANDARD.encode(format!("https://login.example/{long}")), "an address"),
+        (hex(format!("https://login.example/{long}").as_bytes(), ""), "an address"),
+        (hex(b"https://login.example", ":"), "an address"),
+        (STANDARD.encode(STANDARD.encode("https://login.example/keys/of/mine")), "an address"),
+    ] {
+        assert_eq!(found(text.as_bytes()), Some(name), "{text}");
+    }
+    assert_eq!(found(der), Some("a key or a certificate"));
+}
+
+#[test]
+fn what_only_looks_a_little_like_one_may_be_a_secret() {
+    let long = "a b c d e f g h i j k l m n o p q r s t u v w x y z";
+    for text in [
+        format!("beginning {long}"),
+        format!("x0begin rsa {long}"),
+        format!("begin everything anew {long}"),
+        format!("monkeys: {long}"),
+        format!("+keys={long}"),
+        format!("my kty was lost {long}"),
+        format!("my crv ec {long}"),
+        format!("keys rsa {long}"),
+        format!("{{{long}}}"),
+        format!("{{\"{long}"),
+        format!("{long}\"}}"),
+        format!("{{\"\u{1}{long}\"}}"),
+        format!("<a {long}</a"),
+        format!("<a {long}>"),
+        format!("a {long}</a>"),
+        format!("<1 {long}</a>"),
+        format!("ftp://login.example/{long}"),
+        format!("a.b.c {long}"),
+        format!("eyJh.eyJz {long}"),
+        format!("eyJh.!.a {long}"),
+        // Fewer characters than any key has are not looked into.
+        hex(b"https://a.example", ""),
+        STANDARD.encode("https://a.example/keys/a"),
+    ] {
+        assert_eq!(found(text.as_bytes()), None, "{text}");
+    }
+    let binary = [b"{\"", &[0xff; 40][..], b"\"}"].concat();
+    assert_eq!(found(&binary), None, "random bytes may begin and end like anything");
+    let numbers = |length: u8| {
+        let numbers = [&[0x02, length][..], &vec![7; length.into()], b"\x02\x01\x03"].concat();
+        [&[0x30, length + 5][..], &numbers].concat()
+    };
+    assert_eq!(found(&numbers(32)), None, "too short for a modulus");
+    assert_eq!(found(&numbers(33)), Some("a key or a certificate"));
+    assert_eq!(found(&[b" \n\xef\xbb\xbf", &numbers(33)[..]].concat()), Some("a key or a certificate"));
+}
+
+#[test]
+fn a_key_is_found_whatever_stands_beside_its_lines() {
+    for der in ders() {
+        let base64 = STANDARD.encode(&der);
+        let numbered = base64.as_bytes().chunks(36).zip(1..);
+        is_found(
+            "numbered lines",
+            numbered.map(|(line, at)| format!("{at:02}) {}\n", text_of(line))).collect::<String>(),
+        );
+        is_found("a dump with text of hex digits", dump(&der, 2, ": ", "  abcdefabcdefabcd"));
+        is_found("a dump with little text", dump(&der, 2, ": ", "  .a.b"));
+        // Characters behind it that belong to no byte.
+        for behind in ["", "x", "xx", "xxx"] {
+            is_found("something behind it", URL_SAFE_NO_PAD.encode(&der) + behind);
+        }
+    }
+}
+
 proptest! {
     #[test]
     fn what_is_random_is_no_key(bytes in prop::collection::vec(any::<u8>(), 32..200), word in "[ -~]{32,80}") {

@@ -1,3 +1,9 @@
+//! Tokens and key files, good and bad, through the whole of it.
+
+mod keys;
+mod minting;
+mod rules;
+
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::signature::KeyPair as _;
