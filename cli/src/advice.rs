@@ -1,7 +1,7 @@
 //! What to do about a library's error, in the words of the command line.
 //!
-//! In: errors of the server and of certificates, which know settings and files. Out: the same errors with the flag or the
-//! command that mends them. Invariant: nothing is guessed from an error's text; where nothing is known to help, the
+//! In: errors of the server and of certificates, which know settings and files. Out: the same errors with the flag or
+//! the command that mends them. Invariant: nothing is guessed from an error's text; where nothing is known to help, the
 //! error stays as it is.
 
 use std::fmt;

@@ -1,7 +1,7 @@
 //! A client that does what it is told on its standard input, and writes what happens to it as JSON, a line each.
 //!
-//! Programs in any language can use Fanfare through it. `tests/last-release` builds it from the last release, and runs it
-//! against the server of today (promise 13), so its commands and its lines only grow.
+//! Programs in any language can use Fanfare through it. `tests/last-release` builds it from the last release, and runs
+//! it against the server of today (promise 13), so its commands and its lines only grow.
 //!
 //! ```text
 //! cargo run -p fanfare-client --example session -- 127.0.0.1:4433 .fanfare/ca.pem alice

@@ -1,11 +1,11 @@
 //! A message on its way: encoded once, shared by every outbox it is queued in.
 //!
-//! In: a send, and who it is from. Out: the bytes that each recipient's stream gets. A send with one target is one run of
-//! bytes. A send with several has a heading for each, because the message names the target that reached the recipient,
-//! and one body behind all of them. Either way the payload is copied once (in a run twice), whatever the number of recipients
-//! (promise 5).
-//! Messages that one sender sent one behind the other to the same target can share an envelope: a run, which is queued,
-//! counted and written as what it is, several frames, and costs as much to queue as one.
+//! In: a send, and who it is from. Out: the bytes that each recipient's stream gets. A send with one target is one run
+//! of bytes. A send with several has a heading for each, because the message names the target that reached the
+//! recipient, and one body behind all of them. Either way the payload is copied once (in a run twice), whatever the
+//! number of recipients (promise 5). Messages that one sender sent one behind the other to the same target can share an
+//! envelope: a run, which is queued, counted and written as what it is, several frames, and costs as much to queue as
+//! one.
 
 use std::time::Instant;
 
@@ -72,7 +72,8 @@ impl Envelope {
         Self { headings, body: Bytes::new(), accepted, frames }
     }
 
-    /// The same for datagrams: each target has a frame of its own, whole and without its length, which a datagram has already.
+    /// The same for datagrams: each target has a frame of its own, whole and without its length, which a datagram has
+    /// already.
     pub fn unreliable(
         from: &Sender,
         to: Vec<Target>,

@@ -1,4 +1,5 @@
-//! What carries a connection, as far as those above the transport may know: facts for operators, and the lane that loses things.
+//! What carries a connection, as far as those above the transport may know: facts for operators, and the lane that
+//! loses things.
 
 use std::net::SocketAddr;
 use std::time::Duration;

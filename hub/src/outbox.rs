@@ -405,8 +405,8 @@ impl Outbox {
     }
 
     /// Counts what QUIC keeps for a peer that takes no more at the moment, until the writer goes on. Where there is
-    /// no room for that it is not counted, and the connection goes on: it may be one that reads, and others do not. Then room is
-    /// short, and those who take nothing go soon.
+    /// no room for that it is not counted, and the connection goes on: it may be one that reads, and others do not.
+    /// Then room is short, and those who take nothing go soon.
     pub fn hold_window(&self) -> Window<'_> {
         let account = self.account.as_ref().filter(|account| account.take_window());
         self.uncounted.store(account.is_none() && self.account.is_some(), Ordering::Relaxed);

@@ -6,10 +6,10 @@
 //! Invariants:
 //! - a member that has gone is in no group and under no user (promise 3), however its joins raced with its going;
 //! - a member gets one copy of a send, whatever number of targets reaches it (promises 1 and 2);
-//! - `Joined` is queued before, and `Removed` after, every message of that membership, because they are queued inside the
-//!   group's critical section (promise 8); there, too, a join is permitted or refused (promise 7);
-//! - lock order: a member's `memberships`, then a roster's lock, then an outbox's or a member's `permissions`. No two of one kind
-//!   at a time.
+//! - `Joined` is queued before, and `Removed` after, every message of that membership, because they are queued inside
+//!   the group's critical section (promise 8); there, too, a join is permitted or refused (promise 7);
+//! - lock order: a member's `memberships`, then a roster's lock, then an outbox's or a member's `permissions`. No two
+//!   of one kind at a time.
 
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -1,12 +1,12 @@
 //! Who is in a group, or belongs to a user: named sets of members that exist while somebody is in them.
 //!
-//! In: members that enter and leave. Out: the members, visited under the set's own lock, which is the *critical section*
-//! that promises 7 and 8 speak of: whatever a visitor or the one who enters does to a member's outbox is ordered against
-//! every other enter, leave and visit of the same set.
+//! In: members that enter and leave. Out: the members, visited under the set's own lock, which is the *critical
+//! section* that promises 7 and 8 speak of: whatever a visitor or the one who enters does to a member's outbox is
+//! ordered against every other enter, leave and visit of the same set.
 //!
 //! Invariants:
-//! - a set is in the map exactly while it has members, but for the moment between its last leave and its removal, when it
-//!   is *retired*: nobody enters a retired set, the next to come puts a new one in its place;
+//! - a set is in the map exactly while it has members, but for the moment between its last leave and its removal, when
+//!   it is *retired*: nobody enters a retired set, the next to come puts a new one in its place;
 //! - lock order: a set's lock before an outbox's lock; no lock of the map is held while a set's lock is taken.
 
 use std::hash::{Hash, Hasher};
@@ -172,8 +172,8 @@ impl<N: Clone + Eq + Hash, M> Rosters<N, M> {
         }
     }
 
-    /// Takes `member` out of the set. `farewell` runs inside the critical section if it was in: after it no visit reaches
-    /// the member here. Returns how many are left, and whether it was in.
+    /// Takes `member` out of the set. `farewell` runs inside the critical section if it was in: after it no visit
+    /// reaches the member here. Returns how many are left, and whether it was in.
     pub(crate) fn leave(
         &self,
         roster: &Arc<Roster<N, M>>,

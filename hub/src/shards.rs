@@ -1,7 +1,7 @@
 //! A map that is cut into parts with a lock each, so that work on one name seldom waits for work on another.
 //!
-//! In: keys and small values (an `Arc`). Out: clones of the values. No guard leaves this file, and nothing of the caller
-//! runs under a lock but in [`Shards::for_each`], which says so.
+//! In: keys and small values (an `Arc`). Out: clones of the values. No guard leaves this file, and nothing of the
+//! caller runs under a lock but in [`Shards::for_each`], which says so.
 
 use std::borrow::Borrow;
 use std::hash::{BuildHasher, Hash, RandomState};
@@ -89,8 +89,8 @@ impl<K: Eq + Hash, V: Clone> Shards<K, V> {
         self.shards.iter().map(|shard| shard.read().len()).sum()
     }
 
-    /// Calls `visit` for every value, one part at a time, with that part's read lock held: `visit` must not come back to
-    /// this map.
+    /// Calls `visit` for every value, one part at a time, with that part's read lock held: `visit` must not come back
+    /// to this map.
     pub(crate) fn for_each(&self, mut visit: impl FnMut(&V)) {
         for shard in &self.shards {
             for (_, value) in shard.read().iter() {
@@ -106,8 +106,8 @@ impl<K: Eq + Hash, V: Clone> Shards<K, V> {
     }
 }
 
-/// How many places a table of so many is to have from now on, where it is to have fewer: a crowd that has gone leaves no
-/// memory behind (promise 3), and a crowd that comes and goes does not make the table shrink and grow at every turn.
+/// How many places a table of so many is to have from now on, where it is to have fewer: a crowd that has gone leaves
+/// no memory behind (promise 3), and a crowd that comes and goes does not make the table shrink and grow at every turn.
 pub(crate) fn fewer_places(used: usize, places: usize) -> Option<usize> {
     (places > 64 && used * 8 < places).then_some(used * 2)
 }

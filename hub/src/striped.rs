@@ -1,7 +1,8 @@
 //! Numbers that many threads add to: each thread adds in a place of its own, and whoever reads adds up.
 //!
-//! In: additions. Out: sums. A number in one place moves from one processor's cache to the other's with each addition, which costs more than
-//! the addition by far. Invariant: two threads share a place only when there are more of them than places.
+//! In: additions. Out: sums. A number in one place moves from one processor's cache to the other's with each addition,
+//! which costs more than the addition by far. Invariant: two threads share a place only when there are more of them
+//! than places.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};

@@ -1,8 +1,8 @@
 //! Who may do what, and until when.
 //!
-//! In: keys and rules from the operator, tokens from clients. Out: a [`Permissions`] for each connection, which answers the
-//! router's questions. Invariant: what no grant allows is not allowed; nothing here waits, and nothing of a token is ever in
-//! an error or in a log.
+//! In: keys and rules from the operator, tokens from clients. Out: a [`Permissions`] for each connection, which answers
+//! the router's questions. Invariant: what no grant allows is not allowed; nothing here waits, and nothing of a token
+//! is ever in an error or in a log.
 
 mod ban;
 mod certified;

@@ -1,4 +1,5 @@
-//! The operators' endpoint: a QUIC socket of its own, on which nothing is said to anyone without an operator's certificate.
+//! The operators' endpoint: a QUIC socket of its own, on which nothing is said to anyone without an operator's
+//! certificate.
 //!
 //! `endpoint` accepts connections, `session` reads requests, `service` has them answered: `query` answers questions
 //! (`explain` one of them; `listing` cuts pages of `rows`), `seats` bounds the sessions, `feed` has what changes, and

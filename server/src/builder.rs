@@ -1,7 +1,7 @@
 //! A server from the fewest words: settings one after the other, and then it runs.
 //!
-//! In: settings as an application has them. Out: a running [`Server`]. Invariant: nothing is decided here; what is not set
-//! is the [`Config`]'s default, and what makes no sense together is found by the start.
+//! In: settings as an application has them. Out: a running [`Server`]. Invariant: nothing is decided here; what is not
+//! set is the [`Config`]'s default, and what makes no sense together is found by the start.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -57,8 +57,8 @@ impl Builder {
         self
     }
 
-    /// For development, on loopback only: clients name their own user, everything is allowed, and pages of this machine may
-    /// connect.
+    /// For development, on loopback only: clients name their own user, everything is allowed, and pages of this machine
+    /// may connect.
     pub fn development(mut self) -> Self {
         self.config.dev = true;
         self.config.origins.loopback = true;

@@ -22,8 +22,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Development: clients name their own user, and everything is allowed. Only on a loopback address.
     pub dev: bool,
-    /// Where the server keeps what is to outlive it: bans, the audit, the keys that make a restarted server the same one
-    /// to its clients, and copies of key sets. Default `None`: all of it ends with the server.
+    /// Where the server keeps what is to outlive it: bans, the audit, the keys that make a restarted server the same
+    /// one to its clients, and copies of key sets. Default `None`: all of it ends with the server.
     pub state_dir: Option<PathBuf>,
     /// What one connection may send; told to every client.
     pub limits: Limits,

@@ -1,8 +1,8 @@
 //! A whole session without a socket: bytes in, and after every request a look at what became of it.
 //!
-//! In: the bytes of a client's stream, cut into chunks. Out: nothing; it panics where the server broke a promise. `fuzz/`
-//! feeds it for hours, a property test below in every test run. Not part of the crate's interface: it exists only with
-//! `--cfg fuzzing` and in tests.
+//! In: the bytes of a client's stream, cut into chunks. Out: nothing; it panics where the server broke a promise.
+//! `fuzz/` feeds it for hours, a property test below in every test run. Not part of the crate's interface: it exists
+//! only with `--cfg fuzzing` and in tests.
 //!
 //! Invariants it holds the server to: any bytes end in at most one close with a code (promise 12); every frame that the
 //! server writes can be read; a request has at most one answer; somebody else gets at most one copy of a send and only
@@ -130,8 +130,8 @@ impl Bench {
             {
                 inbound.follow(more);
             }
-            // The same bytes on the other lane, with and without what could be a length. What ends a connection there is not
-            // followed here, so that the stream goes on.
+            // The same bytes on the other lane, with and without what could be a length. What ends a connection there
+            // is not followed here, so that the stream goes on.
             for datagram in [chunk.clone(), chunk.slice(chunk.len().min(4)..)] {
                 if let Err(CloseReason { code, reason }) = inbound.datagram(seat.member(), &datagram) {
                     assert!(!reason.is_empty(), "the close with {code:?} says nothing");

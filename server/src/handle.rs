@@ -1,8 +1,8 @@
 //! The hub in an application's hands: the same verbs as clients and operators have, from anywhere in the process.
 //!
-//! In: whom something is about, and what is to be done to them. Out: how many connections it reached, or why nothing was
-//! done. Invariants: each verb is the hub's own, so that it meets the same bans, limits and counters as a client's or an
-//! operator's (promise 14); nothing here waits, so that it can be called from any thread and any task.
+//! In: whom something is about, and what is to be done to them. Out: how many connections it reached, or why nothing
+//! was done. Invariants: each verb is the hub's own, so that it meets the same bans, limits and counters as a client's
+//! or an operator's (promise 14); nothing here waits, so that it can be called from any thread and any task.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,7 +16,8 @@ use fanfare_protocol::{
 use crate::hub::{Hub, Member};
 use crate::spread::{LONGEST, come_back_after};
 
-/// The longest reason that can be given for a removal or a close, in bytes (RFC 9000 section 19.19: it fits in a close).
+/// The longest reason that can be given for a removal or a close, in bytes (RFC 9000 section 19.19: it fits in a
+/// close).
 const REASON_BYTES: usize = 512;
 
 /// A running server's hub. Cheap to clone; it holds nothing up when it outlives the server.
@@ -173,8 +174,8 @@ impl Selection<'_> {
         Ok(self.handle.hub.send_unreliable(publication)?.queued)
     }
 
-    /// Makes them members of a group, who are told so. No grant is needed, and the end of one does not end it; a ban holds.
-    /// Gives how many of them are members now. Those to whom the group is forbidden are passed over.
+    /// Makes them members of a group, who are told so. No grant is needed, and the end of one does not end it; a ban
+    /// holds. Gives how many of them are members now. Those to whom the group is forbidden are passed over.
     ///
     /// # Errors
     /// When there is nobody, or nobody of them may be in the group.
@@ -192,8 +193,8 @@ impl Selection<'_> {
         }
     }
 
-    /// Removes them from a group; they are told the reason, and what was queued of the group is thrown away. They may join
-    /// again: to keep a user out, revoke its access. Gives how many were members.
+    /// Removes them from a group; they are told the reason, and what was queued of the group is thrown away. They may
+    /// join again: to keep a user out, revoke its access. Gives how many were members.
     ///
     /// # Errors
     /// When there is nobody, or the reason has more than 512 bytes.
@@ -213,8 +214,8 @@ impl Selection<'_> {
         self.close_with(Code::ClosedByOperator, reason, None)
     }
 
-    /// Closes them for a time, at most a day: each is told a moment of its own to come back, between `after` and half as
-    /// much again. Gives how many there were.
+    /// Closes them for a time, at most a day: each is told a moment of its own to come back, between `after` and half
+    /// as much again. Gives how many there were.
     ///
     /// # Errors
     /// When there is nobody, the reason has more than 512 bytes, or the time is longer than a day.

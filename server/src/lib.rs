@@ -1,8 +1,8 @@
 //! Fanfare's server: users and groups over QUIC, in a process of its own or inside an application.
 //!
 //! [`Server::builder`] describes a server, and [`Builder::start`] gives a [`Server`], which runs until it is
-//! [drained](Server::drain). [`Server::hub`] is its hub in the application's hands: the same verbs as clients and operators
-//! have, from any task or thread.
+//! [drained](Server::drain). [`Server::hub`] is its hub in the application's hands: the same verbs as clients and
+//! operators have, from any task or thread.
 //!
 //! ```no_run
 //! use fanfare_server::{GroupName, Identity, Server};
@@ -17,14 +17,14 @@
 //! # }
 //! ```
 //!
-//! Outside development clients show tokens ([`Builder::tokens`]) or certificates ([`Builder::certificates`]). Bans and the
-//! audit outlive the server where it has a state directory ([`Builder::state_dir`]). [`Config`] has every other setting.
-//! `examples/embed.rs` is a whole program.
+//! Outside development clients show tokens ([`Builder::tokens`]) or certificates ([`Builder::certificates`]). Bans and
+//! the audit outlive the server where it has a state directory ([`Builder::state_dir`]). [`Config`] has every other
+//! setting. `examples/embed.rs` is a whole program.
 //!
 //! `ARCHITECTURE.md` has the house on one page; in the order in which a message meets the files:
 //!
-//! `edge` (`listener` -> `handshake` -> `session` -> `inbound` -> `router`) -> `fanfare_hub` -> `quic`. Operators come in
-//! through `admin`, and `moderation` does what they say.
+//! `edge` (`listener` -> `handshake` -> `session` -> `inbound` -> `router`) -> `fanfare_hub` -> `quic`. Operators come
+//! in through `admin`, and `moderation` does what they say.
 
 mod access;
 mod admin;

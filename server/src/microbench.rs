@@ -1,6 +1,7 @@
 //! The registry, the router and outboxes without sockets, for what counts nanoseconds and instructions.
 //!
-//! In: how many members a group has. Out: what a benchmark repeats. Not part of the crate's interface: it exists only with the feature `bench`.
+//! In: how many members a group has. Out: what a benchmark repeats. Not part of the crate's interface: it exists only
+//! with the feature `bench`.
 #![allow(
     clippy::expect_used,
     clippy::missing_panics_doc,

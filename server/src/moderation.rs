@@ -1,8 +1,9 @@
 //! What operators do: every act from its request to its receipt.
 //!
-//! `actions` carries acts out; `request` reads what is asked for, `people` finds whom it is about. `journal` writes a mark
-//! before each and a record behind it, into the `store`; `audit` is the chain over the records. `impaired` says that acts
-//! cannot be taken now, and `mending` tries the store again. A server without a state directory has a `memory_store`.
+//! `actions` carries acts out; `request` reads what is asked for, `people` finds whom it is about. `journal` writes a
+//! mark before each and a record behind it, into the `store`; `audit` is the chain over the records. `impaired` says
+//! that acts cannot be taken now, and `mending` tries the store again. A server without a state directory has a
+//! `memory_store`.
 
 mod actions;
 mod audit;

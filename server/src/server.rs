@@ -2,9 +2,9 @@
 //!
 //! In: a configuration and an identity. Out: a running server, its counts, and a report when it has drained.
 //!
-//! Draining keeps what was accepted: first nobody is let in, then nobody reads requests any more, and only when the last
-//! reader has stopped, so that nothing can be queued after it, does everyone get `Goodbye` and are the outboxes written
-//! out. Invariant: when [`Server::drain`] returns, no task of the server is left.
+//! Draining keeps what was accepted: first nobody is let in, then nobody reads requests any more, and only when the
+//! last reader has stopped, so that nothing can be queued after it, does everyone get `Goodbye` and are the outboxes
+//! written out. Invariant: when [`Server::drain`] returns, no task of the server is left.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -240,8 +240,8 @@ impl Server {
         Ok(())
     }
 
-    /// Uses another certificate towards operators, and another authority of theirs where that has changed, for the sessions
-    /// that come from now on.
+    /// Uses another certificate towards operators, and another authority of theirs where that has changed, for the
+    /// sessions that come from now on.
     ///
     /// # Errors
     /// When TLS does not take it. The server goes on with the one it has.

@@ -1,7 +1,7 @@
 //! When those who are sent away may come back: each at a moment of its own, so that they do not all come at once.
 //!
-//! In: the time that somebody chose. Out: one for each connection, which its `Goodbye` carries. Invariant: it is never 0, which would
-//! be "never", and never sooner than what was chosen.
+//! In: the time that somebody chose. Out: one for each connection, which its `Goodbye` carries. Invariant: it is never
+//! 0, which would be "never", and never sooner than what was chosen.
 
 use std::time::Duration;
 

@@ -52,8 +52,8 @@ impl Dialer {
         Self::missing(address, roots, protocols, window, IDLE_TIMEOUT)
     }
 
-    /// One for a crowd that keeps the machine busy: being busy must not end a connection. `window` is how many bytes the
-    /// server may send unread; [`Dialer::new`] takes [`WINDOW`].
+    /// One for a crowd that keeps the machine busy: being busy must not end a connection. `window` is how many bytes
+    /// the server may send unread; [`Dialer::new`] takes [`WINDOW`].
     #[must_use]
     pub fn patient(roots: &Arc<RootCertStore>, window: u32) -> Self {
         Self::missing(IpAddr::from([127, 0, 0, 1]), roots, &[ALPN], window, PATIENCE)

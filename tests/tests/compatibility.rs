@@ -1,7 +1,8 @@
 //! Promise 13, the server's half: a client from the future. It speaks the version of today, and beside it what later
 //! ones may add: features, frames, kinds of targets and credentials, extensions; on the stream and in datagrams.
 //!
-//! Each rule is from docs/protocol/compatibility.md. The clients' half, a server from the future, is in tests/scenarios.
+//! Each rule is from docs/protocol/compatibility.md. The clients' half, a server from the future, is in
+//! tests/scenarios.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

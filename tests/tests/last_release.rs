@@ -1,7 +1,7 @@
 //! Promise 13: the client of the last release works with the server of today.
 //!
-//! `tests/last-release/run` builds that client from its commit, and runs this with its path; nothing else can, which is why
-//! these tests are ignored elsewhere. What the client takes and says is in the head of client/examples/session.rs.
+//! `tests/last-release/run` builds that client from its commit, and runs this with its path; nothing else can, which is
+//! why these tests are ignored elsewhere. What the client takes and says is in the head of client/examples/session.rs.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,7 +1,7 @@
 //! Grants: what a token allows, on what, and until when.
 //!
-//! In: the claim `grants`. Out: [`Grants`], which say yes or no to one act at one moment. Invariants: without a grant that
-//! covers it nothing is allowed; a claim that cannot be read as a whole allows nothing, not a part of it.
+//! In: the claim `grants`. Out: [`Grants`], which say yes or no to one act at one moment. Invariants: without a grant
+//! that covers it nothing is allowed; a claim that cannot be read as a whole allows nothing, not a part of it.
 
 use fanfare_protocol::{GroupName, Pattern, UserName};
 use serde::{Deserialize, Serialize};

@@ -1,7 +1,7 @@
 //! The keys that tokens are checked with, each with the one algorithm that it is for.
 //!
-//! In: a key as a library has it. Out: whether it can check any signature. Invariant: the algorithm is the key's, and no
-//! token can choose another (RFC 8725 section 3.1).
+//! In: a key as a library has it. Out: whether it can check any signature. Invariant: the algorithm is the key's, and
+//! no token can choose another (RFC 8725 section 3.1).
 
 use std::fmt;
 use std::fs::File;

@@ -79,7 +79,8 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<ReadKeys, String> {
     Err(format!("it looks like {}, and is no PEM, JWK or JWK Set; {}", look.what, look.instead))
 }
 
-/// Whether a section stands in front of a key and says nothing that the key does not: `openssl ecparam -genkey` writes one.
+/// Whether a section stands in front of a key and says nothing that the key does not: `openssl ecparam -genkey` writes
+/// one.
 pub(crate) fn is_passed_over(label: &str) -> bool {
     label.ends_with(" PARAMETERS")
 }

@@ -1,7 +1,7 @@
 //! What a file looks like that was given as keys, or as a secret, and is not: for errors that say what to do.
 //!
-//! In: the bytes of a file. Out: words. Invariant: nothing here decides that a file is a key or a secret; that is said by whoever
-//! names it.
+//! In: the bytes of a file. Out: words. Invariant: nothing here decides that a file is a key or a secret; that is said
+//! by whoever names it.
 
 use base64::Engine as _;
 use base64::engine::DecodePaddingMode;

@@ -1,13 +1,15 @@
-//! What others have, too, and what can therefore be no secret: keys and certificates in whatever wrapping, tokens, addresses.
+//! What others have, too, and what can therefore be no secret: keys and certificates in whatever wrapping, tokens,
+//! addresses.
 //!
-//! In: the bytes of a file that was said to be a secret. Out: words for what is in it, if that is such a thing. Invariant: a file
-//! is refused for what it holds, and never for its length or its alphabet alone: random bytes, also in base64 or in hex, pass.
+//! In: the bytes of a file that was said to be a secret. Out: words for what is in it, if that is such a thing.
+//! Invariant: a file is refused for what it holds, and never for its length or its alphabet alone: random bytes, also
+//! in base64 or in hex, pass.
 //!
-//! There is no list of all the forms in which people pass keys around. So the wrappings are taken off (UTF-16 and UTF-32, quotes,
-//! escapes, base64, hex, any number of lines), as a whole and piece by piece, and what is inside is searched for what keys and
-//! certificates cannot do without: the identifiers of their algorithms (X.690, RFC 3279, RFC 8410), and their words.
-//! What has no structure can't be told from a secret: a point of a curve alone, a modulus alone; nor what is compressed, encrypted
-//! or in an encoding that is none of these.
+//! There is no list of all the forms in which people pass keys around. So the wrappings are taken off (UTF-16 and
+//! UTF-32, quotes, escapes, base64, hex, any number of lines), as a whole and piece by piece, and what is inside is
+//! searched for what keys and certificates cannot do without: the identifiers of their algorithms (X.690, RFC 3279, RFC
+//! 8410), and their words. What has no structure can't be told from a secret: a point of a curve alone, a modulus
+//! alone; nor what is compressed, encrypted or in an encoding that is none of these.
 
 use std::sync::LazyLock;
 
@@ -65,7 +67,8 @@ pub(crate) fn found(bytes: &[u8]) -> Option<&'static str> {
     inside(bytes, DEPTH)
 }
 
-/// The same for text beside a key in PEM, which says things about the key as a rule: whether a key of another form is in it.
+/// The same for text beside a key in PEM, which says things about the key as a rule: whether a key of another form is
+/// in it.
 pub(crate) fn is_beside(text: &str) -> bool {
     let is_ssh = |line: &str| SSH.iter().any(|name| line.trim_start().starts_with(name));
     let base64 = runs(text, is_base64).filter_map(|run| decoded(&run)).any(|bytes| is_der(&bytes));
@@ -80,7 +83,8 @@ fn inside(bytes: &[u8], depth: usize) -> Option<&'static str> {
     of_text(&text).or_else(|| unwrapped(&text, depth))
 }
 
-/// As text, whatever its encoding: UTF-16 and UTF-32 of ASCII are that with zeros in between. What is no text stays out of the way.
+/// As text, whatever its encoding: UTF-16 and UTF-32 of ASCII are that with zeros in between. What is no text stays out
+/// of the way.
 fn readable(bytes: &[u8]) -> String {
     let without_zeros: Vec<u8> = bytes.iter().copied().filter(|byte| *byte != 0).collect();
     let text = String::from_utf8_lossy(&without_zeros).replace("\\n", "\n").replace("\\r", "\n");
@@ -238,8 +242,8 @@ fn in_numbers(text: &str) -> Option<Vec<u8>> {
     (bytes.len() >= SHORTEST).then_some(bytes)
 }
 
-/// The runs of such characters that are long enough to be something, and then all such characters together: lines that belong
-/// together may be of any length, and quoted, numbered or marked.
+/// The runs of such characters that are long enough to be something, and then all such characters together: lines that
+/// belong together may be of any length, and quoted, numbered or marked.
 fn runs(text: &str, fits: impl Fn(u8) -> bool) -> impl Iterator<Item = Vec<u8>> {
     let mut found: Vec<Vec<u8>> = text.as_bytes().split(|byte| !fits(*byte)).map(<[u8]>::to_vec).collect();
     if found.len() > 1 {

@@ -1,7 +1,7 @@
 //! What one connection is permitted: its grants, and when and by what it got them.
 //!
-//! In: a checked token, a certificate, or development's word. Out: answers. Invariant: permissions never change; a refresh
-//! brings others.
+//! In: a checked token, a certificate, or development's word. Out: answers. Invariant: permissions never change; a
+//! refresh brings others.
 
 use std::fmt;
 
@@ -14,8 +14,8 @@ pub struct Permissions {
     pub grants: Grants,
     /// When the token ends, leeway included. `Seconds::MAX`: never.
     pub ends: Seconds,
-    /// The earliest moment at which it can have been issued, by this server's clock: the issuer's may be ahead. `None`: it does not
-    /// say when it was.
+    /// The earliest moment at which it can have been issued, by this server's clock: the issuer's may be ahead. `None`:
+    /// it does not say when it was.
     pub issued: Option<Seconds>,
     /// The token's own id (`jti`), or the certificate's serial number.
     pub token: Option<String>,

@@ -1,8 +1,8 @@
 //! From a token to who it says and what it allows: JSON Web Tokens (RFC 7519) with the advice of RFC 8725.
 //!
-//! In: the token as text, and the moment. Out: a user and a [`Permissions`], or one of the numbered refusals. Invariants: the key
-//! decides on the algorithm; a signature is checked before anything else in the token is believed; no error repeats anything
-//! that stands in the token.
+//! In: the token as text, and the moment. Out: a user and a [`Permissions`], or one of the numbered refusals.
+//! Invariants: the key decides on the algorithm; a signature is checked before anything else in the token is believed;
+//! no error repeats anything that stands in the token.
 
 use std::sync::Arc;
 
@@ -35,16 +35,16 @@ pub struct TokenRules {
     pub user_claim: String,
     /// How far the issuer's clock may be off, in seconds: by so much is every end put off, and every beginning earlier.
     pub leeway: u32,
-    /// How long tokens last at most, in seconds: one that says when it was issued (`iat`) ends so long after that, whatever its
-    /// `exp`. After so long a sign-out is over.
+    /// How long tokens last at most, in seconds: one that says when it was issued (`iat`) ends so long after that,
+    /// whatever its `exp`. After so long a sign-out is over.
     pub longest: u32,
 }
 
 impl TokenRules {
     /// How far clocks may be apart where nothing else is said, in seconds.
     pub const LEEWAY: u32 = 30;
-    /// How long tokens last at most where nothing else is said, in seconds: 30 days, the longest that common sign-in services
-    /// can be told to let an access token last.
+    /// How long tokens last at most where nothing else is said, in seconds: 30 days, the longest that common sign-in
+    /// services can be told to let an access token last.
     pub const LONGEST: u32 = 30 * 24 * 3_600;
 
     /// Any audience and issuer, the user in `sub`, clocks that are at most 30 s apart.

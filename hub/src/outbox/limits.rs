@@ -20,8 +20,8 @@ impl Default for OutboxLimits {
 /// What happens when a message does not fit into an outbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Overflow {
-    /// The connection is closed with [`fanfare_protocol::Code::SlowConsumer`]: a client that has gaps it does not know of is worse than
-    /// one that connects again.
+    /// The connection is closed with [`fanfare_protocol::Code::SlowConsumer`]: a client that has gaps it does not know
+    /// of is worse than one that connects again.
     #[default]
     Disconnect,
     /// The oldest waiting messages make room, and the client is told how many with `Lagged`. Answers and notices are

@@ -558,9 +558,9 @@ proptest! {
         prop_assert_eq!(registry.population(), Population::default());
     }
 
-    /// Four threads, each with connections of its own, join, leave, reconnect and send to shared groups at once. Each thread
-    /// knows its own connections' memberships, so it knows what they must get of its own sends, and in which order; what
-    /// they get of the others' must be in the order in which those were sent, and nothing twice.
+    /// Four threads, each with connections of its own, join, leave, reconnect and send to shared groups at once. Each
+    /// thread knows its own connections' memberships, so it knows what they must get of its own sends, and in which
+    /// order; what they get of the others' must be in the order in which those were sent, and nothing twice.
     #[test]
     fn threads_at_once_lose_nothing_repeat_nothing_and_keep_order(
         plans in proptest::collection::vec(

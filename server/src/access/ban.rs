@@ -1,12 +1,14 @@
 //! The bans in force: what is forbidden to whom, whatever a token grants.
 //!
-//! In: bans that are on disk already. Out: yes or no, at one moment, without waiting. Invariants: what is put in is in force
-//! for whoever asks from then on; a ban past its end forbids nothing; a sign-out and the ban of a token do not end before
-//! the last token that they are about, however far apart the clocks of issuer, operator and server are within the leeway.
+//! In: bans that are on disk already. Out: yes or no, at one moment, without waiting. Invariants: what is put in is in
+//! force for whoever asks from then on; a ban past its end forbids nothing; a sign-out and the ban of a token do not
+//! end before the last token that they are about, however far apart the clocks of issuer, operator and server are
+//! within the leeway.
 //!
-//! A sign-out is over when every token that it is about has ended: none lasts longer than `longest` from when it says that it was
-//! issued (`verify.rs` of fanfare-token). A token that does not say so is refused until the sign-out is over, whatever its end. One function
-//! ([`Bans::in_force`]) says whether a ban is over, to those who decide, list, explain, lift and forget.
+//! A sign-out is over when every token that it is about has ended: none lasts longer than `longest` from when it says
+//! that it was issued (`verify.rs` of fanfare-token). A token that does not say so is refused until the sign-out is
+//! over, whatever its end. One function ([`Bans::in_force`]) says whether a ban is over, to those who decide, list,
+//! explain, lift and forget.
 
 use std::collections::HashMap;
 
@@ -224,8 +226,8 @@ impl Bans {
         of_user.is_some_and(|bans| bans.iter().any(|ban| matches(ban, group) && self.in_force(ban, now)))
     }
 
-    /// The bans that have to do with the user and the group, for somebody who asks why: also a sign-out, which is about some of the
-    /// user's tokens, and those of `tokens`.
+    /// The bans that have to do with the user and the group, for somebody who asks why: also a sign-out, which is about
+    /// some of the user's tokens, and those of `tokens`.
     pub(crate) fn concerning(
         &self,
         user: &UserName,
@@ -281,8 +283,8 @@ impl Bans {
     }
 }
 
-/// Whether a sign-out is about this pass. In the same second counts as before: a token says no more precisely when it was issued.
-/// One that does not say it at all may be from before.
+/// Whether a sign-out is about this pass. In the same second counts as before: a token says no more precisely when it
+/// was issued. One that does not say it at all may be from before.
 pub(crate) fn signs_out(ban: &BanRow, pass: &Permissions) -> bool {
     pass.issued.is_none_or(|issued| issued <= ban.since)
 }
@@ -361,8 +363,8 @@ mod tests {
 
     #[test]
     fn a_sign_out_ends_when_no_token_that_it_is_about_can_be_valid() {
-        // Tokens last an hour, and clocks are up to half a minute apart: a token that says it was issued 30 s after the sign-out
-        // ends, by the issuer's clock, an hour later, and is taken for 30 s more.
+        // Tokens last an hour, and clocks are up to half a minute apart: a token that says it was issued 30 s after the
+        // sign-out ends, by the issuer's clock, an hour later, and is taken for 30 s more.
         let bans = Bans::new(Validity { leeway: 30, longest: Some(3_600) });
         bans.put(ban(BanKind::SignOut, "carol", None, None));
         let last = 100 + 30 + 3_600 + 30;

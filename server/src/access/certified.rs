@@ -1,5 +1,5 @@
-//! Users who are known by a certificate instead of a token: what the server has to be told from outside, because certificates
-//! are not its business.
+//! Users who are known by a certificate instead of a token: what the server has to be told from outside, because
+//! certificates are not its business.
 
 use std::fmt;
 use std::sync::Arc;

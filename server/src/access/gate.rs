@@ -1,9 +1,9 @@
 //! Decides who gets in and what a connection may do: the one place that asks tokens, grants and bans.
 //!
-//! In: a token or a connection's pass, what is wanted, and the moment. Out: yes, or a [`Denial`]. The door (`handshake.rs`,
-//! `router.rs`) and the answer to `explain` ask the same functions, so that they cannot contradict each other (test
-//! `explain_and_the_door_agree`). Invariants: what nothing allows is denied; nothing here waits, so that it can be asked
-//! inside a critical section.
+//! In: a token or a connection's pass, what is wanted, and the moment. Out: yes, or a [`Denial`]. The door
+//! (`handshake.rs`, `router.rs`) and the answer to `explain` ask the same functions, so that they cannot contradict
+//! each other (test `explain_and_the_door_agree`). Invariants: what nothing allows is denied; nothing here waits, so
+//! that it can be asked inside a critical section.
 
 use std::sync::Arc;
 
@@ -117,8 +117,8 @@ impl Gate {
             Recipient::Group(group) => grants.may_send_to_group(group, now),
             Recipient::User(user) => grants.may_send_to_user(user, now),
             Recipient::Connection(_, Some(user)) => grants.may_send_to_user(user, now),
-            // The answer must be the one for a connection of somebody else's: who is connected is not for everyone to know (test
-            // `nothing_is_told_about_connections_that_one_may_not_send_to`).
+            // The answer must be the one for a connection of somebody else's: who is connected is not for everyone to
+            // know (test `nothing_is_told_about_connections_that_one_may_not_send_to`).
             Recipient::Connection(_, None) => grants.may_send_to_every_user(now),
             Recipient::All => grants.may_send_to_all(now),
         };
@@ -207,8 +207,9 @@ mod tests {
         }
     }
 
-    /// The issuer's clock and ours may be apart by the leeway, either way. Whatever was issued before a sign-out is out, and what is
-    /// issued late enough after it is in. A token that does not say when it was issued is out for as long as the sign-out lasts.
+    /// The issuer's clock and ours may be apart by the leeway, either way. Whatever was issued before a sign-out is
+    /// out, and what is issued late enough after it is in. A token that does not say when it was issued is out for as
+    /// long as the sign-out lasts.
     #[test]
     fn a_sign_out_holds_whichever_clock_is_ahead() {
         use fanfare_protocol::admin::{BanKind, BanRow};
@@ -255,7 +256,8 @@ mod tests {
                 assert_eq!(late, if says_when { Ok(()) } else { Err(Code::SignedOut) }, "{ahead}");
             }
         }
-        // What lasts longer than tokens do was let in again as it grew older, while the sign-out was in force: this failed.
+        // What lasts longer than tokens do was let in again as it grew older, while the sign-out was in force: this
+        // failed.
         let end = NOW + 2 * LEEWAY + HOUR;
         for now in [NOW, NOW + HOUR - 1, NOW + HOUR, end - 1] {
             let long = |claims: Value| outcome(&claims, now).map_err(|denied| denied.code);
@@ -272,7 +274,8 @@ mod tests {
             let says_when = long(json!({ "sub": "alice", "exp": NOW + 20 * HOUR, "iat": NOW })).unwrap_err();
             assert!(matches!(says_when, Code::SignedOut | Code::TokenExpired), "{now}: {says_when:?}");
         }
-        // When it has ended it keeps nobody out for ever who does not say when, and lets in nobody who says that it was before.
+        // When it has ended it keeps nobody out for ever who does not say when, and lets in nobody who says that it was
+        // before.
         assert_eq!(outcome(&json!({ "sub": "alice", "exp": end + HOUR }), end), Ok(()));
         let old = outcome(&json!({ "sub": "alice", "exp": end + 20 * HOUR, "iat": NOW }), end).unwrap_err();
         assert_eq!(old.code, Code::TokenExpired);

@@ -1,8 +1,8 @@
 //! The operators' socket.
 //!
 //! In: QUIC connections with a certificate that TLS has checked. Out: a session's task for each. Invariants: without an
-//! operator's certificate not one byte of an answer is sent; the number of sessions is bounded; the sessions, and whatever was being done
-//! for them, have ended when [`listen`] returns.
+//! operator's certificate not one byte of an answer is sent; the number of sessions is bounded; the sessions, and
+//! whatever was being done for them, have ended when [`listen`] returns.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! Answers whether a user may join a group, and why: asked of the gate, as the door asks it.
 //!
-//! In: a user, a group, perhaps a token, and the moment. Out: an [`Explanation`]. Invariant: it decides nothing by itself, so that
-//! who is told "may" gets in, and who is told "may not" does not (test `explain_and_the_door_agree`).
+//! In: a user, a group, perhaps a token, and the moment. Out: an [`Explanation`]. Invariant: it decides nothing by
+//! itself, so that who is told "may" gets in, and who is told "may not" does not (test `explain_and_the_door_agree`).
 
 use std::sync::Arc;
 

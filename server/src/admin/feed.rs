@@ -1,9 +1,9 @@
 //! What changes, for those who watch: one sampler for all of them, and nothing at all while nobody watches.
 //!
-//! In: the registry and the counters, looked at some times a second. Out: to each [`Watcher`] first everything, and then
-//! what has changed since. Invariants: the work of sampling does not grow with the number of watchers; it takes a tenth of one
-//! core at most, because the sampler rests nine times as long as it worked; a watcher that falls behind holds up nobody, and
-//! gets everything anew with the number of updates that it missed.
+//! In: the registry and the counters, looked at some times a second. Out: to each [`Watcher`] first everything, and
+//! then what has changed since. Invariants: the work of sampling does not grow with the number of watchers; it takes a
+//! tenth of one core at most, because the sampler rests nine times as long as it worked; a watcher that falls behind
+//! holds up nobody, and gets everything anew with the number of updates that it missed.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! One page of a long list: which rows match, in which order, and how many there are in all.
 //!
-//! In: everything there is, and a [`Page`]. Out: the page's part of it. Invariant: what costs much of a row (a text, a lock) is
-//! looked at for the rows that the filter or the order needs, and otherwise for those of the page alone.
+//! In: everything there is, and a [`Page`]. Out: the page's part of it. Invariant: what costs much of a row (a text, a
+//! lock) is looked at for the rows that the filter or the order needs, and otherwise for those of the page alone.
 
 use fanfare_protocol::Code;
 use fanfare_protocol::admin::{ADMIN_PAGE_ROWS, AdminError, Page};

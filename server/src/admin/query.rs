@@ -1,7 +1,7 @@
 //! Answers questions about the server as it is now.
 //!
-//! In: a question. Out: its answer as a line of JSON. Invariants: nothing is changed; each row is of one moment, and a list of
-//! about one moment.
+//! In: a question. Out: its answer as a line of JSON. Invariants: nothing is changed; each row is of one moment, and a
+//! list of about one moment.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -240,8 +240,8 @@ mod tests {
         (queries, seats, state)
     }
 
-    /// Pages of 100,000 rows. `cargo test --release -p fanfare-server --lib pages -- --ignored --nocapture` prints how long each
-    /// takes.
+    /// Pages of 100,000 rows. `cargo test --release -p fanfare-server --lib pages -- --ignored --nocapture` prints how
+    /// long each takes.
     #[test]
     #[ignore = "a benchmark"]
     fn how_long_pages_of_a_hundred_thousand_rows_take() {

@@ -39,8 +39,8 @@ impl Facts {
         }
     }
 
-    /// Whether it is worth a line to one who knows `self`. The round trip is measured anew with every packet: an eighth more or
-    /// less says nothing; nor do packets that carried nothing of ours.
+    /// Whether it is worth a line to one who knows `self`. The round trip is measured anew with every packet: an eighth
+    /// more or less says nothing; nor do packets that carried nothing of ours.
     pub(super) fn differs(&self, now: &Self) -> bool {
         let (known, quic) = (&self.quic, &now.quic);
         (self.groups, self.outbox, self.deliveries, self.requests, self.address)

@@ -1,8 +1,8 @@
 //! How many sessions there may be at a time, and whose.
 //!
-//! In: operators who have shown their certificates. Out: a seat for each session, or none. Invariants: there are never more than
-//! [`MOST`]; no name has more than [`EACH`], and viewers together have no more than half, so that neither a loop in somebody's
-//! script nor a viewer's stolen certificate keeps an operator of another name out.
+//! In: operators who have shown their certificates. Out: a seat for each session, or none. Invariants: there are never
+//! more than [`MOST`]; no name has more than [`EACH`], and viewers together have no more than half, so that neither a
+//! loop in somebody's script nor a viewer's stolen certificate keeps an operator of another name out.
 
 use std::collections::HashMap;
 use std::sync::Arc;

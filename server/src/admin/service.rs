@@ -1,8 +1,8 @@
 //! Has requests answered: by the queries, the acts or the feed, on threads that may wait.
 //!
-//! In: an operator and a request. Out: a line of JSON. Invariant: nothing that takes long (a list of 100,000, a commit to the
-//! disk, a file of certificates) runs on a thread that messages need; and nothing is being done any more when the
-//! endpoint has ended (test `acts_that_have_begun_are_finished_before_a_drain_is`).
+//! In: an operator and a request. Out: a line of JSON. Invariant: nothing that takes long (a list of 100,000, a commit
+//! to the disk, a file of certificates) runs on a thread that messages need; and nothing is being done any more when
+//! the endpoint has ended (test `acts_that_have_begun_are_finished_before_a_drain_is`).
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -27,7 +27,8 @@ pub(crate) struct Service {
     pub(crate) queries: Queries,
     pub(crate) feed: Arc<Feed>,
     pub(crate) metrics: Arc<Metrics>,
-    /// What is being done on threads that may wait. It goes on when its session ends: an act that has begun is finished.
+    /// What is being done on threads that may wait. It goes on when its session ends: an act that has begun is
+    /// finished.
     pub(crate) work: TaskTracker,
 }
 

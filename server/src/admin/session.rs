@@ -1,7 +1,8 @@
 //! An operator's session: requests, each on a stream of its own, answered at the same time.
 //!
-//! In: streams. Out: lines of JSON. Invariants: an operator who is no longer one is cut off within a second, and gets no
-//! answer to a request that comes later; a request and the wait for its reader are bounded; a session's tasks end with it.
+//! In: streams. Out: lines of JSON. Invariants: an operator who is no longer one is cut off within a second, and gets
+//! no answer to a request that comes later; a request and the wait for its reader are bounded; a session's tasks end
+//! with it.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -47,8 +48,9 @@ pub(super) async fn run(
     let mut requests = JoinSet::new();
     let code = serve(connection, chain, service, closing, &mut requests).await;
     if let Some(code) = code {
-        // Before the answers that it cuts off: a stream that goes first ends like an answer that is whole, and `top` did
-        // not learn that its operator was revoked (test `whoever_is_revoked_is_told_so_in_full_and_the_dashboard_ends`).
+        // Before the answers that it cuts off: a stream that goes first ends like an answer that is whole, and `top`
+        // did not learn that its operator was revoked (test
+        // `whoever_is_revoked_is_told_so_in_full_and_the_dashboard_ends`).
         connection.close(code, code.sentence()).await;
     }
     code

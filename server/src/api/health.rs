@@ -1,7 +1,8 @@
 //! The HTTP listener: whether the server lives and takes connections, and in development a page to try it with.
 //!
-//! In: TCP connections, a bounded number of them, each for a bounded time. Out: `/healthz`, `/readyz`; in development the page, its
-//! script, and the hash of the certificate that a browser is to pin. Invariant: nothing here reads or changes what users do.
+//! In: TCP connections, a bounded number of them, each for a bounded time. Out: `/healthz`, `/readyz`; in development
+//! the page, its script, and the hash of the certificate that a browser is to pin. Invariant: nothing here reads or
+//! changes what users do.
 
 use std::io;
 use std::net::SocketAddr;
@@ -49,7 +50,8 @@ pub(crate) struct Http {
     pub(crate) closing: CancellationToken,
 }
 
-/// SHA-256 of the first certificate of a chain, which is what a browser pins (W3C WebTransport, `serverCertificateHashes`).
+/// SHA-256 of the first certificate of a chain, which is what a browser pins (W3C WebTransport,
+/// `serverCertificateHashes`).
 pub(crate) fn certificate_hash(chain: &[CertificateDer<'static>]) -> [u8; 32] {
     let mut hash = [0; 32];
     if let Some(leaf) = chain.first() {

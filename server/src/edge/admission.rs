@@ -1,7 +1,7 @@
 //! How many connections there may be, in all and from one address.
 //!
-//! In: connections whose address QUIC has proven. Out: a slot, or the code of the limit that is reached. Invariant: a slot
-//! is counted from [`Admission::admit`] until it is dropped, so that the counts cannot drift.
+//! In: connections whose address QUIC has proven. Out: a slot, or the code of the limit that is reached. Invariant: a
+//! slot is counted from [`Admission::admit`] until it is dropped, so that the counts cannot drift.
 
 use std::collections::HashMap;
 use std::net::IpAddr;

@@ -1,10 +1,11 @@
 //! The ends of access: says when they are near, and carries them out when they are there (promise 10).
 //!
-//! In: each connection with its pass, when it comes and when it refreshes. Out: `Expiring` some time ahead; `Removed` from
-//! the groups that no grant covers any more; the end of a connection whose token has ended. One task does it for all.
+//! In: each connection with its pass, when it comes and when it refreshes. Out: `Expiring` some time ahead; `Removed`
+//! from the groups that no grant covers any more; the end of a connection whose token has ended. One task does it for
+//! all.
 //!
-//! Invariants: a connection is looked at when something of it ends, and never in between; what is watched is forgotten with
-//! its session; no lock is held while a connection is dealt with.
+//! Invariants: a connection is looked at when something of it ends, and never in between; what is watched is forgotten
+//! with its session; no lock is held while a connection is dealt with.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeSet, HashMap, VecDeque};
@@ -120,7 +121,8 @@ impl Expiry {
     fn schedule(&self, connection: ConnectionId, pass: &Permissions, now: Seconds) {
         let mut occasions: Vec<Occasion> = Vec::new();
         for end in pass.all_ends().filter(|end| *end > now) {
-            // Where little is left, at half of it: a client that answers with a token as short does so at a bounded rate.
+            // Where little is left, at half of it: a client that answers with a token as short does so at a bounded
+            // rate.
             let ahead = self.notice.min((end - now) / 2);
             occasions.push(Occasion { at: end - ahead, end });
             occasions.push(Occasion { at: end, end });

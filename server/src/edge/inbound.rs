@@ -85,8 +85,8 @@ impl Inbound {
         }
     }
 
-    /// A back end that pushes has dozens of sends to the same group in one chunk. Together they are encoded, looked up and queued
-    /// once.
+    /// A back end that pushes has dozens of sends to the same group in one chunk. Together they are encoded, looked up
+    /// and queued once.
     fn carry_out_run(&mut self, member: &Arc<Member>, first: Send, chunk: &mut Bytes) -> u32 {
         let (most, room) = self.run;
         let mut taken = weight(&first);
@@ -173,13 +173,14 @@ impl Inbound {
     }
 }
 
-/// Whether others may follow it in one run: it wants no answer, which would have to say how many it alone reached, and has one target.
+/// Whether others may follow it in one run: it wants no answer, which would have to say how many it alone reached, and
+/// has one target.
 fn may_begin_run(send: &Send) -> bool {
     !send.ack && send.to.len() == 1
 }
 
-/// The most bytes that it adds to an outbox: to its recipients', or, where it is refused, to its sender's. A refusal names the target, in which
-/// a character may take six.
+/// The most bytes that it adds to an outbox: to its recipients', or, where it is refused, to its sender's. A refusal
+/// names the target, in which a character may take six.
 fn weight(send: &Send) -> usize {
     const BESIDE: usize = 256;
     let name = send.to.first().map_or(0, |target| match target {

@@ -4,7 +4,8 @@
 //! answer in the caller's own outbox where one is due. Whether the caller may is the gate's to say; the hub only does.
 //!
 //! Invariants:
-//! - requests of one connection are carried out one after the other, those of a run together, and in their order (promise 4);
+//! - requests of one connection are carried out one after the other, those of a run together, and in their order
+//!   (promise 4);
 //! - a refused request has changed nothing, has a numbered code, and is counted (promise 11).
 
 use std::fmt;
@@ -128,8 +129,8 @@ impl Router {
         self.answer(caller, request, outcome);
     }
 
-    /// Carries out sends that follow each other, want no answer, and name the same one target and the same exceptions: those that are
-    /// permitted go as one run. Each is answered for itself where it is refused.
+    /// Carries out sends that follow each other, want no answer, and name the same one target and the same exceptions:
+    /// those that are permitted go as one run. Each is answered for itself where it is refused.
     pub(crate) fn route_run(&self, caller: &Arc<Member>, sends: Vec<Send>) {
         self.metrics.requests.add(sends.len() as u64);
         caller.requested(sends.len() as u64);

@@ -415,8 +415,8 @@ impl Moderation {
     pub fn verify_audit(&self, noted: Option<&str>) -> Result<AuditVerdict, StoreError> {
         let mut chain = Chain::new(noted);
         loop {
-            // Read together, so that a short page is the end of the chain that the head belongs to; and page by page, so
-            // that acts need not wait for a long chain.
+            // Read together, so that a short page is the end of the chain that the head belongs to; and page by page,
+            // so that acts need not wait for a long chain.
             let (page, head) = {
                 let mut journal = self.journal.lock();
                 let read = journal

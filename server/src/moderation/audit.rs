@@ -1,9 +1,10 @@
 //! The audit: what operators did, in records of which each carries the hash of the one before.
 //!
-//! In: what was done, by whom, and why. Out: the bytes of records, and whether a chain of them is whole. Invariant: a record's
-//! hash is that of the bytes as they are stored, so that a check needs no understanding of what they say. What the chain
-//! finds is any edit, any record taken out and any change of order; that the newest records were cut off is found with the
-//! head, which is kept beside it, or, against somebody who can write both, with a head that was noted elsewhere.
+//! In: what was done, by whom, and why. Out: the bytes of records, and whether a chain of them is whole. Invariant: a
+//! record's hash is that of the bytes as they are stored, so that a check needs no understanding of what they say. What
+//! the chain finds is any edit, any record taken out and any change of order; that the newest records were cut off is
+//! found with the head, which is kept beside it, or, against somebody who can write both, with a head that was noted
+//! elsewhere.
 
 use aws_lc_rs::digest;
 use fanfare_protocol::admin::{AuditHead, AuditVerdict, Receipt, Role};

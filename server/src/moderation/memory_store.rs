@@ -1,8 +1,8 @@
 //! What operators decided, in memory: for a server without a state directory.
 //!
-//! In: changes. Out: the same as from the store in a file, for as long as the server runs. Invariant: a change is carried
-//! out as a whole, in the order in which the changes came; nothing here fails. Each act takes some 300 bytes until the
-//! server ends.
+//! In: changes. Out: the same as from the store in a file, for as long as the server runs. Invariant: a change is
+//! carried out as a whole, in the order in which the changes came; nothing here fails. Each act takes some 300 bytes
+//! until the server ends.
 
 use std::collections::BTreeMap;
 

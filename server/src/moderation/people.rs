@@ -1,8 +1,8 @@
 //! Whom an act is about, and what can be done to them without a ban.
 //!
-//! In: [`Who`]. Out: members of the registry, added to a group or closed. Invariants: nobody is added to a group that is
-//! forbidden to its user; that is asked inside the group's critical section. No group is made of a name that the server
-//! does not take.
+//! In: [`Who`]. Out: members of the registry, added to a group or closed. Invariants: nobody is added to a group that
+//! is forbidden to its user; that is asked inside the group's critical section. No group is made of a name that the
+//! server does not take.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -17,7 +17,8 @@ use super::keys::EndpointKeys;
 use super::runtime::OwnedTasks;
 use super::settings::Settings;
 
-/// QUIC on a socket. A clone is the same endpoint; its socket is closed when the last has gone and its tasks have ended.
+/// QUIC on a socket. A clone is the same endpoint; its socket is closed when the last has gone and its tasks have
+/// ended.
 #[derive(Clone)]
 pub(crate) struct Endpoint(quinn::Endpoint);
 

@@ -1,8 +1,10 @@
 //! The state directory's secrets that make a restarted server the same server to its clients.
 //!
-//! In: the state directory. Out: the key of address-validation tokens (RFC 9000 section 8.1), the key of stateless resets (section
-//! 10.3) and the key that its connection ids are made with. With the same keys a restarted server takes the tokens it gave out before, and tells the clients of its
-//! last life at once that their connections are gone, instead of leaving them to time out.
+//! In: the state directory. Out: the key of address-validation tokens (RFC 9000 section 8.1), the key of stateless
+//! resets (section
+//! 10.3) and the key that its connection ids are made with. With the same keys a restarted server takes the tokens it
+//! gave out before, and tells the clients of its last life at once that their connections are gone, instead of leaving
+//! them to time out.
 //!
 //! Invariant: a key that is there is used or refused, never silently replaced.
 
@@ -23,8 +25,8 @@ const KEY_BYTES: usize = 64;
 pub(crate) struct EndpointKeys {
     pub(crate) token: Arc<hkdf::Prk>,
     pub(crate) reset: Arc<hmac::Key>,
-    /// Tells the connection ids that this server gave out, in this life or one before, from any others: quinn answers only
-    /// those with a reset.
+    /// Tells the connection ids that this server gave out, in this life or one before, from any others: quinn answers
+    /// only those with a reset.
     pub(crate) connection_ids: u64,
     /// The secret that they come from, where it is not on the disk yet.
     unwritten: Option<[u8; KEY_BYTES]>,
@@ -57,7 +59,8 @@ impl EndpointKeys {
     fn of(secret: &[u8; KEY_BYTES]) -> Self {
         let (token, reset) = secret.split_at(KEY_BYTES / 2);
         let reset = hmac::Key::new(hmac::HMAC_SHA256, reset);
-        // Not a secret of the same rank: quinn's hash of it is for speed. So it is derived, and says nothing of the other.
+        // Not a secret of the same rank: quinn's hash of it is for speed. So it is derived, and says nothing of the
+        // other.
         let derived = hmac::sign(&reset, b"fanfare connection ids");
         let connection_ids = derived.as_ref().iter().take(8).fold(0, |key, byte| key << 8 | u64::from(*byte));
         Self {
@@ -105,8 +108,8 @@ fn made() -> io::Result<[u8; KEY_BYTES]> {
     Ok(secret)
 }
 
-/// Writes a new key aside and links it into place, so that nobody ever reads half a key, and one that was put there meanwhile
-/// is not replaced.
+/// Writes a new key aside and links it into place, so that nobody ever reads half a key, and one that was put there
+/// meanwhile is not replaced.
 fn create(directory: &Path, path: &Path, secret: &[u8]) -> io::Result<()> {
     let aside = directory.join(format!("{FILE}.new"));
     match fs::remove_file(&aside) {

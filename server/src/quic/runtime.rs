@@ -1,9 +1,9 @@
 //! What QUIC runs on: the tasks of its endpoint and connections, its timers, and its socket.
 //!
-//! In: what quinn asks a runtime for. Out: tokio's, with three differences. The tasks are the server's, so that they can be waited for: the
-//! socket is free when the last of them has ended, and not when the endpoint is dropped. Datagrams of many connections are gathered before the
-//! kernel gets them (`gather.rs`). And a send does not ask first whether the socket can be written to, which it nearly
-//! always can.
+//! In: what quinn asks a runtime for. Out: tokio's, with three differences. The tasks are the server's, so that they
+//! can be waited for: the socket is free when the last of them has ended, and not when the endpoint is dropped.
+//! Datagrams of many connections are gathered before the kernel gets them (`gather.rs`). And a send does not ask first
+//! whether the socket can be written to, which it nearly always can.
 
 use std::fmt;
 use std::io::{self, IoSliceMut};

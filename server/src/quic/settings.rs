@@ -1,7 +1,7 @@
 //! TLS and QUIC's settings, each with its reason: for clients, and for operators.
 //!
-//! In: who the server is and whom it takes. Out: what a [`super::Endpoint`] is opened with. Invariant: TLS 1.3 alone, and
-//! no early data: a replayed `Hello` would be a second connection of the user (RFC 8446 section 8).
+//! In: who the server is and whom it takes. Out: what a [`super::Endpoint`] is opened with. Invariant: TLS 1.3 alone,
+//! and no early data: a replayed `Hello` would be a second connection of the user (RFC 8446 section 8).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -113,24 +113,25 @@ fn tls(
 /// connections with many streams, and cost their memory.
 fn for_clients(frame_bytes: u32, idle_timeout: Duration) -> TransportConfig {
     let mut transport = TransportConfig::default();
-    // A connection has one stream, which the client opens; quinn keeps state for every stream that it allows. WebTransport has
-    // the one of the CONNECT beside it, and HTTP/3 its control stream and two of QPACK (RFC 9114 section 6.2). Which of both
-    // it is, is known only when the streams are allowed already; a native client's others are never looked at, and
-    // what they carry counts against the same window.
+    // A connection has one stream, which the client opens; quinn keeps state for every stream that it allows.
+    // WebTransport has the one of the CONNECT beside it, and HTTP/3 its control stream and two of QPACK (RFC 9114
+    // section 6.2). Which of both it is, is known only when the streams are allowed already; a native client's others
+    // are never looked at, and what they carry counts against the same window.
     transport.max_concurrent_bidi_streams(VarInt::from_u32(2));
     transport.max_concurrent_uni_streams(VarInt::from_u32(3));
-    // What a client may have on its way to us. Two of the largest frames keep a publisher busy for a round trip; it is also
-    // the most that a client which is held back makes us keep.
+    // What a client may have on its way to us. Two of the largest frames keep a publisher busy for a round trip; it is
+    // also the most that a client which is held back makes us keep.
     let window = VarInt::from_u32((frame_bytes + 4) * 2);
     transport.stream_receive_window(window);
     transport.receive_window(window);
     transport.send_window(SEND_WINDOW as u64);
-    // The unreliable lane: some dozens of the largest datagrams, each way. What is older is worth less than what is new, and
-    // goes first.
+    // The unreliable lane: some dozens of the largest datagrams, each way. What is older is worth less than what is
+    // new, and goes first.
     transport.datagram_receive_buffer_size(Some(DATAGRAMS_BYTES));
     transport.datagram_send_buffer_size(DATAGRAMS_BYTES);
-    // A burst is acknowledged every ten packets, as many as go out in one call, and not every two. What is lost shows as soon as
-    // before, because a gap is acknowledged at once. Clients that do not know the extension go on as they are used to.
+    // A burst is acknowledged every ten packets, as many as go out in one call, and not every two. What is lost shows
+    // as soon as before, because a gap is acknowledged at once. Clients that do not know the extension go on as they
+    // are used to.
     let mut acknowledging = AckFrequencyConfig::default();
     acknowledging.ack_eliciting_threshold(VarInt::from_u32(9));
     transport.ack_frequency_config(Some(acknowledging));

@@ -1,8 +1,9 @@
 //! From a browser's HTTP/3 connection to a session: the extended CONNECT, and who may make it.
 //!
-//! In: a QUIC connection that speaks `h3`. Out: a WebTransport session, or a refusal that the client was told. The source is
-//! draft-ietf-webtrans-http3; web-transport-quinn speaks it, this file decides. Invariant: a browser gets in from a page of an
-//! allowed origin alone; without a list that is none (test `origins_are_denied_unless_they_are_listed`).
+//! In: a QUIC connection that speaks `h3`. Out: a WebTransport session, or a refusal that the client was told. The
+//! source is draft-ietf-webtrans-http3; web-transport-quinn speaks it, this file decides. Invariant: a browser gets in
+//! from a page of an allowed origin alone; without a list that is none (test
+//! `origins_are_denied_unless_they_are_listed`).
 
 use std::time::Duration;
 
@@ -52,8 +53,8 @@ fn is_loopback(origin: &str) -> bool {
 /// Takes the session that a client asks for. Ends with the caller's deadline, like everything of a handshake.
 ///
 /// # Errors
-/// The code, and the reason in words; nothing where the connection is gone. A request that is refused has had its answer;
-/// closing is the caller's, with [`refuse`].
+/// The code, and the reason in words; nothing where the connection is gone. A request that is refused has had its
+/// answer; closing is the caller's, with [`refuse`].
 pub(crate) async fn accept(
     connection: &quinn::Connection,
     origins: &Origins,
@@ -66,8 +67,8 @@ pub(crate) async fn accept(
         Ok(()) => return request.ok().await.map_err(|_| None),
         Err(refused) => refused,
     };
-    // As a session, although it is none: it holds the streams of HTTP/3 open while the client reads its answer. Without them, as
-    // `reject` leaves it, the client sees a broken connection before it sees the status.
+    // As a session, although it is none: it holds the streams of HTTP/3 open while the client reads its answer. Without
+    // them, as `reject` leaves it, the client sees a broken connection before it sees the status.
     if let Ok(_answered) = request.respond(status).await {
         // A close overtakes what is still on its way.
         let _ = timeout(LAST_ANSWER, connection.closed()).await;

@@ -1,8 +1,8 @@
 //! How long something took, counted in buckets that many threads fill at once.
 //!
-//! In: durations. Out: [`Times`]. Invariant: a bucket is at most a quarter wider than its lower bound, so that a percentile is too
-//! high by a quarter at most, and never too low (test `a_bucket_is_a_quarter_wide_at_most`). Log-linear buckets, as in
-//! `HdrHistogram`; that crate's own needs a lock or a channel for several threads.
+//! In: durations. Out: [`Times`]. Invariant: a bucket is at most a quarter wider than its lower bound, so that a
+//! percentile is too high by a quarter at most, and never too low (test `a_bucket_is_a_quarter_wide_at_most`).
+//! Log-linear buckets, as in `HdrHistogram`; that crate's own needs a lock or a channel for several threads.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;

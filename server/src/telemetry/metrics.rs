@@ -1,7 +1,7 @@
 //! What the server has done, counted.
 //!
-//! In: one call per thing that happened. Out: a [`Snapshot`]. Invariant: nothing that is refused, dropped or closed goes
-//! uncounted (promise 11), and each has the number of its code.
+//! In: one call per thing that happened. Out: a [`Snapshot`]. Invariant: nothing that is refused, dropped or closed
+//! goes uncounted (promise 11), and each has the number of its code.
 
 use std::collections::BTreeMap;
 
@@ -78,13 +78,16 @@ pub struct Snapshot {
     pub bytes_in: u64,
     /// Bytes of frames that QUIC took, for streams and in datagrams.
     pub bytes_out: u64,
-    /// How long messages took from when they were read until QUIC took them; of those that are written together, the first.
+    /// How long messages took from when they were read until QUIC took them; of those that are written together, the
+    /// first.
     pub delivery: Times,
-    /// Bytes that wait, of those that are counted for all together, and how many may. Unlike the others the first falls, too.
+    /// Bytes that wait, of those that are counted for all together, and how many may. Unlike the others the first
+    /// falls, too.
     pub waiting_bytes: u64,
     /// See [`Snapshot::waiting_bytes`].
     pub waiting_limit: u64,
-    /// Bytes that the process has in use, as its allocator counts; 0 where it does not. Unlike the others it falls, too.
+    /// Bytes that the process has in use, as its allocator counts; 0 where it does not. Unlike the others it falls,
+    /// too.
     pub live_bytes: u64,
 }
 

@@ -22,8 +22,9 @@ fn resident_bytes() -> Option<u64> {
     Some(kib * 1_024)
 }
 
-/// The fields utime and stime, counted from behind the name, which may have anything in it (proc(5)). Also of threads that
-/// have ended. A tick is 10 ms: what user space is told is in hundredths of a second, whatever the kernel counts in.
+/// The fields utime and stime, counted from behind the name, which may have anything in it (proc(5)). Also of threads
+/// that have ended. A tick is 10 ms: what user space is told is in hundredths of a second, whatever the kernel counts
+/// in.
 fn cpu_ms() -> Option<u64> {
     const MS_PER_TICK: u64 = 10;
     let stat = std::fs::read_to_string("/proc/self/stat").ok()?;

@@ -487,8 +487,8 @@ fn a_secret_is_taken_byte_for_byte_but_for_one_line_end() {
     assert!(TokenKey::read_secret(&files.write("secret", short)).is_err(), "the line end does not count");
 }
 
-/// It failed before: `use` and `key_ops` that do not allow checking were ignored, one bad key refused the whole set, and
-/// `Ed25519` was unknown.
+/// It failed before: `use` and `key_ops` that do not allow checking were ignored, one bad key refused the whole set,
+/// and `Ed25519` was unknown.
 #[test]
 fn a_key_set_as_it_is_in_the_wild_gives_the_keys_that_can_be_used() {
     let files = Files::new();

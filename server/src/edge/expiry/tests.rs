@@ -345,8 +345,8 @@ async fn told(seat: &Seat) -> (Seconds, Option<ServerFrame>) {
     (access::now() - NOW, frame)
 }
 
-/// A task, and the clock of the machine, which goes as the runtime's does. Each second comes a moment early, so that who
-/// sleeps until then finds it there.
+/// A task, and the clock of the machine, which goes as the runtime's does. Each second comes a moment early, so that
+/// who sleeps until then finds it there.
 fn running(rig: &Rig) -> (CancellationToken, tokio::task::JoinHandle<()>, tokio::task::JoinHandle<()>) {
     let closing = CancellationToken::new();
     let task = tokio::spawn(Arc::clone(&rig.expiry).run(closing.clone()));

@@ -1,18 +1,21 @@
 //! Datagrams of many connections on their way to the kernel together.
 //!
-//! In: datagrams, one at a time, from the drivers of connections. Out: the same in one `sendmmsg` for some dozens of them, when
-//! the worker that they come from has polled what was ready, or when there are enough; those that follow each other to the same peer
-//! as one burst that the kernel cuts (GSO). A message to a group is as many datagrams as it has members, and handing them over one by one
-//! costs a quarter more in the kernel. Where nothing comes together, datagrams go at once.
+//! In: datagrams, one at a time, from the drivers of connections. Out: the same in one `sendmmsg` for some dozens of
+//! them, when the worker that they come from has polled what was ready, or when there are enough; those that follow
+//! each other to the same peer as one burst that the kernel cuts (GSO). A message to a group is as many datagrams as it
+//! has members, and handing them over one by one costs a quarter more in the kernel. Where nothing comes together,
+//! datagrams go at once.
 //!
-//! quinn would batch by itself, but only within one connection, and it keeps room for its largest batch (14 KiB) in each connection for as long as
-//! that lives. Here there is one such room for each worker, and it stays in the processor's cache.
+//! quinn would batch by itself, but only within one connection, and it keeps room for its largest batch (14 KiB) in
+//! each connection for as long as that lives. Here there is one such room for each worker, and it stays in the
+//! processor's cache.
 //!
 //! Invariants:
-//! - what is in a batch goes out without anything else having to happen: the batch's task is woken by its first datagram;
-//! - datagrams of one connection leave in the order in which they came, also when its driver goes from one worker to another: what the first
-//!   still has is sent before the second takes anything ([`Gather::follow`]). A packet that is overtaken by three counts as lost
-//!   (RFC 9002 section 6.1.1);
+//! - what is in a batch goes out without anything else having to happen: the batch's task is woken by its first
+//!   datagram;
+//! - datagrams of one connection leave in the order in which they came, also when its driver goes from one worker to
+//!   another: what the first still has is sent before the second takes anything ([`Gather::follow`]). A packet that is
+//!   overtaken by three counts as lost (RFC 9002 section 6.1.1);
 //! - a batch is bounded; when the kernel takes nothing, neither does it.
 
 use std::io;
@@ -96,8 +99,9 @@ struct Waiting {
 }
 
 impl Waiting {
-    /// Whether a datagram of this length can follow. A single large one may be a probe for the path's MTU, which fails where it is too large, and
-    /// must not take others with it: nothing shorter follows it. (Nothing equals it: a probe is larger than what the path is known to take.)
+    /// Whether a datagram of this length can follow. A single large one may be a probe for the path's MTU, which fails
+    /// where it is too large, and must not take others with it: nothing shorter follows it. (Nothing equals it: a probe
+    /// is larger than what the path is known to take.)
     fn goes_on(&self, destination: SocketAddr, length: usize, most: usize) -> bool {
         let bytes = self.end - self.begin;
         self.destination == destination
@@ -125,8 +129,8 @@ impl Gather {
         self.batches.len()
     }
 
-    /// To be called before a connection's next datagram, with what this gave for the one before: on another worker by now, it waits for nobody
-    /// to send what the first worker still has, and does so itself.
+    /// To be called before a connection's next datagram, with what this gave for the one before: on another worker by
+    /// now, it waits for nobody to send what the first worker still has, and does so itself.
     ///
     /// # Errors
     /// When the kernel takes nothing now.
@@ -178,8 +182,8 @@ impl Gather {
         Ok(())
     }
 
-    /// The task of the lane with this number: sends what was taken when the other tasks that were ready have had their turn. Ends after
-    /// [`Self::close`], when everything is sent.
+    /// The task of the lane with this number: sends what was taken when the other tasks that were ready have had their
+    /// turn. Ends after [`Self::close`], when everything is sent.
     pub(super) async fn run(self: Arc<Self>, number: usize) {
         let Some(lane) = self.batches.get(number) else { return };
         let mut writable = Arc::clone(&self.quinns).create_io_poller();
@@ -289,7 +293,8 @@ impl Batch {
             })
             .collect();
         let Some(&Burst { destination, contents, segment }) = bursts.first() else { return Ok(0) };
-        // A single one needs no list. One that could not be sent goes again by quinn's own way, which knows what its errors mean.
+        // A single one needs no list. One that could not be sent goes again by quinn's own way, which knows what its
+        // errors mean.
         if bursts.len() > 1
             && let Ok(count @ 1..) = send_many(&gather.socket, common, &bursts)
         {
