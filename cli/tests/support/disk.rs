@@ -69,9 +69,10 @@ impl Disk {
         }
     }
 
-    /// Gives it back.
+    /// Gives it back. A journal gives out again what was freed only when that is written down.
     pub(crate) fn free(&self) {
         fs::remove_file(self.ballast()).unwrap();
+        File::open(&self.at).and_then(|directory| directory.sync_all()).unwrap();
     }
 
     /// Whether it may be written to. The system refuses to change that while a file is open to write, so it is tried

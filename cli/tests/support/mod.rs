@@ -214,15 +214,20 @@ impl Stream {
     /// The next line, without its end.
     #[track_caller]
     pub(crate) fn line(&mut self) -> String {
+        let line = self.next_line();
+        line.unwrap_or_else(|| panic!("it ended without another line; it had said:\n{}", self.again().rest()))
+    }
+
+    /// The same; `None` where it ends without one.
+    #[track_caller]
+    fn next_line(&mut self) -> Option<String> {
         let at = self.at;
         let so_far = self.wait("a line", |so_far| so_far.ended || so_far.bytes[at..].contains(&b'\n'));
-        let Some(length) = so_far.bytes[at..].iter().position(|byte| *byte == b'\n') else {
-            panic!("it ended without another line; it had said:\n{}", said(&so_far));
-        };
+        let length = so_far.bytes[at..].iter().position(|byte| *byte == b'\n')?;
         let line = String::from_utf8(so_far.bytes[at..at + length].to_vec()).unwrap();
         drop(so_far);
         self.at = at + length + 1;
-        line
+        Some(line)
     }
 
     /// The next line that has `words` in it; those before it are passed over.
@@ -407,7 +412,8 @@ impl Server {
 /// Waits for the line that says where a server listens, and gives the address for clients and the one for operators.
 #[track_caller]
 pub(crate) fn ready(process: &mut Process) -> (String, String) {
-    let line = process.out.line();
+    let line = process.out.next_line();
+    let line = line.unwrap_or_else(|| panic!("it did not start: {}", process.err.again().rest()));
     let addresses = line.strip_prefix("ready quic=").unwrap_or_else(|| panic!("not a ready line: {line:?}"));
     let (quic, admin) =
         addresses.split_once(" admin=").unwrap_or_else(|| panic!("no operators' endpoint: {line:?}"));
