@@ -17,10 +17,7 @@ use time::format_description::well_known::Rfc3339;
 #[non_exhaustive]
 pub enum Error {
     /// The file is not there.
-    #[error(
-        "{} does not exist; check the path, or make development certificates with `fanfare certs create`",
-        path.display()
-    )]
+    #[error("{} does not exist; check the path, or make development certificates", path.display())]
     Missing {
         /// The file that was looked for.
         path: PathBuf,

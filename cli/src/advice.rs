@@ -50,6 +50,7 @@ impl From<fanfare_certs::Error> for Failure {
             Error::KeyInsteadOfCertificate { .. } | Error::CertificateInsteadOfKey { .. } => {
                 "see --cert and --key".to_owned()
             }
+            Error::Missing { .. } => "`fanfare certs create` makes them".to_owned(),
             Error::UnusableAuthority { .. } | Error::Exists { .. } => {
                 "`fanfare certs create --force` replaces the authority".to_owned()
             }

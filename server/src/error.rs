@@ -1,6 +1,5 @@
 //! Why a server cannot start or take a new certificate. What a *peer* can see is a [`fanfare_protocol::Code`] instead.
 
-use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 
@@ -37,7 +36,7 @@ pub enum StartError {
     #[error(transparent)]
     Files(Box<dyn std::error::Error + Send + Sync>),
     /// The address cannot be listened on.
-    #[error("cannot listen on {address} ({}) for {who}: {}", who.protocol(), problem(source))]
+    #[error("cannot listen on {address} ({}): {}", who.protocol(), problem(source))]
     Listen {
         /// Whom it was to listen for.
         who: Listener,
@@ -67,16 +66,6 @@ impl Listener {
             Self::Clients | Self::Operators => "UDP",
             Self::Http => "TCP",
         }
-    }
-}
-
-impl fmt::Display for Listener {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Clients => "clients",
-            Self::Operators => "operators",
-            Self::Http => "HTTP",
-        })
     }
 }
 

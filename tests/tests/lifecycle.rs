@@ -177,7 +177,7 @@ async fn without_dev_nobody_is_let_in_and_is_told_why() {
         assert_eq!(peer.end().await, closed_with(code));
     }
     let error = Client::connect(hub.client_config("alice")).await.err().unwrap().to_string();
-    assert!(error.contains("--dev") && error.contains("3002"), "{error}");
+    assert!(error.contains("development mode") && error.contains("3002"), "{error}");
 }
 
 #[tokio::test]

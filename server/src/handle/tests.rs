@@ -66,7 +66,7 @@ fn a_send_reaches_each_connection_once_and_those_that_are_excepted_not_at_all() 
 
 #[test]
 fn a_send_keeps_to_the_limits_that_clients_are_told() {
-    let Fixture { handle, .. } = fixture();
+    let Fixture { handle, seats: _seats, .. } = fixture();
     assert_eq!(refused(handle.everyone().send("E", "01234567890")), Code::PayloadTooLarge);
     assert_eq!(refused(handle.select([]).send("E", "x")), Code::NoTarget);
     assert_eq!(
@@ -138,7 +138,7 @@ fn who_is_closed_is_told_why_and_when_to_come_back() {
 
 #[test]
 fn what_is_listed_is_what_is_there() {
-    let Fixture { handle, .. } = fixture();
+    let Fixture { handle, seats: _seats, .. } = fixture();
     handle.user(name("bob")).join(&room("a")).unwrap();
     let listed = handle.group(room("a")).list();
     let [facts] = listed.as_slice() else { panic!("{listed:?}") };
