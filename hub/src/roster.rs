@@ -224,7 +224,7 @@ mod tests {
         assert!(Arc::ptr_eq(&enter(&rosters, 7, &two), &roster));
         assert_eq!((roster.len(), roster.changes()), (2, 2));
         assert_eq!(roster.snapshot(), [Arc::clone(&one), Arc::clone(&two)]);
-        let refused = rosters.enter(&7, &Arc::new(3), |others| Err(others));
+        let refused = rosters.enter(&7, &Arc::new(3), Err);
         assert_eq!((refused.err(), roster.changes()), (Some(2), 2), "who is refused changes nothing");
 
         assert_eq!(rosters.leave(&roster, &one, || {}), (1, true));
@@ -249,6 +249,17 @@ mod tests {
         let mut names: Vec<u8> = rosters.all().iter().map(|roster| *roster.name()).collect();
         names.sort_unstable();
         assert_eq!((names, rosters.len()), (vec![7, 8, 9], 3));
+    }
+
+    #[test]
+    fn a_set_stays_while_somebody_is_in_it() {
+        let rosters = Rosters::new();
+        let [one, two, three] = [1, 2, 3].map(Arc::new);
+        let roster = enter(&rosters, 7, &one);
+        enter(&rosters, 7, &two);
+        rosters.leave(&roster, &one, || {});
+        assert!(Arc::ptr_eq(&enter(&rosters, 7, &three), &roster));
+        assert_eq!(roster.snapshot(), [two, three]);
     }
 
     #[test]

@@ -136,7 +136,7 @@ mod tests {
         for number in 0..10_000 {
             map.find_or_replace(&number, |_| true, || ());
         }
-        assert!(map.shards.iter().all(|shard| shard.read().len() > 0));
+        assert!(map.shards.iter().all(|shard| !shard.read().is_empty()));
     }
 
     #[test]

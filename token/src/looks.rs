@@ -104,14 +104,14 @@ fn is_utf16(bytes: &[u8]) -> bool {
     let (little, rest) = match bytes {
         [0xff, 0xfe, rest @ ..] => (true, rest),
         [0xfe, 0xff, rest @ ..] => (false, rest),
-        [first, 0, second, 0, ..] if *first != 0 && *second != 0 => (true, bytes),
-        [0, first, 0, second, ..] if *first != 0 && *second != 0 => (false, bytes),
+        [_, 0, _, 0, ..] => (true, bytes),
+        [0, _, 0, _, ..] => (false, bytes),
         _ => return false,
     };
     let pairs = rest.as_chunks::<2>().0.iter();
     let units = pairs.map(|pair| if little { u16::from_le_bytes(*pair) } else { u16::from_be_bytes(*pair) });
     let text: Option<String> = char::decode_utf16(units).map(Result::ok).collect();
-    // Random bytes that happen to begin like that are not text.
+    // Random bytes that happen to begin like that are not text, nor are zeros alone.
     text.is_some_and(|text| {
         text.chars().all(|character| !character.is_control() || character.is_whitespace())
     })

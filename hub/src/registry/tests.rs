@@ -275,9 +275,13 @@ fn promise_8_what_was_sent_to_another_target_too_is_not_purged() {
     registry.send(&message(3, vec![room(), hall()]), &[]);
     join(&registry, &alice, "hall");
     registry.send(&message(4, vec![room(), hall()]), &[]);
+    let connection = |number| Target::Connection(id(number));
+    registry.send(&message(5, vec![room(), connection(1)]), &[]);
+    registry.send(&message(6, vec![room(), connection(2)]), &[]);
     let removed = remove_user(&registry, "alice", "room");
-    assert_eq!(removed.purged, 2, "of 2 and 3 the membership of room was the only way to alice");
-    assert_eq!(labelled(alice.member()), [(1, Target::User(user("alice"))), (4, hall())]);
+    assert_eq!(removed.purged, 3, "of 2, 3 and 6 the membership of room was the only way to alice");
+    let kept = [(1, Target::User(user("alice"))), (4, hall()), (5, connection(1))];
+    assert_eq!(labelled(alice.member()), kept);
 }
 
 #[test]

@@ -32,6 +32,7 @@ fn each_kind_of_file_is_called_by_its_name_with_what_to_do() {
         // What begins like that, and is no text.
         (b"\xff\xfe\x00\xd8\x41\x00".to_vec(), "binary data, 6 bytes", "said to be one"),
         (b"\xff\xfe\x07\x00".to_vec(), "binary data, 4 bytes", "said to be one"),
+        (vec![0; 8], "a secret, 8 bytes of text", "said to be one"),
         (b"\x00\xff\x00\x00".to_vec(), "binary data, 4 bytes", "said to be one"),
         (b"\xff\x00\x00\x00".to_vec(), "binary data, 4 bytes", "said to be one"),
         (b"\x00\x00\x00\xff".to_vec(), "binary data, 4 bytes", "said to be one"),

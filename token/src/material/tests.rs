@@ -195,7 +195,10 @@ fn each_thing_is_called_by_its_name() {
         (STANDARD.encode(der), "a key or a certificate in base64 or hex"),
         (hex(der, ""), "a key or a certificate in base64 or hex"),
         (format!("{der:?}"), "a key or a certificate in base64 or hex"),
+        ("%7B%22kty%22%3A%22oct%22%7D".to_owned(), "a JWK or a JWK Set"),
+        (format!("https://abc.example/%20{long}"), "an address"),
         // In base64 and in hex there may be text, too.
+        (format!("value {}", STANDARD.encode(format!("https://login.example/{long}"))), "an address"),
         (STANDARD.encode(format!("https://login.example/{long}")), "an address"),
         (hex(format!("https://login.example/{long}").as_bytes(), ""), "an address"),
         (hex(b"https://login.example", ":"), "an address"),

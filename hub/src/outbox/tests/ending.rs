@@ -58,7 +58,8 @@ fn a_writer_that_waits_is_woken_by_what_there_is_to_write() {
 
 #[test]
 fn whoever_waits_is_woken_by_each_ending() {
-    let endings: [(fn(&Outbox), Signal); 4] = [
+    type End = fn(&Outbox);
+    let endings: [(End, Signal); 4] = [
         (|outbox| outbox.end(Code::Internal.into()), Signal::End(Code::Internal.into())),
         (|outbox| outbox.end_until(Code::ClosedForNow.into(), 5), Signal::End(Code::ClosedForNow.into())),
         (Outbox::lose, Signal::Lost),
