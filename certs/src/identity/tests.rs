@@ -109,7 +109,7 @@ fn authority(params: &mut CertificateParams) {
 fn missing_unreadable_and_empty_files() {
     let mut row = Row::good();
     row.certificate = row.directory.path().join("nowhere.pem");
-    row.fails(&["nowhere.pem does not exist", "fanfare certs create"]);
+    row.fails(&["nowhere.pem does not exist", "make development certificates"]);
     let mut row = Row::good();
     row.key = row.directory.path().join("nokey.pem");
     row.fails(&["nokey.pem does not exist"]);
