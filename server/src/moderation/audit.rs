@@ -209,8 +209,9 @@ mod tests {
     #[test]
     fn where_a_chain_breaks_is_told_and_how_and_the_first_place_is() {
         type Records = Vec<(u64, Vec<u8>)>;
+        type Change<'a> = &'a dyn Fn(&mut Records);
         let renamed = |bytes: &[u8]| String::from_utf8_lossy(bytes).replace("user 2", "user 9").into_bytes();
-        let changes: [(&str, &dyn Fn(&mut Records)); 7] = [
+        let changes: [(&str, Change<'_>); 7] = [
             ("record 2 is missing", &|records| drop(records.remove(1))),
             ("record 1 is missing", &|records| drop(records.drain(..2))),
             ("record 3 is not a record", &|records| records[2].1 = b"{}".to_vec()),

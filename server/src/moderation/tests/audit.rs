@@ -128,7 +128,7 @@ fn those_who_follow_the_audit_hear_of_each_record_and_of_nothing_else() {
     rig.refused(&json!({ "ask": "unban", "user": "alice", "reason": "x".repeat(REASON + 1) }));
     assert_eq!(heard(&mut recorded), (true, 2));
     // A server that starts again goes on behind the last.
-    let again = Rig::on(rig.disk.clone(), Validity::default());
+    let again = Rig::on(rig.disk, Validity::default());
     assert_eq!(*again.moderation.recorded().borrow(), 2);
     assert_eq!(again.done(&json!({ "ask": "unban", "user": "alice" })).audit, 3);
     again.verify();

@@ -55,7 +55,7 @@ fn a_revoke_removes_the_user_from_what_it_forbids_and_from_nothing_else() {
         reason: "spam".to_owned(),
         author: "oncall".to_owned(),
     };
-    assert_eq!(rig.moderation.bans(), [expected.clone()]);
+    assert_eq!(rig.moderation.bans(), std::slice::from_ref(&expected));
     assert_eq!(rig.bans_on_disk(), [expected]);
     // It ends by itself.
     at(NOW + 8);
