@@ -13,7 +13,7 @@ use fanfare_server::{Administration, Identity, Operator, Operators};
 use rustls::pki_types::CertificateDer;
 use rustls::server::danger::ClientCertVerifier;
 
-use crate::{Hub, within};
+use crate::{DEADLINE, Hub, within};
 
 /// Who is an operator by the authority and the list in a state directory.
 #[derive(Debug)]
@@ -45,7 +45,11 @@ pub(crate) fn administration(state: &Path) -> Administration {
 pub fn config(hub: &Hub, name: &str) -> OperatorConfig {
     let address = hub.server.admin_address().expect("the hub has an endpoint for operators");
     let (certificate, key) = operator_files(hub.state(), name);
-    OperatorConfig::new(address.to_string(), Roots::Store((*hub.roots).clone()), certificate, key)
+    let roots = Roots::Store((*hub.roots).clone());
+    let mut config = OperatorConfig::new(address.to_string(), roots, certificate, key);
+    // How fast the machine is, is tested nowhere.
+    config.connect_timeout = DEADLINE;
+    config
 }
 
 /// Issues a certificate and connects with it.
