@@ -290,7 +290,7 @@ impl Plan {
             }
             (None, None) => None,
         };
-        let state_dir = settings.state_dir.clone().unwrap_or_else(|| PathBuf::from(DEFAULT_STATE));
+        let state_dir = settings.state_dir();
         let mut config = settings.into_config();
         let checked = config.check().and_then(|()| match &admin {
             Some((listen, _)) => config.check_admin(*listen),
@@ -298,7 +298,6 @@ impl Plan {
         });
         checked?;
         let loaded = tokens.load()?;
-        config.state_dir = Some(state_dir.clone());
         config.tokens = loaded.rules;
         config.key_sets = loaded.key_sets;
         let certified = certified.map(Arc::new);
@@ -449,6 +448,10 @@ impl Settings {
         }
     }
 
+    fn state_dir(&self) -> PathBuf {
+        self.state_dir.clone().unwrap_or_else(|| PathBuf::from(DEFAULT_STATE))
+    }
+
     fn admin(&self) -> Option<(SocketAddr, Vec<String>)> {
         match self.admin_listen {
             Some(ListenSetting::At(address)) => Some((address, self.name.clone())),
@@ -471,6 +474,7 @@ impl Settings {
     /// The server's configuration. What is `None` here, which after a merge is nothing, stays the default.
     fn into_config(self) -> Config {
         let default = Config::new();
+        let state_dir = self.state_dir();
         let or = |setting: Option<u32>, default: usize| setting.map_or(default, |number| number as usize);
         let large = |setting: Option<u64>, default: usize| {
             setting.map_or(default, |number| usize::try_from(number).unwrap_or(usize::MAX))
@@ -493,7 +497,7 @@ impl Settings {
         };
         config.origins = Origins { allowed: self.allow_origin, loopback: dev };
         config.dev = dev;
-        config.state_dir = self.state_dir;
+        config.state_dir = Some(state_dir);
         config.limits = limits;
         config.capacity = Capacity {
             connections: or(self.connections, default.capacity.connections),

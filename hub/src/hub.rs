@@ -294,6 +294,17 @@ impl<P> Hub<P> {
         self.registry.of_group(group)
     }
 
+    /// Whom a target reaches at this moment.
+    #[must_use]
+    pub fn reached_by(&self, target: &Target) -> Vec<Arc<Member<P>>> {
+        match target {
+            Target::Connection(id) => self.connection(id).into_iter().collect(),
+            Target::User(user) => self.of_user(user),
+            Target::Group(group) => self.of_group(group),
+            Target::All => self.list(),
+        }
+    }
+
     /// Every user with the number of its connections.
     #[must_use]
     pub fn users(&self) -> Vec<(UserName, usize)> {

@@ -104,3 +104,14 @@ impl Builder {
         Server::start(self.config, identity, self.administration).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn without_a_certificate_nothing_starts() {
+        let error = Server::builder().development().start().await.map(drop).unwrap_err();
+        assert!(matches!(error, StartError::NoIdentity), "{error}");
+    }
+}

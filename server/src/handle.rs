@@ -14,11 +14,8 @@ use fanfare_protocol::{
 };
 
 use crate::hub::{Hub, Member};
-use crate::spread::{LONGEST, come_back_after};
-
-/// The longest reason that can be given for a removal or a close, in bytes (RFC 9000 section 19.19: it fits in a
-/// close).
-const REASON_BYTES: usize = 512;
+use crate::reason::{self, told};
+use crate::spread;
 
 /// A running server's hub. Cheap to clone; it holds nothing up when it outlives the server.
 ///
@@ -199,9 +196,9 @@ impl Selection<'_> {
     /// # Errors
     /// When there is nobody, or the reason has more than 512 bytes.
     pub fn remove(self, group: &GroupName, reason: &str) -> Result<u64, HubError> {
+        reason::check(reason)?;
         let code = Code::RemovedFromGroup;
-        let reason = told(reason, code)?;
-        let why = Removal { code, reason };
+        let why = Removal { code, reason: told(reason, code) };
         Ok(self.handle.hub.remove(&self.members()?, |name, _| name == group, why).connections)
     }
 
@@ -220,10 +217,7 @@ impl Selection<'_> {
     /// # Errors
     /// When there is nobody, the reason has more than 512 bytes, or the time is longer than a day.
     pub fn close_for(self, after: Duration, reason: &str) -> Result<usize, HubError> {
-        if after > LONGEST {
-            let detail = format!("the time to come back after is {} s at most", LONGEST.as_secs());
-            return Err(HubError::Refused { code: Code::InvalidRequest, detail });
-        }
+        spread::check(after)?;
         self.close_with(Code::ClosedForNow, reason, Some(after))
     }
 
@@ -267,11 +261,11 @@ impl Selection<'_> {
     }
 
     fn close_with(&self, code: Code, reason: &str, after: Option<Duration>) -> Result<usize, HubError> {
-        let reason = told(reason, code)?;
+        reason::check(reason)?;
         let members = self.members()?;
         for member in &members {
-            let why = CloseReason { code, reason: reason.to_owned() };
-            self.handle.hub.close(member, why, after.map(come_back_after));
+            let why = CloseReason { code, reason: told(reason, code).to_owned() };
+            self.handle.hub.close(member, why, after.map(spread::come_back_after));
         }
         Ok(members.len())
     }
@@ -285,12 +279,7 @@ impl Selection<'_> {
         let hub = &self.handle.hub;
         let mut found = HashMap::new();
         for target in &self.targets {
-            let members = match target {
-                Target::Connection(id) => hub.connection(id).into_iter().collect(),
-                Target::User(user) => hub.of_user(user),
-                Target::Group(group) => hub.of_group(group),
-                Target::All => hub.list(),
-            };
+            let members = hub.reached_by(target);
             found.extend(members.into_iter().map(|member| (member.id(), member)));
         }
         for id in &self.except {
@@ -298,15 +287,6 @@ impl Selection<'_> {
         }
         found.into_values().collect()
     }
-}
-
-/// What they are told: the reason, or else what the code says.
-fn told(reason: &str, code: Code) -> Result<&str, HubError> {
-    if reason.len() > REASON_BYTES {
-        let detail = format!("the reason has more than {REASON_BYTES} bytes");
-        return Err(HubError::Refused { code: Code::InvalidRequest, detail });
-    }
-    Ok(if reason.is_empty() { code.sentence() } else { reason })
 }
 
 #[cfg(test)]

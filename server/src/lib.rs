@@ -45,6 +45,7 @@ pub mod microbench;
 mod moderation;
 mod opened;
 mod quic;
+mod reason;
 mod server;
 mod spread;
 mod start;

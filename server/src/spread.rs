@@ -5,8 +5,19 @@
 
 use std::time::Duration;
 
+use fanfare_protocol::{Code, Denial};
+
 /// The longest time that can be chosen.
 pub(crate) const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Refuses a time that is too long.
+pub(crate) fn check(chosen: Duration) -> Result<(), Denial> {
+    if chosen <= LONGEST {
+        return Ok(());
+    }
+    let detail = format!("the time to come back after is {} s at most", LONGEST.as_secs());
+    Err(Denial { code: Code::InvalidRequest, detail })
+}
 
 /// Any time from `chosen` to half as much again, in milliseconds, evenly. The clients need only keep to it.
 pub(crate) fn come_back_after(chosen: Duration) -> u32 {

@@ -198,14 +198,9 @@ impl Start {
         let gate = Arc::new(Gate::new(Arc::clone(&tokens), Arc::clone(&bans)).taking(config.names));
         let hub = Arc::new(Hub::new(config.hub_limits(), Arc::clone(&gate) as _));
         let metrics = Arc::new(Metrics { live_bytes: config.live_bytes, ..Metrics::default() });
-        let moderation = Moderation::open(
-            store,
-            Arc::clone(&hub),
-            bans,
-            Arc::clone(&metrics),
-            config.limits.payload_bytes as usize,
-        )?
-        .taking(config.names);
+        let moderation =
+            Moderation::open(store, Arc::clone(&hub), bans, Arc::clone(&metrics), config.limits)?
+                .taking(config.names);
         if let Some(home) = &mut home {
             home.keep();
         }

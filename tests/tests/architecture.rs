@@ -22,7 +22,7 @@ const CRATES: [&str; 14] = [
 ];
 
 /// The server's folders and files, from the top floor down: each may use those behind it.
-const SERVER: [&str; 17] = [
+const SERVER: [&str; 18] = [
     "builder",
     "start",
     "server",
@@ -39,6 +39,7 @@ const SERVER: [&str; 17] = [
     "quic",
     "telemetry",
     "home",
+    "reason",
     "spread",
 ];
 

@@ -250,6 +250,9 @@ fn whoever_looks_sees_everyone_who_is_here_and_every_group() {
     assert_eq!(hub.roster(&group("a")).map(|roster| roster.len()), Some(2));
     assert!(hub.roster(&group("c")).is_none());
     let targets = [Target::All, Target::User(user("alice")), Target::Connection(bob.member().id())];
-    assert_eq!(targets.map(|target| hub.count(&target)), [3, 2, 1]);
+    assert_eq!(targets.clone().map(|target| hub.count(&target)), [3, 2, 1]);
+    let reached = targets.map(|target| numbers(hub.reached_by(&target)));
+    assert_eq!(reached, [vec![1, 2, 3], vec![1, 2], vec![3]]);
+    assert_eq!(numbers(hub.reached_by(&Target::Group(group("a")))), [1, 3]);
     assert_eq!(hub.count(&Target::Connection(ConnectionId::from_bytes([9; 16]))), 0);
 }

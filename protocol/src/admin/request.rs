@@ -10,7 +10,7 @@ use super::{
     ADMIN_PAGE_ROWS, AuditVerdict, BanRow, ConnectionDetail, ConnectionRow, Explanation, GroupRow, Listing,
     Receipt, Status, Update, UserRow,
 };
-use crate::{ConnectionId, EventName, GroupName, Pattern, PayloadFormat, Token, UserName};
+use crate::{ConnectionId, EventName, GroupName, Pattern, PayloadFormat, Target, Token, UserName};
 
 /// What an operator asks for. Each kind is answered by one file of the server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -323,6 +323,17 @@ pub enum Who {
     Group(GroupName),
     /// Everyone.
     All,
+}
+
+impl From<&Who> for Target {
+    fn from(who: &Who) -> Self {
+        match who.clone() {
+            Who::Connection(connection) => Self::Connection(connection),
+            Who::User(user) => Self::User(user),
+            Who::Group(group) => Self::Group(group),
+            Who::All => Self::All,
+        }
+    }
 }
 
 /// Which rows of a list, and in which order.

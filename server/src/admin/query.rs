@@ -200,17 +200,17 @@ mod tests {
     use fanfare_hub::HubLimits;
     use fanfare_protocol::admin::Role;
 
-    use fanfare_protocol::{GroupName, UserName};
+    use fanfare_protocol::{GroupName, Limits, UserName};
     use fanfare_token::Permissions;
 
     use super::*;
     use crate::access::{Bans, KeySets, Tokens};
     use crate::hub::{Hub, Seat, register};
-    use crate::moderation::FileStore;
+    use crate::moderation::MemoryStore;
 
     const MANY: u32 = 100_000;
 
-    fn crowded() -> (Queries, Vec<Seat>, tempfile::TempDir) {
+    fn crowded() -> (Queries, Vec<Seat>) {
         let (bans, metrics) = (Arc::new(Bans::default()), Arc::new(Metrics::default()));
         let tokens = Arc::new(Tokens::new(None, KeySets::none()));
         let gate = Arc::new(Gate::new(tokens, Arc::clone(&bans)));
@@ -229,15 +229,15 @@ mod tests {
                 seat
             })
             .collect();
-        let state = tempfile::tempdir().unwrap();
-        let store = Box::new(FileStore::open(state.path()).unwrap());
-        let moderation = Moderation::open(store, Arc::clone(&hub), bans, Arc::clone(&metrics), 99).unwrap();
+        let store = Box::new(MemoryStore::default());
+        let moderation =
+            Moderation::open(store, Arc::clone(&hub), bans, Arc::clone(&metrics), Limits::default()).unwrap();
         let address = SocketAddr::from(([127, 0, 0, 1], 1));
         let (dev, started) = (true, Instant::now());
         let admission = Admission::new(1, 1);
         let moderation = Arc::new(moderation);
         let queries = Queries { hub, gate, admission, moderation, metrics, address, dev, started };
-        (queries, seats, state)
+        (queries, seats)
     }
 
     /// Pages of 100,000 rows. `cargo test --release -p fanfare-server --lib pages -- --ignored --nocapture` prints how
@@ -245,7 +245,7 @@ mod tests {
     #[test]
     #[ignore = "a benchmark"]
     fn how_long_pages_of_a_hundred_thousand_rows_take() {
-        let (queries, _seats, _state) = crowded();
+        let (queries, _seats) = crowded();
         let operator = Operator { name: "x".to_owned(), role: Role::Viewer };
         let page = |filter: &str, sort: &str, offset| Page {
             filter: filter.to_owned(),

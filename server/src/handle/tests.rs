@@ -130,7 +130,7 @@ fn who_is_closed_is_told_why_and_when_to_come_back() {
     let why = CloseReason { code: Code::ClosedForNow, reason: "maintenance".to_owned() };
     assert_eq!(seats[0].member().outbox().close_reason(), Some(why));
     assert_eq!(
-        refused(handle.everyone().close_for(LONGEST + Duration::from_millis(1), "")),
+        refused(handle.everyone().close_for(spread::LONGEST + Duration::from_millis(1), "")),
         Code::InvalidRequest
     );
     assert_eq!(refused(handle.user(name("carol")).close("")), Code::NothingThere);

@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use fanfare_hub::{Publication, Removal, Removed};
-use fanfare_protocol::admin::{Action, AuditHead, AuditVerdict, BanKind, BanRow, Receipt, Role, Who};
-use fanfare_protocol::{Code, GroupName, Sender, Target};
+use fanfare_protocol::admin::{Action, AuditHead, AuditVerdict, BanKind, BanRow, Receipt, Role};
+use fanfare_protocol::{Code, GroupName, Limits, Sender, Target};
 use fanfare_token::Seconds;
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -24,16 +24,15 @@ use super::audit::{Chain, Outcome};
 use super::error::ModerationError;
 use super::impaired::Impaired;
 use super::journal::{Journal, Pending};
-use super::people::{People, close, close_until, told};
-use super::request::{ban, described, reason};
+use super::people::{People, close, close_until};
+use super::request::{self, ban, described};
 use super::store::{Store, StoreError};
 use crate::access::{self, BanKey, Bans, Names, signs_out};
 use crate::hub::{Hub, Member};
-use crate::spread::LONGEST;
+use crate::reason::{self, told};
+use crate::spread;
 use crate::telemetry::Metrics;
 
-/// The longest reason, in bytes: it goes to every connection concerned, and fits in a close (RFC 9000 section 19.19).
-const REASON_BYTES: usize = 512;
 /// Audit records that are read at a time.
 const RECORDS_AT_ONCE: usize = 1_000;
 
@@ -51,7 +50,7 @@ pub struct Moderation {
     hub: Arc<Hub>,
     bans: Arc<Bans>,
     metrics: Arc<Metrics>,
-    payload_bytes: usize,
+    limits: Limits,
     /// Which groups may be made.
     names: Names,
     journal: Mutex<Journal>,
@@ -68,7 +67,7 @@ impl Moderation {
         hub: Arc<Hub>,
         bans: Arc<Bans>,
         metrics: Arc<Metrics>,
-        payload_bytes: usize,
+        limits: Limits,
     ) -> Result<Self, StoreError> {
         let (journal, kept) = Journal::open(store)?;
         for ban in kept {
@@ -78,7 +77,7 @@ impl Moderation {
             hub,
             bans,
             metrics,
-            payload_bytes,
+            limits,
             names: Names::default(),
             recorded: watch::Sender::new(journal.head().sequence),
             impaired: Impaired::default(),
@@ -180,10 +179,7 @@ impl Moderation {
                 "this certificate is a viewer's: it may look, and not act",
             ));
         }
-        if reason(request).len() > REASON_BYTES {
-            let message = format!("the reason has more than {REASON_BYTES} bytes");
-            return Err(ModerationError::refused(Code::InvalidRequest, message));
-        }
+        reason::check(request::reason(request))?;
         let now = access::now();
         let author = operator.name.as_str();
         let mut receipt = Receipt::default();
@@ -233,10 +229,7 @@ impl Moderation {
             }
             Action::Close { who, retry_after_ms, reason } if *retry_after_ms > 0 => {
                 let chosen = Duration::from_millis(u64::from(*retry_after_ms));
-                if chosen > LONGEST {
-                    let message = format!("the time to come back after is {} s at most", LONGEST.as_secs());
-                    return Err(ModerationError::refused(Code::InvalidRequest, message));
-                }
+                spread::check(chosen)?;
                 let members = self.people().members(who)?;
                 journal.begin(pending, None).map_err(ModerationError::not_done)?;
                 close_until(&self.hub, &members, reason, chosen, &mut receipt);
@@ -253,24 +246,11 @@ impl Moderation {
                         format!("the payload is not base64: {error}"),
                     )
                 })?;
-                if payload.len() > self.payload_bytes {
-                    let message = format!(
-                        "the payload has {} bytes; at most {} are allowed",
-                        payload.len(),
-                        self.payload_bytes
-                    );
-                    return Err(ModerationError::refused(Code::PayloadTooLarge, message));
-                }
+                self.limits.check_payload(payload.len())?;
                 journal.begin(pending, None).map_err(ModerationError::not_done)?;
-                let to = match to.clone() {
-                    Who::Connection(connection) => Target::Connection(connection),
-                    Who::User(user) => Target::User(user),
-                    Who::Group(group) => Target::Group(group),
-                    Who::All => Target::All,
-                };
                 let delivery = self.hub.send(Publication {
                     from: Sender::Server,
-                    to: vec![to],
+                    to: vec![Target::from(to)],
                     except: Vec::new(),
                     event: event.clone(),
                     format: *format,

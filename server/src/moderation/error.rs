@@ -1,7 +1,7 @@
 //! Why an act was not carried out, and what the operator is told.
 
-use fanfare_protocol::Code;
 use fanfare_protocol::admin::AdminError;
+use fanfare_protocol::{Code, Denial};
 
 use super::store::StoreError;
 
@@ -49,6 +49,12 @@ impl ModerationError {
             Self::Refused { code, .. } => *code,
             Self::Store { .. } => Code::Internal,
         }
+    }
+}
+
+impl From<Denial> for ModerationError {
+    fn from(Denial { code, detail }: Denial) -> Self {
+        Self::refused(code, detail)
     }
 }
 

@@ -10,12 +10,13 @@ use std::time::Duration;
 
 use fanfare_hub::{CloseReason, Origin};
 use fanfare_protocol::admin::{Receipt, Who};
-use fanfare_protocol::{Code, GroupName};
+use fanfare_protocol::{Code, GroupName, Target};
 use fanfare_token::Seconds;
 
 use super::error::ModerationError;
 use crate::access::{Bans, Names};
 use crate::hub::{Hub, Member};
+use crate::reason::told;
 use crate::spread::come_back_after;
 
 /// Those who are here, as an act finds them.
@@ -33,9 +34,7 @@ impl People<'_> {
         now: Seconds,
     ) -> Result<Vec<Arc<Member>>, ModerationError> {
         // As the door has it: nobody could join such a group, and many could not tell which it is.
-        self.names
-            .permit("group", group.as_str())
-            .map_err(|denial| ModerationError::refused(denial.code, denial.detail))?;
+        self.names.permit("group", group.as_str())?;
         let members = self.members(who)?;
         match members.iter().find(|member| self.bans.forbids_group(member.user(), group, now)) {
             None => Ok(members),
@@ -60,13 +59,12 @@ impl People<'_> {
     }
 
     pub(super) fn members(&self, who: &Who) -> Result<Vec<Arc<Member>>, ModerationError> {
-        let (members, what) = match who {
-            Who::Connection(id) => {
-                (self.hub.connection(id).into_iter().collect(), format!("no connection {id}"))
-            }
-            Who::User(user) => (self.hub.of_user(user), format!("no connection of the user {user:?}")),
-            Who::Group(group) => (self.hub.of_group(group), format!("no member of the group {group:?}")),
-            Who::All => return Ok(self.hub.list()),
+        let members = self.hub.reached_by(&Target::from(who));
+        let what = match who {
+            Who::Connection(id) => format!("no connection {id}"),
+            Who::User(user) => format!("no connection of the user {user:?}"),
+            Who::Group(group) => format!("no member of the group {group:?}"),
+            Who::All => return Ok(members),
         };
         if members.is_empty() {
             return Err(ModerationError::refused(Code::NothingThere, format!("there is {what}")));
@@ -98,9 +96,4 @@ pub(super) fn close_until(
         hub.close(member, why, Some(come_back_after(chosen)));
     }
     receipt.connections = members.len() as u64;
-}
-
-/// What the user is told: the operator's reason, or else what the code says.
-pub(super) fn told(reason: &str, code: Code) -> &str {
-    if reason.is_empty() { code.sentence() } else { reason }
 }

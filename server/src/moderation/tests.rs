@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use fanfare_hub::{CloseReason, HubLimits, Origin};
 use fanfare_protocol::admin::{Action, BanRow, Receipt, Role};
-use fanfare_protocol::{Code, ConnectionId, Denial, GroupName, ServerFrame, UserName};
+use fanfare_protocol::{Code, ConnectionId, Denial, GroupName, Limits, ServerFrame, UserName};
 use fanfare_token::{Permissions, Seconds};
 use serde_json::{Value, json};
 
@@ -23,7 +23,7 @@ use crate::telemetry::Metrics;
 
 const NOW: Seconds = 1_800_000_000;
 /// The most bytes of a payload.
-const PAYLOAD: usize = 99;
+const PAYLOAD: u32 = 99;
 /// What a reason may have.
 const REASON: usize = 512;
 
@@ -60,9 +60,10 @@ impl Rig {
         let gate = Arc::new(Gate::new(tokens, Arc::clone(&bans)));
         let hub = Arc::new(Hub::new(HubLimits::default(), gate));
         let metrics = Arc::new(Metrics::default());
+        let limits = Limits { payload_bytes: PAYLOAD, ..Limits::default() };
         let (held, counted) = (Arc::clone(&bans), Arc::clone(&metrics));
         let moderation =
-            Moderation::open(Box::new(disk.clone()), Arc::clone(&hub), held, counted, PAYLOAD).unwrap();
+            Moderation::open(Box::new(disk.clone()), Arc::clone(&hub), held, counted, limits).unwrap();
         Self { hub, bans, metrics, disk, moderation: Arc::new(moderation), _clock: Clock }
     }
 

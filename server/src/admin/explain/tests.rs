@@ -23,7 +23,7 @@ use crate::edge::expiry::Expiry;
 use crate::edge::handshake::identify;
 use crate::edge::router::Router;
 use crate::hub::{Hub, Seat, read, register};
-use crate::moderation::FileStore;
+use crate::moderation::MemoryStore;
 use crate::moderation::Moderation;
 use crate::telemetry::Metrics;
 
@@ -41,18 +41,17 @@ struct Rig {
     queries: Queries,
 }
 
-/// What operators can do, which is not asked about here: one for all cases, because it has a disk.
+/// What operators can do, which is not asked about here: one for all cases.
 fn moderation() -> Arc<Moderation> {
     static ACTS: LazyLock<Arc<Moderation>> = LazyLock::new(|| {
-        let state = tempfile::tempdir().unwrap();
-        let store = Box::new(FileStore::open(state.path()).unwrap());
+        let store = Box::new(MemoryStore::default());
         Arc::new(
             Moderation::open(
                 store,
                 hub(HubLimits::default(), open_gate()),
                 Arc::default(),
                 Arc::default(),
-                99,
+                Limits::default(),
             )
             .unwrap(),
         )

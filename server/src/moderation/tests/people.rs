@@ -248,7 +248,7 @@ fn a_payload_that_is_too_long_or_no_base64_is_sent_to_nobody() {
         request["payload"] = json!(payload);
         request
     };
-    let of = |bytes: usize| send(base64::engine::general_purpose::STANDARD.encode(vec![7; bytes]));
+    let of = |bytes: u32| send(base64::engine::general_purpose::STANDARD.encode(vec![7; bytes as usize]));
     let (code, message) = rig.refused(&of(PAYLOAD + 1));
     assert_eq!(code, Code::PayloadTooLarge);
     assert!(message.contains("100 bytes") && message.contains("99 are allowed"), "{message}");
