@@ -16,14 +16,14 @@ pub(crate) fn register(
     hub: &Hub,
     connection: ConnectionId,
     user: UserName,
-    pass: Permissions,
+    permissions: Permissions,
 ) -> Result<Seat, Denial> {
     let newcomer = Newcomer {
         connection,
         user,
         source: [127, 0, 0, 1].into(),
         line: std::sync::Arc::new(Nowhere),
-        permissions: pass,
+        permissions,
     };
     let first = ServerFrame::Lagged { dropped: 0 };
     let seat = hub.register(newcomer, &first, (std::time::Instant::now(), std::time::SystemTime::now()))?;

@@ -37,22 +37,29 @@ pub fn token(input: &[u8]) {
     if let Ok(text) = std::str::from_utf8(input) {
         assert!(verifier.verify(text, NOW).is_err(), "a token without our signature");
     }
-    let (user, pass) = match verify(header, claims) {
+    let (user, permissions) = match verify(header, claims) {
         Ok(accepted) => accepted,
         Err(error) => return assert_eq!(error.code().number() / 100, 30, "{error}"),
     };
     assert!((1..=256).contains(&user.as_str().len()));
-    assert!(pass.ends > NOW && pass.ends <= numeric_date::LATEST + LEEWAY, "it ends at {}", pass.ends);
-    assert!(pass.issued.is_none_or(|issued| issued <= NOW));
+    assert!(
+        permissions.ends > NOW && permissions.ends <= numeric_date::LATEST + LEEWAY,
+        "it ends at {}",
+        permissions.ends
+    );
+    assert!(permissions.issued.is_none_or(|issued| issued <= NOW));
     let latest = numeric_date::LATEST + LEEWAY;
-    assert!(pass.all_ends().all(|end| end <= latest), "an end that no clock has");
+    assert!(permissions.all_ends().all(|end| end <= latest), "an end that no clock has");
     // serde_json would take the last of two members. Where there are no two, it makes no difference that it has read
     // them.
     let again = |json: &[u8]| serde_json::from_slice::<Value>(json).expect("JSON").to_string();
     let (same_user, same) = verify(again(header).as_bytes(), again(claims).as_bytes())
         .unwrap_or_else(|error| panic!("the same in other words: {error}"));
-    assert_eq!((same_user, same.ends, same.issued, same.token), (user, pass.ends, pass.issued, pass.token));
-    assert!(same.grants.ends().eq(pass.grants.ends()));
+    assert_eq!(
+        (same_user, same.ends, same.issued, same.token),
+        (user, permissions.ends, permissions.issued, permissions.token)
+    );
+    assert!(same.grants.ends().eq(permissions.grants.ends()));
 }
 
 /// A file that was named as keys, or as a secret, or what a URL gave.

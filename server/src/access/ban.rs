@@ -175,11 +175,11 @@ impl Bans {
         self.rules.read().users.get(user.as_str()).is_some_and(|ban| self.in_force(ban, now))
     }
 
-    /// Whether this user may be here with this pass.
+    /// Whether this user may be here with these permissions.
     pub(crate) fn permit_connection(
         &self,
         user: &UserName,
-        pass: &Permissions,
+        permissions: &Permissions,
         now: Seconds,
     ) -> Result<(), Denial> {
         let rules = self.rules.read();
@@ -187,20 +187,20 @@ impl Bans {
         if rules.users.get(user.as_str()).filter(holds).is_some() {
             return Err(Code::UserBanned.into());
         }
-        if pass.token.as_ref().and_then(|id| rules.tokens.get(id)).filter(holds).is_some() {
+        if permissions.token.as_ref().and_then(|id| rules.tokens.get(id)).filter(holds).is_some() {
             return Err(Code::TokenRevoked.into());
         }
-        match rules.sign_outs.get(user.as_str()).filter(holds).filter(|ban| signs_out(ban, pass)) {
-            Some(ban) => Err(self.signed_out(ban, pass)),
+        match rules.sign_outs.get(user.as_str()).filter(holds).filter(|ban| signs_out(ban, permissions)) {
+            Some(ban) => Err(self.signed_out(ban, permissions)),
             None => Ok(()),
         }
     }
 
     /// What one who was signed out is told: from when on a new sign-in will do.
-    fn signed_out(&self, ban: &BanRow, pass: &Permissions) -> Denial {
+    fn signed_out(&self, ban: &BanRow, permissions: &Permissions) -> Denial {
         // Earlier ones may have been issued before the sign-out, by a clock that is ahead.
         let from = moment(ban.since.saturating_add(self.validity.leeway).saturating_add(1));
-        let detail = match (pass.proof, pass.issued) {
+        let detail = match (permissions.proof, permissions.issued) {
             (Proof::Certificate, _) => {
                 format!(
                     "The user was signed out. A certificate whose validity begins at {from} or later will do."
@@ -283,10 +283,10 @@ impl Bans {
     }
 }
 
-/// Whether a sign-out is about this pass. In the same second counts as before: a token says no more precisely when it
-/// was issued. One that does not say it at all may be from before.
-pub(crate) fn signs_out(ban: &BanRow, pass: &Permissions) -> bool {
-    pass.issued.is_none_or(|issued| issued <= ban.since)
+/// Whether a sign-out is about these permissions. In the same second counts as before: a token says no more precisely
+/// when it was issued. One that does not say it at all may be from before.
+pub(crate) fn signs_out(ban: &BanRow, permissions: &Permissions) -> bool {
+    permissions.issued.is_none_or(|issued| issued <= ban.since)
 }
 
 fn matches(ban: &BanRow, group: &GroupName) -> bool {
@@ -315,7 +315,7 @@ mod tests {
         }
     }
 
-    fn pass(earliest: Seconds, token: Option<&str>) -> Permissions {
+    fn permissions(earliest: Seconds, token: Option<&str>) -> Permissions {
         Permissions {
             grants: Grants::everything(),
             ends: Seconds::MAX,
@@ -325,8 +325,8 @@ mod tests {
         }
     }
 
-    fn forbids(bans: &Bans, name: &str, pass: &Permissions, now: Seconds) -> Option<Code> {
-        bans.permit_connection(&user(name), pass, now).err().map(|denial| denial.code)
+    fn forbids(bans: &Bans, name: &str, permissions: &Permissions, now: Seconds) -> Option<Code> {
+        bans.permit_connection(&user(name), permissions, now).err().map(|denial| denial.code)
     }
 
     #[test]
@@ -338,19 +338,19 @@ mod tests {
         assert!(!bans.forbids_group(&user("alice"), &group("room-1"), 200));
         assert!(!bans.forbids_group(&user("alice"), &group("lobby"), 150));
         assert!(!bans.forbids_group(&user("Alice"), &group("room-1"), 150));
-        assert_eq!(forbids(&bans, "alice", &pass(0, None), 150), None);
+        assert_eq!(forbids(&bans, "alice", &permissions(0, None), 150), None);
 
         bans.put(ban(BanKind::User, "bob", None, None));
-        assert_eq!(forbids(&bans, "bob", &pass(999, None), 999), Some(Code::UserBanned));
+        assert_eq!(forbids(&bans, "bob", &permissions(999, None), 999), Some(Code::UserBanned));
         bans.put(ban(BanKind::SignOut, "carol", None, None));
         for (issued, forbidden) in [(0, true), (99, true), (100, true), (101, false)] {
-            let found = forbids(&bans, "carol", &pass(issued, None), 150);
+            let found = forbids(&bans, "carol", &permissions(issued, None), 150);
             assert_eq!(found, forbidden.then_some(Code::SignedOut), "{issued}");
         }
         bans.put(ban(BanKind::Token, "t1", None, Some(300)));
-        assert_eq!(forbids(&bans, "x", &pass(999, Some("t1")), 299), Some(Code::TokenRevoked));
-        assert_eq!(forbids(&bans, "x", &pass(999, Some("t1")), 300), None);
-        assert_eq!(forbids(&bans, "x", &pass(999, Some("t2")), 150), None);
+        assert_eq!(forbids(&bans, "x", &permissions(999, Some("t1")), 299), Some(Code::TokenRevoked));
+        assert_eq!(forbids(&bans, "x", &permissions(999, Some("t1")), 300), None);
+        assert_eq!(forbids(&bans, "x", &permissions(999, Some("t2")), 150), None);
 
         assert_eq!(bans.list(250).len(), 3);
         assert_eq!(bans.prune(250).len(), 1);
@@ -369,10 +369,10 @@ mod tests {
         bans.put(ban(BanKind::SignOut, "carol", None, None));
         let last = 100 + 30 + 3_600 + 30;
         assert_eq!(bans.list(last - 1).iter().map(|ban| ban.until).collect::<Vec<_>>(), [Some(last)]);
-        assert_eq!(forbids(&bans, "carol", &pass(100, None), last - 1), Some(Code::SignedOut));
+        assert_eq!(forbids(&bans, "carol", &permissions(100, None), last - 1), Some(Code::SignedOut));
         assert_eq!(bans.list(last), []);
         // Who decides says so, too, and whoever explains: it refused for ever what was listed no more.
-        assert_eq!(forbids(&bans, "carol", &pass(100, None), last), None);
+        assert_eq!(forbids(&bans, "carol", &permissions(100, None), last), None);
         let group = GroupName::new("g").unwrap();
         assert_eq!(bans.concerning(&user("carol"), &group, &[], last), []);
         assert_eq!(bans.concerning(&user("carol"), &group, &[], last - 1)[0].until, Some(last));
@@ -382,25 +382,25 @@ mod tests {
         // Without a bound on tokens there is none on a sign-out.
         let bans = Bans::new(Validity { leeway: 30, longest: None });
         bans.put(ban(BanKind::SignOut, "carol", None, None));
-        assert_eq!(forbids(&bans, "carol", &pass(100, None), Seconds::MAX - 1), Some(Code::SignedOut));
+        assert_eq!(forbids(&bans, "carol", &permissions(100, None), Seconds::MAX - 1), Some(Code::SignedOut));
     }
 
     #[test]
     fn whoever_was_signed_out_is_told_from_when_on_a_new_sign_in_will_do() {
         let bans = Bans::new(Validity { leeway: 30, longest: Some(3_600) });
         bans.put(BanRow { since: 1_795_511_800, ..ban(BanKind::SignOut, "carol", None, None) });
-        let mut pass = pass(1_795_511_800, None);
-        let told = bans.permit_connection(&user("carol"), &pass, 1_795_511_801).unwrap_err();
+        let mut permissions = permissions(1_795_511_800, None);
+        let told = bans.permit_connection(&user("carol"), &permissions, 1_795_511_801).unwrap_err();
         assert_eq!(
             told.detail,
             "The user was signed out. What was issued from 2026-11-24T09:17:11Z on will do."
         );
-        pass.proof = Proof::Certificate;
-        let told = bans.permit_connection(&user("carol"), &pass, 1_795_511_801).unwrap_err();
+        permissions.proof = Proof::Certificate;
+        let told = bans.permit_connection(&user("carol"), &permissions, 1_795_511_801).unwrap_err();
         assert!(told.detail.contains("validity begins at 2026-11-24T09:17:11Z or later"), "{told:?}");
-        pass.proof = Proof::Token;
-        pass.issued = None;
-        let told = bans.permit_connection(&user("carol"), &pass, 1_795_511_801).unwrap_err();
+        permissions.proof = Proof::Token;
+        permissions.issued = None;
+        let told = bans.permit_connection(&user("carol"), &permissions, 1_795_511_801).unwrap_err();
         assert!(told.detail.ends_with("; and any from 2026-11-24T10:17:40Z on."), "{told:?}");
         assert!(told.detail.contains("does not say when it was issued"), "{told:?}");
         assert!(told.detail.contains("2026-11-24T09:17:11Z"), "{told:?}");
@@ -412,7 +412,7 @@ mod tests {
         bans.put(ban(BanKind::Token, "t1", None, Some(300)));
         // The token says that it ends at 300, and is taken until 330.
         for (now, forbidden) in [(299, true), (300, true), (329, true), (359, true), (360, false)] {
-            let found = forbids(&bans, "x", &pass(0, Some("t1")), now);
+            let found = forbids(&bans, "x", &permissions(0, Some("t1")), now);
             assert_eq!(found, forbidden.then_some(Code::TokenRevoked), "{now}");
         }
     }

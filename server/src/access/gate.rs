@@ -1,6 +1,6 @@
 //! Decides who gets in and what a connection may do: the one place that asks tokens, grants and bans.
 //!
-//! In: a token or a connection's pass, what is wanted, and the moment. Out: yes, or a [`Denial`]. The door
+//! In: a token or a connection's permissions, what is wanted, and the moment. Out: yes, or a [`Denial`]. The door
 //! (`handshake.rs`, `router.rs`) and the answer to `explain` ask the same functions, so that they cannot contradict
 //! each other (test `explain_and_the_door_agree`). Invariants: what nothing allows is denied; nothing here waits, so
 //! that it can be asked inside a critical section.
@@ -64,13 +64,18 @@ impl Gate {
         self.tokens.verify_or_fetch(token).await
     }
 
-    /// Whether a user may be here with this pass.
-    pub(crate) fn enter(&self, user: &UserName, pass: &Permissions, now: Seconds) -> Result<(), Denial> {
-        if pass.ends <= now {
+    /// Whether a user may be here with these permissions.
+    pub(crate) fn enter(
+        &self,
+        user: &UserName,
+        permissions: &Permissions,
+        now: Seconds,
+    ) -> Result<(), Denial> {
+        if permissions.ends <= now {
             return Err(Code::TokenExpired.into());
         }
         self.names.permit("user", user.as_str())?;
-        self.bans.permit_connection(user, pass, now)
+        self.bans.permit_connection(user, permissions, now)
     }
 
     /// Why a user may be nowhere, whatever it shows; in the order of [`Gate::enter`].
@@ -83,19 +88,19 @@ impl Gate {
     pub(crate) fn join(
         &self,
         user: &UserName,
-        pass: &Permissions,
+        permissions: &Permissions,
         group: &GroupName,
         now: Seconds,
     ) -> Result<(), Denial> {
-        self.current(pass, now)?;
+        self.current(permissions, now)?;
         self.names.permit("group", group.as_str())?;
         if self.bans.forbids_group(user, group, now) {
             return Err(Code::BannedFromGroup.into());
         }
-        if pass.grants.may_join(group, now) {
+        if permissions.grants.may_join(group, now) {
             return Ok(());
         }
-        let detail = format!("{} grants no right to join {group:?}", pass.proof);
+        let detail = format!("{} grants no right to join {group:?}", permissions.proof);
         Err(Denial { code: Code::NotGranted, detail })
     }
 
@@ -103,12 +108,12 @@ impl Gate {
     pub(crate) fn send(
         &self,
         user: &UserName,
-        pass: &Permissions,
+        permissions: &Permissions,
         to: Recipient<'_>,
         now: Seconds,
     ) -> Result<(), Denial> {
-        self.current(pass, now)?;
-        let grants = &pass.grants;
+        self.current(permissions, now)?;
+        let grants = &permissions.grants;
         let granted = match to {
             Recipient::Group(group) if self.bans.forbids_group(user, group, now) => {
                 let detail = format!("the user is banned from the group {group:?}");
@@ -125,7 +130,7 @@ impl Gate {
         if granted {
             return Ok(());
         }
-        let proof = pass.proof;
+        let proof = permissions.proof;
         let detail = match to {
             Recipient::Group(group) => format!("{proof} grants no right to send to the group {group:?}"),
             Recipient::User(user) => format!("{proof} grants no right to send to the user {user:?}"),
@@ -141,36 +146,37 @@ impl Gate {
     pub(crate) fn count(
         &self,
         user: &UserName,
-        pass: &Permissions,
+        permissions: &Permissions,
         what: Recipient<'_>,
         now: Seconds,
     ) -> Result<(), Denial> {
         match what {
-            Recipient::Group(group) if self.join(user, pass, group, now).is_ok() => Ok(()),
-            what => self.send(user, pass, what, now),
+            Recipient::Group(group) if self.join(user, permissions, group, now).is_ok() => Ok(()),
+            what => self.send(user, permissions, what, now),
         }
     }
 
-    /// The end of a pass is an end of all that it allows, also before the task that ends connections has got to it.
-    fn current(&self, pass: &Permissions, now: Seconds) -> Result<(), Denial> {
-        if pass.ends <= now { Err(Code::TokenExpired.into()) } else { Ok(()) }
+    /// The end of permissions is an end of all that they allow, also before the task that ends connections has got to
+    /// it.
+    fn current(&self, permissions: &Permissions, now: Seconds) -> Result<(), Denial> {
+        if permissions.ends <= now { Err(Code::TokenExpired.into()) } else { Ok(()) }
     }
 }
 
 impl fanfare_hub::Gate<Permissions> for Gate {
-    fn enter(&self, user: &UserName, pass: &Permissions) -> Result<(), Denial> {
-        self.enter(user, pass, super::now())
+    fn enter(&self, user: &UserName, permissions: &Permissions) -> Result<(), Denial> {
+        self.enter(user, permissions, super::now())
     }
 
     fn join(
         &self,
         user: &UserName,
-        pass: &Permissions,
+        permissions: &Permissions,
         group: &GroupName,
         origin: Origin,
     ) -> Result<(), Denial> {
         match origin {
-            Origin::Client => self.join(user, pass, group, super::now()),
+            Origin::Client => self.join(user, permissions, group, super::now()),
             // An operator's word needs no grant; it lifts no ban, and makes no group whose name is not taken here.
             Origin::Operator => {
                 self.names.permit("group", group.as_str())?;
@@ -193,15 +199,15 @@ mod tests {
     #[test]
     fn what_is_refused_is_named_so_that_it_is_told_apart() {
         let gate = Gate::new(Arc::new(Tokens::new(None, KeySets::none())), Arc::default());
-        let mut pass = Permissions::development(1);
-        pass.grants = Grants::parse(Vec::new(), 0).unwrap();
+        let mut permissions = Permissions::development(1);
+        permissions.grants = Grants::parse(Vec::new(), 0).unwrap();
         let user = UserName::new("a\u{2800}b").unwrap();
         let group = GroupName::new("a\u{2800}b").unwrap();
         let refused = |answer: Result<(), Denial>| answer.unwrap_err().detail;
         for detail in [
-            refused(gate.join(&user, &pass, &group, 1)),
-            refused(gate.send(&user, &pass, Recipient::Group(&group), 1)),
-            refused(gate.send(&user, &pass, Recipient::User(&user), 1)),
+            refused(gate.join(&user, &permissions, &group, 1)),
+            refused(gate.send(&user, &permissions, Recipient::Group(&group), 1)),
+            refused(gate.send(&user, &permissions, Recipient::User(&user), 1)),
         ] {
             assert!(detail.ends_with("\"a\\u{2800}b\""), "{detail}");
         }
@@ -235,8 +241,8 @@ mod tests {
             author: "oncall".to_owned(),
         });
         let outcome = |claims: &Value, now: Seconds| {
-            let (user, pass) = gate.verify(&signed(claims), now)?;
-            gate.enter(&user, &pass, now)
+            let (user, permissions) = gate.verify(&signed(claims), now)?;
+            gate.enter(&user, &permissions, now)
         };
         for ahead in [-30_i64, -29, -1, 0, 1, 29, 30] {
             let by_issuer = |time: u64| time.checked_add_signed(ahead).unwrap();

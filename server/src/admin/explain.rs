@@ -85,41 +85,41 @@ impl Queries {
         // In the order of the door: is there room, who is it, may it be here, is there room for one more of this user.
         let mut let_in = || -> Result<Permissions, Denial> {
             self.is_full().map_or(Ok(()), Err)?;
-            let (named, pass) = self.gate.verify(token.expose(), now)?;
-            ids.extend(pass.token.clone());
+            let (named, permissions) = self.gate.verify(token.expose(), now)?;
+            ids.extend(permissions.token.clone());
             if named != *user {
                 return Err(Code::OtherUser.into());
             }
-            self.gate.enter(user, &pass, now)?;
+            self.gate.enter(user, &permissions, now)?;
             self.is_user_full(user).map_or(Ok(()), Err)?;
-            Ok(pass)
+            Ok(permissions)
         };
         match let_in() {
             Err(denial) => TokenVerdict { connect: Some(denial.into()), join: None },
-            Ok(pass) => {
-                let join = self.gate.join(user, &pass, group, now).err();
+            Ok(permissions) => {
+                let join = self.gate.join(user, &permissions, group, now).err();
                 TokenVerdict { connect: None, join: join.map(Refusal::from) }
             }
         }
     }
 
     fn of_connection(&self, member: &Arc<Member>, group: &GroupName, now: Seconds) -> ConnectionVerdict {
-        let pass = member.permissions();
-        let until = pass.grants.join_until(group);
+        let permissions = member.permissions();
+        let until = permissions.grants.join_until(group);
         let memberships = member.memberships();
         let origin = memberships.iter().find(|(name, _)| name == group).map(|(_, origin)| *origin);
         // To join a group that it is in does nothing, and is no error.
         let denial = match origin {
             Some(_) => None,
             None if memberships.len() >= self.hub.limits().groups => Some(self.hub.too_many_groups()),
-            None => self.gate.join(member.user(), &pass, group, now).err(),
+            None => self.gate.join(member.user(), &permissions, group, now).err(),
         };
         ConnectionVerdict {
             connection: member.id(),
             granted: until > now,
             refusal: denial.map(Refusal::from),
             held_back: member.is_held_back(),
-            until: some_time(until).filter(|until| *until > now && *until < pass.ends),
+            until: some_time(until).filter(|until| *until > now && *until < permissions.ends),
             member: origin.is_some(),
             by_operator: origin == Some(Origin::Operator),
         }

@@ -97,7 +97,7 @@ impl Queries {
 
     fn connection(&self, id: &ConnectionId) -> Result<ConnectionDetail, AdminError> {
         let member = self.hub.connection(id).ok_or_else(|| nothing(&format!("connection {id}")))?;
-        let pass = member.permissions();
+        let permissions = member.permissions();
         let now = access::now();
         let mut memberships: Vec<MembershipRow> = member
             .memberships()
@@ -109,9 +109,9 @@ impl Queries {
         Ok(ConnectionDetail {
             row: connection_row(&member, &facts),
             memberships,
-            token_ends: some_time(pass.ends),
-            grant_ends: pass.grants.ends().filter(|end| *end > now).min(),
-            token_id: pass.token.clone(),
+            token_ends: some_time(permissions.ends),
+            grant_ends: permissions.grants.ends().filter(|end| *end > now).min(),
+            token_id: permissions.token.clone(),
             quic: facts.quic,
         })
     }

@@ -1,8 +1,8 @@
 //! The ends of access: says when they are near, and carries them out when they are there (promise 10).
 //!
-//! In: each connection with its pass, when it comes and when it refreshes. Out: `Expiring` some time ahead; `Removed`
-//! from the groups that no grant covers any more; the end of a connection whose token has ended. One task does it for
-//! all.
+//! In: each connection with its permissions, when it comes and when it refreshes. Out: `Expiring` some time ahead;
+//! `Removed` from the groups that no grant covers any more; the end of a connection whose token has ended. One task
+//! does it for all.
 //!
 //! Invariants: a connection is looked at when something of it ends, and never in between; what is watched is forgotten
 //! with its session; no lock is held while a connection is dealt with.
@@ -101,7 +101,8 @@ impl Expiry {
         Watch { expiry: Arc::clone(self), connection: member.id() }
     }
 
-    /// Goes on with the connection's new pass: what it no longer covers ends now. The connection is watched already.
+    /// Goes on with the connection's new permissions: what they no longer cover ends now. It is watched
+    /// already.
     pub(crate) fn refreshed(&self, member: &Arc<Member>) {
         let now = access::now();
         self.schedule(member.id(), &member.permissions(), now);
@@ -118,9 +119,9 @@ impl Expiry {
         }
     }
 
-    fn schedule(&self, connection: ConnectionId, pass: &Permissions, now: Seconds) {
+    fn schedule(&self, connection: ConnectionId, permissions: &Permissions, now: Seconds) {
         let mut occasions: Vec<Occasion> = Vec::new();
-        for end in pass.all_ends().filter(|end| *end > now) {
+        for end in permissions.all_ends().filter(|end| *end > now) {
             // Where little is left, at half of it: a client that answers with a token as short does so at a bounded
             // rate.
             let ahead = self.notice.min((end - now) / 2);
@@ -167,8 +168,8 @@ impl Expiry {
     }
 
     fn deal_with(&self, member: &Arc<Member>, due: &[Occasion], now: Seconds) {
-        let pass = member.permissions();
-        if pass.ends <= now {
+        let permissions = member.permissions();
+        if permissions.ends <= now {
             self.hub.close(member, Code::TokenExpired.into(), None);
             return;
         }
@@ -176,9 +177,9 @@ impl Expiry {
             self.expel_uncovered(member, now);
         }
         for Occasion { end, .. } in due.iter().filter(|occasion| occasion.end > now) {
-            let scope = match end.cmp(&pass.ends) {
+            let scope = match end.cmp(&permissions.ends) {
                 Ordering::Equal => ExpiryScope::Token,
-                Ordering::Less => match ending(member, &pass, *end) {
+                Ordering::Less => match ending(member, &permissions, *end) {
                     0 => continue,
                     count => ExpiryScope::Groups { count },
                 },
@@ -191,8 +192,9 @@ impl Expiry {
 
     /// Ends the memberships that the client made and no grant covers.
     fn expel_uncovered(&self, member: &Arc<Member>, now: Seconds) {
-        let pass = member.permissions();
-        let uncovered = |group: &_, origin| origin == Origin::Client && !pass.grants.may_join(group, now);
+        let permissions = member.permissions();
+        let uncovered =
+            |group: &_, origin| origin == Origin::Client && !permissions.grants.may_join(group, now);
         let why = Removal { code: Code::GrantEnded, reason: Code::GrantEnded.sentence() };
         self.hub.remove(std::slice::from_ref(member), uncovered, why);
     }
@@ -208,11 +210,11 @@ fn pause(next: Seconds, now: SystemTime) -> Duration {
 }
 
 /// How many memberships that the client made end at this moment.
-fn ending(member: &Member, pass: &Permissions, end: Seconds) -> u32 {
+fn ending(member: &Member, permissions: &Permissions, end: Seconds) -> u32 {
     let memberships = member.memberships();
     let ending = memberships
         .iter()
-        .filter(|(group, origin)| *origin == Origin::Client && pass.grants.join_until(group) == end);
+        .filter(|(group, origin)| *origin == Origin::Client && permissions.grants.join_until(group) == end);
     u32::try_from(ending.count()).unwrap_or(u32::MAX)
 }
 

@@ -167,11 +167,12 @@ impl Handshakes {
         let mut reader = FrameReader::new(self.config.limits.frame_bytes);
         let (hello, early) = first_frame(receiver, &mut reader).await?;
         // Elsewhere than in every connection's task: what waits for keys is large, and rare.
-        let (user, pass, features) = Box::pin(identify(&hello, self.config.dev, self.router.gate(), || {
-            let leeway = self.config.validity().leeway;
-            access::certified(self.config.certificates.as_deref(), &connection.certificates(), leeway)
-        }))
-        .await?;
+        let (user, permissions, features) =
+            Box::pin(identify(&hello, self.config.dev, self.router.gate(), || {
+                let leeway = self.config.validity().leeway;
+                access::certified(self.config.certificates.as_deref(), &connection.certificates(), leeway)
+            }))
+            .await?;
 
         let id = random_id(self.node)?;
         // Queued before anyone can send to it: `Welcome` is the first frame.
@@ -191,7 +192,7 @@ impl Handshakes {
             user: user.clone(),
             source: admission::source(connection.remote_address().ip()),
             line: Arc::new(connection.clone()),
-            permissions: pass,
+            permissions,
         };
         let now = (std::time::Instant::now(), SystemTime::now());
         let seat = self.router.hub().register(newcomer, &welcome, now).map_err(CloseReason::from)?;
@@ -267,13 +268,13 @@ pub(crate) async fn identify(
     let ClientFrame::Hello { protocol: _, features, credential } = frame else {
         return Err(Code::HelloExpected.into());
     };
-    let (user, pass) = match credential {
+    let (user, permissions) = match credential {
         Credential::DevUser(user) if dev => (user, Permissions::development(access::now())),
         Credential::DevUser(_) => return Err(Code::DevUserRefused.into()),
         Credential::Certificate => certified()?,
         Credential::Token(token) => gate.verify_or_fetch(token.expose()).await?,
     };
-    Ok((user, pass, features.and(Features::KNOWN)))
+    Ok((user, permissions, features.and(Features::KNOWN)))
 }
 
 /// What ends a connection whose first frame says no version: another frame, known here or not, or none at all.

@@ -200,11 +200,11 @@ impl Router {
 
     fn join(&self, caller: &Arc<Member>, group: &GroupName) -> Result<u64, Denial> {
         let joined = self.hub.join(caller, group, Origin::Client)?;
-        let pass = caller.permissions();
-        self.expiry.joined(caller, pass.grants.join_until(group));
+        let permissions = caller.permissions();
+        self.expiry.joined(caller, permissions.grants.join_until(group));
         // Who is in it already, because an operator said so, need not have a grant to count it.
         let may_count = joined.is_new
-            || self.gate.count(caller.user(), &pass, Recipient::Group(group), access::now()).is_ok();
+            || self.gate.count(caller.user(), &permissions, Recipient::Group(group), access::now()).is_ok();
         Ok(if may_count { joined.members as u64 } else { 0 })
     }
 
@@ -222,11 +222,11 @@ impl Router {
         caller: &Arc<Member>,
         verified: Result<(UserName, Permissions), Denial>,
     ) -> Result<u64, Denial> {
-        let (user, pass) = verified?;
+        let (user, permissions) = verified?;
         if user != *caller.user() {
             return Err(Code::OtherUser.into());
         }
-        self.hub.permit(caller, pass)?;
+        self.hub.permit(caller, permissions)?;
         self.expiry.refreshed(caller);
         Ok(caller.groups() as u64)
     }
@@ -241,11 +241,11 @@ impl Router {
 
     /// Whether the caller may send to all of these.
     fn permit(&self, caller: &Member, targets: &[Target]) -> Result<(), Denial> {
-        let pass = caller.permissions();
+        let permissions = caller.permissions();
         let now = access::now();
-        targets
-            .iter()
-            .try_for_each(|target| self.about(target, |to| self.gate.send(caller.user(), &pass, to, now)))
+        targets.iter().try_for_each(|target| {
+            self.about(target, |to| self.gate.send(caller.user(), &permissions, to, now))
+        })
     }
 
     /// Asks about a target, with the user of a connection where it is there.

@@ -334,10 +334,10 @@ impl Moderation {
             None => self.hub.list(),
         };
         members.retain(|member| {
-            let pass = member.permissions();
+            let permissions = member.permissions();
             match ban.kind {
-                BanKind::SignOut => signs_out(ban, &pass),
-                BanKind::Token => pass.token.is_some() && pass.token == ban.jti,
+                BanKind::SignOut => signs_out(ban, &permissions),
+                BanKind::Token => permissions.token.is_some() && permissions.token == ban.jti,
                 BanKind::User | BanKind::Group => true,
             }
         });

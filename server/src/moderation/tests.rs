@@ -72,8 +72,8 @@ impl Rig {
         self.come_with(number, name, Permissions::development(NOW - 60)).unwrap()
     }
 
-    fn come_with(&self, number: u8, name: &str, pass: Permissions) -> Result<Seat, Denial> {
-        register(&self.hub, id(number), user(name), pass)
+    fn come_with(&self, number: u8, name: &str, permissions: Permissions) -> Result<Seat, Denial> {
+        register(&self.hub, id(number), user(name), permissions)
     }
 
     /// Has a connection join by its client's wish.

@@ -124,13 +124,13 @@ fn every_algorithm_is_taken_with_its_own_key_and_no_other() {
     for (private, _) in &pairs {
         let token = minter(private).sign(&claims()).unwrap();
         for (other, public) in &pairs {
-            let (user, pass) = match verify(&verifier(std::slice::from_ref(public)), &token, NOW) {
+            let (user, permissions) = match verify(&verifier(std::slice::from_ref(public)), &token, NOW) {
                 Ok(accepted) if other == private => accepted,
                 Err(TokenError::NoSuchKey) if other != private => continue,
                 outcome => panic!("{}: {:?}", public.display(), outcome.err()),
             };
-            assert_eq!((user.as_str(), pass.ends, pass.issued), ("alice", NOW + 90, None));
-            assert!(pass.grants.may_join(&fanfare_protocol::GroupName::new("g").unwrap(), NOW));
+            assert_eq!((user.as_str(), permissions.ends, permissions.issued), ("alice", NOW + 90, None));
+            assert!(permissions.grants.may_join(&fanfare_protocol::GroupName::new("g").unwrap(), NOW));
         }
         let all: Vec<PathBuf> = pairs.iter().map(|(_, public)| public.clone()).collect();
         assert!(verifier(&all).verify(&token, NOW).is_ok());
@@ -674,12 +674,13 @@ fn times_are_taken_however_they_are_written_in_the_token_and_in_its_grants() {
         ("true".to_owned(), None),
         ("[1900000000]".to_owned(), None),
     ] {
-        let token = outcome(format!(r#"{{"sub":"alice","exp":{time}}}"#)).map(|(_, pass)| pass.ends);
+        let token =
+            outcome(format!(r#"{{"sub":"alice","exp":{time}}}"#)).map(|(_, permissions)| permissions.ends);
         assert_eq!(token, seconds.map(|seconds| seconds + 30).ok_or(TokenError::Endless), "exp: {time}");
         let grants = format!(r#"[{{"group":"x","may":[]}},{{"group":"g","may":["join"],"exp":{time}}}]"#);
         let claims = format!(r#"{{"sub":"alice","exp":{},"grants":{grants}}}"#, NOW + 60);
         let group = fanfare_protocol::GroupName::new("g").unwrap();
-        let grant = outcome(claims).map(|(_, pass)| pass.grants.join_until(&group));
+        let grant = outcome(claims).map(|(_, permissions)| permissions.grants.join_until(&group));
         assert_eq!(
             grant,
             seconds.map(|seconds| seconds + 30).ok_or(TokenError::GrantEnd(2)),

@@ -107,9 +107,9 @@ impl Rig {
         let Poll::Ready(identified) = identified.poll(&mut Context::from_waker(Waker::noop())) else {
             panic!("there are no keys to wait for");
         };
-        let (user, pass, _) = identified.map_err(|CloseReason { code, .. }| code)?;
+        let (user, permissions, _) = identified.map_err(|CloseReason { code, .. }| code)?;
         let id = ConnectionId::from_bytes([number; 16]);
-        let seat = register(&self.hub, id, user, pass);
+        let seat = register(&self.hub, id, user, permissions);
         Ok((seat.map_err(|denial| denial.code)?, slot))
     }
 

@@ -35,9 +35,9 @@ impl Rig {
         Self { hub, expiry }
     }
 
-    /// A connection with this pass, in these groups by its client's wish.
-    fn come(&self, number: u8, pass: Permissions, groups: &[&str]) -> (Seat, Watch) {
-        let seat = register(&self.hub, id(number), UserName::new("alice").unwrap(), pass).unwrap();
+    /// A connection with these permissions, in these groups by its client's wish.
+    fn come(&self, number: u8, permissions: Permissions, groups: &[&str]) -> (Seat, Watch) {
+        let seat = register(&self.hub, id(number), UserName::new("alice").unwrap(), permissions).unwrap();
         let watch = self.expiry.watch(seat.member());
         for name in groups {
             self.join(&seat, name, Origin::Client);
@@ -51,8 +51,8 @@ impl Rig {
         read(seat.member());
     }
 
-    fn refresh(&self, seat: &Seat, pass: Permissions) {
-        self.hub.permit(seat.member(), pass).unwrap();
+    fn refresh(&self, seat: &Seat, permissions: Permissions) {
+        self.hub.permit(seat.member(), permissions).unwrap();
         self.expiry.refreshed(seat.member());
     }
 
@@ -70,7 +70,7 @@ impl Drop for Rig {
 }
 
 /// What ends so many seconds after `NOW`, and lets its client join each of these groups until so many seconds after it.
-fn pass(ends: Seconds, grants: &[(&str, Option<Seconds>)]) -> Permissions {
+fn permissions(ends: Seconds, grants: &[(&str, Option<Seconds>)]) -> Permissions {
     let claim = |(pattern, ends): &(&str, Option<Seconds>)| GrantClaim {
         group: Some((*pattern).to_owned()),
         user: None,
@@ -126,7 +126,7 @@ fn expired() -> Option<CloseReason> {
 #[test]
 fn a_token_is_told_of_before_it_ends_and_its_end_is_the_connections() {
     let rig = Rig::new();
-    let (seat, _watch) = rig.come(1, pass(100, &[]), &[]);
+    let (seat, _watch) = rig.come(1, permissions(100, &[]), &[]);
     assert_eq!((rig.look(79), read(seat.member())), (Some(80), vec![]));
     assert_eq!((rig.look(80), read(seat.member())), (Some(100), vec![token(20)]));
     assert_eq!((rig.look(99), read(seat.member()), closed(&seat)), (Some(100), vec![], None));
@@ -139,14 +139,14 @@ fn where_little_is_left_it_is_told_at_half_of_it() {
     for (ends, told, seconds) in [(41, 21, 20), (40, 20, 20), (39, 20, 19), (10, 5, 5), (3, 2, 1), (2, 1, 1)]
     {
         let rig = Rig::new();
-        let (seat, _watch) = rig.come(1, pass(ends, &[]), &[]);
+        let (seat, _watch) = rig.come(1, permissions(ends, &[]), &[]);
         assert_eq!((rig.look(told - 1), read(seat.member())), (Some(told), vec![]), "{ends}");
         assert_eq!((rig.look(told), read(seat.member())), (Some(ends), vec![token(seconds)]), "{ends}");
         assert_eq!((rig.look(ends), closed(&seat)), (None, expired()));
     }
     // There is no time to tell it.
     let rig = Rig::new();
-    let (seat, _watch) = rig.come(1, pass(1, &[]), &[]);
+    let (seat, _watch) = rig.come(1, permissions(1, &[]), &[]);
     assert_eq!((rig.look(0), read(seat.member())), (Some(1), vec![]));
     assert_eq!((rig.look(1), closed(&seat)), (None, expired()));
 }
@@ -155,7 +155,7 @@ fn where_little_is_left_it_is_told_at_half_of_it() {
 fn the_end_of_a_grant_ends_what_the_client_made_by_it_and_nothing_else() {
     let rig = Rig::new();
     let grants = [("room-*", Some(100)), ("news", None), ("late", Some(150))];
-    let (seat, _watch) = rig.come(1, pass(1_000, &grants), &["room-1", "room-2", "news", "late"]);
+    let (seat, _watch) = rig.come(1, permissions(1_000, &grants), &["room-1", "room-2", "news", "late"]);
     // What an operator made needs no grant.
     rig.join(&seat, "room-3", Origin::Operator);
     rig.join(&seat, "lobby", Origin::Operator);
@@ -182,7 +182,7 @@ fn whom_an_end_does_not_concern_is_not_told_of_it() {
         (100, &[("room-*", Some(110))], &["room-1"]),
     ] {
         let rig = Rig::new();
-        let (seat, _watch) = rig.come(1, pass(ends, grants), joined);
+        let (seat, _watch) = rig.come(1, permissions(ends, grants), joined);
         let mut told = Vec::new();
         for after in 0..ends {
             rig.look(after);
@@ -201,7 +201,7 @@ fn whom_an_end_does_not_concern_is_not_told_of_it() {
 fn a_task_that_is_late_says_how_much_is_left_and_announces_nothing_that_is_over() {
     let rig = Rig::new();
     let grants = [("a", Some(100)), ("b", Some(110))];
-    let (seat, _watch) = rig.come(1, pass(1_000, &grants), &["a", "b"]);
+    let (seat, _watch) = rig.come(1, permissions(1_000, &grants), &["a", "b"]);
     assert_eq!((rig.look(85), read(seat.member())), (Some(90), vec![some_groups(1, 15)]));
     let next = rig.look(105);
     let told = read(seat.member());
@@ -216,8 +216,8 @@ fn a_task_that_is_late_says_how_much_is_left_and_announces_nothing_that_is_over(
 #[test]
 fn everybody_whose_access_ends_at_one_moment_is_dealt_with() {
     let rig = Rig::new();
-    let crowd: Vec<_> = (1..=5).map(|number| rig.come(number, pass(100, &[]), &[])).collect();
-    let (other, _watch) = rig.come(6, pass(200, &[]), &[]);
+    let crowd: Vec<_> = (1..=5).map(|number| rig.come(number, permissions(100, &[]), &[])).collect();
+    let (other, _watch) = rig.come(6, permissions(200, &[]), &[]);
     rig.look(80);
     assert!(crowd.iter().all(|(seat, _)| read(seat.member()) == [token(20)]));
     assert_eq!(rig.look(100), Some(180));
@@ -227,11 +227,11 @@ fn everybody_whose_access_ends_at_one_moment_is_dealt_with() {
 #[test]
 fn a_refresh_puts_the_new_ends_in_place_of_the_old_and_ends_what_is_no_longer_covered() {
     let rig = Rig::new();
-    let (seat, _watch) = rig.come(1, pass(100, &[("*", None)]), &["a", "b"]);
+    let (seat, _watch) = rig.come(1, permissions(100, &[("*", None)]), &["a", "b"]);
     rig.join(&seat, "lobby", Origin::Operator);
     assert_eq!(rig.look(50), Some(80));
     read(seat.member());
-    rig.refresh(&seat, pass(300, &[("a", Some(250))]));
+    rig.refresh(&seat, permissions(300, &[("a", Some(250))]));
     assert_eq!(
         (removed(&seat), groups(&seat)),
         (vec!["b".to_owned()], vec!["a".to_owned(), "lobby".to_owned()])
@@ -239,7 +239,7 @@ fn a_refresh_puts_the_new_ends_in_place_of_the_old_and_ends_what_is_no_longer_co
     assert_eq!((rig.look(229), read(seat.member()), closed(&seat)), (Some(230), vec![], None));
     assert_eq!((rig.look(230), read(seat.member())), (Some(250), vec![some_groups(1, 20)]));
     // A shorter one counts as well.
-    rig.refresh(&seat, pass(260, &[("a", None)]));
+    rig.refresh(&seat, permissions(260, &[("a", None)]));
     assert_eq!((rig.look(244), read(seat.member())), (Some(245), vec![]));
     assert_eq!((rig.look(245), read(seat.member())), (Some(260), vec![token(15)]));
     assert_eq!((rig.look(260), closed(&seat)), (None, expired()));
@@ -248,10 +248,10 @@ fn a_refresh_puts_the_new_ends_in_place_of_the_old_and_ends_what_is_no_longer_co
 #[test]
 fn an_end_that_has_passed_already_is_nothing_to_come() {
     let rig = Rig::new();
-    let (seat, _watch) = rig.come(1, pass(1_000, &[("a", Some(0)), ("b", None)]), &["b"]);
+    let (seat, _watch) = rig.come(1, permissions(1_000, &[("a", Some(0)), ("b", None)]), &["b"]);
     let next = rig.expiry.agenda.lock().next.first().map(|(at, _)| at - NOW);
     assert_eq!((next, rig.look(0)), (Some(980), Some(980)), "nobody need look before");
-    rig.refresh(&seat, pass(500, &[("b", Some(0))]));
+    rig.refresh(&seat, permissions(500, &[("b", Some(0))]));
     assert_eq!((removed(&seat), rig.look(0)), (vec!["b".to_owned()], Some(480)));
     // Nor is one that never comes.
     let (_forever, _watched) = rig.come(2, Permissions::development(NOW), &["c"]);
@@ -269,7 +269,7 @@ fn the_task_is_woken_only_for_what_comes_sooner_than_all_else() {
     for (number, ends, expected) in
         [(1, 1_000, true), (2, 2_000, false), (3, 1_000, false), (4, 999, true), (5, 500, true)]
     {
-        watched.push(rig.come(number, pass(ends, &[]), &[]));
+        watched.push(rig.come(number, permissions(ends, &[]), &[]));
         assert_eq!(woken(), expected, "{ends}");
     }
     watched.push(rig.come(6, Permissions::development(NOW), &[]));
@@ -291,7 +291,7 @@ fn one_who_joins_when_the_notice_has_passed_is_told_at_once() {
         (1, &[(0, 1), (1, 0)]),
     ] {
         let rig = Rig::new();
-        let (seat, _watch) = rig.come(1, pass(1_000, &[("a", Some(ends))]), &[]);
+        let (seat, _watch) = rig.come(1, permissions(1_000, &[("a", Some(ends))]), &[]);
         for (after, seconds) in moments {
             let expected = if *seconds > 0 { vec![some_groups(1, *seconds)] } else { vec![] };
             assert_eq!(told(&rig, &seat, *after, NOW + ends), expected, "{ends} {after}");
@@ -303,7 +303,7 @@ fn one_who_joins_when_the_notice_has_passed_is_told_at_once() {
     }
     // Who joins before it is told with the others.
     let rig = Rig::new();
-    let (seat, _watch) = rig.come(1, pass(1_000, &[("*", Some(100))]), &["a"]);
+    let (seat, _watch) = rig.come(1, permissions(1_000, &[("*", Some(100))]), &["a"]);
     rig.look(79);
     rig.join(&seat, "b", Origin::Client);
     assert_eq!(told(&rig, &seat, 79, NOW + 100), []);
@@ -313,8 +313,8 @@ fn one_who_joins_when_the_notice_has_passed_is_told_at_once() {
 #[test]
 fn who_has_gone_is_forgotten() {
     let rig = Rig::new();
-    let (seat, watch) = rig.come(1, pass(100, &[]), &[]);
-    let (other, _watch) = rig.come(2, pass(500, &[]), &[]);
+    let (seat, watch) = rig.come(1, permissions(100, &[]), &[]);
+    let (other, _watch) = rig.come(2, permissions(500, &[]), &[]);
     drop(watch);
     assert_eq!((rig.look(200), closed(&seat), read(seat.member())), (Some(480), None, vec![]));
     // One whose session has not come to its end is passed over.
@@ -325,7 +325,7 @@ fn who_has_gone_is_forgotten() {
 #[test]
 fn more_seconds_than_can_be_told_are_as_many_as_can() {
     let rig = Rig::telling(1 << 34);
-    let (seat, _watch) = rig.come(1, pass(1 << 34, &[]), &[]);
+    let (seat, _watch) = rig.come(1, permissions(1 << 34, &[]), &[]);
     assert_eq!((rig.look(1 << 33), read(seat.member())), (Some(1 << 34), vec![token(u32::MAX)]));
 }
 
@@ -363,7 +363,7 @@ fn running(rig: &Rig) -> (CancellationToken, tokio::task::JoinHandle<()>, tokio:
 #[tokio::test(start_paused = true)]
 async fn the_task_does_each_thing_in_its_second() {
     let rig = Rig::new();
-    let (seat, _watch) = rig.come(1, pass(103, &[("a", Some(71))]), &["a"]);
+    let (seat, _watch) = rig.come(1, permissions(103, &[("a", Some(71))]), &["a"]);
     let (closing, task, clock) = running(&rig);
     assert_eq!(told(&seat).await, (51, Some(some_groups(1, 20))));
     assert!(matches!(told(&seat).await, (71, Some(ServerFrame::Removed { .. }))));
@@ -379,15 +379,15 @@ async fn the_task_does_each_thing_in_its_second() {
 async fn the_task_wakes_for_what_comes_sooner_than_what_it_waits_for() {
     for others in [false, true] {
         let rig = Rig::new();
-        let _later = others.then(|| rig.come(1, pass(68, &[]), &[]));
+        let _later = others.then(|| rig.come(1, permissions(68, &[]), &[]));
         let (seat, _watch) = rig.come(2, Permissions::development(NOW), &[]);
         let (closing, task, clock) = running(&rig);
         // It sleeps until the tenth second.
         sleep(Duration::from_millis(1_500)).await;
-        let (new, _watch) = rig.come(3, pass(5, &[]), &[]);
+        let (new, _watch) = rig.come(3, permissions(5, &[]), &[]);
         assert_eq!(told(&new).await, (3, Some(token(2))), "{others}");
         assert_eq!(told(&new).await, (5, None), "{others}");
-        rig.refresh(&seat, pass(7, &[]));
+        rig.refresh(&seat, permissions(7, &[]));
         assert_eq!(told(&seat).await, (6, Some(token(1))), "{others}");
         assert_eq!(told(&seat).await, (7, None), "{others}");
         clock.abort();
@@ -399,7 +399,7 @@ async fn the_task_wakes_for_what_comes_sooner_than_what_it_waits_for() {
 #[tokio::test(start_paused = true)]
 async fn a_clock_that_is_set_forward_is_noticed_soon() {
     let rig = Rig::new();
-    let (seat, _watch) = rig.come(1, pass(5_000, &[]), &[]);
+    let (seat, _watch) = rig.come(1, permissions(5_000, &[]), &[]);
     let closing = CancellationToken::new();
     let task = tokio::spawn(Arc::clone(&rig.expiry).run(closing.clone()));
     sleep(Duration::from_millis(1)).await;

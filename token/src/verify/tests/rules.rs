@@ -140,7 +140,8 @@ fn what_is_wrong_in_a_grant_is_said_of_its_end_only_where_it_is_its_end() {
     let (minter, verifier) = (minter(&secret), verifier(&[secret]));
     let outcome = |grant: Value| {
         let token = minter.sign(&with("grants", json!([grant]))).unwrap();
-        verify(&verifier, &token, NOW).map(|(_, pass)| pass.grants.join_until(&GroupName::new("g").unwrap()))
+        verify(&verifier, &token, NOW)
+            .map(|(_, permissions)| permissions.grants.join_until(&GroupName::new("g").unwrap()))
     };
     let join = |exp: Value| json!({ "group": "g", "may": ["join"], "exp": exp });
     let unknown = |exp: Value| json!({ "group": "g", "may": ["join"], "exp": exp, "not": 1 });
