@@ -68,6 +68,14 @@ impl Client {
         Ok(Self { inner: Arc::new(inner) })
     }
 
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.inner.shared
+    }
+
+    pub(crate) fn runtime(&self) -> &Handle {
+        &self.inner.runtime
+    }
+
     /// The id of the current connection, or of the last one during an outage.
     #[must_use]
     pub fn connection_id(&self) -> ConnectionId {

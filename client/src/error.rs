@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fanfare_protocol::{Code, NameError};
+use fanfare_protocol::{Code, NameError, Payload};
 
 use crate::disconnect::{ComeBack, Disconnect, Told, known};
 
@@ -331,6 +331,45 @@ impl RequestError {
     pub fn code(&self) -> Option<Code> {
         match self {
             Self::Refused { code, .. } => known(*code),
+            _ => None,
+        }
+    }
+}
+
+/// Why a call did not give what it should.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CallError {
+    /// It was not begun, or what came of it is not known.
+    #[error(transparent)]
+    Request(#[from] RequestError),
+    /// The server has no application that could be called. Nothing was sent.
+    #[error("the server has no application with methods; nothing was sent")]
+    NotSupported,
+    /// The arguments cannot be encoded. Nothing was sent.
+    #[error("the arguments cannot be encoded: {0}")]
+    Arguments(String),
+    /// The method did not end well.
+    #[error("the call failed: {detail} (code {code})")]
+    Failed {
+        /// The number of a [`Code`], or one of the application's own, from 10,000 to 63,999.
+        code: u16,
+        /// What is wrong, in the application's words.
+        detail: String,
+        /// What the application says of it to programs. Empty where it says nothing.
+        data: Payload,
+    },
+    /// What came is not what was asked for.
+    #[error("what came of the call cannot be read: {0}")]
+    Value(String),
+}
+
+impl CallError {
+    /// The number that the server or the application gave, if it did.
+    #[must_use]
+    pub fn code(&self) -> Option<u16> {
+        match self {
+            Self::Failed { code, .. } | Self::Request(RequestError::Refused { code, .. }) => Some(*code),
             _ => None,
         }
     }

@@ -8,12 +8,14 @@ use std::sync::Arc;
 use fanfare_protocol::{
     ClientFrame, Code, Credential, Features, PROTOCOL_VERSION, ServerFrame, Welcome, codec,
 };
+use parking_lot::Mutex;
 use quinn::{Connection, Endpoint};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::calls::Calls;
 use crate::credential::Source;
 use crate::dial::{Dialer, not_welcomed};
 use crate::disconnect::Disconnect;
@@ -81,6 +83,8 @@ async fn introduce(
         connection,
         welcome,
         requests: Requests::new(),
+        calls: Calls::new(),
+        answering: Mutex::default(),
         queue,
         finish,
         expiring: Notify::new(),

@@ -10,6 +10,8 @@
 //! - [`Outgoing`] is a message to several targets, or to all but some connections. A [`Payload`] is its content.
 //! - [`Event`] is what [`Client::next`] gives: a [`Message`], a change of membership, a lost connection. The last is
 //!   [`Event::Closed`], with a [`CloseReason`].
+//! - [`Client::invoke`] and [`Client::stream`] call the application's methods, with an [`Invocation`] for all that a
+//!   call can have; [`Client::on_invoke`] answers the application's calls.
 //! - [`ConnectError`] and [`RequestError`] say what failed. [`Code`] has the server's numbers.
 //! - [`OperatorClient`] is the client of the operators' endpoint. It is independent of the rest.
 //!
@@ -45,7 +47,10 @@
 //! `outgoing` and `disconnect` are leaves.
 
 mod address;
+mod answering;
 mod backoff;
+mod call;
+mod calls;
 mod client;
 mod config;
 mod credential;
@@ -70,11 +75,12 @@ mod tls;
 mod transport;
 mod writer;
 
+pub use call::{Invocation, Items};
 pub use client::Client;
 pub use config::{ClientConfig, Reconnect, Roots};
 pub use credential::ProviderError;
 pub use disconnect::{ComeBack, Disconnect};
-pub use error::{CloseError, ConnectError, RequestError, RootsError};
+pub use error::{CallError, CloseError, ConnectError, RequestError, RootsError};
 pub use event::{CloseReason, Event};
 pub use fanfare_protocol::{
     Code, ConnectionId, Credential, EventName, ExpiryScope, GroupName, Limits, Message, NameError, Payload,

@@ -10,10 +10,16 @@ use std::net::UdpSocket;
 
 use bytes::Bytes;
 use fanfare_protocol::Welcome;
+use fanfare_protocol::call::ServerCall;
+use parking_lot::Mutex;
 use quinn::{Connection, Endpoint};
+use tokio::runtime::Handle;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
+use crate::answering::{Answering, Handlers};
+use crate::calls::{Calls, Overrun};
 use crate::requests::Requests;
 
 /// A live connection.
@@ -22,6 +28,8 @@ pub(crate) struct Link {
     pub(crate) connection: Connection,
     pub(crate) welcome: Welcome,
     pub(crate) requests: Requests,
+    pub(crate) calls: Calls,
+    pub(crate) answering: Mutex<Answering>,
     /// The writer's queue.
     pub(crate) queue: mpsc::Sender<Bytes>,
     /// Tells the writer to write what is queued and then to finish the stream.
@@ -32,6 +40,27 @@ pub(crate) struct Link {
 }
 
 impl Link {
+    /// Queues a frame that nobody waits for.
+    pub(crate) fn say(&self, frame: Bytes) {
+        say(&self.queue, frame);
+    }
+
+    /// Takes what the server says about calls.
+    pub(crate) fn take(&self, call: ServerCall, handlers: &Handlers) -> Result<(), Overrun> {
+        if let Some(wanted) = self.calls.take(call)? {
+            self.answering.lock().take(wanted, &self.queue, handlers);
+        }
+        Ok(())
+    }
+
+    /// The connection is lost: whoever waits for something of it hears so, and what it asked for is not done any more.
+    pub(crate) fn fail_all(&self) {
+        self.requests.fail_all();
+        self.calls.fail_all();
+        let answering = std::mem::take(&mut *self.answering.lock());
+        drop(answering);
+    }
+
     /// Moves the connection to another UDP socket. Its family must be that of the server's address: a connection does
     /// not change between IPv4 and IPv6.
     pub(crate) fn rebind(&self, socket: UdpSocket) -> io::Result<()> {
@@ -41,5 +70,17 @@ impl Link {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, families));
         }
         self.endpoint.rebind(socket)
+    }
+}
+
+/// Queues a frame that nobody waits for, behind those that are queued. Where the queue is full a task waits for room;
+/// it ends with the connection.
+pub(crate) fn say(queue: &mpsc::Sender<Bytes>, frame: Bytes) {
+    if let Err(TrySendError::Full(frame)) = queue.try_send(frame) {
+        let queue = queue.clone();
+        // Outside a runtime nothing runs that could take it either.
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn(async move { queue.send(frame).await });
+        }
     }
 }

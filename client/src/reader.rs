@@ -12,6 +12,7 @@ use bytes::Bytes;
 use fanfare_protocol::{Code, RequestId, ServerFrame};
 use tokio::time::{Instant, sleep_until};
 
+use crate::calls::Overrun;
 use crate::disconnect::Disconnect;
 use crate::event::Event;
 use crate::events::EventSink;
@@ -64,6 +65,10 @@ pub(crate) async fn run(
                 None
             }
             ServerFrame::Error { request, code, detail } => {
+                let (code, detail) = match link.calls.refused(request, code, detail) {
+                    Ok(()) => continue,
+                    Err(no_call) => no_call,
+                };
                 let refused = Answer::Refused { code, detail };
                 match answer(&shared, &link, request, refused) {
                     Some(Answer::Refused { code, detail }) => Some(Event::Refused { request, code, detail }),
@@ -87,6 +92,13 @@ pub(crate) async fn run(
             ServerFrame::Message(message) => Some(Event::Message(message)),
             ServerFrame::Removed { group, code, reason } => Some(removed(&shared, group, code, reason)),
             ServerFrame::Lagged { dropped } => Some(Event::Lagged { dropped }),
+            ServerFrame::Call(call) => {
+                if let Err(Overrun) = link.take(call, &shared.handlers) {
+                    let detail = Code::StreamOverrun.sentence();
+                    return StreamEnd::Lost(incoming.violated(Code::StreamOverrun, detail));
+                }
+                None
+            }
             ServerFrame::Expiring { scope, seconds } => {
                 link.expiring.notify_one();
                 Some(Event::Expiring { scope, seconds })

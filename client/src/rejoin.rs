@@ -220,6 +220,11 @@ impl<'a> Rejoin<'a> {
                 removed(self.shared, group, code, reason)
             }
             ServerFrame::Message(message) => Event::Message(message),
+            // Nothing has been sent that has items, so that there is nothing to be overrun.
+            ServerFrame::Call(call) => {
+                let _ = self.opened.link.take(call, &self.shared.handlers);
+                return Ok(());
+            }
             ServerFrame::Lagged { dropped } => Event::Lagged { dropped },
             ServerFrame::Expiring { scope, seconds } => {
                 self.opened.link.expiring.notify_one();

@@ -18,6 +18,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use crate::answering::Handlers;
 use crate::error::{CloseError, RequestError};
 use crate::event::Event;
 use crate::incoming::Skipped;
@@ -53,6 +54,8 @@ pub(crate) struct Shared {
     /// in the order of the calls when several tasks wait for room.
     turn: Semaphore,
     next_request: AtomicU64,
+    /// What the application's server may invoke here.
+    pub(crate) handlers: Handlers,
     /// Frames of the server that this version does not know.
     pub(crate) skipped: Skipped,
     /// Cancelled when the application wants to close.
@@ -76,6 +79,7 @@ impl Shared {
             state: Mutex::new(state),
             turn: Semaphore::new(1),
             next_request: AtomicU64::new(1),
+            handlers: Handlers::default(),
             skipped,
             closing,
             closed: CancellationToken::new(),
@@ -105,6 +109,12 @@ impl Shared {
     pub(crate) async fn queue(&self, frame: Bytes) -> Result<(), RequestError> {
         let _turn = self.turn.acquire().await;
         let link = self.link()?;
+        link.queue.send(frame).await.map_err(|_| self.not_sent())
+    }
+
+    /// The same on this connection, and no later one.
+    pub(crate) async fn queue_on(&self, link: &Link, frame: Bytes) -> Result<(), RequestError> {
+        let _turn = self.turn.acquire().await;
         link.queue.send(frame).await.map_err(|_| self.not_sent())
     }
 
@@ -248,7 +258,7 @@ impl Shared {
             std::mem::replace(&mut state.phase, next)
         };
         if let Phase::Live(link) = before {
-            link.requests.fail_all();
+            link.fail_all();
         }
     }
 }

@@ -180,7 +180,7 @@ impl Supervisor {
                     Ok(Err(failed)) => Err(CloseError::Lost(Disconnect::Transport { detail: failed.to_string() })),
                     Err(_) => Err(CloseError::Timeout { after: CLOSE_DEADLINE }),
                 };
-                link.requests.fail_all();
+                link.fail_all();
                 link.connection.close(VarInt::from_u32(u32::from(Code::Normal.number())), b"");
                 let _ = timeout(LAST_PACKETS, link.endpoint.wait_idle()).await;
                 Served::Closed(result)

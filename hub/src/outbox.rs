@@ -165,6 +165,8 @@ struct State {
     retry_after_ms: Option<u32>,
     writer: Option<Waker>,
     session: Option<Waker>,
+    /// Whoever makes more for the client than it asks for, and waits until there is room.
+    producers: Vec<Waker>,
     /// The writer, whatever it waits for.
     hurried: Option<Waker>,
     break_off: Option<Code>,
@@ -334,6 +336,7 @@ impl Outbox {
         }
         state.phase = Phase::Finishing;
         state.wake_writer();
+        state.wake_producers();
     }
 
     /// Throws away what is queued and tells session and writer to end. The first reason stays.
@@ -467,6 +470,22 @@ impl Outbox {
         Poll::Pending
     }
 
+    /// Ready when the queue is at most half full (`true`), or takes nothing any more (`false`). What the application
+    /// makes for a client waits for it, instead of overflowing the queue. Any number of tasks may wait.
+    pub fn poll_space(&self, context: &mut Context<'_>) -> Poll<bool> {
+        let mut state = self.state.lock();
+        if matches!(state.phase, Phase::Finishing | Phase::Ended(_)) {
+            return Poll::Ready(false);
+        }
+        if !state.is_half_full(&self.limits) {
+            return Poll::Ready(true);
+        }
+        if !state.producers.iter().any(|waker| waker.will_wake(context.waker())) {
+            state.producers.push(context.waker().clone());
+        }
+        Poll::Pending
+    }
+
     /// The next frames, put behind `chunks`, which must be empty. Also says that what was taken before is written.
     pub fn poll_take(&self, context: &mut Context<'_>, chunks: &mut Vec<Bytes>) -> Poll<Taken> {
         let mut state = self.state.lock();
@@ -581,6 +600,13 @@ impl State {
 
     fn wake_session(&mut self) {
         if let Some(waker) = self.session.take() {
+            waker.wake();
+        }
+        self.wake_producers();
+    }
+
+    fn wake_producers(&mut self) {
+        for waker in std::mem::take(&mut self.producers) {
             waker.wake();
         }
     }

@@ -77,6 +77,12 @@ codes! {
     // Of a later version. In `Hello` they end the connection, as a name does.
     NotKnownHere = 2105, false, "It has a frame, or a kind of something, that is not known here.";
     ExtensionNotKnown = 2106, false, "It has an extension that must be understood and is not known here.";
+    // 2200: calls.
+    MethodUnknown = 2201, false, "There is no such method.";
+    ArgumentsInvalid = 2202, false, "The arguments are not those of the method.";
+    CallFailed = 2203, false, "The method refused it.";
+    CallCancelled = 2204, false, "The call was cancelled.";
+    NotAStream = 2205, false, "The method gives one value and no items, or the other way round.";
 
     // 3000: who may do what.
     TokensNotConfigured = 3001, false, "The server has no token keys, so it cannot tell who connects.";
@@ -95,6 +101,8 @@ codes! {
     OriginRefused = 3014, false, "Pages of this origin may not connect.";
     SignedOut = 3015, false, "The user was signed out; a new sign-in will do.";
     ClosedForNow = 3016, true, "An operator or the application closed the connection for now.";
+    ConnectRefused = 3017, false, "The application refused the connection.";
+    ConnectRefusedForNow = 3018, true, "The application refused the connection for now.";
     // 3100: a group. The connection goes on.
     RemovedFromGroup = 3101, false, "The server removed the user from the group.";
     NotGranted = 3102, false, "No grant of this connection allows it.";
@@ -109,9 +117,13 @@ codes! {
     TooManyTargets = 4005, false, "The send names more targets than the server allows.";
     PayloadTooLarge = 4006, false, "The payload is longer than the server allows.";
     SlowConsumer = 4007, true, "The client reads more slowly than messages arrive, and its queue is full.";
+    TooManyCalls = 4008, false, "The connection has as many calls, or streams, as it may have at a time.";
+    StreamOverrun = 4009, false, "The stream has more items than there was credit for.";
 
     // 5000: an error of the server.
     Internal = 5001, true, "The server failed. Its log says how.";
+    MethodPanicked = 5002, false, "The method failed. The server's log says how.";
+    CallTimeout = 5003, false, "The method took longer than it may.";
 }
 
 impl Code {

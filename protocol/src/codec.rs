@@ -5,7 +5,7 @@
 //! A frame is a `u32` little-endian length and then that many bytes: the frame's number, its fields, and behind them
 //! extensions. `PROTOCOL.md` spells it out. `stream.rs` cuts the stream, `reader.rs` and `writer.rs` know integers,
 //! texts and lists, `extension.rs` what stands behind the fields, `part.rs` what frames are made of, `client.rs` and
-//! `server.rs` the frames.
+//! `server.rs` the frames, and `call.rs` those about calls.
 //!
 //! Invariants, whatever bytes a peer sends:
 //! - the length is checked against the limit before a byte of the frame is kept ([`FrameReader`]);
@@ -15,6 +15,7 @@
 //! - what a later version may have added is told from what is no frame at all ([`DecodeError::Unknown`]), with the
 //!   number of the request where there is one.
 
+mod call;
 mod client;
 mod extension;
 mod part;

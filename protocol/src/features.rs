@@ -11,9 +11,11 @@ impl Features {
     /// No feature.
     pub const NONE: Self = Self(0);
 
-    /// The features that this version has. There are none yet; docs/protocol/compatibility.md says which bits are
-    /// reserved.
-    pub const KNOWN: Self = Self::NONE;
+    /// Calls: methods of the application, and methods of the client ([`crate::call`]). A server chooses it where there
+    /// is an application.
+    pub const CALLS: Self = Self(1 << 1);
+    /// The features that this version has; docs/protocol/compatibility.md says which other bits are reserved.
+    pub const KNOWN: Self = Self::CALLS;
 
     /// The set with these bits, known or not.
     #[must_use]
@@ -31,6 +33,12 @@ impl Features {
     #[must_use]
     pub const fn and(self, other: Self) -> Self {
         Self(self.0 & other.0)
+    }
+
+    /// These without those that are in `others`.
+    #[must_use]
+    pub const fn without(self, others: Self) -> Self {
+        Self(self.0 & !others.0)
     }
 
     /// Whether all of these are in `others`.
@@ -54,6 +62,10 @@ mod tests {
         assert!(Features::NONE.are_in(Features::NONE));
         assert!(Features::from_bits(0b101).are_in(Features::from_bits(0b111)));
         assert!(!Features::from_bits(0b101).are_in(Features::from_bits(0b110)));
+        assert_eq!(
+            Features::from_bits(0b101).without(Features::from_bits(0b110)),
+            Features::from_bits(0b001)
+        );
         assert_eq!(Features::from_bits(0b101).and(Features::from_bits(0b110)), Features::from_bits(0b100));
     }
 }

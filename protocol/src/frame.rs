@@ -4,6 +4,7 @@
 
 use bytes::Bytes;
 
+use crate::call::{ClientCall, ServerCall};
 use crate::{ConnectionId, EventName, Features, GroupName, Limits, PayloadFormat, UserName};
 
 /// Chosen by the client, echoed in the answer. The server keeps no record of it, so a client may use any numbers; to
@@ -55,6 +56,8 @@ pub enum ClientFrame {
         /// The new token.
         token: Token,
     },
+    /// Something about a call; where [`Features::CALLS`] was chosen.
+    Call(ClientCall),
 }
 
 /// A signed token (JWT). Never in a URL, never in a log.
@@ -188,6 +191,8 @@ pub enum ServerFrame {
         /// In how many seconds.
         seconds: u32,
     },
+    /// Something about a call; where [`Features::CALLS`] was chosen.
+    Call(ServerCall),
 }
 
 /// What ends when access expires.

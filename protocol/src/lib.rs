@@ -48,6 +48,7 @@
 //! ```
 
 pub mod admin;
+pub mod call;
 mod code;
 pub mod codec;
 mod denial;
@@ -72,7 +73,7 @@ pub use frame::{
 };
 pub use id::{ConnectionId, ParseConnectionIdError};
 pub use limits::Limits;
-pub use name::{EventName, GroupName, NameError, UserName};
+pub use name::{EventName, GroupName, MethodName, NameError, UserName};
 pub use pattern::Pattern;
 pub use payload::Payload;
 pub use visible::{quoted, turns, visible};

@@ -1,4 +1,4 @@
-//! The names of users, groups and events: text of 1 to 256 bytes, compared byte for byte.
+//! The names of users, groups, events and methods: text of 1 to 256 bytes, compared byte for byte.
 //!
 //! In: any text. Out: a name that is known to be within its bounds, cheap to clone (one reference count), or a
 //! [`NameError`] that says which name it was and what is wrong with it.
@@ -14,13 +14,13 @@ pub enum NameError {
     /// The name has no bytes at all.
     #[error("the {kind} is empty; it must have 1 to 256 bytes")]
     Empty {
-        /// `user name`, `group name` or `event name`.
+        /// `user name`, `group name`, `event name` or `method name`.
         kind: &'static str,
     },
     /// The name is longer than 256 bytes of UTF-8.
     #[error("the {kind} has {length} bytes; it must have 1 to 256")]
     TooLong {
-        /// `user name`, `group name` or `event name`.
+        /// `user name`, `group name`, `event name` or `method name`.
         kind: &'static str,
         /// How many bytes it has.
         length: usize,
@@ -125,6 +125,11 @@ name!(
     /// What a message is about; the name that a client's handler is registered for.
     EventName,
     "event name"
+);
+name!(
+    /// What a call invokes: a method of the application's, or of a client's.
+    MethodName,
+    "method name"
 );
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use fanfare_token::TokenRules;
 
 use crate::access::ClientCertificates;
 use crate::admin::Administration;
+use crate::application::{MethodSet, Methods};
 use crate::config::Config;
 use crate::error::StartError;
 use crate::quic::Identity;
@@ -23,6 +24,7 @@ pub struct Builder {
     config: Config,
     identity: Option<Identity>,
     administration: Option<Administration>,
+    methods: Option<MethodSet>,
 }
 
 impl Server {
@@ -89,6 +91,12 @@ impl Builder {
         self
     }
 
+    /// The application: what clients may call, and who may connect.
+    pub fn methods<S: Clone + Send + Sync + 'static>(mut self, methods: Methods<S>) -> Self {
+        self.methods = Some(methods.into_set());
+        self
+    }
+
     /// Changes any other setting.
     pub fn configure(mut self, change: impl FnOnce(&mut Config)) -> Self {
         change(&mut self.config);
@@ -101,7 +109,7 @@ impl Builder {
     /// When there is no certificate, or [`Server::start`] fails.
     pub async fn start(self) -> Result<Server, StartError> {
         let identity = self.identity.ok_or(StartError::NoIdentity)?;
-        Server::start(self.config, identity, self.administration).await
+        Server::start_with(self.config, identity, self.administration, self.methods).await
     }
 }
 

@@ -29,6 +29,7 @@
 mod access;
 mod admin;
 mod api;
+mod application;
 mod builder;
 mod config;
 mod edge;
@@ -53,10 +54,14 @@ mod telemetry;
 
 pub use access::{CertifiedUser, ClientCertificates, KeySetUrl, Names, UrlError};
 pub use admin::{Administration, Operators};
+pub use application::{
+    Answer, Args, Call, CallError, CallLimits, Caller, Cancellation, Connecting, FromCall, Handler,
+    IntoAnswer, InvokeError, Items, Methods, OwnCode, Raw, Refusal, State, TryItems, Upload,
+};
 pub use builder::Builder;
 pub use config::{Capacity, Config, ConfigError};
 pub use error::{Listener, StartError};
-pub use fanfare_hub::{BudgetLimits, OutboxLimits, Overflow, Population};
+pub use fanfare_hub::{BudgetLimits, CloseReason, OutboxLimits, Overflow, Population};
 pub use fanfare_protocol::{
     Code, ConnectionId, EventName, GroupName, Limits, NameError, Payload, PayloadFormat, Target, UserName,
 };
@@ -66,7 +71,7 @@ pub use fanfare_token::{
 pub use handle::{ConnectionFacts, HubError, HubHandle, Selection};
 pub use home::StateError;
 pub use moderation::{Moderation, ModerationError, Operator, StoreError};
-pub use quic::{Identity, IdentityError, Origins};
+pub use quic::{Identity, IdentityError, Origins, Transport};
 pub use server::{Drained, Server};
 pub use start::{Files, Start};
 pub use telemetry::Snapshot;

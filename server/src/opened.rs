@@ -8,6 +8,7 @@ use tokio::net::TcpListener;
 
 use crate::access::{Gate, KeySets, Tokens};
 use crate::admin::Operators;
+use crate::application::MethodSet;
 use crate::config::Config;
 use crate::edge::listener::Tasks;
 use crate::home::Home;
@@ -35,6 +36,7 @@ pub(crate) struct Opened {
     pub(crate) gate: Arc<Gate>,
     pub(crate) moderation: Arc<Moderation>,
     pub(crate) key_sets: Arc<KeySets>,
+    pub(crate) methods: Option<MethodSet>,
 }
 
 /// The operators' endpoint.

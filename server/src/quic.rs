@@ -11,6 +11,7 @@ mod runtime;
 mod settings;
 mod webtransport;
 
+pub use connection::Transport;
 pub(crate) use connection::{Broken, Connection, ReadError, Receiver, Transmitter};
 pub(crate) use endpoint::{Endpoint, socket};
 pub(crate) use incoming::{Accepted, Incoming, Proof};

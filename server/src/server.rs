@@ -19,6 +19,7 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use crate::access::{KeySetUrl, Tokens};
 use crate::admin::{self, Feed, Operators, Queries, Service};
 use crate::api::{self, Http};
+use crate::application::Application;
 use crate::config::Config;
 use crate::edge::admission::Admission;
 use crate::edge::expiry::Expiry;
@@ -46,6 +47,7 @@ pub struct Server {
     metrics: Arc<Metrics>,
     tokens: Arc<Tokens>,
     moderation: Arc<Moderation>,
+    application: Option<Arc<Application>>,
     tasks: Tasks,
     listener: JoinHandle<()>,
     expiry: JoinHandle<()>,
@@ -87,8 +89,10 @@ impl Server {
     /// Puts the parts together. Nothing can fail any more.
     pub(crate) fn assemble(opened: Opened) -> Self {
         let Opened { config, home, started, keys, tasks, endpoint, address, certificate, .. } = opened;
-        let Opened { web, admin, hub, metrics, tokens, gate, moderation, key_sets, .. } = opened;
+        let Opened { web, admin, hub, metrics, tokens, gate, moderation, key_sets, methods, .. } = opened;
         let config = Arc::new(config);
+        let application =
+            methods.map(|methods| Arc::new(Application::new(methods, Arc::clone(&hub), config.limits)));
         let expiry = Arc::new(Expiry::new(Arc::clone(&hub), config.expiry_notice));
         let router = Arc::new(Router::new(
             Arc::clone(&hub),
@@ -103,6 +107,7 @@ impl Server {
             router,
             admission: Arc::clone(&admission),
             node: handshake::node(),
+            application: application.clone(),
         });
         let rounds = Rounds {
             hub: Arc::clone(&hub),
@@ -169,6 +174,7 @@ impl Server {
             metrics,
             tokens,
             moderation,
+            application,
             tasks,
             listener,
             expiry,
@@ -260,12 +266,14 @@ impl Server {
     }
 
     /// Stops: lets nobody in, says `Goodbye`, writes out what is queued, and closes. Takes no longer than the
-    /// configuration's `drain_deadline` and a moment.
+    /// configuration's `drain_deadline` and a moment; with methods that do not stop when they are told, their
+    /// [grace](crate::CallLimits::grace) more, and as long as `disconnected` takes.
     pub async fn drain(self) -> Drained {
         let Self {
             config,
             endpoint,
             hub,
+            application,
             tasks,
             listener,
             expiry,
@@ -313,6 +321,10 @@ impl Server {
         }
         endpoint.close(Code::ShuttingDown);
         tasks.connections.wait().await;
+        if let Some(application) = application {
+            // Every connection has ended, so that what runs was told to stop, and is dropped soon.
+            application.wait().await;
+        }
         endpoint.wait_idle().await;
         // Its task, and with it the socket, ends with the last handle.
         drop(endpoint);

@@ -16,6 +16,7 @@ use tokio::net::TcpListener;
 use crate::access::{Bans, Gate, KeySets, Tokens};
 use crate::admin::{Administration, Operators};
 use crate::api;
+use crate::application::{MethodSet, Methods};
 use crate::config::Config;
 use crate::edge::listener::Tasks;
 use crate::error::{Listener, StartError};
@@ -59,6 +60,7 @@ pub struct Start {
     home: Option<Home>,
     keys: EndpointKeys,
     key_sets: Arc<KeySets>,
+    methods: Option<MethodSet>,
 }
 
 /// Where the server listens, before anybody is answered there.
@@ -97,9 +99,19 @@ impl Server {
         identity: Identity,
         admin: Option<Administration>,
     ) -> Result<Self, StartError> {
+        Self::start_with(config, identity, admin, None).await
+    }
+
+    /// The same, with an application.
+    pub(crate) async fn start_with(
+        config: Config,
+        identity: Identity,
+        admin: Option<Administration>,
+        methods: Option<MethodSet>,
+    ) -> Result<Self, StartError> {
         let start = Start::look(config, admin.as_ref().map(|admin| admin.listen)).await?;
         let admin = admin.map(|admin| (admin.identity, admin.operators));
-        start.serve(identity, admin, Box::new(NoFiles)).await
+        start.method_set(methods).serve(identity, admin, Box::new(NoFiles)).await
     }
 }
 
@@ -125,7 +137,17 @@ impl Start {
         })
         .await?;
         let key_sets = KeySets::open(&config.key_sets, config.state_dir.as_deref()).await?;
-        Ok(Self { config, admin, started, home, keys, key_sets })
+        Ok(Self { config, admin, started, home, keys, key_sets, methods: None })
+    }
+
+    /// Gives the server an application.
+    #[must_use]
+    pub fn methods<S: Clone + Send + Sync + 'static>(self, methods: Methods<S>) -> Self {
+        self.method_set(Some(methods.into_set()))
+    }
+
+    pub(crate) fn method_set(self, methods: Option<MethodSet>) -> Self {
+        Self { methods, ..self }
     }
 
     /// Starts the server. It accepts connections when this returns. `admin` is what the server proves itself to
@@ -157,7 +179,7 @@ impl Start {
         admin: Option<(Identity, Arc<dyn Operators>)>,
         files: Box<dyn Files>,
     ) -> Result<Opened, StartError> {
-        let Self { config, started, mut home, mut keys, key_sets, .. } = self;
+        let Self { config, started, mut home, mut keys, key_sets, methods, .. } = self;
         // Behind the directory, so that it is taken back before that is (test
         // `a_start_that_fails_at_the_last_moment_takes_back_what_it_made`).
         let mut files = files;
@@ -222,6 +244,7 @@ impl Start {
             gate,
             moderation: Arc::new(moderation),
             key_sets,
+            methods,
         })
     }
 }

@@ -23,7 +23,7 @@ use std::time::Duration;
 use fanfare_client::{Client, ClientConfig, Event, Roots};
 use fanfare_protocol::admin::{Action, Receipt, Role};
 use fanfare_protocol::{Credential, GroupName, Message, UserName};
-use fanfare_server::{Config, Identity, ModerationError, Operator, Server};
+use fanfare_server::{Builder, Config, Identity, Methods, ModerationError, Operator, Server};
 use rustls::RootCertStore;
 
 /// How long anything may take that does not test a time. Far above what it takes, so that a busy machine passes.
@@ -51,7 +51,29 @@ impl Hub {
         Self::in_state(tempfile::tempdir().unwrap(), change).await
     }
 
+    /// A development server with an application.
+    pub async fn running<S: Clone + Send + Sync + 'static>(methods: Methods<S>) -> Self {
+        Self::assembled(tempfile::tempdir().unwrap(), |_| {}, methods).await
+    }
+
     async fn in_state(state: tempfile::TempDir, change: impl FnOnce(&mut Config)) -> Self {
+        Self::assemble(state, change, |start| start).await
+    }
+
+    /// The same in a given state directory, and with other settings.
+    pub async fn assembled<S: Clone + Send + Sync + 'static>(
+        state: tempfile::TempDir,
+        change: impl FnOnce(&mut Config),
+        methods: Methods<S>,
+    ) -> Self {
+        Self::assemble(state, change, |builder| builder.methods(methods)).await
+    }
+
+    async fn assemble(
+        state: tempfile::TempDir,
+        change: impl FnOnce(&mut Config),
+        complete: impl FnOnce(Builder) -> Builder,
+    ) -> Self {
         let leaf = fanfare_certs::server_leaf(state.path(), &[]).unwrap();
         let roots = Arc::new(fanfare_certs::load_roots(&leaf.ca_certificate).unwrap());
         let mut config = Config::new();
@@ -63,8 +85,11 @@ impl Hub {
         config.handshake_deadline = DEADLINE;
         change(&mut config);
         let identity = Identity { chain: leaf.identity.chain, key: leaf.identity.key };
-        let admin = Some(operators::administration(state.path()));
-        let server = Server::start(config, identity, admin).await.unwrap();
+        let builder = Server::builder()
+            .configure(|default| *default = config)
+            .identity(identity)
+            .operators(operators::administration(state.path()));
+        let server = complete(builder).start().await.unwrap();
         Self { server, roots, state }
     }
 

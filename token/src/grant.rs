@@ -59,12 +59,16 @@ pub enum Right {
 }
 
 /// What one connection is allowed.
+#[derive(Clone)]
 pub struct Grants {
     /// Development: everything, for ever.
     unlimited: bool,
+    /// The application has said them, instead of what the client showed.
+    by_application: bool,
     list: Vec<Grant>,
 }
 
+#[derive(Clone)]
 struct Grant {
     scope: Scope,
     join: bool,
@@ -72,6 +76,7 @@ struct Grant {
     ends: Seconds,
 }
 
+#[derive(Clone)]
 enum Scope {
     Groups(Pattern),
     Users(Pattern),
@@ -90,7 +95,7 @@ pub enum GrantError {
 impl Grants {
     /// Everything is allowed.
     pub fn everything() -> Self {
-        Self { unlimited: true, list: Vec::new() }
+        Self { unlimited: true, by_application: false, list: Vec::new() }
     }
 
     /// Reads a claim. Ends are put off by `leeway`, for clocks that differ.
@@ -113,7 +118,19 @@ impl Grants {
             let ends = claim.exp.map_or(Seconds::MAX, |ends| ends.saturating_add(leeway));
             Ok(Grant { scope, join, send: claim.may.contains(&Right::Send), ends })
         });
-        Ok(Self { unlimited: false, list: grants.collect::<Result<_, _>>()? })
+        Ok(Self { unlimited: false, by_application: false, list: grants.collect::<Result<_, _>>()? })
+    }
+
+    /// The same, as the application's word: they stay when the client brings another token.
+    #[must_use]
+    pub fn by_application(self) -> Self {
+        Self { by_application: true, ..self }
+    }
+
+    /// Whether they are the application's word.
+    #[must_use]
+    pub fn are_by_application(&self) -> bool {
+        self.by_application
     }
 
     /// Whether it may be a member of a group.

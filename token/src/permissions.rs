@@ -58,6 +58,12 @@ impl Permissions {
         }
     }
 
+    /// In words, who grants what is granted.
+    #[must_use]
+    pub fn source(&self) -> impl fmt::Display {
+        if self.grants.are_by_application() { "the application".to_owned() } else { self.proof.to_string() }
+    }
+
     /// The moments at which something of it ends.
     pub fn all_ends(&self) -> impl Iterator<Item = Seconds> + '_ {
         std::iter::once(self.ends).filter(|ends| *ends != Seconds::MAX).chain(self.grants.ends())

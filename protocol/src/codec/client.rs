@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::reader::Reader;
 use super::writer::Writer;
-use super::{DecodeError, FIRST_WITHOUT_REQUEST, Unknown};
+use super::{DecodeError, FIRST_WITHOUT_REQUEST, Unknown, call};
 use crate::{ClientFrame, EventName, Features, GroupName, Send, Token};
 
 /// The frames' numbers. They are only ever added to; protocol/vectors holds every one of them to its bytes.
@@ -80,6 +80,7 @@ pub fn encode_client(frame: &ClientFrame) -> Bytes {
             writer.text(token);
             writer
         }
+        ClientFrame::Call(call) => call::write_client(call),
     };
     writer.into_frame(0)
 }
@@ -125,6 +126,9 @@ pub fn decode_client(frame: &Bytes) -> Result<ClientFrame, DecodeError> {
             Ok(ClientFrame::Refresh { request, token })
         }
         other => {
+            if let Some(call) = call::read_client(other, reader) {
+                return call.map(ClientFrame::Call);
+            }
             if other < FIRST_WITHOUT_REQUEST {
                 reader.request()?;
             }

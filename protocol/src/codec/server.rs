@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::reader::Reader;
 use super::writer::Writer;
-use super::{DecodeError, Unknown};
+use super::{DecodeError, Unknown, call};
 use crate::{
     EventName, Features, GroupName, Message, PayloadFormat, Sender, ServerFrame, Target, UserName, Welcome,
 };
@@ -88,6 +88,7 @@ pub fn encode_server(frame: &ServerFrame) -> Bytes {
             writer.integer(*seconds);
             writer
         }
+        ServerFrame::Call(call) => call::write_server(call),
     };
     writer.into_frame(0)
 }
@@ -173,7 +174,10 @@ pub fn decode_server(frame: &Bytes) -> Result<ServerFrame, DecodeError> {
             reader.end()?;
             ServerFrame::Expiring { scope, seconds }
         }
-        other => return Err(reader.unknown(Unknown::Frame(other))),
+        other => match call::read_server(other, reader) {
+            Some(call) => ServerFrame::Call(call?),
+            None => return Err(reader.unknown(Unknown::Frame(other))),
+        },
     })
 }
 

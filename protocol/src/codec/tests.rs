@@ -12,9 +12,10 @@ use self::any::any_frame;
 use self::samples::{Frame, event, frames, group, user};
 use super::writer::Writer;
 use super::*;
+use crate::call::{ClientCall, Failure, Invoke, Outcome, ServerCall};
 use crate::{
     ClientFrame, ConnectionId, Credential, EventName, ExpiryScope, Features, GroupName, Limits, Message,
-    NameError, PayloadFormat, Send, Sender, ServerFrame, Target, Token, UserName, Welcome,
+    MethodName, NameError, Payload, PayloadFormat, Send, Sender, ServerFrame, Target, Token, UserName, Welcome,
 };
 
 fn hex(bytes: &[u8]) -> String {

@@ -100,7 +100,7 @@ impl Gate {
         if permissions.grants.may_join(group, now) {
             return Ok(());
         }
-        let detail = format!("{} grants no right to join {group:?}", permissions.proof);
+        let detail = format!("{} grants no right to join {group:?}", permissions.source());
         Err(Denial { code: Code::NotGranted, detail })
     }
 
@@ -130,14 +130,14 @@ impl Gate {
         if granted {
             return Ok(());
         }
-        let proof = permissions.proof;
+        let source = permissions.source();
         let detail = match to {
-            Recipient::Group(group) => format!("{proof} grants no right to send to the group {group:?}"),
-            Recipient::User(user) => format!("{proof} grants no right to send to the user {user:?}"),
+            Recipient::Group(group) => format!("{source} grants no right to send to the group {group:?}"),
+            Recipient::User(user) => format!("{source} grants no right to send to the user {user:?}"),
             Recipient::Connection(id, _) => {
-                format!("there is no connection {id} that {proof} grants the right to send to")
+                format!("there is no connection {id} that {source} grants the right to send to")
             }
-            Recipient::All => format!("{proof} grants no right to send to everyone"),
+            Recipient::All => format!("{source} grants no right to send to everyone"),
         };
         Err(Denial { code: Code::NotGranted, detail })
     }

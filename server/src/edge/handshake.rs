@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::access::{self, Gate};
+use crate::application::{Application, Opening};
 use crate::config::Config;
 use crate::edge::admission::{self, Admission, Slot};
 use crate::edge::door::Place;
@@ -54,6 +55,7 @@ pub(crate) struct Handshakes {
     pub(crate) admission: Arc<Admission>,
     /// What the ids of this server's connections begin with.
     pub(crate) node: [u8; 4],
+    pub(crate) application: Option<Arc<Application>>,
 }
 
 impl Handshakes {
@@ -167,14 +169,30 @@ impl Handshakes {
         let mut reader = FrameReader::new(self.config.limits.frame_bytes);
         let (hello, early) = first_frame(receiver, &mut reader).await?;
         // Elsewhere than in every connection's task: what waits for keys is large, and rare.
-        let (user, permissions, features) =
+        let (user, mut permissions, features) =
             Box::pin(identify(&hello, self.config.dev, self.router.gate(), || {
                 let leeway = self.config.validity().leeway;
                 access::certified(self.config.certificates.as_deref(), &connection.certificates(), leeway)
             }))
             .await?;
 
+        // What there is nothing for is not chosen.
+        let features = if self.application.is_some() { features } else { features.without(Features::CALLS) };
+
         let id = random_id(self.node)?;
+        let mut attached = match &self.application {
+            None => None,
+            Some(application) => {
+                let opening = Opening {
+                    connection: id,
+                    user: user.clone(),
+                    address: connection.remote_address(),
+                    transport: connection.transport(),
+                    calls: Features::CALLS.are_in(features),
+                };
+                Some(Box::new(Box::pin(application.connect(opening, &mut permissions)).await?))
+            }
+        };
         // Queued before anyone can send to it: `Welcome` is the first frame.
         let welcome = ServerFrame::Welcome(Welcome {
             protocol: PROTOCOL_VERSION,
@@ -195,19 +213,31 @@ impl Handshakes {
             permissions,
         };
         let now = (std::time::Instant::now(), SystemTime::now());
-        let seat = self.router.hub().register(newcomer, &welcome, now).map_err(CloseReason::from)?;
+        let seat = self.router.hub().register(newcomer, &welcome, now).map_err(|denial| {
+            let reason = CloseReason::from(denial);
+            if let Some(attached) = &mut attached {
+                attached.reason = Some(reason.clone());
+            }
+            reason
+        })?;
         tracing::debug!(connection = %id, ?user, address = %connection.remote_address(), "welcomed");
         let Some((transmitter, receiver)) = stream.take() else { return Err(None) };
         let watch = self.router.expiry().watch(seat.member());
+        if let Some(attached) = &attached {
+            attached.welcome(seat.member());
+        }
+        let calls = attached.as_ref().map(|attached| attached.link()).filter(|link| link.understands_calls());
         let session = Session {
             connection: connection.clone(),
             receiver,
             transmitter,
             seat,
             watch,
-            inbound: Inbound::new(Arc::clone(&self.router), reader, self.config.run()),
+            inbound: Inbound::new(Arc::clone(&self.router), reader, self.config.run())
+                .with_calls(calls.cloned()),
             early,
             requests_per_second: self.config.requests_per_second,
+            attached,
         };
         Ok((session, slot))
     }

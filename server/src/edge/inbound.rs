@@ -11,9 +11,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use fanfare_hub::CloseReason;
+use fanfare_protocol::call::{ClientCall, Invoke};
 use fanfare_protocol::codec::{self, DecodeError, FrameReader, Unknown};
-use fanfare_protocol::{ClientFrame, Code, Send, Target};
+use fanfare_protocol::{ClientFrame, Code, Denial, Send, Target};
 
+use crate::application::Link;
 use crate::edge::router::{Call, Router};
 use crate::hub::Member;
 use crate::telemetry::Metrics;
@@ -28,6 +30,8 @@ pub(crate) struct Inbound {
     ahead: Option<Box<Result<ClientFrame, DecodeError>>>,
     /// What follows the chunk that is being carried out.
     more: VecDeque<Bytes>,
+    /// The connection's calls, where there is an application, and its client understands them.
+    calls: Option<Arc<Link>>,
 }
 
 /// What came of a step. What needs no waiting is no future.
@@ -41,7 +45,12 @@ pub(crate) enum Step {
 impl Inbound {
     /// `reader` has read `Hello`, and may stand in the middle of the next frame.
     pub(crate) fn new(router: Arc<Router>, reader: FrameReader, run: (usize, usize)) -> Self {
-        Self { router, reader, run, ahead: None, more: VecDeque::new() }
+        Self { router, reader, run, ahead: None, more: VecDeque::new(), calls: None }
+    }
+
+    /// The same, with calls.
+    pub(crate) fn with_calls(self, calls: Option<Arc<Link>>) -> Self {
+        Self { calls, ..self }
     }
 
     /// Takes bytes that follow those that [`Self::step`] is given.
@@ -56,11 +65,31 @@ impl Inbound {
             Some(Ok(ClientFrame::Send(first))) if may_begin_run(&first) => {
                 Ok(Step::Done(self.carry_out_run(member, first, chunk)))
             }
+            Some(Ok(ClientFrame::Call(call))) => {
+                self.call(member, call);
+                Ok(Step::Done(1))
+            }
             Some(decoded) => {
                 let frame = self.request(member, decoded)?;
                 let call = frame.map(|frame| self.router.route(member, frame)).transpose()?.flatten();
                 Ok(call.map_or(Step::Done(1), Step::Call))
             }
+        }
+    }
+
+    /// Hands what is said about calls to the application. Nothing of that waits, so that a call holds nothing up.
+    fn call(&self, member: &Arc<Member>, call: ClientCall) {
+        let Some(calls) = &self.calls else {
+            let request = match &call {
+                ClientCall::Invoke(Invoke { request, .. }) => Some(*request),
+                _ => None,
+            };
+            let what = "calls: it has no application, or they were not offered in `Hello`";
+            return self.router.unknown(member, request, Code::NotKnownHere, &what);
+        };
+        self.router.count_request(member);
+        if let Err((request, Denial { code, detail })) = calls.take(call) {
+            self.router.refuse(member, request, code, detail);
         }
     }
 

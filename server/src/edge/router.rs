@@ -100,6 +100,8 @@ impl Router {
                 self.route_send(caller, send);
                 return Ok(None);
             }
+            // Carried out before this: `inbound.rs`.
+            ClientFrame::Call(_) => return Err(Code::Internal.into()),
         };
         self.answer(caller, request, outcome);
         Ok(None)
@@ -157,10 +159,15 @@ impl Router {
         self.hub.send_run(&sender(caller), target, &except, messages, Instant::now());
     }
 
-    /// Counts a request, and queues its answer where one is due.
-    fn answer(&self, caller: &Member, request: RequestId, outcome: Result<Option<u64>, Denial>) {
+    /// Counts a request.
+    pub(crate) fn count_request(&self, caller: &Member) {
         self.metrics.requests.add(1);
         caller.requested(1);
+    }
+
+    /// Counts a request, and queues its answer where one is due.
+    fn answer(&self, caller: &Member, request: RequestId, outcome: Result<Option<u64>, Denial>) {
+        self.count_request(caller);
         match outcome {
             Ok(None) => {}
             Ok(Some(count)) => {
@@ -191,10 +198,7 @@ impl Router {
                 self.answer(caller, request, Err(Denial { code, detail }));
             }
             // Counted all the same, so that whoever sends many is found.
-            None => {
-                self.metrics.requests.add(1);
-                caller.requested(1);
-            }
+            None => self.count_request(caller),
         }
     }
 
@@ -222,9 +226,13 @@ impl Router {
         caller: &Arc<Member>,
         verified: Result<(UserName, Permissions), Denial>,
     ) -> Result<u64, Denial> {
-        let (user, permissions) = verified?;
+        let (user, mut permissions) = verified?;
         if user != *caller.user() {
             return Err(Code::OtherUser.into());
+        }
+        let before = caller.permissions();
+        if before.grants.are_by_application() {
+            permissions.grants = before.grants.clone();
         }
         self.hub.permit(caller, permissions)?;
         self.expiry.refreshed(caller);

@@ -27,6 +27,7 @@ use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
+use crate::application::Attached;
 use crate::edge::expiry::Watch;
 use crate::edge::farewell;
 use crate::edge::inbound::{Inbound, Step};
@@ -68,6 +69,8 @@ pub(crate) struct Session {
     /// What came in the same bytes as `Hello`, behind it.
     pub(crate) early: Bytes,
     pub(crate) requests_per_second: Option<NonZeroU32>,
+    /// The application's part in it, where there is one.
+    pub(crate) attached: Option<Box<Attached>>,
 }
 
 impl Session {
@@ -88,6 +91,7 @@ impl Session {
             mut inbound,
             early,
             requests_per_second,
+            mut attached,
         } = self;
         let member = Arc::clone(seat.member());
         let mut seat = Some(seat);
@@ -98,6 +102,10 @@ impl Session {
             let end =
                 read(&connection, &member, &mut inbound, &mut receiver, early, requests_per_second).await;
             drop(reading);
+            // A method that runs for it hears of the end before anything is waited for.
+            if let Some(attached) = &attached {
+                attached.link().end();
+            }
             let end = match end {
                 End::Finished => inbound.finished().into(),
                 other => other,
@@ -138,6 +146,10 @@ impl Session {
             member.outbox().lose();
             // It leaves at once, and not when its peer has read why.
             drop(seat);
+            if let Some(attached) = &mut attached {
+                attached.reason = ending.clone();
+            }
+            drop(attached);
             if let Some(CloseReason { code, reason }) = &ending {
                 connection.close(*code, reason).await;
             } else {

@@ -46,6 +46,16 @@ enum Carrier {
     Web(Arc<web::Session>),
 }
 
+/// What a connection goes over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Transport {
+    /// A native client's QUIC.
+    Quic,
+    /// A browser's WebTransport.
+    WebTransport,
+}
+
 /// The half of a stream that comes in.
 pub(crate) struct Receiver(Incoming);
 
@@ -128,6 +138,14 @@ impl Connection {
 
     pub(crate) fn remote_address(&self) -> SocketAddr {
         self.quic().remote_address()
+    }
+
+    /// What it goes over.
+    pub(crate) fn transport(&self) -> Transport {
+        match self.0 {
+            Carrier::Native(_) => Transport::Quic,
+            Carrier::Web(_) => Transport::WebTransport,
+        }
     }
 
     /// The certificate that the client showed, with those between it and its authority; none where it showed none.

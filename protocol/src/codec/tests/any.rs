@@ -38,6 +38,57 @@ fn any_sender() -> impl Strategy<Value = Sender> {
     ]
 }
 
+fn any_format_and_bytes() -> impl Strategy<Value = Payload> {
+    (any::<u8>(), any_payload()).prop_map(|(format, bytes)| Payload { format: format.into(), bytes })
+}
+
+fn any_failure() -> impl Strategy<Value = Failure> {
+    (any::<u16>(), "\\PC{0,60}", any_format_and_bytes())
+        .prop_map(|(code, detail, data)| Failure { code, detail, data })
+}
+
+fn any_outcome() -> impl Strategy<Value = Outcome> {
+    prop_oneof![
+        Just(Outcome::Nothing),
+        any_format_and_bytes().prop_map(Outcome::Value),
+        any_failure().prop_map(Outcome::Failed),
+    ]
+}
+
+fn any_method() -> impl Strategy<Value = MethodName> {
+    "\\PC{1,60}".prop_map(|text| MethodName::new(&text).unwrap())
+}
+
+fn any_client_call() -> impl Strategy<Value = ClientCall> {
+    let streams = proptest::collection::vec(any::<u64>(), 0..8);
+    prop_oneof![
+        (any::<u64>(), any_method(), any::<u32>(), streams, any_format_and_bytes()).prop_map(
+            |(request, method, credit, streams, arguments)| {
+                ClientCall::Invoke(Invoke { request, method, credit, streams, arguments })
+            }
+        ),
+        any::<u64>().prop_map(|request| ClientCall::Cancel { request }),
+        (any::<u64>(), any::<u32>()).prop_map(|(request, items)| ClientCall::Credit { request, items }),
+        (any::<u64>(), any_format_and_bytes()).prop_map(|(stream, item)| ClientCall::Item { stream, item }),
+        (any::<u64>(), proptest::option::of(any_failure()))
+            .prop_map(|(stream, failure)| ClientCall::End { stream, failure }),
+        (any::<u64>(), any_outcome()).prop_map(|(call, outcome)| ClientCall::Completion { call, outcome }),
+    ]
+}
+
+fn any_server_call() -> impl Strategy<Value = ServerCall> {
+    prop_oneof![
+        (any::<u64>(), any_outcome())
+            .prop_map(|(request, outcome)| ServerCall::Completion { request, outcome }),
+        (any::<u64>(), any_format_and_bytes()).prop_map(|(request, item)| ServerCall::Item { request, item }),
+        (any::<u64>(), any_method(), any_format_and_bytes())
+            .prop_map(|(call, method, arguments)| ServerCall::Invoke { call, method, arguments }),
+        any::<u64>().prop_map(|call| ServerCall::Cancel { call }),
+        (any::<u64>(), any::<u32>()).prop_map(|(stream, items)| ServerCall::Credit { stream, items }),
+        any::<u64>().prop_map(|stream| ServerCall::Stop { stream }),
+    ]
+}
+
 pub(super) fn any_frame() -> impl Strategy<Value = Frame> {
     let credential = prop_oneof![
         "\\PC{0,300}".prop_map(|token| Credential::Token(Token::new(token))),
@@ -67,6 +118,7 @@ pub(super) fn any_frame() -> impl Strategy<Value = Frame> {
         (any::<u64>(), any_target()).prop_map(|(request, target)| ClientFrame::Count { request, target }),
         (any::<u64>(), "\\PC{0,300}")
             .prop_map(|(request, token)| ClientFrame::Refresh { request, token: Token::new(token) }),
+        any_client_call().prop_map(ClientFrame::Call),
     ];
     let reserved = (any::<u64>(), any::<u8>(), any::<[u8; 16]>(), any::<u64>());
     let welcome = (any::<u32>(), reserved, any_id(), any_user(), any::<[u32; 4]>(), "\\PC{0,40}");
@@ -109,6 +161,7 @@ pub(super) fn any_frame() -> impl Strategy<Value = Frame> {
                 let scope = count.map_or(ExpiryScope::Token, |count| ExpiryScope::Groups { count });
                 ServerFrame::Expiring { scope, seconds }
             }),
+            any_server_call().prop_map(ServerFrame::Call),
         ];
     prop_oneof![client.prop_map(Frame::Client), server.prop_map(Frame::Server)]
 }

@@ -53,8 +53,16 @@ impl Frame {
                 | ClientFrame::Leave { request, .. }
                 | ClientFrame::Send(Send { request, .. })
                 | ClientFrame::Count { request, .. }
-                | ClientFrame::Refresh { request, .. },
+                | ClientFrame::Refresh { request, .. }
+                | ClientFrame::Call(
+                    ClientCall::Invoke(Invoke { request, .. })
+                    | ClientCall::Cancel { request }
+                    | ClientCall::Credit { request, .. },
+                ),
             ) => Some(*request),
+            Self::Client(ClientFrame::Call(
+                ClientCall::Item { .. } | ClientCall::End { .. } | ClientCall::Completion { .. },
+            )) => None,
         }
     }
 }
@@ -184,6 +192,10 @@ fn unknown() -> Vec<Sample> {
         sample("message-unknown-sender", server, 3, None, kind("sender"), &|writer| writer.integer(NO_KIND)),
         sample("message-unknown-target", server, 3, None, kind("target"), &|writer| {
             writer.sender(&Sender::Server);
+            writer.integer(NO_KIND);
+        }),
+        sample("completion-unknown-outcome", server, 9, None, kind("outcome"), &|writer| {
+            writer.integer(9u64);
             writer.integer(NO_KIND);
         }),
         sample("expiring-unknown-scope", server, 8, None, kind("expiry scope"), &|writer| {
@@ -368,6 +380,68 @@ pub(super) fn frames() -> Vec<(&'static str, Frame)> {
             "expiring-groups",
             ServerFrame::Expiring { scope: ExpiryScope::Groups { count: 2 }, seconds: 300 },
         ),
+    ]
+    .into_iter()
+    .chain(calls())
+    .collect()
+}
+
+/// One frame about calls of each kind, with every outcome.
+fn calls() -> Vec<(&'static str, Frame)> {
+    let client = |name, call| (name, Frame::Client(ClientFrame::Call(call)));
+    let server = |name, call| (name, Frame::Server(ServerFrame::Call(call)));
+    let method = |name| MethodName::new(name).unwrap();
+    let failure = || Failure { code: 10_001, detail: "sold out".into(), data: Payload::json("[3]") };
+    vec![
+        (
+            "hello-calls",
+            Frame::Client(ClientFrame::Hello {
+                protocol: 1,
+                features: Features::CALLS,
+                credential: Credential::DevUser(user("alice")),
+            }),
+        ),
+        client(
+            "invoke",
+            ClientCall::Invoke(Invoke {
+                request: 8,
+                method: method("Add"),
+                credit: 0,
+                streams: vec![],
+                arguments: Payload::json("[1,2]"),
+            }),
+        ),
+        client(
+            "invoke-with-streams",
+            ClientCall::Invoke(Invoke {
+                request: 9,
+                method: method("Zip"),
+                credit: 32,
+                streams: vec![10, 300],
+                arguments: Payload::message_pack(&b"\x90"[..]),
+            }),
+        ),
+        client("cancel", ClientCall::Cancel { request: 8 }),
+        client("credit", ClientCall::Credit { request: 9, items: 17 }),
+        client("item", ClientCall::Item { stream: 10, item: Payload::json("7") }),
+        client("end", ClientCall::End { stream: 10, failure: None }),
+        client("end-failed", ClientCall::End { stream: 300, failure: Some(failure()) }),
+        client("answer", ClientCall::Completion { call: 0, outcome: Outcome::Value(Payload::json("true")) }),
+        client("answer-failed", ClientCall::Completion { call: 1, outcome: Outcome::Failed(failure()) }),
+        server("completion", ServerCall::Completion { request: 8, outcome: Outcome::Nothing }),
+        server(
+            "completion-value",
+            ServerCall::Completion { request: 8, outcome: Outcome::Value(Payload::json("3")) },
+        ),
+        server("completion-failed", ServerCall::Completion { request: 8, outcome: Outcome::Failed(failure()) }),
+        server("result-item", ServerCall::Item { request: 9, item: Payload::message_pack(&b"\x01"[..]) }),
+        server(
+            "invoke-client",
+            ServerCall::Invoke { call: 0, method: method("Confirm"), arguments: Payload::json("[\"?\"]") },
+        ),
+        server("cancel-client", ServerCall::Cancel { call: 0 }),
+        server("stream-credit", ServerCall::Credit { stream: 10, items: 10 }),
+        server("stream-stop", ServerCall::Stop { stream: 10 }),
     ]
 }
 

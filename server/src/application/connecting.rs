@@ -1,0 +1,110 @@
+//! Whether a connection may be here: what the application's `connected` decides, before its client hears of anything.
+//!
+//! In: who connects. Out: yes, with what it may do and the groups that it is in from the beginning; or a refusal.
+//! Invariant: what a ban forbids is not allowed here either.
+
+use std::any::Any;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use fanfare_hub::CloseReason;
+use fanfare_protocol::{Code, ConnectionId, GroupName, UserName};
+use fanfare_token::{GrantClaim, Grants};
+
+use super::caller::Caller;
+use super::link::Link;
+use crate::handle::HubHandle;
+use crate::quic::Transport;
+
+/// What `connected` has decided so far.
+#[derive(Default)]
+pub(crate) struct Admission {
+    /// Instead of what the token grants.
+    pub(crate) grants: Option<Grants>,
+    pub(crate) groups: Vec<GroupName>,
+}
+
+/// A connection that the application is asked about. Its client has shown who it is, and has not been welcomed.
+pub struct Connecting {
+    caller: Caller,
+    link: Arc<Link>,
+}
+
+/// The application does not let a connection in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    pub(super) reason: CloseReason,
+}
+
+impl Refusal {
+    /// For good: code [`Code::ConnectRefused`]. The client is told the reason.
+    pub fn new(reason: impl Into<String>) -> Self {
+        let reason = CloseReason { code: Code::ConnectRefused, reason: reason.into() };
+        Self { reason }
+    }
+
+    /// For now: code [`Code::ConnectRefusedForNow`], and the client tries again by itself.
+    pub fn for_now(reason: impl Into<String>) -> Self {
+        let reason = CloseReason { code: Code::ConnectRefusedForNow, reason: reason.into() };
+        Self { reason }
+    }
+}
+
+impl Connecting {
+    pub(super) fn new(link: Arc<Link>) -> Self {
+        Self { caller: Caller::new(Arc::clone(&link)), link }
+    }
+
+    /// The id that the connection has.
+    #[must_use]
+    pub fn connection(&self) -> ConnectionId {
+        self.caller.connection()
+    }
+
+    /// Whose it is.
+    #[must_use]
+    pub fn user(&self) -> &UserName {
+        self.caller.user()
+    }
+
+    /// Where it comes from.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.caller.address()
+    }
+
+    /// What it goes over.
+    #[must_use]
+    pub fn transport(&self) -> Transport {
+        self.caller.transport()
+    }
+
+    /// The hub.
+    #[must_use]
+    pub fn hub(&self) -> &HubHandle {
+        self.caller.hub()
+    }
+
+    /// Makes it a member of a group from its welcome on, for which it needs no grant. It lifts no ban: from such a group
+    /// it stays out.
+    pub fn join(&self, group: GroupName) {
+        self.link.admission.lock().groups.push(group);
+    }
+
+    /// Lets it do this, instead of what its token says. A token that the client brings later changes when the
+    /// connection ends, and not this.
+    ///
+    /// # Errors
+    /// Which of the grants makes no sense, and why. Nothing has changed then.
+    pub fn grant(&self, grants: &[GrantClaim]) -> Result<(), String> {
+        GrantClaim::check(grants)?;
+        let grants = Grants::parse(grants.to_vec(), 0).map_err(|error| format!("{error:?}"))?;
+        self.link.admission.lock().grants = Some(grants);
+        Ok(())
+    }
+
+    /// Keeps something for this connection: see [`Caller::insert`].
+    pub fn insert<T: Any + Send + Sync>(&self, value: T) {
+        self.caller.insert(value);
+    }
+}

@@ -1,0 +1,207 @@
+//! Carries one call out, in a task of its own.
+//!
+//! In: an accepted call. Out: items, and exactly one completion. Invariants: a method that panics is a code for its
+//! caller and a line in the log; one that does not return is dropped a bounded time after it was told to stop; its place
+//! is free only when it really has ended.
+
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::Poll;
+
+use fanfare_protocol::call::{Outcome, ServerCall};
+use fanfare_protocol::{Code, Denial, Payload, RequestId};
+use futures_core::Stream;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use super::answer::Answer;
+use super::call_error::CallError;
+use super::caller::Caller;
+use super::extract::Call;
+use super::link::{Accepted, Link};
+
+type Items = Pin<Box<dyn Stream<Item = Result<Payload, CallError>> + Send>>;
+
+/// It panicked. What it said is in the log already.
+pub(super) struct Panicked;
+
+/// Carries out a call, and then lets the next one begin.
+pub(super) async fn run(link: Arc<Link>, accepted: Accepted) {
+    let Accepted { request, name, method, arguments, inlets, wants_items, credit, stop } = accepted;
+    let has_streams = wants_items || !inlets.is_empty();
+    let most = link.application.limits.stream_items;
+    for inlet in &inlets {
+        link.give_credit(inlet.stream(), most);
+    }
+    let counters = &link.application.counters;
+    counters.calls.add(1);
+    let caller = Caller::new(Arc::clone(&link));
+    let call = Call { caller, method: name.clone(), arguments, stop: stop.clone(), streams: inlets };
+    let called = catch_unwind(AssertUnwindSafe(|| (method.call)(call)));
+    let outcome = match called {
+        Err(_) => Some(Err(Panicked)),
+        Ok(future) => {
+            let deadline = method.deadline.or(link.application.deadline);
+            finish(&link, request, deadline, &stop, future).await
+        }
+    };
+    let outcome = match outcome {
+        // It was told already that it took too long.
+        None => None,
+        Some(Err(Panicked)) => {
+            counters.panics.add(1);
+            tracing::error!(method = ?name, connection = %link.opening.connection, "a method panicked");
+            Some(failed(Code::MethodPanicked))
+        }
+        Some(Ok(Err(CallError(failure)))) => Some(Outcome::Failed(failure)),
+        Some(Ok(Ok(answer))) => Some(match (answer, wants_items) {
+            (Answer::Nothing, false) => Outcome::Nothing,
+            (Answer::Value(value), false) => {
+                within_limits(&link, value).map_or_else(Outcome::from, Outcome::Value)
+            }
+            (Answer::Items(items), true) => {
+                let sent = send_items(&link, request, &credit, &stop, items).await;
+                if matches!(sent, Err(None)) {
+                    counters.panics.add(1);
+                    tracing::error!(method = ?name, connection = %link.opening.connection, "a stream panicked");
+                }
+                match sent {
+                    Ok(()) => Outcome::Nothing,
+                    Err(Some(CallError(failure))) => Outcome::Failed(failure),
+                    Err(None) => failed(Code::MethodPanicked),
+                }
+            }
+            (Answer::Items(_), false) | (Answer::Nothing | Answer::Value(_), true) => {
+                failed(Code::NotAStream)
+            }
+        }),
+    };
+    if let Some(outcome) = outcome {
+        complete(&link, request, outcome).await;
+    }
+    link.make_way(has_streams);
+}
+
+fn failed(code: Code) -> Outcome {
+    Outcome::Failed(Denial::from(code).into())
+}
+
+/// A value that is longer than a payload may be is the application's mistake, and its caller's to hear of.
+fn within_limits(link: &Link, value: Payload) -> Result<Payload, Refused> {
+    link.application.payloads.check_payload(value.bytes.len()).map_err(Refused)?;
+    Ok(value)
+}
+
+struct Refused(Denial);
+
+impl From<Refused> for Outcome {
+    fn from(Refused(denial): Refused) -> Self {
+        Self::Failed(denial.into())
+    }
+}
+
+/// Runs a method to its end. `None` where its caller was told meanwhile that it took too long.
+async fn finish(
+    link: &Link,
+    request: RequestId,
+    deadline: Option<std::time::Duration>,
+    stop: &CancellationToken,
+    future: Pin<Box<dyn Future<Output = Result<Answer, CallError>> + Send>>,
+) -> Option<Result<Result<Answer, CallError>, Panicked>> {
+    let mut future = pin!(guarded(future));
+    let overdue = async {
+        match deadline {
+            Some(deadline) => tokio::time::sleep(deadline).await,
+            None => std::future::pending().await,
+        }
+    };
+    let is_overdue = tokio::select! {
+        biased;
+        ended = &mut future => return Some(ended),
+        () = stop.cancelled() => false,
+        () = overdue => true,
+    };
+    if is_overdue {
+        stop.cancel();
+        complete(link, request, failed(Code::CallTimeout)).await;
+    }
+    let ended = tokio::time::timeout(link.application.limits.grace, &mut future).await;
+    if is_overdue {
+        return None;
+    }
+    Some(ended.unwrap_or_else(|_| Ok(Err(Denial::from(Code::CallCancelled).into()))))
+}
+
+/// A future whose panics are caught.
+pub(super) fn guarded<T>(
+    mut future: Pin<Box<dyn Future<Output = T> + Send>>,
+) -> impl Future<Output = Result<T, Panicked>> + Send {
+    poll_fn(move |context| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))) {
+        Ok(Poll::Ready(value)) => Poll::Ready(Ok(value)),
+        Ok(Poll::Pending) => Poll::Pending,
+        Err(_) => Poll::Ready(Err(Panicked)),
+    })
+}
+
+/// Sends items as there is credit and room for them. Whoever does not want them any more has got them all.
+/// `Err(None)`: the stream panicked.
+async fn send_items(
+    link: &Link,
+    request: RequestId,
+    credit: &Semaphore,
+    stop: &CancellationToken,
+    mut items: Items,
+) -> Result<(), Option<CallError>> {
+    let sending = async {
+        loop {
+            // Before an item is made that nobody could be sent.
+            if let Ok(permit) = credit.acquire().await {
+                permit.forget();
+            }
+            if !has_room(link).await {
+                return Ok(());
+            }
+            let next = poll_fn(|context| {
+                match catch_unwind(AssertUnwindSafe(|| items.as_mut().poll_next(context))) {
+                    Ok(Poll::Ready(item)) => Poll::Ready(Ok(item)),
+                    Ok(Poll::Pending) => Poll::Pending,
+                    Err(_) => Poll::Ready(Err(Panicked)),
+                }
+            });
+            let Ok(next) = next.await else { return Err(None) };
+            let Some(item) = next.transpose().map_err(Some)? else { return Ok(()) };
+            link.application
+                .payloads
+                .check_payload(item.bytes.len())
+                .map_err(|denial| Some(denial.into()))?;
+            link.say(ServerCall::Item { request, item });
+        }
+    };
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => Ok(()),
+        sent = sending => sent,
+    }
+}
+
+/// Waits until the connection's outbox takes more, so that what the application makes for a client never overflows it.
+/// Tells whether it takes anything any more.
+pub(super) async fn has_room(link: &Link) -> bool {
+    let Some(member) = link.member() else { return false };
+    tokio::select! {
+        biased;
+        () = link.ended.cancelled() => false,
+        takes = poll_fn(|context| member.outbox().poll_space(context)) => takes,
+    }
+}
+
+/// Tells what came of a call. Its number is free before its caller can know, so that it can be used again.
+async fn complete(link: &Link, request: RequestId, outcome: Outcome) {
+    let has_room = has_room(link).await;
+    link.completed(request);
+    if has_room {
+        link.say(ServerCall::Completion { request, outcome });
+    }
+}

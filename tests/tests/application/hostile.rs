@@ -1,0 +1,209 @@
+//! What a client may say about calls that makes no sense: bounded, a code, and nobody else is disturbed (promise 12).
+
+use std::time::Duration;
+
+use fanfare_protocol::call::{ClientCall, Invoke, Outcome, ServerCall};
+use fanfare_protocol::{ClientFrame, Code, Credential, Features, MethodName, Payload, ServerFrame, Target};
+use fanfare_server::{Args, CallError, Caller, Methods, State, Upload};
+use fanfare_tests::peer::{Dialer, Peer};
+use fanfare_tests::{Hub, eventually, user};
+
+use crate::Seen;
+
+async fn read_never(State(seen): State<Seen>, _numbers: Upload<u64>) -> Result<(), CallError> {
+    let _inside = seen.enter();
+    seen.wait().await;
+    Ok(())
+}
+
+async fn size(Args((text,)): Args<(String,)>) -> Result<usize, CallError> {
+    Ok(text.len())
+}
+
+async fn ask(State(seen): State<Seen>, caller: Caller) -> Result<(), CallError> {
+    let answered = caller.invoke::<bool>("Confirm", &("?",)).await;
+    seen.note(format!("{answered:?}"));
+    Ok(())
+}
+
+async fn welcomed(hub: &Hub, features: Features) -> Peer {
+    let dialer = Dialer::new(&hub.roots);
+    let mut peer = dialer.peer(hub.address()).await;
+    let credential = Credential::DevUser(user("eve"));
+    peer.send(&ClientFrame::Hello { protocol: 1, features, credential }).await;
+    match peer.frame().await {
+        Ok(ServerFrame::Welcome(welcome)) => assert_eq!(welcome.features, features),
+        other => panic!("{other:?}"),
+    }
+    peer
+}
+
+fn invoke(request: u64, method: &str, streams: &[u64], arguments: Payload) -> ClientFrame {
+    let method = MethodName::new(method).unwrap();
+    let streams = streams.to_vec();
+    ClientFrame::Call(ClientCall::Invoke(Invoke { request, method, credit: 0, streams, arguments }))
+}
+
+async fn refusal(peer: &mut Peer, wanted: u64) -> u16 {
+    loop {
+        match peer.frame().await.unwrap() {
+            ServerFrame::Error { request, code, .. } if request == wanted => return code,
+            ServerFrame::Call(_) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn promise_12_what_makes_no_sense_about_calls_is_refused_or_has_no_effect() {
+    let seen = Seen::default();
+    let methods = Methods::with_state(seen.clone())
+        .on("ReadNever", read_never)
+        .on("Size", size)
+        .on("Ask", ask)
+        .configure(|limits| limits.grace = Duration::from_millis(50));
+    let hub = Hub::running(methods).await;
+    let mut peer = welcomed(&hub, Features::CALLS).await;
+    let none = Payload::json("[]");
+
+    peer.send(&invoke(1, "Nobody", &[], none.clone())).await;
+    assert_eq!(refusal(&mut peer, 1).await, Code::MethodUnknown.number());
+    peer.send(&invoke(2, "ReadNever", &[7, 7], none.clone())).await;
+    assert_eq!(refusal(&mut peer, 2).await, Code::InvalidRequest.number());
+    peer.send(&invoke(3, "ReadNever", &[7], none.clone())).await;
+    eventually("it runs", || seen.running() == 1).await;
+    peer.send(&invoke(3, "Size", &[], none.clone())).await;
+    assert_eq!(refusal(&mut peer, 3).await, Code::InvalidRequest.number());
+    peer.send(&invoke(4, "ReadNever", &[7], none.clone())).await;
+    assert_eq!(refusal(&mut peer, 4).await, Code::InvalidRequest.number());
+    let many: Vec<u64> = (100..10_000).collect();
+    peer.send(&invoke(5, "ReadNever", &many, none.clone())).await;
+    assert_eq!(refusal(&mut peer, 5).await, Code::TooManyCalls.number());
+
+    // For numbers that nobody has.
+    for call in [
+        ClientCall::Cancel { request: 99 },
+        ClientCall::Credit { request: 99, items: u32::MAX },
+        ClientCall::Item { stream: 99, item: none.clone() },
+        ClientCall::End { stream: 99, failure: None },
+        ClientCall::Completion { call: 99, outcome: Outcome::Nothing },
+    ] {
+        peer.send(&ClientFrame::Call(call)).await;
+    }
+    for _ in 0..10_000 {
+        let call = ClientCall::Credit { request: 3, items: u32::MAX };
+        peer.send(&ClientFrame::Call(call)).await;
+    }
+    peer.send(&ClientFrame::Count { request: 6, target: Target::All }).await;
+    loop {
+        match peer.frame().await.unwrap() {
+            ServerFrame::Ack { request: 6, count } => break assert_eq!(count, 1),
+            ServerFrame::Call(ServerCall::Credit { stream: 7, .. }) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+
+    // More than there was credit for: the stream is over, and the connection goes on.
+    for _ in 0..11 {
+        let item = ClientCall::Item { stream: 7, item: Payload::json("1") };
+        peer.send(&ClientFrame::Call(item)).await;
+    }
+    match peer.frame().await.unwrap() {
+        ServerFrame::Call(ServerCall::Stop { stream: 7 }) => {}
+        other => panic!("{other:?}"),
+    }
+    seen.open();
+    match peer.frame().await.unwrap() {
+        ServerFrame::Call(ServerCall::Completion { request: 3, outcome: Outcome::Nothing }) => {}
+        other => panic!("{other:?}"),
+    }
+
+    // Deep, broken and long arguments.
+    for (request, arguments) in [
+        (10, Payload::json("[".repeat(60_000))),
+        (11, Payload::message_pack(vec![0x91; 60_000])),
+        (12, Payload::message_pack(vec![0xdd, 0xff, 0xff, 0xff, 0xff])),
+        (13, Payload::message_pack(vec![0x91, 0xdb, 0xff, 0xff, 0xff, 0xff])),
+        (14, Payload::json(vec![b'[', b'"', 0xff, b'"', b']'])),
+    ] {
+        peer.send(&invoke(request, "Size", &[], arguments)).await;
+        match peer.frame().await.unwrap() {
+            ServerFrame::Call(ServerCall::Completion { request: answered, outcome: Outcome::Failed(failure) }) => {
+                assert_eq!((answered, failure.code), (request, Code::ArgumentsInvalid.number()));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    let long = Payload::json("x".repeat(65_537));
+    peer.send(&invoke(15, "Size", &[], long)).await;
+    assert_eq!(refusal(&mut peer, 15).await, Code::PayloadTooLarge.number());
+
+    // An answer that nobody can read, and one that comes twice.
+    peer.send(&invoke(20, "Ask", &[], none)).await;
+    let call = match peer.frame().await.unwrap() {
+        ServerFrame::Call(ServerCall::Invoke { call, .. }) => call,
+        other => panic!("{other:?}"),
+    };
+    for _ in 0..2 {
+        let outcome = Outcome::Value(Payload::json("nonsense"));
+        peer.send(&ClientFrame::Call(ClientCall::Completion { call, outcome })).await;
+    }
+    match peer.frame().await.unwrap() {
+        ServerFrame::Call(ServerCall::Completion { request: 20, .. }) => {}
+        other => panic!("{other:?}"),
+    }
+    assert!(seen.lines()[0].starts_with("Err(Answer("), "{:?}", seen.lines());
+    hub.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_that_did_not_offer_calls_gets_none() {
+    let seen = Seen::default();
+    let methods = Methods::with_state(seen.clone()).on("Size", size);
+    let hub = Hub::running(methods).await;
+    let mut peer = welcomed(&hub, Features::NONE).await;
+    peer.send(&invoke(1, "Size", &[], Payload::json("[\"a\"]"))).await;
+    assert_eq!(refusal(&mut peer, 1).await, Code::NotKnownHere.number());
+    assert_eq!(hub.server.metrics().unknown, 1);
+    hub.stop().await;
+}
+
+/// Whoever does not read slows its own calls down, and is not closed for what the application says.
+#[tokio::test]
+async fn promise_12_calls_of_a_client_that_does_not_read_wait_for_it() {
+    let seen = Seen::default();
+    let methods = Methods::with_state(seen.clone()).on("Fill", fill).on("Size", size);
+    let hub = Hub::running(methods).await;
+    let dialer = Dialer::with(&hub.roots, &[fanfare_protocol::ALPN], 2_048);
+    let mut peer = dialer.peer(hub.address()).await;
+    let credential = Credential::DevUser(user("eve"));
+    peer.send(&ClientFrame::Hello { protocol: 1, features: Features::CALLS, credential }).await;
+    assert!(matches!(peer.frame().await, Ok(ServerFrame::Welcome(_))));
+    let (mut sending, mut receiving) = peer.split();
+    let calls = tokio::spawn(async move {
+        for request in 0..200 {
+            sending.send(&invoke(request, "Fill", &[], Payload::json("[]"))).await;
+        }
+        sending
+    });
+    let alice = hub.client("alice").await;
+    assert_eq!(fanfare_tests::within(alice.invoke::<usize>("Size", &("abc",))).await, Ok(3));
+    let mut outcomes = 0;
+    while outcomes < 200 {
+        match receiving.frame().await.unwrap() {
+            ServerFrame::Call(ServerCall::Completion { outcome: Outcome::Value(_), .. }) => outcomes += 1,
+            // More than may wait.
+            ServerFrame::Error { code, .. } => {
+                assert_eq!(code, Code::TooManyCalls.number());
+                outcomes += 1;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    drop(fanfare_tests::within(calls).await.unwrap());
+    hub.stop().await;
+}
+
+async fn fill() -> Result<String, CallError> {
+    Ok("x".repeat(60_000))
+}
