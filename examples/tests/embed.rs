@@ -7,29 +7,15 @@
     reason = "a test that cannot go on should fail on the spot"
 )]
 
-use std::io::{BufRead, BufReader, Read, Write};
+mod running;
+
+use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
 use fanfare_client::{Client, ClientConfig, Credential, Event, Roots, UserName};
 use fanfare_tests::within;
-
-/// Ends with its owner, whatever happens.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// Cargo builds the examples before the tests, into a folder beside theirs.
-fn example() -> PathBuf {
-    let tests = std::env::current_exe().unwrap();
-    tests.parent().unwrap().parent().unwrap().join("examples/embed")
-}
+use running::Running;
 
 fn post(address: &str, path: &str, body: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
@@ -44,11 +30,7 @@ fn post(address: &str, path: &str, body: &str) -> String {
 #[tokio::test]
 async fn a_client_gets_what_was_posted_and_the_end_is_orderly() {
     let home = tempfile::tempdir().unwrap();
-    let mut command = Command::new(example());
-    command.args(["127.0.0.1:0", "127.0.0.1:0"]).current_dir(home.path()).stdout(Stdio::piped());
-    let mut running = Running(command.spawn().unwrap());
-    let mut ready = String::new();
-    BufReader::new(running.0.stdout.take().unwrap()).read_line(&mut ready).unwrap();
+    let (mut running, ready) = Running::start("embed", &["127.0.0.1:0", "127.0.0.1:0"], home.path());
     let (quic, http) = ready.trim().strip_prefix("ready quic=").unwrap().split_once(" http=").unwrap();
 
     let config = ClientConfig::new(quic, Credential::DevUser(UserName::new("alice").unwrap()))

@@ -15,7 +15,8 @@ use super::*;
 use crate::call::{ClientCall, Failure, Invoke, Outcome, ServerCall};
 use crate::{
     ClientFrame, ConnectionId, Credential, EventName, ExpiryScope, Features, GroupName, Limits, Message,
-    MethodName, NameError, Payload, PayloadFormat, Send, Sender, ServerFrame, Target, Token, UserName, Welcome,
+    MethodName, NameError, Payload, PayloadFormat, Send, Sender, ServerFrame, Target, Token, UserName,
+    Welcome,
 };
 
 fn hex(bytes: &[u8]) -> String {

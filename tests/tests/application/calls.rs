@@ -292,8 +292,7 @@ async fn a_method_hears_at_once_that_its_connection_has_ended_and_disconnected_d
 #[tokio::test]
 async fn an_ordinary_call_can_be_cancelled_and_so_can_one_that_waits() {
     let seen = Seen::default();
-    let hub =
-        Hub::running(Methods::with_state(seen.clone()).on("Watchful", watchful).on("Add", add)).await;
+    let hub = Hub::running(Methods::with_state(seen.clone()).on("Watchful", watchful).on("Add", add)).await;
     let alice = hub.client("alice").await;
     let call = |method: &'static str| {
         let alice = alice.clone();
@@ -343,10 +342,9 @@ async fn ask(caller: Caller, Args((method,)): Args<(String,)>) -> Result<String,
 /// (aspnetcore#41997).
 #[tokio::test]
 async fn a_method_can_wait_for_its_callers_answer_with_one_call_in_flight() {
-    let methods =
-        Methods::new().on("Ask", ask).on("Add", add).configure(|limits| {
-            limits.client_result_deadline = Duration::from_millis(300);
-        });
+    let methods = Methods::new().on("Ask", ask).on("Add", add).configure(|limits| {
+        limits.client_result_deadline = Duration::from_millis(300);
+    });
     let hub = Hub::running(methods).await;
     let alice = hub.client("alice").await;
     alice.on_invoke("Confirm", |(question,): (String,)| async move { Ok::<_, String>(question.len() < 20) });
@@ -379,14 +377,13 @@ async fn a_method_can_wait_for_its_callers_answer_with_one_call_in_flight() {
 #[tokio::test]
 async fn a_client_can_call_from_within_its_own_handler() {
     let seen = Seen::default();
-    let methods = Methods::with_state(seen.clone())
-        .on("Ask", ask)
-        .on("Add", add)
-        .on("Never", never)
-        .configure(|limits| {
-            limits.in_flight = 2;
-            limits.grace = Duration::from_millis(50);
-        });
+    let methods =
+        Methods::with_state(seen.clone()).on("Ask", ask).on("Add", add).on("Never", never).configure(
+            |limits| {
+                limits.in_flight = 2;
+                limits.grace = Duration::from_millis(50);
+            },
+        );
     let hub = Hub::running(methods).await;
     let alice = hub.client("alice").await;
     let inner = alice.clone();

@@ -20,8 +20,13 @@ async fn connected(seen: Seen, connecting: Connecting) -> Result<(), Refusal> {
         "crash" => panic!("on purpose"),
         "slow" => std::future::pending().await,
         "limited" => {
-            let claim =
-                GrantClaim { group: Some("lobby".into()), user: None, all: None, may: vec![Right::Join], exp: None };
+            let claim = GrantClaim {
+                group: Some("lobby".into()),
+                user: None,
+                all: None,
+                may: vec![Right::Join],
+                exp: None,
+            };
             connecting.grant(&[claim]).unwrap();
             connecting.join(group("lobby"));
             connecting.join(group("news"));
@@ -128,12 +133,9 @@ async fn each_end_is_told_once_whatever_its_cause() {
 #[tokio::test]
 async fn an_end_is_told_exactly_where_the_application_had_said_yes() {
     let seen = Seen::default();
-    let hub = Hub::assembled(
-        tempfile::tempdir().unwrap(),
-        |config| config.capacity.per_user = 1,
-        methods(&seen),
-    )
-    .await;
+    let hub =
+        Hub::assembled(tempfile::tempdir().unwrap(), |config| config.capacity.per_user = 1, methods(&seen))
+            .await;
     let first = hub.client("alice").await;
     assert_eq!(refused(&hub, "alice").await.0, Code::UserFull.number());
     seen.line("alice is gone: 4003, 1 left").await;

@@ -128,7 +128,10 @@ async fn promise_12_what_makes_no_sense_about_calls_is_refused_or_has_no_effect(
     ] {
         peer.send(&invoke(request, "Size", &[], arguments)).await;
         match peer.frame().await.unwrap() {
-            ServerFrame::Call(ServerCall::Completion { request: answered, outcome: Outcome::Failed(failure) }) => {
+            ServerFrame::Call(ServerCall::Completion {
+                request: answered,
+                outcome: Outcome::Failed(failure),
+            }) => {
                 assert_eq!((answered, failure.code), (request, Code::ArgumentsInvalid.number()));
             }
             other => panic!("{other:?}"),

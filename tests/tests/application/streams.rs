@@ -208,12 +208,13 @@ async fn streams_end_with_their_connection() {
     let hub = Hub::running(Methods::with_state(seen.clone()).on("Held", held)).await;
     let alice = hub.client("alice").await;
     let waiting = stream::unfold(0_u64, |next| async move {
-        if next > 0 { std::future::pending::<()>().await }
+        if next > 0 {
+            std::future::pending::<()>().await
+        }
         Some((next, next + 1))
     });
     let calling = alice.clone();
-    let call =
-        tokio::spawn(async move { calling.call::<()>(Invocation::new("Held").upload(waiting)).await });
+    let call = tokio::spawn(async move { calling.call::<()>(Invocation::new("Held").upload(waiting)).await });
     seen.line("0").await;
     within(alice.close()).await.unwrap();
     seen.line("the connection has ended before the stream").await;

@@ -43,8 +43,11 @@ fn any_format_and_bytes() -> impl Strategy<Value = Payload> {
 }
 
 fn any_failure() -> impl Strategy<Value = Failure> {
-    (any::<u16>(), "\\PC{0,60}", any_format_and_bytes())
-        .prop_map(|(code, detail, data)| Failure { code, detail, data })
+    (any::<u16>(), "\\PC{0,60}", any_format_and_bytes()).prop_map(|(code, detail, data)| Failure {
+        code,
+        detail,
+        data,
+    })
 }
 
 fn any_outcome() -> impl Strategy<Value = Outcome> {

@@ -433,7 +433,10 @@ fn calls() -> Vec<(&'static str, Frame)> {
             "completion-value",
             ServerCall::Completion { request: 8, outcome: Outcome::Value(Payload::json("3")) },
         ),
-        server("completion-failed", ServerCall::Completion { request: 8, outcome: Outcome::Failed(failure()) }),
+        server(
+            "completion-failed",
+            ServerCall::Completion { request: 8, outcome: Outcome::Failed(failure()) },
+        ),
         server("result-item", ServerCall::Item { request: 9, item: Payload::message_pack(&b"\x01"[..]) }),
         server(
             "invoke-client",

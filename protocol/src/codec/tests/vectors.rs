@@ -88,7 +88,9 @@ fn server_call_json(call: &ServerCall) -> Value {
             json!({ "ClientInvoke": { "call": call, "method": method.as_str(), "arguments": arguments } })
         }
         ServerCall::Cancel { call } => json!({ "ClientCancel": { "call": call } }),
-        ServerCall::Credit { stream, items } => json!({ "StreamCredit": { "stream": stream, "items": items } }),
+        ServerCall::Credit { stream, items } => {
+            json!({ "StreamCredit": { "stream": stream, "items": items } })
+        }
         ServerCall::Stop { stream } => json!({ "StreamStop": { "stream": stream } }),
     }
 }
@@ -328,11 +330,8 @@ fn every_vector_of_every_version_is_read_as_it_was_meant_and_written_again_as_it
 
 #[test]
 fn protocol_md_shows_every_golden_vector() {
-    let text = [
-        include_str!("../../../../PROTOCOL.md"),
-        include_str!("../../../../docs/protocol/calls.md"),
-    ]
-    .concat();
+    let text = [include_str!("../../../../PROTOCOL.md"), include_str!("../../../../docs/protocol/calls.md")]
+        .concat();
     for sample in samples() {
         let dump = dump(&sample.bytes);
         assert!(text.contains(&dump), "PROTOCOL.md lacks the dump of {}:\n{dump}", sample.name);
