@@ -6,7 +6,7 @@
 
 mod form;
 
-use crossterm::event::{KeyCode, KeyEvent, MouseButton, MouseEvent, MouseEventKind};
+use crossterm::event::{KeyCode, KeyEvent, KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
 use fanfare_protocol::ConnectionId;
 use fanfare_protocol::admin::{
     self, BanKind, BanRow, ConnectionDetail, Listing, Receipt, Status, Update, Who,
@@ -240,6 +240,12 @@ fn on_click(model: &mut Model, column: u16, row: u16) -> Vec<Effect> {
 }
 
 fn on_key(model: &mut Model, key: &KeyEvent) -> Vec<Effect> {
+    // Escape and a key that come in one piece are Alt and that key to a program, and no key here wants Alt.
+    if key.modifiers.contains(KeyModifiers::ALT) {
+        let mut effects = on_key(model, &KeyEvent::new(KeyCode::Esc, KeyModifiers::NONE));
+        effects.extend(on_key(model, &KeyEvent::new(key.code, key.modifiers - KeyModifiers::ALT)));
+        return effects;
+    }
     if keymap::action(key) == Some(Action::Quit) && key.code == KeyCode::Char('c') {
         return vec![Effect::Quit];
     }

@@ -118,6 +118,21 @@ fn users(model: &Model) -> Vec<String> {
     listing.items.iter().map(|item| listing.cells(item, model)[1].clone()).collect()
 }
 
+/// On a busy machine they come in one piece, and the terminal's library makes Alt of that.
+#[test]
+fn escape_and_a_key_behind_it_are_both_pressed() {
+    let mut model = busy(Role::Operator);
+    press(&mut model, "2/ali\n");
+    let all = users(&model).len();
+    update(&mut model, Event::Key(KeyEvent::new(KeyCode::Char('3'), KeyModifiers::ALT)));
+    press(&mut model, "2");
+    assert!(users(&model).len() > all, "the filter went with the Escape");
+    press(&mut model, "?");
+    assert!(model.help);
+    update(&mut model, Event::Key(KeyEvent::new(KeyCode::Char('?'), KeyModifiers::ALT)));
+    assert!(model.help, "closed, and opened again");
+}
+
 #[test]
 fn views_open_and_close_and_the_selection_stays_on_its_item() {
     let mut model = busy(Role::Operator);
