@@ -26,6 +26,7 @@ use crate::member::{Member, Origin};
 use crate::outbox::{Outbox, OutboxLimits};
 use crate::registry::{Registry, Seat};
 use crate::roster::Roster;
+use crate::witness::Witness;
 
 /// The bounds that the hub keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,6 +117,11 @@ impl<P> Hub<P> {
             counters: Counters::default(),
             budget: Arc::new(Budget::new(limits.budget)),
         }
+    }
+
+    /// Has a witness told of every membership from now on. Only the first that is given counts.
+    pub fn tell(&self, witness: Arc<dyn Witness<P>>) {
+        self.registry.tell(witness);
     }
 
     /// Lets a connection in, where its user may be here. `first` is queued before anybody can send to it. It is here

@@ -122,6 +122,7 @@ mod roster;
 mod shards;
 pub mod striped;
 mod sync;
+mod witness;
 
 pub use budget::{Account, Budget, BudgetLimits, SEND_WINDOW};
 pub use close_reason::CloseReason;
@@ -134,3 +135,4 @@ pub use member::{Member, Origin};
 pub use outbox::{Outbox, OutboxFacts, OutboxLimits, Overflow, Pushed, Signal, Taken, Window};
 pub use registry::Seat;
 pub use roster::Roster;
+pub use witness::{Left, Witness};

@@ -12,7 +12,7 @@
 //!   of one kind at a time.
 
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use fanfare_protocol::{Code, ConnectionId, Denial, GroupName, ServerFrame, Target, UserName};
 
@@ -22,17 +22,44 @@ use crate::line::Unreliable;
 use crate::member::{Member, Membership, Origin};
 use crate::roster::{Roster, Rosters};
 use crate::shards::Shards;
+use crate::witness::{Left, Witness};
 
 /// Everyone who is here.
 pub(crate) struct Registry<P> {
     connections: Shards<ConnectionId, Arc<Member<P>>>,
     users: Rosters<UserName, Member<P>>,
     groups: Rosters<GroupName, Member<P>>,
+    /// Told of memberships, where there is one.
+    witness: OnceLock<Arc<dyn Witness<P>>>,
 }
 
 impl<P> Registry<P> {
     pub(crate) fn new() -> Self {
-        Self { connections: Shards::new(), users: Rosters::new(), groups: Rosters::new() }
+        Self {
+            connections: Shards::new(),
+            users: Rosters::new(),
+            groups: Rosters::new(),
+            witness: OnceLock::new(),
+        }
+    }
+
+    /// Has memberships told from now on; for the first that is given.
+    pub(crate) fn tell(&self, witness: Arc<dyn Witness<P>>) {
+        let _ = self.witness.set(witness);
+    }
+
+    /// What a member that leaves a group does there, inside the group's critical section.
+    fn leaving<'a>(
+        &'a self,
+        member: &'a Arc<Member<P>>,
+        group: &'a GroupName,
+        why: Left,
+    ) -> impl FnOnce(usize) + 'a {
+        move |left| {
+            if let Some(witness) = self.witness.get() {
+                witness.left(member, group, why, left == 0);
+            }
+        }
     }
 
     /// Lets a connection in, if its user has fewer than `per_user` others and `permit` says so. It stays until the
@@ -90,6 +117,9 @@ impl<P> Registry<P> {
             member
                 .outbox()
                 .push_notice(&ServerFrame::Joined { group: group.clone(), members: members as u64 });
+            if let Some(witness) = self.witness.get() {
+                witness.joined(member, group, origin, others == 0);
+            }
             Ok::<_, Denial>(())
         })?;
         memberships.groups.insert(Membership { roster, origin });
@@ -101,7 +131,7 @@ impl<P> Registry<P> {
         // Held until the roster is left: a join in between would enter it, only to be taken out again.
         let mut memberships = member.memberships.lock();
         let Membership { roster, .. } = memberships.groups.take(group)?;
-        Some(self.groups.leave(&roster, member, || {}).0)
+        Some(self.groups.leave(&roster, member, self.leaving(member, group, Left::Asked)).0)
     }
 
     /// Ends those of a member's memberships that `ends` names, and counts what it did in `done`. Inside the group's
@@ -135,9 +165,10 @@ impl<P> Registry<P> {
                 Target::Group(name) => memberships.groups.contains(name),
                 Target::All => true,
             };
-            self.groups.leave(&roster, member, || {
+            self.groups.leave(&roster, member, |left| {
                 done.purged += member.outbox().purge(lost, kept);
                 member.outbox().push_notice(&notice);
+                self.leaving(member, group, Left::Removed(why.code))(left);
             });
             *done.groups.entry(group.clone()).or_default() += 1;
         }
@@ -277,11 +308,11 @@ impl<P> Registry<P> {
         let mut memberships = member.memberships.lock();
         memberships.gone = true;
         for Membership { roster, .. } in std::mem::take(&mut memberships.groups) {
-            self.groups.leave(&roster, member, || {});
+            self.groups.leave(&roster, member, self.leaving(member, roster.name(), Left::Gone));
         }
         drop(memberships);
         self.connections.remove_if(&member.id(), |known| Arc::ptr_eq(known, member));
-        self.users.leave(user, member, || {});
+        self.users.leave(user, member, |_| {});
     }
 }
 

@@ -172,19 +172,19 @@ impl<N: Clone + Eq + Hash, M> Rosters<N, M> {
         }
     }
 
-    /// Takes `member` out of the set. `farewell` runs inside the critical section if it was in: after it no visit
-    /// reaches the member here. Returns how many are left, and whether it was in.
+    /// Takes `member` out of the set. `farewell` runs inside the critical section if it was in, with the number of those
+    /// that are left: after it no visit reaches the member here. Returns how many are left, and whether it was in.
     pub(crate) fn leave(
         &self,
         roster: &Arc<Roster<N, M>>,
         member: &Arc<M>,
-        farewell: impl FnOnce(),
+        farewell: impl FnOnce(usize),
     ) -> (usize, bool) {
         let mut members = roster.members.write();
         let was_in = members.set.swap_remove(&ByAddress(Arc::clone(member)));
         let left = members.set.len();
         if was_in {
-            farewell();
+            farewell(left);
             members.retired = left == 0;
             members.changes += 1;
             if let Some(places) = fewer_places(left, members.set.capacity()) {
@@ -227,10 +227,10 @@ mod tests {
         let refused = rosters.enter(&7, &Arc::new(3), Err);
         assert_eq!((refused.err(), roster.changes()), (Some(2), 2), "who is refused changes nothing");
 
-        assert_eq!(rosters.leave(&roster, &one, || {}), (1, true));
-        assert_eq!(rosters.leave(&roster, &one, || panic!("it has left")), (1, false));
+        assert_eq!(rosters.leave(&roster, &one, |_| {}), (1, true));
+        assert_eq!(rosters.leave(&roster, &one, |_| panic!("it has left")), (1, false));
         assert_eq!((roster.len(), roster.changes()), (1, 3));
-        assert_eq!(rosters.leave(&roster, &two, || {}), (0, true));
+        assert_eq!(rosters.leave(&roster, &two, |_| {}), (0, true));
         assert_eq!((roster.is_empty(), roster.changes(), rosters.len()), (true, 4, 0));
     }
 
@@ -257,7 +257,7 @@ mod tests {
         let [one, two, three] = [1, 2, 3].map(Arc::new);
         let roster = enter(&rosters, 7, &one);
         enter(&rosters, 7, &two);
-        rosters.leave(&roster, &one, || {});
+        rosters.leave(&roster, &one, |_| {});
         assert!(Arc::ptr_eq(&enter(&rosters, 7, &three), &roster));
         assert_eq!(roster.snapshot(), [two, three]);
     }
@@ -283,7 +283,7 @@ mod tests {
             enter(&rosters, 7, member);
         }
         for member in &crowd[1..] {
-            rosters.leave(&roster, member, || {});
+            rosters.leave(&roster, member, |_| {});
         }
         let places = roster.members.read().set.capacity();
         assert!(places <= 64, "{places} places for one");

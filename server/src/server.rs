@@ -91,8 +91,7 @@ impl Server {
         let Opened { config, home, started, keys, tasks, endpoint, address, certificate, .. } = opened;
         let Opened { web, admin, hub, metrics, tokens, gate, moderation, key_sets, methods, .. } = opened;
         let config = Arc::new(config);
-        let application =
-            methods.map(|methods| Arc::new(Application::new(methods, Arc::clone(&hub), config.limits)));
+        let application = methods.map(|methods| Application::new(methods, &hub, config.limits));
         let expiry = Arc::new(Expiry::new(Arc::clone(&hub), config.expiry_notice));
         let router = Arc::new(Router::new(
             Arc::clone(&hub),

@@ -256,3 +256,50 @@ fn whoever_looks_sees_everyone_who_is_here_and_every_group() {
     assert_eq!(numbers(hub.reached_by(&Target::Group(group("a")))), [1, 3]);
     assert_eq!(hub.count(&Target::Connection(ConnectionId::from_bytes([9; 16]))), 0);
 }
+
+/// Notes what it is told.
+#[derive(Default)]
+struct Notes(Mutex<Vec<String>>);
+
+impl Witness<()> for Notes {
+    fn joined(&self, member: &Arc<Member<()>>, group: &GroupName, origin: Origin, opened: bool) {
+        self.0.lock().push(format!("{} joins {group} {origin:?} {opened}", member.user()));
+    }
+
+    fn left(&self, member: &Arc<Member<()>>, group: &GroupName, why: crate::witness::Left, closed: bool) {
+        self.0.lock().push(format!("{} leaves {group} {why:?} {closed}", member.user()));
+    }
+}
+
+#[test]
+fn every_membership_is_told_once_when_it_begins_and_once_when_it_ends() {
+    let (hub, notes) = (open(HubLimits::default()), Arc::new(Notes::default()));
+    hub.tell(Arc::clone(&notes) as _);
+    let told = || std::mem::take(&mut *notes.0.lock());
+    let (alice, bob) = (seat(&hub, 1, "alice", ()), seat(&hub, 2, "bob", ()));
+    let room = group("room");
+    for _ in 0..2 {
+        hub.join(alice.member(), &room, Origin::Client).unwrap();
+        hub.join(bob.member(), &room, Origin::Operator).unwrap();
+    }
+    assert_eq!(told(), ["alice joins room Client true", "bob joins room Operator false"]);
+    for _ in 0..2 {
+        hub.leave(alice.member(), &room);
+    }
+    assert_eq!(told(), ["alice leaves room Asked false"]);
+    let why = Removal { code: Code::RemovedFromGroup, reason: "" };
+    for _ in 0..2 {
+        hub.remove(&[Arc::clone(bob.member())], |_, _| true, why);
+    }
+    assert_eq!(told(), ["bob leaves room Removed(RemovedFromGroup) true"]);
+    hub.join(bob.member(), &room, Origin::Client).unwrap();
+    drop(bob);
+    assert_eq!(told(), ["bob joins room Client true", "bob leaves room Gone true"]);
+    // Who is refused has not joined.
+    let full = open(HubLimits { groups: 0, ..HubLimits::default() });
+    full.tell(Arc::clone(&notes) as _);
+    let carol = seat(&full, 3, "carol", ());
+    full.join(carol.member(), &room, Origin::Client).unwrap_err();
+    drop(carol);
+    assert_eq!(told(), [""; 0]);
+}

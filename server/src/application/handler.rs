@@ -11,7 +11,7 @@ use super::call_error::CallError;
 use super::extract::{Call, FromCall};
 
 /// What a method gives when it is awaited.
-pub type Outcome = Pin<Box<dyn Future<Output = Result<Answer, CallError>> + Send>>;
+pub(super) type Outcome = Pin<Box<dyn Future<Output = Result<Answer, CallError>> + Send>>;
 
 /// An async function that can be a method: up to eight parameters that are [`FromCall`], and a `Result`. `X` is the
 /// tuple of its parameters, and there only so that the compiler can tell them apart.

@@ -14,15 +14,19 @@ use std::sync::{Arc, OnceLock};
 
 use fanfare_hub::CloseReason;
 use fanfare_protocol::call::{CallId, ClientCall, Failure, Invoke, Outcome, ServerCall, StreamId};
-use fanfare_protocol::{Code, ConnectionId, Denial, MethodName, Payload, RequestId, ServerFrame, UserName};
+use fanfare_protocol::{
+    Code, ConnectionId, Denial, GroupName, MethodName, Payload, RequestId, ServerFrame, UserName,
+};
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::caller::Caller;
 use super::connecting::Admission;
-use super::methods::{Application, Method};
+use super::events::Events;
+use super::methods::Method;
 use super::running;
+use super::serving::Application;
 use super::streams::Inlet;
 use crate::hub::Member;
 use crate::quic::Transport;
@@ -49,6 +53,8 @@ pub(crate) struct Link {
     /// Cancelled when the connection has ended.
     pub(super) ended: CancellationToken,
     state: Mutex<State>,
+    /// What the application is to be told of it.
+    pub(super) events: Events,
     /// What `connected` decides.
     pub(super) admission: Mutex<Admission>,
     /// What the application keeps for it, by type.
@@ -109,6 +115,7 @@ impl Link {
             member: OnceLock::new(),
             ended: CancellationToken::new(),
             state: Mutex::default(),
+            events: Events::default(),
             admission: Mutex::default(),
             data: Mutex::default(),
         }
@@ -117,6 +124,23 @@ impl Link {
     /// Whether its client understands calls.
     pub(crate) fn understands_calls(&self) -> bool {
         self.opening.calls
+    }
+
+    /// Whether the application is to be asked before its client joins a group.
+    pub(crate) fn asks_about_joins(&self) -> bool {
+        self.application.asks_about_joins()
+    }
+
+    /// Asks the application whether its client may join a group.
+    ///
+    /// # Errors
+    /// Why not: a number and words for the client.
+    pub(crate) fn joining(
+        self: &Arc<Self>,
+        group: &GroupName,
+    ) -> impl Future<Output = Result<(), (u16, String)>> + Send + use<> {
+        let (link, group) = (Arc::clone(self), group.clone());
+        async move { link.application.joining(&link, &group).await }
     }
 
     /// The connection in the hub; `None` before its welcome.

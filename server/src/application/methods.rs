@@ -1,34 +1,24 @@
 //! What an application registers: methods by name, and hooks on connections.
 //!
-//! In: async functions. Out: an [`Application`] that the edge asks. Invariant: what is registered never changes while a
-//! server runs.
+//! In: async functions. Out: a [`MethodSet`], which a server is started with. Invariant: what is registered never changes
+//! while a server runs.
 
 use std::collections::HashMap;
 use std::future::Future;
-use std::panic::AssertUnwindSafe;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fanfare_hub::striped::Counter;
-use fanfare_hub::{CloseReason, Joined, Origin};
-use fanfare_protocol::{Code, Denial, GroupName, Limits, MethodName};
-use fanfare_token::Permissions;
-use tokio_util::task::TaskTracker;
+use fanfare_hub::{CloseReason, Left};
+use fanfare_protocol::GroupName;
 
+use super::call_error::CallError;
 use super::caller::Caller;
 use super::connecting::{Connecting, Refusal};
 use super::extract::Call;
 use super::handler::{Handler, Outcome};
+use super::hooks::Hooks;
 use super::limits::CallLimits;
-use super::link::{Attached, Link, Opening};
 use crate::handle::HubHandle;
-use crate::hub::{Hub, Member};
-
-type Connected = Arc<dyn Fn(Connecting) -> Admitted + Send + Sync>;
-type Admitted = Pin<Box<dyn Future<Output = Result<(), Refusal>> + Send>>;
-type Disconnected = Arc<dyn Fn(Caller, Option<CloseReason>) -> Done + Send + Sync>;
-type Done = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// A registered method.
 #[derive(Clone)]
@@ -57,8 +47,7 @@ pub(super) struct Method {
 pub struct Methods<S = ()> {
     state: S,
     methods: HashMap<String, Method>,
-    connected: Option<Connected>,
-    disconnected: Option<Disconnected>,
+    hooks: Hooks,
     limits: CallLimits,
     deadline: Option<Duration>,
 }
@@ -82,8 +71,7 @@ impl<S: Clone + Send + Sync + 'static> Methods<S> {
         Self {
             state,
             methods: HashMap::new(),
-            connected: None,
-            disconnected: None,
+            hooks: Hooks::default(),
             limits: CallLimits::default(),
             deadline: None,
         }
@@ -114,21 +102,87 @@ impl<S: Clone + Send + Sync + 'static> Methods<S> {
         Fut: Future<Output = Result<(), Refusal>> + Send + 'static,
     {
         let state = self.state.clone();
-        self.connected = Some(Arc::new(move |connecting| Box::pin(hook(state.clone(), connecting))));
+        self.hooks.connected =
+            Some(Arc::new(move |connecting| Box::pin(hook(state.clone(), connecting)) as _));
         self
     }
 
     /// Called once for each connection that `connected` let in, when it has ended from whatever cause, also where it
-    /// was not welcomed in the end. It has left its groups then. Without a reason it vanished. It waits for no method
-    /// that may still run.
+    /// was not welcomed in the end. It has left its groups then, and is told last. Without a reason it vanished. It waits
+    /// for no method that may still run.
     pub fn disconnected<F, Fut>(mut self, hook: F) -> Self
     where
         F: Fn(S, Caller, Option<CloseReason>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = ()> + Send + 'static,
     {
         let state = self.state.clone();
-        self.disconnected =
-            Some(Arc::new(move |caller, reason| Box::pin(hook(state.clone(), caller, reason))));
+        self.hooks.disconnected =
+            Some(Arc::new(move |(caller, reason)| Box::pin(hook(state.clone(), caller, reason)) as _));
+        self
+    }
+
+    /// Asked when a client wants to join a group that it is granted, and may refuse. Its next request waits for the
+    /// answer. Where it fails, the client is refused. It is not asked where the application or an operator adds a
+    /// connection.
+    pub fn joining<F, Fut>(mut self, hook: F) -> Self
+    where
+        F: Fn(S, Caller, GroupName) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<(), CallError>> + Send + 'static,
+    {
+        let state = self.state.clone();
+        self.hooks.joining =
+            Some(Arc::new(move |(caller, group)| Box::pin(hook(state.clone(), caller, group)) as _));
+        self
+    }
+
+    /// Called once for each membership when it has begun, at whoever's wish. Of one connection this, `left` and
+    /// `disconnected` are called one after the other, in the order in which it happened.
+    pub fn joined<F, Fut>(mut self, hook: F) -> Self
+    where
+        F: Fn(S, Caller, GroupName) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        let state = self.state.clone();
+        self.hooks.joined =
+            Some(Arc::new(move |(caller, group)| Box::pin(hook(state.clone(), caller, group)) as _));
+        self
+    }
+
+    /// Called once for each membership when it has ended, from whatever cause.
+    pub fn left<F, Fut>(mut self, hook: F) -> Self
+    where
+        F: Fn(S, Caller, GroupName, Left) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        let state = self.state.clone();
+        self.hooks.left = Some(Arc::new(move |(caller, group, why)| {
+            Box::pin(hook(state.clone(), caller, group, why)) as _
+        }));
+        self
+    }
+
+    /// Called when a group has its first member. Of one group this and `group_closed` take turns, one after the
+    /// other.
+    pub fn group_opened<F, Fut>(mut self, hook: F) -> Self
+    where
+        F: Fn(S, HubHandle, GroupName) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        let state = self.state.clone();
+        self.hooks.group_opened =
+            Some(Arc::new(move |(hub, group)| Box::pin(hook(state.clone(), hub, group)) as _));
+        self
+    }
+
+    /// Called when a group's last member has gone.
+    pub fn group_closed<F, Fut>(mut self, hook: F) -> Self
+    where
+        F: Fn(S, HubHandle, GroupName) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        let state = self.state.clone();
+        self.hooks.group_closed =
+            Some(Arc::new(move |(hub, group)| Box::pin(hook(state.clone(), hub, group)) as _));
         self
     }
 
@@ -146,145 +200,21 @@ impl<S: Clone + Send + Sync + 'static> Methods<S> {
 
     /// Without its state's type.
     pub(crate) fn into_set(self) -> MethodSet {
-        let Self { methods, connected, disconnected, limits, deadline, .. } = self;
-        MethodSet { methods, connected, disconnected, limits, deadline }
+        let Self { methods, hooks, limits, deadline, .. } = self;
+        MethodSet { methods, hooks, limits, deadline }
     }
 }
 
 /// Methods whose state is in them.
 pub(crate) struct MethodSet {
-    methods: HashMap<String, Method>,
-    connected: Option<Connected>,
-    disconnected: Option<Disconnected>,
-    limits: CallLimits,
-    deadline: Option<Duration>,
+    pub(super) methods: HashMap<String, Method>,
+    pub(super) hooks: Hooks,
+    pub(super) limits: CallLimits,
+    pub(super) deadline: Option<Duration>,
 }
 
 impl std::fmt::Debug for MethodSet {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("MethodSet").field("methods", &self.methods.keys()).finish_non_exhaustive()
-    }
-}
-
-/// What was asked of the application.
-#[derive(Debug, Default)]
-pub(crate) struct CallCounters {
-    /// Calls begun.
-    pub(crate) calls: Counter,
-    /// Methods, streams and hooks that panicked.
-    pub(crate) panics: Counter,
-}
-
-/// The application of a running server.
-pub(crate) struct Application {
-    set: MethodSet,
-    pub(super) limits: CallLimits,
-    pub(super) deadline: Option<Duration>,
-    /// What payloads of either side may have.
-    pub(super) payloads: Limits,
-    pub(super) hub: HubHandle,
-    inner: Arc<Hub>,
-    pub(super) counters: CallCounters,
-    /// The tasks of calls and of `disconnected`.
-    pub(super) tasks: TaskTracker,
-}
-
-impl Application {
-    pub(crate) fn new(set: MethodSet, hub: Arc<Hub>, payloads: Limits) -> Self {
-        Self {
-            limits: set.limits,
-            deadline: set.deadline,
-            set,
-            payloads,
-            hub: HubHandle::new(Arc::clone(&hub), payloads),
-            inner: hub,
-            counters: CallCounters::default(),
-            tasks: TaskTracker::new(),
-        }
-    }
-
-    pub(crate) fn counters(&self) -> &CallCounters {
-        &self.counters
-    }
-
-    pub(super) fn method(&self, name: &MethodName) -> Option<Method> {
-        self.set.methods.get(name.as_str()).cloned()
-    }
-
-    pub(super) fn join(
-        &self,
-        member: &Arc<Member>,
-        group: &GroupName,
-        origin: Origin,
-    ) -> Result<Joined, Denial> {
-        self.inner.join(member, group, origin)
-    }
-
-    pub(super) fn leave(&self, member: &Arc<Member>, group: &GroupName) -> Option<usize> {
-        self.inner.leave(member, group)
-    }
-
-    /// Asks whether a connection may be here. What it may do is changed where the application says so.
-    ///
-    /// # Errors
-    /// Why not, as its client is told.
-    pub(crate) async fn connect(
-        self: &Arc<Self>,
-        opening: Opening,
-        permissions: &mut Permissions,
-    ) -> Result<Attached, CloseReason> {
-        let link = Arc::new(Link::new(Arc::clone(self), opening));
-        if let Some(connected) = &self.set.connected {
-            let hook = AssertUnwindSafe(|| connected(Connecting::new(Arc::clone(&link))));
-            let failed = || {
-                self.counters.panics.add(1);
-                tracing::error!(connection = %link.opening.connection, "the hook `connected` panicked");
-                CloseReason::from(Code::Internal)
-            };
-            let asked = std::panic::catch_unwind(hook).map_err(|_| failed())?;
-            let asked = super::running::guarded(asked);
-            let answer = tokio::time::timeout(self.limits.hook_deadline, asked).await.map_err(|_| {
-                tracing::error!(connection = %link.opening.connection, "the hook `connected` took too long");
-                CloseReason::from(Code::Internal)
-            })?;
-            answer.map_err(|_| failed())?.map_err(|refusal| refusal.reason)?;
-        }
-        if let Some(grants) = link.admission.lock().grants.take() {
-            permissions.grants = grants.by_application();
-        }
-        Ok(Attached::new(link))
-    }
-
-    /// Tells the application that a connection has ended, in a task of its own.
-    pub(super) fn disconnected(link: &Arc<Link>, reason: Option<CloseReason>) {
-        let application = &link.application;
-        let Some(hook) = application.set.disconnected.clone() else { return };
-        let link = Arc::clone(link);
-        application.tasks.spawn(async move {
-            let (caller, application) = (Caller::new(Arc::clone(&link)), &link.application);
-            let connection = link.opening.connection;
-            let told = std::panic::catch_unwind(AssertUnwindSafe(|| hook(caller, reason)));
-            let told = match told {
-                Ok(told) => {
-                    tokio::time::timeout(application.limits.hook_deadline, super::running::guarded(told))
-                        .await
-                }
-                Err(_) => Ok(Err(super::running::Panicked)),
-            };
-            match told {
-                Ok(Ok(())) => {}
-                Ok(Err(_)) => {
-                    application.counters.panics.add(1);
-                    tracing::error!(%connection, "the hook `disconnected` panicked");
-                }
-                Err(_) => tracing::error!(%connection, "the hook `disconnected` took too long"),
-            }
-        });
-    }
-
-    /// Waits until everything that it was asked has ended. Nothing new may be asked any more.
-    pub(crate) async fn wait(&self) {
-        self.tasks.close();
-        self.tasks.wait().await;
     }
 }

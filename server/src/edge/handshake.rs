@@ -226,15 +226,14 @@ impl Handshakes {
         if let Some(attached) = &attached {
             attached.welcome(seat.member());
         }
-        let calls = attached.as_ref().map(|attached| attached.link()).filter(|link| link.understands_calls());
+        let link = attached.as_ref().map(|attached| Arc::clone(attached.link()));
         let session = Session {
             connection: connection.clone(),
             receiver,
             transmitter,
             seat,
             watch,
-            inbound: Inbound::new(Arc::clone(&self.router), reader, self.config.run())
-                .with_calls(calls.cloned()),
+            inbound: Inbound::new(Arc::clone(&self.router), reader, self.config.run()).with_link(link),
             early,
             requests_per_second: self.config.requests_per_second,
             attached,

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use fanfare_hub::CloseReason;
 use fanfare_protocol::call::{ClientCall, Invoke};
 use fanfare_protocol::codec::{self, DecodeError, FrameReader, Unknown};
-use fanfare_protocol::{ClientFrame, Code, Denial, Send, Target};
+use fanfare_protocol::{ClientFrame, Code, Denial, GroupName, RequestId, Send, Target};
 
 use crate::application::Link;
 use crate::edge::router::{Call, Router};
@@ -30,8 +30,8 @@ pub(crate) struct Inbound {
     ahead: Option<Box<Result<ClientFrame, DecodeError>>>,
     /// What follows the chunk that is being carried out.
     more: VecDeque<Bytes>,
-    /// The connection's calls, where there is an application, and its client understands them.
-    calls: Option<Arc<Link>>,
+    /// The application's part in the connection, where there is one.
+    link: Option<Arc<Link>>,
 }
 
 /// What came of a step. What needs no waiting is no future.
@@ -45,12 +45,17 @@ pub(crate) enum Step {
 impl Inbound {
     /// `reader` has read `Hello`, and may stand in the middle of the next frame.
     pub(crate) fn new(router: Arc<Router>, reader: FrameReader, run: (usize, usize)) -> Self {
-        Self { router, reader, run, ahead: None, more: VecDeque::new(), calls: None }
+        Self { router, reader, run, ahead: None, more: VecDeque::new(), link: None }
     }
 
-    /// The same, with calls.
-    pub(crate) fn with_calls(self, calls: Option<Arc<Link>>) -> Self {
-        Self { calls, ..self }
+    /// The same, with an application.
+    pub(crate) fn with_link(self, link: Option<Arc<Link>>) -> Self {
+        Self { link, ..self }
+    }
+
+    /// The application's part in the connection, where there is one.
+    pub(crate) fn link(&self) -> Option<&Arc<Link>> {
+        self.link.as_ref()
     }
 
     /// Takes bytes that follow those that [`Self::step`] is given.
@@ -69,6 +74,9 @@ impl Inbound {
                 self.call(member, call);
                 Ok(Step::Done(1))
             }
+            Some(Ok(ClientFrame::Join { request, group })) if self.asks_about_joins() => {
+                Ok(self.join(member, request, group))
+            }
             Some(decoded) => {
                 let frame = self.request(member, decoded)?;
                 let call = frame.map(|frame| self.router.route(member, frame)).transpose()?.flatten();
@@ -79,7 +87,7 @@ impl Inbound {
 
     /// Hands what is said about calls to the application. Nothing of that waits, so that a call holds nothing up.
     fn call(&self, member: &Arc<Member>, call: ClientCall) {
-        let Some(calls) = &self.calls else {
+        let Some(link) = self.link.as_ref().filter(|link| link.understands_calls()) else {
             let request = match &call {
                 ClientCall::Invoke(Invoke { request, .. }) => Some(*request),
                 _ => None,
@@ -88,9 +96,24 @@ impl Inbound {
             return self.router.unknown(member, request, Code::NotKnownHere, &what);
         };
         self.router.count_request(member);
-        if let Err((request, Denial { code, detail })) = calls.take(call) {
+        if let Err((request, Denial { code, detail })) = link.take(call) {
             self.router.refuse(member, request, code, detail);
         }
+    }
+
+    fn asks_about_joins(&self) -> bool {
+        self.link.as_ref().is_some_and(|link| link.asks_about_joins())
+    }
+
+    /// Asks the application before a client joins a group.
+    fn join(&self, member: &Arc<Member>, request: RequestId, group: GroupName) -> Step {
+        let (Some(link), router) = (self.link.clone(), Arc::clone(&self.router)) else {
+            return Step::Done(1);
+        };
+        let member = Arc::clone(member);
+        Step::Call(Box::pin(
+            async move { router.join_if(&member, request, &group, link.joining(&group)).await },
+        ))
     }
 
     /// The next whole frame.

@@ -107,6 +107,30 @@ impl Router {
         Ok(None)
     }
 
+    /// Joins a group where the application lets the client. It is asked only where the grants allow it.
+    pub(crate) async fn join_if(
+        &self,
+        caller: &Arc<Member>,
+        request: RequestId,
+        group: &GroupName,
+        asked: impl Future<Output = Result<(), (u16, String)>>,
+    ) {
+        let permissions = caller.permissions();
+        let outcome = match self.gate.join(caller.user(), &permissions, group, access::now()) {
+            Err(denial) => Err(denial),
+            Ok(()) => match asked.await {
+                Ok(()) => self.join(caller, group).map(Some),
+                Err((code, detail)) => {
+                    self.count_request(caller);
+                    self.metrics.refused.add(Code::try_from(u64::from(code)).unwrap_or(Code::CallFailed));
+                    caller.outbox().push_notice(&ServerFrame::Error { request, code, detail });
+                    return;
+                }
+            },
+        };
+        self.answer(caller, request, outcome);
+    }
+
     /// Goes on with a token by a key that has to be fetched first, as the handshake does with one.
     fn refresh_later(self: &Arc<Self>, caller: &Arc<Member>, request: RequestId, token: Token) -> Call {
         let (router, caller) = (Arc::clone(self), Arc::clone(caller));

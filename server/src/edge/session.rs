@@ -274,6 +274,12 @@ async fn carry_out(
         if let Some(signal) = poll_fn(|context| member.outbox().poll_room(context)).await {
             return Err(signal.into());
         }
+        // What the application is still to be told of its doings is bounded by this.
+        if let Some(link) = inbound.link().filter(|link| link.has_much_to_tell()) {
+            let link = Arc::clone(link);
+            wait_for_call(member, Box::pin(async move { poll_fn(|context| link.poll_told(context)).await }))
+                .await?;
+        }
         let requests = match inbound.step(member, chunk).map_err(End::Closed)? {
             Step::Done(0) => return Ok(()),
             Step::Done(requests) => requests,

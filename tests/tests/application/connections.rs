@@ -98,7 +98,7 @@ async fn promise_14_no_word_of_the_application_lifts_a_ban() {
     hub.act(ban).await.unwrap();
     let limited = hub.client("limited").await;
     assert!(matches!(next(&limited).await, Event::Joined { group, .. } if group.as_str() == "lobby"));
-    fanfare_tests::nothing_else(&limited).await;
+    assert!(within(limited.leave("news")).await.is_ok());
     assert_eq!(hub.server.population().groups, 1);
     hub.stop().await;
 }
@@ -141,5 +141,131 @@ async fn an_end_is_told_exactly_where_the_application_had_said_yes() {
     seen.line("alice is gone: 4003, 1 left").await;
     within(first.close()).await.unwrap();
     seen.line("alice is gone: 0, 0 left").await;
+    hub.stop().await;
+}
+
+/// Of one connection everything in its order, whoever did it (aspnetcore#41601 asks for the two of groups).
+#[tokio::test]
+async fn memberships_and_groups_are_told_once_and_in_order_whoever_made_and_ended_them() {
+    let seen = Seen::default();
+    let methods = Methods::with_state(seen.clone())
+        .joined(|seen, caller, group| async move { seen.note(format!("{} joins {group}", caller.user())) })
+        .left(|seen, caller, group, why| async move {
+            seen.note(format!("{} leaves {group}: {why:?}", caller.user()));
+        })
+        .group_opened(|seen, hub, group| async move {
+            seen.note(format!("{group} opens with {}", hub.group(group.clone()).count()));
+        })
+        .group_closed(|seen, _, group| async move { seen.note(format!("{group} closes")) })
+        .disconnected(|seen, caller, _| async move { seen.note(format!("{} is gone", caller.user())) });
+    let hub = Hub::running(methods).await;
+    let alice = hub.client("alice").await;
+    let of = |word: &str| -> Vec<String> {
+        seen.lines().into_iter().filter(|line| line.starts_with(word)).collect()
+    };
+    within(alice.join("a")).await.unwrap();
+    within(alice.join("a")).await.unwrap();
+    within(alice.leave("a")).await.unwrap();
+    let add = Action::Add { who: Who::User(user("alice")), group: group("b"), reason: String::new() };
+    hub.act(add).await.unwrap();
+    let (groups, reason) = (Pattern::new("b").unwrap(), String::new());
+    hub.act(Action::Revoke { user: user("alice"), groups, until: None, reason, dry_run: false })
+        .await
+        .unwrap();
+    within(alice.join("c")).await.unwrap();
+    within(alice.close()).await.unwrap();
+    seen.line("alice is gone").await;
+    seen.line("c closes").await;
+    assert_eq!(
+        of("alice"),
+        [
+            "alice joins a",
+            "alice leaves a: Asked",
+            "alice joins b",
+            "alice leaves b: Removed(BannedFromGroup)",
+            "alice joins c",
+            "alice leaves c: Gone",
+            "alice is gone",
+        ]
+    );
+    for name in ["a", "b", "c"] {
+        let told = of(&format!("{name} "));
+        assert!(told.len() == 2 && told[0].starts_with(&format!("{name} opens")), "{told:?}");
+        assert_eq!(told[1], format!("{name} closes"));
+    }
+    hub.stop().await;
+}
+
+#[tokio::test]
+async fn promise_15_the_application_may_refuse_a_join_that_is_granted() {
+    let seen = Seen::default();
+    let methods = Methods::with_state(seen.clone())
+        .joining(|seen, caller, group| async move {
+            seen.note(format!("{} wants {group}", caller.user()));
+            match group.as_str() {
+                "closed" => Err(fanfare_server::CallError::new("come tomorrow")),
+                "crash" => panic!("on purpose"),
+                _ => Ok(()),
+            }
+        })
+        .configure(|limits| limits.hook_deadline = Duration::from_millis(300));
+    let hub = Hub::running(methods).await;
+    let alice = hub.client("alice").await;
+    assert_eq!(within(alice.join("open")).await, Ok(1));
+    let refused = within(alice.join("closed")).await.unwrap_err();
+    assert_eq!(refused.code(), Some(Code::CallFailed));
+    assert!(refused.to_string().contains("come tomorrow"), "{refused}");
+    assert_eq!(within(alice.join("crash")).await.unwrap_err().code(), Some(Code::Internal));
+    assert_eq!(hub.server.population().groups, 1);
+    // What a ban forbids it is not asked about, nor what an operator does.
+    let (groups, reason) = (Pattern::new("banned").unwrap(), String::new());
+    hub.act(Action::Revoke { user: user("alice"), groups, until: None, reason, dry_run: false })
+        .await
+        .unwrap();
+    assert_eq!(within(alice.join("banned")).await.unwrap_err().code(), Some(Code::BannedFromGroup));
+    let add = Action::Add { who: Who::User(user("alice")), group: group("closed"), reason: String::new() };
+    hub.act(add).await.unwrap();
+    assert_eq!(hub.server.population().groups, 2);
+    assert_eq!(seen.lines(), ["alice wants open", "alice wants closed", "alice wants crash"]);
+    hub.stop().await;
+}
+
+/// A client whose joins and leaves the application is slow to hear of waits; nobody else does.
+#[tokio::test]
+async fn promise_15_a_slow_hook_slows_its_own_client_alone_and_what_waits_is_bounded() {
+    let seen = Seen::default();
+    let methods = Methods::with_state(seen.clone()).joined(|seen: Seen, caller, _| async move {
+        if caller.user().as_str() == "alice" {
+            seen.wait().await;
+        }
+        seen.note(caller.user().as_str());
+    });
+    let hub = Hub::running(methods.configure(|limits| limits.hook_deadline = fanfare_tests::DEADLINE)).await;
+    let (alice, bob) = (hub.client("alice").await, hub.client("bob").await);
+    let joining = alice.clone();
+    let joins = tokio::spawn(async move {
+        for number in 0..400 {
+            joining.join(format!("room-{number}")).await.unwrap();
+        }
+    });
+    let draining = alice.clone();
+    tokio::spawn(async move { while draining.next().await.is_some() {} });
+    within(bob.join("room-0")).await.unwrap();
+    seen.line("bob").await;
+    fanfare_tests::eventually("alice is held back", || hub.server.population().groups >= 60).await;
+    assert_eq!(within(bob.count(fanfare_protocol::Target::All)).await, Ok(2));
+    assert!(hub.server.population().groups <= 70, "{:?}", hub.server.population());
+    fanfare_tests::eventually("all is told", || {
+        seen.open();
+        joins.is_finished()
+    })
+    .await;
+    within(joins).await.unwrap();
+    within(alice.close()).await.unwrap();
+    fanfare_tests::eventually("all is told", || {
+        seen.open();
+        seen.lines().len() == 401
+    })
+    .await;
     hub.stop().await;
 }

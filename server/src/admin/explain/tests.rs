@@ -394,6 +394,18 @@ fn every_refusal_that_keeps_somebody_out_is_explained() {
             | Code::CertificateRefused
             | Code::OriginRefused
             | Code::PathUnknown
+            // What an application says is known to it alone.
+            | Code::ConnectRefused
+            | Code::ConnectRefusedForNow
+            | Code::MethodUnknown
+            | Code::ArgumentsInvalid
+            | Code::CallFailed
+            | Code::CallCancelled
+            | Code::NotAStream
+            | Code::TooManyCalls
+            | Code::StreamOverrun
+            | Code::MethodPanicked
+            | Code::CallTimeout
             // The end of what was there.
             | Code::Normal
             | Code::ShuttingDown

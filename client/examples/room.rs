@@ -1,7 +1,7 @@
 //! A chat of a few lines: joins a room, says what is typed, prints what the others say.
 //!
 //! Against a development server, in the directory that it was started in:
-//! `cargo run -p fanfare-client --example chat -- localhost:4433 .fanfare/ca.pem alice lobby`
+//! `cargo run -p fanfare-client --example room -- localhost:4433 .fanfare/ca.pem alice lobby`
 use std::error::Error;
 
 use fanfare_client::{Client, ClientConfig, Credential, Event, Outgoing, Roots, UserName};

@@ -1,0 +1,65 @@
+//! What the application is told of groups: that one has its first member, and that its last has gone.
+//!
+//! In: both, from inside the hub's critical sections. Out: hooks, one after the other for each group. Invariant: of one
+//! group an opening and a close take turns, beginning with an opening, so that what waits is a number and no list.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use fanfare_protocol::GroupName;
+use parking_lot::Mutex;
+
+use super::hooks::carry_out;
+use super::serving::Application;
+
+/// Groups of which something is to be told.
+#[derive(Default)]
+pub(super) struct Groups(Mutex<HashMap<GroupName, State>>);
+
+struct State {
+    /// What is told next: that it is open, or that it is closed.
+    next_is_open: bool,
+    /// How many of them are to be told.
+    waiting: u64,
+}
+
+impl Application {
+    /// Has it told that a group is open, or is not any more.
+    pub(super) fn group_is(self: &Arc<Self>, group: &GroupName, is_open: bool) {
+        let mut groups = self.groups.0.lock();
+        if let Some(state) = groups.get_mut(group) {
+            state.waiting += 1;
+            return;
+        }
+        groups.insert(group.clone(), State { next_is_open: is_open, waiting: 1 });
+        self.tasks.spawn_on(tell_all(Arc::clone(self), group.clone()), &self.runtime);
+    }
+
+    /// What is to be told of a group; `None` when all is told, and then nobody tells any more.
+    fn next_of(&self, group: &GroupName) -> Option<bool> {
+        let mut groups = self.groups.0.lock();
+        let state = groups.get_mut(group)?;
+        if state.waiting == 0 {
+            groups.remove(group);
+            return None;
+        }
+        state.waiting -= 1;
+        state.next_is_open = !state.next_is_open;
+        Some(!state.next_is_open)
+    }
+}
+
+async fn tell_all(application: Arc<Application>, group: GroupName) {
+    let hooks = application.hooks();
+    let about = fanfare_protocol::quoted(group.as_str());
+    while let Some(is_open) = application.next_of(&group) {
+        let (name, hook) = if is_open {
+            ("group_opened", &hooks.group_opened)
+        } else {
+            ("group_closed", &hooks.group_closed)
+        };
+        if let Some(hook) = hook {
+            carry_out(&application, name, &about, hook, (application.hub.clone(), group.clone())).await;
+        }
+    }
+}
