@@ -2,8 +2,8 @@
  * The frames that come from the server.
  *
  * In: the receiving half of the stream. Out: one frame after the other, or how the stream ended. Invariants: each frame
- * is judged when it is asked for, so that one that is malformed spoils none before it; a `welcome` of another version is
- * judged by that alone; a stream that the server finishes in the middle of a frame breaks the protocol.
+ * is judged when it is asked for, so that one that is malformed spoils none before it; a `welcome` of another version
+ * is judged by that alone; a stream that the server finishes in the middle of a frame breaks the protocol.
  */
 
 import { Code } from "./codes.js";
