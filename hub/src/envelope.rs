@@ -18,7 +18,7 @@ pub struct Envelope {
     headings: Box<[Heading]>,
     body: Bytes,
     accepted: Instant,
-    frames: u16,
+    frames: usize,
 }
 
 #[derive(Debug)]
@@ -28,7 +28,7 @@ struct Heading {
 }
 
 impl Envelope {
-    /// Encodes a message to `to`, which must not be empty.
+    /// Encodes a message to `to`: at least one target, and no more than there are positions. The hub sees to both.
     pub fn new(
         from: &Sender,
         to: Vec<Target>,
@@ -55,14 +55,14 @@ impl Envelope {
         Self { headings, body, accepted, frames: 1 }
     }
 
-    /// Encodes messages to the same target, one behind the other. More than 65,535 are not counted right.
+    /// Encodes messages to the same target, one behind the other; at least one.
     pub fn run(
         from: &Sender,
         to: Target,
         messages: Vec<(EventName, PayloadFormat, Bytes)>,
         accepted: Instant,
     ) -> Self {
-        let frames = u16::try_from(messages.len()).unwrap_or(u16::MAX);
+        let frames = messages.len();
         let mut bytes = Vec::new();
         for (event, format, payload) in messages {
             let message = Message { from: from.clone(), to: to.clone(), event, format, payload };
@@ -96,14 +96,14 @@ impl Envelope {
         self.headings.get(usize::from(position)).map(|heading| heading.bytes.clone()).unwrap_or_default()
     }
 
-    /// The targets, in the order in which they were named. The position is what [`Self::write`] wants.
-    pub fn targets(&self) -> impl ExactSizeIterator<Item = &Target> {
-        self.headings.iter().map(|heading| &heading.target)
+    /// The targets, in the order in which they were named, each with its position.
+    pub fn targets(&self) -> impl ExactSizeIterator<Item = (u16, &Target)> {
+        (0..=u16::MAX).zip(self.headings.iter().map(|heading| &heading.target))
     }
 
     /// How many messages it has for each target.
     pub fn frames(&self) -> usize {
-        usize::from(self.frames)
+        self.frames
     }
 
     /// When its send was taken.

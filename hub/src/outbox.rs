@@ -279,7 +279,7 @@ impl Outbox {
                     };
                     let before = envelope.bytes(*position);
                     *bytes -= before;
-                    match (0u16..).zip(envelope.targets()).find(|(_, target)| other(target)) {
+                    match envelope.targets().find(|(_, target)| other(target)) {
                         Some((other, _)) => {
                             *position = other;
                             *bytes += envelope.bytes(other);

@@ -196,7 +196,7 @@ impl<P> Registry<P> {
         let except = Excluded::new(except);
         // With one target nobody is reached twice, and nothing needs to be remembered.
         let mut reached = (envelope.targets().len() > 1).then(HashSet::<ConnectionId>::new);
-        for (position, target) in (0u16..).zip(envelope.targets()) {
+        for (position, target) in envelope.targets() {
             let before = delivery.queued;
             let mut deliver = |member: &Arc<Member<P>>| {
                 if !except.contains(&member.id())

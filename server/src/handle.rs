@@ -154,7 +154,7 @@ impl Selection<'_> {
         HubError: From<E::Error>,
     {
         let publication = self.publication(event, payload.into())?;
-        Ok(self.handle.hub.send(publication).queued)
+        Ok(self.handle.hub.send(publication)?.queued)
     }
 
     /// Sends them a message each by datagrams: nothing waits, and what gets lost is lost. Gives to how many connections
