@@ -196,7 +196,7 @@ impl<P> Hub<P> {
     }
 
     /// Makes a connection a member of a group, and queues `Joined` to it. Where it is one already nothing happens; but
-    /// a membership that an operator confirms is the operator's from then on.
+    /// a membership that an operator or the application confirms is its own from then on.
     ///
     /// # Errors
     /// What the gate says; [`Code::TooManyGroups`] where its client is in as many groups as it may be in;

@@ -75,8 +75,10 @@ pub(crate) struct Membership<P> {
 pub enum Origin {
     /// The client asked for it. It lasts as long as the client's grants cover it.
     Client,
-    /// An operator or the application added the connection. No grant is needed, and the end of one changes nothing.
+    /// An operator added the connection. No grant is needed, and the end of one changes nothing.
     Operator,
+    /// The application added the connection. As with an operator, no grant is needed.
+    Application,
 }
 
 impl<P> PartialEq for Membership<P> {

@@ -75,7 +75,8 @@ impl<P> Registry<P> {
         if let Some(Membership { roster, .. }) = memberships.groups.get(group) {
             let roster = Arc::clone(roster);
             let members = roster.len();
-            if origin == Origin::Operator {
+            // A client's word adds nothing to what others said, and takes nothing from it.
+            if origin != Origin::Client {
                 memberships.groups.replace(Membership { roster, origin });
             }
             return Ok(members);

@@ -118,7 +118,7 @@ fn a_join_asks_the_gate_with_what_the_connection_has_now_and_says_whether_it_is_
 }
 
 #[test]
-fn a_client_is_in_at_most_its_groups_and_an_operator_may_add_more() {
+fn a_client_is_in_at_most_its_groups_and_others_may_add_more() {
     let hub = open(HubLimits { groups: 1, ..HubLimits::default() });
     let alice = seat(&hub, 1, "alice", ());
     hub.join(alice.member(), &group("a"), Origin::Client).unwrap();
@@ -126,6 +126,7 @@ fn a_client_is_in_at_most_its_groups_and_an_operator_may_add_more() {
     assert_eq!(denial.code, Code::TooManyGroups);
     assert!(denial.detail.contains("in 1 groups"), "{denial:?}");
     assert!(hub.join(alice.member(), &group("b"), Origin::Operator).is_ok());
+    assert!(hub.join(alice.member(), &group("c"), Origin::Application).is_ok());
 }
 
 #[test]
