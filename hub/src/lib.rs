@@ -124,7 +124,7 @@ mod shards;
 pub mod striped;
 mod sync;
 
-pub use budget::{Account, Budget, BudgetLimits, SEND_WINDOW};
+pub use budget::{Budget, BudgetLimits, SEND_WINDOW};
 pub use close_reason::CloseReason;
 pub use counters::{ByCode, Counters};
 pub use delivery::{Delivery, Population, Removal, Removed};

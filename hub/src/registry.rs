@@ -286,8 +286,8 @@ impl<P> Registry<P> {
     }
 }
 
-/// A connection's place in the registry. Dropping it takes the connection out of every group, its user and the
-/// registry, before the drop returns.
+/// A connection's place in the hub. Dropping it takes the connection out of every group and its user, and out of the
+/// hub, before the drop returns.
 pub struct Seat<P> {
     registry: Arc<Registry<P>>,
     member: Arc<Member<P>>,

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use super::*;
 use crate::line::scripted::Scripted;
-use crate::outbox::OutboxLimits;
+use crate::outbox::{Outbox, OutboxLimits};
 use crate::registry::Registry;
 use fanfare_protocol::Code;
 
 fn member(line: &Arc<Scripted>, now: (Instant, SystemTime)) -> Arc<Member<u8>> {
     let user = UserName::new("alice").unwrap();
     let id = ConnectionId::from_bytes([7; 16]);
-    Arc::new(Member::new(id, user, OutboxLimits::default(), Arc::clone(line) as _, 1, now))
+    Arc::new(Member::new(id, user, Outbox::new(OutboxLimits::default()), Arc::clone(line) as _, 1, now))
 }
 
 #[test]
