@@ -133,7 +133,8 @@ impl ClientConfig {
         self
     }
 
-    /// How long a request waits for its answer. At most a day; default 10 s.
+    /// How long a request waits for its answer. At most a day; default 10 s. Where 1,024 requests have no answer the
+    /// next waits until one has, and that counts.
     #[must_use]
     pub fn request_timeout(mut self, timeout: Duration) -> Self {
         self.request_timeout = timeout;

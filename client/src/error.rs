@@ -309,7 +309,7 @@ pub enum RequestError {
     #[error(
         "no answer came within {} s; {}{}",
         after.as_secs_f32(),
-        if *sent { "whether the request was done is not known" } else { "the request was not sent, as the stream is blocked" },
+        if *sent { "whether the request was done is not known" } else { "the request was not sent, as the stream is blocked or 1,024 before it have no answer" },
         if *queue_full { ". The event queue is full, which stops all reading: call next() all the time" } else { "" }
     )]
     Timeout {

@@ -103,11 +103,7 @@ async fn welcome(
             let detail = format!("it chose features that were not offered ({:#x})", welcome.features.bits());
             Err(incoming.violated(Code::MalformedFrame, &detail))
         }
-        Some(ServerFrame::Welcome(welcome)) if welcome.protocol == PROTOCOL_VERSION => Ok(welcome),
-        Some(ServerFrame::Welcome(welcome)) => {
-            let detail = format!("it speaks version {} on this connection", welcome.protocol);
-            Err(incoming.violated(Code::UnsupportedProtocol, &detail))
-        }
+        Some(ServerFrame::Welcome(welcome)) => Ok(welcome),
         Some(ServerFrame::Goodbye { code, reason, retry_after_ms }) => {
             let goodbye = Disconnect::goodbye(code, reason, retry_after_ms);
             // What it said counts, although the end does not come in time.

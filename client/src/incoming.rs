@@ -4,7 +4,8 @@
 //!
 //! Invariants: bytes that are not the protocol end the connection, with the code that says how, and so does an
 //! extension that must be understood and is not; a frame of a later version is counted and skipped, but not where
-//! `Welcome` belongs; of a frame that is not complete never more is kept than the frame may have.
+//! `Welcome` belongs; a `Welcome` of another version is judged by that alone; of a frame that is not complete never
+//! more is kept than the frame may have.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,7 +13,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fanfare_protocol::codec::{self, DecodeError, FrameReader};
-use fanfare_protocol::{Code, Limits, ServerFrame};
+use fanfare_protocol::{Code, Limits, PROTOCOL_VERSION, ServerFrame};
 use quinn::{Connection, ReadError, RecvStream, VarInt};
 use tokio::time::{Instant, timeout_at};
 
@@ -57,6 +58,13 @@ impl Incoming {
     /// The first frame, which this version must know; `None` when the server finished the stream.
     pub(crate) async fn first(&mut self) -> Result<Option<ServerFrame>, Disconnect> {
         let Some(frame) = self.bytes().await? else { return Ok(None) };
+        // Before anything behind it is judged: another version may say there what this one does not know.
+        if let Some(version) = codec::welcome_version(&frame)
+            && version != PROTOCOL_VERSION
+        {
+            let detail = format!("it speaks version {version} on this connection");
+            return Err(self.violated(Code::UnsupportedProtocol, &detail));
+        }
         codec::decode_server(&frame).map(Some).map_err(|error| match error {
             DecodeError::Unknown { what, .. } => {
                 self.violated(Code::MalformedFrame, &format!("its first frame is not Welcome, but {what}"))

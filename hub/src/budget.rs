@@ -49,7 +49,7 @@ impl Default for BudgetLimits {
     }
 }
 
-/// What waits for everybody.
+/// What waits for all connections together: [`Hub::budget`](crate::Hub::budget).
 #[derive(Debug)]
 pub struct Budget {
     limits: BudgetLimits,
@@ -78,16 +78,9 @@ impl<K: Eq + Hash + Clone> Shares<K> {
     }
 }
 
-impl Default for Budget {
-    fn default() -> Self {
-        Self::new(BudgetLimits::default())
-    }
-}
-
 impl Budget {
     /// Nothing waits yet.
-    #[must_use]
-    pub fn new(limits: BudgetLimits) -> Self {
+    pub(crate) fn new(limits: BudgetLimits) -> Self {
         let (users, addresses) = (Shares(Mutex::default()), Shares(Mutex::default()));
         Self { limits, all: AtomicUsize::new(0), users, addresses }
     }
@@ -103,7 +96,7 @@ impl Budget {
     }
 
     /// What a connection asks by. `address` is what counts as one.
-    pub fn account(self: &Arc<Self>, user: &UserName, address: IpAddr) -> Account {
+    pub(crate) fn account(self: &Arc<Self>, user: &UserName, address: IpAddr) -> Account {
         Account {
             by_user: self.users.find(user),
             by_address: self.addresses.find(&address),
@@ -117,7 +110,7 @@ impl Budget {
 
 /// One connection's part in it.
 #[derive(Debug)]
-pub struct Account {
+pub(crate) struct Account {
     budget: Arc<Budget>,
     user: UserName,
     address: IpAddr,
@@ -128,14 +121,14 @@ pub struct Account {
 
 impl Account {
     /// Takes so many bytes for an outbox, or none. Tells whether it did.
-    pub fn take(&self, bytes: usize) -> bool {
+    pub(crate) fn take(&self, bytes: usize) -> bool {
         let holds_little = self.by_user.load(Ordering::Relaxed) + bytes <= LITTLE_BYTES;
         let all = self.budget.limits.all;
         self.take_up_to(bytes, if holds_little { all } else { open_to_all(all) })
     }
 
     /// Takes what QUIC keeps for a peer that takes no more at the moment.
-    pub fn take_window(&self) -> bool {
+    pub(crate) fn take_window(&self) -> bool {
         self.take_up_to(SEND_WINDOW, self.budget.limits.all / 8 * 7)
     }
 
@@ -155,7 +148,7 @@ impl Account {
     }
 
     /// Gives back what was taken.
-    pub fn give_back(&self, bytes: usize) {
+    pub(crate) fn give_back(&self, bytes: usize) {
         for sum in [&self.budget.all, &*self.by_user, &*self.by_address, &self.held] {
             sum.fetch_sub(bytes, Ordering::Relaxed);
         }

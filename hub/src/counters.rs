@@ -24,7 +24,7 @@ impl ByCode {
     }
 
     /// Counts so many.
-    pub fn add_many(&self, code: Code, count: u64) {
+    pub(crate) fn add_many(&self, code: Code, count: u64) {
         let counters = Code::ALL.iter().zip(&self.0);
         for (_, counter) in counters.filter(|(known, _)| **known == code) {
             counter.fetch_add(count, Ordering::Relaxed);

@@ -32,7 +32,7 @@ pub struct Delivery {
 
 impl Delivery {
     /// Of an envelope with so many messages.
-    pub fn count(&mut self, pushed: Pushed, frames: usize) {
+    pub(crate) fn count(&mut self, pushed: Pushed, frames: usize) {
         match pushed {
             Pushed::Queued => self.queued += frames as u64,
             Pushed::Displaced(messages) => {

@@ -14,11 +14,11 @@ use fanfare_protocol::{EventName, Message, PayloadFormat, Sender, Target, codec}
 
 /// An encoded message. Its parts never change.
 #[derive(Debug)]
-pub struct Envelope {
+pub(crate) struct Envelope {
     headings: Box<[Heading]>,
     body: Bytes,
     accepted: Instant,
-    frames: u16,
+    frames: usize,
 }
 
 #[derive(Debug)]
@@ -28,8 +28,8 @@ struct Heading {
 }
 
 impl Envelope {
-    /// Encodes a message to `to`, which must not be empty.
-    pub fn new(
+    /// Encodes a message to `to`: at least one target, and no more than there are positions. The hub sees to both.
+    pub(crate) fn new(
         from: &Sender,
         to: Vec<Target>,
         event: EventName,
@@ -55,14 +55,14 @@ impl Envelope {
         Self { headings, body, accepted, frames: 1 }
     }
 
-    /// Encodes messages to the same target, one behind the other. More than 65,535 are not counted right.
-    pub fn run(
+    /// Encodes messages to the same target, one behind the other; at least one.
+    pub(crate) fn run(
         from: &Sender,
         to: Target,
         messages: Vec<(EventName, PayloadFormat, Bytes)>,
         accepted: Instant,
     ) -> Self {
-        let frames = u16::try_from(messages.len()).unwrap_or(u16::MAX);
+        let frames = messages.len();
         let mut bytes = Vec::new();
         for (event, format, payload) in messages {
             let message = Message { from: from.clone(), to: to.clone(), event, format, payload };
@@ -74,7 +74,7 @@ impl Envelope {
 
     /// The same for datagrams: each target has a frame of its own, whole and without its length, which a datagram has
     /// already.
-    pub fn unreliable(
+    pub(crate) fn unreliable(
         from: &Sender,
         to: Vec<Target>,
         event: &EventName,
@@ -92,38 +92,38 @@ impl Envelope {
     }
 
     /// What a datagram to the target at `position` has in it.
-    pub fn datagram(&self, position: u16) -> Bytes {
+    pub(crate) fn datagram(&self, position: u16) -> Bytes {
         self.headings.get(usize::from(position)).map(|heading| heading.bytes.clone()).unwrap_or_default()
     }
 
-    /// The targets, in the order in which they were named. The position is what [`Self::write`] wants.
-    pub fn targets(&self) -> impl ExactSizeIterator<Item = &Target> {
-        self.headings.iter().map(|heading| &heading.target)
+    /// The targets, in the order in which they were named, each with its position.
+    pub(crate) fn targets(&self) -> impl ExactSizeIterator<Item = (u16, &Target)> {
+        (0..=u16::MAX).zip(self.headings.iter().map(|heading| &heading.target))
     }
 
     /// How many messages it has for each target.
-    pub fn frames(&self) -> usize {
-        usize::from(self.frames)
+    pub(crate) fn frames(&self) -> usize {
+        self.frames
     }
 
     /// When its send was taken.
-    pub fn accepted(&self) -> Instant {
+    pub(crate) fn accepted(&self) -> Instant {
         self.accepted
     }
 
     /// The target at `position`.
-    pub fn target(&self, position: u16) -> Option<&Target> {
+    pub(crate) fn target(&self, position: u16) -> Option<&Target> {
         self.headings.get(usize::from(position)).map(|heading| &heading.target)
     }
 
     /// How many bytes the frames for the target at `position` have.
-    pub fn bytes(&self, position: u16) -> usize {
+    pub(crate) fn bytes(&self, position: u16) -> usize {
         let heading = self.headings.get(usize::from(position)).map_or(0, |heading| heading.bytes.len());
         heading + self.body.len()
     }
 
     /// Puts the frame for the target at `position` behind `chunks`. Only reference counts are touched.
-    pub fn write(&self, position: u16, chunks: &mut Vec<Bytes>) {
+    pub(crate) fn write(&self, position: u16, chunks: &mut Vec<Bytes>) {
         if let Some(heading) = self.headings.get(usize::from(position)) {
             chunks.push(heading.bytes.clone());
             if !self.body.is_empty() {

@@ -11,8 +11,8 @@ use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
 use fanfare_protocol::{
-    Code, ConnectionId, DATAGRAM_BYTES, Denial, EventName, GroupName, PayloadFormat, Sender, ServerFrame,
-    Target, UserName,
+    Code, ConnectionId, DATAGRAM_BYTES, Denial, EventName, GroupName, Limits, PayloadFormat, Sender,
+    ServerFrame, Target, UserName,
 };
 
 use crate::budget::{Budget, BudgetLimits};
@@ -53,6 +53,16 @@ impl Default for HubLimits {
     }
 }
 
+/// What can be sent at all, whatever the limits of clients are. There are 65,536 positions for targets in an envelope,
+/// as many as in the longest list that is read; a longer payload makes a frame that no client reads, so that it would
+/// cost each recipient its connection.
+const SENDABLE: Limits = Limits {
+    frame_bytes: Limits::FRAME_CEILING,
+    payload_bytes: Limits::PAYLOAD_CEILING,
+    groups: u32::MAX,
+    targets: 1 << 16,
+};
+
 /// A connection that wants in.
 pub struct Newcomer<P> {
     /// Its id, which nobody else has.
@@ -72,7 +82,7 @@ pub struct Newcomer<P> {
 pub struct Publication {
     /// Who it is from.
     pub from: Sender,
-    /// Where it goes; at least one.
+    /// Where it goes: at least one target, and at most 65,536.
     pub to: Vec<Target>,
     /// Connections that get no copy, whatever reaches them.
     pub except: Vec<ConnectionId>,
@@ -80,7 +90,7 @@ pub struct Publication {
     pub event: EventName,
     /// What kind of thing the payload is.
     pub format: PayloadFormat,
-    /// What is in it.
+    /// What is in it: at most [`Limits::PAYLOAD_CEILING`] bytes.
     pub payload: Bytes,
     /// When it was taken.
     pub accepted: Instant,
@@ -145,14 +155,22 @@ impl<P> Hub<P> {
     }
 
     /// Sends a message to everyone whom its targets reach: one copy each.
-    pub fn send(&self, publication: Publication) -> Delivery {
+    ///
+    /// # Errors
+    /// [`Code::NoTarget`], [`Code::TooManyTargets`] or [`Code::PayloadTooLarge`] where it is beyond what a
+    /// [`Publication`] may say. Nobody got anything then, and it does not count as a send.
+    pub fn send(&self, publication: Publication) -> Result<Delivery, Denial> {
         let Publication { from, to, except, event, format, payload, accepted } = publication;
+        SENDABLE.check_send(to.len(), 0, payload.len())?;
         let envelope = Arc::new(Envelope::new(&from, to, event, format, payload, accepted));
-        self.count_sent(1, self.registry.send(&envelope, &except))
+        Ok(self.count_sent(1, self.registry.send(&envelope, &except)))
     }
 
-    /// Sends messages of one sender to one target, one behind the other, for the price of one. More than 65,535 at a
-    /// time are not counted right.
+    /// Sends messages of one sender to one target, one behind the other, for the price of one. Each recipient gets all
+    /// of them or none, so they should be few beside what an outbox holds: [`OutboxLimits::run`] says how many.
+    ///
+    /// # Errors
+    /// [`Code::PayloadTooLarge`] where one of them is longer than [`Limits::PAYLOAD_CEILING`]; none is sent then.
     pub fn send_run(
         &self,
         from: &Sender,
@@ -160,25 +178,31 @@ impl<P> Hub<P> {
         except: &[ConnectionId],
         messages: Vec<(EventName, PayloadFormat, Bytes)>,
         accepted: Instant,
-    ) -> Delivery {
+    ) -> Result<Delivery, Denial> {
+        messages.iter().try_for_each(|(_, _, payload)| SENDABLE.check_payload(payload.len()))?;
+        // It would be an entry in each outbox that no bound counts.
+        if messages.is_empty() {
+            return Ok(Delivery::default());
+        }
         let sends = messages.len() as u64;
         let envelope = Arc::new(Envelope::run(from, to, messages, accepted));
-        self.count_sent(sends, self.registry.send(&envelope, except))
+        Ok(self.count_sent(sends, self.registry.send(&envelope, except)))
     }
 
     /// Sends a message by datagrams: nothing waits, and what gets lost is lost.
     ///
     /// # Errors
-    /// [`Code::PayloadTooLarge`] where it does not fit into a datagram to one of its targets.
+    /// As [`Hub::send`]; and [`Code::PayloadTooLarge`] where it does not fit into a datagram to one of its targets.
     pub fn send_unreliable(&self, publication: Publication) -> Result<Delivery, Denial> {
         let Publication { from, to, except, event, format, payload, accepted } = publication;
+        SENDABLE.check_send(to.len(), 0, payload.len())?;
         let envelope = Envelope::unreliable(&from, to, &event, format, &payload, accepted);
         fits(&envelope, payload.len())?;
         Ok(self.count_sent(1, self.registry.send_unreliably(&envelope, &except)))
     }
 
     /// Makes a connection a member of a group, and queues `Joined` to it. Where it is one already nothing happens; but
-    /// a membership that an operator confirms is the operator's from then on.
+    /// a membership that an operator or the application confirms is its own from then on.
     ///
     /// # Errors
     /// What the gate says; [`Code::TooManyGroups`] where its client is in as many groups as it may be in;
@@ -371,8 +395,7 @@ impl<P> Hub<P> {
 
 /// Refuses what is too long for a datagram to one of its targets.
 fn fits(envelope: &Envelope, payload: usize) -> Result<(), Denial> {
-    let bytes =
-        (0u16..).zip(envelope.targets()).map(|(position, _)| envelope.bytes(position)).max().unwrap_or(0);
+    let bytes = envelope.targets().map(|(position, _)| envelope.bytes(position)).max().unwrap_or(0);
     if bytes <= DATAGRAM_BYTES {
         return Ok(());
     }

@@ -60,7 +60,7 @@
 //! }
 //! assert_eq!(hub.count(&Target::Group(lobby.clone())), 2);
 //!
-//! let delivery = hub.send(Publication {
+//! let publication = Publication {
 //!     from: Sender::Connection { connection: alice.member().id(), user: alice.member().user().clone() },
 //!     to: vec![Target::Group(lobby.clone())],
 //!     except: vec![alice.member().id()],
@@ -68,7 +68,8 @@
 //!     format: PayloadFormat::Text,
 //!     payload: "hello".into(),
 //!     accepted: now,
-//! });
+//! };
+//! let delivery = hub.send(publication).map_err(|denial| denial.detail)?;
 //! assert_eq!(delivery.queued, 1);
 //!
 //! // What the task that writes to bob's connection finds.
@@ -124,7 +125,7 @@ pub mod striped;
 mod sync;
 mod witness;
 
-pub use budget::{Account, Budget, BudgetLimits, SEND_WINDOW};
+pub use budget::{Budget, BudgetLimits, SEND_WINDOW};
 pub use close_reason::CloseReason;
 pub use counters::{ByCode, Counters};
 pub use delivery::{Delivery, Population, Removal, Removed};

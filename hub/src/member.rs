@@ -16,7 +16,8 @@ use crate::outbox::Outbox;
 use crate::roster::Roster;
 use crate::sync::Mutex;
 
-/// A connection, as the registry knows it.
+/// A connection that is here, or was: who it is, what it may do, which groups it is in, and what waits for it. Whoever
+/// has registered it gets it from [`Seat::member`](crate::Seat::member), everybody else from the hub.
 pub struct Member<P> {
     id: ConnectionId,
     user: UserName,
@@ -75,8 +76,10 @@ pub(crate) struct Membership<P> {
 pub enum Origin {
     /// The client asked for it. It lasts as long as the client's grants cover it.
     Client,
-    /// An operator or the application added the connection. No grant is needed, and the end of one changes nothing.
+    /// An operator added the connection. No grant is needed, and the end of one changes nothing.
     Operator,
+    /// The application added the connection. As with an operator, no grant is needed.
+    Application,
 }
 
 impl<P> PartialEq for Membership<P> {
@@ -102,10 +105,10 @@ impl<P> std::borrow::Borrow<GroupName> for Membership<P> {
 impl<P> Member<P> {
     /// A connection that is about to be registered. `permissions` is what it may do, which only the gate looks at. The
     /// two times are now.
-    pub fn new(
+    pub(crate) fn new(
         id: ConnectionId,
         user: UserName,
-        outbox: impl Into<Outbox>,
+        outbox: Outbox,
         line: Arc<dyn Line>,
         permissions: P,
         (begun, since): (Instant, SystemTime),
@@ -113,7 +116,7 @@ impl<P> Member<P> {
         Self {
             id,
             user,
-            outbox: outbox.into(),
+            outbox,
             heard: Heard { begun, packets: AtomicU64::new(0), at_ms: AtomicU64::new(0) },
             memberships: Mutex::new(Memberships { groups: HashSet::default(), gone: false }),
             permissions: Mutex::new(Arc::new(permissions)),

@@ -53,7 +53,7 @@ impl Entry {
     }
 }
 
-/// What became of a push.
+/// What became of a frame that was to be queued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pushed {
     /// It is in the queue.
@@ -68,7 +68,7 @@ pub enum Pushed {
     Ended,
 }
 
-/// An outbox at one moment.
+/// What is in an outbox at one moment, and what went through it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct OutboxFacts {
     /// Frames that wait, in the writer's hands included.
@@ -81,7 +81,7 @@ pub struct OutboxFacts {
     pub dropped: u64,
 }
 
-/// What the session must do, when it must do anything.
+/// What the session must do, when it must do anything: [`Outbox::poll_signal`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Signal {
     /// Read no more requests: the server is draining.
@@ -92,7 +92,8 @@ pub enum Signal {
     Lost,
 }
 
-/// What QUIC keeps for a peer, counted until this is dropped where there was room to count it.
+/// What QUIC keeps for a peer, of [`Outbox::hold_window`]: counted until this is dropped, where there was room to count
+/// it.
 pub struct Window<'a> {
     account: Option<&'a Account>,
     uncounted: &'a AtomicBool,
@@ -107,7 +108,7 @@ impl Drop for Window<'_> {
     }
 }
 
-/// What the writer gets.
+/// What the writer gets by [`Outbox::poll_take`].
 #[derive(Debug, PartialEq, Eq)]
 pub enum Taken {
     /// There are chunks to write. Where there are messages among them: when the first of those was accepted.
@@ -172,7 +173,13 @@ struct State {
     break_off: Option<Code>,
 }
 
-/// One connection's queue.
+/// One connection's bounded queue of frames that wait to be written: [`Member::outbox`](crate::Member::outbox).
+///
+/// The hub puts messages in. Whoever carries the connection has two tasks at it. The session, which reads requests,
+/// puts answers in ([`Outbox::push_notice`]), waits for room before it reads on ([`Outbox::poll_room`]), and is told
+/// when to end ([`Outbox::poll_signal`]). The writer takes batches out ([`Outbox::poll_take`]) until it gets
+/// [`Taken::Finished`] or [`Taken::Ended`]. The end is brought about by [`Outbox::finish`], which has everything written
+/// first, [`Outbox::end`], which throws away what waits, or [`Outbox::lose`], where nobody is left to be told.
 pub struct Outbox {
     limits: OutboxLimits,
     /// What all outboxes share. None where there is one alone, in tests.
@@ -186,16 +193,9 @@ pub struct Outbox {
     progress: AtomicU64,
 }
 
-impl From<OutboxLimits> for Outbox {
-    fn from(limits: OutboxLimits) -> Self {
-        Self::new(limits)
-    }
-}
-
 impl Outbox {
     /// An outbox alone.
-    #[must_use]
-    pub fn new(limits: OutboxLimits) -> Self {
+    pub(crate) fn new(limits: OutboxLimits) -> Self {
         Self {
             limits,
             account: None,
@@ -207,12 +207,12 @@ impl Outbox {
     }
 
     /// The same, within what all outboxes together may hold.
-    pub fn within(limits: OutboxLimits, account: Account) -> Self {
+    pub(crate) fn within(limits: OutboxLimits, account: Account) -> Self {
         Self { account: Some(account), ..Self::new(limits) }
     }
 
     /// Queues a message for the target at `position` of the envelope.
-    pub fn push_message(&self, envelope: &Arc<Envelope>, position: u16) -> Pushed {
+    pub(crate) fn push_message(&self, envelope: &Arc<Envelope>, position: u16) -> Pushed {
         self.push(Entry::Message(Arc::clone(envelope), position))
     }
 
@@ -265,7 +265,7 @@ impl Outbox {
     /// as well, which `kept` says the recipient still has, stays for that one. Returns how many went.
     ///
     /// What the writer has taken is already on its way, before everything that is queued from now on.
-    pub fn purge(&self, lost: impl Fn(&Target) -> bool, kept: impl Fn(&Target) -> bool) -> u64 {
+    pub(crate) fn purge(&self, lost: impl Fn(&Target) -> bool, kept: impl Fn(&Target) -> bool) -> u64 {
         let mut state = self.state.lock();
         let State { queue, frames, bytes, .. } = &mut *state;
         let (mut purged, mut gone) = (0, Vec::new());
@@ -281,7 +281,7 @@ impl Outbox {
                     };
                     let before = envelope.bytes(*position);
                     *bytes -= before;
-                    match (0u16..).zip(envelope.targets()).find(|(_, target)| other(target)) {
+                    match envelope.targets().find(|(_, target)| other(target)) {
                         Some((other, _)) => {
                             *position = other;
                             *bytes += envelope.bytes(other);
@@ -345,7 +345,7 @@ impl Outbox {
     }
 
     /// The same, and the client is told when to come back: in so many milliseconds, 0 for never.
-    pub fn end_until(&self, reason: CloseReason, retry_after_ms: u32) {
+    pub(crate) fn end_until(&self, reason: CloseReason, retry_after_ms: u32) {
         let mut state = self.state.lock();
         if !matches!(state.phase, Phase::Ended(_)) {
             state.retry_after_ms = Some(retry_after_ms);

@@ -102,7 +102,8 @@ impl<P> Registry<P> {
         if let Some(Membership { roster, .. }) = memberships.groups.get(group) {
             let roster = Arc::clone(roster);
             let members = roster.len();
-            if origin == Origin::Operator {
+            // A client's word adds nothing to what others said, and takes nothing from it.
+            if origin != Origin::Client {
                 memberships.groups.replace(Membership { roster, origin });
             }
             return Ok(members);
@@ -227,7 +228,7 @@ impl<P> Registry<P> {
         let except = Excluded::new(except);
         // With one target nobody is reached twice, and nothing needs to be remembered.
         let mut reached = (envelope.targets().len() > 1).then(HashSet::<ConnectionId>::new);
-        for (position, target) in (0u16..).zip(envelope.targets()) {
+        for (position, target) in envelope.targets() {
             let before = delivery.queued;
             let mut deliver = |member: &Arc<Member<P>>| {
                 if !except.contains(&member.id())
@@ -316,8 +317,8 @@ impl<P> Registry<P> {
     }
 }
 
-/// A connection's place in the registry. Dropping it takes the connection out of every group, its user and the
-/// registry, before the drop returns.
+/// A connection's place in the hub. Dropping it takes the connection out of every group and its user, and out of the
+/// hub, before the drop returns.
 pub struct Seat<P> {
     registry: Arc<Registry<P>>,
     member: Arc<Member<P>>,

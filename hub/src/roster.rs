@@ -43,7 +43,7 @@ struct Members<M> {
     changes: u64,
 }
 
-/// One named set.
+/// A named set of connections: the members of a group, as [`Hub::roster`](crate::Hub::roster) gives it.
 pub struct Roster<N, M> {
     name: N,
     members: RwLock<Members<M>>,
@@ -63,7 +63,7 @@ impl<N, M> Roster<N, M> {
     }
 
     /// Counts copies that went to members.
-    pub fn count(&self, copies: u64) {
+    pub(crate) fn count(&self, copies: u64) {
         self.delivered.fetch_add(copies, Ordering::Relaxed);
     }
 

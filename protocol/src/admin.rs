@@ -16,8 +16,8 @@ use serde::{Deserialize, Serialize};
 
 pub use self::answer::{
     AdminError, AdminReply, AuditHead, AuditVerdict, BanKind, BanRow, ConnectionDetail, ConnectionRow,
-    ConnectionVerdict, Counters, Explanation, GroupRow, Listing, MembershipRow, QuicFacts, Receipt, Refusal,
-    SILENT_MS, Status, TokenVerdict, Totals, Update, UserRow, Verdict,
+    ConnectionVerdict, Counters, Explanation, GroupRow, Listing, MembershipOrigin, MembershipRow, QuicFacts,
+    Receipt, Refusal, SILENT_MS, Status, TokenVerdict, Totals, Update, UserRow, Verdict,
 };
 pub use self::request::{Action, AdminRequest, OneAnswer, Page, Question, Subscription, Who};
 pub use self::times::Times;
@@ -122,6 +122,41 @@ mod tests {
             shown += 1;
         }
         assert_eq!(shown, 6);
+    }
+
+    #[test]
+    fn promise_13_who_made_a_membership_is_read_from_earlier_and_later_servers_and_by_earlier_tools() {
+        use MembershipOrigin::{Application, Client, Operator, Other};
+        /// As a tool of before `origin` has it.
+        #[derive(Deserialize)]
+        struct Earlier {
+            by_operator: bool,
+        }
+        let group = crate::GroupName::new("room").unwrap();
+        for (origin, word, needs_no_grant) in
+            [(Client, "client", false), (Operator, "operator", true), (Application, "application", true)]
+        {
+            let row = MembershipRow::new(group.clone(), origin);
+            let json = serde_json::to_value(&row).unwrap();
+            assert_eq!(json["origin"], word);
+            assert_eq!(serde_json::from_value::<Earlier>(json.clone()).unwrap().by_operator, needs_no_grant);
+            assert_eq!(serde_json::from_value::<MembershipRow>(json).unwrap(), row);
+            assert_eq!(row.made_by(), origin);
+        }
+        let row = |json: &str| serde_json::from_str::<MembershipRow>(json).unwrap().made_by();
+        assert_eq!(row(r#"{"group":"room","by_operator":true}"#), Operator);
+        assert_eq!(row(r#"{"group":"room","by_operator":false}"#), Client);
+        assert_eq!(row(r#"{"group":"room","by_operator":true,"origin":"lasting"}"#), Other);
+        let verdict = |fields: &str| {
+            let json =
+                format!(r#"{{"connection":"{}","granted":true,"until":null,{fields}}}"#, "0".repeat(26));
+            serde_json::from_str::<ConnectionVerdict>(&json).unwrap().made_by()
+        };
+        assert_eq!(verdict(r#""member":false,"by_operator":false"#), None);
+        assert_eq!(verdict(r#""member":true,"by_operator":false"#), Some(Client));
+        assert_eq!(verdict(r#""member":true,"by_operator":true"#), Some(Operator));
+        assert_eq!(verdict(r#""member":true,"by_operator":true,"origin":"application""#), Some(Application));
+        assert_eq!(verdict(r#""member":false,"by_operator":false,"origin":null"#), None);
     }
 
     #[test]

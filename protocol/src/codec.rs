@@ -30,6 +30,7 @@ pub use self::client::{decode_client, encode_client, hello_version};
 pub use self::extension::with_extensions;
 pub use self::server::{
     decode_server, encode_message, encode_message_body, encode_message_heading, encode_server,
+    welcome_version,
 };
 pub use self::stream::{FrameReader, PREFIX_BYTES};
 use crate::{NameError, RequestId};

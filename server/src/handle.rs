@@ -154,7 +154,7 @@ impl Selection<'_> {
         HubError: From<E::Error>,
     {
         let publication = self.publication(event, payload.into())?;
-        Ok(self.handle.hub.send(publication).queued)
+        Ok(self.handle.hub.send(publication)?.queued)
     }
 
     /// Sends them a message each by datagrams: nothing waits, and what gets lost is lost. Gives to how many connections
@@ -179,7 +179,7 @@ impl Selection<'_> {
     pub fn join(self, group: &GroupName) -> Result<usize, HubError> {
         let (mut joined, mut refused) = (0, None);
         for member in self.members()? {
-            match self.handle.hub.join(&member, group, Origin::Operator) {
+            match self.handle.hub.join(&member, group, Origin::Application) {
                 Ok(_) => joined += 1,
                 Err(denial) => refused = Some(denial),
             }

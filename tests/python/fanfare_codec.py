@@ -29,6 +29,7 @@ from fanfare_encoding import (
     InvalidName,
     List,
     NotUnderstood,
+    OtherVersion,
     Reader,
     StreamTruncated,
     Struct,
@@ -132,6 +133,19 @@ def decode_server(body):
     except InvalidName as invalid:
         # It is no request that could be refused: it breaks the protocol.
         raise FrameError(str(invalid)) from invalid
+
+
+def check_version(body):
+    """Whether the first frame of a side is of this version: asked before the rest of it is read, which may be anything.
+    Both are frame 0, and begin with `protocol`. Another frame, or one that ends there, passes: reading it says what is
+    wrong."""
+    reader = Reader(body)
+    try:
+        number, version = U32.read(reader), U32.read(reader)
+    except FrameError:
+        return
+    if number == 0 and version != PROTOCOL_VERSION:
+        raise OtherVersion(f"version {version} is not spoken here")
 
 
 def with_extensions(frame, extensions):

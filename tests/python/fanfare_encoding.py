@@ -42,6 +42,12 @@ class StreamTruncated(FrameError):
     code = 2003
 
 
+class OtherVersion(FrameError):
+    """The first frame is of another version."""
+
+    code = 2006
+
+
 class UnknownNumber(FrameError):
     """A frame or a variant with a number that is not known here: a client skips such a frame."""
 

@@ -38,6 +38,8 @@ class Native(QuicConnectionProtocol):
         self.stream = None
         self.reader = codec.FrameReader()
         self.frames = asyncio.Queue()
+        # Whether the next frame on the stream is the first.
+        self.is_first = True
         self.ended = asyncio.get_running_loop().create_future()
         self.requests = 0
         # How many frames of later versions were skipped.
@@ -59,6 +61,9 @@ class Native(QuicConnectionProtocol):
         """Takes what came on the stream, and its end."""
         try:
             for body in self.reader.feed(data):
+                if self.is_first:
+                    self.is_first = False
+                    codec.check_version(body)
                 self.take(self.frames, body)
             if end:
                 self.reader.end()

@@ -314,6 +314,8 @@ def outcome(side, row):
     reader = codec.FrameReader(codec.FRAME_BYTES if side == "client" else codec.FRAME_CEILING)
     try:
         for body in [written(row["body"])] if "body" in row else reader.feed(written(row["stream"])):
+            if row.get("first"):
+                codec.check_version(body)
             DECODE[side](body)
         reader.end()
     except codec.UnknownNumber as unknown:

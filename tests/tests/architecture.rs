@@ -265,6 +265,27 @@ fn the_hub_and_tokens_have_no_runtime_no_network_and_no_clock() {
     }
 }
 
+/// What only the hub itself needs is `pub(crate)`, so that its documentation offers nothing that nobody can use. A name
+/// that means something else in the server, too, is not found out.
+#[test]
+fn what_the_hub_makes_public_is_used_outside_of_it() {
+    let words = |code: &str| {
+        let words = code.split(|c: char| !(c.is_alphanumeric() || c == '_'));
+        words.map(str::to_owned).collect::<BTreeSet<String>>()
+    };
+    let used: BTreeSet<String> = sources("server").values().flat_map(|code| words(code)).collect();
+    let mut functions = 0;
+    for (module, code) in sources("hub") {
+        for line in code.lines() {
+            let Some(function) = line.trim_start().strip_prefix("pub fn ") else { continue };
+            let name = function.split(['(', '<']).next().unwrap();
+            assert!(used.contains(name), "hub/src/{module}.rs: nobody uses {name}");
+            functions += 1;
+        }
+    }
+    assert!(functions > 50, "{functions} functions are few");
+}
+
 /// Whether words speak of a flag of the command line, or of a command of ours.
 fn speaks_of_the_command_line(code: &str) -> bool {
     let is_flag = |at: usize| {

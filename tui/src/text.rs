@@ -6,6 +6,7 @@
 use std::fmt::Write;
 use std::time::{Duration, UNIX_EPOCH};
 
+use fanfare_protocol::admin::MembershipOrigin;
 use serde_json::Value;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
@@ -25,6 +26,17 @@ pub fn harmless(text: &str) -> String {
         }
     }
     shown
+}
+
+/// Who made a membership, in words; none where it was the client itself.
+#[must_use]
+pub fn made_by(origin: MembershipOrigin) -> Option<&'static str> {
+    match origin {
+        MembershipOrigin::Client => None,
+        MembershipOrigin::Operator => Some("by an operator"),
+        MembershipOrigin::Application => Some("by the application"),
+        MembershipOrigin::Other => Some("in a way that is not known here"),
+    }
 }
 
 /// The first `width` columns of a text, with a mark where something is missing.

@@ -9,6 +9,7 @@
 
 import { datagramBytes, encodeClient } from "./codec.js";
 import { addressOf, dial } from "./dial.js";
+import { Effects } from "./effects.js";
 import { failed, mayComeBack, type Ended } from "./ended.js";
 import { FanfareError } from "./errors.js";
 import { Events } from "./events.js";
@@ -27,6 +28,8 @@ import type {
 } from "./types.js";
 
 const CLOSE_DEADLINE = 5_000;
+/** Why nothing can be sent any more. */
+const CLOSED = "the client is closed";
 /** A connection that lasted so long is stable: the pauses begin anew after it. */
 const STABLE_AFTER = 10_000;
 /** How long an answer may take, in milliseconds, where the application does not say. */
@@ -44,14 +47,11 @@ export class Client implements AsyncIterable<Message> {
   private last: Link;
   private readonly groups = new Membership();
   private readonly events = new Events();
+  private readonly effects: Effects;
   private readonly requests: Requests;
   private readonly patience: number;
   private rejoining: Rejoin | undefined;
   private refresher: Refresher | undefined;
-  /** The newest token that the server took, where there is no provider. */
-  private token: string | undefined;
-  /** The request that it came with. Of two refreshes the later one's is the newer, whichever is answered last. */
-  private tokenFrom = 0;
   private closed: Promise<void> | undefined;
   private readonly closing = new AbortController();
   private running: Promise<void> = Promise.resolve();
@@ -59,9 +59,9 @@ export class Client implements AsyncIterable<Message> {
 
   private constructor(private readonly options: ConnectOptions, private readonly address: Address, link: Link) {
     this.link = this.last = link;
-    this.token = options.token;
+    this.effects = new Effects(this.groups, options.token);
     this.patience = options.requestTimeout ?? REQUEST_TIMEOUT;
-    this.requests = new Requests((asked, done) => this.answered(asked, done), this.patience);
+    this.requests = new Requests(this.effects, this.patience);
   }
 
   /** @internal */
@@ -156,7 +156,9 @@ export class Client implements AsyncIterable<Message> {
    */
   async send(to: readonly Target[], event: string, payload: Payload, options: SendOptions = {}): Promise<number> {
     const frame = this.outgoing(this.requests.next(), to, event, payload, options);
-    await this.live().write(encoded(frame, this.limits));
+    const link = this.live();
+    const bytes = encoded(frame, this.limits);
+    await this.requests.send(() => link.write(bytes));
     return frame.request;
   }
 
@@ -214,6 +216,7 @@ export class Client implements AsyncIterable<Message> {
   private async finish(): Promise<void> {
     const link = this.link;
     this.refresher?.end();
+    this.requests.stop(CLOSED);
     if (link && !this.closing.signal.aborted) await link.finish(CLOSE_DEADLINE);
     this.abort();
     await this.running;
@@ -221,6 +224,7 @@ export class Client implements AsyncIterable<Message> {
 
   private abort(): void {
     this.rejoining?.abandon();
+    this.requests.stop(CLOSED);
     this.closing.abort();
     this.events.inbox.ask();
   }
@@ -236,7 +240,7 @@ export class Client implements AsyncIterable<Message> {
   }
 
   private live(): Link {
-    if (this.isOver()) throw new FanfareError("not-connected", "the client is closed; nothing was sent");
+    if (this.isOver()) throw new FanfareError("not-connected", `${CLOSED}; nothing was sent`);
     if (this.link) return this.link;
     throw new FanfareError("not-connected", "there is no connection now; nothing was sent");
   }
@@ -246,21 +250,9 @@ export class Client implements AsyncIterable<Message> {
     const request = this.requests.next();
     const asked = frame(request);
     const bytes = encoded(asked, this.limits);
-    if (asked.kind === "join") this.groups.joinAsked(asked.group);
-    if (asked.kind === "leave") this.groups.leaveAsked(asked.group);
     const answer = this.requests.ask(request, asked, () => link.write(bytes));
     this.events.inbox.ask();
     return answer;
-  }
-
-  /** What an answer changes here. */
-  private answered(asked: ClientFrame, done: boolean): void {
-    if (asked.kind === "join") this.groups.joinAnswered(asked.group, done);
-    if (asked.kind === "leave") this.groups.leaveAnswered(asked.group);
-    if (asked.kind === "refresh" && done && this.token !== undefined && asked.request > this.tokenFrom) {
-      this.token = asked.token;
-      this.tokenFrom = asked.request;
-    }
   }
 
   private async keepConnected(first: Link): Promise<void> {
@@ -281,7 +273,7 @@ export class Client implements AsyncIterable<Message> {
         this.events.tell("disconnected", { code: why.code, reason: why.reason, retryIn });
         try {
           await pause(retryIn, this.closing.signal);
-          const link: Link = await dial(this.options, this.address, this.token, this.closing.signal);
+          const link: Link = await dial(this.options, this.address, this.effects.token, this.closing.signal);
           // Before anything is read: what comes first may be about it already.
           const rejoin = this.rejoin(link);
           serving = this.serve(link);

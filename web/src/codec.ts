@@ -272,6 +272,17 @@ export function decodeServer(bytes: Uint8Array): ServerFrame {
   }
 }
 
+/** The version that a `welcome` says, whatever stands behind it; none for another frame. */
+export function welcomeVersion(bytes: Uint8Array): number | undefined {
+  const reader = new Reader(bytes);
+  try {
+    return reader.integer(4) === 0 ? reader.integer(4) : undefined;
+  } catch {
+    // What is wrong with it is said when it is read.
+    return undefined;
+  }
+}
+
 function read(reader: Reader): ServerFrame {
   const number = reader.integer(4);
   switch (number) {

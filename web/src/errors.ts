@@ -18,7 +18,7 @@ export type FanfareErrorKind =
   | "disconnected"
   /** There is no connection now; nothing was sent. */
   | "not-connected"
-  /** No answer came in time; whether the request was carried out is not known. */
+  /** No answer came in time. Whether the request was carried out is not known, where the message does not say. */
   | "timeout"
   /** The application aborted it. */
   | "aborted"

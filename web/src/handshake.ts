@@ -9,7 +9,7 @@
 import { Code } from "./codes.js";
 import { after, brokenOffWith, closedBy, END_PATIENCE, goodbyeOf, refused, type Ended } from "./ended.js";
 import { FanfareError } from "./errors.js";
-import { PROTOCOL_VERSION, type ServerFrame, type Welcome } from "./frames.js";
+import type { ServerFrame, Welcome } from "./frames.js";
 import { Incoming } from "./incoming.js";
 import { orAfter } from "./pause.js";
 
@@ -45,7 +45,7 @@ export async function introduce(
     const writer = stream.writable.getWriter() as WritableStreamDefaultWriter<Uint8Array>;
     writer.closed.catch(() => {});
     writer.write(hello).catch(() => {});
-    const first = await incoming.next();
+    const first = await incoming.first();
     if (first?.kind === "goodbye") {
       heard.goodbye = goodbyeOf(first);
       throw refused(await endAfter(heard.goodbye, transport, incoming));
@@ -63,13 +63,12 @@ export async function introduce(
 }
 
 function welcomed(first: ServerFrame): Welcome {
-  const breach = (what: string, code: number = Code.MalformedFrame) => new FanfareError("protocol", what, code);
+  const breach = (what: string) => new FanfareError("protocol", what, Code.MalformedFrame);
   if (first.kind === "unknown") throw breach(`the server began with ${first.what}`);
   if (first.kind !== "welcome") throw breach(`the server began with ${first.kind}`);
   // It would go on with what nobody here understands.
   if ((first.features & ~FEATURES) !== 0n) throw breach("the server chose features that were not offered");
-  if (first.protocol === PROTOCOL_VERSION) return first;
-  throw breach(`the server speaks version ${first.protocol}`, Code.UnsupportedProtocol);
+  return first;
 }
 
 /** How a connection ends whose server said `goodbye`: nothing but the end comes behind it, if that comes in time. */

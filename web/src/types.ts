@@ -30,7 +30,10 @@ export interface ConnectOptions {
   readonly reconnect?: Reconnect | false;
   /** How long connecting may take, in milliseconds. Default 10,000. */
   readonly connectTimeout?: number;
-  /** How long an answer may take, in milliseconds. Default 10,000. */
+  /**
+   * How long an answer may take, in milliseconds. Default 10,000. Where 1,024 requests have no answer the next waits
+   * until one has, and that counts.
+   */
   readonly requestTimeout?: number;
 }
 

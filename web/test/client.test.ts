@@ -5,6 +5,7 @@ import { test } from "node:test";
 
 import { connect, type Client } from "../src/client.js";
 import { FanfareError } from "../src/errors.js";
+import { MOST_PENDING } from "../src/requests.js";
 import type { ConnectOptions } from "../src/types.js";
 import { sessions, type Asked, type Session } from "./session.js";
 
@@ -107,6 +108,97 @@ test("after a close was asked for nothing is sent, and that is said", async () =
   assert.equal(session.isOver, false, "the second close cut the first one short");
   session.end(0, "");
   await Promise.all([one, two]);
+});
+
+/** As many calls as may be without an answer; with what the server got of them. */
+async function full(client: Client, session: Session): Promise<{ calls: Promise<string>[]; requests: number[] }> {
+  const calls = Array.from({ length: MOST_PENDING }, () => refusal(client.count("all")));
+  const requests: number[] = [];
+  for (const _ of calls) requests.push((await asked(session, "count")).request);
+  return { calls, requests };
+}
+
+/** Nothing has come that was not looked at, and nothing comes. */
+async function nothingMore(session: Session, why: string): Promise<void> {
+  await wait(50);
+  assert.equal(session.got.left, 0, why);
+}
+
+test("at most 1,024 requests have no answer, and what is called behind them is sent in its turn", async () => {
+  assert.equal(MOST_PENDING, 1_024, "as many as in the Rust client");
+  const { client, session } = await connected();
+  const { calls, requests } = await full(client, session);
+  const one = refusal(client.count("all"));
+  const join = refusal(client.join("a"));
+  const send = refusal(client.sendToGroup("a", "behind the join", "text"));
+  await nothingMore(session, "one more than may be without an answer was sent");
+  session.say({ Ack: { request: requests.shift(), count: 0 } });
+  requests.push((await asked(session, "count")).request);
+  await nothingMore(session, "the join has no place yet, and the send waits behind it");
+  session.say({ Error: { request: requests.shift(), code: 3102, detail: "no" } });
+  requests.push((await asked(session, { join: "a" })).request);
+  await asked(session, { send: "behind the join" });
+  assert.equal(await send, "done");
+  for (const request of requests) session.say({ Ack: { request, count: 1 } });
+  assert.deepEqual(await Promise.all([one, join]), ["done", "done"]);
+  assert.deepEqual(await Promise.all(calls), ["done", "refused", ...calls.slice(2).map(() => "done")]);
+  // Then there is room for as many again.
+  const again = await full(client, session);
+  for (const request of again.requests) session.say({ Ack: { request, count: 1 } });
+  await Promise.all(again.calls);
+  await client.close();
+});
+
+test("a request that is not sent in time says so, and one that was given up keeps its place", async () => {
+  const { client, session } = await connected({ requestTimeout: 400 });
+  const { calls, requests } = await full(client, session);
+  const message = (call: Promise<unknown>) => call.then(() => "done", (error: FanfareError) => error.message);
+  const [late, send] = [message(client.count("all")), refusal(client.sendToAll("E", "text"))];
+  assert.deepEqual(new Set(await Promise.all(calls)), new Set(["timeout"]));
+  assert.equal(await late, "no answer within 400 ms; the request was not sent, as 1024 before it have no answer");
+  // What waited behind it waits no longer, and is no request.
+  await asked(session, { send: "E" });
+  assert.equal(await send, "done");
+  assert.match(await message(client.count("all")), /the request was not sent/, "the server still owes the answers");
+  session.say({ Ack: { request: requests[0], count: 1 } });
+  const count = message(client.count("all"));
+  const { request } = await asked(session, "count");
+  session.say({ Ack: { request, count: 1 } });
+  assert.equal(await count, "done");
+  await client.close();
+});
+
+test("what waits to be sent when the connection is lost was not sent, and a leave counts all the same", async () => {
+  const { client, session } = await connected();
+  await joined(client, session, "a", "b");
+  const { calls } = await full(client, session);
+  const waiting = [client.count("all"), client.leave("a"), client.join("c"), client.sendToAll("E", "x")].map(refusal);
+  const again = happened(client, "reconnected");
+  session.end(1001, "");
+  assert.deepEqual(new Set(await Promise.all(calls)), new Set(["disconnected"]));
+  assert.deepEqual(new Set(await Promise.all(waiting)), new Set(["not-connected"]));
+  const next = await welcomed();
+  const { request } = await asked(next, { join: "b" });
+  next.say({ Ack: { request, count: 1 } });
+  assert.deepEqual(((await again) as { rejoined: string[] }).rejoined, ["b"]);
+  // The places are the connection's.
+  const count = refusal(client.count("all"));
+  next.say({ Ack: { request: (await asked(next, "count")).request, count: 1 } });
+  assert.equal(await count, "done");
+  await client.close();
+});
+
+test("what waits to be sent when the client is closed is not sent", async () => {
+  const { client, session } = await connected();
+  session.answersFinish = false;
+  const { requests } = await full(client, session);
+  const waiting = [client.count("all"), client.sendToAll("E", "text")].map(refusal);
+  const closing = client.close();
+  assert.deepEqual(await Promise.all(waiting), ["not-connected", "not-connected"]);
+  session.say({ Ack: { request: requests[0], count: 1 } });
+  await nothingMore(session, "there is a place again, and the client is closed");
+  session.end(0, "");
+  await closing;
 });
 
 test("a frame that would cost the connection is not sent", async () => {

@@ -166,6 +166,8 @@ interface Malformed {
   readonly from: "client" | "server";
   readonly body?: string;
   readonly stream?: string;
+  /** Whether it is the first frame of its connection, whose version is judged before the rest. */
+  readonly first?: true;
   readonly becomes: number | "read" | "skipped";
 }
 
@@ -178,18 +180,31 @@ function written(text: string): Uint8Array {
   return bytes(parts.join(""));
 }
 
+/** A length, as it stands before a frame. */
+function little(length: number): Uint8Array {
+  const prefix = new Uint8Array(4);
+  new DataView(prefix.buffer).setUint32(0, length, true);
+  return prefix;
+}
+
 /** What becomes of a body, or of a stream that ends behind its last byte. */
-async function outcome({ body, stream }: Malformed): Promise<Malformed["becomes"]> {
+async function outcome({ body, stream, first }: Malformed): Promise<Malformed["becomes"]> {
+  const incoming = (bytes: Uint8Array): Incoming => {
+    const start = (controller: ReadableStreamDefaultController<Uint8Array>): void => {
+      controller.enqueue(bytes);
+      controller.close();
+    };
+    return new Incoming(new ReadableStream<Uint8Array>({ start }).getReader());
+  };
   try {
-    if (body !== undefined) return decodeServer(written(body)).kind === "unknown" ? "skipped" : "read";
-    const readable = new ReadableStream<Uint8Array>({
-      start: (controller) => {
-        controller.enqueue(written(stream ?? ""));
-        controller.close();
-      },
-    });
-    const incoming = new Incoming(readable.getReader());
-    while (await incoming.next());
+    if (body !== undefined) {
+      const bytes = written(body);
+      const framed = Uint8Array.from([...little(bytes.length), ...bytes]);
+      const frame = first ? await incoming(framed).first() : decodeServer(bytes);
+      return frame?.kind === "unknown" ? "skipped" : "read";
+    }
+    const frames = incoming(written(stream ?? ""));
+    while (await frames.next());
     return "read";
   } catch (error) {
     assert.ok(error instanceof FanfareError && error.code !== undefined, String(error));
@@ -226,10 +241,8 @@ test("frames are found in whatever chunks they come", () => {
 });
 
 test("a frame that is too long is refused by its length alone", () => {
-  const header = new Uint8Array(4);
-  new DataView(header.buffer).setUint32(0, FRAME_CEILING + 1, true);
   const reader = new FrameReader();
-  reader.push(header);
+  reader.push(little(FRAME_CEILING + 1));
   assert.throws(() => reader.next(), FanfareError);
 });
 

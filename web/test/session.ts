@@ -21,6 +21,11 @@ export class Series<T> {
     else this.items.push(item);
   }
 
+  /** How many have come and were not taken. */
+  get left(): number {
+    return this.items.length;
+  }
+
   async next(what: string): Promise<T> {
     if (this.items.length > 0) return this.items.shift() as T;
     let timer: ReturnType<typeof setTimeout> | undefined;
@@ -99,6 +104,11 @@ function decoded(frame: Uint8Array): Asked {
     const length = number();
     return bytes.toString("utf8", at, (at += length));
   };
+  const target = (): void => {
+    const kind = number();
+    if (kind === 0) at += 16;
+    else if (kind < 3) word();
+  };
   switch (number()) {
     case 0: {
       assert.deepEqual([number(), number()], [1, 0]);
@@ -106,6 +116,14 @@ function decoded(frame: Uint8Array): Asked {
     }
     case 1: return { request: number(), what: { join: word() } };
     case 2: return { request: number(), what: { leave: word() } };
+    case 3: {
+      const request = number();
+      at++;
+      for (let targets = number(); targets > 0; targets--) target();
+      const exceptions = number();
+      at += 16 * exceptions + 1;
+      return { request, what: { send: word() } };
+    }
     case 4: return { request: number(), what: "count" };
     case 5: return { request: number(), what: { refresh: word() } };
     default: throw new Error("no scenario knows this frame");

@@ -10,7 +10,9 @@ use fanfare_protocol::admin::{
 };
 use serde_json::Value;
 
-use fanfare_tui::text::{act, bytes, far_day, harmless, many, micros, moment, per_mille, span, visible};
+use fanfare_tui::text::{
+    act, bytes, far_day, harmless, made_by, many, micros, moment, per_mille, span, visible,
+};
 
 use super::table::Table;
 
@@ -210,12 +212,9 @@ pub(super) fn detail(detail: &ConnectionDetail, before: &ConnectionDetail, ago: 
     let ConnectionDetail { row, memberships, quic, .. } = detail;
     let groups: Vec<String> = memberships
         .iter()
-        .map(|one| {
-            format!(
-                "{}{}",
-                visible(one.group.as_str()),
-                if one.by_operator { " (by an operator)" } else { "" }
-            )
+        .map(|one| match made_by(one.made_by()) {
+            None => visible(one.group.as_str()),
+            Some(by) => format!("{} ({by})", visible(one.group.as_str())),
         })
         .collect();
     let rate = |now: u64, then: u64| now.saturating_sub(then) as f64 / ago.as_secs_f64().max(0.001);
@@ -297,12 +296,12 @@ pub(super) fn explanation(why: &Explanation) -> String {
                 (true, None) => "grants it".to_owned(),
                 (true, Some(until)) => format!("grants it until {}", moment(until)),
             };
-            let member = match (one.member, one.by_operator) {
-                (false, _) => "no",
-                (true, false) => "yes",
-                (true, true) => "yes, by an operator",
+            let member = match one.made_by().map(made_by) {
+                None => "no".to_owned(),
+                Some(None) => "yes".to_owned(),
+                Some(Some(by)) => format!("yes, {by}"),
             };
-            table.row(&[one.connection.to_string(), may, token, member.to_owned()]);
+            table.row(&[one.connection.to_string(), may, token, member]);
         }
         text += &table.to_string();
         // In full, and each once: a column has no room for it.
@@ -420,6 +419,39 @@ mod tests {
         }));
         assert!(line.contains("a\\u{2800}b (operator)  kick user=a\\u{2800}b"), "{line}");
         assert!(!line.contains(NAME), "{line}");
+    }
+
+    #[test]
+    fn where_a_membership_comes_from_is_shown() {
+        use fanfare_protocol::admin::{ConnectionVerdict, MembershipOrigin, Verdict};
+        use fanfare_protocol::{ConnectionId, GroupName, UserName};
+        let verdict = |number: u8, origin: Option<MembershipOrigin>| ConnectionVerdict {
+            connection: ConnectionId::from_bytes([number; 16]),
+            granted: true,
+            refusal: None,
+            held_back: false,
+            until: None,
+            member: origin.is_some(),
+            by_operator: origin.is_some_and(MembershipOrigin::needs_no_grant),
+            origin,
+        };
+        let origins =
+            [MembershipOrigin::Client, MembershipOrigin::Operator, MembershipOrigin::Application].map(Some);
+        let connections = [None].into_iter().chain(origins).zip(1..);
+        let shown = explanation(&Explanation {
+            user: UserName::new("alice").unwrap(),
+            group: GroupName::new("room").unwrap(),
+            verdict: Verdict::May,
+            may_join: true,
+            bans: Vec::new(),
+            connecting: Vec::new(),
+            token: None,
+            connections: connections.map(|(origin, number)| verdict(number, origin)).collect(),
+            summary: String::new(),
+        });
+        let told: Vec<&str> =
+            shown.lines().skip(2).map(|line| line.split("grants it").nth(1).unwrap().trim()).collect();
+        assert_eq!(told, ["no", "yes", "yes, by an operator", "yes, by the application"], "{shown}");
     }
 
     #[test]

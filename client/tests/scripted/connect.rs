@@ -5,8 +5,9 @@ use std::net::UdpSocket;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use fanfare_client::{Client, ClientConfig, Code, ConnectError, Credential, Disconnect, Roots};
-use fanfare_protocol::{ALPN, Limits, PROTOCOL_VERSION, ServerFrame, Welcome};
+use fanfare_protocol::{ALPN, Features, Limits, PROTOCOL_VERSION, ServerFrame, Welcome, codec};
 use parking_lot::Mutex;
 use rcgen::CertificateParams;
 
@@ -271,14 +272,21 @@ async fn another_protocol_is_told() {
 #[tokio::test]
 async fn a_first_frame_that_is_not_welcome_ends_it_with_a_code() {
     let server = Server::start();
-    let other_version = Welcome { protocol: PROTOCOL_VERSION + 1, ..welcome(1) };
+    let of = |protocol, features| Welcome { protocol, features: Features::from_bits(features), ..welcome(1) };
+    let other_version = codec::encode_server(&ServerFrame::Welcome(of(PROTOCOL_VERSION + 1, 0)));
+    let with_a_feature = codec::encode_server(&ServerFrame::Welcome(of(PROTOCOL_VERSION + 1, 1 << 63)));
     for (frame, code) in [
-        (ServerFrame::Lagged { dropped: 1 }, Code::MalformedFrame),
-        (ServerFrame::Welcome(other_version), Code::UnsupportedProtocol),
+        (codec::encode_server(&ServerFrame::Lagged { dropped: 1 }), Code::MalformedFrame),
+        (other_version.clone(), Code::UnsupportedProtocol),
+        // The version is judged first, whatever stands behind it.
+        (with_a_feature, Code::UnsupportedProtocol),
+        (codec::with_extensions(&other_version, &[(249, b"")]), Code::UnsupportedProtocol),
+        (Bytes::from_static(&[2, 0, 0, 0, 0, 2]), Code::UnsupportedProtocol),
+        (Bytes::from_static(&[2, 0, 0, 0, 0, 1]), Code::MalformedFrame),
     ] {
         let (error, closed) = tokio::join!(refused(server.config()), async {
             let mut peer = server.hello().await;
-            peer.say(&frame).await;
+            peer.say_bytes(frame).await;
             within("the close", peer.connection.closed()).await
         });
         assert!(matches!(error, ConnectError::Lost { reason: Disconnect::Protocol { .. }, .. }), "{error}");

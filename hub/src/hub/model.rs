@@ -97,7 +97,7 @@ fn send_but(hub: &Models, tag: u64, except: Vec<ConnectionId>) -> u64 {
         payload: Bytes::copy_from_slice(&tag.to_be_bytes()),
         accepted: Instant::now(),
     });
-    delivery.queued
+    delivery.unwrap().queued
 }
 
 fn send(hub: &Models) -> u64 {

@@ -92,7 +92,7 @@ fn the_first_frame_is_first_and_a_refused_newcomer_leaves_nothing() {
     assert_eq!(hub.population(), Population::default());
 
     let alice = seat(&hub, 1, "alice", group("a"));
-    hub.send(publication(vec![Target::All], 1));
+    hub.send(publication(vec![Target::All], 1)).unwrap();
     assert_eq!(queued(alice.member()).first(), Some(&FIRST));
     let second = hub.register(newcomer(2, "alice", group("a")), &FIRST, now());
     assert_eq!(second.err(), Some(Code::UserFull.into()));
@@ -118,7 +118,7 @@ fn a_join_asks_the_gate_with_what_the_connection_has_now_and_says_whether_it_is_
 }
 
 #[test]
-fn a_client_is_in_at_most_its_groups_and_an_operator_may_add_more() {
+fn a_client_is_in_at_most_its_groups_and_others_may_add_more() {
     let hub = open(HubLimits { groups: 1, ..HubLimits::default() });
     let alice = seat(&hub, 1, "alice", ());
     hub.join(alice.member(), &group("a"), Origin::Client).unwrap();
@@ -126,6 +126,7 @@ fn a_client_is_in_at_most_its_groups_and_an_operator_may_add_more() {
     assert_eq!(denial.code, Code::TooManyGroups);
     assert!(denial.detail.contains("in 1 groups"), "{denial:?}");
     assert!(hub.join(alice.member(), &group("b"), Origin::Operator).is_ok());
+    assert!(hub.join(alice.member(), &group("c"), Origin::Application).is_ok());
 }
 
 #[test]
@@ -161,18 +162,86 @@ fn promise_11_what_is_sent_dropped_removed_and_purged_is_counted() {
     let (alice, _bob) = (seat(&hub, 1, "alice", ()), seat(&hub, 2, "bob", ()));
     hub.join(alice.member(), &group("room"), Origin::Client).unwrap();
     for _ in 0..3 {
-        hub.send(publication(vec![Target::Group(group("room"))], 1));
+        hub.send(publication(vec![Target::Group(group("room"))], 1)).unwrap();
     }
     let event = EventName::new("E").unwrap();
     let run = vec![(event, PayloadFormat::Binary, Bytes::from_static(b"x")); 2];
     let delivery = hub.send_run(&Sender::Server, Target::User(user("bob")), &[], run, Instant::now());
-    assert_eq!(delivery.queued, 2);
+    assert_eq!(delivery.unwrap().queued, 2);
     let counters = hub.counters();
     assert_eq!((counters.sends.value(), counters.deliveries.value(), counters.displaced.value()), (5, 5, 1));
     let why = Removal { code: Code::RemovedFromGroup, reason: "" };
     let done = hub.remove(&hub.of_user(&user("alice")), |_, _| true, why);
     assert_eq!((done.purged, counters.purged.value()), (2, 2));
     assert_eq!(counters.removed.values()[&Code::RemovedFromGroup], 1);
+}
+
+/// An empty run was an entry that no bound counted, 65,536 messages were counted as 65,535, a send to nobody as a send,
+/// and positions of targets began anew.
+#[test]
+fn promise_11_what_reaches_nobody_or_what_no_client_reads_is_refused_and_changes_nothing() {
+    let hub = open(HubLimits::default());
+    let alice = seat(&hub, 1, "alice", ());
+    queued(alice.member());
+    let longest = Limits::PAYLOAD_CEILING as usize;
+    let refused = |to: Vec<Target>, payload: usize| {
+        let publication = publication(to, payload);
+        let by_datagram = hub.send_unreliable(publication.clone()).unwrap_err();
+        let denial = hub.send(publication).unwrap_err();
+        assert_eq!(denial, by_datagram);
+        denial.code
+    };
+    assert_eq!(refused(Vec::new(), 1), Code::NoTarget);
+    assert_eq!(SENDABLE.targets as usize, codec::LIST_CEILING);
+    assert_eq!(refused(vec![Target::All; codec::LIST_CEILING + 1], 1), Code::TooManyTargets);
+    assert_eq!(refused(vec![Target::All], longest + 1), Code::PayloadTooLarge);
+    let run = |payloads: &[usize]| {
+        let event = EventName::new("E").unwrap();
+        let message = |bytes: &usize| (event.clone(), PayloadFormat::Binary, Bytes::from(vec![7; *bytes]));
+        let messages = payloads.iter().map(message).collect();
+        hub.send_run(&Sender::Server, Target::All, &[], messages, Instant::now())
+    };
+    assert_eq!(run(&[1, longest + 1]).unwrap_err().code, Code::PayloadTooLarge);
+    assert_eq!(run(&[]), Ok(Delivery::default()));
+    assert_eq!(hub.counters().sends.value(), 0);
+    let (mut context, mut chunks) = (Context::from_waker(Waker::noop()), Vec::new());
+    assert!(alice.member().outbox().poll_take(&mut context, &mut chunks).is_pending(), "nothing is queued");
+
+    // With nobody here whose outbox it would fill.
+    drop(alice);
+    assert!(hub.send(publication(vec![Target::All], longest)).is_ok());
+    assert!(run(&[longest]).is_ok());
+}
+
+#[test]
+fn promise_1_the_last_of_as_many_targets_as_there_may_be_is_named_to_whom_it_reaches() {
+    let hub = open(HubLimits::default());
+    let alice = seat(&hub, 1, "alice", ());
+    queued(alice.member());
+    let mut to = vec![Target::User(user("nobody")); codec::LIST_CEILING - 1];
+    to.push(Target::Connection(alice.member().id()));
+    assert_eq!(hub.send(publication(to.clone(), 1)).unwrap().queued, 1);
+    let frames = queued(alice.member());
+    let [ServerFrame::Message(message)] = &frames[..] else { panic!("{frames:?}") };
+    assert_eq!(message.to, Target::Connection(alice.member().id()));
+    assert!(hub.send_unreliable(publication(to, 1)).is_ok());
+}
+
+#[test]
+fn promise_11_a_run_is_counted_message_by_message_however_many_they_are() {
+    let outbox = OutboxLimits { frames: 1 << 20, bytes: 1 << 30, ..OutboxLimits::default() };
+    let hub = open(HubLimits { outbox, ..HubLimits::default() });
+    let alice = seat(&hub, 1, "alice", ());
+    queued(alice.member());
+    let many = 65_537_usize;
+    let run = vec![(EventName::new("E").unwrap(), PayloadFormat::Binary, Bytes::new()); many];
+    let delivery =
+        hub.send_run(&Sender::Server, Target::User(user("alice")), &[], run, Instant::now()).unwrap();
+    let counters = hub.counters();
+    let counted = [delivery.queued, counters.sends.value(), counters.deliveries.value()];
+    assert_eq!(counted, [many as u64; 3]);
+    assert_eq!(alice.member().outbox().facts().frames, many);
+    assert_eq!(queued(alice.member()).len(), many);
 }
 
 #[test]
@@ -206,7 +275,7 @@ fn a_close_says_when_to_come_back_where_somebody_chose_it() {
     assert_eq!(alice.member().outbox().close_reason(), Some(Code::ClosedForNow.into()));
     assert_eq!(alice.member().outbox().retry_after_ms(), Some(5_000));
     assert_eq!(bob.member().outbox().retry_after_ms(), None);
-    assert_eq!(hub.send(publication(vec![Target::All], 1)).queued, 0);
+    assert_eq!(hub.send(publication(vec![Target::All], 1)).unwrap().queued, 0);
 }
 
 #[test]

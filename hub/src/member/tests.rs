@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use super::*;
 use crate::line::scripted::Scripted;
-use crate::outbox::OutboxLimits;
+use crate::outbox::{Outbox, OutboxLimits};
 use crate::registry::Registry;
 use fanfare_protocol::Code;
 
 fn member(line: &Arc<Scripted>, now: (Instant, SystemTime)) -> Arc<Member<u8>> {
     let user = UserName::new("alice").unwrap();
     let id = ConnectionId::from_bytes([7; 16]);
-    Arc::new(Member::new(id, user, OutboxLimits::default(), Arc::clone(line) as _, 1, now))
+    Arc::new(Member::new(id, user, Outbox::new(OutboxLimits::default()), Arc::clone(line) as _, 1, now))
 }
 
 #[test]
@@ -72,7 +72,7 @@ fn promise_11_deliveries_are_those_by_stream_and_those_by_datagram() {
 }
 
 #[test]
-fn a_member_tells_its_groups_and_an_operators_word_outlasts_its_own() {
+fn a_member_tells_its_groups_and_the_word_of_others_outlasts_its_own() {
     let registry = Arc::new(Registry::new());
     let member = member(&Arc::default(), (Instant::now(), SystemTime::now()));
     let seat = registry.register(member, 1, || Ok(())).unwrap();
@@ -95,6 +95,10 @@ fn a_member_tells_its_groups_and_an_operators_word_outlasts_its_own() {
     assert_eq!(origins(), of(Origin::Client, Origin::Operator));
     join("a", Origin::Operator);
     assert_eq!((member.groups(), origins()), (2, of(Origin::Operator, Origin::Operator)));
+    // So does the application; of the two, whoever said so last.
+    join("b", Origin::Application);
+    join("b", Origin::Client);
+    assert_eq!((member.groups(), origins()), (2, of(Origin::Operator, Origin::Application)));
     let why = crate::Removal { code: Code::RemovedFromGroup, reason: "" };
     let mut done = crate::Removed::default();
     registry.remove(member, |_, origin| origin == Origin::Client, why, &mut done);

@@ -12,10 +12,12 @@ use proptest::prelude::*;
 use super::*;
 use crate::line::Nowhere;
 use crate::line::scripted::Scripted;
-use crate::outbox::{OutboxLimits, Overflow, Taken};
+use crate::outbox::{Outbox, OutboxLimits, Overflow, Taken};
 
-const GENEROUS: OutboxLimits =
-    OutboxLimits { frames: 1 << 20, bytes: 1 << 30, overflow: Overflow::Disconnect };
+/// An outbox that nothing here fills.
+fn generous() -> Outbox {
+    Outbox::new(OutboxLimits { frames: 1 << 20, bytes: 1 << 30, overflow: Overflow::Disconnect })
+}
 
 fn id(number: u64) -> ConnectionId {
     ConnectionId::from_bytes((u128::from(number) + 1).to_be_bytes())
@@ -35,7 +37,7 @@ fn now() -> (Instant, SystemTime) {
 }
 
 fn arrive(registry: &Arc<Registry<()>>, number: u64, name: impl Display) -> Seat<()> {
-    let member = Arc::new(Member::new(id(number), user(name), GENEROUS, Arc::new(Nowhere), (), now()));
+    let member = Arc::new(Member::new(id(number), user(name), generous(), Arc::new(Nowhere), (), now()));
     registry.register(member, usize::MAX, || Ok(())).unwrap()
 }
 
@@ -217,11 +219,11 @@ fn promise_5_a_send_is_encoded_once_and_its_payload_is_never_copied() {
 #[test]
 fn a_user_has_at_most_its_connections_and_a_refused_one_leaves_nothing() {
     let registry = Arc::new(Registry::new());
-    let refused = Arc::new(Member::new(id(9), user("bob"), GENEROUS, Arc::new(Nowhere), (), now()));
+    let refused = Arc::new(Member::new(id(9), user("bob"), generous(), Arc::new(Nowhere), (), now()));
     assert_eq!(registry.register(refused, 0, || Ok(())).err(), Some(Code::UserFull.into()));
     assert_eq!(registry.population(), Population::default());
     let _alice = arrive(&registry, 1, "alice");
-    let second = Arc::new(Member::new(id(2), user("alice"), GENEROUS, Arc::new(Nowhere), (), now()));
+    let second = Arc::new(Member::new(id(2), user("alice"), generous(), Arc::new(Nowhere), (), now()));
     assert_eq!(registry.register(second, 1, || Ok(())).err(), Some(Code::UserFull.into()));
     assert_eq!(registry.population().connections, 1);
 }
@@ -305,7 +307,7 @@ fn promise_11_what_became_of_each_datagram_is_counted() {
         .zip(&lines)
         .map(|(number, line)| {
             let line = Arc::clone(line) as _;
-            let member = Arc::new(Member::new(id(number), user(number), GENEROUS, line, (), now()));
+            let member = Arc::new(Member::new(id(number), user(number), generous(), line, (), now()));
             registry.register(member, 1, || Ok(())).unwrap()
         })
         .collect();

@@ -242,8 +242,52 @@ pub struct ConnectionDetail {
 pub struct MembershipRow {
     /// The group.
     pub group: GroupName,
-    /// Whether an operator made it, so that no grant is needed.
+    /// Whether no grant is needed, because it was not the client that asked for it. Earlier versions know no more.
     pub by_operator: bool,
+    /// Who made it. Earlier versions do not say: [`MembershipRow::made_by`] reads either.
+    #[serde(default)]
+    pub origin: Option<MembershipOrigin>,
+}
+
+impl MembershipRow {
+    /// The row of a membership that this one made.
+    #[must_use]
+    pub fn new(group: GroupName, origin: MembershipOrigin) -> Self {
+        Self { group, by_operator: origin.needs_no_grant(), origin: Some(origin) }
+    }
+
+    /// Who made it.
+    #[must_use]
+    pub fn made_by(&self) -> MembershipOrigin {
+        MembershipOrigin::read(self.origin, self.by_operator)
+    }
+}
+
+/// Who made a membership.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MembershipOrigin {
+    /// The client, which has a grant for it.
+    Client,
+    /// An operator.
+    Operator,
+    /// The application.
+    Application,
+    /// What came with a later version.
+    #[serde(other)]
+    Other,
+}
+
+impl MembershipOrigin {
+    /// Whether it stays when a grant ends.
+    #[must_use]
+    pub fn needs_no_grant(self) -> bool {
+        self != Self::Client
+    }
+
+    fn read(origin: Option<Self>, by_operator: bool) -> Self {
+        origin.unwrap_or(if by_operator { Self::Operator } else { Self::Client })
+    }
 }
 
 /// What QUIC says about a connection.
@@ -387,8 +431,19 @@ pub struct ConnectionVerdict {
     pub until: Option<u64>,
     /// Whether it is a member now.
     pub member: bool,
-    /// Whether an operator made it one.
+    /// Whether somebody else than its client made it one, so that no grant is needed. Earlier versions know no more.
     pub by_operator: bool,
+    /// Who made it one. Earlier versions do not say: [`ConnectionVerdict::made_by`] reads either.
+    #[serde(default)]
+    pub origin: Option<MembershipOrigin>,
+}
+
+impl ConnectionVerdict {
+    /// Who made it a member, where it is one.
+    #[must_use]
+    pub fn made_by(&self) -> Option<MembershipOrigin> {
+        self.member.then(|| MembershipOrigin::read(self.origin, self.by_operator))
+    }
 }
 
 /// What an action did, or would do.

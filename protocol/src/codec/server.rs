@@ -26,6 +26,16 @@ mod number {
     pub(super) const EXPIRING: u32 = 8;
 }
 
+/// The version that a `Welcome` says, whatever stands behind it; `None` for another frame.
+#[must_use]
+pub fn welcome_version(frame: &Bytes) -> Option<u32> {
+    let mut reader = Reader::new(frame);
+    match reader.u32() {
+        Ok(number::WELCOME) => reader.u32().ok(),
+        _ => None,
+    }
+}
+
 /// The frame as bytes, prefix included.
 #[must_use]
 pub fn encode_server(frame: &ServerFrame) -> Bytes {

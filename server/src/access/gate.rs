@@ -177,8 +177,9 @@ impl fanfare_hub::Gate<Permissions> for Gate {
     ) -> Result<(), Denial> {
         match origin {
             Origin::Client => self.join(user, permissions, group, super::now()),
-            // An operator's word needs no grant; it lifts no ban, and makes no group whose name is not taken here.
-            Origin::Operator => {
+            // An operator's word needs no grant, nor does the application's; neither lifts a ban, or makes a group whose
+            // name is not taken here.
+            Origin::Operator | Origin::Application => {
                 self.names.permit("group", group.as_str())?;
                 let banned = self.bans.forbids_group(user, group, super::now());
                 if banned { Err(Code::BannedFromGroup.into()) } else { Ok(()) }
@@ -210,6 +211,35 @@ mod tests {
             refused(gate.send(&user, &permissions, Recipient::User(&user), 1)),
         ] {
             assert!(detail.ends_with("\"a\\u{2800}b\""), "{detail}");
+        }
+    }
+
+    #[test]
+    fn who_needs_no_grant_lifts_no_ban_and_makes_no_name_whoever_it_is() {
+        use fanfare_protocol::admin::{BanKind, BanRow};
+        let bans = Arc::new(Bans::default());
+        let gate = Gate::new(Arc::new(Tokens::new(None, KeySets::none())), Arc::clone(&bans));
+        let mut permissions = Permissions::development(1);
+        permissions.grants = Grants::parse(Vec::new(), 0).unwrap();
+        let alice = UserName::new("alice").unwrap();
+        let join = |name: &str, origin| {
+            let group = GroupName::new(name).unwrap();
+            fanfare_hub::Gate::join(&gate, &alice, &permissions, &group, origin).map_err(|denial| denial.code)
+        };
+        assert_eq!(join("room", Origin::Client), Err(Code::NotGranted));
+        bans.put(BanRow {
+            kind: BanKind::Group,
+            user: Some(alice.clone()),
+            groups: Some("staff".parse().unwrap()),
+            jti: None,
+            since: 1,
+            until: None,
+            reason: String::new(),
+            author: "oncall".to_owned(),
+        });
+        for origin in [Origin::Operator, Origin::Application] {
+            let outcomes = ["room", "staff", "a\u{202e}b"].map(|name| join(name, origin));
+            assert_eq!(outcomes, [Ok(()), Err(Code::BannedFromGroup), Err(Code::InvalidName)], "{origin:?}");
         }
     }
 

@@ -5,14 +5,14 @@
 
 use std::sync::Arc;
 
-use fanfare_hub::Origin;
 use fanfare_protocol::admin::{
-    BanKind, BanRow, ConnectionVerdict, Explanation, Refusal, TokenVerdict, Verdict,
+    BanKind, BanRow, ConnectionVerdict, Explanation, MembershipOrigin, Refusal, TokenVerdict, Verdict,
 };
 use fanfare_protocol::{Code, Denial, GroupName, Target, Token, UserName};
 use fanfare_token::{Permissions, Seconds};
 
 use super::query::{Queries, some_time};
+use super::rows::made_by;
 use crate::hub::Member;
 
 impl Queries {
@@ -107,7 +107,7 @@ impl Queries {
         let permissions = member.permissions();
         let until = permissions.grants.join_until(group);
         let memberships = member.memberships();
-        let origin = memberships.iter().find(|(name, _)| name == group).map(|(_, origin)| *origin);
+        let origin = memberships.iter().find(|(name, _)| name == group).map(|(_, origin)| made_by(*origin));
         // To join a group that it is in does nothing, and is no error.
         let denial = match origin {
             Some(_) => None,
@@ -121,7 +121,8 @@ impl Queries {
             held_back: member.is_held_back(),
             until: some_time(until).filter(|until| *until > now && *until < permissions.ends),
             member: origin.is_some(),
-            by_operator: origin == Some(Origin::Operator),
+            by_operator: origin.is_some_and(MembershipOrigin::needs_no_grant),
+            origin,
         }
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use fanfare_hub::{Origin, Population};
+use fanfare_hub::Population;
 use fanfare_protocol::admin::{
     AdminError, AdminReply, ConnectionDetail, Counters, GroupRow, Listing, MembershipRow, Page, Question,
     Status, Totals, UserRow,
@@ -18,7 +18,7 @@ use fanfare_token::Seconds;
 
 use super::listing::{self, Rows};
 use super::reply::{line, store_failed};
-use super::rows::{BanRows, Connections, Facts, Groups, Users, connection_row};
+use super::rows::{BanRows, Connections, Facts, Groups, Users, connection_row, made_by};
 use crate::access::{self, Gate};
 use crate::edge::admission::Admission;
 use crate::edge::handshake::SERVER;
@@ -102,7 +102,7 @@ impl Queries {
         let mut memberships: Vec<MembershipRow> = member
             .memberships()
             .into_iter()
-            .map(|(group, origin)| MembershipRow { group, by_operator: origin == Origin::Operator })
+            .map(|(group, origin)| MembershipRow::new(group, made_by(origin)))
             .collect();
         memberships.sort_by(|a, b| a.group.cmp(&b.group));
         let facts = Facts::of(&member);
@@ -197,7 +197,7 @@ pub(super) fn counters(snapshot: Snapshot) -> Counters {
 
 #[cfg(test)]
 mod tests {
-    use fanfare_hub::HubLimits;
+    use fanfare_hub::{HubLimits, Origin};
     use fanfare_protocol::admin::Role;
 
     use fanfare_protocol::{GroupName, Limits, UserName};

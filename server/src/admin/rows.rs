@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Instant;
 use std::time::UNIX_EPOCH;
 
-use fanfare_hub::{OutboxFacts, Roster};
-use fanfare_protocol::admin::{BanRow, ConnectionRow, QuicFacts, SILENT_MS};
+use fanfare_hub::{Origin, OutboxFacts, Roster};
+use fanfare_protocol::admin::{BanRow, ConnectionRow, MembershipOrigin, QuicFacts, SILENT_MS};
 use fanfare_protocol::{GroupName, UserName};
 use fanfare_token::Seconds;
 
@@ -49,6 +49,15 @@ impl Facts {
                 != (quic.lost_packets, quic.blocked_by_application, quic.congestion_events)
             || (self.silent_ms >= SILENT_MS) != (now.silent_ms >= SILENT_MS)
             || quic.rtt_us.abs_diff(known.rtt_us) > known.rtt_us / 8
+    }
+}
+
+/// Who made a membership, as operators are told it.
+pub(super) fn made_by(origin: Origin) -> MembershipOrigin {
+    match origin {
+        Origin::Client => MembershipOrigin::Client,
+        Origin::Operator => MembershipOrigin::Operator,
+        Origin::Application => MembershipOrigin::Application,
     }
 }
 

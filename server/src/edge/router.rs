@@ -161,6 +161,7 @@ impl Router {
         self.metrics.requests.add(sends.len() as u64);
         caller.requested(sends.len() as u64);
         let mut messages = Vec::with_capacity(sends.len());
+        let mut requests = Vec::with_capacity(sends.len());
         let mut whom = None;
         for Send { request, ack: _, mut to, except, others, event, format, payload } in sends {
             let permitted = self
@@ -172,6 +173,7 @@ impl Router {
                 Ok(target) => {
                     whom.get_or_insert((target, except, others));
                     messages.push((event, format, payload));
+                    requests.push(request);
                 }
                 Err(Denial { code, detail }) => self.refuse(caller, request, code, detail),
             }
@@ -180,7 +182,12 @@ impl Router {
         if others {
             except.push(caller.id());
         }
-        self.hub.send_run(&sender(caller), target, &except, messages, Instant::now());
+        // A client's limits are within what the hub sends, so it refuses nothing here. If it did, each would be told.
+        if let Err(Denial { code, detail }) =
+            self.hub.send_run(&sender(caller), target, &except, messages, Instant::now())
+        {
+            requests.into_iter().for_each(|request| self.refuse(caller, request, code, detail.clone()));
+        }
     }
 
     /// Counts a request.
@@ -310,7 +317,7 @@ impl Router {
             accepted: Instant::now(),
         };
         let delivery = match lane {
-            Lane::Stream => self.hub.send(publication),
+            Lane::Stream => self.hub.send(publication)?,
             Lane::Datagrams => self.hub.send_unreliable(publication)?,
         };
         Ok(ack.then_some(delivery.queued))
@@ -320,4 +327,50 @@ impl Router {
 /// Whom recipients are told that it is from.
 fn sender(caller: &Member) -> Sender {
     Sender::Connection { connection: caller.id(), user: caller.user().clone() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use fanfare_hub::HubLimits;
+    use fanfare_protocol::{ConnectionId, EventName, PayloadFormat};
+
+    use super::*;
+    use crate::access::{KeySets, Tokens};
+    use crate::hub::{read, register};
+
+    /// No configuration lets a client send so much; but if the hub refuses a run, none of its requests is passed over.
+    #[test]
+    fn promise_11_each_request_of_a_run_that_the_hub_refuses_is_refused() {
+        let tokens = Arc::new(Tokens::new(None, KeySets::none()));
+        let gate = Arc::new(Gate::new(tokens, Arc::default()));
+        let hub = Arc::new(Hub::new(HubLimits::default(), Arc::clone(&gate) as _));
+        let expiry = Arc::new(Expiry::new(Arc::clone(&hub), Duration::from_secs(60)));
+        let limits = Limits { payload_bytes: u32::MAX, ..Limits::default() };
+        let router = Router::new(Arc::clone(&hub), Arc::default(), limits, gate, expiry);
+        let (id, user) = (ConnectionId::from_bytes([1; 16]), UserName::new("alice").unwrap());
+        let seat = register(&hub, id, user, Permissions::development(access::now())).unwrap();
+        let send = |request, bytes: usize| Send {
+            request,
+            ack: false,
+            to: vec![Target::All],
+            except: Vec::new(),
+            others: false,
+            event: EventName::new("E").unwrap(),
+            format: PayloadFormat::Binary,
+            payload: Bytes::from(vec![0; bytes]),
+        };
+        router.route_run(seat.member(), vec![send(7, 1), send(8, Limits::PAYLOAD_CEILING as usize + 1)]);
+        let refused = |frame| match frame {
+            ServerFrame::Error { request, code, .. } => (request, code),
+            other => panic!("{other:?}"),
+        };
+        let answers: Vec<_> = read(seat.member()).into_iter().map(refused).collect();
+        let code = Code::PayloadTooLarge;
+        assert_eq!(answers, [(7, code.number()), (8, code.number())]);
+        assert_eq!(router.metrics().refused.values().get(&code), Some(&2));
+        assert_eq!(hub.counters().sends.value(), 0);
+    }
 }

@@ -86,7 +86,7 @@ fn a_join_needs_no_grant_and_lifts_no_ban() {
     assert_eq!(handle.everyone().join(&room("a")), Ok(3));
     assert_eq!(handle.group(room("a")).count(), 3);
     // The hub's own membership, which outlives a grant that ends.
-    assert_eq!(seats[0].member().memberships(), [(room("a"), Origin::Operator)]);
+    assert_eq!(seats[0].member().memberships(), [(room("a"), Origin::Application)]);
     bans.put(BanRow {
         kind: BanKind::Group,
         user: Some(name("alice")),

@@ -256,7 +256,7 @@ impl Moderation {
                     format: *format,
                     payload: payload.into(),
                     accepted: Instant::now(),
-                });
+                })?;
                 receipt.connections = delivery.queued;
             }
             Action::Backup {} => journal.backup().map_err(ModerationError::not_done)?,

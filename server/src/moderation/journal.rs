@@ -275,6 +275,45 @@ mod tests {
         assert_eq!(told[1].1, "interrupted");
     }
 
+    /// With the head on the disk the chain's check finds what somebody cut off or wrote behind the server's back. Only
+    /// what a store may have written when it said that it failed is nobody's news, until it is known.
+    #[test]
+    fn the_newest_record_is_the_disks_but_for_what_a_store_that_failed_may_have_written() {
+        let store = Disk::default();
+        let (mut journal, _) = Journal::open(Box::new(store.clone())).unwrap();
+        let done = Outcome::Done(Receipt::default());
+        journal.begin(&act("kept"), None).unwrap();
+        journal.record(&act("kept"), &done, Vec::new()).unwrap();
+        let kept = journal.head();
+        assert_eq!((journal.head_on_disk().unwrap(), kept.sequence), (kept, 1));
+        let other = |sequence| Head { sequence, hash: audit::hash(b"somebody else's") };
+        for found in [other(0), other(1), other(2)] {
+            *store.head.lock() = found;
+            assert_eq!(journal.head_on_disk().unwrap(), found, "all is well, so it is what is there");
+        }
+        *store.head.lock() = kept;
+
+        journal.begin(&act("not recorded"), None).unwrap();
+        store.lies.store(true, Ordering::Relaxed);
+        assert!(journal.record(&act("not recorded"), &done, Vec::new()).is_err());
+        let written = *store.head.lock();
+        assert_eq!(written.sequence, 2, "it came through all the same");
+        assert_eq!(journal.head_on_disk().unwrap(), kept, "the store says that it failed");
+        assert!(journal.trouble().is_some());
+        store.closed.store(false, Ordering::Relaxed);
+        assert_eq!(journal.head_on_disk().unwrap(), kept, "it works again, and is not mended yet");
+        for found in [other(0), other(1)] {
+            *store.head.lock() = found;
+            assert_eq!(journal.head_on_disk().unwrap(), found, "what had been answered is not there");
+        }
+        *store.head.lock() = written;
+        journal.mend(Vec::new).unwrap();
+        assert_eq!((journal.head_on_disk().unwrap(), journal.head().sequence), (journal.head(), 2));
+        assert_ne!(journal.head(), written, "it is recorded as interrupted");
+        store.unreadable.store(true, Ordering::Relaxed);
+        assert!(journal.head_on_disk().is_err());
+    }
+
     #[test]
     fn an_act_that_the_end_of_the_server_cut_off_is_recorded_at_the_next_start() {
         let store = Disk::default();

@@ -1,7 +1,7 @@
 use crossterm::event::KeyModifiers;
 use fanfare_protocol::PayloadFormat;
 use fanfare_protocol::admin::{
-    self, ConnectionRow, Counters, GroupRow, MembershipRow, QuicFacts, Role, Totals,
+    self, ConnectionRow, Counters, GroupRow, MembershipOrigin, MembershipRow, QuicFacts, Role, Totals,
 };
 
 use super::*;
@@ -47,7 +47,10 @@ pub(crate) fn row(number: u8, user: &str) -> ConnectionRow {
 pub(crate) fn detail() -> ConnectionDetail {
     ConnectionDetail {
         row: row(1, "alice"),
-        memberships: vec![MembershipRow { group: GroupName::new("room-1").unwrap(), by_operator: true }],
+        memberships: vec![
+            MembershipRow::new(GroupName::new("room-1").unwrap(), MembershipOrigin::Operator),
+            MembershipRow::new(GroupName::new("room-2").unwrap(), MembershipOrigin::Application),
+        ],
         token_ends: Some(1_003_000),
         grant_ends: None,
         token_id: Some("t1".to_owned()),

@@ -1,6 +1,7 @@
 //! One connection: everything that the server knows of it, and what happened to it while one looked.
 
 use fanfare_protocol::ConnectionId;
+use fanfare_protocol::admin::{MembershipOrigin, MembershipRow};
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::text::{Line, Span};
@@ -9,7 +10,7 @@ use ratatui::widgets::{Paragraph, Wrap};
 use super::chart;
 use super::theme::Theme;
 use crate::model::{Held, Model};
-use crate::text::{count, far_day, many, micros, per_mille, span, visible};
+use crate::text::{count, far_day, made_by, many, micros, per_mille, span, visible};
 
 pub(super) fn draw(model: &Model, id: ConnectionId, theme: Theme, frame: &mut Frame<'_>, area: Rect) {
     let Some(tracked) = model.picture.connections.get(&id) else {
@@ -67,13 +68,6 @@ pub(super) fn draw(model: &Model, id: ConnectionId, theme: Theme, frame: &mut Fr
                     )
                 }
             };
-            let groups: Vec<String> = detail
-                .memberships
-                .iter()
-                .map(|one| {
-                    format!("{}{}", visible(one.group.as_str()), if one.by_operator { "*" } else { "" })
-                })
-                .collect();
             rows.extend([
                 ("round trip", micros(quic.rtt_us)),
                 (
@@ -93,14 +87,7 @@ pub(super) fn draw(model: &Model, id: ConnectionId, theme: Theme, frame: &mut Fr
                         grant => format!("{}  {}", ends("it", detail.token_ends), ends("a grant", grant)),
                     },
                 ),
-                (
-                    "groups",
-                    if groups.is_empty() {
-                        "none".to_owned()
-                    } else {
-                        format!("{}   (* by an operator)", groups.join("  "))
-                    },
-                ),
+                ("groups", groups(&detail.memberships)),
             ]);
         }
     }
@@ -124,4 +111,53 @@ pub(super) fn draw(model: &Model, id: ConnectionId, theme: Theme, frame: &mut Fr
         frame,
         charts,
     );
+}
+
+/// The groups, with a mark on those that the client did not join itself, and what the marks that there are mean.
+fn groups(memberships: &[MembershipRow]) -> String {
+    const MARKED: [(MembershipOrigin, &str); 3] = [
+        (MembershipOrigin::Operator, "*"),
+        (MembershipOrigin::Application, "+"),
+        (MembershipOrigin::Other, "?"),
+    ];
+    let named = memberships.iter().map(|one| {
+        let mark = MARKED.iter().find(|(origin, _)| *origin == one.made_by()).map_or("", |(_, mark)| *mark);
+        format!("{}{mark}", visible(one.group.as_str()))
+    });
+    let shown = named.collect::<Vec<_>>().join("  ");
+    let meant = MARKED.iter().filter(|(origin, _)| memberships.iter().any(|one| one.made_by() == *origin));
+    let meanings: Vec<String> =
+        meant.filter_map(|(origin, mark)| made_by(*origin).map(|by| format!("{mark} {by}"))).collect();
+    match (memberships.is_empty(), meanings.is_empty()) {
+        (true, _) => "none".to_owned(),
+        (false, true) => shown,
+        (false, false) => format!("{shown}   ({})", meanings.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fanfare_protocol::GroupName;
+
+    use super::*;
+
+    #[test]
+    fn who_made_a_membership_is_marked_and_only_marks_that_are_there_are_explained() {
+        let of = |origins: &[MembershipOrigin]| {
+            let rows: Vec<MembershipRow> = origins
+                .iter()
+                .zip(["a", "b", "c", "d"])
+                .map(|(origin, name)| MembershipRow::new(GroupName::new(name).unwrap(), *origin))
+                .collect();
+            groups(&rows)
+        };
+        use MembershipOrigin::{Application, Client, Operator, Other};
+        assert_eq!(of(&[]), "none");
+        assert_eq!(of(&[Client, Client]), "a  b");
+        assert_eq!(of(&[Application, Client]), "a+  b   (+ by the application)");
+        assert_eq!(
+            of(&[Client, Application, Operator, Other]),
+            "a  b+  c*  d?   (* by an operator, + by the application, ? in a way that is not known here)"
+        );
+    }
 }

@@ -2,14 +2,15 @@
 //! and the Python one to the same answers, and so to the same order in which a frame is judged.
 //!
 //! In: a list of bodies without their lengths, and of streams with them, which end behind their last byte. They are
-//! hex; `03*5` is `0303030303`. Out: a failure where something else becomes of one than its `becomes` says: the code
-//! that it is answered with, and the request that the answer names; or `skipped`, or `read`.
+//! hex; `03*5` is `0303030303`. A body that is the `first` of its connection is one whose version is judged before the
+//! rest. Out: a failure where something else becomes of one than its `becomes` says: the code that it is answered with,
+//! and the request that the answer names; or `skipped`, or `read`.
 
 use serde_json::{Value, json};
 
 use super::samples::Side;
 use super::*;
-use crate::Code;
+use crate::{Code, PROTOCOL_VERSION};
 
 const TABLE: &str = include_str!("../../../malformed.json");
 
@@ -60,6 +61,16 @@ fn stream_outcome(side: Side, mut stream: Bytes) -> Value {
     }
 }
 
+fn body_outcome(side: Side, body: &Bytes, is_first: bool) -> Value {
+    if is_first && side.version(body).is_some_and(|version| version != PROTOCOL_VERSION) {
+        return json!({ "becomes": Code::UnsupportedProtocol.number() });
+    }
+    match side.decode(body) {
+        Ok(_) => json!({ "becomes": "read" }),
+        Err(error) => outcome(side, &error),
+    }
+}
+
 #[test]
 fn each_malformed_frame_is_answered_as_the_table_says() {
     let table: Vec<Value> = serde_json::from_str(TABLE).unwrap();
@@ -68,10 +79,7 @@ fn each_malformed_frame_is_answered_as_the_table_says() {
         let side = if row["from"] == "client" { Side::Client } else { Side::Server };
         let becomes = match row.get("stream") {
             Some(stream) => stream_outcome(side, written(stream.as_str().unwrap())),
-            None => match side.decode(&written(row["body"].as_str().unwrap())) {
-                Ok(_) => json!({ "becomes": "read" }),
-                Err(error) => outcome(side, &error),
-            },
+            None => body_outcome(side, &written(row["body"].as_str().unwrap()), row["first"] == true),
         };
         let mut wanted = row.as_object().unwrap().clone();
         wanted.retain(|key, _| ["becomes", "request"].contains(&key.as_str()));

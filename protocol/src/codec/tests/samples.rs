@@ -82,6 +82,14 @@ impl Side {
         }
     }
 
+    /// The version that its first frame says.
+    pub(super) fn version(self, body: &Bytes) -> Option<u32> {
+        match self {
+            Self::Client => hello_version(body),
+            Self::Server => welcome_version(body),
+        }
+    }
+
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Client => "client",

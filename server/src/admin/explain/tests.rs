@@ -462,3 +462,36 @@ fn who_is_held_back_is_told_so() {
     seat.0.member().hold_back(true);
     assert!(held_back());
 }
+
+#[test]
+fn who_made_each_membership_is_told() {
+    use fanfare_hub::Origin;
+    use fanfare_protocol::admin::{Question, Role};
+    at(NOW);
+    let rig = Rig::new(4, 1, 4);
+    let grants = json!([{ "group": "*", "may": ["join"] }]);
+    let token = sign(&json!({ "sub": "alice", "iat": NOW, "exp": NOW + 60, "grants": grants }));
+    let seats: Vec<_> = (1..=4).map(|number| rig.connect(number, &token).unwrap()).collect();
+    let origins = [
+        (Origin::Client, MembershipOrigin::Client),
+        (Origin::Operator, MembershipOrigin::Operator),
+        (Origin::Application, MembershipOrigin::Application),
+    ];
+    let room = group("room-1");
+    for ((seat, _), (origin, _)) in seats.iter().zip(origins) {
+        rig.hub.join(seat.member(), &room, origin).unwrap();
+    }
+    let told = rig.explain("alice", &room, None).connections;
+    let made_by: Vec<_> = told.iter().map(|one| (one.made_by(), one.by_operator)).collect();
+    let [client, operator, application] = origins.map(|(_, told)| Some(told));
+    assert_eq!(made_by, [(client, false), (operator, true), (application, true), (None, false)]);
+    let viewer = crate::moderation::Operator { name: "viewer".to_owned(), role: Role::Viewer };
+    for ((seat, _), (_, origin)) in seats.iter().zip(origins) {
+        let question = Question::Connection { connection: seat.member().id() };
+        let answer: Value = serde_json::from_slice(&rig.queries.answer(&viewer, &question).unwrap()).unwrap();
+        let memberships = json!([{
+            "group": room, "by_operator": origin.needs_no_grant(), "origin": origin,
+        }]);
+        assert_eq!(answer["ok"]["memberships"], memberships);
+    }
+}

@@ -156,9 +156,9 @@ fn the_end_of_a_grant_ends_what_the_client_made_by_it_and_nothing_else() {
     let rig = Rig::new();
     let grants = [("room-*", Some(100)), ("news", None), ("late", Some(150))];
     let (seat, _watch) = rig.come(1, permissions(1_000, &grants), &["room-1", "room-2", "news", "late"]);
-    // What an operator made needs no grant.
+    // What an operator or the application made needs no grant.
     rig.join(&seat, "room-3", Origin::Operator);
-    rig.join(&seat, "lobby", Origin::Operator);
+    rig.join(&seat, "lobby", Origin::Application);
     assert_eq!((rig.look(79), read(seat.member())), (Some(80), vec![]));
     assert_eq!((rig.look(80), read(seat.member())), (Some(100), vec![some_groups(2, 20)]));
     assert_eq!((rig.look(99), groups(&seat).len()), (Some(100), 6));
