@@ -5,11 +5,7 @@
 use bytes::Bytes;
 
 use crate::call::{ClientCall, ServerCall};
-use crate::{ConnectionId, EventName, Features, GroupName, Limits, PayloadFormat, UserName};
-
-/// Chosen by the client, echoed in the answer. The server keeps no record of it, so a client may use any numbers; to
-/// tell its answers apart it should not use one twice at a time.
-pub type RequestId = u64;
+use crate::{ConnectionId, EventName, Features, GroupName, Limits, PayloadFormat, RequestId, UserName};
 
 /// A client's frame.
 #[derive(Debug, Clone, PartialEq, Eq)]

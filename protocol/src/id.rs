@@ -1,10 +1,15 @@
-//! Connection ids: the number of a node and 96 random bits, shown as 26 characters of Crockford base32.
+//! Numbers of requests; and connection ids: the number of a node and 96 random bits, shown as 26 characters of
+//! Crockford base32.
 //!
 //! In: random bytes (the caller brings them: this crate has no source of randomness) or text a person typed.
 //! Out: ids, and their one canonical spelling.
 
 use std::fmt;
 use std::str::FromStr;
+
+/// Chosen by the client, echoed in the answer. The server keeps no record of it, so a client may use any numbers; to
+/// tell its answers apart it should not use one twice at a time.
+pub type RequestId = u64;
 
 /// Crockford's alphabet: no I, L, O or U, so that an id read over the phone is not misheard
 /// (<https://www.crockford.com/base32.html>).

@@ -68,10 +68,9 @@ pub use denial::Denial;
 pub use features::Features;
 pub use format::{PayloadFormat, UnknownFormat};
 pub use frame::{
-    ClientFrame, Credential, ExpiryScope, Message, RequestId, Send, Sender, ServerFrame, Target, Token,
-    Welcome,
+    ClientFrame, Credential, ExpiryScope, Message, Send, Sender, ServerFrame, Target, Token, Welcome,
 };
-pub use id::{ConnectionId, ParseConnectionIdError};
+pub use id::{ConnectionId, ParseConnectionIdError, RequestId};
 pub use limits::Limits;
 pub use name::{EventName, GroupName, MethodName, NameError, UserName};
 pub use pattern::Pattern;

@@ -22,7 +22,7 @@ const CRATES: [&str; 14] = [
 ];
 
 /// The server's folders and files, from the top floor down: each may use those behind it.
-const SERVER: [&str; 18] = [
+const SERVER: [&str; 19] = [
     "builder",
     "start",
     "server",
@@ -31,6 +31,7 @@ const SERVER: [&str; 18] = [
     "api",
     "admin",
     "edge",
+    "application",
     "moderation",
     "config",
     "handle",

@@ -124,7 +124,7 @@ async fn promise_13_unknown_frames_are_answered_where_they_are_requests_and_coun
     // Below 128 the number of a request follows, also one in its widest form; what comes then is nobody's business.
     let wide = [&[127, 253][..], &u64::MAX.to_le_bytes(), b"\xff\xff\xff"].concat();
     let stream =
-        [framed(&[17, 7]), framed(&wide), framed(&[128]), framed(&[251, 255, 255, 9, 9]), framed(&[6, 8])];
+        [framed(&[17, 7]), framed(&wide), framed(&[250]), framed(&[251, 255, 255, 9, 9]), framed(&[127, 8])];
     peer.write(&stream.concat()).await.unwrap();
     let said = refused(&mut peer, 7, Code::NotKnownHere).await;
     assert_eq!(said, "this server does not know frame 17");
@@ -229,7 +229,7 @@ async fn promise_13_a_hello_of_a_later_version_is_told_why_it_is_not_let_in() {
     // Whatever it is, it is not `Hello`.
     for other in [
         framed(&[17, 1]),
-        framed(&[128]),
+        framed(&[250]),
         framed(&[4, 1, 250]),
         framed(&[1, 1, 0]),
         extended(&join(1, "x"), &[CRITICAL]),
@@ -322,7 +322,7 @@ async fn promise_13_datagrams_of_later_versions_are_dropped_counted_and_answered
     let before = hub.server.metrics().unknown;
     assert!(before >= 3);
     eventually("a frame that is no request is counted in a datagram, too", || {
-        alice.connection.send_datagram(Bytes::from_static(&[128, 1])).unwrap();
+        alice.connection.send_datagram(Bytes::from_static(&[250, 1])).unwrap();
         hub.server.metrics().unknown > before
     })
     .await;
@@ -333,7 +333,7 @@ async fn promise_13_datagrams_of_later_versions_are_dropped_counted_and_answered
 async fn promise_13_unknown_frames_count_as_requests_where_too_many_are_slowed_down() {
     let hub = Hub::with(|config| config.requests_per_second = std::num::NonZeroU32::new(100)).await;
     let (mut peer, _) = Dialer::new(&hub.roots).welcomed(hub.address(), "alice").await;
-    peer.write(&framed(&[128]).repeat(150)).await.unwrap();
+    peer.write(&framed(&[250]).repeat(150)).await.unwrap();
     peer.send(&count(1, "room")).await;
     assert_eq!(acked(&mut peer, 1).await, 0);
     let metrics = hub.server.metrics();

@@ -117,7 +117,7 @@ impl Caller {
     /// # Errors
     /// When the user is banned from the group, its name is not taken here, or the connection has ended.
     pub fn join(&self, group: &GroupName) -> Result<(), CallError> {
-        self.join_as(group, Origin::Operator)
+        self.join_as(group, Origin::Application)
     }
 
     /// Makes it a member of a group where it has the grant for it, as if its client had asked.
