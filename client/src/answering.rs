@@ -13,61 +13,26 @@ use bytes::Bytes;
 use fanfare_protocol::call::{CallId, ClientCall, Failure, Outcome, ServerCall};
 use fanfare_protocol::{Code, Denial, Payload};
 use parking_lot::RwLock;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 
-use crate::call::{decode, encode, encoded};
-use crate::client::Client;
-use crate::link::say;
+use crate::encoding::encoded;
+use crate::writer::say;
 
 /// How many handlers run at a time; what is asked beyond that is refused.
 const MOST: usize = 256;
 
-type Answer = Pin<Box<dyn Future<Output = Outcome> + Send>>;
-type Handler = Arc<dyn Fn(Payload) -> Answer + Send + Sync>;
+pub(crate) type Answer = Pin<Box<dyn Future<Output = Outcome> + Send>>;
+pub(crate) type Handler = Arc<dyn Fn(Payload) -> Answer + Send + Sync>;
 
 /// The handlers of a client, by the names of their methods.
 #[derive(Default)]
 pub(crate) struct Handlers(RwLock<HashMap<String, Handler>>);
 
-impl Client {
-    /// Answers when the application invokes this method here. `handler` takes a tuple with an element for each argument;
-    /// its error is a text that the application gets. A later handler for the same method replaces the earlier one.
-    ///
-    /// The handler runs in a task of its own, and may use the client. It is dropped when its answer is not wanted any
-    /// more: the application does not wait for it, or the connection is lost.
-    ///
-    /// ```no_run
-    /// # fn run(client: &fanfare_client::Client) {
-    /// client.on_invoke("Confirm", |(question,): (String,)| async move { Ok::<_, String>(question.len() < 100) });
-    /// # }
-    /// ```
-    pub fn on_invoke<A, T, F, Fut>(&self, method: &str, handler: F)
-    where
-        A: DeserializeOwned,
-        T: Serialize,
-        F: Fn(A) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = Result<T, String>> + Send + 'static,
-    {
-        let answer = move |arguments: Payload| -> Answer {
-            let format = arguments.format;
-            let refused = |code, detail| Outcome::Failed(Denial { code, detail }.into());
-            match decode::<A>(&arguments) {
-                Err(problem) => Box::pin(std::future::ready(refused(Code::ArgumentsInvalid, problem))),
-                Ok(arguments) => {
-                    let answer = handler(arguments);
-                    Box::pin(async move {
-                        match answer.await.map(|value| encode(&value, format)) {
-                            Ok(Ok(value)) => Outcome::Value(value),
-                            Ok(Err(problem)) | Err(problem) => refused(Code::CallFailed, problem),
-                        }
-                    })
-                }
-            }
-        };
-        self.shared().handlers.0.write().insert(method.to_owned(), Arc::new(answer));
+impl Handlers {
+    /// Answers a method from now on; a later handler replaces the earlier one.
+    pub(crate) fn insert(&self, method: &str, handler: Handler) {
+        self.0.write().insert(method.to_owned(), handler);
     }
 }
 

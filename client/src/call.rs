@@ -4,23 +4,25 @@
 //! its streams; items are taken only as fast as they are read.
 
 use std::fmt;
+use std::future::Future;
 use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
-use fanfare_protocol::call::{ClientCall, Failure, Invoke, StreamId};
-use fanfare_protocol::codec::{self, PREFIX_BYTES};
-use fanfare_protocol::{ClientFrame, Code, Denial, Features, MethodName, Payload, PayloadFormat, RequestId};
+use fanfare_protocol::call::{ClientCall, Failure, Invoke, Outcome, StreamId};
+use fanfare_protocol::codec::PREFIX_BYTES;
+use fanfare_protocol::{Code, Denial, Features, MethodName, Payload, PayloadFormat, RequestId};
 use futures_core::Stream;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::answering::Answer;
 use crate::calls::{News, Uploading, WINDOW};
 use crate::client::Client;
+use crate::encoding::{decode, encode, encoded};
 use crate::error::{CallError, RequestError};
 use crate::link::Link;
 
@@ -206,6 +208,45 @@ impl Client {
     }
 }
 
+impl Client {
+    /// Answers when the application invokes this method here. `handler` takes a tuple with an element for each argument;
+    /// its error is a text that the application gets. A later handler for the same method replaces the earlier one.
+    ///
+    /// The handler runs in a task of its own, and may use the client. It is dropped when its answer is not wanted any
+    /// more: the application does not wait for it, or the connection is lost.
+    ///
+    /// ```no_run
+    /// # fn run(client: &fanfare_client::Client) {
+    /// client.on_invoke("Confirm", |(question,): (String,)| async move { Ok::<_, String>(question.len() < 100) });
+    /// # }
+    /// ```
+    pub fn on_invoke<A, T, F, Fut>(&self, method: &str, handler: F)
+    where
+        A: DeserializeOwned,
+        T: Serialize,
+        F: Fn(A) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<T, String>> + Send + 'static,
+    {
+        let answer = move |arguments: Payload| -> Answer {
+            let format = arguments.format;
+            let refused = |code, detail| Outcome::Failed(Denial { code, detail }.into());
+            match decode::<A>(&arguments) {
+                Err(problem) => Box::pin(std::future::ready(refused(Code::ArgumentsInvalid, problem))),
+                Ok(arguments) => {
+                    let answer = handler(arguments);
+                    Box::pin(async move {
+                        match answer.await.map(|value| encode(&value, format)) {
+                            Ok(Ok(value)) => Outcome::Value(value),
+                            Ok(Err(problem)) | Err(problem) => refused(Code::CallFailed, problem),
+                        }
+                    })
+                }
+            }
+        };
+        self.shared().handlers.insert(method, Arc::new(answer));
+    }
+}
+
 /// A call that has no outcome yet. Dropped, it is cancelled.
 struct Pending {
     link: Arc<Link>,
@@ -322,29 +363,5 @@ where
         let item = ready!(self.stream.as_mut().poll_next(context));
         let failed = |detail| Denial { code: Code::CallFailed, detail }.into();
         Poll::Ready(item.map(|item| encode(&item, self.format).map_err(failed)))
-    }
-}
-
-pub(crate) fn encoded(call: ClientCall) -> Bytes {
-    codec::encode_client(&ClientFrame::Call(call))
-}
-
-pub(crate) fn encode(value: &impl Serialize, format: PayloadFormat) -> Result<Payload, String> {
-    match format {
-        PayloadFormat::MessagePack => {
-            rmp_serde::to_vec_named(value).map(Payload::message_pack).map_err(|error| error.to_string())
-        }
-        _ => serde_json::to_vec(value).map(Payload::json).map_err(|error| error.to_string()),
-    }
-}
-
-/// Reads a value, in the format that it says.
-pub(crate) fn decode<T: DeserializeOwned>(payload: &Payload) -> Result<T, String> {
-    match payload.format {
-        PayloadFormat::Json => serde_json::from_slice(&payload.bytes).map_err(|error| error.to_string()),
-        PayloadFormat::MessagePack => {
-            rmp_serde::from_slice(&payload.bytes).map_err(|error| error.to_string())
-        }
-        other => Err(format!("it is {other}, and neither JSON nor MessagePack")),
     }
 }

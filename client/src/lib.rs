@@ -56,6 +56,7 @@ mod config;
 mod credential;
 mod dial;
 mod disconnect;
+mod encoding;
 mod error;
 mod event;
 mod events;

@@ -13,14 +13,13 @@ use fanfare_protocol::Welcome;
 use fanfare_protocol::call::ServerCall;
 use parking_lot::Mutex;
 use quinn::{Connection, Endpoint};
-use tokio::runtime::Handle;
-use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::answering::{Answering, Handlers};
 use crate::calls::{Calls, Overrun};
 use crate::requests::Requests;
+use crate::writer::say;
 
 /// A live connection.
 pub(crate) struct Link {
@@ -70,17 +69,5 @@ impl Link {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, families));
         }
         self.endpoint.rebind(socket)
-    }
-}
-
-/// Queues a frame that nobody waits for, behind those that are queued. Where the queue is full a task waits for room;
-/// it ends with the connection.
-pub(crate) fn say(queue: &mpsc::Sender<Bytes>, frame: Bytes) {
-    if let Err(TrySendError::Full(frame)) = queue.try_send(frame) {
-        let queue = queue.clone();
-        // Outside a runtime nothing runs that could take it either.
-        if let Ok(runtime) = Handle::try_current() {
-            runtime.spawn(async move { queue.send(frame).await });
-        }
     }
 }

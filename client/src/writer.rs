@@ -9,7 +9,9 @@
 use bytes::Bytes;
 use fanfare_protocol::Code;
 use quinn::{Connection, SendStream, VarInt, WriteError};
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio_util::sync::CancellationToken;
 
 /// How many frames wait to be written. It is enough to fill a packet with small ones while the last is being built, and
@@ -53,6 +55,18 @@ pub(crate) async fn run(
                 connection.close(code, b"the server stopped the stream");
                 return;
             }
+        }
+    }
+}
+
+/// Queues a frame that nobody waits for, behind those that are queued. Where the queue is full a task waits for room;
+/// it ends with the connection.
+pub(crate) fn say(queue: &mpsc::Sender<Bytes>, frame: Bytes) {
+    if let Err(TrySendError::Full(frame)) = queue.try_send(frame) {
+        let queue = queue.clone();
+        // Outside a runtime nothing runs that could take it either.
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn(async move { queue.send(frame).await });
         }
     }
 }

@@ -209,7 +209,7 @@ async fn streams_end_with_their_connection() {
     let alice = hub.client("alice").await;
     let waiting = stream::unfold(0_u64, |next| async move {
         if next > 0 {
-            std::future::pending::<()>().await
+            std::future::pending::<()>().await;
         }
         Some((next, next + 1))
     });
