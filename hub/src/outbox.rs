@@ -25,7 +25,7 @@ pub use self::limits::{OutboxLimits, Overflow};
 use crate::budget::{Account, SEND_WINDOW, steps};
 use crate::close_reason::CloseReason;
 use crate::envelope::Envelope;
-use crate::sync::Mutex;
+use crate::sync::{Mutex, MutexGuard};
 
 /// A queue that once was longer than this gives its memory back when it is empty.
 const KEPT_CAPACITY: usize = 32;
@@ -222,9 +222,12 @@ impl Outbox {
     }
 
     fn push(&self, entry: Entry) -> Pushed {
+        self.push_to(self.state.lock(), entry)
+    }
+
+    fn push_to(&self, mut state: MutexGuard<'_, State>, entry: Entry) -> Pushed {
         let (frames, bytes) = (entry.frames(), entry.bytes());
         let messages = if matches!(entry, Entry::Message(..)) { frames as u64 } else { 0 };
-        let mut state = self.state.lock();
         if matches!(state.phase, Phase::Finishing | Phase::Ended(_)) {
             return Pushed::Ended;
         }
@@ -470,20 +473,22 @@ impl Outbox {
         Poll::Pending
     }
 
-    /// Ready when the queue is at most half full (`true`), or takes nothing any more (`false`). What the application
-    /// makes for a client waits for it, instead of overflowing the queue. Any number of tasks may wait.
-    pub fn poll_space(&self, context: &mut Context<'_>) -> Poll<bool> {
+    /// Queues what the application makes for a client, when the queue is at most half full; so it never overflows it,
+    /// however much is made at a time. Ready with whether it was queued: not where the queue takes nothing any more. Any
+    /// number of tasks may wait.
+    pub fn poll_produce(&self, context: &mut Context<'_>, frame: &Bytes) -> Poll<bool> {
         let mut state = self.state.lock();
         if matches!(state.phase, Phase::Finishing | Phase::Ended(_)) {
             return Poll::Ready(false);
         }
-        if !state.is_half_full(&self.limits) {
-            return Poll::Ready(true);
+        if state.is_half_full(&self.limits) {
+            if !state.producers.iter().any(|waker| waker.will_wake(context.waker())) {
+                state.producers.push(context.waker().clone());
+            }
+            return Poll::Pending;
         }
-        if !state.producers.iter().any(|waker| waker.will_wake(context.waker())) {
-            state.producers.push(context.waker().clone());
-        }
-        Poll::Pending
+        let pushed = self.push_to(state, Entry::Notice(frame.clone()));
+        Poll::Ready(matches!(pushed, Pushed::Queued | Pushed::Displaced(_)))
     }
 
     /// The next frames, put behind `chunks`, which must be empty. Also says that what was taken before is written.

@@ -5,10 +5,12 @@
 //! same few methods; poisoning does not exist, because no code panics while it holds one of these locks.
 
 #[cfg(not(feature = "model"))]
-pub(crate) use parking_lot::{Mutex, RwLock};
+pub(crate) use parking_lot::{Mutex, MutexGuard, RwLock};
 
 #[cfg(feature = "model")]
-pub(crate) use model::{Mutex, RwLock};
+pub(crate) use self::model::{Mutex, RwLock};
+#[cfg(feature = "model")]
+pub(crate) use shuttle::sync::MutexGuard;
 
 #[cfg(feature = "model")]
 mod model {

@@ -1,31 +1,37 @@
 //! The application behind the hub: its methods, and its hooks on connections that come and go.
 //!
-//! `methods` is what an application registers, `handler`, `extract` and `answer` are how its functions look, `caller`
-//! is what they can do for whoever calls. `link` is one connection's calls, `running` carries one call out, `streams`
-//! are its items. `serving` is what a running server asks; `hooks`, `events` and `groups` are what the application is
-//! asked and told of connections, memberships and groups. The edge feeds links with frames, and knows nothing of what is behind them.
+//! From the bottom up: `link` is one connection's calls, with `inlet` and `events`; `caller` is what can be done for
+//! whoever calls; `extract`, `answer` and `handler` are how an application's functions look; `methods` and `hooks` are
+//! what it registers; `running` carries one call out, `telling` and `groups` tell what happens; `serving` is all of it
+//! while a server runs, and `attached` is what the edge has of it for one connection.
 //!
 //! Invariants: a handler that is slow, panics or never returns costs only its caller (promise 15); whatever a call
 //! waits for ends with its connection.
 
 mod answer;
 mod arguments;
+mod attached;
 mod call_error;
 mod caller;
 mod connecting;
+mod context;
 mod events;
 mod extract;
 mod groups;
+mod guard;
 mod handler;
 mod hooks;
+mod inlet;
 mod limits;
 mod link;
 mod methods;
 mod running;
 mod serving;
 mod streams;
+mod telling;
 
 pub use answer::{Answer, IntoAnswer, Items, TryItems};
+pub(crate) use attached::{Attached, Attachment};
 pub use call_error::{CallError, OwnCode};
 pub use caller::{Caller, InvokeError};
 pub use connecting::{Connecting, Refusal};
@@ -33,7 +39,7 @@ pub use extract::{Args, Call, Cancellation, FromCall, Raw, State};
 pub use handler::Handler;
 pub use hooks::Left;
 pub use limits::CallLimits;
-pub(crate) use link::{Attached, Link, Opening};
+pub(crate) use link::Opening;
 pub(crate) use methods::MethodSet;
 pub use methods::Methods;
 pub(crate) use serving::Application;

@@ -304,3 +304,27 @@ proptest! {
         }
     }
 }
+
+/// However many wait for room: it is looked for and taken in one step.
+#[test]
+fn what_the_application_makes_waits_for_room_and_never_overflows() {
+    let outbox = Outbox::new(OutboxLimits { frames: 8, bytes: 8_000, overflow: Overflow::Disconnect });
+    let frame = Bytes::from(vec![0; 1_500]);
+    let mut context = Context::from_waker(Waker::noop());
+    let mut queued = 0;
+    while outbox.poll_produce(&mut context, &frame).is_ready() {
+        queued += 1;
+        assert!(queued < 9);
+    }
+    assert_eq!((queued, outbox.facts().bytes), (3, 4_500));
+    // What the client asked for itself has the other half.
+    assert_eq!(outbox.push_notice(&ServerFrame::Lagged { dropped: 1 }), Pushed::Queued);
+    let mut chunks = Vec::new();
+    assert!(matches!(outbox.poll_take(&mut context, &mut chunks), Poll::Ready(Taken::Batch(None))));
+    assert!(outbox.poll_produce(&mut context, &frame).is_pending(), "the writer still has it in hand");
+    chunks.clear();
+    assert!(outbox.poll_take(&mut context, &mut chunks).is_pending());
+    assert_eq!(outbox.poll_produce(&mut context, &frame), Poll::Ready(true));
+    outbox.end(Code::Normal.into());
+    assert_eq!(outbox.poll_produce(&mut context, &frame), Poll::Ready(false));
+}

@@ -19,7 +19,6 @@ use serde::de::DeserializeOwned;
 use super::arguments;
 use super::call_error::CallError;
 use super::link::Link;
-use super::running::has_room;
 use crate::handle::{HubError, HubHandle};
 use crate::quic::Transport;
 
@@ -98,7 +97,7 @@ impl Caller {
     /// The hub that it is in.
     #[must_use]
     pub fn hub(&self) -> &HubHandle {
-        &self.link.application.hub
+        &self.link.context.handle
     }
 
     /// Waits until it has ended.
@@ -130,13 +129,13 @@ impl Caller {
 
     fn join_as(&self, group: &GroupName, origin: Origin) -> Result<(), CallError> {
         let member = self.link.member().ok_or_else(|| Denial::from(Code::ShuttingDown))?;
-        self.link.application.join(member, group, origin)?;
+        self.link.context.hub.join(member, group, origin)?;
         Ok(())
     }
 
     /// Ends its membership, as if its client had asked: it is told nothing. Tells whether there was one.
     pub fn leave(&self, group: &GroupName) -> bool {
-        self.link.member().is_some_and(|member| self.link.application.leave(member, group).is_some())
+        self.link.member().is_some_and(|member| self.link.context.hub.leave(member, group).is_some())
     }
 
     /// Sends it a message.
@@ -176,7 +175,7 @@ impl Caller {
     ) -> Result<T, InvokeError> {
         let arguments = arguments::encode(arguments, PayloadFormat::Json)
             .map_err(|error| InvokeError::Arguments(error.detail().to_owned()))?;
-        let deadline = self.link.application.limits.client_result_deadline;
+        let deadline = self.link.context.limits.client_result_deadline;
         let value = self.invoke_raw(method, arguments, deadline).await?;
         let value = value.unwrap_or_else(|| Payload::json("null"));
         arguments::decode_value(&value).map_err(|error| InvokeError::Answer(error.detail().to_owned()))
@@ -197,7 +196,7 @@ impl Caller {
         if !self.link.understands_calls() {
             return Err(InvokeError::NotUnderstood);
         }
-        let payloads = self.link.application.payloads;
+        let payloads = self.link.context.payloads;
         payloads
             .check_payload(arguments.bytes.len())
             .map_err(|denial| InvokeError::Arguments(denial.detail))?;
@@ -226,11 +225,11 @@ impl Asked<'_> {
         arguments: Payload,
         answered: tokio::sync::oneshot::Receiver<Outcome>,
     ) -> Result<Option<Payload>, InvokeError> {
-        if !has_room(self.link).await {
+        // From here on: the frame may be queued when this is dropped.
+        self.was_asked = true;
+        if !self.link.deliver(ServerCall::Invoke { call: self.call, method, arguments }).await {
             return Err(InvokeError::Ended);
         }
-        self.was_asked = true;
-        self.link.say(ServerCall::Invoke { call: self.call, method, arguments });
         match answered.await {
             Ok(Outcome::Nothing) => Ok(None),
             Ok(Outcome::Value(value)) => Ok(Some(value)),

@@ -16,14 +16,6 @@ use super::link::Link;
 use crate::handle::HubHandle;
 use crate::quic::Transport;
 
-/// What `connected` has decided so far.
-#[derive(Default)]
-pub(crate) struct Admission {
-    /// Instead of what the token grants.
-    pub(crate) grants: Option<Grants>,
-    pub(crate) groups: Vec<GroupName>,
-}
-
 /// A connection that the application is asked about. Its client has shown who it is, and has not been welcomed.
 pub struct Connecting {
     caller: Caller,

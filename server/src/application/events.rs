@@ -1,21 +1,15 @@
-//! What the application is told of one connection, in its order: memberships, and the end.
+//! What the application is to be told of one connection, in its order: memberships, and the end.
 //!
-//! In: events, also from inside the hub's critical sections, from any thread. Out: hooks, one after the other, in a task
-//! that is there while there is something to tell. Invariants: nothing is told twice, and the end is told last; a client
-//! whose events wait is not read on, so that no more wait than it could have caused before that, and what others do to
-//! it.
+//! In: events, also from inside the hub's critical sections, from any thread. Out: the next one, for the task that tells
+//! them. Invariants: nothing is told twice, and the end is told last; a client whose events wait is not read on, so that
+//! no more wait than it could have caused before that, and what others do to it.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use fanfare_hub::{CloseReason, Left};
 use fanfare_protocol::GroupName;
 use parking_lot::Mutex;
-
-use super::caller::Caller;
-use super::hooks::carry_out;
-use super::link::Link;
 
 /// A client with more events that wait is not read on.
 const MOST: usize = 64;
@@ -40,69 +34,62 @@ struct State {
     session: Option<Waker>,
 }
 
-impl Link {
-    /// Has something told, behind everything that was before.
-    pub(super) fn tell(self: &Arc<Self>, event: Event) {
-        let mut state = self.events.0.lock();
+impl Events {
+    /// Puts one behind those that there are. Tells whether somebody is needed who tells them.
+    pub(super) fn push(&self, event: Event) -> bool {
+        let mut state = self.0.lock();
         state.queue.push_back(event);
-        if !std::mem::replace(&mut state.told, true) {
-            let application = &self.application;
-            application.tasks.spawn_on(tell_all(Arc::clone(self)), &application.runtime);
+        !std::mem::replace(&mut state.told, true)
+    }
+
+    /// The next one; `None` when there is none, and then nobody tells any more.
+    pub(super) fn next(&self) -> Option<Event> {
+        let mut state = self.0.lock();
+        let next = state.queue.pop_front();
+        if state.queue.len() <= MOST
+            && let Some(session) = state.session.take()
+        {
+            session.wake();
         }
+        if next.is_none() {
+            *state = State::default();
+        }
+        next
     }
 
-    /// Whether so many events wait that its client is not to be read on.
-    pub(crate) fn has_much_to_tell(&self) -> bool {
-        self.events.0.lock().queue.len() > MOST
+    /// Whether so many wait that the client is not to be read on.
+    pub(super) fn are_many(&self) -> bool {
+        self.0.lock().queue.len() > MOST
     }
 
-    /// Ready when few events wait. For the session, before it reads what its client asks for next.
-    pub(crate) fn poll_told(&self, context: &mut Context<'_>) -> Poll<()> {
-        let mut state = self.events.0.lock();
+    /// Ready when few wait. For the session, before it reads what its client asks for next.
+    pub(super) fn poll_few(&self, context: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.0.lock();
         if state.queue.len() <= MOST {
             return Poll::Ready(());
         }
         state.session = Some(context.waker().clone());
         Poll::Pending
     }
-
-    /// The next event; `None` when there is none, and then nobody tells any more.
-    fn next_event(&self) -> Option<Event> {
-        let mut state = self.events.0.lock();
-        let next = state.queue.pop_front();
-        if next.is_none() {
-            *state = State::default();
-        } else if state.queue.len() <= MOST
-            && let Some(session) = state.session.take()
-        {
-            session.wake();
-        }
-        next
-    }
 }
 
-async fn tell_all(link: Arc<Link>) {
-    let application = &link.application;
-    let hooks = application.hooks();
-    let about = link.opening.connection;
-    while let Some(event) = link.next_event() {
-        let caller = Caller::new(Arc::clone(&link));
-        match event {
-            Event::Joined(group) => {
-                if let Some(hook) = &hooks.joined {
-                    carry_out(application, "joined", &about, hook, (caller, group)).await;
-                }
-            }
-            Event::Left(group, why) => {
-                if let Some(hook) = &hooks.left {
-                    carry_out(application, "left", &about, hook, (caller, group, why)).await;
-                }
-            }
-            Event::Disconnected(reason) => {
-                if let Some(hook) = &hooks.disconnected {
-                    carry_out(application, "disconnected", &about, hook, (caller, reason)).await;
-                }
-            }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_at_a_time_tells_and_the_session_waits_while_many_wait() {
+        let events = Events::default();
+        let joined = || Event::Joined(GroupName::new("g").unwrap());
+        assert!(events.push(joined()));
+        for _ in 0..MOST {
+            assert!(!events.push(joined()));
         }
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(events.are_many() && events.poll_few(&mut context).is_pending());
+        assert!(events.next().is_some());
+        assert!(!events.are_many() && events.poll_few(&mut context).is_ready());
+        while events.next().is_some() {}
+        assert!(events.push(joined()), "somebody is needed again");
     }
 }

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::arguments;
 use super::call_error::CallError;
 use super::caller::Caller;
-use super::streams::Inlet;
+use super::inlet::Inlet;
 use crate::handle::HubHandle;
 
 /// A call, before its handler has taken what it needs of it.

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use fanfare_protocol::GroupName;
 use parking_lot::Mutex;
 
-use super::hooks::carry_out;
-use super::serving::Application;
+use super::context::Context;
+use super::hooks::{Hooks, carry_out};
 
 /// Groups of which something is to be told.
 #[derive(Default)]
@@ -23,21 +23,28 @@ struct State {
     waiting: u64,
 }
 
-impl Application {
-    /// Has it told that a group is open, or is not any more.
-    pub(super) fn group_is(self: &Arc<Self>, group: &GroupName, is_open: bool) {
-        let mut groups = self.groups.0.lock();
+impl Groups {
+    /// Has it told that a group is open, or is not any more. Never waits.
+    pub(super) fn tell(
+        self: &Arc<Self>,
+        context: &Arc<Context>,
+        hooks: &Arc<Hooks>,
+        group: &GroupName,
+        is_open: bool,
+    ) {
+        let mut groups = self.0.lock();
         if let Some(state) = groups.get_mut(group) {
             state.waiting += 1;
             return;
         }
         groups.insert(group.clone(), State { next_is_open: is_open, waiting: 1 });
-        self.tasks.spawn_on(tell_all(Arc::clone(self), group.clone()), &self.runtime);
+        let told = tell_all(Arc::clone(self), Arc::clone(context), Arc::clone(hooks), group.clone());
+        context.tasks.spawn_on(told, &context.runtime);
     }
 
     /// What is to be told of a group; `None` when all is told, and then nobody tells any more.
     fn next_of(&self, group: &GroupName) -> Option<bool> {
-        let mut groups = self.groups.0.lock();
+        let mut groups = self.0.lock();
         let state = groups.get_mut(group)?;
         if state.waiting == 0 {
             groups.remove(group);
@@ -49,17 +56,16 @@ impl Application {
     }
 }
 
-async fn tell_all(application: Arc<Application>, group: GroupName) {
-    let hooks = application.hooks();
+async fn tell_all(groups: Arc<Groups>, context: Arc<Context>, hooks: Arc<Hooks>, group: GroupName) {
     let about = fanfare_protocol::quoted(group.as_str());
-    while let Some(is_open) = application.next_of(&group) {
+    while let Some(is_open) = groups.next_of(&group) {
         let (name, hook) = if is_open {
             ("group_opened", &hooks.group_opened)
         } else {
             ("group_closed", &hooks.group_closed)
         };
         if let Some(hook) = hook {
-            carry_out(&application, name, &about, hook, (application.hub.clone(), group.clone())).await;
+            carry_out(&context, name, &about, hook, (context.handle.clone(), group.clone())).await;
         }
     }
 }

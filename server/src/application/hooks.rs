@@ -15,8 +15,8 @@ use fanfare_protocol::GroupName;
 use super::call_error::CallError;
 use super::caller::Caller;
 use super::connecting::{Connecting, Refusal};
-use super::running::guarded;
-use super::serving::Application;
+use super::context::Context;
+use super::guard::guarded;
 use crate::handle::HubHandle;
 
 pub use fanfare_hub::Left;
@@ -40,23 +40,23 @@ pub(crate) struct Hooks {
 
 /// Carries a hook out; `about` is what the log says that it is about. `None`: it failed.
 pub(super) async fn carry_out<A, R>(
-    application: &Application,
+    context: &Context,
     name: &'static str,
     about: &(dyn Display + Sync),
     hook: &Hook<A, R>,
     argument: A,
 ) -> Option<R> {
     let panicked = || {
-        application.counters.panics.add(1);
+        context.counters.panics.add(1);
         tracing::error!(hook = name, %about, "a hook panicked");
         None
     };
     let Ok(begun) = catch_unwind(AssertUnwindSafe(|| hook(argument))) else { return panicked() };
-    match tokio::time::timeout(application.limits.hook_deadline, guarded(begun)).await {
+    match tokio::time::timeout(context.limits.hook_deadline, guarded(begun)).await {
         Ok(Ok(answer)) => Some(answer),
         Ok(Err(_)) => panicked(),
         Err(_) => {
-            application.counters.overdue_hooks.add(1);
+            context.counters.overdue_hooks.add(1);
             tracing::error!(hook = name, %about, "a hook took longer than it may");
             None
         }

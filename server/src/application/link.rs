@@ -1,7 +1,7 @@
 //! One connection's calls: those that run, those that wait for their turn, its streams, and what its client is asked.
 //!
-//! In: frames about calls, from the session that reads them. Out: tasks that carry calls out, frames in the connection's
-//! outbox, and at the end `disconnected`. Nothing here waits. Invariants:
+//! In: frames about calls, from the session that reads them. Out: calls that may begin, and frames in the connection's
+//! outbox. Nothing here waits but for room in that. Invariants:
 //! - calls begin in the order in which they came, and no more run at a time than the limits say; an answer to what the
 //!   application asks of the client passes them all, so that a method can wait for it;
 //! - a number is in use from the call to its completion; what comes for a number that is not in use has no effect;
@@ -9,25 +9,21 @@
 
 use std::any::{Any, TypeId};
 use std::collections::{HashMap, VecDeque};
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
-use fanfare_hub::CloseReason;
 use fanfare_protocol::call::{CallId, ClientCall, Failure, Invoke, Outcome, ServerCall, StreamId};
 use fanfare_protocol::{
-    Code, ConnectionId, Denial, GroupName, MethodName, Payload, RequestId, ServerFrame, UserName,
+    Code, ConnectionId, Denial, GroupName, MethodName, Payload, RequestId, ServerFrame, UserName, codec,
 };
+use fanfare_token::Grants;
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use super::caller::Caller;
-use super::connecting::Admission;
+use super::context::Context;
 use super::events::Events;
-use super::methods::Method;
-use super::running;
-use super::serving::Application;
-use super::streams::Inlet;
 use crate::hub::Member;
 use crate::quic::Transport;
 
@@ -44,9 +40,17 @@ pub(crate) struct Opening {
     pub(crate) calls: bool,
 }
 
+/// What `connected` has decided so far.
+#[derive(Default)]
+pub(super) struct Admission {
+    /// Instead of what the token grants.
+    pub(super) grants: Option<Grants>,
+    pub(super) groups: Vec<GroupName>,
+}
+
 /// One connection, as the application has it.
 pub(crate) struct Link {
-    pub(super) application: Arc<Application>,
+    pub(super) context: Arc<Context>,
     pub(super) opening: Opening,
     /// There from its welcome on.
     member: OnceLock<Arc<Member>>,
@@ -91,26 +95,32 @@ struct Uploading {
 pub(super) struct Accepted {
     pub(super) request: RequestId,
     pub(super) name: MethodName,
-    pub(super) method: Method,
     pub(super) arguments: Payload,
-    pub(super) inlets: VecDeque<Inlet>,
+    /// Its streams, in their order.
+    pub(super) uploads: Vec<Upload>,
     /// Whether its result is items.
     pub(super) wants_items: bool,
     pub(super) credit: Arc<Semaphore>,
     pub(super) stop: CancellationToken,
 }
 
+/// A client's stream, as the link hands it to whoever reads it.
+pub(super) struct Upload {
+    pub(super) stream: StreamId,
+    pub(super) items: mpsc::Receiver<Result<Payload, Failure>>,
+}
+
 impl Accepted {
     /// Calls with streams last as long as those, so they do not hold up the others.
-    fn has_streams(&self) -> bool {
-        self.wants_items || !self.inlets.is_empty()
+    pub(super) fn has_streams(&self) -> bool {
+        self.wants_items || !self.uploads.is_empty()
     }
 }
 
 impl Link {
-    pub(super) fn new(application: Arc<Application>, opening: Opening) -> Self {
+    pub(super) fn new(context: Arc<Context>, opening: Opening) -> Self {
         Self {
-            application,
+            context,
             opening,
             member: OnceLock::new(),
             ended: CancellationToken::new(),
@@ -126,21 +136,9 @@ impl Link {
         self.opening.calls
     }
 
-    /// Whether the application is to be asked before its client joins a group.
-    pub(crate) fn asks_about_joins(&self) -> bool {
-        self.application.asks_about_joins()
-    }
-
-    /// Asks the application whether its client may join a group.
-    ///
-    /// # Errors
-    /// Why not: a number and words for the client.
-    pub(crate) fn joining(
-        self: &Arc<Self>,
-        group: &GroupName,
-    ) -> impl Future<Output = Result<(), (u16, String)>> + Send + use<> {
-        let (link, group) = (Arc::clone(self), group.clone());
-        async move { link.application.joining(&link, &group).await }
+    /// It is welcomed, and in the hub.
+    pub(super) fn welcomed(&self, member: &Arc<Member>) {
+        let _ = self.member.set(Arc::clone(member));
     }
 
     /// The connection in the hub; `None` before its welcome.
@@ -155,11 +153,11 @@ impl Link {
         }
     }
 
-    /// Takes what the client says about calls.
+    /// Takes what the client says about calls. One that may begin is given by [`Self::next_call`].
     ///
     /// # Errors
     /// The number of a call that is refused, and why.
-    pub(crate) fn take(self: &Arc<Self>, call: ClientCall) -> Result<(), (RequestId, Denial)> {
+    pub(super) fn take(&self, call: ClientCall) -> Result<(), (RequestId, Denial)> {
         match call {
             ClientCall::Invoke(invoke) => {
                 let request = invoke.request;
@@ -191,14 +189,10 @@ impl Link {
         Ok(())
     }
 
-    fn accept(self: &Arc<Self>, invoke: Invoke) -> Result<(), Denial> {
+    fn accept(&self, invoke: Invoke) -> Result<(), Denial> {
         let Invoke { request, method: name, credit, streams, arguments } = invoke;
-        let limits = self.application.limits;
-        self.application.payloads.check_payload(arguments.bytes.len())?;
-        let Some(method) = self.application.method(&name) else {
-            let detail = format!("there is no method {name:?}");
-            return Err(Denial { code: Code::MethodUnknown, detail });
-        };
+        let limits = self.context.limits;
+        self.context.payloads.check_payload(arguments.bytes.len())?;
         let mut state = self.state.lock();
         if state.ended {
             return Err(Code::ShuttingDown.into());
@@ -226,13 +220,13 @@ impl Link {
         if state.waiting.len() >= limits.waiting {
             return Err(full("calls", limits.waiting + limits.in_flight));
         }
-        let inlets = streams.into_iter().map(|stream| {
+        let uploads = streams.into_iter().map(|stream| {
             // One more place than items, for why it ends.
-            let (items, receiver) = mpsc::channel(limits.stream_items as usize + 1);
-            state.uploads.insert(stream, Uploading { items, credit: 0 });
-            Inlet::new(stream, Arc::clone(self), receiver)
+            let (sender, items) = mpsc::channel(limits.stream_items as usize + 1);
+            state.uploads.insert(stream, Uploading { items: sender, credit: 0 });
+            Upload { stream, items }
         });
-        let inlets = inlets.collect();
+        let uploads = uploads.collect();
         let (stop, credits) = (self.ended.child_token(), Arc::new(Semaphore::new(credit as usize)));
         state
             .calls
@@ -242,29 +236,26 @@ impl Link {
         state.waiting.push_back(Accepted {
             request,
             name,
-            method,
             arguments,
-            inlets,
+            uploads,
             wants_items,
             credit: credits,
             stop,
         });
-        self.begin(&mut state);
         Ok(())
     }
 
-    /// Begins what may begin.
-    fn begin(self: &Arc<Self>, state: &mut State) {
-        while let Some(next) = state.waiting.pop_front() {
-            if !next.has_streams() {
-                if state.running >= self.application.limits.in_flight {
-                    state.waiting.push_front(next);
-                    break;
-                }
-                state.running += 1;
+    /// The next call that may begin now. It has its place, until [`Self::make_way`].
+    pub(super) fn next_call(&self) -> Option<Accepted> {
+        let mut state = self.state.lock();
+        let next = state.waiting.front()?;
+        if !next.has_streams() {
+            if state.running >= self.context.limits.in_flight {
+                return None;
             }
-            self.application.tasks.spawn(running::run(Arc::clone(self), next));
+            state.running += 1;
         }
+        state.waiting.pop_front()
     }
 
     /// A call has ended, and what it held is free. Its completion is to be queued by the caller of this.
@@ -275,14 +266,10 @@ impl Link {
         }
     }
 
-    /// A call's place is free: the next one begins.
-    pub(super) fn make_way(self: &Arc<Self>, had_streams: bool) {
-        let mut state = self.state.lock();
+    /// A call's place is free for the next one.
+    pub(super) fn make_way(&self, had_streams: bool) {
         if !had_streams {
-            state.running -= 1;
-        }
-        if !state.ended {
-            self.begin(&mut state);
+            self.state.lock().running -= 1;
         }
     }
 
@@ -294,15 +281,16 @@ impl Link {
         let Some(at) = state.waiting.iter().position(|waiting| waiting.request == request) else { return };
         let waiting = state.waiting.remove(at);
         drop(state);
-        // Its streams are told to stop, for which the lock is taken.
-        drop(waiting);
+        for upload in waiting.into_iter().flat_map(|waiting| waiting.uploads) {
+            self.stop_upload(upload.stream);
+        }
         self.completed(request);
         let outcome = Outcome::Failed(Denial::from(Code::CallCancelled).into());
         self.say(ServerCall::Completion { request, outcome });
     }
 
     fn item(&self, stream: StreamId, item: Payload) {
-        let too_long = self.application.payloads.check_payload(item.bytes.len());
+        let too_long = self.context.payloads.check_payload(item.bytes.len());
         let mut state = self.state.lock();
         // It was told to stop, and has not read that yet.
         let Some(upload) = state.uploads.get_mut(&stream) else { return };
@@ -342,11 +330,23 @@ impl Link {
         }
     }
 
+    /// Queues what the application makes for a client, when there is room in the connection's outbox. Tells whether it was
+    /// queued: not where the connection has ended.
+    pub(super) async fn deliver(&self, call: ServerCall) -> bool {
+        let Some(member) = self.member() else { return false };
+        let frame = codec::encode_server(&ServerFrame::Call(call));
+        tokio::select! {
+            biased;
+            () = self.ended.cancelled() => false,
+            queued = poll_fn(|context| member.outbox().poll_produce(context, &frame)) => queued,
+        }
+    }
+
     /// Gets ready for an answer of the client's; `None` where the connection has ended, or is asked too much.
     pub(super) fn expect(&self) -> Option<(CallId, oneshot::Receiver<Outcome>)> {
         let (answer, answered) = oneshot::channel();
         let mut state = self.state.lock();
-        if state.ended || state.asked.len() >= self.application.limits.client_results {
+        if state.ended || state.asked.len() >= self.context.limits.client_results {
             return None;
         }
         let call = state.next_call;
@@ -365,51 +365,13 @@ impl Link {
         self.ended.cancel();
         let mut state = self.state.lock();
         state.ended = true;
-        let (waiting, uploads) = (std::mem::take(&mut state.waiting), std::mem::take(&mut state.uploads));
-        state.asked = HashMap::new();
+        let uploads = std::mem::take(&mut state.uploads);
+        (state.waiting, state.asked) = (VecDeque::new(), HashMap::new());
         drop(state);
         // Or a reader would take what has come for all there is.
         for upload in uploads.values() {
             let detail = "the connection has ended before the stream".to_owned();
             let _ = upload.items.try_send(Err(Denial { code: Code::CallCancelled, detail }.into()));
         }
-        // What is dropped here takes the lock.
-        drop((waiting, uploads));
-    }
-}
-
-/// A connection that the application has let in. Dropped, it has ended, and `disconnected` follows.
-pub(crate) struct Attached {
-    link: Arc<Link>,
-    /// Why the connection has ended, where it was closed.
-    pub(crate) reason: Option<CloseReason>,
-}
-
-impl Attached {
-    pub(super) fn new(link: Arc<Link>) -> Self {
-        Self { link, reason: None }
-    }
-
-    pub(crate) fn link(&self) -> &Arc<Link> {
-        &self.link
-    }
-
-    /// It is welcomed. It becomes a member of the groups that `connected` named, before anything of it is read.
-    pub(crate) fn welcome(&self, member: &Arc<Member>) {
-        let _ = self.link.member.set(Arc::clone(member));
-        let caller = Caller::new(Arc::clone(&self.link));
-        let groups = std::mem::take(&mut self.link.admission.lock().groups);
-        for group in groups {
-            if let Err(error) = caller.join(&group) {
-                tracing::debug!(connection = %member.id(), ?group, code = error.code(), "not joined at connect");
-            }
-        }
-    }
-}
-
-impl Drop for Attached {
-    fn drop(&mut self) {
-        self.link.end();
-        Application::disconnected(&self.link, self.reason.take());
     }
 }

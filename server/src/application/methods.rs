@@ -122,7 +122,7 @@ impl<S: Clone + Send + Sync + 'static> Methods<S> {
     }
 
     /// Asked when a client wants to join a group that it is granted, and may refuse. Its next request waits for the
-    /// answer. Where it fails, the client is refused. It is not asked where the application or an operator adds a
+    /// answer, and so does what it answers: this hook must not wait for a method of the client. Where it fails, the client is refused. It is not asked where the application or an operator adds a
     /// connection.
     pub fn joining<F, Fut>(mut self, hook: F) -> Self
     where

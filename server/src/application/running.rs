@@ -1,6 +1,6 @@
 //! Carries one call out, in a task of its own.
 //!
-//! In: an accepted call. Out: items, and exactly one completion. Invariants: a method that panics is a code for its
+//! In: an accepted call, and its method. Out: items, and exactly one completion. Invariants: a method that panics is a code for its
 //! caller and a line in the log; one that does not return is dropped a bounded time after it was told to stop; its place
 //! is free only when it really has ended.
 
@@ -9,6 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use fanfare_protocol::call::{Outcome, ServerCall};
 use fanfare_protocol::{Code, Denial, Payload, RequestId};
@@ -20,32 +21,32 @@ use super::answer::Answer;
 use super::call_error::CallError;
 use super::caller::Caller;
 use super::extract::Call;
+use super::guard::{Panicked, guarded};
+use super::inlet::Inlet;
 use super::link::{Accepted, Link};
+
+/// What a method gives when it is awaited.
+type Outcomes = Pin<Box<dyn Future<Output = Result<Answer, CallError>> + Send>>;
 
 type Items = Pin<Box<dyn Stream<Item = Result<Payload, CallError>> + Send>>;
 
-/// It panicked. What it said is in the log already.
-pub(super) struct Panicked;
-
-/// Carries out a call, and then lets the next one begin.
-pub(super) async fn run(link: Arc<Link>, accepted: Accepted) {
-    let Accepted { request, name, method, arguments, inlets, wants_items, credit, stop } = accepted;
-    let has_streams = wants_items || !inlets.is_empty();
-    let most = link.application.limits.stream_items;
-    for inlet in &inlets {
-        link.give_credit(inlet.stream(), most);
-    }
-    let counters = &link.application.counters;
+/// Carries out a call.
+pub(super) async fn run(
+    link: &Arc<Link>,
+    accepted: Accepted,
+    method: &(dyn Fn(Call) -> Outcomes + Send + Sync),
+    deadline: Option<Duration>,
+) {
+    let Accepted { request, name, arguments, uploads, wants_items, credit, stop } = accepted;
+    let inlets = uploads.into_iter().map(|upload| Inlet::new(upload, Arc::clone(link))).collect();
+    let counters = &link.context.counters;
     counters.calls.add(1);
-    let caller = Caller::new(Arc::clone(&link));
+    let caller = Caller::new(Arc::clone(link));
     let call = Call { caller, method: name.clone(), arguments, stop: stop.clone(), streams: inlets };
-    let called = catch_unwind(AssertUnwindSafe(|| (method.call)(call)));
+    let called = catch_unwind(AssertUnwindSafe(|| method(call)));
     let outcome = match called {
         Err(_) => Some(Err(Panicked)),
-        Ok(future) => {
-            let deadline = method.deadline.or(link.application.deadline);
-            finish(&link, request, deadline, &stop, future).await
-        }
+        Ok(future) => finish(link, request, deadline, &stop, future).await,
     };
     let outcome = match outcome {
         // It was told already that it took too long.
@@ -59,10 +60,10 @@ pub(super) async fn run(link: Arc<Link>, accepted: Accepted) {
         Some(Ok(Ok(answer))) => Some(match (answer, wants_items) {
             (Answer::Nothing, false) => Outcome::Nothing,
             (Answer::Value(value), false) => {
-                within_limits(&link, value).map_or_else(Outcome::from, Outcome::Value)
+                within_limits(link, value).map_or_else(Outcome::from, Outcome::Value)
             }
             (Answer::Items(items), true) => {
-                let sent = send_items(&link, request, &credit, &stop, items).await;
+                let sent = send_items(link, request, &credit, &stop, items).await;
                 if matches!(sent, Err(None)) {
                     counters.panics.add(1);
                     tracing::error!(method = ?name, connection = %link.opening.connection, "a stream panicked");
@@ -79,9 +80,8 @@ pub(super) async fn run(link: Arc<Link>, accepted: Accepted) {
         }),
     };
     if let Some(outcome) = outcome {
-        complete(&link, request, outcome).await;
+        complete(link, request, outcome).await;
     }
-    link.make_way(has_streams);
 }
 
 fn failed(code: Code) -> Outcome {
@@ -90,7 +90,7 @@ fn failed(code: Code) -> Outcome {
 
 /// A value that is longer than a payload may be is the application's mistake, and its caller's to hear of.
 fn within_limits(link: &Link, value: Payload) -> Result<Payload, Refused> {
-    link.application.payloads.check_payload(value.bytes.len()).map_err(Refused)?;
+    link.context.payloads.check_payload(value.bytes.len()).map_err(Refused)?;
     Ok(value)
 }
 
@@ -106,9 +106,9 @@ impl From<Refused> for Outcome {
 async fn finish(
     link: &Link,
     request: RequestId,
-    deadline: Option<std::time::Duration>,
+    deadline: Option<Duration>,
     stop: &CancellationToken,
-    future: Pin<Box<dyn Future<Output = Result<Answer, CallError>> + Send>>,
+    future: Outcomes,
 ) -> Option<Result<Result<Answer, CallError>, Panicked>> {
     let mut future = pin!(guarded(future));
     let overdue = async {
@@ -127,22 +127,11 @@ async fn finish(
         stop.cancel();
         complete(link, request, failed(Code::CallTimeout)).await;
     }
-    let ended = tokio::time::timeout(link.application.limits.grace, &mut future).await;
+    let ended = tokio::time::timeout(link.context.limits.grace, &mut future).await;
     if is_overdue {
         return None;
     }
     Some(ended.unwrap_or_else(|_| Ok(Err(Denial::from(Code::CallCancelled).into()))))
-}
-
-/// A future whose panics are caught.
-pub(super) fn guarded<T>(
-    mut future: Pin<Box<dyn Future<Output = T> + Send>>,
-) -> impl Future<Output = Result<T, Panicked>> + Send {
-    poll_fn(move |context| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))) {
-        Ok(Poll::Ready(value)) => Poll::Ready(Ok(value)),
-        Ok(Poll::Pending) => Poll::Pending,
-        Err(_) => Poll::Ready(Err(Panicked)),
-    })
 }
 
 /// Sends items as there is credit and room for them. Whoever does not want them any more has got them all.
@@ -160,9 +149,6 @@ async fn send_items(
             if let Ok(permit) = credit.acquire().await {
                 permit.forget();
             }
-            if !has_room(link).await {
-                return Ok(());
-            }
             let next = poll_fn(|context| {
                 match catch_unwind(AssertUnwindSafe(|| items.as_mut().poll_next(context))) {
                     Ok(Poll::Ready(item)) => Poll::Ready(Ok(item)),
@@ -172,11 +158,10 @@ async fn send_items(
             });
             let Ok(next) = next.await else { return Err(None) };
             let Some(item) = next.transpose().map_err(Some)? else { return Ok(()) };
-            link.application
-                .payloads
-                .check_payload(item.bytes.len())
-                .map_err(|denial| Some(denial.into()))?;
-            link.say(ServerCall::Item { request, item });
+            link.context.payloads.check_payload(item.bytes.len()).map_err(|denial| Some(denial.into()))?;
+            if !link.deliver(ServerCall::Item { request, item }).await {
+                return Ok(());
+            }
         }
     };
     tokio::select! {
@@ -186,22 +171,8 @@ async fn send_items(
     }
 }
 
-/// Waits until the connection's outbox takes more, so that what the application makes for a client never overflows it.
-/// Tells whether it takes anything any more.
-pub(super) async fn has_room(link: &Link) -> bool {
-    let Some(member) = link.member() else { return false };
-    tokio::select! {
-        biased;
-        () = link.ended.cancelled() => false,
-        takes = poll_fn(|context| member.outbox().poll_space(context)) => takes,
-    }
-}
-
 /// Tells what came of a call. Its number is free before its caller can know, so that it can be used again.
 async fn complete(link: &Link, request: RequestId, outcome: Outcome) {
-    let has_room = has_room(link).await;
     link.completed(request);
-    if has_room {
-        link.say(ServerCall::Completion { request, outcome });
-    }
+    link.deliver(ServerCall::Completion { request, outcome }).await;
 }

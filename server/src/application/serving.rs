@@ -1,161 +1,101 @@
-//! The application of a running server: what the edge asks, and what the hub tells.
+//! The application of a running server: carries out what clients call, and tells what the hub tells.
 //!
-//! In: connections that come, and every membership. Out: whether they may be here, and the hooks. Invariants: the hub
-//! tells inside its critical sections, where nothing here waits; every task that is begun here ends before the server
-//! does.
+//! In: frames about calls, and every membership. Out: tasks for calls and hooks. Invariants: the hub tells inside its
+//! critical sections, where nothing here waits; every task that is begun here ends before the server does.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use fanfare_hub::striped::Counter;
-use fanfare_hub::{CloseReason, Joined, Left, Origin, Witness};
-use fanfare_protocol::{Code, ConnectionId, Denial, GroupName, Limits, MethodName};
+use fanfare_hub::{Left, Origin, Witness};
+use fanfare_protocol::call::ClientCall;
+use fanfare_protocol::{Code, ConnectionId, Denial, GroupName, Limits, RequestId};
 use fanfare_token::Permissions;
 use parking_lot::RwLock;
-use tokio::runtime::Handle;
-use tokio_util::task::TaskTracker;
 
-use super::caller::Caller;
-use super::connecting::Connecting;
+use super::context::Context;
 use super::events::Event;
 use super::groups::Groups;
-use super::hooks::{Hooks, carry_out};
-use super::limits::CallLimits;
-use super::link::{Attached, Link, Opening};
+use super::hooks::Hooks;
+use super::link::Link;
 use super::methods::{Method, MethodSet};
-use crate::handle::HubHandle;
+use super::{running, telling};
 use crate::hub::{Hub, Member};
-
-/// What was asked of the application.
-#[derive(Debug, Default)]
-pub(crate) struct CallCounters {
-    /// Calls begun.
-    pub(crate) calls: Counter,
-    /// Methods, streams and hooks that panicked.
-    pub(crate) panics: Counter,
-    /// Hooks that took longer than they may.
-    pub(crate) overdue_hooks: Counter,
-}
 
 /// The application of a running server.
 pub(crate) struct Application {
-    set: MethodSet,
-    pub(super) limits: CallLimits,
-    pub(super) deadline: Option<Duration>,
-    /// What payloads of either side may have.
-    pub(super) payloads: Limits,
-    pub(super) hub: HubHandle,
-    inner: Arc<Hub>,
-    pub(super) counters: CallCounters,
+    methods: HashMap<String, Method>,
+    deadline: Option<Duration>,
+    pub(super) hooks: Arc<Hooks>,
+    pub(super) context: Arc<Context>,
     /// Connections that have been let in and have not ended.
-    links: RwLock<HashMap<ConnectionId, Arc<Link>>>,
-    pub(super) groups: Groups,
-    /// The tasks of calls and of hooks.
-    pub(super) tasks: TaskTracker,
-    /// Where they run: the hub is told things on other threads, too.
-    pub(super) runtime: Handle,
+    pub(super) links: RwLock<HashMap<ConnectionId, Arc<Link>>>,
+    groups: Arc<Groups>,
 }
 
 impl Application {
     /// Needs a tokio runtime.
     pub(crate) fn new(set: MethodSet, hub: &Arc<Hub>, payloads: Limits) -> Arc<Self> {
+        let MethodSet { methods, hooks, limits, deadline } = set;
+        let Hooks { joined, left, group_opened, group_closed, .. } = &hooks;
+        let wants_to_know =
+            joined.is_some() || left.is_some() || group_opened.is_some() || group_closed.is_some();
         let application = Arc::new(Self {
-            limits: set.limits,
-            deadline: set.deadline,
-            payloads,
-            hub: HubHandle::new(Arc::clone(hub), payloads),
-            inner: Arc::clone(hub),
-            counters: CallCounters::default(),
+            methods,
+            deadline,
+            hooks: Arc::new(hooks),
+            context: Arc::new(Context::new(limits, payloads, hub)),
             links: RwLock::default(),
-            groups: Groups::default(),
-            tasks: TaskTracker::new(),
-            runtime: Handle::current(),
-            set,
+            groups: Arc::default(),
         });
-        let Hooks { joined, left, group_opened, group_closed, .. } = &application.set.hooks;
         // Where nobody wants to know, nothing is told.
-        if joined.is_some() || left.is_some() || group_opened.is_some() || group_closed.is_some() {
+        if wants_to_know {
             hub.tell(Arc::new(Told(Arc::downgrade(&application))));
         }
         application
     }
 
-    pub(super) fn hooks(&self) -> &Hooks {
-        &self.set.hooks
-    }
-
-    pub(super) fn method(&self, name: &MethodName) -> Option<Method> {
-        self.set.methods.get(name.as_str()).cloned()
-    }
-
-    pub(super) fn join(
-        &self,
-        member: &Arc<Member>,
-        group: &GroupName,
-        origin: Origin,
-    ) -> Result<Joined, Denial> {
-        self.inner.join(member, group, origin)
-    }
-
-    pub(super) fn leave(&self, member: &Arc<Member>, group: &GroupName) -> Option<usize> {
-        self.inner.leave(member, group)
-    }
-
-    /// Asks whether a connection may be here. What it may do is changed where the application says so.
+    /// Takes what a client says about calls, and begins what may begin.
     ///
     /// # Errors
-    /// Why not, as its client is told.
-    pub(crate) async fn connect(
+    /// The number of a call that is refused, and why.
+    pub(super) fn take(
         self: &Arc<Self>,
-        opening: Opening,
-        permissions: &mut Permissions,
-    ) -> Result<Attached, CloseReason> {
-        let connection = opening.connection;
-        let link = Arc::new(Link::new(Arc::clone(self), opening));
-        if let Some(hook) = &self.set.hooks.connected {
-            let connecting = Connecting::new(Arc::clone(&link));
-            let answer = carry_out(self, "connected", &connection, hook, connecting).await;
-            answer.ok_or(Code::Internal)?.map_err(|refusal| refusal.reason)?;
+        link: &Arc<Link>,
+        call: ClientCall,
+    ) -> Result<(), (RequestId, Denial)> {
+        if let ClientCall::Invoke(invoke) = &call
+            && !self.methods.contains_key(invoke.method.as_str())
+        {
+            let detail = format!("there is no method {:?}", invoke.method);
+            return Err((invoke.request, Denial { code: Code::MethodUnknown, detail }));
         }
-        if let Some(grants) = link.admission.lock().grants.take() {
-            permissions.grants = grants.by_application();
-        }
-        self.links.write().insert(connection, Arc::clone(&link));
-        Ok(Attached::new(link))
+        link.take(call)?;
+        self.begin(link);
+        Ok(())
     }
 
-    /// A connection has ended that was let in. What the hub tells of it has been told.
-    pub(super) fn disconnected(link: &Arc<Link>, reason: Option<CloseReason>) {
-        let application = &link.application;
-        application.links.write().remove(&link.opening.connection);
-        if application.set.hooks.disconnected.is_some() {
-            link.tell(Event::Disconnected(reason));
+    /// Begins every call of a connection that may begin.
+    fn begin(self: &Arc<Self>, link: &Arc<Link>) {
+        while let Some(accepted) = link.next_call() {
+            let (application, link) = (Arc::clone(self), Arc::clone(link));
+            self.context.tasks.spawn(async move {
+                let has_streams = accepted.has_streams();
+                // It was there when the call was taken, and methods never change.
+                if let Some(method) = application.methods.get(accepted.name.as_str()) {
+                    let deadline = method.deadline.or(application.deadline);
+                    running::run(&link, accepted, &*method.call, deadline).await;
+                }
+                link.make_way(has_streams);
+                application.begin(&link);
+            });
         }
-    }
-
-    /// Whether `joining` has to be asked.
-    pub(crate) fn asks_about_joins(&self) -> bool {
-        self.set.hooks.joining.is_some()
-    }
-
-    /// Asks whether a client may join a group that it is granted.
-    ///
-    /// # Errors
-    /// Why not, as its client is told.
-    pub(crate) async fn joining(&self, link: &Arc<Link>, group: &GroupName) -> Result<(), (u16, String)> {
-        let Some(hook) = &self.set.hooks.joining else { return Ok(()) };
-        let caller = Caller::new(Arc::clone(link));
-        let about = link.opening.connection;
-        let internal = || (Code::Internal.number(), Code::Internal.sentence().to_owned());
-        let answer = carry_out(self, "joining", &about, hook, (caller, group.clone())).await;
-        answer.ok_or_else(internal)?.map_err(|error| (error.code(), error.detail().to_owned()))
     }
 
     /// Waits until everything that it was asked has ended. Nothing new may be asked any more.
     pub(crate) async fn wait(&self) {
-        self.tasks.close();
-        self.tasks.wait().await;
+        self.context.tasks.close();
+        self.context.tasks.wait().await;
     }
 }
 
@@ -167,15 +107,15 @@ impl Told {
         let Some(application) = self.0.upgrade() else { return };
         let link = application.links.read().get(&member.id()).cloned();
         if let Some(link) = link {
-            link.tell(event);
+            telling::tell(&link, &application.hooks, event);
         }
     }
 
     fn group_is(&self, group: &GroupName, is_open: bool) {
         let Some(application) = self.0.upgrade() else { return };
-        let Hooks { group_opened, group_closed, .. } = &application.set.hooks;
+        let Hooks { group_opened, group_closed, .. } = &*application.hooks;
         if group_opened.is_some() || group_closed.is_some() {
-            application.group_is(group, is_open);
+            application.groups.tell(&application.context, &application.hooks, group, is_open);
         }
     }
 }

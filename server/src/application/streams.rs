@@ -1,64 +1,20 @@
-//! A client's stream, as the method reads it whose argument it is.
+//! A client's stream, as a method takes it: values, one after the other.
 //!
-//! In: items that the link has taken, no more than it gave credit for. Out: the items as values. Invariants: reading an
-//! item gives credit for another; what nobody reads any more is told to stop.
+//! In: the items of an [`Inlet`]. Out: what they say, by their format. Invariant: an item that is no value of the wanted
+//! type is an error, and no end.
 
 use std::marker::PhantomData;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use fanfare_protocol::call::{Failure, StreamId};
-use fanfare_protocol::{Code, Denial, Payload};
+use fanfare_protocol::{Code, Denial};
 use futures_core::Stream;
 use serde::de::DeserializeOwned;
-use tokio::sync::mpsc;
 
 use super::arguments;
 use super::call_error::CallError;
 use super::extract::{Call, FromCall};
-use super::link::Link;
-
-/// The reading end of a client's stream.
-pub(super) struct Inlet {
-    stream: StreamId,
-    link: Arc<Link>,
-    items: mpsc::Receiver<Result<Payload, Failure>>,
-    /// Items read that no credit was given for yet.
-    read: u32,
-}
-
-impl Inlet {
-    pub(super) fn new(
-        stream: StreamId,
-        link: Arc<Link>,
-        items: mpsc::Receiver<Result<Payload, Failure>>,
-    ) -> Self {
-        Self { stream, link, items, read: 0 }
-    }
-
-    pub(super) fn stream(&self) -> StreamId {
-        self.stream
-    }
-
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Payload, CallError>>> {
-        let item = ready!(self.items.poll_recv(context));
-        if matches!(item, Some(Ok(_))) {
-            self.read += 1;
-            // By halves, so that not every item costs a frame.
-            if self.read > self.link.application.limits.stream_items / 2 {
-                self.link.give_credit(self.stream, std::mem::take(&mut self.read));
-            }
-        }
-        Poll::Ready(item.map(|item| item.map_err(CallError)))
-    }
-}
-
-impl Drop for Inlet {
-    fn drop(&mut self) {
-        self.link.stop_upload(self.stream);
-    }
-}
+use super::inlet::Inlet;
 
 /// A stream that the caller sends: the first that no other parameter has taken. It ends early, with an error, where its
 /// sender says so, and where the connection ends. Dropped, its sender is told to stop.

@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::access::{self, Gate};
-use crate::application::{Application, Opening};
+use crate::application::{Application, Attached, Opening};
 use crate::config::Config;
 use crate::edge::admission::{self, Admission, Slot};
 use crate::edge::door::Place;
@@ -190,7 +190,7 @@ impl Handshakes {
                     transport: connection.transport(),
                     calls: Features::CALLS.are_in(features),
                 };
-                Some(Box::new(Box::pin(application.connect(opening, &mut permissions)).await?))
+                Some(Box::new(Box::pin(Attached::connect(application, opening, &mut permissions)).await?))
             }
         };
         // Queued before anyone can send to it: `Welcome` is the first frame.
@@ -226,14 +226,15 @@ impl Handshakes {
         if let Some(attached) = &attached {
             attached.welcome(seat.member());
         }
-        let link = attached.as_ref().map(|attached| Arc::clone(attached.link()));
+        let attachment = attached.as_ref().map(|attached| attached.attachment().clone());
         let session = Session {
             connection: connection.clone(),
             receiver,
             transmitter,
             seat,
             watch,
-            inbound: Inbound::new(Arc::clone(&self.router), reader, self.config.run()).with_link(link),
+            inbound: Inbound::new(Arc::clone(&self.router), reader, self.config.run())
+                .attached_to(attachment),
             early,
             requests_per_second: self.config.requests_per_second,
             attached,

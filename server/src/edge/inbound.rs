@@ -15,7 +15,7 @@ use fanfare_protocol::call::{ClientCall, Invoke};
 use fanfare_protocol::codec::{self, DecodeError, FrameReader, Unknown};
 use fanfare_protocol::{ClientFrame, Code, Denial, GroupName, RequestId, Send, Target};
 
-use crate::application::Link;
+use crate::application::Attachment;
 use crate::edge::router::{Call, Router};
 use crate::hub::Member;
 use crate::telemetry::Metrics;
@@ -31,7 +31,7 @@ pub(crate) struct Inbound {
     /// What follows the chunk that is being carried out.
     more: VecDeque<Bytes>,
     /// The application's part in the connection, where there is one.
-    link: Option<Arc<Link>>,
+    attachment: Option<Attachment>,
 }
 
 /// What came of a step. What needs no waiting is no future.
@@ -45,17 +45,17 @@ pub(crate) enum Step {
 impl Inbound {
     /// `reader` has read `Hello`, and may stand in the middle of the next frame.
     pub(crate) fn new(router: Arc<Router>, reader: FrameReader, run: (usize, usize)) -> Self {
-        Self { router, reader, run, ahead: None, more: VecDeque::new(), link: None }
+        Self { router, reader, run, ahead: None, more: VecDeque::new(), attachment: None }
     }
 
     /// The same, with an application.
-    pub(crate) fn with_link(self, link: Option<Arc<Link>>) -> Self {
-        Self { link, ..self }
+    pub(crate) fn attached_to(self, attachment: Option<Attachment>) -> Self {
+        Self { attachment, ..self }
     }
 
     /// The application's part in the connection, where there is one.
-    pub(crate) fn link(&self) -> Option<&Arc<Link>> {
-        self.link.as_ref()
+    pub(crate) fn attachment(&self) -> Option<&Attachment> {
+        self.attachment.as_ref()
     }
 
     /// Takes bytes that follow those that [`Self::step`] is given.
@@ -87,7 +87,7 @@ impl Inbound {
 
     /// Hands what is said about calls to the application. Nothing of that waits, so that a call holds nothing up.
     fn call(&self, member: &Arc<Member>, call: ClientCall) {
-        let Some(link) = self.link.as_ref().filter(|link| link.understands_calls()) else {
+        let Some(attachment) = self.attachment.as_ref().filter(|own| own.understands_calls()) else {
             let request = match &call {
                 ClientCall::Invoke(Invoke { request, .. }) => Some(*request),
                 _ => None,
@@ -96,24 +96,24 @@ impl Inbound {
             return self.router.unknown(member, request, Code::NotKnownHere, &what);
         };
         self.router.count_request(member);
-        if let Err((request, Denial { code, detail })) = link.take(call) {
+        if let Err((request, Denial { code, detail })) = attachment.take(call) {
             self.router.refuse(member, request, code, detail);
         }
     }
 
     fn asks_about_joins(&self) -> bool {
-        self.link.as_ref().is_some_and(|link| link.asks_about_joins())
+        self.attachment.as_ref().is_some_and(Attachment::asks_about_joins)
     }
 
     /// Asks the application before a client joins a group.
     fn join(&self, member: &Arc<Member>, request: RequestId, group: GroupName) -> Step {
-        let (Some(link), router) = (self.link.clone(), Arc::clone(&self.router)) else {
+        let (Some(attachment), router) = (self.attachment.clone(), Arc::clone(&self.router)) else {
             return Step::Done(1);
         };
         let member = Arc::clone(member);
-        Step::Call(Box::pin(
-            async move { router.join_if(&member, request, &group, link.joining(&group)).await },
-        ))
+        Step::Call(Box::pin(async move {
+            router.join_if(&member, request, &group, attachment.joining(&group)).await;
+        }))
     }
 
     /// The next whole frame.

@@ -104,7 +104,7 @@ impl Session {
             drop(reading);
             // A method that runs for it hears of the end before anything is waited for.
             if let Some(attached) = &attached {
-                attached.link().end();
+                attached.end();
             }
             let end = match end {
                 End::Finished => inbound.finished().into(),
@@ -275,10 +275,10 @@ async fn carry_out(
             return Err(signal.into());
         }
         // What the application is still to be told of its doings is bounded by this.
-        if let Some(link) = inbound.link().filter(|link| link.has_much_to_tell()) {
-            let link = Arc::clone(link);
-            wait_for_call(member, Box::pin(async move { poll_fn(|context| link.poll_told(context)).await }))
-                .await?;
+        if let Some(attachment) = inbound.attachment().filter(|attachment| attachment.has_much_to_tell()) {
+            let attachment = attachment.clone();
+            let told = async move { poll_fn(|context| attachment.poll_told(context)).await };
+            wait_for_call(member, Box::pin(told)).await?;
         }
         let requests = match inbound.step(member, chunk).map_err(End::Closed)? {
             Step::Done(0) => return Ok(()),

@@ -1,0 +1,46 @@
+//! The reading end of a client's stream.
+//!
+//! In: items that the link has taken, no more than it gave credit for. Out: the items, one after the other. Invariants:
+//! reading an item gives credit for another; what nobody reads any more is told to stop.
+
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use fanfare_protocol::Payload;
+
+use super::call_error::CallError;
+use super::link::{Link, Upload};
+
+/// The reading end of a client's stream.
+pub(super) struct Inlet {
+    upload: Upload,
+    link: Arc<Link>,
+    /// Items read that no credit was given for yet.
+    read: u32,
+}
+
+impl Inlet {
+    /// Gives the credit that a stream begins with.
+    pub(super) fn new(upload: Upload, link: Arc<Link>) -> Self {
+        link.give_credit(upload.stream, link.context.limits.stream_items);
+        Self { upload, link, read: 0 }
+    }
+
+    pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Payload, CallError>>> {
+        let item = ready!(self.upload.items.poll_recv(context));
+        if matches!(item, Some(Ok(_))) {
+            self.read += 1;
+            // By halves, so that not every item costs a frame.
+            if self.read > self.link.context.limits.stream_items / 2 {
+                self.link.give_credit(self.upload.stream, std::mem::take(&mut self.read));
+            }
+        }
+        Poll::Ready(item.map(|item| item.map_err(CallError)))
+    }
+}
+
+impl Drop for Inlet {
+    fn drop(&mut self) {
+        self.link.stop_upload(self.upload.stream);
+    }
+}
