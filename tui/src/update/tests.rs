@@ -1,8 +1,9 @@
-use crossterm::event::KeyModifiers;
-use fanfare_protocol::PayloadFormat;
+use crossterm::event::{KeyModifiers, MouseEvent};
 use fanfare_protocol::admin::{
-    self, ConnectionRow, Counters, GroupRow, MembershipRow, QuicFacts, Role, Totals,
+    self, BanKind, BanRow, ConnectionDetail, ConnectionRow, Counters, GroupRow, Listing, MembershipRow,
+    QuicFacts, Role, Status, Totals, Update, Who,
 };
+use fanfare_protocol::{ConnectionId, GroupName, PayloadFormat, UserName};
 
 use super::*;
 
