@@ -1,12 +1,13 @@
 //! What operators do: every act from its request to its receipt.
 //!
-//! `actions` carries acts out; `request` reads what is asked for, `people` finds whom it is about. `journal` writes a
-//! mark before each and a record behind it, into the `store`; `audit` is the chain over the records. `impaired` says
-//! that acts cannot be taken now, and `mending` tries the store again. The store is a file (`file_store`); a server
-//! without a state directory has a `memory_store`.
+//! `actions` carries acts out; `request` reads what is asked for, `people` finds whom it is about, and `enforcement` has
+//! a ban do to them what it says. `journal` writes a mark before each and a record behind it, into the `store`; `audit`
+//! is the chain over the records. `impaired` says that acts cannot be taken now, and `mending` tries the store again.
+//! The store is a file (`file_store`); a server without a state directory has a `memory_store`.
 
 mod actions;
 mod audit;
+mod enforcement;
 mod error;
 mod file_store;
 mod impaired;
