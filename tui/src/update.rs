@@ -300,7 +300,11 @@ fn act_on(model: &mut Model, action: Action) -> Vec<Effect> {
                 model.say(why, true);
                 return Vec::new();
             }
-            return if let Action::Begin(act) = action { form::begin(model, act) } else { lift::begin(model) };
+            return if let Action::Begin(act) = action {
+                form::begin(model, act)
+            } else {
+                lift::begin(model)
+            };
         }
     }
     Vec::new()
