@@ -18,7 +18,7 @@ pub(crate) fn status(role: Role) -> Status {
         totals: Totals::default(),
         counters: Counters::default(),
         bans: 0,
-        audit: fanfare_protocol::admin::AuditHead::default(),
+        audit: admin::AuditHead::default(),
         acts_impaired: None,
     }
 }
