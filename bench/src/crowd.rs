@@ -6,11 +6,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use hdrhistogram::Histogram;
-use parking_lot::{Mutex, RwLock};
-use tokio::sync::{Notify, mpsc};
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -18,101 +18,11 @@ use crate::connection::{Dialer, Incoming, Outgoing};
 use crate::error::{Fallible, wrong};
 use crate::payload;
 use crate::peer::Peer;
+use crate::tally::{PATIENCE, Schedule, Tally};
 use crate::wire::{Heard, Topic, Wire};
 
 /// How many connect at a time.
 const AT_ONCE: usize = 32;
-
-/// How long what was sent may take to arrive.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// When each message of a stream was meant to be sent: the first, and how long after it the next.
-#[derive(Clone, Copy)]
-pub struct Schedule {
-    /// The number of the first message.
-    pub from: u64,
-    /// When that is meant to go.
-    pub start: Instant,
-    /// The time between two.
-    pub interval: Duration,
-}
-
-/// What all receivers share.
-#[derive(Default)]
-pub struct Tally {
-    received: AtomicU64,
-    target: AtomicU64,
-    reached: Notify,
-    error: Mutex<Option<String>>,
-    schedule: RwLock<Option<Schedule>>,
-    size: AtomicU64,
-}
-
-impl Tally {
-    /// How many messages have come.
-    pub fn received(&self) -> u64 {
-        self.received.load(Ordering::Relaxed)
-    }
-
-    /// Messages have this size from now on.
-    pub fn expect_size(&self, size: usize) {
-        self.size.store(size as u64, Ordering::Relaxed);
-    }
-
-    /// Measures the time from when messages were meant to be sent.
-    pub fn follow(&self, schedule: Schedule) {
-        *self.schedule.write() = Some(schedule);
-    }
-
-    /// What went wrong first, if something did.
-    ///
-    /// # Errors
-    /// That.
-    pub fn check(&self) -> Fallible<()> {
-        match &*self.error.lock() {
-            Some(error) => Err(wrong(error.clone())),
-            None => Ok(()),
-        }
-    }
-
-    fn fail(&self, what: String) {
-        self.error.lock().get_or_insert(what);
-        self.reached.notify_waiters();
-    }
-
-    fn count(&self, messages: u64) {
-        let received = self.received.fetch_add(messages, Ordering::Relaxed) + messages;
-        let target = self.target.load(Ordering::Relaxed);
-        if received >= target && received - messages < target {
-            self.reached.notify_waiters();
-        }
-    }
-
-    /// Waits until so many messages have come.
-    ///
-    /// # Errors
-    /// When something is wrong, or they do not come.
-    pub async fn reach(&self, target: u64) -> Fallible<()> {
-        self.target.store(target, Ordering::Relaxed);
-        let waiting = async {
-            loop {
-                let reached = self.reached.notified();
-                tokio::pin!(reached);
-                reached.as_mut().enable();
-                if self.received() >= target || self.error.lock().is_some() {
-                    return;
-                }
-                reached.await;
-            }
-        };
-        let in_time = timeout(PATIENCE, waiting).await.is_ok();
-        self.check()?;
-        if in_time {
-            return Ok(());
-        }
-        Err(wrong(format!("{} of {target} messages came within {PATIENCE:?}", self.received())))
-    }
-}
 
 /// One receiver, as others see it.
 pub struct Receiver {
@@ -337,8 +247,8 @@ impl Listening {
     /// Looks at what was read.
     async fn take(&mut self, tally: &Tally) -> Fallible<bool> {
         let (mut messages, mut welcome, mut answers, mut error) = (0, false, Vec::new(), None);
-        let size = tally.size.load(Ordering::Relaxed);
-        let schedule = *tally.schedule.read();
+        let size = tally.size();
+        let schedule = tally.schedule();
         let used = {
             let mut state = self.seen.state.lock();
             let now = Instant::now();

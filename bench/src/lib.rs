@@ -1,7 +1,7 @@
 //! Measures hubs: the same payloads, the same receivers, the same run; see `docs/benchmarks/`.
 //!
 //! ```text
-//!   main -> plan -> workloads -> harness (peer, process, connection), crowd, publisher -> wire, payload
+//!   main -> plan -> workloads -> harness (peer, process, connection), crowd (tally), publisher -> wire, payload
 //!        -> figures -> budgets, table, plot
 //! ```
 #![allow(
@@ -29,6 +29,7 @@ pub mod process;
 pub mod publisher;
 pub mod report;
 pub mod table;
+pub mod tally;
 pub mod text;
 pub mod wire;
 pub mod workloads;

@@ -1,7 +1,9 @@
-//! A connection's bounded queue of frames that wait to be written.
+//! Where all who have something for a connection meet its writer and its session: a queue of frames behind a lock, and
+//! how far the connection is on its way to its end.
 //!
 //! In: frames, from any task that routes a message, at any time, without waiting. Out: batches of them for the
-//! connection's writer, and a signal for its session that reading should stop or that the connection should end.
+//! connection's writer, and a signal for its session that reading should stop or that the connection should end. What
+//! waits, and what becomes of what does not fit, is the business of `queue`.
 //!
 //! Invariants:
 //! - frames leave in the order in which they came (promise 4);
@@ -10,87 +12,27 @@
 //! - after [`Outbox::end`] nothing is queued any more; after [`Outbox::finish`] only what was queued before is written.
 
 mod limits;
+mod phase;
+mod queue;
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use bytes::Bytes;
-use fanfare_protocol::{Code, GroupName, ServerFrame, Target, codec};
+use fanfare_protocol::{Code, ServerFrame, Target, codec};
 
-use self::limits::{BATCH_BYTES, BATCH_FRAMES};
+use self::limits::KEPT_CAPACITY;
 pub use self::limits::{OutboxLimits, Overflow};
-use crate::budget::{Account, SEND_WINDOW, steps};
+use self::phase::Phase;
+pub use self::phase::Signal;
+use self::queue::{Entry, Queue};
+pub use self::queue::{OutboxFacts, Pushed};
+use crate::budget::{Account, SEND_WINDOW};
 use crate::close_reason::CloseReason;
 use crate::envelope::Envelope;
 use crate::sync::{Mutex, MutexGuard};
-
-/// A queue that once was longer than this gives its memory back when it is empty.
-const KEPT_CAPACITY: usize = 32;
-
-enum Entry {
-    /// A message, or a run of them, for the target at this position of its envelope. May be dropped.
-    Message(Arc<Envelope>, u16),
-    /// An answer or a notice. Never dropped.
-    Notice(Bytes),
-}
-
-impl Entry {
-    fn bytes(&self) -> usize {
-        match self {
-            Self::Message(envelope, position) => envelope.bytes(*position),
-            Self::Notice(bytes) => bytes.len(),
-        }
-    }
-
-    fn frames(&self) -> usize {
-        match self {
-            Self::Message(envelope, _) => envelope.frames(),
-            Self::Notice(_) => 1,
-        }
-    }
-}
-
-/// What became of a frame that was to be queued.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pushed {
-    /// It is in the queue.
-    Queued,
-    /// It is in the queue, and this many older messages are not any more.
-    Displaced(u64),
-    /// It is not in the queue, and counts among the messages that were dropped.
-    Dropped(u64),
-    /// It did not fit, and the connection is being closed for it.
-    Overflowed,
-    /// The connection is ending; nothing was queued.
-    Ended,
-}
-
-/// What is in an outbox at one moment, and what went through it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct OutboxFacts {
-    /// Frames that wait, in the writer's hands included.
-    pub frames: usize,
-    /// The bytes of those.
-    pub bytes: usize,
-    /// Messages that were queued since the beginning.
-    pub messages: u64,
-    /// Messages that were dropped since the beginning, or not even queued.
-    pub dropped: u64,
-}
-
-/// What the session must do, when it must do anything: [`Outbox::poll_signal`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Signal {
-    /// Read no more requests: the server is draining.
-    StopReading,
-    /// Close the connection at once, for this reason.
-    End(CloseReason),
-    /// The connection is gone.
-    Lost,
-}
 
 /// What QUIC keeps for a peer, of [`Outbox::hold_window`]: counted until this is dropped, where there was room to count
 /// it.
@@ -120,47 +62,11 @@ pub enum Taken {
 }
 
 #[derive(Default)]
-enum Phase {
-    #[default]
-    Open,
-    /// The server drains: the session reads no more.
-    ReadingStopped,
-    /// What is queued is written, and nothing more is taken.
-    Finishing,
-    /// Nothing is queued any more. Without an ending the connection is gone, and there is nobody to tell.
-    Ended(Option<CloseReason>),
-}
-
-impl Phase {
-    fn signal(&self) -> Option<Signal> {
-        match self {
-            Self::Open => None,
-            Self::ReadingStopped | Self::Finishing => Some(Signal::StopReading),
-            Self::Ended(Some(reason)) => Some(Signal::End(reason.clone())),
-            Self::Ended(None) => Some(Signal::Lost),
-        }
-    }
-}
-
-#[derive(Default)]
 struct State {
-    queue: VecDeque<Entry>,
-    /// Frames and bytes in the queue and in the writer's hands.
-    frames: usize,
-    bytes: usize,
-    /// The part of those that is in the writer's hands.
-    writing_frames: usize,
-    writing_bytes: usize,
-    /// What the account has given for them.
-    held: usize,
+    queue: Queue,
     /// What `progress` was at the last look, and how many looks ago it was something else while something was being
     /// written.
     looked_at: (u64, u32),
-    /// Messages dropped since the client was last told.
-    dropped: u64,
-    /// Messages queued and messages dropped since the beginning.
-    messages: u64,
-    dropped_in_all: u64,
     phase: Phase,
     /// After how many milliseconds the client may come back, where somebody chose it.
     retry_after_ms: Option<u32>,
@@ -178,8 +84,8 @@ struct State {
 /// The hub puts messages in. Whoever carries the connection has two tasks at it. The session, which reads requests,
 /// puts answers in ([`Outbox::push_notice`]), waits for room before it reads on ([`Outbox::poll_room`]), and is told
 /// when to end ([`Outbox::poll_signal`]). The writer takes batches out ([`Outbox::poll_take`]) until it gets
-/// [`Taken::Finished`] or [`Taken::Ended`]. The end is brought about by [`Outbox::finish`], which has everything written
-/// first, [`Outbox::end`], which throws away what waits, or [`Outbox::lose`], where nobody is left to be told.
+/// [`Taken::Finished`] or [`Taken::Ended`]. The end is brought about by [`Outbox::finish`], which has everything
+/// written first, [`Outbox::end`], which throws away what waits, or [`Outbox::lose`], where nobody is left to be told.
 pub struct Outbox {
     limits: OutboxLimits,
     /// What all outboxes share. None where there is one alone, in tests.
@@ -226,42 +132,22 @@ impl Outbox {
     }
 
     fn push_to(&self, mut state: MutexGuard<'_, State>, entry: Entry) -> Pushed {
-        let (frames, bytes) = (entry.frames(), entry.bytes());
-        let messages = if matches!(entry, Entry::Message(..)) { frames as u64 } else { 0 };
         if matches!(state.phase, Phase::Finishing | Phase::Ended(_)) {
             return Pushed::Ended;
         }
-        let mut displaced = 0;
-        while state.frames + frames > self.limits.frames
-            || state.bytes + bytes > self.limits.bytes
-            || !state.hold(self.account.as_ref(), bytes)
-        {
-            if self.limits.overflow == Overflow::DropOldest {
-                let dropped = state.drop_oldest_message();
-                displaced += dropped;
-                if dropped > 0 {
-                    continue;
-                }
-                if messages > 0 {
-                    // All that is older is in the writer's hands, or must not be dropped.
-                    state.dropped += messages;
-                    state.dropped_in_all += messages;
-                    return Pushed::Dropped(displaced + messages);
+        let pushed = state.queue.push(entry, &self.limits, self.account.as_ref());
+        match pushed {
+            Pushed::Queued | Pushed::Displaced(_) => {
+                let writer = state.writer.take();
+                drop(state);
+                if let Some(writer) = writer {
+                    writer.wake();
                 }
             }
-            state.end(Some(Code::SlowConsumer.into()));
-            return Pushed::Overflowed;
+            Pushed::Overflowed => state.end(Some(Code::SlowConsumer.into())),
+            Pushed::Dropped(_) | Pushed::Ended => {}
         }
-        state.frames += frames;
-        state.bytes += bytes;
-        state.messages += messages;
-        state.queue.push_back(entry);
-        let writer = state.writer.take();
-        drop(state);
-        if let Some(writer) = writer {
-            writer.wake();
-        }
-        if displaced == 0 { Pushed::Queued } else { Pushed::Displaced(displaced) }
+        pushed
     }
 
     /// Throws away the messages that wait for a target which `lost` says is lost. One that was sent to another target
@@ -270,46 +156,8 @@ impl Outbox {
     /// What the writer has taken is already on its way, before everything that is queued from now on.
     pub(crate) fn purge(&self, lost: impl Fn(&Target) -> bool, kept: impl Fn(&Target) -> bool) -> u64 {
         let mut state = self.state.lock();
-        let State { queue, frames, bytes, .. } = &mut *state;
-        let (mut purged, mut gone) = (0, Vec::new());
-        // From the back: a group that was joined behind a message did not bring that message.
-        let mut joined_behind = Vec::new();
-        for (at, entry) in queue.iter_mut().enumerate().rev() {
-            match entry {
-                Entry::Notice(notice) => joined_behind.extend(joined(notice)),
-                Entry::Message(envelope, position) if envelope.target(*position).is_some_and(&lost) => {
-                    let other = |target: &Target| {
-                        kept(target)
-                            && !matches!(target, Target::Group(group) if joined_behind.contains(group))
-                    };
-                    let before = envelope.bytes(*position);
-                    *bytes -= before;
-                    match envelope.targets().find(|(_, target)| other(target)) {
-                        Some((other, _)) => {
-                            *position = other;
-                            *bytes += envelope.bytes(other);
-                        }
-                        None => {
-                            *frames -= envelope.frames();
-                            purged += envelope.frames() as u64;
-                            gone.push(at);
-                        }
-                    }
-                }
-                Entry::Message(..) => {}
-            }
-        }
-        // `gone` counts down.
-        let mut at = 0;
-        queue.retain(|_| {
-            let stays = gone.last() != Some(&at);
-            if !stays {
-                gone.pop();
-            }
-            at += 1;
-            stays
-        });
-        if !state.is_half_full(&self.limits) {
+        let purged = state.queue.purge(lost, kept);
+        if !state.queue.is_half_full(&self.limits) {
             state.wake_session();
         }
         purged
@@ -331,11 +179,7 @@ impl Outbox {
             return;
         }
         if let Some(frame) = last {
-            // One frame above the bound, once: the last word is not what makes a client slow.
-            let entry = Entry::Notice(codec::encode_server(frame));
-            state.frames += 1;
-            state.bytes += entry.bytes();
-            state.queue.push_back(entry);
+            state.queue.push_last(frame);
         }
         state.phase = Phase::Finishing;
         state.wake_writer();
@@ -405,7 +249,7 @@ impl Outbox {
         let progress = self.progress.load(Ordering::Relaxed);
         let mut state = self.state.lock();
         let (before, stalled) = state.looked_at;
-        let stalled = if state.writing_bytes == 0 || before != progress { 0 } else { stalled + 1 };
+        let stalled = if !state.queue.is_being_written() || before != progress { 0 } else { stalled + 1 };
         state.looked_at = (progress, stalled);
         stalled
     }
@@ -426,13 +270,7 @@ impl Outbox {
 
     /// What is in it and went through it.
     pub fn facts(&self) -> OutboxFacts {
-        let state = self.state.lock();
-        OutboxFacts {
-            frames: state.frames,
-            bytes: state.bytes,
-            messages: state.messages,
-            dropped: state.dropped_in_all,
-        }
+        self.state.lock().queue.facts()
     }
 
     /// Ready when the session has something to do but to read. Only the session may wait for it.
@@ -447,7 +285,7 @@ impl Outbox {
 
     /// Whether the queue is at most half full.
     pub fn has_room(&self) -> bool {
-        !self.state.lock().is_half_full(&self.limits)
+        !self.state.lock().queue.is_half_full(&self.limits)
     }
 
     /// Why the connection ends, if it does.
@@ -466,7 +304,7 @@ impl Outbox {
         if let Some(signal) = state.phase.signal() {
             return Poll::Ready(Some(signal));
         }
-        if !state.is_half_full(&self.limits) {
+        if !state.queue.is_half_full(&self.limits) {
             return Poll::Ready(None);
         }
         remember(&mut state.session, context);
@@ -481,7 +319,7 @@ impl Outbox {
         if matches!(state.phase, Phase::Finishing | Phase::Ended(_)) {
             return Poll::Ready(false);
         }
-        if state.is_half_full(&self.limits) {
+        if state.queue.is_half_full(&self.limits) {
             if !state.producers.iter().any(|waker| waker.will_wake(context.waker())) {
                 state.producers.push(context.waker().clone());
             }
@@ -496,14 +334,12 @@ impl Outbox {
         let mut state = self.state.lock();
         self.progressed();
         state.written(&self.limits);
-        state.let_go(self.account.as_ref());
+        state.queue.let_go(self.account.as_ref());
         if let Phase::Ended(_) = state.phase {
             return Poll::Ready(Taken::Ended);
         }
         if state.queue.is_empty() {
-            if state.queue.capacity() > KEPT_CAPACITY {
-                state.queue = VecDeque::new();
-            }
+            state.queue.shrink();
             if matches!(state.phase, Phase::Finishing) {
                 return Poll::Ready(Taken::Finished);
             }
@@ -513,76 +349,17 @@ impl Outbox {
             remember(&mut state.writer, context);
             return Poll::Pending;
         }
-        Poll::Ready(Taken::Batch(state.take(chunks)))
+        Poll::Ready(Taken::Batch(state.queue.take(chunks)))
     }
 }
 
 impl State {
     fn written(&mut self, limits: &OutboxLimits) {
-        let was_full = self.is_half_full(limits);
-        self.frames -= std::mem::take(&mut self.writing_frames);
-        self.bytes -= std::mem::take(&mut self.writing_bytes);
-        if was_full && !self.is_half_full(limits) {
+        let was_full = self.queue.is_half_full(limits);
+        self.queue.written();
+        if was_full && !self.queue.is_half_full(limits) {
             self.wake_session();
         }
-    }
-
-    /// Takes from the account what `more` bytes need. Tells whether they may wait.
-    fn hold(&mut self, account: Option<&Account>, more: usize) -> bool {
-        let needed = steps(self.bytes + more);
-        let Some(account) = account.filter(|_| needed > self.held) else { return true };
-        let taken = account.take(needed - self.held);
-        if taken {
-            self.held = needed;
-        }
-        taken
-    }
-
-    /// Gives back what is not needed, where it is more than what is: less than that comes again.
-    fn let_go(&mut self, account: Option<&Account>) {
-        let needed = steps(self.bytes);
-        if let Some(account) = account
-            && self.held > needed.saturating_mul(2)
-        {
-            account.give_back(self.held - needed);
-            self.held = needed;
-        }
-    }
-
-    fn is_half_full(&self, limits: &OutboxLimits) -> bool {
-        self.frames > limits.frames / 2 || self.bytes > limits.bytes / 2
-    }
-
-    fn take(&mut self, chunks: &mut Vec<Bytes>) -> Option<Instant> {
-        let mut accepted = None;
-        if self.dropped > 0 {
-            let dropped = std::mem::take(&mut self.dropped);
-            chunks.push(codec::encode_server(&ServerFrame::Lagged { dropped }));
-        }
-        while self.writing_frames < BATCH_FRAMES && self.writing_bytes < BATCH_BYTES {
-            let Some(entry) = self.queue.pop_front() else { break };
-            self.writing_frames += entry.frames();
-            self.writing_bytes += entry.bytes();
-            match entry {
-                Entry::Message(envelope, position) => {
-                    accepted.get_or_insert(envelope.accepted());
-                    envelope.write(position, chunks);
-                }
-                Entry::Notice(bytes) => chunks.push(bytes),
-            }
-        }
-        accepted
-    }
-
-    /// Takes the oldest message out, or the oldest run of them. Returns how many went.
-    fn drop_oldest_message(&mut self) -> u64 {
-        let at = self.queue.iter().position(|entry| matches!(entry, Entry::Message(..)));
-        let Some(entry) = at.and_then(|at| self.queue.remove(at)) else { return 0 };
-        self.frames -= entry.frames();
-        self.bytes -= entry.bytes();
-        self.dropped += entry.frames() as u64;
-        self.dropped_in_all += entry.frames() as u64;
-        entry.frames() as u64
     }
 
     fn end(&mut self, reason: Option<CloseReason>) {
@@ -590,9 +367,7 @@ impl State {
             return;
         }
         self.phase = Phase::Ended(reason);
-        self.queue = VecDeque::new();
-        self.frames = self.writing_frames;
-        self.bytes = self.writing_bytes;
+        self.queue.clear();
         self.wake_writer();
         self.wake_session();
     }
@@ -614,14 +389,6 @@ impl State {
         for waker in std::mem::take(&mut self.producers) {
             waker.wake();
         }
-    }
-}
-
-/// The group of a `Joined` notice.
-fn joined(notice: &Bytes) -> Option<GroupName> {
-    match codec::decode_server(&notice.slice(codec::PREFIX_BYTES..)) {
-        Ok(ServerFrame::Joined { group, .. }) => Some(group),
-        _ => None,
     }
 }
 

@@ -9,6 +9,7 @@
 //! they should be: of a file of three authorities two are trusted, and nobody is told. This one refuses.
 
 mod kind;
+mod marker;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -19,19 +20,12 @@ use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
 
 pub use kind::{Unused, certificates, describe, is_certificate, is_key};
+use marker::{BEGIN, DASHES, END, looks_like_a_marker, shares_hyphens};
 
-const BEGIN: &str = "-----BEGIN ";
-const END: &str = "-----END ";
-const DASHES: &str = "-----";
-/// How many hyphens make a line look like a BEGIN or an END: a comment may have an option `--end` in it.
-const SOME_DASHES: usize = 3;
 /// What may stand before the base64 (RFC 1421, section 4.6, as far as keys have it; RFC 4716).
 const HEADERS: [&str; 5] = ["Proc-Type", "DEK-Info", "Content-Domain", "Key-Info", "Comment"];
 /// How many zeros in a line are those of UTF-16: some programs want one at the end of a file.
 const SOME_ZEROS: usize = 4;
-/// What labels of certificates and keys begin with.
-const FIRST_WORDS: [&str; 9] =
-    ["CERTIFICATE", "X509", "TRUSTED", "PRIVATE", "PUBLIC", "ENCRYPTED", "RSA", "EC", "DSA"];
 /// The longest label, in bytes. The longest that is in use has 24.
 const LABEL_BYTES: usize = 64;
 
@@ -310,66 +304,8 @@ impl Open {
     }
 }
 
-/// Whether another one follows, some of whose first hyphens are the last of the one before. Its word would pass for
-/// base64, or for text.
-fn shares_hyphens(after: &str) -> bool {
-    let word = after.trim_start_matches('-');
-    after.len() - word.len() < DASHES.len() && (word.starts_with("BEGIN ") || word.starts_with("END "))
-}
-
 fn is_base64(character: char) -> bool {
     character.is_ascii_alphanumeric() || matches!(character, '+' | '/')
-}
-
-/// Whether somebody could take this for a BEGIN or an END: the word, and hyphens before it or behind its label, or the
-/// name of what is in such a section behind it.
-fn looks_like_a_marker(text: &str) -> bool {
-    // What cannot be seen is in nobody's way who looks at it.
-    let text: String = text.chars().filter(|one| matches!(one, '\t' | ' '..='~') || dash(*one) > 0).collect();
-    is_named(&text) || {
-        let text = text.to_uppercase();
-        ["BEGIN", "END"]
-            .iter()
-            .any(|word| text.match_indices(word).any(|(at, _)| is_among_dashes(&text, at, word)))
-    }
-}
-
-fn is_among_dashes(text: &str, at: usize, word: &str) -> bool {
-    let (before, found) = text.split_at(at);
-    let after = found.get(word.len()..).unwrap_or_default();
-    let before = dashes(before.trim_end().chars().rev());
-    if after.starts_with(|next: char| next.is_alphanumeric()) {
-        return false;
-    }
-    let label = |character: char| character.is_ascii_alphanumeric() || " \t._".contains(character);
-    let behind = after.trim_start_matches(label);
-    before >= SOME_DASHES || dashes(behind.chars()) >= SOME_DASHES
-}
-
-/// Whether it says, in capitals and nothing else, that a certificate or a key begins or ends, with whatever for
-/// hyphens.
-fn is_named(text: &str) -> bool {
-    let words = text.trim_matches(|one: char| !one.is_ascii_alphabetic());
-    let label = words.strip_prefix("BEGIN").or_else(|| words.strip_prefix("END")).unwrap_or_default();
-    let plain = |one: char| one.is_ascii_uppercase() || one.is_ascii_digit() || " \t".contains(one);
-    let begins = label.starts_with([' ', '\t']) || FIRST_WORDS.iter().any(|word| label.starts_with(word));
-    begins
-        && label.chars().all(plain)
-        && ["CERTIFICATE", "KEY", "CRL"].iter().any(|what| label.ends_with(what))
-}
-
-/// How many hyphens a text begins with. Word processors make two of them a dash.
-fn dashes(text: impl Iterator<Item = char>) -> usize {
-    text.map(dash).take_while(|hyphens| *hyphens > 0).sum()
-}
-
-/// How many hyphens a character stands for.
-fn dash(character: char) -> usize {
-    match character {
-        '-' | '\u{2010}'..='\u{2013}' | '\u{2212}' | '\u{fe63}' | '\u{ff0d}' => 1,
-        '\u{2014}' | '\u{2015}' => 2,
-        _ => 0,
-    }
 }
 
 /// The lines of a text, whose ends are CR LF, LF, or CR alone.

@@ -10,16 +10,20 @@
 
 mod answer;
 mod request;
+mod row;
 mod times;
 
 use serde::{Deserialize, Serialize};
 
 pub use self::answer::{
-    AdminError, AdminReply, AuditHead, AuditVerdict, BanKind, BanRow, ConnectionDetail, ConnectionRow,
-    ConnectionVerdict, Counters, Explanation, GroupRow, Listing, MembershipOrigin, MembershipRow, QuicFacts,
-    Receipt, Refusal, SILENT_MS, Status, TokenVerdict, Totals, Update, UserRow, Verdict,
+    AdminError, AdminReply, AuditHead, AuditVerdict, ConnectionVerdict, Counters, Explanation, Listing,
+    Receipt, Refusal, Status, TokenVerdict, Totals, Update, Verdict,
 };
 pub use self::request::{Action, AdminRequest, OneAnswer, Page, Question, Subscription, Who};
+pub use self::row::{
+    BanKind, BanRow, ConnectionDetail, ConnectionRow, GroupRow, MembershipOrigin, MembershipRow, QuicFacts,
+    SILENT_MS, UserRow,
+};
 pub use self::times::Times;
 
 /// The ALPN protocol id of the operators' endpoint.

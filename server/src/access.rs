@@ -7,6 +7,7 @@
 mod ban;
 mod certified;
 mod gate;
+mod key_set_copy;
 mod key_set_url;
 mod key_sets;
 mod max_age;

@@ -1,8 +1,8 @@
 //! What a connection goes through, from its first packet to its end.
 //!
 //! `listener` lets attempts in by `door` (how many at a time) and `admission` (how many in all); `handshake` finds out
-//! who it is; `session` reads and writes, `inbound` makes requests of bytes, `router` carries them out; `farewell` is
-//! the last word. `expiry` and `rounds` look after those that are there.
+//! who it is; `session` reads and `writer` writes, `inbound` makes requests of bytes, `router` carries them out;
+//! `farewell` is the last word. `expiry` and `rounds` look after those that are there.
 
 pub(crate) mod admission;
 pub(crate) mod door;
@@ -14,3 +14,4 @@ pub(crate) mod listener;
 pub(crate) mod rounds;
 pub(crate) mod router;
 pub(crate) mod session;
+pub(crate) mod writer;

@@ -1,13 +1,15 @@
 //! What operators do: every act from its request to its receipt.
 //!
-//! `actions` carries acts out; `request` reads what is asked for, `people` finds whom it is about. `journal` writes a
-//! mark before each and a record behind it, into the `store`; `audit` is the chain over the records. `impaired` says
-//! that acts cannot be taken now, and `mending` tries the store again. A server without a state directory has a
-//! `memory_store`.
+//! `actions` carries acts out; `request` reads what is asked for, `people` finds whom it is about, and `enforcement`
+//! has a ban do to them what it says. `journal` writes a mark before each and a record behind it, into the `store`;
+//! `audit` is the chain over the records. `impaired` says that acts cannot be taken now, and `mending` tries the store
+//! again. The store is a file (`file_store`); a server without a state directory has a `memory_store`.
 
 mod actions;
 mod audit;
+mod enforcement;
 mod error;
+mod file_store;
 mod impaired;
 mod journal;
 mod memory_store;
@@ -20,9 +22,10 @@ mod tests;
 
 pub use actions::{Moderation, Operator};
 pub use error::ModerationError;
+pub(crate) use file_store::FileStore;
 pub(crate) use memory_store::MemoryStore;
 pub(crate) use mending::mend_store;
 #[cfg(any(test, fuzzing))]
 pub(crate) use request::described as described_for_fuzzing;
+pub(crate) use store::Store;
 pub use store::StoreError;
-pub(crate) use store::{FileStore, Store};

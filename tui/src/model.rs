@@ -252,6 +252,11 @@ impl Model {
         matches!(self.link, Link::Lost { .. }) || self.picture.skipped > 0
     }
 
+    /// Says something to the operator: that it went well, or `bad`.
+    pub fn say(&mut self, text: impl Into<String>, bad: bool) {
+        self.notice = Some(Notice { text: text.into(), bad, at_ms: self.now_ms });
+    }
+
     /// Puts the place's list in order again, after something has changed.
     pub fn refresh(&mut self) {
         let Some(mut place) = self.path.pop() else { return };

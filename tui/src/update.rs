@@ -4,78 +4,19 @@
 //! In: the model and an event. Out: the changed model, and effects. Invariant: nothing is changed on the server without
 //! an operator's confirmation of what the server itself said that it would do, or a key that says so plainly.
 
+mod event;
 mod form;
+mod lift;
+mod selection;
 
-use crossterm::event::{KeyCode, KeyEvent, KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
-use fanfare_protocol::ConnectionId;
-use fanfare_protocol::admin::{
-    self, BanKind, BanRow, ConnectionDetail, Listing, Receipt, Status, Update, Who,
-};
-use fanfare_protocol::{GroupName, UserName};
-use serde_json::Value;
+use crossterm::event::{KeyCode, KeyEvent, KeyModifiers, MouseButton, MouseEventKind};
+use fanfare_protocol::admin::Receipt;
 
+pub use self::event::{Effect, Event};
 pub(crate) use self::form::{CONFIRM, request as form_request, told as form_told};
+pub(crate) use self::selection::{selected_user, selected_who};
 use crate::keymap::{self, Action};
-use crate::model::{Item, Link, Model, Notice, Place, Prompt, View};
-
-/// What happens.
-#[derive(Debug)]
-pub enum Event {
-    /// A key.
-    Key(KeyEvent),
-    /// A text that was pasted: never orders.
-    Paste(String),
-    /// A key that confirms did not come alone.
-    Unconfirmed,
-    /// There is nobody who could take up what was to be stopped.
-    Unstopped,
-    /// The mouse.
-    Mouse(MouseEvent),
-    /// The terminal has another size.
-    Resize(u16, u16),
-    /// So many milliseconds have passed since the dashboard began.
-    Tick(u64),
-    /// There is a server.
-    Attached(Box<Status>),
-    /// A line of the feed.
-    Update(Box<Update>),
-    /// There is none any more.
-    Lost {
-        /// Why.
-        reason: String,
-        /// When it is tried again, in the dashboard's time.
-        retry_ms: u64,
-    },
-    /// What is forbidden now.
-    Bans(Listing<BanRow>),
-    /// An audit record.
-    Record(Value),
-    /// Who is in a group.
-    Members(GroupName, Listing<ConnectionId>),
-    /// A connection, or that it is gone.
-    Detail(Option<Box<ConnectionDetail>>),
-    /// What a revocation would do.
-    Previewed(admin::Action, Result<Receipt, String>),
-    /// What an action did; its name first.
-    Done(&'static str, admin::Action, Result<Receipt, String>),
-}
-
-/// What is to be done in the world.
-#[derive(Debug, PartialEq)]
-pub enum Effect {
-    /// End.
-    Quit,
-    /// Put this into the clipboard.
-    Copy(String),
-    /// Ask what this would do.
-    Preview(admin::Action),
-    /// Do this; its name first.
-    Act(&'static str, admin::Action),
-    /// Ask for everything about a connection.
-    Look(ConnectionId),
-    /// Ask who is in a group.
-    Members(GroupName),
-}
+use crate::model::{Item, Link, Model, Place, Prompt, View};
 
 /// Milliseconds that a notice stays.
 const NOTICE_MS: u64 = 6_000;
@@ -97,14 +38,13 @@ pub fn update(model: &mut Model, event: Event) -> Vec<Effect> {
         Event::Paste(text) => return on_paste(model, &text),
         Event::Unconfirmed => {
             if matches!(model.prompt, Some(Prompt::Form(_) | Prompt::Lift(..))) {
-                say(
-                    model,
+                model.say(
                     "F2 counts where nothing else is typed just before or behind it: press it again",
                     true,
                 );
             }
         }
-        Event::Unstopped => say(model, "no shell is there that could take the dashboard up again", true),
+        Event::Unstopped => model.say("no shell is there that could take the dashboard up again", true),
         Event::Resize(columns, rows) => model.size = (columns, rows),
         Event::Tick(now_ms) => return tick(model, now_ms),
         Event::Attached(status) => {
@@ -157,7 +97,7 @@ pub fn update(model: &mut Model, event: Event) -> Vec<Effect> {
             }
         }
         Event::Done(name, request, outcome) => {
-            let text = match (&outcome, lifted(&request)) {
+            let text = match (&outcome, lift::lifted(&request)) {
                 (Ok(Receipt { unchanged: true, audit, .. }), Some(_)) => {
                     format!("{name}: there was nothing to lift; record {audit}")
                 }
@@ -166,7 +106,7 @@ pub fn update(model: &mut Model, event: Event) -> Vec<Effect> {
                 (Ok(receipt), None) => format!("{name}: {}", done(receipt)),
                 (Err(error), _) => format!("{name}: {error}"),
             };
-            say(model, text, outcome.is_err());
+            model.say(text, outcome.is_err());
         }
     }
     Vec::new()
@@ -183,10 +123,6 @@ pub(crate) fn done(receipt: &Receipt) -> String {
     let plural = if receipt.connections == 1 { "" } else { "s" };
     let record = if receipt.dry_run { String::new() } else { format!("; record {}", receipt.audit) };
     format!("{} connection{plural}{groups}{record}", receipt.connections)
-}
-
-fn say(model: &mut Model, text: impl Into<String>, bad: bool) {
-    model.notice = Some(Notice { text: text.into(), bad, at_ms: model.now_ms });
 }
 
 fn tick(model: &mut Model, now_ms: u64) -> Vec<Effect> {
@@ -253,7 +189,7 @@ fn on_key(model: &mut Model, key: &KeyEvent) -> Vec<Effect> {
         Some(Prompt::Filter) => on_filter_key(model, key),
         Some(Prompt::Palette(_)) => on_palette_key(model, key),
         Some(Prompt::Form(_)) => form::on_key(model, key),
-        Some(Prompt::Lift(..)) => on_lift_key(model, key),
+        Some(Prompt::Lift(..)) => lift::on_key(model, key),
         None if model.help => {
             model.help = false;
             Vec::new()
@@ -272,22 +208,11 @@ fn on_paste(model: &mut Model, text: &str) -> Vec<Effect> {
         Some(Prompt::Palette(words)) => words.push_str(&text),
         Some(Prompt::Form(_)) => return form::paste(model, &text),
         Some(Prompt::Lift(..)) | None => {
-            say(model, "pasted text is no order: open a field for it first", true);
+            model.say("pasted text is no order: open a field for it first", true);
         }
     }
     model.refresh();
     Vec::new()
-}
-
-fn on_lift_key(model: &mut Model, key: &KeyEvent) -> Vec<Effect> {
-    let code = key.code;
-    if code != CONFIRM && code != KeyCode::Esc {
-        return Vec::new();
-    }
-    match model.prompt.take() {
-        Some(Prompt::Lift(_, act)) if code == CONFIRM => vec![Effect::Act(act.0, act.1)],
-        _ => Vec::new(),
-    }
 }
 
 fn on_filter_key(model: &mut Model, key: &KeyEvent) -> Vec<Effect> {
@@ -370,18 +295,22 @@ fn act_on(model: &mut Model, action: Action) -> Vec<Effect> {
             model.refresh();
         }
         Action::Copy => {
-            if let Some(text) = named(model) {
-                say(model, format!("copied {}", crate::text::visible(&text)), false);
+            if let Some(text) = selection::named(model) {
+                model.say(format!("copied {}", crate::text::visible(&text)), false);
                 return vec![Effect::Copy(text)];
             }
         }
         Action::Palette => model.prompt = Some(Prompt::Palette(String::new())),
         Action::Begin(_) | Action::Lift => {
             if let Err(why) = model.may_act() {
-                say(model, why, true);
+                model.say(why, true);
                 return Vec::new();
             }
-            return if let Action::Begin(act) = action { form::begin(model, act) } else { lift(model) };
+            return if let Action::Begin(act) = action {
+                form::begin(model, act)
+            } else {
+                lift::begin(model)
+            };
         }
     }
     Vec::new()
@@ -409,82 +338,6 @@ fn back(model: &mut Model) {
         model.path.pop();
     }
     model.refresh();
-}
-
-/// What is selected, by name.
-fn named(model: &Model) -> Option<String> {
-    match (model.place().listing.current(), &model.place().view) {
-        (Some(Item::Connection(id)), _) | (None, View::Connection(id)) => Some(id.to_string()),
-        (Some(Item::User(user)), _) => Some(user.as_str().to_owned()),
-        (Some(Item::Group(group)), _) => Some(group.as_str().to_owned()),
-        (Some(Item::Ban(at)), _) => {
-            model.bans.rows.get(*at)?.user.as_ref().map(|user| user.as_str().to_owned())
-        }
-        _ => None,
-    }
-}
-
-/// The user of what is selected.
-pub(crate) fn selected_user(model: &Model) -> Option<UserName> {
-    let of = |id| model.picture.connections.get(id).map(|tracked| tracked.row.user.clone());
-    match (model.place().listing.current(), &model.place().view) {
-        (Some(Item::Connection(id)), _) | (None, View::Connection(id)) => of(id),
-        (Some(Item::User(user)), _) | (None, View::User(user)) => Some(user.clone()),
-        _ => None,
-    }
-}
-
-/// What is selected, as somebody to do something with.
-pub(crate) fn selected_who(model: &Model) -> Option<Who> {
-    match (model.place().listing.current(), &model.place().view) {
-        (Some(Item::Connection(id)), _) | (None, View::Connection(id)) => Some(Who::Connection(*id)),
-        (Some(Item::User(user)), _) | (None, View::User(user)) => Some(Who::User(user.clone())),
-        (Some(Item::Group(group)), _) | (None, View::Group(group)) => Some(Who::Group(group.clone())),
-        _ => None,
-    }
-}
-
-fn lift(model: &mut Model) -> Vec<Effect> {
-    let ban = match model.place().listing.current() {
-        Some(Item::Ban(at)) => model.bans.rows.get(*at).cloned(),
-        _ => None,
-    };
-    let reason = String::new();
-    let act = match ban.map(|ban| (ban.kind, ban.user, ban.groups, ban.jti)) {
-        Some((BanKind::Group, Some(user), Some(groups), _)) => {
-            Some(("restored", admin::Action::Restore { user, groups, reason }))
-        }
-        Some((BanKind::User, Some(user), ..)) => Some(("unbanned", admin::Action::Unban { user, reason })),
-        Some((BanKind::SignOut, Some(user), ..)) => {
-            Some(("lifted", admin::Action::LiftSignOut { user, reason }))
-        }
-        Some((BanKind::Token, _, _, Some(jti))) => {
-            Some(("restored", admin::Action::RestoreToken { jti, reason }))
-        }
-        // The server sends none that names nothing.
-        _ => None,
-    };
-    match act.and_then(|act| Some((lifted(&act.1)?, act))) {
-        Some((what, act)) => model.prompt = Some(Prompt::Lift(what, Box::new(act))),
-        None => say(model, "select a ban first (key 5)", true),
-    }
-    Vec::new()
-}
-
-/// What is so again when this is done; `None` for what lifts nothing.
-fn lifted(request: &admin::Action) -> Option<String> {
-    let name = |name: &str| crate::text::visible(name);
-    Some(match request {
-        admin::Action::Restore { user, groups, .. } => {
-            format!("{} may be in {} again", name(user.as_str()), name(groups.as_str()))
-        }
-        admin::Action::Unban { user, .. } => format!("{} may connect again", name(user.as_str())),
-        admin::Action::LiftSignOut { user, .. } => {
-            format!("tokens of {} from before count again", name(user.as_str()))
-        }
-        admin::Action::RestoreToken { jti, .. } => format!("the token {} counts again", name(jti)),
-        _ => return None,
-    })
 }
 
 #[cfg(test)]

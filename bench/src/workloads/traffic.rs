@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
-use crate::crowd::{Crowd, Schedule};
+use crate::crowd::Crowd;
 use crate::error::{Fallible, wrong};
 use crate::figures::{Found, per};
 use crate::harness::Harness;
 use crate::process::until;
 use crate::publisher::Publisher;
+use crate::tally::Schedule;
 use crate::wire::Topic;
 
 /// Publishers have users of their own.

@@ -1,121 +1,22 @@
 //! Answers as a person reads them. With `--json` they are printed as they come, and nothing here is asked.
+//!
+//! In: an answer. Out: lines; of an audit record one without its end. Invariant: what others chose (names, reasons)
+//! cannot steer the terminal.
 
-use std::time::Duration;
+mod status;
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use fanfare_protocol::admin::{
-    AuditVerdict, BanKind, BanRow, ConnectionDetail, ConnectionRow, Counters, Explanation, GroupRow, Listing,
-    Receipt, Status, Times, UserRow,
+    AuditVerdict, BanKind, BanRow, ConnectionDetail, ConnectionRow, Explanation, GroupRow, Listing, Receipt,
+    UserRow,
 };
+use fanfare_tui::text::{act, far_day, harmless, made_by, many, micros, moment, per_mille, span, visible};
 use serde_json::Value;
 
-use fanfare_tui::text::{
-    act, bytes, far_day, harmless, made_by, many, micros, moment, per_mille, span, visible,
-};
-
+pub(super) use self::status::status;
 use super::table::Table;
-
-pub(super) fn status(status: &Status) -> String {
-    let Status { counters, totals, .. } = status;
-    let sum = |counts: &std::collections::BTreeMap<String, u64>| counts.values().sum::<u64>();
-    let named = |counts: &std::collections::BTreeMap<String, u64>| {
-        let named: Vec<String> = counts.iter().map(|(name, count)| format!("{name} {count}")).collect();
-        if named.is_empty() { String::new() } else { format!("  ({})", named.join(", ")) }
-    };
-    let mode = if status.dev { ", development" } else { "" };
-    let lines = [
-        (
-            "server",
-            format!(
-                "{} at {}{mode}, up {}",
-                visible(&status.server),
-                visible(&status.address),
-                span(status.uptime)
-            ),
-        ),
-        ("you", format!("{}, {}", visible(&status.operator), status.role)),
-        (
-            "now",
-            [
-                many(totals.connections, "connection"),
-                many(totals.users, "user"),
-                many(totals.groups, "group"),
-            ]
-            .join(", "),
-        ),
-        (
-            "handshakes",
-            format!(
-                "{}, {} welcomed, {} refused unseen",
-                counters.handshakes, counters.welcomed, counters.handshakes_refused
-            ),
-        ),
-        (
-            "messages",
-            format!(
-                "{} in, {} out, {} dropped, {} purged",
-                counters.sends, counters.deliveries, counters.dropped, counters.purged
-            ),
-        ),
-        ("requests", requests(counters)),
-        ("refused", format!("{}{}", sum(&counters.refused), named(&counters.refused))),
-        ("removed", format!("{}{}", sum(&counters.removed), named(&counters.removed))),
-        ("closed", format!("{}{}, lost {}", sum(&counters.closed), named(&counters.closed), counters.lost)),
-        ("bytes", format!("{} in, {} out", bytes(counters.bytes_in), bytes(counters.bytes_out))),
-        ("delivered", delivered(&counters.delivery_us)),
-        ("waiting", waiting(counters)),
-        ("memory", memory(counters)),
-        ("processor", format!("{} of one, in all", micros(counters.cpu_ms * 1_000))),
-        ("bans", status.bans.to_string()),
-        (
-            "audit",
-            match status.audit.sequence {
-                0 => "no records".to_owned(),
-                records => {
-                    format!("{}, the last has the hash {}", many(records, "record"), status.audit.hash)
-                }
-            },
-        ),
-    ];
-    let shown = |name: &str, text: &str| format!("{name:11} {}\n", harmless(text));
-    let impaired = status.acts_impaired.as_ref();
-    let impaired =
-        impaired.map_or(String::new(), |why| shown("acts", &format!("CANNOT BE TAKEN NOW: {why}")));
-    lines.map(|(name, text)| shown(name, &text)).concat() + &impaired
-}
-
-/// What clients asked for. Frames of later versions are told of only where there are any: they are rare, and mean that
-/// somebody is newer than the server.
-fn requests(counters: &Counters) -> String {
-    let asked = format!("{}, held back {}", counters.requests, many(counters.throttled, "time"));
-    match counters.unknown {
-        0 => asked,
-        unknown => format!("{asked}, {} not known here", many(unknown, "frame")),
-    }
-}
-
-/// What waits for clients that do not read, and how much may.
-fn waiting(counters: &Counters) -> String {
-    format!("{} of {}", bytes(counters.waiting_bytes), bytes(counters.waiting_limit))
-}
-
-/// What the system gave the server, and what the server uses of it.
-fn memory(counters: &Counters) -> String {
-    match counters.live_bytes {
-        0 => bytes(counters.resident_bytes),
-        live => format!("{}, {} of it in use", bytes(counters.resident_bytes), bytes(live)),
-    }
-}
-
-/// How long messages were in the server, since its start.
-fn delivered(times: &Times) -> String {
-    let share =
-        |name, thousandths| times.quantile(thousandths).map(|took| format!("{name} in {}", micros(took)));
-    let shares = [share("half", 500), share("99 %", 990), share("99.9 %", 999), share("all", 1_000)];
-    let shares: Vec<String> = shares.into_iter().flatten().collect();
-    if shares.is_empty() { "nothing yet".to_owned() } else { shares.join(", ") }
-}
 
 pub(super) fn connections(listing: &Listing<ConnectionRow>) -> String {
     let mut table = Table::new(&[
@@ -404,7 +305,6 @@ fn ends(until: Option<u64>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use fanfare_protocol::admin::{AuditHead, Role, Totals};
     use serde_json::json;
 
     use super::*;
@@ -459,26 +359,5 @@ mod tests {
         let shown = token(Some(NAME), Some(0));
         assert_eq!(shown, "a\\u{2800}b, ends now");
         assert_eq!(token(None, None), "none");
-    }
-
-    #[test]
-    fn names_of_operators_and_servers_do_not_spoil_the_room_between_words() {
-        let refused = [("NotGranted".to_owned(), 2)].into();
-        let status = Status {
-            server: "fanfare".to_owned(),
-            address: "[::1]:1".to_owned(),
-            operator: NAME.to_owned(),
-            role: Role::Operator,
-            uptime: 1,
-            dev: false,
-            totals: Totals::default(),
-            counters: Counters { refused, ..Counters::default() },
-            bans: 0,
-            audit: AuditHead { sequence: 0, hash: String::new() },
-            acts_impaired: None,
-        };
-        let shown = super::status(&status);
-        assert!(shown.contains("refused     2  (NotGranted 2)\n"), "{shown}");
-        assert!(shown.contains("you         a\\u{2800}b, operator\n"), "{shown}");
     }
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use clap::Args;
 use toml::{Table, Value};
 
-use super::{Settings, table};
+use super::schema::{Settings, table};
 use crate::failure::Failure;
 
 /// Reads the file's settings; every problem is told with the file and the line.

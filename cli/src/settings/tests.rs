@@ -1,8 +1,10 @@
 //! The settings' tests: the order of the layers, and what is said of a bad file.
 
 use std::fs;
+use std::time::Duration;
 
 use clap::Parser;
+use fanfare_server::Overflow;
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! How much an outbox may hold, what happens at the bound, and how much is written at a time.
+//! How much an outbox may hold, what happens at the bound, how much is written at a time, and how much memory is kept.
 
 /// How much an outbox may hold, and what happens when it is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +33,9 @@ pub enum Overflow {
 /// what was taken but is not written stays small beside the queue.
 pub(super) const BATCH_FRAMES: usize = 128;
 pub(super) const BATCH_BYTES: usize = 64 * 1024;
+
+/// A queue that once was longer than this gives its memory back when it is empty.
+pub(super) const KEPT_CAPACITY: usize = 32;
 
 impl OutboxLimits {
     /// How many messages of one sender may share a place in the queue, and how many bytes: small beside its bounds,

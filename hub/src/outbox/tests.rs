@@ -211,7 +211,7 @@ fn a_queue_that_was_long_gives_its_memory_back() {
         outbox.push_notice(&ack(request));
     }
     while take(&outbox).is_some() {}
-    assert_eq!(outbox.state.lock().queue.capacity(), 0);
+    assert_eq!(outbox.state.lock().queue.memory().capacity(), 0);
 }
 
 #[derive(Debug, Clone)]

@@ -1,4 +1,4 @@
-//! The key sets that URLs give: fetched, kept on the disk, and looked at again when their time has come.
+//! The key sets that URLs give: fetched, and looked at again when their time has come.
 //!
 //! In: URLs. Out: the keys in force, at any time and without waiting. One task looks at all of them: when an answer's
 //! `Cache-Control` says so, and when a token names a key that is not known.
@@ -7,26 +7,21 @@
 //! because of unknown keys a URL is asked at most once in [`ONCE_IN`]; nothing is written before the state directory is
 //! ours.
 
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use aws_lc_rs::digest::{SHA256, digest};
 use fanfare_token::{
-    FILE_BYTES, KeyError, KeySetOrigin, KeySource, ReadKeys, TokenKey, parse_key_set, read_at_most,
-    without_byte_order_mark,
+    KeyError, KeySetOrigin, KeySource, ReadKeys, TokenKey, parse_key_set, without_byte_order_mark,
 };
 use parking_lot::{Mutex, RwLock};
-use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use super::key_set_copy;
 use super::key_set_url::{Answer, KeySetUrl};
-use crate::home;
 
 /// How often tokens with unknown keys lead to a look at most.
 const ONCE_IN: Duration = Duration::from_secs(60);
@@ -75,15 +70,6 @@ struct Known {
     /// What was last said in the log, so that it is said once.
     trouble: Option<String>,
     skipped: Vec<String>,
-}
-
-/// A set on the disk.
-#[derive(Serialize, Deserialize)]
-struct Copy {
-    url: String,
-    /// In seconds since 1970.
-    fetched_at: u64,
-    key_set: Box<RawValue>,
 }
 
 impl KeySets {
@@ -254,7 +240,7 @@ impl KeySet {
                 tracing::info!(url = shown, keys = read.keys.len(), "token keys fetched");
                 (text, read, good, None)
             }
-            Err(problem) => match last_copy(&url, directory).await {
+            Err(problem) => match key_set_copy::last(&url, directory).await {
                 Ok((text, read)) => {
                     tracing::warn!(
                         url = shown,
@@ -324,12 +310,8 @@ impl KeySet {
         };
         let Some(text) = text else { return };
         let source = self.source.read().clone();
-        let path = copy_of(&source, directory);
-        let written = {
-            let path = path.clone();
-            tokio::task::spawn_blocking(move || write(&source, text, &path)).await
-        };
-        match written.unwrap_or_else(|error| Err(error.into())) {
+        let path = key_set_copy::place(&source, directory);
+        match key_set_copy::write(source, text, path.clone()).await {
             Ok(()) => self.known.lock().kept = true,
             // It is tried again at the next look.
             Err(error) => tracing::warn!(
@@ -351,50 +333,6 @@ fn tell_of_skipped(url: &str, skipped: &[String]) {
     for key in skipped {
         tracing::warn!(url, key, "a token key was passed over");
     }
-}
-
-/// Where the copy of a set is: by the whole URL, of which there may be several.
-fn copy_of(url: &KeySetUrl, directory: &Path) -> PathBuf {
-    let hash = digest(&SHA256, url.as_str().as_bytes());
-    let name: String = hash.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    directory.join(format!("token-keys-{name}.json"))
-}
-
-/// The largest copy: an answer of any length that is taken, in an object with its URL.
-const COPY_BYTES: usize = FILE_BYTES + 16 * 1024;
-
-/// The copy of an earlier time, and what is in it.
-async fn last_copy(url: &KeySetUrl, directory: Option<&Path>) -> Result<(String, ReadKeys), String> {
-    let Some(directory) = directory else {
-        return Err("and without a state directory there is no copy of an earlier time".to_owned());
-    };
-    let (url, path) = (url.clone(), copy_of(url, directory));
-    let copy = tokio::task::spawn_blocking(move || kept(&url, &path)).await;
-    copy.unwrap_or_else(|error| Err(error.to_string()))
-}
-
-fn kept(url: &KeySetUrl, path: &Path) -> Result<(String, ReadKeys), String> {
-    let damaged = |problem: String| format!("and the copy of the last time, {}, {problem}", path.display());
-    let bytes = match read_at_most(path, COPY_BYTES) {
-        Ok(bytes) => bytes,
-        Err(KeyError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-            return Err("and there is no copy of an earlier time".to_owned());
-        }
-        Err(error) => return Err(damaged(format!("cannot be read: {error}"))),
-    };
-    let copy: Copy = serde_json::from_slice(&bytes).map_err(|_| damaged("is damaged".to_owned()))?;
-    if copy.url != url.as_str() {
-        return Err(damaged("is of another URL".to_owned()));
-    }
-    let text = copy.key_set.get().to_owned();
-    let keys = parse_key_set(&text, KeySetOrigin::Url).map_err(damaged)?;
-    Ok((text, keys))
-}
-
-fn write(url: &KeySetUrl, text: String, path: &Path) -> io::Result<()> {
-    let key_set = RawValue::from_string(text)?;
-    let copy = Copy { url: url.as_str().to_owned(), fetched_at: super::now(), key_set };
-    home::replace(path, &serde_json::to_vec(&copy)?)
 }
 
 #[cfg(test)]

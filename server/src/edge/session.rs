@@ -1,7 +1,8 @@
 //! A connection from its welcome to its end: the reader half, and the order of its ending.
 //!
 //! In: the bytes of the connection's stream. Out: requests to the router, one after the other, and at the end the code
-//! that the connection closes with. The writer half is a task of its own, which the session starts and joins.
+//! that the connection closes with. The writer half is a task of its own (`writer`), which the session starts and
+//! joins.
 //!
 //! ```text
 //!   stream -> Receiver -> FrameReader -> Inbound::step -> Router          (this task)
@@ -19,7 +20,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use fanfare_hub::{CloseReason, Signal, Taken};
+use fanfare_hub::{CloseReason, Signal};
 use fanfare_protocol::Code;
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
@@ -32,6 +33,7 @@ use crate::edge::expiry::Watch;
 use crate::edge::farewell;
 use crate::edge::inbound::{Inbound, Step};
 use crate::edge::router::Call;
+use crate::edge::writer::write_out;
 use crate::hub::{Member, Seat};
 use crate::quic::{Broken, Connection, Receiver, Transmitter};
 use crate::telemetry::Metrics;
@@ -340,80 +342,6 @@ impl From<Signal> for End {
             Signal::StopReading => Self::Drained,
             Signal::End(ending) => Self::Closed(ending),
             Signal::Lost => Self::Lost,
-        }
-    }
-}
-
-/// The writer half: everything that waits goes to the transport in one call.
-async fn write_out(member: Arc<Member>, mut transmitter: Transmitter, metrics: Arc<Metrics>) {
-    let outbox = member.outbox();
-    // A task has one waker all its life.
-    poll_fn(|context| {
-        outbox.remember_writer(context.waker());
-        Poll::Ready(())
-    })
-    .await;
-    let overdue = poll_fn(|_| if outbox.is_overdue() { Poll::Ready(()) } else { Poll::Pending });
-    tokio::select! {
-        biased;
-        () = write(&member, &mut transmitter, &metrics) => {}
-        () = overdue => transmitter.break_off(outbox.break_off().unwrap_or(Code::Normal)),
-    }
-}
-
-/// Writes a batch. While the peer takes no more, what QUIC keeps for it is counted.
-async fn write_all(
-    member: &Member,
-    transmitter: &mut Transmitter,
-    chunks: &mut Vec<Bytes>,
-) -> Result<(), Broken> {
-    let mut window = None;
-    while !chunks.is_empty() {
-        {
-            let mut writing = pin!(transmitter.write_some(chunks));
-            poll_fn(|context| {
-                let written = writing.as_mut().poll(context);
-                if written.is_pending() && window.is_none() {
-                    window = Some(member.outbox().hold_window());
-                }
-                written
-            })
-            .await?;
-        }
-        if !chunks.is_empty() {
-            member.outbox().progressed();
-        }
-    }
-    Ok(())
-}
-
-async fn write(member: &Member, transmitter: &mut Transmitter, metrics: &Metrics) {
-    let mut chunks = Vec::new();
-    loop {
-        match poll_fn(|context| member.outbox().poll_take(context, &mut chunks)).await {
-            Taken::Batch(accepted) => {
-                let bytes: usize = chunks.iter().map(Bytes::len).sum();
-                if let Err(broken) = write_all(member, transmitter, &mut chunks).await {
-                    // A reader that waits for room or for its turn learns of it from here alone.
-                    match broken {
-                        Broken::Stream => member.outbox().end(Code::StreamReset.into()),
-                        Broken::Connection => member.outbox().lose(),
-                    }
-                    return;
-                }
-                metrics.bytes_out.add(bytes as u64);
-                if let Some(accepted) = accepted {
-                    metrics.delivery.record(accepted.elapsed());
-                }
-            }
-            Taken::Finished => return transmitter.finish().await,
-            Taken::Ended => {
-                if let Some(ending) = member.outbox().close_reason() {
-                    let goodbye = farewell::goodbye(&ending, member.outbox().retry_after_ms());
-                    farewell::say(transmitter, &goodbye).await;
-                }
-                return;
-            }
         }
     }
 }

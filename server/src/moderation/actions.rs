@@ -13,23 +13,23 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
-use fanfare_hub::{Publication, Removal, Removed};
-use fanfare_protocol::admin::{Action, AuditHead, AuditVerdict, BanKind, BanRow, Receipt, Role};
-use fanfare_protocol::{Code, GroupName, Limits, Sender, Target};
-use fanfare_token::Seconds;
+use fanfare_hub::Publication;
+use fanfare_protocol::admin::{Action, AuditHead, AuditVerdict, BanRow, Receipt, Role};
+use fanfare_protocol::{Code, Limits, Sender, Target};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::audit::{Chain, Outcome};
+use super::enforcement::Enforcement;
 use super::error::ModerationError;
 use super::impaired::Impaired;
 use super::journal::{Journal, Pending};
-use super::people::{People, close, close_until};
-use super::request::{self, ban, described};
+use super::people::{People, close, close_until, remove};
+use super::request::{self, described};
 use super::store::{Store, StoreError};
-use crate::access::{self, BanKey, Bans, Names, signs_out};
-use crate::hub::{Hub, Member};
-use crate::reason::{self, told};
+use crate::access::{self, BanKey, Bans, Names};
+use crate::hub::Hub;
+use crate::reason;
 use crate::spread;
 use crate::telemetry::Metrics;
 
@@ -185,10 +185,10 @@ impl Moderation {
         let mut receipt = Receipt::default();
         match request {
             Action::Revoke { dry_run, .. } | Action::Ban { dry_run, .. } if *dry_run => {
-                let ban = self.ban(request, now, author)?;
+                let ban = self.enforcement().asked_for(request, now, author)?;
                 receipt.dry_run = true;
-                receipt.unchanged = self.is_in_force(&ban, now);
-                self.foretell(&ban, &mut receipt);
+                receipt.unchanged = self.enforcement().is_in_force(&ban, now);
+                self.enforcement().foretell(&ban, &mut receipt);
                 receipt.took_us = micros(begun);
                 return Ok(receipt);
             }
@@ -196,11 +196,11 @@ impl Moderation {
             | Action::Ban { .. }
             | Action::SignOut { .. }
             | Action::RevokeToken { .. } => {
-                let ban = self.ban(request, now, author)?;
-                receipt.unchanged = self.is_in_force(&ban, now);
+                let ban = self.enforcement().asked_for(request, now, author)?;
+                receipt.unchanged = self.enforcement().is_in_force(&ban, now);
                 journal.begin(pending, Some(&ban)).map_err(ModerationError::not_done)?;
                 let in_force = Instant::now();
-                self.enforce(ban, &mut receipt);
+                self.enforcement().enforce(ban, &mut receipt);
                 receipt.acted_us = micros(in_force);
             }
             Action::Restore { user, groups, .. } => {
@@ -223,9 +223,7 @@ impl Moderation {
             Action::Remove { who, group, reason } => {
                 let members = self.people().members(who)?;
                 journal.begin(pending, None).map_err(ModerationError::not_done)?;
-                let reason = told(reason, Code::RemovedFromGroup);
-                let why = Removal { code: Code::RemovedFromGroup, reason };
-                account(self.hub.remove(&members, |name, _| name == group, why), &mut receipt);
+                remove(&self.hub, &members, group, reason, &mut receipt);
             }
             Action::Close { who, retry_after_ms, reason } if *retry_after_ms > 0 => {
                 let chosen = Duration::from_millis(u64::from(*retry_after_ms));
@@ -280,86 +278,12 @@ impl Moderation {
         Ok(receipt)
     }
 
-    /// The ban that a request asks for.
-    fn ban(&self, request: &Action, now: Seconds, author: &str) -> Result<BanRow, ModerationError> {
-        let mut ban = ban(request, now, author)?;
-        if ban.kind == BanKind::SignOut
-            && let Some(known) = self.bans.find(&BanKey::from(&ban), now)
-        {
-            // A clock that was put back does not let in again what an earlier sign-out refuses.
-            ban.since = ban.since.max(known.since);
-        }
-        if self.bans.in_force(&ban, now) {
-            return Ok(ban);
-        }
-        Err(ModerationError::refused(Code::InvalidRequest, "the end (until) has passed already"))
-    }
-
     fn people(&self) -> People<'_> {
         People { hub: &self.hub, bans: &self.bans, names: self.names }
     }
 
-    fn is_in_force(&self, ban: &BanRow, now: Seconds) -> bool {
-        // A sign-out is another one each time: it is about everything up to now.
-        ban.kind != BanKind::SignOut
-            && self.bans.find(&BanKey::from(ban), now).is_some_and(|known| known.until == ban.until)
-    }
-
-    /// Puts a ban in force and carries it out. It is on the disk.
-    fn enforce(&self, ban: BanRow, receipt: &mut Receipt) {
-        let reason = ban.reason.clone();
-        match (ban.kind, ban.user.clone(), ban.groups.clone()) {
-            (BanKind::Group, Some(user), Some(groups)) => {
-                let code = Code::BannedFromGroup;
-                let why = Removal { code, reason: told(&reason, code) };
-                let matches = |group: &GroupName| groups.matches(group.as_str());
-                account(self.hub.revoke(&user, || self.bans.put(ban), matches, why), receipt);
-            }
-            _ => {
-                self.bans.put(ban.clone());
-                let code = match ban.kind {
-                    BanKind::User | BanKind::Group => Code::UserBanned,
-                    BanKind::SignOut => Code::SignedOut,
-                    BanKind::Token => Code::TokenRevoked,
-                };
-                close(&self.hub, &self.concerned(&ban), code, &reason, receipt);
-            }
-        }
-    }
-
-    /// The connections that a ban that is no group's closes.
-    fn concerned(&self, ban: &BanRow) -> Vec<Arc<Member>> {
-        let mut members = match &ban.user {
-            Some(user) => self.hub.of_user(user),
-            None => self.hub.list(),
-        };
-        members.retain(|member| {
-            let permissions = member.permissions();
-            match ban.kind {
-                BanKind::SignOut => signs_out(ban, &permissions),
-                BanKind::Token => permissions.token.is_some() && permissions.token == ban.jti,
-                BanKind::User | BanKind::Group => true,
-            }
-        });
-        members
-    }
-
-    /// What a ban would do now.
-    fn foretell(&self, ban: &BanRow, receipt: &mut Receipt) {
-        let Some(groups) = &ban.groups else {
-            receipt.connections = self.concerned(ban).len() as u64;
-            return;
-        };
-        for member in self.concerned(ban) {
-            let mut any = false;
-            for (group, _) in member.memberships() {
-                if groups.matches(group.as_str()) {
-                    any = true;
-                    *receipt.groups.entry(group).or_default() += 1;
-                }
-            }
-            receipt.connections += u64::from(any);
-        }
+    fn enforcement(&self) -> Enforcement<'_> {
+        Enforcement { hub: &self.hub, bans: &self.bans }
     }
 
     /// The bans in force.
@@ -431,13 +355,6 @@ fn finish(
     journal.record(pending, &Outcome::Done(receipt.clone()), lifted)?;
     receipt.took_us = micros(begun);
     Ok(receipt)
-}
-
-/// Puts into a receipt what a removal did.
-fn account(done: Removed, receipt: &mut Receipt) {
-    receipt.connections = done.connections;
-    receipt.groups = done.groups;
-    receipt.purged = done.purged;
 }
 
 fn micros(since: Instant) -> u64 {

@@ -1,14 +1,14 @@
 //! Whom an act is about, and what can be done to them without a ban.
 //!
-//! In: [`Who`]. Out: members of the registry, added to a group or closed. Invariants: nobody is added to a group that
-//! is forbidden to its user; that is asked inside the group's critical section. No group is made of a name that the
-//! server does not take.
+//! In: [`Who`]. Out: members of the registry, added to a group, removed from one, or closed. Invariants: nobody is
+//! added to a group that is forbidden to its user; that is asked inside the group's critical section. No group is made
+//! of a name that the server does not take.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fanfare_hub::{CloseReason, Origin};
+use fanfare_hub::{CloseReason, Origin, Removal, Removed};
 use fanfare_protocol::admin::{Receipt, Who};
 use fanfare_protocol::{Code, GroupName, Target};
 use fanfare_token::Seconds;
@@ -71,6 +71,26 @@ impl People<'_> {
         }
         Ok(members)
     }
+}
+
+/// Ends memberships of a group.
+pub(super) fn remove(
+    hub: &Hub,
+    members: &[Arc<Member>],
+    group: &GroupName,
+    reason: &str,
+    receipt: &mut Receipt,
+) {
+    let code = Code::RemovedFromGroup;
+    let why = Removal { code, reason: told(reason, code) };
+    account(hub.remove(members, |name, _| name == group, why), receipt);
+}
+
+/// Puts into a receipt what a removal did.
+pub(super) fn account(done: Removed, receipt: &mut Receipt) {
+    receipt.connections = done.connections;
+    receipt.groups = done.groups;
+    receipt.purged = done.purged;
 }
 
 /// Closes connections. What is queued to them is thrown away.

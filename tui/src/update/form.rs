@@ -10,7 +10,8 @@ use crossterm::event::{KeyCode, KeyEvent};
 use fanfare_protocol::admin::{self, Receipt, Who};
 use fanfare_protocol::{EventName, GroupName, Pattern, PayloadFormat, UserName};
 
-use super::{Effect, say, selected_user, selected_who};
+use super::event::Effect;
+use super::selection::{selected_user, selected_who};
 use crate::model::{Act, Form, Model, Prompt, View};
 
 /// What confirms an action. A text has letters, and line ends, and at worst control characters; a function key is a
@@ -38,7 +39,7 @@ pub(super) fn begin(model: &mut Model, act: Act) -> Vec<Effect> {
         None if act == Act::Send => Who::All,
         None => {
             let what = if about_user { "a user or a connection" } else { "a connection, a user or a group" };
-            say(model, format!("select {what} first"), true);
+            model.say(format!("select {what} first"), true);
             return Vec::new();
         }
     };

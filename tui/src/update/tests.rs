@@ -1,8 +1,9 @@
-use crossterm::event::KeyModifiers;
-use fanfare_protocol::PayloadFormat;
+use crossterm::event::{KeyModifiers, MouseEvent};
 use fanfare_protocol::admin::{
-    self, ConnectionRow, Counters, GroupRow, MembershipOrigin, MembershipRow, QuicFacts, Role, Totals,
+    self, BanKind, BanRow, ConnectionDetail, ConnectionRow, Counters, GroupRow, Listing, MembershipOrigin,
+    MembershipRow, QuicFacts, Role, Status, Totals, Update, Who,
 };
+use fanfare_protocol::{ConnectionId, GroupName, PayloadFormat, UserName};
 
 use super::*;
 
@@ -17,7 +18,7 @@ pub(crate) fn status(role: Role) -> Status {
         totals: Totals::default(),
         counters: Counters::default(),
         bans: 0,
-        audit: fanfare_protocol::admin::AuditHead::default(),
+        audit: admin::AuditHead::default(),
         acts_impaired: None,
     }
 }

@@ -1,5 +1,7 @@
 //! How much is written at a time, who is slowed down, and what is noticed of a peer that takes nothing.
 
+use std::collections::VecDeque;
+
 use super::ending::{Bell, waiting_writer};
 use super::*;
 
@@ -150,9 +152,9 @@ fn promise_11_what_went_through_and_what_was_dropped_is_counted() {
 fn memory_is_kept_for_what_comes_again_and_given_back_after_a_crowd() {
     let outbox = outbox(1_000, 1 << 20, Overflow::Disconnect);
     let mut places_after = |frames: u64| {
-        outbox.state.lock().queue = VecDeque::with_capacity(usize::try_from(frames).unwrap());
+        *outbox.state.lock().queue.memory() = VecDeque::with_capacity(usize::try_from(frames).unwrap());
         assert!(take(&outbox).is_none());
-        outbox.state.lock().queue.capacity()
+        outbox.state.lock().queue.memory().capacity()
     };
     assert_eq!([4, 32, 33].map(&mut places_after), [4, 32, 0]);
     let mut context = Context::from_waker(Waker::noop());

@@ -4,11 +4,15 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use fanfare_protocol::admin::BanKind;
 use fanfare_protocol::{Pattern, UserName};
 use redb::StorageBackend;
 use redb::backends::FileBackend;
 
+use super::tables::{BANS, FORMAT, FORMAT_1, HEAD, MARKS, PROBE, begin, correct, mark};
 use super::*;
+use crate::access::BanKey;
+use crate::moderation::audit;
 
 /// A file on a disk that can fail.
 #[derive(Debug)]

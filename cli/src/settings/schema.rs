@@ -1,0 +1,220 @@
+//! Every setting, in one place: a flag, a variable and a line of the file by the same name.
+//!
+//! In: what was typed, or a file's text. Out: what was said of each setting, and nothing of the others. Invariant: a
+//! value that is no value of its setting is refused where it is read, with the same words for all three.
+
+// They are clap's help as well, where angle brackets would be read as a placeholder.
+#![allow(rustdoc::bare_urls)]
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::Args;
+use clap::builder::BoolishValueParser;
+use serde::{Deserialize, Serialize};
+use toml::Table;
+
+use super::value::{
+    ListenSetting, NamesSetting, OverflowSetting, Span, address, address_in_file, origin, origins_in_file,
+};
+use crate::failure::Failure;
+
+/// Every setting: a flag, a variable and a line of the file by the same name. `None` is "not said here".
+#[derive(Debug, Clone, Default, Args, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Settings {
+    /// Listen on this address (UDP); port 0 takes any free one [default: 127.0.0.1:4433]
+    #[arg(long, value_name = "ADDR", env = "FANFARE_LISTEN", value_parser = address)]
+    #[serde(default, deserialize_with = "address_in_file")]
+    pub(super) listen: Option<SocketAddr>,
+    /// Let operators connect at this address (UDP), or `off` [default: 127.0.0.1:4434]
+    #[arg(long, value_name = "ADDR", env = "FANFARE_ADMIN_LISTEN")]
+    pub(super) admin_listen: Option<ListenSetting>,
+    /// Answer HTTP at this address (TCP): /healthz and /readyz, and with --dev a page to try; or `off` [default: off,
+    /// with --dev 127.0.0.1:4480]
+    #[arg(long, value_name = "ADDR", env = "FANFARE_HTTP_LISTEN")]
+    pub(super) http_listen: Option<ListenSetting>,
+    /// Let browsers connect from pages of this origin, as in https://app.example; may be given more than once; with
+    /// --dev pages of this machine may, too
+    #[arg(long, value_name = "ORIGIN", env = "FANFARE_ALLOW_ORIGIN", value_delimiter = ',', value_parser = origin)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "origins_in_file")]
+    pub(super) allow_origin: Vec<String>,
+    /// Development: clients name their own user, certificates are made as needed; on loopback only
+    #[arg(long, env = "FANFARE_DEV", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+        value_parser = BoolishValueParser::new())]
+    pub(super) dev: Option<bool>,
+    /// Keep what must outlive the server here [default: .fanfare]
+    #[arg(long, value_name = "DIR", env = "FANFARE_STATE_DIR")]
+    pub(super) state_dir: Option<PathBuf>,
+    /// The server's certificate and those between it and its authority, as PEM; reloaded on SIGHUP
+    #[arg(long, value_name = "FILE", env = "FANFARE_CERT")]
+    pub(super) cert: Option<PathBuf>,
+    /// The certificate's private key, as PEM
+    #[arg(long, value_name = "FILE", env = "FANFARE_KEY")]
+    pub(super) key: Option<PathBuf>,
+    /// A further name or address for the certificates that the server makes itself: in development the one for
+    /// clients, and always the one for operators; may be given more than once
+    #[arg(long, value_name = "NAME", env = "FANFARE_NAME", value_delimiter = ',')]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) name: Vec<String>,
+
+    /// What tokens are checked with: a public key in PEM, a JWK or a JWK Set; reloaded on SIGHUP; may be given more
+    /// than once
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "FANFARE_TOKEN_KEY",
+        value_delimiter = ',',
+        help_heading = "Tokens"
+    )]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) token_key: Vec<PathBuf>,
+    /// A secret that tokens are checked with (HS256): the file byte for byte, but for one line end; reloaded on SIGHUP;
+    /// may be given more than once
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "FANFARE_TOKEN_SECRET",
+        value_delimiter = ',',
+        help_heading = "Tokens"
+    )]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) token_secret: Vec<PathBuf>,
+    /// Where to fetch the JWK Set that tokens are checked with (https), again and again; may be given more than once
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "FANFARE_TOKEN_KEYS_URL",
+        value_delimiter = ',',
+        help_heading = "Tokens"
+    )]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) token_keys_url: Vec<String>,
+    /// Trust the authority in this PEM file, and no other, for --token-keys-url; reloaded on SIGHUP [default: the
+    /// system's authorities]
+    #[arg(long, value_name = "FILE", env = "FANFARE_TOKEN_KEYS_CA", help_heading = "Tokens")]
+    pub(super) token_keys_ca: Option<PathBuf>,
+    /// Take only tokens that are meant for this audience (aud); may be given more than once
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "FANFARE_TOKEN_AUDIENCE",
+        value_delimiter = ',',
+        help_heading = "Tokens"
+    )]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) token_audience: Vec<String>,
+    /// Take only tokens by this issuer (iss); may be given more than once
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "FANFARE_TOKEN_ISSUER",
+        value_delimiter = ',',
+        help_heading = "Tokens"
+    )]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) token_issuer: Vec<String>,
+    /// The claim that names the user [default: sub]
+    #[arg(long, value_name = "NAME", env = "FANFARE_USER_CLAIM", help_heading = "Tokens")]
+    pub(super) user_claim: Option<String>,
+    /// Take clients' certificates that an authority in this PEM file issued; reloaded on SIGHUP
+    #[arg(long, value_name = "FILE", env = "FANFARE_CLIENT_CA", help_heading = "Client certificates")]
+    pub(super) client_ca: Option<PathBuf>,
+    /// What users with a certificate may do, as TOML (OPERATIONS.md, section 1, has an example); reloaded on SIGHUP
+    #[arg(long, value_name = "FILE", env = "FANFARE_CLIENT_GRANTS", help_heading = "Client certificates")]
+    pub(super) client_grants: Option<PathBuf>,
+
+    /// How far the clocks of the server and of the tokens' issuer may be apart [default: 30s]
+    #[arg(long, value_name = "TIME", env = "FANFARE_TOKEN_LEEWAY", help_heading = "Tokens")]
+    pub(super) token_leeway: Option<Span>,
+    /// How long the issuer's tokens last at most: how long a sign-out is kept, and when a token was issued that does
+    /// not say it [default: 30d]
+    #[arg(long, value_name = "TIME", env = "FANFARE_TOKEN_LIFETIME", help_heading = "Tokens")]
+    pub(super) token_lifetime: Option<Span>,
+    /// How long before its access ends a client is told [default: 1m]
+    #[arg(long, value_name = "TIME", env = "FANFARE_EXPIRY_NOTICE", help_heading = "Tokens")]
+    pub(super) expiry_notice: Option<Span>,
+
+    /// Connections in all [default: 100000]
+    #[arg(long, value_name = "N", env = "FANFARE_CONNECTIONS", help_heading = "Limits")]
+    pub(super) connections: Option<u32>,
+    /// Connections of each user [default: 1000]
+    #[arg(long, value_name = "N", env = "FANFARE_CONNECTIONS_PER_USER", help_heading = "Limits")]
+    pub(super) connections_per_user: Option<u32>,
+    /// Connections from each address; an IPv6 /64 counts as one [default: 10000]
+    #[arg(long, value_name = "N", env = "FANFARE_CONNECTIONS_PER_ADDRESS", help_heading = "Limits")]
+    pub(super) connections_per_address: Option<u32>,
+    /// Requests a second of each connection, which is slowed down above; 0 for any number [default: 1000]
+    #[arg(long, value_name = "N", env = "FANFARE_REQUESTS_PER_SECOND", help_heading = "Limits")]
+    pub(super) requests_per_second: Option<u32>,
+    /// The longest payload of a message, in bytes [default: 65536]
+    #[arg(long, value_name = "BYTES", env = "FANFARE_PAYLOAD_BYTES", help_heading = "Limits")]
+    pub(super) payload_bytes: Option<u32>,
+    /// Groups that a connection may be in [default: 1000]
+    #[arg(long, value_name = "N", env = "FANFARE_GROUPS_PER_CONNECTION", help_heading = "Limits")]
+    pub(super) groups_per_connection: Option<u32>,
+    /// Targets that a send may name [default: 256]
+    #[arg(long, value_name = "N", env = "FANFARE_TARGETS_PER_SEND", help_heading = "Limits")]
+    pub(super) targets_per_send: Option<u32>,
+    /// Handshakes at a time above which clients must prove their address first [default: 64]
+    #[arg(long, value_name = "N", env = "FANFARE_RETRY_ABOVE", help_heading = "Limits")]
+    pub(super) retry_above: Option<u32>,
+    /// Handshakes at a time above which new ones are refused [default: 1024]
+    #[arg(long, value_name = "N", env = "FANFARE_REFUSE_ABOVE", help_heading = "Limits")]
+    pub(super) refuse_above: Option<u32>,
+
+    /// Frames that may wait for a connection [default: 1024]
+    #[arg(long, value_name = "N", env = "FANFARE_OUTBOX_FRAMES", help_heading = "Slow consumers")]
+    pub(super) outbox_frames: Option<u32>,
+    /// Bytes that may wait for a connection [default: 1048576]
+    #[arg(long, value_name = "BYTES", env = "FANFARE_OUTBOX_BYTES", help_heading = "Slow consumers")]
+    pub(super) outbox_bytes: Option<u32>,
+    /// Bytes that may wait for all connections together, beside 4 KiB for each [default: 2147483648]
+    #[arg(long, value_name = "BYTES", env = "FANFARE_OUTBOX_BYTES_IN_ALL", help_heading = "Slow consumers")]
+    pub(super) outbox_bytes_in_all: Option<u64>,
+    /// Of those, for each user's connections [default: 134217728]
+    #[arg(
+        long,
+        value_name = "BYTES",
+        env = "FANFARE_OUTBOX_BYTES_PER_USER",
+        help_heading = "Slow consumers"
+    )]
+    pub(super) outbox_bytes_per_user: Option<u64>,
+    /// Of those, for each address's connections [default: 1073741824]
+    #[arg(
+        long,
+        value_name = "BYTES",
+        env = "FANFARE_OUTBOX_BYTES_PER_ADDRESS",
+        help_heading = "Slow consumers"
+    )]
+    pub(super) outbox_bytes_per_address: Option<u64>,
+    /// How long a client may take nothing while something waits for it; 0 for any time [default: 30s]
+    #[arg(long, value_name = "TIME", env = "FANFARE_READER_DEADLINE", help_heading = "Slow consumers")]
+    pub(super) reader_deadline: Option<Span>,
+    /// What happens when more would have to wait [default: disconnect]
+    #[arg(long, value_name = "POLICY", env = "FANFARE_OVERFLOW", help_heading = "Slow consumers")]
+    pub(super) overflow: Option<OverflowSetting>,
+
+    /// Which names of users and groups are taken [default: unicode]
+    #[arg(long, value_name = "WHICH", env = "FANFARE_NAMES", help_heading = "Access")]
+    pub(super) names: Option<NamesSetting>,
+
+    /// How long a handshake may take, up to the welcome [default: 5s]
+    #[arg(long, value_name = "TIME", env = "FANFARE_HANDSHAKE_DEADLINE", help_heading = "Times")]
+    pub(super) handshake_deadline: Option<Span>,
+    /// A connection from which nothing is heard for so long is gone [default: 30s]
+    #[arg(long, value_name = "TIME", env = "FANFARE_IDLE_TIMEOUT", help_heading = "Times")]
+    pub(super) idle_timeout: Option<Span>,
+    /// How long a stopping server waits for its clients to read what is queued [default: 5s]
+    #[arg(long, value_name = "TIME", env = "FANFARE_DRAIN_DEADLINE", help_heading = "Times")]
+    pub(super) drain_deadline: Option<Span>,
+    /// After how long the clients of a stopping server come back, each at a moment between this and half as much
+    /// again [default: 1s]
+    #[arg(long, value_name = "TIME", env = "FANFARE_COME_BACK_AFTER", help_heading = "Times")]
+    pub(super) come_back_after: Option<Span>,
+}
+
+/// The same as a table, without what is not said.
+pub(super) fn table(settings: &Settings) -> Result<Table, Failure> {
+    Table::try_from(settings).map_err(|error| Failure::usage(error.to_string()))
+}

@@ -1,0 +1,291 @@
+//! The frames that wait for one connection, counted, and the rule for when there are too many of them.
+//!
+//! In: messages and notices, one after the other; targets that are lost; that what was taken is written. Out: batches,
+//! and what became of each frame. All of it happens under the outbox's lock, and nobody is woken from here.
+//!
+//! Invariants:
+//! - frames leave in the order in which they came;
+//! - there are never more frames or bytes than the limits and the account allow, what was taken and is not yet written
+//!   included, but for [one last word](Queue::push_last). What does not fit is decided by the overflow policy, and
+//!   counted.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use fanfare_protocol::{GroupName, ServerFrame, Target, codec};
+
+use super::limits::{BATCH_BYTES, BATCH_FRAMES, KEPT_CAPACITY, OutboxLimits, Overflow};
+use crate::budget::{Account, steps};
+use crate::envelope::Envelope;
+
+/// What waits.
+pub(super) enum Entry {
+    /// A message, or a run of them, for the target at this position of its envelope. May be dropped.
+    Message(Arc<Envelope>, u16),
+    /// An answer or a notice. Never dropped.
+    Notice(Bytes),
+}
+
+impl Entry {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Message(envelope, position) => envelope.bytes(*position),
+            Self::Notice(bytes) => bytes.len(),
+        }
+    }
+
+    fn frames(&self) -> usize {
+        match self {
+            Self::Message(envelope, _) => envelope.frames(),
+            Self::Notice(_) => 1,
+        }
+    }
+}
+
+/// What became of a frame that was to be queued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pushed {
+    /// It is in the queue.
+    Queued,
+    /// It is in the queue, and this many older messages are not any more.
+    Displaced(u64),
+    /// It is not in the queue, and counts among the messages that were dropped.
+    Dropped(u64),
+    /// It did not fit, and the connection is being closed for it.
+    Overflowed,
+    /// The connection is ending; nothing was queued.
+    Ended,
+}
+
+/// What is in an outbox at one moment, and what went through it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct OutboxFacts {
+    /// Frames that wait, in the writer's hands included.
+    pub frames: usize,
+    /// The bytes of those.
+    pub bytes: usize,
+    /// Messages that were queued since the beginning.
+    pub messages: u64,
+    /// Messages that were dropped since the beginning, or not even queued.
+    pub dropped: u64,
+}
+
+/// What waits for one connection.
+#[derive(Default)]
+pub(super) struct Queue {
+    entries: VecDeque<Entry>,
+    /// Frames and bytes in the queue and in the writer's hands.
+    frames: usize,
+    bytes: usize,
+    /// The part of those that is in the writer's hands.
+    writing_frames: usize,
+    writing_bytes: usize,
+    /// What the account has given for them.
+    held: usize,
+    /// Messages dropped since the client was last told.
+    dropped: u64,
+    /// Messages queued and messages dropped since the beginning.
+    messages: u64,
+    dropped_in_all: u64,
+}
+
+impl Queue {
+    /// Takes an entry in, if it fits or can be made to. Whoever gets [`Pushed::Overflowed`] ends the connection.
+    pub(super) fn push(&mut self, entry: Entry, limits: &OutboxLimits, account: Option<&Account>) -> Pushed {
+        let (frames, bytes) = (entry.frames(), entry.bytes());
+        let messages = if matches!(entry, Entry::Message(..)) { frames as u64 } else { 0 };
+        let mut displaced = 0;
+        while self.frames + frames > limits.frames
+            || self.bytes + bytes > limits.bytes
+            || !self.hold(account, bytes)
+        {
+            if limits.overflow == Overflow::DropOldest {
+                let dropped = self.drop_oldest_message();
+                displaced += dropped;
+                if dropped > 0 {
+                    continue;
+                }
+                if messages > 0 {
+                    // All that is older is in the writer's hands, or must not be dropped.
+                    self.dropped += messages;
+                    self.dropped_in_all += messages;
+                    return Pushed::Dropped(displaced + messages);
+                }
+            }
+            return Pushed::Overflowed;
+        }
+        self.frames += frames;
+        self.bytes += bytes;
+        self.messages += messages;
+        self.entries.push_back(entry);
+        if displaced == 0 { Pushed::Queued } else { Pushed::Displaced(displaced) }
+    }
+
+    /// One frame above the bound, once: the last word is not what makes a client slow.
+    pub(super) fn push_last(&mut self, frame: &ServerFrame) {
+        let entry = Entry::Notice(codec::encode_server(frame));
+        self.frames += 1;
+        self.bytes += entry.bytes();
+        self.entries.push_back(entry);
+    }
+
+    /// Throws away the messages that wait for a target which `lost` says is lost. One that was sent to another target
+    /// as well, which `kept` says the recipient still has, stays for that one. Returns how many went.
+    pub(super) fn purge(&mut self, lost: impl Fn(&Target) -> bool, kept: impl Fn(&Target) -> bool) -> u64 {
+        let Self { entries, frames, bytes, .. } = self;
+        let (mut purged, mut gone) = (0, Vec::new());
+        // From the back: a group that was joined behind a message did not bring that message.
+        let mut joined_behind = Vec::new();
+        for (at, entry) in entries.iter_mut().enumerate().rev() {
+            match entry {
+                Entry::Notice(notice) => joined_behind.extend(joined(notice)),
+                Entry::Message(envelope, position) if envelope.target(*position).is_some_and(&lost) => {
+                    let other = |target: &Target| {
+                        kept(target)
+                            && !matches!(target, Target::Group(group) if joined_behind.contains(group))
+                    };
+                    let before = envelope.bytes(*position);
+                    *bytes -= before;
+                    match envelope.targets().find(|(_, target)| other(target)) {
+                        Some((other, _)) => {
+                            *position = other;
+                            *bytes += envelope.bytes(other);
+                        }
+                        None => {
+                            *frames -= envelope.frames();
+                            purged += envelope.frames() as u64;
+                            gone.push(at);
+                        }
+                    }
+                }
+                Entry::Message(..) => {}
+            }
+        }
+        // `gone` counts down.
+        let mut at = 0;
+        entries.retain(|_| {
+            let stays = gone.last() != Some(&at);
+            if !stays {
+                gone.pop();
+            }
+            at += 1;
+            stays
+        });
+        purged
+    }
+
+    /// The next batch, put behind `chunks`; and when the first message in it was accepted, if there is one.
+    pub(super) fn take(&mut self, chunks: &mut Vec<Bytes>) -> Option<Instant> {
+        let mut accepted = None;
+        if self.dropped > 0 {
+            let dropped = std::mem::take(&mut self.dropped);
+            chunks.push(codec::encode_server(&ServerFrame::Lagged { dropped }));
+        }
+        while self.writing_frames < BATCH_FRAMES && self.writing_bytes < BATCH_BYTES {
+            let Some(entry) = self.entries.pop_front() else { break };
+            self.writing_frames += entry.frames();
+            self.writing_bytes += entry.bytes();
+            match entry {
+                Entry::Message(envelope, position) => {
+                    accepted.get_or_insert(envelope.accepted());
+                    envelope.write(position, chunks);
+                }
+                Entry::Notice(bytes) => chunks.push(bytes),
+            }
+        }
+        accepted
+    }
+
+    /// What was taken is written.
+    pub(super) fn written(&mut self) {
+        self.frames -= std::mem::take(&mut self.writing_frames);
+        self.bytes -= std::mem::take(&mut self.writing_bytes);
+    }
+
+    /// Throws away everything that is not in the writer's hands.
+    pub(super) fn clear(&mut self) {
+        self.entries = VecDeque::new();
+        self.frames = self.writing_frames;
+        self.bytes = self.writing_bytes;
+    }
+
+    /// Gives memory back, where there once was much in it. For one that is empty.
+    pub(super) fn shrink(&mut self) {
+        if self.entries.capacity() > KEPT_CAPACITY {
+            self.entries = VecDeque::new();
+        }
+    }
+
+    /// Takes from the account what `more` bytes need. Tells whether they may wait.
+    fn hold(&mut self, account: Option<&Account>, more: usize) -> bool {
+        let needed = steps(self.bytes + more);
+        let Some(account) = account.filter(|_| needed > self.held) else { return true };
+        let taken = account.take(needed - self.held);
+        if taken {
+            self.held = needed;
+        }
+        taken
+    }
+
+    /// Gives back what is not needed, where it is more than what is: less than that comes again.
+    pub(super) fn let_go(&mut self, account: Option<&Account>) {
+        let needed = steps(self.bytes);
+        if let Some(account) = account
+            && self.held > needed.saturating_mul(2)
+        {
+            account.give_back(self.held - needed);
+            self.held = needed;
+        }
+    }
+
+    /// Takes the oldest message out, or the oldest run of them. Returns how many went.
+    fn drop_oldest_message(&mut self) -> u64 {
+        let at = self.entries.iter().position(|entry| matches!(entry, Entry::Message(..)));
+        let Some(entry) = at.and_then(|at| self.entries.remove(at)) else { return 0 };
+        self.frames -= entry.frames();
+        self.bytes -= entry.bytes();
+        self.dropped += entry.frames() as u64;
+        self.dropped_in_all += entry.frames() as u64;
+        entry.frames() as u64
+    }
+
+    /// Whether there is nothing to take.
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    pub(super) fn is_half_full(&self, limits: &OutboxLimits) -> bool {
+        self.frames > limits.frames / 2 || self.bytes > limits.bytes / 2
+    }
+
+    /// Whether something of it is in the writer's hands.
+    pub(super) fn is_being_written(&self) -> bool {
+        self.writing_bytes > 0
+    }
+
+    /// What is in it and went through it.
+    pub(super) fn facts(&self) -> OutboxFacts {
+        OutboxFacts {
+            frames: self.frames,
+            bytes: self.bytes,
+            messages: self.messages,
+            dropped: self.dropped_in_all,
+        }
+    }
+
+    /// The memory that it has.
+    #[cfg(all(test, not(feature = "model")))]
+    pub(super) fn memory(&mut self) -> &mut VecDeque<Entry> {
+        &mut self.entries
+    }
+}
+
+/// The group of a `Joined` notice.
+fn joined(notice: &Bytes) -> Option<GroupName> {
+    match codec::decode_server(&notice.slice(codec::PREFIX_BYTES..)) {
+        Ok(ServerFrame::Joined { group, .. }) => Some(group),
+        _ => None,
+    }
+}

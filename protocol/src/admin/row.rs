@@ -1,0 +1,211 @@
+//! What the server tells operators of one connection, user, group or ban: rows of lists, and a connection in detail.
+//!
+//! In: facts, as the server has them. Out: JSON, and the same values again. Invariant: a field stays what it is; later
+//! versions may have more, so one that came later than the others has a default.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{ConnectionId, GroupName, Pattern, UserName};
+
+/// A connection in a list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConnectionRow {
+    /// Its id.
+    pub connection: ConnectionId,
+    /// Its user.
+    pub user: UserName,
+    /// `quic` or `webtransport`.
+    pub transport: String,
+    /// Where it comes from.
+    pub address: String,
+    /// When it was welcomed.
+    pub since: u64,
+    /// How many groups it is in.
+    pub groups: u64,
+    /// Frames that wait for it.
+    pub outbox_frames: u64,
+    /// Bytes that wait for it.
+    pub outbox_bytes: u64,
+    /// Requests that it made.
+    pub requests: u64,
+    /// Messages that were queued to it.
+    pub deliveries: u64,
+    /// Messages to it that were dropped.
+    pub dropped: u64,
+    /// The round trip, in microseconds.
+    pub rtt_us: u64,
+    /// Packets sent to it.
+    pub sent_packets: u64,
+    /// Of those, lost.
+    pub lost_packets: u64,
+    /// Times that its flow control kept us from sending: the application reads too slowly.
+    pub blocked_by_application: u64,
+    /// Times that the congestion window was reduced: the network is too slow.
+    pub congestion_events: u64,
+    /// For how many milliseconds nothing was heard of it, as of the last second's look. A client that lives is heard
+    /// of every 10 s.
+    #[serde(default)]
+    pub silent_ms: u64,
+}
+
+/// A connection of which nothing was heard for so many milliseconds is silent: a client that lives is heard of every
+/// 10 s (PROTOCOL.md, section 12).
+pub const SILENT_MS: u64 = 15_000;
+
+/// A user in a list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserRow {
+    /// The name.
+    pub user: UserName,
+    /// How many connections it has.
+    pub connections: u64,
+}
+
+/// A group in a list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupRow {
+    /// The name.
+    pub group: GroupName,
+    /// How many connections are in it.
+    pub members: u64,
+    /// How many users those belong to.
+    pub users: u64,
+    /// Messages that were queued to its members because they are.
+    #[serde(default)]
+    pub deliveries: u64,
+    /// Frames that wait for its members, of whatever kind.
+    #[serde(default)]
+    pub waiting_frames: u64,
+}
+
+/// Everything about a connection.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConnectionDetail {
+    /// What a list has.
+    #[serde(flatten)]
+    pub row: ConnectionRow,
+    /// The groups that it is in, with who made each membership.
+    pub memberships: Vec<MembershipRow>,
+    /// When its token ends, if it has one.
+    pub token_ends: Option<u64>,
+    /// When the next of its grants ends, if one does.
+    pub grant_ends: Option<u64>,
+    /// The id of its token, if it has one.
+    pub token_id: Option<String>,
+    /// What QUIC says.
+    pub quic: QuicFacts,
+}
+
+/// A membership.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MembershipRow {
+    /// The group.
+    pub group: GroupName,
+    /// Whether no grant is needed, because it was not the client that asked for it. Earlier versions know no more.
+    pub by_operator: bool,
+    /// Who made it. Earlier versions do not say: [`MembershipRow::made_by`] reads either.
+    #[serde(default)]
+    pub origin: Option<MembershipOrigin>,
+}
+
+impl MembershipRow {
+    /// The row of a membership that this one made.
+    #[must_use]
+    pub fn new(group: GroupName, origin: MembershipOrigin) -> Self {
+        Self { group, by_operator: origin.needs_no_grant(), origin: Some(origin) }
+    }
+
+    /// Who made it.
+    #[must_use]
+    pub fn made_by(&self) -> MembershipOrigin {
+        MembershipOrigin::read(self.origin, self.by_operator)
+    }
+}
+
+/// Who made a membership.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MembershipOrigin {
+    /// The client, which has a grant for it.
+    Client,
+    /// An operator.
+    Operator,
+    /// The application.
+    Application,
+    /// What came with a later version.
+    #[serde(other)]
+    Other,
+}
+
+impl MembershipOrigin {
+    /// Whether it stays when a grant ends.
+    #[must_use]
+    pub fn needs_no_grant(self) -> bool {
+        self != Self::Client
+    }
+
+    pub(super) fn read(origin: Option<Self>, by_operator: bool) -> Self {
+        origin.unwrap_or(if by_operator { Self::Operator } else { Self::Client })
+    }
+}
+
+/// What QUIC says about a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct QuicFacts {
+    /// The round trip, in microseconds.
+    pub rtt_us: u64,
+    /// The congestion window, in bytes: what may be on its way.
+    pub congestion_window: u64,
+    /// Packets sent.
+    pub sent_packets: u64,
+    /// Packets lost.
+    pub lost_packets: u64,
+    /// Bytes sent in UDP datagrams.
+    pub sent_bytes: u64,
+    /// Bytes received in UDP datagrams.
+    pub received_bytes: u64,
+    /// The largest UDP payload that the path takes, in bytes.
+    pub mtu: u64,
+    /// Times that we wanted to send and the client's flow control did not let us: the application reads too slowly.
+    pub blocked_by_application: u64,
+    /// Times that the client proved to be at another address (RFC 9000 section 9): it moved to another network, or a
+    /// NAT gave it another port.
+    pub migrations: u64,
+    /// Times that the congestion window was reduced: the network is too slow.
+    pub congestion_events: u64,
+}
+
+/// What a ban forbids.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BanKind {
+    /// A user the groups that match a pattern.
+    Group,
+    /// A user the server.
+    User,
+    /// A user's tokens that were issued up to `since`.
+    SignOut,
+    /// One token.
+    Token,
+}
+
+/// A ban, revocation or sign-out in force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BanRow {
+    /// What it forbids.
+    pub kind: BanKind,
+    /// Whom; none for a token.
+    pub user: Option<UserName>,
+    /// Which groups, for `group`.
+    pub groups: Option<Pattern>,
+    /// The token's id, for `token`.
+    pub jti: Option<String>,
+    /// Since when.
+    pub since: u64,
+    /// When it ends by itself.
+    pub until: Option<u64>,
+    /// Why.
+    pub reason: String,
+    /// Which operator.
+    pub author: String,
+}
