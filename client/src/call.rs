@@ -58,7 +58,13 @@ impl Invocation {
 
     /// The arguments: a tuple with an element for each.
     pub fn arguments(mut self, arguments: &impl Serialize) -> Self {
-        self.arguments = encode(arguments, self.format).map_err(CallError::Arguments);
+        // No arguments are an empty list, and `()` is written as no value.
+        let encoded = encode(arguments, self.format).map(|arguments| match &arguments.bytes[..] {
+            b"null" if self.format == PayloadFormat::Json => Payload::json("[]"),
+            b"\xc0" if self.format == PayloadFormat::MessagePack => Payload::message_pack(&b"\x90"[..]),
+            _ => arguments,
+        });
+        self.arguments = encoded.map_err(CallError::Arguments);
         self
     }
 

@@ -34,6 +34,9 @@ use crate::close_reason::CloseReason;
 use crate::envelope::Envelope;
 use crate::sync::{Mutex, MutexGuard};
 
+/// So many tasks that wait for room are remembered.
+const MOST_PRODUCERS: usize = 256;
+
 /// What QUIC keeps for a peer, of [`Outbox::hold_window`]: counted until this is dropped, where there was room to count
 /// it.
 pub struct Window<'a> {
@@ -321,6 +324,10 @@ impl Outbox {
         }
         if state.queue.is_half_full(&self.limits) {
             if !state.producers.iter().any(|waker| waker.will_wake(context.waker())) {
+                if state.producers.len() >= MOST_PRODUCERS {
+                    // Some have given up waiting, and are not known by that. Those that have not come again.
+                    state.wake_producers();
+                }
                 state.producers.push(context.waker().clone());
             }
             return Poll::Pending;

@@ -26,7 +26,7 @@ mod writer;
 
 use std::fmt;
 
-pub use self::client::{decode_client, encode_client, hello_version};
+pub use self::client::{decode_client, encode_client, has_no_request, hello_version};
 pub use self::extension::with_extensions;
 pub use self::server::{
     decode_server, encode_message, encode_message_body, encode_message_heading, encode_server,

@@ -5,7 +5,7 @@
 use fanfare_protocol::{Code, Denial};
 
 /// The longest reason, in bytes: it goes to every connection concerned, and fits in a close (RFC 9000 section 19.19).
-const REASON_BYTES: usize = 512;
+pub(crate) const REASON_BYTES: usize = 512;
 
 /// Refuses a reason that is too long.
 pub(crate) fn check(reason: &str) -> Result<(), Denial> {

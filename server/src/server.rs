@@ -91,7 +91,8 @@ impl Server {
         let Opened { config, home, started, keys, tasks, endpoint, address, certificate, .. } = opened;
         let Opened { web, admin, hub, metrics, tokens, gate, moderation, key_sets, methods, .. } = opened;
         let config = Arc::new(config);
-        let application = methods.map(|methods| Application::new(methods, &hub, config.limits));
+        let application =
+            methods.map(|methods| Application::new(methods, &hub, config.limits, Arc::clone(&metrics)));
         let expiry = Arc::new(Expiry::new(Arc::clone(&hub), config.expiry_notice));
         let router = Arc::new(Router::new(
             Arc::clone(&hub),
@@ -266,7 +267,8 @@ impl Server {
 
     /// Stops: lets nobody in, says `Goodbye`, writes out what is queued, and closes. Takes no longer than the
     /// configuration's `drain_deadline` and a moment; with methods that do not stop when they are told, their
-    /// [grace](crate::CallLimits::grace) more, and as long as `disconnected` takes.
+    /// [grace](crate::CallLimits::grace) more, and for hooks twice their
+    /// [deadline](crate::CallLimits::hook_deadline).
     pub async fn drain(self) -> Drained {
         let Self {
             config,

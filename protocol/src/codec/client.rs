@@ -31,6 +31,12 @@ pub fn hello_version(frame: &Bytes) -> Option<u32> {
     }
 }
 
+/// Whether it is a frame of those that have no request, known here or not.
+#[must_use]
+pub fn has_no_request(frame: &Bytes) -> bool {
+    Reader::new(frame).u32().is_ok_and(|number| number >= FIRST_WITHOUT_REQUEST)
+}
+
 /// The frame as bytes, prefix included.
 #[must_use]
 pub fn encode_client(frame: &ClientFrame) -> Bytes {

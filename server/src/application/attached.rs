@@ -63,15 +63,22 @@ impl Attached {
         &self.attachment
     }
 
-    /// It is welcomed. It becomes a member of the groups that `connected` named, before anything of it is read.
-    pub(crate) fn welcome(&self, member: &Arc<Member>) {
-        let link = &self.attachment.link;
-        link.welcomed(member);
-        let groups = std::mem::take(&mut link.admission.lock().groups);
-        for group in groups {
-            if let Err(Denial { code, .. }) = link.context.hub.join(member, &group, Origin::Application) {
-                tracing::debug!(connection = %member.id(), ?group, code = code.number(), "not joined at connect");
-            }
+    /// It is welcomed, and in the hub.
+    pub(crate) fn welcomed(&self, member: &Arc<Member>) {
+        self.attachment.link.welcomed(member);
+    }
+
+    /// The groups that `connected` has named, once: the session joins them before it reads anything.
+    pub(crate) fn first_groups(&self) -> Vec<GroupName> {
+        std::mem::take(&mut self.attachment.link.admission.lock().groups)
+    }
+
+    /// Makes it a member of one of them.
+    pub(crate) fn join(&self, member: &Arc<Member>, group: &GroupName) {
+        let context = &self.attachment.link.context;
+        if let Err(Denial { code, .. }) = context.hub.join(member, group, Origin::Application) {
+            context.metrics.refused.add(code);
+            tracing::debug!(connection = %member.id(), ?group, code = code.number(), "not joined at connect");
         }
     }
 
@@ -87,9 +94,7 @@ impl Drop for Attached {
         link.end();
         // What the hub tells of it has been told: it has left its groups.
         application.links.write().remove(&link.opening.connection);
-        if application.hooks.disconnected.is_some() {
-            tell(link, &application.hooks, Event::Disconnected(self.reason.take()));
-        }
+        tell(link, &application.hooks, Event::Disconnected(self.reason.take()));
     }
 }
 

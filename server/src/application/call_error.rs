@@ -6,11 +6,15 @@
 use std::fmt::Display;
 
 use fanfare_protocol::call::Failure;
-use fanfare_protocol::{Code, Denial, NameError, Payload};
+use fanfare_protocol::{Code, Denial, Limits, NameError, Payload};
 
 use crate::handle::HubError;
 
-/// Why a method did not do what its caller wanted. All of it is sent to the caller.
+/// The longest reason, in bytes. What is longer is cut off.
+const DETAIL_BYTES: usize = 1_024;
+
+/// Why a method did not do what its caller wanted. All of it is sent to the caller, the reason up to 1,024 bytes, and data
+/// no longer than a payload may be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CallError(pub(super) Failure);
 
@@ -58,6 +62,13 @@ impl CallError {
         Self::from(Denial::from(Code::Internal))
     }
 
+    /// What the caller gets: no longer than a reason and a payload may be.
+    pub(super) fn within(self, limits: &Limits) -> Failure {
+        let Self(Failure { code, detail, data }) = self;
+        let data = if limits.check_payload(data.bytes.len()).is_ok() { data } else { Payload::default() };
+        Failure { code, detail: first_bytes(detail, DETAIL_BYTES), data }
+    }
+
     /// The number that the caller gets.
     #[must_use]
     pub fn code(&self) -> u16 {
@@ -69,6 +80,13 @@ impl CallError {
     pub fn detail(&self) -> &str {
         &self.0.detail
     }
+}
+
+/// As much of a text as has so many bytes.
+pub(super) fn first_bytes(mut text: String, most: usize) -> String {
+    let end = (0..=most.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+    text.truncate(end);
+    text
 }
 
 impl From<Denial> for CallError {
@@ -109,6 +127,14 @@ mod tests {
         }
         let error = CallError::own(OwnCode::new(10_001).unwrap(), "sold out").with_data(Payload::json("[3]"));
         assert_eq!((error.code(), error.detail()), (10_001, "sold out"));
+    }
+
+    #[test]
+    fn a_reason_and_data_are_no_longer_than_they_may_be() {
+        let limits = Limits::default();
+        let long = Payload::from(vec![0; limits.payload_bytes as usize + 1]);
+        let failure = CallError::new("\u{20ac}".repeat(1_000)).with_data(long).within(&limits);
+        assert_eq!((failure.detail.len(), failure.data), (1_023, Payload::default()));
     }
 
     #[test]

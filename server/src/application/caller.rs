@@ -129,13 +129,13 @@ impl Caller {
 
     fn join_as(&self, group: &GroupName, origin: Origin) -> Result<(), CallError> {
         let member = self.link.member().ok_or_else(|| Denial::from(Code::ShuttingDown))?;
-        self.link.context.hub.join(member, group, origin)?;
+        self.link.context.hub.join(&member, group, origin)?;
         Ok(())
     }
 
     /// Ends its membership, as if its client had asked: it is told nothing. Tells whether there was one.
     pub fn leave(&self, group: &GroupName) -> bool {
-        self.link.member().is_some_and(|member| self.link.context.hub.leave(member, group).is_some())
+        self.link.member().is_some_and(|member| self.link.context.hub.leave(&member, group).is_some())
     }
 
     /// Sends it a message.
@@ -152,7 +152,9 @@ impl Caller {
 
     /// Keeps something for this connection, in place of what there was of the same type.
     pub fn insert<T: Any + Send + Sync>(&self, value: T) {
-        self.link.data.lock().insert(TypeId::of::<T>(), Arc::new(value));
+        let before = self.link.data.lock().insert(TypeId::of::<T>(), Arc::new(value));
+        // Behind the lock: it may use what is kept itself.
+        drop(before);
     }
 
     /// What was kept of this type.

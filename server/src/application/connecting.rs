@@ -11,10 +11,12 @@ use fanfare_hub::CloseReason;
 use fanfare_protocol::{Code, ConnectionId, GroupName, UserName};
 use fanfare_token::{GrantClaim, Grants};
 
+use super::call_error::first_bytes;
 use super::caller::Caller;
 use super::link::Link;
 use crate::handle::HubHandle;
 use crate::quic::Transport;
+use crate::reason::REASON_BYTES;
 
 /// A connection that the application is asked about. Its client has shown who it is, and has not been welcomed.
 pub struct Connecting {
@@ -29,15 +31,20 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// For good: code [`Code::ConnectRefused`]. The client is told the reason.
+    /// For good: code [`Code::ConnectRefused`]. The client is told the reason, of which what is beyond 512 bytes is cut
+    /// off.
     pub fn new(reason: impl Into<String>) -> Self {
-        let reason = CloseReason { code: Code::ConnectRefused, reason: reason.into() };
+        let reason =
+            CloseReason { code: Code::ConnectRefused, reason: first_bytes(reason.into(), REASON_BYTES) };
         Self { reason }
     }
 
     /// For now: code [`Code::ConnectRefusedForNow`], and the client tries again by itself.
     pub fn for_now(reason: impl Into<String>) -> Self {
-        let reason = CloseReason { code: Code::ConnectRefusedForNow, reason: reason.into() };
+        let reason = CloseReason {
+            code: Code::ConnectRefusedForNow,
+            reason: first_bytes(reason.into(), REASON_BYTES),
+        };
         Self { reason }
     }
 }

@@ -1,7 +1,8 @@
 //! What the application is told of groups: that one has its first member, and that its last has gone.
 //!
 //! In: both, from inside the hub's critical sections. Out: hooks, one after the other for each group. Invariant: of one
-//! group an opening and a close take turns, beginning with an opening, so that what waits is a number and no list.
+//! group an opening and a close take turns, beginning with an opening, so that what waits is a number and no list; where
+//! many wait, an opening and the close behind it cancel each other out.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,6 +12,9 @@ use parking_lot::Mutex;
 
 use super::context::Context;
 use super::hooks::{Hooks, carry_out};
+
+/// Of a group no more than so many openings and closes wait to be told.
+const MOST: u64 = 64;
 
 /// Groups of which something is to be told.
 #[derive(Default)]
@@ -34,7 +38,12 @@ impl Groups {
     ) {
         let mut groups = self.0.lock();
         if let Some(state) = groups.get_mut(group) {
-            state.waiting += 1;
+            // Beyond the bound it cancels itself and the one before it out: they are the reverse of each other.
+            if state.waiting < MOST {
+                state.waiting += 1;
+            } else {
+                state.waiting -= 1;
+            }
             return;
         }
         groups.insert(group.clone(), State { next_is_open: is_open, waiting: 1 });
@@ -58,7 +67,9 @@ impl Groups {
 
 async fn tell_all(groups: Arc<Groups>, context: Arc<Context>, hooks: Arc<Hooks>, group: GroupName) {
     let about = fanfare_protocol::quoted(group.as_str());
-    while let Some(is_open) = groups.next_of(&group) {
+    while !context.abandoned.is_cancelled()
+        && let Some(is_open) = groups.next_of(&group)
+    {
         let (name, hook) = if is_open {
             ("group_opened", &hooks.group_opened)
         } else {

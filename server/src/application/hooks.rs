@@ -1,7 +1,7 @@
 //! The application's hooks on connections, memberships and groups, and how one is carried out.
 //!
 //! In: async functions. Out: what they decide, or that they failed. Invariant: a hook that panics or takes too long is a
-//! line in the log and counted, and holds up nobody but the connection or the group that it is about.
+//! line in the log, and holds up nobody but the connection or the group that it is about.
 
 use std::fmt::Display;
 use std::future::Future;
@@ -47,7 +47,6 @@ pub(super) async fn carry_out<A, R>(
     argument: A,
 ) -> Option<R> {
     let panicked = || {
-        context.counters.panics.add(1);
         tracing::error!(hook = name, %about, "a hook panicked");
         None
     };
@@ -56,7 +55,6 @@ pub(super) async fn carry_out<A, R>(
         Ok(Ok(answer)) => Some(answer),
         Ok(Err(_)) => panicked(),
         Err(_) => {
-            context.counters.overdue_hooks.add(1);
             tracing::error!(hook = name, %about, "a hook took longer than it may");
             None
         }

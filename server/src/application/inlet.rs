@@ -22,7 +22,7 @@ pub(super) struct Inlet {
 impl Inlet {
     /// Gives the credit that a stream begins with.
     pub(super) fn new(upload: Upload, link: Arc<Link>) -> Self {
-        link.give_credit(upload.stream, link.context.limits.stream_items);
+        link.give_credit(upload.stream, upload.serial, link.context.limits.stream_items);
         Self { upload, link, read: 0 }
     }
 
@@ -32,7 +32,8 @@ impl Inlet {
             self.read += 1;
             // By halves, so that not every item costs a frame.
             if self.read > self.link.context.limits.stream_items / 2 {
-                self.link.give_credit(self.upload.stream, std::mem::take(&mut self.read));
+                let read = std::mem::take(&mut self.read);
+                self.link.give_credit(self.upload.stream, self.upload.serial, read);
             }
         }
         Poll::Ready(item.map(|item| item.map_err(CallError)))
@@ -41,6 +42,6 @@ impl Inlet {
 
 impl Drop for Inlet {
     fn drop(&mut self) {
-        self.link.stop_upload(self.upload.stream);
+        self.link.stop_upload(self.upload.stream, self.upload.serial);
     }
 }

@@ -11,7 +11,7 @@ use std::any::{Any, TypeId};
 use std::collections::{HashMap, VecDeque};
 use std::future::poll_fn;
 use std::net::SocketAddr;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 
 use fanfare_protocol::call::{CallId, ClientCall, Failure, Invoke, Outcome, ServerCall, StreamId};
 use fanfare_protocol::{
@@ -53,7 +53,7 @@ pub(crate) struct Link {
     pub(super) context: Arc<Context>,
     pub(super) opening: Opening,
     /// There from its welcome on.
-    member: OnceLock<Arc<Member>>,
+    member: OnceLock<Weak<Member>>,
     /// Cancelled when the connection has ended.
     pub(super) ended: CancellationToken,
     state: Mutex<State>,
@@ -70,11 +70,14 @@ struct State {
     /// Calls that hold one of the places of those that run one after the other.
     running: usize,
     waiting: VecDeque<Accepted>,
+    /// Done when the call that was the last to get its place has begun.
+    last_begun: Option<oneshot::Receiver<()>>,
     /// Every call that has no completion yet.
     calls: HashMap<RequestId, Active>,
     /// Streams of both directions.
     streams: usize,
     uploads: HashMap<StreamId, Uploading>,
+    last_upload: u64,
     asked: HashMap<CallId, oneshot::Sender<Outcome>>,
     next_call: CallId,
     ended: bool,
@@ -83,12 +86,13 @@ struct State {
 struct Active {
     stop: CancellationToken,
     credit: Arc<Semaphore>,
-    streams: usize,
 }
 
 struct Uploading {
     items: mpsc::Sender<Result<Payload, Failure>>,
     credit: u32,
+    /// Tells it from another stream that has had the same number.
+    serial: u64,
 }
 
 /// A call that is to be carried out.
@@ -100,6 +104,12 @@ pub(super) struct Accepted {
     pub(super) uploads: Vec<Upload>,
     /// Whether its result is items.
     pub(super) wants_items: bool,
+    /// How many streams it has, of both directions. One with streams lasts as long as those, so it does not hold up the
+    /// others.
+    pub(super) streams: usize,
+    /// Done when the call before it has begun; and for the one behind it.
+    pub(super) turn: Option<oneshot::Receiver<()>>,
+    pub(super) begun: Option<oneshot::Sender<()>>,
     pub(super) credit: Arc<Semaphore>,
     pub(super) stop: CancellationToken,
 }
@@ -107,14 +117,8 @@ pub(super) struct Accepted {
 /// A client's stream, as the link hands it to whoever reads it.
 pub(super) struct Upload {
     pub(super) stream: StreamId,
+    pub(super) serial: u64,
     pub(super) items: mpsc::Receiver<Result<Payload, Failure>>,
-}
-
-impl Accepted {
-    /// Calls with streams last as long as those, so they do not hold up the others.
-    pub(super) fn has_streams(&self) -> bool {
-        self.wants_items || !self.uploads.is_empty()
-    }
 }
 
 impl Link {
@@ -138,12 +142,12 @@ impl Link {
 
     /// It is welcomed, and in the hub.
     pub(super) fn welcomed(&self, member: &Arc<Member>) {
-        let _ = self.member.set(Arc::clone(member));
+        let _ = self.member.set(Arc::downgrade(member));
     }
 
-    /// The connection in the hub; `None` before its welcome.
-    pub(super) fn member(&self) -> Option<&Arc<Member>> {
-        self.member.get()
+    /// The connection in the hub; `None` before its welcome, and when it is gone.
+    pub(super) fn member(&self) -> Option<Arc<Member>> {
+        self.member.get()?.upgrade()
     }
 
     /// Queues something about a call.
@@ -193,6 +197,15 @@ impl Link {
         let Invoke { request, method: name, credit, streams, arguments } = invoke;
         let limits = self.context.limits;
         self.context.payloads.check_payload(arguments.bytes.len())?;
+        let own = streams.len() + usize::from(credit > 0);
+        let full = |what: &str, most: usize| {
+            let detail = format!("at most {most} {what} of a connection go on at a time");
+            Denial { code: Code::TooManyCalls, detail }
+        };
+        // Before its streams are compared with each other.
+        if own > limits.streams {
+            return Err(full("streams", limits.streams));
+        }
         let mut state = self.state.lock();
         if state.ended {
             return Err(Code::ShuttingDown.into());
@@ -209,28 +222,24 @@ impl Link {
             let detail = format!("number {stream} is that of another stream, which has not ended");
             return Err(Denial { code: Code::InvalidRequest, detail });
         }
-        let own = streams.len() + usize::from(credit > 0);
-        let full = |what: &str, most: usize| {
-            let detail = format!("at most {most} {what} of a connection go on at a time");
-            Denial { code: Code::TooManyCalls, detail }
-        };
         if own > 0 && state.streams + own > limits.streams {
             return Err(full("streams", limits.streams));
         }
-        if state.waiting.len() >= limits.waiting {
+        let must_wait = !state.waiting.is_empty() || (own == 0 && state.running >= limits.in_flight);
+        if must_wait && state.waiting.len() >= limits.waiting {
             return Err(full("calls", limits.waiting + limits.in_flight));
         }
         let uploads = streams.into_iter().map(|stream| {
             // One more place than items, for why it ends.
             let (sender, items) = mpsc::channel(limits.stream_items as usize + 1);
-            state.uploads.insert(stream, Uploading { items: sender, credit: 0 });
-            Upload { stream, items }
+            state.last_upload += 1;
+            let serial = state.last_upload;
+            state.uploads.insert(stream, Uploading { items: sender, credit: 0, serial });
+            Upload { stream, serial, items }
         });
         let uploads = uploads.collect();
         let (stop, credits) = (self.ended.child_token(), Arc::new(Semaphore::new(credit as usize)));
-        state
-            .calls
-            .insert(request, Active { stop: stop.clone(), credit: Arc::clone(&credits), streams: own });
+        state.calls.insert(request, Active { stop: stop.clone(), credit: Arc::clone(&credits) });
         state.streams += own;
         let wants_items = credit > 0;
         state.waiting.push_back(Accepted {
@@ -239,6 +248,9 @@ impl Link {
             arguments,
             uploads,
             wants_items,
+            streams: own,
+            turn: None,
+            begun: None,
             credit: credits,
             stop,
         });
@@ -249,28 +261,31 @@ impl Link {
     pub(super) fn next_call(&self) -> Option<Accepted> {
         let mut state = self.state.lock();
         let next = state.waiting.front()?;
-        if !next.has_streams() {
+        if next.streams == 0 {
             if state.running >= self.context.limits.in_flight {
                 return None;
             }
             state.running += 1;
         }
-        state.waiting.pop_front()
+        let mut next = state.waiting.pop_front()?;
+        let (begun, turn) = oneshot::channel();
+        next.turn = state.last_begun.replace(turn);
+        next.begun = Some(begun);
+        Some(next)
     }
 
-    /// A call has ended, and what it held is free. Its completion is to be queued by the caller of this.
+    /// A call has its outcome: its number is free. Its completion is to be queued by the caller of this.
     pub(super) fn completed(&self, request: RequestId) {
-        let mut state = self.state.lock();
-        if let Some(call) = state.calls.remove(&request) {
-            state.streams -= call.streams;
-        }
+        self.state.lock().calls.remove(&request);
     }
 
-    /// A call's place is free for the next one.
-    pub(super) fn make_way(&self, had_streams: bool) {
-        if !had_streams {
-            self.state.lock().running -= 1;
+    /// A call has really ended: its place is free for the next one, and so are those of its streams.
+    pub(super) fn make_way(&self, streams: usize) {
+        let mut state = self.state.lock();
+        if streams == 0 {
+            state.running -= 1;
         }
+        state.streams -= streams;
     }
 
     fn cancel(&self, request: RequestId) {
@@ -280,11 +295,13 @@ impl Link {
         // One that has not begun never does.
         let Some(at) = state.waiting.iter().position(|waiting| waiting.request == request) else { return };
         let waiting = state.waiting.remove(at);
+        state.streams -= waiting.as_ref().map_or(0, |waiting| waiting.streams);
         drop(state);
         for upload in waiting.into_iter().flat_map(|waiting| waiting.uploads) {
-            self.stop_upload(upload.stream);
+            self.stop_upload(upload.stream, upload.serial);
         }
         self.completed(request);
+        self.context.metrics.refused.add(Code::CallCancelled);
         let outcome = Outcome::Failed(Denial::from(Code::CallCancelled).into());
         self.say(ServerCall::Completion { request, outcome });
     }
@@ -306,6 +323,7 @@ impl Link {
                 let _ = upload.items.try_send(Ok(item));
             }
             Some(denial) => {
+                self.context.metrics.refused.add(denial.code);
                 let _ = upload.items.try_send(Err(denial.into()));
                 state.uploads.remove(&stream);
                 drop(state);
@@ -315,17 +333,22 @@ impl Link {
     }
 
     /// Lets a client's stream have so many more items.
-    pub(super) fn give_credit(&self, stream: StreamId, items: u32) {
+    pub(super) fn give_credit(&self, stream: StreamId, serial: u64, items: u32) {
         let mut state = self.state.lock();
-        let Some(upload) = state.uploads.get_mut(&stream) else { return };
+        let Some(upload) = state.uploads.get_mut(&stream).filter(|upload| upload.serial == serial) else {
+            return;
+        };
         upload.credit += items;
         drop(state);
         self.say(ServerCall::Credit { stream, items });
     }
 
     /// Nobody reads a client's stream any more.
-    pub(super) fn stop_upload(&self, stream: StreamId) {
-        if self.state.lock().uploads.remove(&stream).is_some() {
+    pub(super) fn stop_upload(&self, stream: StreamId, serial: u64) {
+        let mut state = self.state.lock();
+        if state.uploads.get(&stream).is_some_and(|upload| upload.serial == serial) {
+            state.uploads.remove(&stream);
+            drop(state);
             self.say(ServerCall::Stop { stream });
         }
     }
@@ -358,6 +381,12 @@ impl Link {
     /// The answer is not waited for any more. Tells whether it had not come.
     pub(super) fn give_up(&self, call: CallId) -> bool {
         self.state.lock().asked.remove(&call).is_some()
+    }
+
+    /// All is over and told: what the application kept for it is given up.
+    pub(super) fn forget(&self) {
+        let data = std::mem::take(&mut *self.data.lock());
+        drop(data);
     }
 
     /// The connection has ended: whatever runs is told so, and nothing else begins.

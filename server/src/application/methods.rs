@@ -195,6 +195,8 @@ impl<S: Clone + Send + Sync + 'static> Methods<S> {
     /// Changes what one connection may ask at a time.
     pub fn configure(mut self, change: impl FnOnce(&mut CallLimits)) -> Self {
         change(&mut self.limits);
+        self.limits.in_flight = self.limits.in_flight.max(1);
+        self.limits.stream_items = self.limits.stream_items.max(1);
         self
     }
 

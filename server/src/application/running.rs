@@ -6,15 +6,15 @@
 
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use fanfare_protocol::call::{Outcome, ServerCall};
+use fanfare_protocol::call::{Failure, Outcome, ServerCall};
 use fanfare_protocol::{Code, Denial, Payload, RequestId};
 use futures_core::Stream;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::answer::Answer;
@@ -37,26 +37,27 @@ pub(super) async fn run(
     method: &(dyn Fn(Call) -> Outcomes + Send + Sync),
     deadline: Option<Duration>,
 ) {
-    let Accepted { request, name, arguments, uploads, wants_items, credit, stop } = accepted;
+    let Accepted { request, name, arguments, uploads, wants_items, turn, begun, credit, stop, .. } = accepted;
+    if let Some(turn) = turn {
+        // Calls begin in their order. Where the one before has ended without having begun, that is as good.
+        let _ = turn.await;
+    }
     let inlets = uploads.into_iter().map(|upload| Inlet::new(upload, Arc::clone(link))).collect();
-    let counters = &link.context.counters;
-    counters.calls.add(1);
     let caller = Caller::new(Arc::clone(link));
     let call = Call { caller, method: name.clone(), arguments, stop: stop.clone(), streams: inlets };
     let called = catch_unwind(AssertUnwindSafe(|| method(call)));
     let outcome = match called {
         Err(_) => Some(Err(Panicked)),
-        Ok(future) => finish(link, request, deadline, &stop, future).await,
+        Ok(future) => finish(link, request, deadline, &stop, begun, future).await,
     };
     let outcome = match outcome {
         // It was told already that it took too long.
         None => None,
         Some(Err(Panicked)) => {
-            counters.panics.add(1);
             tracing::error!(method = ?name, connection = %link.opening.connection, "a method panicked");
             Some(failed(Code::MethodPanicked))
         }
-        Some(Ok(Err(CallError(failure)))) => Some(Outcome::Failed(failure)),
+        Some(Ok(Err(error))) => Some(Outcome::Failed(error.within(&link.context.payloads))),
         Some(Ok(Ok(answer))) => Some(match (answer, wants_items) {
             (Answer::Nothing, false) => Outcome::Nothing,
             (Answer::Value(value), false) => {
@@ -65,12 +66,11 @@ pub(super) async fn run(
             (Answer::Items(items), true) => {
                 let sent = send_items(link, request, &credit, &stop, items).await;
                 if matches!(sent, Err(None)) {
-                    counters.panics.add(1);
                     tracing::error!(method = ?name, connection = %link.opening.connection, "a stream panicked");
                 }
                 match sent {
                     Ok(()) => Outcome::Nothing,
-                    Err(Some(CallError(failure))) => Outcome::Failed(failure),
+                    Err(Some(error)) => Outcome::Failed(error.within(&link.context.payloads)),
                     Err(None) => failed(Code::MethodPanicked),
                 }
             }
@@ -108,9 +108,15 @@ async fn finish(
     request: RequestId,
     deadline: Option<Duration>,
     stop: &CancellationToken,
+    begun: Option<oneshot::Sender<()>>,
     future: Outcomes,
 ) -> Option<Result<Result<Answer, CallError>, Panicked>> {
-    let mut future = pin!(guarded(future));
+    let mut future = Box::pin(guarded(future));
+    let first = poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await;
+    drop(begun);
+    if let Poll::Ready(ended) = first {
+        return Some(ended);
+    }
     let overdue = async {
         match deadline {
             Some(deadline) => tokio::time::sleep(deadline).await,
@@ -123,14 +129,18 @@ async fn finish(
         () = stop.cancelled() => false,
         () = overdue => true,
     };
+    let rest = tokio::time::timeout(link.context.limits.grace, future);
     if is_overdue {
         stop.cancel();
-        complete(link, request, failed(Code::CallTimeout)).await;
-    }
-    let ended = tokio::time::timeout(link.context.limits.grace, &mut future).await;
-    if is_overdue {
+        // The one does not wait for the other: a client that does not read must not keep the method, nor what it holds.
+        let told = complete(link, request, failed(Code::CallTimeout));
+        let ended = async move {
+            let _ = rest.await;
+        };
+        tokio::join!(told, ended);
         return None;
     }
+    let ended = rest.await;
     Some(ended.unwrap_or_else(|_| Ok(Err(Denial::from(Code::CallCancelled).into()))))
 }
 
@@ -174,5 +184,10 @@ async fn send_items(
 /// Tells what came of a call. Its number is free before its caller can know, so that it can be used again.
 async fn complete(link: &Link, request: RequestId, outcome: Outcome) {
     link.completed(request);
+    if let Outcome::Failed(Failure { code, .. }) = &outcome {
+        // The application's own numbers are its own to count.
+        let code = Code::try_from(u64::from(*code)).unwrap_or(Code::CallFailed);
+        link.context.metrics.refused.add(code);
+    }
     link.deliver(ServerCall::Completion { request, outcome }).await;
 }

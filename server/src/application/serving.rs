@@ -17,10 +17,12 @@ use super::context::Context;
 use super::events::Event;
 use super::groups::Groups;
 use super::hooks::Hooks;
+use super::limits::CallLimits;
 use super::link::Link;
 use super::methods::{Method, MethodSet};
 use super::{running, telling};
 use crate::hub::{Hub, Member};
+use crate::telemetry::Metrics;
 
 /// The application of a running server.
 pub(crate) struct Application {
@@ -35,7 +37,7 @@ pub(crate) struct Application {
 
 impl Application {
     /// Needs a tokio runtime.
-    pub(crate) fn new(set: MethodSet, hub: &Arc<Hub>, payloads: Limits) -> Arc<Self> {
+    pub(crate) fn new(set: MethodSet, hub: &Arc<Hub>, payloads: Limits, metrics: Arc<Metrics>) -> Arc<Self> {
         let MethodSet { methods, hooks, limits, deadline } = set;
         let Hooks { joined, left, group_opened, group_closed, .. } = &hooks;
         let wants_to_know =
@@ -44,7 +46,7 @@ impl Application {
             methods,
             deadline,
             hooks: Arc::new(hooks),
-            context: Arc::new(Context::new(limits, payloads, hub)),
+            context: Arc::new(Context::new(limits, payloads, hub, metrics)),
             links: RwLock::default(),
             groups: Arc::default(),
         });
@@ -80,22 +82,42 @@ impl Application {
         while let Some(accepted) = link.next_call() {
             let (application, link) = (Arc::clone(self), Arc::clone(link));
             self.context.tasks.spawn(async move {
-                let has_streams = accepted.has_streams();
+                let place = Place { application, link, request: accepted.request, streams: accepted.streams };
                 // It was there when the call was taken, and methods never change.
-                if let Some(method) = application.methods.get(accepted.name.as_str()) {
-                    let deadline = method.deadline.or(application.deadline);
-                    running::run(&link, accepted, &*method.call, deadline).await;
+                if let Some(method) = place.application.methods.get(accepted.name.as_str()) {
+                    let deadline = method.deadline.or(place.application.deadline);
+                    running::run(&place.link, accepted, &*method.call, deadline).await;
                 }
-                link.make_way(has_streams);
-                application.begin(&link);
             });
         }
     }
 
-    /// Waits until everything that it was asked has ended. Nothing new may be asked any more.
+    /// Waits until everything that it was asked has ended. Nothing new may be asked any more. What is still to be told
+    /// after a hook's deadline is told no more.
     pub(crate) async fn wait(&self) {
         self.context.tasks.close();
-        self.context.tasks.wait().await;
+        let CallLimits { grace, hook_deadline, .. } = self.context.limits;
+        if tokio::time::timeout(grace.max(hook_deadline), self.context.tasks.wait()).await.is_err() {
+            self.context.abandoned.cancel();
+            tracing::warn!("the application was not told of every end: its hooks are slow");
+            self.context.tasks.wait().await;
+        }
+    }
+}
+
+/// The place of a call that runs. Dropped, however it ended, it is free for the next one.
+struct Place {
+    application: Arc<Application>,
+    link: Arc<Link>,
+    request: RequestId,
+    streams: usize,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.link.completed(self.request);
+        self.link.make_way(self.streams);
+        self.application.begin(&self.link);
     }
 }
 

@@ -20,7 +20,9 @@ pub(super) fn tell(link: &Arc<Link>, hooks: &Arc<Hooks>, event: Event) {
 /// Tells what is to be told of a connection, until there is nothing more.
 async fn tell_all(link: Arc<Link>, hooks: Arc<Hooks>) {
     let (context, about) = (&link.context, link.opening.connection);
-    while let Some(event) = link.events.next() {
+    while !context.abandoned.is_cancelled()
+        && let Some(event) = link.events.next()
+    {
         let caller = Caller::new(Arc::clone(&link));
         match event {
             Event::Joined(group) => {
@@ -37,6 +39,7 @@ async fn tell_all(link: Arc<Link>, hooks: Arc<Hooks>) {
                 if let Some(hook) = &hooks.disconnected {
                     carry_out(context, "disconnected", &about, hook, (caller, reason)).await;
                 }
+                link.forget();
             }
         }
     }

@@ -183,6 +183,8 @@ impl Handshakes {
         let mut attached = match &self.application {
             None => None,
             Some(application) => {
+                // The application is not asked about somebody who may not be here.
+                self.router.gate().enter(&user, &permissions, access::now()).map_err(CloseReason::from)?;
                 let opening = Opening {
                     connection: id,
                     user: user.clone(),
@@ -224,7 +226,7 @@ impl Handshakes {
         let Some((transmitter, receiver)) = stream.take() else { return Err(None) };
         let watch = self.router.expiry().watch(seat.member());
         if let Some(attached) = &attached {
-            attached.welcome(seat.member());
+            attached.welcomed(seat.member());
         }
         let attachment = attached.as_ref().map(|attached| attached.attachment().clone());
         let session = Session {

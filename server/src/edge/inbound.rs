@@ -123,7 +123,7 @@ impl Inbound {
         }
         loop {
             match self.reader.next_frame(chunk) {
-                Ok(Some(frame)) => return Some(codec::decode_client(&frame)),
+                Ok(Some(frame)) => return Some(decode(&frame)),
                 // Used up.
                 Ok(None) => match self.more.pop_front() {
                     Some(next) => *chunk = next,
@@ -171,7 +171,7 @@ impl Inbound {
 
     /// Carries out what came in a datagram: a frame without its length, and only a send.
     pub(crate) fn datagram(&self, member: &Arc<Member>, datagram: &Bytes) -> Result<(), CloseReason> {
-        match self.request(member, codec::decode_client(datagram))? {
+        match self.request(member, decode(datagram))? {
             None => {}
             Some(ClientFrame::Send(send)) => self.router.route_unreliable(member, send),
             Some(_) => {
@@ -223,6 +223,19 @@ impl Inbound {
         let between = self.reader.is_between_frames();
         if between { Code::Normal.into() } else { Code::TruncatedFrame.into() }
     }
+}
+
+/// The frame. One without a request, of which something must be understood and is not, or is of a later version, is like
+/// one that is not known: nothing of it is done, it is counted, and there is nothing to answer.
+fn decode(frame: &Bytes) -> Result<ClientFrame, DecodeError> {
+    codec::decode_client(frame).map_err(|error| match error {
+        DecodeError::Unknown { request: None, .. } | DecodeError::ExtensionNotKnown { request: None, .. }
+            if codec::has_no_request(frame) =>
+        {
+            DecodeError::Unknown { request: None, what: Unknown::Frame(codec::FIRST_WITHOUT_REQUEST) }
+        }
+        error => error,
+    })
 }
 
 /// Whether others may follow it in one run: it wants no answer, which would have to say how many it alone reached, and

@@ -101,6 +101,15 @@ impl Session {
             writers.spawn(write_out(Arc::clone(&member), transmitter, Arc::clone(inbound.metrics())));
         async move {
             let _watch = watch;
+            if let Some(attached) = &attached {
+                for group in attached.first_groups() {
+                    // Or many of them would overflow the outbox. What else there is to do is found by the reader.
+                    if poll_fn(|context| member.outbox().poll_room(context)).await.is_some() {
+                        break;
+                    }
+                    attached.join(&member, &group);
+                }
+            }
             let end =
                 read(&connection, &member, &mut inbound, &mut receiver, early, requests_per_second).await;
             drop(reading);

@@ -76,7 +76,8 @@ async fn promise_12_what_makes_no_sense_about_calls_is_refused_or_has_no_effect(
     assert_eq!(refusal(&mut peer, 3).await, Code::InvalidRequest.number());
     peer.send(&invoke(4, "ReadNever", &[7], none.clone())).await;
     assert_eq!(refusal(&mut peer, 4).await, Code::InvalidRequest.number());
-    let many: Vec<u64> = (100..10_000).collect();
+    // As many as a frame has room for.
+    let many: Vec<u64> = (300..20_300).collect();
     peer.send(&invoke(5, "ReadNever", &many, none.clone())).await;
     assert_eq!(refusal(&mut peer, 5).await, Code::TooManyCalls.number());
 
@@ -209,4 +210,79 @@ async fn promise_12_calls_of_a_client_that_does_not_read_wait_for_it() {
 
 async fn fill() -> Result<String, CallError> {
     Ok("x".repeat(60_000))
+}
+
+async fn read_all_and_wait(State(seen): State<Seen>, mut numbers: Upload<u64>) -> Result<(), CallError> {
+    let _inside = seen.enter();
+    while numbers.next().await.is_some() {}
+    seen.note("read all");
+    seen.wait().await;
+    Ok(())
+}
+
+async fn add_up(mut numbers: Upload<u64>) -> Result<u64, CallError> {
+    let mut sum = 0;
+    while let Some(number) = numbers.next().await {
+        sum += number?;
+    }
+    Ok(sum)
+}
+
+/// The number of a stream is free when the stream has ended, and the call that it belonged to may still run. What that
+/// one does when it ends must not be done to the next stream of the number: it took the next one's end for its own.
+#[tokio::test]
+async fn a_streams_number_can_be_used_again_while_the_call_goes_on_that_had_it() {
+    let seen = Seen::default();
+    let methods =
+        Methods::with_state(seen.clone()).on("ReadAllAndWait", read_all_and_wait).on("AddUp", add_up);
+    let hub = Hub::running(methods).await;
+    let mut peer = welcomed(&hub, Features::CALLS).await;
+    let none = Payload::json("[]");
+    let credit = async |peer: &mut Peer| match peer.frame().await.unwrap() {
+        ServerFrame::Call(ServerCall::Credit { stream: 7, .. }) => {}
+        other => panic!("{other:?}"),
+    };
+    peer.send(&invoke(1, "ReadAllAndWait", &[7], none.clone())).await;
+    credit(&mut peer).await;
+    peer.send(&ClientFrame::Call(ClientCall::End { stream: 7, failure: None })).await;
+    seen.line("read all").await;
+    peer.send(&invoke(2, "AddUp", &[7], none)).await;
+    credit(&mut peer).await;
+    peer.send(&ClientFrame::Call(ClientCall::Item { stream: 7, item: Payload::json("3") })).await;
+    seen.open();
+    match peer.frame().await.unwrap() {
+        ServerFrame::Call(ServerCall::Completion { request: 1, outcome: Outcome::Nothing }) => {}
+        other => panic!("{other:?}"),
+    }
+    peer.send(&ClientFrame::Call(ClientCall::Item { stream: 7, item: Payload::json("4") })).await;
+    peer.send(&ClientFrame::Call(ClientCall::End { stream: 7, failure: None })).await;
+    match peer.frame().await.unwrap() {
+        ServerFrame::Call(ServerCall::Completion { request: 2, outcome: Outcome::Value(sum) }) => {
+            assert_eq!(sum, Payload::json("7"));
+        }
+        other => panic!("{other:?}"),
+    }
+    hub.stop().await;
+}
+
+/// A later client may say outcomes that this server does not know, and what must be understood: of that nothing is done.
+#[tokio::test]
+async fn promise_13_what_a_later_client_says_of_calls_is_skipped_and_counted() {
+    let seen = Seen::default();
+    let hub = Hub::running(Methods::with_state(seen.clone()).on("Size", size)).await;
+    let mut peer = welcomed(&hub, Features::CALLS).await;
+    let framed = |body: &[u8]| [&u32::try_from(body.len()).unwrap().to_le_bytes()[..], body].concat();
+    // An outcome 250 of a client's completion, and of a stream's end; an item with extension 251 behind it.
+    for body in [&[130, 0, 250, 1][..], &[129, 7, 250], &[128, 7, 2, 1, b'1', 251, 251, 0, 0]] {
+        peer.write(&framed(body)).await.unwrap();
+    }
+    peer.send(&invoke(1, "Size", &[], Payload::json("[\"ab\"]"))).await;
+    match peer.frame().await.unwrap() {
+        ServerFrame::Call(ServerCall::Completion { request: 1, outcome: Outcome::Value(size) }) => {
+            assert_eq!(size, Payload::json("2"));
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(hub.server.metrics().unknown, 3);
+    hub.stop().await;
 }

@@ -239,3 +239,34 @@ async fn streams_are_bounded_as_calls_are() {
     assert_eq!(within(third.next()).await, Some(Ok(0)));
     hub.stop().await;
 }
+
+async fn subscribe(State(seen): State<Seen>) -> Result<Items<impl Stream<Item = u32>>, CallError> {
+    seen.note("subscribed");
+    Ok(Items::new(stream::pending()))
+}
+
+async fn publish(State(seen): State<Seen>) -> Result<(), CallError> {
+    seen.note("published");
+    Ok(())
+}
+
+/// Also where the first of two has streams, and does not hold the second up.
+#[tokio::test]
+async fn calls_begin_in_the_order_in_which_they_came() {
+    let seen = Seen::default();
+    let methods = Methods::with_state(seen.clone()).on("Subscribe", subscribe).on("Publish", publish);
+    let hub = Hub::running(methods).await;
+    let alice = hub.client("alice").await;
+    for round in 1..=50 {
+        let (items, published) = within(async {
+            tokio::join!(alice.stream::<u32>("Subscribe", &[0; 0]), alice.invoke::<()>("Publish", &[0; 0]))
+        })
+        .await;
+        published.unwrap();
+        drop(items.unwrap());
+        let lines = seen.lines();
+        assert_eq!(lines.len(), 2 * round);
+        assert_eq!(lines[lines.len() - 2..], ["subscribed", "published"], "in round {round}");
+    }
+    hub.stop().await;
+}
