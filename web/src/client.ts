@@ -1,39 +1,21 @@
 /**
  * What an application calls: a client that stays connected.
  *
- * In: the application's calls and handlers. Out: requests in the order of the calls, answers, and events. Invariants:
- * there is one connection at a time, and it takes requests only when it is in its groups again; nothing is tried again
- * once closing was asked for. What waits for handlers is bounded: reading then stops, which the server notices. Answers
- * do not wait for handlers, so that a handler may wait for an answer.
+ * In: the application's calls and handlers. Out: requests in the order of the calls, answers, and events. Invariant:
+ * nothing is sent that the server would refuse for its size.
  */
 
 import { datagramBytes, encodeClient } from "./codec.js";
 import { addressOf, dial } from "./dial.js";
-import { Effects } from "./effects.js";
-import { failed, mayComeBack, type Ended } from "./ended.js";
 import { FanfareError } from "./errors.js";
-import { Events } from "./events.js";
-import { DATAGRAM_BYTES, type ClientFrame, type Limits, type ServerFrame, type Target } from "./frames.js";
-import type { Address, Link } from "./link.js";
-import { Membership } from "./membership.js";
+import { DATAGRAM_BYTES, type ClientFrame, type Limits, type Target } from "./frames.js";
 import { encoded, outgoing } from "./outgoing.js";
-import { backoff, orAfter, pause } from "./pause.js";
 import type { Payload } from "./payload.js";
-import { Refresher } from "./refresher.js";
-import { Rejoin } from "./rejoin.js";
-import { Requests } from "./requests.js";
 import { PREFIX_BYTES } from "./stream.js";
+import { Supervisor } from "./supervisor.js";
 import type {
   ConnectOptions, Expiring, Handler, Happenings, Message, MessageHandler, Removed, SendOptions,
 } from "./types.js";
-
-const CLOSE_DEADLINE = 5_000;
-/** Why nothing can be sent any more. */
-const CLOSED = "the client is closed";
-/** A connection that lasted so long is stable: the pauses begin anew after it. */
-const STABLE_AFTER = 10_000;
-/** How long an answer may take, in milliseconds, where the application does not say. */
-const REQUEST_TIMEOUT = 10_000;
 
 /** Connects. Rejects with a {@link FanfareError} that says why it did not work, or with the token provider's error. */
 export async function connect(options: ConnectOptions): Promise<Client> {
@@ -42,58 +24,33 @@ export async function connect(options: ConnectOptions): Promise<Client> {
 
 /** A client of a Fanfare server. */
 export class Client implements AsyncIterable<Message> {
-  private link: Link | undefined;
-  /** The current connection, or the last one during an outage. */
-  private last: Link;
-  private readonly groups = new Membership();
-  private readonly events = new Events();
-  private readonly effects: Effects;
-  private readonly requests: Requests;
-  private readonly patience: number;
-  private rejoining: Rejoin | undefined;
-  private refresher: Refresher | undefined;
-  private closed: Promise<void> | undefined;
-  private readonly closing = new AbortController();
-  private running: Promise<void> = Promise.resolve();
-  private unknown = 0;
-
-  private constructor(private readonly options: ConnectOptions, private readonly address: Address, link: Link) {
-    this.link = this.last = link;
-    this.effects = new Effects(this.groups, options.token);
-    this.patience = options.requestTimeout ?? REQUEST_TIMEOUT;
-    this.requests = new Requests(this.effects, this.patience);
-  }
+  private constructor(private readonly supervisor: Supervisor) {}
 
   /** @internal */
   static async connect(options: ConnectOptions): Promise<Client> {
     const address = addressOf(options);
     const link = await dial(options, address, options.token, options.signal);
-    const client = new Client(options, address, link);
-    const abort = () => client.abort();
-    options.signal?.addEventListener("abort", abort, { once: true });
-    if (options.signal?.aborted) abort();
-    client.running = client.keepConnected(link);
-    return client;
+    return new Client(new Supervisor(options, address, link));
   }
 
   /** The id of the connection, or of the last one during an outage. */
   get connectionId(): string {
-    return this.last.welcome.connection;
+    return this.supervisor.welcome.connection;
   }
 
   /** Who the server takes this client for. */
   get user(): string {
-    return this.last.welcome.user;
+    return this.supervisor.welcome.user;
   }
 
   /** What this connection may send. */
   get limits(): Limits {
-    return this.last.welcome.limits;
+    return this.supervisor.welcome.limits;
   }
 
   /** The server's name and version. */
   get server(): string {
-    return this.last.welcome.server;
+    return this.supervisor.welcome.server;
   }
 
   /**
@@ -101,33 +58,33 @@ export class Client implements AsyncIterable<Message> {
    * version, and tells of something that this client cannot show.
    */
   get unknownFrames(): number {
-    return this.unknown;
+    return this.supervisor.unknownFrames;
   }
 
   /** Whether there is a connection now. */
   get connected(): boolean {
-    return this.link !== undefined && !this.isOver();
+    return this.supervisor.connected;
   }
 
   /** Becomes a member of a group; returns how many members it has. Joined again after an outage. */
   async join(group: string): Promise<number> {
-    return this.ask((request) => ({ kind: "join", request, group }));
+    return this.supervisor.ask((request) => ({ kind: "join", request, group }));
   }
 
   /** Stops being a member; returns how many members are left. Also during an outage the group is not joined again. */
   async leave(group: string): Promise<number> {
-    if (this.link === undefined) this.groups.ended(group);
-    return this.ask((request) => ({ kind: "leave", request, group }));
+    this.supervisor.leaving(group);
+    return this.supervisor.ask((request) => ({ kind: "leave", request, group }));
   }
 
   /** How many connections a target has now. */
   async count(target: Target): Promise<number> {
-    return this.ask((request) => ({ kind: "count", request, target }));
+    return this.supervisor.ask((request) => ({ kind: "count", request, target }));
   }
 
   /** Goes on with another token of the same user; returns how many groups this client is still in. */
   async refresh(token: string): Promise<number> {
-    return this.ask((request) => ({ kind: "refresh", request, token }));
+    return this.supervisor.ask((request) => ({ kind: "refresh", request, token }));
   }
 
   /** Sends to every connection of a user. Settles when the transport takes more, not when it has arrived. */
@@ -155,16 +112,16 @@ export class Client implements AsyncIterable<Message> {
    * `refused` carries.
    */
   async send(to: readonly Target[], event: string, payload: Payload, options: SendOptions = {}): Promise<number> {
-    const frame = this.outgoing(this.requests.next(), to, event, payload, options);
-    const link = this.live();
+    const frame = this.outgoing(this.supervisor.requests.next(), to, event, payload, options);
+    const link = this.supervisor.live();
     const bytes = encoded(frame, this.limits);
-    await this.requests.send(() => link.write(bytes));
+    await this.supervisor.requests.send(() => link.write(bytes));
     return frame.request;
   }
 
   /** The same, and waits for the answer. Returns to how many connections the message was queued. */
   async sendAcked(to: readonly Target[], event: string, payload: Payload, options: SendOptions = {}): Promise<number> {
-    return this.ask((request) => ({ ...this.outgoing(request, to, event, payload, options), ack: true }));
+    return this.supervisor.ask((request) => ({ ...this.outgoing(request, to, event, payload, options), ack: true }));
   }
 
   /**
@@ -172,8 +129,8 @@ export class Client implements AsyncIterable<Message> {
    * Throws where it does not fit.
    */
   unreliable(to: Target, event: string, payload: Payload, options: SendOptions = {}): void {
-    const frame = this.outgoing(this.requests.next(), [to], event, payload, options);
-    const link = this.live();
+    const frame = this.outgoing(this.supervisor.requests.next(), [to], event, payload, options);
+    const link = this.supervisor.live();
     const bytes = datagramBytes(link.welcome, to, event, frame.payload);
     if (bytes > DATAGRAM_BYTES) {
       const why = `the message has ${bytes} bytes as a datagram; at most ${DATAGRAM_BYTES} get through`;
@@ -184,7 +141,7 @@ export class Client implements AsyncIterable<Message> {
 
   /** Calls `handler` for every message with this event. Returns a function that ends that. */
   on(event: string, handler: MessageHandler): () => void {
-    return this.events.on(event, handler);
+    return this.supervisor.events.on(event, handler);
   }
 
   /** Calls `handler` when this client is removed from a group. */
@@ -199,193 +156,22 @@ export class Client implements AsyncIterable<Message> {
 
   /** Calls `handler` for every event of this kind. Returns a function that ends that. */
   when<K extends keyof Happenings>(kind: K, handler: Handler<Happenings[K]>): () => void {
-    return this.events.when(kind, handler);
+    return this.supervisor.events.when(kind, handler);
   }
 
   /** Every message from now on, in a loop. A loop that falls behind stops the reading, as a slow handler does. */
   [Symbol.asyncIterator](): AsyncIterator<Message> {
-    return this.events.loop();
+    return this.supervisor.events.loop();
   }
 
   /** Closes: what was sent before is carried out first, for five seconds at most. Nothing can be asked any more. */
   async close(): Promise<void> {
-    this.closed ??= this.finish();
-    return this.closed;
-  }
-
-  private async finish(): Promise<void> {
-    const link = this.link;
-    this.refresher?.end();
-    this.requests.stop(CLOSED);
-    if (link && !this.closing.signal.aborted) await link.finish(CLOSE_DEADLINE);
-    this.abort();
-    await this.running;
-  }
-
-  private abort(): void {
-    this.rejoining?.abandon();
-    this.requests.stop(CLOSED);
-    this.closing.abort();
-    this.events.inbox.ask();
+    return this.supervisor.close();
   }
 
   private outgoing(
     request: number, to: readonly Target[], event: string, payload: Payload, options: SendOptions,
   ): ClientFrame & { kind: "send" } {
     return outgoing(request, to, event, payload, options, this.limits);
-  }
-
-  private isOver(): boolean {
-    return this.closed !== undefined || this.closing.signal.aborted;
-  }
-
-  private live(): Link {
-    if (this.isOver()) throw new FanfareError("not-connected", `${CLOSED}; nothing was sent`);
-    if (this.link) return this.link;
-    throw new FanfareError("not-connected", "there is no connection now; nothing was sent");
-  }
-
-  private async ask(frame: (request: number) => ClientFrame): Promise<number> {
-    const link = this.live();
-    const request = this.requests.next();
-    const asked = frame(request);
-    const bytes = encoded(asked, this.limits);
-    const answer = this.requests.ask(request, asked, () => link.write(bytes));
-    this.events.inbox.ask();
-    return answer;
-  }
-
-  private async keepConnected(first: Link): Promise<void> {
-    let serving = this.serve(first);
-    this.refresher?.live();
-    let failures = 0;
-    for (;;) {
-      const since = performance.now();
-      let why = await serving;
-      this.lose();
-      if (performance.now() - since >= STABLE_AFTER) failures = 0;
-      for (;;) {
-        const { reconnect = {}, tokenProvider } = this.options;
-        const isFinal = reconnect === false || !mayComeBack(why, tokenProvider !== undefined);
-        if (this.isOver() || isFinal) return this.end(why);
-        const { firstDelay = 250, maxDelay = 30_000 } = reconnect;
-        const retryIn: number = (why.retryAfter ?? 0) + backoff(failures++, firstDelay, maxDelay);
-        this.events.tell("disconnected", { code: why.code, reason: why.reason, retryIn });
-        try {
-          await pause(retryIn, this.closing.signal);
-          const link: Link = await dial(this.options, this.address, this.effects.token, this.closing.signal);
-          // Before anything is read: what comes first may be about it already.
-          const rejoin = this.rejoin(link);
-          serving = this.serve(link);
-          const lost: Ended | undefined = await this.rejoined(rejoin, link, serving);
-          if (lost === undefined) break;
-          why = lost;
-        } catch (error) {
-          if (this.closing.signal.aborted) return this.end(why);
-          why = failed(error);
-        }
-      }
-    }
-  }
-
-  /** Runs one connection to its end. */
-  private async serve(link: Link): Promise<Ended> {
-    const drop = () => link.drop();
-    this.closing.signal.addEventListener("abort", drop, { once: true });
-    if (this.closing.signal.aborted) drop();
-    const { tokenProvider } = this.options;
-    this.refresher = tokenProvider && new Refresher(
-      tokenProvider, this.patience,
-      (token) => this.refresh(token),
-      (reason) => this.events.tell("refreshFailed", { reason }),
-    );
-    const ended = await link.run((frame) => this.take(frame));
-    this.closing.signal.removeEventListener("abort", drop);
-    return ended;
-  }
-
-  /** The connection is gone, and what belonged to it. */
-  private lose(): void {
-    this.link = undefined;
-    this.refresher?.end();
-    this.groups.connectionLost();
-    this.requests.fail();
-    const { rejoining } = this;
-    this.rejoining = undefined;
-    for (const frame of rejoining?.release() ?? []) this.events.report(frame);
-  }
-
-  /** Begins to join the groups again. At the end of that, and in the same moment, the connection is the live one. */
-  private rejoin(link: Link): Rejoin {
-    const write = (frame: ClientFrame) => void link.write(encodeClient(frame)).catch(() => {});
-    const rejoin = new Rejoin(this.groups, () => this.requests.next(), write, () => {
-      this.rejoining = undefined;
-      this.link = this.last = link;
-      this.events.tell("reconnected", { connection: link.welcome.connection, ...rejoin.outcome() });
-      for (const frame of rejoin.release()) this.events.report(frame);
-      this.refresher?.live();
-    });
-    this.rejoining = rejoin;
-    return rejoin;
-  }
-
-  /** Waits until the connection is live; or says how it was lost, which it is when an answer takes too long. */
-  private async rejoined(rejoin: Rejoin, link: Link, serving: Promise<Ended>): Promise<Ended | undefined> {
-    rejoin.go();
-    const late: Ended = { code: undefined, reason: `no answer within ${this.patience} ms while groups were rejoined` };
-    const live = rejoin.done.then(() => undefined);
-    for (;;) {
-      const left = rejoin.answeredAt + this.patience - performance.now();
-      const lost = left > 0 ? await orAfter<Ended | undefined>(Promise.race([live, serving]), left, late) : late;
-      if (lost === undefined) return undefined;
-      // An answer may have come meanwhile.
-      if (lost === late && left > 0) continue;
-      rejoin.abandon();
-      link.drop();
-      const ended = await serving;
-      this.lose();
-      // What the server said, if only in its goodbye, is more than that it was late.
-      return ended.code || ended.retryAfter !== undefined ? ended : lost;
-    }
-  }
-
-  private end(ended: Ended): void {
-    this.closing.abort();
-    this.events.end(ended);
-  }
-
-  private async take(frame: ServerFrame): Promise<void> {
-    if (frame.kind === "unknown") this.unknown++;
-    else if (this.rejoining) this.hold(this.rejoining, frame);
-    else this.sort(frame);
-    // While an answer is waited for the reading goes on: a handler may be waiting for it.
-    const excused = () => this.requests.areAwaited || this.rejoining !== undefined || this.closing.signal.aborted;
-    await this.events.inbox.room(excused);
-  }
-
-  /** What comes while groups are joined again is reported after `reconnected`. */
-  private hold(rejoin: Rejoin, frame: ServerFrame): void {
-    // The token is renewed as soon as the connection is live.
-    if (frame.kind === "expiring") this.refresher?.expiring();
-    if (rejoin.took(frame)) return;
-    for (const early of rejoin.hold(frame)) this.events.report(early);
-  }
-
-  private sort(frame: ServerFrame): void {
-    switch (frame.kind) {
-      case "ack":
-      case "error":
-        if (this.requests.answer(frame)) return;
-        break;
-      case "joined":
-        this.groups.joined(frame.group);
-        break;
-      case "removed":
-        this.groups.ended(frame.group);
-        break;
-      case "expiring":
-        this.refresher?.expiring();
-    }
-    this.events.report(frame);
   }
 }

@@ -1,0 +1,258 @@
+/**
+ * Keeps a client connected: one connection after the other.
+ *
+ * In: the first connection, requests, and what the server says. Out: answers, events, and the connection that is live.
+ * Invariants: there is one connection at a time, and it takes requests only when it is in its groups again; nothing is
+ * tried again once closing was asked for. What waits for handlers is bounded: reading then stops, which the server
+ * notices. Answers do not wait for handlers, so that a handler may wait for an answer.
+ */
+
+import { encodeClient } from "./codec.js";
+import { dial } from "./dial.js";
+import { Effects } from "./effects.js";
+import { failed, mayComeBack, type Ended } from "./ended.js";
+import { FanfareError } from "./errors.js";
+import { Events } from "./events.js";
+import type { ClientFrame, ServerFrame, Welcome } from "./frames.js";
+import type { Address, Link } from "./link.js";
+import { Membership } from "./membership.js";
+import { encoded } from "./outgoing.js";
+import { backoff, orAfter, pause } from "./pause.js";
+import { Refresher } from "./refresher.js";
+import { Rejoin } from "./rejoin.js";
+import { Requests } from "./requests.js";
+import type { ConnectOptions } from "./types.js";
+
+const CLOSE_DEADLINE = 5_000;
+/** Why nothing can be sent any more. */
+const CLOSED = "the client is closed";
+/** A connection that lasted so long is stable: the pauses begin anew after it. */
+const STABLE_AFTER = 10_000;
+/** How long an answer may take, in milliseconds, where the application does not say. */
+const REQUEST_TIMEOUT = 10_000;
+
+export class Supervisor {
+  readonly events = new Events();
+  readonly requests: Requests;
+  private link: Link | undefined;
+  /** The current connection, or the last one during an outage. */
+  private last: Link;
+  private readonly groups = new Membership();
+  private readonly effects: Effects;
+  private readonly patience: number;
+  private rejoining: Rejoin | undefined;
+  private refresher: Refresher | undefined;
+  private closed: Promise<void> | undefined;
+  private readonly closing = new AbortController();
+  private readonly running: Promise<void>;
+  private unknown = 0;
+
+  constructor(private readonly options: ConnectOptions, private readonly address: Address, first: Link) {
+    this.link = this.last = first;
+    this.effects = new Effects(this.groups, options.token);
+    this.patience = options.requestTimeout ?? REQUEST_TIMEOUT;
+    this.requests = new Requests(this.effects, this.patience);
+    const abort = () => this.abort();
+    options.signal?.addEventListener("abort", abort, { once: true });
+    if (options.signal?.aborted) abort();
+    this.running = this.keepConnected(first);
+  }
+
+  /** What the server said of the current connection, or of the last one during an outage. */
+  get welcome(): Welcome {
+    return this.last.welcome;
+  }
+
+  /** Whether there is a connection now. */
+  get connected(): boolean {
+    return this.link !== undefined && !this.isOver();
+  }
+
+  /** How many frames were skipped that this version does not know. */
+  get unknownFrames(): number {
+    return this.unknown;
+  }
+
+  /** The connection that takes requests. Throws where there is none. */
+  live(): Link {
+    if (this.isOver()) throw new FanfareError("not-connected", `${CLOSED}; nothing was sent`);
+    if (this.link) return this.link;
+    throw new FanfareError("not-connected", "there is no connection now; nothing was sent");
+  }
+
+  /** Sends a request, and waits for the answer. */
+  async ask(frame: (request: number) => ClientFrame): Promise<number> {
+    const link = this.live();
+    const request = this.requests.next();
+    const asked = frame(request);
+    const bytes = encoded(asked, link.welcome.limits);
+    const answer = this.requests.ask(request, asked, () => link.write(bytes));
+    this.events.inbox.ask();
+    return answer;
+  }
+
+  /** A group that is left during an outage is not joined again. */
+  leaving(group: string): void {
+    if (this.link === undefined) this.groups.ended(group);
+  }
+
+  /** Closes: what was sent before is carried out first, for five seconds at most. */
+  async close(): Promise<void> {
+    this.closed ??= this.finish();
+    return this.closed;
+  }
+
+  private async finish(): Promise<void> {
+    const link = this.link;
+    this.refresher?.end();
+    this.requests.stop(CLOSED);
+    if (link && !this.closing.signal.aborted) await link.finish(CLOSE_DEADLINE);
+    this.abort();
+    await this.running;
+  }
+
+  private abort(): void {
+    this.rejoining?.abandon();
+    this.requests.stop(CLOSED);
+    this.closing.abort();
+    this.events.inbox.ask();
+  }
+
+  private isOver(): boolean {
+    return this.closed !== undefined || this.closing.signal.aborted;
+  }
+
+  private async keepConnected(first: Link): Promise<void> {
+    let serving = this.serve(first);
+    this.refresher?.live();
+    let failures = 0;
+    for (;;) {
+      const since = performance.now();
+      let why = await serving;
+      this.lose();
+      if (performance.now() - since >= STABLE_AFTER) failures = 0;
+      for (;;) {
+        const { reconnect = {}, tokenProvider } = this.options;
+        const isFinal = reconnect === false || !mayComeBack(why, tokenProvider !== undefined);
+        if (this.isOver() || isFinal) return this.end(why);
+        const { firstDelay = 250, maxDelay = 30_000 } = reconnect;
+        const retryIn: number = (why.retryAfter ?? 0) + backoff(failures++, firstDelay, maxDelay);
+        this.events.tell("disconnected", { code: why.code, reason: why.reason, retryIn });
+        try {
+          await pause(retryIn, this.closing.signal);
+          const link: Link = await dial(this.options, this.address, this.effects.token, this.closing.signal);
+          // Before anything is read: what comes first may be about it already.
+          const rejoin = this.rejoin(link);
+          serving = this.serve(link);
+          const lost: Ended | undefined = await this.rejoined(rejoin, link, serving);
+          if (lost === undefined) break;
+          why = lost;
+        } catch (error) {
+          if (this.closing.signal.aborted) return this.end(why);
+          why = failed(error);
+        }
+      }
+    }
+  }
+
+  /** Runs one connection to its end. */
+  private async serve(link: Link): Promise<Ended> {
+    const drop = () => link.drop();
+    this.closing.signal.addEventListener("abort", drop, { once: true });
+    if (this.closing.signal.aborted) drop();
+    const { tokenProvider } = this.options;
+    this.refresher = tokenProvider && new Refresher(
+      tokenProvider, this.patience,
+      (token) => this.ask((request) => ({ kind: "refresh", request, token })),
+      (reason) => this.events.tell("refreshFailed", { reason }),
+    );
+    const ended = await link.run((frame) => this.take(frame));
+    this.closing.signal.removeEventListener("abort", drop);
+    return ended;
+  }
+
+  /** The connection is gone, and what belonged to it. */
+  private lose(): void {
+    this.link = undefined;
+    this.refresher?.end();
+    this.groups.connectionLost();
+    this.requests.fail();
+    const { rejoining } = this;
+    this.rejoining = undefined;
+    for (const frame of rejoining?.release() ?? []) this.events.report(frame);
+  }
+
+  /** Begins to join the groups again. At the end of that, and in the same moment, the connection is the live one. */
+  private rejoin(link: Link): Rejoin {
+    const write = (frame: ClientFrame) => void link.write(encodeClient(frame)).catch(() => {});
+    const rejoin = new Rejoin(this.groups, () => this.requests.next(), write, () => {
+      this.rejoining = undefined;
+      this.link = this.last = link;
+      this.events.tell("reconnected", { connection: link.welcome.connection, ...rejoin.outcome() });
+      for (const frame of rejoin.release()) this.events.report(frame);
+      this.refresher?.live();
+    });
+    this.rejoining = rejoin;
+    return rejoin;
+  }
+
+  /** Waits until the connection is live; or says how it was lost, which it is when an answer takes too long. */
+  private async rejoined(rejoin: Rejoin, link: Link, serving: Promise<Ended>): Promise<Ended | undefined> {
+    rejoin.go();
+    const late: Ended = { code: undefined, reason: `no answer within ${this.patience} ms while groups were rejoined` };
+    const live = rejoin.done.then(() => undefined);
+    for (;;) {
+      const left = rejoin.answeredAt + this.patience - performance.now();
+      const lost = left > 0 ? await orAfter<Ended | undefined>(Promise.race([live, serving]), left, late) : late;
+      if (lost === undefined) return undefined;
+      // An answer may have come meanwhile.
+      if (lost === late && left > 0) continue;
+      rejoin.abandon();
+      link.drop();
+      const ended = await serving;
+      this.lose();
+      // What the server said, if only in its goodbye, is more than that it was late.
+      return ended.code || ended.retryAfter !== undefined ? ended : lost;
+    }
+  }
+
+  private end(ended: Ended): void {
+    this.closing.abort();
+    this.events.end(ended);
+  }
+
+  private async take(frame: ServerFrame): Promise<void> {
+    if (frame.kind === "unknown") this.unknown++;
+    else if (this.rejoining) this.hold(this.rejoining, frame);
+    else this.sort(frame);
+    // While an answer is waited for the reading goes on: a handler may be waiting for it.
+    const excused = () => this.requests.areAwaited || this.rejoining !== undefined || this.closing.signal.aborted;
+    await this.events.inbox.room(excused);
+  }
+
+  /** What comes while groups are joined again is reported after `reconnected`. */
+  private hold(rejoin: Rejoin, frame: ServerFrame): void {
+    // The token is renewed as soon as the connection is live.
+    if (frame.kind === "expiring") this.refresher?.expiring();
+    if (rejoin.took(frame)) return;
+    for (const early of rejoin.hold(frame)) this.events.report(early);
+  }
+
+  private sort(frame: ServerFrame): void {
+    switch (frame.kind) {
+      case "ack":
+      case "error":
+        if (this.requests.answer(frame)) return;
+        break;
+      case "joined":
+        this.groups.joined(frame.group);
+        break;
+      case "removed":
+        this.groups.ended(frame.group);
+        break;
+      case "expiring":
+        this.refresher?.expiring();
+    }
+    this.events.report(frame);
+  }
+}
