@@ -14,7 +14,8 @@ import type { Payload } from "./payload.js";
 import { PREFIX_BYTES } from "./stream.js";
 import { Supervisor } from "./supervisor.js";
 import type {
-  ConnectOptions, Expiring, Handler, Happenings, Message, MessageHandler, Removed, SendOptions,
+  ConnectOptions, Expiring, Handler, Happenings, Invocation, Message, MessageHandler, MethodHandler, Removed,
+  SendOptions,
 } from "./types.js";
 
 /** Connects. Rejects with a {@link FanfareError} that says why it did not work, or with the token provider's error. */
@@ -137,6 +138,42 @@ export class Client implements AsyncIterable<Message> {
       throw new FanfareError("argument", why);
     }
     link.datagram(encodeClient(frame).subarray(PREFIX_BYTES));
+  }
+
+  /**
+   * Invokes a method of the application, and waits for its value, as long as the method takes. Arguments go as JSON;
+   * async iterables among them are streams. Rejects with a {@link FanfareError}: `"failed"` where the method did not
+   * end well, `"refused"` where it was not begun, `"unsupported"` where the server has no application.
+   */
+  async invoke<T>(method: string, ...args: unknown[]): Promise<T> {
+    return this.call({ method, args });
+  }
+
+  /** The same with all that a call can have. */
+  async call<T>(invocation: Invocation): Promise<T> {
+    return this.supervisor.calls().value(invocation) as Promise<T>;
+  }
+
+  /**
+   * Invokes a method whose result is items: for a loop, which takes them as fast as it goes round. One that is left
+   * tells the method to stop. Throws where the call cannot be begun; what else goes wrong is told in the loop.
+   */
+  stream<T>(method: string, ...args: unknown[]): AsyncIterableIterator<T> {
+    return this.streamCall({ method, args });
+  }
+
+  /** The same with all that a call can have. */
+  streamCall<T>(invocation: Invocation): AsyncIterableIterator<T> {
+    return this.supervisor.calls().items(invocation);
+  }
+
+  /**
+   * Answers when the application invokes this method here, with what `handler` returns or its promise gives. An error
+   * is told to the application. The handler may use the client; its `this` has the `signal` that says when nobody waits
+   * for its answer any more. A later one for the same method takes its place. Returns a function that ends that.
+   */
+  onInvoke<A extends any[]>(method: string, handler: MethodHandler<A>): () => void {
+    return this.supervisor.handlers.on(method, handler as MethodHandler);
   }
 
   /** Calls `handler` for every message with this event. Returns a function that ends that. */

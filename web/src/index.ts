@@ -6,7 +6,8 @@
 
 export { connect, Client } from "./client.js";
 export type {
-  ConnectOptions, Expiring, Handler, Happenings, Message, MessageHandler, Reconnect, Reconnected, Removed, SendOptions,
+  ConnectOptions, Expiring, Handler, Happenings, Invocation, Invoked, Message, MessageHandler, MethodHandler, Reconnect,
+  Reconnected, Removed, SendOptions,
 } from "./types.js";
 export type { ExpiryScope, Format, Formatted, Limits, Sender, Target } from "./frames.js";
 export { json, messagePack } from "./payload.js";

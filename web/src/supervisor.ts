@@ -7,6 +7,8 @@
  * notices. Answers do not wait for handlers, so that a handler may wait for an answer.
  */
 
+import { Answering, Handlers } from "./answering.js";
+import { Calls } from "./calls.js";
 import { encodeClient } from "./codec.js";
 import { dial } from "./dial.js";
 import { Effects } from "./effects.js";
@@ -14,6 +16,7 @@ import { failed, mayComeBack, type Ended } from "./ended.js";
 import { FanfareError } from "./errors.js";
 import { Events } from "./events.js";
 import type { ClientFrame, ServerFrame, Welcome } from "./frames.js";
+import { QUEUE } from "./inbox.js";
 import type { Address, Link } from "./link.js";
 import { Membership } from "./membership.js";
 import { encoded } from "./outgoing.js";
@@ -30,13 +33,22 @@ const CLOSED = "the client is closed";
 const STABLE_AFTER = 10_000;
 /** How long an answer may take, in milliseconds, where the application does not say. */
 const REQUEST_TIMEOUT = 10_000;
+/**
+ * How much may wait for handlers while somebody waits for a call, which may take for ever: one of the handlers may be
+ * the one.
+ */
+const BESIDE_CALLS = 16 * QUEUE;
 
 export class Supervisor {
   readonly events = new Events();
   readonly requests: Requests;
+  readonly handlers = new Handlers();
   private link: Link | undefined;
   /** The current connection, or the last one during an outage. */
   private last: Link;
+  /** What belongs to the newest connection, live or not. */
+  private ours: Calls;
+  private theirs: Answering;
   private readonly groups = new Membership();
   private readonly effects: Effects;
   private readonly patience: number;
@@ -52,6 +64,7 @@ export class Supervisor {
     this.effects = new Effects(this.groups, options.token);
     this.patience = options.requestTimeout ?? REQUEST_TIMEOUT;
     this.requests = new Requests(this.effects, this.patience);
+    [this.ours, this.theirs] = this.callsOf(first);
     const abort = () => this.abort();
     options.signal?.addEventListener("abort", abort, { once: true });
     if (options.signal?.aborted) abort();
@@ -78,6 +91,12 @@ export class Supervisor {
     if (this.isOver()) throw new FanfareError("not-connected", `${CLOSED}; nothing was sent`);
     if (this.link) return this.link;
     throw new FanfareError("not-connected", "there is no connection now; nothing was sent");
+  }
+
+  /** The calls of the connection that takes requests. Throws where there is none. */
+  calls(): Calls {
+    this.live();
+    return this.ours;
   }
 
   /** Sends a request, and waits for the answer. */
@@ -142,6 +161,7 @@ export class Supervisor {
           await pause(retryIn, this.closing.signal);
           const link: Link = await dial(this.options, this.address, this.effects.token, this.closing.signal);
           // Before anything is read: what comes first may be about it already.
+          [this.ours, this.theirs] = this.callsOf(link);
           const rejoin = this.rejoin(link);
           serving = this.serve(link);
           const lost: Ended | undefined = await this.rejoined(rejoin, link, serving);
@@ -153,6 +173,11 @@ export class Supervisor {
         }
       }
     }
+  }
+
+  private callsOf(link: Link): [Calls, Answering] {
+    const calls = new Calls(link, this.requests, () => this.events.inbox.ask());
+    return [calls, new Answering(link, this.handlers)];
   }
 
   /** Runs one connection to its end. */
@@ -177,6 +202,8 @@ export class Supervisor {
     this.refresher?.end();
     this.groups.connectionLost();
     this.requests.fail();
+    this.ours.fail();
+    this.theirs.end();
     const { rejoining } = this;
     this.rejoining = undefined;
     for (const frame of rejoining?.release() ?? []) this.events.report(frame);
@@ -223,11 +250,34 @@ export class Supervisor {
 
   private async take(frame: ServerFrame): Promise<void> {
     if (frame.kind === "unknown") this.unknown++;
+    else if (this.tookCall(frame)) return;
     else if (this.rejoining) this.hold(this.rejoining, frame);
     else this.sort(frame);
     // While an answer is waited for the reading goes on: a handler may be waiting for it.
-    const excused = () => this.requests.areAwaited || this.rejoining !== undefined || this.closing.signal.aborted;
+    const excused = () =>
+      this.requests.areAwaited || this.rejoining !== undefined || this.closing.signal.aborted ||
+      (this.ours.areAwaited && this.events.inbox.length < BESIDE_CALLS);
     await this.events.inbox.room(excused);
+  }
+
+  /** Takes what is about calls, which waits for nothing else. Says whether it was. */
+  private tookCall(frame: ServerFrame): boolean {
+    switch (frame.kind) {
+      case "completion":
+      case "resultItem":
+      case "streamCredit":
+      case "streamStop":
+        this.ours.take(frame);
+        return true;
+      case "clientInvoke":
+      case "clientCancel":
+        this.theirs.take(frame);
+        return true;
+      case "error":
+        return this.ours.refused(frame);
+      default:
+        return false;
+    }
   }
 
   /** What comes while groups are joined again is reported after `reconnected`. */
