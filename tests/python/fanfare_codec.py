@@ -1,8 +1,8 @@
 """Fanfare's frames to bytes and back, in Python's standard library alone.
 
-Owns: the frames of PROTOCOL.md (sections 2, 4, 5 and 15), and how people see ids (docs/protocol/ids.md), written from
-these pages and from nothing else, so that the pages and the Rust codec are held against each other. The types of
-section 3 are in `fanfare_encoding`. No I/O.
+Owns: the frames of PROTOCOL.md (sections 2, 4, 5 and 15) and of docs/protocol/calls.md, and how people see ids
+(docs/protocol/ids.md), written from these pages and from nothing else, so that the pages and the Rust codec are held
+against each other. The types of section 3 are in `fanfare_encoding`. No I/O.
 
 In: frames as plain values, or bytes that a peer sent. Out: bytes, or frames. A frame is a dict of one item, the frame's
 name and its fields: `{"Join": {"request": 1, "group": "room"}}`.
@@ -56,11 +56,33 @@ TARGET = Enum("target", Connection=ID, User=NAME, Group=NAME, All=None)
 SENDER = Enum("sender", Connection=Struct(connection=ID, user=NAME), Server=None)
 EXPIRY_SCOPE = Enum("expiry scope", Token=None, Groups=Struct(count=U32))
 
+PAYLOAD = Struct(format=BYTE, payload=BYTES)
+FAILURE = Struct(code=U16, detail=STRING, data=PAYLOAD)
+OUTCOME = Enum("outcome", Nothing=None, Value=PAYLOAD, Failed=FAILURE)
+
+
+class _End:
+    """What a stream ended with: an outcome, but no value."""
+
+    def write(self, value):
+        return OUTCOME.write(self.check(value))
+
+    def read(self, reader):
+        return self.check(OUTCOME.read(reader))
+
+    @staticmethod
+    def check(outcome):
+        if isinstance(outcome, dict) and "Value" in outcome:
+            raise FrameError("the end of a stream has a value")
+        return outcome
+
+
 # A client's frames below this number begin with the number of a request.
 FIRST_WITHOUT_REQUEST = 128
 
 CLIENT_FRAME = Enum(
     "frame",
+    at={"StreamItem": FIRST_WITHOUT_REQUEST},
     Hello=Struct(protocol=U32, features=U64, credential=CREDENTIAL),
     Join=Struct(request=U64, group=NAME),
     Leave=Struct(request=U64, group=NAME),
@@ -76,9 +98,15 @@ CLIENT_FRAME = Enum(
     ),
     Count=Struct(request=U64, target=TARGET),
     Refresh=Struct(request=U64, token=STRING),
+    Invoke=Struct(request=U64, method=NAME, credit=U32, streams=List(U64, least=1), arguments=PAYLOAD),
+    Cancel=Struct(request=U64),
+    Credit=Struct(request=U64, items=U32),
+    StreamItem=Struct(stream=U64, item=PAYLOAD),
+    StreamEnd=Struct(stream=U64, outcome=_End()),
+    ClientCompletion=Struct(call=U64, outcome=OUTCOME),
 )
 # `except` is a keyword of Python.
-_send = dict(CLIENT_FRAME.variants)["Send"]
+_send = CLIENT_FRAME.variants["Send"]
 _send.fields = {name.rstrip("_"): kind for name, kind in _send.fields.items()}
 
 SERVER_FRAME = Enum(
@@ -102,6 +130,12 @@ SERVER_FRAME = Enum(
     Goodbye=Struct(code=U16, reason=STRING, retry_after_ms=U32),
     Lagged=Struct(dropped=U64),
     Expiring=Struct(scope=EXPIRY_SCOPE, seconds=U32),
+    Completion=Struct(request=U64, outcome=OUTCOME),
+    ResultItem=Struct(request=U64, item=PAYLOAD),
+    ClientInvoke=Struct(call=U64, method=NAME, arguments=PAYLOAD),
+    ClientCancel=Struct(call=U64),
+    StreamCredit=Struct(stream=U64, items=U32),
+    StreamStop=Struct(stream=U64),
 )
 
 

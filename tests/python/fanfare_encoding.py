@@ -275,24 +275,33 @@ class Struct:
 
 
 class Enum:
-    """A variant's number and its content; `None` for a variant without. Numbers count from 0, in the order given."""
+    """A variant's number and its content; `None` for a variant without. Numbers count from 0, in the order given; `at`
+    has the variants at which they count on from another number."""
 
-    def __init__(self, what, **variants):
+    def __init__(self, what, /, at=None, **variants):
         self.what = what
-        self.variants = list(variants.items())
+        self.variants = variants
+        self.numbers = {}
+        number = 0
+        for name in variants:
+            number = (at or {}).get(name, number)
+            self.numbers[name] = number
+            number += 1
+        self.names = {number: name for name, number in self.numbers.items()}
 
     def write(self, value):
         named = {value: None} if isinstance(value, str) else {}
         if isinstance(value, dict) and len(value) == 1:
             named = value
-        for number, (name, content) in enumerate(self.variants):
+        for name, content in self.variants.items():
             if name in named and (content is None) == isinstance(value, str):
-                return U32.write(number) + (content.write(named[name]) if content else b"")
+                return U32.write(self.numbers[name]) + (content.write(named[name]) if content else b"")
         raise FrameError(f"{value!r} is no {self.what}")
 
     def read(self, reader):
         number = U32.read(reader)
-        if number >= len(self.variants):
+        if number not in self.names:
             raise UnknownNumber(self.what, number)
-        name, content = self.variants[number]
+        name = self.names[number]
+        content = self.variants[name]
         return {name: content.read(reader)} if content else name

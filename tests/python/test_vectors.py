@@ -1,4 +1,4 @@
-"""Holds PROTOCOL.md, the golden vectors and the Python codec against each other.
+"""Holds PROTOCOL.md, docs/protocol/calls.md, the golden vectors and the Python codec against each other.
 
 Owns: the tests. Run from the repository's root: `python3 -m unittest discover -s tests/python`.
 
@@ -20,6 +20,7 @@ FILES = sorted((ROOT / "protocol" / "vectors").glob("*.json"))
 VECTORS = [vector for file in FILES for vector in json.loads(file.read_text(encoding="utf-8"))]
 MALFORMED = json.loads((ROOT / "protocol" / "malformed.json").read_text(encoding="utf-8"))
 PAGE = (ROOT / "PROTOCOL.md").read_text(encoding="utf-8")
+CALLS = (ROOT / "docs" / "protocol" / "calls.md").read_text(encoding="utf-8")
 PAGES = [ROOT / "PROTOCOL.md", *sorted((ROOT / "docs" / "protocol").glob("*.md"))]
 
 # The vectors that there are. A new one is added here by hand, so that none is lost unnoticed.
@@ -33,6 +34,9 @@ NAMES = """
     hello-critical join-critical ack-critical
     unknown-request unknown-client-frame unknown-server-frame hello-unknown-credential send-unknown-target
     count-unknown-target message-unknown-sender message-unknown-target expiring-unknown-scope
+    hello-calls invoke invoke-with-streams cancel credit item end end-failed answer answer-failed
+    completion completion-value completion-failed result-item invoke-client cancel-client stream-credit stream-stop
+    completion-unknown-outcome
 """.split()
 
 ENCODE = {"client": codec.encode_client, "server": codec.encode_server}
@@ -74,9 +78,9 @@ class Vectors(unittest.TestCase):
         seen = json.dumps([vector.get("frame") for vector in VECTORS])
         for side, frames in FRAMES.items():
             kinds = {kind for vector in VECTORS if vector["from"] == side for kind in vector.get("frame", ())}
-            self.assertEqual(kinds, {name for name, _ in frames.variants})
-        for enum in (codec.CREDENTIAL, codec.TARGET, codec.SENDER):
-            for name, _ in enum.variants:
+            self.assertEqual(kinds, set(frames.variants))
+        for enum in (codec.CREDENTIAL, codec.TARGET, codec.SENDER, codec.OUTCOME):
+            for name in enum.variants:
                 self.assertIn(f'"{name}"', seen)
 
     def test_bytes_decode_to_the_frame(self):
@@ -148,26 +152,32 @@ class Page(unittest.TestCase):
             with self.subTest(vector["name"]):
                 block = f"```text\n{dump(bytes.fromhex(vector['hex']))}\n```"
                 name = re.escape(vector["name"])
-                shown = re.search(rf"^`{name}`: [^`].*?\n\n(```text\n.*?\n```)$", PAGE, re.M | re.S)
+                shown = re.search(rf"^`{name}`: [^`].*?\n\n(```text\n.*?\n```)$", PAGE + CALLS, re.M | re.S)
                 self.assertIsNotNone(shown, "not named")
                 self.assertEqual(shown[1], block)
 
     def test_the_tables_of_frames_and_variants_are_the_codecs(self):
         for side, frames in FRAMES.items():
-            section = PAGE.split(f"Frames from the {side}\n")[1].split("\n## ")[0]
-            headings = re.findall(r"^### (\d+) `(\w+)`$", section, re.M)
-            rows = re.findall(r"^\| (\d+) \| `(\w+)` \|", section, re.M)
-            expected = [(str(number), name) for number, (name, _) in enumerate(frames.variants)]
+            sections = [page.split(f"Frames from the {side}\n")[1].split("\n## ")[0] for page in (PAGE, CALLS)]
+            headings = [row for section in sections for row in re.findall(r"^### (\d+) `(\w+)`$", section, re.M)]
+            rows = [row for section in sections for row in re.findall(r"^\| (\d+) \| `(\w+)` \|", section, re.M)]
+            expected = [(str(number), name) for name, number in frames.numbers.items()]
             self.assertEqual(headings, expected)
             self.assertEqual(rows, expected)
-            for (_, name), (_, kind) in zip(headings, frames.variants):
+            for name, kind in frames.variants.items():
+                (section,) = (section for section in sections if f"`{name}`\n\n" in section)
                 text = section.split(f"`{name}`\n\n", 1)[1].split("\n### ")[0]
                 fields = re.findall(r"^\| `([\w.]+)` \|", text, re.M)
                 self.assertEqual(fields, field_names(kind), name)
-        for title, enum in (("Credential", codec.CREDENTIAL), ("Target", codec.TARGET), ("Sender", codec.SENDER)):
-            table = PAGE.split(f"\n`{title}`: ")[1].split("\n\n")[1]
+        for page, title, enum in (
+            (PAGE, "Credential", codec.CREDENTIAL),
+            (PAGE, "Target", codec.TARGET),
+            (PAGE, "Sender", codec.SENDER),
+            (CALLS, "Outcome", codec.OUTCOME),
+        ):
+            table = page.split(f"\n`{title}`: ")[1].split("\n\n")[1]
             rows = re.findall(r"^\| (\d+) \| `(\w+)` \|", table, re.M)
-            self.assertEqual(rows, [(str(number), name) for number, (name, _) in enumerate(enum.variants)])
+            self.assertEqual(rows, [(str(number), name) for name, number in enum.numbers.items()])
 
     def test_the_examples_of_integers_are_right(self):
         table = PAGE.split("never used. Examples:")[1].split("\n\n")[1]
@@ -204,7 +214,8 @@ class Page(unittest.TestCase):
 def field_names(kind, before=""):
     names = []
     for name, content in kind.fields.items():
-        inner = isinstance(content, codec.Struct)
+        # Those that have a name of their own on the page are a field each.
+        inner = isinstance(content, codec.Struct) and content is not codec.PAYLOAD
         names += field_names(content, f"{before}{name}.") if inner else [before + name]
     return names
 
@@ -240,9 +251,10 @@ class Refused(unittest.TestCase):
 
     def test_bodies_that_are_no_frames(self):
         self.client("", codec.Truncated)
-        self.client("06", codec.Truncated)  # a request without its number
-        self.client("06 01", codec.UnknownNumber)
+        self.client("7f", codec.Truncated)  # a request without its number
+        self.client("7f 01", codec.UnknownNumber)
         self.client("c8", codec.UnknownNumber)
+        self.client("81 0a 01 02 01 37")  # a stream that ends with a value
         self.client("00 01 00 03 01 61", codec.UnknownNumber)  # a credential
         self.client("04 05 04", codec.UnknownNumber)  # a target
         self.client("03 01 02")  # a bool that is 2
@@ -259,7 +271,7 @@ class Refused(unittest.TestCase):
         self.client("03 01 00 fd 00 00 00 00 00 00 00 40", codec.Truncated)  # 2^62 targets
         self.client("03 01 00 00 00 00 01 45 00 fd 00 00 00 00 00 00 00 40", codec.Truncated)  # 2^62 bytes of payload
         with self.assertRaises(codec.UnknownNumber):
-            codec.decode_server(bytes.fromhex("09"))
+            codec.decode_server(bytes.fromhex("fa"))
         with self.assertRaises(codec.UnknownNumber):
             codec.decode_server(bytes.fromhex("03 02"))  # a sender
 
@@ -289,6 +301,8 @@ class Refused(unittest.TestCase):
             {"Count": {"request": 1, "target": {"All": None}}},
             {"Count": {"request": 1, "target": {"Connection": bytes(15)}}},
             {"Count": {"request": 1, "target": {"Connection": "0" * 16}}},
+            {"StreamEnd": {"stream": 1, "outcome": {"Value": {"format": 2, "payload": b"1"}}}},
+            {"Invoke": {"request": 1, "method": "Add", "credit": 0, "streams": [], "arguments": b"[]"}},
         ):
             with self.subTest(frame=frame), self.assertRaises(codec.FrameError):
                 codec.encode_client(frame)

@@ -1,25 +1,26 @@
 /**
- * What an application calls.
+ * What an application calls: a client that stays connected.
  *
  * In: the application's calls and handlers. Out: requests in the order of the calls, answers, and events. Invariant:
- * what is wrong with a call is told before anything of it is sent.
+ * nothing is sent that the server would refuse for its size.
  */
 
 import { datagramBytes, encodeClient } from "./codec.js";
+import { addressOf, dial } from "./dial.js";
 import { FanfareError } from "./errors.js";
 import { DATAGRAM_BYTES, type ClientFrame, type Limits, type Target } from "./frames.js";
-import { outgoing } from "./outgoing.js";
+import { encoded, outgoing } from "./outgoing.js";
 import type { Payload } from "./payload.js";
 import { PREFIX_BYTES } from "./stream.js";
 import { Supervisor } from "./supervisor.js";
 import type {
-  ConnectOptions, Expiring, Handler, Happenings, Message, MessageHandler, Removed, SendOptions,
+  ConnectOptions, Expiring, Handler, Happenings, Invocation, Message, MessageHandler, MethodHandler, Removed,
+  SendOptions,
 } from "./types.js";
 
 /** Connects. Rejects with a {@link FanfareError} that says why it did not work, or with the token provider's error. */
 export async function connect(options: ConnectOptions): Promise<Client> {
-  // Awaited here, so that the application's handlers are there as soon as they can be.
-  return await Client.connect(options);
+  return Client.connect(options);
 }
 
 /** A client of a Fanfare server. */
@@ -28,7 +29,9 @@ export class Client implements AsyncIterable<Message> {
 
   /** @internal */
   static async connect(options: ConnectOptions): Promise<Client> {
-    return new Client(await Supervisor.start(options));
+    const address = addressOf(options);
+    const link = await dial(options, address, options.token, options.signal);
+    return new Client(new Supervisor(options, address, link));
   }
 
   /** The id of the connection, or of the last one during an outage. */
@@ -71,7 +74,7 @@ export class Client implements AsyncIterable<Message> {
 
   /** Stops being a member; returns how many members are left. Also during an outage the group is not joined again. */
   async leave(group: string): Promise<number> {
-    this.supervisor.unwanted(group);
+    this.supervisor.leaving(group);
     return this.supervisor.ask((request) => ({ kind: "leave", request, group }));
   }
 
@@ -82,7 +85,7 @@ export class Client implements AsyncIterable<Message> {
 
   /** Goes on with another token of the same user; returns how many groups this client is still in. */
   async refresh(token: string): Promise<number> {
-    return this.supervisor.refresh(token);
+    return this.supervisor.ask((request) => ({ kind: "refresh", request, token }));
   }
 
   /** Sends to every connection of a user. Settles when the transport takes more, not when it has arrived. */
@@ -110,8 +113,10 @@ export class Client implements AsyncIterable<Message> {
    * `refused` carries.
    */
   async send(to: readonly Target[], event: string, payload: Payload, options: SendOptions = {}): Promise<number> {
-    const frame = this.outgoing(this.supervisor.next(), to, event, payload, options);
-    await this.supervisor.send(frame);
+    const frame = this.outgoing(this.supervisor.requests.next(), to, event, payload, options);
+    const link = this.supervisor.live();
+    const bytes = encoded(frame, this.limits);
+    await this.supervisor.requests.send(() => link.write(bytes));
     return frame.request;
   }
 
@@ -125,7 +130,7 @@ export class Client implements AsyncIterable<Message> {
    * Throws where it does not fit.
    */
   unreliable(to: Target, event: string, payload: Payload, options: SendOptions = {}): void {
-    const frame = this.outgoing(this.supervisor.next(), [to], event, payload, options);
+    const frame = this.outgoing(this.supervisor.requests.next(), [to], event, payload, options);
     const link = this.supervisor.live();
     const bytes = datagramBytes(link.welcome, to, event, frame.payload);
     if (bytes > DATAGRAM_BYTES) {
@@ -133,6 +138,42 @@ export class Client implements AsyncIterable<Message> {
       throw new FanfareError("argument", why);
     }
     link.datagram(encodeClient(frame).subarray(PREFIX_BYTES));
+  }
+
+  /**
+   * Invokes a method of the application, and waits for its value, as long as the method takes. Arguments go as JSON;
+   * async iterables among them are streams. Rejects with a {@link FanfareError}: `"failed"` where the method did not
+   * end well, `"refused"` where it was not begun, `"unsupported"` where the server has no application.
+   */
+  async invoke<T>(method: string, ...args: unknown[]): Promise<T> {
+    return this.call({ method, args });
+  }
+
+  /** The same with all that a call can have. */
+  async call<T>(invocation: Invocation): Promise<T> {
+    return this.supervisor.calls().value(invocation) as Promise<T>;
+  }
+
+  /**
+   * Invokes a method whose result is items: for a loop, which takes them as fast as it goes round. One that is left
+   * tells the method to stop. Throws where the call cannot be begun; what else goes wrong is told in the loop.
+   */
+  stream<T>(method: string, ...args: unknown[]): AsyncIterableIterator<T> {
+    return this.streamCall({ method, args });
+  }
+
+  /** The same with all that a call can have. */
+  streamCall<T>(invocation: Invocation): AsyncIterableIterator<T> {
+    return this.supervisor.calls().items(invocation);
+  }
+
+  /**
+   * Answers when the application invokes this method here, with what `handler` returns or its promise gives. An error
+   * is told to the application. The handler may use the client; its `this` has the `signal` that says when nobody waits
+   * for its answer any more. A later one for the same method takes its place. Returns a function that ends that.
+   */
+  onInvoke<A extends any[]>(method: string, handler: MethodHandler<A>): () => void {
+    return this.supervisor.handlers.on(method, handler as MethodHandler);
   }
 
   /** Calls `handler` for every message with this event. Returns a function that ends that. */

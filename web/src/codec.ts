@@ -1,5 +1,5 @@
 /**
- * Frames to bytes, and bytes to frames: PROTOCOL.md, sections 3 to 5.
+ * Frames to bytes, and bytes to frames: PROTOCOL.md, sections 3 to 5, and docs/protocol/calls.md.
  *
  * In: values of the application, or bytes of the server. Out: bytes, or values. Invariants: a length that the other
  * side names is checked against the bytes that are left; what is not exactly a frame is an error; a frame that a later
@@ -11,7 +11,8 @@ import { Code } from "./codes.js";
 import { FanfareError } from "./errors.js";
 import {
   FORMATS, NAME_BYTES,
-  type ClientFrame, type ExpiryScope, type Format, type Sender, type ServerFrame, type Target,
+  type ClientFrame, type ExpiryScope, type Format, type Formatted, type Outcome, type Sender, type ServerFrame,
+  type Target,
 } from "./frames.js";
 import { idFromText, idToText } from "./ids.js";
 import { PREFIX_BYTES } from "./stream.js";
@@ -91,15 +92,27 @@ class Writer {
     return this.byte(2).name("group", target.group);
   }
 
-  /** The part of a message that is the same for all its targets. */
-  body(event: string, format: Format, payload: Uint8Array): this {
+  /** A payload, with its format before it. */
+  payload({ format, bytes }: Formatted): this {
     const number = typeof format === "number" ? format : FORMATS.indexOf(format);
     // Written as a byte it would be another format.
     if (!Number.isInteger(number) || number < 0 || number > 255) {
       const formats = `${FORMATS.join(", ")}, or a number from 0 to 255`;
       throw new FanfareError("argument", `the format is ${String(format)}; it must be ${formats}`);
     }
-    return this.name("event", event).byte(number).blob(payload);
+    return this.byte(number).blob(bytes);
+  }
+
+  /** The part of a message that is the same for all its targets. */
+  body(event: string, format: Format, bytes: Uint8Array): this {
+    return this.name("event", event).payload({ format, bytes });
+  }
+
+  outcome(outcome: Outcome): this {
+    if (outcome === "nothing") return this.byte(0);
+    if ("value" in outcome) return this.byte(1).payload(outcome.value);
+    const { code, detail, data } = outcome.failed;
+    return this.byte(2).integer(code).text(detail).payload(data);
   }
 
   /** The frame with its length before it. */
@@ -141,6 +154,27 @@ export function encodeClient(frame: ClientFrame): Uint8Array {
       break;
     case "refresh":
       writer.byte(5).integer(frame.request).text(frame.token);
+      break;
+    case "invoke":
+      writer.byte(6).integer(frame.request).name("method", frame.method).integer(frame.credit);
+      writer.integer(frame.streams.length);
+      for (const stream of frame.streams) writer.integer(stream);
+      writer.payload(frame.arguments);
+      break;
+    case "cancel":
+      writer.byte(7).integer(frame.request);
+      break;
+    case "credit":
+      writer.byte(8).integer(frame.request).integer(frame.items);
+      break;
+    case "streamItem":
+      writer.byte(128).integer(frame.stream).payload(frame.item);
+      break;
+    case "streamEnd":
+      writer.byte(129).integer(frame.stream).outcome(frame.failure ? { failed: frame.failure } : "nothing");
+      break;
+    case "clientCompletion":
+      writer.byte(130).integer(frame.call).outcome(frame.outcome);
       break;
   }
   return writer.frame();
@@ -239,6 +273,20 @@ class Reader {
     return FORMATS[number] ?? number;
   }
 
+  payload(): Formatted {
+    return { format: this.format(), bytes: this.blob().slice() };
+  }
+
+  outcome(): Outcome {
+    const number = this.integer(4);
+    switch (number) {
+      case 0: return "nothing";
+      case 1: return { value: this.payload() };
+      case 2: return { failed: { code: this.integer(2), detail: this.text(), data: this.payload() } };
+      default: throw new Unknown(`outcome ${number}`);
+    }
+  }
+
   /**
    * Reads what stands behind the last field, and judges the frame: extensions, of which none is known here and those
    * with an odd number must be, and then the names.
@@ -318,6 +366,15 @@ function read(reader: Reader): ServerFrame {
       });
     case 7: return reader.end({ kind: "lagged", dropped: reader.integer(8) });
     case 8: return reader.end({ kind: "expiring", scope: reader.scope(), seconds: reader.integer(4) });
+    case 9: return reader.end({ kind: "completion", request: reader.integer(8), outcome: reader.outcome() });
+    case 10: return reader.end({ kind: "resultItem", request: reader.integer(8), item: reader.payload() });
+    case 11: {
+      const [call, method] = [reader.exact(8), reader.name()];
+      return reader.end({ kind: "clientInvoke", call, method, arguments: reader.payload() });
+    }
+    case 12: return reader.end({ kind: "clientCancel", call: reader.exact(8) });
+    case 13: return reader.end({ kind: "streamCredit", stream: reader.integer(8), items: reader.integer(4) });
+    case 14: return reader.end({ kind: "streamStop", stream: reader.integer(8) });
     default: throw new Unknown(`frame ${number}`);
   }
 }

@@ -61,8 +61,15 @@ export class Events {
         return this.tell("expiring", frame);
       case "goodbye":
         return this.tell("goodbye", frame);
+      // For others than the application's handlers of events.
       case "welcome":
       case "ack":
+      case "completion":
+      case "resultItem":
+      case "streamCredit":
+      case "streamStop":
+      case "clientInvoke":
+      case "clientCancel":
       case "unknown":
     }
   }

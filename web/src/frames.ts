@@ -8,6 +8,8 @@ export const FRAME_CEILING = (1 << 20) + 2048;
 export const DATAGRAM_BYTES = 1100;
 /** The most bytes of a name. */
 export const NAME_BYTES = 256;
+/** The feature of which the frames about calls are a part. */
+export const CALLS = 1n << 1n;
 /** The formats that have names, each at its number. */
 export const FORMATS: readonly Format[] = ["binary", "text", "json", "msgpack"];
 
@@ -39,6 +41,36 @@ export type Credential = { readonly token: string } | { readonly devUser: string
 /** What a payload is written in: a name, or the number of a format that came later. */
 export type Format = "binary" | "text" | "json" | "msgpack" | number;
 
+/** Bytes, and their format. */
+export interface Formatted {
+  readonly format: Format;
+  readonly bytes: Uint8Array;
+}
+
+/** Why a call did not end well. */
+export interface Failure {
+  /** One of the protocol's codes, or a number of the application's own, from 10,000 to 63,999. */
+  readonly code: number;
+  /** What is wrong, for a person. */
+  readonly detail: string;
+  /** What the application says of it to programs. Empty where it says nothing. */
+  readonly data: Formatted;
+}
+
+/** What came of a call. */
+export type Outcome = "nothing" | { readonly value: Formatted } | { readonly failed: Failure };
+
+/** A call, as it goes to the server. */
+export interface Invoke {
+  readonly request: number;
+  readonly method: string;
+  /** How many items of the result may come at first. 0: the result is a value. */
+  readonly credit: number;
+  /** The client's own streams that are arguments. */
+  readonly streams: readonly number[];
+  readonly arguments: Formatted;
+}
+
 /** A send, as it goes to the server. */
 export interface Send {
   readonly request: number;
@@ -58,7 +90,13 @@ export type ClientFrame =
   | { readonly kind: "leave"; readonly request: number; readonly group: string }
   | ({ readonly kind: "send" } & Send)
   | { readonly kind: "count"; readonly request: number; readonly target: Target }
-  | { readonly kind: "refresh"; readonly request: number; readonly token: string };
+  | { readonly kind: "refresh"; readonly request: number; readonly token: string }
+  | ({ readonly kind: "invoke" } & Invoke)
+  | { readonly kind: "cancel"; readonly request: number }
+  | { readonly kind: "credit"; readonly request: number; readonly items: number }
+  | { readonly kind: "streamItem"; readonly stream: number; readonly item: Formatted }
+  | { readonly kind: "streamEnd"; readonly stream: number; readonly failure: Failure | undefined }
+  | { readonly kind: "clientCompletion"; readonly call: bigint; readonly outcome: Outcome };
 
 /** The server's first frame. */
 export interface Welcome {
@@ -91,10 +129,31 @@ export interface MessageFrame {
 /** What ends when access expires: the token and with it the connection, or so many memberships. */
 export type ExpiryScope = "token" | { readonly groups: number };
 
+/** What the server says of the client's own calls and streams. */
+export type CallFrame =
+  | { readonly kind: "completion"; readonly request: number; readonly outcome: Outcome }
+  | { readonly kind: "resultItem"; readonly request: number; readonly item: Formatted }
+  | { readonly kind: "streamCredit"; readonly stream: number; readonly items: number }
+  | { readonly kind: "streamStop"; readonly stream: number };
+
+/** A method of the client that the server invokes. */
+export interface ClientInvoke {
+  readonly kind: "clientInvoke";
+  /** To be repeated in the answer, exactly. */
+  readonly call: bigint;
+  readonly method: string;
+  readonly arguments: Formatted;
+}
+
+/** What the server wants of the client's methods. */
+export type AskFrame = ClientInvoke | { readonly kind: "clientCancel"; readonly call: bigint };
+
 /** What the server sends. */
 export type ServerFrame =
   | Welcome
   | MessageFrame
+  | CallFrame
+  | AskFrame
   | { readonly kind: "ack"; readonly request: number; readonly count: number }
   | { readonly kind: "error"; readonly request: number; readonly code: number; readonly detail: string }
   | { readonly kind: "joined"; readonly group: string; readonly members: number }

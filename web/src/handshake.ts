@@ -9,12 +9,12 @@
 import { Code } from "./codes.js";
 import { after, brokenOffWith, closedBy, END_PATIENCE, goodbyeOf, refused, type Ended } from "./ended.js";
 import { FanfareError } from "./errors.js";
-import type { ServerFrame, Welcome } from "./frames.js";
+import { CALLS, type ServerFrame, type Welcome } from "./frames.js";
 import { Incoming } from "./incoming.js";
 import { orAfter } from "./pause.js";
 
-/** What this client understands of later versions: nothing. */
-export const FEATURES = 0n;
+/** The features that this client understands. */
+export const FEATURES = CALLS;
 
 /** A stream that the server has welcomed. */
 export interface Introduced {

@@ -27,6 +27,11 @@ export class Inbox {
   private running = false;
   private waiters = new Waiters();
 
+  /** How much waits. */
+  get length(): number {
+    return this.tasks.length;
+  }
+
   push(task: () => Promise<void>): void {
     this.tasks.push(task);
     if (!this.running) void this.run();

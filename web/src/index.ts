@@ -6,11 +6,12 @@
 
 export { connect, Client } from "./client.js";
 export type {
-  ConnectOptions, Expiring, Handler, Happenings, Message, MessageHandler, Reconnect, Reconnected, Removed, SendOptions,
+  ConnectOptions, Expiring, Handler, Happenings, Invocation, Invoked, Message, MessageHandler, MethodHandler, Reconnect,
+  Reconnected, Removed, SendOptions,
 } from "./types.js";
-export type { ExpiryScope, Format, Limits, Sender, Target } from "./frames.js";
+export type { ExpiryScope, Format, Formatted, Limits, Sender, Target } from "./frames.js";
 export { json, messagePack } from "./payload.js";
-export type { Formatted, Payload } from "./payload.js";
+export type { Payload } from "./payload.js";
 export { Code, codeName, mayReconnect } from "./codes.js";
 export { FanfareError } from "./errors.js";
 export { visible } from "./visible.js";

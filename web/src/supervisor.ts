@@ -1,19 +1,22 @@
 /**
- * Keeps a client connected: one connection after the other, and what lasts longer than one of them.
+ * Keeps a client connected: one connection after the other.
  *
- * In: the first connection, what is asked on the live one, and the wish to close. Out: answers, and events, those of
- * loss and return among them. Invariants: there is one connection at a time, and it takes requests only when it is in
- * its groups again; nothing is tried again once closing was asked for. What waits for handlers is bounded: reading then
- * stops, which the server notices. Answers do not wait for handlers, so that a handler may wait for an answer.
+ * In: the first connection, requests, and what the server says. Out: answers, events, and the connection that is live.
+ * Invariants: there is one connection at a time, and it takes requests only when it is in its groups again; nothing is
+ * tried again once closing was asked for. What waits for handlers is bounded: reading then stops, which the server
+ * notices. Answers do not wait for handlers, so that a handler may wait for an answer.
  */
 
+import { Answering, Handlers } from "./answering.js";
+import { Calls } from "./calls.js";
 import { encodeClient } from "./codec.js";
-import { addressOf, dial } from "./dial.js";
+import { dial } from "./dial.js";
 import { Effects } from "./effects.js";
 import { failed, mayComeBack, type Ended } from "./ended.js";
 import { FanfareError } from "./errors.js";
 import { Events } from "./events.js";
 import type { ClientFrame, ServerFrame, Welcome } from "./frames.js";
+import { QUEUE } from "./inbox.js";
 import type { Address, Link } from "./link.js";
 import { Membership } from "./membership.js";
 import { encoded } from "./outgoing.js";
@@ -30,50 +33,47 @@ const CLOSED = "the client is closed";
 const STABLE_AFTER = 10_000;
 /** How long an answer may take, in milliseconds, where the application does not say. */
 const REQUEST_TIMEOUT = 10_000;
+/**
+ * How much may wait for handlers while somebody waits for a call, which may take for ever: one of the handlers may be
+ * the one.
+ */
+const BESIDE_CALLS = 16 * QUEUE;
 
 export class Supervisor {
   readonly events = new Events();
+  readonly requests: Requests;
+  readonly handlers = new Handlers();
   private link: Link | undefined;
   /** The current connection, or the last one during an outage. */
   private last: Link;
+  /** What belongs to the newest connection, live or not. */
+  private ours: Calls;
+  private theirs: Answering;
   private readonly groups = new Membership();
   private readonly effects: Effects;
-  private readonly requests: Requests;
   private readonly patience: number;
   private rejoining: Rejoin | undefined;
   private refresher: Refresher | undefined;
   private closed: Promise<void> | undefined;
   private readonly closing = new AbortController();
-  private running: Promise<void> = Promise.resolve();
+  private readonly running: Promise<void>;
   private unknown = 0;
 
-  private constructor(private readonly options: ConnectOptions, private readonly address: Address, link: Link) {
-    this.link = this.last = link;
+  constructor(private readonly options: ConnectOptions, private readonly address: Address, first: Link) {
+    this.link = this.last = first;
     this.effects = new Effects(this.groups, options.token);
     this.patience = options.requestTimeout ?? REQUEST_TIMEOUT;
     this.requests = new Requests(this.effects, this.patience);
-  }
-
-  /** Connects for the first time, and stays so from then on. */
-  static async start(options: ConnectOptions): Promise<Supervisor> {
-    const address = addressOf(options);
-    const link = await dial(options, address, options.token, options.signal);
-    const supervisor = new Supervisor(options, address, link);
-    const abort = () => supervisor.abort();
+    [this.ours, this.theirs] = this.callsOf(first);
+    const abort = () => this.abort();
     options.signal?.addEventListener("abort", abort, { once: true });
     if (options.signal?.aborted) abort();
-    supervisor.running = supervisor.keepConnected(link);
-    return supervisor;
+    this.running = this.keepConnected(first);
   }
 
-  /** What the server said of the connection, or of the last one during an outage. */
+  /** What the server said of the current connection, or of the last one during an outage. */
   get welcome(): Welcome {
     return this.last.welcome;
-  }
-
-  /** How many frames were skipped, because this version does not know them. */
-  get unknownFrames(): number {
-    return this.unknown;
   }
 
   /** Whether there is a connection now. */
@@ -81,44 +81,38 @@ export class Supervisor {
     return this.link !== undefined && !this.isOver();
   }
 
-  /** The live connection. Throws where there is none. */
+  /** How many frames were skipped that this version does not know. */
+  get unknownFrames(): number {
+    return this.unknown;
+  }
+
+  /** The connection that takes requests. Throws where there is none. */
   live(): Link {
     if (this.isOver()) throw new FanfareError("not-connected", `${CLOSED}; nothing was sent`);
     if (this.link) return this.link;
     throw new FanfareError("not-connected", "there is no connection now; nothing was sent");
   }
 
-  /** A number for a request. */
-  next(): number {
-    return this.requests.next();
+  /** The calls of the connection that takes requests. Throws where there is none. */
+  calls(): Calls {
+    this.live();
+    return this.ours;
   }
 
-  /** Sends a request on the live connection, and waits for its answer. */
+  /** Sends a request, and waits for the answer. */
   async ask(frame: (request: number) => ClientFrame): Promise<number> {
     const link = this.live();
     const request = this.requests.next();
     const asked = frame(request);
-    const bytes = encoded(asked, this.welcome.limits);
+    const bytes = encoded(asked, link.welcome.limits);
     const answer = this.requests.ask(request, asked, () => link.write(bytes));
     this.events.inbox.ask();
     return answer;
   }
 
-  /** Sends what has no answer on the live connection, behind the requests that were made before. */
-  async send(frame: ClientFrame): Promise<void> {
-    const link = this.live();
-    const bytes = encoded(frame, this.welcome.limits);
-    await this.requests.send(() => link.write(bytes));
-  }
-
-  /** The group is not wanted any more. During an outage nothing but that makes the next connection stay out of it. */
-  unwanted(group: string): void {
+  /** A group that is left during an outage is not joined again. */
+  leaving(group: string): void {
     if (this.link === undefined) this.groups.ended(group);
-  }
-
-  /** Goes on with another token. */
-  async refresh(token: string): Promise<number> {
-    return this.ask((request) => ({ kind: "refresh", request, token }));
   }
 
   /** Closes: what was sent before is carried out first, for five seconds at most. */
@@ -167,6 +161,7 @@ export class Supervisor {
           await pause(retryIn, this.closing.signal);
           const link: Link = await dial(this.options, this.address, this.effects.token, this.closing.signal);
           // Before anything is read: what comes first may be about it already.
+          [this.ours, this.theirs] = this.callsOf(link);
           const rejoin = this.rejoin(link);
           serving = this.serve(link);
           const lost: Ended | undefined = await this.rejoined(rejoin, link, serving);
@@ -180,6 +175,11 @@ export class Supervisor {
     }
   }
 
+  private callsOf(link: Link): [Calls, Answering] {
+    const calls = new Calls(link, this.requests, () => this.events.inbox.ask());
+    return [calls, new Answering(link, this.handlers)];
+  }
+
   /** Runs one connection to its end. */
   private async serve(link: Link): Promise<Ended> {
     const drop = () => link.drop();
@@ -188,7 +188,7 @@ export class Supervisor {
     const { tokenProvider } = this.options;
     this.refresher = tokenProvider && new Refresher(
       tokenProvider, this.patience,
-      (token) => this.refresh(token),
+      (token) => this.ask((request) => ({ kind: "refresh", request, token })),
       (reason) => this.events.tell("refreshFailed", { reason }),
     );
     const ended = await link.run((frame) => this.take(frame));
@@ -202,6 +202,8 @@ export class Supervisor {
     this.refresher?.end();
     this.groups.connectionLost();
     this.requests.fail();
+    this.ours.fail();
+    this.theirs.end();
     const { rejoining } = this;
     this.rejoining = undefined;
     for (const frame of rejoining?.release() ?? []) this.events.report(frame);
@@ -248,11 +250,34 @@ export class Supervisor {
 
   private async take(frame: ServerFrame): Promise<void> {
     if (frame.kind === "unknown") this.unknown++;
+    else if (this.tookCall(frame)) return;
     else if (this.rejoining) this.hold(this.rejoining, frame);
     else this.sort(frame);
     // While an answer is waited for the reading goes on: a handler may be waiting for it.
-    const excused = () => this.requests.areAwaited || this.rejoining !== undefined || this.closing.signal.aborted;
+    const excused = () =>
+      this.requests.areAwaited || this.rejoining !== undefined || this.closing.signal.aborted ||
+      (this.ours.areAwaited && this.events.inbox.length < BESIDE_CALLS);
     await this.events.inbox.room(excused);
+  }
+
+  /** Takes what is about calls, which waits for nothing else. Says whether it was. */
+  private tookCall(frame: ServerFrame): boolean {
+    switch (frame.kind) {
+      case "completion":
+      case "resultItem":
+      case "streamCredit":
+      case "streamStop":
+        this.ours.take(frame);
+        return true;
+      case "clientInvoke":
+      case "clientCancel":
+        this.theirs.take(frame);
+        return true;
+      case "error":
+        return this.ours.refused(frame);
+      default:
+        return false;
+    }
   }
 
   /** What comes while groups are joined again is reported after `reconnected`. */

@@ -1,6 +1,6 @@
 /** What an application gives to the client and gets from it: options, messages, events. No code. */
 
-import type { ExpiryScope, Format, Sender, Target } from "./frames.js";
+import type { ExpiryScope, Format, Formatted, Sender, Target } from "./frames.js";
 
 /** How the client goes on after an outage. */
 export interface Reconnect {
@@ -44,6 +44,35 @@ export interface SendOptions {
   /** Whether this connection gets no copy itself. */
   readonly others?: boolean;
 }
+
+/** A call of a method of the application, with all that it can have. */
+export interface Invocation {
+  /** Which method. Case counts. */
+  readonly method: string;
+  /**
+   * The arguments, which go as JSON; or all of them as they are, in the format that {@link messagePack} for example
+   * says. Async iterables among them are uploads.
+   */
+  readonly args?: readonly unknown[] | Formatted;
+  /**
+   * Streams that are arguments: async iterables, or any others. Each is read as the server takes its items, and closed
+   * when it takes no more. An item goes as JSON, and bytes as they are.
+   */
+  readonly uploads?: readonly (AsyncIterable<unknown> | Iterable<unknown>)[];
+  /** Cancels the call. */
+  readonly signal?: AbortSignal;
+}
+
+/** What a method of the client is called with, beside its arguments: its `this`. */
+export interface Invoked {
+  /** The method's name. */
+  readonly method: string;
+  /** Aborts when nobody waits for the answer any more. */
+  readonly signal: AbortSignal;
+}
+
+/** A method of the client, which the application invokes. What it returns, or its promise gives, is the answer. */
+export type MethodHandler<A extends any[] = any[]> = (this: Invoked, ...args: A) => unknown;
 
 /** A message. */
 export interface Message {

@@ -8,7 +8,9 @@ import { test } from "node:test";
 import { decodeServer, encodeClient } from "../src/codec.js";
 import { Code, mayReconnect } from "../src/codes.js";
 import { FanfareError } from "../src/errors.js";
-import { FORMATS, FRAME_CEILING, type ClientFrame, type Target } from "../src/frames.js";
+import {
+  FORMATS, FRAME_CEILING, type ClientFrame, type Failure, type Formatted, type Outcome, type Target,
+} from "../src/frames.js";
 import { Incoming } from "../src/incoming.js";
 import { idFromText, idToText } from "../src/ids.js";
 import { FrameReader } from "../src/stream.js";
@@ -48,6 +50,13 @@ function target(value: any): Target {
 }
 
 const format = (number: number) => FORMATS[number] ?? number;
+const payload = (value: any): Formatted => ({ format: format(value.format), bytes: bytes(value.payload) });
+const failure = ({ code, detail, data }: any): Failure => ({ code, detail, data: payload(data) });
+
+function outcome(value: any): Outcome {
+  if (value === "Nothing") return "nothing";
+  return "Value" in value ? { value: payload(value.Value) } : { failed: failure(value.Failed) };
+}
 
 /** A client's frame of the vectors, as ours. */
 function client(frame: Record<string, any>): ClientFrame | undefined {
@@ -67,6 +76,16 @@ function client(frame: Record<string, any>): ClientFrame | undefined {
       const [to, except] = [value.to.map(target), value.except.map(id)];
       return { kind: "send", ...value, to, except, format: format(value.format), payload: bytes(value.payload) };
     }
+    case "Invoke": return { kind: "invoke", ...value, arguments: payload(value.arguments) };
+    case "Cancel": return { kind: "cancel", ...value };
+    case "Credit": return { kind: "credit", ...value };
+    case "StreamItem": return { kind: "streamItem", stream: value.stream, item: payload(value.item) };
+    case "StreamEnd": {
+      const { Failed: failed } = value.outcome;
+      return { kind: "streamEnd", stream: value.stream, failure: failed && failure(failed) };
+    }
+    case "ClientCompletion":
+      return { kind: "clientCompletion", call: BigInt(value.call), outcome: outcome(value.outcome) };
     default: throw new Error(`a vector of ${name}`);
   }
 }
@@ -74,7 +93,7 @@ function client(frame: Record<string, any>): ClientFrame | undefined {
 /** A server's frame of the vectors, as ours. */
 function server(frame: Record<string, any>): object {
   const [[name, value]] = Object.entries(frame) as [[string, any]];
-  const kind = name.toLowerCase();
+  const kind = name.charAt(0).toLowerCase() + name.slice(1);
   switch (name) {
     case "Welcome": {
       const { frame_bytes: frameBytes, payload_bytes: payloadBytes, groups, targets } = value.limits;
@@ -87,14 +106,18 @@ function server(frame: Record<string, any>): object {
     case "Message": {
       const sender = value.from.Connection;
       const from = sender ? { connection: id(sender.connection), user: sender.user } : "server";
-      const [to, payload] = [target(value.to), bytes(value.payload)];
-      return { kind, from, to, event: value.event, format: format(value.format), payload };
+      const to = target(value.to);
+      return { kind, from, to, event: value.event, format: format(value.format), payload: bytes(value.payload) };
     }
     case "Expiring": {
       const scope = value.scope === "Token" ? "token" : { groups: value.scope.Groups.count };
       return { kind, seconds: value.seconds, scope };
     }
     case "Goodbye": return { kind, code: value.code, reason: value.reason, retryAfter: value.retry_after_ms };
+    case "Completion": return { kind, ...value, outcome: outcome(value.outcome) };
+    case "ResultItem": return { kind, ...value, item: payload(value.item) };
+    case "ClientInvoke": return { kind, ...value, call: BigInt(value.call), arguments: payload(value.arguments) };
+    case "ClientCancel": return { kind, call: BigInt(value.call) };
     default: return { kind, ...value };
   }
 }
@@ -188,7 +211,7 @@ function little(length: number): Uint8Array {
 }
 
 /** What becomes of a body, or of a stream that ends behind its last byte. */
-async function outcome({ body, stream, first }: Malformed): Promise<Malformed["becomes"]> {
+async function fate({ body, stream, first }: Malformed): Promise<Malformed["becomes"]> {
   const incoming = (bytes: Uint8Array): Incoming => {
     const start = (controller: ReadableStreamDefaultController<Uint8Array>): void => {
       controller.enqueue(bytes);
@@ -216,7 +239,7 @@ async function outcome({ body, stream, first }: Malformed): Promise<Malformed["b
 const MALFORMED = (JSON.parse(read("protocol/malformed.json")) as Malformed[]).filter(({ from }) => from === "server");
 assert.ok(MALFORMED.length >= 40);
 for (const row of MALFORMED) {
-  test(`malformed: ${row.name}`, async () => assert.equal(await outcome(row), row.becomes));
+  test(`malformed: ${row.name}`, async () => assert.equal(await fate(row), row.becomes));
 }
 
 test("features and the position are exact", () => {

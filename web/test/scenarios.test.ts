@@ -2,13 +2,14 @@
  * The scenarios that every client is held to (tests/scenarios/README.md says what a step means), for this client under
  * Node.
  *
- * In: tests/scenarios/clients.json. Out: for each, what a scripted server got and what the application saw.
+ * In: the files of tests/scenarios. Out: for each, what a scripted server got and what the application saw.
  */
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { resolve } from "node:path";
 import { test } from "node:test";
+import { isDeepStrictEqual } from "node:util";
 
 import { connect, type Client } from "../src/client.js";
 import { FanfareError } from "../src/errors.js";
@@ -25,15 +26,27 @@ interface Scenario {
 }
 
 const ROOT = resolve(import.meta.dirname, "../../..");
-const SCENARIOS = JSON.parse(readFileSync(resolve(ROOT, "tests/scenarios/clients.json"), "utf8")) as Scenario[];
-async function outcome(call: Promise<unknown>): Promise<unknown> {
+const SCENARIOS = ["clients.json", "calls.json"].flatMap(
+  (file) => JSON.parse(readFileSync(resolve(ROOT, "tests/scenarios", file), "utf8")) as Scenario[],
+);
+
+/** How something that was called ended: `done` says what it gave. */
+async function outcome<T>(call: () => Promise<T>, done: (value: T) => unknown = () => "done"): Promise<unknown> {
   try {
-    await call;
-    return "done";
+    return done(await call());
   } catch (error) {
     assert.ok(error instanceof FanfareError, String(error));
-    return error.code ?? error.kind;
+    const { kind, code, detail, data } = error;
+    if (kind !== "failed") return code ?? kind;
+    return { failed: code, detail, ...(data === undefined ? {} : { data }) };
   }
+}
+
+/** Whether an answer is as a step has it, which need not have every field. */
+function isAnswer(wanted: unknown, got: unknown): boolean {
+  if (typeof wanted !== "object" || wanted === null) return wanted === got;
+  const fields = got as Record<string, unknown>;
+  return Object.entries(wanted).every(([field, value]) => isDeepStrictEqual(fields[field], value));
 }
 
 /** The steps of a scenario, with those that are to be done for several numbers written out. */
@@ -56,6 +69,13 @@ class Run {
   private calls: Promise<unknown>[] = [];
   private letGo: (() => void)[] = [];
   private outage = false;
+  /** The newest call, as the server got it. */
+  private invoked: { readonly request: number; readonly stream: number | undefined } | undefined;
+  /** How many questions the server has asked on this connection. */
+  private questions = 0;
+  private items: AsyncIterator<unknown> | undefined;
+  /** Gives up what was called last. */
+  private giveUp = new AbortController();
 
   constructor({ token, tokens, patience_ms }: Scenario) {
     const left = [...(tokens ?? [])];
@@ -70,6 +90,14 @@ class Run {
     const patience = { connectTimeout: DEADLINE, requestTimeout: patience_ms ?? DEADLINE };
     const reconnect = { firstDelay: 1, maxDelay: 20 };
     this.connecting = connect({ url: "https://scripted/fanfare", reconnect, ...patience, ...who });
+  }
+
+  private answer(client: Client): void {
+    client.onInvoke("Echo", (value: unknown) => value);
+    client.onInvoke("Refuse", () => Promise.reject(new Error("no")));
+    client.onInvoke("Wait", () => new Promise<void>((settle) => this.letGo.push(settle)));
+    client.onInvoke("Count", () => client.count("all"));
+    client.onInvoke("Twice", (value: unknown) => client.invoke("Add", value, value));
   }
 
   private watch(client: Client): void {
@@ -107,6 +135,7 @@ class Run {
     switch (what) {
       case "accept": {
         this.unanswered = [];
+        this.questions = 0;
         this.session = await sessions.next("a connection");
         const hello = await this.session.got.next("Hello");
         if (value !== null) assert.deepEqual(hello.what, { token: value });
@@ -118,6 +147,7 @@ class Run {
           this.client = await this.connecting;
           this.connecting = undefined;
           this.watch(this.client);
+          this.answer(this.client);
         }
         return;
       case "say": return this.peer().say(value, step["behind"]);
@@ -126,9 +156,34 @@ class Run {
       case "unknown": return assert.equal(this.client?.unknownFrames, value);
       case "closed_with": return assert.equal(await this.peer().closedWith.next("the client's close"), value);
       case "get": {
-        const { request, what } = await this.peer().got.next(JSON.stringify(value));
+        const { request, what, streams } = await this.peer().got.next(JSON.stringify(value));
+        if (value.answer !== undefined) {
+          const { answer } = what as { answer?: unknown };
+          assert.ok(isAnswer(value.answer, answer), JSON.stringify(what));
+          return assert.equal(request, step["number"]);
+        }
         assert.deepEqual(what, value);
+        if (value === "cancel" || value.credit !== undefined) return assert.equal(request, this.invoked?.request);
+        if (value.item !== undefined || value.end !== undefined) return assert.equal(request, this.invoked?.stream);
+        if (value.invoke) this.invoked = { request, stream: streams?.[0] };
         this.unanswered.push(request);
+        return;
+      }
+      case "complete":
+        return this.peer().say({ Completion: { request: this.unanswered.shift(), outcome: value } });
+      case "complete_newest":
+        return this.peer().say({ Completion: { request: this.unanswered.pop(), outcome: value } });
+      case "item": return this.peer().say({ ResultItem: { request: this.invoked?.request, item: value } });
+      case "stream_credit": return this.peer().say({ StreamCredit: { stream: this.invoked?.stream, items: value } });
+      case "stream_stop": return this.peer().say({ StreamStop: { stream: this.invoked?.stream } });
+      case "ask": {
+        const call = this.questions++;
+        return this.peer().say({ ClientInvoke: { call, method: value, arguments: step["args"] } });
+      }
+      case "unask": return this.peer().say({ ClientCancel: { call: value } });
+      case "give_up": {
+        this.giveUp.abort();
+        assert.equal(await this.calls.pop(), "aborted");
         return;
       }
       case "ack": return this.peer().say({ Ack: { request: this.unanswered.shift(), count: value } }, step["behind"]);
@@ -144,15 +199,7 @@ class Run {
         for (const settle of this.letGo.splice(0)) settle();
         return;
       case "call": {
-        const client = this.client as Client;
-        const call = {
-          join: () => client.join(step["group"]),
-          leave: () => client.leave(step["group"]),
-          count: () => client.count("all"),
-          refresh: () => client.refresh(step["token"]),
-          close: () => client.close(),
-        };
-        this.calls.push(outcome(call[value as keyof typeof call]()));
+        this.calls.push(this.call(value, step));
         return;
       }
       case "result": {
@@ -168,6 +215,26 @@ class Run {
         return;
       }
       default: throw new Error(`there is no step ${what}`);
+    }
+  }
+
+  private call(what: string, step: Step): Promise<unknown> {
+    const client = this.client as Client;
+    this.giveUp = new AbortController();
+    const { method, args, upload } = step;
+    const invocation = { method, args, uploads: upload ? [upload] : [], signal: this.giveUp.signal };
+    switch (what) {
+      case "join": return outcome(() => client.join(step["group"]));
+      case "leave": return outcome(() => client.leave(step["group"]));
+      case "count": return outcome(() => client.count("all"));
+      case "refresh": return outcome(() => client.refresh(step["token"]));
+      case "close": return outcome(() => client.close());
+      case "invoke": return outcome(() => client.call(invocation), (value) => ({ value: value ?? null }));
+      case "stream": return outcome(async () => (this.items = client.stream(method, ...args)));
+      case "next":
+        return outcome(async () => this.items?.next(), (next) => (next?.done ? "end" : { item: next?.value }));
+      case "drop": return outcome(async () => this.items?.return?.());
+      default: throw new Error(`the application does not call ${what}`);
     }
   }
 

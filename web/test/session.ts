@@ -57,6 +57,17 @@ function framed(body: number[]): Uint8Array {
   return Uint8Array.from([...length, ...body]);
 }
 
+/** A value of a call, which goes as JSON. */
+const payload = (value: unknown): number[] => [2, ...text(JSON.stringify(value))];
+
+/** What came of a call, as scenarios have it. */
+function outcome(outcome: any): number[] {
+  if (outcome === "nothing") return [0];
+  if ("value" in outcome) return [1, ...payload(outcome.value)];
+  const { failed, detail = "", data } = outcome;
+  return [2, ...integer(failed), ...text(detail), ...(data === undefined ? [0, 0] : payload(data))];
+}
+
 /** A server's frame of a scenario, with what the step has behind its fields. */
 function encoded(frame: Record<string, any>, behind = ""): Uint8Array {
   if (behind) return framed([...encoded(frame).subarray(4), ...Buffer.from(behind, "hex")]);
@@ -80,13 +91,24 @@ function encoded(frame: Record<string, any>, behind = ""): Uint8Array {
     case "Removed": return framed([5, ...text(value.group), ...integer(value.code), ...text(value.reason)]);
     case "Goodbye": return framed([6, ...integer(value.code), ...text(value.reason), ...integer(value.retry_after_ms)]);
     case "Expiring": return framed([8, 0, ...integer(value.seconds)]);
+    case "Completion": return framed([9, ...integer(value.request), ...outcome(value.outcome)]);
+    case "ResultItem": return framed([10, ...integer(value.request), ...payload(value.item)]);
+    case "ClientInvoke": {
+      return framed([11, ...integer(value.call), ...text(value.method), ...payload(value.arguments)]);
+    }
+    case "ClientCancel": return framed([12, ...integer(value.call)]);
+    case "StreamCredit": return framed([13, ...integer(value.stream), ...integer(value.items)]);
+    case "StreamStop": return framed([14, ...integer(value.stream)]);
     default: throw new Error(`a scenario says ${name}`);
   }
 }
 
 export interface Asked {
+  /** The number of the request, or of the call or stream that it is about. */
   readonly request: number;
   readonly what: unknown;
+  /** The streams of an Invoke. */
+  readonly streams?: readonly number[];
 }
 
 /** A client's frame, as scenarios have it. */
@@ -109,9 +131,23 @@ function decoded(frame: Uint8Array): Asked {
     if (kind === 0) at += 16;
     else if (kind < 3) word();
   };
+  const payload = (): unknown => {
+    const [format, length] = [number(), number()];
+    const content = bytes.subarray(at, (at += length));
+    return format === 2 ? JSON.parse(content.toString()) : { format, hex: content.toString("hex") };
+  };
+  const ended = (): unknown => {
+    const kind = number();
+    if (kind === 0) return "nothing";
+    if (kind === 1) return { value: payload() };
+    const [failed, detail] = [number(), word()];
+    // Nothing, in binary: neither client says anything to programs.
+    assert.deepEqual(payload(), { format: 0, hex: "" });
+    return { failed, detail };
+  };
   switch (number()) {
     case 0: {
-      assert.deepEqual([number(), number()], [1, 0]);
+      assert.deepEqual([number(), number()], [1, 2]);
       return { request: 0, what: number() === 0 ? { token: word() } : { user: word() } };
     }
     case 1: return { request: number(), what: { join: word() } };
@@ -126,6 +162,16 @@ function decoded(frame: Uint8Array): Asked {
     }
     case 4: return { request: number(), what: "count" };
     case 5: return { request: number(), what: { refresh: word() } };
+    case 6: {
+      const [request, method, credit] = [number(), word(), number()];
+      const streams = Array.from({ length: number() }, number);
+      return { request, what: { invoke: { method, credit, streams: streams.length, args: payload() } }, streams };
+    }
+    case 7: return { request: number(), what: "cancel" };
+    case 8: return { request: number(), what: { credit: number() } };
+    case 128: return { request: number(), what: { item: payload() } };
+    case 129: return { request: number(), what: { end: ended() } };
+    case 130: return { request: number(), what: { answer: ended() } };
     default: throw new Error("no scenario knows this frame");
   }
 }

@@ -119,13 +119,13 @@ pub(super) fn read_client(number: u32, reader: &mut Reader<'_>) -> Option<Result
             Ok(ClientCall::Item { stream, item })
         }),
         client::END => reader.u64().and_then(|stream| {
-            let outcome = reader.outcome()?;
+            let failure = match reader.outcome()? {
+                Outcome::Nothing => None,
+                Outcome::Failed(failure) => Some(failure),
+                Outcome::Value(_) => return Err(DecodeError::Malformed("the end of a stream has a value")),
+            };
             reader.end()?;
-            match outcome {
-                Outcome::Nothing => Ok(ClientCall::End { stream, failure: None }),
-                Outcome::Failed(failure) => Ok(ClientCall::End { stream, failure: Some(failure) }),
-                Outcome::Value(_) => Err(DecodeError::Malformed("the end of a stream has a value")),
-            }
+            Ok(ClientCall::End { stream, failure })
         }),
         client::COMPLETION => reader.u64().and_then(|call| {
             let outcome = reader.outcome()?;

@@ -67,7 +67,8 @@ fn client_call_json(call: &ClientCall) -> Value {
             json!({ "StreamItem": { "stream": stream, "item": payload_json(item) } })
         }
         ClientCall::End { stream, failure } => {
-            json!({ "StreamEnd": { "stream": stream, "failure": failure.as_ref().map(failure_json) } })
+            let outcome = failure.clone().map_or(Outcome::Nothing, Outcome::Failed);
+            json!({ "StreamEnd": { "stream": stream, "outcome": outcome_of_call_json(&outcome) } })
         }
         ClientCall::Completion { call, outcome } => {
             json!({ "ClientCompletion": { "call": call, "outcome": outcome_of_call_json(outcome) } })
