@@ -82,7 +82,8 @@ impl<S: Clone + Send + Sync + 'static> Methods<S> {
         self.add(name, None, handler)
     }
 
-    /// The same, with a deadline of its own. When it is over the caller is told [`Code::CallTimeout`].
+    /// The same, with a deadline of its own. When it is over the caller is told
+    /// [`Code::CallTimeout`](crate::Code::CallTimeout).
     pub fn on_within<X>(self, name: &str, deadline: Duration, handler: impl Handler<X, S>) -> Self {
         self.add(name, Some(deadline), handler)
     }
