@@ -10,6 +10,7 @@
     reason = "a test that cannot go on should fail on the spot"
 )]
 
+mod calls;
 mod closing;
 mod connect;
 mod flow;

@@ -1,6 +1,6 @@
 //! The scenarios that every client is held to (tests/scenarios/README.md says what a step means).
 //!
-//! In: tests/scenarios/clients.json. Out: for each, what a scripted server got and what an application saw. Invariant:
+//! In: the files of tests/scenarios. Out: for each, what a scripted server got and what an application saw. Invariant:
 //! a step that does not come fails with the scenario's name and the step.
 
 use std::collections::VecDeque;
@@ -8,23 +8,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use fanfare_client::{Client, CloseReason, ConnectError, Event, ProviderError, RequestError, Target};
+use fanfare_client::{Client, CloseReason, ConnectError, Event, Items, ProviderError, RequestError, Target};
+use fanfare_protocol::call::{ServerCall, StreamId};
 use fanfare_protocol::codec::{self, PREFIX_BYTES};
 use fanfare_protocol::{
-    ClientFrame, Code, Credential, EventName, ExpiryScope, Features, Message, Sender, ServerFrame, Token,
-    Welcome,
+    ClientFrame, Code, Credential, EventName, ExpiryScope, Features, Message, MethodName, RequestId, Sender,
+    ServerFrame, Token, Welcome,
 };
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
+use crate::calls;
 use crate::server::{Peer, Server, application_code, group, next, welcome, within};
 
 type Call = JoinHandle<Value>;
 
 /// What a step may have beside its name.
-const BESIDE: [&str; 3] = ["group", "token", "behind"];
+const BESIDE: [&str; 7] = ["group", "token", "behind", "method", "args", "upload", "number"];
 
 fn frame(value: &Value) -> ServerFrame {
     let (name, fields) = value.as_object().unwrap().iter().next().unwrap();
@@ -129,7 +131,7 @@ fn seen(event: Event) -> Option<Value> {
     })
 }
 
-fn result(outcome: Result<u64, RequestError>) -> Value {
+pub(crate) fn result(outcome: Result<u64, RequestError>) -> Value {
     match outcome {
         Ok(_) => json!("done"),
         Err(RequestError::Refused { code, .. }) => json!(code),
@@ -163,6 +165,12 @@ struct Run {
     unanswered: VecDeque<u64>,
     calls: VecDeque<Call>,
     let_go: Arc<Notify>,
+    /// The newest call of a method, as the server got it, and its first stream.
+    invoked: Option<(RequestId, Option<StreamId>)>,
+    /// How many questions the server has asked on this connection.
+    questions: u64,
+    /// What the application has of the newest stream.
+    items: Arc<tokio::sync::Mutex<Option<Items<Value>>>>,
 }
 
 impl Run {
@@ -205,6 +213,9 @@ impl Run {
             unanswered: VecDeque::new(),
             calls: VecDeque::new(),
             let_go,
+            invoked: None,
+            questions: 0,
+            items: Arc::default(),
         }
     }
 
@@ -216,6 +227,36 @@ impl Run {
         self.peer.as_mut().unwrap()
     }
 
+    /// Says something of calls.
+    async fn tell(&mut self, call: ServerCall) {
+        self.peer().say(&ServerFrame::Call(call)).await;
+    }
+
+    fn invoked(&self) -> RequestId {
+        self.invoked.unwrap().0
+    }
+
+    /// The newest call's first stream.
+    fn stream(&self) -> StreamId {
+        self.invoked.and_then(|(_, stream)| stream).unwrap()
+    }
+
+    /// Whether a frame is what a step expects, and about what it should be.
+    fn got(&mut self, step: &Value, wanted: &Value, got: &Value, number: u64) {
+        if let Some(answer) = wanted.get("answer") {
+            assert!(calls::is_answer(answer, &got["answer"]), "{got}");
+            assert_eq!(Some(number), step["number"].as_u64());
+            return;
+        }
+        assert_eq!(got, wanted);
+        match wanted.as_object().and_then(|fields| fields.keys().next()).map(String::as_str) {
+            Some("credit") => assert_eq!(number, self.invoked()),
+            Some("item" | "end") => assert_eq!(number, self.stream()),
+            _ if wanted == "cancel" => assert_eq!(number, self.invoked()),
+            _ => self.unanswered.push_back(number),
+        }
+    }
+
     async fn step(&mut self, step: &Value) {
         let (what, value) =
             step.as_object().unwrap().iter().find(|(key, _)| !BESIDE.contains(&key.as_str())).unwrap();
@@ -223,6 +264,7 @@ impl Run {
             "accept" => {
                 self.before.extend(self.peer.take());
                 self.unanswered.clear();
+                self.questions = 0;
                 let (peer, credential) = self.server.introduced().await;
                 if let Some(token) = value.as_str() {
                     assert_eq!(credential, Credential::Token(Token::new(token)));
@@ -236,7 +278,9 @@ impl Run {
                 self.peer().say_bytes(bytes).await;
                 if let Some(connecting) = self.connecting.take() {
                     let client = within("the client", connecting).await.unwrap().unwrap();
-                    self.client = Some(Arc::new(client));
+                    let client = Arc::new(client);
+                    calls::answer(&client, &self.let_go);
+                    self.client = Some(client);
                 }
             }
             "say" => self.peer().say_bytes(bytes(step, value)).await,
@@ -259,10 +303,44 @@ impl Run {
                         (request, json!({ "refresh": token.expose() }))
                     }
                     ClientFrame::Count { request, .. } => (request, json!("count")),
+                    ClientFrame::Call(call) => {
+                        self.invoked = calls::invoked(&call).or(self.invoked);
+                        calls::said(&call)
+                    }
                     other => panic!("no scenario knows {other:?}"),
                 };
-                self.unanswered.push_back(request);
-                assert_eq!(&got, value);
+                self.got(step, value, &got, request);
+            }
+            "complete" | "complete_newest" => {
+                let unanswered = &mut self.unanswered;
+                let request = if what == "complete" { unanswered.pop_front() } else { unanswered.pop_back() };
+                let outcome = calls::outcome(value);
+                self.tell(ServerCall::Completion { request: request.unwrap(), outcome }).await;
+            }
+            "item" => {
+                let (request, item) = (self.invoked(), calls::payload(value));
+                self.tell(ServerCall::Item { request, item }).await;
+            }
+            "stream_credit" => {
+                let (stream, items) = (self.stream(), u32::try_from(value.as_u64().unwrap()).unwrap());
+                self.tell(ServerCall::Credit { stream, items }).await;
+            }
+            "stream_stop" => {
+                let stream = self.stream();
+                self.tell(ServerCall::Stop { stream }).await;
+            }
+            "ask" => {
+                let call = self.questions;
+                self.questions += 1;
+                let method = MethodName::new(value.as_str().unwrap()).unwrap();
+                self.tell(ServerCall::Invoke { call, method, arguments: calls::payload(&step["args"]) })
+                    .await;
+            }
+            "unask" => self.tell(ServerCall::Cancel { call: value.as_u64().unwrap() }).await,
+            "give_up" => {
+                let call = self.calls.pop_back().unwrap();
+                call.abort();
+                assert!(within("its end", call).await.unwrap_err().is_cancelled());
             }
             "ack" => {
                 let request = self.unanswered.pop_front().unwrap();
@@ -301,6 +379,7 @@ impl Run {
                 let group = step["group"].as_str().map(str::to_owned);
                 let token = step["token"].as_str().map(Token::new);
                 let call = value.as_str().unwrap().to_owned();
+                let (items, step) = (Arc::clone(&self.items), step.clone());
                 // What is called is under way before the next step.
                 let begun = Arc::new(Notify::new());
                 let told = Arc::clone(&begun);
@@ -311,6 +390,13 @@ impl Run {
                         "leave" => result(client.leave(group.unwrap()).await),
                         "refresh" => result(client.refresh(token.unwrap()).await),
                         "count" => result(client.count(Target::All).await),
+                        "invoke" => calls::invoke(&client, &step).await,
+                        "stream" => calls::stream(&client, &step, &items).await,
+                        "next" => calls::next(&items).await,
+                        "drop" => {
+                            *items.lock().await = None;
+                            json!("done")
+                        }
                         _ => client
                             .close()
                             .await
@@ -344,9 +430,12 @@ impl Run {
 
 #[tokio::test]
 async fn the_client_keeps_to_every_scenario() {
-    let text = include_str!("../../../tests/scenarios/clients.json");
-    let scenarios: Vec<Value> = serde_json::from_str(text).unwrap();
-    assert!(scenarios.len() >= 20);
+    let files = [
+        include_str!("../../../tests/scenarios/clients.json"),
+        include_str!("../../../tests/scenarios/calls.json"),
+    ];
+    let scenarios = files.map(|text| serde_json::from_str::<Vec<Value>>(text).unwrap()).concat();
+    assert!(scenarios.len() >= 40);
     let mut failed = Vec::new();
     for scenario in scenarios {
         let name = scenario["name"].as_str().unwrap().to_owned();
