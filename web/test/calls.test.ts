@@ -123,7 +123,8 @@ test("what a call cannot be made with is not sent", async () => {
   const ring: unknown[] = [];
   ring.push(ring);
   const source = new Source([1]);
-  for (const args of [[ring], [1n], ["x".repeat(70_000)]]) {
+  // The last fits a frame, but no payload.
+  for (const args of [[ring], [1n], ["x".repeat(70_000)], ["x".repeat(66_000)]]) {
     assert.equal(await kind(client.call({ method: "Go", args, uploads: [source] })), "argument", typeof args[0]);
     assert.throws(() => client.stream("Go", ...args), FanfareError);
   }
@@ -335,6 +336,8 @@ test("a loop that is left, and a signal, cancel the stream, and what waits is go
   const both = Promise.all([items.next(), items.next()]);
   for (const item of [1, 2, 3]) session.say({ ResultItem: { request: next.request, item } });
   assert.deepEqual((await both).map(({ value }) => value as number), [1, 2]);
+  // The third has come, too.
+  await nothingElse(client, session);
   cut.abort();
   assert.equal(await kind(items.next()), "aborted");
   assert.deepEqual(await items.next(), { value: undefined, done: true });
@@ -372,9 +375,12 @@ test("an item of a call that asked for a value is one without credit", async () 
 test("a handler of messages may wait for a call, and for items", async () => {
   const { client, session } = await connected();
   let count = 0;
+  let go: () => void = () => {};
+  const gate = new Promise<void>((settle) => (go = settle));
   const first = new Promise<unknown[]>((settle) => {
     client.on("E", async () => {
       if (count++ > 0) return;
+      await gate;
       const items: unknown[] = [await client.invoke("One")];
       for await (const item of client.stream("Up")) items.push(item);
       settle(items);
@@ -383,7 +389,10 @@ test("a handler of messages may wait for a call, and for items", async () => {
   const messages = (many: number) => {
     for (let at = 0; at < many; at++) session.say({ Message: { format: 1, payload: "6869" } });
   };
+  // Reading has stopped when the handler begins to wait.
   messages(300);
+  await wait(20);
+  go();
   const one = await invoked(session, "One");
   messages(300);
   session.say({ Completion: { request: one.request, outcome: { value: 1 } } });
@@ -396,23 +405,36 @@ test("a handler of messages may wait for a call, and for items", async () => {
   await client.close();
 });
 
-test("what waits for handlers is bounded although a call is waited for", async () => {
+test("what waits for handlers is bounded, and somewhat less so while a call is waited for", async () => {
   const { client, session } = await connected();
-  let go: () => void = () => {};
-  const gate = new Promise<void>((settle) => (go = settle));
-  client.on("E", () => gate);
   client.onInvoke("Echo", (value: unknown) => value);
-  const call = client.invoke("Never");
+  let gate: Promise<void> | undefined;
+  client.on("E", () => gate);
+  const done = client.invoke("Done");
+  const { request } = await invoked(session, "Done");
+  session.say({ Completion: { request, outcome: "nothing" } });
+  await done;
+  let call = 0;
+  /** The client reads, or does not, what comes behind so many messages that a handler does not get done with. */
+  const behind = async (messages: number, isRead: boolean): Promise<void> => {
+    let go: () => void = () => {};
+    gate = new Promise<void>((settle) => (go = settle));
+    for (let at = 0; at < messages; at++) session.say({ Message: { format: 1, payload: "6869" } });
+    session.say({ ClientInvoke: { call: call++, method: "Echo", arguments: [1] } });
+    let wasRead = false;
+    const answer = asked(session, { answer: { value: 1 } }).then(() => (wasRead = true));
+    await (isRead ? answer : wait(200));
+    assert.equal(wasRead, isRead, `${messages} messages`);
+    gate = undefined;
+    go();
+    await answer;
+  };
+  await behind(300, false);
+  const never = client.invoke("Never");
   await invoked(session, "Never");
-  for (let at = 0; at < 5_000; at++) session.say({ Message: { format: 1, payload: "6869" } });
-  session.say({ ClientInvoke: { call: 0, method: "Echo", arguments: [1] } });
-  let answered = false;
-  const answer = asked(session, { answer: { value: 1 } }).then(() => (answered = true));
-  await wait(200);
-  assert.equal(answered, false, "it read on");
-  go();
-  await answer;
-  const ended = kind(call);
+  await behind(300, true);
+  await behind(5_000, false);
+  const ended = kind(never);
   await client.close();
   assert.equal(await ended, "disconnected");
 });
@@ -480,6 +502,7 @@ test("a handler hears when nobody waits for its answer, and that is not sent", a
   session.say({ ClientCancel: { call: 0 } });
   await nothingElse(client, session);
   assert.deepEqual(reasons, ["aborted"]);
+  await nothingElse(client, session);
   session.end(1001, "");
   const next = await reconnected(client);
   assert.deepEqual(reasons, ["aborted", "disconnected"]);
