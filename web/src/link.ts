@@ -46,12 +46,19 @@ export class Link {
   private datagramWriter: WritableStreamDefaultWriter<Uint8Array> | undefined;
   /** Settles when the session is over. */
   private readonly gone: Promise<void>;
+  private isGone = false;
+  /** Those who wait no longer than that. */
+  private readonly held = new Set<() => void>();
 
   private constructor(private readonly transport: WebTransport, { incoming, writer, welcome }: Introduced) {
     this.welcome = welcome;
     this.incoming = incoming;
     this.writer = writer;
-    this.gone = transport.closed.then(() => {}, () => {});
+    const over = () => {
+      this.isGone = true;
+      for (const settle of this.held) settle();
+    };
+    this.gone = transport.closed.then(over, over);
     writer.closed.catch(() => this.stopped());
   }
 
@@ -109,8 +116,18 @@ export class Link {
       this.goodbye = goodbyeOf(frame);
       this.endUntil = performance.now() + END_PATIENCE;
     }
+    const taking = take(frame);
     // Whoever handles frames may take its time; a session that has ended is not waited for longer.
-    await Promise.race([take(frame), this.gone]);
+    if (taking) await this.unlessGone(taking);
+  }
+
+  /** Waits no longer than the session lasts. A race with its end would be remembered until then, for each frame. */
+  private async unlessGone(waiting: Promise<void>): Promise<void> {
+    return new Promise<void>((settle, reject) => {
+      if (this.isGone) settle();
+      this.held.add(settle);
+      void waiting.then(settle, reject).finally(() => this.held.delete(settle));
+    });
   }
 
   private async readDatagrams(reader: ReadableStreamDefaultReader<Uint8Array>, take: Take): Promise<void> {

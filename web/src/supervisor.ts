@@ -248,16 +248,18 @@ export class Supervisor {
     this.events.end(ended);
   }
 
-  private async take(frame: ServerFrame): Promise<void> {
+  /** Takes a frame. Gives a promise where the next has to wait. */
+  private take(frame: ServerFrame): Promise<void> | undefined {
     if (frame.kind === "unknown") this.unknown++;
-    else if (this.tookCall(frame)) return;
+    else if (this.tookCall(frame)) return undefined;
     else if (this.rejoining) this.hold(this.rejoining, frame);
     else this.sort(frame);
+    if (this.events.inbox.length < QUEUE) return undefined;
     // While an answer is waited for the reading goes on: a handler may be waiting for it.
     const excused = () =>
       this.requests.areAwaited || this.rejoining !== undefined || this.closing.signal.aborted ||
       (this.ours.areAwaited && this.events.inbox.length < BESIDE_CALLS);
-    await this.events.inbox.room(excused);
+    return this.events.inbox.room(excused);
   }
 
   /** Takes what is about calls, which waits for nothing else. Says whether it was. */

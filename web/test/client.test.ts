@@ -2,6 +2,8 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 
 import { connect, type Client } from "../src/client.js";
 import { FanfareError } from "../src/errors.js";
@@ -209,6 +211,55 @@ test("a frame that would cost the connection is not sent", async () => {
   assert.match(error.message, /the send has 13\d\d\d\d bytes in all; the server takes 67584/);
   assert.equal(await refusal(client.refresh("x".repeat(70_000))), "argument");
   session.say({ Ack: { request: 99, count: 1 } });
+  await client.close();
+});
+
+/** A message from the server to all with the event `E`, an empty text. */
+const MESSAGE = "0700000003010301450100";
+
+/** How much memory is in use, once what is not is gone. */
+function used(): number {
+  setFlagsFromString("--expose-gc");
+  (runInNewContext("gc") as () => void)();
+  return process.memoryUsage().heapUsed;
+}
+
+test("nothing is kept of messages that were handled, whether reading waited for that or not", async () => {
+  const { client, session } = await connected();
+  let [seen, wanted, isSlow] = [0, 0, false];
+  let done: () => void = () => {};
+  client.on("E", async () => {
+    // Slower than messages are read.
+    for (let turn = 0; isSlow && turn < 50; turn++) await undefined;
+    if (++seen === wanted) done();
+  });
+  const round = async () => {
+    for (let at = 0; at < 10; at++) {
+      const all = new Promise<void>((settle) => (done = settle));
+      wanted += 1_000;
+      session.sayBytes(MESSAGE.repeat(1_000));
+      await all;
+    }
+  };
+  for (isSlow of [false, true]) {
+    await round();
+    const before = used();
+    await round();
+    const more = used() - before;
+    // Some 100 bytes of each would be 1 MB.
+    assert.ok(more < 500_000, `${more} bytes more than 10,000 messages before`);
+  }
+  await client.close();
+});
+
+test("a connection that is lost while reading waits for a handler is lost at once", async () => {
+  const { client, session } = await connected();
+  client.on("E", () => new Promise<void>(() => {}));
+  // As one chunk, so that all of it has come before the end.
+  session.sayBytes(MESSAGE.repeat(1_000));
+  await wait(20);
+  session.end(1001, "");
+  await welcomed();
   await client.close();
 });
 
