@@ -1,0 +1,117 @@
+/** Pages call the methods of a real application: examples/chat.rs, in both browsers. */
+
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { createHash, X509Certificate } from "node:crypto";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { after, before, describe, test } from "node:test";
+import type { Browser } from "puppeteer-core";
+
+import { open, pageAt, type Kind } from "./browser.js";
+import { Process, Server } from "./server.js";
+import type * as Fanfare from "../src/index.js";
+
+declare const fanfare: typeof Fanfare;
+declare const hash: string;
+
+const ROOT = resolve(import.meta.dirname, "../../..");
+/** The example that cargo builds, or another. */
+const BINARY = process.env["FANFARE_CHAT"] ?? join(ROOT, "target/debug/examples/chat");
+
+/** The application, in a directory of its own. */
+class Chat {
+  private constructor(private readonly process: Process, private readonly home: string, readonly url: string) {}
+
+  static async start(): Promise<Chat> {
+    const home = mkdtempSync(join(tmpdir(), "fanfare-chat-"));
+    const process = new Process(spawn(BINARY, ["127.0.0.1:0"], { cwd: home, stdio: ["ignore", "pipe", "pipe"] }));
+    const ready = await process.lines.next();
+    return new Chat(process, home, `https://${ready.replace("ready quic=", "")}/fanfare`);
+  }
+
+  /** What a page pins. */
+  get hash(): string {
+    const certificate = new X509Certificate(readFileSync(join(this.home, ".fanfare/server.pem")));
+    return createHash("sha256").update(certificate.raw).digest("base64");
+  }
+
+  async stop(): Promise<void> {
+    await this.process.end("SIGKILL");
+    rmSync(this.home, { recursive: true, force: true });
+  }
+}
+
+for (const kind of ["chromium", "firefox"] as Kind[]) {
+  describe(`an application in ${kind}`, { timeout: 120_000 }, () => {
+    let [chat, server, browser]: [Chat?, Server?, Browser?] = [];
+
+    before(async () => {
+      [chat, server, browser] = await Promise.all([Chat.start(), Server.start("--dev"), open(kind)]);
+    });
+
+    after(async () => {
+      await browser?.close();
+      await Promise.all([chat?.stop(), server?.stop()]);
+    });
+
+    test("the sample does what the document says, and errors are told as they were meant", async () => {
+      assert.ok(chat && server && browser);
+      const page = await pageAt(browser, server.http);
+      const found = await page.evaluate(async (url, pinned) => {
+        const at = (devUser: string) => fanfare.connect({ url, devUser, serverCertificateHashes: [pinned] });
+        const [alice, bob] = [await at("alice"), await at("bob")];
+        const told: string[] = [];
+        let more: () => void = () => {};
+        for (const [name, client] of [["alice", alice], ["bob", bob]] as const) {
+          for (const event of ["Send", "ReceiveMessage"]) {
+            client.on(event, (_, message) => {
+              told.push(`${name}: ${message.text().replace(alice.connectionId, "A").replace(bob.connectionId, "B")}`);
+              more();
+            });
+          }
+        }
+        const until = async (count: number) => {
+          while (told.length < count) await new Promise<void>((settle) => (more = settle));
+        };
+        const values: unknown[] = [await bob.invoke("AddToGroup", "room")];
+        await until(1);
+        values.push(await alice.invoke("AddToGroup", "room"));
+        await until(3);
+        values.push(await alice.invoke("SendPrivateMessage", "bob", "psst"));
+        await until(4);
+        await bob.call({ method: "RemoveFromGroup", args: ["room"] });
+        await until(5);
+        const failure = (call: Promise<unknown>) =>
+          call.then(() => ["done"], ({ kind, code }: Fanfare.FanfareError) => [kind, code ?? null]);
+        const failures = [
+          await failure(alice.invoke("addToGroup", "room")),
+          await failure(alice.invoke("AddToGroup", 7)),
+          await failure(alice.stream("RemoveFromGroup", "other").next()),
+        ];
+        await Promise.all([alice.close(), bob.close()]);
+        return { values: values.map((value) => value === undefined), told, failures };
+      }, chat.url, chat.hash);
+      assert.deepEqual(found.values, [true, true, true]);
+      const [first, second, third, ...others] = found.told;
+      assert.equal(first, "bob: B has joined the group room.");
+      const joined = ["alice: A has joined the group room.", "bob: A has joined the group room."];
+      assert.deepEqual([second, third].sort(), joined);
+      assert.deepEqual(others, ["bob: psst", "alice: B has left the group room."]);
+      assert.deepEqual(found.failures, [["refused", 2201], ["failed", 2202], ["failed", 2205]]);
+    });
+
+    test("a server without an application says so before anything is sent", async () => {
+      assert.ok(server && browser);
+      const page = await pageAt(browser, server.http);
+      const kind = await page.evaluate(async (url) => {
+        const alice = await fanfare.connect({ url, devUser: "alice", serverCertificateHashes: [hash] });
+        const kind = await alice.invoke("Any").then(() => "done", (error: Fanfare.FanfareError) => error.kind);
+        await alice.close();
+        return kind;
+      }, server.url);
+      assert.equal(kind, "unsupported");
+    });
+  });
+}
