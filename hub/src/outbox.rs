@@ -134,6 +134,7 @@ impl Outbox {
         self.push_to(self.state.lock(), entry)
     }
 
+    #[inline(always)]
     fn push_to(&self, mut state: MutexGuard<'_, State>, entry: Entry) -> Pushed {
         if matches!(state.phase, Phase::Finishing | Phase::Ended(_)) {
             return Pushed::Ended;

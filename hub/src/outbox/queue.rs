@@ -93,6 +93,8 @@ pub(super) struct Queue {
 
 impl Queue {
     /// Takes an entry in, if it fits or can be made to. Whoever gets [`Pushed::Overflowed`] ends the connection.
+    // Called once, for every copy of every message.
+    #[inline(always)]
     pub(super) fn push(&mut self, entry: Entry, limits: &OutboxLimits, account: Option<&Account>) -> Pushed {
         let (frames, bytes) = (entry.frames(), entry.bytes());
         let messages = if matches!(entry, Entry::Message(..)) { frames as u64 } else { 0 };
