@@ -59,7 +59,8 @@ impl Rig {
             .map(|number| {
                 let id = ConnectionId::from_bytes(u128::from(number).to_be_bytes());
                 let user = UserName::new(&format!("u{number}")).expect("a name");
-                let seat = register(&hub, id, user, Permissions::development(crate::access::now())).expect("a seat");
+                let seat =
+                    register(&hub, id, user, Permissions::development(crate::access::now())).expect("a seat");
                 hub.join(seat.member(), &room(), Origin::Client).expect("a member");
                 seat
             })
