@@ -84,6 +84,9 @@ mod decoder;
 pub mod encode;
 mod encoding;
 mod error;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod handshake;
 mod json;
 mod limits;
