@@ -37,6 +37,7 @@ impl From<ConfigError> for Failure {
             ConfigError::DevBeyondLoopback(_) => loopback(Listener::Clients),
             ConfigError::DevAdminBeyondLoopback(_) => loopback(Listener::Operators),
             ConfigError::DevHttpBeyondLoopback(_) => loopback(Listener::Http),
+            ConfigError::DevWebBeyondLoopback(_) => loopback(Listener::Web),
             error => Self::usage(error.to_string()),
         }
     }
@@ -80,6 +81,7 @@ fn flag(who: Listener) -> &'static str {
     match who {
         Listener::Operators => "--admin-listen",
         Listener::Http => "--http-listen",
+        Listener::Web => "--web-listen",
         _ => "--listen",
     }
 }

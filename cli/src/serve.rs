@@ -110,7 +110,7 @@ impl Files for Certificates {
 }
 
 async fn serve(plan: Plan, log: &Log) -> Result<(), Failure> {
-    let Plan { config, state_dir, certificate, tokens, skipped_keys, certified, admin } = plan;
+    let Plan { config, state_dir, certificate, web_certificate, tokens, skipped_keys, certified, admin } = plan;
     tell_of_skipped(&skipped_keys);
     let has_tokens = config.tokens.is_some() || certified.is_some();
     let dev = config.dev;
@@ -120,11 +120,12 @@ async fn serve(plan: Plan, log: &Log) -> Result<(), Failure> {
     // A file that may not grow any more (`ulimit -f`) is an error like a full disk, where nobody ends us for it.
     drop(on(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?);
     let names = admin.as_ref().map(|(_, names)| names.clone());
-    let server = start(config, &state_dir, &certificate, admin).await?;
+    let server = start(config, &state_dir, &certificate, web_certificate.clone(), admin).await?;
 
     let admin = server.admin_address().map_or(String::new(), |admin| format!(" admin={admin}"));
     let http = server.http_address().map_or(String::new(), |http| format!(" http={http}"));
-    announce(format!("ready quic={}{admin}{http}\n", server.address()));
+    let websocket = server.websocket_url().map_or(String::new(), |url| format!(" websocket={url}"));
+    announce(format!("ready quic={}{admin}{http}{websocket}\n", server.address()));
     if dev {
         let beside = if state_dir.as_os_str() == DEFAULT_STATE {
             String::new()
@@ -170,6 +171,7 @@ async fn serve(plan: Plan, log: &Log) -> Result<(), Failure> {
                     }
                 }
                 reload(&server, &certificate, &state_dir).await;
+                reload_web(&server, web_certificate.clone(), &state_dir).await;
                 reload_admin(&server, names.clone(), &state_dir).await;
                 reload_tokens(&server, tokens.clone()).await;
             }
@@ -190,10 +192,14 @@ async fn start(
     config: Config,
     state_dir: &Path,
     certificate: &Certificate,
+    web_certificate: Option<Certificate>,
     admin: Option<(SocketAddr, Vec<String>)>,
 ) -> Result<Server, Failure> {
     let dev = config.dev;
-    let start = Start::look(config, admin.as_ref().map(|(listen, _)| *listen)).await?;
+    let mut start = Start::look(config, admin.as_ref().map(|(listen, _)| *listen)).await?;
+    if let Some(certificate) = web_certificate {
+        start = start.web_identity(load(certificate, state_dir.to_owned()).await?);
+    }
     let (own, names) = match certificate {
         Certificate::Files { .. } => (Some(load(certificate.clone(), state_dir.to_owned()).await?), None),
         Certificate::Development(names) => (None, Some(names.clone())),
@@ -267,6 +273,22 @@ async fn reload(server: &Server, certificate: &Certificate, state_dir: &Path) {
     match replaced {
         Ok(()) => tracing::info!("certificate loaded; it is used for connections from now on"),
         Err(error) => tracing::error!("the certificate was not replaced, the old one stays in use: {error}"),
+    }
+}
+
+/// `certificate` is `None` where WebSockets show the one that QUIC does, or there are none.
+async fn reload_web(server: &Server, certificate: Option<Certificate>, state_dir: &Path) {
+    let Some(certificate) = certificate else { return };
+    let replaced = load(certificate, state_dir.to_owned()).await.and_then(|identity| {
+        server.replace_web_identity(identity).map_err(|error| Failure::failed(error.to_string()))
+    });
+    match replaced {
+        Ok(()) => tracing::info!("certificate for WebSockets loaded; it is used for connections from now on"),
+        Err(error) => {
+            tracing::error!(
+                "the certificate for WebSockets was not replaced, the old one stays in use: {error}"
+            );
+        }
     }
 }
 

@@ -66,6 +66,8 @@ pub(crate) struct Plan {
     /// Where the server keeps what outlives it, and where its certificates are.
     pub(crate) state_dir: PathBuf,
     pub(crate) certificate: Certificate,
+    /// That of the listener for WebSockets, where it has one of its own.
+    pub(crate) web_certificate: Option<Certificate>,
     pub(crate) tokens: TokenSettings,
     /// Keys in the files that are passed over: lines for the log.
     pub(crate) skipped_keys: Vec<String>,
@@ -80,6 +82,7 @@ impl Plan {
     pub(crate) fn new(arguments: &ServeArguments) -> Result<Self, Failure> {
         let (settings, _) = arguments.merge()?;
         let certificate = settings.certificate()?;
+        let web_certificate = settings.web_certificate()?;
         let tokens = settings.tokens();
         let admin = settings.admin();
         let certified = match (&settings.client_ca, &settings.client_grants) {
@@ -103,7 +106,8 @@ impl Plan {
         config.key_sets = loaded.key_sets;
         let certified = certified.map(Arc::new);
         config.certificates = certified.clone().map(|certified| certified as _);
-        Ok(Self { config, state_dir, certificate, tokens, skipped_keys: loaded.skipped, certified, admin })
+        let skipped_keys = loaded.skipped;
+        Ok(Self { config, state_dir, certificate, web_certificate, tokens, skipped_keys, certified, admin })
     }
 }
 
@@ -126,6 +130,25 @@ impl Settings {
         match self.admin_listen {
             Some(ListenSetting::At(address)) => Some((address, self.name.clone())),
             Some(ListenSetting::Off) | None => None,
+        }
+    }
+
+    fn web_certificate(&self) -> Result<Option<Certificate>, Failure> {
+        let listens = matches!(self.web_listen, Some(ListenSetting::At(_)));
+        match (&self.web_cert, &self.web_key) {
+            (Some(_), Some(_)) if !listens => {
+                Err(Failure::usage("--web-cert needs --web-listen ADDR, where it is shown"))
+            }
+            (Some(cert), Some(key)) => {
+                Ok(Some(Certificate::Files { cert: cert.clone(), key: key.clone() }))
+            }
+            (Some(_), None) => {
+                Err(Failure::usage("--web-cert needs --web-key FILE, the certificate's private key"))
+            }
+            (None, Some(_)) => {
+                Err(Failure::usage("--web-key needs --web-cert FILE, the certificate it belongs to"))
+            }
+            (None, None) => Ok(None),
         }
     }
 

@@ -9,7 +9,7 @@ use fanfare_protocol::admin::QuicFacts;
 
 /// A connection's line to its peer.
 pub trait Line: Send + Sync {
-    /// `quic` or `webtransport`.
+    /// `quic`, `webtransport` or `websocket`.
     fn transport(&self) -> &'static str;
     /// Where the peer is now; it may move (QUIC connection migration).
     fn address(&self) -> SocketAddr;
@@ -19,8 +19,10 @@ pub trait Line: Send + Sync {
     fn quic(&self) -> QuicFacts;
     /// How many packets came from the peer.
     fn packets(&self) -> u64;
-    /// Stops the streams that the protocol has no use for, and gives how many there were. Never waits.
-    fn stop_strays(&self) -> u64;
+    /// Called about once a second, for what nothing else would notice: that the peer is gone where the transport does
+    /// not say so, and streams that the protocol has no use for. Stops those, and gives how many there were. Never
+    /// waits.
+    fn tend(&self) -> u64;
     /// Sends a datagram, which may get lost. Never waits.
     fn send_datagram(&self, frame: Bytes) -> Unreliable;
 }
@@ -61,7 +63,7 @@ impl Line for Nowhere {
         0
     }
 
-    fn stop_strays(&self) -> u64 {
+    fn tend(&self) -> u64 {
         0
     }
 
@@ -81,7 +83,7 @@ mod tests {
 
     #[test]
     fn no_line_at_all_carries_nothing_and_says_so() {
-        assert_eq!((Nowhere.transport(), Nowhere.packets(), Nowhere.stop_strays()), ("none", 0, 0));
+        assert_eq!((Nowhere.transport(), Nowhere.packets(), Nowhere.tend()), ("none", 0, 0));
         assert_eq!(Nowhere.send_datagram(Bytes::from_static(b"x")), Unreliable::Dropped);
     }
 }

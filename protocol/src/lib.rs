@@ -83,6 +83,15 @@ pub const PROTOCOL_VERSION: u32 = 1;
 /// The path of the WebTransport session that browsers ask for.
 pub const WEBTRANSPORT_PATH: &str = "/fanfare";
 
+/// The path of a WebSocket with this protocol's frames, for clients that UDP does not reach.
+pub const WEBSOCKET_PATH: &str = "/fanfare";
+
+/// The WebSocket subprotocol that such a client offers, and the server chooses.
+pub const WEBSOCKET_PROTOCOL: &str = "fanfare.1";
+
+/// The longest WebSocket message that either end sends, in bytes.
+pub const WEBSOCKET_MESSAGE_BYTES: usize = 64 * 1024;
+
 /// The most bytes that a frame in a datagram has, its length prefix not counted. It fits the smallest packet that QUIC
 /// works over (1,200 bytes, RFC 9000 section 14) behind QUIC's and WebTransport's headers, so that it fits every path.
 pub const DATAGRAM_BYTES: usize = 1_100;

@@ -1,5 +1,5 @@
-//! HTTP beside QUIC: health, and in development a page.
+//! HTTP: health, and in development a page.
 
 mod health;
 
-pub(crate) use health::{Http, certificate_hash, listen};
+pub(crate) use health::{Http, certificate_hash, routes};

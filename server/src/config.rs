@@ -11,7 +11,8 @@ use fanfare_protocol::Limits;
 use fanfare_token::TokenRules;
 
 use crate::access::{ClientCertificates, KeySetUrl, Names, Validity};
-use crate::quic::{EndpointKeys, Identity, IdentityError, Origins, Settings};
+use crate::origins::Origins;
+use crate::quic::{EndpointKeys, Identity, IdentityError, Settings};
 use crate::spread::LONGEST;
 
 /// A server's settings. There will be more: start from [`Config::new`], and change what is to be different.
@@ -54,8 +55,11 @@ pub struct Config {
     pub certificates: Option<Arc<dyn ClientCertificates>>,
     /// Which pages browsers may connect from. Default: none. In development pages of this machine may, too.
     pub origins: Origins,
-    /// Where to answer HTTP (TCP): health, and in development a page to try. Default: nowhere.
+    /// Where to answer HTTP (TCP): health, and in development a page to try, and WebSockets without TLS. Default:
+    /// nowhere.
     pub http: Option<SocketAddr>,
+    /// Where clients connect that UDP does not reach (TCP, with TLS): WebSockets. Default: nowhere.
+    pub web: Option<SocketAddr>,
     /// How long before access ends a client is told. Default 60 s: time for a sign-in service that is slow or restarts.
     pub expiry_notice: Duration,
     /// How long the flushing of outboxes may take when the server stops. Default 5 s.
@@ -111,6 +115,7 @@ impl Config {
             certificates: None,
             origins: Origins::default(),
             http: None,
+            web: None,
             expiry_notice: Duration::from_secs(60),
             drain_deadline: Duration::from_secs(5),
             come_back_after: Duration::from_secs(1),
@@ -131,6 +136,9 @@ impl Config {
         }
         if let Some(http) = self.http.filter(|http| self.dev && !http.ip().is_loopback()) {
             return Err(ConfigError::DevHttpBeyondLoopback(http));
+        }
+        if let Some(web) = self.web.filter(|web| self.dev && !web.ip().is_loopback()) {
+            return Err(ConfigError::DevWebBeyondLoopback(web));
         }
         let wrong = |setting, found: u128, lowest: u128, highest: u128| {
             if (lowest..=highest).contains(&found) {
@@ -233,6 +241,9 @@ pub enum ConfigError {
     /// Nor is its page to try.
     #[error("development mode listens on loopback only, for HTTP too, not on {0}")]
     DevHttpBeyondLoopback(SocketAddr),
+    /// Nor are its WebSockets.
+    #[error("development mode listens on loopback only, for WebSockets too, not on {0}")]
+    DevWebBeyondLoopback(SocketAddr),
     /// Nor is its endpoint for operators.
     #[error("development mode listens on loopback only, for operators too, not on {0}")]
     DevAdminBeyondLoopback(SocketAddr),
@@ -273,6 +284,12 @@ mod tests {
             let config = Config { dev: true, listen: address.parse().unwrap(), ..Config::new() };
             assert_eq!(config.check().is_ok(), fine, "{address}");
             assert_eq!(config.check_admin(address.parse().unwrap()).is_ok(), fine, "{address}");
+            for config in [
+                Config { dev: true, http: Some(address.parse().unwrap()), ..Config::new() },
+                Config { dev: true, web: Some(address.parse().unwrap()), ..Config::new() },
+            ] {
+                assert_eq!(config.check().is_ok(), fine, "{address}");
+            }
             let config = Config { dev: false, ..config };
             assert_eq!(config.check(), Ok(()), "{address}");
         }

@@ -57,6 +57,8 @@ pub enum Listener {
     Operators,
     /// Whoever asks over HTTP.
     Http,
+    /// Clients, over WebSocket.
+    Web,
 }
 
 impl Listener {
@@ -64,7 +66,7 @@ impl Listener {
     fn protocol(self) -> &'static str {
         match self {
             Self::Clients | Self::Operators => "UDP",
-            Self::Http => "TCP",
+            Self::Http | Self::Web => "TCP",
         }
     }
 }

@@ -45,12 +45,15 @@ mod hub;
 pub mod microbench;
 mod moderation;
 mod opened;
+mod origins;
 mod quic;
 mod reason;
 mod server;
 mod spread;
 mod start;
+mod tcp;
 mod telemetry;
+mod transport;
 
 pub use access::{CertifiedUser, ClientCertificates, KeySetUrl, Names, UrlError};
 pub use admin::{Administration, Operators};
@@ -71,7 +74,9 @@ pub use fanfare_token::{
 pub use handle::{ConnectionFacts, HubError, HubHandle, Selection};
 pub use home::StateError;
 pub use moderation::{Moderation, ModerationError, Operator, StoreError};
-pub use quic::{Identity, IdentityError, Origins, Transport};
+pub use origins::Origins;
+pub use quic::{Identity, IdentityError};
 pub use server::{Drained, Server};
 pub use start::{Files, Start};
 pub use telemetry::Snapshot;
+pub use transport::Transport;

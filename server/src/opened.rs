@@ -15,6 +15,7 @@ use crate::home::Home;
 use crate::hub::Hub;
 use crate::moderation::Moderation;
 use crate::quic::{Endpoint, EndpointKeys};
+use crate::tcp::WebTls;
 use crate::telemetry::Metrics;
 
 /// The parts that a running server has from its start.
@@ -28,7 +29,8 @@ pub(crate) struct Opened {
     pub(crate) address: SocketAddr,
     /// The hash of the certificate that clients see.
     pub(crate) certificate: [u8; 32],
-    pub(crate) web: Option<(TcpListener, SocketAddr)>,
+    pub(crate) http: Option<(TcpListener, SocketAddr)>,
+    pub(crate) web: Option<OpenedWeb>,
     pub(crate) admin: Option<OpenedAdmin>,
     pub(crate) hub: Arc<Hub>,
     pub(crate) metrics: Arc<Metrics>,
@@ -37,6 +39,15 @@ pub(crate) struct Opened {
     pub(crate) moderation: Arc<Moderation>,
     pub(crate) key_sets: Arc<KeySets>,
     pub(crate) methods: Option<MethodSet>,
+}
+
+/// The listener for WebSockets.
+pub(crate) struct OpenedWeb {
+    pub(crate) listener: TcpListener,
+    pub(crate) address: SocketAddr,
+    pub(crate) tls: Arc<WebTls>,
+    /// Whether its certificate is the one that QUIC shows.
+    pub(crate) shares_identity: bool,
 }
 
 /// The operators' endpoint.

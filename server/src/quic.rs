@@ -11,11 +11,9 @@ mod runtime;
 mod settings;
 mod webtransport;
 
-pub use connection::Transport;
-pub(crate) use connection::{Broken, Connection, ReadError, Receiver, Transmitter};
+pub(crate) use connection::{Connection, ReadError, Receiver, Transmitter};
 pub(crate) use endpoint::{Endpoint, socket};
 pub(crate) use incoming::{Accepted, Incoming, Proof};
 pub(crate) use keys::EndpointKeys;
 pub(crate) use settings::Settings;
 pub use settings::{Identity, IdentityError};
-pub use webtransport::Origins;

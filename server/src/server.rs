@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use fanfare_hub::Population;
-use fanfare_protocol::{Code, ServerFrame, Target};
+use fanfare_protocol::{Code, ServerFrame, Target, WEBSOCKET_PATH};
 use fanfare_token::TokenRules;
 use parking_lot::RwLock;
 use tokio::task::JoinHandle;
@@ -22,20 +22,27 @@ use crate::api::{self, Http};
 use crate::application::Application;
 use crate::config::Config;
 use crate::edge::admission::Admission;
+use crate::edge::door::{Door, OwnShare};
 use crate::edge::expiry::Expiry;
 use crate::edge::farewell;
 use crate::edge::handshake::{self, Handshakes};
 use crate::edge::listener::{self, Tasks};
 use crate::edge::rounds::Rounds;
 use crate::edge::router::Router;
+use crate::edge::visit::{self, Visits};
+use crate::edge::web::{self, Web};
 use crate::handle::HubHandle;
 use crate::home::Home;
 use crate::hub::Hub;
 use crate::moderation::{Moderation, mend_store};
-use crate::opened::{Opened, OpenedAdmin};
+use crate::opened::{Opened, OpenedAdmin, OpenedWeb};
 use crate::quic::{Endpoint, EndpointKeys, Identity, IdentityError, Settings};
 use crate::spread;
+use crate::tcp::WebTls;
 use crate::telemetry::{Metrics, Snapshot};
+
+/// Visits over HTTP at a time: health checks and a page, not a crowd.
+const VISITS: usize = 64;
 
 /// A running server. Dropping it without [`Server::drain`] cuts every connection off.
 pub struct Server {
@@ -54,15 +61,24 @@ pub struct Server {
     rounds: JoinHandle<()>,
     key_sets: JoinHandle<()>,
     admin: Option<Admin>,
-    http: Option<Web>,
+    http: Option<HttpListener>,
+    web: Option<WebListener>,
     mending: AbortOnDropHandle<()>,
     /// The state directory, if there is one, is ours until everything else has ended.
     _home: Option<Home>,
 }
 
 /// The HTTP listener while it runs.
-struct Web {
+struct HttpListener {
     http: Arc<Http>,
+    address: SocketAddr,
+    listener: JoinHandle<()>,
+}
+
+/// The listener for WebSockets while it runs.
+struct WebListener {
+    tls: Arc<WebTls>,
+    shares_identity: bool,
     address: SocketAddr,
     listener: JoinHandle<()>,
 }
@@ -89,7 +105,7 @@ impl Server {
     /// Puts the parts together. Nothing can fail any more.
     pub(crate) fn assemble(opened: Opened) -> Self {
         let Opened { config, home, started, keys, tasks, endpoint, address, certificate, .. } = opened;
-        let Opened { web, admin, hub, metrics, tokens, gate, moderation, key_sets, methods, .. } = opened;
+        let Opened { http, web, admin, hub, metrics, tokens, gate, moderation, key_sets, methods, .. } = opened;
         let config = Arc::new(config);
         let application =
             methods.map(|methods| Application::new(methods, &hub, config.limits, Arc::clone(&metrics)));
@@ -115,21 +131,31 @@ impl Server {
             reader_deadline: config.reader_deadline,
         };
         let rounds = tokio::spawn(rounds.run(tasks.closing.clone()));
+        let websockets = Arc::new(Web { handshakes: Arc::clone(&handshakes), tasks: tasks.clone() });
         let listener = tokio::spawn(listener::listen(endpoint.clone(), handshakes, tasks.clone()));
         let expiry = tokio::spawn(expiry.run(tasks.closing.clone()));
         let key_sets = tokio::spawn(key_sets.run(tasks.closing.clone()));
-        let http = match web {
-            None => None,
-            Some((listener, http_address)) => {
-                let closing = tasks.closing.clone();
-                let certificate = RwLock::new(certificate);
-                let moderation = Arc::clone(&moderation);
-                let http =
-                    Arc::new(Http { server: address, dev: config.dev, certificate, moderation, closing });
-                let listener = tokio::spawn(api::listen(listener, Arc::clone(&http)));
-                Some(Web { http, address: http_address, listener })
+        let http = http.map(|(listener, http_address)| {
+            let closing = tasks.closing.clone();
+            let certificate = RwLock::new(certificate);
+            let moderation = Arc::clone(&moderation);
+            let http = Arc::new(Http { server: address, dev: config.dev, certificate, moderation, closing });
+            let mut routes = api::routes(Arc::clone(&http));
+            if config.dev {
+                routes = routes.merge(web::routes(Arc::clone(&websockets)));
             }
-        };
+            let door = Door::new(VISITS, OwnShare::TakeOldest);
+            let visits = Visits { listener, door, tls: None, closing: tasks.closing.clone() };
+            let listener = tokio::spawn(visit::answer(visits, routes));
+            HttpListener { http, address: http_address, listener }
+        });
+        let web = web.map(|OpenedWeb { listener, address, tls, shares_identity }| {
+            let door = Door::new(config.refuse_above, OwnShare::TakeOldest);
+            let closing = tasks.closing.clone();
+            let visits = Visits { listener, door, tls: Some(Arc::clone(&tls)), closing };
+            let listener = tokio::spawn(visit::answer(visits, web::routes(websockets)));
+            WebListener { tls, shares_identity, address, listener }
+        });
         let admin = match admin {
             None => None,
             Some(OpenedAdmin { endpoint, address: admin_address, operators }) => {
@@ -182,6 +208,7 @@ impl Server {
             key_sets,
             admin,
             http,
+            web,
         }
     }
 
@@ -201,6 +228,17 @@ impl Server {
     #[must_use]
     pub fn http_address(&self) -> Option<SocketAddr> {
         self.http.as_ref().map(|http| http.address)
+    }
+
+    /// Where clients connect that UDP does not reach, if they can: with TLS, or without in development.
+    #[must_use]
+    pub fn websocket_url(&self) -> Option<String> {
+        let (scheme, address) = match (&self.web, &self.http) {
+            (Some(web), _) => ("wss", web.address),
+            (None, Some(http)) if self.config.dev => ("ws", http.address),
+            _ => return None,
+        };
+        Some(format!("{scheme}://{address}{WEBSOCKET_PATH}"))
     }
 
     /// How many connections, users and groups there are.
@@ -239,11 +277,22 @@ impl Server {
     /// When TLS does not take it. The server goes on with the one it has.
     pub fn replace_identity(&self, identity: Identity) -> Result<(), IdentityError> {
         let certificate = api::certificate_hash(&identity.chain);
+        if let Some(web) = self.web.as_ref().filter(|web| web.shares_identity) {
+            web.tls.replace(identity.clone())?;
+        }
         self.endpoint.replace(self.config.settings(identity, &self.keys)?);
-        if let Some(Web { http, .. }) = &self.http {
+        if let Some(HttpListener { http, .. }) = &self.http {
             *http.certificate.write() = certificate;
         }
         Ok(())
+    }
+
+    /// Uses another certificate of its own for the WebSockets that come from now on.
+    ///
+    /// # Errors
+    /// When TLS does not take it. The server goes on with the one it has.
+    pub fn replace_web_identity(&self, identity: Identity) -> Result<(), IdentityError> {
+        self.web.as_ref().map_or(Ok(()), |web| web.tls.replace(identity))
     }
 
     /// Uses another certificate towards operators, and another authority of theirs where that has changed, for the
@@ -281,7 +330,8 @@ impl Server {
             rounds,
             key_sets,
             admin,
-            http,
+            mut http,
+            mut web,
             mending,
             _home,
             ..
@@ -295,6 +345,15 @@ impl Server {
             let _ = rounds.await;
             let _ = mending.await;
             let _ = key_sets.await;
+            // They end with `closing`, when the last answer is written; a visit lasts a bounded time. Before the tasks
+            // that they begin are counted.
+            for listener in
+                [http.as_mut().map(|http| &mut http.listener), web.as_mut().map(|web| &mut web.listener)]
+            {
+                if let Some(listener) = listener {
+                    let _ = listener.await;
+                }
+            }
             tasks.readers.close();
             for member in hub.list() {
                 member.outbox().stop_reading();
@@ -334,8 +393,8 @@ impl Server {
             let _ = (listener.await, feed.await);
             drop(endpoint);
         }
-        if let Some(Web { listener, .. }) = http {
-            // Ends with `closing`, when the last answer is written; a visit lasts a bounded time.
+        let listeners = [http.map(|http| http.listener), web.map(|web| web.listener)];
+        for listener in listeners.into_iter().flatten().filter(|listener| !listener.is_finished()) {
             let _ = listener.await;
         }
         tasks.endpoint.close();

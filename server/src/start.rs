@@ -23,9 +23,10 @@ use crate::error::{Listener, StartError};
 use crate::home::Home;
 use crate::hub::Hub;
 use crate::moderation::{FileStore, MemoryStore, Moderation, Store};
-use crate::opened::{Opened, OpenedAdmin};
+use crate::opened::{Opened, OpenedAdmin, OpenedWeb};
 use crate::quic::{self, Endpoint, EndpointKeys, Identity, IdentityError, Settings};
 use crate::server::Server;
+use crate::tcp::WebTls;
 use crate::telemetry::Metrics;
 
 /// What the caller wants to have in the state directory. Dropped without having been kept, it takes back what it wrote.
@@ -61,29 +62,24 @@ pub struct Start {
     keys: EndpointKeys,
     key_sets: Arc<KeySets>,
     methods: Option<MethodSet>,
+    web_identity: Option<Identity>,
 }
 
 /// Where the server listens, before anybody is answered there.
 struct Sockets {
     clients: (std::net::UdpSocket, SocketAddr),
     admin: Option<(std::net::UdpSocket, SocketAddr)>,
+    http: Option<(TcpListener, SocketAddr)>,
     web: Option<(TcpListener, SocketAddr)>,
 }
 
 impl Sockets {
     async fn bind(config: &Config, admin: Option<SocketAddr>) -> Result<Self, StartError> {
-        let web = match config.http {
-            None => None,
-            Some(address) => {
-                let failed = listening(Listener::Http, address);
-                let listener = TcpListener::bind(address).await.map_err(&failed)?;
-                let address = listener.local_addr().map_err(failed)?;
-                Some((listener, address))
-            }
-        };
+        let http = tcp(Listener::Http, config.http).await?;
+        let web = tcp(Listener::Web, config.web).await?;
         let clients = udp(Listener::Clients, config.listen)?;
         let admin = admin.map(|address| udp(Listener::Operators, address)).transpose()?;
-        Ok(Self { clients, admin, web })
+        Ok(Self { clients, admin, http, web })
     }
 }
 
@@ -137,13 +133,19 @@ impl Start {
         })
         .await?;
         let key_sets = KeySets::open(&config.key_sets, config.state_dir.as_deref()).await?;
-        Ok(Self { config, admin, started, home, keys, key_sets, methods: None })
+        Ok(Self { config, admin, started, home, keys, key_sets, methods: None, web_identity: None })
     }
 
     /// Gives the server an application.
     #[must_use]
     pub fn methods<S: Clone + Send + Sync + 'static>(self, methods: Methods<S>) -> Self {
         self.method_set(Some(methods.into_set()))
+    }
+
+    /// Gives the listener for WebSockets a certificate of its own. Without it that is the one that QUIC shows.
+    #[must_use]
+    pub fn web_identity(self, identity: Identity) -> Self {
+        Self { web_identity: Some(identity), ..self }
     }
 
     pub(crate) fn method_set(self, methods: Option<MethodSet>) -> Self {
@@ -179,13 +181,21 @@ impl Start {
         admin: Option<(Identity, Arc<dyn Operators>)>,
         files: Box<dyn Files>,
     ) -> Result<Opened, StartError> {
-        let Self { config, started, mut home, mut keys, key_sets, methods, .. } = self;
+        let Self { config, started, mut home, mut keys, key_sets, methods, web_identity, .. } = self;
         // Behind the directory, so that it is taken back before that is (test
         // `a_start_that_fails_at_the_last_moment_takes_back_what_it_made`).
         let mut files = files;
-        let Sockets { clients: (socket, address), admin: admin_socket, web } = sockets;
+        let Sockets { clients: (socket, address), admin: admin_socket, http, web } = sockets;
         let tasks = Tasks::default();
         let certificate = api::certificate_hash(&identity.chain);
+        let web = match web {
+            None => None,
+            Some((listener, address)) => {
+                let shares_identity = web_identity.is_none();
+                let tls = Arc::new(WebTls::new(web_identity.unwrap_or_else(|| identity.clone()))?);
+                Some(OpenedWeb { listener, address, tls, shares_identity })
+            }
+        };
         let settings = config.settings(identity, &keys)?;
 
         if let Some(home) = &mut home {
@@ -236,6 +246,7 @@ impl Start {
             endpoint,
             address,
             certificate,
+            http,
             web,
             admin,
             hub,
@@ -247,6 +258,17 @@ impl Start {
             methods,
         })
     }
+}
+
+async fn tcp(
+    who: Listener,
+    address: Option<SocketAddr>,
+) -> Result<Option<(TcpListener, SocketAddr)>, StartError> {
+    let Some(address) = address else { return Ok(None) };
+    let failed = listening(who, address);
+    let listener = TcpListener::bind(address).await.map_err(&failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    Ok(Some((listener, address)))
 }
 
 fn udp(who: Listener, address: SocketAddr) -> Result<(std::net::UdpSocket, SocketAddr), StartError> {

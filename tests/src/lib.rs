@@ -14,6 +14,7 @@ pub mod issuer;
 pub mod lossy;
 pub mod peer;
 pub mod silent;
+pub mod socket;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -138,6 +139,12 @@ impl Hub {
         let acts = Arc::clone(self.server.moderation());
         let operator = Operator { name: "oncall".to_owned(), role: Role::Operator };
         within(tokio::task::spawn_blocking(move || acts.act(&operator, &request))).await.unwrap()
+    }
+
+    /// Where it takes WebSockets.
+    #[must_use]
+    pub fn websocket(&self) -> String {
+        self.server.websocket_url().expect("the server takes WebSockets")
     }
 
     /// Connects a client.

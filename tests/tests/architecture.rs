@@ -22,7 +22,7 @@ const CRATES: [&str; 15] = [
 ];
 
 /// The server's folders and files, from the top floor down: each may use those behind it.
-const SERVER: [&str; 19] = [
+const SERVER: [&str; 22] = [
     "builder",
     "start",
     "server",
@@ -37,7 +37,10 @@ const SERVER: [&str; 19] = [
     "handle",
     "hub",
     "access",
+    "tcp",
     "quic",
+    "transport",
+    "origins",
     "telemetry",
     "home",
     "reason",

@@ -123,13 +123,19 @@ async function enter() {
   state("", "connecting ...");
   try {
     const { url, value } = await (await fetch("fanfare/certificate-hash")).json();
-    client = await connect({ url, devUser: by("user").value, serverCertificateHashes: [value] });
+    // Where WebTransport does not get through, the client takes the WebSocket that is beside the page.
+    const websocketUrl = new URL("fanfare", location.href.replace(/^http/u, "ws")).href;
+    const asked = new URLSearchParams(location.search).getAll("transport");
+    const transports = asked.length > 0 ? { transports: asked } : {};
+    client = await connect({
+      url, websocketUrl, devUser: by("user").value, serverCertificateHashes: [value], ...transports,
+    });
   } catch (error) {
     state("lost", said(error.message));
     by("again").hidden = isFirst;
     return;
   }
-  state("live", named(client.user), `, connection ${client.connectionId}`);
+  state("live", named(client.user), `, connection ${client.connectionId} over ${client.transport}`);
   by("who").hidden = true;
   by("room").hidden = false;
   groups.clear();
@@ -162,8 +168,8 @@ async function enter() {
   client.when("disconnected", ({ reason, retryIn }) => {
     state("lost", said(reason || "connection lost"), `; again in ${(retryIn / 1000).toFixed(1)} s`);
   });
-  client.when("reconnected", ({ connection, refused, lost }) => {
-    state("live", named(client.user), `, connection ${connection}`);
+  client.when("reconnected", ({ connection, transport, refused, lost }) => {
+    state("live", named(client.user), `, connection ${connection} over ${transport}`);
     line("note", "connected again");
     for (const { group, code, reason } of refused) {
       groups.delete(group);

@@ -11,6 +11,8 @@ import { FanfareError } from "./errors.js";
 import { DATAGRAM_BYTES, type ClientFrame, type Limits, type Target } from "./frames.js";
 import { encoded, outgoing } from "./outgoing.js";
 import type { Payload } from "./payload.js";
+import { Race } from "./race.js";
+import type { Transport } from "./session.js";
 import { PREFIX_BYTES } from "./stream.js";
 import { Supervisor } from "./supervisor.js";
 import type {
@@ -29,9 +31,9 @@ export class Client implements AsyncIterable<Message> {
 
   /** @internal */
   static async connect(options: ConnectOptions): Promise<Client> {
-    const address = addressOf(options);
-    const link = await dial(options, address, options.token, options.signal);
-    return new Client(new Supervisor(options, address, link));
+    const race = new Race(addressOf(options));
+    const link = await dial(options, race, options.token, options.signal);
+    return new Client(new Supervisor(options, race, link));
   }
 
   /** The id of the connection, or of the last one during an outage. */
@@ -60,6 +62,11 @@ export class Client implements AsyncIterable<Message> {
    */
   get unknownFrames(): number {
     return this.supervisor.unknownFrames;
+  }
+
+  /** What the connection goes over, or the last one during an outage. */
+  get transport(): Transport {
+    return this.supervisor.transport;
   }
 
   /** Whether there is a connection now. */

@@ -7,8 +7,9 @@
 
 import { FanfareError } from "./errors.js";
 import type { Credential } from "./frames.js";
-import { Link, type Address } from "./link.js";
+import { Link } from "./link.js";
 import { unlessAborted } from "./pause.js";
+import type { Address, Race } from "./race.js";
 import type { ConnectOptions } from "./types.js";
 
 function hash(value: Uint8Array | ArrayBuffer | string): WebTransportHash {
@@ -29,19 +30,26 @@ export function addressOf(options: ConnectOptions): Address {
   if (credentials.filter((one) => one !== undefined).length !== 1) {
     throw new FanfareError("argument", "give one of token, tokenProvider and devUser");
   }
-  return { url: options.url, hashes: (options.serverCertificateHashes ?? []).map(hash) };
+  return {
+    url: options.url,
+    hashes: (options.serverCertificateHashes ?? []).map(hash),
+    // The same place, over TCP.
+    socketUrl: options.websocketUrl ?? options.url.replace(/^http/u, "ws"),
+    transports: options.transports ?? ["webtransport", "websocket"],
+    socketAfter: options.websocketAfter ?? 1_000,
+  };
 }
 
 /** Connects, with the newest token where there is no provider. */
 export async function dial(
-  options: ConnectOptions, address: Address, newest: string | undefined, signal: AbortSignal | undefined,
+  options: ConnectOptions, race: Race, newest: string | undefined, signal: AbortSignal | undefined,
 ): Promise<Link> {
   const deadline = AbortSignal.timeout(options.connectTimeout ?? 10_000);
   const either = signal ? AbortSignal.any([signal, deadline]) : deadline;
   try {
     const token = options.tokenProvider ? await unlessAborted(asked(options.tokenProvider), either) : newest;
     const credential: Credential = token === undefined ? { devUser: options.devUser ?? "" } : { token };
-    return await Link.open(address, credential, either);
+    return await Link.open(race, options.url, credential, either);
   } catch (error) {
     if (signal?.aborted) throw new FanfareError("aborted", "connecting was aborted", undefined, signal.reason);
     // What the server said is more than that it was late.

@@ -10,6 +10,7 @@ import { Code, mayReconnect } from "./codes.js";
 import { FanfareError } from "./errors.js";
 import type { ServerFrame } from "./frames.js";
 import { orAfter } from "./pause.js";
+import type { Session } from "./session.js";
 
 /**
  * How long the end may take to come: behind `goodbye`, which is then taken for it, and behind the end of the stream.
@@ -52,8 +53,8 @@ export function brokenOffWith(error: unknown): Ended | undefined {
 /**
  * What the server said when it closed. Browsers give it with the session's end, which comes soon after the stream's.
  */
-export async function closedBy(transport: WebTransport, patience = END_PATIENCE): Promise<Ended> {
-  const closed = transport.closed.then<Ended, Ended>(
+export async function closedBy(session: Session, patience = END_PATIENCE): Promise<Ended> {
+  const closed = session.closed.then<Ended, Ended>(
     (info) => ({ code: info.closeCode, reason: info.reason ?? "" }),
     (error: unknown) => ({ code: undefined, reason: error instanceof Error ? error.message : String(error) }),
   );

@@ -12,6 +12,7 @@ import { FanfareError } from "./errors.js";
 import { CALLS, type ServerFrame, type Welcome } from "./frames.js";
 import { Incoming } from "./incoming.js";
 import { orAfter } from "./pause.js";
+import type { Session } from "./session.js";
 
 /** The features that this client understands. */
 export const FEATURES = CALLS;
@@ -25,30 +26,19 @@ export interface Introduced {
 
 /** Opens the stream and says `hello`. A `goodbye` is kept in `heard`, as its end may not come in time. */
 export async function introduce(
-  transport: WebTransport, url: string, hello: Uint8Array, heard: { goodbye?: Ended },
+  session: Session, url: string, hello: Uint8Array, heard: { goodbye?: Ended },
 ): Promise<Introduced> {
-  try {
-    await transport.ready;
-  } catch (cause) {
-    throw new FanfareError(
-      "unreachable",
-      `no connection to ${url}: no server there, its certificate is not trusted (or not the one whose hash was ` +
-        "given), the path is wrong, or pages of this origin may not connect; browsers do not tell which",
-      undefined,
-      cause,
-    );
-  }
   let brokenOff: Ended | undefined;
   try {
-    const stream = await transport.createBidirectionalStream();
-    const incoming = new Incoming(stream.readable.getReader() as ReadableStreamDefaultReader<Uint8Array>);
-    const writer = stream.writable.getWriter() as WritableStreamDefaultWriter<Uint8Array>;
+    const stream = await session.createBidirectionalStream();
+    const incoming = new Incoming(stream.readable.getReader());
+    const writer = stream.writable.getWriter();
     writer.closed.catch(() => {});
     writer.write(hello).catch(() => {});
     const first = await incoming.first();
     if (first?.kind === "goodbye") {
       heard.goodbye = goodbyeOf(first);
-      throw refused(await endAfter(heard.goodbye, transport, incoming));
+      throw refused(await endAfter(heard.goodbye, session, incoming));
     }
     if (first) return { incoming, writer, welcome: welcomed(first) };
   } catch (error) {
@@ -56,7 +46,7 @@ export async function introduce(
     if (error instanceof FanfareError) throw error;
     brokenOff = brokenOffWith(error);
   }
-  const ended = brokenOff ?? (await closedBy(transport));
+  const ended = brokenOff ?? (await closedBy(session));
   // 0 is not a code of the server here: libraries close a half-made connection with it.
   if (!ended.code) throw new FanfareError("unreachable", `the connection to ${url} was lost: ${ended.reason}`);
   throw refused(ended);
@@ -72,7 +62,7 @@ function welcomed(first: ServerFrame): Welcome {
 }
 
 /** How a connection ends whose server said `goodbye`: nothing but the end comes behind it, if that comes in time. */
-async function endAfter(goodbye: Ended, transport: WebTransport, incoming: Incoming): Promise<Ended> {
+async function endAfter(goodbye: Ended, session: Session, incoming: Incoming): Promise<Ended> {
   const end = async (): Promise<Ended> => {
     try {
       while (await incoming.next());
@@ -81,7 +71,7 @@ async function endAfter(goodbye: Ended, transport: WebTransport, incoming: Incom
       const brokenOff = brokenOffWith(error);
       if (brokenOff) return brokenOff;
     }
-    return closedBy(transport);
+    return closedBy(session);
   };
   return after(await orAfter(end(), END_PATIENCE, goodbye), goodbye);
 }

@@ -1,5 +1,5 @@
 /**
- * Fanfare in the browser: users and groups over WebTransport.
+ * Fanfare in the browser: users and groups over WebTransport, or a WebSocket where that does not get through.
  *
  * @module
  */
@@ -14,5 +14,6 @@ export { json, messagePack } from "./payload.js";
 export type { Payload } from "./payload.js";
 export { Code, codeName, mayReconnect } from "./codes.js";
 export { FanfareError } from "./errors.js";
+export type { Transport } from "./session.js";
 export { visible } from "./visible.js";
 export type { FanfareErrorKind } from "./errors.js";

@@ -1,5 +1,5 @@
 /**
- * One connection: a WebTransport session, its stream, and its datagrams.
+ * One connection: a session, its stream, and its datagrams.
  *
  * In: an address, a credential. Out: the server's frames one after the other, and how it ended. Invariants: frames are
  * written whole and in the order in which they are given; what ends a link ends it once; a link never comes back.
@@ -13,24 +13,11 @@ import { PROTOCOL_VERSION, type Credential, type ServerFrame, type Welcome } fro
 import { FEATURES, introduce, type Introduced } from "./handshake.js";
 import type { Incoming } from "./incoming.js";
 import { orAfter, unlessAborted } from "./pause.js";
-
-/** How to reach the server. */
-export interface Address {
-  readonly url: string;
-  readonly hashes: readonly WebTransportHash[];
-}
+import type { Race } from "./race.js";
+import type { Session, Transport } from "./session.js";
 
 /** Takes a frame; one that returns a promise is waited for before the next frame. */
 type Take = (frame: ServerFrame) => Promise<void> | void;
-
-function session({ url, hashes }: Address): WebTransport {
-  try {
-    return new WebTransport(url, hashes.length > 0 ? { serverCertificateHashes: [...hashes] } : {});
-  } catch (cause) {
-    const why = cause instanceof Error ? cause.message : String(cause);
-    throw new FanfareError("argument", `the browser does not take the address ${url}: ${why}`, undefined, cause);
-  }
-}
 
 export class Link {
   readonly welcome: Welcome;
@@ -50,7 +37,9 @@ export class Link {
   /** Those who wait no longer than that. */
   private readonly held = new Set<() => void>();
 
-  private constructor(private readonly transport: WebTransport, { incoming, writer, welcome }: Introduced) {
+  private constructor(
+    private readonly session: Session, readonly transport: Transport, { incoming, writer, welcome }: Introduced,
+  ) {
     this.welcome = welcome;
     this.incoming = incoming;
     this.writer = writer;
@@ -58,26 +47,21 @@ export class Link {
       this.isGone = true;
       for (const settle of this.held) settle();
     };
-    this.gone = transport.closed.then(over, over);
+    this.gone = session.closed.then(over, over);
     writer.closed.catch(() => this.stopped());
   }
 
   /** Connects and says who it is. Aborting, a deadline for example, closes what has begun. */
-  static async open(address: Address, credential: Credential, signal: AbortSignal): Promise<Link> {
-    if (typeof WebTransport === "undefined") {
-      throw new FanfareError("unsupported", "this browser has no WebTransport, or the page is not a secure context");
-    }
+  static async open(race: Race, url: string, credential: Credential, signal: AbortSignal): Promise<Link> {
     // First, so that an invalid name is an error before anything is sent.
     const hello = encodeClient({ kind: "hello", protocol: PROTOCOL_VERSION, features: FEATURES, credential });
-    const transport = session(address);
-    // It is looked at later; without this a refusal that comes early counts as one that nobody handles.
-    transport.closed.catch(() => {});
+    const { session, transport } = await race.open(signal);
     const heard: { goodbye?: Ended } = {};
     try {
-      return new Link(transport, await unlessAborted(introduce(transport, address.url, hello, heard), signal));
+      return new Link(session, transport, await unlessAborted(introduce(session, url, hello, heard), signal));
     } catch (error) {
-      if (error instanceof FanfareError && error.kind === "protocol") transport.close(closeWith(error));
-      else transport.close();
+      if (error instanceof FanfareError && error.kind === "protocol") session.close(closeWith(error));
+      else session.close();
       // What the server said counts, although the end that was waited for did not come in time.
       throw heard.goodbye && !(error instanceof FanfareError) ? refused(heard.goodbye) : error;
     }
@@ -85,7 +69,7 @@ export class Link {
 
   /** Gives every frame to `take`, and waits for it before the next. Returns how the link ended. */
   async run(take: Take): Promise<Ended> {
-    const datagrams = this.transport.datagrams.readable.getReader() as ReadableStreamDefaultReader<Uint8Array>;
+    const datagrams = this.session.datagrams.readable.getReader();
     void this.readDatagrams(datagrams, take);
     let brokenOff: Ended | undefined;
     try {
@@ -100,9 +84,9 @@ export class Link {
       else brokenOff = brokenOffWith(error);
     }
     const patience = this.goodbye ? Math.max(0, this.endUntil - performance.now()) : END_PATIENCE;
-    const end = this.violation ?? brokenOff ?? (await closedBy(this.transport, patience));
+    const end = this.violation ?? brokenOff ?? (await closedBy(this.session, patience));
     const ended = this.violation ?? after(this.refusal ?? end, this.goodbye);
-    this.transport.close();
+    this.session.close();
     // Not waited for: Firefox lets a read of datagrams hang when the session has ended.
     datagrams.cancel().catch(() => {});
     return ended;
@@ -151,7 +135,7 @@ export class Link {
   private violated(breach: unknown): void {
     const { closeCode, reason } = closeWith(breach);
     this.violation ??= { code: closeCode, reason };
-    this.transport.close({ closeCode, reason });
+    this.session.close({ closeCode, reason });
   }
 
   /** The server takes nothing any more from the stream, so nothing can be asked or sent: a lost connection. */
@@ -161,7 +145,7 @@ export class Link {
     if (isOver) return;
     const reason = "the server stopped the stream";
     this.refusal = { code: undefined, reason };
-    this.transport.close({ closeCode: Code.StreamReset, reason });
+    this.session.close({ closeCode: Code.StreamReset, reason });
   }
 
   /** Queues a frame behind those before it. Settles when the transport takes more. */
@@ -177,10 +161,7 @@ export class Link {
 
   /** Sends a datagram, if there is room for it. */
   datagram(frame: Uint8Array): void {
-    const datagrams = this.transport.datagrams as WebTransportDatagramDuplexStream & {
-      createWritable?: () => WritableStream<Uint8Array>;
-      readonly writable?: WritableStream<Uint8Array>;
-    };
+    const { datagrams } = this.session;
     if (frame.length > datagrams.maxDatagramSize) {
       throw new FanfareError(
         "argument",
@@ -193,13 +174,13 @@ export class Link {
 
   /** Says that nothing will follow, and waits until the server has all of it, for `deadline` milliseconds at most. */
   async finish(deadline: number): Promise<void> {
-    const finished = this.writer.close().then(() => this.transport.closed).then(() => {}, () => {});
+    const finished = this.writer.close().then(() => this.session.closed).then(() => {}, () => {});
     await orAfter(finished, deadline, undefined);
-    this.transport.close();
+    this.session.close();
   }
 
   /** Ends it at once. */
   drop(): void {
-    this.transport.close();
+    this.session.close();
   }
 }

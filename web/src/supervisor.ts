@@ -17,13 +17,15 @@ import { FanfareError } from "./errors.js";
 import { Events } from "./events.js";
 import type { ClientFrame, ServerFrame, Welcome } from "./frames.js";
 import { QUEUE } from "./inbox.js";
-import type { Address, Link } from "./link.js";
+import type { Link } from "./link.js";
 import { Membership } from "./membership.js";
 import { encoded } from "./outgoing.js";
 import { backoff, orAfter, pause } from "./pause.js";
+import type { Race } from "./race.js";
 import { Refresher } from "./refresher.js";
 import { Rejoin } from "./rejoin.js";
 import { Requests } from "./requests.js";
+import type { Transport } from "./session.js";
 import type { ConnectOptions } from "./types.js";
 
 const CLOSE_DEADLINE = 5_000;
@@ -59,7 +61,7 @@ export class Supervisor {
   private readonly running: Promise<void>;
   private unknown = 0;
 
-  constructor(private readonly options: ConnectOptions, private readonly address: Address, first: Link) {
+  constructor(private readonly options: ConnectOptions, private readonly race: Race, first: Link) {
     this.link = this.last = first;
     this.effects = new Effects(this.groups, options.token);
     this.patience = options.requestTimeout ?? REQUEST_TIMEOUT;
@@ -74,6 +76,11 @@ export class Supervisor {
   /** What the server said of the current connection, or of the last one during an outage. */
   get welcome(): Welcome {
     return this.last.welcome;
+  }
+
+  /** What the current connection goes over, or the last one during an outage. */
+  get transport(): Transport {
+    return this.last.transport;
   }
 
   /** Whether there is a connection now. */
@@ -159,7 +166,7 @@ export class Supervisor {
         this.events.tell("disconnected", { code: why.code, reason: why.reason, retryIn });
         try {
           await pause(retryIn, this.closing.signal);
-          const link: Link = await dial(this.options, this.address, this.effects.token, this.closing.signal);
+          const link: Link = await dial(this.options, this.race, this.effects.token, this.closing.signal);
           // Before anything is read: what comes first may be about it already.
           [this.ours, this.theirs] = this.callsOf(link);
           const rejoin = this.rejoin(link);
@@ -215,7 +222,8 @@ export class Supervisor {
     const rejoin = new Rejoin(this.groups, () => this.requests.next(), write, () => {
       this.rejoining = undefined;
       this.link = this.last = link;
-      this.events.tell("reconnected", { connection: link.welcome.connection, ...rejoin.outcome() });
+      const { transport, welcome: { connection } } = link;
+      this.events.tell("reconnected", { connection, transport, ...rejoin.outcome() });
       for (const frame of rejoin.release()) this.events.report(frame);
       this.refresher?.live();
     });

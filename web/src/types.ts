@@ -1,6 +1,7 @@
 /** What an application gives to the client and gets from it: options, messages, events. No code. */
 
 import type { ExpiryScope, Format, Formatted, Sender, Target } from "./frames.js";
+import type { Transport } from "./session.js";
 
 /** How the client goes on after an outage. */
 export interface Reconnect {
@@ -16,6 +17,15 @@ export interface Reconnect {
 export interface ConnectOptions {
   /** `https://host:port/fanfare`. */
   readonly url: string;
+  /**
+   * What may be tried, where the browser has it. Default: both. WebTransport goes first, and a WebSocket helps where
+   * UDP does not get through. Once it has helped it goes alone for five minutes, and then WebTransport is tried again.
+   */
+  readonly transports?: readonly Transport[];
+  /** Where the WebSocket is. Default: `url` with `wss` (or `ws`) in place of `https` (or `http`). */
+  readonly websocketUrl?: string;
+  /** After how many milliseconds without an answer to WebTransport the WebSocket is tried, too. Default 1,000. */
+  readonly websocketAfter?: number;
   /** A signed token. Never put it into the URL. */
   readonly token?: string;
   /** Gives a token for each connection, and a newer one when it is about to expire. One that fails is asked again. */
@@ -107,6 +117,8 @@ export interface Expiring {
 export interface Reconnected {
   /** The new connection's id. */
   readonly connection: string;
+  /** What the new connection goes over. */
+  readonly transport: Transport;
   /** The groups that it is a member of again. */
   readonly rejoined: readonly string[];
   /** Those that the server refused to let it join again, and why. They are not tried again. */

@@ -24,6 +24,9 @@ impl Settings {
             listen: Some(config.listen),
             admin_listen: Some(ListenSetting::At(SocketAddr::from(([127, 0, 0, 1], 4434)))),
             http_listen: None,
+            web_listen: Some(ListenSetting::Off),
+            web_cert: None,
+            web_key: None,
             allow_origin: Vec::new(),
             dev: Some(config.dev),
             state_dir: Some(PathBuf::from(DEFAULT_STATE)),
@@ -93,10 +96,12 @@ impl Settings {
         let dev = self.dev.unwrap_or(default.dev);
         let mut config = Config::new();
         config.listen = self.listen.unwrap_or(default.listen);
-        config.http = match self.http_listen {
+        let address = |setting: Option<ListenSetting>| match setting {
             Some(ListenSetting::At(address)) => Some(address),
             Some(ListenSetting::Off) | None => None,
         };
+        config.http = address(self.http_listen);
+        config.web = address(self.web_listen);
         config.origins = Origins { allowed: self.allow_origin, loopback: dev };
         config.dev = dev;
         config.state_dir = Some(state_dir);

@@ -40,7 +40,7 @@ impl Line for Scripted {
         *self.packets.lock()
     }
 
-    fn stop_strays(&self) -> u64 {
+    fn tend(&self) -> u64 {
         0
     }
 

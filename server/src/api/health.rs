@@ -1,15 +1,10 @@
 //! The HTTP listener: whether the server lives and takes connections, and in development a page to try it with.
 //!
-//! In: TCP connections, a bounded number of them, each for a bounded time. Out: `/healthz`, `/readyz`; in development
-//! the page, its script, and the hash of the certificate that a browser is to pin. Invariant: nothing here reads or
-//! changes what users do.
+//! In: requests. Out: `/healthz`, `/readyz`; in development the page, its script, and the hash of the certificate that a
+//! browser is to pin. Invariant: nothing here reads or changes what users do.
 
-use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
-use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use axum::Router;
@@ -22,19 +17,9 @@ use base64::engine::general_purpose::STANDARD;
 use parking_lot::RwLock;
 use rustls::pki_types::CertificateDer;
 use serde_json::json;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use crate::edge::door::{Answer, Door, OwnShare, Place};
 use crate::moderation::Moderation;
-
-/// Connections at a time, and how long each may last: health checks and a page, not a crowd.
-const CONNECTIONS: usize = 64;
-const LIFETIME: Duration = Duration::from_secs(30);
-/// How long one may last when the server stops.
-const LAST_ANSWER: Duration = Duration::from_secs(1);
 
 /// What is answered.
 pub(crate) struct Http {
@@ -60,9 +45,8 @@ pub(crate) fn certificate_hash(chain: &[CertificateDer<'static>]) -> [u8; 32] {
     hash
 }
 
-/// Answers until [`Http::closing`].
-pub(crate) async fn listen(listener: TcpListener, http: Arc<Http>) {
-    let closing = http.closing.clone();
+/// The paths of health, and in development of the page.
+pub(crate) fn routes(http: Arc<Http>) -> Router {
     let mut router = Router::new().route("/healthz", get(|| async { "ok\n" })).route("/readyz", get(ready));
     if http.dev {
         router = router
@@ -78,12 +62,7 @@ pub(crate) async fn listen(listener: TcpListener, http: Arc<Http>) {
             )
             .route("/fanfare/certificate-hash", get(hash));
     }
-    let door = Door::new(CONNECTIONS, OwnShare::TakeOldest);
-    let doors = Doors { listener, door, closing: closing.clone() };
-    let served =
-        axum::serve(doors, router.with_state(http)).with_graceful_shutdown(closing.cancelled_owned());
-    // It accepts until it is told to stop, and has no error of its own.
-    let _ = served.await;
+    router.with_state(http)
 }
 
 async fn ready(State(http): State<Arc<Http>>) -> Response {
@@ -100,7 +79,7 @@ async fn ready(State(http): State<Arc<Http>>) -> Response {
 
 async fn page(kind: &'static str, content: &'static str) -> Response {
     // The page connects to the server on this machine, and loads nothing from elsewhere.
-    let policy = "default-src 'self'; img-src 'self' data:; connect-src 'self' https:; \
+    let policy = "default-src 'self'; img-src 'self' data:; connect-src 'self' https: ws: wss:; \
                   base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
     let headers = [
         (header::CONTENT_TYPE, kind),
@@ -117,95 +96,4 @@ async fn hash(State(http): State<Arc<Http>>) -> Response {
     let body = json!({ "url": url, "algorithm": "sha-256", "value": value });
     let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
     (headers, format!("{body}\n")).into_response()
-}
-
-/// The listener, with a bounded number of places.
-struct Doors {
-    listener: TcpListener,
-    door: Arc<Door>,
-    closing: CancellationToken,
-}
-
-impl axum::serve::Listener for Doors {
-    type Io = Visit;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Visit, SocketAddr) {
-        loop {
-            match self.listener.accept().await {
-                Ok((stream, address)) => {
-                    // Whoever asks nothing does not keep others from asking.
-                    let (Answer::Place(place) | Answer::PlaceOf(place)) = self.door.enter(address.ip())
-                    else {
-                        continue;
-                    };
-                    let (closing, evicted) = (self.closing.clone(), place.evicted());
-                    let end = Box::pin(async move {
-                        tokio::select! {
-                            () = sleep(LIFETIME) => {}
-                            () = evicted.cancelled() => {}
-                            () = async { closing.cancelled().await; sleep(LAST_ANSWER).await } => {}
-                        }
-                    });
-                    return (Visit { stream, end, _place: place }, address);
-                }
-                // Of one connection, or too many open files: the next try is after a moment, not at once.
-                Err(error) => {
-                    tracing::debug!(%error, "HTTP");
-                    sleep(Duration::from_millis(100)).await;
-                }
-            }
-        }
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
-    }
-}
-
-/// A connection that does not last for ever.
-struct Visit {
-    stream: TcpStream,
-    end: Pin<Box<dyn Future<Output = ()> + Send>>,
-    _place: Place,
-}
-
-impl Visit {
-    fn check(&mut self, context: &mut Context<'_>) -> io::Result<()> {
-        match self.end.as_mut().poll(context) {
-            Poll::Ready(()) => Err(io::ErrorKind::TimedOut.into()),
-            Poll::Pending => Ok(()),
-        }
-    }
-}
-
-impl AsyncRead for Visit {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        self.check(context)?;
-        Pin::new(&mut self.stream).poll_read(context, buffer)
-    }
-}
-
-impl AsyncWrite for Visit {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        self.check(context)?;
-        Pin::new(&mut self.stream).poll_write(context, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.check(context)?;
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
 }

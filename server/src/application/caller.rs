@@ -20,7 +20,7 @@ use super::arguments;
 use super::call_error::CallError;
 use super::link::Link;
 use crate::handle::{HubError, HubHandle};
-use crate::quic::Transport;
+use crate::transport::Transport;
 
 /// A connection, as the application has it. A clone is the same connection; it holds nothing up when it outlives it.
 #[derive(Clone)]

@@ -15,7 +15,7 @@ use super::call_error::first_bytes;
 use super::caller::Caller;
 use super::link::Link;
 use crate::handle::HubHandle;
-use crate::quic::Transport;
+use crate::transport::Transport;
 use crate::reason::REASON_BYTES;
 
 /// A connection that the application is asked about. Its client has shown who it is, and has not been welcomed.

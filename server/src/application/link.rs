@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use super::context::Context;
 use super::events::Events;
 use crate::hub::Member;
-use crate::quic::Transport;
+use crate::transport::Transport;
 
 /// More credit than a client can ever have use for. What is above it is not added.
 const MOST_CREDIT: usize = 1 << 40;

@@ -16,7 +16,7 @@ use fanfare_hub::CloseReason;
 use fanfare_protocol::{ServerFrame, codec};
 use tokio::time::timeout;
 
-use crate::quic::{Connection, Transmitter};
+use crate::edge::connection::{Connection, Transmitter};
 
 /// How long the last word may take. Groups and users do not wait for that: the connection has left them.
 pub(crate) const LAST_WORD: Duration = Duration::from_secs(2);

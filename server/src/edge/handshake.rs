@@ -1,6 +1,6 @@
 //! From a client's first packet to its `Welcome`: TLS, admission, `Hello`, who it is, its place in the registry.
 //!
-//! In: an incoming QUIC connection. Out: a [`Session`] with its [`Slot`], or nothing, and then the connection was
+//! In: an incoming QUIC connection, or a WebSocket. Out: a [`Session`] with its [`Slot`], or nothing, and then the connection was
 //! closed with a code. Invariant: one deadline bounds all of it together, whatever the client does or leaves undone;
 //! behind that `farewell.rs` has its own to say why. Who has come as far as a connection is told a code also where the
 //! server stops, or needs the place for others.
@@ -11,7 +11,7 @@ use std::time::Duration;
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use fanfare_hub::{CloseReason, Newcomer};
+use fanfare_hub::CloseReason;
 use fanfare_protocol::codec::{self, DecodeError, FrameReader};
 use fanfare_protocol::{
     ClientFrame, Code, ConnectionId, Credential, Denial, Features, PROTOCOL_VERSION, ServerFrame, UserName,
@@ -26,12 +26,14 @@ use crate::access::{self, Gate};
 use crate::application::{Application, Attached, Opening};
 use crate::config::Config;
 use crate::edge::admission::{self, Admission, Slot};
+use crate::edge::connection::{Connection, Receiver, Transmitter};
 use crate::edge::door::Place;
 use crate::edge::farewell;
 use crate::edge::inbound::{Inbound, violation};
 use crate::edge::router::Router;
 use crate::edge::session::Session;
-use crate::quic::{Accepted, Broken, Connection, Incoming, Receiver, Transmitter};
+use crate::quic::{Accepted, Incoming};
+use crate::transport::Broken;
 
 /// How long somebody for whom there is no room may take to open the stream on which it is told so.
 const FIRST_STREAM: Duration = Duration::from_secs(1);
@@ -48,6 +50,14 @@ struct Bounds<'a> {
     evicted: CancellationToken,
 }
 
+/// Who has come.
+pub(crate) enum Newcomer {
+    /// Over QUIC, from the first packet.
+    Quic(Incoming),
+    /// Over TCP, behind the upgrade.
+    WebSocket(Connection),
+}
+
 /// What every handshake needs.
 pub(crate) struct Handshakes {
     pub(crate) config: Arc<Config>,
@@ -62,16 +72,19 @@ impl Handshakes {
     /// Brings one connection in.
     pub(crate) async fn shake(
         &self,
-        incoming: Incoming,
+        newcomer: Newcomer,
         closing: &CancellationToken,
         place: &Place,
         reading: TaskTrackerToken,
     ) -> Option<(Session, Slot, TaskTrackerToken)> {
         let metrics = self.router.metrics();
         metrics.handshakes.add(1);
-        let address = incoming.remote_address();
+        let address = match &newcomer {
+            Newcomer::Quic(incoming) => incoming.remote_address(),
+            Newcomer::WebSocket(connection) => connection.remote_address(),
+        };
         let deadline = Instant::now() + self.config.handshake_deadline;
-        match self.bring_in(incoming, Bounds { deadline, closing, evicted: place.evicted() }, reading).await {
+        match self.bring_in(newcomer, Bounds { deadline, closing, evicted: place.evicted() }, reading).await {
             Ok(welcomed) => {
                 metrics.welcomed.add(1);
                 Some(welcomed)
@@ -84,7 +97,7 @@ impl Handshakes {
         }
     }
 
-    fn count(&self, refused: Option<&CloseReason>) {
+    pub(crate) fn count(&self, refused: Option<&CloseReason>) {
         let metrics = self.router.metrics();
         match refused {
             Some(ending) => metrics.closed.add(ending.code),
@@ -95,19 +108,17 @@ impl Handshakes {
     /// `Err(None)`: the connection is gone. Whoever is refused, was told so where that is possible.
     async fn bring_in(
         &self,
-        incoming: Incoming,
+        newcomer: Newcomer,
         bounds: Bounds<'_>,
         reading: TaskTrackerToken,
     ) -> Result<(Session, Slot, TaskTrackerToken), Option<CloseReason>> {
-        // Until TLS is done there is nobody to tell a code to; dropping the attempt is all there is.
-        let tls = async {
-            incoming.accept().await.map_err(|error| {
-                tracing::debug!(error, "TLS handshake failed");
-                None
-            })
+        let connection = match newcomer {
+            Newcomer::WebSocket(connection) => connection,
+            Newcomer::Quic(incoming) => self
+                .transport(incoming, &bounds)
+                .await
+                .inspect_err(|refused| self.count(refused.as_ref()))?,
         };
-        let connection = async { self.transport(bounds.keep(tls).await?, &bounds).await }.await;
-        let connection = connection.inspect_err(|refused| self.count(refused.as_ref()))?;
         let mut stream = None;
         let welcomed = tokio::select! {
             () = connection.closed() => Err(None),
@@ -136,18 +147,25 @@ impl Handshakes {
     /// The connection itself: that of a browser when the session is there that it asks for.
     async fn transport(
         &self,
-        accepted: Accepted,
+        incoming: Incoming,
         bounds: &Bounds<'_>,
     ) -> Result<Connection, Option<CloseReason>> {
-        let browser = match accepted {
-            Accepted::Native(connection) => return Ok(connection),
+        // Until TLS is done there is nobody to tell a code to; dropping the attempt is all there is.
+        let tls = async {
+            incoming.accept().await.map_err(|error| {
+                tracing::debug!(error, "TLS handshake failed");
+                None
+            })
+        };
+        let browser = match bounds.keep(tls).await? {
+            Accepted::Native(connection) => return Ok(Connection::Quic(connection)),
             Accepted::Browser(browser) => browser,
         };
         let session = bounds.keep(Box::pin(browser.session(&self.config.origins))).await;
         if let Err(Some(reason)) = &session {
             browser.refuse(reason);
         }
-        session
+        session.map(Connection::Quic)
     }
 
     /// `Err(None)`: the connection is gone. Else what the reason can be written on is in `stream`, with its other
@@ -207,11 +225,11 @@ impl Handshakes {
             limits: *self.router.limits(),
             server: SERVER.to_owned(),
         });
-        let newcomer = Newcomer {
+        let newcomer = fanfare_hub::Newcomer {
             connection: id,
             user: user.clone(),
             source: admission::source(connection.remote_address().ip()),
-            line: Arc::new(connection.clone()),
+            line: connection.line(),
             permissions,
         };
         let now = (std::time::Instant::now(), SystemTime::now());

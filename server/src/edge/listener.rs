@@ -8,10 +8,11 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::edge::door::{Door, OwnShare, Place, Proofs, let_in};
-use crate::edge::handshake::Handshakes;
-use crate::quic::{Endpoint, Incoming};
+use crate::edge::handshake::{Handshakes, Newcomer};
+use crate::quic::Endpoint;
 
 /// The tasks that the server owns.
 #[derive(Clone, Default)]
@@ -44,23 +45,25 @@ pub(crate) async fn listen(endpoint: Endpoint, handshakes: Arc<Handshakes>, task
         let Some((incoming, place)) = let_in(incoming, &door, &proofs, retry_above, metrics) else {
             continue;
         };
-        let serve = serve(incoming, place, Arc::clone(&handshakes), tasks.clone(), tasks.readers.token());
+        let newcomer = Newcomer::Quic(incoming);
+        let serve = serve(newcomer, place, Arc::clone(&handshakes), tasks.clone(), tasks.readers.token());
         tasks.connections.spawn(serve);
     }
 }
 
-async fn serve(
-    incoming: Incoming,
+/// A connection from its handshake to its end.
+pub(crate) async fn serve(
+    newcomer: Newcomer,
     place: Place,
     handshakes: Arc<Handshakes>,
     tasks: Tasks,
-    reading: tokio_util::task::task_tracker::TaskTrackerToken,
+    reading: TaskTrackerToken,
 ) {
     let closing = tasks.closing.clone();
     // Boxed: the handshake's state is large and short-lived, and this task lives as long as the connection. What it
     // brings is boxed in there, too: a value that is moved out of a variable leaves its room behind in the task.
     let shaking = Box::pin(async move {
-        let (session, slot, reading) = handshakes.shake(incoming, &closing, &place, reading).await?;
+        let (session, slot, reading) = handshakes.shake(newcomer, &closing, &place, reading).await?;
         Some((Box::pin(session.run(&tasks.connections, reading)), slot))
     });
     if let Some((session, _slot)) = shaking.await {

@@ -55,7 +55,7 @@ impl Rounds {
 
     fn look(&self, member: &Member) {
         member.listen_in(Instant::now());
-        self.metrics.stopped_streams.add(member.line().stop_strays());
+        self.metrics.stopped_streams.add(member.line().tend());
         let stalled = member.outbox().look();
         let is_short = self.hub.budget().is_short() || member.outbox().is_uncounted();
         let deadline = match self.reader_deadline.as_secs_f64() {

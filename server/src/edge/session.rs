@@ -29,14 +29,15 @@ use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::application::Attached;
+use crate::edge::connection::{Connection, Receiver, Transmitter};
 use crate::edge::expiry::Watch;
 use crate::edge::farewell;
 use crate::edge::inbound::{Inbound, Step};
 use crate::edge::router::Call;
 use crate::edge::writer::write_out;
 use crate::hub::{Member, Seat};
-use crate::quic::{Broken, Connection, Receiver, Transmitter};
 use crate::telemetry::Metrics;
+use crate::transport::Broken;
 
 /// A chunk of the stream with at least so many bytes came in a packet that was full of it.
 const BULK_BYTES: usize = 1_000;

@@ -13,10 +13,11 @@ use bytes::Bytes;
 use fanfare_hub::Taken;
 use fanfare_protocol::Code;
 
+use crate::edge::connection::Transmitter;
 use crate::edge::farewell;
 use crate::hub::Member;
-use crate::quic::{Broken, Transmitter};
 use crate::telemetry::Metrics;
+use crate::transport::Broken;
 
 /// The writer half: everything that waits goes to the transport in one call.
 pub(crate) async fn write_out(member: Arc<Member>, mut transmitter: Transmitter, metrics: Arc<Metrics>) {

@@ -18,6 +18,8 @@ use rustls::pki_types::CertificateDer;
 use tokio::time::timeout;
 use web_transport_quinn as web;
 
+use crate::transport::{Broken, Transport};
+
 /// The most bytes that are taken from the stream at a time, so that one busy connection lets others have their turn.
 const READ_BYTES: usize = 64 * 1024;
 
@@ -46,16 +48,6 @@ enum Carrier {
     Web(Arc<web::Session>),
 }
 
-/// What a connection goes over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Transport {
-    /// A native client's QUIC.
-    Quic,
-    /// A browser's WebTransport.
-    WebTransport,
-}
-
 /// The half of a stream that comes in.
 pub(crate) struct Receiver(Incoming);
 
@@ -79,15 +71,6 @@ pub(crate) enum ReadError {
     TooLong,
     /// It, or the connection, is gone.
     Broken,
-}
-
-/// Why nothing more can be read or written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Broken {
-    /// The peer broke this stream off, and the connection is still there.
-    Stream,
-    /// The connection is gone.
-    Connection,
 }
 
 impl Connection {
@@ -182,10 +165,7 @@ impl Connection {
 
 impl Line for Connection {
     fn transport(&self) -> &'static str {
-        match &self.0 {
-            Carrier::Native(_) => "quic",
-            Carrier::Web(_) => "webtransport",
-        }
+        Self::transport(self).name()
     }
 
     fn address(&self) -> SocketAddr {
@@ -216,7 +196,7 @@ impl Line for Connection {
         Self::quic(self).stats().udp_rx.datagrams
     }
 
-    fn stop_strays(&self) -> u64 {
+    fn tend(&self) -> u64 {
         let mut context = Context::from_waker(Waker::noop());
         let mut stopped = 0;
         match &self.0 {

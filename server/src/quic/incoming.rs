@@ -8,7 +8,8 @@ use fanfare_hub::CloseReason;
 use quinn::crypto::rustls::HandshakeData;
 
 use super::connection::Connection;
-use super::webtransport::{self, Origins};
+use super::webtransport;
+use crate::origins::Origins;
 
 /// A first packet.
 pub(crate) struct Incoming(pub(super) quinn::Incoming);

@@ -1,0 +1,14 @@
+//! TCP: TLS on it, and WebSocket on that. The one importer of tokio-rustls and of tokio-websockets.
+//!
+//! In: accepted sockets, a certificate, a request that asks for a WebSocket. Out: connections with the few verbs that
+//! the edge needs, the same as those of QUIC. Above this folder nobody knows whether there is TLS.
+
+mod io;
+mod tls;
+mod upgrade;
+mod websocket;
+
+pub(crate) use io::Io;
+pub(crate) use tls::WebTls;
+pub(crate) use upgrade::Upgrade;
+pub(crate) use websocket::{Connection, Receiver, Transmitter};
