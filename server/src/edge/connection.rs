@@ -52,7 +52,7 @@ impl Connection {
     pub(crate) async fn read_datagram(&self) -> Result<Bytes, Broken> {
         match self {
             Self::Quic(connection) => connection.read_datagram().await,
-            Self::WebSocket(connection) => connection.read_datagram().await,
+            Self::WebSocket(connection) => Ok(connection.read_datagram().await),
         }
     }
 

@@ -1,0 +1,87 @@
+//! Whether the peer is still there, which TCP does not say.
+//!
+//! In: once a second, how much was heard of it. Out: that it is to be asked, or that it is gone. Invariant: silence
+//! counts only while somebody listens; one question at a time is without an answer.
+
+use std::time::Instant;
+
+/// Whether the peer is still there.
+#[derive(Default)]
+pub(crate) struct Pulse {
+    heard: u64,
+    silent_seconds: u64,
+    /// Before the next ping. The first is at once, so that the round trip is known.
+    seconds_left: u64,
+    pub(crate) pinged: Option<Instant>,
+}
+
+/// What is to be done about a peer.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Beat {
+    Well,
+    /// It is to be asked whether it is there.
+    Ask,
+    /// Nothing was heard of it for too long.
+    Gone,
+}
+
+impl Pulse {
+    /// Another second. `heard` is what came so far, and `is_listening` whether it is being waited for: who is not read
+    /// is not silent.
+    pub(crate) fn beat(&mut self, heard: u64, is_listening: bool, idle_seconds: u64) -> Beat {
+        let is_silent = is_listening && self.heard == heard;
+        self.silent_seconds = if is_silent { self.silent_seconds + 1 } else { 0 };
+        self.heard = heard;
+        if self.silent_seconds >= idle_seconds {
+            return Beat::Gone;
+        }
+        self.seconds_left = self.seconds_left.saturating_sub(1);
+        if self.seconds_left > 0 || self.pinged.is_some() {
+            return Beat::Well;
+        }
+        self.seconds_left = (idle_seconds / 3).max(1);
+        Beat::Ask
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_is_asked_at_once_and_three_times_in_its_time() {
+        let mut pulse = Pulse::default();
+        let asked: Vec<u64> = (1..=25)
+            .filter(|heard| {
+                let beat = pulse.beat(*heard, true, 30);
+                // It answers at once.
+                pulse.pinged = None;
+                beat == Beat::Ask
+            })
+            .collect();
+        assert_eq!(asked, [1, 11, 21]);
+    }
+
+    #[test]
+    fn one_that_owes_an_answer_is_not_asked_again_and_goes_when_its_time_is_over() {
+        let mut pulse = Pulse::default();
+        assert_eq!(pulse.beat(1, true, 5), Beat::Ask);
+        pulse.pinged = Some(Instant::now());
+        for _ in 0..4 {
+            assert_eq!(pulse.beat(1, true, 5), Beat::Well);
+        }
+        assert_eq!(pulse.beat(1, true, 5), Beat::Gone);
+    }
+
+    #[test]
+    fn who_is_not_read_is_not_silent() {
+        let mut pulse = Pulse { pinged: Some(Instant::now()), ..Pulse::default() };
+        for _ in 0..100 {
+            assert_eq!(pulse.beat(0, false, 5), Beat::Well);
+        }
+        for _ in 0..4 {
+            assert_eq!(pulse.beat(0, true, 5), Beat::Well);
+        }
+        assert_eq!(pulse.beat(1, true, 5), Beat::Well, "it said something");
+    }
+}
