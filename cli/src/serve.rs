@@ -110,7 +110,8 @@ impl Files for Certificates {
 }
 
 async fn serve(plan: Plan, log: &Log) -> Result<(), Failure> {
-    let Plan { config, state_dir, certificate, web_certificate, tokens, skipped_keys, certified, admin } = plan;
+    let Plan { config, state_dir, certificate, web_certificate, tokens, skipped_keys, certified, admin } =
+        plan;
     tell_of_skipped(&skipped_keys);
     let has_tokens = config.tokens.is_some() || certified.is_some();
     let dev = config.dev;

@@ -139,9 +139,7 @@ impl Settings {
             (Some(_), Some(_)) if !listens => {
                 Err(Failure::usage("--web-cert needs --web-listen ADDR, where it is shown"))
             }
-            (Some(cert), Some(key)) => {
-                Ok(Some(Certificate::Files { cert: cert.clone(), key: key.clone() }))
-            }
+            (Some(cert), Some(key)) => Ok(Some(Certificate::Files { cert: cert.clone(), key: key.clone() })),
             (Some(_), None) => {
                 Err(Failure::usage("--web-cert needs --web-key FILE, the certificate's private key"))
             }

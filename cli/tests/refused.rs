@@ -209,10 +209,13 @@ fn whatever_is_wrong_with_settings_addresses_and_files_leaves_the_disk_as_it_was
             ("UDP port in use", "--listen", "UDP", &udp),
             ("admin port in use", "--admin-listen", "UDP", &udp),
             ("TCP port in use", "--http-listen", "TCP", &tcp),
+            ("TCP port in use", "--web-listen", "TCP", &tcp),
         ] {
             let mut arguments = in_state(&[]);
-            let at = arguments.iter().position(|argument| *argument == flag).unwrap();
-            arguments[at + 1] = address;
+            match arguments.iter().position(|argument| *argument == flag) {
+                Some(at) => arguments[at + 1] = address,
+                None => arguments.extend([flag, address]),
+            }
             let words =
                 [format!("cannot listen on {address} ({protocol}): the port is in use"), flag.to_owned()];
             let words: Vec<&str> = words.iter().map(String::as_str).collect();

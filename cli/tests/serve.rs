@@ -52,7 +52,7 @@ fn the_ready_line_says_where_and_the_log_what_to_try() {
     assert!(page.starts_with("HTTP/1.1 200 ") && page.contains("<title>Fanfare"), "{page}");
     assert_eq!(
         server.stop().out,
-        format!("ready quic={address} admin={admin} http={http}\n"),
+        format!("ready quic={address} admin={admin} http={http} websocket=ws://{http}/fanfare\n"),
         "the ready line is all there is on stdout"
     );
 }
@@ -113,6 +113,15 @@ fn bad_http_settings_are_told() {
     serve(home.path(), &["--dev", "--http-listen", "0.0.0.0:0"])
         .complains(2, &["loopback only", "--http-listen"]);
     serve(home.path(), &["--dev", "--http-listen", "here"]).complains(2, &["--http-listen", "or off"]);
+    serve(home.path(), &["--dev", "--web-listen", "0.0.0.0:0"])
+        .complains(2, &["loopback only", "--web-listen"]);
+    let listens = ["--dev", "--web-listen", "127.0.0.1:0"];
+    serve(home.path(), &[&listens[..], &["--web-cert", "a.pem"]].concat()).complains(2, &["--web-key FILE"]);
+    serve(home.path(), &[&listens[..], &["--web-key", "a.pem"]].concat()).complains(2, &["--web-cert FILE"]);
+    serve(home.path(), &["--dev", "--web-cert", "a.pem", "--web-key", "b.pem"])
+        .complains(2, &["--web-listen ADDR"]);
+    serve(home.path(), &[&listens[..], &["--web-cert", "a.pem", "--web-key", "b.pem"]].concat())
+        .complains(1, &["a.pem"]);
     for origin in ["app.example", "https://", "https://app.example/path", "ftp://app.example", "*"] {
         serve(home.path(), &["--dev", "--allow-origin", origin])
             .complains(2, &["--allow-origin", "https://app.example"]);

@@ -23,6 +23,7 @@ use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::config::ClientConfig;
+use crate::connection::Transport;
 use crate::error::{CloseError, ConnectError, RequestError};
 use crate::event::Event;
 use crate::outgoing::Outgoing;
@@ -74,6 +75,12 @@ impl Client {
 
     pub(crate) fn runtime(&self) -> &Handle {
         &self.inner.runtime
+    }
+
+    /// What the connection goes over, or the last one during an outage.
+    #[must_use]
+    pub fn transport(&self) -> Transport {
+        self.inner.shared.transport()
     }
 
     /// The id of the current connection, or of the last one during an outage.
@@ -277,11 +284,11 @@ impl Client {
             }
         }
         let frame = codec::encode_client(&ClientFrame::Send(send)).slice(PREFIX_BYTES..);
-        let limit = link.connection.max_datagram_size().unwrap_or(0);
+        let limit = link.connection.longest_datagram();
         if frame.len() > limit {
             return Err(RequestError::DatagramTooLarge { bytes: frame.len(), limit });
         }
-        link.connection.send_datagram(frame).map_err(|_| RequestError::NotConnected)?;
+        link.connection.send_datagram(frame).map_err(|()| RequestError::NotConnected)?;
         Ok(request)
     }
 
@@ -316,13 +323,13 @@ impl Client {
     ///
     /// # Errors
     /// When there is no connection ([`io::ErrorKind::NotConnected`]; the next attempt to reconnect opens a socket of
-    /// its own), when the socket is not of the same IP version as the server's address, or when the system refuses. The
-    /// connection stays on the old socket then.
+    /// its own), when it goes over a WebSocket ([`io::ErrorKind::Unsupported`]), when the socket is not of the same IP
+    /// version as the server's address, or when the system refuses. The connection stays on the old socket then.
     pub fn rebind(&self, socket: UdpSocket) -> io::Result<()> {
         let link =
             self.inner.shared.link().map_err(|error| io::Error::new(io::ErrorKind::NotConnected, error))?;
         let _runtime = self.inner.runtime.enter();
-        link.rebind(socket)
+        link.connection.rebind(socket)
     }
 
     async fn request(

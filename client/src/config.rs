@@ -9,8 +9,10 @@ use std::time::Duration;
 use fanfare_protocol::{Credential, Token};
 use rustls::RootCertStore;
 
+use crate::address::ServerAddress;
 use crate::credential::{ProviderError, Source};
 use crate::error::ConnectError;
+use crate::way::Way;
 
 /// The settings of a [`Client`](crate::Client).
 ///
@@ -34,6 +36,49 @@ pub struct ClientConfig {
     pub(crate) connect_timeout: Duration,
     pub(crate) request_timeout: Duration,
     pub(crate) reconnect: Option<Reconnect>,
+    pub(crate) websocket: WebSocket,
+    pub(crate) websocket_after: Duration,
+}
+
+/// Where the WebSocket is that helps where UDP does not get through.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum WebSocket {
+    /// At the server's host and port, over TCP with TLS.
+    #[default]
+    SamePort,
+    /// At this URL: `wss://host:port/fanfare`, or `ws://` without TLS, which is for development.
+    At(String),
+    /// Nowhere: over UDP or not at all.
+    Off,
+}
+
+impl WebSocket {
+    /// Where that is for a server.
+    pub(crate) fn way(&self, server: &ServerAddress) -> Result<Option<Way>, ConnectError> {
+        let url = match self {
+            Self::Off => return Ok(None),
+            Self::SamePort => {
+                let path = fanfare_protocol::WEBSOCKET_PATH.to_owned();
+                return Ok(Some(Way { address: server.clone(), secure: true, path }));
+            }
+            Self::At(url) => url,
+        };
+        let wrong =
+            |problem: &str| ConnectError::Address { address: url.clone(), problem: problem.to_owned() };
+        let (scheme, rest) = url.split_once("://").unwrap_or_default();
+        let (secure, default) = match scheme {
+            "wss" => (true, 443),
+            "ws" => (false, 80),
+            _ => return Err(wrong("it is no WebSocket's; write it as wss://host:4433/fanfare")),
+        };
+        let (address, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        let has_port = address.rsplit_once(':').is_some_and(|(_, port)| !port.ends_with(']'));
+        let address = if has_port { address.to_owned() } else { format!("{address}:{default}") };
+        let address = address.parse().map_err(wrong)?;
+        let path = if path.is_empty() { fanfare_protocol::WEBSOCKET_PATH } else { path };
+        Ok(Some(Way { address, secure, path: path.to_owned() }))
+    }
 }
 
 /// The certificate authorities that the server's certificate must come from.
@@ -79,6 +124,8 @@ impl ClientConfig {
             connect_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(10),
             reconnect: Some(Reconnect::default()),
+            websocket: WebSocket::default(),
+            websocket_after: Duration::from_secs(1),
         }
     }
 
@@ -146,6 +193,21 @@ impl ClientConfig {
     #[must_use]
     pub fn reconnect(mut self, reconnect: impl Into<Option<Reconnect>>) -> Self {
         self.reconnect = reconnect.into();
+        self
+    }
+
+    /// Where the WebSocket is that helps where UDP does not get through. Default: at the server's host and port. Once it
+    /// has helped it goes alone for five minutes, and then QUIC is tried again.
+    #[must_use]
+    pub fn websocket(mut self, websocket: WebSocket) -> Self {
+        self.websocket = websocket;
+        self
+    }
+
+    /// After how long without an answer over QUIC the WebSocket is tried, too. Default 1 s.
+    #[must_use]
+    pub fn websocket_after(mut self, after: Duration) -> Self {
+        self.websocket_after = after;
         self
     }
 
@@ -259,6 +321,21 @@ mod tests {
                 matches!(error, ConnectError::Setting { setting, .. } if setting == name),
                 "{name}: {error}"
             );
+        }
+    }
+
+    #[test]
+    fn the_websocket_is_where_it_is_said_to_be() {
+        let server: ServerAddress = "example.org:4433".parse().unwrap();
+        let way = |websocket: WebSocket| websocket.way(&server).map(|way| way.map(|way| way.to_string()));
+        let at = |url: &str| way(WebSocket::At(url.to_owned())).map(Option::unwrap);
+        assert_eq!(way(WebSocket::SamePort).unwrap().unwrap(), "wss://example.org:4433/fanfare");
+        assert_eq!(way(WebSocket::Off).unwrap(), None);
+        assert_eq!(at("wss://example.org").unwrap(), "wss://example.org:443/fanfare");
+        assert_eq!(at("ws://[::1]:4480/other").unwrap(), "ws://[::1]:4480/other");
+        assert_eq!(at("wss://[::1]/fanfare").unwrap(), "wss://[::1]:443/fanfare");
+        for wrong in ["https://example.org", "example.org:443", "wss://", "wss://example.org:0/fanfare", ""] {
+            assert!(matches!(at(wrong), Err(ConnectError::Address { .. })), "{wrong}");
         }
     }
 

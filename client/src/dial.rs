@@ -35,9 +35,9 @@ mod alert {
     pub(super) const NO_APPLICATION_PROTOCOL: u8 = 120;
 }
 
-/// Makes connections to one server.
+/// Makes QUIC connections to one server.
 #[derive(Clone)]
-pub(crate) struct Dialer {
+pub(crate) struct QuicDialer {
     pub(crate) server: ServerAddress,
     pub(crate) quic: quinn::ClientConfig,
     /// Who is trusted, for the error message.
@@ -58,7 +58,7 @@ fn open(any: IpAddr) -> io::Result<Endpoint> {
     Endpoint::new(EndpointConfig::default(), None, socket, Arc::new(TokioRuntime))
 }
 
-impl Dialer {
+impl QuicDialer {
     /// Looks the server up and tries its addresses until one answers or `deadline` comes.
     pub(crate) async fn dial(&self, deadline: Instant) -> Result<(Endpoint, Connection), ConnectError> {
         let unresolved =
@@ -197,7 +197,7 @@ mod tests {
     use quinn::crypto::rustls::QuicServerConfig;
 
     /// A server on the loopback interface, and a dialer that trusts it.
-    fn server() -> (Endpoint, Dialer) {
+    fn server() -> (Endpoint, QuicDialer) {
         let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         let provider = Arc::new(tls::provider());
         let key = rustls::pki_types::PrivateKeyDer::Pkcs8(own.signing_key.serialize_der().into());
@@ -214,7 +214,7 @@ mod tests {
         let mut store = rustls::RootCertStore::empty();
         store.add(own.cert.der().clone()).unwrap();
         let trust = tls::load(Roots::Store(store), fanfare_protocol::ALPN, None).unwrap();
-        let dialer = Dialer {
+        let dialer = QuicDialer {
             server: "localhost:4433".parse().unwrap(),
             quic: transport::quic(&trust),
             roots: trust.roots,

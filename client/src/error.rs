@@ -125,6 +125,14 @@ pub enum ConnectError {
         /// Host and port.
         server: String,
     },
+    /// The WebSocket, which goes alone where it had helped before, could not be made.
+    #[error("no connection over the WebSocket {url}: {detail}")]
+    WebSocket {
+        /// Where it is.
+        url: String,
+        /// What failed.
+        detail: String,
+    },
     /// The server took the connection and closed it again, with a code.
     #[error("the server at {server} refused the connection: {}", Told(*code, reason))]
     Refused {
@@ -148,6 +156,14 @@ pub enum ConnectError {
 }
 
 impl ConnectError {
+    /// Whether another way may lead to the server, which may not have been reached.
+    pub(crate) fn may_be_udp(&self) -> bool {
+        matches!(
+            self,
+            Self::Unreachable { .. } | Self::Socket(_) | Self::TurnedAway { .. } | Self::Lost { .. }
+        )
+    }
+
     /// The server's code, if it refused the connection with one that this version knows.
     #[must_use]
     pub fn code(&self) -> Option<Code> {
@@ -178,6 +194,7 @@ impl ConnectError {
             | Self::Socket(_)
             | Self::TokenProvider { .. }
             | Self::Unreachable { .. }
+            | Self::WebSocket { .. }
             | Self::NoWelcome { .. }
             | Self::Tls { .. }
             | Self::TurnedAway { .. } => true,

@@ -1,7 +1,7 @@
-//! From a QUIC connection to a link: open the stream, say `Hello`, wait for `Welcome`.
+//! From a connection to a link: open the stream, say `Hello`, wait for `Welcome`.
 //!
 //! In: a dialer and a credential. Out: a link, its writer task and its incoming frames, or the server's refusal.
-//! Invariant: nothing but `Hello` is sent before `Welcome` came; name lookup, QUIC and `Welcome` share one deadline.
+//! Invariant: nothing but `Hello` is sent before `Welcome` came; name lookup, the connection and `Welcome` share one deadline.
 
 use std::sync::Arc;
 
@@ -9,20 +9,21 @@ use fanfare_protocol::{
     ClientFrame, Code, Credential, Features, PROTOCOL_VERSION, ServerFrame, Welcome, codec,
 };
 use parking_lot::Mutex;
-use quinn::{Connection, Endpoint};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::calls::Calls;
+use crate::connection::Connection;
 use crate::credential::Source;
-use crate::dial::{Dialer, not_welcomed};
+use crate::dial::not_welcomed;
 use crate::disconnect::Disconnect;
 use crate::error::ConnectError;
 use crate::incoming::{Incoming, Skipped};
 use crate::link::Link;
 use crate::requests::Requests;
+use crate::way::Dialer;
 use crate::writer;
 
 /// What this client understands of later versions.
@@ -41,32 +42,31 @@ pub(crate) async fn open(
     source: &Source,
     skipped: &Skipped,
 ) -> Result<Opened, ConnectError> {
-    let deadline = Instant::now() + dialer.timeout;
-    let server = || dialer.server.to_string();
+    let deadline = Instant::now() + dialer.timeout();
+    let server = || dialer.server().to_string();
     let credential = match timeout_at(deadline, source.credential()).await {
         Ok(Ok(credential)) => credential,
         Ok(Err(error)) => return Err(ConnectError::TokenProvider { detail: error.to_string() }),
         Err(_) => {
-            let detail = format!("it took longer than {} s", dialer.timeout.as_secs_f32());
+            let detail = format!("it took longer than {} s", dialer.timeout().as_secs_f32());
             return Err(ConnectError::TokenProvider { detail });
         }
     };
-    let (endpoint, connection) = dialer.dial(deadline).await?;
-    match timeout_at(deadline, introduce(endpoint, connection, credential, skipped.clone(), deadline)).await {
+    let connection = dialer.dial(deadline).await?;
+    match timeout_at(deadline, introduce(connection, credential, skipped.clone(), deadline)).await {
         Ok(Ok(opened)) => Ok(opened),
         Ok(Err(reason)) => Err(not_welcomed(server(), reason)),
-        Err(_) => Err(ConnectError::NoWelcome { server: server(), within: dialer.timeout }),
+        Err(_) => Err(ConnectError::NoWelcome { server: server(), within: dialer.timeout() }),
     }
 }
 
 async fn introduce(
-    endpoint: Endpoint,
     connection: Connection,
     credential: Credential,
     skipped: Skipped,
     deadline: Instant,
 ) -> Result<Opened, Disconnect> {
-    let (send, receive) = connection.open_bi().await?;
+    let (send, receive) = connection.open().await?;
     let (queue, frames) = mpsc::channel(writer::QUEUE_FRAMES);
     let finish = CancellationToken::new();
     let writer = tokio::spawn(writer::run(frames, send, connection.clone(), finish.clone()));
@@ -79,7 +79,6 @@ async fn introduce(
     let welcome = welcome(&mut incoming, &connection, deadline).await?;
     tracing::debug!(connection = %welcome.connection, user = ?welcome.user, server = ?welcome.server, "welcome");
     let link = Link {
-        endpoint,
         connection,
         welcome,
         requests: Requests::new(),
@@ -111,6 +110,6 @@ async fn welcome(
         }
         Some(_) => Err(incoming.violated(Code::MalformedFrame, "its first frame is not Welcome")),
         // The close, with its code, follows the end of the stream.
-        None => Err(connection.closed().await.into()),
+        None => Err(connection.closed().await),
     }
 }

@@ -14,13 +14,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use fanfare_protocol::codec::{self, DecodeError, FrameReader};
 use fanfare_protocol::{Code, Limits, PROTOCOL_VERSION, ServerFrame};
-use quinn::{Connection, ReadError, RecvStream, VarInt};
+use quinn::VarInt;
 use tokio::time::{Instant, timeout_at};
 
+use crate::connection::{Connection, Receiving, Unread};
 use crate::disconnect::{ComeBack, Disconnect};
-
-/// How much is taken from quinn at a time. It gives what lies in one piece, which is seldom more than a few packets.
-const CHUNK_BYTES: usize = 64 * 1024;
 
 /// How long the end may take after the server's last words. Then they are taken for it: a close can get lost.
 pub(crate) const END_AFTER_GOODBYE: Duration = Duration::from_secs(2);
@@ -41,7 +39,7 @@ impl Skipped {
 
 /// The receiving half of the stream.
 pub(crate) struct Incoming {
-    stream: RecvStream,
+    stream: Receiving,
     connection: Connection,
     frames: FrameReader,
     chunk: Bytes,
@@ -49,7 +47,7 @@ pub(crate) struct Incoming {
 }
 
 impl Incoming {
-    pub(crate) fn new(stream: RecvStream, connection: Connection, skipped: Skipped) -> Self {
+    pub(crate) fn new(stream: Receiving, connection: Connection, skipped: Skipped) -> Self {
         // The limits in `Welcome` are about what the client sends. What comes may be as long as any server makes it.
         let frames = FrameReader::new(Limits::FRAME_CEILING);
         Self { stream, connection, frames, chunk: Bytes::new(), skipped }
@@ -105,18 +103,16 @@ impl Incoming {
                 Ok(None) => {}
                 Err(error) => return Err(self.broken(&error)),
             }
-            match self.stream.read_chunk(CHUNK_BYTES, true).await {
-                Ok(Some(chunk)) => self.chunk = chunk.bytes,
+            match self.stream.read(&self.connection).await {
+                Ok(Some(chunk)) => self.chunk = chunk,
                 Ok(None) if self.frames.is_between_frames() => return Ok(None),
                 Ok(None) => return Err(self.violated(Code::TruncatedFrame, Code::TruncatedFrame.sentence())),
-                Err(ReadError::ConnectionLost(error)) => return Err(error.into()),
-                Err(ReadError::Reset(code)) => return Err(self.ended(code)),
-                Err(
-                    error @ (ReadError::ClosedStream
-                    | ReadError::IllegalOrderedRead
-                    | ReadError::ZeroRttRejected),
-                ) => {
-                    return Err(Disconnect::Transport { detail: error.to_string() });
+                Err(Unread::Lost(lost)) => return Err(lost),
+                Err(Unread::Reset(code)) => return Err(self.ended(code)),
+                Err(Unread::NotMessage) => {
+                    return Err(
+                        self.violated(Code::StreamReset, "a message of text is no part of the stream")
+                    );
                 }
             }
         }
@@ -130,7 +126,7 @@ impl Incoming {
             loop {
                 match self.next().await {
                     Ok(Some(_)) => {}
-                    Ok(None) => return Disconnect::from(self.connection.closed().await),
+                    Ok(None) => return self.connection.closed().await,
                     Err(lost) => return lost,
                 }
             }
@@ -143,7 +139,7 @@ impl Incoming {
 
     /// Ends the connection because of a frame that may not stand here.
     pub(crate) fn violated(&self, code: Code, detail: &str) -> Disconnect {
-        self.connection.close(VarInt::from_u32(u32::from(code.number())), detail.as_bytes());
+        self.connection.close(code, detail);
         Disconnect::Protocol { detail: detail.to_owned() }
     }
 
@@ -160,8 +156,7 @@ impl Incoming {
 
     /// The server broke its half off. Where it says a code with it, that is the code that it closes with.
     fn ended(&self, code: VarInt) -> Disconnect {
-        self.connection
-            .close(VarInt::from_u32(u32::from(Code::StreamReset.number())), b"the stream was reset");
+        self.connection.close(Code::StreamReset, "the stream was reset");
         match u16::try_from(code.into_inner()) {
             Ok(0) | Err(_) => Disconnect::StreamEnded,
             Ok(code) => Disconnect::Closed { code, reason: String::new(), come_back: ComeBack::ByCode },

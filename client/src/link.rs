@@ -5,25 +5,21 @@
 //! Invariant: a link never comes back. Once its connection is lost, the writer drops the queue, and everything here
 //! fails at once.
 
-use std::io;
-use std::net::UdpSocket;
-
 use bytes::Bytes;
 use fanfare_protocol::Welcome;
 use fanfare_protocol::call::ServerCall;
 use parking_lot::Mutex;
-use quinn::{Connection, Endpoint};
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::answering::{Answering, Handlers};
 use crate::calls::{Calls, Overrun};
+use crate::connection::Connection;
 use crate::requests::Requests;
 use crate::writer::say;
 
 /// A live connection.
 pub(crate) struct Link {
-    pub(crate) endpoint: Endpoint,
     pub(crate) connection: Connection,
     pub(crate) welcome: Welcome,
     pub(crate) requests: Requests,
@@ -58,16 +54,5 @@ impl Link {
         self.calls.fail_all();
         let answering = std::mem::take(&mut *self.answering.lock());
         drop(answering);
-    }
-
-    /// Moves the connection to another UDP socket. Its family must be that of the server's address: a connection does
-    /// not change between IPv4 and IPv6.
-    pub(crate) fn rebind(&self, socket: UdpSocket) -> io::Result<()> {
-        let (ours, theirs) = (socket.local_addr()?, self.connection.remote_address());
-        if ours.is_ipv6() != theirs.is_ipv6() {
-            let families = format!("the socket is bound to {ours}, but the server's address is {theirs}");
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, families));
-        }
-        self.endpoint.rebind(socket)
     }
 }

@@ -18,7 +18,7 @@ use serde::de::DeserializeOwned;
 use tokio::time::{Instant, timeout};
 
 use crate::config::Roots;
-use crate::dial::Dialer;
+use crate::dial::QuicDialer;
 use crate::disconnect::Disconnect;
 use crate::error::{ConnectError, RootsError};
 use crate::{tls, transport};
@@ -161,7 +161,7 @@ impl OperatorClient {
             .map_err(|failed| ConnectError::Roots(RootsError::Tls { detail: failed.to_string() }))?
             .map_err(ConnectError::Roots)?;
         let quic = transport::quic(&trust);
-        let dialer = Dialer { server: address, quic, roots: trust.roots, timeout: connect_timeout };
+        let dialer = QuicDialer { server: address, quic, roots: trust.roots, timeout: connect_timeout };
         let (endpoint, connection) = dialer.dial(Instant::now() + connect_timeout).await?;
         let client = Self { endpoint, connection, server, request_timeout };
         let status = client.ask(&Question::Status {}).await?;

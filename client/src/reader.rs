@@ -8,7 +8,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use fanfare_protocol::{Code, RequestId, ServerFrame};
 use tokio::time::{Instant, sleep_until};
 
@@ -46,7 +45,7 @@ pub(crate) async fn run(
             biased;
             frame = incoming.next() => frame,
             () = sleep_until(patience), if goodbye.is_some() => Ok(None),
-            datagram = datagram(&link) => match incoming.read(&datagram) {
+            datagram = link.connection.datagram() => match incoming.read(&datagram) {
                 Ok(Some(frame @ ServerFrame::Message(_))) => Ok(Some(frame)),
                 Ok(Some(_)) => Err(incoming.violated(Code::MalformedFrame, "a datagram may only have a Message")),
                 Ok(None) => continue,
@@ -107,14 +106,6 @@ pub(crate) async fn run(
         if let Some(event) = event {
             events.push(event).await;
         }
-    }
-}
-
-/// The next datagram. Never, when the connection is lost: the stream tells of that.
-async fn datagram(link: &Link) -> Bytes {
-    match link.connection.read_datagram().await {
-        Ok(datagram) => datagram,
-        Err(_) => std::future::pending().await,
     }
 }
 

@@ -138,7 +138,7 @@ impl<'a> Rejoin<'a> {
                 // The close, with its code, follows the end of the stream.
                 None => {
                     let closed = timeout(patience, self.opened.link.connection.closed()).await;
-                    return Err(closed.map_or(Disconnect::StreamEnded, Disconnect::from));
+                    return Err(closed.unwrap_or(Disconnect::StreamEnded));
                 }
             }
         }

@@ -19,6 +19,7 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::answering::Handlers;
+use crate::connection::Transport;
 use crate::error::{CloseError, RequestError};
 use crate::event::Event;
 use crate::incoming::Skipped;
@@ -39,6 +40,8 @@ struct State {
     phase: Phase,
     /// Of the current connection, or of the last one.
     welcome: Welcome,
+    /// What that connection goes over, or went.
+    transport: Transport,
     membership: Membership,
     /// The newest token that the server took on a living connection, and the request that it came with.
     newest: Option<(RequestId, Token)>,
@@ -69,6 +72,7 @@ impl Shared {
     pub(crate) fn new(link: Arc<Link>, skipped: Skipped, closing: CancellationToken) -> Self {
         let state = State {
             welcome: link.welcome.clone(),
+            transport: link.connection.transport(),
             phase: Phase::Live(link),
             membership: Membership::default(),
             newest: None,
@@ -94,6 +98,11 @@ impl Shared {
     /// Looks at what the server said first on the current connection, or on the last one.
     pub(crate) fn welcome<T>(&self, look: impl FnOnce(&Welcome) -> T) -> T {
         look(&self.state.lock().welcome)
+    }
+
+    /// What the current connection goes over, or the last one.
+    pub(crate) fn transport(&self) -> Transport {
+        self.state.lock().transport
     }
 
     /// The live connection, if there is one.
@@ -230,6 +239,7 @@ impl Shared {
             state.membership.refused(group, added.contains(group));
         }
         state.welcome = link.welcome.clone();
+        state.transport = link.connection.transport();
         state.phase = Phase::Live(Arc::clone(link));
         Ok(state.membership.take_lost())
     }

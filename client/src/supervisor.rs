@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use async_channel::Receiver;
 use fanfare_protocol::Code;
-use quinn::{Connection, VarInt};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -19,8 +18,9 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::address::ServerAddress;
 use crate::backoff::Backoff;
 use crate::config::{ClientConfig, Reconnect};
+use crate::connection::Connection;
 use crate::credential::Source;
-use crate::dial::{Dialer, ready_failed};
+use crate::dial::{QuicDialer, ready_failed};
 use crate::disconnect::Disconnect;
 use crate::error::{CloseError, ConnectError, RootsError};
 use crate::event::{CloseReason, Event};
@@ -30,6 +30,7 @@ use crate::incoming::Skipped;
 use crate::reader::{self, StreamEnd};
 use crate::rejoin::Rejoin;
 use crate::state::Shared;
+use crate::way::{Dialer, WebSocketDialer};
 use crate::{refresher, tls, transport};
 
 /// How long a close waits for the server to confirm that it has everything.
@@ -53,6 +54,7 @@ pub(crate) async fn start(config: ClientConfig) -> Result<Started, ConnectError>
         address: config.server.clone(),
         problem: problem.to_owned(),
     })?;
+    let way = config.websocket.way(&server)?;
     let (roots, proof) = (config.roots, config.proof);
     let load = move || {
         let proof = proof.as_ref().map(|(certificate, key)| (certificate.as_path(), key.as_path()));
@@ -62,7 +64,9 @@ pub(crate) async fn start(config: ClientConfig) -> Result<Started, ConnectError>
         .await
         .map_err(|failed| RootsError::Tls { detail: failed.to_string() })??;
     let quic = transport::quic(&trust);
-    let dialer = Dialer { server, quic, roots: trust.roots, timeout: config.connect_timeout };
+    let quic = QuicDialer { server, quic, roots: trust.roots, timeout: config.connect_timeout };
+    let websocket = way.map(|way| WebSocketDialer::new(way, trust.tls, config.websocket_after));
+    let dialer = Dialer::new(quic, websocket);
 
     let skipped = Skipped::default();
     let opened = handshake::open(&dialer, &config.source, &skipped).await?;
@@ -118,7 +122,7 @@ impl Supervisor {
                 Served::Closed(result) => return (CloseReason::Requested, result),
                 Served::Lost(lost) => lost,
             };
-            tracing::info!(server = %self.dialer.server, reason = %lost, "connection lost");
+            tracing::info!(server = %self.dialer.server(), reason = %lost, "connection lost");
             if since.elapsed() >= plan.stable_after {
                 backoff.reset();
             }
@@ -181,8 +185,8 @@ impl Supervisor {
                     Err(_) => Err(CloseError::Timeout { after: CLOSE_DEADLINE }),
                 };
                 link.fail_all();
-                link.connection.close(VarInt::from_u32(u32::from(Code::Normal.number())), b"");
-                let _ = timeout(LAST_PACKETS, link.endpoint.wait_idle()).await;
+                link.connection.close(Code::Normal, "");
+                let _ = timeout(LAST_PACKETS, link.connection.flush()).await;
                 Served::Closed(result)
             }
         }
@@ -214,7 +218,7 @@ impl Supervisor {
                 },
             };
             attempts += 1;
-            tracing::info!(server = %self.dialer.server, attempts, error = %failure, "reconnecting failed");
+            tracing::info!(server = %self.dialer.server(), attempts, error = %failure, "reconnecting failed");
             let last = Arc::new(failure);
             if !last.may_retry() && !self.can_renew(last.code()) {
                 return Err(CloseReason::Refused(last));
@@ -234,7 +238,7 @@ impl Supervisor {
         let rejoin = Rejoin::new(&self.shared, &mut opened, &self.events, self.most_held);
         match rejoin.run(self.patience).await {
             Ok(events) => Ok((opened, events)),
-            Err(lost) => Err(ready_failed(self.dialer.server.to_string(), lost)),
+            Err(lost) => Err(ready_failed(self.dialer.server().to_string(), lost)),
         }
     }
 }
@@ -242,7 +246,7 @@ impl Supervisor {
 /// Why the server finished the stream: the close that follows says it, or else its last words.
 async fn finished(connection: &Connection, goodbye: Option<Disconnect>) -> Disconnect {
     match timeout(LAST_PACKETS, connection.closed()).await {
-        Ok(error) => Disconnect::from(error).after(goodbye),
+        Ok(end) => end.after(goodbye),
         Err(_) => goodbye.unwrap_or(Disconnect::StreamEnded),
     }
 }

@@ -27,6 +27,8 @@ const SIZE_LIMIT: u64 = 4 << 20;
 #[derive(Clone)]
 pub(crate) struct Trust {
     pub(crate) crypto: Arc<QuicClientConfig>,
+    /// For TCP, where the same authorities are trusted, and nothing is shown.
+    pub(crate) tls: Arc<rustls::ClientConfig>,
     /// Who is trusted, as part of a sentence.
     pub(crate) roots: String,
 }
@@ -51,8 +53,10 @@ pub(crate) fn load(
         }
     };
     let proof = proof.map(|(certificate, key)| credentials(certificate, key)).transpose()?;
-    let crypto = crypto(store, protocol, proof).map_err(|detail| RootsError::Tls { detail })?;
-    Ok(Trust { crypto: Arc::new(crypto), roots })
+    let tls = |detail| RootsError::Tls { detail };
+    let over_tcp = over_tcp(store.clone()).map_err(tls)?;
+    let crypto = crypto(store, protocol, proof).map_err(tls)?;
+    Ok(Trust { crypto: Arc::new(crypto), tls: Arc::new(over_tcp), roots })
 }
 
 /// aws-lc-rs, with AES-128 before AES-256, as browsers have it: both are beyond reach, and the shorter key is a fifth
@@ -130,6 +134,16 @@ fn crypto(
     };
     tls.alpn_protocols = vec![protocol.to_vec()];
     QuicClientConfig::try_from(tls).map_err(|error| error.to_string())
+}
+
+fn over_tcp(roots: RootCertStore) -> Result<rustls::ClientConfig, String> {
+    let mut tls = rustls::ClientConfig::builder_with_provider(Arc::new(provider()))
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(|error| error.to_string())?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(tls)
 }
 
 fn roots_in(path: &Path) -> Result<RootCertStore, RootsError> {

@@ -8,11 +8,12 @@
 
 use bytes::Bytes;
 use fanfare_protocol::Code;
-use quinn::{Connection, SendStream, VarInt, WriteError};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio_util::sync::CancellationToken;
+
+use crate::connection::{Connection, Sending, Unwritten};
 
 /// How many frames wait to be written. It is enough to fill a packet with small ones while the last is being built, and
 /// of the longest ones (64 KiB by default) it holds 4 MiB. When it is full, sends wait.
@@ -21,7 +22,7 @@ pub(crate) const QUEUE_FRAMES: usize = 64;
 /// Writes until `finish` is called, the connection is lost, or nobody can queue anything any more.
 pub(crate) async fn run(
     mut queue: mpsc::Receiver<Bytes>,
-    mut stream: SendStream,
+    mut stream: Sending,
     connection: Connection,
     finish: CancellationToken,
 ) {
@@ -42,18 +43,15 @@ pub(crate) async fn run(
             _ = &mut lost => return,
         };
         if queued == 0 {
-            // Fails only on a stream that is over already.
-            let _ = stream.finish();
+            stream.finish().await;
             return;
         }
-        match stream.write_all_chunks(&mut batch).await {
-            Ok(()) => batch.clear(),
-            Err(WriteError::ConnectionLost(_)) => return,
+        match stream.write(&mut batch).await {
+            Ok(()) => {}
+            Err(Unwritten::Lost) => return,
             // The server refuses the stream, so nothing can be asked or sent any more: that is a lost connection.
-            Err(WriteError::Stopped(_) | WriteError::ClosedStream | WriteError::ZeroRttRejected) => {
-                let code = VarInt::from_u32(u32::from(Code::StreamReset.number()));
-                connection.close(code, b"the server stopped the stream");
-                return;
+            Err(Unwritten::Stopped) => {
+                return connection.close(Code::StreamReset, "the server stopped the stream");
             }
         }
     }

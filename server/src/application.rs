@@ -37,6 +37,7 @@ pub use caller::{Caller, InvokeError};
 pub use connecting::{Connecting, Refusal};
 pub use extract::{Args, Call, Cancellation, FromCall, Raw, State};
 pub use handler::Handler;
+pub(crate) use hooks::Decides;
 pub use hooks::Left;
 pub use limits::CallLimits;
 pub(crate) use link::Opening;

@@ -105,7 +105,8 @@ impl Server {
     /// Puts the parts together. Nothing can fail any more.
     pub(crate) fn assemble(opened: Opened) -> Self {
         let Opened { config, home, started, keys, tasks, endpoint, address, certificate, .. } = opened;
-        let Opened { http, web, admin, hub, metrics, tokens, gate, moderation, key_sets, methods, .. } = opened;
+        let Opened { http, web, admin, hub, metrics, tokens, gate, moderation, key_sets, methods, .. } =
+            opened;
         let config = Arc::new(config);
         let application =
             methods.map(|methods| Application::new(methods, &hub, config.limits, Arc::clone(&metrics)));
@@ -169,6 +170,10 @@ impl Server {
                     address,
                     dev: config.dev,
                     started,
+                    decides: application
+                        .as_ref()
+                        .map(|application| application.decides())
+                        .unwrap_or_default(),
                 };
                 let feed =
                     Arc::new(Feed::new(Arc::clone(&hub), Arc::clone(&metrics), Arc::clone(&moderation)));

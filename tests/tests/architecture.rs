@@ -17,8 +17,22 @@ use std::path::{Path, PathBuf};
 
 /// The crates, from the top floor down: each may depend on those behind it.
 const CRATES: [&str; 16] = [
-    "examples", "tests", "bench", "cli", "tui", "server", "client", "certs", "token", "hub", "signalr", "websocket",
-    "udp", "pem", "protocol", "fuzz",
+    "examples",
+    "tests",
+    "bench",
+    "cli",
+    "tui",
+    "server",
+    "client",
+    "certs",
+    "token",
+    "hub",
+    "signalr",
+    "websocket",
+    "udp",
+    "pem",
+    "protocol",
+    "fuzz",
 ];
 
 /// The server's folders and files, from the top floor down: each may use those behind it.

@@ -10,14 +10,15 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use fanfare_protocol::admin::{Action, Who};
-use fanfare_protocol::{
-    ClientFrame, Code, EventName, PayloadFormat, Send, ServerFrame, Target, codec,
+use fanfare_client::{
+    Client, ClientConfig, CloseReason, ConnectError, Disconnect, Event, Transport, WebSocket,
 };
+use fanfare_protocol::admin::{Action, Who};
+use fanfare_protocol::{ClientFrame, Code, EventName, PayloadFormat, Send, ServerFrame, Target, codec};
 use fanfare_server::{Config, OutboxLimits};
 use fanfare_tests::peer::hello;
 use fanfare_tests::socket::{Carrier, DATAGRAM, END, STREAM, Socket, SocketEnd, dial};
-use fanfare_tests::{Hub, eventually, group, message, user, within};
+use fanfare_tests::{Hub, eventually, group, message, next, text, user, within};
 use futures_util::SinkExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_websockets::Message;
@@ -120,7 +121,9 @@ async fn datagrams_go_both_ways() {
     let mut socket = welcomed(&hub, "bob").await;
     socket.send(&join(1, "room")).await;
     let _ack = frame(&mut socket).await;
-    let ClientFrame::Send(mut unreliable) = send(0, Target::Group(group("room")), b"over UDP") else { panic!() };
+    let ClientFrame::Send(mut unreliable) = send(0, Target::Group(group("room")), b"over UDP") else {
+        panic!()
+    };
     unreliable.ack = false;
     let datagram = codec::encode_client(&ClientFrame::Send(unreliable)).slice(codec::PREFIX_BYTES..);
     let heard = async {
@@ -224,7 +227,10 @@ async fn what_is_no_websocket_or_from_another_page_is_answered_with_a_status_and
     let plain = asked(&hub, "/fanfare", "").await;
     assert!(plain.starts_with("HTTP/1.1 426 ") && plain.contains("this is a WebSocket"), "{plain}");
     let elsewhere = asked(&hub, "/fanfare", "Origin: https://evil.example\r\n").await;
-    assert!(elsewhere.starts_with("HTTP/1.1 403 ") && elsewhere.contains("https://evil.example"), "{elsewhere}");
+    assert!(
+        elsewhere.starts_with("HTTP/1.1 403 ") && elsewhere.contains("https://evil.example"),
+        "{elsewhere}"
+    );
     assert!(asked(&hub, "/elsewhere", "").await.starts_with("HTTP/1.1 404 "));
     let refused = Socket::open(&hub.websocket(), &hub.roots, &[("origin", "https://evil.example")]).await;
     let refused = refused.err().expect("the page of another origin was let in").to_string();
@@ -247,7 +253,10 @@ async fn raw(hub: &Hub) -> Box<dyn Carrier> {
         answer.push(within(carrier.read_u8()).await.unwrap());
     }
     let answer = String::from_utf8(answer).unwrap().to_lowercase();
-    assert!(answer.starts_with("http/1.1 101 ") && answer.contains("sec-websocket-protocol: fanfare.1"), "{answer}");
+    assert!(
+        answer.starts_with("http/1.1 101 ") && answer.contains("sec-websocket-protocol: fanfare.1"),
+        "{answer}"
+    );
     assert!(answer.contains("s3pplmbitxaq9kygzzhzrbk+xoo="), "{answer}");
     carrier
 }
@@ -425,5 +434,94 @@ async fn silent_visitors_keep_nobody_out() {
     }
     let _welcomed = welcomed(&hub, "alice").await;
     drop(silent);
+    hub.stop().await;
+}
+
+/// A client whose packets over UDP nobody answers.
+fn cut_off(hub: &Hub, silence: &std::net::UdpSocket, name: &str) -> ClientConfig {
+    let credential = fanfare_client::Credential::DevUser(user(name));
+    ClientConfig::new(silence.local_addr().unwrap().to_string(), credential)
+        .roots(fanfare_client::Roots::Store((*hub.roots).clone()))
+        .websocket(WebSocket::At(hub.websocket()))
+        .websocket_after(Duration::from_millis(100))
+}
+
+#[tokio::test]
+async fn a_client_that_udp_does_not_reach_takes_the_websocket_by_itself() {
+    let hub = hub().await;
+    let silence = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let native = hub.client("alice").await;
+    assert_eq!(native.transport(), Transport::Quic);
+    native.join("room").await.unwrap();
+    let client = within(Client::connect(cut_off(&hub, &silence, "bob"))).await.unwrap();
+    assert_eq!(client.transport(), Transport::WebSocket);
+    assert_eq!(client.join("room").await.unwrap(), 2);
+    native.send_to_group("room", "E", "over QUIC").await.unwrap();
+    assert_eq!(text(&client).await, "over QUIC");
+    assert_eq!(text(&native).await, "over QUIC");
+    client.send_to_group("room", "E", vec![7; 60_000]).await.unwrap();
+    assert_eq!(message(&native).await.payload.len(), 60_000);
+    assert_eq!(message(&client).await.payload.len(), 60_000);
+    assert_eq!(client.count(Target::All).await.unwrap(), 2);
+    within(client.close()).await.unwrap();
+    eventually("bob has gone", || hub.server.population().connections == 1).await;
+    hub.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_on_a_websocket_is_told_why_it_ends_and_comes_back_where_it_may() {
+    let hub = hub().await;
+    let silence = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let client = within(Client::connect(cut_off(&hub, &silence, "bob"))).await.unwrap();
+    client.join("room").await.unwrap();
+    assert!(matches!(next(&client).await, Event::Joined { .. }));
+    let before = client.connection_id();
+    let who = Who::User(user("bob"));
+    hub.act(Action::Close { who, retry_after_ms: 10, reason: "for a moment".to_owned() }).await.unwrap();
+    assert!(matches!(next(&client).await, Event::Goodbye { .. }));
+    let Event::Disconnected { reason: Disconnect::Closed { code, .. }, retry_in: Some(_) } =
+        next(&client).await
+    else {
+        panic!("not disconnected with a code");
+    };
+    assert_eq!(code, Code::ClosedForNow.number());
+    let Event::Reconnected { rejoined, .. } = next(&client).await else { panic!("not reconnected") };
+    assert_eq!(rejoined, [group("room")]);
+    assert_ne!(client.connection_id(), before);
+    assert_eq!(client.transport(), Transport::WebSocket);
+    let ban = Action::Ban { user: user("bob"), until: None, reason: "enough".to_owned(), dry_run: false };
+    hub.act(ban).await.unwrap();
+    let ended = loop {
+        if let Event::Closed { reason, .. } = next(&client).await {
+            break reason;
+        }
+    };
+    let CloseReason::Ended(Disconnect::Closed { code, .. }) = ended else { panic!("{ended:?}") };
+    assert_eq!(code, Code::UserBanned.number());
+    let refused = within(Client::connect(cut_off(&hub, &silence, "bob"))).await.unwrap_err();
+    assert!(
+        matches!(refused, ConnectError::Refused { code, .. } if code == Code::UserBanned.number()),
+        "{refused}"
+    );
+    hub.stop().await;
+}
+
+#[tokio::test]
+async fn where_neither_way_leads_to_a_server_the_error_is_about_the_one_that_was_asked_for() {
+    let hub = hub().await;
+    let silence = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let lost = cut_off(&hub, &silence, "bob")
+        .websocket(WebSocket::At(format!("ws://{nobody}/fanfare")))
+        .connect_timeout(Duration::from_millis(500));
+    let error = within(Client::connect(lost)).await.unwrap_err();
+    assert!(matches!(error, ConnectError::Unreachable { .. }), "{error}");
+    // Another path is no WebSocket, and QUIC is there.
+    let elsewhere = hub
+        .client_config("bob")
+        .websocket(WebSocket::At(hub.websocket().replace("/fanfare", "/elsewhere")))
+        .websocket_after(Duration::ZERO);
+    let client = within(Client::connect(elsewhere)).await.unwrap();
+    assert_eq!(client.transport(), Transport::Quic);
     hub.stop().await;
 }

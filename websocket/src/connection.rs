@@ -16,9 +16,10 @@ use std::task::{Context, Poll, Wake, Waker, ready};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
-use fanfare_protocol::WEBSOCKET_MESSAGE_BYTES as MESSAGE_BYTES;
+use fanfare_protocol::{WEBSOCKET_MESSAGE_BYTES as MESSAGE_BYTES, WEBSOCKET_PROTOCOL};
 use futures_core::Stream;
 use futures_sink::Sink;
+use http::header::{HeaderValue, SEC_WEBSOCKET_PROTOCOL};
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream};
 use tokio::time::timeout;
@@ -281,13 +282,14 @@ impl<T: Carrier> Connection<T> {
     /// What speaks WebSocket over these bytes, behind the upgrade.
     #[must_use]
     pub fn new(bytes: T, role: Role) -> Self {
-        let limits = Limits::default().max_payload_len(Some(MESSAGE_BYTES));
-        // Longer than any message, so that each is one frame.
-        let config = Config::default().frame_size(2 * MESSAGE_BYTES);
-        let stream = match role {
+        let (limits, config) = settings();
+        Self::over(match role {
             Role::Server => ServerBuilder::new().limits(limits).config(config).serve(bytes),
             Role::Client => ClientBuilder::new().limits(limits).config(config).take_over(bytes),
-        };
+        })
+    }
+
+    fn over(stream: WebSocketStream<T>) -> Self {
         let tasks = Arc::new(Tasks::default());
         let both = Waker::from(Arc::clone(&tasks));
         Self(Arc::new(Socket {
@@ -340,15 +342,25 @@ impl<T: Carrier> Connection<T> {
     /// moment for the peer to have read it. What came and was not read would otherwise have the system reset the
     /// connection, and the peer lose what is on its way.
     pub async fn close(&self, code: u16, reason: &str) {
-        let status = if code == 0 { CloseCode::NORMAL_CLOSURE } else { own_close_code() };
-        let text = format!("{code} {reason}");
+        self.begin_close(code, reason);
         let said = async {
-            self.0.write(Message::close(Some(status), cut(&text, TEXT_BYTES))).await?;
+            poll_fn(|context| self.0.poll_written(context)).await?;
             while poll_fn(|context| self.0.poll_message(context)).await.is_some() {}
             Ok::<(), Broken>(())
         };
         let _ = timeout(LAST_WORD, said).await;
         self.0.go();
+    }
+
+    /// The same without waiting: says it as far as the system takes it, and nothing can be written any more.
+    pub fn begin_close(&self, code: u16, reason: &str) {
+        let status = if code == 0 { CloseCode::NORMAL_CLOSURE } else { own_close_code() };
+        let text = format!("{code} {reason}");
+        let mut state = self.0.state.lock();
+        // It fails where it was said already, or the connection is gone.
+        if state.queue(Message::close(Some(status), cut(&text, TEXT_BYTES))).is_ok() {
+            let _ = state.poll_flush(&self.0.both);
+        }
     }
 
     /// Ends the connection at once, and says nothing.
@@ -396,6 +408,48 @@ impl<T: Carrier> Connection<T> {
     pub fn round_trip(&self) -> Duration {
         Duration::from_micros(self.0.round_trip.load(Ordering::Relaxed))
     }
+}
+
+/// Asks for a WebSocket over these bytes, by this URL, and speaks it from then on.
+///
+/// # Errors
+/// What is wrong with the URL, or what the server answers instead.
+pub async fn connect<T: Carrier>(bytes: T, url: &str) -> Result<Connection<T>, UpgradeError> {
+    let (limits, config) = settings();
+    let builder = ClientBuilder::new()
+        .uri(url)
+        .map_err(|error| UpgradeError::Url { detail: error.to_string() })?
+        .limits(limits)
+        .config(config)
+        .add_header(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(WEBSOCKET_PROTOCOL))?;
+    let (stream, response) = builder.connect_on(bytes).await?;
+    if response.headers().get(SEC_WEBSOCKET_PROTOCOL).is_none_or(|chosen| chosen != WEBSOCKET_PROTOCOL) {
+        return Err(UpgradeError::NotFanfare);
+    }
+    Ok(Connection::over(stream))
+}
+
+/// Why a server gave no WebSocket.
+#[derive(Debug, thiserror::Error)]
+pub enum UpgradeError {
+    /// The URL is none.
+    #[error("the address is no URL: {detail}")]
+    Url {
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// The server answered something else.
+    #[error("the server gave no WebSocket: {0}")]
+    Refused(#[from] tokio_websockets::Error),
+    /// The server gave one, but not for Fanfare's frames.
+    #[error("the server gave a WebSocket, but not for Fanfare's frames (subprotocol {WEBSOCKET_PROTOCOL})")]
+    NotFanfare,
+}
+
+/// What both ends take, and how they cut what they say: never, as no message is longer than a frame.
+fn settings() -> (Limits, Config) {
+    let limits = Limits::default().max_payload_len(Some(MESSAGE_BYTES));
+    (limits, Config::default().frame_size(2 * MESSAGE_BYTES))
 }
 
 fn own_close_code() -> CloseCode {
@@ -512,7 +566,10 @@ mod tests {
         tokio::join!(server.close(3103, "enough"), reader);
         client.closed().await;
         assert_eq!(client.end(), Some(End { code: Some(3103), reason: "enough".to_owned() }));
-        assert_eq!(answering.write_some(&mut vec![Bytes::from_static(b"late")]).await, Err(Broken::Connection));
+        assert_eq!(
+            answering.write_some(&mut vec![Bytes::from_static(b"late")]).await,
+            Err(Broken::Connection)
+        );
     }
 
     #[tokio::test]

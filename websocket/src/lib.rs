@@ -25,4 +25,4 @@ mod connection;
 mod message;
 mod pulse;
 
-pub use connection::{Broken, Carrier, Connection, End, Receiver, Role, Transmitter};
+pub use connection::{Broken, Carrier, Connection, End, Receiver, Role, Transmitter, UpgradeError, connect};

@@ -346,6 +346,7 @@ mod tests {
             bans: Vec::new(),
             connecting: Vec::new(),
             token: None,
+            by_application: false,
             connections: connections.map(|(origin, number)| verdict(number, origin)).collect(),
             summary: String::new(),
         });

@@ -172,6 +172,9 @@ pub struct Explanation {
     pub token: Option<TokenVerdict>,
     /// The user's connections, and what each one's token says.
     pub connections: Vec<ConnectionVerdict>,
+    /// Whether the application is asked as well, and may say otherwise: where the verdict depends on that.
+    #[serde(default)]
+    pub by_application: bool,
     /// The same in a sentence.
     pub summary: String,
 }
@@ -184,7 +187,8 @@ pub enum Verdict {
     May,
     /// No.
     MayNot,
-    /// It depends on the token: on one that is not known here, or on which of several connections asks.
+    /// It depends on the token: on one that is not known here, or on which of several connections asks. Or it depends
+    /// on the application, which is asked and may say otherwise ([`Explanation::by_application`]).
     Depends,
 }
 

@@ -13,6 +13,7 @@ use fanfare_token::{Permissions, Seconds};
 
 use super::query::{Queries, some_time};
 use super::rows::made_by;
+use crate::application::Decides;
 use crate::hub::Member;
 
 impl Queries {
@@ -44,6 +45,8 @@ impl Queries {
             None if refused == connections.len() => Verdict::MayNot,
             None => Verdict::Depends,
         };
+        let by_application = self.application_decides(verdict, token.as_ref(), &connections, banned);
+        let verdict = if by_application { Verdict::Depends } else { verdict };
         let mut explained = Explanation {
             user: user.clone(),
             group: group.clone(),
@@ -53,10 +56,31 @@ impl Queries {
             connecting,
             token,
             connections,
+            by_application,
             summary: String::new(),
         };
         explained.summary = summary(&explained);
         explained
+    }
+
+    /// Whether the application may say otherwise than the gate does. It is asked behind the gate, so that what the gate
+    /// refuses for good stays refused; but where it lets somebody in it may grant what the token does not.
+    fn application_decides(
+        &self,
+        verdict: Verdict,
+        token: Option<&TokenVerdict>,
+        connections: &[ConnectionVerdict],
+        is_banned: bool,
+    ) -> bool {
+        let Decides { connections: lets_in, joins } = self.decides;
+        match (token, verdict) {
+            (Some(TokenVerdict { connect: None, .. }), Verdict::May) => lets_in || joins,
+            (Some(TokenVerdict { connect: None, .. }), _) => lets_in && !is_banned,
+            (Some(_), _) => false,
+            // Whoever is in the group already is not asked about.
+            (None, Verdict::May) => joins && connections.iter().any(|connection| !connection.member),
+            (None, _) => false,
+        }
     }
 
     /// What keeps every new connection of the user out.
@@ -134,6 +158,9 @@ fn summary(explained: &Explanation) -> String {
     let answer = match verdict {
         Verdict::May => format!("{user:?} may join {group:?}"),
         Verdict::MayNot => format!("{user:?} may not join {group:?}"),
+        Verdict::Depends if explained.by_application => {
+            format!("whether {user:?} may join {group:?} depends on the application")
+        }
         Verdict::Depends => format!("whether {user:?} may join {group:?} depends on the token"),
     };
     if let Some(token) = token {
@@ -142,6 +169,8 @@ fn summary(explained: &Explanation) -> String {
             (None, Some(refusal)) => format!("with this token it can connect, and not join: {refusal}"),
             (None, None) => "this token grants it, and nothing forbids it".to_owned(),
         };
+        let why =
+            if explained.by_application { format!("{why}; the application is asked, too") } else { why };
         return format!("{answer}: {why}");
     }
     // A ban says who wanted it and why, which is more than what the user is told.
@@ -161,6 +190,9 @@ fn summary(explained: &Explanation) -> String {
             None => "no ban keeps it out, but it is not connected, so what its token grants is not known"
                 .to_owned(),
         },
+        (_, Verdict::Depends) if explained.by_application => {
+            "its token grants it, and nothing forbids it; the application is asked, too".to_owned()
+        }
         (_, Verdict::May) => "its token grants it, and nothing forbids it".to_owned(),
         (1, _) => connections
             .iter()

@@ -20,6 +20,7 @@ use super::listing::{self, Rows};
 use super::reply::{line, store_failed};
 use super::rows::{BanRows, Connections, Facts, Groups, Users, connection_row, made_by};
 use crate::access::{self, Gate};
+use crate::application::Decides;
 use crate::edge::admission::Admission;
 use crate::edge::handshake::SERVER;
 use crate::hub::{Hub, Member};
@@ -37,6 +38,8 @@ pub(crate) struct Queries {
     pub(crate) address: SocketAddr,
     pub(crate) dev: bool,
     pub(crate) started: Instant,
+    /// What the application is asked, where there is one.
+    pub(crate) decides: Decides,
 }
 
 impl Queries {
@@ -236,7 +239,8 @@ mod tests {
         let (dev, started) = (true, Instant::now());
         let admission = Admission::new(1, 1);
         let moderation = Arc::new(moderation);
-        let queries = Queries { hub, gate, admission, moderation, metrics, address, dev, started };
+        let decides = Decides::default();
+        let queries = Queries { hub, gate, admission, moderation, metrics, address, dev, started, decides };
         (queries, seats)
     }
 

@@ -15,8 +15,8 @@ use super::call_error::first_bytes;
 use super::caller::Caller;
 use super::link::Link;
 use crate::handle::HubHandle;
-use crate::transport::Transport;
 use crate::reason::REASON_BYTES;
+use crate::transport::Transport;
 
 /// A connection that the application is asked about. Its client has shown who it is, and has not been welcomed.
 pub struct Connecting {

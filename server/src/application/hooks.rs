@@ -38,6 +38,21 @@ pub(crate) struct Hooks {
     pub(super) group_closed: Option<Hook<(HubHandle, GroupName), ()>>,
 }
 
+/// What the application is asked before it happens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Decides {
+    /// Whether a connection is let in, and what it may do.
+    pub(crate) connections: bool,
+    /// Whether a client may join a group.
+    pub(crate) joins: bool,
+}
+
+impl Hooks {
+    pub(super) fn decide(&self) -> Decides {
+        Decides { connections: self.connected.is_some(), joins: self.joining.is_some() }
+    }
+}
+
 /// Carries a hook out; `about` is what the log says that it is about. `None`: it failed.
 pub(super) async fn carry_out<A, R>(
     context: &Context,

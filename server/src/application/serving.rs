@@ -16,7 +16,7 @@ use parking_lot::RwLock;
 use super::context::Context;
 use super::events::Event;
 use super::groups::Groups;
-use super::hooks::Hooks;
+use super::hooks::{Decides, Hooks};
 use super::limits::CallLimits;
 use super::link::Link;
 use super::methods::{Method, MethodSet};
@@ -36,6 +36,11 @@ pub(crate) struct Application {
 }
 
 impl Application {
+    /// What it is asked before it happens.
+    pub(crate) fn decides(&self) -> Decides {
+        self.hooks.decide()
+    }
+
     /// Needs a tokio runtime.
     pub(crate) fn new(set: MethodSet, hub: &Arc<Hub>, payloads: Limits, metrics: Arc<Metrics>) -> Arc<Self> {
         let MethodSet { methods, hooks, limits, deadline } = set;

@@ -114,10 +114,9 @@ impl Handshakes {
     ) -> Result<(Session, Slot, TaskTrackerToken), Option<CloseReason>> {
         let connection = match newcomer {
             Newcomer::WebSocket(connection) => connection,
-            Newcomer::Quic(incoming) => self
-                .transport(incoming, &bounds)
-                .await
-                .inspect_err(|refused| self.count(refused.as_ref()))?,
+            Newcomer::Quic(incoming) => {
+                self.transport(incoming, &bounds).await.inspect_err(|refused| self.count(refused.as_ref()))?
+            }
         };
         let mut stream = None;
         let welcomed = tokio::select! {

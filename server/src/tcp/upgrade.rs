@@ -90,11 +90,8 @@ impl Upgrade {
 
     /// The answer, which has to be given before [`Upgrade::bytes`] can be.
     pub(crate) fn response(&self, subprotocol: Option<&'static str>) -> Response {
-        let headers = [
-            (CONNECTION, "upgrade"),
-            (UPGRADE, "websocket"),
-            (SEC_WEBSOCKET_ACCEPT, self.accept.as_str()),
-        ];
+        let headers =
+            [(CONNECTION, "upgrade"), (UPGRADE, "websocket"), (SEC_WEBSOCKET_ACCEPT, self.accept.as_str())];
         let chosen = subprotocol.map(|name| [(SEC_WEBSOCKET_PROTOCOL, name)]);
         match chosen {
             None => (StatusCode::SWITCHING_PROTOCOLS, headers).into_response(),

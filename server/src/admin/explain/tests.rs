@@ -92,6 +92,7 @@ impl Rig {
             address: SocketAddr::from(([127, 0, 0, 1], 1)),
             dev: false,
             started: Instant::now(),
+            decides: Decides::default(),
         };
         Self { hub, router, bans, queries }
     }
@@ -494,4 +495,45 @@ fn who_made_each_membership_is_told() {
         }]);
         assert_eq!(answer["ok"]["memberships"], memberships);
     }
+}
+
+/// Where the application is asked behind the gate, "may" and "may not" are only said of what it cannot change.
+#[test]
+fn what_the_application_may_decide_is_said_to_depend_on_it() {
+    let mut rig = Rig::new(9, 9, 9);
+    at(NOW);
+    let token = |grants: Value| sign(&json!({ "sub": "alice", "exp": NOW + 500, "grants": grants }));
+    let granted = token(json!([{ "group": "lobby", "may": ["join"] }]));
+    let (plain, lobby) = (token(json!([])), group("lobby"));
+    let seat = rig.connect(1, &granted).unwrap();
+    let verdicts = |rig: &Rig| {
+        [Some(&granted), Some(&plain), None].map(|token| rig.explain("alice", &lobby, token).verdict)
+    };
+    for (connections, joins, expected) in [
+        (false, false, [Verdict::May, Verdict::MayNot, Verdict::May]),
+        (false, true, [Verdict::Depends, Verdict::MayNot, Verdict::Depends]),
+        // It may refuse, and it may grant.
+        (true, false, [Verdict::Depends, Verdict::Depends, Verdict::May]),
+        (true, true, [Verdict::Depends; 3]),
+    ] {
+        rig.queries.decides = Decides { connections, joins };
+        assert_eq!(verdicts(&rig), expected, "connected: {connections}, joining: {joins}");
+        let told = rig.explain("alice", &lobby, Some(&granted));
+        assert_eq!(told.by_application, connections || joins);
+        assert_eq!(
+            told.summary.contains("depends on the application"),
+            connections || joins,
+            "{}",
+            told.summary
+        );
+        assert_eq!(told.may_join, told.verdict == Verdict::May);
+    }
+    // Whoever is in joins nothing, and who is banned stays out, whatever the application says.
+    rig.join(seat.0.member(), &lobby).unwrap();
+    assert_eq!(rig.explain("alice", &lobby, None).verdict, Verdict::May);
+    rig.bans.put(ban(BanKind::Group, "alice", Some("lob*"), NOW, None));
+    assert_eq!(rig.explain("alice", &lobby, Some(&granted)).verdict, Verdict::MayNot);
+    assert_eq!(rig.explain("alice", &lobby, Some(&plain)).verdict, Verdict::MayNot);
+    rig.bans.put(ban(BanKind::User, "alice", None, NOW, None));
+    assert_eq!(rig.explain("alice", &lobby, Some(&granted)).verdict, Verdict::MayNot);
 }
