@@ -196,8 +196,8 @@ impl ClientConfig {
         self
     }
 
-    /// Where the WebSocket is that helps where UDP does not get through. Default: at the server's host and port. Once it
-    /// has helped it goes alone for five minutes, and then QUIC is tried again.
+    /// Where the WebSocket is that helps where UDP does not get through. Default: at the server's host and port. Once
+    /// it has helped it goes alone for five minutes, and then QUIC is tried again.
     #[must_use]
     pub fn websocket(mut self, websocket: WebSocket) -> Self {
         self.websocket = websocket;

@@ -1,7 +1,7 @@
 //! What carries a link: QUIC, or a WebSocket where UDP does not get through.
 //!
-//! In: a connection of either kind. Out: its stream, its datagrams, and how it ended, in one set of words. Invariant: from
-//! here on nobody asks which it is, but for those who say so.
+//! In: a connection of either kind. Out: its stream, its datagrams, and how it ended, in one set of words. Invariant:
+//! from here on nobody asks which it is, but for those who say so.
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};

@@ -1,7 +1,8 @@
 //! From a connection to a link: open the stream, say `Hello`, wait for `Welcome`.
 //!
 //! In: a dialer and a credential. Out: a link, its writer task and its incoming frames, or the server's refusal.
-//! Invariant: nothing but `Hello` is sent before `Welcome` came; name lookup, the connection and `Welcome` share one deadline.
+//! Invariant: nothing but `Hello` is sent before `Welcome` came; name lookup, the connection and `Welcome` share one
+//! deadline.
 
 use std::sync::Arc;
 

@@ -1,8 +1,9 @@
 //! Which way a connection goes: QUIC, or a WebSocket where UDP does not get through.
 //!
 //! In: a dialer for each, and a deadline. Out: one connection. Invariants: whichever is established first is the
-//! connection, the other is dropped, and nothing is said on both. QUIC begins; the WebSocket joins after a moment, or at
-//! once where QUIC has failed. Where a WebSocket had to help it goes alone for a while, and then QUIC is tried again.
+//! connection, the other is dropped, and nothing is said on both. QUIC begins; the WebSocket joins after a moment, or
+//! at once where QUIC has failed. Where a WebSocket had to help it goes alone for a while, and then QUIC is tried
+//! again.
 
 use std::fmt;
 use std::sync::Arc;

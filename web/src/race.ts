@@ -4,7 +4,8 @@
  * In: where the server is, and which ways may be tried. Out: one session that is established. Invariants: whichever is
  * first is the connection, every other is closed, and nothing is sent on both. WebTransport begins; the WebSocket joins
  * after a moment, or at once where WebTransport has failed: browsers take half a minute to notice that UDP is dropped
- * (w3c/webtransport#578). Where a WebSocket had to help it goes alone for a while, and then WebTransport is tried again.
+ * (w3c/webtransport#578). Where a WebSocket had to help it goes alone for a while, and then WebTransport is tried
+ * again.
  */
 
 import { FanfareError } from "./errors.js";

@@ -4,8 +4,8 @@
 //! over.
 //!
 //! Invariants: a message is written whole before the next; what is owed to a peer that asks and does not read is
-//! bounded (test `a_peer_that_pings_and_does_not_read_is_owed_no_more_than_its_share`, of the server); what a peer says it will send
-//! takes no more than one message before it has come. The lock is held for one poll, never while waiting.
+//! bounded (test `a_peer_that_pings_and_does_not_read_is_owed_no_more_than_its_share`, of the server); what a peer says
+//! it will send takes no more than one message before it has come. The lock is held for one poll, never while waiting.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -29,7 +29,8 @@ use tokio_websockets::{ClientBuilder, CloseCode, Config, Limits, Message, Server
 use crate::message::{DATAGRAM, END, STREAM, message};
 use crate::pulse::{Beat, Pulse};
 
-/// What is copied out of the buffer that was read into, which is then there for the next; longer ones are cut out of it.
+/// What is copied out of the buffer that was read into, which is then there for the next; longer ones are cut out of
+/// it.
 const COPIED_BYTES: usize = 4 * 1024;
 
 /// So many answers to pings may wait for a peer that does not read. Nothing more is read of it then.

@@ -1,9 +1,9 @@
 //! From a client's first packet to its `Welcome`: TLS, admission, `Hello`, who it is, its place in the registry.
 //!
-//! In: an incoming QUIC connection, or a WebSocket. Out: a [`Session`] with its [`Slot`], or nothing, and then the connection was
-//! closed with a code. Invariant: one deadline bounds all of it together, whatever the client does or leaves undone;
-//! behind that `farewell.rs` has its own to say why. Who has come as far as a connection is told a code also where the
-//! server stops, or needs the place for others.
+//! In: an incoming QUIC connection, or a WebSocket. Out: a [`Session`] with its [`Slot`], or nothing, and then the
+//! connection was closed with a code. Invariant: one deadline bounds all of it together, whatever the client does or
+//! leaves undone; behind that `farewell.rs` has its own to say why. Who has come as far as a connection is told a code
+//! also where the server stops, or needs the place for others.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;

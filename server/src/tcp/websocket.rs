@@ -1,7 +1,7 @@
 //! A connection over a WebSocket, as the server has it: what operators are shown of it, and who looks after it.
 //!
-//! In: bytes behind an upgrade, and where they come from. Out: the same verbs as `quic::Connection` has. The messages are
-//! those of `fanfare_websocket`.
+//! In: bytes behind an upgrade, and where they come from. Out: the same verbs as `quic::Connection` has. The messages
+//! are those of `fanfare_websocket`.
 
 use std::net::SocketAddr;
 use std::time::Duration;
