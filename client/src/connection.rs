@@ -189,7 +189,15 @@ impl Connection {
         }
     }
 
-    /// Waits for its end, whoever brought it about.
+    /// Waits for its end where its stream was read to the end, so that nobody reads any more.
+    pub(crate) async fn over(&self) -> Disconnect {
+        if let Self::WebSocket { socket, .. } = self {
+            socket.over().await;
+        }
+        self.closed().await
+    }
+
+    /// Waits for its end, whoever brought it about. Somebody has to read it meanwhile.
     pub(crate) async fn closed(&self) -> Disconnect {
         match self {
             Self::Quic { connection, .. } => connection.closed().await.into(),

@@ -158,10 +158,7 @@ pub enum ConnectError {
 impl ConnectError {
     /// Whether another way may lead to the server, which may not have been reached.
     pub(crate) fn may_be_udp(&self) -> bool {
-        matches!(
-            self,
-            Self::Unreachable { .. } | Self::Socket(_) | Self::TurnedAway { .. } | Self::Lost { .. }
-        )
+        matches!(self, Self::Unreachable { .. } | Self::Socket(_) | Self::Lost { .. })
     }
 
     /// The server's code, if it refused the connection with one that this version knows.

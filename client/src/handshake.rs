@@ -53,12 +53,17 @@ pub(crate) async fn open(
             return Err(ConnectError::TokenProvider { detail });
         }
     };
-    let connection = dialer.dial(deadline).await?;
-    match timeout_at(deadline, introduce(connection, credential, skipped.clone(), deadline)).await {
-        Ok(Ok(opened)) => Ok(opened),
-        Ok(Err(reason)) => Err(not_welcomed(server(), reason)),
-        Err(_) => Err(ConnectError::NoWelcome { server: server(), within: dialer.timeout() }),
+    let opened = async {
+        let connection = dialer.dial(deadline).await?;
+        match timeout_at(deadline, introduce(connection, credential, skipped.clone(), deadline)).await {
+            Ok(Ok(opened)) => Ok(opened),
+            Ok(Err(reason)) => Err(not_welcomed(server(), reason)),
+            Err(_) => Err(ConnectError::NoWelcome { server: server(), within: dialer.timeout() }),
+        }
     }
+    .await;
+    dialer.remember(opened.is_ok());
+    opened
 }
 
 async fn introduce(
@@ -111,6 +116,6 @@ async fn welcome(
         }
         Some(_) => Err(incoming.violated(Code::MalformedFrame, "its first frame is not Welcome")),
         // The close, with its code, follows the end of the stream.
-        None => Err(connection.closed().await),
+        None => Err(connection.over().await),
     }
 }

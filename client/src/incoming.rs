@@ -126,7 +126,7 @@ impl Incoming {
             loop {
                 match self.next().await {
                     Ok(Some(_)) => {}
-                    Ok(None) => return self.connection.closed().await,
+                    Ok(None) => return self.connection.over().await,
                     Err(lost) => return lost,
                 }
             }

@@ -137,7 +137,7 @@ impl<'a> Rejoin<'a> {
                 Some(frame) => self.take(frame).await?,
                 // The close, with its code, follows the end of the stream.
                 None => {
-                    let closed = timeout(patience, self.opened.link.connection.closed()).await;
+                    let closed = timeout(patience, self.opened.link.connection.over()).await;
                     return Err(closed.unwrap_or(Disconnect::StreamEnded));
                 }
             }

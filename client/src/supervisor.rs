@@ -54,7 +54,8 @@ pub(crate) async fn start(config: ClientConfig) -> Result<Started, ConnectError>
         address: config.server.clone(),
         problem: problem.to_owned(),
     })?;
-    let way = config.websocket.way(&server)?;
+    // Nobody asks for a certificate over TCP, so that whoever shows one goes over QUIC or not at all.
+    let way = if config.proof.is_some() { None } else { config.websocket.way(&server)? };
     let (roots, proof) = (config.roots, config.proof);
     let load = move || {
         let proof = proof.as_ref().map(|(certificate, key)| (certificate.as_path(), key.as_path()));
@@ -176,7 +177,7 @@ impl Supervisor {
                 let result = match timeout_at(deadline, &mut reader).await {
                     Ok(Ok(StreamEnd::Finished { .. })) => {
                         // The server has everything and said everything. Whoever closes first makes no difference.
-                        let _ = timeout(LAST_PACKETS, link.connection.closed()).await;
+                        let _ = timeout(LAST_PACKETS, link.connection.over()).await;
                         Ok(())
                     }
                     Ok(Ok(StreamEnd::Lost(lost))) if lost.code() == Some(Code::Normal) => Ok(()),
@@ -245,7 +246,7 @@ impl Supervisor {
 
 /// Why the server finished the stream: the close that follows says it, or else its last words.
 async fn finished(connection: &Connection, goodbye: Option<Disconnect>) -> Disconnect {
-    match timeout(LAST_PACKETS, connection.closed()).await {
+    match timeout(LAST_PACKETS, connection.over()).await {
         Ok(end) => end.after(goodbye),
         Err(_) => goodbye.unwrap_or(Disconnect::StreamEnded),
     }

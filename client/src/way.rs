@@ -15,6 +15,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_rustls::TlsConnector;
 use tokio_util::either::Either;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::address::ServerAddress;
 use crate::connection::{Connection, Tcp};
@@ -41,6 +42,15 @@ impl fmt::Display for Way {
     }
 }
 
+/// What was learned of the ways.
+#[derive(Default)]
+struct Memory {
+    /// The WebSocket was first, although QUIC was tried, too.
+    has_helped: bool,
+    /// Until when it goes alone.
+    alone_until: Option<Instant>,
+}
+
 /// Makes WebSockets to one server.
 #[derive(Clone)]
 pub(crate) struct WebSocketDialer {
@@ -48,16 +58,24 @@ pub(crate) struct WebSocketDialer {
     tls: Arc<rustls::ClientConfig>,
     /// After how long without an answer over QUIC it joins.
     after: Duration,
-    /// Until when it goes alone.
-    alone_until: Arc<Mutex<Option<Instant>>>,
+    memory: Arc<Mutex<Memory>>,
 }
 
 impl WebSocketDialer {
     pub(crate) fn new(way: Way, tls: Arc<rustls::ClientConfig>, after: Duration) -> Self {
-        Self { way, tls, after, alone_until: Arc::default() }
+        Self { way, tls, after, memory: Arc::default() }
     }
 
+    /// In a task of its own, so that one that panics for what a server says is an attempt that failed.
     async fn dial(&self) -> Result<Connection, ConnectError> {
+        let dialer = self.clone();
+        let attempt = AbortOnDropHandle::new(tokio::spawn(async move { dialer.attempt().await }));
+        attempt.await.unwrap_or_else(|failed| {
+            Err(ConnectError::WebSocket { url: self.way.to_string(), detail: failed.to_string() })
+        })
+    }
+
+    async fn attempt(&self) -> Result<Connection, ConnectError> {
         let failed = |detail: String| ConnectError::WebSocket { url: self.way.to_string(), detail };
         let bytes = self.bytes().await.map_err(|error| failed(error.to_string()))?;
         let url = self.way.to_string();
@@ -82,11 +100,7 @@ impl WebSocketDialer {
     }
 
     fn goes_alone(&self) -> bool {
-        self.alone_until.lock().is_some_and(|until| Instant::now() < until)
-    }
-
-    fn remember(&self, helped: bool) {
-        *self.alone_until.lock() = helped.then(|| Instant::now() + REMEMBERED);
+        self.memory.lock().alone_until.is_some_and(|until| Instant::now() < until)
     }
 }
 
@@ -117,10 +131,7 @@ impl Dialer {
         let Some(websocket) = &self.websocket else { return self.over_quic(deadline).await };
         if websocket.goes_alone() {
             let alone = timeout_at(deadline, websocket.dial()).await;
-            // QUIC may do better at the next attempt.
-            return alone
-                .unwrap_or_else(|_| Err(self.late(websocket)))
-                .inspect_err(|_| websocket.remember(false));
+            return alone.unwrap_or_else(|_| Err(self.late(websocket)));
         }
         let mut quic = std::pin::pin!(self.over_quic(deadline));
         let failure = tokio::select! {
@@ -136,7 +147,7 @@ impl Dialer {
         let socket = async {
             let socket =
                 timeout_at(deadline, websocket.dial()).await.unwrap_or_else(|_| Err(self.late(websocket)));
-            socket.inspect(|_| websocket.remember(true))
+            socket.inspect(|_| websocket.memory.lock().has_helped = true)
         };
         // The first error is about the way that was asked for, and says more.
         if let Some(error) = failure {
@@ -147,12 +158,26 @@ impl Dialer {
             biased;
             dialed = &mut quic => match dialed {
                 Ok(connection) => Ok(connection),
+                Err(error) if !error.may_be_udp() => Err(error),
                 Err(error) => socket.await.map_err(|_| error),
             },
             made = &mut socket => match made {
                 Ok(connection) => Ok(connection),
                 Err(_) => quic.await,
             },
+        }
+    }
+
+    /// Whether the connection that was made last was welcomed: only then the WebSocket goes alone for a while, and when
+    /// it was not, QUIC is tried again.
+    pub(crate) fn remember(&self, was_welcomed: bool) {
+        let Some(websocket) = &self.websocket else { return };
+        let mut memory = websocket.memory.lock();
+        let has_helped = std::mem::take(&mut memory.has_helped);
+        if !was_welcomed {
+            memory.alone_until = None;
+        } else if has_helped {
+            memory.alone_until = Some(Instant::now() + REMEMBERED);
         }
     }
 

@@ -151,7 +151,7 @@ impl Server {
             HttpListener { http, address: http_address, listener }
         });
         let web = web.map(|OpenedWeb { listener, address, tls, shares_identity }| {
-            let door = Door::new(config.refuse_above, OwnShare::TakeOldest);
+            let door = Door::new(config.refuse_above, OwnShare::TakeOwnOldest);
             let closing = tasks.closing.clone();
             let visits = Visits { listener, door, tls: Some(Arc::clone(&tls)), closing };
             let listener = tokio::spawn(visit::answer(visits, web::routes(websockets)));
@@ -282,10 +282,11 @@ impl Server {
     /// When TLS does not take it. The server goes on with the one it has.
     pub fn replace_identity(&self, identity: Identity) -> Result<(), IdentityError> {
         let certificate = api::certificate_hash(&identity.chain);
+        let settings = self.config.settings(identity.clone(), &self.keys)?;
         if let Some(web) = self.web.as_ref().filter(|web| web.shares_identity) {
-            web.tls.replace(identity.clone())?;
+            web.tls.replace(identity)?;
         }
-        self.endpoint.replace(self.config.settings(identity, &self.keys)?);
+        self.endpoint.replace(settings);
         if let Some(HttpListener { http, .. }) = &self.http {
             *http.certificate.write() = certificate;
         }
@@ -335,8 +336,8 @@ impl Server {
             rounds,
             key_sets,
             admin,
-            mut http,
-            mut web,
+            http,
+            web,
             mending,
             _home,
             ..
@@ -350,15 +351,6 @@ impl Server {
             let _ = rounds.await;
             let _ = mending.await;
             let _ = key_sets.await;
-            // They end with `closing`, when the last answer is written; a visit lasts a bounded time. Before the tasks
-            // that they begin are counted.
-            for listener in
-                [http.as_mut().map(|http| &mut http.listener), web.as_mut().map(|web| &mut web.listener)]
-            {
-                if let Some(listener) = listener {
-                    let _ = listener.await;
-                }
-            }
             tasks.readers.close();
             for member in hub.list() {
                 member.outbox().stop_reading();
@@ -398,8 +390,8 @@ impl Server {
             let _ = (listener.await, feed.await);
             drop(endpoint);
         }
-        let listeners = [http.map(|http| http.listener), web.map(|web| web.listener)];
-        for listener in listeners.into_iter().flatten().filter(|listener| !listener.is_finished()) {
+        for listener in [http.map(|http| http.listener), web.map(|web| web.listener)].into_iter().flatten() {
+            // Ends with `closing`, when the last answer is written; a visit lasts a bounded time.
             let _ = listener.await;
         }
         tasks.endpoint.close();

@@ -176,6 +176,8 @@ export function encodeClient(frame: ClientFrame): Uint8Array {
     case "clientCompletion":
       writer.byte(130).integer(frame.call).outcome(frame.outcome);
       break;
+    default:
+      frame satisfies never;
   }
   return writer.frame();
 }

@@ -71,6 +71,9 @@ export class Events {
       case "clientInvoke":
       case "clientCancel":
       case "unknown":
+        break;
+      default:
+        frame satisfies never;
     }
   }
 

@@ -58,8 +58,11 @@ export class Link {
     const { session, transport } = await race.open(signal);
     const heard: { goodbye?: Ended } = {};
     try {
-      return new Link(session, transport, await unlessAborted(introduce(session, url, hello, heard), signal));
+      const link = new Link(session, transport, await unlessAborted(introduce(session, url, hello, heard), signal));
+      race.remember(true);
+      return link;
     } catch (error) {
+      race.remember(false);
       if (error instanceof FanfareError && error.kind === "protocol") session.close(closeWith(error));
       else session.close();
       // What the server said counts, although the end that was waited for did not come in time.

@@ -58,6 +58,8 @@ function unreachable({ url, socketUrl }: Address, tried: readonly Transport[], c
 export class Race {
   /** Until when the WebSocket goes alone. */
   private socketUntil = -Infinity;
+  /** The WebSocket was first, although WebTransport was tried, too. */
+  private hasHelped = false;
 
   constructor(private readonly address: Address) {}
 
@@ -87,15 +89,26 @@ export class Race {
       if (hasWebTransport && !(hasSocket && performance.now() < this.socketUntil)) attempts.push(begin("webtransport"));
       if (hasSocket) attempts.push(this.behind(attempts[0], socketAfter, over.signal, () => begin("websocket")));
       won = await unlessAborted(Promise.any(attempts), signal);
-      const helped = won.transport === "websocket" && hasWebTransport && begun.length > 1;
-      if (helped) this.socketUntil = performance.now() + REMEMBERED;
+      this.hasHelped = won.transport === "websocket" && begun.length > 1;
       return won;
     } catch (error) {
       throw error instanceof AggregateError ? this.failure(error.errors, begun) : error;
     } finally {
       over.abort();
+      // It hangs, or was refused: WebTransport may do better at the next try.
+      if (!won) this.remember(false);
       for (const { session } of begun) if (session !== won?.session) session.close();
     }
+  }
+
+  /**
+   * Whether the session that was opened last was welcomed: only then the WebSocket goes alone for a while, and when it
+   * was not, WebTransport is tried again.
+   */
+  remember(wasWelcomed: boolean): void {
+    if (!wasWelcomed) this.socketUntil = -Infinity;
+    else if (this.hasHelped) this.socketUntil = performance.now() + REMEMBERED;
+    this.hasHelped = false;
   }
 
   /** Begins after a moment, or as soon as what goes before has failed; not where all is over by then. */
@@ -118,8 +131,6 @@ export class Race {
     // What the application said wrongly is not the network's fault.
     const wrong = errors.find((error) => error instanceof FanfareError);
     if (wrong) return wrong;
-    // The WebSocket alone has failed: WebTransport may do better at the next try.
-    this.socketUntil = -Infinity;
     return unreachable(this.address, begun.map(({ transport }) => transport), errors[0]);
   }
 }

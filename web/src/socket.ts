@@ -37,11 +37,17 @@ const CLOSED = 4_000;
 /** The longest text of a close, in bytes. */
 const TEXT_BYTES = 123;
 
-/** What the server's close says: its code and its words; nothing where the connection was lost. */
-export function endOf({ code, reason }: { readonly code: number; readonly reason: string }): SessionEnd | undefined {
-  if (code !== 1_000 && code !== CLOSED) return undefined;
-  const [, number = "0", words = ""] = /^(\d{1,5}) ?(.*)$/su.exec(reason) ?? [undefined, undefined, reason];
-  return { closeCode: Number(number), reason: words };
+/**
+ * What the server's close says: its code and its words; nothing where the connection was lost. Without a code it is by
+ * somebody in between, and so is an ordinary end of a stream that has not ended.
+ */
+export function endOf(
+  { code, reason }: { readonly code: number; readonly reason: string }, hasEnded: boolean,
+): SessionEnd | undefined {
+  const [, number, words = ""] = /^(\d{1,5})(?: (.*))?$/su.exec(reason) ?? [];
+  const closeCode = Number(number ?? NaN);
+  if ((code !== 1_000 && code !== CLOSED) || !(closeCode <= 0xffff) || (closeCode === 0 && !hasEnded)) return undefined;
+  return { closeCode, reason: words };
 }
 
 /** The text of a close, cut to what fits. */
@@ -65,12 +71,13 @@ class Source {
 
   constructor(most: number, size: (chunk: Uint8Array) => number) {
     const start = (controller: ReadableStreamDefaultController<Uint8Array>) => void (this.controller = controller);
-    this.readable = new ReadableStream({ start, cancel: () => this.finish() }, { highWaterMark: most, size });
+    const cancel = () => void (this.controller = undefined);
+    this.readable = new ReadableStream({ start, cancel }, { highWaterMark: most, size });
   }
 
-  /** How much more may wait. */
+  /** How much more may wait. What comes behind the end waits for nobody. */
   get room(): number {
-    return this.controller?.desiredSize ?? 0;
+    return this.controller ? (this.controller.desiredSize ?? 0) : Infinity;
   }
 
   push(chunk: Uint8Array): void {
@@ -78,10 +85,8 @@ class Source {
   }
 
   finish(): void {
-    const { controller } = this;
+    this.controller?.close();
     this.controller = undefined;
-    // It may have been cancelled.
-    if (controller?.desiredSize !== null) controller?.close();
   }
 
   fail(error: unknown): void {
@@ -99,6 +104,8 @@ export class SocketSession implements Session {
   private readonly unreliable = new Source(DATAGRAMS, () => 1);
   private end: (end: SessionEnd | undefined, lost: string) => void = () => {};
   private isOver = false;
+  /** The server's half of the stream has ended. */
+  private hasEnded = false;
 
   constructor(url: string) {
     this.socket = new WebSocket(url, [SUBPROTOCOL]);
@@ -119,7 +126,9 @@ export class SocketSession implements Session {
       // Of what went wrong browsers tell pages nothing.
       this.socket.addEventListener("close", () => reject(new Error("the WebSocket was not opened")));
     });
-    this.socket.addEventListener("close", (event) => this.end(endOf(event), "the connection was lost"));
+    this.socket.addEventListener("close", (event) => {
+      this.end(endOf(event, this.hasEnded), "the connection was lost");
+    });
     this.socket.addEventListener("message", ({ data }) => this.take(data));
     const write = (datagram: Uint8Array) => {
       // What would have to wait comes too late.
@@ -176,6 +185,7 @@ export class SocketSession implements Session {
         if (this.unreliable.room > 0) this.unreliable.push(body);
         break;
       case END:
+        this.hasEnded = true;
         this.stream.finish();
     }
   }

@@ -119,6 +119,7 @@ test("the WebSocket joins after a moment, whoever is first stays, and then it go
   socket.open();
   assert.equal((await opening).transport, "websocket");
   assert.ok(ScriptedTransport.made[0]?.isClosed);
+  race.remember(true);
   const again = race.open(never);
   ScriptedSocket.made.at(-1)?.open();
   assert.equal((await again).transport, "websocket");
@@ -151,6 +152,7 @@ test("where both fail the error names both, and WebTransport is tried again", as
   const helped = race.open(never);
   (await first(() => ScriptedSocket.made)).open();
   await helped;
+  race.remember(true);
   const alone = race.open(never);
   ScriptedSocket.made.at(-1)?.end(1006, "");
   const error = await alone.then(() => assert.fail("it is open"), (reason: unknown) => reason);
@@ -163,6 +165,28 @@ test("where both fail the error names both, and WebTransport is tried again", as
     assert.match(reason.message, /https:\/\/example\.org\/fanfare or wss:\/\/example\.org\/fanfare/u);
     return true;
   });
+});
+
+test("one that hangs, or is opened and not welcomed, does not go alone at the next try", async () => {
+  const race = new Race(address);
+  const helped = race.open(never);
+  (await first(() => ScriptedSocket.made)).open();
+  await helped;
+  race.remember(true);
+  const aborting = new AbortController();
+  const hanging = race.open(aborting.signal);
+  assert.equal(ScriptedTransport.made.length, 1, "it goes alone");
+  aborting.abort(new Error("too late"));
+  await assert.rejects(hanging, /too late/u);
+  const again = race.open(never);
+  assert.equal(ScriptedTransport.made.length, 2);
+  (await first(() => ScriptedSocket.made.slice(2))).open();
+  assert.equal((await again).transport, "websocket");
+  race.remember(false);
+  const last = race.open(never);
+  assert.equal(ScriptedTransport.made.length, 3);
+  ScriptedTransport.made[2]?.answer();
+  await last;
 });
 
 test("one that is not allowed is not tried, and with none that there is it says so", async () => {
@@ -210,6 +234,9 @@ test("messages are the stream, datagrams, and the end; what is not known is pass
   assert.deepEqual((await stream.read()).value, Uint8Array.of(4));
   assert.equal((await stream.read()).done, true);
   assert.deepEqual((await datagrams.read()).value, Uint8Array.of(3));
+  socket.say(0, 9);
+  assert.equal(socket.closedWith, undefined, "what comes behind the end is passed over");
+  await datagrams.cancel();
   const writer = writable.getWriter();
   await writer.write(new Uint8Array(70_000));
   assert.deepEqual(socket.sent.map((bytes) => [bytes[0], bytes.length]), [[0, 65_536], [0, 70_000 - 65_535 + 1]]);
@@ -257,16 +284,22 @@ test("the end says the server's code, or that the connection was lost", async ()
     [4_000, "3103 enough", { closeCode: 3103, reason: "enough" }],
     [4_000, "3103", { closeCode: 3103, reason: "" }],
     [1_000, "0 ", { closeCode: 0, reason: "" }],
-    [1_000, "bye", { closeCode: 0, reason: "bye" }],
+    // By somebody in between.
+    [1_000, "bye", undefined],
+    [1_000, "", undefined],
+    [4_000, "70000 too many", undefined],
     [1_006, "", undefined],
     [1_011, "3103 not ours", undefined],
   ] as const) {
-    assert.deepEqual(endOf({ code, reason }), end);
+    assert.deepEqual(endOf({ code, reason }, true), end);
+    if (end?.closeCode === 0) assert.equal(endOf({ code, reason }, false), undefined, "its stream has not ended");
     const [session, socket] = await open();
     const stream = (await session.createBidirectionalStream()).readable.getReader();
+    if (end?.closeCode === 0) socket.say(2);
     const read = stream.read();
     socket.end(code, reason);
-    await assert.rejects(read);
+    if (end?.closeCode === 0) assert.equal((await read).done, true);
+    else await assert.rejects(read);
     if (end) assert.deepEqual(await session.closed, end);
     else await assert.rejects(session.closed);
   }

@@ -26,6 +26,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_websockets::{ClientBuilder, CloseCode, Config, Limits, Message, ServerBuilder, WebSocketStream};
 
+use crate::alive::Alive;
 use crate::message::{DATAGRAM, END, STREAM, message};
 use crate::pulse::{Beat, Pulse};
 
@@ -110,8 +111,8 @@ struct Socket<T> {
     /// Its stream was taken.
     is_opened: AtomicBool,
     gone: CancellationToken,
-    /// Messages that came, pongs included.
-    heard: AtomicU64,
+    /// How often the peer gave a sign of life: [`Alive`].
+    life: Arc<AtomicU64>,
     /// Somebody waits for a message, so that silence is the peer's.
     is_listening: AtomicBool,
     /// Microseconds; 0 until it is known.
@@ -122,13 +123,22 @@ struct Socket<T> {
 
 struct State<T> {
     /// None when it is over, so that the socket is closed whoever still knows of the connection.
-    stream: Option<WebSocketStream<T>>,
+    stream: Option<WebSocketStream<Alive<T>>>,
     /// Pings that were read since everything was last written out: each has its answer in the queue.
     owed: usize,
     /// Something is queued that the system does not take at the moment.
     is_blocked: bool,
     /// What the peer's close said.
     end: Option<End>,
+}
+
+/// Somebody waits for a message, until this is dropped. That it does is noted when it has to wait.
+struct Listening<'a>(&'a AtomicBool);
+
+impl Drop for Listening<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
 }
 
 /// The tasks that wait: the session, and the writer.
@@ -176,7 +186,8 @@ impl<T: Carrier> State<T> {
     /// The next message that is none of WebSocket's own. `None` when none comes any more.
     fn poll_message(&mut self, context: &mut Context<'_>, socket: &Socket<T>) -> Poll<Option<Message>> {
         loop {
-            if self.is_blocked || self.owed >= MOST_OWED {
+            // What is owed is not left to whoever polls: its task may be another by then.
+            if self.is_blocked || self.owed > 0 {
                 let flushed = self.poll_flush(&socket.both);
                 if self.owed >= MOST_OWED && ready!(flushed).is_err() {
                     return Poll::Ready(None);
@@ -184,7 +195,6 @@ impl<T: Carrier> State<T> {
             }
             let Some(stream) = &mut self.stream else { return Poll::Ready(None) };
             let Some(Ok(message)) = ready!(Pin::new(stream).poll_next(context)) else { break };
-            socket.heard.fetch_add(1, Ordering::Relaxed);
             if message.is_ping() {
                 self.owed += 1;
             } else if message.is_pong() {
@@ -219,7 +229,7 @@ impl<T: Carrier> Socket<T> {
     /// The same, and what the system still keeps for the peer is thrown away.
     fn abort(&self) {
         if let Some(stream) = &self.state.lock().stream {
-            stream.get_ref().abort();
+            stream.get_ref().carrier().abort();
         }
         self.go();
     }
@@ -284,13 +294,15 @@ impl<T: Carrier> Connection<T> {
     #[must_use]
     pub fn new(bytes: T, role: Role) -> Self {
         let (limits, config) = settings();
-        Self::over(match role {
+        let (bytes, life) = Alive::new(bytes);
+        let stream = match role {
             Role::Server => ServerBuilder::new().limits(limits).config(config).serve(bytes),
             Role::Client => ClientBuilder::new().limits(limits).config(config).take_over(bytes),
-        })
+        };
+        Self::of(stream, life)
     }
 
-    fn over(stream: WebSocketStream<T>) -> Self {
+    fn of(stream: WebSocketStream<Alive<T>>, life: Arc<AtomicU64>) -> Self {
         let tasks = Arc::new(Tasks::default());
         let both = Waker::from(Arc::clone(&tasks));
         Self(Arc::new(Socket {
@@ -299,7 +311,7 @@ impl<T: Carrier> Connection<T> {
             both,
             is_opened: AtomicBool::new(false),
             gone: CancellationToken::new(),
-            heard: AtomicU64::new(0),
+            life,
             is_listening: AtomicBool::new(false),
             round_trip: AtomicU64::new(0),
             datagrams: Mutex::default(),
@@ -369,9 +381,15 @@ impl<T: Carrier> Connection<T> {
         self.0.abort();
     }
 
-    /// Waits until the connection is gone, whoever ended it.
+    /// Waits until the connection is gone, whoever ended it. Somebody has to read it meanwhile.
     pub async fn closed(&self) {
         self.0.gone.cancelled().await;
+    }
+
+    /// The same where nobody reads any more: throws away what comes before the end.
+    pub async fn over(&self) {
+        let _listening = Listening(&self.0.is_listening);
+        while poll_fn(|context| self.0.poll_message(context)).await.is_some() {}
     }
 
     /// What the peer's close said, once it has come.
@@ -392,16 +410,16 @@ impl<T: Carrier> Connection<T> {
                 // Before the answer can come.
                 self.0.pulse.lock().pinged = Some(Instant::now());
                 if !self.0.ping() {
-                    self.0.pulse.lock().pinged = None;
+                    self.0.pulse.lock().was_not_asked();
                 }
             }
         }
     }
 
-    /// How many messages came, pings and their answers included.
+    /// How often the peer gave a sign of life: something came, or it took again what had to wait for it.
     #[must_use]
     pub fn heard(&self) -> u64 {
-        self.0.heard.load(Ordering::Relaxed)
+        self.0.life.load(Ordering::Relaxed)
     }
 
     /// How long the last ping and its answer took; zero as long as there was none.
@@ -423,11 +441,12 @@ pub async fn connect<T: Carrier>(bytes: T, url: &str) -> Result<Connection<T>, U
         .limits(limits)
         .config(config)
         .add_header(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(WEBSOCKET_PROTOCOL))?;
+    let (bytes, life) = Alive::new(bytes);
     let (stream, response) = builder.connect_on(bytes).await?;
     if response.headers().get(SEC_WEBSOCKET_PROTOCOL).is_none_or(|chosen| chosen != WEBSOCKET_PROTOCOL) {
         return Err(UpgradeError::NotFanfare);
     }
-    Ok(Connection::over(stream))
+    Ok(Connection::of(stream, life))
 }
 
 /// Why a server gave no WebSocket.
@@ -478,6 +497,7 @@ impl<T: Carrier> Receiver<T> {
     /// # Errors
     /// [`Broken`].
     pub async fn read(&mut self) -> Result<Option<Bytes>, Broken> {
+        let _listening = Listening(&self.0.is_listening);
         poll_fn(|context| self.poll_read(context)).await
     }
 

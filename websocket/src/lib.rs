@@ -21,6 +21,7 @@
 //! # }
 //! ```
 
+mod alive;
 mod connection;
 mod message;
 mod pulse;

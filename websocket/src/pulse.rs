@@ -36,11 +36,17 @@ impl Pulse {
             return Beat::Gone;
         }
         self.seconds_left = self.seconds_left.saturating_sub(1);
-        if self.seconds_left > 0 || self.pinged.is_some() {
+        // An answer that nobody reads will not come, and the peer wants to hear something all the same.
+        if self.seconds_left > 0 || (self.pinged.is_some() && is_listening) {
             return Beat::Well;
         }
         self.seconds_left = (idle_seconds / 3).max(1);
         Beat::Ask
+    }
+
+    /// It could not be asked, and is to be asked as soon as it can.
+    pub(crate) fn was_not_asked(&mut self) {
+        (self.pinged, self.seconds_left) = (None, 0);
     }
 }
 
@@ -74,11 +80,18 @@ mod tests {
     }
 
     #[test]
+    fn one_that_could_not_be_asked_is_asked_at_the_next_beat() {
+        let mut pulse = Pulse::default();
+        assert_eq!(pulse.beat(1, true, 30), Beat::Ask);
+        pulse.was_not_asked();
+        assert_eq!(pulse.beat(1, true, 30), Beat::Ask);
+    }
+
+    #[test]
     fn who_is_not_read_is_not_silent() {
         let mut pulse = Pulse { pinged: Some(Instant::now()), ..Pulse::default() };
-        for _ in 0..100 {
-            assert_eq!(pulse.beat(0, false, 5), Beat::Well);
-        }
+        let asked = (0..100).filter(|_| pulse.beat(0, false, 5) == Beat::Ask).count();
+        assert_eq!(asked, 100, "it hears of us all the same, as often as five seconds have thirds");
         for _ in 0..4 {
             assert_eq!(pulse.beat(0, true, 5), Beat::Well);
         }

@@ -103,20 +103,20 @@ impl Queue {
             || self.bytes + bytes > limits.bytes
             || !self.hold(account, bytes)
         {
-            if limits.overflow == Overflow::DropOldest {
-                let dropped = self.drop_oldest_message();
-                displaced += dropped;
-                if dropped > 0 {
-                    continue;
-                }
-                if messages > 0 {
-                    // All that is older is in the writer's hands, or must not be dropped.
-                    self.dropped += messages;
-                    self.dropped_in_all += messages;
-                    return Pushed::Dropped(displaced + messages);
-                }
+            match limits.overflow {
+                Overflow::Disconnect => return Pushed::Overflowed,
+                Overflow::DropOldest => match self.drop_oldest_message() {
+                    // An answer or a notice, and nothing that may go for it.
+                    0 if messages == 0 => return Pushed::Overflowed,
+                    0 => {
+                        // All that is older is in the writer's hands, or must not be dropped.
+                        self.dropped += messages;
+                        self.dropped_in_all += messages;
+                        return Pushed::Dropped(displaced + messages);
+                    }
+                    dropped => displaced += dropped,
+                },
             }
-            return Pushed::Overflowed;
         }
         self.frames += frames;
         self.bytes += bytes;

@@ -14,7 +14,7 @@ pub struct ConnectionRow {
     pub connection: ConnectionId,
     /// Its user.
     pub user: UserName,
-    /// `quic` or `webtransport`.
+    /// `quic`, `webtransport` or `websocket`.
     pub transport: String,
     /// Where it comes from.
     pub address: String,

@@ -75,7 +75,10 @@ impl Queries {
         let Decides { connections: lets_in, joins } = self.decides;
         match (token, verdict) {
             (Some(TokenVerdict { connect: None, .. }), Verdict::May) => lets_in || joins,
-            (Some(TokenVerdict { connect: None, .. }), _) => lets_in && !is_banned,
+            // What no grant covers it may grant.
+            (Some(TokenVerdict { connect: None, join: Some(refusal) }), _) => {
+                lets_in && !is_banned && refusal.code == Code::NotGranted.number()
+            }
             (Some(_), _) => false,
             // Whoever is in the group already is not asked about.
             (None, Verdict::May) => joins && connections.iter().any(|connection| !connection.member),

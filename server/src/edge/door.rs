@@ -25,6 +25,9 @@ use crate::telemetry::Metrics;
 pub(crate) enum OwnShare {
     /// It is turned away: where letting in costs more than turning away.
     Refuse,
+    /// The oldest attempt of its own address goes; where it has none and all are taken, it is turned away, so that a
+    /// crowd from many addresses gets in one after the other.
+    TakeOwnOldest,
     /// The oldest attempt of its own address goes; where it has none and all are taken, the oldest of all.
     TakeOldest,
 }
@@ -83,9 +86,8 @@ impl Door {
             let largest = inside.by_source.iter().max_by_key(|(_, places)| places.len());
             match largest.map(|(source, places)| (*source, places.len())) {
                 Some((largest, places)) if places > own + 1 => taken = inside.take_oldest(largest),
-                _ if self.own == OwnShare::TakeOldest => {
-                    taken = if own > 0 { inside.take_oldest(source) } else { inside.take_oldest_of_all() };
-                }
+                _ if own > 0 && self.own != OwnShare::Refuse => taken = inside.take_oldest(source),
+                _ if self.own == OwnShare::TakeOldest => taken = inside.take_oldest_of_all(),
                 _ => return Answer::Full,
             }
         }
@@ -269,6 +271,17 @@ mod tests {
         let places: Vec<_> = (0..5).map(|_| enter(&door, 1).unwrap()).collect();
         let evicted: Vec<_> = places.iter().map(|place| place.evicted.is_cancelled()).collect();
         assert_eq!(evicted, [true, true, true, false, false]);
+    }
+
+    #[test]
+    fn a_crowd_of_many_addresses_keeps_the_places_that_it_has() {
+        let door = Door::new(4, OwnShare::TakeOwnOldest);
+        let crowd: Vec<_> = (1..=4).map(|number| enter(&door, number).unwrap()).collect();
+        assert!(enter(&door, 5).is_none(), "those who are there are let through first");
+        let again = enter(&door, 2).unwrap();
+        let evicted: Vec<_> = crowd.iter().map(|place| place.evicted.is_cancelled()).collect();
+        assert_eq!(evicted, [false, true, false, false]);
+        drop(again);
     }
 
     #[test]

@@ -15,7 +15,6 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::connect_info::Connected;
 use axum::serve::IncomingStream;
-use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpListener;
 use tokio::time::sleep;
@@ -26,6 +25,8 @@ use crate::tcp::{Io, WebTls};
 
 /// How long a visit may last: a few requests of a page, not a crowd.
 const LIFETIME: Duration = Duration::from_secs(30);
+/// How many bytes a visit may say.
+const MOST_BYTES: usize = 64 * 1024;
 /// How long one may last when the server stops.
 const LAST_ANSWER: Duration = Duration::from_secs(1);
 
@@ -61,7 +62,7 @@ impl axum::serve::Listener for Visits {
                     });
                     let acceptor = self.tls.as_ref().map(|tls| tls.acceptor());
                     let bytes = Io::new(socket, acceptor.as_ref());
-                    return (Visit { bytes, end, place }, address);
+                    return (Visit { bytes, end, is_over: false, left: MOST_BYTES, place }, address);
                 }
                 // Of one connection, or too many open files: the next try is after a moment, not at once.
                 Err(error) => {
@@ -100,20 +101,21 @@ impl Connected<IncomingStream<'_, Visits>> for Visitor {
 pub(crate) struct Visit {
     bytes: Io,
     end: Pin<Box<dyn Future<Output = ()> + Send>>,
+    is_over: bool,
+    /// How much more it may say.
+    left: usize,
     place: Place,
 }
 
 impl Visit {
     /// What outlasts it: its bytes, behind those that were read already, and the place, which bounds what is begun now.
-    pub(crate) fn outlast(self, early: Bytes) -> (Io, Place) {
+    pub(crate) fn outlast(self, early: &[u8]) -> (Io, Place) {
         (self.bytes.behind(early), self.place)
     }
 
     fn check(&mut self, context: &mut Context<'_>) -> io::Result<()> {
-        match self.end.as_mut().poll(context) {
-            Poll::Ready(()) => Err(io::ErrorKind::TimedOut.into()),
-            Poll::Pending => Ok(()),
-        }
+        self.is_over = self.is_over || self.end.as_mut().poll(context).is_ready();
+        if self.is_over { Err(io::ErrorKind::TimedOut.into()) } else { Ok(()) }
     }
 }
 
@@ -124,7 +126,14 @@ impl AsyncRead for Visit {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         self.check(context)?;
-        Pin::new(&mut self.bytes).poll_read(context, buffer)
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.bytes).poll_read(context, buffer);
+        // Whoever reads requests keeps one as long as it is not whole.
+        match self.left.checked_sub(buffer.filled().len() - before) {
+            Some(left) => self.left = left,
+            None => return Poll::Ready(Err(io::ErrorKind::InvalidData.into())),
+        }
+        read
     }
 }
 

@@ -39,6 +39,8 @@ async fn fanfare(
     ConnectInfo(Visitor(address)): ConnectInfo<Visitor>,
     mut request: Request,
 ) -> Response {
+    // First: a stop waits for it from then on, so that whoever is seen here before the stop is told of it.
+    let reading = web.tasks.readers.token();
     if web.tasks.closing.is_cancelled() {
         return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n").into_response();
     }
@@ -52,11 +54,10 @@ async fn fanfare(
         Err(error) => return error.into_response(),
     };
     let response = upgrade.response(Some(WEBSOCKET_PROTOCOL));
-    let (handshakes, tasks, reading) =
-        (Arc::clone(&web.handshakes), web.tasks.clone(), web.tasks.readers.token());
+    let (handshakes, tasks) = (Arc::clone(&web.handshakes), web.tasks.clone());
     web.tasks.connections.spawn(async move {
         let Ok(Some((visit, early))) = timeout(UPGRADE, upgrade.carrier::<Visit>()).await else { return };
-        let (bytes, place) = visit.outlast(early);
+        let (bytes, place) = visit.outlast(&early);
         let socket = tcp::Connection::new(bytes, address, handshakes.config.idle_timeout);
         let newcomer = Newcomer::WebSocket(Connection::WebSocket(socket));
         serve(newcomer, place, handshakes, tasks, reading).await;

@@ -57,10 +57,30 @@ pub(super) fn reason(request: &Action) -> &str {
     }
 }
 
+/// What a request sends, which is nobody's business in the audit.
+fn payload(request: &Action) -> Option<&str> {
+    match request {
+        Action::Send { payload, .. } => Some(payload),
+        Action::Revoke { .. }
+        | Action::Restore { .. }
+        | Action::Ban { .. }
+        | Action::Unban { .. }
+        | Action::SignOut { .. }
+        | Action::LiftSignOut { .. }
+        | Action::RestoreToken { .. }
+        | Action::RevokeToken { .. }
+        | Action::Add { .. }
+        | Action::Remove { .. }
+        | Action::Close { .. }
+        | Action::Kick { .. }
+        | Action::Backup {} => None,
+    }
+}
+
 /// The request as the audit has it: as it came, but for a payload, of which the length is enough.
 pub(crate) fn described(request: &Action) -> Value {
     let mut act = serde_json::to_value(request).unwrap_or_default();
-    if let (Action::Send { payload, .. }, Some(act)) = (request, act.as_object_mut()) {
+    if let (Some(payload), Some(act)) = (payload(request), act.as_object_mut()) {
         act.remove("payload");
         // Four characters are three bytes, and `=` at the end is none (RFC 4648 section 4).
         let padding = payload.bytes().rev().take_while(|byte| *byte == b'=').count();

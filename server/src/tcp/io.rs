@@ -47,8 +47,9 @@ impl Io {
     }
 
     /// The same bytes, with these before them.
-    pub(crate) fn behind(self, early: Bytes) -> Self {
-        Self { early, ..self }
+    pub(crate) fn behind(self, early: &[u8]) -> Self {
+        // A copy: what it was cut from is as large as the longest request.
+        Self { early: Bytes::copy_from_slice(early), ..self }
     }
 
     /// The socket, where it is still there.
@@ -106,6 +107,9 @@ impl AsyncRead for Io {
         if !self.early.is_empty() {
             let count = self.early.len().min(buffer.remaining());
             buffer.put_slice(&self.early.split_to(count));
+            if self.early.is_empty() {
+                self.early = Bytes::new();
+            }
             return Poll::Ready(Ok(()));
         }
         ready!(self.poll_open(context))?;

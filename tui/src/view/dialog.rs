@@ -104,7 +104,7 @@ fn consequence(model: &Model, form: &Form) -> (String, bool) {
         Act::Add => format!("this makes {whom} members, without a grant"),
         Act::Remove => format!("this ends the membership of {whom} at most; they may join again"),
         Act::Send => format!("this goes to {whom}"),
-        _ => format!("this closes {whom}; they may come back"),
+        Act::Close | Act::Revoke | Act::Ban => format!("this closes {whom}; they may come back"),
     };
     (words, false)
 }
