@@ -76,7 +76,7 @@ impl Told {
 
 /// Where HTTP is answered.
 fn http(server: &Server) -> String {
-    server.process.out.again().line().split_once("http=").unwrap().1.to_owned()
+    server.process.out.again().line().split_once("http=").unwrap().1.split(' ').next().unwrap().to_owned()
 }
 
 /// That actions cannot be taken is told to whoever asks; clients are served.

@@ -15,7 +15,7 @@ use fanfare_client::{
 };
 use fanfare_protocol::admin::{Action, Who};
 use fanfare_protocol::{ClientFrame, Code, EventName, PayloadFormat, Send, ServerFrame, Target, codec};
-use fanfare_server::{Config, OutboxLimits};
+use fanfare_server::{Config, OutboxLimits, Overflow};
 use fanfare_tests::peer::hello;
 use fanfare_tests::socket::{Carrier, DATAGRAM, END, STREAM, Socket, SocketEnd, dial};
 use fanfare_tests::{Hub, eventually, group, message, next, text, user, within};
@@ -374,6 +374,34 @@ async fn a_peer_that_answers_no_pings_is_gone() {
     assert!(matches!(last, Some(ServerFrame::Goodbye { .. })), "{last:?}");
 }
 
+/// A full line holds up pings and their answers. What is taken of what waits is a sign of life, too.
+#[tokio::test]
+async fn who_takes_what_waits_is_there_although_it_says_nothing() {
+    let hub = with(|config| {
+        config.idle_timeout = Duration::from_secs(1);
+        config.outbox.overflow = Overflow::DropOldest;
+    })
+    .await;
+    let mut carrier = raw(&hub).await;
+    let hello = codec::encode_client(&hello("bob"));
+    within(carrier.write_all(&masked(0x82, &[&[STREAM], &hello[..]].concat()))).await.unwrap();
+    eventually("bob is welcomed", || hub.server.population().connections == 1).await;
+    let (handle, payload) = (hub.server.hub(), vec![7; 60_000]);
+    let (begun, mut taken) = (std::time::Instant::now(), vec![0; 16 * 1024]);
+    let mut often = tokio::time::interval(Duration::from_millis(10));
+    // Three times as long as it may be silent.
+    while begun.elapsed() < Duration::from_secs(3) {
+        often.tick().await;
+        handle.user(user("bob")).send("E", payload.clone()).unwrap();
+        within(carrier.read_exact(&mut taken)).await.expect("it was ended");
+    }
+    assert_eq!(hub.server.population().connections, 1);
+    // And when it takes nothing it goes.
+    eventually("bob has gone", || hub.server.population().connections == 0).await;
+    drop(carrier);
+    hub.stop().await;
+}
+
 /// Promise 6 over WebSocket.
 #[tokio::test]
 async fn promise_6_a_websocket_that_does_not_read_costs_itself_alone() {
@@ -503,6 +531,24 @@ async fn a_client_on_a_websocket_is_told_why_it_ends_and_comes_back_where_it_may
         matches!(refused, ConnectError::Refused { code, .. } if code == Code::UserBanned.number()),
         "{refused}"
     );
+    hub.stop().await;
+}
+
+/// A certificate is shown over QUIC alone: over a WebSocket it would be refused for good.
+#[tokio::test]
+async fn who_shows_a_certificate_waits_for_udp() {
+    let hub = hub().await;
+    let silence = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    // Any will do, since nobody looks at it.
+    let (certificate, key) = (hub.state().join("server.pem"), hub.state().join("server-key.pem"));
+    let server = silence.local_addr().unwrap().to_string();
+    let lost = ClientConfig::with_certificate(server, certificate, key)
+        .roots(fanfare_client::Roots::Store((*hub.roots).clone()))
+        .websocket(WebSocket::At(hub.websocket()))
+        .websocket_after(Duration::ZERO)
+        .connect_timeout(Duration::from_millis(300));
+    let error = within(Client::connect(lost)).await.unwrap_err();
+    assert!(matches!(error, ConnectError::Unreachable { .. }), "{error}");
     hub.stop().await;
 }
 

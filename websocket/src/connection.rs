@@ -594,6 +594,19 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn who_has_read_the_stream_to_its_end_reads_on_to_the_close() {
+        let (here, there) = tokio::io::duplex(64 * 1024);
+        let (client, server) = (Connection::new(here, Role::Client), Connection::new(there, Role::Server));
+        let (_sending, mut hearing) = client.stream().unwrap();
+        let (mut answering, _) = server.stream().unwrap();
+        answering.finish().await;
+        assert_eq!(hearing.read().await, Ok(None));
+        drop(hearing);
+        tokio::join!(server.close(1001, "stopping"), client.over());
+        assert_eq!(client.end(), Some(End { code: Some(1001), reason: "stopping".to_owned() }));
+    }
+
+    #[tokio::test]
     async fn datagrams_come_beside_the_stream() {
         let (here, there) = tokio::io::duplex(64 * 1024);
         let (client, server) = (Connection::new(here, Role::Client), Connection::new(there, Role::Server));
