@@ -122,10 +122,7 @@ impl Socket {
             if let Some(frame) = self.reader.next_frame(&mut self.chunk).unwrap() {
                 return Ok(codec::decode_server(&frame).unwrap());
             }
-            let message = match within(self.stream.next()).await {
-                Some(Ok(message)) => message,
-                Some(Err(_)) | None => return Err(SocketEnd::Lost),
-            };
+            let Some(Ok(message)) = within(self.stream.next()).await else { return Err(SocketEnd::Lost) };
             if let Some((status, text)) = message.as_close() {
                 return Err(SocketEnd::Closed(status.into(), text.to_owned()));
             }

@@ -105,7 +105,8 @@ mod tests {
         assert_eq!(life.load(Ordering::Relaxed), 0, "nobody has taken it");
         let mut taken = [0; 16];
         let (written, read) = tokio::join!(here.write_all(&[0; 16]), there.read_exact(&mut taken));
-        (written.unwrap(), read.unwrap());
+        written.unwrap();
+        read.unwrap();
         assert_eq!(life.load(Ordering::Relaxed), 1);
         there.write_all(b"x").await.unwrap();
         here.read_u8().await.unwrap();

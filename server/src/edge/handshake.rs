@@ -53,7 +53,7 @@ struct Bounds<'a> {
 /// Who has come.
 pub(crate) enum Newcomer {
     /// Over QUIC, from the first packet.
-    Quic(Incoming),
+    Quic(Box<Incoming>),
     /// Over TCP, behind the upgrade.
     WebSocket(Connection),
 }
@@ -114,9 +114,10 @@ impl Handshakes {
     ) -> Result<(Session, Slot, TaskTrackerToken), Option<CloseReason>> {
         let connection = match newcomer {
             Newcomer::WebSocket(connection) => connection,
-            Newcomer::Quic(incoming) => {
-                self.transport(incoming, &bounds).await.inspect_err(|refused| self.count(refused.as_ref()))?
-            }
+            Newcomer::Quic(incoming) => self
+                .transport(*incoming, &bounds)
+                .await
+                .inspect_err(|refused| self.count(refused.as_ref()))?,
         };
         let mut stream = None;
         let welcomed = tokio::select! {

@@ -45,7 +45,7 @@ pub(crate) async fn listen(endpoint: Endpoint, handshakes: Arc<Handshakes>, task
         let Some((incoming, place)) = let_in(incoming, &door, &proofs, retry_above, metrics) else {
             continue;
         };
-        let newcomer = Newcomer::Quic(incoming);
+        let newcomer = Newcomer::Quic(Box::new(incoming));
         let serve = serve(newcomer, place, Arc::clone(&handshakes), tasks.clone(), tasks.readers.token());
         tasks.connections.spawn(serve);
     }
