@@ -55,3 +55,16 @@ export async function until(page: Page, wanted: (argument: string) => unknown, a
     await new Promise((settle) => setTimeout(settle, 20));
   }
 }
+
+/** Opens the development server's page as a person does, and joins a group. */
+export async function enter(page: Page, http: string, user: string, group: string): Promise<void> {
+  await page.goto(`http://${http}/`);
+  await page.bringToFront();
+  await until(page, () => typeof document.querySelector<HTMLFormElement>("#who")?.onsubmit === "function");
+  await page.type("#user", user);
+  await page.keyboard.press("Enter");
+  await until(page, () => document.querySelector("#room:not([hidden])") !== null);
+  await page.type("#group", group);
+  await page.keyboard.press("Enter");
+  await until(page, (group) => document.querySelector("#list")?.textContent?.includes(group), group);
+}

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import type { Browser } from "puppeteer-core";
 
-import { open, pageAt, type Kind, until } from "./browser.js";
+import { enter, open, pageAt, type Kind, until } from "./browser.js";
 import { Server } from "./server.js";
 import type * as Fanfare from "../src/index.js";
 
@@ -37,15 +37,7 @@ for (const kind of ["chromium", "firefox"] as Kind[]) {
     test("two people talk, see each other's cursors, and one is removed and closed", async () => {
       const [one, two] = [await browser.newPage(), await browser.newPage()];
       for (const [page, user] of [[one, "alice"], [two, "bob"]] as const) {
-        await page.goto(`http://${server.http}/`);
-        await page.bringToFront();
-        await until(page, () => typeof document.querySelector<HTMLFormElement>("#who")?.onsubmit === "function");
-        await page.type("#user", user);
-        await page.keyboard.press("Enter");
-        await until(page, () => document.querySelector("#room:not([hidden])") !== null);
-        await page.type("#group", "lobby");
-        await page.keyboard.press("Enter");
-        await until(page, () => document.querySelector("#list")?.textContent?.includes("lobby"));
+        await enter(page, server.http, user, "lobby");
       }
       await until(one, () => document.querySelector("#list")?.textContent?.includes("2 here"));
       // A tab behind another takes no keys and draws no frames.

@@ -6,7 +6,7 @@ import { once } from "node:events";
 import { after, before, describe, test } from "node:test";
 import type { Browser } from "puppeteer-core";
 
-import { open, pageAt, type Kind, until } from "./browser.js";
+import { enter, open, pageAt, type Kind, until } from "./browser.js";
 import { Server } from "./server.js";
 import type * as Fanfare from "../src/index.js";
 
@@ -40,15 +40,7 @@ for (const kind of ["chromium", "firefox"] as Kind[]) {
         delete (globalThis as { WebTransport?: unknown }).WebTransport;
       });
       for (const [page, user] of [[one, "alice"], [two, "bob"]] as const) {
-        await page.goto(`http://${server.http}/`);
-        await page.bringToFront();
-        await until(page, () => typeof document.querySelector<HTMLFormElement>("#who")?.onsubmit === "function");
-        await page.type("#user", user);
-        await page.keyboard.press("Enter");
-        await until(page, () => document.querySelector("#room:not([hidden])") !== null);
-        await page.type("#group", "lobby");
-        await page.keyboard.press("Enter");
-        await until(page, () => document.querySelector("#list")?.textContent?.includes("lobby"));
+        await enter(page, server.http, user, "lobby");
       }
       for (const [page, way] of [[one, "over websocket"], [two, "over webtransport"]] as const) {
         await until(page, (way) => document.querySelector("#state")?.textContent?.includes(way), way);
