@@ -22,8 +22,14 @@
 //! ```
 
 mod alive;
+mod closing;
 mod connection;
 mod message;
 mod pulse;
+mod socket;
+mod upgrade;
 
-pub use connection::{Broken, Carrier, Connection, End, Receiver, Role, Transmitter, UpgradeError, connect};
+pub use closing::End;
+pub use connection::{Connection, Receiver, Role, Transmitter};
+pub use socket::{Broken, Carrier};
+pub use upgrade::{UpgradeError, connect};

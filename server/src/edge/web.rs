@@ -11,7 +11,7 @@ use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
-use fanfare_protocol::{WEBSOCKET_PATH, WEBSOCKET_PROTOCOL};
+use fanfare_protocol::WEBSOCKET_PATH;
 use tokio::time::timeout;
 
 use crate::edge::connection::Connection;
@@ -49,11 +49,11 @@ async fn fanfare(
         web.handshakes.count(Some(&refused));
         return (StatusCode::FORBIDDEN, format!("{}\n", refused.reason)).into_response();
     }
-    let upgrade = match Upgrade::of(&mut request, Some(WEBSOCKET_PROTOCOL)) {
+    let upgrade = match Upgrade::of(&mut request) {
         Ok(upgrade) => upgrade,
         Err(error) => return error.into_response(),
     };
-    let response = upgrade.response(Some(WEBSOCKET_PROTOCOL));
+    let response = upgrade.response();
     let (handshakes, tasks) = (Arc::clone(&web.handshakes), web.tasks.clone());
     web.tasks.connections.spawn(async move {
         let Ok(Some((visit, early))) = timeout(UPGRADE, upgrade.carrier::<Visit>()).await else { return };

@@ -14,6 +14,7 @@ use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use fanfare_protocol::WEBSOCKET_PROTOCOL;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -30,7 +31,7 @@ pub(crate) enum UpgradeError {
     Version,
     #[error("the request's Sec-WebSocket-Key is not 16 bytes in base64")]
     Key,
-    #[error("the request does not offer the subprotocol fanfare.1 in Sec-WebSocket-Protocol")]
+    #[error("the request does not offer the subprotocol {WEBSOCKET_PROTOCOL} in Sec-WebSocket-Protocol")]
     Subprotocol,
     #[error("the connection cannot be upgraded")]
     Connection,
@@ -61,11 +62,11 @@ pub(crate) struct Upgrade {
 }
 
 impl Upgrade {
-    /// Judges a request; with `subprotocol` it has to offer that.
+    /// Judges a request.
     ///
     /// # Errors
     /// What the request lacks.
-    pub(crate) fn of(request: &mut Request, subprotocol: Option<&str>) -> Result<Self, UpgradeError> {
+    pub(crate) fn of(request: &mut Request) -> Result<Self, UpgradeError> {
         let headers = request.headers();
         let asks = request.method() == Method::GET
             && lists(headers, &CONNECTION, "upgrade")
@@ -80,7 +81,7 @@ impl Upgrade {
         if STANDARD.decode(key).map_or(0, |key| key.len()) != 16 {
             return Err(UpgradeError::Key);
         }
-        if subprotocol.is_some_and(|name| !lists(headers, &SEC_WEBSOCKET_PROTOCOL, name)) {
+        if !lists(headers, &SEC_WEBSOCKET_PROTOCOL, WEBSOCKET_PROTOCOL) {
             return Err(UpgradeError::Subprotocol);
         }
         let accept = accepted(key);
@@ -88,15 +89,15 @@ impl Upgrade {
         Ok(Self { pending, accept })
     }
 
-    /// The answer, which has to be given before [`Upgrade::bytes`] can be.
-    pub(crate) fn response(&self, subprotocol: Option<&'static str>) -> Response {
-        let headers =
-            [(CONNECTION, "upgrade"), (UPGRADE, "websocket"), (SEC_WEBSOCKET_ACCEPT, self.accept.as_str())];
-        let chosen = subprotocol.map(|name| [(SEC_WEBSOCKET_PROTOCOL, name)]);
-        match chosen {
-            None => (StatusCode::SWITCHING_PROTOCOLS, headers).into_response(),
-            Some(chosen) => (StatusCode::SWITCHING_PROTOCOLS, headers, chosen).into_response(),
-        }
+    /// The answer, which has to be given before there is a [carrier](Upgrade::carrier).
+    pub(crate) fn response(&self) -> Response {
+        let headers = [
+            (CONNECTION, "upgrade"),
+            (UPGRADE, "websocket"),
+            (SEC_WEBSOCKET_ACCEPT, self.accept.as_str()),
+            (SEC_WEBSOCKET_PROTOCOL, WEBSOCKET_PROTOCOL),
+        ];
+        (StatusCode::SWITCHING_PROTOCOLS, headers).into_response()
     }
 
     /// What carries the connection from now on, and what of it was read already. `None` where it has gone.
@@ -126,7 +127,6 @@ fn lists(headers: &HeaderMap, name: &HeaderName, value: &str) -> bool {
 mod tests {
     use super::*;
     use axum::body::Body;
-    use fanfare_protocol::WEBSOCKET_PROTOCOL;
 
     /// A request with these headers, which no connection is behind.
     fn refused(headers: &[(&str, &str)]) -> UpgradeError {
@@ -135,7 +135,7 @@ mod tests {
             .fold(Request::builder(), |request, (name, value)| request.header(*name, *value))
             .body(Body::empty())
             .unwrap();
-        Upgrade::of(&mut request, Some(WEBSOCKET_PROTOCOL)).err().unwrap()
+        Upgrade::of(&mut request).err().unwrap()
     }
 
     #[test]
