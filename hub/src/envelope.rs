@@ -5,12 +5,16 @@
 //! recipient, and one body behind all of them. Either way the payload is copied once (in a run twice), whatever the
 //! number of recipients (promise 5). Messages that one sender sent one behind the other to the same target can share an
 //! envelope: a run, which is queued, counted and written as what it is, several frames, and costs as much to queue as
-//! one.
+//! one. For clients that speak another protocol the whole envelope is translated once, when the first of them gets it.
 
+use std::sync::OnceLock;
 use std::time::Instant;
 
 use bytes::Bytes;
-use fanfare_protocol::{EventName, Message, PayloadFormat, Sender, Target, codec};
+use fanfare_protocol::codec::{self, FrameReader};
+use fanfare_protocol::{EventName, Limits, Message, PayloadFormat, Sender, ServerFrame, Target};
+
+use crate::dialect::{Dialect, Translation};
 
 /// An encoded message. Its parts never change.
 #[derive(Debug)]
@@ -19,6 +23,7 @@ pub(crate) struct Envelope {
     body: Bytes,
     accepted: Instant,
     frames: usize,
+    translations: [OnceLock<Bytes>; Translation::COUNT],
 }
 
 #[derive(Debug)]
@@ -26,6 +31,9 @@ struct Heading {
     target: Target,
     bytes: Bytes,
 }
+
+/// Nobody has wanted one yet.
+const NONE: [OnceLock<Bytes>; Translation::COUNT] = [const { OnceLock::new() }; Translation::COUNT];
 
 impl Envelope {
     /// Encodes a message to `to`: at least one target, and no more than there are positions. The hub sees to both.
@@ -42,7 +50,7 @@ impl Envelope {
             let message = Message { from: from.clone(), to: target.clone(), event, format, payload };
             let bytes = codec::encode_message(&message);
             let headings = Box::new([Heading { target, bytes }]);
-            return Self { headings, body: Bytes::new(), accepted, frames: 1 };
+            return Self { headings, body: Bytes::new(), accepted, frames: 1, translations: NONE };
         }
         let body = codec::encode_message_body(&event, format, &payload);
         let headings = to
@@ -52,7 +60,7 @@ impl Envelope {
                 Heading { target, bytes }
             })
             .collect();
-        Self { headings, body, accepted, frames: 1 }
+        Self { headings, body, accepted, frames: 1, translations: NONE }
     }
 
     /// Encodes messages to the same target, one behind the other; at least one.
@@ -69,11 +77,10 @@ impl Envelope {
             bytes.extend_from_slice(&codec::encode_message(&message));
         }
         let headings = Box::new([Heading { target: to, bytes: bytes.into() }]);
-        Self { headings, body: Bytes::new(), accepted, frames }
+        Self { headings, body: Bytes::new(), accepted, frames, translations: NONE }
     }
 
-    /// The same for datagrams: each target has a frame of its own, whole and without its length, which a datagram has
-    /// already.
+    /// The same for datagrams: each target has a frame of its own, whole.
     pub(crate) fn unreliable(
         from: &Sender,
         to: Vec<Target>,
@@ -85,15 +92,66 @@ impl Envelope {
         let heading = |target: Target| {
             let (event, payload) = (event.clone(), payload.clone());
             let message = Message { from: from.clone(), to: target.clone(), event, format, payload };
-            let bytes = codec::encode_message(&message).slice(codec::PREFIX_BYTES..);
+            let bytes = codec::encode_message(&message);
             Heading { target, bytes }
         };
-        Self { headings: to.into_iter().map(heading).collect(), body: Bytes::new(), accepted, frames: 1 }
+        let headings = to.into_iter().map(heading).collect();
+        Self { headings, body: Bytes::new(), accepted, frames: 1, translations: NONE }
     }
 
-    /// What a datagram to the target at `position` has in it.
+    /// What a datagram to the target at `position` has in it: the frame without its length, which a datagram has already.
     pub(crate) fn datagram(&self, position: u16) -> Bytes {
-        self.headings.get(usize::from(position)).map(|heading| heading.bytes.clone()).unwrap_or_default()
+        let heading = self.headings.get(usize::from(position));
+        heading.map(|heading| heading.bytes.slice(codec::PREFIX_BYTES..)).unwrap_or_default()
+    }
+
+    /// How many bytes a datagram to the target at `position` has.
+    pub(crate) fn datagram_bytes(&self, position: u16) -> usize {
+        self.bytes(position).saturating_sub(codec::PREFIX_BYTES)
+    }
+
+    /// Has the translation ready that this client gets. Whoever is first makes it for all.
+    pub(crate) fn translate(&self, dialect: &dyn Dialect) -> Translation {
+        let translation = dialect.translation();
+        if let Some(translated) = self.translations.get(translation.place()) {
+            translated.get_or_init(|| {
+                let messages: Vec<Bytes> = self.messages().iter().map(|one| dialect.message(one)).collect();
+                match <[Bytes; 1]>::try_from(messages) {
+                    Ok([one]) => one,
+                    Err(several) => several.concat().into(),
+                }
+            });
+        }
+        translation
+    }
+
+    /// Its messages as they were sent, as those to the first target get them.
+    fn messages(&self) -> Vec<Message> {
+        let mut chunks = Vec::new();
+        self.write(0, &mut chunks);
+        let mut frames = match <[Bytes; 1]>::try_from(chunks) {
+            Ok([whole]) => whole,
+            Err(parts) => parts.concat().into(),
+        };
+        let mut reader = FrameReader::new(Limits::FRAME_CEILING);
+        let mut messages = Vec::with_capacity(self.frames);
+        // They were encoded here, so that none is passed over.
+        while let Ok(Some(frame)) = reader.next_frame(&mut frames) {
+            if let Ok(ServerFrame::Message(message)) = codec::decode_server(&frame) {
+                messages.push(message);
+            }
+        }
+        messages
+    }
+
+    /// What [`Envelope::translate`] made; nothing before that.
+    pub(crate) fn translated(&self, translation: Translation) -> Bytes {
+        self.translations.get(translation.place()).and_then(OnceLock::get).cloned().unwrap_or_default()
+    }
+
+    /// How many bytes that has.
+    pub(crate) fn translated_bytes(&self, translation: Translation) -> usize {
+        self.translations.get(translation.place()).and_then(OnceLock::get).map_or(0, Bytes::len)
     }
 
     /// The targets, in the order in which they were named, each with its position.

@@ -19,6 +19,7 @@ use crate::budget::{Budget, BudgetLimits};
 use crate::close_reason::CloseReason;
 use crate::counters::Counters;
 use crate::delivery::{Delivery, Population, Removal, Removed};
+use crate::dialect::Dialect;
 use crate::envelope::Envelope;
 use crate::gate::Gate;
 use crate::line::Line;
@@ -75,6 +76,8 @@ pub struct Newcomer<P> {
     pub line: Arc<dyn Line>,
     /// What it may do.
     pub permissions: P,
+    /// What its client speaks where that is not Fanfare's protocol.
+    pub dialect: Option<Arc<dyn Dialect>>,
 }
 
 /// A message that is to be sent.
@@ -145,8 +148,8 @@ impl<P> Hub<P> {
         first: &ServerFrame,
         now: (Instant, SystemTime),
     ) -> Result<Seat<P>, Denial> {
-        let Newcomer { connection, user, source, line, permissions } = newcomer;
-        let outbox = Outbox::within(self.limits.outbox, self.budget.account(&user, source));
+        let Newcomer { connection, user, source, line, permissions, dialect } = newcomer;
+        let outbox = Outbox::within(self.limits.outbox, self.budget.account(&user, source), dialect);
         let member = Arc::new(Member::new(connection, user, outbox, line, permissions, now));
         member.outbox().push_notice(first);
         let asking = Arc::clone(&member);
@@ -196,7 +199,7 @@ impl<P> Hub<P> {
     pub fn send_unreliable(&self, publication: Publication) -> Result<Delivery, Denial> {
         let Publication { from, to, except, event, format, payload, accepted } = publication;
         SENDABLE.check_send(to.len(), 0, payload.len())?;
-        let envelope = Envelope::unreliable(&from, to, &event, format, &payload, accepted);
+        let envelope = Arc::new(Envelope::unreliable(&from, to, &event, format, &payload, accepted));
         fits(&envelope, payload.len())?;
         Ok(self.count_sent(1, self.registry.send_unreliably(&envelope, &except)))
     }
@@ -395,7 +398,7 @@ impl<P> Hub<P> {
 
 /// Refuses what is too long for a datagram to one of its targets.
 fn fits(envelope: &Envelope, payload: usize) -> Result<(), Denial> {
-    let bytes = envelope.targets().map(|(position, _)| envelope.bytes(position)).max().unwrap_or(0);
+    let bytes = envelope.targets().map(|(position, _)| envelope.datagram_bytes(position)).max().unwrap_or(0);
     if bytes <= DATAGRAM_BYTES {
         return Ok(());
     }

@@ -46,6 +46,7 @@
 //!         source: [127, 0, 0, 1].into(),
 //!         line: Arc::new(Nowhere),
 //!         permissions: (),
+//!         dialect: None,
 //!     };
 //!     // What the client is told first.
 //!     let welcome = welcome(&newcomer);
@@ -112,6 +113,7 @@ mod budget;
 mod close_reason;
 mod counters;
 mod delivery;
+mod dialect;
 mod envelope;
 mod gate;
 mod hub;
@@ -129,6 +131,7 @@ pub use budget::{Budget, BudgetLimits, SEND_WINDOW};
 pub use close_reason::CloseReason;
 pub use counters::{ByCode, Counters};
 pub use delivery::{Delivery, Population, Removal, Removed};
+pub use dialect::{Dialect, Translation};
 pub use gate::{Gate, Open};
 pub use hub::{Hub, HubLimits, Joined, Newcomer, Publication};
 pub use line::{Line, Nowhere, Unreliable};

@@ -31,6 +31,7 @@ use self::queue::{Entry, Queue};
 pub use self::queue::{OutboxFacts, Pushed};
 use crate::budget::{Account, SEND_WINDOW};
 use crate::close_reason::CloseReason;
+use crate::dialect::Dialect;
 use crate::envelope::Envelope;
 use crate::sync::{Mutex, MutexGuard};
 
@@ -93,6 +94,8 @@ pub struct Outbox {
     limits: OutboxLimits,
     /// What all outboxes share. None where there is one alone, in tests.
     account: Option<Account>,
+    /// What the client speaks where that is not Fanfare's protocol.
+    dialect: Option<Arc<dyn Dialect>>,
     state: Mutex<State>,
     /// What is being written is not waited for any longer.
     overdue: AtomicBool,
@@ -108,6 +111,7 @@ impl Outbox {
         Self {
             limits,
             account: None,
+            dialect: None,
             state: Mutex::new(State::default()),
             overdue: AtomicBool::new(false),
             uncounted: AtomicBool::new(false),
@@ -116,18 +120,50 @@ impl Outbox {
     }
 
     /// The same, within what all outboxes together may hold.
-    pub(crate) fn within(limits: OutboxLimits, account: Account) -> Self {
-        Self { account: Some(account), ..Self::new(limits) }
+    pub(crate) fn within(limits: OutboxLimits, account: Account, dialect: Option<Arc<dyn Dialect>>) -> Self {
+        Self { account: Some(account), dialect, ..Self::new(limits) }
     }
 
     /// Queues a message for the target at `position` of the envelope.
     pub(crate) fn push_message(&self, envelope: &Arc<Envelope>, position: u16) -> Pushed {
-        self.push(Entry::Message(Arc::clone(envelope), position))
+        // Before the lock: who has it is waited for.
+        let translation = self.dialect.as_deref().map(|dialect| envelope.translate(dialect));
+        self.push(Entry::Message(Arc::clone(envelope), position, translation))
+    }
+
+    /// The same for a datagram to a client that knows none: a message that goes only where there is plenty of room.
+    /// `None` where datagrams are the way.
+    pub(crate) fn push_datagram(&self, envelope: &Arc<Envelope>, position: u16) -> Option<Pushed> {
+        self.dialect.as_ref()?;
+        Some(if self.has_room() { self.push_message(envelope, position) } else { Pushed::Dropped(1) })
     }
 
     /// Queues an answer or a notice.
     pub fn push_notice(&self, frame: &ServerFrame) -> Pushed {
-        self.push(Entry::Notice(codec::encode_server(frame)))
+        match self.notice(frame) {
+            Some(entry) => self.push(entry),
+            None => Pushed::Queued,
+        }
+    }
+
+    /// An answer or a notice as it is queued. `None` where the client is not told of it.
+    fn notice(&self, frame: &ServerFrame) -> Option<Entry> {
+        let Some(dialect) = &self.dialect else { return Some(Entry::Notice(codec::encode_server(frame))) };
+        let bytes = dialect.notice(frame);
+        match frame {
+            // Kept where nothing is said as well: it is known by it which messages came by this membership.
+            ServerFrame::Joined { group, .. } => Some(Entry::Translated(bytes, Some(Box::new(group.clone())))),
+            _ if bytes.is_empty() => None,
+            _ => Some(Entry::Translated(bytes, None)),
+        }
+    }
+
+    /// A frame as this connection's client reads it. Nothing where the client is not told of it.
+    pub fn encode(&self, frame: &ServerFrame) -> Bytes {
+        match &self.dialect {
+            None => codec::encode_server(frame),
+            Some(dialect) => dialect.notice(frame),
+        }
     }
 
     fn push(&self, entry: Entry) -> Pushed {
@@ -182,8 +218,8 @@ impl Outbox {
         if matches!(state.phase, Phase::Finishing | Phase::Ended(_)) {
             return;
         }
-        if let Some(frame) = last {
-            state.queue.push_last(frame);
+        if let Some(entry) = last.and_then(|frame| self.notice(frame)) {
+            state.queue.push_last(entry);
         }
         state.phase = Phase::Finishing;
         state.wake_writer();
@@ -315,13 +351,16 @@ impl Outbox {
         Poll::Pending
     }
 
-    /// Queues what the application makes for a client, when the queue is at most half full; so it never overflows it,
+    /// Queues what the application makes for a client, which [`Outbox::encode`] gave, when the queue is at most half full; so it never overflows it,
     /// however much is made at a time. Ready with whether it was queued: not where the queue takes nothing any more. Any
     /// number of tasks may wait.
     pub fn poll_produce(&self, context: &mut Context<'_>, frame: &Bytes) -> Poll<bool> {
         let mut state = self.state.lock();
         if matches!(state.phase, Phase::Finishing | Phase::Ended(_)) {
             return Poll::Ready(false);
+        }
+        if frame.is_empty() {
+            return Poll::Ready(true);
         }
         if state.queue.is_half_full(&self.limits) {
             if !state.producers.iter().any(|waker| waker.will_wake(context.waker())) {
@@ -333,7 +372,11 @@ impl Outbox {
             }
             return Poll::Pending;
         }
-        let pushed = self.push_to(state, Entry::Notice(frame.clone()));
+        let entry = match self.dialect {
+            None => Entry::Notice(frame.clone()),
+            Some(_) => Entry::Translated(frame.clone(), None),
+        };
+        let pushed = self.push_to(state, entry);
         Poll::Ready(matches!(pushed, Pushed::Queued | Pushed::Displaced(_)))
     }
 
@@ -357,7 +400,7 @@ impl Outbox {
             remember(&mut state.writer, context);
             return Poll::Pending;
         }
-        Poll::Ready(Taken::Batch(state.queue.take(chunks)))
+        Poll::Ready(Taken::Batch(state.queue.take(chunks, self.dialect.as_deref())))
     }
 }
 

@@ -20,6 +20,7 @@ use crate::delivery::{Delivery, Population, Removal, Removed};
 use crate::envelope::Envelope;
 use crate::line::Unreliable;
 use crate::member::{Member, Membership, Origin};
+use crate::outbox::Pushed;
 use crate::roster::{Roster, Rosters};
 use crate::shards::Shards;
 use crate::witness::{Left, Witness};
@@ -198,12 +199,18 @@ impl<P> Registry<P> {
     }
 
     /// Sends a datagram to everyone its targets reach, but not to `except`. Nothing waits, and nothing is kept.
-    pub(crate) fn send_unreliably(&self, envelope: &Envelope, except: &[ConnectionId]) -> Delivery {
+    pub(crate) fn send_unreliably(&self, envelope: &Arc<Envelope>, except: &[ConnectionId]) -> Delivery {
         self.visit(envelope, except, |member, position, delivery| {
+            if let Some(pushed) = member.outbox().push_datagram(envelope, position) {
+                if matches!(pushed, Pushed::Dropped(_)) {
+                    member.count_datagram(Unreliable::Dropped);
+                }
+                return delivery.count(pushed, 1);
+            }
             let sent = member.line().send_datagram(envelope.datagram(position));
             member.count_datagram(sent);
             if sent != Unreliable::Dropped {
-                delivery.datagram_bytes += envelope.bytes(position) as u64;
+                delivery.datagram_bytes += envelope.datagram_bytes(position) as u64;
             }
             match sent {
                 Unreliable::Sent => delivery.queued += 1,

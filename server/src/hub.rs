@@ -24,6 +24,7 @@ pub(crate) fn register(
         source: [127, 0, 0, 1].into(),
         line: std::sync::Arc::new(Nowhere),
         permissions,
+        dialect: None,
     };
     let first = ServerFrame::Lagged { dropped: 0 };
     let seat = hub.register(newcomer, &first, (std::time::Instant::now(), std::time::SystemTime::now()))?;

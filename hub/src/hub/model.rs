@@ -58,6 +58,7 @@ fn register(hub: &Models, number: u8, name: &str) -> Result<Seat<()>, Denial> {
         source: [127, 0, 0, 1].into(),
         line: Arc::new(Nowhere),
         permissions: (),
+        dialect: None,
     };
     let first = ServerFrame::Ack { request: 0, count: 0 };
     hub.register(newcomer, &first, (Instant::now(), SystemTime::now()))

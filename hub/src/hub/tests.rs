@@ -31,6 +31,7 @@ fn newcomer<P>(number: u8, name: &str, permissions: P) -> Newcomer<P> {
         source: [127, 0, 0, 1].into(),
         line: Arc::new(Nowhere),
         permissions,
+        dialect: None,
     }
 }
 

@@ -18,28 +18,33 @@ use fanfare_protocol::{GroupName, ServerFrame, Target, codec};
 
 use super::limits::{BATCH_BYTES, BATCH_FRAMES, KEPT_CAPACITY, OutboxLimits, Overflow};
 use crate::budget::{Account, steps};
+use crate::dialect::{Dialect, Translation};
 use crate::envelope::Envelope;
 
 /// What waits.
 pub(super) enum Entry {
-    /// A message, or a run of them, for the target at this position of its envelope. May be dropped.
-    Message(Arc<Envelope>, u16),
-    /// An answer or a notice. Never dropped.
+    /// A message, or a run of them, for the target at this position of its envelope, as a frame or in a translation.
+    /// May be dropped.
+    Message(Arc<Envelope>, u16, Option<Translation>),
+    /// An answer or a notice, as a frame. Never dropped.
     Notice(Bytes),
+    /// The same in a translation; and where it is `Joined`, of which group. May say nothing.
+    Translated(Bytes, Option<Box<GroupName>>),
 }
 
 impl Entry {
     fn bytes(&self) -> usize {
         match self {
-            Self::Message(envelope, position) => envelope.bytes(*position),
-            Self::Notice(bytes) => bytes.len(),
+            Self::Message(envelope, position, None) => envelope.bytes(*position),
+            Self::Message(envelope, _, Some(translation)) => envelope.translated_bytes(*translation),
+            Self::Notice(bytes) | Self::Translated(bytes, _) => bytes.len(),
         }
     }
 
     fn frames(&self) -> usize {
         match self {
-            Self::Message(envelope, _) => envelope.frames(),
-            Self::Notice(_) => 1,
+            Self::Message(envelope, ..) => envelope.frames(),
+            Self::Notice(_) | Self::Translated(..) => 1,
         }
     }
 }
@@ -126,8 +131,7 @@ impl Queue {
     }
 
     /// One frame above the bound, once: the last word is not what makes a client slow.
-    pub(super) fn push_last(&mut self, frame: &ServerFrame) {
-        let entry = Entry::Notice(codec::encode_server(frame));
+    pub(super) fn push_last(&mut self, entry: Entry) {
         self.frames += 1;
         self.bytes += entry.bytes();
         self.entries.push_back(entry);
@@ -143,17 +147,24 @@ impl Queue {
         for (at, entry) in entries.iter_mut().enumerate().rev() {
             match entry {
                 Entry::Notice(notice) => joined_behind.extend(joined(notice)),
-                Entry::Message(envelope, position) if envelope.target(*position).is_some_and(&lost) => {
+                Entry::Translated(_, joined) => joined_behind.extend(joined.as_deref().cloned()),
+                Entry::Message(envelope, position, translation)
+                    if envelope.target(*position).is_some_and(&lost) =>
+                {
                     let other = |target: &Target| {
                         kept(target)
                             && !matches!(target, Target::Group(group) if joined_behind.contains(group))
                     };
-                    let before = envelope.bytes(*position);
-                    *bytes -= before;
+                    let translation = *translation;
+                    let size = |position| match translation {
+                        None => envelope.bytes(position),
+                        Some(translation) => envelope.translated_bytes(translation),
+                    };
+                    *bytes -= size(*position);
                     match envelope.targets().find(|(_, target)| other(target)) {
                         Some((other, _)) => {
                             *position = other;
-                            *bytes += envelope.bytes(other);
+                            *bytes += size(other);
                         }
                         None => {
                             *frames -= envelope.frames();
@@ -179,22 +190,30 @@ impl Queue {
     }
 
     /// The next batch, put behind `chunks`; and when the first message in it was accepted, if there is one.
-    pub(super) fn take(&mut self, chunks: &mut Vec<Bytes>) -> Option<Instant> {
+    pub(super) fn take(&mut self, chunks: &mut Vec<Bytes>, dialect: Option<&dyn Dialect>) -> Option<Instant> {
         let mut accepted = None;
         if self.dropped > 0 {
             let dropped = std::mem::take(&mut self.dropped);
-            chunks.push(codec::encode_server(&ServerFrame::Lagged { dropped }));
+            let lagged = ServerFrame::Lagged { dropped };
+            chunks.push(match dialect {
+                None => codec::encode_server(&lagged),
+                Some(dialect) => dialect.notice(&lagged),
+            });
         }
         while self.writing_frames < BATCH_FRAMES && self.writing_bytes < BATCH_BYTES {
             let Some(entry) = self.entries.pop_front() else { break };
             self.writing_frames += entry.frames();
             self.writing_bytes += entry.bytes();
             match entry {
-                Entry::Message(envelope, position) => {
+                Entry::Message(envelope, position, translation) => {
                     accepted.get_or_insert(envelope.accepted());
-                    envelope.write(position, chunks);
+                    match translation {
+                        None => envelope.write(position, chunks),
+                        Some(translation) => chunks.push(envelope.translated(translation)),
+                    }
                 }
                 Entry::Notice(bytes) => chunks.push(bytes),
+                Entry::Translated(bytes, _) => chunks.extend(Some(bytes).filter(|bytes| !bytes.is_empty())),
             }
         }
         accepted

@@ -313,9 +313,10 @@ fn promise_11_what_became_of_each_datagram_is_counted() {
         .collect();
     let (event, payload) = (EventName::new("E").unwrap(), Bytes::from_static(b"payload"));
     let format = PayloadFormat::Text;
+    let to = vec![Target::All];
     let envelope =
-        Envelope::unreliable(&Sender::Server, vec![Target::All], &event, format, &payload, Instant::now());
-    let bytes = envelope.bytes(0) as u64;
+        Arc::new(Envelope::unreliable(&Sender::Server, to, &event, format, &payload, Instant::now()));
+    let bytes = envelope.datagram_bytes(0) as u64;
     let sums = [(); 3].map(|()| registry.send_unreliably(&envelope, &[]));
     let of = |queued, displaced, went| Delivery {
         queued,

@@ -14,7 +14,7 @@ fn account(budget: &Arc<Budget>, user: &str) -> Account {
 }
 
 fn within(budget: &Arc<Budget>, overflow: Overflow) -> Outbox {
-    Outbox::within(OutboxLimits { frames: 1_000, bytes: 1 << 30, overflow }, account(budget, "bob"))
+    Outbox::within(OutboxLimits { frames: 1_000, bytes: 1 << 30, overflow }, account(budget, "bob"), None)
 }
 
 #[test]

@@ -1,0 +1,191 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Waker};
+use std::time::{Instant, SystemTime};
+
+use fanfare_protocol::{Code, ConnectionId, EventName, GroupName, PayloadFormat, Sender, Target, UserName};
+
+use super::*;
+use crate::{
+    Hub, HubLimits, Newcomer, Nowhere, Open, Origin, OutboxLimits, Overflow, Publication, Removal, Seat, Taken,
+};
+
+/// Says messages as words, and notices by their names; of `Joined` it says nothing.
+struct Words {
+    translation: Translation,
+    /// How many messages it was asked for, whoever asked.
+    asked: Arc<AtomicUsize>,
+}
+
+impl Dialect for Words {
+    fn translation(&self) -> Translation {
+        self.translation
+    }
+
+    fn message(&self, message: &Message) -> Bytes {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        format!("{:?} {}\n", self.translation, message.text().unwrap()).into()
+    }
+
+    fn notice(&self, frame: &ServerFrame) -> Bytes {
+        match frame {
+            ServerFrame::Joined { .. } | ServerFrame::Ack { .. } => Bytes::new(),
+            ServerFrame::Removed { group, .. } => format!("removed from {group}\n").into(),
+            ServerFrame::Lagged { dropped } => format!("lagged {dropped}\n").into(),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+struct World {
+    hub: Hub<()>,
+    asked: Arc<AtomicUsize>,
+}
+
+impl World {
+    fn new(outbox: OutboxLimits) -> Self {
+        let limits = HubLimits { outbox, ..HubLimits::default() };
+        Self { hub: Hub::new(limits, Arc::new(Open)), asked: Arc::default() }
+    }
+
+    fn seat(&self, number: u8, translation: Option<Translation>) -> Seat<()> {
+        let dialect = translation
+            .map(|translation| Arc::new(Words { translation, asked: Arc::clone(&self.asked) }) as Arc<dyn Dialect>);
+        let newcomer = Newcomer {
+            connection: ConnectionId::from_bytes([number; 16]),
+            user: UserName::new(&format!("user {number}")).unwrap(),
+            source: [127, 0, 0, 1].into(),
+            line: Arc::new(Nowhere),
+            permissions: (),
+            dialect,
+        };
+        let first = ServerFrame::Ack { request: 0, count: 0 };
+        let now = (Instant::now(), SystemTime::now());
+        self.hub.register(newcomer, &first, now).ok().unwrap()
+    }
+
+    fn join(&self, seat: &Seat<()>, group: &GroupName) {
+        self.hub.join(seat.member(), group, Origin::Client).unwrap();
+    }
+
+    fn publication(to: Vec<Target>, text: &str) -> Publication {
+        Publication {
+            from: Sender::Server,
+            to,
+            except: Vec::new(),
+            event: EventName::new("E").unwrap(),
+            format: PayloadFormat::Text,
+            payload: Bytes::copy_from_slice(text.as_bytes()),
+            accepted: Instant::now(),
+        }
+    }
+
+    fn send(&self, to: Vec<Target>, text: &str) -> u64 {
+        self.hub.send(Self::publication(to, text)).unwrap().queued
+    }
+}
+
+fn group(name: &str) -> GroupName {
+    GroupName::new(name).unwrap()
+}
+
+/// What waits for it, taken and written.
+fn read(seat: &Seat<()>) -> String {
+    let (mut context, mut chunks) = (Context::from_waker(Waker::noop()), Vec::new());
+    let mut said = Vec::new();
+    while let Poll::Ready(Taken::Batch(_)) = seat.member().outbox().poll_take(&mut context, &mut chunks) {
+        said.append(&mut chunks);
+    }
+    String::from_utf8(said.concat()).unwrap()
+}
+
+#[test]
+fn promise_5_a_message_is_translated_once_for_all_who_want_it_and_not_where_nobody_does() {
+    let world = World::new(OutboxLimits::default());
+    let native: Vec<_> = (0..3).map(|number| world.seat(number, None)).collect();
+    assert_eq!(world.send(vec![Target::All], "for frames alone"), 3);
+    assert_eq!(world.asked.load(Ordering::Relaxed), 0);
+    let first: Vec<_> = (10..15).map(|number| world.seat(number, Some(Translation::First))).collect();
+    let second: Vec<_> = (20..25).map(|number| world.seat(number, Some(Translation::Second))).collect();
+    // Several targets have several headings, and one translation.
+    let several = first.iter().map(|seat| Target::Connection(seat.member().id())).chain([Target::All]);
+    assert_eq!(world.send(several.collect(), "hello"), 13);
+    assert_eq!(world.asked.load(Ordering::Relaxed), 2);
+    let run = ["one", "two"].map(|text| (EventName::new("E").unwrap(), PayloadFormat::Text, text.into()));
+    world.hub.send_run(&Sender::Server, Target::All, &[], run.into(), Instant::now()).unwrap();
+    assert_eq!(world.asked.load(Ordering::Relaxed), 6);
+    for seat in &first {
+        assert_eq!(read(seat), "First hello\nFirst one\nFirst two\n");
+        assert_eq!(seat.member().deliveries(), (3, 0));
+    }
+    for seat in &second {
+        assert_eq!(read(seat), "Second hello\nSecond one\nSecond two\n");
+    }
+    assert!(read(&native[0]).contains("hello"));
+}
+
+#[test]
+fn promise_8_nothing_of_a_group_comes_behind_a_removal_in_a_translation_either() {
+    let world = World::new(OutboxLimits::default());
+    let seat = world.seat(1, Some(Translation::First));
+    let (room, lobby) = (group("room"), group("lobby"));
+    world.join(&seat, &room);
+    world.send(vec![Target::Group(room.clone())], "to the room");
+    world.send(vec![Target::Group(room.clone()), Target::Group(lobby.clone())], "before the lobby");
+    world.join(&seat, &lobby);
+    world.send(vec![Target::Group(room.clone()), Target::Group(lobby.clone())], "to both");
+    let facts = seat.member().outbox().facts();
+    let why = Removal { code: Code::RemovedFromGroup, reason: "enough" };
+    let removed = world.hub.remove(&[Arc::clone(seat.member())], |name, _| *name == room, why);
+    assert_eq!(removed.purged, 2, "what came by the room alone, and what came before the lobby was joined");
+    let left = seat.member().outbox().facts();
+    assert_eq!(left.frames, facts.frames - 2 + 1);
+    assert_eq!(read(&seat), "First to both\nremoved from room\n");
+    let empty = seat.member().outbox().facts();
+    assert_eq!((empty.frames, empty.bytes), (0, 0), "what was counted is what was written");
+}
+
+#[test]
+fn promise_11_what_is_dropped_is_told_in_the_client_s_words() {
+    let limits = OutboxLimits { frames: 2, overflow: Overflow::DropOldest, ..OutboxLimits::default() };
+    let world = World::new(limits);
+    let seat = world.seat(1, Some(Translation::Second));
+    for text in ["one", "two", "three", "four"] {
+        world.send(vec![Target::All], text);
+    }
+    assert_eq!(read(&seat), "lagged 2\nSecond three\nSecond four\n");
+}
+
+#[test]
+fn the_bytes_that_count_are_those_of_the_translation() {
+    let world = World::new(OutboxLimits { bytes: 12, ..OutboxLimits::default() });
+    let seat = world.seat(1, Some(Translation::First));
+    assert_eq!(world.send(vec![Target::All], "abcde"), 1, "12 bytes are as many as may wait");
+    assert_eq!(world.send(vec![Target::All], ""), 0);
+    assert_eq!(seat.member().outbox().close_reason().unwrap().code, Code::SlowConsumer);
+}
+
+#[test]
+fn a_datagram_is_a_message_where_there_is_plenty_of_room_and_else_dropped() {
+    let world = World::new(OutboxLimits { frames: 4, ..OutboxLimits::default() });
+    let seat = world.seat(1, Some(Translation::First));
+    let send = |text| world.hub.send_unreliable(World::publication(vec![Target::All], text)).unwrap();
+    let queued: Vec<_> = ["one", "two", "three", "four"].map(send).iter().map(|sent| sent.queued).collect();
+    assert_eq!(queued, [1, 1, 1, 0]);
+    assert_eq!(seat.member().deliveries(), (3, 1));
+    assert_eq!(read(&seat), "First one\nFirst two\nFirst three\n");
+}
+
+#[test]
+fn what_a_client_is_not_told_of_takes_no_place() {
+    let world = World::new(OutboxLimits::default());
+    let seat = world.seat(1, Some(Translation::First));
+    let outbox = seat.member().outbox();
+    let untold = ServerFrame::Ack { request: 1, count: 1 };
+    outbox.push_notice(&untold);
+    let mut context = Context::from_waker(Waker::noop());
+    assert!(outbox.poll_produce(&mut context, &outbox.encode(&untold)).is_ready());
+    assert_eq!(outbox.facts().frames, 0);
+    outbox.finish(Some(&ServerFrame::Lagged { dropped: 3 }));
+    assert_eq!(read(&seat), "lagged 3\n");
+}
