@@ -126,7 +126,8 @@ async fn serve(plan: Plan, log: &Log) -> Result<(), Failure> {
     let admin = server.admin_address().map_or(String::new(), |admin| format!(" admin={admin}"));
     let http = server.http_address().map_or(String::new(), |http| format!(" http={http}"));
     let websocket = server.websocket_url().map_or(String::new(), |url| format!(" websocket={url}"));
-    announce(format!("ready quic={}{admin}{http}{websocket}\n", server.address()));
+    let signalr = server.signalr_url().map_or(String::new(), |url| format!(" signalr={url}"));
+    announce(format!("ready quic={}{admin}{http}{websocket}{signalr}\n", server.address()));
     if dev {
         let beside = if state_dir.as_os_str() == DEFAULT_STATE {
             String::new()

@@ -152,7 +152,9 @@ impl Outbox {
         let bytes = dialect.notice(frame);
         match frame {
             // Kept where nothing is said as well: it is known by it which messages came by this membership.
-            ServerFrame::Joined { group, .. } => Some(Entry::Translated(bytes, Some(Box::new(group.clone())))),
+            ServerFrame::Joined { group, .. } => {
+                Some(Entry::Translated(bytes, Some(Box::new(group.clone()))))
+            }
             _ if bytes.is_empty() => None,
             _ => Some(Entry::Translated(bytes, None)),
         }

@@ -58,8 +58,11 @@ pub struct Config {
     /// Where to answer HTTP (TCP): health, and in development a page to try, and WebSockets without TLS. Default:
     /// nowhere.
     pub http: Option<SocketAddr>,
-    /// Where clients connect that UDP does not reach (TCP, with TLS): WebSockets. Default: nowhere.
+    /// Where clients connect that UDP does not reach (TCP, with TLS): WebSockets, and SignalR's clients. Default:
+    /// nowhere.
     pub web: Option<SocketAddr>,
+    /// The path at which SignalR's clients connect there, and in development where HTTP is answered. Default `/signalr`.
+    pub signalr_path: String,
     /// How long before access ends a client is told. Default 60 s: time for a sign-in service that is slow or restarts.
     pub expiry_notice: Duration,
     /// How long the flushing of outboxes may take when the server stops. Default 5 s.
@@ -116,6 +119,7 @@ impl Config {
             origins: Origins::default(),
             http: None,
             web: None,
+            signalr_path: "/signalr".to_owned(),
             expiry_notice: Duration::from_secs(60),
             drain_deadline: Duration::from_secs(5),
             come_back_after: Duration::from_secs(1),
@@ -139,6 +143,9 @@ impl Config {
         }
         if let Some(web) = self.web.filter(|web| self.dev && !web.ip().is_loopback()) {
             return Err(ConfigError::DevWebBeyondLoopback(web));
+        }
+        if !is_free_path(&self.signalr_path) {
+            return Err(ConfigError::SignalRPath(self.signalr_path.clone()));
         }
         let wrong = |setting, found: u128, lowest: u128, highest: u128| {
             if (lowest..=highest).contains(&found) {
@@ -231,6 +238,20 @@ impl Default for Config {
     }
 }
 
+/// Whether SignalR's clients can have this path: it is one, in characters that stand for themselves, and nothing else is
+/// there.
+fn is_free_path(path: &str) -> bool {
+    let taken = ["/fanfare", "/healthz", "/readyz", "/api"];
+    let is_below =
+        |other: &str| path.strip_prefix(other).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    path.strip_prefix('/').is_some_and(|rest| {
+        rest.split('/').all(|part| {
+            let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+            !part.is_empty() && part.bytes().all(is_plain)
+        })
+    }) && !taken.into_iter().any(is_below)
+}
+
 /// Why a configuration is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -247,6 +268,12 @@ pub enum ConfigError {
     /// Nor is its endpoint for operators.
     #[error("development mode listens on loopback only, for operators too, not on {0}")]
     DevAdminBeyondLoopback(SocketAddr),
+    /// Nobody could connect there, or something else is there.
+    #[error(
+        "{0:?} cannot be the path of SignalR's clients: it must be as in \"/signalr\" or \"/hubs/chat\", of letters, digits, \
+         - and _, and not below /fanfare, /healthz, /readyz or /api"
+    )]
+    SignalRPath(String),
     /// A number is too small or too large.
     #[error("{setting} is {found}; it must be from {lowest} to {highest}")]
     OutOfRange {
@@ -292,6 +319,30 @@ mod tests {
             }
             let config = Config { dev: false, ..config };
             assert_eq!(config.check(), Ok(()), "{address}");
+        }
+    }
+
+    #[test]
+    fn the_path_of_signalr_is_one_that_nothing_else_has() {
+        for (path, fine) in [
+            ("/signalr", true),
+            ("/hubs/chat-1", true),
+            ("/fanfares", true),
+            ("", false),
+            ("/", false),
+            ("signalr", false),
+            ("/signalr/", false),
+            ("/a//b", false),
+            ("/{id}", false),
+            ("/page.js", false),
+            ("/caf\u{e9}", false),
+            ("/fanfare", false),
+            ("/fanfare/certificate-hash", false),
+            ("/healthz", false),
+            ("/api/v1", false),
+        ] {
+            let config = Config { signalr_path: path.to_owned(), ..Config::new() };
+            assert_eq!(config.check().is_ok(), fine, "{path}");
         }
     }
 

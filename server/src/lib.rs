@@ -49,6 +49,7 @@ mod origins;
 mod quic;
 mod reason;
 mod server;
+mod signalr;
 mod spread;
 mod start;
 mod tcp;

@@ -29,6 +29,7 @@ use crate::edge::handshake::{self, Handshakes};
 use crate::edge::listener::{self, Tasks};
 use crate::edge::rounds::Rounds;
 use crate::edge::router::Router;
+use crate::edge::signalr::{self, SignalRDoor};
 use crate::edge::visit::{self, Visits};
 use crate::edge::web::{self, Web};
 use crate::handle::HubHandle;
@@ -101,6 +102,11 @@ pub struct Drained {
     pub in_time: bool,
 }
 
+/// Everything that is reached over TCP by clients.
+fn web_routes(web: &Arc<Web>, door: &Arc<SignalRDoor>, config: &Config) -> axum::Router {
+    web::routes(Arc::clone(web)).merge(signalr::routes(Arc::clone(door), &config.signalr_path))
+}
+
 impl Server {
     /// Puts the parts together. Nothing can fail any more.
     pub(crate) fn assemble(opened: Opened) -> Self {
@@ -133,6 +139,7 @@ impl Server {
         };
         let rounds = tokio::spawn(rounds.run(tasks.closing.clone()));
         let websockets = Arc::new(Web { handshakes: Arc::clone(&handshakes), tasks: tasks.clone() });
+        let signalr = SignalRDoor::new(Arc::clone(&websockets));
         let listener = tokio::spawn(listener::listen(endpoint.clone(), handshakes, tasks.clone()));
         let expiry = tokio::spawn(expiry.run(tasks.closing.clone()));
         let key_sets = tokio::spawn(key_sets.run(tasks.closing.clone()));
@@ -143,7 +150,7 @@ impl Server {
             let http = Arc::new(Http { server: address, dev: config.dev, certificate, moderation, closing });
             let mut routes = api::routes(Arc::clone(&http));
             if config.dev {
-                routes = routes.merge(web::routes(Arc::clone(&websockets)));
+                routes = routes.merge(web_routes(&websockets, &signalr, &config));
             }
             let door = Door::new(VISITS, OwnShare::TakeOldest);
             let visits = Visits { listener, door, tls: None, closing: tasks.closing.clone() };
@@ -154,7 +161,7 @@ impl Server {
             let door = Door::new(config.refuse_above, OwnShare::TakeOwnOldest);
             let closing = tasks.closing.clone();
             let visits = Visits { listener, door, tls: Some(Arc::clone(&tls)), closing };
-            let listener = tokio::spawn(visit::answer(visits, web::routes(websockets)));
+            let listener = tokio::spawn(visit::answer(visits, web_routes(&websockets, &signalr, &config)));
             WebListener { tls, shares_identity, address, listener }
         });
         let admin = match admin {
@@ -244,6 +251,17 @@ impl Server {
             _ => return None,
         };
         Some(format!("{scheme}://{address}{WEBSOCKET_PATH}"))
+    }
+
+    /// Where clients of SignalR connect, if they can: with TLS, or without in development.
+    #[must_use]
+    pub fn signalr_url(&self) -> Option<String> {
+        let (scheme, address) = match (&self.web, &self.http) {
+            (Some(web), _) => ("https", web.address),
+            (None, Some(http)) if self.config.dev => ("http", http.address),
+            _ => return None,
+        };
+        Some(format!("{scheme}://{address}{}", self.config.signalr_path))
     }
 
     /// How many connections, users and groups there are.

@@ -1,7 +1,11 @@
 //! What carries connections, in the words that everybody above it shares.
 //!
-//! In: nothing. Out: which kinds of carriers there are, and how one breaks. Invariant: what is above the carriers knows
-//! of quinn, of TCP and of their errors no more than this.
+//! In: nothing. Out: which kinds of carriers there are, what comes over one, and how one breaks. Invariant: what is
+//! above the carriers knows of quinn, of TCP and of their errors no more than this.
+
+use bytes::Bytes;
+use fanfare_hub::CloseReason;
+use fanfare_protocol::{Denial, RequestId};
 
 /// What a connection goes over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,6 +17,8 @@ pub enum Transport {
     WebTransport,
     /// A WebSocket, where UDP does not get through.
     WebSocket,
+    /// A WebSocket of a client of SignalR.
+    SignalR,
 }
 
 impl Transport {
@@ -23,15 +29,27 @@ impl Transport {
             Self::Quic => "quic",
             Self::WebTransport => "webtransport",
             Self::WebSocket => "websocket",
+            Self::SignalR => "signalr",
         }
     }
 }
 
+/// What came of a peer.
+#[derive(Debug)]
+pub(crate) enum Heard {
+    /// Bytes of the stream.
+    Bytes(Bytes),
+    /// A request that has no frame: what is wrong with it was seen where another protocol was translated.
+    Refused(RequestId, Denial),
+}
+
 /// Why nothing more can be read or written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Broken {
     /// The peer broke this stream off, and the connection is still there.
     Stream,
+    /// What came cannot be read, and the peer can be told so.
+    Unreadable(Box<CloseReason>),
     /// The connection is gone.
     Connection,
 }

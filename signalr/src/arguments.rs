@@ -131,6 +131,33 @@ impl Arguments {
         Ok(Self { encoding, bytes: bytes.into(), count: self.count })
     }
 
+    /// The arguments behind the first `skipped`; none where there are not so many.
+    #[must_use]
+    pub fn behind(&self, skipped: usize) -> Self {
+        let count = self.count.saturating_sub(skipped);
+        let mut packer = Packer::new(0, self.bytes.len() + 2);
+        let elements = self.elements().skip(skipped).enumerate();
+        match self.encoding {
+            Encoding::Json => {
+                packer.raw(b"[");
+                for (at, element) in elements {
+                    if at > 0 {
+                        packer.raw(b",");
+                    }
+                    packer.raw(element);
+                }
+                packer.raw(b"]");
+            }
+            Encoding::MessagePack => {
+                packer.array(count);
+                for (_, element) in elements {
+                    packer.raw(element);
+                }
+            }
+        }
+        Self::trusted(self.encoding, packer.into_bytes().into(), count)
+    }
+
     /// The arguments, one after the other.
     pub fn iter(&self) -> impl Iterator<Item = Value> + '_ {
         self.elements().map(|element| Value::trusted(self.encoding, self.bytes.slice_ref(element)))

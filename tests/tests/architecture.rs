@@ -36,7 +36,7 @@ const CRATES: [&str; 16] = [
 ];
 
 /// The server's folders and files, from the top floor down: each may use those behind it.
-const SERVER: [&str; 22] = [
+const SERVER: [&str; 23] = [
     "builder",
     "start",
     "server",
@@ -51,6 +51,7 @@ const SERVER: [&str; 22] = [
     "handle",
     "hub",
     "access",
+    "signalr",
     "tcp",
     "quic",
     "transport",

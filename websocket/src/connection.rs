@@ -28,7 +28,7 @@ const COPIED_BYTES: usize = 4 * 1024;
 const DATAGRAMS: usize = 64;
 
 /// How long a peer may take to answer a close.
-const LAST_WORD: Duration = Duration::from_secs(2);
+pub(crate) const LAST_WORD: Duration = Duration::from_secs(2);
 
 /// Which end of a WebSocket this is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +40,7 @@ pub enum Role {
 }
 
 /// A connection. A clone is the same connection.
-pub struct Connection<T>(Arc<Socket<T>>);
+pub struct Connection<T>(pub(crate) Arc<Socket<T>>);
 
 impl<T> Clone for Connection<T> {
     fn clone(&self) -> Self {

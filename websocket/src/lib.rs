@@ -2,7 +2,8 @@
 //!
 //! Each binary message is a kind and what follows it: bytes of the stream, a datagram, or the end of the sender's half
 //! (docs/protocol/websocket.md). The server and the client use the same code from behind the HTTP upgrade on, which is
-//! theirs. The framing is that of `tokio-websockets`, which nobody else imports.
+//! theirs. [`Connection::plain`] is for other protocols, whose messages go as they are. The framing is that of
+//! `tokio-websockets`, which nobody else imports.
 //!
 //! ```
 //! use bytes::Bytes;
@@ -25,11 +26,13 @@ mod alive;
 mod closing;
 mod connection;
 mod message;
+mod plain;
 mod pulse;
 mod socket;
 mod upgrade;
 
 pub use closing::End;
 pub use connection::{Connection, Receiver, Role, Transmitter};
+pub use plain::{Incoming, Outgoing, Plain};
 pub use socket::{Broken, Carrier};
 pub use upgrade::{UpgradeError, connect};

@@ -13,6 +13,9 @@ pub(crate) struct Pulse {
     /// Before the next ping. The first is at once, so that the round trip is known.
     seconds_left: u64,
     pub(crate) pinged: Option<Instant>,
+    /// How much was said, and for how long nothing was: where the pings are another protocol's.
+    said: u64,
+    quiet_seconds: u64,
 }
 
 /// What is to be done about a peer.
@@ -41,6 +44,29 @@ impl Pulse {
             return Beat::Well;
         }
         self.seconds_left = (idle_seconds / 3).max(1);
+        Beat::Ask
+    }
+
+    /// The same where pings are another protocol's, and are not answered: one is said where nothing else was for
+    /// `quiet` seconds.
+    pub(crate) fn beat_plain(
+        &mut self,
+        heard: u64,
+        said: u64,
+        is_listening: bool,
+        (idle, quiet): (u64, u64),
+    ) -> Beat {
+        let is_silent = is_listening && self.heard == heard;
+        self.silent_seconds = if is_silent { self.silent_seconds + 1 } else { 0 };
+        self.quiet_seconds = if self.said == said { self.quiet_seconds + 1 } else { 0 };
+        (self.heard, self.said) = (heard, said);
+        if self.silent_seconds >= idle {
+            return Beat::Gone;
+        }
+        if self.quiet_seconds < quiet {
+            return Beat::Well;
+        }
+        self.quiet_seconds = 0;
         Beat::Ask
     }
 
@@ -85,6 +111,19 @@ mod tests {
         assert_eq!(pulse.beat(1, true, 30), Beat::Ask);
         pulse.was_not_asked();
         assert_eq!(pulse.beat(1, true, 30), Beat::Ask);
+    }
+
+    #[test]
+    fn where_pings_are_not_answered_they_come_in_quiet_times_and_silence_still_counts() {
+        let mut pulse = Pulse::default();
+        let mut beat = |heard, said, is_listening| pulse.beat_plain(heard, said, is_listening, (5, 3));
+        let said_each_second: Vec<_> = (1..=4).map(|said| beat(said, said, true)).collect();
+        assert_eq!(said_each_second, [const { Beat::Well }; 4]);
+        let quiet: Vec<_> = (5..=10).map(|heard| beat(heard, 4, true)).collect();
+        assert_eq!(quiet, [Beat::Well, Beat::Well, Beat::Ask, Beat::Well, Beat::Well, Beat::Ask]);
+        let silent: Vec<_> = (11..=15).map(|said| beat(10, said, true)).collect();
+        assert_eq!(silent, [Beat::Well, Beat::Well, Beat::Well, Beat::Well, Beat::Gone]);
+        assert_eq!(beat(10, 16, false), Beat::Well, "nobody listens, or it never says that it is there");
     }
 
     #[test]

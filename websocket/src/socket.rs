@@ -62,6 +62,8 @@ pub(crate) struct Socket<T> {
     pub(crate) gone: CancellationToken,
     /// How often the peer gave a sign of life: [`Alive`].
     pub(crate) life: Arc<AtomicU64>,
+    /// How many messages of another protocol were said.
+    pub(crate) said: AtomicU64,
     /// Somebody waits for a message, so that silence is the peer's.
     is_listening: AtomicBool,
     /// Microseconds; 0 until it is known.
@@ -177,6 +179,7 @@ impl<T: Carrier> Socket<T> {
             is_opened: AtomicBool::new(false),
             gone: CancellationToken::new(),
             life,
+            said: AtomicU64::new(0),
             is_listening: AtomicBool::new(false),
             round_trip: AtomicU64::new(0),
             datagrams: Mutex::default(),

@@ -27,6 +27,7 @@ impl Settings {
             web_listen: Some(ListenSetting::Off),
             web_cert: None,
             web_key: None,
+            signalr_path: Some(config.signalr_path),
             allow_origin: Vec::new(),
             dev: Some(config.dev),
             state_dir: Some(PathBuf::from(DEFAULT_STATE)),
@@ -102,6 +103,7 @@ impl Settings {
         };
         config.http = address(self.http_listen);
         config.web = address(self.web_listen);
+        config.signalr_path = self.signalr_path.unwrap_or(default.signalr_path);
         config.origins = Origins { allowed: self.allow_origin, loopback: dev };
         config.dev = dev;
         config.state_dir = Some(state_dir);

@@ -34,8 +34,8 @@ pub(crate) struct Settings {
     /// with --dev 127.0.0.1:4480]
     #[arg(long, value_name = "ADDR", env = "FANFARE_HTTP_LISTEN")]
     pub(super) http_listen: Option<ListenSetting>,
-    /// Let clients connect that UDP does not reach, over WebSocket at this address (TCP, with TLS); or `off` [default:
-    /// off; with --dev they may, without TLS, where HTTP is answered]
+    /// Let clients connect that UDP does not reach, over WebSocket at this address (TCP, with TLS), and clients of
+    /// SignalR; or `off` [default: off; with --dev they may, without TLS, where HTTP is answered]
     #[arg(long, value_name = "ADDR", env = "FANFARE_WEB_LISTEN")]
     pub(super) web_listen: Option<ListenSetting>,
     /// A certificate for --web-listen, as PEM; reloaded on SIGHUP [default: that of --cert]
@@ -44,6 +44,9 @@ pub(crate) struct Settings {
     /// The private key of --web-cert, as PEM
     #[arg(long, value_name = "FILE", env = "FANFARE_WEB_KEY")]
     pub(super) web_key: Option<PathBuf>,
+    /// Let clients of SignalR connect there at this path [default: /signalr]
+    #[arg(long, value_name = "PATH", env = "FANFARE_SIGNALR_PATH")]
+    pub(super) signalr_path: Option<String>,
     /// Let browsers connect from pages of this origin, as in https://app.example; may be given more than once; with
     /// --dev pages of this machine may, too
     #[arg(long, value_name = "ORIGIN", env = "FANFARE_ALLOW_ORIGIN", value_delimiter = ',', value_parser = origin)]

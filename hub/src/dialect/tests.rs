@@ -7,7 +7,8 @@ use fanfare_protocol::{Code, ConnectionId, EventName, GroupName, PayloadFormat, 
 
 use super::*;
 use crate::{
-    Hub, HubLimits, Newcomer, Nowhere, Open, Origin, OutboxLimits, Overflow, Publication, Removal, Seat, Taken,
+    Hub, HubLimits, Newcomer, Nowhere, Open, Origin, OutboxLimits, Overflow, Publication, Removal, Seat,
+    Taken,
 };
 
 /// Says messages as words, and notices by their names; of `Joined` it says nothing.
@@ -49,8 +50,9 @@ impl World {
     }
 
     fn seat(&self, number: u8, translation: Option<Translation>) -> Seat<()> {
-        let dialect = translation
-            .map(|translation| Arc::new(Words { translation, asked: Arc::clone(&self.asked) }) as Arc<dyn Dialect>);
+        let dialect = translation.map(|translation| {
+            Arc::new(Words { translation, asked: Arc::clone(&self.asked) }) as Arc<dyn Dialect>
+        });
         let newcomer = Newcomer {
             connection: ConnectionId::from_bytes([number; 16]),
             user: UserName::new(&format!("user {number}")).unwrap(),

@@ -15,7 +15,7 @@ use std::sync::{Arc, OnceLock, Weak};
 
 use fanfare_protocol::call::{CallId, ClientCall, Failure, Invoke, Outcome, ServerCall, StreamId};
 use fanfare_protocol::{
-    Code, ConnectionId, Denial, GroupName, MethodName, Payload, RequestId, ServerFrame, UserName, codec,
+    Code, ConnectionId, Denial, GroupName, MethodName, Payload, RequestId, ServerFrame, UserName,
 };
 use fanfare_token::Grants;
 use parking_lot::Mutex;
@@ -357,7 +357,7 @@ impl Link {
     /// queued: not where the connection has ended.
     pub(super) async fn deliver(&self, call: ServerCall) -> bool {
         let Some(member) = self.member() else { return false };
-        let frame = codec::encode_server(&ServerFrame::Call(call));
+        let frame = member.outbox().encode(&ServerFrame::Call(call));
         tokio::select! {
             biased;
             () = self.ended.cancelled() => false,

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use fanfare_hub::{Left, Origin, Witness};
 use fanfare_protocol::call::ClientCall;
-use fanfare_protocol::{Code, ConnectionId, Denial, GroupName, Limits, RequestId};
+use fanfare_protocol::{Code, ConnectionId, Denial, GroupName, Limits, MethodName, RequestId};
 use fanfare_token::Permissions;
 use parking_lot::RwLock;
 
@@ -23,10 +23,13 @@ use super::methods::{Method, MethodSet};
 use super::{running, telling};
 use crate::hub::{Hub, Member};
 use crate::telemetry::Metrics;
+use crate::transport::Transport;
 
 /// The application of a running server.
 pub(crate) struct Application {
     methods: HashMap<String, Method>,
+    /// Their names by those in lower case, for clients of SignalR.
+    names: HashMap<String, MethodName>,
     deadline: Option<Duration>,
     pub(super) hooks: Arc<Hooks>,
     pub(super) context: Arc<Context>,
@@ -47,8 +50,11 @@ impl Application {
         let Hooks { joined, left, group_opened, group_closed, .. } = &hooks;
         let wants_to_know =
             joined.is_some() || left.is_some() || group_opened.is_some() || group_closed.is_some();
+        let name = |name: &String| Some((name.to_lowercase(), MethodName::new(name).ok()?));
+        let names = methods.keys().filter_map(name).collect();
         let application = Arc::new(Self {
             methods,
+            names,
             deadline,
             hooks: Arc::new(hooks),
             context: Arc::new(Context::new(limits, payloads, hub, metrics)),
@@ -69,8 +75,15 @@ impl Application {
     pub(super) fn take(
         self: &Arc<Self>,
         link: &Arc<Link>,
-        call: ClientCall,
+        mut call: ClientCall,
     ) -> Result<(), (RequestId, Denial)> {
+        if let ClientCall::Invoke(invoke) = &mut call
+            && link.opening.transport == Transport::SignalR
+            && !self.methods.contains_key(invoke.method.as_str())
+            && let Some(name) = self.names.get(&invoke.method.as_str().to_lowercase())
+        {
+            invoke.method = name.clone();
+        }
         if let ClientCall::Invoke(invoke) = &call
             && !self.methods.contains_key(invoke.method.as_str())
         {

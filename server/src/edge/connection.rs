@@ -1,4 +1,4 @@
-//! One connection type for the whole edge, whatever carries it: QUIC, a browser's WebTransport, a WebSocket.
+//! One connection type for the whole edge, whatever carries it: QUIC, a browser's WebTransport, a WebSocket, SignalR.
 //!
 //! In: a connection of one of the carriers. Out: its stream's two halves, its datagrams, its addresses, and its end.
 //! Invariant: from here on nobody asks which it is, but for those who show it.
@@ -7,30 +7,34 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use fanfare_hub::Line;
-use fanfare_protocol::Code;
+use fanfare_hub::{Dialect, Line};
+use fanfare_protocol::{Code, ConnectionId, ServerFrame, UserName, codec};
+use fanfare_token::Permissions;
 use rustls::pki_types::CertificateDer;
 
-use crate::transport::{Broken, Transport};
-use crate::{quic, tcp};
+use crate::transport::{Broken, Heard, Transport};
+use crate::{quic, signalr, tcp};
 
 /// A connection. A clone is the same connection.
 #[derive(Clone)]
 pub(crate) enum Connection {
     Quic(quic::Connection),
     WebSocket(tcp::Connection),
+    SignalR(signalr::Connection),
 }
 
 /// The half of its stream that comes in.
 pub(crate) enum Receiver {
     Quic(quic::Receiver),
     WebSocket(tcp::Receiver),
+    SignalR(Box<signalr::Receiver>),
 }
 
 /// The half of its stream that goes out.
 pub(crate) enum Transmitter {
     Quic(quic::Transmitter),
     WebSocket(tcp::Transmitter),
+    SignalR(signalr::Transmitter),
 }
 
 impl Connection {
@@ -45,6 +49,10 @@ impl Connection {
                 let (transmitter, receiver) = connection.accept_stream().await?;
                 Ok((Transmitter::WebSocket(transmitter), Receiver::WebSocket(receiver)))
             }
+            Self::SignalR(connection) => {
+                let (transmitter, receiver) = connection.accept_stream().await?;
+                Ok((Transmitter::SignalR(transmitter), Receiver::SignalR(Box::new(receiver))))
+            }
         }
     }
 
@@ -53,6 +61,8 @@ impl Connection {
         match self {
             Self::Quic(connection) => connection.read_datagram().await,
             Self::WebSocket(connection) => Ok(connection.read_datagram().await),
+            // There are none.
+            Self::SignalR(_) => std::future::pending().await,
         }
     }
 
@@ -60,6 +70,7 @@ impl Connection {
         match self {
             Self::Quic(connection) => connection.remote_address(),
             Self::WebSocket(connection) => connection.remote_address(),
+            Self::SignalR(connection) => connection.remote_address(),
         }
     }
 
@@ -68,6 +79,31 @@ impl Connection {
         match self {
             Self::Quic(connection) => connection.transport(),
             Self::WebSocket(_) => Transport::WebSocket,
+            Self::SignalR(_) => Transport::SignalR,
+        }
+    }
+
+    /// Who has shown who they are before the stream began, and what they may do; once.
+    pub(crate) fn identity(&self) -> Option<(UserName, Permissions)> {
+        match self {
+            Self::Quic(_) | Self::WebSocket(_) => None,
+            Self::SignalR(connection) => connection.identity(),
+        }
+    }
+
+    /// The id that it has already.
+    pub(crate) fn id(&self) -> Option<ConnectionId> {
+        match self {
+            Self::Quic(_) | Self::WebSocket(_) => None,
+            Self::SignalR(connection) => connection.id(),
+        }
+    }
+
+    /// What its client speaks where that is not Fanfare's protocol.
+    pub(crate) fn dialect(&self) -> Option<Arc<dyn Dialect>> {
+        match self {
+            Self::Quic(_) | Self::WebSocket(_) => None,
+            Self::SignalR(connection) => Some(connection.dialect()),
         }
     }
 
@@ -76,7 +112,7 @@ impl Connection {
         match self {
             Self::Quic(connection) => connection.certificates(),
             // Nobody is asked for one over TCP.
-            Self::WebSocket(_) => Vec::new(),
+            Self::WebSocket(_) | Self::SignalR(_) => Vec::new(),
         }
     }
 
@@ -85,6 +121,7 @@ impl Connection {
         match self {
             Self::Quic(connection) => Arc::new(connection.clone()),
             Self::WebSocket(connection) => Arc::new(connection.clone()),
+            Self::SignalR(connection) => Arc::new(connection.clone()),
         }
     }
 
@@ -93,6 +130,7 @@ impl Connection {
         match self {
             Self::Quic(connection) => connection.close(code, reason).await,
             Self::WebSocket(connection) => connection.close(code, reason).await,
+            Self::SignalR(connection) => connection.close().await,
         }
     }
 
@@ -101,16 +139,18 @@ impl Connection {
         match self {
             Self::Quic(connection) => connection.closed().await,
             Self::WebSocket(connection) => connection.closed().await,
+            Self::SignalR(connection) => connection.closed().await,
         }
     }
 }
 
 impl Receiver {
-    /// The next bytes; `None` when the peer has finished its half.
-    pub(crate) async fn read(&mut self) -> Result<Option<Bytes>, Broken> {
+    /// What comes next; `None` when the peer has finished its half.
+    pub(crate) async fn read(&mut self) -> Result<Option<Heard>, Broken> {
         match self {
-            Self::Quic(receiver) => receiver.read().await,
-            Self::WebSocket(receiver) => receiver.read().await,
+            Self::Quic(receiver) => Ok(receiver.read().await?.map(Heard::Bytes)),
+            Self::WebSocket(receiver) => Ok(receiver.read().await?.map(Heard::Bytes)),
+            Self::SignalR(receiver) => receiver.read().await,
         }
     }
 }
@@ -121,6 +161,15 @@ impl Transmitter {
         match self {
             Self::Quic(transmitter) => transmitter.write_some(chunks).await,
             Self::WebSocket(transmitter) => transmitter.write_some(chunks).await,
+            Self::SignalR(transmitter) => transmitter.write_some(chunks).await,
+        }
+    }
+
+    /// A frame, as the peer reads it.
+    pub(crate) fn encode(&self, frame: &ServerFrame) -> Bytes {
+        match self {
+            Self::Quic(_) | Self::WebSocket(_) => codec::encode_server(frame),
+            Self::SignalR(transmitter) => transmitter.encode(frame),
         }
     }
 
@@ -130,6 +179,7 @@ impl Transmitter {
         match self {
             Self::Quic(transmitter) => transmitter.break_off(code),
             Self::WebSocket(transmitter) => transmitter.break_off(),
+            Self::SignalR(transmitter) => transmitter.break_off(),
         }
     }
 
@@ -138,6 +188,8 @@ impl Transmitter {
         match self {
             Self::Quic(transmitter) => transmitter.finish().await,
             Self::WebSocket(transmitter) => transmitter.finish().await,
+            // Its `Close` says it.
+            Self::SignalR(_) => {}
         }
     }
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fanfare_hub::CloseReason;
-use fanfare_protocol::{ServerFrame, codec};
+use fanfare_protocol::ServerFrame;
 use tokio::time::timeout;
 
 use crate::edge::connection::{Connection, Transmitter};
@@ -34,7 +34,7 @@ pub(crate) fn goodbye(ending: &CloseReason, retry_after_ms: Option<u32>) -> Serv
 
 /// Says why, between two frames, and waits until the peer's QUIC has it. Ends with the connection.
 pub(crate) async fn say(transmitter: &mut Transmitter, goodbye: &ServerFrame) {
-    let mut frame: Vec<Bytes> = vec![codec::encode_server(goodbye)];
+    let mut frame: Vec<Bytes> = vec![transmitter.encode(goodbye)];
     while !frame.is_empty() {
         if transmitter.write_some(&mut frame).await.is_err() {
             return;

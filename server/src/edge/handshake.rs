@@ -33,7 +33,7 @@ use crate::edge::inbound::{Inbound, violation};
 use crate::edge::router::Router;
 use crate::edge::session::Session;
 use crate::quic::{Accepted, Incoming};
-use crate::transport::Broken;
+use crate::transport::{Broken, Heard};
 
 /// How long somebody for whom there is no room may take to open the stream on which it is told so.
 const FIRST_STREAM: Duration = Duration::from_secs(1);
@@ -55,7 +55,7 @@ pub(crate) enum Newcomer {
     /// Over QUIC, from the first packet.
     Quic(Box<Incoming>),
     /// Over TCP, behind the upgrade.
-    WebSocket(Connection),
+    Upgraded(Connection),
 }
 
 /// What every handshake needs.
@@ -81,7 +81,7 @@ impl Handshakes {
         metrics.handshakes.add(1);
         let address = match &newcomer {
             Newcomer::Quic(incoming) => incoming.remote_address(),
-            Newcomer::WebSocket(connection) => connection.remote_address(),
+            Newcomer::Upgraded(connection) => connection.remote_address(),
         };
         let deadline = Instant::now() + self.config.handshake_deadline;
         match self.bring_in(newcomer, Bounds { deadline, closing, evicted: place.evicted() }, reading).await {
@@ -113,7 +113,7 @@ impl Handshakes {
         reading: TaskTrackerToken,
     ) -> Result<(Session, Slot, TaskTrackerToken), Option<CloseReason>> {
         let connection = match newcomer {
-            Newcomer::WebSocket(connection) => connection,
+            Newcomer::Upgraded(connection) => connection,
             Newcomer::Quic(incoming) => self
                 .transport(*incoming, &bounds)
                 .await
@@ -189,6 +189,9 @@ impl Handshakes {
         // Elsewhere than in every connection's task: what waits for keys is large, and rare.
         let (user, mut permissions, features) =
             Box::pin(identify(&hello, self.config.dev, self.router.gate(), || {
+                if let Some(shown) = connection.identity() {
+                    return Ok(shown);
+                }
                 let leeway = self.config.validity().leeway;
                 access::certified(self.config.certificates.as_deref(), &connection.certificates(), leeway)
             }))
@@ -197,7 +200,10 @@ impl Handshakes {
         // What there is nothing for is not chosen.
         let features = if self.application.is_some() { features } else { features.without(Features::CALLS) };
 
-        let id = random_id(self.node)?;
+        let id = match connection.id() {
+            Some(negotiated) => negotiated,
+            None => random_id(self.node)?,
+        };
         let mut attached = match &self.application {
             None => None,
             Some(application) => {
@@ -231,6 +237,7 @@ impl Handshakes {
             source: admission::source(connection.remote_address().ip()),
             line: connection.line(),
             permissions,
+            dialect: connection.dialect(),
         };
         let now = (std::time::Instant::now(), SystemTime::now());
         let seat = self.router.hub().register(newcomer, &welcome, now).map_err(|denial| {
@@ -288,10 +295,13 @@ async fn first_frame(
 ) -> Result<(Bytes, Bytes), Option<CloseReason>> {
     loop {
         let mut chunk = match receiver.read().await {
-            Ok(Some(chunk)) => chunk,
+            Ok(Some(Heard::Bytes(chunk))) => chunk,
+            // It has a number, and comes behind a `Hello` alone.
+            Ok(Some(Heard::Refused(..))) => return Err(Some(Code::HelloExpected.into())),
             Ok(None) if reader.is_between_frames() => return Err(Some(Code::HelloExpected.into())),
             Ok(None) => return Err(Some(Code::TruncatedFrame.into())),
             Err(Broken::Stream) => return Err(Some(Code::StreamReset.into())),
+            Err(Broken::Unreadable(reason)) => return Err(Some(*reason)),
             Err(Broken::Connection) => return Err(None),
         };
         if let Some(frame) = reader.next_frame(&mut chunk).map_err(|error| violation(&error))? {

@@ -101,6 +101,12 @@ impl Inbound {
         }
     }
 
+    /// Answers a request that has no frame.
+    pub(crate) fn refuse(&self, member: &Arc<Member>, request: RequestId, denial: Denial) {
+        self.router.count_request(member);
+        self.router.refuse(member, request, denial.code, denial.detail);
+    }
+
     fn asks_about_joins(&self) -> bool {
         self.attachment.as_ref().is_some_and(Attachment::asks_about_joins)
     }

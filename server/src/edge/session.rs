@@ -37,7 +37,7 @@ use crate::edge::router::Call;
 use crate::edge::writer::write_out;
 use crate::hub::{Member, Seat};
 use crate::telemetry::Metrics;
-use crate::transport::Broken;
+use crate::transport::{Broken, Heard};
 
 /// A chunk of the stream with at least so many bytes came in a packet that was full of it.
 const BULK_BYTES: usize = 1_000;
@@ -222,34 +222,44 @@ async fn read(
             },
         };
         chunk = match read {
-            Ok(Some(chunk)) => {
+            Ok(Some(Heard::Refused(request, denial))) => {
+                inbound.refuse(member, request, denial);
+                if let Some(limiter) = limiter.as_ref()
+                    && let Err(end) = wait_for_turn(member, inbound.metrics(), limiter).await
+                {
+                    return end;
+                }
+                continue;
+            }
+            Ok(Some(Heard::Bytes(chunk))) => {
                 next = read_on(inbound, receiver, chunk.len());
                 inbound.metrics().bytes_in.add(chunk.len() as u64);
                 chunk
             }
             Ok(None) => return End::Finished,
             Err(Broken::Stream) => return End::Closed(Code::StreamReset.into()),
+            Err(Broken::Unreadable(reason)) => return End::Closed(*reason),
             Err(Broken::Connection) => return End::Lost,
         };
     }
 }
 
 /// A chunk that fills a packet is part of more, as a rule. What is there already is read with it, so that its sends
-/// can go together. Gives the stream's end where that is behind it, or why it broke: quinn says so once.
+/// can go together. Gives what is behind it and is none: the stream's end, or why it broke, which quinn says once.
 fn read_on(
     inbound: &mut Inbound,
     receiver: &mut Receiver,
     first: usize,
-) -> Option<Result<Option<Bytes>, Broken>> {
+) -> Option<Result<Option<Heard>, Broken>> {
     let (mut context, mut more) = (Context::from_waker(Waker::noop()), 0);
     while first >= BULK_BYTES && more < READ_ON_BYTES {
         match pin!(receiver.read()).poll(&mut context) {
-            Poll::Ready(Ok(Some(chunk))) => {
+            Poll::Ready(Ok(Some(Heard::Bytes(chunk)))) => {
                 more += chunk.len();
                 inbound.metrics().bytes_in.add(chunk.len() as u64);
                 inbound.follow(chunk);
             }
-            Poll::Ready(end) => return Some(end),
+            Poll::Ready(other) => return Some(other),
             Poll::Pending => break,
         }
     }

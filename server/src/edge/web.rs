@@ -11,7 +11,7 @@ use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
-use fanfare_protocol::WEBSOCKET_PATH;
+use fanfare_protocol::{WEBSOCKET_PATH, WEBSOCKET_PROTOCOL};
 use tokio::time::timeout;
 
 use crate::edge::connection::Connection;
@@ -21,7 +21,7 @@ use crate::edge::visit::{Visit, Visitor};
 use crate::tcp::{self, Upgrade};
 
 /// How long the upgrade itself may take, which waits for the answer to be written.
-const UPGRADE: Duration = Duration::from_secs(5);
+pub(crate) const UPGRADE: Duration = Duration::from_secs(5);
 
 /// What a WebSocket needs to become a connection.
 pub(crate) struct Web {
@@ -49,7 +49,7 @@ async fn fanfare(
         web.handshakes.count(Some(&refused));
         return (StatusCode::FORBIDDEN, format!("{}\n", refused.reason)).into_response();
     }
-    let upgrade = match Upgrade::of(&mut request) {
+    let upgrade = match Upgrade::of(&mut request, Some(WEBSOCKET_PROTOCOL)) {
         Ok(upgrade) => upgrade,
         Err(error) => return error.into_response(),
     };
@@ -59,7 +59,7 @@ async fn fanfare(
         let Ok(Some((visit, early))) = timeout(UPGRADE, upgrade.carrier::<Visit>()).await else { return };
         let (bytes, place) = visit.outlast(&early);
         let socket = tcp::Connection::new(bytes, address, handshakes.config.idle_timeout);
-        let newcomer = Newcomer::WebSocket(Connection::WebSocket(socket));
+        let newcomer = Newcomer::Upgraded(Connection::WebSocket(socket));
         serve(newcomer, place, handshakes, tasks, reading).await;
     });
     response

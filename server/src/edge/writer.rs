@@ -72,6 +72,7 @@ async fn write(member: &Member, transmitter: &mut Transmitter, metrics: &Metrics
                     // A reader that waits for room or for its turn learns of it from here alone.
                     match broken {
                         Broken::Stream => member.outbox().end(Code::StreamReset.into()),
+                        Broken::Unreadable(reason) => member.outbox().end(*reason),
                         Broken::Connection => member.outbox().lose(),
                     }
                     return;

@@ -62,6 +62,17 @@ impl Io {
         }
     }
 
+    /// Has the system give the peer up when it has acknowledged nothing of what was sent to it for so long.
+    pub(crate) fn give_up_after(&self, silence: Duration) {
+        #[cfg(target_os = "linux")]
+        if let Some(socket) = self.socket() {
+            // Where it fails the socket is gone.
+            let _ = SockRef::from(socket).set_tcp_user_timeout(Some(silence));
+        }
+        #[cfg(not(target_os = "linux"))]
+        let _ = silence;
+    }
+
     /// Throws away what the system still keeps for the peer when the socket is closed, instead of sending it.
     pub(crate) fn abort(&self) {
         if let Some(socket) = self.socket() {

@@ -14,7 +14,6 @@ use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use fanfare_protocol::WEBSOCKET_PROTOCOL;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -31,8 +30,8 @@ pub(crate) enum UpgradeError {
     Version,
     #[error("the request's Sec-WebSocket-Key is not 16 bytes in base64")]
     Key,
-    #[error("the request does not offer the subprotocol {WEBSOCKET_PROTOCOL} in Sec-WebSocket-Protocol")]
-    Subprotocol,
+    #[error("the request does not offer the subprotocol {0} in Sec-WebSocket-Protocol")]
+    Subprotocol(&'static str),
     #[error("the connection cannot be upgraded")]
     Connection,
 }
@@ -48,7 +47,7 @@ impl IntoResponse for UpgradeError {
             Self::Version => {
                 (StatusCode::UPGRADE_REQUIRED, [(SEC_WEBSOCKET_VERSION, "13")], text).into_response()
             }
-            Self::Key | Self::Subprotocol | Self::Connection => {
+            Self::Key | Self::Subprotocol(_) | Self::Connection => {
                 (StatusCode::BAD_REQUEST, text).into_response()
             }
         }
@@ -59,14 +58,15 @@ impl IntoResponse for UpgradeError {
 pub(crate) struct Upgrade {
     pending: OnUpgrade,
     accept: String,
+    subprotocol: Option<&'static str>,
 }
 
 impl Upgrade {
-    /// Judges a request.
+    /// Judges a request. With a subprotocol it has to offer that; without one none is chosen.
     ///
     /// # Errors
     /// What the request lacks.
-    pub(crate) fn of(request: &mut Request) -> Result<Self, UpgradeError> {
+    pub(crate) fn of(request: &mut Request, subprotocol: Option<&'static str>) -> Result<Self, UpgradeError> {
         let headers = request.headers();
         let asks = request.method() == Method::GET
             && lists(headers, &CONNECTION, "upgrade")
@@ -81,23 +81,22 @@ impl Upgrade {
         if STANDARD.decode(key).map_or(0, |key| key.len()) != 16 {
             return Err(UpgradeError::Key);
         }
-        if !lists(headers, &SEC_WEBSOCKET_PROTOCOL, WEBSOCKET_PROTOCOL) {
-            return Err(UpgradeError::Subprotocol);
+        if let Some(subprotocol) = subprotocol
+            && !lists(headers, &SEC_WEBSOCKET_PROTOCOL, subprotocol)
+        {
+            return Err(UpgradeError::Subprotocol(subprotocol));
         }
         let accept = accepted(key);
         let pending = request.extensions_mut().remove::<OnUpgrade>().ok_or(UpgradeError::Connection)?;
-        Ok(Self { pending, accept })
+        Ok(Self { pending, accept, subprotocol })
     }
 
     /// The answer, which has to be given before there is a [carrier](Upgrade::carrier).
     pub(crate) fn response(&self) -> Response {
-        let headers = [
-            (CONNECTION, "upgrade"),
-            (UPGRADE, "websocket"),
-            (SEC_WEBSOCKET_ACCEPT, self.accept.as_str()),
-            (SEC_WEBSOCKET_PROTOCOL, WEBSOCKET_PROTOCOL),
-        ];
-        (StatusCode::SWITCHING_PROTOCOLS, headers).into_response()
+        let headers =
+            [(CONNECTION, "upgrade"), (UPGRADE, "websocket"), (SEC_WEBSOCKET_ACCEPT, self.accept.as_str())];
+        let chosen = self.subprotocol.map(|subprotocol| [(SEC_WEBSOCKET_PROTOCOL, subprotocol)]);
+        (StatusCode::SWITCHING_PROTOCOLS, headers, chosen, ()).into_response()
     }
 
     /// What carries the connection from now on, and what of it was read already. `None` where it has gone.
@@ -135,7 +134,7 @@ mod tests {
             .fold(Request::builder(), |request, (name, value)| request.header(*name, *value))
             .body(Body::empty())
             .unwrap();
-        Upgrade::of(&mut request).err().unwrap()
+        Upgrade::of(&mut request, Some("fanfare.1")).err().unwrap()
     }
 
     #[test]
@@ -158,7 +157,7 @@ mod tests {
             (1, UpgradeError::NotAsked, StatusCode::UPGRADE_REQUIRED),
             (2, UpgradeError::Version, StatusCode::UPGRADE_REQUIRED),
             (3, UpgradeError::Key, StatusCode::BAD_REQUEST),
-            (4, UpgradeError::Subprotocol, StatusCode::BAD_REQUEST),
+            (4, UpgradeError::Subprotocol("fanfare.1"), StatusCode::BAD_REQUEST),
         ] {
             let mut headers = whole.to_vec();
             headers.remove(at);

@@ -109,3 +109,23 @@ fn what_is_taken_out_is_a_slice_and_what_is_detached_is_none() {
     assert_eq!(value, arguments.value(1).unwrap());
     assert!(!range.contains(&detached.raw().as_ptr()) && !range.contains(&value.raw().as_ptr()));
 }
+
+#[test]
+fn what_stands_behind_the_first_is_arguments_again() {
+    let all = Arguments::new(Encoding::Json, r#"["room", "Send" ,  {"a":[1, 2]},null]"#).unwrap();
+    for (skipped, expected) in
+        [(0, r#"["room","Send",{"a":[1, 2]},null]"#), (2, r#"[{"a":[1, 2]},null]"#), (4, "[]"), (9, "[]")]
+    {
+        for encoding in Encoding::ALL {
+            let behind = all.to_encoding(encoding).unwrap().behind(skipped);
+            assert_eq!(Arguments::new(encoding, behind.raw().clone()), Ok(behind.clone()), "well-formed");
+            let expected = Arguments::new(Encoding::Json, expected).unwrap().to_encoding(encoding).unwrap();
+            let found: Vec<_> =
+                behind.iter().map(|value| value.to_encoding(Encoding::Json).unwrap()).collect();
+            let wanted: Vec<_> =
+                expected.iter().map(|value| value.to_encoding(Encoding::Json).unwrap()).collect();
+            assert_eq!(found.len(), behind.len());
+            assert_eq!(found, wanted, "{skipped} {encoding}");
+        }
+    }
+}
