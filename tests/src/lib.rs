@@ -13,6 +13,7 @@
 pub mod issuer;
 pub mod lossy;
 pub mod peer;
+pub mod signalr;
 pub mod silent;
 pub mod socket;
 
@@ -145,6 +146,12 @@ impl Hub {
     #[must_use]
     pub fn websocket(&self) -> String {
         self.server.websocket_url().expect("the server takes WebSockets")
+    }
+
+    /// Where clients of SignalR connect.
+    #[must_use]
+    pub fn signalr(&self) -> String {
+        self.server.signalr_url().expect("the server takes clients of SignalR")
     }
 
     /// Connects a client.
