@@ -9,7 +9,7 @@ use fanfare_protocol::admin::QuicFacts;
 
 /// A connection's line to its peer.
 pub trait Line: Send + Sync {
-    /// `quic`, `webtransport` or `websocket`.
+    /// `quic`, `webtransport`, `websocket` or `signalr`.
     fn transport(&self) -> &'static str;
     /// Where the peer is now; it may move (QUIC connection migration).
     fn address(&self) -> SocketAddr;

@@ -25,6 +25,8 @@ pub struct Member<P> {
     pub(crate) memberships: Mutex<Memberships<P>>,
     permissions: Mutex<Arc<P>>,
     requests: AtomicU64,
+    /// How much of the application runs for it.
+    calls: AtomicU64,
     /// Whether its requests wait because it made too many.
     held_back: AtomicBool,
     datagrams: Datagrams,
@@ -121,6 +123,7 @@ impl<P> Member<P> {
             memberships: Mutex::new(Memberships { groups: HashSet::default(), gone: false }),
             permissions: Mutex::new(Arc::new(permissions)),
             requests: AtomicU64::new(0),
+            calls: AtomicU64::new(0),
             held_back: AtomicBool::new(false),
             datagrams: Datagrams::default(),
             since,
@@ -146,6 +149,16 @@ impl<P> Member<P> {
     /// How many requests it has made.
     pub fn requests(&self) -> u64 {
         self.requests.load(Ordering::Relaxed)
+    }
+
+    /// Notes how many methods of the application run for it.
+    pub fn note_calls(&self, running: u64) {
+        self.calls.store(running, Ordering::Relaxed);
+    }
+
+    /// How many methods of the application run for it.
+    pub fn calls(&self) -> u64 {
+        self.calls.load(Ordering::Relaxed)
     }
 
     /// How many messages were sent to it, and how many of them were dropped; by stream and by datagram.

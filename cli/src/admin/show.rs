@@ -144,7 +144,7 @@ pub(super) fn detail(detail: &ConnectionDetail, before: &ConnectionDetail, ago: 
             }),
         ),
         ("groups", if groups.is_empty() { "none".to_owned() } else { groups.join(", ") }),
-        ("requests", row.requests.to_string()),
+        ("requests", format!("{}, {} running", row.requests, many(row.calls, "call"))),
         ("messages", format!("{} out, {} dropped", row.deliveries, row.dropped)),
         ("last heard", format!("{} ago", span(row.silent_ms / 1_000))),
         ("waiting", format!("{}, {}", many(row.outbox_frames, "frame"), many(row.outbox_bytes, "byte"))),

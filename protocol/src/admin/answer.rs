@@ -122,6 +122,15 @@ pub struct Counters {
     /// Streams that were stopped because the protocol has no use for them.
     #[serde(default)]
     pub stopped_streams: u64,
+    /// Calls of the application's methods that were begun.
+    #[serde(default)]
+    pub calls: u64,
+    /// Of those, that ended with an error.
+    #[serde(default)]
+    pub calls_failed: u64,
+    /// Of those, that run now.
+    #[serde(default)]
+    pub calls_running: u64,
     /// Bytes that wait for clients, of those that are counted for all together.
     #[serde(default)]
     pub waiting_bytes: u64,

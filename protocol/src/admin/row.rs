@@ -14,7 +14,7 @@ pub struct ConnectionRow {
     pub connection: ConnectionId,
     /// Its user.
     pub user: UserName,
-    /// `quic`, `webtransport` or `websocket`.
+    /// `quic`, `webtransport`, `websocket` or `signalr`.
     pub transport: String,
     /// Where it comes from.
     pub address: String,
@@ -46,6 +46,9 @@ pub struct ConnectionRow {
     /// of every 10 s.
     #[serde(default)]
     pub silent_ms: u64,
+    /// Methods of the application that run for it.
+    #[serde(default)]
+    pub calls: u64,
 }
 
 /// A connection of which nothing was heard for so many milliseconds is silent: a client that lives is heard of every

@@ -23,6 +23,7 @@ pub(super) struct Facts {
     deliveries: (u64, u64),
     requests: u64,
     silent_ms: u64,
+    calls: u64,
     pub(super) quic: QuicFacts,
 }
 
@@ -35,6 +36,7 @@ impl Facts {
             deliveries: member.deliveries(),
             requests: member.requests(),
             silent_ms: member.listen_in(Instant::now()),
+            calls: member.calls(),
             quic: member.line().quic(),
         }
     }
@@ -43,8 +45,8 @@ impl Facts {
     /// more or less says nothing; nor do packets that carried nothing of ours.
     pub(super) fn differs(&self, now: &Self) -> bool {
         let (known, quic) = (&self.quic, &now.quic);
-        (self.groups, self.outbox, self.deliveries, self.requests, self.address)
-            != (now.groups, now.outbox, now.deliveries, now.requests, now.address)
+        (self.groups, self.outbox, self.deliveries, self.requests, self.address, self.calls)
+            != (now.groups, now.outbox, now.deliveries, now.requests, now.address, now.calls)
             || (known.lost_packets, known.blocked_by_application, known.congestion_events)
                 != (quic.lost_packets, quic.blocked_by_application, quic.congestion_events)
             || (self.silent_ms >= SILENT_MS) != (now.silent_ms >= SILENT_MS)
@@ -63,8 +65,16 @@ pub(super) fn made_by(origin: Origin) -> MembershipOrigin {
 
 /// The row of a connection.
 pub(super) fn connection_row(member: &Member, facts: &Facts) -> ConnectionRow {
-    let Facts { address, groups, outbox, deliveries: (deliveries, dropped), requests, silent_ms, quic } =
-        facts;
+    let Facts {
+        address,
+        groups,
+        outbox,
+        deliveries: (deliveries, dropped),
+        requests,
+        silent_ms,
+        calls,
+        quic,
+    } = facts;
     ConnectionRow {
         connection: member.id(),
         user: member.user().clone(),
@@ -83,6 +93,7 @@ pub(super) fn connection_row(member: &Member, facts: &Facts) -> ConnectionRow {
         blocked_by_application: quic.blocked_by_application,
         congestion_events: quic.congestion_events,
         silent_ms: *silent_ms,
+        calls: *calls,
     }
 }
 
@@ -116,6 +127,7 @@ impl Rows for Connections {
         "blocked_by_application",
         "congestion_events",
         "silent_ms",
+        "calls",
     ];
 
     fn key(&self, member: &Self::Item, field: &str) -> Key {
@@ -135,6 +147,7 @@ impl Rows for Connections {
             "dropped" => member.deliveries().1.into(),
             "rtt_us" => rtt(member).into(),
             "silent_ms" => Key::Number(member.listen_in(Instant::now())),
+            "calls" => Key::Number(member.calls()),
             "sent_packets" => member.line().quic().sent_packets.into(),
             "lost_packets" => member.line().quic().lost_packets.into(),
             "blocked_by_application" => member.line().quic().blocked_by_application.into(),

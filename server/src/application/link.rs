@@ -69,6 +69,8 @@ pub(crate) struct Link {
 struct State {
     /// Calls that hold one of the places of those that run one after the other.
     running: usize,
+    /// All calls that run.
+    begun: u64,
     waiting: VecDeque<Accepted>,
     /// Done when the call that was the last to get its place has begun.
     last_begun: Option<oneshot::Receiver<()>>,
@@ -268,6 +270,8 @@ impl Link {
             state.running += 1;
         }
         let mut next = state.waiting.pop_front()?;
+        state.begun += 1;
+        self.note_calls(&state);
         let (begun, turn) = oneshot::channel();
         next.turn = state.last_begun.replace(turn);
         next.begun = Some(begun);
@@ -286,6 +290,15 @@ impl Link {
             state.running -= 1;
         }
         state.streams -= streams;
+        state.begun -= 1;
+        self.note_calls(&state);
+    }
+
+    /// For operators, who want to see a method that never returns.
+    fn note_calls(&self, state: &State) {
+        if let Some(member) = self.member() {
+            member.note_calls(state.begun);
+        }
     }
 
     fn cancel(&self, request: RequestId) {

@@ -188,6 +188,7 @@ async fn complete(link: &Link, request: RequestId, outcome: Outcome) {
         // The application's own numbers are its own to count.
         let code = Code::try_from(u64::from(*code)).unwrap_or(Code::CallFailed);
         link.context.metrics.refused.add(code);
+        link.context.metrics.calls_failed.add(1);
     }
     link.deliver(ServerCall::Completion { request, outcome }).await;
 }

@@ -99,6 +99,7 @@ impl Application {
     fn begin(self: &Arc<Self>, link: &Arc<Link>) {
         while let Some(accepted) = link.next_call() {
             let (application, link) = (Arc::clone(self), Arc::clone(link));
+            self.context.metrics.calls.add(1);
             self.context.tasks.spawn(async move {
                 let place = Place { application, link, request: accepted.request, streams: accepted.streams };
                 // It was there when the call was taken, and methods never change.
@@ -131,10 +132,17 @@ struct Place {
     streams: usize,
 }
 
+impl Place {
+    fn context(&self) -> &Context {
+        &self.application.context
+    }
+}
+
 impl Drop for Place {
     fn drop(&mut self) {
         self.link.completed(self.request);
         self.link.make_way(self.streams);
+        self.context().metrics.calls_ended.add(1);
         self.application.begin(&self.link);
     }
 }

@@ -28,6 +28,9 @@ pub(crate) struct Metrics {
     pub(crate) refused: ByCode,
     pub(crate) closed: ByCode,
     pub(crate) stopped_streams: Counter,
+    pub(crate) calls: Counter,
+    pub(crate) calls_ended: Counter,
+    pub(crate) calls_failed: Counter,
     pub(crate) bytes_in: Counter,
     pub(crate) bytes_out: Counter,
     pub(crate) delivery: Histogram,
@@ -74,6 +77,12 @@ pub struct Snapshot {
     pub purged: u64,
     /// Streams stopped that the protocol has no use for.
     pub stopped_streams: u64,
+    /// Calls of the application's methods that were begun.
+    pub calls: u64,
+    /// Of those, that ended with an error.
+    pub calls_failed: u64,
+    /// Of those, that run now. Unlike the others it falls, too.
+    pub calls_running: u64,
     /// Bytes of frames that came, on streams and in datagrams.
     pub bytes_in: u64,
     /// Bytes of frames that QUIC took, for streams and in datagrams.
@@ -115,6 +124,9 @@ impl Metrics {
             removed: done.removed.values(),
             purged: done.purged.value(),
             stopped_streams: self.stopped_streams.value(),
+            calls: self.calls.value(),
+            calls_failed: self.calls_failed.value(),
+            calls_running: self.calls.value().saturating_sub(self.calls_ended.value()),
             bytes_in: self.bytes_in.value(),
             bytes_out: self.bytes_out.value() + done.datagram_bytes.value(),
             delivery: self.delivery.times(),

@@ -42,6 +42,7 @@ pub(crate) fn row(number: u8, user: &str) -> ConnectionRow {
         blocked_by_application: if number == 3 { 4 } else { 0 },
         congestion_events: 0,
         silent_ms: 0,
+        calls: u64::from(number == 1),
     }
 }
 

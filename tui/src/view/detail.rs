@@ -28,10 +28,14 @@ pub(super) fn draw(model: &Model, id: ConnectionId, theme: Theme, frame: &mut Fr
         (
             "in all",
             format!(
-                "{}  {}  {} dropped",
+                "{}  {}  {} dropped{}",
                 many(row.requests, "request"),
                 many(row.deliveries, "message"),
-                row.dropped
+                row.dropped,
+                match row.calls {
+                    0 => String::new(),
+                    calls => format!("  {} running", many(calls, "call")),
+                }
             ),
         ),
         ("waiting", format!("{}  {}", many(row.outbox_frames, "frame"), many(row.outbox_bytes, "byte"))),

@@ -7,6 +7,7 @@
 //! busiest connections             largest groups
 //! ```
 
+use fanfare_protocol::admin::Counters;
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::text::{Line, Span};
@@ -56,10 +57,11 @@ fn draw_facts(model: &Model, theme: Theme, frame: &mut Frame<'_>, area: Rect) {
         (
             "requests",
             format!(
-                "{}  {} refused  {} held back",
+                "{}  {} refused  {} held back{}",
                 counters.requests,
                 sum(&counters.refused),
-                counters.throttled
+                counters.throttled,
+                calls(counters)
             ),
         ),
         (
@@ -107,6 +109,17 @@ fn draw_facts(model: &Model, theme: Theme, frame: &mut Frame<'_>, area: Rect) {
         })
         .collect();
     frame.render_widget(Paragraph::new(lines), area);
+}
+
+/// What the application was called for; nothing where there is none, or it never was.
+fn calls(counters: &Counters) -> String {
+    match counters.calls {
+        0 => String::new(),
+        calls => {
+            let (running, failed) = (counters.calls_running, counters.calls_failed);
+            format!("  {}: {running} running, {failed} failed", many(calls, "call"))
+        }
+    }
 }
 
 /// What there is to say of a second before one has passed.

@@ -52,6 +52,7 @@ pub(in crate::admin) fn status(status: &Status) -> String {
             ),
         ),
         ("requests", requests(counters)),
+        ("calls", calls(counters)),
         ("refused", format!("{}{}", sum(&counters.refused), named(&counters.refused))),
         ("removed", format!("{}{}", sum(&counters.removed), named(&counters.removed))),
         ("closed", format!("{}{}, lost {}", sum(&counters.closed), named(&counters.closed), counters.lost)),
@@ -86,6 +87,11 @@ fn requests(counters: &Counters) -> String {
         0 => asked,
         unknown => format!("{asked}, {} not known here", many(unknown, "frame")),
     }
+}
+
+/// What the application's methods were called for.
+fn calls(counters: &Counters) -> String {
+    format!("{}, {} running, {} failed", counters.calls, counters.calls_running, counters.calls_failed)
 }
 
 /// What waits for clients that do not read, and how much may.
