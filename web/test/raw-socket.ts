@@ -160,6 +160,10 @@ export class RawSocket {
     this.socket.pause();
   }
 
+  readAgain(): void {
+    this.socket.resume();
+  }
+
   /** Ends it without a word. */
   drop(): void {
     this.socket.destroy();

@@ -5,6 +5,10 @@ import { GROUPS } from "./signalr-groups.js";
 import { LIVES } from "./signalr-lives.js";
 import { Scene, type World } from "./signalr-scene.js";
 
+// For pages in which both clients are.
+export * as fanfare from "../src/index.js";
+export { Scene, until } from "./signalr-scene.js";
+
 export const CASES = [...GROUPS, ...CALLS, ...LIVES];
 
 export async function run(name: string, world: World): Promise<void> {

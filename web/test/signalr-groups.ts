@@ -111,6 +111,18 @@ export const GROUPS: readonly Case[] = [
     },
   },
   {
+    name: "what is said at once may be longer than any message",
+    async run(scene) {
+      const alice = await scene.connect("dev", { user: "alice" });
+      // The client puts what waits into one message of the WebSocket: this is more than a megabyte.
+      const text = "x".repeat(30_000);
+      const answers = Array.from({ length: 40 }, () => {
+        return alice.hub.invoke("SendToGroup", scene.named("nobody's"), "Long", text);
+      });
+      same(await Promise.all(answers), answers.map(() => 0));
+    },
+  },
+  {
     name: "arguments arrive as they were sent, whichever encoding the other one has",
     async run(scene) {
       const alice = await scene.connect("dev", { user: "alice" });

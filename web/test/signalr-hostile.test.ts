@@ -9,6 +9,7 @@ import { after, afterEach, before, describe, test } from "node:test";
 
 import { BINARY, tcp, TEXT } from "./raw-socket.js";
 import { framed, pack, RawHub, record } from "./raw-hub.js";
+import { Server } from "./server.js";
 import { type Encoding, until } from "./signalr-scene.js";
 import { Stage } from "./signalr-stage.js";
 
@@ -290,6 +291,38 @@ describe("what is too much", { timeout: 240_000 }, () => {
       });
       assert.match(stage.dev.command("admin", "status"), /SlowConsumer \d/u);
       await undisturbed();
+    });
+
+    test(`who reads too slowly is told how much is missing, where that is the policy, in ${encoding}`, async () => {
+      const server = await Server.start("--dev", "--overflow=drop-oldest", "--requests-per-second=0");
+      try {
+        const [slow, talker] = [
+          await RawHub.open(`${server.signalr}?user=slow`, encoding),
+          await RawHub.open(`${server.signalr}?user=talker`, encoding),
+        ];
+        opened.push(slow, talker);
+        slow.socket.stopReading();
+        // Beyond what the system's own buffers take.
+        const [sent, text] = [1_000, "x".repeat(30_000)];
+        for (let number = 0; number < sent; number++) await talker.call("SendToUser", "slow", "Load", number, text);
+        await talker.call("SendToUser", "slow", "End");
+        slow.socket.readAgain();
+        let [next, missing] = [0, 0];
+        for (let message = await slow.next(); message?.["target"] !== "End"; message = await slow.next()) {
+          const [first] = (message?.["arguments"] ?? []) as [number?];
+          if (message?.["target"] === "fanfare.Lagged") {
+            missing += first ?? 0;
+            next += first ?? 0;
+          } else {
+            // What is missing is told where it is missing.
+            assert.deepEqual([message?.["target"], first], ["Load", next++]);
+          }
+        }
+        assert.equal(next, sent);
+        assert.ok(missing > 0, "some had to be dropped");
+      } finally {
+        await server.stop();
+      }
     });
 
     test(`a client that never reads its stream costs no more than its share, in ${encoding}`, async () => {

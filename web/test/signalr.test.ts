@@ -14,6 +14,9 @@ import { runIn, Stage } from "./signalr-stage.js";
 
 const ENCODINGS: readonly Encoding[] = ["json", "messagepack"];
 
+/** What a page of the site has. */
+declare const cases: typeof import("./signalr-cases.js");
+
 let stage: Stage;
 
 before(async () => {
@@ -49,6 +52,44 @@ for (const kind of ["chromium", "firefox"] as Kind[]) {
         for (const { name } of CASES) test(name, () => runIn(page, name, stage.world(`${kind} ${encoding}`, encoding)));
       });
     }
+
+    test("a page's client of Fanfare's own and those of SignalR's understand each other", async () => {
+      const { dev } = stage;
+      const hash = await (await fetch(`http://${dev.http}/fanfare/certificate-hash`)).json() as { value: string };
+      const found = await page.evaluate(async (url, hash, signalr, room) => {
+        const { fanfare, Scene, until } = cases;
+        const urls = { dev: signalr, everything: "", tokens: "", brief: "" };
+        const scene = new Scene({ tag: room, encoding: "json", urls, ask: async () => "" });
+        const [json, pack] = [
+          await scene.connect("dev", { user: "json", encoding: "json", hear: ["E"] }),
+          await scene.connect("dev", { user: "pack", encoding: "messagepack", hear: ["E"] }),
+        ];
+        const alice = await fanfare.connect({ url, devUser: "alice", serverCertificateHashes: [hash] });
+        const heard: unknown[] = [];
+        alice.on("E", (payload, { from, format }) => {
+          const user = typeof from === "string" ? from : from.user;
+          heard.push([user, format, [...payload].map((byte) => String.fromCharCode(byte)).join("")]);
+        });
+        await alice.join(room);
+        for (const { hub } of [json, pack]) await hub.invoke("JoinGroup", room);
+        await json.hub.invoke("SendToOthersInGroup", room, "E", "a", { b: 1 });
+        await pack.hub.invoke("SendToOthersInGroup", room, "E", "a");
+        for (const payload of ["text", fanfare.json(["b", [1.5]]), fanfare.json({ c: null }), Uint8Array.of(1, 2)]) {
+          await alice.sendToGroup(room, "E", payload, { others: true });
+        }
+        await until("all is heard", () => heard.length === 2 && json.heard.length === 5 && pack.heard.length === 5);
+        await alice.close();
+        await scene.end();
+        const bytes = pack.of("E").pop()?.[0] as Uint8Array;
+        return { heard, json: json.of("E"), pack: pack.of("E").slice(0, -1), bytes: [...bytes] };
+      }, dev.url, hash.value, dev.signalr, `${kind} mixed`);
+      const json = `${kind} mixed-json`;
+      assert.deepEqual(found.heard, [[json, "json", '["a",{"b":1}]'], [`${kind} mixed-pack`, "msgpack", "\x91\xa1a"]]);
+      const said = [["text"], ["b", [1.5]], [{ c: null }]];
+      assert.deepEqual(found.json, [["a"], ...said, ["AQI="]]);
+      assert.deepEqual(found.pack, [["a", { b: 1 }], ...said]);
+      assert.deepEqual(found.bytes, [1, 2]);
+    });
 
     test("a page of an origin that is not listed gets nothing", async () => {
       const stranger = await stage.page(browser, "127.0.0.2");
