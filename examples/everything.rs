@@ -249,15 +249,15 @@ fn methods() -> Methods<Counters> {
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let quic = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:4433".to_owned()).parse()?;
+    let mut arguments = std::env::args().skip(1);
+    let mut address = |default: &str| arguments.next().unwrap_or_else(|| default.to_owned()).parse();
+    let (quic, http) = (address("127.0.0.1:4433")?, address("127.0.0.1:4480")?);
     let made = fanfare_certs::server_leaf(std::path::Path::new(".fanfare"), &[])?.identity;
     let identity = Identity { chain: made.chain, key: made.key };
-    // In development web clients come in where HTTP is answered, on any free port here.
-    let http = "127.0.0.1:0".parse()?;
     let builder = Server::builder().listen(quic).identity(identity).http(http).methods(methods());
     let server = builder.development().start().await?;
-    let http = server.http_address().ok_or("HTTP is not answered")?;
-    println!("ready quic={} signalr=http://{http}/signalr", server.address());
+    let signalr = server.signalr_url().ok_or("web clients have no way in")?;
+    println!("ready quic={} signalr={signalr}", server.address());
     tokio::signal::ctrl_c().await?;
     server.drain().await;
     Ok(())

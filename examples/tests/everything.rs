@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 #[tokio::test]
 async fn a_client_of_our_own_calls_methods_of_every_kind() {
     let home = tempfile::tempdir().unwrap();
-    let (_running, ready) = Running::start("everything", &["127.0.0.1:0"], home.path());
+    let (_running, ready) = Running::start("everything", &["127.0.0.1:0", "127.0.0.1:0"], home.path());
     let (quic, signalr) = ready.trim().strip_prefix("ready quic=").unwrap().split_once(" signalr=").unwrap();
     assert!(signalr.starts_with("http://127.0.0.1:") && signalr.ends_with("/signalr"), "{signalr}");
     let config = ClientConfig::new(quic, Credential::DevUser(UserName::new("alice").unwrap()))

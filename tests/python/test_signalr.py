@@ -83,7 +83,7 @@ def setUpModule():
     global dev, guarded, everything
     dev = Server("FANFARE_BIN", *DEV)
     guarded = Server("FANFARE_BIN", *DEV, "--token-secret", "{home}/secret")
-    everything = Server("FANFARE_EVERYTHING", "127.0.0.1:0")
+    everything = Server("FANFARE_EVERYTHING", "127.0.0.1:0", "127.0.0.1:0")
 
 
 def tearDownModule():

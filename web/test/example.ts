@@ -27,7 +27,8 @@ export class Example {
   static async start(name: string): Promise<Example> {
     const home = mkdtempSync(join(tmpdir(), `fanfare-${name}-`));
     const binary = process.env[`FANFARE_${name.toUpperCase()}`] ?? join(ROOT, "target/debug/examples", name);
-    const running = new Process(spawn(binary, ["127.0.0.1:0"], { cwd: home, stdio: ["ignore", "pipe", "pipe"] }));
+    const places = ["127.0.0.1:0", "127.0.0.1:0"];
+    const running = new Process(spawn(binary, places, { cwd: home, stdio: ["ignore", "pipe", "pipe"] }));
     const ready = await running.lines.next().catch((error: unknown) => {
       throw new Error(`${name} did not start: ${String(error)}\n${running.errors}`);
     });
