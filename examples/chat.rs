@@ -1,4 +1,5 @@
-//! The sample of SignalR's documentation on users and groups, method by method: clients of an application call it.
+//! The sample of SignalR's documentation on users and groups, method by method: clients of an application call it,
+//! Fanfare's own and SignalR's.
 //!
 //! ```text
 //! cargo run -p fanfare-examples --example chat
@@ -32,7 +33,9 @@ async fn remove_from_group(caller: Caller, Args((group,)): Args<(String,)>) -> R
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let quic = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:4433".to_owned()).parse()?;
+    let mut arguments = std::env::args().skip(1);
+    let mut address = |default: &str| arguments.next().unwrap_or_else(|| default.to_owned()).parse();
+    let (quic, http) = (address("127.0.0.1:4433")?, address("127.0.0.1:4480")?);
     let made = fanfare_certs::server_leaf(std::path::Path::new(".fanfare"), &[])?.identity;
     let identity = Identity { chain: made.chain, key: made.key };
     let methods = Methods::new()
@@ -40,9 +43,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .on("AddToGroup", add_to_group)
         .on("RemoveFromGroup", remove_from_group);
 
-    let server =
-        Server::builder().listen(quic).identity(identity).methods(methods).development().start().await?;
-    println!("ready quic={}", server.address());
+    let builder = Server::builder().listen(quic).http(http).identity(identity).methods(methods);
+    let server = builder.development().start().await?;
+    println!("ready quic={} signalr={}", server.address(), server.signalr_url().unwrap_or_default());
     tokio::signal::ctrl_c().await?;
     server.drain().await;
     Ok(())

@@ -18,8 +18,9 @@ use running::Running;
 #[tokio::test]
 async fn the_sample_does_what_the_document_says() {
     let home = tempfile::tempdir().unwrap();
-    let (mut running, ready) = Running::start("chat", &["127.0.0.1:0"], home.path());
-    let quic = ready.trim().strip_prefix("ready quic=").unwrap();
+    let (mut running, ready) = Running::start("chat", &["127.0.0.1:0", "127.0.0.1:0"], home.path());
+    let (quic, signalr) = ready.trim().strip_prefix("ready quic=").unwrap().split_once(" signalr=").unwrap();
+    assert!(signalr.starts_with("http://127.0.0.1:"), "{signalr}");
     let connect = async |name: &str| {
         let config = ClientConfig::new(quic, Credential::DevUser(UserName::new(name).unwrap()))
             .roots(Roots::Pem(home.path().join(".fanfare/ca.pem")));

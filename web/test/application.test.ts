@@ -1,54 +1,23 @@
 /** Pages call the methods of a real application: examples/chat.rs, in both browsers. */
 
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
-import { createHash, X509Certificate } from "node:crypto";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
 import { after, before, describe, test } from "node:test";
 import type { Browser } from "puppeteer-core";
 
 import { open, pageAt, type Kind } from "./browser.js";
-import { Process, Server } from "./server.js";
+import { Example } from "./example.js";
+import { Server } from "./server.js";
 import type * as Fanfare from "../src/index.js";
 
 declare const fanfare: typeof Fanfare;
 declare const hash: string;
 
-const ROOT = resolve(import.meta.dirname, "../../..");
-/** The example that cargo builds, or another. */
-const BINARY = process.env["FANFARE_CHAT"] ?? join(ROOT, "target/debug/examples/chat");
-
-/** The application, in a directory of its own. */
-class Chat {
-  private constructor(private readonly process: Process, private readonly home: string, readonly url: string) {}
-
-  static async start(): Promise<Chat> {
-    const home = mkdtempSync(join(tmpdir(), "fanfare-chat-"));
-    const process = new Process(spawn(BINARY, ["127.0.0.1:0"], { cwd: home, stdio: ["ignore", "pipe", "pipe"] }));
-    const ready = await process.lines.next();
-    return new Chat(process, home, `https://${ready.replace("ready quic=", "")}/fanfare`);
-  }
-
-  /** What a page pins. */
-  get hash(): string {
-    const certificate = new X509Certificate(readFileSync(join(this.home, ".fanfare/server.pem")));
-    return createHash("sha256").update(certificate.raw).digest("base64");
-  }
-
-  async stop(): Promise<void> {
-    await this.process.end("SIGKILL");
-    rmSync(this.home, { recursive: true, force: true });
-  }
-}
-
 for (const kind of ["chromium", "firefox"] as Kind[]) {
   describe(`an application in ${kind}`, { timeout: 120_000 }, () => {
-    let [chat, server, browser]: [Chat?, Server?, Browser?] = [];
+    let [chat, server, browser]: [Example?, Server?, Browser?] = [];
 
     before(async () => {
-      [chat, server, browser] = await Promise.all([Chat.start(), Server.start("--dev"), open(kind)]);
+      [chat, server, browser] = await Promise.all([Example.start("chat"), Server.start("--dev"), open(kind)]);
     });
 
     after(async () => {

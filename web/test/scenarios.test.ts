@@ -14,7 +14,8 @@ import { isDeepStrictEqual } from "node:util";
 import { connect, type Client } from "../src/client.js";
 import { FanfareError } from "../src/errors.js";
 import type { Happenings } from "../src/types.js";
-import { DEADLINE, Series, sessions, type Session } from "./session.js";
+import { DEADLINE, Series } from "./series.js";
+import { sessions, type Session } from "./session.js";
 
 type Step = Record<string, any>;
 interface Scenario {

@@ -63,6 +63,11 @@ export class Process {
     return this.log;
   }
 
+  /** The process's id. */
+  get pid(): number {
+    return this.child.pid ?? 0;
+  }
+
   async end(signal: "SIGTERM" | "SIGKILL"): Promise<void> {
     if (this.child.exitCode !== null || this.child.signalCode !== null) return;
     const ended = new Promise<void>((settle) => this.child.once("exit", () => settle()));
@@ -74,20 +79,23 @@ export class Process {
 export class Server {
   private constructor(
     private process: Process,
-    private readonly state: string,
+    /** What it keeps: its certificates, too. */
+    readonly state: string,
     private readonly flags: readonly string[],
     /** Where browsers and native clients connect. */
     readonly address: string,
     readonly admin: string,
     /** Where the page is. */
     readonly http: string,
+    /** Where SignalR's clients connect. */
+    readonly signalr: string,
   ) {}
 
   static async start(...flags: string[]): Promise<Server> {
     const state = mkdtempSync(join(tmpdir(), "fanfare-web-"));
     const places = ["--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--http-listen=127.0.0.1:0"];
     const [process, said] = await Server.run(state, [...places, ...flags]);
-    return new Server(process, state, flags, said("quic"), said("admin"), said("http"));
+    return new Server(process, state, flags, said("quic"), said("admin"), said("http"), said("signalr"));
   }
 
   private static async run(state: string, flags: readonly string[]): Promise<[Process, (what: string) => string]> {
@@ -104,6 +112,15 @@ export class Server {
   /** Where WebTransport is. */
   get url(): string {
     return `https://${this.address}/fanfare`;
+  }
+
+  /** What it has logged since it was started last. */
+  get log(): string {
+    return this.process.errors;
+  }
+
+  get pid(): number {
+    return this.process.pid;
   }
 
   /** Stops it, and starts another in its place. */
