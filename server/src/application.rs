@@ -31,6 +31,7 @@ mod streams;
 mod telling;
 
 pub use answer::{Answer, IntoAnswer, Items, TryItems};
+pub use arguments::json;
 pub(crate) use attached::{Attached, Attachment};
 pub use call_error::{CallError, OwnCode};
 pub use caller::{Caller, InvokeError};

@@ -16,7 +16,7 @@ use fanfare_protocol::{Pattern, Payload, PayloadFormat, Sender, Target};
 use fanfare_server::{Config, Minter, Overflow, TokenKey, TokenRules};
 use fanfare_tests::signalr::SignalR;
 use fanfare_tests::{Hub, eventually, group, message, text, user, within};
-use futures_util::StreamExt;
+use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;

@@ -187,10 +187,14 @@ describe("negotiation", { timeout: 120_000 }, () => {
     const server = await Server.start("--dev");
     try {
       const ask = () => fetch(`${server.signalr}/negotiate?user=alice`, { method: "POST" });
-      const statuses = await Promise.all(Array.from({ length: 400 }, async () => (await ask()).status));
+      const statuses: number[] = [];
       const count = (wanted: number) => statuses.filter((status) => status === wanted).length;
-      assert.equal(count(200) + count(429), 400);
-      assert.ok(count(200) >= 100 && count(429) >= 1, `${count(200)} were answered`);
+      // Not more at a time than an address has places.
+      while (count(429) === 0) {
+        statuses.push(...await Promise.all(Array.from({ length: 40 }, async () => (await ask()).status)));
+      }
+      assert.equal(count(200) + count(429), statuses.length);
+      assert.ok(count(200) >= 100, `${count(200)} were answered`);
       await until("it is answered again", async () => (await ask()).status === 200);
     } finally {
       await server.stop();

@@ -26,6 +26,7 @@ mod alive;
 mod closing;
 mod connection;
 mod message;
+mod pieces;
 mod plain;
 mod pulse;
 mod socket;
@@ -33,6 +34,7 @@ mod upgrade;
 
 pub use closing::End;
 pub use connection::{Connection, Receiver, Role, Transmitter};
+pub use pieces::Pieces;
 pub use plain::{Incoming, Outgoing, Plain};
 pub use socket::{Broken, Carrier};
 pub use upgrade::{UpgradeError, connect};

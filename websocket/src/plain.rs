@@ -1,12 +1,13 @@
 //! A connection whose messages are another protocol's: no kinds, no cuts, and no pings of WebSocket's own.
 //!
-//! In: messages, as text or as binary. Out: the same. Invariants: what is written together is one message; whoever
-//! listens is told of what comes in the order in which it came; a peer is taken for gone by its silence only where it
+//! In: messages, as text or as binary. Out: the same, of a client in pieces. Invariants: what is written together is one
+//! message; whoever listens is told of what comes in the order in which it came; a peer is taken for gone by its silence only where it
 //! has said that it is heard of regularly.
 
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,6 +16,7 @@ use tokio_websockets::{CloseCode, Config, Limits, Message, ServerBuilder};
 
 use crate::alive::Alive;
 use crate::connection::{Connection, LAST_WORD};
+use crate::pieces::{PIECE_BYTES, Pieces};
 use crate::pulse::Beat;
 use crate::socket::{Broken, Carrier, Socket};
 
@@ -37,14 +39,14 @@ pub struct Incoming<T>(Arc<Socket<T>>);
 pub struct Outgoing<T>(Arc<Socket<T>>);
 
 impl<T: Carrier> Connection<T> {
-    /// What a server speaks over these bytes, behind the upgrade, with messages of at most `message_bytes` from its
-    /// client.
+    /// What a server speaks over these bytes, behind the upgrade. Messages of its client may have any length, and come
+    /// in pieces of at most 16 KiB.
     #[must_use]
-    pub fn plain(bytes: T, message_bytes: usize) -> Self {
-        let (bytes, life) = Alive::new(bytes);
-        let limits = Limits::default().max_payload_len(Some(message_bytes));
+    pub fn plain(bytes: T) -> Connection<Pieces<T>> {
+        let (bytes, life) = Alive::new(Pieces::new(bytes));
+        let limits = Limits::default().max_payload_len(Some(PIECE_BYTES));
         let config = Config::default().frame_size(FRAME_BYTES);
-        Self::of(ServerBuilder::new().limits(limits).config(config).serve(bytes), life)
+        Connection::of(ServerBuilder::new().limits(limits).config(config).serve(bytes), life)
     }
 
     /// Its two halves, once.
@@ -92,8 +94,13 @@ impl<T: Carrier> Connection<T> {
             Beat::Ask => {
                 let mut state = self.0.state.lock();
                 // Where something waits to be sent it will be heard of.
-                if !state.is_blocked && state.queue(ping().into()).is_ok() {
-                    let _ = state.poll_flush(&self.0.both);
+                let is_gone = !state.is_blocked
+                    && (state.queue(ping().into()).is_err()
+                        || matches!(state.poll_flush(&self.0.both), Poll::Ready(Err(_))));
+                drop(state);
+                // Who reads nothing at the moment would not notice.
+                if is_gone {
+                    self.0.go();
                 }
             }
         }
@@ -133,22 +140,21 @@ impl<T: Carrier> Outgoing<T> {
 mod tests {
     use super::*;
     use crate::Role;
+    use tokio::io::DuplexStream;
 
     fn text(words: &'static str) -> Plain {
         Plain { is_text: true, bytes: Bytes::from_static(words.as_bytes()) }
     }
 
     /// A server, and the bytes of its client.
-    fn pair(
-        message_bytes: usize,
-    ) -> (Connection<tokio::io::DuplexStream>, Connection<tokio::io::DuplexStream>) {
+    fn pair() -> (Connection<Pieces<DuplexStream>>, Connection<DuplexStream>) {
         let (here, there) = tokio::io::duplex(64 * 1024);
-        (Connection::plain(here, message_bytes), Connection::new(there, Role::Client))
+        (Connection::plain(here), Connection::new(there, Role::Client))
     }
 
     #[tokio::test]
     async fn messages_go_as_they_are_and_the_end_is_the_ordinary_one() {
-        let (server, client) = pair(1_000);
+        let (server, client) = pair();
         let (mut saying, mut hearing) = server.messages().unwrap();
         assert!(server.messages().is_none(), "there is one of each");
         let (mut asking, mut answers) = client.messages().unwrap();
@@ -165,19 +171,29 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_message_that_is_too_long_ends_the_connection() {
-        let (server, client) = pair(10);
+    async fn a_message_of_any_length_comes_in_pieces() {
+        let (server, client) = pair();
         let (_saying, mut hearing) = server.messages().unwrap();
         let (mut asking, _answers) = client.messages().unwrap();
-        asking.write(text("0123456789")).await.unwrap();
-        assert_eq!(hearing.read().await.unwrap().len(), 10);
-        asking.write(text("0123456789+")).await.unwrap();
-        assert_eq!(hearing.read().await, Err(Broken::Connection));
+        let whole: Vec<u8> = (0..300_000_u32).map(|at| at.to_le_bytes()[0]).collect();
+        let said = asking.write(Plain { is_text: false, bytes: whole.clone().into() });
+        let heard = async {
+            let mut heard = Vec::new();
+            while heard.len() < whole.len() {
+                let piece = hearing.read().await.unwrap();
+                assert!(piece.len() <= PIECE_BYTES);
+                heard.extend_from_slice(&piece);
+            }
+            heard
+        };
+        let (said, heard) = tokio::join!(said, heard);
+        said.unwrap();
+        assert!(heard == whole);
     }
 
     #[tokio::test]
     async fn the_ping_is_said_where_nothing_else_was() {
-        let (server, client) = pair(1_000);
+        let (server, client) = pair();
         let (mut saying, _hearing) = server.messages().unwrap();
         let (_asking, mut answers) = client.messages().unwrap();
         let beat =

@@ -57,6 +57,24 @@ pub(super) fn encode(value: &impl Serialize, format: PayloadFormat) -> Result<Pa
     }
 }
 
+/// Any value as a payload in JSON: a tuple is several arguments, which clients of SignalR get as such.
+///
+/// ```
+/// # use fanfare_server::{CallError, HubHandle, UserName};
+/// use fanfare_server::json;
+///
+/// # fn tell(hub: &HubHandle, user: UserName) -> Result<(), CallError> {
+/// hub.user(user).send("ReceiveMessage", json(&("alice", "hello", 7))?)?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+/// [`Code::Internal`] where it cannot be written, such as a map with keys that are no texts; the log says why.
+pub fn json(value: &impl Serialize) -> Result<Payload, CallError> {
+    encode(value, PayloadFormat::Json)
+}
+
 fn invalid(error: impl std::fmt::Display) -> CallError {
     Denial { code: Code::ArgumentsInvalid, detail: error.to_string() }.into()
 }

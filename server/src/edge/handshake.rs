@@ -247,7 +247,8 @@ impl Handshakes {
             }
             reason
         })?;
-        tracing::debug!(connection = %id, ?user, address = %connection.remote_address(), "welcomed");
+        let (address, over) = (connection.remote_address(), connection.transport().name());
+        tracing::debug!(connection = %id, ?user, %address, over, "welcomed");
         let Some((transmitter, receiver)) = stream.take() else { return Err(None) };
         let watch = self.router.expiry().watch(seat.member());
         if let Some(attached) = &attached {

@@ -143,8 +143,7 @@ async fn connect(
         let (bytes, place) = visit.outlast(&early);
         let config = &handshakes.config;
         let message_bytes = config.limits.payload_bytes as usize;
-        // What is a little too long is told so by its own code; the rest is WebSocket's matter.
-        let messages = Messages::new(bytes, address, 2 * message_bytes, config.idle_timeout);
+        let messages = Messages::new(bytes, address, config.idle_timeout);
         let has_application = handshakes.application.is_some();
         let opening = Opening { identity, negotiated, has_application, message_bytes };
         let connection = Connection::SignalR(signalr::Connection::new(messages, opening));

@@ -166,7 +166,10 @@ impl Receiver {
             match self.hearing.next()? {
                 Next::Heard(heard) => return Ok(Some(heard)),
                 Next::Closed => return Ok(None),
-                Next::Full => self.book.streams_changed().await,
+                Next::Full => tokio::select! {
+                    () = self.book.streams_changed() => {}
+                    () = self.messages.closed() => return Err(Broken::Connection),
+                },
                 Next::More => {
                     let read = tokio::select! {
                         read = self.incoming.read() => read,

@@ -7,7 +7,7 @@
 use bytes::Bytes;
 use fanfare_hub::{Dialect, Translation};
 use fanfare_protocol::call::{Failure, Outcome, ServerCall};
-use fanfare_protocol::{ExpiryScope, Message, PayloadFormat, RequestId, ServerFrame};
+use fanfare_protocol::{Code, ExpiryScope, Message, PayloadFormat, RequestId, ServerFrame};
 use fanfare_signalr::{Encoding, Value, encode, handshake};
 
 use super::book::{Book, Call};
@@ -124,6 +124,8 @@ impl Book {
         if !self.is_welcomed() {
             return self.refusal().unwrap_or_else(|| handshake::refused(&error::of_handshake(code, reason)));
         }
+        // Its next connection asks the application for another token.
+        let may_come_back = may_come_back || code == Code::TokenExpired.number();
         encode::close(self.encoding(), error::of_end(code, reason).as_deref(), may_come_back)
     }
 
@@ -135,7 +137,7 @@ impl Book {
 
 #[cfg(test)]
 mod tests {
-    use fanfare_protocol::{Code, GroupName, MethodName, Payload};
+    use fanfare_protocol::{GroupName, MethodName, Payload};
 
     use super::*;
 
@@ -186,6 +188,10 @@ mod tests {
             (
                 ServerFrame::Goodbye { code: 1001, reason: "bye".to_owned(), retry_after_ms: 1 },
                 r#"{"type":7,"error":"bye (code 1001)","allowReconnect":true}|"#,
+            ),
+            (
+                ServerFrame::Goodbye { code: 3004, reason: "over".to_owned(), retry_after_ms: 0 },
+                r#"{"type":7,"error":"over (code 3004)","allowReconnect":true}|"#,
             ),
             (ServerFrame::Goodbye { code: 0, reason: String::new(), retry_after_ms: 0 }, r#"{"type":7}|"#),
             (

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use fanfare_websocket::{Connection, Incoming, Outgoing, Plain};
+use fanfare_websocket::{Connection, Incoming, Outgoing, Pieces, Plain};
 
 use super::io::Io;
 use crate::transport::Broken;
@@ -18,23 +18,23 @@ const QUIET: Duration = Duration::from_secs(15);
 /// A connection. A clone is the same connection.
 #[derive(Clone)]
 pub(crate) struct Messages {
-    socket: Connection<Io>,
+    socket: Connection<Pieces<Io>>,
     address: SocketAddr,
     idle_timeout: Duration,
 }
 
 /// The half that comes in.
-pub(crate) struct MessageReceiver(Incoming<Io>);
+pub(crate) struct MessageReceiver(Incoming<Pieces<Io>>);
 
 /// The half that goes out.
-pub(crate) struct MessageTransmitter(Outgoing<Io>);
+pub(crate) struct MessageTransmitter(Outgoing<Pieces<Io>>);
 
 impl Messages {
-    /// What speaks WebSocket over these bytes, with messages of at most so many bytes. After `idle_timeout` of silence a
-    /// peer that says regularly that it is there is gone.
-    pub(crate) fn new(bytes: Io, address: SocketAddr, message_bytes: usize, idle_timeout: Duration) -> Self {
+    /// What speaks WebSocket over these bytes. After `idle_timeout` of silence a peer that says regularly that it is there
+    /// is gone.
+    pub(crate) fn new(bytes: Io, address: SocketAddr, idle_timeout: Duration) -> Self {
         bytes.give_up_after(idle_timeout);
-        Self { socket: Connection::plain(bytes, message_bytes), address, idle_timeout }
+        Self { socket: Connection::plain(bytes), address, idle_timeout }
     }
 
     /// Both halves, once.
@@ -81,7 +81,7 @@ impl Messages {
 }
 
 impl MessageReceiver {
-    /// The next message.
+    /// The next piece of a message.
     pub(crate) async fn read(&mut self) -> Result<Bytes, Broken> {
         Ok(self.0.read().await?)
     }
