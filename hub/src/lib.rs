@@ -125,6 +125,7 @@ mod roster;
 mod shards;
 pub mod striped;
 mod sync;
+mod visit;
 mod witness;
 
 pub use budget::{Budget, BudgetLimits, SEND_WINDOW};

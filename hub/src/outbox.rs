@@ -125,10 +125,12 @@ impl Outbox {
     }
 
     /// Queues a message for the target at `position` of the envelope.
+    // Called for every copy of every message, and compiled into what calls it.
+    #[inline(always)]
     pub(crate) fn push_message(&self, envelope: &Arc<Envelope>, position: u16) -> Pushed {
         // Before the lock: who has it is waited for.
         let translation = self.dialect.as_deref().map(|dialect| envelope.translate(dialect));
-        self.push(Entry::Message(Arc::clone(envelope), position, translation))
+        self.push_to(self.state.lock(), Entry::Message(Arc::clone(envelope), position, translation))
     }
 
     /// The same for a datagram to a client that knows none: a message that goes only where there is plenty of room.
@@ -141,7 +143,7 @@ impl Outbox {
     /// Queues an answer or a notice.
     pub fn push_notice(&self, frame: &ServerFrame) -> Pushed {
         match self.notice(frame) {
-            Some(entry) => self.push(entry),
+            Some(entry) => self.push_to(self.state.lock(), entry),
             None => Pushed::Queued,
         }
     }
@@ -168,26 +170,21 @@ impl Outbox {
         }
     }
 
-    fn push(&self, entry: Entry) -> Pushed {
-        self.push_to(self.state.lock(), entry)
-    }
-
     #[inline(always)]
     fn push_to(&self, mut state: MutexGuard<'_, State>, entry: Entry) -> Pushed {
         if matches!(state.phase, Phase::Finishing | Phase::Ended(_)) {
             return Pushed::Ended;
         }
         let pushed = state.queue.push(entry, &self.limits, self.account.as_ref());
+        // Told apart at once, so that nobody asks again what became of a copy for which there was room.
+        if pushed == Pushed::Queued {
+            wake_writer(state);
+            return Pushed::Queued;
+        }
         match pushed {
-            Pushed::Queued | Pushed::Displaced(_) => {
-                let writer = state.writer.take();
-                drop(state);
-                if let Some(writer) = writer {
-                    writer.wake();
-                }
-            }
+            Pushed::Displaced(_) => wake_writer(state),
             Pushed::Overflowed => state.end(Some(Code::SlowConsumer.into())),
-            Pushed::Dropped(_) | Pushed::Ended => {}
+            Pushed::Queued | Pushed::Dropped(_) | Pushed::Ended => {}
         }
         pushed
     }
@@ -333,7 +330,7 @@ impl Outbox {
     /// Why the connection ends, if it does.
     pub fn close_reason(&self) -> Option<CloseReason> {
         match &self.state.lock().phase {
-            Phase::Ended(reason) => reason.clone(),
+            Phase::Ended(reason) => reason.as_deref().cloned(),
             _ => None,
         }
     }
@@ -408,6 +405,10 @@ impl Outbox {
 
 impl State {
     fn written(&mut self, limits: &OutboxLimits) {
+        // As often as not the writer comes with empty hands, because it was woken.
+        if !self.queue.is_being_written() {
+            return;
+        }
         let was_full = self.queue.is_half_full(limits);
         self.queue.written();
         if was_full && !self.queue.is_half_full(limits) {
@@ -419,7 +420,7 @@ impl State {
         if matches!(self.phase, Phase::Ended(_)) {
             return;
         }
-        self.phase = Phase::Ended(reason);
+        self.phase = Phase::Ended(reason.map(Box::new));
         self.queue.clear();
         self.wake_writer();
         self.wake_session();
@@ -431,6 +432,7 @@ impl State {
         }
     }
 
+    #[cold]
     fn wake_session(&mut self) {
         if let Some(waker) = self.session.take() {
             waker.wake();
@@ -442,6 +444,16 @@ impl State {
         for waker in std::mem::take(&mut self.producers) {
             waker.wake();
         }
+    }
+}
+
+/// Lets go of the lock, and has the writer look.
+#[inline]
+fn wake_writer(mut state: MutexGuard<'_, State>) {
+    let writer = state.writer.take();
+    drop(state);
+    if let Some(writer) = writer {
+        writer.wake();
     }
 }
 

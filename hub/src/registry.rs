@@ -5,24 +5,21 @@
 //!
 //! Invariants:
 //! - a member that has gone is in no group and under no user (promise 3), however its joins raced with its going;
-//! - a member gets one copy of a send, whatever number of targets reaches it (promises 1 and 2);
 //! - `Joined` is queued before, and `Removed` after, every message of that membership, because they are queued inside
 //!   the group's critical section (promise 8); there, too, a join is permitted or refused (promise 7);
 //! - lock order: a member's `memberships`, then a roster's lock, then an outbox's or a member's `permissions`. No two
 //!   of one kind at a time.
 
-use std::collections::HashSet;
 use std::sync::{Arc, OnceLock};
 
 use fanfare_protocol::{Code, ConnectionId, Denial, GroupName, ServerFrame, Target, UserName};
 
 use crate::delivery::{Delivery, Population, Removal, Removed};
 use crate::envelope::Envelope;
-use crate::line::Unreliable;
 use crate::member::{Member, Membership, Origin};
-use crate::outbox::Pushed;
 use crate::roster::{Roster, Rosters};
 use crate::shards::Shards;
+use crate::visit::{Datagrams, Lane, Queued, Visit};
 use crate::witness::{Left, Witness};
 
 /// Everyone who is here.
@@ -193,78 +190,41 @@ impl<P> Registry<P> {
 
     /// Queues a message to everyone its targets reach, but not to `except`.
     pub(crate) fn send(&self, envelope: &Arc<Envelope>, except: &[ConnectionId]) -> Delivery {
-        self.visit(envelope, except, |member, position, delivery| {
-            delivery.count(member.outbox().push_message(envelope, position), envelope.frames());
-        })
+        self.visit(Queued(envelope), envelope, except)
     }
 
     /// Sends a datagram to everyone its targets reach, but not to `except`. Nothing waits, and nothing is kept.
     pub(crate) fn send_unreliably(&self, envelope: &Arc<Envelope>, except: &[ConnectionId]) -> Delivery {
-        self.visit(envelope, except, |member, position, delivery| {
-            if let Some(pushed) = member.outbox().push_datagram(envelope, position) {
-                if matches!(pushed, Pushed::Dropped(_)) {
-                    member.count_datagram(Unreliable::Dropped);
-                }
-                return delivery.count(pushed, 1);
-            }
-            let sent = member.line().send_datagram(envelope.datagram(position));
-            member.count_datagram(sent);
-            if sent != Unreliable::Dropped {
-                delivery.datagram_bytes += envelope.datagram_bytes(position) as u64;
-            }
-            match sent {
-                Unreliable::Sent => delivery.queued += 1,
-                Unreliable::Displaced => {
-                    delivery.queued += 1;
-                    delivery.displaced += 1;
-                }
-                Unreliable::Dropped => delivery.displaced += 1,
-            }
-        })
+        self.visit(Datagrams(envelope), envelope, except)
     }
 
-    /// Calls `deliver` once for everyone the targets reach, inside each target's critical section, with the first
-    /// target's position.
-    fn visit(
-        &self,
-        envelope: &Envelope,
-        except: &[ConnectionId],
-        deliver_to: impl Fn(&Arc<Member<P>>, u16, &mut Delivery),
-    ) -> Delivery {
-        let mut delivery = Delivery::default();
-        let except = Excluded::new(except);
-        // With one target nobody is reached twice, and nothing needs to be remembered.
-        let mut reached = (envelope.targets().len() > 1).then(HashSet::<ConnectionId>::new);
+    /// Has everyone whom the targets reach get one copy, inside each target's critical section, with the first target's
+    /// position.
+    fn visit(&self, lane: impl Lane, envelope: &Envelope, except: &[ConnectionId]) -> Delivery {
+        let mut visit = Visit::new(lane, except);
         for (position, target) in envelope.targets() {
-            let before = delivery.queued;
-            let mut deliver = |member: &Arc<Member<P>>| {
-                if !except.contains(&member.id())
-                    && reached.as_mut().is_none_or(|reached| reached.insert(member.id()))
-                {
-                    deliver_to(member, position, &mut delivery);
-                }
-            };
             match target {
                 Target::Connection(id) => {
                     if let Some(member) = self.connections.find(id) {
-                        deliver(&member);
+                        visit.member(&member, position);
                     }
                 }
                 Target::User(user) => {
                     if let Some(roster) = self.users.find(user) {
-                        roster.for_each(deliver);
+                        roster.for_each(|member| visit.member(member, position));
                     }
                 }
                 Target::Group(group) => {
                     if let Some(roster) = self.groups.find(group) {
-                        roster.for_each(deliver);
-                        roster.count(delivery.queued - before);
+                        let before = visit.delivery().queued;
+                        roster.for_each(|member| visit.member(member, position));
+                        roster.count(visit.delivery().queued - before);
                     }
                 }
-                Target::All => self.connections.for_each(deliver),
+                Target::All => self.connections.for_each(|member| visit.member(member, position)),
             }
         }
-        delivery
+        *visit.delivery()
     }
 
     /// Everyone, at about one moment.
@@ -343,25 +303,6 @@ impl<P> Seat<P> {
 impl<P> Drop for Seat<P> {
     fn drop(&mut self) {
         self.registry.unregister(&self.member, &self.user);
-    }
-}
-
-/// The connections that a send leaves out: a few are compared one by one, many are looked up.
-enum Excluded<'a> {
-    Few(&'a [ConnectionId]),
-    Many(HashSet<&'a ConnectionId>),
-}
-
-impl<'a> Excluded<'a> {
-    fn new(ids: &'a [ConnectionId]) -> Self {
-        if ids.len() <= 8 { Self::Few(ids) } else { Self::Many(ids.iter().collect()) }
-    }
-
-    fn contains(&self, id: &ConnectionId) -> bool {
-        match self {
-            Self::Few(ids) => ids.contains(id),
-            Self::Many(ids) => ids.contains(id),
-        }
     }
 }
 

@@ -26,7 +26,8 @@ pub(super) enum Phase {
     /// What is queued is written, and nothing more is taken.
     Finishing,
     /// Nothing is queued any more. Without an ending the connection is gone, and there is nobody to tell.
-    Ended(Option<CloseReason>),
+    // In a box, so that the phase is one number to whoever asks for it, with every copy of every message.
+    Ended(Option<Box<CloseReason>>),
 }
 
 impl Phase {
@@ -35,7 +36,7 @@ impl Phase {
         match self {
             Self::Open => None,
             Self::ReadingStopped | Self::Finishing => Some(Signal::StopReading),
-            Self::Ended(Some(reason)) => Some(Signal::End(reason.clone())),
+            Self::Ended(Some(reason)) => Some(Signal::End(CloseReason::clone(reason))),
             Self::Ended(None) => Some(Signal::Lost),
         }
     }

@@ -17,7 +17,7 @@ use bytes::Bytes;
 use fanfare_protocol::{GroupName, ServerFrame, Target, codec};
 
 use super::limits::{BATCH_BYTES, BATCH_FRAMES, KEPT_CAPACITY, OutboxLimits, Overflow};
-use crate::budget::{Account, steps};
+use crate::budget::{Account, FREE_BYTES, steps};
 use crate::dialect::{Dialect, Translation};
 use crate::envelope::Envelope;
 
@@ -45,6 +45,14 @@ impl Entry {
         match self {
             Self::Message(envelope, ..) => envelope.frames(),
             Self::Notice(_) | Self::Translated(..) => 1,
+        }
+    }
+
+    /// How many of its frames are messages.
+    fn messages(&self) -> u64 {
+        match self {
+            Self::Message(envelope, ..) => envelope.frames() as u64,
+            Self::Notice(_) | Self::Translated(..) => 0,
         }
     }
 }
@@ -98,16 +106,23 @@ pub(super) struct Queue {
 
 impl Queue {
     /// Takes an entry in, if it fits or can be made to. Whoever gets [`Pushed::Overflowed`] ends the connection.
-    // Called once, for every copy of every message.
+    // Called for every copy of every message, and compiled into what calls it.
     #[inline(always)]
     pub(super) fn push(&mut self, entry: Entry, limits: &OutboxLimits, account: Option<&Account>) -> Pushed {
         let (frames, bytes) = (entry.frames(), entry.bytes());
-        let messages = if matches!(entry, Entry::Message(..)) { frames as u64 } else { 0 };
+        if !self.fits(frames, bytes, limits, account) {
+            return self.push_where_full(entry, limits, account);
+        }
+        self.put(entry, frames, bytes);
+        Pushed::Queued
+    }
+
+    /// The same, where room has to be made first.
+    #[cold]
+    fn push_where_full(&mut self, entry: Entry, limits: &OutboxLimits, account: Option<&Account>) -> Pushed {
+        let (frames, bytes, messages) = (entry.frames(), entry.bytes(), entry.messages());
         let mut displaced = 0;
-        while self.frames + frames > limits.frames
-            || self.bytes + bytes > limits.bytes
-            || !self.hold(account, bytes)
-        {
+        while !self.fits(frames, bytes, limits, account) {
             match limits.overflow {
                 Overflow::Disconnect => return Pushed::Overflowed,
                 Overflow::DropOldest => match self.drop_oldest_message() {
@@ -123,11 +138,30 @@ impl Queue {
                 },
             }
         }
+        self.put(entry, frames, bytes);
+        if displaced == 0 { Pushed::Queued } else { Pushed::Displaced(displaced) }
+    }
+
+    /// Whether so much more may wait. What the account has to give for it, it has given then.
+    #[inline(always)]
+    fn fits(
+        &mut self,
+        frames: usize,
+        bytes: usize,
+        limits: &OutboxLimits,
+        account: Option<&Account>,
+    ) -> bool {
+        self.frames + frames <= limits.frames
+            && self.bytes + bytes <= limits.bytes
+            && self.hold(account, bytes)
+    }
+
+    #[inline(always)]
+    fn put(&mut self, entry: Entry, frames: usize, bytes: usize) {
         self.frames += frames;
         self.bytes += bytes;
-        self.messages += messages;
+        self.messages += entry.messages();
         self.entries.push_back(entry);
-        if displaced == 0 { Pushed::Queued } else { Pushed::Displaced(displaced) }
     }
 
     /// One frame above the bound, once: the last word is not what makes a client slow.
@@ -200,10 +234,10 @@ impl Queue {
                 Some(dialect) => dialect.notice(&lagged),
             });
         }
-        while self.writing_frames < BATCH_FRAMES && self.writing_bytes < BATCH_BYTES {
-            let Some(entry) = self.entries.pop_front() else { break };
-            self.writing_frames += entry.frames();
-            self.writing_bytes += entry.bytes();
+        let (mut frames, mut bytes) = (0, 0);
+        while let Some(entry) = self.entries.pop_front() {
+            frames += entry.frames();
+            bytes += entry.bytes();
             match entry {
                 Entry::Message(envelope, position, translation) => {
                     accepted.get_or_insert(envelope.accepted());
@@ -215,7 +249,12 @@ impl Queue {
                 Entry::Notice(bytes) => chunks.push(bytes),
                 Entry::Translated(bytes, _) => chunks.extend(Some(bytes).filter(|bytes| !bytes.is_empty())),
             }
+            if frames >= BATCH_FRAMES || bytes >= BATCH_BYTES {
+                break;
+            }
         }
+        self.writing_frames += frames;
+        self.writing_bytes += bytes;
         accepted
     }
 
@@ -240,7 +279,14 @@ impl Queue {
     }
 
     /// Takes from the account what `more` bytes need. Tells whether they may wait.
+    #[inline(always)]
     fn hold(&mut self, account: Option<&Account>, more: usize) -> bool {
+        // What is held are whole steps, so this asks what `steps` does, without a division.
+        self.bytes + more <= FREE_BYTES + self.held || self.hold_more(account, more)
+    }
+
+    #[cold]
+    fn hold_more(&mut self, account: Option<&Account>, more: usize) -> bool {
         let needed = steps(self.bytes + more);
         let Some(account) = account.filter(|_| needed > self.held) else { return true };
         let taken = account.take(needed - self.held);
@@ -251,7 +297,15 @@ impl Queue {
     }
 
     /// Gives back what is not needed, where it is more than what is: less than that comes again.
+    #[inline(always)]
     pub(super) fn let_go(&mut self, account: Option<&Account>) {
+        if self.held > 0 {
+            self.let_go_of_steps(account);
+        }
+    }
+
+    #[cold]
+    fn let_go_of_steps(&mut self, account: Option<&Account>) {
         let needed = steps(self.bytes);
         if let Some(account) = account
             && self.held > needed.saturating_mul(2)
@@ -283,7 +337,7 @@ impl Queue {
 
     /// Whether something of it is in the writer's hands.
     pub(super) fn is_being_written(&self) -> bool {
-        self.writing_bytes > 0
+        self.writing_frames > 0
     }
 
     /// What is in it and went through it.

@@ -328,3 +328,15 @@ fn what_the_application_makes_waits_for_room_and_never_overflows() {
     outbox.end(Code::Normal.into());
     assert_eq!(outbox.poll_produce(&mut context, &frame), Poll::Ready(false));
 }
+
+/// A frame is counted as one, however little is in it.
+#[test]
+fn a_frame_without_bytes_gives_its_place_back_as_every_other() {
+    let outbox = outbox(2, 1_000, Overflow::Disconnect);
+    let mut context = Context::from_waker(Waker::noop());
+    for _ in 0..5 {
+        assert_eq!(outbox.poll_produce(&mut context, &Bytes::new()), Poll::Ready(true));
+        while take(&outbox).is_some() {}
+        assert_eq!(depth(&outbox), (0, 0));
+    }
+}

@@ -299,7 +299,7 @@ fn promise_7_a_join_that_is_not_permitted_leaves_nothing_behind() {
 
 #[test]
 fn promise_11_what_became_of_each_datagram_is_counted() {
-    use Unreliable::{Displaced, Dropped, Sent};
+    use crate::line::Unreliable::{Displaced, Dropped, Sent};
     let registry = Arc::new(Registry::new());
     let lines = [[Sent, Displaced, Dropped], [Displaced, Sent, Sent], [Dropped, Dropped, Displaced]];
     let lines = lines.map(|outcomes| Arc::new(Scripted::new(&outcomes)));
