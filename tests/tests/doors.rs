@@ -254,8 +254,10 @@ async fn promise_14_whichever_way_they_came_in_they_are_in_one_hub() {
             }
             6..8 => {
                 let left = peers[client].leave(&name).await;
-                model.members.remove(&(client, room));
-                assert_eq!(left, Ok(members(&model)), "turn {turn}");
+                let was_in = model.members.remove(&(client, room));
+                // A stranger to the group is not told how many are in it.
+                let may_know = was_in || !model.revoked.contains(&(someone, room));
+                assert_eq!(left, Ok(if may_know { members(&model) } else { 0 }), "turn {turn}");
             }
             8..16 => {
                 let to = match dice.random_range(0..6) {
@@ -264,6 +266,11 @@ async fn promise_14_whichever_way_they_came_in_they_are_in_one_hub() {
                     _ => Target::Group(group(&name)),
                 };
                 let text = format!("turn {turn}");
+                // Who was revoked from a group does not send to it either.
+                if matches!(to, Target::Group(_)) && model.revoked.contains(&(someone, room)) {
+                    assert_eq!(peers[client].send(to, &text).await, Err(()), "{text}");
+                    continue;
+                }
                 let reached = model.reached(&to);
                 assert_eq!(peers[client].send(to, &text).await, Ok(reached.len() as u64), "{text}");
                 for at in reached {

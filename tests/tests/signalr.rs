@@ -28,6 +28,7 @@ async fn hub() -> Hub {
 async fn with(change: impl FnOnce(&mut Config)) -> Hub {
     Hub::with(|config| {
         config.http = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
+        config.origins.loopback = true;
         change(config);
     })
     .await
@@ -97,7 +98,7 @@ async fn promises_1_and_2_a_signalr_client_and_a_native_one_understand_each_othe
     native.send_to_group("room", "Say", "gone").await.unwrap();
     signalr.nothing_else().await;
     drop(signalr);
-    native.close().await;
+    native.close().await.unwrap();
     hub.is_empty().await;
     hub.stop().await;
 }
