@@ -52,7 +52,9 @@ fn the_ready_line_says_where_and_the_log_what_to_try() {
     assert!(page.starts_with("HTTP/1.1 200 ") && page.contains("<title>Fanfare"), "{page}");
     assert_eq!(
         server.stop().out,
-        format!("ready quic={address} admin={admin} http={http} websocket=ws://{http}/fanfare\n"),
+        format!(
+            "ready quic={address} admin={admin} http={http} websocket=ws://{http}/fanfare signalr=http://{http}/signalr\n"
+        ),
         "the ready line is all there is on stdout"
     );
 }

@@ -149,9 +149,11 @@ impl Envelope {
         self.translations.get(translation.place()).and_then(OnceLock::get).cloned().unwrap_or_default()
     }
 
-    /// How many bytes that has.
+    /// What a translation counts in an outbox: what it has, or what is kept with it, where that is more. A long message
+    /// may be a short translation.
     pub(crate) fn translated_bytes(&self, translation: Translation) -> usize {
-        self.translations.get(translation.place()).and_then(OnceLock::get).map_or(0, Bytes::len)
+        let translated = self.translations.get(translation.place()).and_then(OnceLock::get);
+        translated.map_or(0, Bytes::len).max(self.bytes(0))
     }
 
     /// The targets, in the order in which they were named, each with its position.

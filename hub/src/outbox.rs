@@ -136,8 +136,16 @@ impl Outbox {
     /// The same for a datagram to a client that knows none: a message that goes only where there is plenty of room.
     /// `None` where datagrams are the way.
     pub(crate) fn push_datagram(&self, envelope: &Arc<Envelope>, position: u16) -> Option<Pushed> {
-        self.dialect.as_ref()?;
-        Some(if self.has_room() { self.push_message(envelope, position) } else { Pushed::Dropped(1) })
+        let translation = envelope.translate(self.dialect.as_deref()?);
+        let mut state = self.state.lock();
+        let bytes = envelope.translated_bytes(translation);
+        let is_full =
+            state.queue.is_half_full(&self.limits) || !state.queue.hold(self.account.as_ref(), bytes);
+        // Nothing is closed for it, and nothing makes room.
+        if is_full && !matches!(state.phase, Phase::Finishing | Phase::Ended(_)) {
+            return Some(Pushed::Dropped(1));
+        }
+        Some(self.push_to(state, Entry::Message(Arc::clone(envelope), position, Some(translation))))
     }
 
     /// Queues an answer or a notice.

@@ -3,13 +3,15 @@
 //! In: a client's bytes, as frames of RFC 6455 (section 5.2). Out: the same bytes under other headers, so that whoever
 //! reads them keeps no more of a message than a piece. SignalR's JavaScript client puts all that waits into one message,
 //! which has no bound. Invariants: what the frames have in them is not changed, nor copied;
-//! frames that are not a peer's data go through as they are, with whatever is wrong with them, for the framing to judge.
+//! frames
+//! that are not a peer's data go through as they are, with whatever is wrong with them, for the framing to judge. How
+//! a peer's data is put into frames is not judged: it means nothing here.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, BufReader, ReadBuf};
 
 use crate::socket::Carrier;
 
@@ -17,6 +19,9 @@ use crate::socket::Carrier;
 pub(crate) const PIECE_BYTES: usize = 16 * 1024;
 // Each piece begins where the key does.
 const _: () = assert!(PIECE_BYTES.is_multiple_of(4) && PIECE_BYTES < 1 << 16);
+
+/// How much is read ahead for headers. What is longer is read past it.
+const READ_BYTES: usize = 512;
 
 /// The longest header of a frame: two bytes, eight of length, four of the key.
 const HEADER_BYTES: usize = 14;
@@ -27,7 +32,8 @@ const BINARY: u8 = 2;
 
 /// Bytes whose messages come in pieces.
 pub struct Pieces<T> {
-    carrier: T,
+    /// Headers are short, and there may be many.
+    carrier: BufReader<T>,
     /// A frame's header, as far as it has come.
     header: [u8; HEADER_BYTES],
     header_read: usize,
@@ -40,10 +46,10 @@ pub struct Pieces<T> {
     key: [u8; 4],
 }
 
-impl<T> Pieces<T> {
+impl<T: AsyncRead> Pieces<T> {
     pub(crate) fn new(carrier: T) -> Self {
         Self {
-            carrier,
+            carrier: BufReader::with_capacity(READ_BYTES, carrier),
             header: [0; HEADER_BYTES],
             header_read: 0,
             said: [0; HEADER_BYTES],
@@ -113,7 +119,7 @@ fn shift(sum: u64, byte: &u8) -> u64 {
 
 impl<T: Carrier> Carrier for Pieces<T> {
     fn abort(&self) {
-        self.carrier.abort();
+        self.carrier.get_ref().abort();
     }
 }
 
@@ -166,7 +172,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Pieces<T> {
     }
 }
 
-impl<T: AsyncWrite + Unpin> AsyncWrite for Pieces<T> {
+impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Pieces<T> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

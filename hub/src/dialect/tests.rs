@@ -6,6 +6,7 @@ use std::time::{Instant, SystemTime};
 use fanfare_protocol::{Code, ConnectionId, EventName, GroupName, PayloadFormat, Sender, Target, UserName};
 
 use super::*;
+use crate::envelope::Envelope;
 use crate::{
     Hub, HubLimits, Newcomer, Nowhere, Open, Origin, OutboxLimits, Overflow, Publication, Removal, Seat,
     Taken,
@@ -16,6 +17,8 @@ struct Words {
     translation: Translation,
     /// How many messages it was asked for, whoever asked.
     asked: Arc<AtomicUsize>,
+    /// How long a message without words is.
+    length: Arc<AtomicUsize>,
 }
 
 impl Dialect for Words {
@@ -25,6 +28,9 @@ impl Dialect for Words {
 
     fn message(&self, message: &Message) -> Bytes {
         self.asked.fetch_add(1, Ordering::Relaxed);
+        if message.payload.is_empty() {
+            return vec![b'x'; self.length.load(Ordering::Relaxed)].into();
+        }
         format!("{:?} {}\n", self.translation, message.text().unwrap()).into()
     }
 
@@ -41,17 +47,19 @@ impl Dialect for Words {
 struct World {
     hub: Hub<()>,
     asked: Arc<AtomicUsize>,
+    length: Arc<AtomicUsize>,
 }
 
 impl World {
     fn new(outbox: OutboxLimits) -> Self {
         let limits = HubLimits { outbox, ..HubLimits::default() };
-        Self { hub: Hub::new(limits, Arc::new(Open)), asked: Arc::default() }
+        Self { hub: Hub::new(limits, Arc::new(Open)), asked: Arc::default(), length: Arc::default() }
     }
 
     fn seat(&self, number: u8, translation: Option<Translation>) -> Seat<()> {
         let dialect = translation.map(|translation| {
-            Arc::new(Words { translation, asked: Arc::clone(&self.asked) }) as Arc<dyn Dialect>
+            Arc::new(Words { translation, asked: Arc::clone(&self.asked), length: Arc::clone(&self.length) })
+                as Arc<dyn Dialect>
         });
         let newcomer = Newcomer {
             connection: ConnectionId::from_bytes([number; 16]),
@@ -75,7 +83,7 @@ impl World {
             from: Sender::Server,
             to,
             except: Vec::new(),
-            event: EventName::new("E").unwrap(),
+            event: event(),
             format: PayloadFormat::Text,
             payload: Bytes::copy_from_slice(text.as_bytes()),
             accepted: Instant::now(),
@@ -85,6 +93,10 @@ impl World {
     fn send(&self, to: Vec<Target>, text: &str) -> u64 {
         self.hub.send(Self::publication(to, text)).unwrap().queued
     }
+}
+
+fn event() -> EventName {
+    EventName::new("E").unwrap()
 }
 
 fn group(name: &str) -> GroupName {
@@ -159,10 +171,25 @@ fn promise_11_what_is_dropped_is_told_in_the_client_s_words() {
 }
 
 #[test]
-fn the_bytes_that_count_are_those_of_the_translation() {
-    let world = World::new(OutboxLimits { bytes: 12, ..OutboxLimits::default() });
+fn promise_6_what_counts_is_the_translation_or_what_is_kept_with_it_where_that_is_more() {
+    let short = Envelope::new(
+        &Sender::Server,
+        vec![Target::All],
+        event(),
+        PayloadFormat::Text,
+        Bytes::new(),
+        Instant::now(),
+    );
+    for (translation, bytes) in [(short.bytes(0) * 2, short.bytes(0) * 2), (1, short.bytes(0))] {
+        let world = World::new(OutboxLimits { bytes: 10_000, ..OutboxLimits::default() });
+        world.length.store(translation, Ordering::Relaxed);
+        let seat = world.seat(1, Some(Translation::First));
+        assert_eq!(world.send(vec![Target::All], ""), 1);
+        assert_eq!(seat.member().outbox().facts().bytes, bytes);
+    }
+    let world = World::new(OutboxLimits { bytes: short.bytes(0), ..OutboxLimits::default() });
     let seat = world.seat(1, Some(Translation::First));
-    assert_eq!(world.send(vec![Target::All], "abcde"), 1, "12 bytes are as many as may wait");
+    assert_eq!(world.send(vec![Target::All], ""), 1, "as many as may wait");
     assert_eq!(world.send(vec![Target::All], ""), 0);
     assert_eq!(seat.member().outbox().close_reason().unwrap().code, Code::SlowConsumer);
 }

@@ -280,7 +280,7 @@ impl Queue {
 
     /// Takes from the account what `more` bytes need. Tells whether they may wait.
     #[inline(always)]
-    fn hold(&mut self, account: Option<&Account>, more: usize) -> bool {
+    pub(super) fn hold(&mut self, account: Option<&Account>, more: usize) -> bool {
         // What is held are whole steps, so this asks what `steps` does, without a division.
         self.bytes + more <= FREE_BYTES + self.held || self.hold_more(account, more)
     }

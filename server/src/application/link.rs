@@ -240,7 +240,9 @@ impl Link {
             Upload { stream, serial, items }
         });
         let uploads = uploads.collect();
-        let (stop, credits) = (self.ended.child_token(), Arc::new(Semaphore::new(credit as usize)));
+        // What cannot be counted down is no bound.
+        let permits = if credit == u32::MAX { Semaphore::MAX_PERMITS } else { credit as usize };
+        let (stop, credits) = (self.ended.child_token(), Arc::new(Semaphore::new(permits)));
         state.calls.insert(request, Active { stop: stop.clone(), credit: Arc::clone(&credits) });
         state.streams += own;
         let wants_items = credit > 0;

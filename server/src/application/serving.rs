@@ -50,8 +50,10 @@ impl Application {
         let Hooks { joined, left, group_opened, group_closed, .. } = &hooks;
         let wants_to_know =
             joined.is_some() || left.is_some() || group_opened.is_some() || group_closed.is_some();
-        let name = |name: &String| Some((name.to_lowercase(), MethodName::new(name).ok()?));
-        let names = methods.keys().filter_map(name).collect();
+        let name = |name: &String| Some((name.to_ascii_lowercase(), MethodName::new(name).ok()?));
+        // Of those that differ by case alone the first in the order of their bytes counts, at each start.
+        let sorted: std::collections::BTreeSet<&String> = methods.keys().collect();
+        let names = sorted.into_iter().rev().filter_map(name).collect();
         let application = Arc::new(Self {
             methods,
             names,
@@ -80,7 +82,7 @@ impl Application {
         if let ClientCall::Invoke(invoke) = &mut call
             && link.opening.transport == Transport::SignalR
             && !self.methods.contains_key(invoke.method.as_str())
-            && let Some(name) = self.names.get(&invoke.method.as_str().to_lowercase())
+            && let Some(name) = self.names.get(&invoke.method.as_str().to_ascii_lowercase())
         {
             invoke.method = name.clone();
         }

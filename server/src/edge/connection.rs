@@ -99,6 +99,13 @@ impl Connection {
         }
     }
 
+    /// It is in the hub, and `Welcome` the first that is said.
+    pub(crate) fn welcomed(&self) {
+        if let Self::SignalR(connection) = self {
+            connection.welcomed();
+        }
+    }
+
     /// What its client speaks where that is not Fanfare's protocol.
     pub(crate) fn dialect(&self) -> Option<Arc<dyn Dialect>> {
         match self {

@@ -247,6 +247,7 @@ impl Handshakes {
             }
             reason
         })?;
+        connection.welcomed();
         let (address, over) = (connection.remote_address(), connection.transport().name());
         tracing::debug!(connection = %id, ?user, %address, over, "welcomed");
         let Some((transmitter, receiver)) = stream.take() else { return Err(None) };

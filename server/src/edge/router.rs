@@ -15,8 +15,8 @@ use std::time::Instant;
 
 use fanfare_hub::{CloseReason, Origin, Publication};
 use fanfare_protocol::{
-    ClientFrame, Code, Denial, GroupName, Limits, RequestId, Send, Sender, ServerFrame, Target, Token,
-    UserName,
+    ClientFrame, Code, Denial, EventName, GroupName, Limits, RequestId, Send, Sender, ServerFrame, Target,
+    Token, UserName,
 };
 use fanfare_token::Permissions;
 
@@ -167,6 +167,7 @@ impl Router {
             let permitted = self
                 .limits
                 .check_send(to.len(), except.len(), payload.len())
+                .and_then(|()| no_notice(&event))
                 .and_then(|()| self.permit(caller, &to))
                 .and_then(|()| to.pop().ok_or(Denial::from(Code::NoTarget)));
             match permitted {
@@ -303,6 +304,7 @@ impl Router {
     fn send(&self, caller: &Member, send: Send, lane: Lane) -> Result<Option<u64>, Denial> {
         let Send { request: _, ack, to, mut except, others, event, format, payload } = send;
         self.limits.check_send(to.len(), except.len(), payload.len())?;
+        no_notice(&event)?;
         self.permit(caller, &to)?;
         if others {
             except.push(caller.id());
@@ -324,6 +326,19 @@ impl Router {
     }
 }
 
+/// What the server itself tells clients of SignalR has names that begin so, and nobody else may say it. They look names
+/// up without regard to case.
+const NOTICES: &str = "fanfare.";
+
+fn no_notice(event: &EventName) -> Result<(), Denial> {
+    let begins = event.as_str().get(..NOTICES.len());
+    if begins.is_some_and(|begins| begins.eq_ignore_ascii_case(NOTICES)) {
+        let detail = format!("an event's name that begins with {NOTICES:?} is the server's own");
+        return Err(Denial { code: Code::InvalidName, detail });
+    }
+    Ok(())
+}
+
 /// Whom recipients are told that it is from.
 fn sender(caller: &Member) -> Sender {
     Sender::Connection { connection: caller.id(), user: caller.user().clone() }
@@ -335,7 +350,7 @@ mod tests {
 
     use bytes::Bytes;
     use fanfare_hub::HubLimits;
-    use fanfare_protocol::{ConnectionId, EventName, PayloadFormat};
+    use fanfare_protocol::{ConnectionId, PayloadFormat};
 
     use super::*;
     use crate::access::{KeySets, Tokens};

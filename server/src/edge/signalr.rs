@@ -37,8 +37,8 @@ use crate::edge::web::{UPGRADE, Web};
 use crate::signalr::{self, Opening};
 use crate::tcp::{Messages, Upgrade, UpgradeError};
 
-/// How often an address may negotiate in a second, and at once after a pause.
-const NEGOTIATIONS: NonZeroU32 = NonZeroU32::new(100).unwrap();
+/// How often an address may negotiate in a second, and at once after a pause; and as often connect.
+const ATTEMPTS: NonZeroU32 = NonZeroU32::new(100).unwrap();
 
 /// Addresses that are remembered for that, before those are forgotten that have been quiet.
 const REMEMBERED: usize = 4_096;
@@ -50,7 +50,28 @@ const PREFLIGHT_AGE: &str = "600";
 pub(crate) struct SignalRDoor {
     web: Arc<Web>,
     negotiations: Arc<Negotiations>,
-    pace: DefaultKeyedRateLimiter<IpAddr>,
+    /// How often an address may negotiate, and how often connect.
+    negotiating: Pace,
+    connecting: Pace,
+}
+
+/// How often an address may ask for something.
+struct Pace(DefaultKeyedRateLimiter<IpAddr>);
+
+impl Pace {
+    fn new() -> Self {
+        Self(RateLimiter::keyed(Quota::per_second(ATTEMPTS)))
+    }
+
+    /// The answer to an address that asks too often.
+    fn refusal(&self, address: SocketAddr) -> Option<Response> {
+        if self.0.len() > REMEMBERED {
+            self.0.retain_recent();
+        }
+        self.0.check_key(&admission::source(address.ip())).err()?;
+        let text = "this address asks too often\n";
+        Some((StatusCode::TOO_MANY_REQUESTS, [(RETRY_AFTER, "1")], text).into_response())
+    }
 }
 
 /// What a query says, as far as it is ours.
@@ -65,8 +86,7 @@ struct Query {
 impl SignalRDoor {
     pub(crate) fn new(web: Arc<Web>) -> Arc<Self> {
         let negotiations = Negotiations::new(web.handshakes.node);
-        let pace = RateLimiter::keyed(Quota::per_second(NEGOTIATIONS));
-        Arc::new(Self { web, negotiations, pace })
+        Arc::new(Self { web, negotiations, negotiating: Pace::new(), connecting: Pace::new() })
     }
 }
 
@@ -128,11 +148,15 @@ async fn connect(
         Err(UpgradeError::NotAsked) => return refused(ConnectRefusal::NoConnection),
         Err(error) => return error.into_response(),
     };
+    if let Some(refused) = door.connecting.refusal(address) {
+        return refused;
+    }
     let identity = match door.identify(&query, &request).await {
         Ok(identity) => identity,
         Err(status) => return status.into_response(),
     };
-    let negotiated = match query.id.as_deref().map(|id| door.negotiations.claim(id)).transpose() {
+    let negotiated = match query.id.as_deref().map(|id| door.negotiations.claim(id, &identity.0)).transpose()
+    {
         Ok(negotiated) => negotiated.map(|(id, claimed)| (id, Box::new(claimed) as _)),
         Err(refusal) => return refused(refusal),
     };
@@ -166,21 +190,19 @@ impl SignalRDoor {
         if self.web.tasks.closing.is_cancelled() {
             return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n").into_response();
         }
-        if self.pace.len() > REMEMBERED {
-            self.pace.retain_recent();
-        }
-        if self.pace.check_key(&admission::source(address.ip())).is_err() {
-            let text = "this address negotiates too often\n";
-            return (StatusCode::TOO_MANY_REQUESTS, [(RETRY_AFTER, "1")], text).into_response();
+        // Before anything is verified.
+        if let Some(refused) = self.negotiating.refusal(address) {
+            return refused;
         }
         let query = Query::of(request);
-        if let Err(status) = self.identify(&query, request).await {
-            return status.into_response();
-        }
+        let user = match self.identify(&query, request).await {
+            Ok((user, _)) => user,
+            Err(status) => return status.into_response(),
+        };
         let version = NegotiateVersion::choose(query.version.as_deref());
         match version {
             Err(error) => json(&NegotiateAnswer::refused(&error.to_string())),
-            Ok(version) => match self.negotiations.negotiate(version) {
+            Ok(version) => match self.negotiations.negotiate(version, &user) {
                 Some((id, token)) => json(&NegotiateAnswer::accepted(version, &id.to_string(), &token)),
                 None => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
             },

@@ -15,6 +15,7 @@ use fanfare_protocol::admin::QuicFacts;
 use fanfare_protocol::{ConnectionId, ServerFrame, UserName};
 use fanfare_token::Permissions;
 use parking_lot::Mutex;
+use tokio::time::sleep;
 
 use super::book::Book;
 use super::hearing::{Hearing, Next};
@@ -94,6 +95,11 @@ impl Connection {
         self.shared.identity.lock().take()
     }
 
+    /// It is in the hub, so that its handshake is answered before anything else is said.
+    pub(crate) fn welcomed(&self) {
+        self.book.welcome();
+    }
+
     /// What its client speaks.
     pub(crate) fn dialect(&self) -> Arc<dyn Dialect> {
         Arc::clone(&self.book) as _
@@ -169,6 +175,11 @@ impl Receiver {
                 Next::Full => tokio::select! {
                     () = self.book.streams_changed() => {}
                     () = self.messages.closed() => return Err(Broken::Connection),
+                    () = sleep(self.messages.idle_timeout()) => {
+                        if let Some(Next::Heard(heard)) = self.hearing.overrun() {
+                            return Ok(Some(heard));
+                        }
+                    }
                 },
                 Next::More => {
                     let read = tokio::select! {

@@ -22,10 +22,10 @@ use super::{methods, payload};
 use crate::transport::{Broken, Heard};
 
 /// How much may wait for methods to take it. A client that sends more is not read until there is room.
-const HELD_ITEMS: usize = 32;
+const HELD_ITEMS: usize = 256;
 const HELD_BYTES: usize = 64 * 1024;
 
-/// More items of a result than anybody takes: SignalR has no credit for them, so that the connection alone sets the pace.
+/// SignalR has no credit for the items of a result, so that the connection alone sets the pace.
 const ANY_NUMBER: u32 = u32::MAX;
 
 /// What comes next.
@@ -221,6 +221,20 @@ impl Hearing {
     fn hold(&mut self, held: Held) {
         self.held_bytes += held.bytes();
         self.held.push_back(held);
+    }
+
+    /// Nobody has taken anything for too long, and what may stand behind it has to be heard: the oldest item goes on
+    /// without credit, which ends its stream.
+    pub(super) fn overrun(&mut self) -> Option<Next> {
+        let held = self.held.pop_front()?;
+        self.held_bytes -= held.bytes();
+        match held {
+            Held::Item(stream, item) => self.about_call(ClientCall::Item { stream, item }),
+            Held::End(stream, failure) => {
+                self.book.end_stream(stream);
+                self.about_call(ClientCall::End { stream, failure })
+            }
+        }
     }
 
     /// The first of what waits that may go, and has nothing of its stream before it.

@@ -35,10 +35,8 @@ impl Dialect for Book {
 
     fn notice(&self, frame: &ServerFrame) -> Bytes {
         match frame {
-            ServerFrame::Welcome(_) => {
-                self.welcome();
-                handshake::accepted()
-            }
+            // Said only when the connection is in the hub: `Connection::welcomed`.
+            ServerFrame::Welcome(_) => handshake::accepted(),
             ServerFrame::Ack { request, count } => self.answer(*request, |id, _| {
                 encode::completion_with_result(id, &self.written(&(*count).into()))
             }),

@@ -47,6 +47,11 @@ impl Messages {
         self.address
     }
 
+    /// How long a peer may be silent.
+    pub(crate) fn idle_timeout(&self) -> Duration {
+        self.idle_timeout
+    }
+
     /// How often the peer gave a sign of life.
     pub(crate) fn heard(&self) -> u64 {
         self.socket.heard()
