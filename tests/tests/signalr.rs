@@ -11,6 +11,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
+use fanfare_client::Outgoing;
 use fanfare_protocol::admin::{Action, Who};
 use fanfare_protocol::{Pattern, Payload, PayloadFormat, Sender, Target};
 use fanfare_server::{Config, Minter, Overflow, TokenKey, TokenRules};
@@ -425,5 +426,33 @@ async fn with_tls_a_token_in_the_header_or_in_the_query_names_the_user() {
     // On a server that is not for development nobody names themselves.
     let refused = SignalR::open(&hub.signalr(), "?user=alice", &hub.roots, &[]).await.err().unwrap();
     assert!(format!("{refused:?}").contains("401"), "{refused:?}");
+    hub.stop().await;
+}
+
+#[tokio::test]
+async fn nobody_else_says_what_the_server_says() {
+    let hub = hub().await;
+    let mut signalr = welcomed(&hub, "mallory").await;
+    for event in ["fanfare.Removed", "Fanfare.REMOVED", "fanfare."] {
+        let refused = signalr.call("SendToAll", json!([event, "room", 3103, "out"])).await.unwrap_err();
+        assert!(refused.ends_with("(code 2101)"), "{refused}");
+    }
+    assert_eq!(signalr.call("SendToAll", json!(["fanfares"])).await, Ok(json!(1)));
+    let native = hub.client("eve").await;
+    let forged = Outgoing::new("fanfare.Expiring", "token").to_all();
+    let refused = within(native.send_acked(forged)).await.unwrap_err().to_string();
+    assert!(refused.contains("2101"), "{refused}");
+    hub.stop().await;
+}
+
+#[tokio::test]
+async fn who_is_refused_at_the_last_moment_is_told_in_the_handshake_s_answer() {
+    let hub = with(|config| config.capacity.per_user = 1).await;
+    let _first = welcomed(&hub, "alice").await;
+    let mut second = SignalR::open(&hub.signalr(), "?user=alice", &hub.roots, &[]).await.unwrap();
+    second.say(&json!({ "protocol": "json", "version": 1 })).await;
+    let refused = second.end().await.unwrap();
+    assert!(refused["error"].as_str().unwrap().ends_with("(code 4003)"), "{refused}");
+    assert_eq!(refused.get("type"), None, "it is no hub message");
     hub.stop().await;
 }

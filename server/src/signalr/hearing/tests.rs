@@ -185,7 +185,7 @@ fn promise_12_no_more_is_kept_of_items_than_the_bound_and_nothing_of_a_stream_th
     let open = r#"{"type":1,"invocationId":"a","target":"Sum","arguments":[],"streamIds":["x"]}"#;
     assert_eq!(say(&mut hearing, &[open]).len(), 1);
     let items: Vec<String> =
-        (0..100).map(|item| format!(r#"{{"type":2,"invocationId":"x","item":{item}}}"#)).collect();
+        (0..1_000).map(|item| format!(r#"{{"type":2,"invocationId":"x","item":{item}}}"#)).collect();
     let items: Vec<&str> = items.iter().map(String::as_str).collect();
     assert_eq!(say(&mut hearing, &items).len(), 0);
     assert!(matches!(hearing.next(), Ok(Next::Full)));
@@ -193,6 +193,8 @@ fn promise_12_no_more_is_kept_of_items_than_the_bound_and_nothing_of_a_stream_th
     book.credit(0, 10);
     assert_eq!(drain(&mut hearing).len(), 10);
     assert!(matches!(hearing.next(), Ok(Next::Full)));
+    // Its method takes nothing for too long: the next goes without credit, for the link to end the stream.
+    assert!(matches!(hearing.overrun(), Some(Next::Heard(Heard::Bytes(_)))));
     // Its method has ended.
     assert!(book.end(0).is_some());
     assert_eq!(drain(&mut hearing).len(), 0);
