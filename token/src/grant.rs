@@ -256,6 +256,16 @@ mod tests {
     }
 
     #[test]
+    fn what_the_application_grants_is_known_as_its_word_and_allows_what_it_says() {
+        let from_a_token = grants(r#"[{"group": "g", "may": ["join"], "exp": 10}]"#).unwrap();
+        assert!(!from_a_token.are_by_application() && !Grants::everything().are_by_application());
+        let word = from_a_token.by_application();
+        assert!(word.are_by_application());
+        assert!(word.may_join(&group("g"), 9) && !word.may_join(&group("g"), 10));
+        assert!(!word.may_join(&group("h"), 9) && !word.may_send_to_group(&group("g"), 9));
+    }
+
+    #[test]
     fn in_development_everything_is_allowed_for_ever() {
         let grants = Grants::everything();
         assert!(grants.may_join(&group("g"), Seconds::MAX - 1));

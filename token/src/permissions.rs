@@ -87,6 +87,16 @@ mod tests {
         assert_eq!(Proof::Certificate.to_string(), "the server's configuration for this certificate");
     }
 
+    /// `explain` says it.
+    #[test]
+    fn who_grants_it_is_the_proof_or_the_application() {
+        let permissions = Permissions::development(7);
+        assert_eq!(permissions.source().to_string(), "the development server");
+        let grants = permissions.grants.clone().by_application();
+        let permissions = Permissions { grants, ..permissions };
+        assert_eq!(permissions.source().to_string(), "the application");
+    }
+
     #[test]
     fn what_ends_is_told_and_what_lasts_as_long_as_the_token_is_not_told_twice() {
         let claims = r#"[{"group": "a", "may": ["join"], "exp": 10}, {"group": "b", "may": ["join"]},
