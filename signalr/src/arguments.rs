@@ -136,11 +136,11 @@ impl Arguments {
     pub fn behind(&self, skipped: usize) -> Self {
         let count = self.count.saturating_sub(skipped);
         let mut packer = Packer::new(0, self.bytes.len() + 2);
-        let elements = self.elements().skip(skipped).enumerate();
+        let elements = self.elements().skip(skipped);
         match self.encoding {
             Encoding::Json => {
                 packer.raw(b"[");
-                for (at, element) in elements {
+                for (at, element) in elements.enumerate() {
                     if at > 0 {
                         packer.raw(b",");
                     }
@@ -150,7 +150,7 @@ impl Arguments {
             }
             Encoding::MessagePack => {
                 packer.array(count);
-                for (_, element) in elements {
+                for element in elements {
                     packer.raw(element);
                 }
             }
