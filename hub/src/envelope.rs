@@ -32,9 +32,6 @@ struct Heading {
     bytes: Bytes,
 }
 
-/// Nobody has wanted one yet.
-const NONE: [OnceLock<Bytes>; Translation::COUNT] = [const { OnceLock::new() }; Translation::COUNT];
-
 impl Envelope {
     /// Encodes a message to `to`: at least one target, and no more than there are positions. The hub sees to both.
     pub(crate) fn new(
@@ -50,7 +47,13 @@ impl Envelope {
             let message = Message { from: from.clone(), to: target.clone(), event, format, payload };
             let bytes = codec::encode_message(&message);
             let headings = Box::new([Heading { target, bytes }]);
-            return Self { headings, body: Bytes::new(), accepted, frames: 1, translations: NONE };
+            return Self {
+                headings,
+                body: Bytes::new(),
+                accepted,
+                frames: 1,
+                translations: Default::default(),
+            };
         }
         let body = codec::encode_message_body(&event, format, &payload);
         let headings = to
@@ -60,7 +63,7 @@ impl Envelope {
                 Heading { target, bytes }
             })
             .collect();
-        Self { headings, body, accepted, frames: 1, translations: NONE }
+        Self { headings, body, accepted, frames: 1, translations: Default::default() }
     }
 
     /// Encodes messages to the same target, one behind the other; at least one.
@@ -77,7 +80,7 @@ impl Envelope {
             bytes.extend_from_slice(&codec::encode_message(&message));
         }
         let headings = Box::new([Heading { target: to, bytes: bytes.into() }]);
-        Self { headings, body: Bytes::new(), accepted, frames, translations: NONE }
+        Self { headings, body: Bytes::new(), accepted, frames, translations: Default::default() }
     }
 
     /// The same for datagrams: each target has a frame of its own, whole.
@@ -96,7 +99,7 @@ impl Envelope {
             Heading { target, bytes }
         };
         let headings = to.into_iter().map(heading).collect();
-        Self { headings, body: Bytes::new(), accepted, frames: 1, translations: NONE }
+        Self { headings, body: Bytes::new(), accepted, frames: 1, translations: Default::default() }
     }
 
     /// What a datagram to the target at `position` has in it: the frame without its length, which a datagram has already.

@@ -92,7 +92,7 @@ impl SignalR {
         let mut passed = VecDeque::new();
         loop {
             let message = self.message().await.unwrap_or_else(|| panic!("closed behind {target}"));
-            if message["invocationId"] == json!(id) && message["type"] == json!(3) {
+            if message.get("invocationId") == Some(&json!(id)) && message.get("type") == Some(&json!(3)) {
                 passed.append(&mut self.messages);
                 self.messages = passed;
                 return match message.get("error") {
@@ -116,8 +116,9 @@ impl SignalR {
     /// The next invocation: target and arguments.
     pub async fn event(&mut self) -> (String, Value) {
         let message = self.message().await.expect("closed");
-        assert_eq!(message["type"], json!(1), "{message}");
-        (message["target"].as_str().unwrap().to_owned(), message["arguments"].clone())
+        assert_eq!(message.get("type"), Some(&json!(1)), "{message}");
+        let target = message.get("target").and_then(Value::as_str).unwrap().to_owned();
+        (target, message.get("arguments").cloned().unwrap())
     }
 
     /// Passes over messages until the server closes. Gives the last of them.

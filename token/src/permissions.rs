@@ -91,10 +91,10 @@ mod tests {
     #[test]
     fn who_grants_it_is_the_proof_or_the_application() {
         let permissions = Permissions::development(7);
-        assert_eq!(permissions.source().to_string(), "the development server");
+        assert_eq!(format!("{}", permissions.source()), "the development server");
         let grants = permissions.grants.clone().by_application();
         let permissions = Permissions { grants, ..permissions };
-        assert_eq!(permissions.source().to_string(), "the application");
+        assert_eq!(format!("{}", permissions.source()), "the application");
     }
 
     #[test]

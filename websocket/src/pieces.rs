@@ -225,10 +225,10 @@ mod tests {
         let key = [1, 2, 3, 4];
         let mut frame = vec![first];
         match payload.len() {
-            short @ 0..126 => frame.push(0x80 | short as u8),
+            short @ 0..126 => frame.push(0x80 | u8::try_from(short).unwrap()),
             long @ 126..65_536 => {
                 frame.push(0x80 | 126);
-                frame.extend_from_slice(&(long as u16).to_be_bytes());
+                frame.extend_from_slice(&u16::try_from(long).unwrap().to_be_bytes());
             }
             longest => {
                 frame.push(0x80 | 127);
@@ -243,7 +243,7 @@ mod tests {
     #[tokio::test]
     async fn a_message_of_any_length_is_messages_of_a_piece_with_the_same_bytes() {
         for length in [0, 1, 125, 126, PIECE_BYTES - 1, PIECE_BYTES, PIECE_BYTES + 1, 70_000, 1_000_000] {
-            let payload: Vec<u8> = (0..length).map(|at: usize| (at % 251) as u8).collect();
+            let payload: Vec<u8> = (0..length).map(|at: usize| u8::try_from(at % 251).unwrap()).collect();
             // Text, and its continuation.
             let bytes = [masked(0x01, &payload), masked(0x80, &payload)].concat();
             let expected: Vec<u8> = [&payload, &payload]

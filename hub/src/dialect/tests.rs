@@ -147,7 +147,7 @@ fn promise_8_nothing_of_a_group_comes_behind_a_removal_in_a_translation_either()
     world.send(vec![Target::Group(room.clone())], "to the room");
     world.send(vec![Target::Group(room.clone()), Target::Group(lobby.clone())], "before the lobby");
     world.join(&seat, &lobby);
-    world.send(vec![Target::Group(room.clone()), Target::Group(lobby.clone())], "to both");
+    world.send(vec![Target::Group(room.clone()), Target::Group(lobby)], "to both");
     let facts = seat.member().outbox().facts();
     let why = Removal { code: Code::RemovedFromGroup, reason: "enough" };
     let removed = world.hub.remove(&[Arc::clone(seat.member())], |name, _| *name == room, why);
