@@ -28,13 +28,13 @@ after(async () => {
 });
 
 for (const encoding of ENCODINGS) {
-  describe(`SignalR's client in ${encoding} under Node`, { timeout: 300_000 }, () => {
+  describe(`SignalR's client in ${encoding} under Node`, { timeout: 600_000 }, () => {
     for (const { name } of CASES) test(name, () => run(name, stage.world(`node ${encoding}`, encoding)));
   });
 }
 
 for (const kind of ["chromium", "firefox"] as Kind[]) {
-  describe(`SignalR's client in ${kind}`, { timeout: 600_000 }, () => {
+  describe(`SignalR's client in ${kind}`, { timeout: 1_200_000 }, () => {
     let browser: Browser;
     let page: Page;
 
