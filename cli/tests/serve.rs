@@ -53,7 +53,8 @@ fn the_ready_line_says_where_and_the_log_what_to_try() {
     assert_eq!(
         server.stop().out,
         format!(
-            "ready quic={address} admin={admin} http={http} websocket=ws://{http}/fanfare signalr=http://{http}/signalr\n"
+            "ready quic={address} admin={admin} http={http} websocket=ws://{http}/fanfare \
+             signalr=http://{http}/signalr\n"
         ),
         "the ready line is all there is on stdout"
     );

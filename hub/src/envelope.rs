@@ -102,7 +102,8 @@ impl Envelope {
         Self { headings, body: Bytes::new(), accepted, frames: 1, translations: Default::default() }
     }
 
-    /// What a datagram to the target at `position` has in it: the frame without its length, which a datagram has already.
+    /// What a datagram to the target at `position` has in it: the frame without its length, which a datagram has
+    /// already.
     pub(crate) fn datagram(&self, position: u16) -> Bytes {
         let heading = self.headings.get(usize::from(position));
         heading.map(|heading| heading.bytes.slice(codec::PREFIX_BYTES..)).unwrap_or_default()

@@ -358,9 +358,9 @@ impl Outbox {
         Poll::Pending
     }
 
-    /// Queues what the application makes for a client, which [`Outbox::encode`] gave, when the queue is at most half full; so it never overflows it,
-    /// however much is made at a time. Ready with whether it was queued: not where the queue takes nothing any more. Any
-    /// number of tasks may wait.
+    /// Queues what the application makes for a client, which [`Outbox::encode`] gave, when the queue is at most half
+    /// full; so it never overflows it, however much is made at a time. Ready with whether it was queued: not where the
+    /// queue takes nothing any more. Any number of tasks may wait.
     pub fn poll_produce(&self, context: &mut Context<'_>, frame: &Bytes) -> Poll<bool> {
         let mut state = self.state.lock();
         if matches!(state.phase, Phase::Finishing | Phase::Ended(_)) {

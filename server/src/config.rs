@@ -61,7 +61,8 @@ pub struct Config {
     /// Where clients connect that UDP does not reach (TCP, with TLS): WebSockets, and SignalR's clients. Default:
     /// nowhere.
     pub web: Option<SocketAddr>,
-    /// The path at which SignalR's clients connect there, and in development where HTTP is answered. Default `/signalr`.
+    /// The path at which SignalR's clients connect there, and in development where HTTP is answered. Default
+    /// `/signalr`.
     pub signalr_path: String,
     /// How long before access ends a client is told. Default 60 s: time for a sign-in service that is slow or restarts.
     pub expiry_notice: Duration,
@@ -238,8 +239,8 @@ impl Default for Config {
     }
 }
 
-/// Whether SignalR's clients can have this path: it is one, in characters that stand for themselves, and nothing else is
-/// there.
+/// Whether SignalR's clients can have this path: it is one, in characters that stand for themselves, and nothing else
+/// is there.
 fn is_free_path(path: &str) -> bool {
     let taken = ["/fanfare", "/healthz", "/readyz", "/api"];
     let is_below =
@@ -270,8 +271,8 @@ pub enum ConfigError {
     DevAdminBeyondLoopback(SocketAddr),
     /// Nobody could connect there, or something else is there.
     #[error(
-        "{0:?} cannot be the path of SignalR's clients: it must be as in \"/signalr\" or \"/hubs/chat\", of letters, digits, \
-         - and _, and not below /fanfare, /healthz, /readyz or /api"
+        "{0:?} cannot be the path of SignalR's clients: it must be as in \"/signalr\" or \"/hubs/chat\", of letters, \
+         digits, - and _, and not below /fanfare, /healthz, /readyz or /api"
     )]
     SignalRPath(String),
     /// A number is too small or too large.

@@ -1,7 +1,8 @@
 //! TCP: TLS on it, and WebSocket on that. The one importer of tokio-rustls and of fanfare-websocket.
 //!
 //! In: accepted sockets, a certificate, a request that asks for a WebSocket. Out: connections with the few verbs that
-//! the edge needs, the same as those of QUIC, or messages as they are, for another protocol. Above this folder nobody knows whether there is TLS.
+//! the edge needs, the same as those of QUIC, or messages as they are, for another protocol. Above this folder nobody
+//! knows whether there is TLS.
 
 mod io;
 mod messages;

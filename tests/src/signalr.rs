@@ -1,5 +1,5 @@
-//! A bare client of SignalR: hub messages in JSON over a WebSocket, and none of a real client's manners. Real clients are
-//! in web/test and tests/python.
+//! A bare client of SignalR: hub messages in JSON over a WebSocket, and none of a real client's manners. Real clients
+//! are in web/test and tests/python.
 //!
 //! In: hub messages, or any bytes. Out: hub messages, or how the connection ended.
 

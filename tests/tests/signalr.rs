@@ -1,5 +1,5 @@
-//! Clients of SignalR in the same hub: what holds for everybody holds for them, and what strangers may do at their door.
-//! Real clients are in web/test/signalr.test.ts and tests/python.
+//! Clients of SignalR in the same hub: what holds for everybody holds for them, and what strangers may do at their
+//! door. Real clients are in web/test/signalr.test.ts and tests/python.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

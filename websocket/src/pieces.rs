@@ -1,11 +1,10 @@
 //! Messages of any length, as messages of a bounded one: for protocols that do not care how their bytes are cut.
 //!
 //! In: a client's bytes, as frames of RFC 6455 (section 5.2). Out: the same bytes under other headers, so that whoever
-//! reads them keeps no more of a message than a piece. SignalR's JavaScript client puts all that waits into one message,
-//! which has no bound. Invariants: what the frames have in them is not changed, nor copied;
-//! frames
-//! that are not a peer's data go through as they are, with whatever is wrong with them, for the framing to judge. How
-//! a peer's data is put into frames is not judged: it means nothing here.
+//! reads them keeps no more of a message than a piece. SignalR's JavaScript client puts all that waits into one
+//! message, which has no bound. Invariants: what the frames have in them is not changed, nor copied; frames that are
+//! not a peer's data go through as they are, with whatever is wrong with them, for the framing to judge. How a peer's
+//! data is put into frames is not judged: it means nothing here.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;

@@ -1,8 +1,8 @@
 //! A connection whose messages are another protocol's: no kinds, no cuts, and no pings of WebSocket's own.
 //!
-//! In: messages, as text or as binary. Out: the same, of a client in pieces. Invariants: what is written together is one
-//! message; whoever listens is told of what comes in the order in which it came; a peer is taken for gone by its silence only where it
-//! has said that it is heard of regularly.
+//! In: messages, as text or as binary. Out: the same, of a client in pieces. Invariants: what is written together is
+//! one message; whoever listens is told of what comes in the order in which it came; a peer is taken for gone by its
+//! silence only where it has said that it is heard of regularly.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -56,8 +56,8 @@ impl<T: Carrier> Connection<T> {
         is_first.then(|| (Outgoing(Arc::clone(&self.0)), Incoming(Arc::clone(&self.0))))
     }
 
-    /// Closes the connection in WebSocket's ordinary way, whatever the reason, behind what is queued. Waits a moment for
-    /// the peer to have read it.
+    /// Closes the connection in WebSocket's ordinary way, whatever the reason, behind what is queued. Waits a moment
+    /// for the peer to have read it.
     pub async fn close_plain(&self) {
         {
             let mut state = self.0.state.lock();

@@ -1,10 +1,9 @@
 //! Ids that were given out to clients of SignalR before they connect, and nothing kept of them until they come.
 //!
-//! In: a wish to connect, and later the id that it was given. Out: an id that proves itself, and its place while there is
-//! a connection. Invariants: who has not negotiated cannot make one up, nor use
-//! another user's; each is used once, and not after its time; what
-//! is kept is kept of those that came alone, so that any number that never come costs nothing. A restarted server knows
-//! none of its former ones, as it has none of their connections.
+//! In: a wish to connect, and later the id that it was given. Out: an id that proves itself, and its place while there
+//! is a connection. Invariants: who has not negotiated cannot make one up, nor use another user's; each is used once,
+//! and not after its time; what is kept is kept of those that came alone, so that any number that never come costs
+//! nothing. A restarted server knows none of its former ones, as it has none of their connections.
 
 use std::collections::HashMap;
 use std::sync::Arc;

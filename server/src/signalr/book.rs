@@ -1,9 +1,9 @@
-//! What a connection's two directions have in common: the client's words for calls and streams beside Fanfare's numbers,
-//! and what has been agreed on.
+//! What a connection's two directions have in common: the client's words for calls and streams beside Fanfare's
+//! numbers, and what has been agreed on.
 //!
 //! In: ids as the client writes them. Out: numbers for requests and streams, and the way back. Invariants: a number is
-//! not used twice; what is kept for a call goes with its answer, its streams included, so that no more is kept than calls
-//! may go on at a time.
+//! not used twice; what is kept for a call goes with its answer, its streams included, so that no more is kept than
+//! calls may go on at a time.
 
 use std::collections::HashMap;
 use std::sync::OnceLock;

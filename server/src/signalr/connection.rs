@@ -1,7 +1,7 @@
 //! The connection of a client of SignalR, with the verbs that every carrier has.
 //!
-//! In: a WebSocket, and what its request said. Out: a stream of frames both ways, and facts for operators. Invariants: a
-//! WebSocket's message has whole hub messages in it, since one that is cut ends a JavaScript client's connection; the
+//! In: a WebSocket, and what its request said. Out: a stream of frames both ways, and facts for operators. Invariants:
+//! a WebSocket's message has whole hub messages in it, since one that is cut ends a JavaScript client's connection; the
 //! place of what was negotiated is free when the connection has ended, whoever still knows of it.
 
 use std::any::Any;

@@ -1,9 +1,9 @@
 //! From a client's messages to frames, as any other client would have sent them.
 //!
-//! In: bytes, in whatever pieces. Out: a `Hello` for the handshake, and one frame for each request, with its number; or a
-//! request for which there is no frame, and what is wrong with it. Invariants: no more is kept of items that have to wait
-//! for their method than a bound says, and beyond that nothing is read; an item never overtakes another of its stream; a
-//! request that is refused here is answered as one that is refused elsewhere.
+//! In: bytes, in whatever pieces. Out: a `Hello` for the handshake, and one frame for each request, with its number; or
+//! a request for which there is no frame, and what is wrong with it. Invariants: no more is kept of items that have to
+//! wait for their method than a bound says, and beyond that nothing is read; an item never overtakes another of its
+//! stream; a request that is refused here is answered as one that is refused elsewhere.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;

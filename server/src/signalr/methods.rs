@@ -1,7 +1,7 @@
 //! The methods of a server without an application: Fanfare's own requests, by names.
 //!
-//! In: a method's name and its arguments. Out: the request, or what is wrong with them. Invariant: each is one request as
-//! any client can make it, so that it may do no more (promise 14).
+//! In: a method's name and its arguments. Out: the request, or what is wrong with them. Invariant: each is one request
+//! as any client can make it, so that it may do no more (promise 14).
 
 use fanfare_protocol::{
     ClientFrame, Code, ConnectionId, Denial, EventName, GroupName, NameError, RequestId, Send, Target, Token,

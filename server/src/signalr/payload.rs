@@ -1,8 +1,8 @@
 //! Payloads and SignalR's values: the one as the other.
 //!
-//! In: a payload in some format, or arguments that a client wrote. Out: arguments or a value in a client's encoding, or a
-//! payload. Invariant: whatever a payload says of itself, something can be made of it: what is not what its format says
-//! is bytes.
+//! In: a payload in some format, or arguments that a client wrote. Out: arguments or a value in a client's encoding, or
+//! a payload. Invariant: whatever a payload says of itself, something can be made of it: what is not what its format
+//! says is bytes.
 
 use bytes::Bytes;
 use fanfare_protocol::{Payload, PayloadFormat};

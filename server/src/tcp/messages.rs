@@ -30,8 +30,8 @@ pub(crate) struct MessageReceiver(Incoming<Pieces<Io>>);
 pub(crate) struct MessageTransmitter(Outgoing<Pieces<Io>>);
 
 impl Messages {
-    /// What speaks WebSocket over these bytes. After `idle_timeout` of silence a peer that says regularly that it is there
-    /// is gone.
+    /// What speaks WebSocket over these bytes. After `idle_timeout` of silence a peer that says regularly that it is
+    /// there is gone.
     pub(crate) fn new(bytes: Io, address: SocketAddr, idle_timeout: Duration) -> Self {
         bytes.give_up_after(idle_timeout);
         Self { socket: Connection::plain(bytes), address, idle_timeout }
