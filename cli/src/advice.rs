@@ -38,6 +38,7 @@ impl From<ConfigError> for Failure {
             ConfigError::DevAdminBeyondLoopback(_) => loopback(Listener::Operators),
             ConfigError::DevHttpBeyondLoopback(_) => loopback(Listener::Http),
             ConfigError::DevWebBeyondLoopback(_) => loopback(Listener::Web),
+            ConfigError::SignalRPath(_) => Self::usage(format!("{error}; see --signalr-path")),
             error => Self::usage(error.to_string()),
         }
     }
