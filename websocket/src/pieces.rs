@@ -79,9 +79,9 @@ impl<T: AsyncRead> Pieces<T> {
             127 => (rest[..8].iter().fold(0, shift), &rest[8..12]),
             short => (u64::from(short), &rest[..4]),
         };
+        // With a reserved bit it is none.
         let is_data = matches!(first & !FINAL, 0..=2) && second & MASKED != 0 && bytes >> 63 == 0;
         if is_data {
-            // Reserved bits are in neither of those.
             self.key.copy_from_slice(key);
             self.frame_left = bytes;
             self.begin_piece();

@@ -57,6 +57,8 @@ struct Upload {
     call: RequestId,
     /// How many items more are taken.
     credit: u64,
+    /// Some were: its method has begun.
+    has_begun: bool,
 }
 
 /// What is to be done with an item of a client's stream.
@@ -178,7 +180,7 @@ impl Book {
             let stream = state.next_stream;
             state.next_stream += 1;
             state.names.insert(name.clone(), stream);
-            state.uploads.insert(stream, Upload { name, call, credit: 0 });
+            state.uploads.insert(stream, Upload { name, call, credit: 0, has_begun: false });
             stream
         });
         Some(numbers.collect())
@@ -193,6 +195,7 @@ impl Book {
     pub(super) fn credit(&self, stream: StreamId, items: u32) {
         if let Some(upload) = self.state.lock().uploads.get_mut(&stream) {
             upload.credit += u64::from(items);
+            upload.has_begun = true;
         }
         self.streams_changed.notify_one();
     }
@@ -207,6 +210,11 @@ impl Book {
                 Admission::Goes
             }
         }
+    }
+
+    /// Whether the method that reads a stream has not begun yet.
+    pub(super) fn is_early(&self, stream: StreamId) -> bool {
+        self.state.lock().uploads.get(&stream).is_some_and(|upload| !upload.has_begun)
     }
 
     /// A stream has ended, or nobody takes it any more.
@@ -263,7 +271,9 @@ mod tests {
         let (call, _) = book.begin(Some("1".to_owned()), "Sum", false);
         let stream = book.announce(call, vec!["s".to_owned()]).unwrap()[0];
         assert_eq!(book.admit(stream), Admission::Waits);
+        assert!(book.is_early(stream));
         book.credit(stream, 2);
+        assert!(!book.is_early(stream), "its method has begun");
         assert_eq!(
             [(); 3].map(|()| book.admit(stream)),
             [Admission::Goes, Admission::Goes, Admission::Waits]

@@ -223,18 +223,14 @@ impl Hearing {
         self.held.push_back(held);
     }
 
-    /// Nobody has taken anything for too long, and what may stand behind it has to be heard: the oldest item goes on
-    /// without credit, which ends its stream.
+    /// A method has not begun for too long, and what it waits for may stand behind its items: the first of them goes on
+    /// without credit, which ends its stream. One that has begun sets its own pace.
     pub(super) fn overrun(&mut self) -> Option<Next> {
-        let held = self.held.pop_front()?;
-        self.held_bytes -= held.bytes();
-        match held {
-            Held::Item(stream, item) => self.about_call(ClientCall::Item { stream, item }),
-            Held::End(stream, failure) => {
-                self.book.end_stream(stream);
-                self.about_call(ClientCall::End { stream, failure })
-            }
-        }
+        let is_early = |held: &Held| matches!(held, Held::Item(stream, _) if self.book.is_early(*stream));
+        let at = self.held.iter().position(is_early)?;
+        let Held::Item(stream, item) = self.held.remove(at)? else { return None };
+        self.held_bytes -= item.bytes.len();
+        self.about_call(ClientCall::Item { stream, item })
     }
 
     /// The first of what waits that may go, and has nothing of its stream before it.
