@@ -94,7 +94,7 @@ bench-instructions:
 # Every workload on every peer, very small: whether everything arrives. Part of `make test`.
 bench-check:
 	bench/tools
-	cargo build --locked -p fanfare-cli -p fanfare-bench
+	cargo build --workspace --locked --bin fanfare --bin fanfare-bench --example everything
 	target/debug/fanfare-bench run --mode check
 	target/debug/fanfare-bench one --rounds 1 --seconds 1 paced --members 50 --size 256 --rate 10
 	target/debug/fanfare-bench soak --connections 100 --seconds 6

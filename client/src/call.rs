@@ -191,26 +191,16 @@ impl Client {
         if bytes > limits.frame_bytes as usize {
             return Err(RequestError::FrameTooLarge { bytes, limit: limits.frame_bytes }.into());
         }
-        let (news, uploading) = link.calls.enter(request, &streams).ok_or(RequestError::NotConnected)?;
-        let mut pending = Pending {
-            link: Arc::clone(&link),
-            request,
-            streams: streams.clone(),
-            news,
-            is_over: false,
-            is_sent: false,
-            _uploads: Vec::new(),
-        };
-        shared.queue_on(&link, frame).await?;
-        pending.is_sent = true;
-        let parts = streams.into_iter().zip(uploads).zip(uploading);
-        pending._uploads = parts
+        let entered = shared.queue_call(&link, frame, |place| link.calls.enter(request, &streams, place));
+        let (news, uploading) = entered.await?;
+        let parts = streams.iter().zip(uploads).zip(uploading);
+        let _uploads = parts
             .map(|((stream, items), upload)| {
-                let pump = pump(Arc::clone(&link), stream, items, upload, limits.payload_bytes);
+                let pump = pump(Arc::clone(&link), *stream, items, upload, limits.payload_bytes);
                 AbortOnDropHandle::new(self.runtime().spawn(pump))
             })
             .collect();
-        Ok(pending)
+        Ok(Pending { link, request, streams, news, is_over: false, _uploads })
     }
 }
 
@@ -218,8 +208,9 @@ impl Client {
     /// Answers when the application invokes this method here. `handler` takes a tuple with an element for each argument;
     /// its error is a text that the application gets. A later handler for the same method replaces the earlier one.
     ///
-    /// The handler runs in a task of its own, and may use the client. It is dropped when its answer is not wanted any
-    /// more: the application does not wait for it, or the connection is lost.
+    /// The handler runs in a task of its own. It is dropped when its answer is not wanted any more: the application does
+    /// not wait for it, or the connection is lost. A handler that uses the client keeps a [`WeakClient`](crate::WeakClient): a [`Client`] in
+    /// it would keep the connection until [`Client::close`].
     ///
     /// ```no_run
     /// # fn run(client: &fanfare_client::Client) {
@@ -260,7 +251,6 @@ struct Pending {
     streams: Vec<StreamId>,
     news: mpsc::Receiver<News>,
     is_over: bool,
-    is_sent: bool,
     /// They end with the call.
     _uploads: Vec<AbortOnDropHandle<()>>,
 }
@@ -276,7 +266,7 @@ impl Pending {
 impl Drop for Pending {
     fn drop(&mut self) {
         let had_no_outcome = self.link.calls.leave(self.request, &self.streams);
-        if had_no_outcome && self.is_sent && !self.is_over {
+        if had_no_outcome && !self.is_over {
             self.link.say(encoded(ClientCall::Cancel { request: self.request }));
         }
     }
@@ -332,6 +322,7 @@ impl<T> fmt::Debug for Items<T> {
 
 /// Sends a stream of the client's own as the server takes it.
 async fn pump(link: Arc<Link>, stream: StreamId, mut items: Upload, upload: Uploading, most: u32) {
+    let unended = Unended { link, stream };
     loop {
         // Closed: nobody reads it any more.
         let Ok(permit) = upload.credit.acquire().await else { return };
@@ -347,8 +338,25 @@ async fn pump(link: Arc<Link>, stream: StreamId, mut items: Upload, upload: Uplo
             Some(Err(failure)) => (true, ClientCall::End { stream, failure: Some(failure) }),
             None => (true, ClientCall::End { stream, failure: None }),
         };
-        if link.queue.send(encoded(call)).await.is_err() || last {
+        if unended.link.queue.send(encoded(call)).await.is_err() || last {
             return;
+        }
+    }
+}
+
+/// A stream that is being sent. Where what makes its items panics, the server is told that no more come: its method
+/// would wait for them for ever.
+struct Unended {
+    link: Arc<Link>,
+    stream: StreamId,
+}
+
+impl Drop for Unended {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let detail = "what makes the items of the stream panicked".to_owned();
+            let failure = Some(Denial { code: Code::CallFailed, detail }.into());
+            self.link.say(encoded(ClientCall::End { stream: self.stream, failure }));
         }
     }
 }
@@ -367,7 +375,7 @@ where
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let item = ready!(self.stream.as_mut().poll_next(context));
-        let failed = |detail| Denial { code: Code::CallFailed, detail }.into();
+        let failed = |detail| Failure::from(Denial { code: Code::CallFailed, detail }).shortened();
         Poll::Ready(item.map(|item| encode(&item, self.format).map_err(failed)))
     }
 }

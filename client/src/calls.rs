@@ -1,7 +1,8 @@
 //! The calls that one connection has under way: who waits for what.
 //!
 //! In: calls that are sent, and what the server says about them. Out: outcomes and items, to whoever waits, and credit
-//! for uploads. Invariants: nothing here waits; when the connection is lost everybody who waits hears of it.
+//! for uploads. Invariants: nothing here waits; when the connection is lost everybody who waits hears of it; a call has
+//! its place among the requests without an answer until the server has said what came of it, also when its caller gave up.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::error::{CallError, RequestError};
+use crate::requests::Place;
 
 /// How many items of a result may wait to be taken, and so the credit that the server has.
 pub(crate) const WINDOW: u32 = 32;
@@ -44,8 +46,15 @@ pub(crate) struct Calls {
 
 #[derive(Default)]
 struct Table {
-    calls: HashMap<RequestId, mpsc::Sender<News>>,
+    calls: HashMap<RequestId, Called>,
     uploads: HashMap<StreamId, Uploading>,
+}
+
+/// A call that the server has not answered.
+struct Called {
+    /// `None`: the caller gave up.
+    news: Option<mpsc::Sender<News>>,
+    _place: Place,
 }
 
 /// The server has sent more items than it had credit for.
@@ -61,12 +70,13 @@ impl Calls {
         &self,
         request: RequestId,
         streams: &[StreamId],
+        place: Place,
     ) -> Option<(mpsc::Receiver<News>, Vec<Uploading>)> {
         let mut table = self.table.lock();
         let table = table.as_mut()?;
         // One more place than items, for the outcome.
         let (sender, receiver) = mpsc::channel(WINDOW as usize + 1);
-        table.calls.insert(request, sender);
+        table.calls.insert(request, Called { news: Some(sender), _place: place });
         let uploads = streams.iter().map(|stream| {
             let upload = Uploading { credit: Arc::new(Semaphore::new(0)) };
             table.uploads.insert(*stream, upload.clone());
@@ -82,15 +92,14 @@ impl Calls {
         for stream in streams {
             table.uploads.remove(stream);
         }
-        table.calls.remove(&request).is_some()
+        table.calls.get_mut(&request).is_some_and(|call| call.news.take().is_some())
     }
 
     /// The server refused a request. Gives the reason back where it was no call.
     pub(crate) fn refused(&self, request: RequestId, code: u16, detail: String) -> Result<(), (u16, String)> {
         let call = self.table.lock().as_mut().and_then(|table| table.calls.remove(&request));
         let Some(call) = call else { return Err((code, detail)) };
-        let refused = CallError::Request(RequestError::Refused { code, detail });
-        let _ = call.try_send(News::Outcome(Err(refused)));
+        call.tell(News::Outcome(Err(RequestError::Refused { code, detail }.into())));
         Ok(())
     }
 
@@ -108,16 +117,15 @@ impl Calls {
                             Err(CallError::Failed { code, detail, data })
                         }
                     };
-                    // Whoever waited may have given up.
-                    let _ = call.try_send(News::Outcome(outcome));
+                    call.tell(News::Outcome(outcome));
                 }
             }
             ServerCall::Item { request, item } => {
-                let sent = table.calls.get(&request).map(|call| (call.capacity(), call));
-                match sent {
+                let news = table.calls.get(&request).and_then(|call| call.news.as_ref());
+                match news.map(|news| (news.capacity(), news)) {
                     // The last place is for the outcome.
-                    Some((0 | 1, call)) if !call.is_closed() => return Err(Overrun),
-                    Some((_, call)) => drop(call.try_send(News::Item(item))),
+                    Some((0 | 1, news)) if !news.is_closed() => return Err(Overrun),
+                    Some((_, news)) => drop(news.try_send(News::Item(item))),
                     None => {}
                 }
             }
@@ -149,14 +157,22 @@ impl Calls {
     }
 }
 
+impl Called {
+    /// Tells whoever waits; nobody does if the caller gave up.
+    fn tell(self, news: News) {
+        let _ = self.news.map(|waiting| waiting.try_send(news));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::requests::Requests;
 
-    #[test]
-    fn items_beyond_the_credit_are_an_error_and_the_outcome_always_has_a_place() {
-        let calls = Calls::new();
-        let (mut news, _) = calls.enter(1, &[]).unwrap();
+    #[tokio::test]
+    async fn items_beyond_the_credit_are_an_error_and_the_outcome_always_has_a_place() {
+        let (calls, requests) = (Calls::new(), Requests::new());
+        let (mut news, _) = calls.enter(1, &[], requests.place().await.unwrap()).unwrap();
         let item = || ServerCall::Item { request: 1, item: Payload::from("x") };
         for _ in 0..WINDOW {
             assert!(calls.take(item()).is_ok());
@@ -175,11 +191,24 @@ mod tests {
 
     #[tokio::test]
     async fn a_loss_is_heard_by_everybody() {
-        let calls = Calls::new();
-        let (mut news, uploads) = calls.enter(1, &[2]).unwrap();
+        let (calls, requests) = (Calls::new(), Requests::new());
+        let (mut news, uploads) = calls.enter(1, &[2], requests.place().await.unwrap()).unwrap();
         calls.fail_all();
         assert!(news.recv().await.is_none());
         assert!(uploads[0].credit.acquire().await.is_err());
-        assert!(calls.enter(3, &[]).is_none());
+        assert!(calls.enter(3, &[], requests.place().await.unwrap()).is_none());
+    }
+
+    #[tokio::test]
+    async fn a_call_that_was_given_up_keeps_its_place_until_the_server_has_answered() {
+        let (calls, requests) = (Calls::new(), Requests::new());
+        let before = requests.free();
+        let (news, _) = calls.enter(1, &[], requests.place().await.unwrap()).unwrap();
+        drop(news);
+        assert!(calls.leave(1, &[]) && !calls.leave(1, &[]), "it is given up once");
+        assert_eq!(requests.free(), before - 1);
+        assert_eq!(calls.refused(1, 2201, String::new()), Ok(()), "this is no event of the application's");
+        assert_eq!(requests.free(), before);
+        assert!(calls.refused(1, 2201, String::new()).is_err());
     }
 }

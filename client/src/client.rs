@@ -8,7 +8,7 @@
 use std::fmt;
 use std::io;
 use std::net::UdpSocket;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use async_channel::Receiver;
@@ -43,6 +43,12 @@ pub struct Client {
     inner: Arc<Inner>,
 }
 
+/// A client that does not keep itself: for handlers of [`Client::on_invoke`] and whatever else the client holds.
+#[derive(Clone)]
+pub struct WeakClient {
+    inner: Weak<Inner>,
+}
+
 struct Inner {
     shared: Arc<Shared>,
     events: Receiver<Event>,
@@ -67,6 +73,22 @@ impl Client {
         let inner =
             Inner { shared, events, request_timeout, runtime: Handle::current(), _supervisor: supervisor };
         Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// The same client, which ends all the same when the last [`Client`] is dropped.
+    ///
+    /// ```no_run
+    /// # fn run(client: &fanfare_client::Client) {
+    /// let weak = client.downgrade();
+    /// client.on_invoke("Transport", move |_: [u8; 0]| {
+    ///     let client = weak.upgrade();
+    ///     async move { client.map(|client| format!("{:?}", client.transport())).ok_or("closed".to_owned()) }
+    /// });
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn downgrade(&self) -> WeakClient {
+        WeakClient { inner: Arc::downgrade(&self.inner) }
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
@@ -372,6 +394,20 @@ impl Client {
             }
             _ => Ok(frame),
         }
+    }
+}
+
+impl WeakClient {
+    /// The client, where it has not ended.
+    #[must_use]
+    pub fn upgrade(&self) -> Option<Client> {
+        Some(Client { inner: self.inner.upgrade()? })
+    }
+}
+
+impl fmt::Debug for WeakClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WeakClient").finish_non_exhaustive()
     }
 }
 

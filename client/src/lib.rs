@@ -79,7 +79,7 @@ mod way;
 mod writer;
 
 pub use call::{Invocation, Items};
-pub use client::Client;
+pub use client::{Client, WeakClient};
 pub use config::{ClientConfig, Reconnect, Roots, WebSocket};
 pub use connection::Transport;
 pub use credential::ProviderError;

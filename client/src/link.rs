@@ -43,7 +43,8 @@ impl Link {
     /// Takes what the server says about calls.
     pub(crate) fn take(&self, call: ServerCall, handlers: &Handlers) -> Result<(), Overrun> {
         if let Some(wanted) = self.calls.take(call)? {
-            self.answering.lock().take(wanted, &self.queue, handlers);
+            let most = self.welcome.limits.payload_bytes;
+            self.answering.lock().take(wanted, &self.queue, handlers, most);
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 //! In: a request that is about to be handed to the transport; an answer that arrived. Out: the answer, to whoever waits
 //! for it.
 //!
-//! Invariants: there are never more than [`MAX_PENDING`] of them; once the connection is lost every waiter is told at
+//! Invariants: there are never more than [`MAX_PENDING`] of them, calls of methods included; once the connection is lost every waiter is told at
 //! once, and no new one is taken, so nobody waits for an answer that cannot come.
 
 use std::collections::HashMap;
@@ -89,6 +89,12 @@ impl Requests {
         self.waiting.lock().as_mut()?.remove(&id)
     }
 
+    /// How many places nobody has.
+    #[cfg(test)]
+    pub(crate) fn free(&self) -> usize {
+        self.places.available_permits()
+    }
+
     /// The connection is lost: fails everyone who waits, for an answer or for a place.
     pub(crate) fn fail_all(&self) {
         self.places.close();
@@ -132,11 +138,11 @@ mod tests {
             let place = requests.place().await.unwrap();
             answers.push(requests.enter(id, Effect::None, place));
         }
-        assert_eq!(requests.places.available_permits(), 0);
+        assert_eq!(requests.free(), 0);
         // A caller who gave up keeps its place until the answer comes: the server still owes it.
         answers.clear();
-        assert_eq!(requests.places.available_permits(), 0);
+        assert_eq!(requests.free(), 0);
         requests.take(0).unwrap().answer(Answer::Done(1));
-        assert_eq!(requests.places.available_permits(), 1);
+        assert_eq!(requests.free(), 1);
     }
 }

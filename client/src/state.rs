@@ -25,7 +25,7 @@ use crate::event::Event;
 use crate::incoming::Skipped;
 use crate::link::Link;
 use crate::membership::Membership;
-use crate::requests::{Answer, Effect};
+use crate::requests::{Answer, Effect, Place};
 
 /// Whether there is a connection.
 enum Phase {
@@ -121,10 +121,20 @@ impl Shared {
         link.queue.send(frame).await.map_err(|_| self.not_sent())
     }
 
-    /// The same on this connection, and no later one.
-    pub(crate) async fn queue_on(&self, link: &Link, frame: Bytes) -> Result<(), RequestError> {
+    /// Queues a call on this connection, and no later one, and enters it. When this is dropped before it is done, nothing
+    /// was queued.
+    pub(crate) async fn queue_call<T>(
+        &self,
+        link: &Link,
+        frame: Bytes,
+        enter: impl FnOnce(Place) -> Option<T>,
+    ) -> Result<T, RequestError> {
         let _turn = self.turn.acquire().await;
-        link.queue.send(frame).await.map_err(|_| self.not_sent())
+        let place = link.requests.place().await.ok_or_else(|| self.not_sent())?;
+        let room = link.queue.reserve().await.map_err(|_| self.not_sent())?;
+        let entered = enter(place).ok_or_else(|| self.not_sent())?;
+        room.send(frame);
+        Ok(entered)
     }
 
     /// Queues a request, and gives what will have its answer; that fails when the connection is lost first. When this
@@ -247,6 +257,7 @@ impl Shared {
     /// The end: nothing will be connected again.
     pub(crate) fn end(&self, last_event: Event, close_result: Result<(), CloseError>) {
         self.leave_link(Phase::Closed);
+        self.handlers.end();
         let mut state = self.state.lock();
         state.last_event = Some(last_event);
         state.close_result = close_result;

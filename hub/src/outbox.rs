@@ -3,7 +3,8 @@
 //!
 //! In: frames, from any task that routes a message, at any time, without waiting. Out: batches of them for the
 //! connection's writer, and a signal for its session that reading should stop or that the connection should end. What
-//! waits, and what becomes of what does not fit, is the business of `queue`.
+//! waits, and what becomes of what does not fit, is the business of `queue`; whether the peer takes anything is that of
+//! `pace`.
 //!
 //! Invariants:
 //! - frames leave in the order in which they came (promise 4);
@@ -12,11 +13,12 @@
 //! - after [`Outbox::end`] nothing is queued any more; after [`Outbox::finish`] only what was queued before is written.
 
 mod limits;
+mod pace;
 mod phase;
 mod queue;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
@@ -25,34 +27,20 @@ use fanfare_protocol::{Code, ServerFrame, Target, codec};
 
 use self::limits::KEPT_CAPACITY;
 pub use self::limits::{OutboxLimits, Overflow};
+pub use self::pace::Window;
 use self::phase::Phase;
 pub use self::phase::Signal;
 use self::queue::{Entry, Queue};
 pub use self::queue::{OutboxFacts, Pushed};
-use crate::budget::{Account, SEND_WINDOW};
+use crate::budget::Account;
 use crate::close_reason::CloseReason;
 use crate::dialect::Dialect;
 use crate::envelope::Envelope;
+use crate::stock::Stock;
 use crate::sync::{Mutex, MutexGuard};
 
 /// So many tasks that wait for room are remembered.
 const MOST_PRODUCERS: usize = 256;
-
-/// What QUIC keeps for a peer, of [`Outbox::hold_window`]: counted until this is dropped, where there was room to count
-/// it.
-pub struct Window<'a> {
-    account: Option<&'a Account>,
-    uncounted: &'a AtomicBool,
-}
-
-impl Drop for Window<'_> {
-    fn drop(&mut self) {
-        match self.account {
-            Some(account) => account.give_back(SEND_WINDOW),
-            None => self.uncounted.store(false, Ordering::Relaxed),
-        }
-    }
-}
 
 /// What the writer gets by [`Outbox::poll_take`].
 #[derive(Debug, PartialEq, Eq)]
@@ -257,62 +245,20 @@ impl Outbox {
         self.state.lock().end(None);
     }
 
-    /// Tells the writer to wait no longer for what it is writing, and to break the stream off with this code.
-    pub fn hurry(&self, code: Code) {
-        let hurried = {
-            let mut state = self.state.lock();
-            state.break_off = Some(code);
-            self.overdue.store(true, Ordering::Relaxed);
-            state.hurried.take()
-        };
-        if let Some(writer) = hurried {
-            writer.wake();
+    /// Counts bytes that its client has sent and that wait for somebody to take them, in a place of their own. Tells
+    /// whether they may wait: not where all connections, the user's or the address's hold as much as they may.
+    pub fn keep(&self, stock: &mut Stock, bytes: usize) -> bool {
+        let is_kept = stock.hold(self.account.as_ref(), bytes);
+        if is_kept {
+            stock.bytes += bytes;
         }
+        is_kept
     }
 
-    /// Remembers the writer's task, for [`Outbox::hurry`].
-    pub fn remember_writer(&self, waker: &Waker) {
-        self.state.lock().hurried = Some(waker.clone());
-    }
-
-    /// What the stream is to be broken off with.
-    pub fn break_off(&self) -> Option<Code> {
-        self.state.lock().break_off
-    }
-
-    /// Whether the writer is to wait no longer. Asked at every turn of the writer, so it takes no lock.
-    pub fn is_overdue(&self) -> bool {
-        self.overdue.load(Ordering::Relaxed)
-    }
-
-    /// The peer has taken something. For the writer.
-    pub fn progressed(&self) {
-        // It alone writes it, so nothing gets lost between the two.
-        self.progress.store(self.progress.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-    }
-
-    /// For how many looks in a row the peer has taken nothing of what is being written.
-    pub fn look(&self) -> u32 {
-        let progress = self.progress.load(Ordering::Relaxed);
-        let mut state = self.state.lock();
-        let (before, stalled) = state.looked_at;
-        let stalled = if !state.queue.is_being_written() || before != progress { 0 } else { stalled + 1 };
-        state.looked_at = (progress, stalled);
-        stalled
-    }
-
-    /// Counts what QUIC keeps for a peer that takes no more at the moment, until the writer goes on. Where there is
-    /// no room for that it is not counted, and the connection goes on: it may be one that reads, and others do not.
-    /// Then room is short, and those who take nothing go soon.
-    pub fn hold_window(&self) -> Window<'_> {
-        let account = self.account.as_ref().filter(|account| account.take_window());
-        self.uncounted.store(account.is_none() && self.account.is_some(), Ordering::Relaxed);
-        Window { account, uncounted: &self.uncounted }
-    }
-
-    /// Whether more is kept for the peer than there is room for.
-    pub fn is_uncounted(&self) -> bool {
-        self.uncounted.load(Ordering::Relaxed)
+    /// So many of those have been taken.
+    pub fn taken(&self, stock: &mut Stock, bytes: usize) {
+        stock.bytes = stock.bytes.saturating_sub(bytes);
+        stock.let_go(self.account.as_ref());
     }
 
     /// What is in it and went through it.

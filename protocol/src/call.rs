@@ -145,6 +145,22 @@ impl Failure {
     pub const FIRST_OWN: u16 = 10_000;
     /// The last number that is the application's own. Those behind it are for tests.
     pub const LAST_OWN: u16 = 63_999;
+    /// The longest detail that is sent, in bytes.
+    pub const DETAIL_BYTES: usize = 1_024;
+
+    /// The same with as much of its detail as is sent.
+    #[must_use]
+    pub fn shortened(self) -> Self {
+        Self { detail: first_bytes(self.detail, Self::DETAIL_BYTES), ..self }
+    }
+}
+
+/// As many whole characters of a text as have at most so many bytes.
+#[must_use]
+pub fn first_bytes(mut text: String, most: usize) -> String {
+    let end = (0..=most.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+    text.truncate(end);
+    text
 }
 
 impl From<Denial> for Failure {

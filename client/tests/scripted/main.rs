@@ -14,6 +14,7 @@ mod calls;
 mod closing;
 mod connect;
 mod flow;
+mod methods;
 mod reconnect;
 mod requests;
 mod scenarios;

@@ -17,9 +17,10 @@ use bytes::Bytes;
 use fanfare_protocol::{GroupName, ServerFrame, Target, codec};
 
 use super::limits::{BATCH_BYTES, BATCH_FRAMES, KEPT_CAPACITY, OutboxLimits, Overflow};
-use crate::budget::{Account, FREE_BYTES, steps};
+use crate::budget::Account;
 use crate::dialect::{Dialect, Translation};
 use crate::envelope::Envelope;
+use crate::stock::Stock;
 
 /// What waits.
 pub(super) enum Entry {
@@ -91,12 +92,10 @@ pub(super) struct Queue {
     entries: VecDeque<Entry>,
     /// Frames and bytes in the queue and in the writer's hands.
     frames: usize,
-    bytes: usize,
+    stock: Stock,
     /// The part of those that is in the writer's hands.
     writing_frames: usize,
     writing_bytes: usize,
-    /// What the account has given for them.
-    held: usize,
     /// Messages dropped since the client was last told.
     dropped: u64,
     /// Messages queued and messages dropped since the beginning.
@@ -152,14 +151,14 @@ impl Queue {
         account: Option<&Account>,
     ) -> bool {
         self.frames + frames <= limits.frames
-            && self.bytes + bytes <= limits.bytes
-            && self.hold(account, bytes)
+            && self.stock.bytes + bytes <= limits.bytes
+            && self.stock.hold(account, bytes)
     }
 
     #[inline(always)]
     fn put(&mut self, entry: Entry, frames: usize, bytes: usize) {
         self.frames += frames;
-        self.bytes += bytes;
+        self.stock.bytes += bytes;
         self.messages += entry.messages();
         self.entries.push_back(entry);
     }
@@ -167,14 +166,14 @@ impl Queue {
     /// One frame above the bound, once: the last word is not what makes a client slow.
     pub(super) fn push_last(&mut self, entry: Entry) {
         self.frames += 1;
-        self.bytes += entry.bytes();
+        self.stock.bytes += entry.bytes();
         self.entries.push_back(entry);
     }
 
     /// Throws away the messages that wait for a target which `lost` says is lost. One that was sent to another target
     /// as well, which `kept` says the recipient still has, stays for that one. Returns how many went.
     pub(super) fn purge(&mut self, lost: impl Fn(&Target) -> bool, kept: impl Fn(&Target) -> bool) -> u64 {
-        let Self { entries, frames, bytes, .. } = self;
+        let Self { entries, frames, stock: Stock { bytes, .. }, .. } = self;
         let (mut purged, mut gone) = (0, Vec::new());
         // From the back: a group that was joined behind a message did not bring that message.
         let mut joined_behind = Vec::new();
@@ -261,14 +260,25 @@ impl Queue {
     /// What was taken is written.
     pub(super) fn written(&mut self) {
         self.frames -= std::mem::take(&mut self.writing_frames);
-        self.bytes -= std::mem::take(&mut self.writing_bytes);
+        self.stock.bytes -= std::mem::take(&mut self.writing_bytes);
     }
 
     /// Throws away everything that is not in the writer's hands.
     pub(super) fn clear(&mut self) {
         self.entries = VecDeque::new();
         self.frames = self.writing_frames;
-        self.bytes = self.writing_bytes;
+        self.stock.bytes = self.writing_bytes;
+    }
+
+    /// Whether the account has room for so much more.
+    pub(super) fn hold(&mut self, account: Option<&Account>, more: usize) -> bool {
+        self.stock.hold(account, more)
+    }
+
+    /// Gives back to the account what is not needed any more.
+    #[inline(always)]
+    pub(super) fn let_go(&mut self, account: Option<&Account>) {
+        self.stock.let_go(account);
     }
 
     /// Gives memory back, where there once was much in it. For one that is empty.
@@ -278,49 +288,12 @@ impl Queue {
         }
     }
 
-    /// Takes from the account what `more` bytes need. Tells whether they may wait.
-    #[inline(always)]
-    pub(super) fn hold(&mut self, account: Option<&Account>, more: usize) -> bool {
-        // What is held are whole steps, so this asks what `steps` does, without a division.
-        self.bytes + more <= FREE_BYTES + self.held || self.hold_more(account, more)
-    }
-
-    #[cold]
-    fn hold_more(&mut self, account: Option<&Account>, more: usize) -> bool {
-        let needed = steps(self.bytes + more);
-        let Some(account) = account.filter(|_| needed > self.held) else { return true };
-        let taken = account.take(needed - self.held);
-        if taken {
-            self.held = needed;
-        }
-        taken
-    }
-
-    /// Gives back what is not needed, where it is more than what is: less than that comes again.
-    #[inline(always)]
-    pub(super) fn let_go(&mut self, account: Option<&Account>) {
-        if self.held > 0 {
-            self.let_go_of_steps(account);
-        }
-    }
-
-    #[cold]
-    fn let_go_of_steps(&mut self, account: Option<&Account>) {
-        let needed = steps(self.bytes);
-        if let Some(account) = account
-            && self.held > needed.saturating_mul(2)
-        {
-            account.give_back(self.held - needed);
-            self.held = needed;
-        }
-    }
-
     /// Takes the oldest message out, or the oldest run of them. Returns how many went.
     fn drop_oldest_message(&mut self) -> u64 {
         let at = self.entries.iter().position(|entry| matches!(entry, Entry::Message(..)));
         let Some(entry) = at.and_then(|at| self.entries.remove(at)) else { return 0 };
         self.frames -= entry.frames();
-        self.bytes -= entry.bytes();
+        self.stock.bytes -= entry.bytes();
         self.dropped += entry.frames() as u64;
         self.dropped_in_all += entry.frames() as u64;
         entry.frames() as u64
@@ -332,7 +305,7 @@ impl Queue {
     }
 
     pub(super) fn is_half_full(&self, limits: &OutboxLimits) -> bool {
-        self.frames > limits.frames / 2 || self.bytes > limits.bytes / 2
+        self.frames > limits.frames / 2 || self.stock.bytes > limits.bytes / 2
     }
 
     /// Whether something of it is in the writer's hands.
@@ -344,7 +317,7 @@ impl Queue {
     pub(super) fn facts(&self) -> OutboxFacts {
         OutboxFacts {
             frames: self.frames,
-            bytes: self.bytes,
+            bytes: self.stock.bytes,
             messages: self.messages,
             dropped: self.dropped_in_all,
         }

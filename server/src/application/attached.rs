@@ -47,6 +47,12 @@ impl Attached {
     ) -> Result<Self, CloseReason> {
         let connection = opening.connection;
         let link = Arc::new(Link::new(Arc::clone(&application.context), opening));
+        let weak = (Arc::downgrade(application), Arc::downgrade(&link));
+        link.begin_by(move || {
+            if let (Some(application), Some(link)) = (weak.0.upgrade(), weak.1.upgrade()) {
+                application.begin(&link);
+            }
+        });
         if let Some(hook) = &application.hooks.connected {
             let connecting = Connecting::new(Arc::clone(&link));
             let answer = carry_out(&application.context, "connected", &connection, hook, connecting).await;

@@ -10,9 +10,6 @@ use fanfare_protocol::{Code, Denial, Limits, NameError, Payload};
 
 use crate::handle::HubError;
 
-/// The longest reason, in bytes. What is longer is cut off.
-const DETAIL_BYTES: usize = 1_024;
-
 /// Why a method did not do what its caller wanted. All of it is sent to the caller, the reason up to 1,024 bytes, and data
 /// no longer than a payload may be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,7 +63,7 @@ impl CallError {
     pub(super) fn within(self, limits: &Limits) -> Failure {
         let Self(Failure { code, detail, data }) = self;
         let data = if limits.check_payload(data.bytes.len()).is_ok() { data } else { Payload::default() };
-        Failure { code, detail: first_bytes(detail, DETAIL_BYTES), data }
+        Failure { code, detail, data }.shortened()
     }
 
     /// The number that the caller gets.
@@ -80,13 +77,6 @@ impl CallError {
     pub fn detail(&self) -> &str {
         &self.0.detail
     }
-}
-
-/// As much of a text as has so many bytes.
-pub(super) fn first_bytes(mut text: String, most: usize) -> String {
-    let end = (0..=most.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
-    text.truncate(end);
-    text
 }
 
 impl From<Denial> for CallError {

@@ -19,6 +19,7 @@ use serde::de::DeserializeOwned;
 use super::arguments;
 use super::call_error::CallError;
 use super::link::Link;
+use super::seat::Seat;
 use crate::handle::{HubError, HubHandle};
 use crate::transport::Transport;
 
@@ -26,6 +27,8 @@ use crate::transport::Transport;
 #[derive(Clone)]
 pub struct Caller {
     link: Arc<Link>,
+    /// The place of the call that it was given to.
+    seat: Option<Arc<Seat>>,
 }
 
 /// Why a client gave no answer that can be used.
@@ -67,7 +70,12 @@ pub enum InvokeError {
 
 impl Caller {
     pub(super) fn new(link: Arc<Link>) -> Self {
-        Self { link }
+        Self { link, seat: None }
+    }
+
+    /// For the method of a call.
+    pub(super) fn in_call(link: Arc<Link>, seat: Arc<Seat>) -> Self {
+        Self { link, seat: Some(seat) }
     }
 
     /// The connection's id.
@@ -168,6 +176,9 @@ impl Caller {
     /// [`client_result_deadline`](super::CallLimits::client_result_deadline). `arguments` is a tuple with an element
     /// for each, and goes as JSON.
     ///
+    /// While a method waits here for its own caller, another call of that connection may have its place, so that the
+    /// client's method can call the server; it goes on when it has a place again.
+    ///
     /// # Errors
     /// When there is no answer, or none that can be read as `T`.
     pub async fn invoke<T: DeserializeOwned>(
@@ -207,9 +218,12 @@ impl Caller {
         }
         let (call, answered) = self.link.expect().ok_or(InvokeError::TooMany)?;
         let asked = Asked { link: &self.link, call, was_asked: false };
-        tokio::time::timeout(deadline, asked.wait(method, arguments, answered))
-            .await
-            .unwrap_or(Err(InvokeError::TimedOut))
+        let lent = self.seat.as_ref().map(|seat| seat.lend(&self.link));
+        let answer = tokio::time::timeout(deadline, asked.wait(method, arguments, answered)).await;
+        if let Some(lent) = lent {
+            lent.take_back().await;
+        }
+        answer.unwrap_or(Err(InvokeError::TimedOut))
     }
 }
 

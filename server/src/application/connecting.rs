@@ -8,10 +8,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use fanfare_hub::CloseReason;
+use fanfare_protocol::call::first_bytes;
 use fanfare_protocol::{Code, ConnectionId, GroupName, UserName};
 use fanfare_token::{GrantClaim, Grants};
 
-use super::call_error::first_bytes;
 use super::caller::Caller;
 use super::link::Link;
 use crate::handle::HubHandle;

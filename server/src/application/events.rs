@@ -1,8 +1,9 @@
 //! What the application is to be told of one connection, in its order: memberships, and the end.
 //!
 //! In: events, also from inside the hub's critical sections, from any thread. Out: the next one, for the task that tells
-//! them. Invariants: nothing is told twice, and the end is told last; a client whose events wait is not read on, so that
-//! no more wait than it could have caused before that, and what others do to it.
+//! them. Invariants: nothing is told twice, and the end is told last; a client whose events wait is not read on; where
+//! others do so much to it that many wait, a membership that began and ended meanwhile is not told of at all, so that
+//! no more wait than a bound and one for each group.
 
 use std::collections::VecDeque;
 use std::task::{Context, Poll, Waker};
@@ -14,11 +15,24 @@ use parking_lot::Mutex;
 /// A client with more events that wait is not read on.
 const MOST: usize = 64;
 
+/// Behind so many, the beginning and the end of one membership cancel each other out.
+const MOST_IN_FULL: usize = 1_024;
+
 /// What the application is told of one connection.
 pub(super) enum Event {
     Joined(GroupName),
     Left(GroupName, Left),
     Disconnected(Option<CloseReason>),
+}
+
+impl Event {
+    /// The group that it is about.
+    fn group(&self) -> Option<&GroupName> {
+        match self {
+            Self::Joined(group) | Self::Left(group, _) => Some(group),
+            Self::Disconnected(_) => None,
+        }
+    }
 }
 
 /// What is to be told.
@@ -38,6 +52,14 @@ impl Events {
     /// Puts one behind those that there are. Tells whether somebody is needed who tells them.
     pub(super) fn push(&self, event: Event) -> bool {
         let mut state = self.0.lock();
+        if state.queue.len() >= MOST_IN_FULL
+            && let Some(group) = event.group()
+            && let Some(before) = state.queue.iter().rposition(|waiting| waiting.group() == Some(group))
+        {
+            // Of one group they take turns, so that it is the reverse of this one.
+            state.queue.remove(before);
+            return false;
+        }
         state.queue.push_back(event);
         !std::mem::replace(&mut state.told, true)
     }
@@ -91,5 +113,35 @@ mod tests {
         assert!(!events.are_many() && events.poll_few(&mut context).is_ready());
         while events.next().is_some() {}
         assert!(events.push(joined()), "somebody is needed again");
+    }
+
+    #[test]
+    fn what_others_do_to_a_connection_waits_within_a_bound_and_what_is_told_is_in_order() {
+        let events = Events::default();
+        let group = |number: usize| GroupName::new(&format!("g{number}")).unwrap();
+        for round in 0..10 * MOST_IN_FULL {
+            let group = group(round % 7);
+            let is_member = (round / 7).is_multiple_of(2);
+            events.push(if is_member { Event::Joined(group) } else { Event::Left(group, Left::Asked) });
+        }
+        let waiting = events.0.lock().queue.len();
+        assert!((MOST_IN_FULL - 7..=MOST_IN_FULL + 7).contains(&waiting), "{waiting}");
+        events.push(Event::Disconnected(None));
+        let mut members = std::collections::HashSet::new();
+        let mut is_over = false;
+        while let Some(event) = events.next() {
+            assert!(!is_over);
+            match event {
+                Event::Joined(group) => assert!(members.insert(group)),
+                Event::Left(group, _) => assert!(members.remove(&group)),
+                Event::Disconnected(_) => is_over = true,
+            }
+        }
+        let are_members = (0..7).filter(|last| {
+            let rounds = 10 * MOST_IN_FULL;
+            let pushed = rounds / 7 + usize::from(rounds % 7 > *last);
+            !pushed.is_multiple_of(2)
+        });
+        assert_eq!((members.len(), is_over), (are_members.count(), true));
     }
 }

@@ -28,7 +28,8 @@ impl Inlet {
 
     pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Payload, CallError>>> {
         let item = ready!(self.upload.items.poll_recv(context));
-        if matches!(item, Some(Ok(_))) {
+        if let Some(Ok(item)) = &item {
+            self.link.read(item.bytes.len());
             self.read += 1;
             // By halves, so that not every item costs a frame.
             if self.read > self.link.context.limits.stream_items / 2 {
@@ -43,5 +44,9 @@ impl Inlet {
 impl Drop for Inlet {
     fn drop(&mut self) {
         self.link.stop_upload(self.upload.stream, self.upload.serial);
+        self.upload.items.close();
+        let unread = std::iter::from_fn(|| self.upload.items.try_recv().ok()).flatten();
+        let bytes = unread.map(|item| item.bytes.len()).sum();
+        self.link.read(bytes);
     }
 }

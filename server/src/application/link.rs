@@ -5,7 +5,11 @@
 //! - calls begin in the order in which they came, and no more run at a time than the limits say; an answer to what the
 //!   application asks of the client passes them all, so that a method can wait for it;
 //! - a number is in use from the call to its completion; what comes for a number that is not in use has no effect;
+//! - arguments and items that wait are counted in what the connection may have wait, beside its outbox;
 //! - when the connection ends, all that runs is told so at once, and nothing of it is kept.
+
+mod room;
+mod uploads;
 
 use std::any::{Any, TypeId};
 use std::collections::{HashMap, VecDeque};
@@ -13,7 +17,8 @@ use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock, Weak};
 
-use fanfare_protocol::call::{CallId, ClientCall, Failure, Invoke, Outcome, ServerCall, StreamId};
+use fanfare_hub::Stock;
+use fanfare_protocol::call::{CallId, ClientCall, Invoke, Outcome, ServerCall, StreamId};
 use fanfare_protocol::{
     Code, ConnectionId, Denial, GroupName, MethodName, Payload, RequestId, ServerFrame, UserName,
 };
@@ -22,6 +27,9 @@ use parking_lot::Mutex;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+pub(super) use self::room::Room;
+pub(super) use self::uploads::Upload;
+use self::uploads::Uploading;
 use super::context::Context;
 use super::events::Events;
 use crate::hub::Member;
@@ -52,6 +60,8 @@ pub(super) struct Admission {
 pub(crate) struct Link {
     pub(super) context: Arc<Context>,
     pub(super) opening: Opening,
+    /// Begins what may begin.
+    begin: OnceLock<Box<dyn Fn() + Send + Sync>>,
     /// There from its welcome on.
     member: OnceLock<Weak<Member>>,
     /// Cancelled when the connection has ended.
@@ -69,9 +79,13 @@ pub(crate) struct Link {
 struct State {
     /// Calls that hold one of the places of those that run one after the other.
     running: usize,
+    /// Calls that go on when they have one of those places again, ahead of those that wait.
+    returning: VecDeque<oneshot::Sender<()>>,
     /// All calls that run.
     begun: u64,
     waiting: VecDeque<Accepted>,
+    /// Arguments of those, and items that nobody has read yet.
+    stock: Stock,
     /// Done when the call that was the last to get its place has begun.
     last_begun: Option<oneshot::Receiver<()>>,
     /// Every call that has no completion yet.
@@ -88,13 +102,6 @@ struct State {
 struct Active {
     stop: CancellationToken,
     credit: Arc<Semaphore>,
-}
-
-struct Uploading {
-    items: mpsc::Sender<Result<Payload, Failure>>,
-    credit: u32,
-    /// Tells it from another stream that has had the same number.
-    serial: u64,
 }
 
 /// A call that is to be carried out.
@@ -116,18 +123,12 @@ pub(super) struct Accepted {
     pub(super) stop: CancellationToken,
 }
 
-/// A client's stream, as the link hands it to whoever reads it.
-pub(super) struct Upload {
-    pub(super) stream: StreamId,
-    pub(super) serial: u64,
-    pub(super) items: mpsc::Receiver<Result<Payload, Failure>>,
-}
-
 impl Link {
     pub(super) fn new(context: Arc<Context>, opening: Opening) -> Self {
         Self {
             context,
             opening,
+            begin: OnceLock::new(),
             member: OnceLock::new(),
             ended: CancellationToken::new(),
             state: Mutex::default(),
@@ -140,6 +141,11 @@ impl Link {
     /// Whether its client understands calls.
     pub(crate) fn understands_calls(&self) -> bool {
         self.opening.calls
+    }
+
+    /// How what may begin is begun.
+    pub(super) fn begin_by(&self, begin: impl Fn() + Send + Sync + 'static) {
+        let _ = self.begin.set(Box::new(begin));
     }
 
     /// It is welcomed, and in the hub.
@@ -231,6 +237,10 @@ impl Link {
         if must_wait && state.waiting.len() >= limits.waiting {
             return Err(full("calls", limits.waiting + limits.in_flight));
         }
+        let member = self.member().ok_or(Code::ShuttingDown)?;
+        if !member.outbox().keep(&mut state.stock, arguments.bytes.len()) {
+            return Err(no_room());
+        }
         let uploads = streams.into_iter().map(|stream| {
             // One more place than items, for why it ends.
             let (sender, items) = mpsc::channel(limits.stream_items as usize + 1);
@@ -261,45 +271,16 @@ impl Link {
         Ok(())
     }
 
-    /// The next call that may begin now. It has its place, until [`Self::make_way`].
-    pub(super) fn next_call(&self) -> Option<Accepted> {
-        let mut state = self.state.lock();
-        let next = state.waiting.front()?;
-        if next.streams == 0 {
-            if state.running >= self.context.limits.in_flight {
-                return None;
-            }
-            state.running += 1;
-        }
-        let mut next = state.waiting.pop_front()?;
-        state.begun += 1;
-        self.note_calls(&state);
-        let (begun, turn) = oneshot::channel();
-        next.turn = state.last_begun.replace(turn);
-        next.begun = Some(begun);
-        Some(next)
-    }
-
     /// A call has its outcome: its number is free. Its completion is to be queued by the caller of this.
     pub(super) fn completed(&self, request: RequestId) {
         self.state.lock().calls.remove(&request);
     }
 
-    /// A call has really ended: its place is free for the next one, and so are those of its streams.
-    pub(super) fn make_way(&self, streams: usize) {
-        let mut state = self.state.lock();
-        if streams == 0 {
-            state.running -= 1;
-        }
-        state.streams -= streams;
-        state.begun -= 1;
-        self.note_calls(&state);
-    }
-
-    /// For operators, who want to see a method that never returns.
-    fn note_calls(&self, state: &State) {
+    /// So many bytes do not wait any more.
+    fn taken(&self, state: &mut State, bytes: usize) {
+        // What a connection has that is gone is given back with it.
         if let Some(member) = self.member() {
-            member.note_calls(state.begun);
+            member.outbox().taken(&mut state.stock, bytes);
         }
     }
 
@@ -310,7 +291,10 @@ impl Link {
         // One that has not begun never does.
         let Some(at) = state.waiting.iter().position(|waiting| waiting.request == request) else { return };
         let waiting = state.waiting.remove(at);
-        state.streams -= waiting.as_ref().map_or(0, |waiting| waiting.streams);
+        if let Some(waiting) = &waiting {
+            state.streams -= waiting.streams;
+            self.taken(&mut state, waiting.arguments.bytes.len());
+        }
         drop(state);
         for upload in waiting.into_iter().flat_map(|waiting| waiting.uploads) {
             self.stop_upload(upload.stream, upload.serial);
@@ -319,53 +303,6 @@ impl Link {
         self.context.metrics.refused.add(Code::CallCancelled);
         let outcome = Outcome::Failed(Denial::from(Code::CallCancelled).into());
         self.say(ServerCall::Completion { request, outcome });
-    }
-
-    fn item(&self, stream: StreamId, item: Payload) {
-        let too_long = self.context.payloads.check_payload(item.bytes.len());
-        let mut state = self.state.lock();
-        // It was told to stop, and has not read that yet.
-        let Some(upload) = state.uploads.get_mut(&stream) else { return };
-        let refused = match too_long {
-            Err(denial) => Some(denial),
-            Ok(()) if upload.credit == 0 => Some(Code::StreamOverrun.into()),
-            Ok(()) => None,
-        };
-        match refused {
-            None => {
-                upload.credit -= 1;
-                // There is a place for each item that there was credit for.
-                let _ = upload.items.try_send(Ok(item));
-            }
-            Some(denial) => {
-                self.context.metrics.refused.add(denial.code);
-                let _ = upload.items.try_send(Err(denial.into()));
-                state.uploads.remove(&stream);
-                drop(state);
-                self.say(ServerCall::Stop { stream });
-            }
-        }
-    }
-
-    /// Lets a client's stream have so many more items.
-    pub(super) fn give_credit(&self, stream: StreamId, serial: u64, items: u32) {
-        let mut state = self.state.lock();
-        let Some(upload) = state.uploads.get_mut(&stream).filter(|upload| upload.serial == serial) else {
-            return;
-        };
-        upload.credit += items;
-        drop(state);
-        self.say(ServerCall::Credit { stream, items });
-    }
-
-    /// Nobody reads a client's stream any more.
-    pub(super) fn stop_upload(&self, stream: StreamId, serial: u64) {
-        let mut state = self.state.lock();
-        if state.uploads.get(&stream).is_some_and(|upload| upload.serial == serial) {
-            state.uploads.remove(&stream);
-            drop(state);
-            self.say(ServerCall::Stop { stream });
-        }
     }
 
     /// Queues what the application makes for a client, when there is room in the connection's outbox. Tells whether it was
@@ -410,7 +347,7 @@ impl Link {
         let mut state = self.state.lock();
         state.ended = true;
         let uploads = std::mem::take(&mut state.uploads);
-        (state.waiting, state.asked) = (VecDeque::new(), HashMap::new());
+        (state.waiting, state.asked, state.returning) = (VecDeque::new(), HashMap::new(), VecDeque::new());
         drop(state);
         // Or a reader would take what has come for all there is.
         for upload in uploads.values() {
@@ -418,4 +355,10 @@ impl Link {
             let _ = upload.items.try_send(Err(Denial { code: Code::CallCancelled, detail }.into()));
         }
     }
+}
+
+/// What waits of all connections, the user's or the address's is as much as may.
+fn no_room() -> Denial {
+    let detail = "as much waits already, of everybody or of this user or address, as may wait".to_owned();
+    Denial { code: Code::TooManyCalls, detail }
 }

@@ -24,6 +24,7 @@ use super::extract::Call;
 use super::guard::{Panicked, guarded};
 use super::inlet::Inlet;
 use super::link::{Accepted, Link};
+use super::seat::Seat;
 
 /// What a method gives when it is awaited.
 type Outcomes = Pin<Box<dyn Future<Output = Result<Answer, CallError>> + Send>>;
@@ -36,6 +37,7 @@ pub(super) async fn run(
     accepted: Accepted,
     method: &(dyn Fn(Call) -> Outcomes + Send + Sync),
     deadline: Option<Duration>,
+    seat: &Arc<Seat>,
 ) {
     let Accepted { request, name, arguments, uploads, wants_items, turn, begun, credit, stop, .. } = accepted;
     if let Some(turn) = turn {
@@ -43,7 +45,7 @@ pub(super) async fn run(
         let _ = turn.await;
     }
     let inlets = uploads.into_iter().map(|upload| Inlet::new(upload, Arc::clone(link))).collect();
-    let caller = Caller::new(Arc::clone(link));
+    let caller = Caller::in_call(Arc::clone(link), Arc::clone(seat));
     let call = Call { caller, method: name.clone(), arguments, stop: stop.clone(), streams: inlets };
     let called = catch_unwind(AssertUnwindSafe(|| method(call)));
     let outcome = match called {

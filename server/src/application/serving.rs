@@ -18,8 +18,9 @@ use super::events::Event;
 use super::groups::Groups;
 use super::hooks::{Decides, Hooks};
 use super::limits::CallLimits;
-use super::link::Link;
+use super::link::{Accepted, Link};
 use super::methods::{Method, MethodSet};
+use super::seat::Seat;
 use super::{running, telling};
 use crate::hub::{Hub, Member};
 use crate::telemetry::Metrics;
@@ -98,16 +99,18 @@ impl Application {
     }
 
     /// Begins every call of a connection that may begin.
-    fn begin(self: &Arc<Self>, link: &Arc<Link>) {
+    pub(super) fn begin(self: &Arc<Self>, link: &Arc<Link>) {
         while let Some(accepted) = link.next_call() {
             let (application, link) = (Arc::clone(self), Arc::clone(link));
             self.context.metrics.calls.add(1);
             self.context.tasks.spawn(async move {
-                let place = Place { application, link, request: accepted.request, streams: accepted.streams };
+                let seat = Arc::new(Seat::new(accepted.streams == 0));
+                let Accepted { request, streams, .. } = accepted;
+                let place = Place { application, link, request, streams, seat };
                 // It was there when the call was taken, and methods never change.
                 if let Some(method) = place.application.methods.get(accepted.name.as_str()) {
                     let deadline = method.deadline.or(place.application.deadline);
-                    running::run(&place.link, accepted, &*method.call, deadline).await;
+                    running::run(&place.link, accepted, &*method.call, deadline, &place.seat).await;
                 }
             });
         }
@@ -132,6 +135,7 @@ struct Place {
     link: Arc<Link>,
     request: RequestId,
     streams: usize,
+    seat: Arc<Seat>,
 }
 
 impl Place {
@@ -144,6 +148,7 @@ impl Drop for Place {
     fn drop(&mut self) {
         self.link.completed(self.request);
         self.link.make_way(self.streams);
+        self.seat.end(&self.link);
         self.context().metrics.calls_ended.add(1);
         self.application.begin(&self.link);
     }

@@ -372,17 +372,15 @@ async fn a_method_can_wait_for_its_callers_answer_with_one_call_in_flight() {
     hub.stop().await;
 }
 
-/// In a handler of the client's own, and when the server ends in the middle (aspnetcore#5356).
+/// In a handler of the client's own, with one call in flight, and when the server ends in the middle (aspnetcore#5356).
 #[tokio::test]
 async fn a_client_can_call_from_within_its_own_handler() {
     let seen = Seen::default();
-    let methods =
-        Methods::with_state(seen.clone()).on("Ask", ask).on("Add", add).on("Never", never).configure(
-            |limits| {
-                limits.in_flight = 2;
-                limits.grace = Duration::from_millis(50);
-            },
-        );
+    let methods = Methods::with_state(seen.clone())
+        .on("Ask", ask)
+        .on("Add", add)
+        .on("Never", never)
+        .configure(|limits| limits.grace = Duration::from_millis(50));
     let hub = Hub::running(methods).await;
     let alice = hub.client("alice").await;
     let inner = alice.clone();

@@ -112,3 +112,25 @@ fn what_quic_keeps_is_counted_while_the_writer_waits_where_there_is_room() {
     assert!(!alone.is_uncounted(), "where nothing is shared there is nothing to count");
     drop(window);
 }
+
+#[test]
+fn what_a_client_has_sent_is_kept_within_the_same_account_in_a_place_of_its_own() {
+    let budget = budget(2 * STEP);
+    let outbox = within(&budget, Overflow::Disconnect);
+    let (mut calls, mut items) = (Stock::default(), Stock::default());
+    let level = || budget.level().0;
+    assert!(outbox.keep(&mut calls, 4_096) && outbox.keep(&mut items, 4_096));
+    assert_eq!(level(), 0, "a little is free in each place");
+    assert!(outbox.keep(&mut calls, 1) && outbox.keep(&mut items, STEP));
+    assert_eq!(level(), 2 * STEP);
+    assert!(!outbox.keep(&mut calls, STEP), "there is no more");
+    assert!(outbox.keep(&mut calls, STEP - 1), "and of that nothing was counted");
+    assert_eq!(outbox.push_message(&of_size(4_097), 0), Pushed::Overflowed, "it is one account");
+    outbox.taken(&mut items, STEP);
+    assert_eq!(level(), STEP);
+    assert!(outbox.keep(&mut items, STEP));
+    outbox.taken(&mut items, usize::MAX);
+    outbox.taken(&mut calls, 4_096 + STEP);
+    assert_eq!(level(), 0);
+    assert!(outbox.keep(&mut items, 2 * STEP) && !outbox.keep(&mut calls, STEP));
+}

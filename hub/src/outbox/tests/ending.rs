@@ -1,6 +1,6 @@
 //! How an outbox ends, who is told, and who is woken for it.
 
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Wake;
 
 use super::*;
