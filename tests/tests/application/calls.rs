@@ -404,3 +404,116 @@ async fn a_client_can_call_from_within_its_own_handler() {
     hub.stop().await;
     assert!(within(call).await.unwrap().is_err());
 }
+
+async fn ask_and_note(State(seen): State<Seen>, caller: Caller) -> Result<(), CallError> {
+    seen.note("asks");
+    let answers = [caller.invoke::<()>("Confirm", &("a",)), caller.invoke::<()>("Confirm", &("b",))];
+    let answers = futures_util::future::join_all(answers).await;
+    seen.note("goes on");
+    answers
+        .into_iter()
+        .collect::<Result<(), InvokeError>>()
+        .map_err(|error| CallError::new(error.to_string()))
+}
+
+/// The code of one connection's calls runs one at a time all the same: a method that has its answer goes on when what had its place
+/// meanwhile has ended, and ahead of what has not begun.
+#[tokio::test]
+async fn a_method_that_waits_for_its_client_lends_its_place_and_gets_it_back() {
+    let seen = Seen::default();
+    let methods = Methods::with_state(seen.clone()).on("Ask", ask_and_note).on("Steps", steps);
+    let hub = Hub::running(methods).await;
+    let alice = hub.client("alice").await;
+    let (weak, told) = (alice.downgrade(), seen.clone());
+    alice.on_invoke("Confirm", move |(name,): (String,)| {
+        let (client, told) = (weak.upgrade().unwrap(), told.clone());
+        async move {
+            // Two are asked for; the first of them is in the place of the method that asks.
+            if name == "a" {
+                tokio::spawn(async move {
+                    let (first, second) = (("first",), ("second",));
+                    // In this order.
+                    tokio::join!(client.invoke::<()>("Steps", &first), client.invoke::<()>("Steps", &second))
+                });
+                told.line("first begins").await;
+                told.note("answers");
+            }
+            Ok::<_, String>(())
+        }
+    });
+    let asked = alice.clone();
+    let asking = tokio::spawn(async move { asked.invoke::<()>("Ask", &[0; 0]).await });
+    seen.line("answers").await;
+    // Behind the answer.
+    assert_eq!(within(alice.count(Target::All)).await, Ok(1));
+    eventually("both have begun", || {
+        seen.open();
+        seen.lines().iter().any(|line| line == "second begins")
+    })
+    .await;
+    within(asking).await.unwrap().unwrap();
+    eventually("all is done", || {
+        seen.open();
+        seen.running() == 0
+    })
+    .await;
+    let lines = ["asks", "first begins", "answers", "first ends", "goes on", "second begins", "second ends"];
+    assert_eq!(seen.lines(), lines);
+    hub.stop().await;
+}
+
+async fn ask_briefly_and_go_on(State(seen): State<Seen>, caller: Caller) -> Result<(), CallError> {
+    let _inside = seen.enter();
+    tokio::select! {
+        _ = caller.invoke::<()>("Never", &[0; 0]) => panic!("nothing answers"),
+        () = seen.wait() => {}
+    }
+    seen.note("goes on");
+    seen.wait().await;
+    Ok(())
+}
+
+/// A wait that its method gives up is over at once, and the method goes on beside what has its place. All places are there
+/// behind it.
+#[tokio::test]
+async fn a_method_that_gives_up_waiting_for_its_client_goes_on_at_once() {
+    let seen = Seen::default();
+    let methods = Methods::with_state(seen.clone()).on("Ask", ask_briefly_and_go_on).on("Steps", steps);
+    let hub = Hub::running(methods).await;
+    let alice = hub.client("alice").await;
+    alice.on_invoke("Never", |_: [u8; 0]| std::future::pending::<Result<(), String>>());
+    let call = |method: &'static str, argument: Option<&'static str>| {
+        let alice = alice.clone();
+        tokio::spawn(async move { alice.invoke::<()>(method, &Vec::from_iter(argument)).await })
+    };
+    let asking = call("Ask", None);
+    let first = call("Steps", Some("first"));
+    seen.line("first begins").await;
+    // Whichever of the two it is for: the other one comes with the next.
+    eventually("it goes on", || {
+        seen.open();
+        seen.lines().iter().any(|line| line == "goes on")
+    })
+    .await;
+    let second = call("Steps", Some("second"));
+    for call in [asking, first, second] {
+        eventually("it has ended", || {
+            seen.open();
+            call.is_finished()
+        })
+        .await;
+        within(call).await.unwrap().unwrap();
+    }
+    // One at a time again.
+    for call in [call("Steps", Some("third")), call("Steps", Some("third"))] {
+        eventually("it has ended", || {
+            seen.open();
+            call.is_finished()
+        })
+        .await;
+    }
+    let lines = seen.lines();
+    let thirds = lines.iter().filter(|line| line.starts_with("third")).collect::<Vec<_>>();
+    assert_eq!(thirds, ["third begins", "third ends", "third begins", "third ends"]);
+    hub.stop().await;
+}

@@ -286,3 +286,88 @@ async fn promise_13_what_a_later_client_says_of_calls_is_skipped_and_counted() {
     assert_eq!(hub.server.metrics().unknown, 3);
     hub.stop().await;
 }
+
+async fn stand(State(seen): State<Seen>) -> Result<(), CallError> {
+    let _inside = seen.enter();
+    seen.wait().await;
+    Ok(())
+}
+
+/// What waits of a client is memory, whichever way it goes: 64 calls and 160 items of 64 KiB a connection are 14 MiB, and a
+/// user has many connections.
+#[tokio::test]
+async fn promise_12_calls_and_items_that_wait_are_counted_in_what_a_user_may_have_wait() {
+    let seen = Seen::default();
+    let methods =
+        Methods::with_state(seen.clone()).on("Stand", stand).on("Size", size).on("ReadNever", read_never);
+    let change = |config: &mut fanfare_server::Config| {
+        config.outbox.bytes = 68 * 1024;
+        // The least that there can be: what six calls of 60,000 bytes need, and seven do not have.
+        config.budget.per_user = 388 * 1024;
+    };
+    let hub = Hub::assembled(tempfile::tempdir().unwrap(), change, methods).await;
+    let mut peer = welcomed(&hub, Features::CALLS).await;
+    let (none, long) = (Payload::json("[]"), Payload::json(format!("[{:?}]", "x".repeat(60_000 - 4))));
+    let round = async |peer: &mut Peer, first: u64| {
+        peer.send(&invoke(first, "Stand", &[], none.clone())).await;
+        eventually("it runs", || seen.running() == 1).await;
+        for request in first + 1..first + 10 {
+            peer.send(&invoke(request, "Size", &[], long.clone())).await;
+        }
+        for request in first + 7..first + 10 {
+            assert_eq!(refusal(peer, request).await, Code::TooManyCalls.number());
+        }
+    };
+    let answers = async |peer: &mut Peer, first: u64| {
+        for request in first + 1..first + 7 {
+            match peer.frame().await.unwrap() {
+                ServerFrame::Call(ServerCall::Completion {
+                    request: answered,
+                    outcome: Outcome::Value(_),
+                }) => {
+                    assert_eq!(answered, request);
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    };
+    let completion = async |peer: &mut Peer, wanted: u64| match peer.frame().await.unwrap() {
+        ServerFrame::Call(ServerCall::Completion { request, .. }) => assert_eq!(request, wanted),
+        other => panic!("{other:?}"),
+    };
+    round(&mut peer, 100).await;
+    seen.open();
+    completion(&mut peer, 100).await;
+    answers(&mut peer, 100).await;
+
+    // What has begun waits no more, and neither does what was cancelled.
+    round(&mut peer, 200).await;
+    for request in 201..207 {
+        peer.send(&ClientFrame::Call(ClientCall::Cancel { request })).await;
+        completion(&mut peer, request).await;
+    }
+    seen.open();
+    completion(&mut peer, 200).await;
+
+    // Items that nobody reads: the stream ends with the one that there is no room for, and all is free with its method.
+    peer.send(&invoke(300, "ReadNever", &[7], none.clone())).await;
+    let ServerFrame::Call(ServerCall::Credit { stream: 7, items: 10 }) = peer.frame().await.unwrap() else {
+        panic!("it has no credit")
+    };
+    for _ in 0..10 {
+        peer.send(&ClientFrame::Call(ClientCall::Item { stream: 7, item: long.clone() })).await;
+    }
+    let ServerFrame::Call(ServerCall::Stop { stream: 7 }) = peer.frame().await.unwrap() else {
+        panic!("it goes on")
+    };
+    peer.send(&invoke(301, "Size", &[], long.clone())).await;
+    assert_eq!(refusal(&mut peer, 301).await, Code::TooManyCalls.number());
+    seen.open();
+    completion(&mut peer, 300).await;
+    eventually("it has ended", || seen.running() == 0).await;
+    round(&mut peer, 400).await;
+    seen.open();
+    completion(&mut peer, 400).await;
+    answers(&mut peer, 400).await;
+    hub.stop().await;
+}
