@@ -2,7 +2,8 @@
 
 use crate::figures::{CPU, Results};
 use crate::plan::{
-    CONNECT, FEW_BESIDE, HUNDRED, IDLE, KIBIBYTE, LATENCY, MANY_BESIDE, PACED, SATURATED, TEN_THOUSAND,
+    ACKED, CALLED, CONNECT, FEW_BESIDE, HUNDRED, IDLE, KIBIBYTE, LATENCY, MANY_BESIDE, PACED, SATURATED,
+    TEN_THOUSAND,
 };
 use crate::workloads::Workload;
 
@@ -43,8 +44,12 @@ pub fn judge(results: &Results) -> Vec<Verdict> {
     };
     let growth =
         |from: Workload, to: Workload| results.ratio((&to.name(), "fanfare"), (&from.name(), "fanfare"), CPU);
+    let door = |door: &str, cell: Workload, metric: &str, other: &str| {
+        let cell = cell.name();
+        results.ratio((&cell, door), (&cell, other), metric)
+    };
     let memory = results.median(&IDLE.name(), "fanfare", "memory_bytes").map(|bytes| bytes / 1024.0);
-    vec![
+    let mut verdicts = vec![
         Verdict {
             figure: "CPU per delivery, 1 to 1,000, saturated, against NATS",
             found: ratio(SATURATED, CPU),
@@ -102,7 +107,48 @@ pub fn judge(results: &Results) -> Vec<Verdict> {
             aim: None,
             unit: "x",
         },
-    ]
+        Verdict {
+            figure: "memory of an idle connection, WebSocket against QUIC",
+            found: door("fanfare-websocket", IDLE, "memory_bytes", "fanfare"),
+            must: 1.0,
+            aim: None,
+            unit: "x",
+        },
+        Verdict {
+            figure: "CPU per call and completion, against a send and its ack",
+            found: results.ratio(
+                (&CALLED.name(), "fanfare-application"),
+                (&ACKED.name(), "fanfare-application"),
+                CPU,
+            ),
+            must: 1.5,
+            aim: None,
+            unit: "x",
+        },
+    ];
+    for (peer, saturated, paced) in [
+        (
+            "fanfare-websocket",
+            "CPU per delivery over WebSocket, saturated, against NATS",
+            "CPU per delivery over WebSocket, 30/s, against NATS",
+        ),
+        (
+            "fanfare-json",
+            "CPU per delivery in SignalR's JSON, saturated, against NATS",
+            "CPU per delivery in SignalR's JSON, 30/s, against NATS",
+        ),
+        (
+            "fanfare-msgpack",
+            "CPU per delivery in SignalR's MessagePack, saturated, against NATS",
+            "CPU per delivery in SignalR's MessagePack, 30/s, against NATS",
+        ),
+    ] {
+        for (figure, cell, must) in [(saturated, SATURATED, 0.7), (paced, PACED, 1.0)] {
+            let found = door(peer, cell, CPU, "nats");
+            verdicts.push(Verdict { figure, found, must, aim: None, unit: "x" });
+        }
+    }
+    verdicts
 }
 
 #[cfg(test)]

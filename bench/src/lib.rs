@@ -13,6 +13,7 @@
 #![allow(missing_docs, unreachable_pub, reason = "a program's parts, not an interface")]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing))]
 
+pub mod application;
 pub mod budgets;
 pub mod connection;
 pub mod crowd;

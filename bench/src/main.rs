@@ -12,7 +12,7 @@ use fanfare_bench::peers::{NAMES, Places};
 use fanfare_bench::plan::{self, Choice, Mode, Plan};
 use fanfare_bench::workloads::Workload;
 use fanfare_bench::workloads::soak::Soak;
-use fanfare_bench::{report, table};
+use fanfare_bench::{application, report, table};
 use serde::Serialize;
 
 /// Measures Fanfare beside NATS, Redis, mosquitto, ws and Socket.IO; every run checks that every message arrived once
@@ -32,6 +32,9 @@ enum Command {
     One(One),
     /// Mixed traffic over many connections for minutes: nothing may get lost, memory may not grow
     Soak(SoakArguments),
+    /// What calls are measured on
+    #[command(hide = true)]
+    ServeApplication { listen: std::net::SocketAddr },
     /// Make the report anew from the files in its directory
     Report {
         /// Where the report is
@@ -223,6 +226,7 @@ async fn perform(command: Command) -> Fallible<()> {
             );
             arguments.place.keep(&soaked)
         }
+        Command::ServeApplication { listen } => application::serve(listen).await,
         Command::Report { directory } => report::make(&directory),
     }
 }

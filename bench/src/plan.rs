@@ -54,6 +54,8 @@ pub const TEN_THOUSAND: Workload = Workload::Fanout { members: 10_000, size: 64 
 pub const LATENCY: Workload = Workload::Latency { members: 100, size: 64, rate: 0 };
 pub const CONNECT: Workload = Workload::Connect { connections: 500 };
 pub const IDLE: Workload = Workload::Idle { connections: 1_000 };
+pub const ACKED: Workload = Workload::Acked { connections: 100 };
+pub const CALLED: Workload = Workload::Called { connections: 100 };
 pub const FEW_BESIDE: Workload = Workload::Beside { groups: 100, size: 64 };
 pub const MANY_BESIDE: Workload = Workload::Beside { groups: 100_000, size: 64 };
 
@@ -64,14 +66,18 @@ const PLAIN: [&str; 5] = ["nats-plain", "redis-plain", "mosquitto-plain", "ws-pl
 
 /// What everybody is measured with, and compared by.
 const COMPARED: [Workload; 7] = [SATURATED, PACED, KIBIBYTE, HUNDRED, LATENCY, CONNECT, IDLE];
+/// The ways into Fanfare over TCP.
+const DOORS: [&str; 3] = ["fanfare-websocket", "fanfare-json", "fanfare-msgpack"];
 /// What Fanfare alone is measured with, for how costs grow.
 const GROWTH: [Workload; 3] = [TEN_THOUSAND, FEW_BESIDE, MANY_BESIDE];
 
 /// One round of what the budgets need: of each budget, both sides.
-fn round(peers: &[&'static str]) -> [Part; 2] {
+fn round(peers: &[&'static str]) -> [Part; 4] {
     [
         Part { rounds: 1, peers: peers.to_vec(), cells: COMPARED.to_vec() },
         Part { rounds: 1, peers: vec!["fanfare"], cells: GROWTH.to_vec() },
+        Part { rounds: 1, peers: DOORS.to_vec(), cells: vec![SATURATED, PACED, IDLE] },
+        Part { rounds: 1, peers: vec!["fanfare-application"], cells: vec![ACKED, CALLED] },
     ]
 }
 
@@ -133,7 +139,19 @@ impl Mode {
                     peers: PLAIN.to_vec(),
                     cells: cells.get(1..2).unwrap_or_default().to_vec(),
                 };
-                vec![Part { rounds: rounds.unwrap_or(1), peers: SECURE.to_vec(), cells }, plain]
+                let doors = Part {
+                    rounds: 1,
+                    peers: DOORS.to_vec(),
+                    cells: cells.iter().copied().filter(|cell| !cell.is_fanfares()).collect(),
+                };
+                let connections = 5;
+                let requests = Part {
+                    rounds: 1,
+                    peers: vec!["fanfare-application"],
+                    cells: vec![Workload::Acked { connections }, Workload::Called { connections }],
+                };
+                let all = Part { rounds: rounds.unwrap_or(1), peers: SECURE.to_vec(), cells };
+                vec![all, doors, requests, plain]
             }
         }
     }
@@ -174,7 +192,7 @@ impl Choice {
         let peers = self.peers.is_empty() || self.peers.iter().any(|wanted| wanted == peer);
         let name = workload.name();
         let cells = self.cells.is_empty() || self.cells.iter().any(|wanted| name.contains(wanted.as_str()));
-        peers && cells && (peer == "fanfare" || !workload.is_fanfares())
+        peers && cells && (peer.starts_with("fanfare") || !workload.is_fanfares())
     }
 }
 

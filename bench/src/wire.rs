@@ -47,6 +47,15 @@ pub enum Heard<'a> {
     Answer(Vec<u8>),
 }
 
+/// What a client asks, and waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// That a message of 64 bytes was sent, to nobody.
+    Ack,
+    /// What a method gives that has 64 bytes of arguments.
+    Completion,
+}
+
 /// One connection's protocol.
 pub trait Wire: Send {
     /// What is said first.
@@ -55,6 +64,10 @@ pub trait Wire: Send {
     fn subscribe(&mut self, topic: Topic) -> Vec<u8>;
     /// Ends that. [`Heard::Done`] comes once for it.
     fn unsubscribe(&mut self, topic: Topic) -> Vec<u8>;
+    /// Puts a request behind `out`, for which [`Heard::Done`] comes once. `false` where there is nothing like it.
+    fn request(&mut self, _wanted: Wanted, _out: &mut Vec<u8>) -> bool {
+        false
+    }
     /// Puts a message behind `out`.
     fn publish(&mut self, topic: Topic, payload: &[u8], out: &mut Vec<u8>);
     /// Tells what whole things `bytes` begins with, and gives how many bytes those had.

@@ -2,6 +2,7 @@
 
 mod access;
 mod connections;
+mod requests;
 mod traffic;
 
 pub mod soak;
@@ -13,6 +14,7 @@ use crate::figures::Found;
 use crate::harness::Harness;
 use crate::payload::LEAST;
 use crate::peers::Places;
+use crate::wire::Wanted;
 
 /// One workload with its numbers.
 #[derive(Debug, Clone, Copy, PartialEq, clap::Subcommand)]
@@ -83,6 +85,16 @@ pub enum Workload {
         #[arg(long, default_value_t = 64, value_parser = size)]
         size: usize,
     },
+    /// Sends to nobody that are answered, 64 bytes, one at a time on each connection (Fanfare alone)
+    Acked {
+        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+        connections: u32,
+    },
+    /// Calls of a method and what it gives, 64 bytes of arguments, one at a time on each connection (Fanfare alone)
+    Called {
+        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+        connections: u32,
+    },
     /// An operator revokes users' access, one after the other (Fanfare alone has that)
     Revoke {
         #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
@@ -123,6 +135,8 @@ impl Workload {
             Self::Idle { connections } => format!("idle {connections}"),
             Self::Churn { members, churners, size } => format!("churn {churners} in {members} x {size} B"),
             Self::Beside { groups, size } => format!("fanout 10 x {size} B beside {groups} groups"),
+            Self::Acked { connections } => format!("send and ack on {connections}"),
+            Self::Called { connections } => format!("call and completion on {connections}"),
             Self::Revoke { users } => format!("revoke {users}"),
         }
     }
@@ -130,7 +144,7 @@ impl Workload {
     /// Whether only Fanfare can do it.
     #[must_use]
     pub fn is_fanfares(self) -> bool {
-        matches!(self, Self::Revoke { .. } | Self::Beside { .. })
+        matches!(self, Self::Revoke { .. } | Self::Beside { .. } | Self::Acked { .. } | Self::Called { .. })
     }
 
     /// Does it to a fresh server of this name.
@@ -155,6 +169,12 @@ impl Workload {
                 traffic::churn(&harness, members, churners, size, times.paced).await
             }
             Self::Beside { groups, size } => traffic::beside(&harness, groups, size, times.saturated).await,
+            Self::Acked { connections } => {
+                requests::requests(&harness, Wanted::Ack, connections, times.saturated).await
+            }
+            Self::Called { connections } => {
+                requests::requests(&harness, Wanted::Completion, connections, times.saturated).await
+            }
             Self::Revoke { users } => access::revoke(&harness, users).await,
         };
         // What was wrong before matters more.

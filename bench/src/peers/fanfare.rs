@@ -1,4 +1,5 @@
-//! Fanfare: the release build of this repository, with tokens that it checks, and nothing of `--dev`.
+//! Fanfare: the release build of this repository, with tokens that it checks, and nothing of `--dev`. It is reached in four
+//! ways; and as an application has it in its own program, with a method.
 //!
 //! The source of the protocol is PROTOCOL.md. Messages are read by hand, because the client's decoding is not what is
 //! measured.
@@ -9,17 +10,34 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use fanfare_protocol::call::{ClientCall, Invoke, Outcome, ServerCall};
 use fanfare_protocol::{
-    ClientFrame, Credential, EventName, Features, GroupName, PROTOCOL_VERSION, PayloadFormat, Send,
-    ServerFrame, Target, Token, UserName, codec,
+    ClientFrame, Credential, EventName, Features, GroupName, MethodName, PROTOCOL_VERSION, Payload,
+    PayloadFormat, Send, ServerFrame, Target, Token, UserName, codec,
 };
 use fanfare_server::{Extras, GrantClaim, Minter, Right};
 
+use super::doors::{Encoding, Framed, SignalR};
+use crate::application;
 use crate::error::{Fallible, Tried, wrong};
 use crate::peer::{Launch, Peer, Transport};
-use crate::wire::{Heard, Topic, Wire};
+use crate::wire::{Heard, Topic, Wanted, Wire};
+
+/// How its clients come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// QUIC.
+    Quic,
+    /// Its own frames over WebSocket.
+    WebSocket,
+    /// As SignalR's clients.
+    SignalR(Encoding),
+    /// QUIC, to a program that has a method.
+    Application,
+}
 
 pub struct Fanfare {
+    way: Way,
     binary: PathBuf,
     minter: Minter,
     /// Further flags of `fanfare serve`.
@@ -32,18 +50,19 @@ const WELCOME: u8 = 0;
 const ACK: u8 = 1;
 const ERROR: u8 = 2;
 const MESSAGE: u8 = 3;
+const COMPLETION: u8 = 9;
 
 impl Fanfare {
     /// The server in this file. The secret is of this run.
     ///
     /// # Errors
     /// When the secret cannot be written.
-    pub fn new(binary: PathBuf, directory: &Path, flags: Vec<String>) -> Fallible<Self> {
+    pub fn new(way: Way, binary: PathBuf, directory: &Path, flags: Vec<String>) -> Fallible<Self> {
         let secret: [u8; 32] = std::array::from_fn(|_| fastrand::u8(..));
         let path = directory.join("token.key");
         std::fs::write(&path, STANDARD.encode(secret)).tried("writing the secret for tokens")?;
         let minter = Minter::read_secret(&path).tried("reading the secret for tokens")?;
-        Ok(Self { binary, minter, flags })
+        Ok(Self { way, binary, minter, flags })
     }
 
     fn mint(&self, user: &str) -> String {
@@ -64,22 +83,35 @@ impl Fanfare {
 
 impl Peer for Fanfare {
     fn name(&self) -> &'static str {
-        "fanfare"
+        match self.way {
+            Way::Quic => "fanfare",
+            Way::WebSocket => "fanfare-websocket",
+            Way::SignalR(Encoding::Json) => "fanfare-json",
+            Way::SignalR(Encoding::MessagePack) => "fanfare-msgpack",
+            Way::Application => "fanfare-application",
+        }
     }
 
     fn launch(&self, _: &Path, port: u16) -> Fallible<Launch> {
         let listen = format!("127.0.0.1:{port}");
+        if self.way == Way::Application {
+            let program = std::env::current_exe().tried("looking for this program")?.display().to_string();
+            return Launch::program(&program, "cargo build --release -p fanfare-bench")
+                .arguments(["serve-application", &listen])
+                .version(["--version"])
+                .says("ready ")
+                .done();
+        }
         let flags: Vec<&str> = self.flags.iter().map(String::as_str).collect();
-        Launch::program(&self.binary.display().to_string(), "cargo build --release")
-            .arguments([
-                "serve",
-                "--listen",
-                &listen,
-                "--admin-listen",
-                "127.0.0.1:0",
-                "--state-dir",
-                "state",
-            ])
+        let launch = Launch::program(&self.binary.display().to_string(), "cargo build --release")
+            .arguments(["serve", "--admin-listen", "127.0.0.1:0", "--state-dir", "state"]);
+        let launch = match self.way {
+            Way::Quic | Way::Application => launch.arguments(["--listen", &listen]),
+            Way::WebSocket | Way::SignalR(_) => {
+                launch.arguments(["--listen", "127.0.0.1:0", "--web-listen", &listen])
+            }
+        };
+        launch
             .arguments(["--cert", "server.pem", "--key", "server.key", "--token-secret", "token.key"])
             // The load comes from one address, and connects all at once.
             .arguments(["--connections-per-address", "100000", "--retry-above", "100000", "--log", "warn"])
@@ -92,11 +124,21 @@ impl Peer for Fanfare {
     }
 
     fn transport(&self) -> Transport {
-        Transport::Quic
+        match self.way {
+            Way::Quic | Way::Application => Transport::Quic,
+            Way::WebSocket | Way::SignalR(_) => Transport::Tls,
+        }
     }
 
     fn wire(&self, user: u32) -> Box<dyn Wire> {
-        Box::new(FanfareWire { token: self.mint(&format!("u{user}")), request: 0 })
+        let name = format!("u{user}");
+        let token = self.mint(&name);
+        match self.way {
+            Way::Quic => Box::new(FanfareWire::new(Credential::Token(Token::new(token.as_str())))),
+            Way::Application => Box::new(FanfareWire::new(Credential::DevUser(named(&name)))),
+            Way::WebSocket => Box::new(Framed::new(Credential::Token(Token::new(token.as_str())))),
+            Way::SignalR(encoding) => Box::new(SignalR::new(encoding, token)),
+        }
     }
 
     fn token(&self, user: u32) -> Option<String> {
@@ -104,12 +146,16 @@ impl Peer for Fanfare {
     }
 }
 
-struct FanfareWire {
-    token: String,
+pub(super) struct FanfareWire {
+    credential: Credential,
     request: u64,
 }
 
 impl FanfareWire {
+    pub(super) fn new(credential: Credential) -> Self {
+        Self { credential, request: 0 }
+    }
+
     fn next(&mut self) -> u64 {
         self.request += 1;
         self.request
@@ -125,16 +171,21 @@ fn group(topic: Topic) -> GroupName {
 fn target(topic: Topic) -> Target {
     match topic {
         Topic::Group(_) => Target::Group(group(topic)),
-        Topic::User(_) => Target::User(UserName::new(&topic.name()).expect("a user's name")),
+        Topic::User(_) => Target::User(named(&topic.name())),
     }
+}
+
+#[allow(clippy::expect_used, reason = "names of letters and digits are names")]
+fn named(user: &str) -> UserName {
+    UserName::new(user).expect("a user's name")
 }
 
 impl Wire for FanfareWire {
     fn greeting(&mut self) -> Vec<u8> {
-        let credential = Credential::Token(Token::new(self.token.as_str()));
+        let credential = self.credential.clone();
         codec::encode_client(&ClientFrame::Hello {
             protocol: PROTOCOL_VERSION,
-            features: Features::NONE,
+            features: Features::CALLS,
             credential,
         })
         .to_vec()
@@ -152,6 +203,32 @@ impl Wire for FanfareWire {
 
     fn unsubscribe(&mut self, topic: Topic) -> Vec<u8> {
         codec::encode_client(&ClientFrame::Leave { request: self.next(), group: group(topic) }).to_vec()
+    }
+
+    #[allow(clippy::expect_used, reason = "constants that are names")]
+    fn request(&mut self, wanted: Wanted, out: &mut Vec<u8>) -> bool {
+        let (request, text) = (self.next(), "x".repeat(64));
+        out.extend_from_slice(&codec::encode_client(&match wanted {
+            Wanted::Ack => ClientFrame::Send(Send {
+                request,
+                ack: true,
+                to: vec![Target::User(named("nobody"))],
+                except: Vec::new(),
+                others: false,
+                event: EventName::new(EVENT).expect("an event's name"),
+                format: PayloadFormat::Text,
+                payload: text.into(),
+            }),
+            Wanted::Completion => ClientFrame::Call(ClientCall::Invoke(Invoke {
+                request,
+                method: MethodName::new(application::METHOD).expect("a method's name"),
+                credit: 0,
+                streams: Vec::new(),
+                // Sixty-four bytes as well.
+                arguments: Payload::json(format!("[{:?}]", text.get(4..).unwrap_or_default())),
+            })),
+        }));
+        true
     }
 
     #[allow(clippy::expect_used, reason = "a constant of one letter")]
@@ -187,6 +264,15 @@ impl Wire for FanfareWire {
                         return Err(wrong("an error that cannot be read"));
                     };
                     return Err(wrong(format!("refused with {code}: {detail}")));
+                }
+                Some(&COMPLETION) => {
+                    let told = codec::decode_server(&Bytes::copy_from_slice(frame));
+                    let Ok(ServerFrame::Call(ServerCall::Completion { outcome: Outcome::Value(_), .. })) =
+                        told
+                    else {
+                        return Err(wrong("a call without a value"));
+                    };
+                    hear(Heard::Done);
                 }
                 // `Joined`, `Removed` and the like.
                 Some(_) => {}
@@ -239,7 +325,7 @@ mod tests {
                     payload: Bytes::from(vec![b'x'; size]),
                 };
                 let frame = codec::encode_message(&message);
-                let mut wire = FanfareWire { token: String::new(), request: 0 };
+                let mut wire = FanfareWire::new(Credential::DevUser(named("u1")));
                 let mut heard = Vec::new();
                 let used = wire.parse(&[&frame[..], &frame[..9]].concat(), &mut |said| {
                     if let Heard::Message(payload) = said {
