@@ -24,6 +24,11 @@ fn a_member_tells_who_it_is_and_what_was_noted_of_it() {
     member.requested(2);
     member.requested(3);
     assert_eq!(member.requests(), 5);
+    assert_eq!(member.calls(), 0);
+    member.note_calls(3);
+    assert_eq!(member.calls(), 3);
+    member.note_calls(2);
+    assert_eq!(member.calls(), 2, "as many as run, and not as many as there were");
     assert!(!member.is_held_back());
     member.hold_back(true);
     assert!(member.is_held_back());

@@ -3,6 +3,7 @@
 mod account;
 mod ending;
 mod pace;
+mod produce;
 
 use proptest::prelude::*;
 
