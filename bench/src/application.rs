@@ -1,7 +1,7 @@
 //! A program with Fanfare in it that has a method: what calls are measured on.
 //!
-//! In: an address on loopback. Out: a running server, until it is told to end. Invariant: it is a development server, so that nobody
-//! takes it for more.
+//! In: an address on loopback. Out: a running server, until it is told to end. Invariant: it is a development server,
+//! so that nobody takes it for more.
 
 use std::net::SocketAddr;
 use std::path::Path;

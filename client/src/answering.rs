@@ -2,8 +2,8 @@
 //!
 //! In: handlers by name, and what the server asks. Out: an answer to each, in the order in which handlers are done.
 //! Invariants: a handler runs in a task of its own, so that it may call the server itself; it is dropped when nobody
-//! waits for its answer any more; there are no more of them at a time than [`MOST`]; no answer is longer than the server
-//! takes.
+//! waits for its answer any more; there are no more of them at a time than [`MOST`]; no answer is longer than the
+//! server takes.
 
 use std::collections::HashMap;
 use std::future::Future;

@@ -96,8 +96,8 @@ impl fmt::Debug for Invocation {
 }
 
 impl Client {
-    /// Invokes a method of the application, and waits for its value, as long as the method takes. `arguments` is a tuple
-    /// with an element for each. Dropped before, the call is cancelled.
+    /// Invokes a method of the application, and waits for its value, as long as the method takes. `arguments` is a
+    /// tuple with an element for each. Dropped before, the call is cancelled.
     ///
     /// ```no_run
     /// # async fn run(client: fanfare_client::Client) -> Result<(), fanfare_client::CallError> {
@@ -205,12 +205,13 @@ impl Client {
 }
 
 impl Client {
-    /// Answers when the application invokes this method here. `handler` takes a tuple with an element for each argument;
-    /// its error is a text that the application gets. A later handler for the same method replaces the earlier one.
+    /// Answers when the application invokes this method here. `handler` takes a tuple with an element for each
+    /// argument; its error is a text that the application gets. A later handler for the same method replaces the
+    /// earlier one.
     ///
-    /// The handler runs in a task of its own. It is dropped when its answer is not wanted any more: the application does
-    /// not wait for it, or the connection is lost. A handler that uses the client keeps a [`WeakClient`](crate::WeakClient): a [`Client`] in
-    /// it would keep the connection until [`Client::close`].
+    /// The handler runs in a task of its own. It is dropped when its answer is not wanted any more: the application
+    /// does not wait for it, or the connection is lost. A handler that uses the client keeps a
+    /// [`WeakClient`](crate::WeakClient): a [`Client`] in it would keep the connection until [`Client::close`].
     ///
     /// ```no_run
     /// # fn run(client: &fanfare_client::Client) {

@@ -2,7 +2,8 @@
 //!
 //! In: calls that are sent, and what the server says about them. Out: outcomes and items, to whoever waits, and credit
 //! for uploads. Invariants: nothing here waits; when the connection is lost everybody who waits hears of it; a call has
-//! its place among the requests without an answer until the server has said what came of it, also when its caller gave up.
+//! its place among the requests without an answer until the server has said what came of it, also when its caller gave
+//! up.
 
 use std::collections::HashMap;
 use std::sync::Arc;

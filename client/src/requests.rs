@@ -3,8 +3,8 @@
 //! In: a request that is about to be handed to the transport; an answer that arrived. Out: the answer, to whoever waits
 //! for it.
 //!
-//! Invariants: there are never more than [`MAX_PENDING`] of them, calls of methods included; once the connection is lost every waiter is told at
-//! once, and no new one is taken, so nobody waits for an answer that cannot come.
+//! Invariants: there are never more than [`MAX_PENDING`] of them, calls of methods included; once the connection is
+//! lost every waiter is told at once, and no new one is taken, so nobody waits for an answer that cannot come.
 
 use std::collections::HashMap;
 use std::sync::Arc;

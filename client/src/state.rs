@@ -121,8 +121,8 @@ impl Shared {
         link.queue.send(frame).await.map_err(|_| self.not_sent())
     }
 
-    /// Queues a call on this connection, and no later one, and enters it. When this is dropped before it is done, nothing
-    /// was queued.
+    /// Queues a call on this connection, and no later one, and enters it. When this is dropped before it is done,
+    /// nothing was queued.
     pub(crate) async fn queue_call<T>(
         &self,
         link: &Link,

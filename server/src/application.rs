@@ -1,9 +1,10 @@
 //! The application behind the hub: its methods, and its hooks on connections that come and go.
 //!
 //! From the bottom up: `link` is one connection's calls, with `inlet` and `events`; `caller` is what can be done for
-//! whoever calls, and `seat` a call's place meanwhile; `extract`, `answer` and `handler` are how an application's functions look; `methods` and `hooks` are
-//! what it registers; `running` carries one call out, `telling` and `groups` tell what happens; `serving` is all of it
-//! while a server runs, and `attached` is what the edge has of it for one connection.
+//! whoever calls, and `seat` a call's place meanwhile; `extract`, `answer` and `handler` are how an application's
+//! functions look; `methods` and `hooks` are what it registers; `running` carries one call out, `telling` and `groups`
+//! tell what happens; `serving` is all of it while a server runs, and `attached` is what the edge has of it for one
+//! connection.
 //!
 //! Invariants: a handler that is slow, panics or never returns costs only its caller (promise 15); whatever a call
 //! waits for ends with its connection.

@@ -1,5 +1,5 @@
-//! Fanfare: the release build of this repository, with tokens that it checks, and nothing of `--dev`. It is reached in four
-//! ways; and as an application has it in its own program, with a method.
+//! Fanfare: the release build of this repository, with tokens that it checks, and nothing of `--dev`. It is reached in
+//! four ways; and as an application has it in its own program, with a method.
 //!
 //! The source of the protocol is PROTOCOL.md. Messages are read by hand, because the client's decoding is not what is
 //! measured.

@@ -4,8 +4,8 @@
 //! In: the writer's word that something was taken, and a look now and then by whoever closes those that take nothing.
 //! Out: for how many looks nothing was taken, and the code to break the stream off with.
 //!
-//! Invariant: what the transport keeps for a peer is counted in the account that all outboxes share for as long as it is
-//! kept, or known to be beyond it.
+//! Invariant: what the transport keeps for a peer is counted in the account that all outboxes share for as long as it
+//! is kept, or known to be beyond it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Waker;

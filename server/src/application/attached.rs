@@ -1,8 +1,8 @@
 //! A connection that the application has let in, as the edge has it: from `connected` to `disconnected`.
 //!
-//! In: a connection that wants in. Out: a refusal, or the application's part in the connection, which the edge feeds with
-//! what its client says. Invariant: `disconnected` follows exactly where `connected` said yes, once, whatever ends the
-//! connection, also before it was welcomed.
+//! In: a connection that wants in. Out: a refusal, or the application's part in the connection, which the edge feeds
+//! with what its client says. Invariant: `disconnected` follows exactly where `connected` said yes, once, whatever ends
+//! the connection, also before it was welcomed.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};

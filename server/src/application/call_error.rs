@@ -10,8 +10,8 @@ use fanfare_protocol::{Code, Denial, Limits, NameError, Payload};
 
 use crate::handle::HubError;
 
-/// Why a method did not do what its caller wanted. All of it is sent to the caller, the reason up to 1,024 bytes, and data
-/// no longer than a payload may be.
+/// Why a method did not do what its caller wanted. All of it is sent to the caller, the reason up to 1,024 bytes, and
+/// data no longer than a payload may be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CallError(pub(super) Failure);
 

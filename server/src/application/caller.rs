@@ -1,7 +1,7 @@
 //! Who calls, and what the application can do for them.
 //!
-//! In: a connection's link. Out: facts about it, and the hub's verbs for this one connection. Invariant: everything goes
-//! through the hub, so that bans, limits and counters hold for the application, too (promise 14).
+//! In: a connection's link. Out: facts about it, and the hub's verbs for this one connection. Invariant: everything
+//! goes through the hub, so that bans, limits and counters hold for the application, too (promise 14).
 
 use std::any::{Any, TypeId};
 use std::net::SocketAddr;

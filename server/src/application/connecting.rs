@@ -84,8 +84,8 @@ impl Connecting {
         self.caller.hub()
     }
 
-    /// Makes it a member of a group from its welcome on, for which it needs no grant. It lifts no ban: from such a group
-    /// it stays out.
+    /// Makes it a member of a group from its welcome on, for which it needs no grant. It lifts no ban: from such a
+    /// group it stays out.
     pub fn join(&self, group: GroupName) {
         self.link.admission.lock().groups.push(group);
     }

@@ -1,9 +1,9 @@
 //! What the application is to be told of one connection, in its order: memberships, and the end.
 //!
-//! In: events, also from inside the hub's critical sections, from any thread. Out: the next one, for the task that tells
-//! them. Invariants: nothing is told twice, and the end is told last; a client whose events wait is not read on; where
-//! others do so much to it that many wait, a membership that began and ended meanwhile is not told of at all, so that
-//! no more wait than a bound and one for each group.
+//! In: events, also from inside the hub's critical sections, from any thread. Out: the next one, for the task that
+//! tells them. Invariants: nothing is told twice, and the end is told last; a client whose events wait is not read on;
+//! where others do so much to it that many wait, a membership that began and ended meanwhile is not told of at all, so
+//! that no more wait than a bound and one for each group.
 
 use std::collections::VecDeque;
 use std::task::{Context, Poll, Waker};

@@ -6,9 +6,10 @@ use std::time::Duration;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CallLimits {
-    /// Calls of one connection that run at a time, at least 1. Default 1: they are carried out one after the other, in their order.
-    /// Calls with streams, of either side, begin in order and then run beside the others. A method that waits for what its
-    /// caller answers ([`Caller::invoke`](super::Caller::invoke)) lends its place to the next call meanwhile.
+    /// Calls of one connection that run at a time, at least 1. Default 1: they are carried out one after the other, in
+    /// their order. Calls with streams, of either side, begin in order and then run beside the others. A method that
+    /// waits for what its caller answers ([`Caller::invoke`](super::Caller::invoke)) lends its place to the next call
+    /// meanwhile.
     pub in_flight: usize,
     /// Calls of one connection that wait for their turn; one more is refused. Default 64.
     pub waiting: usize,

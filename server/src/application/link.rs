@@ -305,8 +305,8 @@ impl Link {
         self.say(ServerCall::Completion { request, outcome });
     }
 
-    /// Queues what the application makes for a client, when there is room in the connection's outbox. Tells whether it was
-    /// queued: not where the connection has ended.
+    /// Queues what the application makes for a client, when there is room in the connection's outbox. Tells whether it
+    /// was queued: not where the connection has ended.
     pub(super) async fn deliver(&self, call: ServerCall) -> bool {
         let Some(member) = self.member() else { return false };
         let frame = member.outbox().encode(&ServerFrame::Call(call));

@@ -1,8 +1,8 @@
 //! Carries one call out, in a task of its own.
 //!
-//! In: an accepted call, and its method. Out: items, and exactly one completion. Invariants: a method that panics is a code for its
-//! caller and a line in the log; one that does not return is dropped a bounded time after it was told to stop; its place
-//! is free only when it really has ended.
+//! In: an accepted call, and its method. Out: items, and exactly one completion. Invariants: a method that panics is a
+//! code for its caller and a line in the log; one that does not return is dropped a bounded time after it was told to
+//! stop; its place is free only when it really has ended.
 
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -1,10 +1,10 @@
 //! A call's place among those of its connection that run, which it lends to others while its method waits for the
 //! client.
 //!
-//! In: a method that begins to wait for its client's answer, and that has it; the end of the call. Out: the place, given
-//! back to the link and taken again. Invariants: a call has at most one place, and none while its method waits for
-//! the client, so that a client's handler can call the server with one call in flight; with its answer it goes on when it has a
-//! place again, ahead of calls that have not begun; behind its end it holds none.
+//! In: a method that begins to wait for its client's answer, and that has it; the end of the call. Out: the place,
+//! given back to the link and taken again. Invariants: a call has at most one place, and none while its method waits
+//! for the client, so that a client's handler can call the server with one call in flight; with its answer it goes on
+//! when it has a place again, ahead of calls that have not begun; behind its end it holds none.
 
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
@@ -76,7 +76,8 @@ impl Seat {
 }
 
 impl Lent<'_> {
-    /// Waits until the call has a place again. Where its method waits for another answer as well, that is not yet needed.
+    /// Waits until the call has a place again. Where its method waits for another answer as well, that is not yet
+    /// needed.
     pub(super) async fn take_back(mut self) {
         if !self.is_needed() {
             return;

@@ -416,8 +416,8 @@ async fn ask_and_note(State(seen): State<Seen>, caller: Caller) -> Result<(), Ca
         .map_err(|error| CallError::new(error.to_string()))
 }
 
-/// The code of one connection's calls runs one at a time all the same: a method that has its answer goes on when what had its place
-/// meanwhile has ended, and ahead of what has not begun.
+/// The code of one connection's calls runs one at a time all the same: a method that has its answer goes on when what
+/// had its place meanwhile has ended, and ahead of what has not begun.
 #[tokio::test]
 async fn a_method_that_waits_for_its_client_lends_its_place_and_gets_it_back() {
     let seen = Seen::default();
@@ -473,8 +473,8 @@ async fn ask_briefly_and_go_on(State(seen): State<Seen>, caller: Caller) -> Resu
     Ok(())
 }
 
-/// A wait that its method gives up is over at once, and the method goes on beside what has its place. All places are there
-/// behind it.
+/// A wait that its method gives up is over at once, and the method goes on beside what has its place. All places are
+/// there behind it.
 #[tokio::test]
 async fn a_method_that_gives_up_waiting_for_its_client_goes_on_at_once() {
     let seen = Seen::default();

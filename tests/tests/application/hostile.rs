@@ -265,7 +265,8 @@ async fn a_streams_number_can_be_used_again_while_the_call_goes_on_that_had_it()
     hub.stop().await;
 }
 
-/// A later client may say outcomes that this server does not know, and what must be understood: of that nothing is done.
+/// A later client may say outcomes that this server does not know, and what must be understood: of that nothing is
+/// done.
 #[tokio::test]
 async fn promise_13_what_a_later_client_says_of_calls_is_skipped_and_counted() {
     let seen = Seen::default();
@@ -293,8 +294,8 @@ async fn stand(State(seen): State<Seen>) -> Result<(), CallError> {
     Ok(())
 }
 
-/// What waits of a client is memory, whichever way it goes: 64 calls and 160 items of 64 KiB a connection are 14 MiB, and a
-/// user has many connections.
+/// What waits of a client is memory, whichever way it goes: 64 calls and 160 items of 64 KiB a connection are 14 MiB,
+/// and a user has many connections.
 #[tokio::test]
 async fn promise_12_calls_and_items_that_wait_are_counted_in_what_a_user_may_have_wait() {
     let seen = Seen::default();

@@ -1,8 +1,8 @@
 //! The places of a connection's calls that run one after the other: who has one, and who is next.
 //!
-//! In: calls that end, that wait for their client, and that go on. Out: calls that may begin. Invariants: no more have a
-//! place at a time than the limits say, but for those that could not wait for it; a call that goes on is ahead of those
-//! that have not begun, and those begin in their order.
+//! In: calls that end, that wait for their client, and that go on. Out: calls that may begin. Invariants: no more have
+//! a place at a time than the limits say, but for those that could not wait for it; a call that goes on is ahead of
+//! those that have not begun, and those begin in their order.
 
 use tokio::sync::oneshot;
 

@@ -1,7 +1,8 @@
 //! The streams that a connection's client sends: their items, and the credit for them.
 //!
-//! In: items as the client sends them; that they are read, or are not wanted any more. Out: items, to whoever reads them;
-//! credit and stops, to the client. Invariants: no item is taken without credit; what nobody has read yet is counted.
+//! In: items as the client sends them; that they are read, or are not wanted any more. Out: items, to whoever reads
+//! them; credit and stops, to the client. Invariants: no item is taken without credit; what nobody has read yet is
+//! counted.
 
 use fanfare_protocol::call::{Failure, ServerCall, StreamId};
 use fanfare_protocol::{Code, Payload};
