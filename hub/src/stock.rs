@@ -23,8 +23,9 @@ impl Stock {
 
     #[cold]
     fn hold_more(&mut self, account: Option<&Account>, more: usize) -> bool {
+        // More than is held, since this is asked only then.
         let needed = steps(self.bytes + more);
-        let Some(account) = account.filter(|_| needed > self.held) else { return true };
+        let Some(account) = account else { return true };
         let taken = account.take(needed - self.held);
         if taken {
             self.held = needed;

@@ -2,9 +2,9 @@
 //!
 //! From the bottom up: `link` is one connection's calls, with `inlet` and `events`; `caller` is what can be done for
 //! whoever calls, and `seat` a call's place meanwhile; `extract`, `answer` and `handler` are how an application's
-//! functions look; `methods` and `hooks` are what it registers; `running` carries one call out, `telling` and `groups`
-//! tell what happens; `serving` is all of it while a server runs, and `attached` is what the edge has of it for one
-//! connection.
+//! functions look; `method`, `methods` and `hooks` are what it registers; `running` carries one call out, `telling` and
+//! `groups` tell what happens; `serving` is all of it while a server runs, and `attached` is what the edge has of it
+//! for one connection.
 //!
 //! Invariants: a handler that is slow, panics or never returns costs only its caller (promise 15); whatever a call
 //! waits for ends with its connection.
@@ -25,6 +25,7 @@ mod hooks;
 mod inlet;
 mod limits;
 mod link;
+mod method;
 mod methods;
 mod running;
 mod seat;
@@ -44,6 +45,7 @@ pub(crate) use hooks::Decides;
 pub use hooks::Left;
 pub use limits::CallLimits;
 pub(crate) use link::Opening;
+pub use method::MethodService;
 pub(crate) use methods::MethodSet;
 pub use methods::Methods;
 pub(crate) use serving::Application;

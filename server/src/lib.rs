@@ -60,7 +60,8 @@ pub use access::{CertifiedUser, ClientCertificates, KeySetUrl, Names, UrlError};
 pub use admin::{Administration, Operators};
 pub use application::{
     Answer, Args, Call, CallError, CallLimits, Caller, Cancellation, Connecting, FromCall, Handler,
-    IntoAnswer, InvokeError, Items, Left, Methods, OwnCode, Raw, Refusal, State, TryItems, Upload, json,
+    IntoAnswer, InvokeError, Items, Left, MethodService, Methods, OwnCode, Raw, Refusal, State, TryItems,
+    Upload, json,
 };
 pub use builder::Builder;
 pub use config::{Capacity, Config, ConfigError};

@@ -3,7 +3,7 @@
 //! In: the application's own words, numbers and data, or a refusal of the hub's. Out: a [`Failure`]. Invariant: nothing
 //! gets to a caller that was not written for one: no other error turns into this one by itself.
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
 
 use fanfare_protocol::call::Failure;
 use fanfare_protocol::{Code, Denial, Limits, NameError, Payload};
@@ -78,6 +78,15 @@ impl CallError {
         &self.0.detail
     }
 }
+
+impl fmt::Display for CallError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (code {})", self.0.detail, self.0.code)
+    }
+}
+
+/// So that it passes through what takes any error, such as tower's layers.
+impl std::error::Error for CallError {}
 
 impl From<Denial> for CallError {
     fn from(denial: Denial) -> Self {

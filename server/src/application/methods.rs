@@ -1,7 +1,7 @@
 //! What an application registers: methods by name, and hooks on connections.
 //!
-//! In: async functions. Out: a [`MethodSet`], which a server is started with. Invariant: what is registered never changes
-//! while a server runs.
+//! In: async functions. Out: a [`MethodSet`], which a server is started with. Invariant: what is registered never
+//! changes while a server runs.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -10,22 +10,19 @@ use std::time::Duration;
 
 use fanfare_hub::{CloseReason, Left};
 use fanfare_protocol::GroupName;
+use tower_layer::Layer;
+use tower_service::Service;
 
+use super::answer::Answer;
 use super::call_error::CallError;
 use super::caller::Caller;
 use super::connecting::{Connecting, Refusal};
 use super::extract::Call;
-use super::handler::{Handler, Outcome};
+use super::handler::Handler;
 use super::hooks::Hooks;
 use super::limits::CallLimits;
+use super::method::{Method, MethodService};
 use crate::handle::HubHandle;
-
-/// A registered method.
-#[derive(Clone)]
-pub(super) struct Method {
-    pub(super) call: Arc<dyn Fn(Call) -> Outcome + Send + Sync>,
-    pub(super) deadline: Option<Duration>,
-}
 
 /// An application's methods and hooks.
 ///
@@ -95,6 +92,36 @@ impl<S: Clone + Send + Sync + 'static> Methods<S> {
         self
     }
 
+    /// Puts the methods that are there so far behind a layer of tower's, in which many of them share something: a limit
+    /// for all callers together, a log, a check of the caller. The last one is the outermost. Its errors become what
+    /// the caller is told, so that one of tower's own needs a word for that:
+    ///
+    /// ```
+    /// # use fanfare_server::{Args, CallError, Methods};
+    /// use tower::{BoxError, ServiceBuilder};
+    ///
+    /// # async fn report(Args((month,)): Args<(u32,)>) -> Result<u32, CallError> { Ok(month) }
+    /// let at_most_four = ServiceBuilder::new()
+    ///     .map_err(|error: BoxError| match error.downcast() {
+    ///         Ok(methods_own) => *methods_own,
+    ///         Err(_) => CallError::new("there are too many at the moment"),
+    ///     })
+    ///     .load_shed()
+    ///     .concurrency_limit(4);
+    /// let methods = Methods::new().on("Report", report).layer(at_most_four);
+    /// ```
+    pub fn layer<L>(mut self, layer: L) -> Self
+    where
+        L: Layer<MethodService>,
+        L::Service: Service<Call, Response = Answer> + Clone + Send + Sync + 'static,
+        <L::Service as Service<Call>>::Error: Into<CallError>,
+        <L::Service as Service<Call>>::Future: Send,
+    {
+        let behind = |(name, method): (String, Method)| (name, method.behind(&layer));
+        self.methods = self.methods.into_iter().map(behind).collect();
+        self
+    }
+
     /// Asked about each connection whose client has shown who it is, before it is welcomed. Where it refuses, or
     /// fails, the connection is closed, and there is no `disconnected`.
     pub fn connected<F, Fut>(mut self, hook: F) -> Self
@@ -109,8 +136,8 @@ impl<S: Clone + Send + Sync + 'static> Methods<S> {
     }
 
     /// Called once for each connection that `connected` let in, when it has ended from whatever cause, also where it
-    /// was not welcomed in the end. It has left its groups then, and is told last. Without a reason it vanished. It waits
-    /// for no method that may still run.
+    /// was not welcomed in the end. It has left its groups then, and is told last. Without a reason it vanished. It
+    /// waits for no method that may still run.
     pub fn disconnected<F, Fut>(mut self, hook: F) -> Self
     where
         F: Fn(S, Caller, Option<CloseReason>) -> Fut + Send + Sync + 'static,
@@ -123,8 +150,8 @@ impl<S: Clone + Send + Sync + 'static> Methods<S> {
     }
 
     /// Asked when a client wants to join a group that it is granted, and may refuse. Its next request waits for the
-    /// answer, and so does what it answers: this hook must not wait for a method of the client. Where it fails, the client is refused. It is not asked where the application or an operator adds a
-    /// connection.
+    /// answer, and so does what it answers: this hook must not wait for a method of the client. Where it fails, the
+    /// client is refused. It is not asked where the application or an operator adds a connection.
     pub fn joining<F, Fut>(mut self, hook: F) -> Self
     where
         F: Fn(S, Caller, GroupName) -> Fut + Send + Sync + 'static,

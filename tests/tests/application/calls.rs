@@ -5,8 +5,8 @@ use std::time::Duration;
 use fanfare_client::{CallError as ClientError, Event, Invocation, Payload};
 use fanfare_protocol::{Code, Target};
 use fanfare_server::{
-    Args, CallError, Caller, Cancellation, GroupName, HubHandle, InvokeError, Methods, OwnCode, Raw, State,
-    UserName,
+    Args, Call, CallError, Caller, Cancellation, GroupName, HubHandle, InvokeError, Methods, OwnCode, Raw,
+    State, UserName,
 };
 use fanfare_tests::{Hub, eventually, message, next, within};
 
@@ -515,5 +515,71 @@ async fn a_method_that_gives_up_waiting_for_its_client_goes_on_at_once() {
     let lines = seen.lines();
     let thirds = lines.iter().filter(|line| line.starts_with("third")).collect::<Vec<_>>();
     assert_eq!(thirds, ["third begins", "third ends", "third begins", "third ends"]);
+    hub.stop().await;
+}
+
+/// Lets nobody in but one user.
+#[derive(Clone)]
+struct OnlyFor<S>(S, &'static str);
+
+impl<S: tower::Service<Call, Error = CallError>> tower::Service<Call> for OnlyFor<S>
+where
+    S::Future: Send + 'static,
+{
+    type Response = S::Response;
+    type Error = CallError;
+    type Future = futures_util::future::Either<S::Future, std::future::Ready<Result<S::Response, CallError>>>;
+
+    fn poll_ready(&mut self, context: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), CallError>> {
+        self.0.poll_ready(context)
+    }
+
+    fn call(&mut self, call: Call) -> Self::Future {
+        if call.caller().user().as_str() == self.1 {
+            return futures_util::future::Either::Left(self.0.call(call));
+        }
+        let refused = CallError::new(format!("{} is not for you", call.method()));
+        futures_util::future::Either::Right(std::future::ready(Err(refused)))
+    }
+}
+
+/// Those of others, as they are published, and one of its own: for the methods that are there, and in the order in
+/// which they were put around them.
+#[tokio::test]
+async fn layers_of_tower_are_around_the_methods_that_they_were_given() {
+    let seen = Seen::default();
+    let methods = Methods::with_state(seen.clone())
+        .on("Steps", steps)
+        .on("Add", add)
+        .layer(
+            tower::ServiceBuilder::new()
+                .map_err(|error: tower::BoxError| match error.downcast() {
+                    Ok(methods_own) => *methods_own,
+                    Err(other) => CallError::new(format!("not now: {other}")),
+                })
+                .load_shed()
+                .concurrency_limit(1),
+        )
+        .layer(tower::layer::layer_fn(|method| OnlyFor(method, "alice")))
+        .on("Echo", echo);
+    let hub = Hub::running(methods).await;
+    let (alice, again, bob) = (hub.client("alice").await, hub.client("alice").await, hub.client("bob").await);
+    let first = tokio::spawn(async move { alice.invoke::<()>("Steps", &("first",)).await });
+    seen.line("first begins").await;
+    // One at a time of everybody's, and not only of one connection's.
+    let refused = within(again.invoke::<()>("Steps", &("second",))).await.unwrap_err();
+    assert_eq!(code(&refused), Code::CallFailed.number());
+    assert!(refused.to_string().contains("not now: service overloaded"), "{refused}");
+    let refused = within(bob.invoke::<i64>("Add", &(1, 2))).await.unwrap_err();
+    assert!(refused.to_string().contains("Add is not for you"), "{refused}");
+    assert_eq!(within(bob.invoke::<String>("Echo", &("a",))).await.unwrap(), "json 5");
+    seen.open();
+    within(first).await.unwrap().unwrap();
+    let own = within(again.invoke::<i64>("Add", &(i64::MAX, 1))).await.unwrap_err();
+    assert_eq!(code(&own), 10_007, "the method's own errors go through");
+    let second = tokio::spawn(async move { again.invoke::<()>("Steps", &("second",)).await });
+    seen.line("second begins").await;
+    seen.open();
+    within(second).await.unwrap().unwrap();
     hub.stop().await;
 }
