@@ -2,10 +2,12 @@
  * A session over a WebSocket: docs/protocol/websocket.md.
  *
  * In: an address. Out: a stream, datagrams and an end, as WebTransport has them. Invariants: each message is a kind and
- * what follows it; kinds of later versions are passed over; nothing is sent behind the end of this side's stream. What
- * the page does not read is bounded, since a WebSocket cannot be told to wait: beyond {@link UNREAD} it is closed.
+ * what follows it; kinds of later versions are passed over, and text is a breach; nothing is sent behind the end of this
+ * side's stream. What the page does not read is bounded, since a WebSocket cannot be told to wait: beyond
+ * {@link UNREAD} it is closed.
  */
 
+import { Code } from "./codes.js";
 import { FanfareError } from "./errors.js";
 import { DATAGRAM_BYTES } from "./frames.js";
 import type { Session, SessionEnd } from "./session.js";
@@ -173,6 +175,11 @@ export class SocketSession implements Session {
 
   private take(data: unknown): void {
     if (this.isOver) return;
+    if (typeof data === "string") {
+      this.stream.fail(
+        new FanfareError("protocol", "a message of text is no part of the stream", Code.StreamReset),
+      );
+    }
     if (!(data instanceof ArrayBuffer) || data.byteLength === 0) return;
     const bytes = new Uint8Array(data);
     const body = bytes.subarray(1);

@@ -226,7 +226,6 @@ test("messages are the stream, datagrams, and the end; what is not known is pass
   socket.say(0);
   socket.say(77, 9);
   socket.say();
-  socket.dispatchEvent(Object.assign(new Event("message"), { data: "text" }));
   socket.say(1, 3);
   socket.say(0, 4);
   socket.say(2);
@@ -242,6 +241,15 @@ test("messages are the stream, datagrams, and the end; what is not known is pass
   assert.deepEqual(socket.sent.map((bytes) => [bytes[0], bytes.length]), [[0, 65_536], [0, 70_000 - 65_535 + 1]]);
   await writer.close();
   assert.deepEqual(socket.sent.at(-1), Uint8Array.of(2));
+});
+
+test("a message of text is a breach of the protocol, as it is to the server", async () => {
+  const [session, socket] = await open();
+  const stream = (await session.createBidirectionalStream()).readable.getReader();
+  socket.say(0, 1);
+  assert.deepEqual((await stream.read()).value, Uint8Array.of(1));
+  socket.dispatchEvent(Object.assign(new Event("message"), { data: "text" }));
+  await assert.rejects(stream.read(), { kind: "protocol", code: 2008 });
 });
 
 test("a datagram that would wait is dropped, and so is one that is not read", async () => {
