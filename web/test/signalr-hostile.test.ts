@@ -162,6 +162,8 @@ describe("what is no WebSocket", { timeout: 120_000 }, () => {
     ["a frame without a mask", Buffer.from("810a7b2274797065223a367d", "hex")],
     ["an opcode that is none", masked("83 80")],
     ["a bit that nobody has agreed on", masked("c1 81", "41")],
+    ["a continuation of nothing", masked("80 80")],
+    ["a message within another", Buffer.concat([masked("01 81", "7b"), masked("81 81", "7b")])],
     ["a ping in pieces", masked("09 80")],
     ["a ping that is too long", masked("89 fe 0080", "00".repeat(128))],
     ["a length beyond 63 bits", masked("82 ff ffffffffffffffff", "00")],

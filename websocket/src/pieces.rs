@@ -3,8 +3,8 @@
 //! In: a client's bytes, as frames of RFC 6455 (section 5.2). Out: the same bytes under other headers, so that whoever
 //! reads them keeps no more of a message than a piece. SignalR's JavaScript client puts all that waits into one
 //! message, which has no bound. Invariants: what the frames have in them is not changed, nor copied; frames that are
-//! not a peer's data go through as they are, with whatever is wrong with them, for the framing to judge. How a peer's
-//! data is put into frames is not judged: it means nothing here.
+//! not a peer's data go through as they are, with whatever is wrong with them, for the framing to judge; so do the
+//! continuation of nothing, and a message that begins within another.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -43,6 +43,8 @@ pub struct Pieces<T> {
     piece_left: u64,
     frame_left: u64,
     key: [u8; 4],
+    /// A message has begun whose last frame has not come.
+    is_open: bool,
 }
 
 impl<T: AsyncRead> Pieces<T> {
@@ -56,6 +58,7 @@ impl<T: AsyncRead> Pieces<T> {
             piece_left: 0,
             frame_left: 0,
             key: [0; 4],
+            is_open: false,
         }
     }
 
@@ -81,12 +84,19 @@ impl<T: AsyncRead> Pieces<T> {
         };
         // With a reserved bit it is none.
         let is_data = matches!(first & !FINAL, 0..=2) && second & MASKED != 0 && bytes >> 63 == 0;
-        if is_data {
+        let continues = first & !FINAL == 0;
+        let fits = continues == self.is_open;
+        if is_data && fits {
+            self.is_open = first & FINAL == 0;
             self.key.copy_from_slice(key);
             self.frame_left = bytes;
             self.begin_piece();
         } else {
             (self.said, self.said_bytes) = (self.header, (0, length));
+            if is_data && !continues {
+                // The framing knows of no message that is open: it hears of the continuation of one.
+                self.said[0] = first & FINAL;
+            }
             self.piece_left = bytes;
         }
     }
@@ -263,6 +273,17 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_message_within_another_is_the_continuation_of_nothing() {
+        let open = masked(0x01, b"begins");
+        for first in [0x01, 0x02, 0x81, 0x82] {
+            let bytes = [open.clone(), masked(0x89, b"ping"), masked(first, b"x")].concat();
+            let judged = masked(first & FINAL, b"x");
+            let expected = [masked(0x82, b"begins"), masked(0x89, b"ping"), judged].concat();
+            assert_eq!(through(&bytes, 5).await, expected);
+        }
+    }
+
+    #[tokio::test]
     async fn what_is_no_data_of_a_peer_goes_through_as_it_is() {
         for frame in [
             masked(0x89, b"ping"),
@@ -270,6 +291,9 @@ mod tests {
             // A reserved bit, an opcode that is none, no mask, a length that cannot be.
             masked(0xc2, b"x"),
             masked(0x83, b"x"),
+            // A continuation of nothing.
+            masked(0x80, b"x"),
+            masked(0x00, b"x"),
             b"\x82\x01x".to_vec(),
             [&[0x82, 0xff][..], &[0xff; 8], &[0; 4], b"x"].concat(),
         ] {
