@@ -171,6 +171,22 @@ fn promise_11_what_is_dropped_is_told_in_the_client_s_words() {
 }
 
 #[test]
+fn a_translation_that_is_longer_than_all_that_may_wait_is_missed_and_closes_nobody() {
+    for overflow in [Overflow::Disconnect, Overflow::DropOldest] {
+        let world = World::new(OutboxLimits { bytes: 1_000, overflow, ..OutboxLimits::default() });
+        let (native, seat) = (world.seat(1, None), world.seat(2, Some(Translation::First)));
+        world.length.store(1_001, Ordering::Relaxed);
+        let delivery = world.hub.send(World::publication(vec![Target::All], "")).unwrap();
+        assert_eq!((delivery.queued, delivery.displaced, delivery.overflowed), (1, 1, 0), "{overflow:?}");
+        assert_eq!(seat.member().outbox().close_reason(), None);
+        world.length.store(1_000, Ordering::Relaxed);
+        assert_eq!(world.send(vec![Target::All], ""), 2);
+        assert_eq!(read(&seat), format!("lagged 1\n{}", "x".repeat(1_000)));
+        drop(native);
+    }
+}
+
+#[test]
 fn promise_6_what_counts_is_the_translation_or_what_is_kept_with_it_where_that_is_more() {
     let short = Envelope::new(
         &Sender::Server,

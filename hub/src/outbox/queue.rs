@@ -120,6 +120,13 @@ impl Queue {
     #[cold]
     fn push_where_full(&mut self, entry: Entry, limits: &OutboxLimits, account: Option<&Account>) -> Pushed {
         let (frames, bytes, messages) = (entry.frames(), entry.bytes(), entry.messages());
+        // In another protocol a message may be longer than all that may wait, which no reading makes good: it is missed,
+        // and told of with what comes next.
+        if bytes > limits.bytes && matches!(entry, Entry::Message(_, _, Some(_))) {
+            self.dropped += messages;
+            self.dropped_in_all += messages;
+            return Pushed::Dropped(messages);
+        }
         let mut displaced = 0;
         while !self.fits(frames, bytes, limits, account) {
             match limits.overflow {
