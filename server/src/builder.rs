@@ -85,6 +85,13 @@ impl Builder {
         self
     }
 
+    /// Where clients connect that UDP does not reach, and those of SignalR (TCP, with the certificate of
+    /// [`Builder::identity`]). Port 0 takes any free port.
+    pub fn web(mut self, address: SocketAddr) -> Self {
+        self.config.web = Some(address);
+        self
+    }
+
     /// Where operators connect, and who they are.
     pub fn operators(mut self, administration: Administration) -> Self {
         self.administration = Some(administration);
