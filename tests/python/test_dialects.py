@@ -134,6 +134,16 @@ class Settings(Served):
         finally:
             self.assertEqual(hasty.stop(), 0)
 
+    async def test_who_waits_while_the_server_stops_is_told_so(self):
+        stopping = test_native.Server(handshake_deadline="60s")
+        async with http(late=True, to=stopping) as client:
+            client.send_connect()
+            self.assertEqual((await client.request("/x", **GET))[0], 404)
+            stopped = asyncio.get_running_loop().run_in_executor(None, stopping.stop)
+            self.assertEqual(await asyncio.wait_for(asyncio.shield(client.status), DEADLINE), 503)
+            self.assertEqual((await client.end()).code, NO_ERROR)
+        self.assertEqual(await stopped, 0)
+
     async def test_a_client_without_datagrams_is_refused(self):
         for settings in ({}, {DATAGRAM: 0}, {WT_ENABLED: 1}):
             async with http(Dialect("no datagrams", settings)) as client:
