@@ -36,9 +36,9 @@ const OFFERED: [(u64, u64); 9] = [
     (H3_DATAGRAM_DRAFT_4, 1),
     // SETTINGS_ENABLE_WEBTRANSPORT: drafts 2 to 6.
     (0x2b60_3742, 1),
-    // SETTINGS_WEBTRANSPORT_MAX_SESSIONS: as some spoke it between drafts 3 and 6.
+    // A number of sessions, of the same time: in no draft that was found, but in libraries.
     (0x2b60_3743, 1),
-    // The same: drafts 7 to 12.
+    // SETTINGS_WEBTRANSPORT_MAX_SESSIONS: drafts 7 to 12.
     (0xc671_706a, 1),
     // SETTINGS_WT_MAX_SESSIONS: drafts 13 and 14.
     (0x14e9_cd29, 1),
