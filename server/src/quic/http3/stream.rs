@@ -1,8 +1,8 @@
 //! What is read of one stream of HTTP/3, and written on it.
 //!
 //! In: a stream that the client has opened, or a connection for our own. Out: what it turned out to be ([`Read`]), or
-//! the [`Breach`] that ends the connection. Invariant: each of these waits for its own stream alone, and keeps no more of
-//! it than a frame whose length has been judged.
+//! the [`Breach`] that ends the connection. Invariant: each of these waits for its own stream alone, and keeps no more
+//! of it than a frame whose length has been judged.
 
 use std::time::Duration;
 
