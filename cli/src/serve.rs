@@ -19,7 +19,6 @@ use fanfare_server::{Config, Files, Identity, Operators, Server, Start};
 use time::OffsetDateTime;
 use tokio::signal::unix::SignalKind;
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::LevelFilter;
 
 use crate::defaults::{DEFAULT_ADMIN, DEFAULT_SERVER, DEFAULT_STATE};
 use crate::failure::Failure;
@@ -46,7 +45,7 @@ pub(crate) fn run(arguments: &ServeArguments) -> Result<(), Failure> {
 }
 
 fn start_log(arguments: &ServeArguments) -> Result<Log, Failure> {
-    let filter = filter(&arguments.log).map_err(|error| {
+    let filter = EnvFilter::try_new(&arguments.log).map_err(|error| {
         Failure::usage(format!("--log {:?}: {error}; try info or fanfare_server=debug", arguments.log))
     })?;
     let stderr = io::stderr();
@@ -65,18 +64,6 @@ fn start_log(arguments: &ServeArguments) -> Result<Log, Failure> {
         subscriber.with_ansi(colours).with_target(false).init();
     }
     Ok(log)
-}
-
-/// A library that warns of every tab that is closed.
-const NOISY: &str = "web_transport_quinn";
-
-/// What is logged: as it is asked for, but of [`NOISY`] errors alone, unless the filter names it.
-fn filter(text: &str) -> Result<EnvFilter, tracing_subscriber::filter::ParseError> {
-    let filter = EnvFilter::try_new(text)?;
-    if text.contains(NOISY) || filter.max_level_hint() == Some(LevelFilter::OFF) {
-        return Ok(filter);
-    }
-    Ok(filter.add_directive(format!("{NOISY}=error").parse()?))
 }
 
 /// The same file once more, without a buffer and without a lock.
@@ -352,20 +339,4 @@ async fn load(certificate: Certificate, state_dir: PathBuf) -> Result<Identity, 
     let loaded = tokio::task::spawn_blocking(load).await;
     let identity = loaded.map_err(|error| Failure::failed(format!("loading the certificate: {error}")))??;
     Ok(Identity { chain: identity.chain, key: identity.key })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_noisy_library_is_logged_as_far_as_it_is_asked_for() {
-        let shown = |text| filter(text).unwrap().to_string();
-        for text in ["info", "debug", "fanfare_server=debug"] {
-            assert!(shown(text).contains("web_transport_quinn=error"), "{text}");
-        }
-        assert!(!shown("off").contains(NOISY), "nothing is nothing");
-        assert!(!shown("info,web_transport_quinn=debug").contains("=error"));
-        assert!(filter("a=b=c").is_err());
-    }
 }

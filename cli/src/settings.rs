@@ -33,7 +33,7 @@ pub(crate) struct ServeArguments {
     /// Read settings from this TOML file; flags and FANFARE_* variables go before it
     #[arg(long, value_name = "FILE", env = "FANFARE_CONFIG")]
     pub(crate) config: Option<PathBuf>,
-    /// What to log, as `level` or `module=level,...`; of web_transport_quinn errors alone, unless it is named
+    /// What to log, as `level` or `module=level,...`
     #[arg(long, value_name = "FILTER", env = "FANFARE_LOG", default_value = "info")]
     pub(crate) log: String,
     /// Log, or print the settings, as JSON

@@ -5,6 +5,7 @@
 
 mod connection;
 mod endpoint;
+mod http3;
 mod incoming;
 mod keys;
 mod runtime;
@@ -13,7 +14,7 @@ mod webtransport;
 
 pub(crate) use connection::{Connection, ReadError, Receiver, Transmitter};
 pub(crate) use endpoint::{Endpoint, socket};
-pub(crate) use incoming::{Accepted, Incoming, Proof};
+pub(crate) use incoming::{Accepted, Browser, Incoming, Proof};
 pub(crate) use keys::EndpointKeys;
 pub(crate) use settings::Settings;
 pub use settings::{Identity, IdentityError};

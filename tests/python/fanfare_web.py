@@ -12,10 +12,10 @@ import ssl
 
 import fanfare_codec as codec
 from aioquic.asyncio import connect
-from aioquic.h3.connection import H3Connection
 from aioquic.h3.events import DatagramReceived, DataReceived, HeadersReceived, WebTransportStreamDataReceived
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.events import ConnectionTerminated, StreamDataReceived
+from fanfare_dialects import CHROME, MAX_DATA, MAX_STREAMS, Http3
 from fanfare_native import DEADLINE, Closed, Native
 
 PATH = "/fanfare"
@@ -52,7 +52,12 @@ class Web(Native):
         self.http = None
         self.session = None
         self.status = asyncio.get_running_loop().create_future()
+        # Answers to requests, by the number of their stream.
+        self.answers = {}
         self.capsules = b""
+        # What capsules gave, by their type.
+        self.credit = {}
+        self.heard = asyncio.Event()
         self.datagrams = asyncio.Queue()
         # What the server wrote on streams of its own.
         self.foreign = []
@@ -61,10 +66,11 @@ class Web(Native):
         if isinstance(event, ConnectionTerminated):
             if not self.ended.done():
                 self.ended.set_result(Closed(code_of(event.error_code) or event.error_code, event.reason_phrase))
-            if not self.status.done():
-                self.status.set_exception(self.ended.result())
-                # Retrieved, so that asyncio does not complain where a test does not ask for it.
-                self.status.exception()
+            for answer in (self.status, *self.answers.values()):
+                if not answer.done():
+                    answer.set_exception(self.ended.result())
+                    # Retrieved, so that asyncio does not complain where a test does not ask for it.
+                    answer.exception()
             self.frames.put_nowait(None)
         if isinstance(event, StreamDataReceived) and event.stream_id == self.stream:
             # aioquic would read what comes back on a stream that the client opened as HTTP/3 frames, which it is not.
@@ -74,10 +80,14 @@ class Web(Native):
             return
         for happened in self.http.handle_event(event):
             self.happened(happened)
+        self.heard.set()
 
     def happened(self, event):
         if isinstance(event, HeadersReceived) and event.stream_id == self.session and not self.status.done():
             self.status.set_result(int(dict(event.headers)[b":status"]))
+        elif isinstance(event, HeadersReceived) and event.stream_id in self.answers:
+            fields = dict(event.headers)
+            self.answers[event.stream_id].set_result((int(fields.pop(b":status")), fields))
         elif isinstance(event, DataReceived) and event.stream_id == self.session:
             self.capsules += event.data
             self.capsule()
@@ -91,11 +101,17 @@ class Web(Native):
 
     def capsule(self):
         with contextlib.suppress(IndexError):
-            kind, rest = take_varint(self.capsules)
-            length, rest = take_varint(rest)
-            if len(rest) >= length and kind == CLOSE_SESSION and not self.ended.done():
-                self.ended.set_result(Closed(int.from_bytes(rest[:4], "big"), rest[4:length].decode()))
-                self.frames.put_nowait(None)
+            while True:
+                kind, rest = take_varint(self.capsules)
+                length, rest = take_varint(rest)
+                if len(rest) < length:
+                    return
+                value, self.capsules = rest[:length], rest[length:]
+                if kind != CLOSE_SESSION:
+                    self.credit[kind] = take_varint(value)[0]
+                elif not self.ended.done():
+                    self.ended.set_result(Closed(int.from_bytes(value[:4], "big"), value[4:].decode()))
+                    self.frames.put_nowait(None)
 
     def close_with(self, code, reason):
         words = reason.encode()[:1_024]
@@ -103,22 +119,54 @@ class Web(Native):
         self.http.send_data(self.session, capsule, end_stream=True)
         self.transmit()
 
-    async def ask_for_session(self, path=PATH, **headers):
-        """Sends the CONNECT and gives the status that it is answered with."""
-        self.http = H3Connection(self._quic, enable_webtransport=True)
-        self.session = self._quic.get_next_available_stream_id()
+    async def until(self, wanted):
+        """Waits until that is so, after something that came over HTTP/3."""
+
+        async def wait():
+            while not wanted():
+                self.heard.clear()
+                await self.heard.wait()
+
+        await asyncio.wait_for(wait(), DEADLINE)
+
+    async def ask_for_session(self, path=PATH, dialect=CHROME, **headers):
+        """Does what such a client does to get a session, and gives the status that its CONNECT is answered with."""
+        if self.http is None:
+            self.http = Http3(self._quic, dialect)
+            self.transmit()
+            await self.until(lambda: self.http.received_settings is not None)
+            dialect.check(self.http.received_settings)
+        self.send_connect(path, dialect, **headers)
+        status = await asyncio.wait_for(asyncio.shield(self.status), DEADLINE)
+        if status == 200 and dialect.waits_for_credit:
+            await self.until(lambda: self.credit.get(MAX_STREAMS) and self.credit.get(MAX_DATA))
+        return status
+
+    def send_connect(self, path=PATH, dialect=CHROME, **headers):
+        self.session = self.send_request(path, **{":protocol": dialect.protocol, **dialect.headers, **headers})
+
+    def send_request(self, path, end=False, **headers):
+        """Sends a CONNECT, or what the headers make of it, and gives its stream's number."""
+        stream = self._quic.get_next_available_stream_id()
         fields = {
             ":method": "CONNECT",
             ":scheme": "https",
             ":authority": "localhost",
             ":path": path,
-            ":protocol": "webtransport",
             **headers,
         }
         named = [(name.encode(), value.encode()) for name, value in fields.items() if value is not None]
-        self.http.send_headers(self.session, named)
+        # Before any other, as HTTP says.
+        named.sort(key=lambda header: not header[0].startswith(b":"))
+        self.http.send_headers(stream, named, end)
         self.transmit()
-        return await asyncio.wait_for(asyncio.shield(self.status), DEADLINE)
+        return stream
+
+    async def request(self, path=PATH, end=True, **headers):
+        """Sends a request beside the one for a session, and gives its answer: the status, and the fields."""
+        stream = self.send_request(path, end, **headers)
+        self.answers[stream] = asyncio.get_running_loop().create_future()
+        return await asyncio.wait_for(asyncio.shield(self.answers[stream]), DEADLINE)
 
     def write(self, data, end=False):
         if self.stream is None:
@@ -136,7 +184,7 @@ class Web(Native):
 
 
 @contextlib.asynccontextmanager
-async def web(address, authority, session=True, **settings):
+async def web(address, authority, session=True, dialect=CHROME, **settings):
     """Connects to `(host, port)`, and opens a session unless told not to; `authority` is the file of the CA's
     certificate."""
     configuration = QuicConfiguration(
@@ -150,7 +198,7 @@ async def web(address, authority, session=True, **settings):
     configuration.load_verify_locations(cafile=str(authority))
     async with connect(*address, configuration=configuration, create_protocol=Web) as client:
         if session:
-            status = await client.ask_for_session()
+            status = await client.ask_for_session(dialect=dialect)
             if status != 200:
                 raise AssertionError(f"the CONNECT was answered with {status}")
         yield client

@@ -22,13 +22,13 @@ GROUP = {"Group": "room"}
 
 
 class Server:
-    """`fanfare serve --dev` on a free port."""
+    """`fanfare serve --dev` on a free port, with so much time for a handshake."""
 
-    def __init__(self):
+    def __init__(self, handshake_deadline="1s"):
         self.home = tempfile.TemporaryDirectory()
         command = [os.environ["FANFARE_BIN"], "serve", "--dev", "--state-dir", self.home.name]
         command += ["--listen", "127.0.0.1:0", "--admin-listen", "off", "--http-listen", "off"]
-        command += ["--handshake-deadline", "1s", "--log", "error"]
+        command += ["--handshake-deadline", handshake_deadline, "--log", "error"]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("FANFARE_")}
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
         lines = queue.Queue()

@@ -32,7 +32,7 @@ use crate::edge::farewell;
 use crate::edge::inbound::{Inbound, violation};
 use crate::edge::router::Router;
 use crate::edge::session::Session;
-use crate::quic::{Accepted, Incoming};
+use crate::quic::{Accepted, Browser, Incoming};
 use crate::transport::{Broken, Heard};
 
 /// How long somebody for whom there is no room may take to open the stream on which it is told so.
@@ -114,10 +114,23 @@ impl Handshakes {
     ) -> Result<(Session, Slot, TaskTrackerToken), Option<CloseReason>> {
         let connection = match newcomer {
             Newcomer::Upgraded(connection) => connection,
-            Newcomer::Quic(incoming) => self
-                .transport(*incoming, &bounds)
-                .await
-                .inspect_err(|refused| self.count(refused.as_ref()))?,
+            Newcomer::Quic(incoming) => match self.transport(*incoming, &bounds).await {
+                Ok(connection) => connection,
+                Err((refused, browser)) => {
+                    // As below: nothing more is read of it, and it is counted before it is told.
+                    drop(reading);
+                    self.count(refused.as_ref());
+                    if let (Some(ending), Some(mut browser)) = (&refused, browser) {
+                        tokio::select! {
+                            biased;
+                            () = bounds.evicted.cancelled() => {}
+                            () = browser.answer(ending) => {}
+                        }
+                        browser.close(ending);
+                    }
+                    return Err(refused);
+                }
+            },
         };
         let mut stream = None;
         let welcomed = tokio::select! {
@@ -144,12 +157,13 @@ impl Handshakes {
         Err(refused)
     }
 
-    /// The connection itself: that of a browser when the session is there that it asks for.
+    /// The connection itself: that of a browser when the session is there that it asks for. Who is refused one has not
+    /// been told so yet.
     async fn transport(
         &self,
         incoming: Incoming,
         bounds: &Bounds<'_>,
-    ) -> Result<Connection, Option<CloseReason>> {
+    ) -> Result<Connection, (Option<CloseReason>, Option<Browser>)> {
         // Until TLS is done there is nobody to tell a code to; dropping the attempt is all there is.
         let tls = async {
             incoming.accept().await.map_err(|error| {
@@ -157,15 +171,15 @@ impl Handshakes {
                 None
             })
         };
-        let browser = match bounds.keep(tls).await? {
-            Accepted::Native(connection) => return Ok(Connection::Quic(connection)),
-            Accepted::Browser(browser) => browser,
+        let mut browser = match bounds.keep(tls).await {
+            Ok(Accepted::Native(connection)) => return Ok(Connection::Quic(connection)),
+            Ok(Accepted::Browser(browser)) => browser,
+            Err(refused) => return Err((refused, None)),
         };
-        let session = bounds.keep(Box::pin(browser.session(&self.config.origins))).await;
-        if let Err(Some(reason)) = &session {
-            browser.refuse(reason);
+        match bounds.keep(Box::pin(browser.session(&self.config.origins))).await {
+            Ok(session) => Ok(Connection::Quic(session)),
+            Err(refused) => Err((refused, Some(browser))),
         }
-        session.map(Connection::Quic)
     }
 
     /// `Err(None)`: the connection is gone. Else what the reason can be written on is in `stream`, with its other

@@ -15,28 +15,15 @@ use fanfare_protocol::Code;
 use fanfare_protocol::admin::QuicFacts;
 use quinn::VarInt;
 use rustls::pki_types::CertificateDer;
-use tokio::time::timeout;
-use web_transport_quinn as web;
 
+use super::webtransport::{Session, application};
 use crate::transport::{Broken, Transport};
 
 /// The most bytes that are taken from the stream at a time, so that one busy connection lets others have their turn.
 const READ_BYTES: usize = 64 * 1024;
 
-/// The longest reason of a session's close (draft-ietf-webtrans-http3, section 6).
-const REASON_BYTES: usize = 1_024;
-
-/// How long a browser may take to read why it is closed.
-const LAST_WORD: Duration = Duration::from_secs(2);
-
 /// What a stream is stopped with that the protocol has no use for.
 const UNUSED: VarInt = VarInt::from_u32(0);
-
-/// The first bytes of a text, as many as make whole characters.
-fn cut(text: &str, bytes: usize) -> &str {
-    let end = (0..=bytes.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
-    text.get(..end).unwrap_or_default()
-}
 
 /// A connection. A clone is the same connection.
 #[derive(Clone)]
@@ -45,23 +32,17 @@ pub(crate) struct Connection(Carrier);
 #[derive(Clone)]
 enum Carrier {
     Native(quinn::Connection),
-    Web(Arc<web::Session>),
+    Web(Arc<Session>),
 }
 
 /// The half of a stream that comes in.
-pub(crate) struct Receiver(Incoming);
-
-enum Incoming {
-    Native(quinn::RecvStream),
-    Web(web::RecvStream),
-}
+pub(crate) struct Receiver(quinn::RecvStream);
 
 /// The half of a stream that goes out.
-pub(crate) struct Transmitter(Outgoing);
-
-enum Outgoing {
-    Native(quinn::SendStream),
-    Web(web::SendStream),
+pub(crate) struct Transmitter {
+    stream: quinn::SendStream,
+    /// Its codes are an application's among those of HTTP/3.
+    is_web: bool,
 }
 
 /// Why a stream could not be read to its end.
@@ -78,7 +59,7 @@ impl Connection {
         Self(Carrier::Native(connection))
     }
 
-    pub(super) fn web(session: web::Session) -> Self {
+    pub(super) fn web(session: Session) -> Self {
         Self(Carrier::Web(Arc::new(session)))
     }
 
@@ -86,36 +67,25 @@ impl Connection {
     fn quic(&self) -> &quinn::Connection {
         match &self.0 {
             Carrier::Native(connection) => connection,
-            Carrier::Web(session) => session,
+            Carrier::Web(session) => session.connection(),
         }
     }
 
     /// Waits for the connection's own stream, which the client opens.
     pub(crate) async fn accept_stream(&self) -> Result<(Transmitter, Receiver), Broken> {
-        match &self.0 {
-            Carrier::Native(connection) => {
-                let (transmitter, receiver) = connection.accept_bi().await.map_err(|_| Broken::Connection)?;
-                Ok((Transmitter(Outgoing::Native(transmitter)), Receiver(Incoming::Native(receiver))))
-            }
-            Carrier::Web(session) => {
-                let (transmitter, receiver) = session.accept_bi().await.map_err(|_| Broken::Connection)?;
-                Ok((Transmitter(Outgoing::Web(transmitter)), Receiver(Incoming::Web(receiver))))
-            }
-        }
+        let (stream, is_web) = match &self.0 {
+            Carrier::Native(connection) => (connection.accept_bi().await.ok(), false),
+            Carrier::Web(session) => (session.accept_stream().await, true),
+        };
+        let (stream, receiver) = stream.ok_or(Broken::Connection)?;
+        Ok((Transmitter { stream, is_web }, Receiver(receiver)))
     }
 
     /// The next datagram.
     pub(crate) async fn read_datagram(&self) -> Result<Bytes, Broken> {
         match &self.0 {
             Carrier::Native(connection) => connection.read_datagram().await.map_err(|_| Broken::Connection),
-            Carrier::Web(session) => loop {
-                match session.read_datagram().await {
-                    Ok(datagram) => return Ok(datagram),
-                    // For another session, which there is not: whoever sends that is not harmed by its loss.
-                    Err(web::SessionError::WebTransportError(web::WebTransportError::UnknownSession)) => {}
-                    Err(_) => return Err(Broken::Connection),
-                }
-            },
+            Carrier::Web(session) => session.read_datagram().await.ok_or(Broken::Connection),
         }
     }
 
@@ -141,19 +111,13 @@ impl Connection {
     }
 
     /// Closes the connection. The code and the reason reach the peer; what is queued does not. A browser is told on
-    /// the stream of its CONNECT, and closes when it has read it: that is waited for, because whoever drops the
-    /// session before that takes the word out of its mouth (tests/browsers: "what is wrong is said").
+    /// the stream of its CONNECT, and closes when it has read it, which is waited for.
     pub(crate) async fn close(&self, code: Code, reason: &str) {
         match &self.0 {
             Carrier::Native(connection) => {
                 connection.close(VarInt::from_u32(u32::from(code.number())), reason.as_bytes());
             }
-            Carrier::Web(session) => {
-                let reason = cut(reason, REASON_BYTES);
-                session.close(u32::from(code.number()), reason.as_bytes());
-                // The session ends itself when the browser takes longer than three round trips.
-                let _ = timeout(LAST_WORD, session.closed()).await;
-            }
+            Carrier::Web(session) => session.close(u32::from(code.number()), reason).await,
         }
     }
 
@@ -212,18 +176,7 @@ impl Line for Connection {
                     stopped += 1;
                 }
             }
-            Carrier::Web(session) => {
-                while let Poll::Ready(Ok((mut transmitter, mut receiver))) =
-                    pin!(session.accept_bi()).poll(&mut context)
-                {
-                    let _ = (transmitter.reset(0), receiver.stop(0));
-                    stopped += 1;
-                }
-                while let Poll::Ready(Ok(mut receiver)) = pin!(session.accept_uni()).poll(&mut context) {
-                    let _ = receiver.stop(0);
-                    stopped += 1;
-                }
-            }
+            Carrier::Web(session) => stopped += session.stop_unused(),
         }
         stopped
     }
@@ -235,10 +188,7 @@ impl Line for Connection {
                 let room = connection.datagram_send_buffer_space() >= frame.len();
                 (room, connection.send_datagram(frame).is_ok())
             }
-            Carrier::Web(session) => {
-                let room = session.datagram_send_buffer_space() >= frame.len();
-                (room, session.send_datagram(frame).is_ok())
-            }
+            Carrier::Web(session) => (session.datagram_room() >= frame.len(), session.send_datagram(&frame)),
         };
         match (sent, room) {
             (true, true) => Unreliable::Sent,
@@ -251,17 +201,10 @@ impl Line for Connection {
 impl Receiver {
     /// The next bytes; `None` when the peer has finished its half.
     pub(crate) async fn read(&mut self) -> Result<Option<Bytes>, Broken> {
-        match &mut self.0 {
-            Incoming::Native(stream) => match stream.read_chunk(READ_BYTES, true).await {
-                Ok(chunk) => Ok(chunk.map(|chunk| chunk.bytes)),
-                Err(quinn::ReadError::Reset(_)) => Err(Broken::Stream),
-                Err(_) => Err(Broken::Connection),
-            },
-            Incoming::Web(stream) => match stream.read_chunk(READ_BYTES, true).await {
-                Ok(chunk) => Ok(chunk.map(|chunk| chunk.bytes)),
-                Err(web::ReadError::Reset(_) | web::ReadError::InvalidReset(_)) => Err(Broken::Stream),
-                Err(_) => Err(Broken::Connection),
-            },
+        match self.0.read_chunk(READ_BYTES, true).await {
+            Ok(chunk) => Ok(chunk.map(|chunk| chunk.bytes)),
+            Err(quinn::ReadError::Reset(_)) => Err(Broken::Stream),
+            Err(_) => Err(Broken::Connection),
         }
     }
 
@@ -281,16 +224,10 @@ impl Receiver {
 impl Transmitter {
     /// Writes what the peer and QUIC take of `chunks`, and takes it out. Waits while that is nothing.
     pub(crate) async fn write_some(&mut self, chunks: &mut Vec<Bytes>) -> Result<(), Broken> {
-        let written = match &mut self.0 {
-            Outgoing::Native(stream) => stream.write_chunks(chunks).await.map_err(|error| match error {
-                quinn::WriteError::Stopped(_) => Broken::Stream,
-                _ => Broken::Connection,
-            }),
-            Outgoing::Web(stream) => stream.write_chunks(chunks).await.map_err(|error| match error {
-                web::WriteError::Stopped(_) | web::WriteError::InvalidStopped(_) => Broken::Stream,
-                _ => Broken::Connection,
-            }),
-        };
+        let written = self.stream.write_chunks(chunks).await.map_err(|error| match error {
+            quinn::WriteError::Stopped(_) => Broken::Stream,
+            _ => Broken::Connection,
+        });
         match written {
             // What was written in part has been cut.
             Ok(written) => drop(chunks.drain(..written.chunks.min(chunks.len()))),
@@ -302,11 +239,9 @@ impl Transmitter {
     /// Breaks the stream off: nothing that waits is sent any more, and the peer is told this code, also where it
     /// takes no data.
     pub(crate) fn break_off(&mut self, code: Code) {
-        // Both fail only when the stream is over already.
-        match &mut self.0 {
-            Outgoing::Native(stream) => drop(stream.reset(VarInt::from_u32(code.number().into()))),
-            Outgoing::Web(stream) => drop(stream.reset(code.number().into())),
-        }
+        let code = u32::from(code.number());
+        // Fails only when the stream is over already.
+        let _ = self.stream.reset(if self.is_web { application(code) } else { VarInt::from_u32(code) });
     }
 
     /// Writes all of it. Waits as long as the peer takes it.
@@ -321,34 +256,19 @@ impl Transmitter {
     /// Says that nothing will follow, and waits for nobody.
     pub(crate) fn end(&mut self) {
         // Fails only where the stream or the connection has ended already.
-        match &mut self.0 {
-            Outgoing::Native(stream) => drop(stream.finish()),
-            Outgoing::Web(stream) => drop(stream.finish()),
-        }
+        let _ = self.stream.finish();
     }
 
     /// Waits until the peer wants nothing more of the stream, or the connection is gone.
     pub(crate) async fn stopped(&mut self) {
-        match &mut self.0 {
-            Outgoing::Native(stream) => drop(stream.stopped().await),
-            Outgoing::Web(stream) => drop(stream.stopped().await),
-        }
+        let _ = self.stream.stopped().await;
     }
 
     /// Says that nothing will follow, and waits until the peer's QUIC stack has all of it.
     pub(crate) async fn finish(&mut self) {
         // Both fail only when the stream or the connection is gone already, and then there is nobody to wait for.
-        match &mut self.0 {
-            Outgoing::Native(stream) => {
-                if stream.finish().is_ok() {
-                    let _ = stream.stopped().await;
-                }
-            }
-            Outgoing::Web(stream) => {
-                if stream.finish().is_ok() {
-                    let _ = stream.stopped().await;
-                }
-            }
+        if self.stream.finish().is_ok() {
+            let _ = self.stream.stopped().await;
         }
     }
 }

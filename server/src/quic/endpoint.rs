@@ -20,7 +20,10 @@ use super::settings::Settings;
 /// QUIC on a socket. A clone is the same endpoint; its socket is closed when the last has gone and its tasks have
 /// ended.
 #[derive(Clone)]
-pub(crate) struct Endpoint(quinn::Endpoint);
+pub(crate) struct Endpoint {
+    quinns: quinn::Endpoint,
+    tasks: TaskTracker,
+}
 
 impl Endpoint {
     /// Starts QUIC on a socket. Its tasks are `tasks`.
@@ -35,27 +38,29 @@ impl Endpoint {
         // for noise and never resets them.
         let key = keys.connection_ids;
         endpoint.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(key)));
-        quinn::Endpoint::new(endpoint, Some(server), socket, Arc::new(OwnedTasks(tasks.clone()))).map(Self)
+        let runtime = Arc::new(OwnedTasks(tasks.clone()));
+        let quinns = quinn::Endpoint::new(endpoint, Some(server), socket, runtime)?;
+        Ok(Self { quinns, tasks: tasks.clone() })
     }
 
     /// The next attempt to connect; `None` when the endpoint is closed.
     pub(crate) async fn accept(&self) -> Option<Incoming> {
-        self.0.accept().await.map(Incoming)
+        self.quinns.accept().await.map(|attempt| Incoming { attempt, tasks: self.tasks.clone() })
     }
 
     /// Uses other settings for the connections that come from now on.
     pub(crate) fn replace(&self, Settings(server): Settings) {
-        self.0.set_server_config(Some(server));
+        self.quinns.set_server_config(Some(server));
     }
 
     /// Closes every connection that is left, and takes no more.
     pub(crate) fn close(&self, code: Code) {
-        self.0.close(VarInt::from_u32(code.number().into()), code.sentence().as_bytes());
+        self.quinns.close(VarInt::from_u32(code.number().into()), code.sentence().as_bytes());
     }
 
     /// Waits until the peers have our close. One that has vanished is not waited for longer than its three timeouts.
     pub(crate) async fn wait_idle(&self) {
-        self.0.wait_idle().await;
+        self.quinns.wait_idle().await;
     }
 }
 
