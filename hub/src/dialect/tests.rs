@@ -8,8 +8,8 @@ use fanfare_protocol::{Code, ConnectionId, EventName, GroupName, PayloadFormat, 
 use super::*;
 use crate::envelope::Envelope;
 use crate::{
-    Hub, HubLimits, Newcomer, Nowhere, Open, Origin, OutboxLimits, Overflow, Publication, Removal, Seat,
-    Taken,
+    BudgetLimits, Hub, HubLimits, Newcomer, Nowhere, Open, Origin, OutboxLimits, Overflow, Publication,
+    Removal, Seat, Taken,
 };
 
 /// Says messages as words, and notices by their names; of `Joined` it says nothing.
@@ -52,7 +52,10 @@ struct World {
 
 impl World {
     fn new(outbox: OutboxLimits) -> Self {
-        let limits = HubLimits { outbox, ..HubLimits::default() };
+        Self::within(HubLimits { outbox, ..HubLimits::default() })
+    }
+
+    fn within(limits: HubLimits) -> Self {
         Self { hub: Hub::new(limits, Arc::new(Open)), asked: Arc::default(), length: Arc::default() }
     }
 
@@ -219,6 +222,22 @@ fn a_datagram_is_a_message_where_there_is_plenty_of_room_and_else_dropped() {
     assert_eq!(queued, [1, 1, 1, 0]);
     assert_eq!(seat.member().deliveries(), (3, 1));
     assert_eq!(read(&seat), "First one\nFirst two\nFirst three\n");
+}
+
+#[test]
+fn a_datagram_for_which_all_together_have_no_room_is_dropped_and_closes_nobody() {
+    let budget = BudgetLimits { per_user: 16 * 1024, ..BudgetLimits::default() };
+    let world = World::within(HubLimits { budget, ..HubLimits::default() });
+    let seat = world.seat(1, Some(Translation::First));
+    let send = |length: usize| {
+        world.length.store(length, Ordering::Relaxed);
+        world.hub.send_unreliable(World::publication(vec![Target::All], "")).unwrap().queued
+    };
+    assert_eq!([send(20_000), send(1_000), send(1_000)], [1, 0, 0], "four KiB and a step are taken");
+    assert_eq!(seat.member().outbox().close_reason(), None);
+    assert_eq!(seat.member().deliveries(), (1, 2));
+    assert_eq!(read(&seat).len(), 20_000);
+    assert_eq!(send(1_000), 1);
 }
 
 #[test]
