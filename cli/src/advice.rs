@@ -38,6 +38,9 @@ impl From<ConfigError> for Failure {
             ConfigError::DevAdminBeyondLoopback(_) => loopback(Listener::Operators),
             ConfigError::DevHttpBeyondLoopback(_) => loopback(Listener::Http),
             ConfigError::DevWebBeyondLoopback(_) => loopback(Listener::Web),
+            ConfigError::ProxiesOfNothing => Self::usage(format!(
+                "{error}; --trusted-proxy needs --web-listen ADDR, or --http-listen ADDR"
+            )),
             ConfigError::SignalRPath(_) => Self::usage(format!("{error}; see --signalr-path")),
             error => Self::usage(error.to_string()),
         }

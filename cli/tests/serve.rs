@@ -129,6 +129,17 @@ fn bad_http_settings_are_told() {
         serve(home.path(), &["--dev", "--allow-origin", origin])
             .complains(2, &["--allow-origin", "https://app.example"]);
     }
+    for (network, words) in [
+        ("10.0.0/8", "is no network; write one like 10.0.0.0/8"),
+        ("proxy.example", "is no network"),
+        ("10.0.0.1/8", "has bits behind its prefix; write 10.0.0.0/8"),
+        ("::/0", "is every address"),
+    ] {
+        serve(home.path(), &["--dev", "--trusted-proxy", network])
+            .complains(2, &["--trusted-proxy", network, words]);
+    }
+    serve(home.path(), &["--dev", "--http-listen", "off", "--trusted-proxy", "::1"])
+        .complains(2, &["UDP alone", "--trusted-proxy needs --web-listen ADDR"]);
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let ended = serve(home.path(), &["--dev", "--admin-listen", "off", "--http-listen", &address]);
@@ -174,6 +185,7 @@ fn a_bad_settings_file_is_named_with_the_line_and_the_setting() {
         ("overflow = 'explode'", &["settings.toml:1", "overflow", "drop-oldest"]),
         ("dev = true\nlisten", &["settings.toml:2"]),
         ("dev = true\npayload_bytes = 0", &["payload_bytes is 0", "from 1 to"]),
+        ("dev = true\ntrusted_proxy = ['proxy']", &["settings.toml:2: trusted_proxy: ", "10.0.0.0/8"]),
     ] {
         fs::write(home.path().join("settings.toml"), settings).unwrap();
         run(home.path(), &["serve", "--config", "settings.toml"]).complains(2, words);

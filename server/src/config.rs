@@ -11,9 +11,13 @@ use fanfare_protocol::Limits;
 use fanfare_token::TokenRules;
 
 use crate::access::{ClientCertificates, KeySetUrl, Names, Validity};
+use crate::network::Network;
 use crate::origins::Origins;
 use crate::quic::{EndpointKeys, Identity, IdentityError, Settings};
 use crate::spread::LONGEST;
+
+/// How many networks may be trusted: each connection is compared with all of them.
+const MOST_NETWORKS: u128 = 1_024;
 
 /// A server's settings. There will be more: start from [`Config::new`], and change what is to be different.
 #[derive(Debug, Clone)]
@@ -61,6 +65,9 @@ pub struct Config {
     /// Where clients connect that UDP does not reach (TCP, with TLS): WebSockets, and SignalR's clients. Default:
     /// nowhere.
     pub web: Option<SocketAddr>,
+    /// Proxies in front of both (TCP), which say whose a connection is: in a PROXY header of version 2, or in the
+    /// headers `Forwarded` and `X-Forwarded-For` of its requests. Nobody else is believed. Default: none.
+    pub trusted_proxies: Vec<Network>,
     /// The path at which SignalR's clients connect there, and in development where HTTP is answered. Default
     /// `/signalr`.
     pub signalr_path: String,
@@ -120,6 +127,7 @@ impl Config {
             origins: Origins::default(),
             http: None,
             web: None,
+            trusted_proxies: Vec::new(),
             signalr_path: "/signalr".to_owned(),
             expiry_notice: Duration::from_secs(60),
             drain_deadline: Duration::from_secs(5),
@@ -145,6 +153,9 @@ impl Config {
         if let Some(web) = self.web.filter(|web| self.dev && !web.ip().is_loopback()) {
             return Err(ConfigError::DevWebBeyondLoopback(web));
         }
+        if !self.trusted_proxies.is_empty() && self.web.is_none() && self.http.is_none() {
+            return Err(ConfigError::ProxiesOfNothing);
+        }
         if !is_free_path(&self.signalr_path) {
             return Err(ConfigError::SignalRPath(self.signalr_path.clone()));
         }
@@ -154,6 +165,7 @@ impl Config {
             }
             Err(ConfigError::OutOfRange { setting, found, lowest, highest })
         };
+        wrong("trusted_proxies (networks)", self.trusted_proxies.len() as u128, 0, MOST_NETWORKS)?;
         let most = u128::from(u32::MAX);
         let frame = u128::from(self.limits.frame_bytes) + 64;
         wrong("payload_bytes", self.limits.payload_bytes.into(), 1, Limits::PAYLOAD_CEILING.into())?;
@@ -269,6 +281,9 @@ pub enum ConfigError {
     /// Nor is its endpoint for operators.
     #[error("development mode listens on loopback only, for operators too, not on {0}")]
     DevAdminBeyondLoopback(SocketAddr),
+    /// They are in front of what listens over TCP, and nothing does.
+    #[error("trusted_proxies are proxies in front of TCP, and the server listens over UDP alone")]
+    ProxiesOfNothing,
     /// Nobody could connect there, or something else is there.
     #[error(
         "{0:?} cannot be the path of SignalR's clients: it must be as in \"/signalr\" or \"/hubs/chat\", of letters, \
@@ -345,6 +360,20 @@ mod tests {
             let config = Config { signalr_path: path.to_owned(), ..Config::new() };
             assert_eq!(config.check().is_ok(), fine, "{path}");
         }
+    }
+
+    #[test]
+    fn proxies_are_in_front_of_something_and_not_without_number() {
+        let at = Some(SocketAddr::from(([127, 0, 0, 1], 1)));
+        for (web, http, right) in
+            [(None, None, Err(ConfigError::ProxiesOfNothing)), (at, None, Ok(())), (None, at, Ok(()))]
+        {
+            let trusted_proxies = vec!["10.0.0.0/8".parse().unwrap()];
+            assert_eq!(Config { web, http, trusted_proxies, ..Config::new() }.check(), right);
+        }
+        let trusted_proxies = vec!["10.0.0.0/8".parse().unwrap(); 1_025];
+        let error = Config { web: at, trusted_proxies, ..Config::new() }.check().unwrap_err().to_string();
+        assert_eq!(error, "trusted_proxies (networks) is 1025; it must be from 0 to 1024");
     }
 
     #[test]

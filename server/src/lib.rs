@@ -44,6 +44,7 @@ mod hub;
 #[doc(hidden)]
 pub mod microbench;
 mod moderation;
+mod network;
 mod opened;
 mod origins;
 mod quic;
@@ -76,6 +77,7 @@ pub use fanfare_token::{
 pub use handle::{ConnectionFacts, HubError, HubHandle, Selection};
 pub use home::StateError;
 pub use moderation::{Moderation, ModerationError, Operator, StoreError};
+pub use network::{Network, NetworkError};
 pub use origins::Origins;
 pub use quic::{Identity, IdentityError};
 pub use server::{Drained, Server};

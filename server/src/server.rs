@@ -39,7 +39,7 @@ use crate::moderation::{Moderation, mend_store};
 use crate::opened::{Opened, OpenedAdmin, OpenedWeb};
 use crate::quic::{Endpoint, EndpointKeys, Identity, IdentityError, Settings};
 use crate::spread;
-use crate::tcp::WebTls;
+use crate::tcp::{Proxies, WebTls};
 use crate::telemetry::{Metrics, Snapshot};
 
 /// Visits over HTTP at a time: health checks and a page, not a crowd.
@@ -143,6 +143,15 @@ impl Server {
         let listener = tokio::spawn(listener::listen(endpoint.clone(), handshakes, tasks.clone()));
         let expiry = tokio::spawn(expiry.run(tasks.closing.clone()));
         let key_sets = tokio::spawn(key_sets.run(tasks.closing.clone()));
+        let visits = |listener, door, tls| Visits {
+            listener,
+            door,
+            tls,
+            proxies: Proxies::new(&config.trusted_proxies),
+            deadline: config.handshake_deadline,
+            metrics: Arc::clone(&metrics),
+            closing: tasks.closing.clone(),
+        };
         let http = http.map(|(listener, http_address)| {
             let closing = tasks.closing.clone();
             let certificate = RwLock::new(certificate);
@@ -153,14 +162,12 @@ impl Server {
                 routes = routes.merge(web_routes(&websockets, &signalr, &config));
             }
             let door = Door::new(VISITS, OwnShare::TakeOldest);
-            let visits = Visits { listener, door, tls: None, closing: tasks.closing.clone() };
-            let listener = tokio::spawn(visit::answer(visits, routes));
+            let listener = tokio::spawn(visit::answer(visits(listener, door, None), routes));
             HttpListener { http, address: http_address, listener }
         });
         let web = web.map(|OpenedWeb { listener, address, tls, shares_identity }| {
             let door = Door::new(config.refuse_above, OwnShare::TakeOwnOldest);
-            let closing = tasks.closing.clone();
-            let visits = Visits { listener, door, tls: Some(Arc::clone(&tls)), closing };
+            let visits = visits(listener, door, Some(Arc::clone(&tls)));
             let listener = tokio::spawn(visit::answer(visits, web_routes(&websockets, &signalr, &config)));
             WebListener { tls, shares_identity, address, listener }
         });

@@ -6,12 +6,18 @@
 
 mod io;
 mod messages;
+mod preface;
+mod proxied;
 mod tls;
 mod upgrade;
 mod websocket;
 
 pub(crate) use io::Io;
 pub(crate) use messages::{MessageReceiver, MessageTransmitter, Messages};
+#[cfg(any(test, fuzzing))]
+pub(crate) use preface::Progress;
+pub(crate) use preface::{Announced, Preface};
+pub(crate) use proxied::{Proxies, Source};
 pub(crate) use tls::WebTls;
 pub(crate) use upgrade::{Upgrade, UpgradeError};
 pub(crate) use websocket::{Connection, Receiver, Transmitter};

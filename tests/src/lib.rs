@@ -10,6 +10,7 @@
     reason = "a harness that cannot go on must say where"
 )]
 
+pub mod haproxy;
 pub mod issuer;
 pub mod lossy;
 pub mod peer;

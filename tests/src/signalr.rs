@@ -10,7 +10,6 @@ use futures_util::{SinkExt, StreamExt};
 use rustls::RootCertStore;
 use serde_json::{Value, json};
 use tokio_websockets::{ClientBuilder, Message, WebSocketStream};
-use url::Url;
 
 use crate::socket::{Carrier, dial};
 use crate::within;
@@ -37,9 +36,21 @@ impl SignalR {
         roots: &Arc<RootCertStore>,
         headers: &[(&'static str, &str)],
     ) -> Result<Self, tokio_websockets::Error> {
-        let url: Url = format!("{}{query}", url.replacen("http", "ws", 1)).parse().unwrap();
-        let carrier = dial(&url, roots).await?;
-        let mut builder = ClientBuilder::new().uri(url.as_str()).unwrap();
+        let url = format!("{}{query}", url.replacen("http", "ws", 1));
+        let carrier = dial(&url.parse().unwrap(), roots).await?;
+        Self::open_on(carrier, &url, headers).await
+    }
+
+    /// The same over bytes that are there, with the query in the URL.
+    ///
+    /// # Errors
+    /// What the server answers instead.
+    pub async fn open_on(
+        carrier: Box<dyn Carrier>,
+        url: &str,
+        headers: &[(&'static str, &str)],
+    ) -> Result<Self, tokio_websockets::Error> {
+        let mut builder = ClientBuilder::new().uri(url).unwrap();
         for (name, value) in headers {
             builder = builder.add_header(name.parse().unwrap(), value.parse().unwrap())?;
         }
@@ -50,9 +61,14 @@ impl SignalR {
     /// A development user whose handshake is answered.
     pub async fn welcomed(url: &str, roots: &Arc<RootCertStore>, name: &str) -> Self {
         let mut client = Self::open(url, &format!("?user={name}"), roots, &[]).await.unwrap();
-        client.say(&json!({ "protocol": "json", "version": 1 })).await;
-        assert_eq!(client.message().await, Some(json!({})), "the handshake is answered");
+        client.shake().await;
         client
+    }
+
+    /// Has the handshake answered.
+    pub async fn shake(&mut self) {
+        self.say(&json!({ "protocol": "json", "version": 1 })).await;
+        assert_eq!(self.message().await, Some(json!({})), "the handshake is answered");
     }
 
     /// Sends a message.

@@ -2,6 +2,7 @@
 //!
 //! In: frames, or any messages and bytes at all. Out: frames, or how the connection ended.
 
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
@@ -11,7 +12,7 @@ use futures_util::{SinkExt, StreamExt};
 use rustls::RootCertStore;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
 use tokio_websockets::{ClientBuilder, Message, WebSocketStream};
 use url::Url;
@@ -38,9 +39,24 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> Carrier for T {}
 pub async fn dial(url: &Url, roots: &Arc<RootCertStore>) -> std::io::Result<Box<dyn Carrier>> {
     let (host, port) = (url.host_str().unwrap(), url.port_or_known_default().unwrap());
     let stream = within(TcpStream::connect((host, port))).await?;
-    if url.scheme() != "wss" {
-        return Ok(Box::new(stream));
-    }
+    if url.scheme() == "wss" { encrypt(stream, roots).await } else { Ok(Box::new(stream)) }
+}
+
+/// A connection from this address of the machine.
+///
+/// # Errors
+/// When nobody listens there.
+pub async fn connect_from(from: IpAddr, to: SocketAddr) -> std::io::Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
+    socket.bind(SocketAddr::new(from, 0))?;
+    within(socket.connect(to)).await
+}
+
+/// The same connection with TLS.
+///
+/// # Errors
+/// When TLS fails.
+pub async fn encrypt(stream: TcpStream, roots: &Arc<RootCertStore>) -> std::io::Result<Box<dyn Carrier>> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let tls = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -82,9 +98,20 @@ impl Socket {
         roots: &Arc<RootCertStore>,
         headers: &[(&'static str, &str)],
     ) -> Result<Self, tokio_websockets::Error> {
-        let url: Url = url.parse().unwrap();
-        let carrier = dial(&url, roots).await?;
-        let mut builder = ClientBuilder::new().uri(url.as_str()).unwrap();
+        let carrier = dial(&url.parse().unwrap(), roots).await?;
+        Self::open_on(carrier, url, headers).await
+    }
+
+    /// The same over bytes that are there.
+    ///
+    /// # Errors
+    /// What the server answers instead.
+    pub async fn open_on(
+        carrier: Box<dyn Carrier>,
+        url: &str,
+        headers: &[(&'static str, &str)],
+    ) -> Result<Self, tokio_websockets::Error> {
+        let mut builder = ClientBuilder::new().uri(url).unwrap();
         for (name, value) in [("sec-websocket-protocol", WEBSOCKET_PROTOCOL)].iter().chain(headers) {
             builder = builder.add_header(name.parse().unwrap(), value.parse().unwrap())?;
         }

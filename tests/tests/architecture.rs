@@ -36,7 +36,7 @@ const CRATES: [&str; 16] = [
 ];
 
 /// The server's folders and files, from the top floor down: each may use those behind it.
-const SERVER: [&str; 23] = [
+const SERVER: [&str; 24] = [
     "builder",
     "start",
     "server",
@@ -55,6 +55,7 @@ const SERVER: [&str; 23] = [
     "tcp",
     "quic",
     "transport",
+    "network",
     "origins",
     "telemetry",
     "home",

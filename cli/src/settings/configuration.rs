@@ -27,6 +27,7 @@ impl Settings {
             web_listen: Some(ListenSetting::Off),
             web_cert: None,
             web_key: None,
+            trusted_proxy: Vec::new(),
             signalr_path: Some(config.signalr_path),
             allow_origin: Vec::new(),
             dev: Some(config.dev),
@@ -103,6 +104,7 @@ impl Settings {
         };
         config.http = address(self.http_listen);
         config.web = address(self.web_listen);
+        config.trusted_proxies = self.trusted_proxy.into_iter().map(|network| network.0).collect();
         config.signalr_path = self.signalr_path.unwrap_or(default.signalr_path);
         config.origins = Origins { allowed: self.allow_origin, loopback: dev };
         config.dev = dev;

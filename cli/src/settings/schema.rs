@@ -15,7 +15,8 @@ use serde::{Deserialize, Serialize};
 use toml::Table;
 
 use super::value::{
-    ListenSetting, NamesSetting, OverflowSetting, Span, address, address_in_file, origin, origins_in_file,
+    ListenSetting, NamesSetting, NetworkSetting, OverflowSetting, Span, address, address_in_file, origin,
+    origins_in_file,
 };
 use crate::failure::Failure;
 
@@ -44,6 +45,11 @@ pub(crate) struct Settings {
     /// The private key of --web-cert, as PEM
     #[arg(long, value_name = "FILE", env = "FANFARE_WEB_KEY")]
     pub(super) web_key: Option<PathBuf>,
+    /// Believe the proxies of this network, or of this address, whose a connection over TCP is: by a PROXY header of
+    /// version 2, or by Forwarded or X-Forwarded-For; may be given more than once [default: nobody]
+    #[arg(long, value_name = "CIDR", env = "FANFARE_TRUSTED_PROXY", value_delimiter = ',')]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) trusted_proxy: Vec<NetworkSetting>,
     /// Let clients of SignalR connect there at this path [default: /signalr]
     #[arg(long, value_name = "PATH", env = "FANFARE_SIGNALR_PATH")]
     pub(super) signalr_path: Option<String>,

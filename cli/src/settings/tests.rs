@@ -64,6 +64,19 @@ fn the_defaults_are_the_servers_own() {
 }
 
 #[test]
+fn networks_of_proxies_are_those_of_one_layer() {
+    let file = file("dev = true\ntrusted_proxy = ['192.0.2.1', '2001:db8::/32']");
+    let path = file.path().to_str().unwrap();
+    let trusted = |arguments: &[&str]| {
+        let plan = Plan::new(&parse(&[&["--config", path], arguments].concat())).unwrap();
+        plan.config.trusted_proxies.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(trusted(&[]), ["192.0.2.1", "2001:db8::/32"]);
+    let typed = ["--trusted-proxy", "10.0.0.0/8,::1", "--trusted-proxy", "::ffff:127.0.0.1"];
+    assert_eq!(trusted(&typed), ["10.0.0.0/8", "::1", "127.0.0.1"]);
+}
+
+#[test]
 fn no_requests_per_second_is_any_number() {
     let plan = Plan::new(&parse(&["--dev", "--requests-per-second", "0"])).unwrap();
     assert_eq!(plan.config.requests_per_second, None);

@@ -1,6 +1,6 @@
 //! Kinds of settings' values: how each is written, on the command line and in a file alike.
 
-use fanfare_server::Names;
+use fanfare_server::{Names, Network, NetworkError};
 use std::fmt;
 use std::net::SocketAddr;
 use std::str::FromStr;
@@ -87,6 +87,30 @@ impl Serialize for Span {
 }
 
 impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}
+
+/// A network of proxies, or the address of one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct NetworkSetting(pub(super) Network);
+
+impl FromStr for NetworkSetting {
+    type Err = NetworkError;
+
+    fn from_str(text: &str) -> Result<Self, NetworkError> {
+        text.parse().map(Self)
+    }
+}
+
+impl Serialize for NetworkSetting {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for NetworkSetting {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
     }

@@ -3,7 +3,8 @@
 //! In: addresses of those who try. Out: a place for each attempt, or none; and the word that a place is taken back,
 //! because somebody from an address with fewer attempts needs it. Invariants: there are never more places than the
 //! bound; while one address has more attempts than another, the other gets in; what is known of an address is
-//! forgotten with its last attempt.
+//! forgotten with its last attempt. An attempt through a trusted proxy counts for its client as soon as that is known,
+//! and until then for the proxy, which has no share.
 //!
 //! And the log of the proofs that were used: a Retry token proves an address once (RFC 9000 section 8.1.4 lets a
 //! server ask for that), so that packets that were captured with one cannot be played again and again.
@@ -45,7 +46,23 @@ struct Inside {
     count: usize,
     /// Grows with each, so that the oldest is the smallest.
     next: u64,
-    by_source: HashMap<IpAddr, BTreeMap<u64, CancellationToken>>,
+    by_source: HashMap<Whose, BTreeMap<u64, CancellationToken>>,
+}
+
+/// For whom an attempt counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+enum Whose {
+    /// An address, as [`source`] has it.
+    Address(IpAddr),
+    /// Clients of this proxy that are not known yet.
+    Behind(IpAddr),
+}
+
+impl Whose {
+    /// Whether they are one's. Behind a proxy is a crowd, which gets in one after the other.
+    fn is_one(self) -> bool {
+        matches!(self, Self::Address(_))
+    }
 }
 
 /// What somebody who tried got.
@@ -72,11 +89,19 @@ impl Door {
 
     /// A place for one more from this address.
     pub(crate) fn enter(self: &Arc<Self>, address: IpAddr) -> Answer {
-        let source = source(address);
+        self.enter_as(Whose::Address(source(address)))
+    }
+
+    /// A place for a client of this proxy, until it is [known](Place::count_for) which.
+    pub(crate) fn enter_behind(self: &Arc<Self>, proxy: IpAddr) -> Answer {
+        self.enter_as(Whose::Behind(source(proxy)))
+    }
+
+    fn enter_as(self: &Arc<Self>, source: Whose) -> Answer {
         let mut inside = self.inside.lock();
-        let own = inside.by_source.get(&source).map_or(0, BTreeMap::len);
+        let own = inside.count_of(source);
         let mut taken = false;
-        if own >= self.most.div_ceil(2) {
+        if self.has_share(source, own) {
             if self.own == OwnShare::Refuse {
                 return Answer::Full;
             }
@@ -86,23 +111,38 @@ impl Door {
             let largest = inside.by_source.iter().max_by_key(|(_, places)| places.len());
             match largest.map(|(source, places)| (*source, places.len())) {
                 Some((largest, places)) if places > own + 1 => taken = inside.take_oldest(largest),
-                _ if own > 0 && self.own != OwnShare::Refuse => taken = inside.take_oldest(source),
+                _ if own > 0 && source.is_one() && self.own != OwnShare::Refuse => {
+                    taken = inside.take_oldest(source);
+                }
                 _ if self.own == OwnShare::TakeOldest => taken = inside.take_oldest_of_all(),
                 _ => return Answer::Full,
             }
         }
         let (number, evicted) = (inside.next, CancellationToken::new());
         inside.next += 1;
-        inside.count += 1;
-        inside.by_source.entry(source).or_default().insert(number, evicted.clone());
+        inside.enter(source, number, evicted.clone());
         drop(inside);
-        let place = Place { door: Arc::clone(self), source, number, evicted };
+        let place = Place { door: Arc::clone(self), source: Mutex::new(source), number, evicted };
         if taken { Answer::PlaceOf(place) } else { Answer::Place(place) }
+    }
+
+    /// Whether there are as many attempts as one address may have.
+    fn has_share(&self, source: Whose, attempts: usize) -> bool {
+        source.is_one() && attempts >= self.most.div_ceil(2)
     }
 }
 
 impl Inside {
-    fn take_oldest(&mut self, source: IpAddr) -> bool {
+    fn count_of(&self, source: Whose) -> usize {
+        self.by_source.get(&source).map_or(0, BTreeMap::len)
+    }
+
+    fn enter(&mut self, source: Whose, number: u64, evicted: CancellationToken) {
+        self.count += 1;
+        self.by_source.entry(source).or_default().insert(number, evicted);
+    }
+
+    fn take_oldest(&mut self, source: Whose) -> bool {
         let oldest = self.by_source.get(&source).and_then(|places| places.keys().next().copied());
         oldest.is_some_and(|oldest| self.leave(source, oldest))
     }
@@ -114,15 +154,20 @@ impl Inside {
     }
 
     /// Takes an attempt out, and tells it. Tells whether it was there.
-    fn leave(&mut self, source: IpAddr, number: u64) -> bool {
-        let Some(places) = self.by_source.get_mut(&source) else { return false };
-        let Some(evicted) = places.remove(&number) else { return false };
-        evicted.cancel();
+    fn leave(&mut self, source: Whose, number: u64) -> bool {
+        let evicted = self.take(source, number);
+        evicted.inspect(CancellationToken::cancel).is_some()
+    }
+
+    /// Takes an attempt out.
+    fn take(&mut self, source: Whose, number: u64) -> Option<CancellationToken> {
+        let places = self.by_source.get_mut(&source)?;
+        let evicted = places.remove(&number)?;
         self.count -= 1;
         if places.is_empty() {
             self.by_source.remove(&source);
         }
-        true
+        Some(evicted)
     }
 }
 
@@ -130,7 +175,7 @@ impl Inside {
 #[derive(Debug)]
 pub(crate) struct Place {
     door: Arc<Door>,
-    source: IpAddr,
+    source: Mutex<Whose>,
     number: u64,
     evicted: CancellationToken,
 }
@@ -140,11 +185,30 @@ impl Place {
     pub(crate) fn evicted(&self) -> CancellationToken {
         self.evicted.clone()
     }
+
+    /// Counts the attempt for this address from now on. Where that has its share, its oldest attempt goes, as if this
+    /// one had come from there. Tells whether one went.
+    pub(crate) fn count_for(&self, address: IpAddr) -> bool {
+        let mut own = self.source.lock();
+        let source = Whose::Address(source(address));
+        if *own == source {
+            return false;
+        }
+        let mut inside = self.door.inside.lock();
+        // Else it was evicted, and counts for nobody.
+        let Some(evicted) = inside.take(*own, self.number) else { return false };
+        let attempts = inside.count_of(source);
+        let taken = self.door.has_share(source, attempts) && inside.take_oldest(source);
+        inside.enter(source, self.number, evicted);
+        *own = source;
+        taken
+    }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.door.inside.lock().leave(self.source, self.number);
+        let source = *self.source.get_mut();
+        self.door.inside.lock().leave(source, self.number);
     }
 }
 
@@ -284,6 +348,37 @@ mod tests {
         drop(again);
     }
 
+    /// Clients of a proxy that are not known yet have no share, but no more than all places either.
+    #[test]
+    fn a_proxy_has_no_share_and_its_clients_have_theirs_as_soon_as_they_are_known() {
+        let behind = |door: &Arc<Door>| match door.enter_behind(address(9)) {
+            Answer::Place(place) | Answer::PlaceOf(place) => place,
+            Answer::Full => panic!("full"),
+        };
+        let evicted = |places: &[Place]| places.iter().filter(|place| place.evicted.is_cancelled()).count();
+        let door = Door::new(6, OwnShare::TakeOwnOldest);
+        let unknown: Vec<_> = (0..6).map(|_| behind(&door)).collect();
+        assert_eq!((evicted(&unknown), door.count()), (0, 6));
+        assert!(matches!(door.enter_behind(address(9)), Answer::Full), "those who are there go first");
+        assert_eq!((evicted(&unknown), door.count()), (0, 6));
+        // Whoever comes directly has fewer.
+        let direct = enter(&door, 1).unwrap();
+        assert_eq!((evicted(&unknown), door.count()), (1, 6));
+        assert_eq!(enter(&door, 9).map(|place| place.number), Some(7), "the proxy's own attempts are others");
+        // Three are one client's, which is its share.
+        let went: Vec<_> = unknown.iter().map(|place| place.count_for(address(2))).collect();
+        assert_eq!(went, [false, false, false, false, false, true]);
+        let still: Vec<_> = unknown.iter().map(|place| !place.evicted.is_cancelled()).collect();
+        assert_eq!(still, [false, false, false, true, true, true]);
+        // A second request on the same connection may be another client's.
+        assert!(!unknown[5].count_for(address(3)));
+        assert!(!unknown[5].count_for(address(3)));
+        let known: Vec<_> = door.inside.lock().by_source.values().map(BTreeMap::len).collect();
+        assert_eq!((known.iter().sum::<usize>(), door.count()), (4, 4));
+        drop((unknown, direct));
+        assert_eq!((door.count(), door.inside.lock().by_source.len()), (0, 0));
+    }
+
     #[test]
     fn a_proof_counts_once_for_as_long_as_it_counts() {
         let (proofs, now) = (Proofs::new(), Instant::now());
@@ -320,6 +415,41 @@ mod tests {
                 }
                 let count = places.iter().filter(|(_, place)| !place.evicted.is_cancelled()).count();
                 prop_assert!(count == door.count() && count <= 8);
+            }
+            places.clear();
+            prop_assert!(door.inside.lock().by_source.is_empty());
+        }
+
+        /// The same with a proxy, whose clients are known at some time, or are others with the next request.
+        #[test]
+        fn the_bound_and_the_shares_hold_for_clients_of_a_proxy_too(
+            acts in proptest::collection::vec((0..5_u8, 0..4_u8, any::<prop::sample::Index>()), 0..300),
+        ) {
+            let door = Door::new(8, OwnShare::TakeOwnOldest);
+            let mut places: Vec<Place> = Vec::new();
+            for (from, what, which) in acts {
+                match (what, places.is_empty()) {
+                    (0, false) => drop(places.swap_remove(which.index(places.len()))),
+                    (1, false) => {
+                        places[which.index(places.len())].count_for(address(from));
+                    }
+                    (2, _) => places.extend(enter(&door, from)),
+                    _ => match door.enter_behind(address(0)) {
+                        Answer::Place(place) | Answer::PlaceOf(place) => places.push(place),
+                        Answer::Full => prop_assert_eq!(door.count(), 8),
+                    },
+                }
+                let here: Vec<_> = places
+                    .iter()
+                    .filter(|place| !place.evicted.is_cancelled())
+                    .map(|place| *place.source.lock())
+                    .collect();
+                prop_assert!(here.len() == door.count() && here.len() <= 8);
+                for source in &here {
+                    let own = here.iter().filter(|other| *other == source).count();
+                    prop_assert!(own <= 4 || !source.is_one());
+                    prop_assert_eq!(door.inside.lock().count_of(*source), own);
+                }
             }
             places.clear();
             prop_assert!(door.inside.lock().by_source.is_empty());

@@ -46,6 +46,7 @@ pub(crate) async fn listen(endpoint: Endpoint, handshakes: Arc<Handshakes>, task
             continue;
         };
         let newcomer = Newcomer::Quic(Box::new(incoming));
+        let place = Arc::new(place);
         let serve = serve(newcomer, place, Arc::clone(&handshakes), tasks.clone(), tasks.readers.token());
         tasks.connections.spawn(serve);
     }
@@ -54,7 +55,7 @@ pub(crate) async fn listen(endpoint: Endpoint, handshakes: Arc<Handshakes>, task
 /// A connection from its handshake to its end.
 pub(crate) async fn serve(
     newcomer: Newcomer,
-    place: Place,
+    place: Arc<Place>,
     handshakes: Arc<Handshakes>,
     tasks: Tasks,
     reading: TaskTrackerToken,

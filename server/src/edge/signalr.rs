@@ -8,8 +8,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::Router;
-use axum::extract::{ConnectInfo, Request, State};
+use axum::extract::{Request, State};
 use axum::http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
     ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS, AUTHORIZATION,
@@ -32,7 +33,8 @@ use crate::edge::connection::Connection;
 use crate::edge::handshake::Newcomer;
 use crate::edge::listener::serve;
 use crate::edge::negotiations::Negotiations;
-use crate::edge::visit::{Visit, Visitor};
+use crate::edge::visit::Visit;
+use crate::edge::visitor::Client;
 use crate::edge::web::{UPGRADE, Web};
 use crate::signalr::{self, Opening};
 use crate::tcp::{Messages, Upgrade, UpgradeError};
@@ -113,7 +115,7 @@ async fn preflight(State(door): State<Arc<SignalRDoor>>, request: Parts) -> Resp
 /// Gives an id that opens a connection, to who shows who they are.
 async fn negotiate(
     State(door): State<Arc<SignalRDoor>>,
-    ConnectInfo(Visitor(address)): ConnectInfo<Visitor>,
+    Extension(Client(address)): Extension<Client>,
     request: Parts,
 ) -> Response {
     if let Some(refused) = door.refusal(&request) {
@@ -126,7 +128,7 @@ async fn negotiate(
 /// Opens a connection over a WebSocket.
 async fn connect(
     State(door): State<Arc<SignalRDoor>>,
-    ConnectInfo(Visitor(address)): ConnectInfo<Visitor>,
+    Extension(Client(address)): Extension<Client>,
     mut request: Request,
 ) -> Response {
     let web = Arc::clone(&door.web);

@@ -2,26 +2,29 @@
 //!
 //! In: accepted sockets. Out: bytes for an HTTP server to read requests from, TLS included; and for what outlasts HTTP,
 //! a WebSocket, those bytes and the place. Invariants: there are never more visits than places, of which no address can
-//! keep others out (`door.rs`); a visit ends by itself, whatever its peer does or leaves undone, its TLS handshake
-//! included.
+//! keep others out (`door.rs`); a visit ends by itself, whatever its peer does or leaves undone: before its first
+//! request at the deadline of handshakes, what a proxy says of it and TLS included.
 
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::connect_info::Connected;
+use axum::middleware::from_fn;
 use axum::serve::IncomingStream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use crate::edge::door::{Answer, Door, Place};
-use crate::tcp::{Io, WebTls};
+use crate::edge::door::{Door, Place};
+use crate::edge::visitor::{Visiting, Visitor, tell_client};
+use crate::tcp::{Io, Preface, Proxies, WebTls};
+use crate::telemetry::Metrics;
 
 /// How long a visit may last: a few requests of a page, not a crowd.
 const LIFETIME: Duration = Duration::from_secs(30);
@@ -36,6 +39,10 @@ pub(crate) struct Visits {
     pub(crate) door: Arc<Door>,
     /// None: without TLS.
     pub(crate) tls: Option<Arc<WebTls>>,
+    pub(crate) proxies: Proxies,
+    /// Until when a visit has to have asked for something.
+    pub(crate) deadline: Duration,
+    pub(crate) metrics: Arc<Metrics>,
     pub(crate) closing: CancellationToken,
 }
 
@@ -47,22 +54,9 @@ impl axum::serve::Listener for Visits {
         loop {
             match self.listener.accept().await {
                 Ok((socket, address)) => {
-                    // Whoever asks nothing does not keep others from asking.
-                    let (Answer::Place(place) | Answer::PlaceOf(place)) = self.door.enter(address.ip())
-                    else {
-                        continue;
-                    };
-                    let (closing, evicted) = (self.closing.clone(), place.evicted());
-                    let end = Box::pin(async move {
-                        tokio::select! {
-                            () = sleep(LIFETIME) => {}
-                            () = evicted.cancelled() => {}
-                            () = async { closing.cancelled().await; sleep(LAST_ANSWER).await } => {}
-                        }
-                    });
-                    let acceptor = self.tls.as_ref().map(|tls| tls.acceptor());
-                    let bytes = Io::new(socket, acceptor.as_ref());
-                    return (Visit { bytes, end, is_over: false, left: MOST_BYTES, place }, address);
+                    if let Some(visit) = self.let_in(socket, address) {
+                        return (visit, address);
+                    }
                 }
                 // Of one connection, or too many open files: the next try is after a moment, not at once.
                 Err(error) => {
@@ -78,44 +72,109 @@ impl axum::serve::Listener for Visits {
     }
 }
 
+impl Visits {
+    /// A visit from this peer, where there is a place for it.
+    fn let_in(&self, socket: TcpStream, peer: SocketAddr) -> Option<Visit> {
+        let (visitor, place) = Visitor::let_in(&self.door, self.proxies.clone(), &self.metrics, peer)?;
+        let acceptor = self.tls.as_ref().map(|tls| tls.acceptor());
+        Some(Visit {
+            bytes: Io::new(socket, acceptor.as_ref()),
+            preface: visitor.is_behind().then(Box::default),
+            end: Box::pin(end(Arc::clone(&visitor), self.deadline, self.closing.clone(), place.evicted())),
+            is_over: false,
+            is_open: false,
+            left: MOST_BYTES,
+            visitor,
+            place,
+        })
+    }
+}
+
+/// Waits until a visit is over.
+async fn end(
+    visitor: Arc<Visitor>,
+    deadline: Duration,
+    closing: CancellationToken,
+    evicted: CancellationToken,
+) {
+    let deadline = deadline.min(LIFETIME);
+    let too_late = async {
+        sleep(deadline).await;
+        if visitor.has_asked() {
+            sleep(LIFETIME - deadline).await;
+        } else {
+            visitor.is_too_late();
+        }
+    };
+    tokio::select! {
+        () = too_late => {}
+        () = evicted.cancelled() => {}
+        () = async { closing.cancelled().await; sleep(LAST_ANSWER).await } => {}
+    }
+}
+
 /// Answers requests until [`Visits::closing`].
 pub(crate) async fn answer(visits: Visits, routes: Router) {
     let closing = visits.closing.clone();
-    let service = routes.into_make_service_with_connect_info::<Visitor>();
+    let routes = routes.layer(from_fn(tell_client));
+    let service = routes.into_make_service_with_connect_info::<Visiting>();
     let answered = axum::serve(visits, service).with_graceful_shutdown(closing.cancelled_owned());
     // It accepts until it is told to stop, and has no error of its own.
     let _ = answered.await;
 }
 
-/// Where a visit comes from.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Visitor(pub(crate) SocketAddr);
-
-impl Connected<IncomingStream<'_, Visits>> for Visitor {
+impl Connected<IncomingStream<'_, Visits>> for Visiting {
     fn connect_info(stream: IncomingStream<'_, Visits>) -> Self {
-        Self(*stream.remote_addr())
+        Self(Arc::clone(&stream.io().visitor))
     }
 }
 
 /// A connection that does not last for ever.
 pub(crate) struct Visit {
     bytes: Io,
+    /// What a trusted proxy says before the first byte, as long as it is not whole.
+    preface: Option<Box<Preface>>,
     end: Pin<Box<dyn Future<Output = ()> + Send>>,
     is_over: bool,
+    /// Whether something has been read of it, behind TLS.
+    is_open: bool,
     /// How much more it may say.
     left: usize,
-    place: Place,
+    visitor: Arc<Visitor>,
+    place: Arc<Place>,
 }
 
 impl Visit {
     /// What outlasts it: its bytes, behind those that were read already, and the place, which bounds what is begun now.
-    pub(crate) fn outlast(self, early: &[u8]) -> (Io, Place) {
+    pub(crate) fn outlast(self, early: &[u8]) -> (Io, Arc<Place>) {
         (self.bytes.behind(early), self.place)
     }
 
     fn check(&mut self, context: &mut Context<'_>) -> io::Result<()> {
         self.is_over = self.is_over || self.end.as_mut().poll(context).is_ready();
         if self.is_over { Err(io::ErrorKind::TimedOut.into()) } else { Ok(()) }
+    }
+
+    /// Reads what comes, behind what a proxy says of it.
+    fn poll_bytes(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if let Some(preface) = &mut self.preface {
+            let announced = ready!(self.bytes.poll_preface(preface, context))?;
+            self.preface = None;
+            self.visitor.announce(announced);
+        }
+        Pin::new(&mut self.bytes).poll_read(context, buffer)
+    }
+
+    /// Counts a handshake that broke before anybody was there to be told a code. Who just goes away, as a balancer's
+    /// check does, is none.
+    fn note(&mut self, read: &Poll<io::Result<()>>) {
+        match read {
+            Poll::Ready(Ok(())) => self.is_open = true,
+            Poll::Ready(Err(error)) if !self.is_open && error.kind() == io::ErrorKind::InvalidData => {
+                self.visitor.broke(error);
+            }
+            _ => {}
+        }
     }
 }
 
@@ -127,7 +186,8 @@ impl AsyncRead for Visit {
     ) -> Poll<io::Result<()>> {
         self.check(context)?;
         let before = buffer.filled().len();
-        let read = Pin::new(&mut self.bytes).poll_read(context, buffer);
+        let read = self.poll_bytes(context, buffer);
+        self.note(&read);
         // Whoever reads requests keeps one as long as it is not whole.
         match self.left.checked_sub(buffer.filled().len() - before) {
             Some(left) => self.left = left,

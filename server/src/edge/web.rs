@@ -6,8 +6,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Extension;
 use axum::Router;
-use axum::extract::{ConnectInfo, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
@@ -17,7 +18,8 @@ use tokio::time::timeout;
 use crate::edge::connection::Connection;
 use crate::edge::handshake::{Handshakes, Newcomer};
 use crate::edge::listener::{Tasks, serve};
-use crate::edge::visit::{Visit, Visitor};
+use crate::edge::visit::Visit;
+use crate::edge::visitor::Client;
 use crate::tcp::{self, Upgrade};
 
 /// How long the upgrade itself may take, which waits for the answer to be written.
@@ -36,7 +38,7 @@ pub(crate) fn routes(web: Arc<Web>) -> Router {
 
 async fn fanfare(
     State(web): State<Arc<Web>>,
-    ConnectInfo(Visitor(address)): ConnectInfo<Visitor>,
+    Extension(Client(address)): Extension<Client>,
     mut request: Request,
 ) -> Response {
     // First: a stop waits for it from then on, so that whoever is seen here before the stop is told of it.

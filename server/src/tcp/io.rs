@@ -17,6 +17,8 @@ use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 use tokio_rustls::{Accept, TlsAcceptor};
 
+use super::preface::{Announced, Preface};
+
 /// What the system may keep of a peer that is not read. Linux doubles it for its own needs.
 const RECEIVE_WINDOW: usize = 64 * 1024;
 
@@ -50,6 +52,18 @@ impl Io {
     pub(crate) fn behind(self, early: &[u8]) -> Self {
         // A copy: what it was cut from is as large as the longest request.
         Self { early: Bytes::copy_from_slice(early), ..self }
+    }
+
+    /// Reads what a proxy says of the connection, before anything else of it is read.
+    pub(crate) fn poll_preface(
+        &self,
+        preface: &mut Preface,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<Announced>> {
+        match self.socket() {
+            Some(socket) => preface.poll(socket, context),
+            None => failed(),
+        }
     }
 
     /// The socket, where it is still there.

@@ -41,7 +41,7 @@ pub(crate) struct Metrics {
 /// The counters at one moment. Each only grows while the server runs.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Snapshot {
-    /// QUIC handshakes begun.
+    /// Handshakes begun. Of those over TCP, that got as far as a WebSocket, or broke before.
     pub handshakes: u64,
     /// Handshakes refused unseen, because too many were going on.
     pub handshakes_refused: u64,
