@@ -9,9 +9,9 @@ use std::sync::Arc;
 use futures_util::{SinkExt, StreamExt};
 use rustls::RootCertStore;
 use serde_json::{Value, json};
-use tokio_websockets::{ClientBuilder, Message, WebSocketStream};
+use tokio_websockets::{Message, WebSocketStream};
 
-use crate::socket::{Carrier, dial};
+use crate::socket::{Carrier, dial, upgrade};
 use crate::within;
 
 /// What stands behind each message.
@@ -50,11 +50,7 @@ impl SignalR {
         url: &str,
         headers: &[(&'static str, &str)],
     ) -> Result<Self, tokio_websockets::Error> {
-        let mut builder = ClientBuilder::new().uri(url).unwrap();
-        for (name, value) in headers {
-            builder = builder.add_header(name.parse().unwrap(), value.parse().unwrap())?;
-        }
-        let (stream, _) = within(builder.connect_on(carrier)).await?;
+        let stream = upgrade(carrier, url, headers).await?;
         Ok(Self { stream, messages: VecDeque::new(), next_id: 0 })
     }
 

@@ -67,6 +67,22 @@ pub async fn encrypt(stream: TcpStream, roots: &Arc<RootCertStore>) -> std::io::
     Ok(Box::new(within(TlsConnector::from(Arc::new(tls)).connect(name, stream)).await?))
 }
 
+/// Asks for a WebSocket with these headers.
+///
+/// # Errors
+/// What the server answers instead.
+pub async fn upgrade(
+    carrier: Box<dyn Carrier>,
+    url: &str,
+    headers: &[(&'static str, &str)],
+) -> Result<WebSocketStream<Box<dyn Carrier>>, tokio_websockets::Error> {
+    let mut builder = ClientBuilder::new().uri(url).unwrap();
+    for (name, value) in headers {
+        builder = builder.add_header(name.parse().unwrap(), value.parse().unwrap())?;
+    }
+    Ok(within(builder.connect_on(carrier)).await?.0)
+}
+
 /// What the server's frames end with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SocketEnd {
@@ -111,11 +127,8 @@ impl Socket {
         url: &str,
         headers: &[(&'static str, &str)],
     ) -> Result<Self, tokio_websockets::Error> {
-        let mut builder = ClientBuilder::new().uri(url).unwrap();
-        for (name, value) in [("sec-websocket-protocol", WEBSOCKET_PROTOCOL)].iter().chain(headers) {
-            builder = builder.add_header(name.parse().unwrap(), value.parse().unwrap())?;
-        }
-        let (stream, _) = within(builder.connect_on(carrier)).await?;
+        let headers = [&[("sec-websocket-protocol", WEBSOCKET_PROTOCOL)][..], headers].concat();
+        let stream = upgrade(carrier, url, &headers).await?;
         let (reader, chunk) = (FrameReader::new(u32::MAX), Bytes::new());
         Ok(Self { stream, datagrams: Vec::new(), reader, chunk })
     }

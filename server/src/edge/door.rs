@@ -76,6 +76,23 @@ pub(crate) enum Answer {
     Full,
 }
 
+impl Answer {
+    /// The place, where there is one. What it took is counted.
+    pub(crate) fn counted(self, metrics: &Metrics) -> Option<Place> {
+        match self {
+            Self::Place(place) => Some(place),
+            Self::PlaceOf(place) => {
+                metrics.handshakes_evicted.add(1);
+                Some(place)
+            }
+            Self::Full => {
+                metrics.handshakes_refused.add(1);
+                None
+            }
+        }
+    }
+}
+
 impl Door {
     /// Each address has at most half of the places.
     pub(crate) fn new(most: usize, own: OwnShare) -> Arc<Self> {
@@ -279,17 +296,9 @@ pub(crate) fn let_in(
     if let Some(proof) = proof {
         proofs.note(proof, Instant::now());
     }
-    let place = match door.enter(incoming.remote_address().ip()) {
-        Answer::Place(place) => place,
-        Answer::PlaceOf(place) => {
-            metrics.handshakes_evicted.add(1);
-            place
-        }
-        Answer::Full => {
-            metrics.handshakes_refused.add(1);
-            incoming.refuse();
-            return None;
-        }
+    let Some(place) = door.enter(incoming.remote_address().ip()).counted(metrics) else {
+        incoming.refuse();
+        return None;
     };
     Some((incoming, place))
 }

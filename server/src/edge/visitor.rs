@@ -16,7 +16,7 @@ use axum::response::{IntoResponse, Response};
 use fanfare_protocol::Code;
 use parking_lot::Mutex;
 
-use crate::edge::door::{Answer, Door, Place};
+use crate::edge::door::{Door, Place};
 use crate::tcp::{Announced, Proxies, Source};
 use crate::telemetry::Metrics;
 
@@ -48,22 +48,11 @@ impl Visitor {
     ) -> Option<(Arc<Self>, Arc<Place>)> {
         let source = proxies.source(peer);
         // Whoever asks nothing does not keep others from asking. Whose a proxy's connection is, it has yet to say.
-        let place = match source.settled() {
+        let answer = match source.settled() {
             Some(client) => door.enter(client.ip()),
             None => door.enter_behind(peer.ip()),
         };
-        let place = match place {
-            Answer::Place(place) => place,
-            Answer::PlaceOf(place) => {
-                metrics.handshakes_evicted.add(1);
-                place
-            }
-            Answer::Full => {
-                metrics.handshakes_refused.add(1);
-                return None;
-            }
-        };
-        let place = Arc::new(place);
+        let place = Arc::new(answer.counted(metrics)?);
         let visitor = Self {
             proxies,
             source: Mutex::new(source),
