@@ -79,7 +79,7 @@ impl CallError {
     }
 }
 
-impl fmt::Display for CallError {
+impl Display for CallError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} (code {})", self.0.detail, self.0.code)
     }
