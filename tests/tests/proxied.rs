@@ -23,7 +23,6 @@ use fanfare_tests::signalr::SignalR;
 use fanfare_tests::socket::{Carrier, Socket, connect_from, encrypt};
 use fanfare_tests::{Hub, eventually, operators, within};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 /// What haproxy comes from, and who else is trusted.
 const PROXY: Ipv4Addr = Ipv4Addr::LOCALHOST;
@@ -319,24 +318,47 @@ async fn who_says_nothing_before_the_first_request_is_gone_at_the_deadline_of_ha
     hub.stop().await;
 }
 
-/// Silence of many behind a proxy, from one client: another one of the same proxy keeps its place.
+/// Silence of many behind a proxy, from one client: it has its share, and another one of that proxy keeps its place.
 #[tokio::test]
 async fn silent_clients_of_a_proxy_cost_nobody_else_a_place() {
     let [tcp, _] = examples();
     let hub = hub(|config| config.refuse_above = 8).await;
     let proxy = Haproxy::start(&tcp, &hub).await;
-    // With TLS it is known whose it is.
-    let (carrier, _) = dial(&hub, EVE, proxy.address).await;
-    let mut silent: Vec<TcpStream> = Vec::new();
-    for _ in 0..40 {
-        silent.push(connect_from(BOB, proxy.address).await.unwrap());
+    // With TLS it is known whose each is.
+    let (eve, _) = dial(&hub, EVE, proxy.address).await;
+    let mut silent = Vec::new();
+    for _ in 0..12 {
+        silent.push(dial(&hub, BOB, proxy.address).await);
     }
-    // Four are the share of an address. Who comes while it is not known whose the others are is turned away.
-    let gone = || hub.server.metrics().handshakes_evicted + hub.server.metrics().handshakes_refused;
-    eventually("the others have gone", || gone() >= 36).await;
-    let mut socket = Socket::open_on(carrier, "wss://localhost/fanfare", &[]).await.unwrap();
+    let metrics = hub.server.metrics();
+    assert_eq!(
+        (metrics.handshakes_evicted, metrics.handshakes_refused),
+        (8, 0),
+        "half of the places are bob's"
+    );
+    let mut socket = Socket::open_on(eve, "wss://localhost/fanfare", &[]).await.unwrap();
     socket.send(&hello("eve")).await;
     assert!(matches!(socket.frame().await.unwrap(), ServerFrame::Welcome(_)));
     drop((silent, proxy));
+    hub.stop().await;
+}
+
+#[tokio::test]
+async fn a_proxy_has_no_share_as_long_as_its_clients_are_not_known() {
+    let hub = hub(|config| config.refuse_above = 8).await;
+    let mut unknown = Vec::new();
+    for _ in 0..7 {
+        let stream = connect_from(IpAddr::from(PROXY), web(&hub)).await.unwrap();
+        unknown.push(encrypt(stream, &hub.roots).await.unwrap());
+    }
+    for (number, carrier) in (1..).zip(unknown) {
+        let client = format!("203.0.113.{number}");
+        let headers = [("x-forwarded-for", client.as_str())];
+        let mut socket = Socket::open_on(carrier, "wss://localhost/fanfare", &headers).await.unwrap();
+        socket.send(&hello("bob")).await;
+        assert!(matches!(socket.frame().await.unwrap(), ServerFrame::Welcome(_)), "{client}");
+    }
+    let metrics = hub.server.metrics();
+    assert_eq!((metrics.handshakes_evicted, metrics.handshakes_refused), (0, 0));
     hub.stop().await;
 }
