@@ -182,6 +182,7 @@ fn a_translation_that_is_longer_than_all_that_may_wait_is_missed_and_closes_nobo
         let delivery = world.hub.send(World::publication(vec![Target::All], "")).unwrap();
         assert_eq!((delivery.queued, delivery.displaced, delivery.overflowed), (1, 1, 0), "{overflow:?}");
         assert_eq!(seat.member().outbox().close_reason(), None);
+        assert_eq!(seat.member().outbox().facts().dropped, 1);
         world.length.store(1_000, Ordering::Relaxed);
         assert_eq!(world.send(vec![Target::All], ""), 2);
         assert_eq!(read(&seat), format!("lagged 1\n{}", "x".repeat(1_000)));
