@@ -2,8 +2,8 @@
  * A session over a WebSocket: docs/protocol/websocket.md.
  *
  * In: an address. Out: a stream, datagrams and an end, as WebTransport has them. Invariants: each message is a kind and
- * what follows it; kinds of later versions are passed over, and text is a breach; nothing is sent behind the end of this
- * side's stream. What the page does not read is bounded, since a WebSocket cannot be told to wait: beyond
+ * what follows it; kinds of later versions are passed over, and text is a breach; nothing is sent behind the end of
+ * this side's stream. What the page does not read is bounded, since a WebSocket cannot be told to wait: beyond
  * {@link UNREAD} it is closed.
  */
 

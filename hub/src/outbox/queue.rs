@@ -120,8 +120,8 @@ impl Queue {
     #[cold]
     fn push_where_full(&mut self, entry: Entry, limits: &OutboxLimits, account: Option<&Account>) -> Pushed {
         let (frames, bytes, messages) = (entry.frames(), entry.bytes(), entry.messages());
-        // In another protocol a message may be longer than all that may wait, which no reading makes good: it is missed,
-        // and told of with what comes next.
+        // In another protocol a message may be longer than all that may wait, which no reading makes good: it is
+        // missed, and told of with what comes next.
         if bytes > limits.bytes && matches!(entry, Entry::Message(_, _, Some(_))) {
             self.dropped += messages;
             self.dropped_in_all += messages;
