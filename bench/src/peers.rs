@@ -2,6 +2,7 @@
 
 mod doors;
 mod fanfare;
+mod frames;
 mod mosquitto;
 mod nats;
 mod node;

@@ -5,7 +5,7 @@
 
 use fanfare_protocol::Credential;
 
-use super::fanfare::FanfareWire;
+use super::frames::FanfareWire;
 use super::websocket::{self, BINARY, Reader, Said, TEXT, frame, framed};
 use crate::error::{Fallible, wrong};
 use crate::wire::{Heard, Topic, Wire};
