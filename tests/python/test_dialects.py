@@ -324,12 +324,12 @@ class Hostile(Served):
             async with connect() as client:
                 await client.hello("endless")
                 stream = client._quic.get_next_available_stream_id()
-                # The stream is stopped before the connection is closed, and then takes no more.
-                with contextlib.suppress(ValueError):
-                    while not client.ended.done():
-                        client._quic.send_stream_data(stream, frame * 100)
-                        client.transmit()
-                        await asyncio.wait([client.ended], timeout=0.02)
+                while not client.ended.done():
+                    # The stream is stopped before the connection is closed, and then takes no more.
+                    with contextlib.suppress(ValueError):
+                        client._quic.send_stream_data(stream, frame * 1_000)
+                    client.transmit()
+                    await asyncio.wait([client.ended], timeout=0.02)
                 self.assertEqual((await client.end()).code, EXCESSIVE_LOAD)
 
     async def test_a_length_that_nobody_has_is_answered_before_the_bytes(self):
