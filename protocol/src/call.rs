@@ -168,3 +168,17 @@ impl From<Denial> for Failure {
         Self { code: code.number(), detail, data: Payload::default() }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_cut_between_characters() {
+        for (text, most, left) in
+            [("reason", 3, "rea"), ("é", 1, ""), ("aé", 3, "aé"), ("aé", 2, "a"), ("", 0, "")]
+        {
+            assert_eq!(first_bytes(text.to_owned(), most), left, "{text} in {most}");
+        }
+    }
+}

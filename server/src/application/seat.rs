@@ -83,8 +83,10 @@ impl Lent<'_> {
             return;
         }
         if let Room::Later(awaited) = self.link.ask_for_room() {
-            // The link gives it up only with the connection.
-            let _ = self.awaited.insert(awaited).await;
+            // The link gives it up only with the connection, and then nobody is counted out of a place.
+            if self.awaited.insert(awaited).await.is_err() {
+                self.link.take_room();
+            }
             self.awaited = None;
         }
         self.seat.settle(self.link);

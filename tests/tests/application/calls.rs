@@ -462,6 +462,40 @@ async fn a_method_that_waits_for_its_client_lends_its_place_and_gets_it_back() {
     hub.stop().await;
 }
 
+/// The connection ends while it waits for its place: every place is given back once.
+#[tokio::test]
+async fn a_method_whose_connection_ends_while_it_waits_for_its_place_ends_like_any_other() {
+    let seen = Seen::default();
+    let methods = Methods::with_state(seen.clone())
+        .on("Ask", ask_and_note)
+        .on("Steps", steps)
+        .configure(|limits| limits.grace = Duration::from_millis(50));
+    let hub = Hub::running(methods).await;
+    let alice = hub.client("alice").await;
+    let (weak, told) = (alice.downgrade(), seen.clone());
+    alice.on_invoke("Confirm", move |(name,): (String,)| {
+        let (client, told) = (weak.upgrade().unwrap(), told.clone());
+        async move {
+            if name == "a" {
+                tokio::spawn(async move { client.invoke::<()>("Steps", &("other",)).await });
+                told.line("other begins").await;
+                told.note("answers");
+            }
+            Ok::<_, String>(())
+        }
+    });
+    let asked = alice.clone();
+    let asking = tokio::spawn(async move { asked.invoke::<()>("Ask", &[0; 0]).await });
+    seen.line("answers").await;
+    // Behind the answer.
+    assert_eq!(within(alice.count(Target::All)).await, Ok(1));
+    within(alice.close()).await.unwrap();
+    assert!(within(asking).await.unwrap().is_err());
+    eventually("both have ended", || hub.server.metrics().calls_running == 0).await;
+    assert!(seen.lines().iter().any(|line| line == "goes on"));
+    hub.stop().await;
+}
+
 async fn ask_briefly_and_go_on(State(seen): State<Seen>, caller: Caller) -> Result<(), CallError> {
     let _inside = seen.enter();
     tokio::select! {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+use fanfare_protocol::call::first_bytes;
 use parking_lot::Mutex;
 use quinn::{SendStream, VarInt};
 use tokio::sync::oneshot;
@@ -30,12 +31,6 @@ const UNUSED: u32 = 0;
 pub(in crate::quic) fn application(code: u32) -> VarInt {
     // Always in range: the largest is far below what QUIC can say.
     VarInt::from_u64(error_to_http3(code)).unwrap_or(VarInt::MAX)
-}
-
-/// The first bytes of a text, as many as make whole characters.
-fn cut(text: &str, bytes: usize) -> &str {
-    let end = (0..=bytes.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
-    text.get(..end).unwrap_or_default()
 }
 
 /// What who looks after the connection knows of its session.
@@ -143,7 +138,7 @@ impl Session {
         };
         let said = async {
             if let Some(mut stream) = closing {
-                let capsule = capsule::close(code, cut(reason, REASON_BYTES).to_owned());
+                let capsule = capsule::close(code, first_bytes(reason.to_owned(), REASON_BYTES));
                 // Both fail only where the client wants no more of it, which ends the session as well.
                 if stream.write_all(&capsule).await.is_ok() {
                     let _ = stream.finish();
@@ -167,12 +162,5 @@ mod tests {
             assert_eq!(application(code), VarInt::from_u64(http3).unwrap());
         }
         assert_eq!(application(u32::MAX), VarInt::from_u64(0x52e5_ac98_3162).unwrap());
-    }
-
-    #[test]
-    fn a_reason_is_cut_between_characters() {
-        assert_eq!(cut("reason", 3), "rea");
-        assert_eq!(cut("é", 1), "");
-        assert_eq!(cut("aé", 3), "aé");
     }
 }
