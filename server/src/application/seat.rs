@@ -83,7 +83,7 @@ impl Lent<'_> {
             return;
         }
         if let Room::Later(awaited) = self.link.ask_for_room() {
-            // The link gives it up only with the connection, and then nobody is counted out of a place.
+            // The link gives it up only with the connection, and then it has counted no place.
             if self.awaited.insert(awaited).await.is_err() {
                 self.link.take_room();
             }
