@@ -6,13 +6,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{interval, timeout};
 
 use crate::connection::{Dialer, Incoming, Outgoing};
 use crate::error::{Fallible, wrong};
@@ -81,10 +81,14 @@ impl Crowd {
     /// When one of them cannot.
     pub async fn connect(&mut self, peer: &dyn Peer, dialer: &Dialer, topics: &[Vec<Topic>]) -> Fallible<()> {
         let mut connecting = JoinSet::new();
+        let mut pace = peer.connects_per_second().map(|most| interval(Duration::from_secs(1) / most.get()));
         let already = u32::try_from(self.receivers.len()).unwrap_or(u32::MAX);
         for (user, topics) in (self.first_user + already..).zip(topics) {
             while connecting.len() >= AT_ONCE {
                 self.connected(connecting.join_next().await)?;
+            }
+            if let Some(pace) = &mut pace {
+                pace.tick().await;
             }
             let wire = peer.wire(user);
             connecting.spawn(join(dialer.clone(), wire, topics.clone(), Arc::clone(&self.tally)));

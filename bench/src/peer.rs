@@ -2,6 +2,7 @@
 //!
 //! To add one, implement [`Peer`] and [`Wire`] in a file of `peers/`, and name it in `peers.rs`.
 
+use std::num::NonZeroU32;
 use std::path::Path;
 
 use crate::error::{Fallible, Tried};
@@ -21,6 +22,10 @@ pub trait Peer: Send + Sync {
     fn transport(&self) -> Transport;
     /// The protocol of one connection, of the user with this number.
     fn wire(&self, user: u32) -> Box<dyn Wire>;
+    /// How many connections a second one address may make, where the hub has a limit that a crowd would meet.
+    fn connects_per_second(&self) -> Option<NonZeroU32> {
+        None
+    }
     /// The credential of the user with this number, where each has one.
     fn token(&self, _user: u32) -> Option<String> {
         None

@@ -1,6 +1,7 @@
 //! Fanfare: the release build of this repository, with tokens that it checks, and nothing of `--dev`. It is reached in
 //! four ways; and as an application has it in its own program, with a method.
 
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -105,6 +106,11 @@ impl Peer for Fanfare {
             .version(["--version"])
             .says("ready ")
             .done()
+    }
+
+    fn connects_per_second(&self) -> Option<NonZeroU32> {
+        // 100 are let in (server/src/edge/signalr.rs).
+        matches!(self.way, Way::SignalR(_)).then_some(const { NonZeroU32::new(80).unwrap() })
     }
 
     fn transport(&self) -> Transport {
