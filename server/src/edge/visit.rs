@@ -16,6 +16,7 @@ use axum::Router;
 use axum::extract::connect_info::Connected;
 use axum::middleware::from_fn;
 use axum::serve::IncomingStream;
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::sleep;
@@ -146,8 +147,9 @@ pub(crate) struct Visit {
 
 impl Visit {
     /// What outlasts it: its bytes, behind those that were read already, and the place, which bounds what is begun now.
-    pub(crate) fn outlast(self, early: &[u8]) -> (Io, Arc<Place>) {
-        (self.bytes.behind(early), self.place)
+    /// `early` ends here: it holds the buffer that HTTP was read with, of 16 KiB.
+    pub(crate) fn outlast(self, early: Bytes) -> (Io, Arc<Place>) {
+        (self.bytes.behind(&early), self.place)
     }
 
     fn check(&mut self, context: &mut Context<'_>) -> io::Result<()> {
