@@ -8,6 +8,9 @@
 //! the last counts for it, so that a field behind the others takes an earlier one's place. So one decoder does for
 //! requests of every dialect and for those that are none (test `a_field_behind_the_others_takes_their_place`).
 
+use std::error::Error;
+use std::str::Utf8Error;
+
 use web_transport_proto::http::StatusCode;
 use web_transport_proto::{ConnectError, ConnectRequest, ConnectResponse};
 
@@ -74,6 +77,10 @@ pub(super) fn ask(section: &[u8]) -> Result<Asked, Breach> {
         Err(stumbled) => stumbled,
     };
     Ok(Asked::Other(match stumbled {
+        // Sound for QPACK, so that the connection's state is, too; for the decoder they are to be texts.
+        ConnectError::QpackError(error) if error.source().is_some_and(<dyn Error>::is::<Utf8Error>) => {
+            StatusCode::BAD_REQUEST
+        }
         // A reference to a table that we said there is not, or bytes that are no fields (RFC 9204 section 2.2).
         ConnectError::QpackError(_) => return Err(Breach::Fields),
         ConnectError::FieldSectionTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
@@ -179,6 +186,8 @@ mod tests {
         ] {
             assert_eq!(ask(&with(others)), Ok(Asked::Other(status)), "{others:?}");
         }
+        let no_text = [with(&[]), b"\x21x\x02\xff\xfe".to_vec()].concat();
+        assert_eq!(ask(&no_text), Ok(Asked::Other(StatusCode::BAD_REQUEST)));
         let long = section(&[("x", "y"); 500]);
         assert_eq!(ask(&long), Ok(Asked::Other(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE)));
     }
