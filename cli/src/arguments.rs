@@ -89,6 +89,9 @@ pub(crate) struct ConnectionArguments {
     /// Where to look for a development server's authority, if --ca is not given
     #[arg(long, value_name = "DIR", env = "FANFARE_STATE_DIR", default_value = ".fanfare")]
     pub(crate) state_dir: PathBuf,
+    /// Where a WebSocket helps if UDP does not get through, or "off"; without this, at the server's host and port
+    #[arg(long, value_name = "URL|off", env = "FANFARE_WEBSOCKET")]
+    pub(crate) websocket: Option<String>,
 }
 
 #[derive(Debug, Args)]

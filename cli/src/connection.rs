@@ -1,6 +1,6 @@
 //! How the client commands connect: from their arguments to a [`Client`].
 
-use fanfare_client::{Client, ClientConfig, ConnectError, RequestError, Roots, RootsError};
+use fanfare_client::{Client, ClientConfig, ConnectError, RequestError, Roots, RootsError, WebSocket};
 use fanfare_protocol::Credential;
 
 use crate::arguments::ConnectionArguments;
@@ -44,7 +44,12 @@ impl ConnectionArguments {
                 ));
             }
         };
-        Ok(config.roots(roots))
+        let websocket = match self.websocket.as_deref() {
+            None => WebSocket::SamePort,
+            Some("off") => WebSocket::Off,
+            Some(url) => WebSocket::At(url.to_owned()),
+        };
+        Ok(config.roots(roots).websocket(websocket))
     }
 
     /// Connects. What the library says in its own terms about trust is said in those of the command line.
@@ -59,6 +64,11 @@ impl ConnectionArguments {
                 self.advice()
             )),
             ConnectError::Roots(error) => Failure::failed(format!("{error}; {}", self.advice())),
+            ConnectError::Address { address, problem } if self.websocket.as_ref() == Some(&address) => {
+                Failure::usage(format!(
+                    "{address:?} is not a WebSocket's URL: {problem}; see --websocket and FANFARE_WEBSOCKET"
+                ))
+            }
             ConnectError::Address { address, problem } => Failure::usage(format!(
                 "{address:?} is not a server's address: {problem}; see --server and FANFARE_SERVER"
             )),

@@ -296,6 +296,25 @@ fn a_wrong_value_in_a_variable_names_the_variable() {
 }
 
 #[test]
+fn a_websocket_elsewhere_is_taken_or_left() {
+    let mut server = Server::start();
+    let ready = server.process.out.again().line();
+    let url = ready.split_once("websocket=").unwrap().1.split(' ').next().unwrap().to_owned();
+    // It answers nobody.
+    let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap().to_string();
+    let send = |websocket: &str| {
+        let arguments = ["send", "--user", "bob", "--to-all", "x", "--ack", "--websocket", websocket];
+        server.run(&[&arguments[..], &["--server", &address]].concat())
+    };
+    assert_eq!(send(&url).printed(), "queued to 1 connection\n");
+    let ended = send("off");
+    ended.complains(1, &["no Fanfare server answered at", &address]);
+    assert!(!ended.err.contains("ws://"), "{ended:?}");
+    send("http://example").complains(2, &["\"http://example\"", "wss://host:4433/fanfare", "--websocket"]);
+}
+
+#[test]
 fn nobody_there_is_told_with_the_address() {
     // A port that is taken, so that nobody else's server is there by chance, and that does not answer.
     let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
