@@ -33,7 +33,8 @@ SECONDS_EACH = 600
 fuzz:
 	command -v cargo-fuzz > /dev/null || cargo install --locked cargo-fuzz@0.13.2
 	fuzz/seed
-	for target in frame session token keyfile pem operator_request signalr_json signalr_msgpack proxied; do \
+	for target in frame session token keyfile pem operator_request signalr_json signalr_msgpack signalr_session \
+	    proxied; do \
 	    cargo fuzz run -s none $$target -- \
 	        -max_total_time=$(SECONDS_EACH) -max_len=4096 -rss_limit_mb=1024 -timeout=5 || exit 1; \
 	done

@@ -33,6 +33,9 @@ use crate::network::Network;
 use crate::tcp::{Preface, Progress, Proxies};
 use crate::telemetry::Metrics;
 
+mod signalr;
+pub use signalr::signalr_session;
+
 /// Small, so that an input of a few hundred bytes reaches every limit.
 const LIMITS: Limits = Limits { frame_bytes: 2_048, payload_bytes: 512, groups: 4, targets: 8 };
 const PER_USER: usize = 8;
@@ -133,10 +136,7 @@ pub fn session(stream: &[u8], chunk: usize) {
     if let Err(CloseReason { code, reason }) = ending {
         assert!(!reason.is_empty(), "the close with {code:?} says nothing");
     }
-    assert_eq!(bench.hub.population().connections, 1, "only the bystander is left");
-    let Bench { hub, bystander, .. } = bench;
-    drop(bystander);
-    assert_eq!(hub.population(), Population::default(), "something is left of the session");
+    bench.expect_nothing_left();
 }
 
 impl Bench {
@@ -153,6 +153,14 @@ impl Bench {
         hub.join(bystander.member(), &group, Origin::Client).expect("its first group");
         read(bystander.member());
         Self { hub, router, bystander }
+    }
+
+    /// The session is over.
+    fn expect_nothing_left(self) {
+        assert_eq!(self.hub.population().connections, 1, "only the bystander is left");
+        let Self { hub, bystander, .. } = self;
+        drop(bystander);
+        assert_eq!(hub.population(), Population::default(), "something is left of the session");
     }
 
     /// As the handshake and the session do it, with the I/O left out.

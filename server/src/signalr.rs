@@ -16,4 +16,8 @@ mod methods;
 mod payload;
 mod speaking;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) use book::Book;
 pub(crate) use connection::{Connection, Opening, Receiver, Transmitter};
+#[cfg(any(test, fuzzing))]
+pub(crate) use hearing::{Hearing, Next};

@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 /// What both directions of a connection know.
-pub(super) struct Book {
+pub(crate) struct Book {
     /// Whether methods are the application's.
     pub(super) has_application: bool,
     encoding: OnceLock<Encoding>,
@@ -73,7 +73,7 @@ pub(super) enum Admission {
 }
 
 impl Book {
-    pub(super) fn new(has_application: bool) -> Self {
+    pub(crate) fn new(has_application: bool) -> Self {
         Self {
             has_application,
             encoding: OnceLock::new(),
@@ -85,7 +85,7 @@ impl Book {
     }
 
     /// How hub messages are written; JSON as long as that is not agreed on, as the handshake is.
-    pub(super) fn encoding(&self) -> Encoding {
+    pub(crate) fn encoding(&self) -> Encoding {
         self.encoding.get().copied().unwrap_or(Encoding::Json)
     }
 
@@ -105,7 +105,7 @@ impl Book {
     }
 
     /// The handshake is answered.
-    pub(super) fn welcome(&self) {
+    pub(crate) fn welcome(&self) {
         self.is_welcomed.store(true, Ordering::Relaxed);
     }
 

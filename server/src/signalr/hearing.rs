@@ -30,7 +30,7 @@ const ANY_NUMBER: u32 = u32::MAX;
 
 /// What comes next.
 #[derive(Debug)]
-pub(super) enum Next {
+pub(crate) enum Next {
     /// This.
     Heard(Heard),
     /// The client has said its last word.
@@ -48,7 +48,7 @@ enum Held {
 }
 
 /// One connection's way in.
-pub(super) struct Hearing {
+pub(crate) struct Hearing {
     book: Arc<Book>,
     limits: Limits,
     /// There until the handshake has come.
@@ -61,7 +61,7 @@ pub(super) struct Hearing {
 
 impl Hearing {
     /// For a client who has shown who it is in the request that the WebSocket came with.
-    pub(super) fn new(book: Arc<Book>, message_bytes: usize) -> Self {
+    pub(crate) fn new(book: Arc<Book>, message_bytes: usize) -> Self {
         Self {
             book,
             limits: Limits { message_bytes, ..Limits::default() },
@@ -74,8 +74,14 @@ impl Hearing {
     }
 
     /// Takes what follows. Of use where [`Next::More`] was asked for.
-    pub(super) fn take(&mut self, chunk: Bytes) {
+    pub(crate) fn take(&mut self, chunk: Bytes) {
         self.chunk = chunk;
+    }
+
+    /// Whether what waits for methods is no more than it may be: what reached a bound may have gone over it by an item.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn is_within_bounds(&self) -> bool {
+        self.held.len() <= HELD_ITEMS && self.held_bytes < HELD_BYTES + self.limits.message_bytes * 2
     }
 
     /// Whether something waits for the method that reads it.
@@ -87,7 +93,7 @@ impl Hearing {
     ///
     /// # Errors
     /// What came cannot be read, and why.
-    pub(super) fn next(&mut self) -> Result<Next, Broken> {
+    pub(crate) fn next(&mut self) -> Result<Next, Broken> {
         if let Some(mut reader) = self.opening.take() {
             let Some(handshake) = reader.read(&mut self.chunk).map_err(|error| self.refused(&error))? else {
                 self.opening = Some(reader);
@@ -225,7 +231,7 @@ impl Hearing {
 
     /// A method has not begun for too long, and what it waits for may stand behind its items: the first of them goes on
     /// without credit, which ends its stream. One that has begun sets its own pace.
-    pub(super) fn overrun(&mut self) -> Option<Next> {
+    pub(crate) fn overrun(&mut self) -> Option<Next> {
         let is_early = |held: &Held| matches!(held, Held::Item(stream, _) if self.book.is_early(*stream));
         let at = self.held.iter().position(is_early)?;
         let Held::Item(stream, item) = self.held.remove(at)? else { return None };
