@@ -334,6 +334,11 @@ fn text(bytes: &[u8]) -> Result<Cow<'_, str>, Error> {
         [0, 1..=0x7f, ..] => (true, bytes),
         _ => return Ok(String::from_utf8_lossy(bytes)),
     };
+    // A section in ASCII would be read as other letters, and not be there.
+    if let Some(at) = bytes.windows(BEGIN.len()).position(|window| window == BEGIN.as_bytes()) {
+        let line = bytes.iter().take(at).filter(|byte| **byte == b'\n').count() + 1;
+        return Err(Error::Encoding { line });
+    }
     let (pairs, left) = bytes.as_chunks::<2>();
     let units = pairs
         .iter()

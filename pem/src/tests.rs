@@ -153,6 +153,17 @@ fn what_cannot_be_read_as_utf_16_is_refused_and_something_else_is_not_pem() {
     }
 }
 
+/// Two bytes in front, and nothing was left of the certificates behind them: found by the property test below.
+#[test]
+fn a_section_behind_what_looks_like_another_encoding_is_not_left_out() {
+    let good = encode("CERTIFICATE", &[7; 60]).repeat(2);
+    for before in [&b"\x00\x01"[..], b"a\x00", b"\xff\xfe", b"\xfe\xff", b"\xff\xfea\x00\n\x00"] {
+        let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+        let file = [before, good.as_bytes()].concat();
+        assert_eq!(parse(&file), Err(Error::Encoding { line }), "{before:?}");
+    }
+}
+
 /// What `>>` of another program makes. The second certificate was left out, and nobody was told.
 #[test]
 fn files_of_two_encodings_are_refused() {
