@@ -6,7 +6,7 @@
 mod access;
 mod arguments;
 mod names;
-mod show;
+pub(crate) mod show;
 mod table;
 
 use std::io::Write;
@@ -14,15 +14,17 @@ use std::io::Write;
 use base64::Engine as _;
 use fanfare_client::OperatorClient;
 use fanfare_protocol::admin::{
-    Action, AuditVerdict, BanRow, ConnectionDetail, ConnectionRow, Explanation, GroupRow, Listing, OneAnswer,
-    Question, Receipt, Status, Subscription, UserRow, Who,
+    Action, AuditVerdict, BanRow, ConnectionDetail, ConnectionRow, Explanation, GroupRow, LastingRow,
+    Listing, May, OneAnswer, Question, Receipt, Status, Subscription, UserRow, Who,
 };
 use fanfare_protocol::{ConnectionId, PayloadFormat, quoted};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-pub(crate) use self::arguments::{AccessArguments, AdminArguments};
+pub(crate) use self::arguments::{
+    AccessArguments, AdminArguments, EndArguments, ListArguments, NoteArguments,
+};
 use self::arguments::{
     AdminCommand, AuditArguments, CloseArguments, MembershipArguments, ToArguments, WhoArguments,
 };
@@ -54,6 +56,7 @@ enum Asked {
     Users(Question),
     Groups(Question),
     Bans(Question),
+    Lasting(Question),
     Connection(Question),
     Explain(Question),
     Action(Action, Done),
@@ -86,6 +89,17 @@ impl Asked {
             AdminCommand::Restore { user, groups, note } => {
                 let (user, groups) = (names.user(&user)?, names.groups(&groups)?);
                 Self::Action(Action::Restore { user, groups, reason: note.reason }, Done::Lifted)
+            }
+            AdminCommand::Lasting(list) => Self::Lasting(Question::Lasting(list.into())),
+            AdminCommand::AddLasting { user, group, may, end, note } => {
+                let (user, group, until) = (names.user(&user)?, names.group(&group)?, end.until());
+                let (may, reason) = (may.into(), note.reason);
+                let done = Done::To(if matches!(may, May::Send) { "removed" } else { "added" });
+                Self::Action(Action::AddLasting { user, group, may, until, reason }, done)
+            }
+            AdminCommand::RemoveLasting { user, group, note } => {
+                let (user, group) = (names.user(&user)?, names.group(&group)?);
+                Self::Action(Action::RemoveLasting { user, group, reason: note.reason }, Done::To("removed"))
             }
             AdminCommand::Ban { user, end, reason, dry_run } => {
                 let (user, until) = (names.user(&user)?, end.until());
@@ -181,6 +195,7 @@ impl Session {
             Asked::Users(request) => self.ask::<Listing<UserRow>>(&request, show::users).await,
             Asked::Groups(request) => self.ask::<Listing<GroupRow>>(&request, show::groups).await,
             Asked::Bans(request) => self.ask::<Listing<BanRow>>(&request, show::bans).await,
+            Asked::Lasting(request) => self.ask::<Listing<LastingRow>>(&request, show::lasting).await,
             Asked::Connection(request) => self.connection(&request).await,
             Asked::Explain(request) => self.ask::<Explanation>(&request, show::explanation).await,
             Asked::Action(request, done) => {

@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use fanfare_protocol::{ConnectionId, EventName, GroupName, Pattern, PayloadFormat, Token, UserName};
 
 use crate::admin::{AccessArguments, AdminArguments};
+use crate::apikey::ApiKeyArguments;
 use crate::defaults::DEFAULT_SERVER;
 use crate::settings::ServeArguments;
 use crate::token_argument::token;
@@ -49,6 +50,8 @@ pub(crate) enum Command {
     Top(TopArguments),
     /// Look at a running server as an operator, and act: revoke, ban, kick, send
     Admin(AdminArguments),
+    /// Make, list and revoke the keys that back ends use the HTTP API with
+    Apikey(ApiKeyArguments),
     /// Make and show certificates: for development, for operators, and for users
     Certs(CertsArguments),
     /// Print a completion script for a shell

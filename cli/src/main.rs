@@ -6,6 +6,7 @@
 
 mod admin;
 mod advice;
+mod apikey;
 mod arguments;
 mod certified;
 mod certs;
@@ -102,6 +103,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Demo { users } => on_many_threads(demo::run(users)),
         Command::Top(top) => on_runtime(top::run(top)),
         Command::Admin(admin) => on_runtime(admin::run(admin)),
+        Command::Apikey(apikey) => on_runtime(apikey::run(apikey)),
         Command::Certs(certs) => certs::run(certs),
         Command::Completions { shell } => reference::completions(shell),
         Command::Man { directory } => reference::man(&directory),

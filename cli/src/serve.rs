@@ -114,7 +114,8 @@ async fn serve(plan: Plan, log: &Log) -> Result<(), Failure> {
     let http = server.http_address().map_or(String::new(), |http| format!(" http={http}"));
     let websocket = server.websocket_url().map_or(String::new(), |url| format!(" websocket={url}"));
     let signalr = server.signalr_url().map_or(String::new(), |url| format!(" signalr={url}"));
-    announce(format!("ready quic={}{admin}{http}{websocket}{signalr}\n", server.address()));
+    let api = server.api_url().map_or(String::new(), |url| format!(" api={url}"));
+    announce(format!("ready quic={}{admin}{http}{websocket}{signalr}{api}\n", server.address()));
     if dev {
         let beside = if state_dir.as_os_str() == DEFAULT_STATE {
             String::new()
@@ -304,10 +305,11 @@ async fn reload_tokens(server: &Server, tokens: TokenSettings) {
     let loaded = tokio::task::spawn_blocking(move || tokens.load()).await;
     match loaded.unwrap_or_else(|error| Err(Failure::failed(error.to_string()))) {
         Ok(LoadedTokens { rules: None, .. }) => {}
-        Ok(LoadedTokens { rules: Some(rules), key_sets, skipped }) => {
+        Ok(LoadedTokens { rules: Some(rules), minting, key_sets, skipped }) => {
             tell_of_skipped(&skipped);
             tracing::info!(keys = rules.keys.len(), "token keys loaded; they count for tokens from now on");
             server.replace_token_rules(rules, &key_sets);
+            server.replace_minting(minting);
         }
         Err(error) => tracing::error!("the token keys were not replaced, the old ones stay in use: {error}"),
     }

@@ -103,6 +103,7 @@ impl Plan {
         checked?;
         let loaded = tokens.load()?;
         config.tokens = loaded.rules;
+        config.minting = loaded.minting;
         config.key_sets = loaded.key_sets;
         let certified = certified.map(Arc::new);
         config.certificates = certified.clone().map(|certified| certified as _);
@@ -116,6 +117,7 @@ impl Settings {
         TokenSettings {
             keys: self.token_key.clone(),
             secrets: self.token_secret.clone(),
+            mint_key: self.token_mint_key.clone(),
             urls: self.token_keys_url.clone(),
             urls_ca: self.token_keys_ca.clone(),
             audience: self.token_audience.clone(),

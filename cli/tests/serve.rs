@@ -54,7 +54,7 @@ fn the_ready_line_says_where_and_the_log_what_to_try() {
         server.stop().out,
         format!(
             "ready quic={address} admin={admin} http={http} websocket=ws://{http}/fanfare \
-             signalr=http://{http}/signalr\n"
+             signalr=http://{http}/signalr api=http://{http}/api/v1\n"
         ),
         "the ready line is all there is on stdout"
     );

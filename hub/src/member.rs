@@ -82,6 +82,8 @@ pub enum Origin {
     Operator,
     /// The application added the connection. As with an operator, no grant is needed.
     Application,
+    /// Its user is in the group whenever it is here: that was decided, and ends by a decision or by its time.
+    Lasting,
 }
 
 impl<P> PartialEq for Membership<P> {

@@ -97,11 +97,17 @@ impl<P> Registry<P> {
         if memberships.gone {
             return Err(Code::ShuttingDown.into());
         }
-        if let Some(Membership { roster, .. }) = memberships.groups.get(group) {
-            let roster = Arc::clone(roster);
+        if let Some(Membership { roster, origin: was }) = memberships.groups.get(group) {
+            let (roster, was) = (Arc::clone(roster), *was);
             let members = roster.len();
-            // A client's word adds nothing to what others said, and takes nothing from it.
-            if origin != Origin::Client {
+            // A client's word adds nothing to what others said, and takes nothing from it; but to be somewhere whenever
+            // one is here is no wish of anybody's for this connection, so that each of the others' stands beside it.
+            let is_said = match origin {
+                Origin::Lasting => false,
+                Origin::Client => was == Origin::Lasting,
+                Origin::Operator | Origin::Application => true,
+            };
+            if is_said {
                 memberships.groups.replace(Membership { roster, origin });
             }
             return Ok(members);

@@ -11,6 +11,7 @@
 mod answer;
 mod request;
 mod row;
+mod scope;
 mod times;
 
 use serde::{Deserialize, Serialize};
@@ -21,9 +22,10 @@ pub use self::answer::{
 };
 pub use self::request::{Action, AdminRequest, OneAnswer, Page, Question, Subscription, Who};
 pub use self::row::{
-    BanKind, BanRow, ConnectionDetail, ConnectionRow, GroupRow, MembershipOrigin, MembershipRow, QuicFacts,
-    SILENT_MS, UserRow,
+    ApiKeyRow, BanKind, BanRow, ConnectionDetail, ConnectionRow, GroupRow, LastingRow, May, MembershipOrigin,
+    MembershipRow, QuicFacts, SILENT_MS, UserRow,
 };
+pub use self::scope::{Scope, ScopeError, Subject, Verb};
 pub use self::times::Times;
 
 /// The ALPN protocol id of the operators' endpoint.
@@ -130,16 +132,19 @@ mod tests {
 
     #[test]
     fn promise_13_who_made_a_membership_is_read_from_earlier_and_later_servers_and_by_earlier_tools() {
-        use MembershipOrigin::{Application, Client, Operator, Other};
+        use MembershipOrigin::{Application, Client, Lasting, Operator, Other};
         /// As a tool of before `origin` has it.
         #[derive(Deserialize)]
         struct Earlier {
             by_operator: bool,
         }
         let group = crate::GroupName::new("room").unwrap();
-        for (origin, word, needs_no_grant) in
-            [(Client, "client", false), (Operator, "operator", true), (Application, "application", true)]
-        {
+        for (origin, word, needs_no_grant) in [
+            (Client, "client", false),
+            (Operator, "operator", true),
+            (Application, "application", true),
+            (Lasting, "lasting", true),
+        ] {
             let row = MembershipRow::new(group.clone(), origin);
             let json = serde_json::to_value(&row).unwrap();
             assert_eq!(json["origin"], word);
@@ -150,7 +155,7 @@ mod tests {
         let row = |json: &str| serde_json::from_str::<MembershipRow>(json).unwrap().made_by();
         assert_eq!(row(r#"{"group":"room","by_operator":true}"#), Operator);
         assert_eq!(row(r#"{"group":"room","by_operator":false}"#), Client);
-        assert_eq!(row(r#"{"group":"room","by_operator":true,"origin":"lasting"}"#), Other);
+        assert_eq!(row(r#"{"group":"room","by_operator":true,"origin":"later"}"#), Other);
         let verdict = |fields: &str| {
             let json =
                 format!(r#"{{"connection":"{}","granted":true,"until":null,{fields}}}"#, "0".repeat(26));

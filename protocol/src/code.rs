@@ -77,6 +77,9 @@ codes! {
     // Of a later version. In `Hello` they end the connection, as a name does.
     NotKnownHere = 2105, false, "It has a frame, or a kind of something, that is not known here.";
     ExtensionNotKnown = 2106, false, "It has an extension that must be understood and is not known here.";
+    // Of the HTTP API.
+    IdempotencyMismatch = 2107, false, "The Idempotency-Key was used for another request.";
+    IdempotencyInProgress = 2108, true, "The request with this Idempotency-Key is still being worked on.";
     // 2200: calls.
     MethodUnknown = 2201, false, "There is no such method.";
     ArgumentsInvalid = 2202, false, "The arguments are not those of the method.";
@@ -103,11 +106,15 @@ codes! {
     ClosedForNow = 3016, true, "An operator or the application closed the connection for now.";
     ConnectRefused = 3017, false, "The application refused the connection.";
     ConnectRefusedForNow = 3018, true, "The application refused the connection for now.";
+    ApiKeyRefused = 3019, false, "There is no API key in the request, or one that this server does not take.";
+    ApiKeyTooNarrow = 3020, false, "The API key does not allow it.";
+    MintingNotConfigured = 3021, false, "The server has no key to make tokens with.";
     // 3100: a group. The connection goes on.
     RemovedFromGroup = 3101, false, "The server removed the user from the group.";
     NotGranted = 3102, false, "No grant of this connection allows it.";
     BannedFromGroup = 3103, false, "The user is banned from the group.";
     GrantEnded = 3104, false, "The grant for the group has ended.";
+    Muted = 3105, false, "The user may receive in the group, and not send.";
 
     // 4000: a limit was reached.
     ServerFull = 4001, true, "The server has as many connections as it may have.";
@@ -119,6 +126,8 @@ codes! {
     SlowConsumer = 4007, true, "The client reads more slowly than messages arrive, and its queue is full.";
     TooManyCalls = 4008, false, "The connection has as many calls, or streams, as it may have at a time.";
     StreamOverrun = 4009, false, "The stream has more items than there was credit for.";
+
+    TooManyRequests = 4010, true, "The API key has asked for as much as it may at a time.";
 
     // 5000: an error of the server.
     Internal = 5001, true, "The server failed. Its log says how.";

@@ -4,22 +4,29 @@
 //! the router's questions. Invariant: what no grant allows is not allowed; nothing here waits, and nothing of a token
 //! is ever in an error or in a log.
 
+mod api_keys;
 mod ban;
 mod certified;
 mod gate;
 mod key_set_copy;
 mod key_set_url;
 mod key_sets;
+mod lasting;
 mod max_age;
+mod minting;
 mod names;
 mod tokens;
 
+pub(crate) use api_keys::{ApiKey, ApiKeys, KeyRefusal, StoredKey, TooFast};
 pub(crate) use ban::{BanKey, Bans, Validity, signs_out};
 pub(crate) use certified::certified;
 pub use certified::{CertifiedUser, ClientCertificates};
 pub(crate) use gate::{Gate, Recipient};
 pub use key_set_url::{KeySetUrl, UrlError};
 pub(crate) use key_sets::KeySets;
+pub(crate) use lasting::Lasting;
+pub(crate) use minting::Minted;
+pub use minting::Minting;
 pub use names::Names;
 pub(crate) use tokens::Tokens;
 

@@ -24,6 +24,7 @@ use std::sync::Arc;
 pub(crate) use feed::Feed;
 pub use operators::Operators;
 pub(crate) use query::Queries;
+pub(crate) use rows::{distinct_users, made_by};
 pub(crate) use service::Service;
 #[cfg(any(test, fuzzing))]
 pub(crate) use session::parse;

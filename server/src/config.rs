@@ -10,7 +10,7 @@ use fanfare_hub::{BudgetLimits, HubLimits, OutboxLimits, SEND_WINDOW};
 use fanfare_protocol::Limits;
 use fanfare_token::TokenRules;
 
-use crate::access::{ClientCertificates, KeySetUrl, Names, Validity};
+use crate::access::{ClientCertificates, KeySetUrl, Minting, Names, Validity};
 use crate::network::Network;
 use crate::origins::Origins;
 use crate::quic::{EndpointKeys, Identity, IdentityError, Settings};
@@ -53,6 +53,8 @@ pub struct Config {
     pub idle_timeout: Duration,
     /// How clients prove who they are. `None`: with nothing, so that only development lets anybody in.
     pub tokens: Option<TokenRules>,
+    /// What tokens are made with for back ends that ask for some (HTTP API). Default: none are made.
+    pub minting: Option<Minting>,
     /// Where more keys are fetched that may have signed tokens; of use with `tokens` only.
     pub key_sets: Vec<KeySetUrl>,
     /// How native clients may prove who they are instead of with a token. `None`: not with certificates.
@@ -122,6 +124,7 @@ impl Config {
             refuse_above: 1_024,
             idle_timeout: Duration::from_secs(30),
             tokens: None,
+            minting: None,
             key_sets: Vec::new(),
             certificates: None,
             origins: Origins::default(),

@@ -57,7 +57,7 @@ mod tcp;
 mod telemetry;
 mod transport;
 
-pub use access::{CertifiedUser, ClientCertificates, KeySetUrl, Names, UrlError};
+pub use access::{CertifiedUser, ClientCertificates, KeySetUrl, Minting, Names, UrlError};
 pub use admin::{Administration, Operators};
 pub use application::{
     Answer, Args, Call, CallError, CallLimits, Caller, Cancellation, Connecting, FromCall, Handler,

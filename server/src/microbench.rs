@@ -53,7 +53,7 @@ impl Rig {
             BudgetLimits { all: usize::MAX / 4, per_user: usize::MAX / 4, per_address: usize::MAX / 4 };
         let bounds = HubLimits { outbox, budget, ..HubLimits::default() };
         let hub = Arc::new(Hub::new(bounds, Arc::clone(&gate) as _));
-        let expiry = Arc::new(Expiry::new(Arc::clone(&hub), Duration::from_secs(60)));
+        let expiry = Arc::new(Expiry::new(Arc::clone(&hub), Arc::clone(&gate), Duration::from_secs(60)));
         let router = Arc::new(Router::new(Arc::clone(&hub), metrics, Limits::default(), gate, expiry));
         let seats = (0..members)
             .map(|number| {

@@ -3,17 +3,22 @@
 //! `actions` carries acts out; `request` reads what is asked for, `people` finds whom it is about, and `enforcement`
 //! has a ban do to them what it says. `journal` writes a mark before each and a record behind it, into the `store`;
 //! `audit` is the chain over the records. `impaired` says that acts cannot be taken now, and `mending` tries the store
-//! again. The store is a file (`file_store`); a server without a state directory has a `memory_store`.
+//! again; `noting` writes down when keys of the HTTP API were used, `lasting` puts users into groups for good, and out
+//! of them, `ending` when their time is over. The store is a file (`file_store`); a server without a state directory
+//! has a `memory_store`.
 
 mod actions;
 mod audit;
+mod ending;
 mod enforcement;
 mod error;
 mod file_store;
 mod impaired;
 mod journal;
+mod lasting;
 mod memory_store;
 mod mending;
+mod noting;
 mod people;
 mod request;
 mod store;
@@ -21,10 +26,12 @@ mod store;
 mod tests;
 
 pub use actions::{Moderation, Operator};
+pub(crate) use ending::end_lasting;
 pub use error::ModerationError;
 pub(crate) use file_store::FileStore;
 pub(crate) use memory_store::MemoryStore;
 pub(crate) use mending::mend_store;
+pub(crate) use noting::note_keys;
 #[cfg(any(test, fuzzing))]
 pub(crate) use request::described as described_for_fuzzing;
 pub(crate) use store::Store;

@@ -16,9 +16,9 @@ use parking_lot::RwLock;
 use tokio::task::JoinHandle;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
-use crate::access::{KeySetUrl, Tokens};
+use crate::access::{KeySetUrl, Minting, Tokens};
 use crate::admin::{self, Feed, Operators, Queries, Service};
-use crate::api::{self, Http};
+use crate::api::{self, API_PATH, Api, Http};
 use crate::application::Application;
 use crate::config::Config;
 use crate::edge::admission::Admission;
@@ -35,7 +35,7 @@ use crate::edge::web::{self, Web};
 use crate::handle::HubHandle;
 use crate::home::Home;
 use crate::hub::Hub;
-use crate::moderation::{Moderation, mend_store};
+use crate::moderation::{Moderation, end_lasting, mend_store, note_keys};
 use crate::opened::{Opened, OpenedAdmin, OpenedWeb};
 use crate::quic::{Endpoint, EndpointKeys, Identity, IdentityError, Settings};
 use crate::spread;
@@ -65,6 +65,9 @@ pub struct Server {
     http: Option<HttpListener>,
     web: Option<WebListener>,
     mending: AbortOnDropHandle<()>,
+    api: Arc<Api>,
+    noting: JoinHandle<()>,
+    lasting: JoinHandle<()>,
     /// The state directory, if there is one, is ours until everything else has ended.
     _home: Option<Home>,
 }
@@ -102,9 +105,10 @@ pub struct Drained {
     pub in_time: bool,
 }
 
-/// Everything that is reached over TCP by clients.
-fn web_routes(web: &Arc<Web>, door: &Arc<SignalRDoor>, config: &Config) -> axum::Router {
-    web::routes(Arc::clone(web)).merge(signalr::routes(Arc::clone(door), &config.signalr_path))
+/// Everything that is reached over TCP by clients and back ends.
+fn web_routes(web: &Arc<Web>, door: &Arc<SignalRDoor>, api: &Arc<Api>, config: &Config) -> axum::Router {
+    let signalr = signalr::routes(Arc::clone(door), &config.signalr_path);
+    web::routes(Arc::clone(web)).merge(signalr).merge(api::api_routes(api))
 }
 
 impl Server {
@@ -116,7 +120,7 @@ impl Server {
         let config = Arc::new(config);
         let application =
             methods.map(|methods| Application::new(methods, &hub, config.limits, Arc::clone(&metrics)));
-        let expiry = Arc::new(Expiry::new(Arc::clone(&hub), config.expiry_notice));
+        let expiry = Arc::new(Expiry::new(Arc::clone(&hub), Arc::clone(&gate), config.expiry_notice));
         let router = Arc::new(Router::new(
             Arc::clone(&hub),
             Arc::clone(&metrics),
@@ -140,6 +144,27 @@ impl Server {
         let rounds = tokio::spawn(rounds.run(tasks.closing.clone()));
         let websockets = Arc::new(Web { handshakes: Arc::clone(&handshakes), tasks: tasks.clone() });
         let signalr = SignalRDoor::new(Arc::clone(&websockets));
+        let queries = Arc::new(Queries {
+            hub: Arc::clone(&hub),
+            gate,
+            admission,
+            moderation: Arc::clone(&moderation),
+            metrics: Arc::clone(&metrics),
+            address,
+            dev: config.dev,
+            started,
+            decides: application.as_ref().map(|application| application.decides()).unwrap_or_default(),
+        });
+        let handle = HubHandle::new(Arc::clone(&hub), config.limits);
+        let api = Api::new(
+            handle,
+            Arc::clone(&moderation),
+            Arc::clone(&queries),
+            config.minting.clone(),
+            tasks.closing.clone(),
+        );
+        let noting = tokio::spawn(note_keys(Arc::clone(&moderation), tasks.closing.clone()));
+        let lasting = tokio::spawn(end_lasting(Arc::clone(&moderation), tasks.closing.clone()));
         let listener = tokio::spawn(listener::listen(endpoint.clone(), handshakes, tasks.clone()));
         let expiry = tokio::spawn(expiry.run(tasks.closing.clone()));
         let key_sets = tokio::spawn(key_sets.run(tasks.closing.clone()));
@@ -159,7 +184,7 @@ impl Server {
             let http = Arc::new(Http { server: address, dev: config.dev, certificate, moderation, closing });
             let mut routes = api::routes(Arc::clone(&http));
             if config.dev {
-                routes = routes.merge(web_routes(&websockets, &signalr, &config));
+                routes = routes.merge(web_routes(&websockets, &signalr, &api, &config));
             }
             let door = Door::new(VISITS, OwnShare::TakeOldest);
             let listener = tokio::spawn(visit::answer(visits(listener, door, None), routes));
@@ -168,27 +193,13 @@ impl Server {
         let web = web.map(|OpenedWeb { listener, address, tls, shares_identity }| {
             let door = Door::new(config.refuse_above, OwnShare::TakeOwnOldest);
             let visits = visits(listener, door, Some(Arc::clone(&tls)));
-            let listener = tokio::spawn(visit::answer(visits, web_routes(&websockets, &signalr, &config)));
+            let listener =
+                tokio::spawn(visit::answer(visits, web_routes(&websockets, &signalr, &api, &config)));
             WebListener { tls, shares_identity, address, listener }
         });
         let admin = match admin {
             None => None,
             Some(OpenedAdmin { endpoint, address: admin_address, operators }) => {
-                let queries = Queries {
-                    hub: Arc::clone(&hub),
-                    gate,
-                    admission,
-
-                    moderation: Arc::clone(&moderation),
-                    metrics: Arc::clone(&metrics),
-                    address,
-                    dev: config.dev,
-                    started,
-                    decides: application
-                        .as_ref()
-                        .map(|application| application.decides())
-                        .unwrap_or_default(),
-                };
                 let feed =
                     Arc::new(Feed::new(Arc::clone(&hub), Arc::clone(&metrics), Arc::clone(&moderation)));
                 let service = Service {
@@ -212,6 +223,9 @@ impl Server {
             config,
             _home: home,
             mending,
+            api,
+            noting,
+            lasting,
             keys,
             endpoint,
             address,
@@ -252,23 +266,37 @@ impl Server {
     /// Where clients connect that UDP does not reach, if they can: with TLS, or without in development.
     #[must_use]
     pub fn websocket_url(&self) -> Option<String> {
-        let (scheme, address) = match (&self.web, &self.http) {
-            (Some(web), _) => ("wss", web.address),
-            (None, Some(http)) if self.config.dev => ("ws", http.address),
-            _ => return None,
-        };
+        let (scheme, address) = self.web_address()?;
+        let scheme = if scheme == "https" { "wss" } else { "ws" };
         Some(format!("{scheme}://{address}{WEBSOCKET_PATH}"))
     }
 
     /// Where clients of SignalR connect, if they can: with TLS, or without in development.
     #[must_use]
     pub fn signalr_url(&self) -> Option<String> {
-        let (scheme, address) = match (&self.web, &self.http) {
-            (Some(web), _) => ("https", web.address),
-            (None, Some(http)) if self.config.dev => ("http", http.address),
-            _ => return None,
-        };
+        let (scheme, address) = self.web_address()?;
         Some(format!("{scheme}://{address}{}", self.config.signalr_path))
+    }
+
+    /// Where back ends use the HTTP API, if they can: with TLS, or without in development.
+    #[must_use]
+    pub fn api_url(&self) -> Option<String> {
+        let (scheme, address) = self.web_address()?;
+        Some(format!("{scheme}://{address}{API_PATH}"))
+    }
+
+    /// How the paths of clients and back ends are reached over TCP.
+    fn web_address(&self) -> Option<(&'static str, SocketAddr)> {
+        match (&self.web, &self.http) {
+            (Some(web), _) => Some(("https", web.address)),
+            (None, Some(http)) if self.config.dev => Some(("http", http.address)),
+            _ => None,
+        }
+    }
+
+    /// Makes tokens for back ends by another key from now on, or none.
+    pub fn replace_minting(&self, minting: Option<Minting>) {
+        self.api.replace_minting(minting);
     }
 
     /// How many connections, users and groups there are.
@@ -364,6 +392,9 @@ impl Server {
             http,
             web,
             mending,
+            api,
+            noting,
+            lasting,
             _home,
             ..
         } = self;
@@ -393,6 +424,8 @@ impl Server {
             tasks.connections.wait().await;
         };
         let in_time = tokio::time::timeout(config.drain_deadline, orderly).await.is_ok();
+        // Both end with `closing`, when the disk has what they were writing.
+        let _ = (noting.await, lasting.await);
         tasks.connections.close();
         if !in_time {
             // Those who take nothing more can still be told why, and that it is over.
@@ -419,6 +452,7 @@ impl Server {
             // Ends with `closing`, when the last answer is written; a visit lasts a bounded time.
             let _ = listener.await;
         }
+        api.finish().await;
         tasks.endpoint.close();
         tasks.endpoint.wait().await;
         Drained { connections, in_time }

@@ -48,8 +48,8 @@ class Server:
         self.process = subprocess.Popen(
             command, stdout=subprocess.PIPE, text=True, env=self.environment, cwd=self.home.name
         )
-        ready = until_ready(self.process)
-        self.url, self.admin = ready["signalr"], ready.get("admin", "")
+        self.ready = until_ready(self.process)
+        self.url, self.admin = self.ready["signalr"], self.ready.get("admin", "")
 
     def at(self, user):
         return f"{self.url}?user={quote(user)}"

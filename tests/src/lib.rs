@@ -10,6 +10,7 @@
     reason = "a harness that cannot go on must say where"
 )]
 
+pub mod back_end;
 pub mod haproxy;
 pub mod issuer;
 pub mod lossy;

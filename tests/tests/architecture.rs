@@ -246,7 +246,7 @@ fn the_servers_arrows_run_down() {
         SERVER.iter().position(|name| *name == top)
     };
     for (module, targets) in arrows(&files) {
-        if ["fuzzing", "microbench"].contains(&module.as_str()) {
+        if ["fuzzing", "microbench"].contains(&module.split('/').next().unwrap()) {
             continue;
         }
         let from =
@@ -407,7 +407,8 @@ fn the_drawing_is_the_folders() {
     let heads: BTreeSet<String> =
         files.iter().filter_map(|name| name.rsplit_once('/')).map(|(folder, _)| folder.to_owned()).collect();
     let left_out = ["lib", "fuzzing", "microbench"];
-    for name in files.iter().filter(|name| !heads.contains(*name) && !left_out.contains(&name.as_str())) {
+    let is_left_out = |name: &str| left_out.contains(&name.split('/').next().unwrap());
+    for name in files.iter().filter(|name| !heads.contains(*name) && !is_left_out(name)) {
         assert!(drawn.contains(name), "{name}.rs is not drawn");
     }
 }

@@ -35,6 +35,7 @@ pub fn made_by(origin: MembershipOrigin) -> Option<&'static str> {
         MembershipOrigin::Client => None,
         MembershipOrigin::Operator => Some("by an operator"),
         MembershipOrigin::Application => Some("by the application"),
+        MembershipOrigin::Lasting => Some("lasting"),
         MembershipOrigin::Other => Some("in a way that is not known here"),
     }
 }

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::defaults::DEFAULT_ADMIN;
-use clap::{Args, Subcommand};
-use fanfare_protocol::admin::Page;
+use clap::{Args, Subcommand, ValueEnum};
+use fanfare_protocol::admin::{May, Page};
 use fanfare_protocol::{ConnectionId, EventName, Token};
 
 #[derive(Debug, Args)]
@@ -105,6 +105,31 @@ pub(crate) enum AdminCommand {
         user: String,
         /// The group, as it was revoked
         groups: String,
+        #[command(flatten)]
+        note: NoteArguments,
+    },
+    /// Lasting memberships: who is in which group whenever it is here
+    Lasting(ListArguments),
+    /// Make a user a member of a group whenever it is here, and say what it may do there
+    AddLasting {
+        /// The user
+        user: String,
+        /// The group
+        group: String,
+        /// What it may do there, whatever its token says
+        #[arg(long, value_enum, default_value_t = MayArgument::Both)]
+        may: MayArgument,
+        #[command(flatten)]
+        end: EndArguments,
+        #[command(flatten)]
+        note: NoteArguments,
+    },
+    /// End a lasting membership
+    RemoveLasting {
+        /// The user
+        user: String,
+        /// The group
+        group: String,
         #[command(flatten)]
         note: NoteArguments,
     },
@@ -244,6 +269,27 @@ fn hash(text: &str) -> Result<String, String> {
         return Ok(text.to_ascii_lowercase());
     }
     Err("a hash has 64 hexadecimal digits, as `audit --verify` prints them".to_owned())
+}
+
+/// What a lasting membership lets its user do.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum MayArgument {
+    /// Be a member, and send
+    Both,
+    /// Be a member, and not send
+    Receive,
+    /// Send, and not be a member
+    Send,
+}
+
+impl From<MayArgument> for May {
+    fn from(may: MayArgument) -> Self {
+        match may {
+            MayArgument::Both => Self::Both,
+            MayArgument::Receive => Self::Receive,
+            MayArgument::Send => Self::Send,
+        }
+    }
 }
 
 /// When it ends by itself. Never, if it is not said.

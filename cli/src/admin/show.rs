@@ -9,8 +9,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use fanfare_protocol::admin::{
-    AuditVerdict, BanKind, BanRow, ConnectionDetail, ConnectionRow, Explanation, GroupRow, Listing, Receipt,
-    UserRow,
+    ApiKeyRow, AuditVerdict, BanKind, BanRow, ConnectionDetail, ConnectionRow, Explanation, GroupRow,
+    LastingRow, Listing, Receipt, UserRow,
 };
 use fanfare_tui::text::{act, far_day, harmless, made_by, many, micros, moment, per_mille, span, visible};
 use serde_json::Value;
@@ -95,6 +95,40 @@ pub(super) fn bans(listing: &Listing<BanRow>) -> String {
             ends(row.until),
             row.author.clone(),
             row.reason.clone(),
+        ]);
+    }
+    with_total(&table, listing.rows.len(), listing.total)
+}
+
+pub(super) fn lasting(listing: &Listing<LastingRow>) -> String {
+    let mut table = Table::new(&["USER", "GROUP", "MAY", "SINCE", "ENDS", "BY"]);
+    for row in &listing.rows {
+        table.row(&[
+            row.user.as_str().to_owned(),
+            row.group.as_str().to_owned(),
+            row.may.name().to_owned(),
+            moment(row.since),
+            ends(row.until),
+            row.author.clone(),
+        ]);
+    }
+    with_total(&table, listing.rows.len(), listing.total)
+}
+
+pub(crate) fn api_keys(listing: &Listing<ApiKeyRow>) -> String {
+    let mut table =
+        Table::new(&["KEY", "BEGINS WITH", "MAY", ">A SECOND", "SINCE", "ENDS", "LAST USED", "BY"]);
+    for row in &listing.rows {
+        let allow: Vec<String> = row.allow.iter().map(ToString::to_string).collect();
+        table.row(&[
+            row.name.clone(),
+            row.id.clone(),
+            allow.join(" "),
+            row.per_second.map_or_else(|| "any".to_owned(), |rate| rate.to_string()),
+            moment(row.since),
+            ends(row.until),
+            row.used.map_or_else(|| "never".to_owned(), moment),
+            row.author.clone(),
         ]);
     }
     with_total(&table, listing.rows.len(), listing.total)
@@ -346,6 +380,7 @@ mod tests {
             bans: Vec::new(),
             connecting: Vec::new(),
             token: None,
+            lasting: None,
             by_application: false,
             connections: connections.map(|(origin, number)| verdict(number, origin)).collect(),
             summary: String::new(),

@@ -37,6 +37,7 @@ impl Settings {
             name: Vec::new(),
             token_key: Vec::new(),
             token_secret: Vec::new(),
+            token_mint_key: None,
             token_keys_url: Vec::new(),
             token_keys_ca: None,
             token_audience: Vec::new(),

@@ -99,6 +99,10 @@ pub(crate) struct Settings {
     )]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) token_secret: Vec<PathBuf>,
+    /// The private key, as PEM, that tokens are made with for back ends (mint-token); reloaded on SIGHUP [default: the
+    /// first --token-secret]
+    #[arg(long, value_name = "FILE", env = "FANFARE_TOKEN_MINT_KEY", help_heading = "Tokens")]
+    pub(super) token_mint_key: Option<PathBuf>,
     /// Where to fetch the JWK Set that tokens are checked with (https), again and again; may be given more than once
     #[arg(
         long,

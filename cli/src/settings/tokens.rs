@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use fanfare_server::{KeySetUrl, ReadKeys, TokenKey, TokenRules};
+use fanfare_server::{KeySetUrl, Minter, Minting, ReadKeys, TokenKey, TokenRules};
 
 use super::value::Span;
 use crate::failure::Failure;
@@ -16,6 +16,7 @@ const KEYS_GO_WITH: &str = "--token-key FILE is for public keys, --token-secret 
 pub(crate) struct TokenSettings {
     pub(super) keys: Vec<PathBuf>,
     pub(super) secrets: Vec<PathBuf>,
+    pub(super) mint_key: Option<PathBuf>,
     pub(super) urls: Vec<String>,
     pub(super) urls_ca: Option<PathBuf>,
     pub(super) audience: Vec<String>,
@@ -30,6 +31,8 @@ pub(crate) struct TokenSettings {
 pub(crate) struct LoadedTokens {
     /// `None` where neither a file nor a URL is named.
     pub(crate) rules: Option<TokenRules>,
+    /// What tokens are made with; `None` where no key for that is named.
+    pub(crate) minting: Option<Minting>,
     /// What the URLs are.
     pub(crate) key_sets: Vec<KeySetUrl>,
     /// Keys that are passed over, with the file and the reason: lines for the log.
@@ -54,6 +57,11 @@ impl TokenSettings {
         let mut rules = TokenRules::new(keys);
         let key_sets = self.key_sets()?;
         if rules.keys.is_empty() && key_sets.is_empty() {
+            if self.mint_key.is_some() {
+                return Err(Failure::usage(
+                    "--token-mint-key makes tokens that nothing here would take: give --token-key FILE, its public key",
+                ));
+            }
             return Ok(LoadedTokens::default());
         }
         rules.audience.clone_from(&self.audience);
@@ -67,7 +75,20 @@ impl TokenSettings {
         if let Some(lifetime) = self.lifetime {
             rules.longest = whole_seconds("token-lifetime", lifetime)?;
         }
-        Ok(LoadedTokens { rules: Some(rules), key_sets, skipped })
+        let minting = self.minter()?.map(|minter| Minting::new(minter, &rules));
+        Ok(LoadedTokens { rules: Some(rules), minting, key_sets, skipped })
+    }
+
+    /// What tokens are made with.
+    fn minter(&self) -> Result<Option<Minter>, Failure> {
+        let minter = match (&self.mint_key, self.secrets.first()) {
+            (Some(key), _) => Minter::read(key),
+            (None, Some(secret)) => Minter::read_secret(secret),
+            (None, None) => return Ok(None),
+        };
+        minter.map(Some).map_err(|error| {
+            Failure::failed(format!("{error} (--token-mint-key FILE is for a private key in PEM)"))
+        })
     }
 
     fn key_sets(&self) -> Result<Vec<KeySetUrl>, Failure> {

@@ -104,13 +104,15 @@ pub(crate) struct Harness {
     bin: tempfile::TempDir,
     /// The ports that the server got, for clients and for operators, in the place of 4433 and 4434.
     ports: Option<(String, String)>,
+    /// The same for HTTP, in the place of 4480.
+    http: Option<String>,
 }
 
 impl Harness {
     pub(crate) fn new() -> Self {
         let bin = tempfile::tempdir().unwrap();
         std::os::unix::fs::symlink(BINARY, bin.path().join("fanfare")).unwrap();
-        Self { home: tempfile::tempdir().unwrap(), bin, ports: None }
+        Self { home: tempfile::tempdir().unwrap(), bin, ports: None, http: None }
     }
 
     pub(crate) fn home(&self) -> &Path {
@@ -120,6 +122,10 @@ impl Harness {
     /// Starts a command. What it says on stderr comes with what it says on stdout, as on a terminal.
     pub(crate) fn start(&self, typed: &Typed) -> Process {
         let line = typed.command.replace("cargo run --release --", "fanfare");
+        let line = match &self.http {
+            Some(http) => line.replace("127.0.0.1:4480", &format!("127.0.0.1:{http}")),
+            None => line,
+        };
         let simple = line.starts_with("fanfare ") && !line.contains([';', '|', '>', '&']);
         // In the shell's place, so that it ends when we end it.
         let line = if simple { format!("exec 2>&1; exec {line}") } else { format!("exec 2>&1; {line}") };
@@ -154,6 +160,7 @@ impl Harness {
             address.rsplit_once(':').unwrap().1.to_owned()
         };
         self.ports = Some((port("quic="), port("admin=")));
+        self.http = ready.contains(" http=").then(|| port(" http="));
         follow(&mut process.out.again(), &self.here(&typed.output));
         process
     }

@@ -423,9 +423,14 @@ pub(crate) fn ready(process: &mut Process) -> (String, String) {
 
 /// Asks for a path, and gives all of the answer.
 pub(crate) fn http_get(address: &str, path: &str) -> String {
+    http_with(address, path, "")
+}
+
+/// The same with more headers, each with its line's end.
+pub(crate) fn http_with(address: &str, path: &str, headers: &str) -> String {
     let mut stream = std::net::TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(DEADLINE)).unwrap();
-    write!(stream, "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{headers}\r\n").unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     answer

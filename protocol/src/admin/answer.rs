@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::row::{BanRow, ConnectionRow, GroupRow, MembershipOrigin};
+use super::row::{BanRow, ConnectionRow, GroupRow, May, MembershipOrigin};
 use super::{Role, Times};
 use crate::{ConnectionId, Denial, GroupName, UserName};
 
@@ -184,6 +184,9 @@ pub struct Explanation {
     /// Whether the application is asked as well, and may say otherwise: where the verdict depends on that.
     #[serde(default)]
     pub by_application: bool,
+    /// What a lasting membership lets the user do in the group, where it has one there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lasting: Option<May>,
     /// The same in a sentence.
     pub summary: String,
 }

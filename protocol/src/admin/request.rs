@@ -1,14 +1,17 @@
 //! What operators ask and order: questions, actions and subscriptions.
 
 use std::borrow::Cow;
+use std::num::NonZeroU32;
 
 use serde::de::Error;
 use serde::{Deserialize, Serialize};
 
+use super::row::May;
+use super::scope::Scope;
 #[cfg(doc)]
 use super::{
-    ADMIN_PAGE_ROWS, AuditVerdict, BanRow, ConnectionDetail, ConnectionRow, Explanation, GroupRow, Listing,
-    Receipt, Status, Update, UserRow,
+    ADMIN_PAGE_ROWS, ApiKeyRow, AuditVerdict, BanRow, ConnectionDetail, ConnectionRow, Explanation, GroupRow,
+    LastingRow, Listing, Receipt, Status, Update, UserRow,
 };
 use crate::{ConnectionId, EventName, GroupName, Pattern, PayloadFormat, Target, Token, UserName};
 
@@ -32,10 +35,21 @@ impl OneAnswer for Question {}
 impl OneAnswer for Action {}
 
 /// By its member `ask` a request is a question,
-const QUESTIONS: [&str; 9] =
-    ["status", "connections", "users", "groups", "members", "connection", "bans", "explain", "verify_audit"];
+const QUESTIONS: [&str; 11] = [
+    "status",
+    "connections",
+    "users",
+    "groups",
+    "members",
+    "connection",
+    "bans",
+    "api_keys",
+    "lasting",
+    "explain",
+    "verify_audit",
+];
 /// an action
-const ACTIONS: [&str; 14] = [
+const ACTIONS: [&str; 18] = [
     "revoke",
     "restore",
     "ban",
@@ -50,6 +64,10 @@ const ACTIONS: [&str; 14] = [
     "kick",
     "backup",
     "send",
+    "add_lasting",
+    "remove_lasting",
+    "create_api_key",
+    "revoke_api_key",
 ];
 /// or a subscription.
 const SUBSCRIPTIONS: [&str; 2] = ["audit", "watch"];
@@ -115,6 +133,10 @@ pub enum Question {
     },
     /// What is forbidden to whom. Answered with a [`Listing`] of [`BanRow`].
     Bans(Page),
+    /// Which keys of the HTTP API there are. Answered with a [`Listing`] of [`ApiKeyRow`].
+    ApiKeys(Page),
+    /// Which lasting memberships there are. Answered with a [`Listing`] of [`LastingRow`].
+    Lasting(Page),
     /// Whether a user may join a group, and why. Answered with [`Explanation`].
     Explain {
         /// Who.
@@ -278,6 +300,61 @@ pub enum Action {
         /// What the payload is written in.
         #[serde(default)]
         format: PayloadFormat,
+    },
+    /// Make a user a member of a group whenever it is here, and say what it may do there. Answered with a [`Receipt`].
+    AddLasting {
+        /// Who.
+        user: UserName,
+        /// Which group.
+        group: GroupName,
+        /// What it may do there, whatever its token says.
+        #[serde(default)]
+        may: May,
+        /// When it ends by itself; never, if it is not given.
+        #[serde(default)]
+        until: Option<u64>,
+        /// Why, for the audit.
+        #[serde(default)]
+        reason: String,
+    },
+    /// End a lasting membership. Answered with a [`Receipt`].
+    RemoveLasting {
+        /// Who.
+        user: UserName,
+        /// Which group.
+        group: GroupName,
+        /// Why, for the user and the audit.
+        #[serde(default)]
+        reason: String,
+    },
+    /// Let a back end use the HTTP API. What opens with the key is made where this comes from, and is not in here.
+    /// Answered with a [`Receipt`].
+    CreateApiKey {
+        /// Its name: 1 to 64 letters, digits, `.`, `_` and `-`.
+        name: String,
+        /// What the key begins with: `ffk_` and 16 hexadecimal digits.
+        id: String,
+        /// SHA-256 of the whole key, in hex.
+        hash: String,
+        /// What it may do.
+        allow: Vec<Scope>,
+        /// Operations a second that it may have carried out; as many as it likes, if it is not given.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        per_second: Option<NonZeroU32>,
+        /// When it ends by itself; never, if it is not given.
+        #[serde(default)]
+        until: Option<u64>,
+        /// Why, for the audit.
+        #[serde(default)]
+        reason: String,
+    },
+    /// Refuse a key of the HTTP API from now on. Answered with a [`Receipt`].
+    RevokeApiKey {
+        /// Its name.
+        name: String,
+        /// Why, for the audit.
+        #[serde(default)]
+        reason: String,
     },
 }
 

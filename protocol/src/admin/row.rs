@@ -3,8 +3,11 @@
 //! In: facts, as the server has them. Out: JSON, and the same values again. Invariant: a field stays what it is; later
 //! versions may have more, so one that came later than the others has a default.
 
+use std::num::NonZeroU32;
+
 use serde::{Deserialize, Serialize};
 
+use super::scope::Scope;
 use crate::{ConnectionId, GroupName, Pattern, UserName};
 
 /// A connection in a list.
@@ -135,6 +138,8 @@ pub enum MembershipOrigin {
     Operator,
     /// The application.
     Application,
+    /// A lasting membership.
+    Lasting,
     /// What came with a later version.
     #[serde(other)]
     Other,
@@ -190,6 +195,84 @@ pub enum BanKind {
     SignOut,
     /// One token.
     Token,
+}
+
+/// A lasting membership: where a user is whenever it is here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastingRow {
+    /// Who.
+    pub user: UserName,
+    /// In which group.
+    pub group: GroupName,
+    /// What it may do there, whatever its token says.
+    #[serde(default)]
+    pub may: May,
+    /// Since when.
+    pub since: u64,
+    /// When it ends by itself.
+    pub until: Option<u64>,
+    /// Which operator, or `key:` and the name of an API key.
+    pub author: String,
+}
+
+/// What a lasting membership lets its user do in the group. What it does not, it forbids.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum May {
+    /// Be a member, and send.
+    #[default]
+    Both,
+    /// Be a member, and not send: it is muted.
+    Receive,
+    /// Send, and not be a member.
+    Send,
+}
+
+impl May {
+    /// Whether the user is a member.
+    #[must_use]
+    pub fn receives(self) -> bool {
+        self != Self::Send
+    }
+
+    /// Whether it may send.
+    #[must_use]
+    pub fn sends(self) -> bool {
+        self != Self::Receive
+    }
+
+    /// The word for it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Both => "both",
+            Self::Receive => "receive",
+            Self::Send => "send",
+        }
+    }
+}
+
+/// A key of the HTTP API. What opens with it is not in here, and nowhere else but with whoever has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApiKeyRow {
+    /// Its name, which no other has.
+    pub name: String,
+    /// What a key begins with that is this one: `ffk_` and 16 hexadecimal digits.
+    pub id: String,
+    /// What it may do.
+    pub allow: Vec<Scope>,
+    /// Operations a second that it may have carried out; as many as it likes, if it is not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub per_second: Option<NonZeroU32>,
+    /// Since when it is.
+    pub since: u64,
+    /// When it ends by itself.
+    pub until: Option<u64>,
+    /// When it was last used, as of about a minute ago; not given where it never was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub used: Option<u64>,
+    /// Which operator made it.
+    pub author: String,
 }
 
 /// A ban, revocation or sign-out in force.

@@ -17,6 +17,7 @@ use fanfare_protocol::{Code, Denial, GroupName, Pattern, UserName};
 use fanfare_token::{Permissions, Proof, Seconds};
 use parking_lot::RwLock;
 
+use super::lasting::Lasting;
 use super::moment;
 
 /// What tells one ban from another.
@@ -71,6 +72,8 @@ impl From<&BanRow> for BanKey {
 pub(crate) struct Bans {
     rules: RwLock<Rules>,
     validity: Validity,
+    /// What was decided in favour of users, who decides and asks about the one has to do with the other.
+    lasting: Lasting,
 }
 
 /// How long a token can be valid: what ends a sign-out, and when a ban of a token may be forgotten.
@@ -112,7 +115,12 @@ struct Rules {
 
 impl Bans {
     pub(crate) fn new(validity: Validity) -> Self {
-        Self { rules: RwLock::new(Rules::default()), validity }
+        Self { rules: RwLock::new(Rules::default()), validity, lasting: Lasting::default() }
+    }
+
+    /// Lasting memberships.
+    pub(crate) fn lasting(&self) -> &Lasting {
+        &self.lasting
     }
 
     /// Puts a ban in force, in the place of one with the same key.

@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use fanfare_hub::Origin;
+use fanfare_protocol::admin::May;
 use fanfare_protocol::{Code, ConnectionId, Denial, GroupName, UserName};
 use fanfare_token::{Permissions, Seconds};
 
@@ -43,6 +44,16 @@ impl Gate {
 
     pub(crate) fn bans(&self) -> &Bans {
         &self.bans
+    }
+
+    /// Whether a user is in a group whenever it is here.
+    pub(crate) fn has_lasting(&self, user: &UserName, group: &GroupName, now: Seconds) -> bool {
+        self.bans.lasting().may(user, group, now).is_some_and(May::receives)
+    }
+
+    /// The groups that a user is put into when it connects.
+    pub(crate) fn lasting_groups(&self, user: &UserName, now: Seconds) -> Vec<GroupName> {
+        self.bans.lasting().groups(user, now)
     }
 
     /// Who a token says, and what it allows.
@@ -97,6 +108,11 @@ impl Gate {
         if self.bans.forbids_group(user, group, now) {
             return Err(Code::BannedFromGroup.into());
         }
+        match self.bans.lasting().may(user, group, now) {
+            Some(may) if may.receives() => return Ok(()),
+            Some(_) => return Err(only_sends(group)),
+            None => {}
+        }
         if permissions.grants.may_join(group, now) {
             return Ok(());
         }
@@ -119,7 +135,14 @@ impl Gate {
                 let detail = format!("the user is banned from the group {group:?}");
                 return Err(Denial { code: Code::BannedFromGroup, detail });
             }
-            Recipient::Group(group) => grants.may_send_to_group(group, now),
+            Recipient::Group(group) => match self.bans.lasting().may(user, group, now) {
+                Some(may) if may.sends() => true,
+                Some(_) => {
+                    let detail = format!("the user may receive in the group {group:?}, and not send");
+                    return Err(Denial { code: Code::Muted, detail });
+                }
+                None => grants.may_send_to_group(group, now),
+            },
             Recipient::User(user) => grants.may_send_to_user(user, now),
             Recipient::Connection(_, Some(user)) => grants.may_send_to_user(user, now),
             // The answer must be the one for a connection of somebody else's: who is connected is not for everyone to
@@ -163,6 +186,12 @@ impl Gate {
     }
 }
 
+/// What one is told that may send to a group, and not be in it.
+fn only_sends(group: &GroupName) -> Denial {
+    let detail = format!("the user may send to the group {group:?}, and not be in it");
+    Denial { code: Code::NotGranted, detail }
+}
+
 impl fanfare_hub::Gate<Permissions> for Gate {
     fn enter(&self, user: &UserName, permissions: &Permissions) -> Result<(), Denial> {
         self.enter(user, permissions, super::now())
@@ -181,8 +210,24 @@ impl fanfare_hub::Gate<Permissions> for Gate {
             // name is not taken here.
             Origin::Operator | Origin::Application => {
                 self.names.permit("group", group.as_str())?;
-                let banned = self.bans.forbids_group(user, group, super::now());
-                if banned { Err(Code::BannedFromGroup.into()) } else { Ok(()) }
+                let now = super::now();
+                if self.bans.forbids_group(user, group, now) {
+                    return Err(Code::BannedFromGroup.into());
+                }
+                if self.bans.lasting().may(user, group, now) == Some(May::Send) {
+                    return Err(only_sends(group));
+                }
+                Ok(())
+            }
+            // Asked here, so that one that ends meanwhile leaves nobody in.
+            Origin::Lasting => {
+                let now = super::now();
+                self.names.permit("group", group.as_str())?;
+                if self.bans.forbids_group(user, group, now) {
+                    return Err(Code::BannedFromGroup.into());
+                }
+                let may = self.bans.lasting().may(user, group, now);
+                if may.is_some_and(May::receives) { Ok(()) } else { Err(Code::GrantEnded.into()) }
             }
         }
     }

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use fanfare_protocol::admin::{
-    BanKind, BanRow, ConnectionVerdict, Explanation, MembershipOrigin, Refusal, TokenVerdict, Verdict,
+    BanKind, BanRow, ConnectionVerdict, Explanation, May, MembershipOrigin, Refusal, TokenVerdict, Verdict,
 };
 use fanfare_protocol::{Code, Denial, GroupName, Target, Token, UserName};
 use fanfare_token::{Permissions, Seconds};
@@ -17,7 +17,7 @@ use crate::application::Decides;
 use crate::hub::Member;
 
 impl Queries {
-    pub(super) fn explain(
+    pub(crate) fn explain(
         &self,
         user: &UserName,
         group: &GroupName,
@@ -35,17 +35,18 @@ impl Queries {
         let bans = self.gate.bans().concerning(user, group, &ids, now);
 
         let refused = connections.iter().filter(|one| one.refusal.is_some()).count();
-        let banned = self.gate.bans().forbids_group(user, group, now);
+        let lasting = self.gate.bans().lasting().may(user, group, now);
+        let is_barred = self.gate.bans().forbids_group(user, group, now) || lasting == Some(May::Send);
         let verdict = match &token {
             Some(token) if token.connect.is_none() && token.join.is_none() => Verdict::May,
             Some(_) => Verdict::MayNot,
-            None if connections.is_empty() && (banned || !connecting.is_empty()) => Verdict::MayNot,
+            None if connections.is_empty() && (is_barred || !connecting.is_empty()) => Verdict::MayNot,
             None if connections.is_empty() => Verdict::Depends,
             None if refused == 0 => Verdict::May,
             None if refused == connections.len() => Verdict::MayNot,
             None => Verdict::Depends,
         };
-        let by_application = self.application_decides(verdict, token.as_ref(), &connections, banned);
+        let by_application = self.application_decides(verdict, token.as_ref(), &connections, is_barred);
         let verdict = if by_application { Verdict::Depends } else { verdict };
         let mut explained = Explanation {
             user: user.clone(),
@@ -57,6 +58,7 @@ impl Queries {
             token,
             connections,
             by_application,
+            lasting,
             summary: String::new(),
         };
         explained.summary = summary(&explained);
@@ -70,14 +72,14 @@ impl Queries {
         verdict: Verdict,
         token: Option<&TokenVerdict>,
         connections: &[ConnectionVerdict],
-        is_banned: bool,
+        is_barred: bool,
     ) -> bool {
         let Decides { connections: lets_in, joins } = self.decides;
         match (token, verdict) {
             (Some(TokenVerdict { connect: None, .. }), Verdict::May) => lets_in || joins,
             // What no grant covers it may grant.
             (Some(TokenVerdict { connect: None, join: Some(refusal) }), _) => {
-                lets_in && !is_banned && refusal.code == Code::NotGranted.number()
+                lets_in && !is_barred && refusal.code == Code::NotGranted.number()
             }
             (Some(_), _) => false,
             // Whoever is in the group already is not asked about.
@@ -156,7 +158,13 @@ impl Queries {
 
 /// The answer in a sentence.
 fn summary(explained: &Explanation) -> String {
-    let Explanation { verdict, bans, connecting, token, connections, .. } = explained;
+    let Explanation { verdict, bans, connecting, token, connections, lasting, .. } = explained;
+    let granted = match lasting {
+        Some(May::Both | May::Receive) => {
+            "it is there whenever it is here (a lasting membership), and nothing forbids it"
+        }
+        _ => "its token grants it, and nothing forbids it",
+    };
     let (user, group) = (&explained.user, &explained.group);
     let answer = match verdict {
         Verdict::May => format!("{user:?} may join {group:?}"),
@@ -170,6 +178,7 @@ fn summary(explained: &Explanation) -> String {
         let why = match (&token.connect, &token.join) {
             (Some(refusal), _) => format!("with this token it cannot connect: {refusal}"),
             (None, Some(refusal)) => format!("with this token it can connect, and not join: {refusal}"),
+            (None, None) if lasting.is_some() => granted.to_owned(),
             (None, None) => "this token grants it, and nothing forbids it".to_owned(),
         };
         let why =
@@ -184,6 +193,9 @@ fn summary(explained: &Explanation) -> String {
         return format!("{answer}: {}{more}", by(ban));
     }
     let why = match (connections.len(), verdict) {
+        (0, Verdict::MayNot) if connecting.is_empty() => {
+            "by a lasting membership it may send there, and not be a member".to_owned()
+        }
         (0, Verdict::MayNot) => {
             let refusal = connecting.first().map(Refusal::to_string).unwrap_or_default();
             format!("it is not connected, and cannot connect now: {refusal}")
@@ -194,9 +206,9 @@ fn summary(explained: &Explanation) -> String {
                 .to_owned(),
         },
         (_, Verdict::Depends) if explained.by_application => {
-            "its token grants it, and nothing forbids it; the application is asked, too".to_owned()
+            format!("{granted}; the application is asked, too")
         }
-        (_, Verdict::May) => "its token grants it, and nothing forbids it".to_owned(),
+        (_, Verdict::May) => granted.to_owned(),
         (1, _) => connections
             .iter()
             .find_map(|one| one.refusal.as_ref())

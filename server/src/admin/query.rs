@@ -18,7 +18,9 @@ use fanfare_token::Seconds;
 
 use super::listing::{self, Rows};
 use super::reply::{line, store_failed};
-use super::rows::{BanRows, Connections, Facts, Groups, Users, connection_row, made_by};
+use super::rows::{
+    ApiKeyRows, BanRows, Connections, Facts, Groups, LastingRows, Users, connection_row, made_by,
+};
 use crate::access::{self, Gate};
 use crate::application::Decides;
 use crate::edge::admission::Admission;
@@ -58,6 +60,8 @@ impl Queries {
             }),
             Question::Groups(page) => self.groups(page),
             Question::Bans(page) => listed(&BanRows, self.moderation.bans(), page, |ban| ban),
+            Question::Lasting(page) => listed(&LastingRows, self.moderation.lasting().all(), page, |row| row),
+            Question::ApiKeys(page) => listed(&ApiKeyRows, self.moderation.keys().all(), page, |key| key.row),
             Question::Connection { connection } => {
                 self.connection(connection).map(|detail| line(&AdminReply::Ok(detail)))
             }

@@ -7,11 +7,12 @@ use std::time::Instant;
 use std::time::UNIX_EPOCH;
 
 use fanfare_hub::{Origin, OutboxFacts, Roster};
-use fanfare_protocol::admin::{BanRow, ConnectionRow, MembershipOrigin, QuicFacts, SILENT_MS};
+use fanfare_protocol::admin::{BanRow, ConnectionRow, LastingRow, MembershipOrigin, QuicFacts, SILENT_MS};
 use fanfare_protocol::{GroupName, UserName};
 use fanfare_token::Seconds;
 
 use super::listing::{self, Key, Rows};
+use crate::access::StoredKey;
 use crate::hub::{Hub, Member};
 
 /// What changes about a connection, at one moment.
@@ -55,11 +56,12 @@ impl Facts {
 }
 
 /// Who made a membership, as operators are told it.
-pub(super) fn made_by(origin: Origin) -> MembershipOrigin {
+pub(crate) fn made_by(origin: Origin) -> MembershipOrigin {
     match origin {
         Origin::Client => MembershipOrigin::Client,
         Origin::Operator => MembershipOrigin::Operator,
         Origin::Application => MembershipOrigin::Application,
+        Origin::Lasting => MembershipOrigin::Lasting,
     }
 }
 
@@ -202,7 +204,7 @@ pub(super) fn waiting_frames(roster: &Roster<GroupName, Member>) -> u64 {
 }
 
 /// How many users these belong to.
-pub(super) fn distinct_users(members: &[Arc<Member>]) -> u64 {
+pub(crate) fn distinct_users(members: &[Arc<Member>]) -> u64 {
     members.iter().map(|member| member.user()).collect::<HashSet<_>>().len() as u64
 }
 
@@ -256,5 +258,50 @@ impl Rows for BanRows {
         [Self::subject(ban), Self::groups(ban), ban.reason.as_str(), ban.author.as_str()]
             .iter()
             .any(|shown| listing::is_in(shown, text))
+    }
+}
+
+pub(super) struct LastingRows;
+
+impl Rows for LastingRows {
+    type Item = LastingRow;
+    const FIELDS: &'static [&'static str] = &["user", "group", "may", "since", "until", "author"];
+
+    fn key(&self, row: &Self::Item, field: &str) -> Key {
+        match field {
+            "group" => row.group.as_str().into(),
+            "may" => row.may.name().into(),
+            "since" => row.since.into(),
+            "until" => row.until.unwrap_or(Seconds::MAX).into(),
+            "author" => row.author.as_str().into(),
+            // A user's rows are told apart by their groups.
+            _ => Key::Text(format!("{}\0{}", row.user.as_str(), row.group.as_str())),
+        }
+    }
+
+    fn matches(&self, row: &Self::Item, text: &str) -> bool {
+        [row.user.as_str(), row.group.as_str(), &row.author].iter().any(|shown| listing::is_in(shown, text))
+    }
+}
+
+pub(super) struct ApiKeyRows;
+
+impl Rows for ApiKeyRows {
+    type Item = StoredKey;
+    const FIELDS: &'static [&'static str] = &["name", "since", "until", "used", "author"];
+
+    fn key(&self, key: &Self::Item, field: &str) -> Key {
+        let row = &key.row;
+        match field {
+            "since" => row.since.into(),
+            "until" => row.until.unwrap_or(Seconds::MAX).into(),
+            "used" => row.used.unwrap_or(0).into(),
+            "author" => row.author.as_str().into(),
+            _ => row.name.as_str().into(),
+        }
+    }
+
+    fn matches(&self, key: &Self::Item, text: &str) -> bool {
+        listing::is_in(&key.row.name, text) || listing::is_in(&key.row.author, text)
     }
 }

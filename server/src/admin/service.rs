@@ -24,7 +24,7 @@ use crate::telemetry::Metrics;
 pub(crate) struct Service {
     pub(crate) operators: Arc<dyn Operators>,
     pub(crate) moderation: Arc<Moderation>,
-    pub(crate) queries: Queries,
+    pub(crate) queries: Arc<Queries>,
     pub(crate) feed: Arc<Feed>,
     pub(crate) metrics: Arc<Metrics>,
     /// What is being done on threads that may wait. It goes on when its session ends: an act that has begun is

@@ -203,6 +203,26 @@ impl Place {
         self.evicted.clone()
     }
 
+    /// Gives the place back, and is evicted no more: what it was for is known, and bounded elsewhere.
+    pub(crate) fn leave(&self) {
+        let own = self.source.lock();
+        drop(self.door.inside.lock().take(*own, self.number));
+    }
+
+    /// Takes it again, where it was given back and there is one. Tells whether it is there.
+    pub(crate) fn enter_again(&self) -> bool {
+        let own = self.source.lock();
+        let mut inside = self.door.inside.lock();
+        let is_there = inside.by_source.get(&*own).is_some_and(|places| places.contains_key(&self.number));
+        if !is_there && (inside.count >= self.door.most || self.evicted.is_cancelled()) {
+            return false;
+        }
+        if !is_there {
+            inside.enter(*own, self.number, self.evicted.clone());
+        }
+        true
+    }
+
     /// Counts the attempt for this address from now on. Where that has its share, its oldest attempt goes, as if this
     /// one had come from there. Tells whether one went.
     pub(crate) fn count_for(&self, address: IpAddr) -> bool {

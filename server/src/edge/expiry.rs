@@ -13,13 +13,13 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fanfare_hub::{Origin, Removal};
-use fanfare_protocol::{Code, ConnectionId, ExpiryScope, ServerFrame};
+use fanfare_protocol::{Code, ConnectionId, ExpiryScope, GroupName, ServerFrame};
 use fanfare_token::{Permissions, Seconds};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::access;
+use crate::access::{self, Gate};
 use crate::hub::{Hub, Member};
 
 /// How long the task sleeps at most: by so much it is late where somebody sets the clock forward.
@@ -27,6 +27,7 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(10);
 
 pub(crate) struct Expiry {
     hub: Arc<Hub>,
+    gate: Arc<Gate>,
     /// How long before an end it is told.
     notice: Seconds,
     agenda: Mutex<Agenda>,
@@ -90,9 +91,9 @@ impl Agenda {
 }
 
 impl Expiry {
-    pub(crate) fn new(hub: Arc<Hub>, notice: Duration) -> Self {
+    pub(crate) fn new(hub: Arc<Hub>, gate: Arc<Gate>, notice: Duration) -> Self {
         let agenda = Mutex::new(Agenda::default());
-        Self { hub, notice: notice.as_secs(), agenda, sooner: Notify::new() }
+        Self { hub, gate, notice: notice.as_secs(), agenda, sooner: Notify::new() }
     }
 
     /// Watches a connection from now on.
@@ -179,7 +180,7 @@ impl Expiry {
         for Occasion { end, .. } in due.iter().filter(|occasion| occasion.end > now) {
             let scope = match end.cmp(&permissions.ends) {
                 Ordering::Equal => ExpiryScope::Token,
-                Ordering::Less => match ending(member, &permissions, *end) {
+                Ordering::Less => match self.ending(member, &permissions, *end) {
                     0 => continue,
                     count => ExpiryScope::Groups { count },
                 },
@@ -190,11 +191,26 @@ impl Expiry {
         }
     }
 
+    /// How many memberships that the client made end at this moment.
+    fn ending(&self, member: &Member, permissions: &Permissions, end: Seconds) -> u32 {
+        let memberships = member.memberships();
+        let ending = memberships.iter().filter(|(group, origin)| {
+            *origin == Origin::Client
+                && permissions.grants.join_until(group) == end
+                && !self.gate.has_lasting(member.user(), group, end)
+        });
+        u32::try_from(ending.count()).unwrap_or(u32::MAX)
+    }
+
     /// Ends the memberships that the client made and no grant covers.
     fn expel_uncovered(&self, member: &Arc<Member>, now: Seconds) {
         let permissions = member.permissions();
-        let uncovered =
-            |group: &_, origin| origin == Origin::Client && !permissions.grants.may_join(group, now);
+        // One that has left, and joined again what it is in whenever it is here, needs no grant.
+        let uncovered = |group: &GroupName, origin| {
+            origin == Origin::Client
+                && !permissions.grants.may_join(group, now)
+                && !self.gate.has_lasting(member.user(), group, now)
+        };
         let why = Removal { code: Code::GrantEnded, reason: Code::GrantEnded.sentence() };
         self.hub.remove(std::slice::from_ref(member), uncovered, why);
     }
@@ -207,15 +223,6 @@ fn pause(next: Seconds, now: SystemTime) -> Duration {
         None => LONGEST_SLEEP,
         Some(next) => next.duration_since(now).unwrap_or_default().min(LONGEST_SLEEP),
     }
-}
-
-/// How many memberships that the client made end at this moment.
-fn ending(member: &Member, permissions: &Permissions, end: Seconds) -> u32 {
-    let memberships = member.memberships();
-    let ending = memberships
-        .iter()
-        .filter(|(group, origin)| *origin == Origin::Client && permissions.grants.join_until(group) == end);
-    u32::try_from(ending.count()).unwrap_or(u32::MAX)
 }
 
 fn announce(member: &Member, scope: ExpiryScope, left: Seconds) {

@@ -15,6 +15,7 @@ use fanfare_protocol::call::{ClientCall, Invoke};
 use fanfare_protocol::codec::{self, DecodeError, FrameReader, Unknown};
 use fanfare_protocol::{ClientFrame, Code, Denial, GroupName, RequestId, Send, Target};
 
+use crate::access;
 use crate::application::Attachment;
 use crate::edge::router::{Call, Router};
 use crate::hub::Member;
@@ -56,6 +57,16 @@ impl Inbound {
     /// The application's part in the connection, where there is one.
     pub(crate) fn attachment(&self) -> Option<&Attachment> {
         self.attachment.as_ref()
+    }
+
+    /// The groups that a connection is put into before anything of it is read.
+    pub(crate) fn lasting_groups(&self, member: &Member) -> Vec<GroupName> {
+        self.router.gate().lasting_groups(member.user(), access::now())
+    }
+
+    /// Puts it into one of them.
+    pub(crate) fn join_lasting(&self, member: &Arc<Member>, group: &GroupName) {
+        self.router.join_lasting(member, group);
     }
 
     /// Takes bytes that follow those that [`Self::step`] is given.

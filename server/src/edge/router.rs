@@ -237,11 +237,21 @@ impl Router {
     fn join(&self, caller: &Arc<Member>, group: &GroupName) -> Result<u64, Denial> {
         let joined = self.hub.join(caller, group, Origin::Client)?;
         let permissions = caller.permissions();
-        self.expiry.joined(caller, permissions.grants.join_until(group));
+        if !self.gate.has_lasting(caller.user(), group, access::now()) {
+            self.expiry.joined(caller, permissions.grants.join_until(group));
+        }
         // Who is in it already, because an operator said so, need not have a grant to count it.
         let may_count = joined.is_new
             || self.gate.count(caller.user(), &permissions, Recipient::Group(group), access::now()).is_ok();
         Ok(if may_count { joined.members as u64 } else { 0 })
+    }
+
+    /// Makes a connection a member of a group that its user is in whenever it is here.
+    pub(crate) fn join_lasting(&self, member: &Arc<Member>, group: &GroupName) {
+        if let Err(Denial { code, .. }) = self.hub.join(member, group, Origin::Lasting) {
+            self.metrics.refused.add(code);
+            tracing::debug!(connection = %member.id(), ?group, code = code.number(), "not joined at connect");
+        }
     }
 
     /// Ends a membership. Whoever was no member learns how many there are only where it may count them.
@@ -362,7 +372,7 @@ mod tests {
         let tokens = Arc::new(Tokens::new(None, KeySets::none()));
         let gate = Arc::new(Gate::new(tokens, Arc::default()));
         let hub = Arc::new(Hub::new(HubLimits::default(), Arc::clone(&gate) as _));
-        let expiry = Arc::new(Expiry::new(Arc::clone(&hub), Duration::from_secs(60)));
+        let expiry = Arc::new(Expiry::new(Arc::clone(&hub), Arc::clone(&gate), Duration::from_secs(60)));
         let limits = Limits { payload_bytes: u32::MAX, ..Limits::default() };
         let router = Router::new(Arc::clone(&hub), Arc::default(), limits, gate, expiry);
         let (id, user) = (ConnectionId::from_bytes([1; 16]), UserName::new("alice").unwrap());

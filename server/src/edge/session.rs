@@ -102,6 +102,13 @@ impl Session {
             writers.spawn(write_out(Arc::clone(&member), transmitter, Arc::clone(inbound.metrics())));
         async move {
             let _watch = watch;
+            for group in inbound.lasting_groups(&member) {
+                // Or many of them would overflow the outbox. What else there is to do is found by the reader.
+                if poll_fn(|context| member.outbox().poll_room(context)).await.is_some() {
+                    break;
+                }
+                inbound.join_lasting(&member, &group);
+            }
             if let Some(attached) = &attached {
                 for group in attached.first_groups() {
                     // Or many of them would overflow the outbox. What else there is to do is found by the reader.

@@ -166,7 +166,7 @@ async fn connect(
     let (handshakes, tasks) = (Arc::clone(&web.handshakes), web.tasks.clone());
     web.tasks.connections.spawn(async move {
         let Ok(Some((visit, early))) = timeout(UPGRADE, upgrade.carrier::<Visit>()).await else { return };
-        let (bytes, place) = visit.outlast(early);
+        let Some((bytes, place)) = visit.outlast(early) else { return };
         let config = &handshakes.config;
         let message_bytes = config.limits.payload_bytes as usize;
         let messages = Messages::new(bytes, address, config.idle_timeout);

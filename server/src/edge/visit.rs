@@ -3,7 +3,8 @@
 //! In: accepted sockets. Out: bytes for an HTTP server to read requests from, TLS included; and for what outlasts HTTP,
 //! a WebSocket, those bytes and the place. Invariants: there are never more visits than places, of which no address can
 //! keep others out (`door.rs`); a visit ends by itself, whatever its peer does or leaves undone: before its first
-//! request at the deadline of handshakes, what a proxy says of it and TLS included.
+//! request at the deadline of handshakes, what a proxy says of it and TLS included. That of a back end that has shown
+//! who it is lasts as long as it says something.
 
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
@@ -31,6 +32,8 @@ use crate::telemetry::Metrics;
 const LIFETIME: Duration = Duration::from_secs(30);
 /// How many bytes a visit may say.
 const MOST_BYTES: usize = 64 * 1024;
+/// How long a back end that is known may say nothing.
+const SILENCE: Duration = Duration::from_secs(60);
 /// How long one may last when the server stops.
 const LAST_ANSWER: Duration = Duration::from_secs(1);
 
@@ -101,10 +104,15 @@ async fn end(
     let deadline = deadline.min(LIFETIME);
     let too_late = async {
         sleep(deadline).await;
-        if visitor.has_asked() {
-            sleep(LIFETIME - deadline).await;
-        } else {
+        if !visitor.has_asked() {
             visitor.is_too_late();
+            return;
+        }
+        sleep(LIFETIME - deadline).await;
+        while visitor.is_known()
+            && let Some(left) = SILENCE.checked_sub(visitor.silence()).filter(|left| !left.is_zero())
+        {
+            sleep(left).await;
         }
     };
     tokio::select! {
@@ -148,8 +156,12 @@ pub(crate) struct Visit {
 impl Visit {
     /// What outlasts it: its bytes, behind those that were read already, and the place, which bounds what is begun now.
     /// `early` ends here: it holds the buffer that HTTP was read with, of 16 KiB.
-    pub(crate) fn outlast(self, early: Bytes) -> (Io, Arc<Place>) {
-        (self.bytes.behind(&early), self.place)
+    ///
+    /// `None` where it was a back end's, which has no place, and there is none left.
+    pub(crate) fn outlast(self, early: Bytes) -> Option<(Io, Arc<Place>)> {
+        let bytes = self.bytes.behind(&early);
+        drop(early);
+        self.place.enter_again().then_some((bytes, self.place))
     }
 
     fn check(&mut self, context: &mut Context<'_>) -> io::Result<()> {
@@ -190,6 +202,11 @@ impl AsyncRead for Visit {
         let before = buffer.filled().len();
         let read = self.poll_bytes(context, buffer);
         self.note(&read);
+        // What a back end says is bounded by what each of its requests may be.
+        if self.visitor.is_known() {
+            self.visitor.heard();
+            return read;
+        }
         // Whoever reads requests keeps one as long as it is not whole.
         match self.left.checked_sub(buffer.filled().len() - before) {
             Some(left) => self.left = left,

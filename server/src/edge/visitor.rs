@@ -4,10 +4,12 @@
 //! counts for the client as soon as that is known; the client's address in each request, or 400. Invariant: who answers
 //! a request learns of no other address than its client's ([`Client`]). Which that is, `tcp/proxied.rs` decides.
 
+use std::any::Any;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::{Duration, Instant};
 
 use axum::extract::{ConnectInfo, Request};
 use axum::http::StatusCode;
@@ -29,9 +31,27 @@ pub(crate) struct Visitor {
     proxies: Proxies,
     source: Mutex<Source>,
     has_asked: AtomicBool,
+    /// What a back end has that has shown who it is; it lasts as long as its connection.
+    known: OnceLock<Box<dyn Any + Send + Sync>>,
+    /// When it last said something, in milliseconds since it came.
+    heard: AtomicU64,
+    came: Instant,
+    /// How many of its requests are being worked on.
+    working: AtomicUsize,
     /// The visit's, as long as it has one.
     place: Weak<Place>,
     metrics: Arc<Metrics>,
+}
+
+/// A request that is being worked on.
+pub(crate) struct Working(Arc<Visitor>);
+
+impl Drop for Working {
+    fn drop(&mut self) {
+        // Silence begins when it is answered.
+        self.0.heard();
+        self.0.working.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// The visitor of a connection, for its requests.
@@ -57,6 +77,10 @@ impl Visitor {
             proxies,
             source: Mutex::new(source),
             has_asked: AtomicBool::new(false),
+            known: OnceLock::new(),
+            heard: AtomicU64::new(0),
+            came: Instant::now(),
+            working: AtomicUsize::new(0),
             place: Arc::downgrade(&place),
             metrics: Arc::clone(metrics),
         };
@@ -80,6 +104,41 @@ impl Visitor {
     /// Whether it has asked for something.
     pub(crate) fn has_asked(&self) -> bool {
         self.has_asked.load(Ordering::Relaxed)
+    }
+
+    /// It is a back end that has shown who it is. It needs no place at the door any more, where nobody is known, and
+    /// has `places` elsewhere.
+    pub(crate) fn know(&self, places: impl Any + Send + Sync) {
+        // Two of its requests at once may both want to be first.
+        let _ = self.known.set(Box::new(places));
+        if let Some(place) = self.place.upgrade() {
+            place.leave();
+        }
+    }
+
+    /// Whether it is one.
+    pub(crate) fn is_known(&self) -> bool {
+        self.known.get().is_some()
+    }
+
+    /// It says something.
+    pub(crate) fn heard(&self) {
+        let since = u64::try_from(self.came.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.heard.store(since, Ordering::Relaxed);
+    }
+
+    /// A request of its is being worked on, until this is dropped.
+    pub(crate) fn works(self: &Arc<Self>) -> Working {
+        self.working.fetch_add(1, Ordering::Relaxed);
+        Working(Arc::clone(self))
+    }
+
+    /// For how long it has said nothing, and waited for nothing.
+    pub(crate) fn silence(&self) -> Duration {
+        if self.working.load(Ordering::Relaxed) > 0 {
+            return Duration::ZERO;
+        }
+        self.came.elapsed().saturating_sub(Duration::from_millis(self.heard.load(Ordering::Relaxed)))
     }
 
     /// It has asked for nothing until the deadline.

@@ -59,7 +59,7 @@ async fn fanfare(
     let (handshakes, tasks) = (Arc::clone(&web.handshakes), web.tasks.clone());
     web.tasks.connections.spawn(async move {
         let Ok(Some((visit, early))) = timeout(UPGRADE, upgrade.carrier::<Visit>()).await else { return };
-        let (bytes, place) = visit.outlast(early);
+        let Some((bytes, place)) = visit.outlast(early) else { return };
         let socket = tcp::Connection::new(bytes, address, handshakes.config.idle_timeout);
         let newcomer = Newcomer::Upgraded(Connection::WebSocket(socket));
         serve(newcomer, place, handshakes, tasks, reading).await;

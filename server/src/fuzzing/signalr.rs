@@ -12,7 +12,9 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use fanfare_hub::{CloseReason, Dialect as _, Newcomer, Nowhere, OutboxLimits, Taken};
 use fanfare_protocol::codec::{self, FrameReader};
-use fanfare_protocol::{ClientFrame, ConnectionId, Features, PROTOCOL_VERSION, ServerFrame, UserName, Welcome};
+use fanfare_protocol::{
+    ClientFrame, ConnectionId, Features, PROTOCOL_VERSION, ServerFrame, UserName, Welcome,
+};
 use fanfare_signalr::{Decoder, Message};
 use fanfare_token::Permissions;
 
@@ -149,9 +151,12 @@ impl Client {
 
     /// Hub messages, as the client reads them.
     fn read(&mut self, bytes: &mut Bytes) -> Vec<Message> {
-        let Some(decoder) = &mut self.decoder else { panic!("something is said before the handshake is answered") };
+        let Some(decoder) = &mut self.decoder else {
+            panic!("something is said before the handshake is answered")
+        };
         let messages =
-            std::iter::from_fn(|| decoder.next_message(bytes).expect("a message of ours can be read")).collect();
+            std::iter::from_fn(|| decoder.next_message(bytes).expect("a message of ours can be read"))
+                .collect();
         assert!(decoder.is_between_messages());
         messages
     }
@@ -207,7 +212,14 @@ mod tests {
             Just(serde_json::json!([null, 1.5])),
         ];
         let method = prop::sample::select(vec![
-            "JoinGroup", "LeaveGroup", "SendToGroup", "SendToOthersInGroup", "SendToUser", "SendToAll", "Count", "Other",
+            "JoinGroup",
+            "LeaveGroup",
+            "SendToGroup",
+            "SendToOthersInGroup",
+            "SendToUser",
+            "SendToAll",
+            "Count",
+            "Other",
             "fanfare.Refresh",
         ]);
         let streams = prop::collection::vec(id(), 0..3);
@@ -216,7 +228,8 @@ mod tests {
                 |(id, target, arguments, streams, is_stream)| {
                     let kind = if is_stream && id.is_some() { 4 } else { 1 };
                     serde_json::json!({
-                        "type": kind, "invocationId": id, "target": target, "arguments": arguments, "streamIds": streams,
+                        "type": kind, "invocationId": id, "target": target, "arguments": arguments,
+                        "streamIds": streams,
                     })
                 }
             ),

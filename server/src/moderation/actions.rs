@@ -24,10 +24,11 @@ use super::enforcement::Enforcement;
 use super::error::ModerationError;
 use super::impaired::Impaired;
 use super::journal::{Journal, Pending};
+use super::lasting::Memberships;
 use super::people::{People, close, close_until, remove};
 use super::request::{self, described};
-use super::store::{Store, StoreError};
-use crate::access::{self, BanKey, Bans, Names};
+use super::store::{Change, Standing, Store, StoreError};
+use crate::access::{self, ApiKeys, BanKey, Bans, Lasting, Names};
 use crate::hub::Hub;
 use crate::reason;
 use crate::spread;
@@ -47,17 +48,18 @@ pub struct Operator {
 
 /// Carries acts out.
 pub struct Moderation {
-    hub: Arc<Hub>,
-    bans: Arc<Bans>,
-    metrics: Arc<Metrics>,
-    limits: Limits,
+    pub(super) hub: Arc<Hub>,
+    pub(super) bans: Arc<Bans>,
+    pub(super) keys: Arc<ApiKeys>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) limits: Limits,
     /// Which groups may be made.
-    names: Names,
-    journal: Mutex<Journal>,
+    pub(super) names: Names,
+    pub(super) journal: Mutex<Journal>,
     /// The number of the newest audit record.
-    recorded: watch::Sender<u64>,
+    pub(super) recorded: watch::Sender<u64>,
     /// Why no act can be taken now, if that is so.
-    impaired: Impaired,
+    pub(super) impaired: Impaired,
 }
 
 impl Moderation {
@@ -70,12 +72,20 @@ impl Moderation {
         limits: Limits,
     ) -> Result<Self, StoreError> {
         let (journal, kept) = Journal::open(store)?;
-        for ban in kept {
+        for ban in kept.bans {
             bans.put(ban);
+        }
+        for row in kept.lasting {
+            bans.lasting().put(row);
+        }
+        let keys = Arc::new(ApiKeys::default());
+        for key in kept.keys {
+            keys.put(key);
         }
         let moderation = Self {
             hub,
             bans,
+            keys,
             metrics,
             limits,
             names: Names::default(),
@@ -143,11 +153,15 @@ impl Moderation {
         self.recorded.send_if_modified(|known| std::mem::replace(known, newest) != newest);
     }
 
-    fn mend_in(&self, journal: &mut Journal) -> Result<(), StoreError> {
+    pub(super) fn mend_in(&self, journal: &mut Journal) -> Result<(), StoreError> {
         if let Some(why) = journal.trouble() {
             self.impaired.begins(why);
         }
-        let mended = journal.mend(|| self.bans.all());
+        let mended = journal.mend(|| Standing {
+            bans: self.bans.all(),
+            keys: self.keys.all(),
+            lasting: self.bans.lasting().all(),
+        });
         match journal.trouble() {
             Some(why) => self.impaired.begins(why),
             None => self.impaired.ends(),
@@ -198,7 +212,9 @@ impl Moderation {
             | Action::RevokeToken { .. } => {
                 let ban = self.enforcement().asked_for(request, now, author)?;
                 receipt.unchanged = self.enforcement().is_in_force(&ban, now);
-                journal.begin(pending, Some(&ban)).map_err(ModerationError::not_done)?;
+                journal
+                    .begin(pending, Change { put: Some(&ban), ..Change::default() })
+                    .map_err(ModerationError::not_done)?;
                 let in_force = Instant::now();
                 self.enforcement().enforce(ban, &mut receipt);
                 receipt.acted_us = micros(in_force);
@@ -217,24 +233,24 @@ impl Moderation {
             }
             Action::Add { who, group, .. } => {
                 let members = self.people().members_to_add(who, group, now)?;
-                journal.begin(pending, None).map_err(ModerationError::not_done)?;
+                journal.begin(pending, Change::default()).map_err(ModerationError::not_done)?;
                 self.people().add(members, group, &mut receipt);
             }
             Action::Remove { who, group, reason } => {
                 let members = self.people().members(who)?;
-                journal.begin(pending, None).map_err(ModerationError::not_done)?;
+                journal.begin(pending, Change::default()).map_err(ModerationError::not_done)?;
                 remove(&self.hub, &members, group, reason, &mut receipt);
             }
             Action::Close { who, retry_after_ms, reason } if *retry_after_ms > 0 => {
                 let chosen = Duration::from_millis(u64::from(*retry_after_ms));
                 spread::check(chosen)?;
                 let members = self.people().members(who)?;
-                journal.begin(pending, None).map_err(ModerationError::not_done)?;
+                journal.begin(pending, Change::default()).map_err(ModerationError::not_done)?;
                 close_until(&self.hub, &members, reason, chosen, &mut receipt);
             }
             Action::Kick { who, reason } | Action::Close { who, reason, .. } => {
                 let members = self.people().members(who)?;
-                journal.begin(pending, None).map_err(ModerationError::not_done)?;
+                journal.begin(pending, Change::default()).map_err(ModerationError::not_done)?;
                 close(&self.hub, &members, Code::ClosedByOperator, reason, &mut receipt);
             }
             Action::Send { to, event, payload, format } => {
@@ -245,7 +261,7 @@ impl Moderation {
                     )
                 })?;
                 self.limits.check_payload(payload.len())?;
-                journal.begin(pending, None).map_err(ModerationError::not_done)?;
+                journal.begin(pending, Change::default()).map_err(ModerationError::not_done)?;
                 let delivery = self.hub.send(Publication {
                     from: Sender::Server,
                     to: vec![Target::from(to)],
@@ -257,9 +273,52 @@ impl Moderation {
                 })?;
                 receipt.connections = delivery.queued;
             }
+            Action::AddLasting { user, group, may, until, reason } => {
+                let row = self.memberships().row(user, group, *may, *until, now, author)?;
+                let lasting = self.bans.lasting();
+                let known = lasting.find(user, group);
+                receipt.unchanged =
+                    known.is_some_and(|known| (known.may, known.until) == (row.may, row.until));
+                let with = Change { put_lasting: Some(&row), ..Change::default() };
+                journal.begin(pending, with).map_err(ModerationError::not_done)?;
+                let in_force = Instant::now();
+                self.memberships().add(row, reason, &mut receipt);
+                receipt.acted_us = micros(in_force);
+            }
+            Action::RemoveLasting { user, group, reason } => {
+                let drop_lasting = vec![(user.clone(), group.clone())];
+                let with = Change { drop_lasting, ..Change::default() };
+                journal.begin(pending, with).map_err(ModerationError::not_done)?;
+                let in_force = Instant::now();
+                receipt = self.memberships().remove(user, group, Code::RemovedFromGroup, reason);
+                receipt.acted_us = micros(in_force);
+            }
+            Action::CreateApiKey { name, id, .. } => {
+                let key = request::api_key(request, now, author)?;
+                if self.keys.has(name, id) {
+                    let message = format!("there is a key {name:?}, or one with this id; revoke it first");
+                    return Err(ModerationError::refused(Code::InvalidRequest, message));
+                }
+                let with = Change { put_keys: vec![key.clone()], ..Change::default() };
+                let receipt =
+                    finish(journal, pending, receipt, with, begun).map_err(ModerationError::not_done)?;
+                self.keys.put(key);
+                return Ok(receipt);
+            }
+            Action::RevokeApiKey { name, .. } => {
+                if !self.keys.has(name, "") {
+                    let message = format!("there is no key {name:?}");
+                    return Err(ModerationError::refused(Code::NothingThere, message));
+                }
+                let with = Change { drop_key: Some(name), ..Change::default() };
+                let receipt =
+                    finish(journal, pending, receipt, with, begun).map_err(ModerationError::not_done)?;
+                self.keys.revoke(name);
+                return Ok(receipt);
+            }
             Action::Backup {} => journal.backup().map_err(ModerationError::not_done)?,
         }
-        finish(journal, pending, receipt, Vec::new(), begun).map_err(ModerationError::not_recorded)
+        finish(journal, pending, receipt, Change::default(), begun).map_err(ModerationError::not_recorded)
     }
 
     /// Lifts a ban: gone from the disk and recorded in one commit, and then no longer in force.
@@ -272,10 +331,22 @@ impl Moderation {
     ) -> Result<Receipt, ModerationError> {
         let unchanged = self.bans.find(key, access::now()).is_none();
         let receipt = Receipt { unchanged, ..Receipt::default() };
-        let lifted = vec![key.clone()];
-        let receipt = finish(journal, pending, receipt, lifted, begun).map_err(ModerationError::not_done)?;
-        self.bans.lift(key);
+        let with = Change { lift: vec![key.clone()], ..Change::default() };
+        let receipt = finish(journal, pending, receipt, with, begun).map_err(ModerationError::not_done)?;
+        if let Some(user) = self.bans.lift(key).and_then(|ban| ban.user) {
+            // What it is in whenever it is here, it is in again.
+            self.memberships().join_all(&user);
+        }
         Ok(receipt)
+    }
+
+    pub(super) fn memberships(&self) -> Memberships<'_> {
+        Memberships { hub: &self.hub, bans: &self.bans, names: self.names, limits: self.limits }
+    }
+
+    /// The lasting memberships.
+    pub(crate) fn lasting(&self) -> &Lasting {
+        self.bans.lasting()
     }
 
     fn people(&self) -> People<'_> {
@@ -284,6 +355,11 @@ impl Moderation {
 
     fn enforcement(&self) -> Enforcement<'_> {
         Enforcement { hub: &self.hub, bans: &self.bans }
+    }
+
+    /// The keys of the HTTP API.
+    pub(crate) fn keys(&self) -> &Arc<ApiKeys> {
+        &self.keys
     }
 
     /// The bans in force.
@@ -347,12 +423,12 @@ fn finish(
     journal: &mut Journal,
     pending: &Pending,
     mut receipt: Receipt,
-    lifted: Vec<BanKey>,
+    with: Change<'_>,
     begun: Instant,
 ) -> Result<Receipt, StoreError> {
     receipt.audit = journal.next();
     receipt.took_us = micros(begun);
-    journal.record(pending, &Outcome::Done(receipt.clone()), lifted)?;
+    journal.record(pending, &Outcome::Done(receipt.clone()), with)?;
     receipt.took_us = micros(begun);
     Ok(receipt)
 }

@@ -20,6 +20,8 @@ pub enum ModerationError {
     /// says.
     #[error("{said}: {source}")]
     Store {
+        /// Whether it was done all the same.
+        is_done: bool,
         /// How far it came.
         said: &'static str,
         /// What is wrong with the store.
@@ -34,12 +36,12 @@ impl ModerationError {
 
     /// Nothing was done.
     pub(super) fn not_done(source: StoreError) -> Self {
-        Self::Store { said: "nothing was done, because it could not be written down", source }
+        Self::Store { is_done: false, said: "nothing was done, because it could not be written down", source }
     }
 
     /// It was done. The next act records it, or is not done either.
     pub(super) fn not_recorded(source: StoreError) -> Self {
-        Self::Store { said: "it was done, but the audit record could not be written", source }
+        Self::Store { is_done: true, said: "it was done, but the audit record could not be written", source }
     }
 
     /// Its number.

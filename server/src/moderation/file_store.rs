@@ -1,4 +1,4 @@
-//! What operators decided, on disk: bans and the audit, in one redb file in the state directory.
+//! What operators decided, on disk: bans, keys and the audit, in one redb file in the state directory.
 //!
 //! In: changes. Out: when a call returns, the change is synced to the disk (redb's durability `Immediate`). Invariants:
 //! a file that cannot be used is an error that names it, never an empty list of bans; one process has the file at a
@@ -13,13 +13,12 @@ use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use fanfare_protocol::admin::BanRow;
 use parking_lot::Mutex;
 use redb::{Database, DatabaseError, ReadTransaction, ReadableDatabase};
 
 use self::overlay::Overlay;
 use super::audit::Head;
-use super::store::{Change, Kept, Store, StoreError};
+use super::store::{Change, Kept, Standing, Store, StoreError};
 
 const FILE: &str = "bans.redb";
 const BACKUP: &str = "bans.redb.backup";
@@ -162,12 +161,16 @@ fn open(path: &Path) -> Result<Database, StoreError> {
 
 impl Store for FileStore {
     fn load(&self) -> Result<Kept, StoreError> {
-        let (bans, head, pending) = self.with(|database| {
+        let (bans, keys, lasting, head, pending) = self.with(|database| {
             let read = database.begin_read()?;
-            Ok((tables::bans(&read)?, tables::head(&read)?, tables::pending(&read)?))
+            let standing = (tables::bans(&read)?, tables::keys(&read)?, tables::lasting(&read)?);
+            Ok((standing.0, standing.1, standing.2, tables::head(&read)?, tables::pending(&read)?))
         })?;
         let bans = bans.map_err(|error| self.damaged(&format_args!("a ban cannot be read: {error}")))?;
-        Ok(Kept { bans, head: self.readable(head)?, pending })
+        let keys = keys.map_err(|error| self.damaged(&format_args!("an API key cannot be read: {error}")))?;
+        let lasting = lasting
+            .map_err(|error| self.damaged(&format_args!("a lasting membership cannot be read: {error}")))?;
+        Ok(Kept { standing: Standing { bans, keys, lasting }, head: self.readable(head)?, pending })
     }
 
     fn commit(&self, change: Change<'_>) -> Result<(), StoreError> {
@@ -236,7 +239,7 @@ impl Store for FileStore {
         self.check_format().or_else(|error| self.close(error))
     }
 
-    fn restore(&self, bans: &[BanRow], head: Head, pending: Option<&[u8]>) -> Result<(), StoreError> {
+    fn restore(&self, standing: &Standing, head: Head, pending: Option<&[u8]>) -> Result<(), StoreError> {
         let last = self.with(|database| tables::hash_of(&database.begin_read()?, head.sequence))?;
         if head.sequence > 0 && last != Some(head.hash) {
             let number = head.sequence;
@@ -245,7 +248,7 @@ impl Store for FileStore {
         }
         self.with(|database| {
             let write = tables::begin(database)?;
-            if tables::correct(&write, bans, head, pending)? {
+            if tables::correct(&write, standing, head, pending)? {
                 write.commit()?;
             } else {
                 write.abort()?;

@@ -8,13 +8,14 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use fanfare_protocol::admin::{BanRow, Role};
+use fanfare_protocol::admin::Role;
+use fanfare_protocol::{GroupName, UserName};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::audit::{self, Head, Outcome, Record};
-use super::store::{Change, Store, StoreError};
-use crate::access::BanKey;
+use super::store::{Change, Standing, Store, StoreError};
+use crate::access::{BanKey, StoredKey};
 
 /// The store, and the newest record in it.
 pub(crate) struct Journal {
@@ -35,8 +36,8 @@ pub(crate) struct Pending {
 }
 
 impl Journal {
-    /// Goes on where the store ends. Gives the bans in it, too.
-    pub(crate) fn open(store: Box<dyn Store>) -> Result<(Self, Vec<BanRow>), StoreError> {
+    /// Goes on where the store ends. Gives what stands in it, too.
+    pub(crate) fn open(store: Box<dyn Store>) -> Result<(Self, Standing), StoreError> {
         let kept = store.load()?;
         let unrecorded = kept.pending.map(|pending| {
             // Written by ourselves; where it cannot be read, it is recorded as it is.
@@ -49,13 +50,13 @@ impl Journal {
         let unrecorded = unrecorded.map(|pending| (pending, Outcome::Interrupted));
         let mut journal = Self { store, head: kept.head, unrecorded, trouble: None };
         journal.settle()?;
-        Ok((journal, kept.bans))
+        Ok((journal, kept.standing))
     }
 
     /// Records what was begun and has no record. Without that nothing else may begin.
     pub(crate) fn settle(&mut self) -> Result<(), StoreError> {
         if let Some((pending, outcome)) = self.unrecorded.clone() {
-            self.record(&pending, &outcome, Vec::new())?;
+            self.record(&pending, &outcome, Change::default())?;
         }
         Ok(())
     }
@@ -69,8 +70,8 @@ impl Journal {
     }
 
     /// Makes a store that failed fit for use again, if it can be: what was answered is in it, and nothing else.
-    /// `in_force` are the bans that were answered and have not ended.
-    pub(crate) fn mend(&mut self, in_force: impl FnOnce() -> Vec<BanRow>) -> Result<(), StoreError> {
+    /// `in_force` is what was answered: bans and memberships that have not ended, and keys.
+    pub(crate) fn mend(&mut self, in_force: impl FnOnce() -> Standing) -> Result<(), StoreError> {
         if self.trouble().is_none() {
             return Ok(());
         }
@@ -88,17 +89,17 @@ impl Journal {
         mended
     }
 
-    /// Marks that an act begins, and in the same commit writes down what it forbids.
-    pub(crate) fn begin(&mut self, pending: &Pending, ban: Option<&BanRow>) -> Result<(), StoreError> {
+    /// Marks that an act begins, and in the same commit writes down what it decides.
+    pub(crate) fn begin(&mut self, pending: &Pending, with: Change<'_>) -> Result<(), StoreError> {
         let mark = mark(pending);
-        self.store.commit(Change { put: ban, pending: Some(&mark), ..Change::default() })?;
+        self.store.commit(Change { pending: Some(&mark), ..with })?;
         self.unrecorded = Some((pending.clone(), Outcome::Interrupted));
         Ok(())
     }
 
     /// Records that something was refused. Where that fails, it is recorded before the next act.
     pub(crate) fn refuse(&mut self, pending: &Pending, refusal: Outcome) -> Result<(), StoreError> {
-        let recorded = self.record(pending, &refusal, Vec::new());
+        let recorded = self.record(pending, &refusal, Change::default());
         if recorded.is_err() && self.unrecorded.is_none() {
             self.unrecorded = Some((pending.clone(), refusal));
         }
@@ -115,12 +116,12 @@ impl Journal {
         self.head
     }
 
-    /// Writes a record, and in the same commit forgets the bans that it lifts.
+    /// Writes a record, and in the same commit what changes with it: bans that are lifted, keys that come or go.
     pub(crate) fn record(
         &mut self,
         pending: &Pending,
         outcome: &Outcome,
-        lift: Vec<BanKey>,
+        with: Change<'_>,
     ) -> Result<(), StoreError> {
         let sequence = self.next();
         let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
@@ -135,7 +136,7 @@ impl Journal {
         }
         .bytes();
         let head = Head { sequence, hash: audit::hash(&bytes) };
-        self.store.commit(Change { lift, record: Some((&bytes, head)), ..Change::default() })?;
+        self.store.commit(Change { record: Some((&bytes, head)), ..with })?;
         self.head = head;
         self.unrecorded = None;
         Ok(())
@@ -149,6 +150,16 @@ impl Journal {
     /// Forgets bans that have ended. Their records stay.
     pub(crate) fn forget(&self, ended: Vec<BanKey>) -> Result<(), StoreError> {
         self.store.commit(Change { lift: ended, ..Change::default() })
+    }
+
+    /// Forgets lasting memberships that have ended. Their records stay.
+    pub(crate) fn forget_lasting(&self, ended: Vec<(UserName, GroupName)>) -> Result<(), StoreError> {
+        self.store.commit(Change { drop_lasting: ended, ..Change::default() })
+    }
+
+    /// Writes keys anew of which no more has changed than when they were used.
+    pub(crate) fn note(&self, used: Vec<StoredKey>) -> Result<(), StoreError> {
+        self.store.commit(Change { put_keys: used, ..Change::default() })
     }
 
     /// Records with higher numbers than `after`, at most `limit`. They can be read where nothing can be written, too.
@@ -178,7 +189,7 @@ mod tests {
     use std::sync::atomic::Ordering;
 
     use fanfare_protocol::UserName;
-    use fanfare_protocol::admin::{BanKind, Receipt};
+    use fanfare_protocol::admin::{BanKind, BanRow, Receipt};
 
     use super::*;
     use crate::moderation::audit::Chain;
@@ -186,6 +197,14 @@ mod tests {
 
     fn act(author: &str) -> Pending {
         Pending { author: author.to_owned(), role: Role::Operator, act: Value::from("ban") }
+    }
+
+    fn forbid(ban: &BanRow) -> Change<'_> {
+        Change { put: Some(ban), ..Change::default() }
+    }
+
+    fn standing(ban: &BanRow) -> Standing {
+        Standing { bans: vec![ban.clone()], ..Standing::default() }
     }
 
     fn authors_and_outcomes(store: &Disk) -> Vec<(String, String)> {
@@ -207,14 +226,14 @@ mod tests {
         let store = Disk::default();
         let (mut journal, _) = Journal::open(Box::new(store.clone())).unwrap();
         let done = Outcome::Done(Receipt::default());
-        journal.begin(&act("first"), None).unwrap();
+        journal.begin(&act("first"), Change::default()).unwrap();
         store.broken.store(true, Ordering::Relaxed);
-        assert!(journal.record(&act("first"), &done, Vec::new()).is_err());
+        assert!(journal.record(&act("first"), &done, Change::default()).is_err());
         assert!(journal.settle().is_err(), "nothing else may begin");
         store.broken.store(false, Ordering::Relaxed);
         journal.settle().unwrap();
-        journal.begin(&act("second"), None).unwrap();
-        journal.record(&act("second"), &done, Vec::new()).unwrap();
+        journal.begin(&act("second"), Change::default()).unwrap();
+        journal.record(&act("second"), &done, Change::default()).unwrap();
         let expected = [("first", "interrupted"), ("second", "done")];
         assert_eq!(authors_and_outcomes(&store), expected.map(|(a, b)| (a.to_owned(), b.to_owned())));
     }
@@ -235,40 +254,48 @@ mod tests {
             author: "oncall".to_owned(),
         };
         let kept = ban("alice");
-        journal.begin(&act("kept"), Some(&kept)).unwrap();
-        journal.record(&act("kept"), &done, Vec::new()).unwrap();
+        journal.begin(&act("kept"), forbid(&kept)).unwrap();
+        journal.record(&act("kept"), &done, Change::default()).unwrap();
 
         // A ban of which it was said that it failed.
         store.lies.store(true, Ordering::Relaxed);
-        assert!(journal.begin(&act("not done"), Some(&ban("bob"))).is_err());
+        assert!(journal.begin(&act("not done"), forbid(&ban("bob"))).is_err());
         assert!(journal.trouble().is_some());
         assert_eq!(store.bans.lock().len(), 2, "it came through all the same");
         // As long as the disk fails there is trouble, and then no more.
         store.broken.store(true, Ordering::Relaxed);
-        assert!(journal.mend(|| vec![kept.clone()]).is_err());
+        assert!(journal.mend(|| standing(&kept)).is_err());
         assert!(journal.trouble().is_some_and(|why| why.contains("no space left")));
         store.broken.store(false, Ordering::Relaxed);
-        journal.mend(|| vec![kept.clone()]).unwrap();
+        journal.mend(|| standing(&kept)).unwrap();
         assert_eq!((journal.trouble(), &*store.bans.lock()), (None, &vec![kept.clone()]));
 
         // One that was lifted, and was said not to be.
         store.lies.store(true, Ordering::Relaxed);
-        assert!(journal.record(&act("not lifted"), &done, vec![BanKey::from(&kept)]).is_err());
-        journal.mend(|| vec![kept.clone()]).unwrap();
+        assert!(
+            journal
+                .record(
+                    &act("not lifted"),
+                    &done,
+                    Change { lift: vec![BanKey::from(&kept)], ..Change::default() }
+                )
+                .is_err()
+        );
+        journal.mend(|| standing(&kept)).unwrap();
         assert_eq!(*store.bans.lock(), vec![kept.clone()]);
 
         // An act that was done, and whose record was said not to be written.
-        journal.begin(&act("done"), None).unwrap();
+        journal.begin(&act("done"), Change::default()).unwrap();
         store.lies.store(true, Ordering::Relaxed);
-        assert!(journal.record(&act("done"), &done, Vec::new()).is_err());
+        assert!(journal.record(&act("done"), &done, Change::default()).is_err());
         assert_eq!(journal.records(0, 9).unwrap().len(), 1, "nobody is shown what may not stay");
-        journal.mend(|| vec![kept.clone()]).unwrap();
+        journal.mend(|| standing(&kept)).unwrap();
 
         // A refusal that could not be recorded.
         store.lies.store(true, Ordering::Relaxed);
         let refusal = Outcome::Refused { code: 3012, message: "no".to_owned() };
         assert!(journal.refuse(&act("refused"), refusal).is_err());
-        journal.mend(|| vec![kept.clone()]).unwrap();
+        journal.mend(|| standing(&kept)).unwrap();
         let told = authors_and_outcomes(&store);
         let authors: Vec<&str> = told.iter().map(|(author, _)| author.as_str()).collect();
         assert_eq!(authors, ["kept", "done", "refused"]);
@@ -282,8 +309,8 @@ mod tests {
         let store = Disk::default();
         let (mut journal, _) = Journal::open(Box::new(store.clone())).unwrap();
         let done = Outcome::Done(Receipt::default());
-        journal.begin(&act("kept"), None).unwrap();
-        journal.record(&act("kept"), &done, Vec::new()).unwrap();
+        journal.begin(&act("kept"), Change::default()).unwrap();
+        journal.record(&act("kept"), &done, Change::default()).unwrap();
         let kept = journal.head();
         assert_eq!((journal.head_on_disk().unwrap(), kept.sequence), (kept, 1));
         let other = |sequence| Head { sequence, hash: audit::hash(b"somebody else's") };
@@ -293,9 +320,9 @@ mod tests {
         }
         *store.head.lock() = kept;
 
-        journal.begin(&act("not recorded"), None).unwrap();
+        journal.begin(&act("not recorded"), Change::default()).unwrap();
         store.lies.store(true, Ordering::Relaxed);
-        assert!(journal.record(&act("not recorded"), &done, Vec::new()).is_err());
+        assert!(journal.record(&act("not recorded"), &done, Change::default()).is_err());
         let written = *store.head.lock();
         assert_eq!(written.sequence, 2, "it came through all the same");
         assert_eq!(journal.head_on_disk().unwrap(), kept, "the store says that it failed");
@@ -307,7 +334,7 @@ mod tests {
             assert_eq!(journal.head_on_disk().unwrap(), found, "what had been answered is not there");
         }
         *store.head.lock() = written;
-        journal.mend(Vec::new).unwrap();
+        journal.mend(Standing::default).unwrap();
         assert_eq!((journal.head_on_disk().unwrap(), journal.head().sequence), (journal.head(), 2));
         assert_ne!(journal.head(), written, "it is recorded as interrupted");
         store.unreadable.store(true, Ordering::Relaxed);
@@ -318,7 +345,7 @@ mod tests {
     fn an_act_that_the_end_of_the_server_cut_off_is_recorded_at_the_next_start() {
         let store = Disk::default();
         let (mut journal, _) = Journal::open(Box::new(store.clone())).unwrap();
-        journal.begin(&act("first"), None).unwrap();
+        journal.begin(&act("first"), Change::default()).unwrap();
         drop(journal);
         drop(Journal::open(Box::new(store.clone())).unwrap());
         assert_eq!(authors_and_outcomes(&store), [("first".to_owned(), "interrupted".to_owned())]);

@@ -1,5 +1,5 @@
-//! What a store of operators' decisions does, wherever it keeps them: bans, the audit, and the mark of an act that has
-//! begun.
+//! What a store of operators' decisions does, wherever it keeps them: bans, keys of the HTTP API, lasting memberships,
+//! the audit, and the mark of an act that has begun.
 //!
 //! In: a [`Change`]. Out: what is [`Kept`], or why that cannot be. Invariants, which everything that is a [`Store`]
 //! keeps: a change is carried out as a whole or not at all, and is kept when the call returns; a store that failed once
@@ -7,12 +7,13 @@
 
 use std::path::PathBuf;
 
-use fanfare_protocol::admin::BanRow;
+use fanfare_protocol::admin::{BanRow, LastingRow};
+use fanfare_protocol::{GroupName, UserName};
 
 use super::audit::Head;
-use crate::access::BanKey;
+use crate::access::{BanKey, StoredKey};
 
-/// Keeps bans and audit records. A call returns when it is on the disk.
+/// Keeps bans, keys and audit records. A call returns when it is on the disk.
 pub(crate) trait Store: Send + Sync {
     /// Everything that is needed at the start.
     fn load(&self) -> Result<Kept, StoreError>;
@@ -28,16 +29,24 @@ pub(crate) trait Store: Send + Sync {
     fn failure(&self) -> Option<String>;
     /// Opens it again, if it failed.
     fn reopen(&self) -> Result<(), StoreError>;
-    /// Makes it what it is known to be: exactly these bans, the records up to this one, and this mark. A change of
-    /// which it was said that it failed may have come through all the same. Refuses where something is missing that had
-    /// been written, and where there is no room for another act.
-    fn restore(&self, bans: &[BanRow], head: Head, pending: Option<&[u8]>) -> Result<(), StoreError>;
+    /// Makes it what it is known to be: exactly these bans, keys and memberships, the records up to this one, and this
+    /// mark. A change of which it was said that it failed may have come through all the same. Refuses where something
+    /// is missing that had been written, and where there is no room for another act.
+    fn restore(&self, standing: &Standing, head: Head, pending: Option<&[u8]>) -> Result<(), StoreError>;
+}
+
+/// What was decided, and holds until something else is.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Standing {
+    pub(crate) bans: Vec<BanRow>,
+    pub(crate) keys: Vec<StoredKey>,
+    pub(crate) lasting: Vec<LastingRow>,
 }
 
 /// What a store has.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Kept {
-    pub(crate) bans: Vec<BanRow>,
+    pub(crate) standing: Standing,
     pub(crate) head: Head,
     /// An act without an audit record: the server ended before it was written.
     pub(crate) pending: Option<Vec<u8>>,
@@ -48,6 +57,14 @@ pub(crate) struct Kept {
 pub(crate) struct Change<'a> {
     pub(crate) put: Option<&'a BanRow>,
     pub(crate) lift: Vec<BanKey>,
+    /// Keys of the HTTP API that are there from now on, as they are.
+    pub(crate) put_keys: Vec<StoredKey>,
+    /// The name of one that is there no more.
+    pub(crate) drop_key: Option<&'a str>,
+    /// A lasting membership that there is from now on, as it is.
+    pub(crate) put_lasting: Option<&'a LastingRow>,
+    /// Those that there are no more.
+    pub(crate) drop_lasting: Vec<(UserName, GroupName)>,
     /// What this act is, until a record is written.
     pub(crate) pending: Option<&'a [u8]>,
     /// A record with the head that it makes. Takes the mark of a pending act away.

@@ -119,9 +119,10 @@ pub(super) fn draw(model: &Model, id: ConnectionId, theme: Theme, frame: &mut Fr
 
 /// The groups, with a mark on those that the client did not join itself, and what the marks that there are mean.
 fn groups(memberships: &[MembershipRow]) -> String {
-    const MARKED: [(MembershipOrigin, &str); 3] = [
+    const MARKED: [(MembershipOrigin, &str); 4] = [
         (MembershipOrigin::Operator, "*"),
         (MembershipOrigin::Application, "+"),
+        (MembershipOrigin::Lasting, "="),
         (MembershipOrigin::Other, "?"),
     ];
     let named = memberships.iter().map(|one| {
@@ -150,18 +151,18 @@ mod tests {
         let of = |origins: &[MembershipOrigin]| {
             let rows: Vec<MembershipRow> = origins
                 .iter()
-                .zip(["a", "b", "c", "d"])
+                .zip(["a", "b", "c", "d", "e"])
                 .map(|(origin, name)| MembershipRow::new(GroupName::new(name).unwrap(), *origin))
                 .collect();
             groups(&rows)
         };
-        use MembershipOrigin::{Application, Client, Operator, Other};
+        use MembershipOrigin::{Application, Client, Lasting, Operator, Other};
         assert_eq!(of(&[]), "none");
         assert_eq!(of(&[Client, Client]), "a  b");
         assert_eq!(of(&[Application, Client]), "a+  b   (+ by the application)");
         assert_eq!(
-            of(&[Client, Application, Operator, Other]),
-            "a  b+  c*  d?   (* by an operator, + by the application, ? in a way that is not known here)"
+            of(&[Client, Application, Operator, Other, Lasting]),
+            "a  b+  c*  d?  e=   (* by an operator, + by the application, = lasting, ? in a way that is not known here)"
         );
     }
 }

@@ -8,6 +8,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use fanfare_hub::{CloseReason, HubLimits};
+use fanfare_protocol::admin::LastingRow;
 use fanfare_protocol::{
     ClientFrame, ConnectionId, Credential, Features, Limits, PROTOCOL_VERSION, Pattern, ServerFrame, codec,
 };
@@ -78,7 +79,7 @@ impl Rig {
             Arc::new(Gate::new(Arc::new(Tokens::new(Some(rules), KeySets::none())), Arc::clone(&bans)));
         let bounds = HubLimits { per_user, groups: groups as usize, ..HubLimits::default() };
         let hub = hub(bounds, Arc::clone(&gate));
-        let expiry = Expiry::new(Arc::clone(&hub), std::time::Duration::from_secs(60));
+        let expiry = Expiry::new(Arc::clone(&hub), Arc::clone(&gate), std::time::Duration::from_secs(60));
         let limits = Limits { groups, ..Limits::default() };
         let router =
             Router::new(Arc::clone(&hub), Arc::clone(&metrics), limits, Arc::clone(&gate), Arc::new(expiry));
@@ -230,6 +231,21 @@ fn any_ban() -> impl Strategy<Value = BanRow> {
     ]
 }
 
+fn any_lasting() -> impl Strategy<Value = LastingRow> {
+    let may = prop::sample::select(vec![May::Both, May::Receive, May::Send]);
+    let name = prop::sample::select(vec!["alice", "bob"]);
+    (name, any_group(), may, prop::option::of(NOW + 1..NOW + 700)).prop_map(|(name, place, may, until)| {
+        LastingRow {
+            user: user(name),
+            group: group(place),
+            may,
+            since: NOW,
+            until,
+            author: "oncall".to_owned(),
+        }
+    })
+}
+
 fn code(refusal: &Option<Refusal>) -> Option<Code> {
     refusal.as_ref().map(|refusal| Code::try_from(u64::from(refusal.code)).unwrap())
 }
@@ -244,6 +260,7 @@ proptest! {
         early in prop::collection::vec(any_ban(), 0..3),
         late in prop::collection::vec(any_ban(), 0..3),
         lifted in prop::bool::weighted(0.2),
+        lasting in prop::collection::vec(any_lasting(), 0..3),
         wanted in any_group(),
         later in 0u64..700,
     ) {
@@ -251,6 +268,9 @@ proptest! {
         at(NOW);
         for ban in &early {
             rig.bans.put(ban.clone());
+        }
+        for row in lasting {
+            rig.bans.lasting().put(row);
         }
         let mut connected = Vec::new();
         for ((claims, place), number) in tokens.iter().zip(1..) {
@@ -367,6 +387,8 @@ fn every_refusal_that_keeps_somebody_out_is_explained() {
             Code::SignedOut => with(json!({}), vec![ban(BanKind::SignOut, "alice", None, NOW, None)]),
             Code::UserBanned => with(json!({}), vec![ban(BanKind::User, "alice", None, NOW, None)]),
             Code::NotGranted => with(json!({ "grants": [] }), vec![]),
+            // Of a send alone.
+            Code::Muted => Known::Elsewhere,
             Code::BannedFromGroup => {
                 with(json!({}), vec![ban(BanKind::Group, "alice", Some("room-*"), NOW, None)])
             }
@@ -407,6 +429,13 @@ fn every_refusal_that_keeps_somebody_out_is_explained() {
             | Code::StreamOverrun
             | Code::MethodPanicked
             | Code::CallTimeout
+            // Of back ends.
+            | Code::IdempotencyMismatch
+            | Code::IdempotencyInProgress
+            | Code::ApiKeyRefused
+            | Code::ApiKeyTooNarrow
+            | Code::MintingNotConfigured
+            | Code::TooManyRequests
             // The end of what was there.
             | Code::Normal
             | Code::ShuttingDown

@@ -29,9 +29,9 @@ impl Rig {
 
     fn telling(notice: Seconds) -> Self {
         access::SET.set(Some(NOW));
-        let gate = Gate::new(Arc::new(Tokens::new(None, KeySets::none())), Arc::default());
-        let hub = Arc::new(Hub::new(HubLimits::default(), Arc::new(gate)));
-        let expiry = Arc::new(Expiry::new(Arc::clone(&hub), Duration::from_secs(notice)));
+        let gate = Arc::new(Gate::new(Arc::new(Tokens::new(None, KeySets::none())), Arc::default()));
+        let hub = Arc::new(Hub::new(HubLimits::default(), Arc::clone(&gate) as _));
+        let expiry = Arc::new(Expiry::new(Arc::clone(&hub), Arc::clone(&gate), Duration::from_secs(notice)));
         Self { hub, expiry }
     }
 

@@ -1,20 +1,28 @@
 //! What the tables of the store's file are: which there are, what stands where in them, and what a change is to them.
 //!
-//! In: a transaction, and bans, records and marks. Out: rows; or bans, records and marks again. Invariants: a kind of
-//! ban has one number for ever, and tables that look otherwise have another format; what belongs together is done in
-//! the one transaction that is given, and whether that is committed is its owner's business.
+//! In: a transaction, and bans, keys, records and marks. Out: rows; or bans, keys, records and marks again. Invariants:
+//! a kind of ban has one number for ever, and tables that look otherwise have another format; what belongs together is
+//! done in the one transaction that is given, and whether that is committed is its owner's business.
 
 use std::collections::BTreeMap;
 
-use fanfare_protocol::admin::{BanKind, BanRow};
-use redb::{Database, Durability, ReadTransaction, ReadableTable, TableDefinition, WriteTransaction};
+use fanfare_protocol::admin::{BanKind, BanRow, LastingRow};
+use redb::{
+    Database, Durability, ReadOnlyTable, ReadTransaction, ReadableTable, TableDefinition, TableError,
+    WriteTransaction,
+};
+use serde::Serialize;
 
-use crate::access::BanKey;
+use crate::access::{BanKey, StoredKey};
 use crate::moderation::audit::{self, Hash, Head};
-use crate::moderation::store::Change;
+use crate::moderation::store::{Change, Standing};
 
 /// Kind, user or token, pattern of groups: a [`BanRow`] in JSON.
 pub(super) const BANS: TableDefinition<'_, (u8, &str, &str), &[u8]> = TableDefinition::new("bans");
+/// Name: a [`StoredKey`] in JSON. Earlier versions made files without it.
+const KEYS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("api_keys");
+/// User, group: a [`LastingRow`] in JSON. Earlier versions made files without it.
+const LASTING: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("lasting");
 /// Number: a record's bytes.
 const AUDIT: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("audit");
 pub(super) const MARKS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("marks");
@@ -27,7 +35,7 @@ pub(super) const FORMAT: &str = "format";
 pub(super) const FORMAT_1: &[u8] = b"1";
 /// Written and taken away again, to see whether there is room for an act: more than the longest one takes.
 pub(super) const PROBE: &str = "probe";
-const PROBE_BYTES: usize = 32 * 1024;
+const PROBE_BYTES: usize = 64 * 1024;
 
 /// Begins a change that is on the disk when it is committed.
 pub(super) fn begin(database: &Database) -> Result<WriteTransaction, redb::Error> {
@@ -39,6 +47,8 @@ pub(super) fn begin(database: &Database) -> Result<WriteTransaction, redb::Error
 /// Makes the tables, without anything in them.
 pub(super) fn lay_out(write: &WriteTransaction) -> Result<(), redb::Error> {
     write.open_table(BANS)?;
+    write.open_table(KEYS)?;
+    write.open_table(LASTING)?;
     write.open_table(AUDIT)?;
     write.open_table(MARKS)?.insert(FORMAT, FORMAT_1)?;
     Ok(())
@@ -56,6 +66,38 @@ pub(super) fn bans(read: &ReadTransaction) -> Result<serde_json::Result<Vec<BanR
         bans.push(serde_json::from_slice(entry?.1.value()));
     }
     Ok(bans.into_iter().collect())
+}
+
+/// All keys of the HTTP API, unless one of them cannot be read.
+pub(super) fn keys(read: &ReadTransaction) -> Result<serde_json::Result<Vec<StoredKey>>, redb::Error> {
+    let Some(table) = table_if_there(read, KEYS)? else { return Ok(Ok(Vec::new())) };
+    let mut keys = Vec::new();
+    for entry in table.iter()? {
+        keys.push(serde_json::from_slice(entry?.1.value()));
+    }
+    Ok(keys.into_iter().collect())
+}
+
+/// All lasting memberships, unless one of them cannot be read.
+pub(super) fn lasting(read: &ReadTransaction) -> Result<serde_json::Result<Vec<LastingRow>>, redb::Error> {
+    let Some(table) = table_if_there(read, LASTING)? else { return Ok(Ok(Vec::new())) };
+    let mut rows = Vec::new();
+    for entry in table.iter()? {
+        rows.push(serde_json::from_slice(entry?.1.value()));
+    }
+    Ok(rows.into_iter().collect())
+}
+
+/// A table that files of earlier versions lack.
+fn table_if_there<K: redb::Key + 'static, V: redb::Value + 'static>(
+    read: &ReadTransaction,
+    definition: TableDefinition<'_, K, V>,
+) -> Result<Option<ReadOnlyTable<K, V>>, redb::Error> {
+    match read.open_table(definition) {
+        Ok(table) => Ok(Some(table)),
+        Err(TableError::TableDoesNotExist(_)) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// The newest record's number and hash; `None` where what is there cannot be read.
@@ -98,7 +140,7 @@ pub(super) fn mark(read: &ReadTransaction, name: &str) -> Result<Option<Vec<u8>>
 
 /// Carries out a change.
 pub(super) fn apply(write: &WriteTransaction, change: Change<'_>) -> Result<(), redb::Error> {
-    let Change { put, lift, pending, record } = change;
+    let Change { put, lift, put_keys, drop_key, put_lasting, drop_lasting, pending, record } = change;
     let mut bans = write.open_table(BANS)?;
     let mut marks = write.open_table(MARKS)?;
     for key in lift {
@@ -106,7 +148,25 @@ pub(super) fn apply(write: &WriteTransaction, change: Change<'_>) -> Result<(), 
     }
     if let Some(ban) = put {
         let (kind, subject, groups) = place(ban);
-        bans.insert((kind, subject.as_str(), groups.as_str()), row(ban).as_slice())?;
+        bans.insert((kind, subject.as_str(), groups.as_str()), json(ban).as_slice())?;
+    }
+    if !put_keys.is_empty() || drop_key.is_some() {
+        let mut keys = write.open_table(KEYS)?;
+        if let Some(name) = drop_key {
+            keys.remove(name)?;
+        }
+        for key in &put_keys {
+            keys.insert(key.row.name.as_str(), json(key).as_slice())?;
+        }
+    }
+    if put_lasting.is_some() || !drop_lasting.is_empty() {
+        let mut lasting = write.open_table(LASTING)?;
+        for (user, group) in &drop_lasting {
+            lasting.remove((user.as_str(), group.as_str()))?;
+        }
+        if let Some(row) = put_lasting {
+            lasting.insert((row.user.as_str(), row.group.as_str()), json(row).as_slice())?;
+        }
     }
     if let Some(pending) = pending {
         marks.insert(PENDING, pending)?;
@@ -122,13 +182,14 @@ pub(super) fn apply(write: &WriteTransaction, change: Change<'_>) -> Result<(), 
 /// Takes away what is not to be there and puts in what is. Gives whether anything was different.
 pub(super) fn correct(
     write: &WriteTransaction,
-    wanted: &[BanRow],
+    standing: &Standing,
     head: Head,
     pending: Option<&[u8]>,
 ) -> Result<bool, redb::Error> {
     let mut wanted: BTreeMap<(u8, String, String), Vec<u8>> =
-        wanted.iter().map(|ban| (place(ban), row(ban))).collect();
-    let mut changed = false;
+        standing.bans.iter().map(|ban| (place(ban), json(ban))).collect();
+    let mut changed = correct_keys(write, &standing.keys)?;
+    changed |= correct_lasting(write, &standing.lasting)?;
     let mut bans = write.open_table(BANS)?;
     let mut wrong = Vec::new();
     for entry in bans.iter()? {
@@ -173,6 +234,46 @@ pub(super) fn correct(
     Ok(changed)
 }
 
+/// The same for keys.
+fn correct_keys(write: &WriteTransaction, wanted: &[StoredKey]) -> Result<bool, redb::Error> {
+    let wanted: BTreeMap<String, Vec<u8>> =
+        wanted.iter().map(|key| (key.row.name.clone(), json(key))).collect();
+    let mut keys = write.open_table(KEYS)?;
+    let mut there = BTreeMap::new();
+    for entry in keys.iter()? {
+        let (name, key) = entry?;
+        there.insert(name.value().to_owned(), key.value().to_vec());
+    }
+    for name in there.keys().filter(|name| !wanted.contains_key(*name)) {
+        keys.remove(name.as_str())?;
+    }
+    for (name, key) in wanted.iter().filter(|(name, key)| there.get(*name) != Some(key)) {
+        keys.insert(name.as_str(), key.as_slice())?;
+    }
+    Ok(there != wanted)
+}
+
+/// The same for lasting memberships.
+fn correct_lasting(write: &WriteTransaction, wanted: &[LastingRow]) -> Result<bool, redb::Error> {
+    let place = |row: &LastingRow| (row.user.as_str().to_owned(), row.group.as_str().to_owned());
+    let wanted: BTreeMap<(String, String), Vec<u8>> =
+        wanted.iter().map(|row| (place(row), json(row))).collect();
+    let mut lasting = write.open_table(LASTING)?;
+    let mut there = BTreeMap::new();
+    for entry in lasting.iter()? {
+        let (place, row) = entry?;
+        let (user, group) = place.value();
+        there.insert((user.to_owned(), group.to_owned()), row.value().to_vec());
+    }
+    for (user, group) in there.keys().filter(|place| !wanted.contains_key(*place)) {
+        lasting.remove((user.as_str(), group.as_str()))?;
+    }
+    for (place, row) in wanted.iter().filter(|(place, row)| there.get(*place) != Some(row)) {
+        lasting.insert((place.0.as_str(), place.1.as_str()), row.as_slice())?;
+    }
+    Ok(there != wanted)
+}
+
 /// Whether there is room for an act, which is an error where there is none.
 pub(super) fn try_for_room(database: &Database) -> Result<(), redb::Error> {
     for probe in [true, false] {
@@ -192,17 +293,20 @@ pub(super) fn try_for_room(database: &Database) -> Result<(), redb::Error> {
 /// Copies everything into tables that are empty.
 pub(super) fn copy(read: &ReadTransaction, write: &WriteTransaction) -> Result<(), redb::Error> {
     copy_table(read, write, BANS)?;
+    copy_table(read, write, KEYS)?;
+    copy_table(read, write, LASTING)?;
     copy_table(read, write, AUDIT)?;
     copy_table(read, write, MARKS)
 }
 
-fn copy_table<K: redb::Key, V: redb::Value>(
+fn copy_table<K: redb::Key + 'static, V: redb::Value + 'static>(
     read: &ReadTransaction,
     write: &WriteTransaction,
     definition: TableDefinition<'_, K, V>,
 ) -> Result<(), redb::Error> {
     let mut table = write.open_table(definition)?;
-    for entry in read.open_table(definition)?.iter()? {
+    let Some(from) = table_if_there(read, definition)? else { return Ok(()) };
+    for entry in from.iter()? {
         let (key, value) = entry?;
         table.insert(key.value(), value.value())?;
     }
@@ -215,9 +319,9 @@ fn place(ban: &BanRow) -> (u8, String, String) {
     (kind(key.kind), key.subject, key.groups)
 }
 
-fn row(ban: &BanRow) -> Vec<u8> {
+fn json(row: &impl Serialize) -> Vec<u8> {
     // Names and numbers: there is nothing in it that JSON does not have.
-    serde_json::to_vec(ban).unwrap_or_default()
+    serde_json::to_vec(row).unwrap_or_default()
 }
 
 fn head_mark(head: Head) -> Vec<u8> {

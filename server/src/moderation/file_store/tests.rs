@@ -4,7 +4,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use fanfare_protocol::admin::BanKind;
+use fanfare_protocol::admin::{BanKind, BanRow};
 use fanfare_protocol::{Pattern, UserName};
 use redb::StorageBackend;
 use redb::backends::FileBackend;
@@ -94,6 +94,10 @@ fn ban(user: &str, until: Option<u64>) -> BanRow {
     }
 }
 
+fn standing(bans: &[&BanRow]) -> Standing {
+    Standing { bans: bans.iter().copied().cloned().collect(), ..Standing::default() }
+}
+
 #[test]
 fn what_was_committed_is_there_after_a_restart() {
     let home = tempfile::tempdir().unwrap();
@@ -107,14 +111,17 @@ fn what_was_committed_is_there_after_a_restart() {
 
     let store = FileStore::open(home.path()).unwrap();
     let kept = store.load().unwrap();
-    assert_eq!((kept.bans, kept.pending.as_deref()), (vec![first.clone(), second], Some(&b"act"[..])));
+    assert_eq!(
+        (kept.standing.bans, kept.pending.as_deref()),
+        (vec![first.clone(), second], Some(&b"act"[..]))
+    );
     let head = Head { sequence: 1, hash: [7; 32] };
     let lift = vec![BanKey::from(&first)];
     store.commit(Change { lift, record: Some((b"record", head)), ..Change::default() }).unwrap();
     drop(store);
     let store = FileStore::open(home.path()).unwrap();
     let kept = store.load().unwrap();
-    assert_eq!((kept.bans.len(), kept.head, kept.pending), (1, head, None));
+    assert_eq!((kept.standing.bans.len(), kept.head, kept.pending), (1, head, None));
     assert_eq!(store.records(0, 9).unwrap(), [(1, b"record".to_vec())]);
     assert_eq!(store.records(1, 9).unwrap(), []);
     let mode = fs::metadata(home.path().join(FILE)).unwrap().permissions().mode() & 0o777;
@@ -167,7 +174,7 @@ fn looking_at_a_store_changes_nothing_also_after_a_power_cut() {
         FileStore::look(home.path()).unwrap();
         assert!(fs::read(&path).unwrap() == content && modified() == before);
         assert_eq!(fs::read_dir(home.path()).unwrap().count(), 1);
-        assert_eq!(FileStore::open(home.path()).unwrap().load().unwrap().bans.len(), 1);
+        assert_eq!(FileStore::open(home.path()).unwrap().load().unwrap().standing.bans.len(), 1);
     }
 }
 
@@ -193,16 +200,16 @@ fn a_store_that_was_opened_again_is_made_what_it_was_known_to_be() {
         .commit(Change { lift: vec![BanKey::from(&kept)], pending: Some(b"x"), ..Change::default() })
         .unwrap();
     for pending in [None, Some(&b"act"[..])] {
-        store.restore(&[kept.clone(), before.clone()], head, pending).unwrap();
-        let bans = vec![kept.clone(), before.clone()];
-        let expected = Kept { bans, head, pending: pending.map(<[u8]>::to_vec) };
+        store.restore(&standing(&[&kept, &before]), head, pending).unwrap();
+        let standing = standing(&[&kept, &before]);
+        let expected = Kept { standing, head, pending: pending.map(<[u8]>::to_vec) };
         assert_eq!(store.load().unwrap(), expected);
         assert_eq!(store.records(0, 9).unwrap(), [record(1)]);
     }
     // A store that lacks what was written is not gone on with.
     let missing = Head { sequence: 2, hash: [1; 32] };
     for head in [missing, Head { sequence: 1, ..missing }] {
-        let error = store.restore(&[], head, None).unwrap_err().to_string();
+        let error = store.restore(&Standing::default(), head, None).unwrap_err().to_string();
         assert!(error.contains("which had been written, is not in it"), "{error}");
         // It is closed, so that another may be put in its place; and can still be read.
         assert!(store.failure().is_some() && store.load().is_err());
@@ -210,7 +217,7 @@ fn a_store_that_was_opened_again_is_made_what_it_was_known_to_be() {
         assert_eq!(store.head().unwrap().sequence, 1);
         store.reopen().unwrap();
     }
-    assert_eq!(store.load().unwrap().bans.len(), 2);
+    assert_eq!(store.load().unwrap().standing.bans.len(), 2);
 }
 
 #[test]
@@ -258,7 +265,9 @@ fn a_store_whose_disk_failed_can_be_read_and_is_used_again_when_it_was_opened_ag
     assert!(store.failure().is_some_and(|why| why.contains("no space left")));
     // It stays so, also when there is room: nobody knows what came through.
     fails.store(false, Ordering::Relaxed);
-    for error in [put(), store.load().map(drop), store.backup(), store.restore(&[], head, None)] {
+    for error in
+        [put(), store.load().map(drop), store.backup(), store.restore(&Standing::default(), head, None)]
+    {
         assert!(matches!(error, Err(StoreError::Io { .. })), "{error:?}");
     }
     assert!(!home.path().join(BACKUP).exists());
@@ -267,10 +276,10 @@ fn a_store_whose_disk_failed_can_be_read_and_is_used_again_when_it_was_opened_ag
 
     store.reopen().unwrap();
     assert_eq!(store.failure(), None);
-    store.restore(std::slice::from_ref(&first), head, None).unwrap();
-    assert_eq!(store.load().unwrap(), Kept { bans: vec![first.clone()], head, pending: None });
+    store.restore(&standing(&[&first]), head, None).unwrap();
+    assert_eq!(store.load().unwrap(), Kept { standing: standing(&[&first]), head, pending: None });
     put().unwrap();
-    assert_eq!(store.load().unwrap().bans, [first, second]);
+    assert_eq!(store.load().unwrap().standing.bans, [first, second]);
 }
 
 #[test]
@@ -344,7 +353,7 @@ fn a_name_that_leads_to_a_store_is_followed_and_one_that_leads_nowhere_is_told()
     store.commit(Change { put: Some(&ban("alice", None)), ..Change::default() }).unwrap();
     drop(store);
     FileStore::look(home.path()).unwrap();
-    assert_eq!(FileStore::open(home.path()).unwrap().load().unwrap().bans.len(), 1);
+    assert_eq!(FileStore::open(home.path()).unwrap().load().unwrap().standing.bans.len(), 1);
     assert!(path.symlink_metadata().unwrap().is_symlink());
     // Where nobody can say whether there is one, there may be one.
     for refused in [FileStore::look(&path), FileStore::open(&path).map(drop)] {
@@ -395,14 +404,14 @@ fn bans_of_each_kind_are_kept_apart_and_lifted_one_by_one() {
     for ban in &all {
         store.commit(Change { put: Some(ban), ..Change::default() }).unwrap();
     }
-    assert_eq!(store.load().unwrap().bans, all);
+    assert_eq!(store.load().unwrap().standing.bans, all);
     let later = BanRow { until: Some(9), ..all[0].clone() };
     store.commit(Change { put: Some(&later), ..Change::default() }).unwrap();
     all[0] = later;
-    assert_eq!(store.load().unwrap().bans, all, "in the place of the one before");
+    assert_eq!(store.load().unwrap().standing.bans, all, "in the place of the one before");
     while let Some(ban) = all.pop() {
         store.commit(Change { lift: vec![BanKey::from(&ban)], ..Change::default() }).unwrap();
-        assert_eq!(store.load().unwrap().bans, all);
+        assert_eq!(store.load().unwrap().standing.bans, all);
     }
 }
 
@@ -410,17 +419,17 @@ fn bans_of_each_kind_are_kept_apart_and_lifted_one_by_one() {
 fn what_is_as_it_should_be_is_not_written_again() {
     let home = tempfile::tempdir().unwrap();
     let store = FileStore::open(home.path()).unwrap();
-    let differs = |bans: &[BanRow], head: Head, pending: Option<&[u8]>| {
-        store.with(|database| correct(&begin(database)?, bans, head, pending)).unwrap()
+    let differs = |bans: &[&BanRow], head: Head, pending: Option<&[u8]>| {
+        store.with(|database| correct(&begin(database)?, &standing(bans), head, pending)).unwrap()
     };
     assert!(!differs(&[], Head::default(), None));
     let (kept, head) = (ban("alice", None), Head { sequence: 1, hash: audit::hash(b"record") });
     store.commit(Change { put: Some(&kept), record: Some((b"record", head)), ..Change::default() }).unwrap();
     store.commit(Change { pending: Some(b"act"), ..Change::default() }).unwrap();
-    let bans = std::slice::from_ref(&kept);
+    let bans = &[&kept][..];
     assert!(!differs(bans, head, Some(b"act")));
     assert!(differs(&[], head, Some(b"act")));
-    assert!(differs(&[BanRow { until: Some(9), ..kept.clone() }], head, Some(b"act")));
+    assert!(differs(&[&BanRow { until: Some(9), ..kept.clone() }], head, Some(b"act")));
     assert!(differs(bans, head, None) && differs(bans, head, Some(b"other")));
     assert!(differs(bans, Head::default(), Some(b"act")));
     assert!(differs(bans, Head { hash: [1; 32], ..head }, Some(b"act")));
@@ -438,7 +447,7 @@ fn a_store_without_records_is_made_one_again() {
             ..Change::default()
         })
         .unwrap();
-    store.restore(&[], Head::default(), None).unwrap();
+    store.restore(&Standing::default(), Head::default(), None).unwrap();
     assert_eq!((store.load().unwrap(), store.records(0, 9).unwrap()), (Kept::default(), vec![]));
     // What was tried out with the room for an act is gone, too.
     let marks = store.with(|database| mark(&database.begin_read()?, PROBE)).unwrap();

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use fanfare_protocol::admin::BanRow;
+use fanfare_protocol::admin::{BanRow, LastingRow};
 use parking_lot::Mutex;
 
-use crate::access::BanKey;
+use crate::access::{BanKey, StoredKey};
 use crate::moderation::audit::Head;
-use crate::moderation::store::{Change, Kept, Store, StoreError};
+use crate::moderation::store::{Change, Kept, Standing, Store, StoreError};
 
 type Onlooker = Box<dyn FnMut(&Change<'_>) + Send>;
 
@@ -24,6 +24,8 @@ pub(in crate::moderation) struct Disk {
     /// Nothing can be read, nor copied aside.
     pub(in crate::moderation) unreadable: Arc<AtomicBool>,
     pub(in crate::moderation) bans: Arc<Mutex<Vec<BanRow>>>,
+    pub(in crate::moderation) keys: Arc<Mutex<Vec<StoredKey>>>,
+    pub(in crate::moderation) lasting: Arc<Mutex<Vec<LastingRow>>>,
     pub(in crate::moderation) records: Arc<Mutex<BTreeMap<u64, Vec<u8>>>>,
     pub(in crate::moderation) head: Arc<Mutex<Head>>,
     pub(in crate::moderation) pending: Arc<Mutex<Option<Vec<u8>>>>,
@@ -81,7 +83,12 @@ impl Disk {
 
 impl Store for Disk {
     fn load(&self) -> Result<Kept, StoreError> {
-        Ok(Kept { bans: self.bans.lock().clone(), head: self.head()?, pending: self.pending.lock().clone() })
+        let standing = Standing {
+            bans: self.bans.lock().clone(),
+            keys: self.keys.lock().clone(),
+            lasting: self.lasting.lock().clone(),
+        };
+        Ok(Kept { standing, head: self.head()?, pending: self.pending.lock().clone() })
     }
 
     fn commit(&self, change: Change<'_>) -> Result<(), StoreError> {
@@ -97,6 +104,22 @@ impl Store for Disk {
             bans.retain(|known| BanKey::from(known) != BanKey::from(ban));
             bans.push(ban.clone());
         }
+        drop(bans);
+        let mut keys = self.keys.lock();
+        keys.retain(|known| Some(known.row.name.as_str()) != change.drop_key);
+        for key in &change.put_keys {
+            keys.retain(|known| known.row.name != key.row.name);
+            keys.push(key.clone());
+        }
+        drop(keys);
+        let place = |row: &LastingRow| (row.user.clone(), row.group.clone());
+        let mut lasting = self.lasting.lock();
+        lasting.retain(|known| !change.drop_lasting.contains(&place(known)));
+        if let Some(row) = change.put_lasting {
+            lasting.retain(|known| place(known) != place(row));
+            lasting.push(row.clone());
+        }
+        drop(lasting);
         if let Some(pending) = change.pending {
             *self.pending.lock() = Some(pending.to_vec());
         }
@@ -139,12 +162,14 @@ impl Store for Disk {
         Ok(())
     }
 
-    fn restore(&self, bans: &[BanRow], head: Head, pending: Option<&[u8]>) -> Result<(), StoreError> {
+    fn restore(&self, standing: &Standing, head: Head, pending: Option<&[u8]>) -> Result<(), StoreError> {
         // As a file: a correction that failed closes it again.
         let corrected = self.commit(Change::default());
         self.closed.fetch_or(corrected.is_err(), Ordering::Relaxed);
         corrected?;
-        *self.bans.lock() = bans.to_vec();
+        *self.bans.lock() = standing.bans.clone();
+        *self.keys.lock() = standing.keys.clone();
+        *self.lasting.lock() = standing.lasting.clone();
         *self.head.lock() = head;
         self.records.lock().split_off(&(head.sequence + 1));
         *self.pending.lock() = pending.map(<[u8]>::to_vec);

@@ -1,0 +1,242 @@
+//! Carries out what back ends ask for: by the hub, or by moderation, as for anybody else.
+//!
+//! In: a key, and an operation. Out: what it did, or a problem. Invariants: nothing is done that the key does not
+//! allow, and who may not, is told what is missing and nothing of what there is; each operation is the hub's or
+//! moderation's own, so that it meets the same bans, fences, limits, counters and audit (promise 14); one that has
+//! begun is finished, whether or not somebody still waits for the answer.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use fanfare_protocol::admin::{Action, Role, Subject, Verb, Who};
+use fanfare_protocol::{Code, ConnectionId, GroupName, Target, UserName};
+use parking_lot::RwLock;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::body::{AddBody, GrantBody, MintBody, RemoveBody, SendBody, whose};
+use super::idempotency::Answers;
+use super::operation::{Act, Operation};
+use super::outcome::{Done, Outcome, Sent};
+use super::problem::Problem;
+use crate::access::{self, ApiKey, Minting, TooFast};
+use crate::admin::Queries;
+use crate::handle::{HubError, HubHandle, Selection};
+use crate::moderation::{Moderation, Operator};
+
+/// Back ends' connections at a time, of all keys together.
+const MOST_CONNECTIONS: usize = 1_024;
+
+/// Bytes of requests that are worked on at a time, of all keys together.
+const MOST_BODIES: usize = 64 * 1024 * 1024;
+
+/// Acts of moderation that wait for the disk at a time: they go there one after the other, and an operator's must not
+/// stand behind many.
+const MOST_ACTS: usize = 8;
+
+/// What back ends can have done.
+pub(crate) struct Api {
+    pub(super) hub: HubHandle,
+    pub(super) moderation: Arc<Moderation>,
+    pub(super) queries: Arc<Queries>,
+    /// What tokens are made with, if they are.
+    minting: RwLock<Option<Minting>>,
+    pub(super) answers: Arc<Answers>,
+    /// Places for connections.
+    pub(super) connections: Arc<Semaphore>,
+    /// Room for requests, in bytes.
+    pub(super) bodies: Arc<Semaphore>,
+    acts: Semaphore,
+    /// Cancelled when nothing more is begun.
+    pub(super) closing: CancellationToken,
+    /// What goes on, whoever waits for it.
+    pub(super) work: TaskTracker,
+}
+
+/// Removes members of a group, or adds them.
+enum Change {
+    Add,
+    Remove { reason: String },
+}
+
+impl Api {
+    pub(crate) fn new(
+        hub: HubHandle,
+        moderation: Arc<Moderation>,
+        queries: Arc<Queries>,
+        minting: Option<Minting>,
+        closing: CancellationToken,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            hub,
+            moderation,
+            queries,
+            minting: RwLock::new(minting),
+            answers: Arc::default(),
+            connections: Arc::new(Semaphore::new(MOST_CONNECTIONS)),
+            bodies: Arc::new(Semaphore::new(MOST_BODIES)),
+            acts: Semaphore::new(MOST_ACTS),
+            closing,
+            work: TaskTracker::new(),
+        })
+    }
+
+    /// Makes tokens by another key from now on.
+    pub(crate) fn replace_minting(&self, minting: Option<Minting>) {
+        *self.minting.write() = minting;
+    }
+
+    /// Waits until nothing is being done any more. Nobody asks any more.
+    pub(crate) async fn finish(&self) {
+        self.work.close();
+        self.work.wait().await;
+    }
+
+    /// Carries out an operation.
+    pub(super) async fn carry_out(
+        &self,
+        key: &Arc<ApiKey>,
+        operation: Operation,
+    ) -> Result<Outcome, Problem> {
+        self.still_counts(key)?;
+        match operation.act()? {
+            Ok(act) => self.act(key, act).await.map(Outcome::Done),
+            Err(Operation::Send(message)) => self.send(key, message).map(Outcome::Sent),
+            Err(Operation::Add(AddBody { group, user, connection })) => {
+                self.change(key, &group, whose(user, connection)?, Change::Add).map(Outcome::Done)
+            }
+            Err(Operation::Remove(RemoveBody { group, user, connection, reason })) => {
+                let change = Change::Remove { reason };
+                self.change(key, &group, whose(user, connection)?, change).map(Outcome::Done)
+            }
+            Err(Operation::MintToken(token)) => {
+                allow(key, Verb::Mint, &Subject::User(&token.user))?;
+                let minting = self.minting.read();
+                let minting = minting.as_ref().ok_or_else(|| {
+                    Problem::new(
+                        Code::MintingNotConfigured,
+                        "this server has no key that it makes tokens with",
+                    )
+                })?;
+                let MintBody { user, seconds, jti, grants } = token;
+                let grants: Vec<_> = grants.into_iter().map(GrantBody::claim).collect();
+                Ok(Outcome::Minted(minting.mint(&user, seconds.get(), jti, &grants)?.into()))
+            }
+            Err(_) => Err(Problem::new(Code::Internal, "nobody carries this out")),
+        }
+    }
+
+    /// Whether the server takes anything more, and this key: a request may have waited, and a batch is long.
+    pub(super) fn still_counts(&self, key: &Arc<ApiKey>) -> Result<(), Problem> {
+        if self.closing.is_cancelled() {
+            return Err(Problem::new(Code::ShuttingDown, "the server stops"));
+        }
+        let keys = self.moderation.keys();
+        keys.check(key, access::now())
+            .map_err(|refusal| Problem::new(Code::ApiKeyRefused, refusal.to_string()))
+    }
+
+    fn send(&self, key: &ApiKey, mut message: SendBody) -> Result<Sent, Problem> {
+        let payload = message.payload()?;
+        let targets = message.to.targets();
+        if targets.is_empty() {
+            return Err(Problem::new(Code::NoTarget, "the member \"to\" names nobody"));
+        }
+        for target in &targets {
+            self.allow_target(key, Verb::Send, target)?;
+        }
+        let selection = message.except.into_iter().fold(self.hub.select(targets), Selection::except);
+        Ok(Sent { queued: selection.send(message.event, payload)? })
+    }
+
+    fn change(
+        &self,
+        key: &ApiKey,
+        group: &GroupName,
+        whose: Target,
+        change: Change,
+    ) -> Result<Done, Problem> {
+        allow(key, Verb::Members, &Subject::Group(group))?;
+        let selection = self.hub.select([whose]);
+        let changed = match change {
+            Change::Add => selection.join(group).map(|joined| joined as u64),
+            Change::Remove { reason } => selection.remove(group, &reason),
+        };
+        let connections = match changed {
+            // Who is here is not for everybody to know who may put into groups.
+            Err(HubError::Refused { code: Code::NothingThere, .. }) => 0,
+            changed => changed?,
+        };
+        Ok(Done { connections, unchanged: connections == 0, ..Done::default() })
+    }
+
+    async fn act(&self, key: &ApiKey, act: Act) -> Result<Done, Problem> {
+        let owner = match &act.action {
+            Action::Close { who: Who::Connection(id), .. } => self.owner(id),
+            _ => None,
+        };
+        allow(key, act.verb, &act.subject(owner.as_ref()))?;
+        // No operator can have such a name (`check_name` of fanfare-certs).
+        let operator = Operator { name: format!("key:{}", key.name()), role: Role::Operator };
+        let _turn = self.acts.acquire().await;
+        let moderation = Arc::clone(&self.moderation);
+        let acted = self.blocking(move || moderation.act(&operator, &act.action)).await?;
+        Ok(acted.into())
+    }
+
+    /// Whose a connection is, where it is there.
+    pub(super) fn owner(&self, id: &ConnectionId) -> Option<UserName> {
+        self.queries.hub.connection(id).map(|member| member.user().clone())
+    }
+
+    fn allow_target(&self, key: &ApiKey, verb: Verb, target: &Target) -> Result<(), Problem> {
+        match target {
+            Target::Group(group) => allow(key, verb, &Subject::Group(group)),
+            Target::User(user) => allow(key, verb, &Subject::User(user)),
+            Target::Connection(id) => allow(key, verb, &Subject::Connection(self.owner(id).as_ref())),
+            Target::All => allow(key, verb, &Subject::All),
+        }
+    }
+
+    /// Runs what waits for the disk, or takes long, where messages do not wait for it.
+    pub(super) async fn blocking<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+        match self.work.spawn_blocking(work).await {
+            Ok(outcome) => outcome,
+            // The one other join error there could be is a panic in there, which goes on here.
+            Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+        }
+    }
+}
+
+/// Whether a key allows something.
+pub(super) fn allow(key: &ApiKey, verb: Verb, subject: &Subject<'_>) -> Result<(), Problem> {
+    if key.allows(verb, subject) {
+        return Ok(());
+    }
+    let detail = format!("the key {:?} lacks the scope {}", key.name(), subject.needs(verb));
+    Err(Problem::new(Code::ApiKeyTooNarrow, detail))
+}
+
+/// Whether a key may have so many operations carried out now.
+pub(super) fn pace(key: &ApiKey, operations: NonZeroU32) -> Result<(), Problem> {
+    let too_many = |detail: &str| Problem::new(Code::TooManyRequests, detail);
+    match key.pace(operations) {
+        Ok(()) => Ok(()),
+        Err(TooFast::For(pause)) => {
+            Err(too_many("the key has asked for as many operations as it may have in a second").after(pause))
+        }
+        Err(TooFast::Never) => Err(Problem::invalid(
+            "the batch has more operations than the key may have carried out in a second",
+        )),
+    }
+}
+
+/// The names that are in a path.
+pub(super) fn group(name: &str) -> Result<GroupName, Problem> {
+    GroupName::new(name).map_err(|error| Problem::new(Code::InvalidName, error.to_string()))
+}
+
+pub(super) fn user(name: &str) -> Result<UserName, Problem> {
+    UserName::new(name).map_err(|error| Problem::new(Code::InvalidName, error.to_string()))
+}
