@@ -20,8 +20,6 @@ from pathlib import Path
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from test_signalr import DEV, Server
 
-HTTP = ["--http-listen", "127.0.0.1:0"]
-
 # What each operation is given, and what of its answer is looked at.
 OPERATIONS = {
     "send": ({"to": {"all": True}, "event": "E", "json": [1, {"a": None}]}, {"queued": 0}),
@@ -68,7 +66,7 @@ QUESTIONS = {
 class GeneratedClient(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.server = Server("FANFARE_BIN", *DEV, *HTTP)
+        cls.server = Server("FANFARE_BIN", *DEV)
         cls.addClassCleanup(cls.server.stop)
         with urllib.request.urlopen(f"{cls.server.ready['api']}/openapi.json", timeout=30) as answer:
             cls.document = json.load(answer)
@@ -90,6 +88,7 @@ class GeneratedClient(unittest.TestCase):
         base = cls.server.ready["api"].removesuffix(cls.document["servers"][0]["url"])
         url = base + cls.document["servers"][0]["url"]
         cls.client = generated.AuthenticatedClient(base_url=url, token=key)
+        cls.addClassCleanup(cls.client.get_httpx_client().close)
 
     def call(self, tag, name, **given):
         module = importlib.import_module(f"generated.api.{tag}.{name}")
