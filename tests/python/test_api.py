@@ -50,6 +50,7 @@ QUESTIONS = {
     "groups": ({"limit": 10, "prefix": "room"}, 200),
     "group": ({"group": "a/b c?"}, 404),
     "members": ({"group": "room"}, 200),
+    "present": ({"group": "room"}, 200),
     "users": ({}, 200),
     "user": ({"user": "nobody"}, 404),
     "user_connections": ({"user": "nobody"}, 200),

@@ -248,6 +248,7 @@ async fn who_has_no_key_or_a_narrow_one_is_told_what_is_missing_and_nothing_of_w
     for (path, scope) in [
         ("/groups/room-1", "read:group:room-1"),
         ("/groups/room-1/members", "read:group:room-1"),
+        ("/groups/room-1/users", "read:group:room-1"),
         ("/users/alice", "read:user:alice"),
         ("/users/alice/connections", "read:user:alice"),
         ("/connections/ID", "read:connection"),
@@ -314,6 +315,14 @@ async fn questions_are_answered_a_page_at_a_time() {
         let found = pages(path, "connections", "connection").await;
         assert_eq!(found, ids.iter().cloned().collect::<Vec<_>>(), "{path}");
     }
+    assert_eq!(
+        pages("/groups/all%2Fof%20us%3F/users", "users", "user").await,
+        ["user-0", "user-1", "user-2"]
+    );
+    assert_eq!(
+        shop.told("/groups/room-4/users").await["users"],
+        json!([{ "user": "user-2", "connections": 1 }])
+    );
     assert_eq!(pages("/users/user-1/connections", "connections", "connection").await.len(), 2);
 
     let whole = shop.told("/groups/all%2Fof%20us%3F").await;
@@ -692,6 +701,13 @@ async fn a_token_that_is_made_for_a_user_lets_it_in() {
     assert!(guest.join("hall").await.is_err());
     assert_eq!(shop.done("/revoke-token", &json!({ "jti": minted["jti"] })).await["connections"], 1);
     assert_eq!(closed(&guest).await, Code::TokenRevoked);
+    let audit = shop.told("/audit").await;
+    let record =
+        audit["records"].as_array().unwrap().iter().find(|record| record["act"]["ask"] == "mint_token");
+    let record = record.expect("it is in the audit");
+    assert_eq!((&record["author"], &record["act"]["user"]), (&json!("key:shop"), &json!("guest-1")));
+    assert_eq!(record["act"]["jti"], minted["jti"]);
+    assert!(!audit.to_string().contains(token));
     for (body, status) in [
         (json!({ "user": "admin" }), 403),
         (json!({ "user": "guest-1", "seconds": 0 }), 400),
@@ -710,7 +726,7 @@ async fn what_describes_the_api_is_there_without_a_key_and_names_every_path() {
     let Answer { status, body, .. } = BackEnd::with_key(&hub, "").ask("/openapi.json").await;
     assert_eq!((status, body["openapi"].as_str().map(|version| &version[..4])), (200, Some("3.1.")));
     let paths: BTreeSet<&str> = body["paths"].as_object().unwrap().keys().map(String::as_str).collect();
-    assert_eq!(paths.len(), 29, "{paths:?}");
+    assert_eq!(paths.len(), 30, "{paths:?}");
     assert_eq!(body["servers"][0]["url"], "/api/v1");
     let shop = BackEnd::new(&hub, "shop", &["*"]).await;
     for path in paths {

@@ -11,14 +11,15 @@ use std::sync::Arc;
 use fanfare_protocol::admin::{Action, Role, Subject, Verb, Who};
 use fanfare_protocol::{Code, ConnectionId, GroupName, Target, UserName};
 use parking_lot::RwLock;
+use serde_json::json;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::body::{AddBody, GrantBody, MintBody, RemoveBody, SendBody, whose};
 use super::idempotency::Answers;
-use super::operation::{Act, Operation};
-use super::outcome::{Done, Outcome, Sent};
+use super::operation::{Act, Operation, Task};
+use super::outcome::{Done, Minted, Outcome, Sent};
 use super::problem::Problem;
 use crate::access::{self, ApiKey, Minting, TooFast};
 use crate::admin::Queries;
@@ -100,31 +101,36 @@ impl Api {
         operation: Operation,
     ) -> Result<Outcome, Problem> {
         self.still_counts(key)?;
-        match operation.act()? {
-            Ok(act) => self.act(key, act).await.map(Outcome::Done),
-            Err(Operation::Send(message)) => self.send(key, message).map(Outcome::Sent),
-            Err(Operation::Add(AddBody { group, user, connection })) => {
+        match operation.task()? {
+            Task::Act(act) => self.act(key, act).await.map(Outcome::Done),
+            Task::Send(message) => self.send(key, message).map(Outcome::Sent),
+            Task::Add(AddBody { group, user, connection }) => {
                 self.change(key, &group, whose(user, connection)?, Change::Add).map(Outcome::Done)
             }
-            Err(Operation::Remove(RemoveBody { group, user, connection, reason })) => {
+            Task::Remove(RemoveBody { group, user, connection, reason }) => {
                 let change = Change::Remove { reason };
                 self.change(key, &group, whose(user, connection)?, change).map(Outcome::Done)
             }
-            Err(Operation::MintToken(token)) => {
-                allow(key, Verb::Mint, &Subject::User(&token.user))?;
-                let minting = self.minting.read();
-                let minting = minting.as_ref().ok_or_else(|| {
-                    Problem::new(
-                        Code::MintingNotConfigured,
-                        "this server has no key that it makes tokens with",
-                    )
-                })?;
-                let MintBody { user, seconds, jti, grants } = token;
-                let grants: Vec<_> = grants.into_iter().map(GrantBody::claim).collect();
-                Ok(Outcome::Minted(minting.mint(&user, seconds.get(), jti, &grants)?.into()))
-            }
-            Err(_) => Err(Problem::new(Code::Internal, "nobody carries this out")),
+            Task::Mint(token) => self.mint(key, token).await.map(Outcome::Minted),
         }
+    }
+
+    /// Makes a token. That it was made is in the audit before it is given out.
+    async fn mint(&self, key: &ApiKey, token: MintBody) -> Result<Minted, Problem> {
+        allow(key, Verb::Mint, &Subject::User(&token.user))?;
+        let none = || {
+            let detail = "this server has no key that it makes tokens with";
+            Problem::new(Code::MintingNotConfigured, detail)
+        };
+        let minting = self.minting.read().clone().ok_or_else(none)?;
+        let MintBody { user, seconds, jti, grants } = token;
+        let grants: Vec<_> = grants.into_iter().map(GrantBody::claim).collect();
+        let minted = minting.mint(&user, seconds.get(), jti, &grants)?;
+        let (operator, moderation) = (author(key), Arc::clone(&self.moderation));
+        let act = json!({ "ask": "mint_token", "user": user, "jti": minted.jti, "until": minted.expires });
+        let _turn = self.acts.acquire().await;
+        self.blocking(move || moderation.record(&operator, act)).await?;
+        Ok(minted.into())
     }
 
     /// Whether the server takes anything more, and this key: a request may have waited, and a batch is long.
@@ -177,8 +183,7 @@ impl Api {
             _ => None,
         };
         allow(key, act.verb, &act.subject(owner.as_ref()))?;
-        // No operator can have such a name (`check_name` of fanfare-certs).
-        let operator = Operator { name: format!("key:{}", key.name()), role: Role::Operator };
+        let operator = author(key);
         let _turn = self.acts.acquire().await;
         let moderation = Arc::clone(&self.moderation);
         let acted = self.blocking(move || moderation.act(&operator, &act.action)).await?;
@@ -207,6 +212,11 @@ impl Api {
             Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
         }
     }
+}
+
+/// Who the audit says it was. No operator can have such a name (`check_name` of fanfare-certs).
+fn author(key: &ApiKey) -> Operator {
+    Operator { name: format!("key:{}", key.name()), role: Role::Operator }
 }
 
 /// Whether a key allows something.

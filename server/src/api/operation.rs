@@ -52,6 +52,18 @@ pub(crate) enum Operation {
     MintToken(MintBody),
 }
 
+/// An operation, by who is to do it.
+pub(crate) enum Task {
+    /// Moderation.
+    Act(Act),
+    /// The hub.
+    Send(SendBody),
+    Add(AddBody),
+    Remove(RemoveBody),
+    /// Whoever makes tokens.
+    Mint(MintBody),
+}
+
 /// What is carried out by moderation, with what a key needs for it.
 pub(crate) struct Act {
     pub(crate) action: Action,
@@ -81,22 +93,27 @@ impl Act {
 }
 
 impl Operation {
-    /// What moderation is to do, where this is its business.
-    pub(crate) fn act(self) -> Result<Result<Act, Self>, Problem> {
-        let moderate = |action| Ok(Ok(Act { action, verb: Verb::Moderate }));
+    /// Who is to do it: moderation, or the hub.
+    pub(crate) fn task(self) -> Result<Task, Problem> {
+        let act = |action, verb| Ok(Task::Act(Act { action, verb }));
+        let moderate = |action| act(action, Verb::Moderate);
         match self {
+            Self::Send(body) => Ok(Task::Send(body)),
+            Self::Add(body) => Ok(Task::Add(body)),
+            Self::Remove(body) => Ok(Task::Remove(body)),
+            Self::MintToken(body) => Ok(Task::Mint(body)),
             Self::Close(body) => {
                 let who = body.who()?;
                 let CloseBody { retry_after_ms, reason, .. } = body;
-                Ok(Ok(Act { action: Action::Close { who, retry_after_ms, reason }, verb: Verb::Close }))
+                act(Action::Close { who, retry_after_ms, reason }, Verb::Close)
             }
             Self::AddLasting(AddLastingBody { user, group, may, until, reason }) => {
                 let action = Action::AddLasting { user, group, may, until, reason };
-                Ok(Ok(Act { action, verb: Verb::Members }))
+                act(action, Verb::Members)
             }
             Self::RemoveLasting(RemoveLastingBody { user, group, reason }) => {
                 let action = Action::RemoveLasting { user, group, reason };
-                Ok(Ok(Act { action, verb: Verb::Members }))
+                act(action, Verb::Members)
             }
             Self::Ban(BanBody { user, until, reason, dry_run }) => {
                 moderate(Action::Ban { user, until, reason, dry_run })
@@ -116,7 +133,6 @@ impl Operation {
             Self::RestoreToken(RestoreTokenBody { jti, reason }) => {
                 moderate(Action::RestoreToken { jti, reason })
             }
-            other @ (Self::Send(_) | Self::Add(_) | Self::Remove(_) | Self::MintToken(_)) => Ok(Err(other)),
         }
     }
 }

@@ -4,6 +4,7 @@
 //! more than the key may see, and does not tell how much more there is; what is asked by its name and may not be seen
 //! is refused in the same words whether it is there or not.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use fanfare_protocol::admin::{BanRow, Subject, Verb};
@@ -77,6 +78,25 @@ impl Api {
     ) -> Result<Connections, Problem> {
         allow(key, Verb::Read, &Subject::Group(group))?;
         connections(self.queries.hub.of_group(group), page)
+    }
+
+    /// Who is in a group: a snapshot.
+    pub(super) fn present(
+        &self,
+        key: &ApiKey,
+        group: &GroupName,
+        page: &PageQuery,
+    ) -> Result<Users, Problem> {
+        allow(key, Verb::Read, &Subject::Group(group))?;
+        let mut present: BTreeMap<UserName, u64> = BTreeMap::new();
+        for member in self.queries.hub.of_group(group) {
+            if !page.passes_over(member.user().as_str()) {
+                *present.entry(member.user().clone()).or_default() += 1;
+            }
+        }
+        let rows = present.into_iter().map(|(user, connections)| User { user, connections }).collect();
+        let (users, next) = page.cut(rows, |row| row.user.as_str().to_owned())?;
+        Ok(Users { users, next })
     }
 
     pub(super) fn users(&self, key: &ApiKey, page: &PageQuery) -> Result<Users, Problem> {

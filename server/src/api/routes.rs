@@ -100,6 +100,7 @@ fn described() -> (Router<Arc<Api>>, OpenApi) {
         .routes(routes!(groups))
         .routes(routes!(group))
         .routes(routes!(members))
+        .routes(routes!(present))
         .routes(routes!(users))
         .routes(routes!(user))
         .routes(routes!(user_connections))
@@ -323,6 +324,9 @@ questions! {
     /// The connections in a group; `prefix` is of their users' names.
     members "/groups/{group}/members" ("group" group) (PageQuery) Connections:
         |api: &Api, key: &ApiKey, name: String, page| api.members(key, &command::group(&name)?, &page);
+    /// The users in a group, each with the number of its connections there; `prefix` is of their names.
+    present "/groups/{group}/users" ("group" group) (PageQuery) Users:
+        |api: &Api, key: &ApiKey, name: String, page| api.present(key, &command::group(&name)?, &page);
     /// Users who are here, by their names.
     users "/users" () (PageQuery) Users: |api: &Api, key: &ApiKey, page| api.users(key, &page);
     /// One user, if it is here.

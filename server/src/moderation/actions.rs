@@ -17,6 +17,7 @@ use fanfare_hub::Publication;
 use fanfare_protocol::admin::{Action, AuditHead, AuditVerdict, BanRow, Receipt, Role};
 use fanfare_protocol::{Code, Limits, Sender, Target};
 use parking_lot::Mutex;
+use serde_json::Value;
 use tokio::sync::watch;
 
 use super::audit::{Chain, Outcome};
@@ -137,6 +138,25 @@ impl Moderation {
         let _ = self.mend_in(&mut journal);
         self.tell_of(&journal);
         outcome
+    }
+
+    /// Records something that is done elsewhere, before it is. Blocks on the disk. Gives the record's number.
+    ///
+    /// # Errors
+    /// When the store does not work: then it is not to be done.
+    pub(crate) fn record(&self, operator: &Operator, act: Value) -> Result<u64, ModerationError> {
+        let pending = Pending { author: operator.name.clone(), role: operator.role, act };
+        let mut journal = self.journal.lock();
+        let recorded = self.mend_in(&mut journal).and_then(|()| journal.settle()).and_then(|()| {
+            let receipt = Receipt { audit: journal.next(), ..Receipt::default() };
+            journal.record(&pending, &Outcome::Done(receipt), Change::default())?;
+            Ok(journal.head().sequence)
+        });
+        if recorded.is_err() {
+            let _ = self.mend_in(&mut journal);
+        }
+        self.tell_of(&journal);
+        recorded.map_err(ModerationError::not_done)
     }
 
     /// Tries to have a store that failed work again. Blocks on the disk.

@@ -19,12 +19,17 @@ impl Moderation {
     pub(crate) fn note_keys(&self, written: Vec<StoredKey>) -> Vec<StoredKey> {
         // Under the lock, so that one that is being revoked is not written again.
         let mut journal = self.journal.lock();
-        let used = self.keys.used_since(&written);
-        if used.is_empty() || journal.trouble().is_some() {
+        // Read once: a use after that is new at the next turn.
+        let keys = self.keys.all();
+        let used: Vec<_> = keys.iter().filter(|key| !written.contains(key)).cloned().collect();
+        if used.is_empty() {
+            return keys;
+        }
+        if journal.trouble().is_some() {
             return written;
         }
         if journal.note(used).is_ok() {
-            return self.keys.all();
+            return keys;
         }
         // The next turn tries again: nothing else is lost than when they were used.
         let _ = self.mend_in(&mut journal);

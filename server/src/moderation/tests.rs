@@ -4,6 +4,8 @@ mod audit;
 mod bans;
 mod disk;
 mod failures;
+mod keys;
+mod lasting;
 mod mending;
 mod people;
 
