@@ -242,6 +242,34 @@ fn a_member_is_in_at_most_its_groups() {
     assert_eq!(registry.count(&Target::Group(group("c"))), 0);
 }
 
+/// Who has made a membership may end it, and each of the others' reasons stays what it is.
+#[test]
+fn a_membership_is_of_whoever_said_so_last_but_for_what_stands_beside_it() {
+    use Origin::{Application, Client, Lasting, Operator};
+    for (first, second, expected) in [
+        (Client, Operator, Operator),
+        (Client, Application, Application),
+        (Client, Lasting, Client),
+        (Operator, Client, Operator),
+        (Operator, Application, Application),
+        (Operator, Lasting, Operator),
+        (Application, Client, Application),
+        (Application, Lasting, Application),
+        (Lasting, Client, Client),
+        (Lasting, Operator, Operator),
+        (Lasting, Lasting, Lasting),
+    ] {
+        let registry = Arc::new(Registry::new());
+        let alice = arrive(&registry, 1, "alice");
+        for origin in [first, second] {
+            let joined = registry.join(alice.member(), &group("a"), 9, origin, || Ok(()));
+            assert_eq!(joined, Ok(1));
+        }
+        let memberships = alice.member().memberships();
+        assert_eq!(memberships, [(group("a"), expected)], "{first:?}, {second:?}");
+    }
+}
+
 #[test]
 fn promise_8_a_removed_user_gets_nothing_of_the_group_that_was_still_queued() {
     let registry = Arc::new(Registry::new());
