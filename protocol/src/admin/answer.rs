@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::row::{BanRow, ConnectionRow, GroupRow, May, MembershipOrigin};
 use super::{Role, Times};
-use crate::{ConnectionId, Denial, GroupName, UserName};
+use crate::{Code, ConnectionId, Denial, GroupName, UserName};
 
 /// An answer that is no refusal, or a refusal.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -148,6 +148,15 @@ pub struct Counters {
     /// How long messages were in the server: from when a send was read until QUIC took the copy for a recipient. Of
     /// those that are written together, the one that came first.
     pub delivery_us: Times,
+}
+
+impl Counters {
+    /// Connections that the application has refused, for good or for now.
+    #[must_use]
+    pub fn refused_by_application(&self) -> u64 {
+        let codes = [Code::ConnectRefused, Code::ConnectRefusedForNow];
+        codes.iter().filter_map(|code| self.closed.get(code.name())).sum()
+    }
 }
 
 /// The last audit record.
@@ -322,4 +331,21 @@ pub struct Update {
     pub groups: Vec<GroupRow>,
     /// Groups that are gone.
     pub gone_groups: Vec<GroupName>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_was_refused_by_the_application_is_counted_by_its_codes() {
+        let mut counters = Counters::default();
+        assert_eq!(counters.refused_by_application(), 0);
+        for (code, count) in
+            [(Code::ConnectRefused, 2), (Code::ConnectRefusedForNow, 3), (Code::UserBanned, 9)]
+        {
+            counters.closed.insert(code.name().to_owned(), count);
+        }
+        assert_eq!(counters.refused_by_application(), 5);
+    }
 }

@@ -111,14 +111,18 @@ fn draw_facts(model: &Model, theme: Theme, frame: &mut Frame<'_>, area: Rect) {
     frame.render_widget(Paragraph::new(lines), area);
 }
 
-/// What the application was called for; nothing where there is none, or it never was.
+/// What the application was called for, and whom it did not let in; nothing where there is none, or it never did.
 fn calls(counters: &Counters) -> String {
-    match counters.calls {
+    let calls = match counters.calls {
         0 => String::new(),
         calls => {
             let (running, failed) = (counters.calls_running, counters.calls_failed);
             format!("  {}: {running} running, {failed} failed", many(calls, "call"))
         }
+    };
+    match counters.refused_by_application() {
+        0 => calls,
+        refused => format!("{calls}  {refused} not let in by the application"),
     }
 }
 

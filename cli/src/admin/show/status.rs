@@ -89,9 +89,14 @@ fn requests(counters: &Counters) -> String {
     }
 }
 
-/// What the application's methods were called for.
+/// What the application's methods were called for, and whom it did not let in.
 fn calls(counters: &Counters) -> String {
-    format!("{}, {} running, {} failed", counters.calls, counters.calls_running, counters.calls_failed)
+    let calls =
+        format!("{}, {} running, {} failed", counters.calls, counters.calls_running, counters.calls_failed);
+    match counters.refused_by_application() {
+        0 => calls,
+        refused => format!("{calls}, {} not let in by the application", many(refused, "connection")),
+    }
 }
 
 /// What waits for clients that do not read, and how much may.
