@@ -138,6 +138,7 @@ async function enter() {
   state("live", named(client.user), `, connection ${client.connectionId} over ${client.transport}`);
   by("who").hidden = true;
   by("room").hidden = false;
+  by("calls").hidden = !client.callable;
   groups.clear();
   client.on("ReceiveMessage", (_, message) => {
     const to = strong("small", "to ");
@@ -226,6 +227,24 @@ by("say").onsubmit = (event) => {
     if (kind === "user" && !reached) line("bad", named(to.user), " is not connected");
     by("text").value = "";
   });
+};
+
+/** Calls a method, and shows what it gave, or why it did not. */
+by("call").onsubmit = (event) => {
+  event.preventDefault();
+  const [method, given] = [by("method").value, by("arguments").value.trim()];
+  const called = [named(method), "(", said(given), ")"];
+  void (async () => {
+    try {
+      // As they were written, digit for digit.
+      JSON.parse(`[${given}]`);
+      const args = { format: "json", bytes: new TextEncoder().encode(`[${given}]`) };
+      const value = await client.call({ method, args });
+      line("", strong("b", "called "), ...called, value === undefined ? "" : ": ", said(JSON.stringify(value) ?? ""));
+    } catch (error) {
+      line("bad", ...called, ": ", said(error.message));
+    }
+  })();
 };
 
 const board = by("board");

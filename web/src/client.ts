@@ -8,7 +8,7 @@
 import { datagramBytes, encodeClient } from "./codec.js";
 import { addressOf, dial } from "./dial.js";
 import { FanfareError } from "./errors.js";
-import { DATAGRAM_BYTES, type ClientFrame, type Limits, type Target } from "./frames.js";
+import { CALLS, DATAGRAM_BYTES, type ClientFrame, type Limits, type Target } from "./frames.js";
 import { encoded, outgoing } from "./outgoing.js";
 import type { Payload } from "./payload.js";
 import { Race } from "./race.js";
@@ -72,6 +72,11 @@ export class Client implements AsyncIterable<Message> {
   /** Whether there is a connection now. */
   get connected(): boolean {
     return this.supervisor.connected;
+  }
+
+  /** Whether the server has an application, whose methods can be called. */
+  get callable(): boolean {
+    return (this.supervisor.welcome.features & CALLS) !== 0n;
   }
 
   /** Becomes a member of a group; returns how many members it has. Joined again after an outage. */

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import type { Browser } from "puppeteer-core";
 
-import { open, pageAt, type Kind } from "./browser.js";
+import { enter, open, pageAt, until, type Kind } from "./browser.js";
 import { Example } from "./example.js";
 import { Server } from "./server.js";
 import type * as Fanfare from "../src/index.js";
@@ -69,6 +69,29 @@ for (const kind of ["chromium", "firefox"] as Kind[]) {
       assert.deepEqual([second, third].sort(), joined);
       assert.deepEqual(others, ["bob: psst", "alice: B has left the group room."]);
       assert.deepEqual(found.failures, [["refused", 2201], ["failed", 2202], ["failed", 2205]]);
+    });
+
+    test("its page calls methods and shows what they give, or why not", async () => {
+      assert.ok(chat && server && browser);
+      const page = await browser.newPage();
+      await enter(page, new URL(chat.said("signalr")).host, "alice", "lobby");
+      await until(page, () => document.querySelector("#calls:not([hidden])") !== null);
+      for (const [method, given, shown] of [
+        ["AddToGroup", '"room"', 'called AddToGroup("room")'],
+        ["Nothing", "", "Nothing(): there is no method"],
+        ["AddToGroup", "7", "(code 2202, ArgumentsInvalid)"],
+        ["AddToGroup", "7,", "AddToGroup(7,): "],
+      ] as const) {
+        await page.$eval("#method", (input, text) => void ((input as HTMLInputElement).value = text), method);
+        await page.$eval("#arguments", (input, text) => void ((input as HTMLInputElement).value = text), given);
+        await page.focus("#arguments");
+        await page.keyboard.press("Enter");
+        await until(page, (shown) => document.querySelector("#log")?.textContent?.includes(shown), shown);
+      }
+      const other = await browser.newPage();
+      await enter(other, server.http, "bob", "lobby");
+      assert.ok(await other.$eval("#calls", (section) => (section as HTMLElement).hidden));
+      await Promise.all([page.close(), other.close()]);
     });
 
     test("a server without an application says so before anything is sent", async () => {
