@@ -14,6 +14,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing))]
 
 pub mod application;
+pub mod back_end;
 pub mod budgets;
 pub mod connection;
 pub mod crowd;

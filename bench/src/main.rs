@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use fanfare_bench::back_end::{self, Load};
 use fanfare_bench::error::{Fallible, Tried, wrong};
 use fanfare_bench::figures::Results;
 use fanfare_bench::peers::{NAMES, Places};
@@ -32,6 +33,8 @@ enum Command {
     One(One),
     /// Mixed traffic over many connections for minutes: nothing may get lost, memory may not grow
     Soak(SoakArguments),
+    /// What back ends cost over the HTTP API: one send in each request, and a thousand
+    Api(ApiArguments),
     /// What calls are measured on
     #[command(hide = true)]
     ServeApplication { listen: std::net::SocketAddr },
@@ -108,6 +111,18 @@ struct SoakArguments {
     /// Messages a second to groups of ten
     #[arg(long, default_value_t = 200, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     rate: u32,
+    #[command(flatten)]
+    place: Where,
+}
+
+#[derive(Args)]
+struct ApiArguments {
+    /// Connections, each with one request at a time
+    #[arg(long, default_value_t = 16, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=60))]
+    connections: u16,
+    /// How long each way of sending is measured, in seconds
+    #[arg(long, default_value_t = 5, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=600))]
+    seconds: u64,
     #[command(flatten)]
     place: Where,
 }
@@ -225,6 +240,25 @@ async fn perform(command: Command) -> Fallible<()> {
                 soaked.cpu_percent
             );
             arguments.place.keep(&soaked)
+        }
+        Command::Api(arguments) => {
+            let places = arguments.place.places()?;
+            let lasting = Duration::from_secs(arguments.seconds);
+            let load = Load { connections: arguments.connections.into(), lasting };
+            let costs = back_end::run(&places.fanfare, load).await?;
+            for cost in &costs {
+                println!(
+                    "{:>4} in a request: {:>7.0} requests/s, {:>8.0} sends/s, {:.2} us of a processor for a send ({:.0} a second on one), answers {} us, 99 % within {} us",
+                    cost.sends_per_request,
+                    cost.requests_per_second,
+                    cost.sends_per_second,
+                    cost.cpu_us,
+                    1e6 / cost.cpu_us,
+                    cost.p50_us,
+                    cost.p99_us
+                );
+            }
+            arguments.place.keep(&costs)
         }
         Command::ServeApplication { listen } => application::serve(listen).await,
         Command::Report { directory } => report::make(&directory),
