@@ -24,6 +24,9 @@ use crate::process::Server;
 /// Sends in one request, where there are many.
 const BATCH: usize = 1_000;
 
+/// How long the last answers may take.
+const ANSWERED: Duration = Duration::from_secs(60);
+
 /// What a way of sending costs.
 #[derive(Debug, Serialize)]
 pub struct Cost {
@@ -114,10 +117,14 @@ async fn measure(server: &Server, address: &str, request: &[u8], sends: usize, l
         let (request, lasting) = (request.to_vec(), load.lasting);
         asking.spawn(async move { ask(socket, &request, sends, begun + lasting).await });
     }
-    let mut times = Histogram::<u64>::new(3).tried("a histogram")?;
-    while let Some(asked) = asking.join_next().await {
-        times.add(asked.tried("a back end's task ended")??).tried("adding up")?;
-    }
+    let mut times = histogram()?;
+    let all = async {
+        while let Some(asked) = asking.join_next().await {
+            times.add(asked.tried("a back end's task ended")??).tried("adding up")?;
+        }
+        Ok(())
+    };
+    tokio::time::timeout(load.lasting + ANSWERED, all).await.tried("waiting for answers")??;
     let (after, seconds) = (server.usage()?, begun.elapsed().as_secs_f64());
     #[expect(clippy::cast_precision_loss, reason = "they are far fewer than 2^52")]
     let (requests, each) = (times.len() as f64, sends as f64);
@@ -131,6 +138,11 @@ async fn measure(server: &Server, address: &str, request: &[u8], sends: usize, l
     })
 }
 
+/// From a microsecond to longer than a run waits.
+fn histogram() -> Fallible<Histogram<u64>> {
+    Histogram::new_with_bounds(1, 60_000_000, 3).tried("a histogram")
+}
+
 /// Asks one after the other until then.
 async fn ask(
     mut socket: TcpStream,
@@ -138,7 +150,7 @@ async fn ask(
     sends: usize,
     until: Instant,
 ) -> Fallible<Histogram<u64>> {
-    let mut times = Histogram::new(3).tried("a histogram")?;
+    let mut times = histogram()?;
     let mut answer = Vec::new();
     while Instant::now() < until {
         let begun = Instant::now();
