@@ -742,6 +742,34 @@ async fn what_describes_the_api_is_there_without_a_key_and_names_every_path() {
     hub.stop().await;
 }
 
+/// The paths that are named in one column of a document's tables, without their queries.
+fn named(document: &'static str, column: usize) -> BTreeSet<&'static str> {
+    let rows = document.lines().filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |"));
+    let spans = rows.flat_map(|row| row.split(" | ").nth(column).unwrap_or("").split('`').skip(1).step_by(2));
+    let paths = spans.filter_map(|span| span.split(' ').find(|word| word.starts_with('/')));
+    paths.map(|path| path.split('?').next().unwrap_or(path)).collect()
+}
+
+#[tokio::test]
+async fn the_documents_name_every_path_and_none_that_is_not_there() {
+    let hub = hub().await;
+    let Answer { body, .. } = BackEnd::with_key(&hub, "").ask("/openapi.json").await;
+    let there: BTreeSet<&str> = body["paths"].as_object().unwrap().keys().map(String::as_str).collect();
+    let mut known = there.clone();
+    // The description itself; and two that are beside the API.
+    known.extend(["/openapi.json", "/healthz", "/readyz"]);
+    let reference = named(include_str!("../../docs/api.md"), 0);
+    assert_eq!(there.difference(&reference).collect::<Vec<_>>(), Vec::<&&str>::new(), "not in docs/api.md");
+    assert_eq!(reference.difference(&known).collect::<Vec<_>>(), Vec::<&&str>::new());
+    let azure = named(include_str!("../../docs/from-azure-web-pubsub.md"), 1);
+    let centrifugo = named(include_str!("../../docs/from-centrifugo.md"), 1);
+    for moved in [azure, centrifugo] {
+        assert!(moved.len() > 12, "{moved:?}");
+        assert_eq!(moved.difference(&known).collect::<Vec<_>>(), Vec::<&&str>::new());
+    }
+    hub.stop().await;
+}
+
 #[tokio::test]
 async fn what_has_begun_is_finished_before_a_drain_is() {
     let hub = hub().await;
