@@ -163,7 +163,7 @@ fn summary(explained: &Explanation) -> String {
         Some(May::Both | May::Receive) => {
             "it is there whenever it is here (a lasting membership), and nothing forbids it"
         }
-        _ => "its token grants it, and nothing forbids it",
+        _ => of_connections(connections),
     };
     let (user, group) = (&explained.user, &explained.group);
     let answer = match verdict {
@@ -202,6 +202,9 @@ fn summary(explained: &Explanation) -> String {
         }
         (0, _) => match bans.iter().find(|ban| ban.kind == BanKind::SignOut) {
             Some(ban) => format!("it is not connected, and {}: an older token will not do", by(ban)),
+            None if lasting.is_some() => {
+                "it is not connected; it is there whenever it is (a lasting membership)".to_owned()
+            }
             None => "no ban keeps it out, but it is not connected, so what its token grants is not known"
                 .to_owned(),
         },
@@ -221,6 +224,21 @@ fn summary(explained: &Explanation) -> String {
         }
     };
     format!("{answer}: {why}")
+}
+
+/// Why all of a user's connections may.
+fn of_connections(connections: &[ConnectionVerdict]) -> &'static str {
+    // Whoever may without a grant is in it already.
+    let mut without = connections.iter().filter(|one| !one.granted).peekable();
+    match without.peek().map(|one| one.origin) {
+        None => "its token grants it, and nothing forbids it",
+        _ if without.count() < connections.len() => {
+            "its connections are in it already, or their tokens grant it, and nothing forbids it"
+        }
+        Some(Some(MembershipOrigin::Operator)) => "it is in it already, by an operator's word",
+        Some(Some(MembershipOrigin::Application)) => "it is in it already, by the application's word",
+        Some(_) => "it is in it already, and nothing forbids it",
+    }
 }
 
 /// What an operator did.

@@ -1,0 +1,581 @@
+//! A back end over HTTP, clients, operators, time and restarts act on the same users and groups at random; who is
+//! where, whose each membership is, who hears what, and what is refused with which code is what a plain model says.
+//!
+//! Each turn is one act, and its effects are compared before the next: what the API says of groups, users, connections
+//! and lasting memberships every few turns, and what each client has heard at the end of every chapter. A chapter ends
+//! with a restart on the same state directory.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on should fail on the spot"
+)]
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::SocketAddr;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use fanfare_client::{Client, ClientConfig, Event, Outgoing, RequestError, Roots};
+use fanfare_protocol::admin::{Action, Who};
+use fanfare_protocol::{Code, Credential, EventName, Pattern, Target, Token};
+use fanfare_server::{Extras, GrantClaim, Minter, Right, TokenKey, TokenRules};
+use fanfare_tests::back_end::BackEnd;
+use fanfare_tests::{Hub, eventually, next, within};
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
+use rand::{Rng, SeedableRng};
+use serde_json::{Value, json};
+
+const USERS: usize = 3;
+const GROUPS: usize = 3;
+/// Two of each user.
+const CLIENTS: usize = 2 * USERS;
+const CHAPTERS: usize = 5;
+const TURNS: usize = 500;
+
+/// What each user's tokens allow in all groups.
+const RIGHTS: [&[Right]; USERS] = [&[], &[Right::Join], &[Right::Join, Right::Send]];
+
+fn user_of(client: usize) -> usize {
+    client % USERS
+}
+
+fn clients_of(user: usize) -> impl Iterator<Item = usize> {
+    (0..CLIENTS).filter(move |client| user_of(*client) == user)
+}
+
+fn user_name(number: usize) -> String {
+    format!("user-{number}")
+}
+
+fn room(number: usize) -> String {
+    format!("room-{number}")
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
+}
+
+/// Who made a membership.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    Client,
+    Operator,
+    Application,
+    Lasting,
+}
+
+/// What a lasting membership lets a user do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum May {
+    Both,
+    Receive,
+    Send,
+}
+
+impl May {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Both => "both",
+            Self::Receive => "receive",
+            Self::Send => "send",
+        }
+    }
+}
+
+/// What a client hears.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Heard {
+    Message(String),
+    Removed(String, Code),
+    Goodbye(Code),
+}
+
+/// What must be so. Users, groups and clients are numbers.
+#[derive(Default)]
+struct Model {
+    here: BTreeSet<usize>,
+    members: BTreeMap<(usize, usize), Origin>,
+    lasting: BTreeMap<(usize, usize), May>,
+    revoked: BTreeSet<(usize, usize)>,
+    banned: BTreeSet<usize>,
+    heard: [VecDeque<Heard>; CLIENTS],
+}
+
+impl Model {
+    fn here_of(&self, user: usize) -> Vec<usize> {
+        clients_of(user).filter(|client| self.here.contains(client)).collect()
+    }
+
+    fn members_of(&self, group: usize) -> Vec<usize> {
+        self.members.keys().filter(|(_, of)| *of == group).map(|(client, _)| *client).collect()
+    }
+
+    /// Whether a user is put into a group whenever it is here.
+    fn is_put(&self, user: usize, group: usize) -> bool {
+        let may = self.lasting.get(&(user, group));
+        may.is_some_and(|may| *may != May::Send) && !self.revoked.contains(&(user, group))
+    }
+
+    fn put(&mut self, client: usize, group: usize) {
+        if self.is_put(user_of(client), group) {
+            self.members.entry((client, group)).or_insert(Origin::Lasting);
+        }
+    }
+
+    fn remove(&mut self, client: usize, group: usize, code: Code) {
+        if self.members.remove(&(client, group)).is_some() {
+            self.heard[client].push_back(Heard::Removed(room(group), code));
+        }
+    }
+
+    fn may_join(&self, user: usize, group: usize) -> Result<(), Code> {
+        match self.lasting.get(&(user, group)) {
+            _ if self.revoked.contains(&(user, group)) => Err(Code::BannedFromGroup),
+            Some(May::Send) => Err(Code::NotGranted),
+            Some(_) => Ok(()),
+            None if RIGHTS[user].contains(&Right::Join) => Ok(()),
+            None => Err(Code::NotGranted),
+        }
+    }
+
+    fn may_send(&self, user: usize, group: usize) -> Result<(), Code> {
+        match self.lasting.get(&(user, group)) {
+            _ if self.revoked.contains(&(user, group)) => Err(Code::BannedFromGroup),
+            Some(May::Receive) => Err(Code::Muted),
+            Some(_) => Ok(()),
+            None if RIGHTS[user].contains(&Right::Send) => Ok(()),
+            None => Err(Code::NotGranted),
+        }
+    }
+
+    /// Somebody else than the client says that it is a member.
+    fn add(&mut self, user: usize, group: usize, origin: Origin) {
+        let refused =
+            self.revoked.contains(&(user, group)) || self.lasting.get(&(user, group)) == Some(&May::Send);
+        if !refused {
+            for client in self.here_of(user) {
+                self.members.insert((client, group), origin);
+            }
+        }
+    }
+
+    fn end_lasting(&mut self, user: usize, group: usize, code: Code) {
+        self.lasting.remove(&(user, group));
+        for client in self.here_of(user) {
+            let ends = match self.members.get(&(client, group)) {
+                Some(Origin::Lasting) => true,
+                Some(Origin::Client) => !RIGHTS[user].contains(&Right::Join),
+                _ => false,
+            };
+            if ends {
+                self.remove(client, group, code);
+            }
+        }
+    }
+
+    fn hear(&mut self, clients: &[usize], text: &str) {
+        for client in clients {
+            self.heard[*client].push_back(Heard::Message(text.to_owned()));
+        }
+    }
+}
+
+/// The hub, those who act on it, and what must be so.
+struct Scene {
+    hub: Hub,
+    back_end: BackEnd,
+    minter: Minter,
+    clients: [Option<Client>; CLIENTS],
+    model: Model,
+    dice: StdRng,
+}
+
+fn code<T>(answer: Result<T, RequestError>) -> Result<T, Code> {
+    answer.map_err(|error| error.code().unwrap_or_else(|| panic!("{error}")))
+}
+
+impl Scene {
+    async fn say(&self, client: usize, to: Target, text: &str) -> Result<u64, Code> {
+        let client = self.clients[client].as_ref().unwrap();
+        code(within(client.send_acked(Outgoing::new(EventName::new("E").unwrap(), text).to(to))).await)
+    }
+
+    async fn operator(&self, action: Action) {
+        self.hub.act(action).await.unwrap();
+    }
+
+    async fn connect(&mut self, client: usize) {
+        let user = user_of(client);
+        let grant = GrantClaim {
+            group: Some("*".to_owned()),
+            user: None,
+            all: None,
+            may: RIGHTS[user].to_vec(),
+            exp: None,
+        };
+        let grants = if RIGHTS[user].is_empty() { vec![] } else { vec![grant] };
+        let token = self.minter.mint(&user_name(user), now(), 3_600, &grants, Extras::default()).unwrap();
+        let config = ClientConfig::new(self.hub.address().to_string(), Credential::Token(Token::new(&token)))
+            .roots(Roots::Store((*self.hub.roots).clone()));
+        let connected = within(Client::connect(config)).await;
+        if self.model.banned.contains(&user) {
+            assert!(connected.is_err(), "{client} is let in");
+            return;
+        }
+        self.clients[client] = Some(connected.unwrap());
+        self.model.here.insert(client);
+        for group in 0..GROUPS {
+            self.model.put(client, group);
+        }
+        // What it is put into is done when the server has read something of it.
+        let me = self.clients[client].as_ref().unwrap().connection_id();
+        let _ = self.say(client, Target::Connection(me), "").await;
+        self.is_as_expected().await;
+    }
+
+    async fn disconnect(&mut self, clients: impl IntoIterator<Item = usize>) {
+        for client in clients {
+            if let Some(gone) = self.clients[client].take() {
+                let _ = within(gone.close()).await;
+            }
+            self.model.here.remove(&client);
+            self.model.members.retain(|(of, _), _| *of != client);
+            self.model.heard[client].clear();
+        }
+        self.is_as_expected().await;
+    }
+
+    /// What takes a moment, such as that one has gone, is done.
+    async fn is_as_expected(&self) {
+        let counts = |group| self.hub.server.count(&Target::Group(fanfare_tests::group(&room(group))));
+        eventually("the hub's numbers are the model's", || {
+            self.hub.server.count(&Target::All) == self.model.here.len()
+                && (0..GROUPS).all(|group| counts(group) == self.model.members_of(group).len())
+        })
+        .await;
+    }
+
+    /// Everything that was due has been heard: what is still queued when somebody is removed may or may not be.
+    async fn settle(&mut self) {
+        for (client, due) in self.clients.iter().zip(&mut self.model.heard) {
+            while let Some(due) = due.pop_front() {
+                let client = client.as_ref().unwrap();
+                let heard = loop {
+                    match next(client).await {
+                        Event::Message(message) if message.payload.is_empty() => {}
+                        Event::Message(message) => {
+                            break Heard::Message(String::from_utf8(message.payload.to_vec()).unwrap());
+                        }
+                        Event::Removed { group, code, .. } => {
+                            break Heard::Removed(
+                                group.to_string(),
+                                Code::try_from(u64::from(code)).unwrap(),
+                            );
+                        }
+                        Event::Goodbye { code, .. } => {
+                            break Heard::Goodbye(Code::try_from(u64::from(code)).unwrap());
+                        }
+                        Event::Joined { .. } => {}
+                        other => panic!("{other:?}"),
+                    }
+                };
+                assert_eq!(heard, due);
+            }
+        }
+    }
+
+    /// A back end's view is the model's.
+    async fn compare(&self) {
+        let Self { back_end, model, .. } = self;
+        let mut ids = BTreeMap::new();
+        for (number, client) in self.clients.iter().enumerate() {
+            ids.extend(client.as_ref().map(|client| (client.connection_id().to_string(), number)));
+        }
+        let number = |row: &Value| ids[row["connection"].as_str().unwrap()];
+        let rows = |page: Value, list: &str| page[list].as_array().unwrap().clone();
+        let all = rows(back_end.told("/connections").await, "connections");
+        assert_eq!(all.iter().map(number).collect::<BTreeSet<_>>(), model.here);
+        for group in 0..GROUPS {
+            let path = format!("/groups/{}", room(group));
+            let members = rows(back_end.told(&format!("{path}/members")).await, "connections");
+            let found: BTreeSet<_> = members.iter().map(number).collect();
+            let expected: BTreeSet<_> = model.members_of(group).into_iter().collect();
+            assert_eq!(found, expected, "{path}");
+            let mut users: BTreeMap<String, u64> = BTreeMap::new();
+            for client in &expected {
+                *users.entry(user_name(user_of(*client))).or_default() += 1;
+            }
+            let present = rows(back_end.told(&format!("{path}/users")).await, "users");
+            let present = present
+                .iter()
+                .map(|row| (row["user"].as_str().unwrap().to_owned(), row["connections"].as_u64().unwrap()));
+            assert_eq!(present.collect::<BTreeMap<_, _>>(), users, "{path}");
+            assert_eq!(back_end.ask(&path).await.status, if expected.is_empty() { 404 } else { 200 });
+        }
+        for (id, client) in &ids {
+            let detail = back_end.told(&format!("/connections/{id}")).await;
+            let found: BTreeMap<_, _> = rows(detail, "memberships")
+                .iter()
+                .map(|row| {
+                    (row["group"].as_str().unwrap().to_owned(), row["origin"].as_str().unwrap().to_owned())
+                })
+                .collect();
+            let of = model.members.iter().filter(|((of, _), _)| of == client);
+            let expected =
+                of.map(|((_, group), origin)| (room(*group), format!("{origin:?}").to_lowercase()));
+            assert_eq!(found, expected.collect(), "{client}");
+        }
+        let lasting = rows(back_end.told("/lasting").await, "lasting");
+        let lasting = lasting
+            .iter()
+            .map(|row| ["user", "group", "may"].map(|field| row[field].as_str().unwrap().to_owned()));
+        let expected = model.lasting.iter();
+        let expected =
+            expected.map(|((user, group), may)| [user_name(*user), room(*group), may.word().to_owned()]);
+        assert_eq!(lasting.collect::<BTreeSet<_>>(), expected.collect());
+        let bans = rows(back_end.told("/bans").await, "bans").len();
+        assert_eq!(bans, model.banned.len() + model.revoked.len());
+        for (user, group) in (0..USERS).flat_map(|user| (0..GROUPS).map(move |group| (user, group))) {
+            let path = format!("/explain?user={}&group={}", user_name(user), room(group));
+            let said = back_end.told(&path).await;
+            let expected = match model.may_join(user, group) {
+                _ if model.banned.contains(&user) => "may_not",
+                Err(Code::BannedFromGroup) => "may_not",
+                _ if model.lasting.get(&(user, group)) == Some(&May::Send) => "may_not",
+                // It goes by the tokens of those who are here, and by who is in it already.
+                may => {
+                    let here = model.here_of(user);
+                    let is_in = |client: &&usize| model.members.contains_key(&(**client, group));
+                    match here.iter().filter(|client| may.is_ok() || is_in(client)).count() {
+                        _ if here.is_empty() => "depends",
+                        0 => "may_not",
+                        all if all == here.len() => "may",
+                        _ => "depends",
+                    }
+                }
+            };
+            assert_eq!(said["verdict"], expected, "{path}: {said}");
+        }
+    }
+
+    /// One act of somebody's, at random.
+    async fn turn(&mut self, turn: usize) {
+        let (client, group) = (self.dice.random_range(0..CLIENTS), self.dice.random_range(0..GROUPS));
+        let (user, name) = (user_of(client), room(group));
+        let (user_name, is_here) = (user_name(user), self.model.here.contains(&client));
+        let (place, text) = (json!({ "user": user_name, "group": name }), format!("turn {turn}"));
+        let who = Who::User(fanfare_tests::user(&user_name));
+        let reason = String::new();
+        let act = self.dice.random_range(0..24);
+        // Shown where the test fails.
+        println!(
+            "turn {turn}: act {act} of client {client} of {user_name} in {name}, {:?}",
+            self.model.members
+        );
+        match act {
+            0..3 if is_here => {
+                let joined = code(within(self.clients[client].as_ref().unwrap().join(name.as_str())).await);
+                let may = self.model.may_join(user, group);
+                // Who is in already, by somebody else's word, may ask again. How many are in is for those to know who
+                // might join, or send there.
+                let is_in = self.model.members.contains_key(&(client, group));
+                let may_count = may.is_ok() || self.model.may_send(user, group).is_ok();
+                let may = if is_in { Ok(()) } else { may };
+                if may.is_ok() {
+                    let origin = self.model.members.entry((client, group)).or_insert(Origin::Client);
+                    if *origin == Origin::Lasting {
+                        *origin = Origin::Client;
+                    }
+                }
+                let count = if may_count { self.model.members_of(group).len() as u64 } else { 0 };
+                assert_eq!(joined, may.map(|()| count), "{turn}: {place}");
+            }
+            3 if is_here => {
+                within(self.clients[client].as_ref().unwrap().leave(name.as_str())).await.unwrap();
+                self.model.members.remove(&(client, group));
+            }
+            4..7 if is_here => {
+                let reached = self.model.members_of(group);
+                let may = self.model.may_send(user, group).map(|()| reached.len() as u64);
+                let sent = self.say(client, Target::Group(fanfare_tests::group(&name)), &text).await;
+                assert_eq!(sent, may, "{turn}: {place}");
+                if may.is_ok() {
+                    self.model.hear(&reached, &text);
+                }
+            }
+            7..10 => {
+                // To a group, and beside it to a user: once to each.
+                let mut reached: BTreeSet<_> = self.model.members_of(group).into_iter().collect();
+                reached.extend(self.model.here_of(user));
+                let reached: Vec<_> = reached.into_iter().collect();
+                let message =
+                    json!({ "to": { "groups": [name], "users": [user_name] }, "event": "E", "text": text });
+                assert_eq!(self.back_end.done("/send", &message).await["queued"], reached.len(), "{turn}");
+                self.model.hear(&reached, &text);
+            }
+            10..12 => {
+                let answer = self.back_end.post("/add", &place).await;
+                let refused = self.model.revoked.contains(&(user, group))
+                    || self.model.lasting.get(&(user, group)) == Some(&May::Send);
+                if !self.model.here_of(user).is_empty() {
+                    assert_eq!(answer.status, if refused { 403 } else { 200 }, "{turn}: {place} {answer:?}");
+                }
+                self.model.add(user, group, Origin::Application);
+            }
+            12 => {
+                let group_name = fanfare_tests::group(&name);
+                // It is refused where it does nothing.
+                let _ = self.hub.act(Action::Add { who, group: group_name, reason }).await;
+                self.model.add(user, group, Origin::Operator);
+            }
+            13 => {
+                self.settle().await;
+                self.back_end.done("/remove", &place).await;
+                for client in self.model.here_of(user) {
+                    self.model.remove(client, group, Code::RemovedFromGroup);
+                }
+            }
+            14..17 => {
+                self.settle().await;
+                let may = *[May::Both, May::Both, May::Receive, May::Send].choose(&mut self.dice).unwrap();
+                let row = json!({ "user": user_name, "group": name, "may": may.word() });
+                self.back_end.done("/add-lasting", &row).await;
+                self.model.lasting.insert((user, group), may);
+                for client in self.model.here_of(user) {
+                    if may == May::Send {
+                        self.model.remove(client, group, Code::RemovedFromGroup);
+                    }
+                    self.model.put(client, group);
+                }
+            }
+            17 => {
+                self.settle().await;
+                self.back_end.done("/remove-lasting", &place).await;
+                self.model.end_lasting(user, group, Code::RemovedFromGroup);
+            }
+            18 => {
+                self.settle().await;
+                if self.dice.random() {
+                    self.back_end.done("/revoke", &json!({ "user": user_name, "groups": name })).await;
+                } else {
+                    let (user, groups) = (fanfare_tests::user(&user_name), Pattern::new(&name).unwrap());
+                    self.operator(Action::Revoke { user, groups, until: None, reason, dry_run: false }).await;
+                }
+                self.model.revoked.insert((user, group));
+                for client in self.model.here_of(user) {
+                    self.model.remove(client, group, Code::BannedFromGroup);
+                }
+            }
+            19 => {
+                let was_revoked = self.model.revoked.remove(&(user, group));
+                if was_revoked {
+                    self.back_end.done("/restore", &json!({ "user": user_name, "groups": name })).await;
+                    for (client, group) in self
+                        .model
+                        .here_of(user)
+                        .into_iter()
+                        .flat_map(|client| (0..GROUPS).map(move |group| (client, group)))
+                    {
+                        self.model.put(client, group);
+                    }
+                }
+            }
+            20 => {
+                self.settle().await;
+                self.back_end.done("/ban", &json!({ "user": user_name })).await;
+                self.model.banned.insert(user);
+                for client in self.model.here_of(user) {
+                    self.model.heard[client].push_back(Heard::Goodbye(Code::UserBanned));
+                }
+                self.settle().await;
+                self.disconnect(clients_of(user)).await;
+            }
+            21 => {
+                let was_banned = self.model.banned.remove(&user);
+                if was_banned {
+                    self.operator(Action::Unban { user: fanfare_tests::user(&user_name), reason }).await;
+                }
+            }
+            22 if is_here => self.disconnect([client]).await,
+            _ if !is_here => self.connect(client).await,
+            _ => {}
+        }
+    }
+
+    /// One that is for a moment ends by itself.
+    async fn time_goes(&mut self) {
+        let (user, group) = (self.dice.random_range(0..USERS), self.dice.random_range(0..GROUPS));
+        self.settle().await;
+        let row = json!({ "user": user_name(user), "group": room(group), "until": now() + 3 });
+        self.back_end.done("/add-lasting", &row).await;
+        self.model.lasting.insert((user, group), May::Both);
+        for client in self.model.here_of(user) {
+            self.model.put(client, group);
+        }
+        self.model.end_lasting(user, group, Code::GrantEnded);
+        let mut looks = tokio::time::interval(std::time::Duration::from_millis(20));
+        let place = |row: &Value| row["user"] == user_name(user) && row["group"] == room(group);
+        within(async {
+            while self.back_end.told("/lasting").await["lasting"].as_array().unwrap().iter().any(place) {
+                looks.tick().await;
+            }
+        })
+        .await;
+        self.is_as_expected().await;
+    }
+}
+
+#[tokio::test]
+async fn promises_7_10_and_14_a_back_end_clients_operators_and_time_agree_with_a_model() {
+    let keys = tempfile::tempdir().unwrap();
+    let secret = keys.path().join("secret");
+    std::fs::write(&secret, "0123456789abcdef0123456789abcdef").unwrap();
+    let rules = || TokenRules::new(vec![TokenKey::read_secret(&secret).unwrap()]);
+    let hub = Hub::with(|config| {
+        config.http = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
+        config.tokens = Some(rules());
+    })
+    .await;
+    let back_end = BackEnd::new(&hub, "shop", &["*"]).await;
+    let http = hub.server.http_address().unwrap();
+    let mut scene = Scene {
+        hub,
+        back_end,
+        minter: Minter::read_secret(&secret).unwrap(),
+        clients: Default::default(),
+        model: Model::default(),
+        dice: StdRng::seed_from_u64(20),
+    };
+    for chapter in 0..CHAPTERS {
+        for turn in 0..TURNS {
+            scene.turn(chapter * TURNS + turn).await;
+            if turn % 25 == 0 {
+                scene.compare().await;
+            }
+        }
+        scene.time_goes().await;
+        scene.settle().await;
+        scene.compare().await;
+        scene.disconnect(0..CLIENTS).await;
+        // What was decided outlives the server; who was here does not.
+        scene.hub = scene
+            .hub
+            .restart_with(|config| {
+                config.http = Some(http);
+                config.tokens = Some(rules());
+            })
+            .await;
+        scene.compare().await;
+        for client in 0..CLIENTS {
+            scene.connect(client).await;
+        }
+    }
+    let verdict = scene.hub.server.moderation().verify_audit(None).unwrap();
+    assert!(verdict.whole, "{verdict:?}");
+    println!("{} records", verdict.records);
+    drop(scene.clients);
+    scene.hub.is_empty().await;
+    scene.hub.stop().await;
+}
