@@ -550,7 +550,8 @@ async fn a_key_has_no_more_than_its_share() {
     let refused = refused.expect("it is too fast");
     assert_eq!((refused.status, refused.code()), (429, Code::TooManyRequests.number().into()));
     assert!(refused.head.contains("\r\nretry-after: 1\r\n"), "{refused:?}");
-    let many = vec![json!({ "unban": { "user": "a" } }); 7];
+    // The request itself is one of them: six never fit, however long one waits.
+    let many = vec![json!({ "unban": { "user": "a" } }); 6];
     let too_large = async || loop {
         let answer = slow.post("/batch", &json!({ "operations": many })).await;
         if answer.status != 429 {
@@ -563,6 +564,25 @@ async fn a_key_has_no_more_than_its_share() {
     // Nobody else is held back.
     let shop = BackEnd::new(&hub, "shop", &["*"]).await;
     shop.told("/stats").await;
+    // Nor by requests that do not come to their end: a key has room for 16 MiB of them.
+    let greedy = BackEnd::new(&hub, "greedy", &["send"]).await;
+    let long = greedy.bytes("POST", "/send", "Expect: 100-continue\r\n", &" ".repeat(4 << 20));
+    let head = long.len() - (4 << 20);
+    let mut held = Vec::new();
+    for _ in 0..4 {
+        let mut socket = within(TcpStream::connect(hub.server.http_address().unwrap())).await.unwrap();
+        within(socket.write_all(&long[..head])).await.unwrap();
+        // It is asked for the body when there is room for it.
+        let mut interim = [0; 12];
+        within(socket.read_exact(&mut interim)).await.unwrap();
+        assert_eq!(&interim, b"HTTP/1.1 100");
+        held.push(socket);
+    }
+    let send = json!({ "to": { "all": true }, "event": "E" });
+    let refused = greedy.post("/send", &send).await;
+    assert_eq!((refused.status, refused.code()), (429, Code::TooManyRequests.number().into()), "{refused:?}");
+    shop.done("/send", &send).await;
+    drop(held);
     hub.stop().await;
 }
 
@@ -613,6 +633,14 @@ async fn promise_12_what_makes_no_sense_has_a_problem() {
             400,
             Code::InvalidRequest,
         ),
+        (
+            "POST",
+            "/restore-token",
+            "",
+            &json!({ "jti": "x".repeat(257) }).to_string(),
+            400,
+            Code::InvalidRequest,
+        ),
         ("POST", "/mint-token", "", "{\"user\":\"a\"}", 501, Code::MintingNotConfigured),
         ("POST", "/nothing", "", "{}", 404, Code::PathUnknown),
         ("GET", "/send", "", "", 405, Code::InvalidRequest),
@@ -627,6 +655,9 @@ async fn promise_12_what_makes_no_sense_has_a_problem() {
             "{method} {path} {shown}: {answer:?}"
         );
     }
+    // What is too long is not kept in the audit either.
+    let audit = shop.told("/audit").await.to_string();
+    assert!(!audit.contains(&"x".repeat(257)) && audit.contains("nobody"), "{audit}");
     // A body that breaks off, and bytes that are no request at all.
     let address = hub.server.http_address().unwrap();
     let whole = shop.bytes("POST", "/send", "", &send);
@@ -717,6 +748,25 @@ async fn a_token_that_is_made_for_a_user_lets_it_in() {
     ] {
         assert_eq!(shop.post("/mint-token", &body).await.status, status, "{body}");
     }
+    // None is given out that nobody would be let in with.
+    let group = |number| json!({ "group": format!("{number:0100}"), "may": ["join", "send"] });
+    let many: Vec<_> = (0..250).map(group).collect();
+    shop.done("/ban", &json!({ "user": "guest-2" })).await;
+    for (body, code) in [
+        (json!({ "user": "guest-2" }), Code::UserBanned),
+        (json!({ "user": "guest-3", "jti": minted["jti"] }), Code::TokenRevoked),
+        (json!({ "user": "guest-3", "grants": many }), Code::TokenInvalid),
+    ] {
+        let refused = shop.post("/mint-token", &body).await;
+        assert_eq!((refused.status, refused.code()), (409, code.number().into()), "{body}: {refused:?}");
+    }
+    shop.done("/sign-out", &json!({ "user": "guest-1" })).await;
+    // By a clock that is behind it could be from before.
+    let refused = shop.post("/mint-token", &json!({ "user": "guest-1" })).await;
+    assert_eq!((refused.status, refused.code()), (409, Code::SignedOut.number().into()));
+    assert!(refused.body["detail"].as_str().unwrap().contains(" on will do"), "{refused:?}");
+    shop.done("/lift-sign-out", &json!({ "user": "guest-1" })).await;
+    shop.done("/mint-token", &json!({ "user": "guest-1" })).await;
     hub.stop().await;
 }
 
@@ -799,6 +849,13 @@ async fn a_key_that_is_revoked_opens_nothing_that_had_begun_to_come() {
         shop.bytes("POST", "/ban", "Connection: close\r\n", &json!({ "user": "alice" }).to_string());
     let mut slow = within(TcpStream::connect(hub.server.http_address().unwrap())).await.unwrap();
     within(slow.write_all(&request[..request.len() - 1])).await.unwrap();
+    // One that was carried out before, and would be answered again.
+    let once = "Connection: close\r\nIdempotency-Key: a\r\n";
+    let body = json!({ "to": { "all": true }, "event": "E" }).to_string();
+    assert_eq!(shop.request("POST", "/send", once, &body).await.status, 200);
+    let again = shop.bytes("POST", "/send", once, &body);
+    let mut slow_again = within(TcpStream::connect(hub.server.http_address().unwrap())).await.unwrap();
+    within(slow_again.write_all(&again[..again.len() - 1])).await.unwrap();
     // Another on the same connection shows when the first was let in: the place of the one that waits is taken.
     let idle = shop.bytes("GET", "/stats", "", "");
     let mut kept = within(TcpStream::connect(hub.server.http_address().unwrap())).await.unwrap();
@@ -810,16 +867,59 @@ async fn a_key_that_is_revoked_opens_nothing_that_had_begun_to_come() {
     hub.act(serde_json::from_value(json!({ "ask": "revoke_api_key", "name": "shop" })).unwrap())
         .await
         .unwrap();
-    within(slow.write_all(&request[request.len() - 1..])).await.unwrap();
-    let mut answer = Vec::new();
-    within(slow.read_to_end(&mut answer)).await.unwrap();
-    assert_eq!(read(&answer).code(), u64::from(Code::ApiKeyRefused.number()));
+    for (socket, bytes) in [(&mut slow, &request), (&mut slow_again, &again)] {
+        within(socket.write_all(&bytes[bytes.len() - 1..])).await.unwrap();
+        let mut answer = Vec::new();
+        within(socket.read_to_end(&mut answer)).await.unwrap();
+        assert_eq!(read(&answer).code(), u64::from(Code::ApiKeyRefused.number()));
+    }
     assert_eq!(hub.server.moderation().bans(), []);
     // A connection that it had opened ends with the first request.
     within(kept.write_all(&idle)).await.unwrap();
     let mut answer = Vec::new();
     within(kept.read_to_end(&mut answer)).await.unwrap();
     assert_eq!(read(&answer).status, 401);
+    hub.stop().await;
+}
+
+#[tokio::test]
+async fn promise_7_what_waits_for_its_turn_when_its_key_is_revoked_is_not_done() {
+    let hub = hub().await;
+    let shop = BackEnd::new(&hub, "shop", &["moderate"]).await;
+    let mut asking = tokio::task::JoinSet::new();
+    for number in 0..10 {
+        let shop = BackEnd::with_key(&hub, &shop.key);
+        let bans = (0..20).map(|ban| json!({ "ban": { "user": format!("user-{number}-{ban}") } }));
+        let bans = json!({ "operations": bans.collect::<Vec<_>>() });
+        asking.spawn(async move {
+            let answer = shop.post("/batch", &bans).await;
+            let refused = u64::from(Code::ApiKeyRefused.number());
+            if answer.status == 401 {
+                assert_eq!(answer.code(), refused);
+                return 0;
+            }
+            let results = answer.body["results"].as_array().unwrap().iter();
+            let (done, others): (Vec<_>, Vec<_>) = results.partition(|result| result["status"] == 200);
+            assert!(others.iter().all(|result| result["problem"]["code"] == refused), "{others:?}");
+            done.len()
+        });
+    }
+    eventually("some are done", || !hub.server.moderation().bans().is_empty()).await;
+    hub.act(serde_json::from_value(json!({ "ask": "revoke_api_key", "name": "shop" })).unwrap())
+        .await
+        .unwrap();
+    let done: usize = within(asking.join_all()).await.into_iter().sum();
+    let records = hub.server.moderation().audit(0, 999).unwrap();
+    let asks: Vec<String> = records
+        .iter()
+        .map(|(_, bytes)| serde_json::from_slice::<Value>(bytes).unwrap()["act"]["ask"].to_string())
+        .collect();
+    assert_eq!(asks.last().unwrap(), "\"revoke_api_key\"", "{asks:?}");
+    assert_eq!(
+        (asks.len(), hub.server.moderation().bans().len()),
+        (done + 2, done),
+        "the key's own two beside"
+    );
     hub.stop().await;
 }
 

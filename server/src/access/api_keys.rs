@@ -32,6 +32,9 @@ const IN_FLIGHT: usize = 64;
 /// Connections on which one key was shown, at a time.
 const CONNECTIONS: usize = 256;
 
+/// Bytes of one key's requests that are worked on at a time, so that no key takes the room of all.
+const BODIES: usize = 16 * 1024 * 1024;
+
 /// A key as it is on the disk.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct StoredKey {
@@ -56,6 +59,7 @@ pub(crate) struct ApiKey {
     pace: Option<DefaultDirectRateLimiter>,
     in_flight: Arc<Semaphore>,
     connections: Arc<Semaphore>,
+    bodies: Arc<Semaphore>,
 }
 
 /// Why a key opens nothing.
@@ -109,7 +113,8 @@ impl ApiKeys {
         let in_flight = Arc::new(Semaphore::new(IN_FLIGHT));
         let connections = Arc::new(Semaphore::new(CONNECTIONS));
         let id = stored.row.id.clone();
-        let key = ApiKey { stored, hash, used, pace, in_flight, connections };
+        let bodies = Arc::new(Semaphore::new(BODIES));
+        let key = ApiKey { stored, hash, used, pace, in_flight, connections, bodies };
         self.by_id.write().insert(id, Arc::new(key));
     }
 
@@ -188,6 +193,16 @@ impl ApiKey {
             Ok(Err(early)) => Err(TooFast::For(early.wait_time_from(DefaultClock::default().now()))),
             Err(_) => Err(TooFast::Never),
         }
+    }
+
+    /// How many operations it may have carried out at once, if that is bounded.
+    pub(crate) fn at_once(&self) -> Option<NonZeroU32> {
+        self.stored.row.per_second
+    }
+
+    /// Room for so many bytes of a request, beside those of its others.
+    pub(crate) fn room(&self, bytes: u32) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.bodies).try_acquire_many_owned(bytes).ok()
     }
 
     /// A place for a request that is worked on.

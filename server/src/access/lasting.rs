@@ -13,19 +13,31 @@ use fanfare_token::Seconds;
 use parking_lot::RwLock;
 use tokio::sync::Notify;
 
+/// How many there are at most: all are in memory, some 300 bytes each.
+const MOST: usize = 1_000_000;
+
 /// Those that are in force.
-#[derive(Default)]
 pub(crate) struct Lasting {
     rows: RwLock<Rows>,
+    /// How many there may be.
+    most: usize,
     /// Whether there is any, so that who has none pays for none.
     is_used: AtomicBool,
     /// One has come, which may end sooner than the others.
     came: Notify,
 }
 
+impl Default for Lasting {
+    fn default() -> Self {
+        Self { rows: RwLock::default(), most: MOST, is_used: AtomicBool::default(), came: Notify::default() }
+    }
+}
+
 #[derive(Default)]
 struct Rows {
     of: HashMap<UserName, BTreeMap<GroupName, LastingRow>>,
+    /// How many there are.
+    all: usize,
     /// The ends that there are, soonest first.
     ends: BTreeSet<(Seconds, UserName, GroupName)>,
 }
@@ -34,6 +46,7 @@ impl Rows {
     fn take(&mut self, user: &UserName, group: &GroupName) -> Option<LastingRow> {
         let own = self.of.get_mut(user)?;
         let row = own.remove(group)?;
+        self.all -= 1;
         if own.is_empty() {
             self.of.remove(user);
         }
@@ -52,6 +65,7 @@ impl Lasting {
         if let Some(until) = row.until {
             rows.ends.insert((until, row.user.clone(), row.group.clone()));
         }
+        rows.all += 1;
         rows.of.entry(row.user.clone()).or_default().insert(row.group.clone(), row);
         self.is_used.store(true, Ordering::Release);
         drop(rows);
@@ -94,6 +108,11 @@ impl Lasting {
         self.rows.read().of.get(user).map_or(0, BTreeMap::len)
     }
 
+    /// Whether there are as many as there may be.
+    pub(crate) fn is_full(&self) -> bool {
+        self.rows.read().all >= self.most
+    }
+
     /// All of them, those past their end as well.
     pub(crate) fn all(&self) -> Vec<LastingRow> {
         self.rows.read().of.values().flat_map(BTreeMap::values).cloned().collect()
@@ -134,6 +153,18 @@ mod tests {
             until,
             author: "oncall".to_owned(),
         }
+    }
+
+    #[test]
+    fn there_are_no_more_than_there_may_be() {
+        let lasting = Lasting { most: 2, ..Lasting::default() };
+        for (user, group, is_full) in [("ann", "a", false), ("ann", "a", false), ("bob", "a", true)] {
+            lasting.put(row(user, group, May::Both, None));
+            assert_eq!(lasting.is_full(), is_full, "{user}");
+        }
+        let (ann, a) = (UserName::new("ann").unwrap(), GroupName::new("a").unwrap());
+        assert!(lasting.remove(&ann, &a).is_some() && lasting.remove(&ann, &a).is_none());
+        assert!(!lasting.is_full());
     }
 
     #[test]

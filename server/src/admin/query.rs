@@ -13,7 +13,7 @@ use fanfare_protocol::admin::{
     AdminError, AdminReply, ConnectionDetail, Counters, GroupRow, Listing, MembershipRow, Page, Question,
     Status, Totals, UserRow,
 };
-use fanfare_protocol::{Code, ConnectionId};
+use fanfare_protocol::{Code, ConnectionId, Denial};
 use fanfare_token::Seconds;
 
 use super::listing::{self, Rows};
@@ -45,6 +45,15 @@ pub(crate) struct Queries {
 }
 
 impl Queries {
+    /// Whether the door takes a token that was made here just now.
+    pub(crate) fn would_let_in(&self, token: &str) -> Result<(), Denial> {
+        let now = access::now();
+        // A key of ours has not to be fetched.
+        let Some(verified) = self.gate.verify_now(token, now) else { return Ok(()) };
+        let (user, permissions) = verified?;
+        self.gate.enter(&user, &permissions, now)
+    }
+
     /// The answer.
     pub(super) fn answer(&self, operator: &Operator, question: &Question) -> Result<Bytes, AdminError> {
         match question {

@@ -17,10 +17,20 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::problem::Problem;
-use super::request::at_most;
+use super::request::{at_most, perhaps_text, text};
+use crate::reason::REASON_BYTES;
 
 /// How many names a list has at most, whatever the server allows in a send.
 const MOST_NAMES: usize = 4_096;
+
+/// How many bytes a token's id has at most.
+const MOST_ID: usize = 256;
+
+/// How many grants a token has at most ([`GrantClaim::check`]).
+const MOST_GRANTS: usize = 256;
+
+/// How many rights there are.
+const MOST_RIGHTS: usize = 2;
 
 /// Where a message goes: to whoever is reached by any of these, once.
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
@@ -95,7 +105,7 @@ pub(crate) struct RemoveBody {
     #[schema(value_type = Option<String>)]
     pub(super) connection: Option<ConnectionId>,
     /// Why, for those who are removed.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "text::<_, REASON_BYTES>")]
     #[schema(max_length = 512)]
     pub(super) reason: String,
 }
@@ -116,7 +126,7 @@ pub(crate) struct AddLastingBody {
     #[serde(default)]
     pub(super) until: Option<u64>,
     /// Why, for the audit.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "text::<_, REASON_BYTES>")]
     #[schema(max_length = 512)]
     pub(super) reason: String,
 }
@@ -140,7 +150,7 @@ pub(crate) struct RemoveLastingBody {
     #[schema(value_type = String, min_length = 1, max_length = 256)]
     pub(super) group: GroupName,
     /// Why, for the user and the audit.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "text::<_, REASON_BYTES>")]
     #[schema(max_length = 512)]
     pub(super) reason: String,
 }
@@ -166,7 +176,7 @@ pub(crate) struct CloseBody {
     #[schema(maximum = 86_400_000)]
     pub(super) retry_after_ms: u32,
     /// Why, for the users and the audit.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "text::<_, REASON_BYTES>")]
     #[schema(max_length = 512)]
     pub(super) reason: String,
 }
@@ -181,7 +191,7 @@ pub(crate) struct BanBody {
     #[serde(default)]
     pub(super) until: Option<u64>,
     /// Why, for the user and the audit.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "text::<_, REASON_BYTES>")]
     #[schema(max_length = 512)]
     pub(super) reason: String,
     /// Only say what it would do.
@@ -202,7 +212,7 @@ pub(crate) struct RevokeBody {
     #[serde(default)]
     pub(super) until: Option<u64>,
     /// Why, for the user and the audit.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "text::<_, REASON_BYTES>")]
     #[schema(max_length = 512)]
     pub(super) reason: String,
     /// Only say what it would do.
@@ -220,7 +230,7 @@ pub(crate) struct RestoreBody {
     #[schema(value_type = String, min_length = 1, max_length = 256, example = "room-*")]
     pub(super) groups: Pattern,
     /// Why, for the audit.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "text::<_, REASON_BYTES>")]
     #[schema(max_length = 512)]
     pub(super) reason: String,
 }
@@ -232,7 +242,7 @@ pub(crate) struct UserBody {
     #[schema(value_type = String, min_length = 1, max_length = 256)]
     pub(super) user: UserName,
     /// Why, for the audit, and for the user where it is closed.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "text::<_, REASON_BYTES>")]
     #[schema(max_length = 512)]
     pub(super) reason: String,
 }
@@ -242,13 +252,14 @@ pub(crate) struct UserBody {
 #[serde(deny_unknown_fields)]
 pub(crate) struct RevokeTokenBody {
     /// The token's id, its claim `jti`.
+    #[serde(deserialize_with = "text::<_, MOST_ID>")]
     #[schema(min_length = 1, max_length = 256)]
     pub(super) jti: String,
     /// When it may be forgotten, because the token has ended by then, in seconds since 1970; never, if it is not given.
     #[serde(default)]
     pub(super) until: Option<u64>,
     /// Why, for the user and the audit.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "text::<_, REASON_BYTES>")]
     #[schema(max_length = 512)]
     pub(super) reason: String,
 }
@@ -258,10 +269,11 @@ pub(crate) struct RevokeTokenBody {
 #[serde(deny_unknown_fields)]
 pub(crate) struct RestoreTokenBody {
     /// The token's id, its claim `jti`.
+    #[serde(deserialize_with = "text::<_, MOST_ID>")]
     #[schema(min_length = 1, max_length = 256)]
     pub(super) jti: String,
     /// Why, for the audit.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "text::<_, REASON_BYTES>")]
     #[schema(max_length = 512)]
     pub(super) reason: String,
 }
@@ -278,11 +290,11 @@ pub(crate) struct MintBody {
     #[schema(value_type = u64, minimum = 1)]
     pub(crate) seconds: NonZeroU64,
     /// Its id (`jti`), by which it can be revoked; one is made, if it is not given.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "perhaps_text::<_, MOST_ID>")]
     #[schema(min_length = 1, max_length = 256)]
     pub(crate) jti: Option<String>,
     /// What it allows: docs/protocol/tokens.md.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "at_most::<_, _, MOST_GRANTS>")]
     pub(crate) grants: Vec<GrantBody>,
 }
 
@@ -300,6 +312,7 @@ pub(crate) struct GrantBody {
     #[serde(default)]
     #[schema(value_type = bool)]
     pub(super) all: bool,
+    #[serde(deserialize_with = "at_most::<_, _, MOST_RIGHTS>")]
     pub(super) may: Vec<RightBody>,
     /// When it ends, in seconds since 1970; with the token, if it is not given.
     #[serde(default)]

@@ -8,8 +8,9 @@
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
+use axum::http::StatusCode;
 use fanfare_protocol::admin::{Action, Role, Subject, Verb, Who};
-use fanfare_protocol::{Code, ConnectionId, GroupName, Target, UserName};
+use fanfare_protocol::{Code, ConnectionId, Denial, GroupName, Target, UserName};
 use parking_lot::RwLock;
 use serde_json::json;
 use tokio::sync::Semaphore;
@@ -116,7 +117,7 @@ impl Api {
     }
 
     /// Makes a token. That it was made is in the audit before it is given out.
-    async fn mint(&self, key: &ApiKey, token: MintBody) -> Result<Minted, Problem> {
+    async fn mint(&self, key: &Arc<ApiKey>, token: MintBody) -> Result<Minted, Problem> {
         allow(key, Verb::Mint, &Subject::User(&token.user))?;
         let none = || {
             let detail = "this server has no key that it makes tokens with";
@@ -126,10 +127,14 @@ impl Api {
         let MintBody { user, seconds, jti, grants } = token;
         let grants: Vec<_> = grants.into_iter().map(GrantBody::claim).collect();
         let minted = minting.mint(&user, seconds.get(), jti, &grants)?;
+        // One that nobody would be let in with is none: of a user who is banned, or was signed out a moment ago.
+        let refused = |denial| Problem::from(denial).with_status(StatusCode::CONFLICT);
+        self.queries.would_let_in(&minted.token).map_err(refused)?;
         let (operator, moderation) = (author(key), Arc::clone(&self.moderation));
+        let counts = self.counts(key);
         let act = json!({ "ask": "mint_token", "user": user, "jti": minted.jti, "until": minted.expires });
         let _turn = self.acts.acquire().await;
-        self.blocking(move || moderation.record(&operator, act)).await?;
+        self.blocking(move || moderation.record(&operator, act, counts)).await?;
         Ok(minted.into())
     }
 
@@ -138,9 +143,16 @@ impl Api {
         if self.closing.is_cancelled() {
             return Err(Problem::new(Code::ShuttingDown, "the server stops"));
         }
-        let keys = self.moderation.keys();
-        keys.check(key, access::now())
-            .map_err(|refusal| Problem::new(Code::ApiKeyRefused, refusal.to_string()))
+        self.counts(key)().map_err(Problem::from)
+    }
+
+    /// Asks whether a key still opens something, where that is to be asked later.
+    fn counts(&self, key: &Arc<ApiKey>) -> impl FnOnce() -> Result<(), Denial> + Send + use<> {
+        let (moderation, key) = (Arc::clone(&self.moderation), Arc::clone(key));
+        move || {
+            let checked = moderation.keys().check(&key, access::now());
+            checked.map_err(|refusal| Denial { code: Code::ApiKeyRefused, detail: refusal.to_string() })
+        }
     }
 
     fn send(&self, key: &ApiKey, mut message: SendBody) -> Result<Sent, Problem> {
@@ -177,16 +189,16 @@ impl Api {
         Ok(Done { connections, unchanged: connections == 0, ..Done::default() })
     }
 
-    async fn act(&self, key: &ApiKey, act: Act) -> Result<Done, Problem> {
+    async fn act(&self, key: &Arc<ApiKey>, act: Act) -> Result<Done, Problem> {
         let owner = match &act.action {
             Action::Close { who: Who::Connection(id), .. } => self.owner(id),
             _ => None,
         };
         allow(key, act.verb, &act.subject(owner.as_ref()))?;
-        let operator = author(key);
+        let (operator, counts) = (author(key), self.counts(key));
         let _turn = self.acts.acquire().await;
         let moderation = Arc::clone(&self.moderation);
-        let acted = self.blocking(move || moderation.act(&operator, &act.action)).await?;
+        let acted = self.blocking(move || moderation.act_if(&operator, &act.action, counts)).await?;
         Ok(acted.into())
     }
 
@@ -236,10 +248,23 @@ pub(super) fn pace(key: &ApiKey, operations: NonZeroU32) -> Result<(), Problem> 
         Err(TooFast::For(pause)) => {
             Err(too_many("the key has asked for as many operations as it may have in a second").after(pause))
         }
-        Err(TooFast::Never) => Err(Problem::invalid(
-            "the batch has more operations than the key may have carried out in a second",
-        )),
+        Err(TooFast::Never) => Err(too_long_a_batch()),
     }
+}
+
+/// Has all of a batch go. The request itself has been counted as one.
+pub(super) fn pace_batch(key: &ApiKey, operations: usize) -> Result<(), Problem> {
+    let others = u32::try_from(operations.saturating_sub(1)).unwrap_or(u32::MAX);
+    match NonZeroU32::new(others) {
+        // It would never find room for all of them.
+        Some(others) if key.at_once().is_some_and(|most| others >= most) => Err(too_long_a_batch()),
+        Some(others) => pace(key, others),
+        None => Ok(()),
+    }
+}
+
+fn too_long_a_batch() -> Problem {
+    Problem::invalid("the batch has more operations than the key may have carried out in a second")
 }
 
 /// The names that are in a path.

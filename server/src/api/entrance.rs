@@ -27,7 +27,7 @@ use super::command::{Api, pace};
 use super::idempotency::{Answer, Fingerprint, MOST_KEY, Turn};
 use super::problem::Problem;
 use crate::access::{self, ApiKey, KeyRefusal};
-use crate::edge::visitor::Visiting;
+use crate::edge::visitor::{Visiting, Visitor};
 
 /// The longest request, in bytes.
 const MOST_BODY: usize = 4 * 1024 * 1024;
@@ -48,31 +48,31 @@ pub(super) async fn let_in(
     next: Next,
 ) -> Response {
     if api.closing.is_cancelled() {
-        return closed(Problem::new(Code::ShuttingDown, "the server stops"));
+        return shut_out(request, Problem::new(Code::ShuttingDown, "the server stops")).await;
     }
     let missing = "give an API key, as in Authorization: Bearer ffk_...; an operator makes one";
     let Some(shown) = bearer(request.headers().get(AUTHORIZATION)) else {
-        return closed(Problem::new(Code::ApiKeyRefused, missing));
+        return shut_out(request, Problem::new(Code::ApiKeyRefused, missing)).await;
     };
     let key = match api.moderation.keys().verify(shown, access::now()) {
         Ok(key) => key,
         Err(refusal @ (KeyRefusal::Unknown | KeyRefusal::Ended)) => {
-            return closed(Problem::new(Code::ApiKeyRefused, refusal.to_string()));
+            return shut_out(request, Problem::new(Code::ApiKeyRefused, refusal.to_string())).await;
         }
     };
-    let busy = |detail: &str| {
-        Problem::new(Code::TooManyRequests, detail).after(Duration::from_secs(1)).into_response()
-    };
+    let busy = |detail: &str| Problem::new(Code::TooManyRequests, detail).after(Duration::from_secs(1));
     // Before anything of it is read, so that what makes no sense has its pace, too.
     if let Err(problem) = pace(&key, NonZeroU32::MIN) {
-        return problem.into_response();
+        return unread(&visitor, request, problem).await;
     }
     let Some(place) = key.begin() else {
-        return busy("the key has as many requests as may be worked on at a time");
+        let problem = busy("the key has as many requests as may be worked on at a time");
+        return unread(&visitor, request, problem).await;
     };
     if !visitor.is_known() {
         let (Ok(all), Some(own)) = (Arc::clone(&api.connections).try_acquire_owned(), key.connect()) else {
-            return busy("there are as many connections of back ends, or of this key, as there may be");
+            let problem = busy("there are as many connections of back ends, or of this key, as there may be");
+            return unread(&visitor, request, problem).await;
         };
         visitor.know((all, own));
     }
@@ -90,6 +90,18 @@ pub(super) async fn let_in(
     }
 }
 
+/// A refusal of a request whose body is not looked at. Of a stranger's no more is taken than a stranger may say.
+async fn unread(visitor: &Visitor, request: Request, problem: Problem) -> Response {
+    pass_over(request.into_body()).await;
+    if visitor.is_known() { problem.into_response() } else { closed(problem) }
+}
+
+/// The same, and nothing more is taken on this connection.
+async fn shut_out(request: Request, problem: Problem) -> Response {
+    pass_over(request.into_body()).await;
+    closed(problem)
+}
+
 /// A refusal that ends its connection: one that a key had opened is not kept by requests without one.
 fn closed(problem: Problem) -> Response {
     let mut response = problem.into_response();
@@ -97,16 +109,21 @@ fn closed(problem: Problem) -> Response {
     response
 }
 
+/// Room for a request: its key's, and everybody's.
+type Room = (OwnedSemaphorePermit, OwnedSemaphorePermit);
+
 /// Reads a request's body, for which there has to be room, and time.
-async fn read(api: &Api, body: Body) -> Result<(Bytes, OwnedSemaphorePermit), Problem> {
+async fn read(api: &Api, key: &ApiKey, body: Body) -> Result<(Bytes, Room), Problem> {
     let length = body.size_hint().upper().unwrap_or(MOST_BODY as u64);
     let Some(length) = u32::try_from(length).ok().filter(|length| *length as usize <= MOST_BODY) else {
         pass_over(body).await;
         return Err(too_long());
     };
-    let Ok(room) = Arc::clone(&api.bodies).try_acquire_many_owned(length) else {
+    // Its own first: one key does not take all.
+    let room = key.room(length);
+    let Some(room) = room.zip(Arc::clone(&api.bodies).try_acquire_many_owned(length).ok()) else {
         pass_over(body).await;
-        let detail = "there is no room for the request, beside those of others";
+        let detail = "there is no room for the request, beside the key's others and those of other keys";
         return Err(Problem::new(Code::TooManyRequests, detail).after(Duration::from_secs(1)));
     };
     match timeout(BODY_DEADLINE, Limited::new(body, MOST_BODY).collect()).await {
@@ -146,10 +163,14 @@ pub(super) async fn once(
     next: Next,
 ) -> Response {
     let (parts, body) = request.into_parts();
-    let (body, _room) = match read(&api, body).await {
+    let (body, _room) = match read(&api, &own, body).await {
         Ok(read) => read,
         Err(problem) => return closed(problem),
     };
+    // It may have taken its time. An answer that is given again is not for whoever the key was taken from.
+    if let Err(problem) = api.still_counts(&own) {
+        return closed(problem);
+    }
     let keys: Vec<_> = parts.headers.get_all(IDEMPOTENCY_KEY).iter().collect();
     let key = match keys.as_slice() {
         // Whatever only looks can be done again.

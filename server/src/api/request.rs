@@ -45,6 +45,25 @@ where
     deserializer.deserialize_seq(List::<T, MOST>(PhantomData))
 }
 
+/// A text of at most so many bytes: what is refused is in the audit, too.
+pub(super) fn text<'de, D: Deserializer<'de>, const MOST: usize>(
+    deserializer: D,
+) -> Result<String, D::Error> {
+    String::deserialize(deserializer).and_then(short::<_, MOST>)
+}
+
+/// The same, where there may be none.
+pub(super) fn perhaps_text<'de, D: Deserializer<'de>, const MOST: usize>(
+    deserializer: D,
+) -> Result<Option<String>, D::Error> {
+    Option::<String>::deserialize(deserializer)?.map(short::<_, MOST>).transpose()
+}
+
+fn short<E: serde::de::Error, const MOST: usize>(text: String) -> Result<String, E> {
+    let expected = format!("a text of at most {MOST} bytes");
+    if text.len() > MOST { Err(E::invalid_length(text.len(), &expected.as_str())) } else { Ok(text) }
+}
+
 /// A request's body in JSON.
 pub(super) struct Json<T>(pub(super) T);
 

@@ -3,7 +3,6 @@
 //! In: requests that were let in (`entrance.rs`). Out: answers in JSON, or a problem. Invariant: a path and its line in
 //! the document are one, so that the document has all of them and no other.
 
-use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use axum::body::Bytes;
@@ -26,7 +25,7 @@ use super::body::{
     AddBody, AddLastingBody, BanBody, CloseBody, MintBody, RemoveBody, RemoveLastingBody, RestoreBody,
     RestoreTokenBody, RevokeBody, RevokeTokenBody, SendBody, UserBody,
 };
-use super::command::{self, Api, pace};
+use super::command::{self, Api, pace_batch};
 use super::entrance::{let_in, once};
 use super::operation::{MOST_OPERATIONS, Operation};
 use super::outcome::{Done, Minted, Outcome, Sent};
@@ -259,10 +258,7 @@ async fn batch(
     if operations.is_empty() {
         return Err(Problem::invalid("a batch has 1 to 1000 operations"));
     }
-    // The request itself has been counted as one.
-    if let Some(others) = u32::try_from(operations.len() - 1).ok().and_then(NonZeroU32::new) {
-        pace(&key, others)?;
-    }
+    pace_batch(&key, operations.len())?;
     let mut results = Vec::with_capacity(operations.len());
     for operation in operations {
         results.push(match api.carry_out(&key, operation).await {

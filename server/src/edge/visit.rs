@@ -203,8 +203,8 @@ impl AsyncRead for Visit {
         let read = self.poll_bytes(context, buffer);
         self.note(&read);
         // What a back end says is bounded by what each of its requests may be.
+        // And it is silent as long as it asks for nothing that its key opens.
         if self.visitor.is_known() {
-            self.visitor.heard();
             return read;
         }
         // Whoever reads requests keeps one as long as it is not whole.

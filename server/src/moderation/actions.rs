@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use fanfare_hub::Publication;
 use fanfare_protocol::admin::{Action, AuditHead, AuditVerdict, BanRow, Receipt, Role};
-use fanfare_protocol::{Code, Limits, Sender, Target};
+use fanfare_protocol::{Code, Denial, Limits, Sender, Target};
 use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::sync::watch;
@@ -114,9 +114,20 @@ impl Moderation {
     /// # Errors
     /// When the operator may not, the request makes no sense, or the store does not work.
     pub fn act(&self, operator: &Operator, request: &Action) -> Result<Receipt, ModerationError> {
+        self.act_if(operator, request, || Ok(()))
+    }
+
+    /// The same, if `counts` says so when it is this act's turn: behind a revocation of whoever asks nothing is done.
+    pub(crate) fn act_if(
+        &self,
+        operator: &Operator,
+        request: &Action,
+        counts: impl FnOnce() -> Result<(), Denial>,
+    ) -> Result<Receipt, ModerationError> {
         let begun = Instant::now();
         let pending = Pending { author: operator.name.clone(), role: operator.role, act: described(request) };
         let mut journal = self.journal.lock();
+        counts()?;
         self.mend_in(&mut journal).and_then(|()| journal.settle()).map_err(ModerationError::not_done)?;
         let outcome = self.carry_out(&mut journal, operator, request, &pending, begun);
         if let Err(ModerationError::Refused { code, message }) = &outcome {
@@ -140,13 +151,20 @@ impl Moderation {
         outcome
     }
 
-    /// Records something that is done elsewhere, before it is. Blocks on the disk. Gives the record's number.
+    /// Records something that is done elsewhere, before it is. Blocks on the disk. Gives the record's number. `counts` is
+    /// as for [`Moderation::act_if`].
     ///
     /// # Errors
-    /// When the store does not work: then it is not to be done.
-    pub(crate) fn record(&self, operator: &Operator, act: Value) -> Result<u64, ModerationError> {
+    /// When the store does not work, or `counts` says no: then it is not to be done.
+    pub(crate) fn record(
+        &self,
+        operator: &Operator,
+        act: Value,
+        counts: impl FnOnce() -> Result<(), Denial>,
+    ) -> Result<u64, ModerationError> {
         let pending = Pending { author: operator.name.clone(), role: operator.role, act };
         let mut journal = self.journal.lock();
+        counts()?;
         let recorded = self.mend_in(&mut journal).and_then(|()| journal.settle()).and_then(|()| {
             let receipt = Receipt { audit: journal.next(), ..Receipt::default() };
             journal.record(&pending, &Outcome::Done(receipt), Change::default())?;
@@ -249,6 +267,7 @@ impl Moderation {
                 return self.lift(journal, pending, &BanKey::sign_out(user), begun);
             }
             Action::RestoreToken { jti, .. } => {
+                request::token_id(jti)?;
                 return self.lift(journal, pending, &BanKey::token(jti), begun);
             }
             Action::Add { who, group, .. } => {

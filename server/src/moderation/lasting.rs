@@ -43,8 +43,13 @@ impl Memberships<'_> {
             return Err(ModerationError::refused(Code::InvalidRequest, "the end (until) has passed already"));
         }
         let lasting = self.bans.lasting();
+        let is_new = lasting.find(user, group).is_none();
+        if is_new && lasting.is_full() {
+            let message = "the server has as many lasting memberships as it keeps";
+            return Err(ModerationError::refused(Code::TooManyGroups, message));
+        }
         // All of them are joined at each connect.
-        if lasting.find(user, group).is_none() && lasting.count(user) >= self.limits.groups as usize {
+        if is_new && lasting.count(user) >= self.limits.groups as usize {
             let most = self.limits.groups;
             let message = format!("the user {user:?} has {most} lasting memberships, as many as it may have");
             return Err(ModerationError::refused(Code::TooManyGroups, message));

@@ -30,14 +30,19 @@ pub(super) fn ban(request: &Action, since: Seconds, author: &str) -> Result<BanR
         Action::Ban { user, until, reason, .. } => row(BanKind::User, Some(user), *until, reason),
         Action::SignOut { user, reason } => row(BanKind::SignOut, Some(user), None, reason),
         Action::RevokeToken { jti, until, reason } => {
-            if !(1..=256).contains(&jti.len()) {
-                let message = "a token's id (jti) has 1 to 256 bytes";
-                return Err(ModerationError::refused(Code::InvalidRequest, message));
-            }
+            token_id(jti)?;
             BanRow { jti: Some(jti.clone()), ..row(BanKind::Token, None, *until, reason) }
         }
         _ => return Err(ModerationError::refused(Code::InvalidRequest, "this forbids nothing")),
     })
+}
+
+/// Whether it can be a token's id.
+pub(super) fn token_id(jti: &str) -> Result<(), ModerationError> {
+    if (1..=256).contains(&jti.len()) {
+        return Ok(());
+    }
+    Err(ModerationError::refused(Code::InvalidRequest, "a token's id (jti) has 1 to 256 bytes"))
 }
 
 /// The longest name of a key of the HTTP API, in bytes.

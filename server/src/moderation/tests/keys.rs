@@ -128,11 +128,11 @@ fn when_a_key_was_used_is_written_down_now_and_then() {
 fn what_is_done_elsewhere_has_a_record_first_or_is_not_done() {
     let rig = Rig::new();
     let act = json!({ "ask": "mint_token", "user": "guest" });
-    assert_eq!(rig.moderation.record(&oncall(), act.clone()).unwrap(), 1);
+    assert_eq!(rig.moderation.record(&oncall(), act.clone(), || Ok(())).unwrap(), 1);
     assert_eq!(rig.records()[0]["act"], act);
     rig.disk.broken.store(true, Ordering::Relaxed);
-    assert!(rig.moderation.record(&oncall(), act.clone()).is_err());
+    assert!(rig.moderation.record(&oncall(), act.clone(), || Ok(())).is_err());
     rig.disk.repair();
-    assert_eq!(rig.moderation.record(&oncall(), act).unwrap(), 2);
+    assert_eq!(rig.moderation.record(&oncall(), act, || Ok(())).unwrap(), 2);
     rig.verify();
 }
