@@ -208,7 +208,16 @@ fn names_that_hold_escape_sequences_reach_no_terminal() {
 #[test]
 fn a_server_without_operators_says_so_in_its_ready_line() {
     let home = tempfile::tempdir().unwrap();
-    let serve = ["serve", "--dev", "--listen", "127.0.0.1:0", "--state-dir", support::STATE];
+    let serve = [
+        "serve",
+        "--dev",
+        "--listen",
+        "127.0.0.1:0",
+        "--http-listen",
+        "127.0.0.1:0",
+        "--state-dir",
+        support::STATE,
+    ];
     let serve = |admin| support::fanfare(home.path(), &[&serve[..], &["--admin-listen", admin]].concat());
     let mut process = support::Process::start(&mut serve("off"));
     let ready = process.out.line();
