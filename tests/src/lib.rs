@@ -18,6 +18,7 @@ pub mod peer;
 pub mod signalr;
 pub mod silent;
 pub mod socket;
+pub mod tokens;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -26,7 +27,7 @@ use std::time::Duration;
 
 use fanfare_client::{Client, ClientConfig, Event, Roots};
 use fanfare_protocol::admin::{Action, Receipt, Role};
-use fanfare_protocol::{Credential, GroupName, Message, UserName};
+use fanfare_protocol::{Credential, GroupName, Message, Token, UserName};
 use fanfare_server::{Builder, Config, Identity, Methods, ModerationError, Operator, Server};
 use rustls::RootCertStore;
 
@@ -131,6 +132,13 @@ impl Hub {
     #[must_use]
     pub fn client_config(&self, name: &str) -> ClientConfig {
         ClientConfig::new(self.address().to_string(), Credential::DevUser(user(name)))
+            .roots(Roots::Store((*self.roots).clone()))
+    }
+
+    /// The configuration of a client of this hub that shows a token.
+    #[must_use]
+    pub fn token_config(&self, token: impl AsRef<str>) -> ClientConfig {
+        ClientConfig::new(self.address().to_string(), Credential::Token(Token::new(token.as_ref())))
             .roots(Roots::Store((*self.roots).clone()))
     }
 

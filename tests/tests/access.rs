@@ -9,12 +9,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::SystemTime;
 
 use fanfare_client::{Client, ClientConfig, Event, RequestError, Roots};
 use fanfare_protocol::admin::{Action, Who};
 use fanfare_protocol::{Code, ConnectionId, Credential, ExpiryScope, Pattern, Target, Token};
-use fanfare_server::{Minter, TokenKey, TokenRules};
+use fanfare_server::Minter;
+use fanfare_tests::tokens::{Secret, now};
 use fanfare_tests::{Hub, group, next, nothing_else, text, user, within};
 use serde_json::{Value, json};
 
@@ -22,26 +22,19 @@ use serde_json::{Value, json};
 struct Guarded {
     hub: Hub,
     minter: Minter,
-    _keys: tempfile::TempDir,
-}
-
-fn now() -> u64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs()
 }
 
 impl Guarded {
     async fn start() -> Self {
-        let keys = tempfile::tempdir().unwrap();
-        let secret = keys.path().join("secret");
-        std::fs::write(&secret, "0123456789abcdef0123456789abcdef").unwrap();
-        let mut rules = TokenRules::new(vec![TokenKey::read_secret(&secret).unwrap()]);
+        let secret = Secret::default();
+        let mut rules = secret.rules();
         rules.leeway = 0;
         let hub = Hub::with(|config| {
             config.dev = false;
             config.tokens = Some(rules);
         })
         .await;
-        Self { hub, minter: Minter::read_secret(&secret).unwrap(), _keys: keys }
+        Self { hub, minter: secret.minter() }
     }
 
     fn token(&self, name: &str, seconds: u64, grants: &Value) -> Token {

@@ -14,13 +14,13 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
-use std::time::{SystemTime, UNIX_EPOCH};
 
-use fanfare_client::{Client, ClientConfig, Event, Outgoing, RequestError, Roots};
+use fanfare_client::{Client, Event, Outgoing, RequestError};
 use fanfare_protocol::admin::{Action, Who};
-use fanfare_protocol::{Code, Credential, EventName, Pattern, Target, Token};
-use fanfare_server::{Extras, GrantClaim, Minter, Right, TokenKey, TokenRules};
+use fanfare_protocol::{Code, EventName, Pattern, Target};
+use fanfare_server::Right;
 use fanfare_tests::back_end::BackEnd;
+use fanfare_tests::tokens::{Secret, now};
 use fanfare_tests::{Hub, eventually, next, within};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
@@ -51,10 +51,6 @@ fn user_name(number: usize) -> String {
 
 fn room(number: usize) -> String {
     format!("room-{number}")
-}
-
-fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
 
 /// Who made a membership.
@@ -186,7 +182,7 @@ impl Model {
 struct Scene {
     hub: Hub,
     back_end: BackEnd,
-    minter: Minter,
+    secret: Secret,
     clients: [Option<Client>; CLIENTS],
     model: Model,
     dice: StdRng,
@@ -208,17 +204,8 @@ impl Scene {
 
     async fn connect(&mut self, client: usize) {
         let user = user_of(client);
-        let grant = GrantClaim {
-            group: Some("*".to_owned()),
-            user: None,
-            all: None,
-            may: RIGHTS[user].to_vec(),
-            exp: None,
-        };
-        let grants = if RIGHTS[user].is_empty() { vec![] } else { vec![grant] };
-        let token = self.minter.mint(&user_name(user), now(), 3_600, &grants, Extras::default()).unwrap();
-        let config = ClientConfig::new(self.hub.address().to_string(), Credential::Token(Token::new(&token)))
-            .roots(Roots::Store((*self.hub.roots).clone()));
+        let token = self.secret.token(&user_name(user), RIGHTS[user]);
+        let config = self.hub.token_config(token);
         let connected = within(Client::connect(config)).await;
         if self.model.banned.contains(&user) {
             assert!(connected.is_err(), "{client} is let in");
@@ -529,13 +516,10 @@ impl Scene {
 
 #[tokio::test]
 async fn promises_7_10_and_14_a_back_end_clients_operators_and_time_agree_with_a_model() {
-    let keys = tempfile::tempdir().unwrap();
-    let secret = keys.path().join("secret");
-    std::fs::write(&secret, "0123456789abcdef0123456789abcdef").unwrap();
-    let rules = || TokenRules::new(vec![TokenKey::read_secret(&secret).unwrap()]);
+    let secret = Secret::default();
     let hub = Hub::with(|config| {
         config.http = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
-        config.tokens = Some(rules());
+        config.tokens = Some(secret.rules());
     })
     .await;
     let back_end = BackEnd::new(&hub, "shop", &["*"]).await;
@@ -543,7 +527,7 @@ async fn promises_7_10_and_14_a_back_end_clients_operators_and_time_agree_with_a
     let mut scene = Scene {
         hub,
         back_end,
-        minter: Minter::read_secret(&secret).unwrap(),
+        secret,
         clients: Default::default(),
         model: Model::default(),
         dice: StdRng::seed_from_u64(20),
@@ -564,7 +548,7 @@ async fn promises_7_10_and_14_a_back_end_clients_operators_and_time_agree_with_a
             .hub
             .restart_with(|config| {
                 config.http = Some(http);
-                config.tokens = Some(rules());
+                config.tokens = Some(scene.secret.rules());
             })
             .await;
         scene.compare().await;

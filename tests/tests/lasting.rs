@@ -8,45 +8,34 @@
 )]
 
 use std::net::SocketAddr;
-use std::time::{SystemTime, UNIX_EPOCH};
 
-use fanfare_client::{Client, ClientConfig, Event, Outgoing, RequestError, Roots};
+use fanfare_client::{Client, Event, Outgoing, RequestError};
 use fanfare_protocol::admin::{Action, ConnectionDetail, Explanation, MembershipOrigin, Question, Role};
-use fanfare_protocol::{Code, Credential, EventName, Target, Token};
-use fanfare_server::{Config, GrantClaim, Minter, Right, TokenKey, TokenRules};
+use fanfare_protocol::{Code, EventName, Target};
+use fanfare_server::{Config, Right};
 use fanfare_tests::back_end::BackEnd;
 use fanfare_tests::operators::connect;
 use fanfare_tests::signalr::SignalR;
+use fanfare_tests::tokens::{Secret, now};
 use fanfare_tests::{Hub, eventually, group, message, next, nothing_else, text, user, within};
 use serde_json::{Value, json};
-
-const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
 /// A hub whose clients show tokens.
 struct Guarded {
     hub: Hub,
-    minter: Minter,
-    _keys: tempfile::TempDir,
+    secret: Secret,
 }
 
 impl Guarded {
     async fn start() -> Self {
-        let keys = tempfile::tempdir().unwrap();
-        let secret = keys.path().join("secret");
-        std::fs::write(&secret, SECRET).unwrap();
-        let rules = TokenRules::new(vec![TokenKey::read_secret(&secret).unwrap()]);
-        let hub = hub(|config| config.tokens = Some(rules)).await;
-        Self { hub, minter: Minter::read_secret(&secret).unwrap(), _keys: keys }
+        let secret = Secret::default();
+        let hub = hub(|config| config.tokens = Some(secret.rules())).await;
+        Self { hub, secret }
     }
 
     /// A client whose token allows this in all groups.
     async fn client(&self, name: &str, may: &[Right]) -> Client {
-        let grant =
-            GrantClaim { group: Some("*".to_owned()), user: None, all: None, may: may.to_vec(), exp: None };
-        let grants = if may.is_empty() { vec![] } else { vec![grant] };
-        let token = self.minter.mint(name, now(), 600, &grants, fanfare_server::Extras::default()).unwrap();
-        let config = ClientConfig::new(self.hub.address().to_string(), Credential::Token(Token::new(&token)))
-            .roots(Roots::Store((*self.hub.roots).clone()));
+        let config = self.hub.token_config(self.secret.token(name, may));
         within(Client::connect(config)).await.unwrap()
     }
 }
@@ -58,10 +47,6 @@ async fn hub(change: impl FnOnce(&mut Config)) -> Hub {
         change(config);
     })
     .await
-}
-
-fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
 
 async fn joined(client: &Client, name: &str) {

@@ -247,16 +247,21 @@ fn a_member_is_in_at_most_its_groups() {
 fn a_membership_is_of_whoever_said_so_last_but_for_what_stands_beside_it() {
     use Origin::{Application, Client, Lasting, Operator};
     for (first, second, expected) in [
+        (Client, Client, Client),
         (Client, Operator, Operator),
         (Client, Application, Application),
         (Client, Lasting, Client),
         (Operator, Client, Operator),
+        (Operator, Operator, Operator),
         (Operator, Application, Application),
         (Operator, Lasting, Operator),
         (Application, Client, Application),
+        (Application, Operator, Operator),
+        (Application, Application, Application),
         (Application, Lasting, Application),
         (Lasting, Client, Client),
         (Lasting, Operator, Operator),
+        (Lasting, Application, Application),
         (Lasting, Lasting, Lasting),
     ] {
         let registry = Arc::new(Registry::new());

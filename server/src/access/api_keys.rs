@@ -195,9 +195,13 @@ impl ApiKey {
         }
     }
 
-    /// How many operations it may have carried out at once, if that is bounded.
-    pub(crate) fn at_once(&self) -> Option<NonZeroU32> {
-        self.stored.row.per_second
+    /// Has so many operations go beside the first of a request, which has been counted already.
+    pub(crate) fn pace_others(&self, others: NonZeroU32) -> Result<(), TooFast> {
+        // With the first they are more than there is ever room for.
+        if self.stored.row.per_second.is_some_and(|most| others >= most) {
+            return Err(TooFast::Never);
+        }
+        self.pace(others)
     }
 
     /// Room for so many bytes of a request, beside those of its others.
@@ -300,6 +304,8 @@ mod tests {
             matches!(key.pace(count(1)), Err(TooFast::For(pause)) if pause <= Duration::from_millis(100))
         );
         assert_eq!(key.pace(count(11)), Err(TooFast::Never));
+        assert_eq!(key.pace_others(count(10)), Err(TooFast::Never));
+        assert!(matches!(key.pace_others(count(9)), Err(TooFast::For(_))));
         let places: Vec<_> = std::iter::from_fn(|| key.begin()).collect();
         assert_eq!(places.len(), IN_FLIGHT);
         drop(places);

@@ -1,7 +1,7 @@
 //! Makes tokens for users that a back end lets in.
 //!
-//! In: what a token is to allow. Out: a token that this server takes. Invariant: it is made by the rules that the
-//! server checks tokens by, so that none is given out that would be refused.
+//! In: what a token is to allow. Out: a token. Invariant: it is made by the rules that the server checks tokens by.
+//! Whether its user would be let in with it is asked by whoever gives it out (`api/command.rs`).
 
 use std::sync::Arc;
 

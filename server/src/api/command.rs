@@ -240,31 +240,27 @@ pub(super) fn allow(key: &ApiKey, verb: Verb, subject: &Subject<'_>) -> Result<(
     Err(Problem::new(Code::ApiKeyTooNarrow, detail))
 }
 
-/// Whether a key may have so many operations carried out now.
-pub(super) fn pace(key: &ApiKey, operations: NonZeroU32) -> Result<(), Problem> {
-    let too_many = |detail: &str| Problem::new(Code::TooManyRequests, detail);
-    match key.pace(operations) {
-        Ok(()) => Ok(()),
-        Err(TooFast::For(pause)) => {
-            Err(too_many("the key has asked for as many operations as it may have in a second").after(pause))
-        }
-        Err(TooFast::Never) => Err(too_long_a_batch()),
-    }
+/// Has one operation go, or says how long it has to wait.
+pub(super) fn pace(key: &ApiKey) -> Result<(), Problem> {
+    key.pace(NonZeroU32::MIN).map_err(too_fast)
 }
 
-/// Has all of a batch go. The request itself has been counted as one.
+/// Has all of a batch go, whose request has been counted as one.
 pub(super) fn pace_batch(key: &ApiKey, operations: usize) -> Result<(), Problem> {
     let others = u32::try_from(operations.saturating_sub(1)).unwrap_or(u32::MAX);
-    match NonZeroU32::new(others) {
-        // It would never find room for all of them.
-        Some(others) if key.at_once().is_some_and(|most| others >= most) => Err(too_long_a_batch()),
-        Some(others) => pace(key, others),
-        None => Ok(()),
-    }
+    NonZeroU32::new(others).map_or(Ok(()), |others| key.pace_others(others)).map_err(too_fast)
 }
 
-fn too_long_a_batch() -> Problem {
-    Problem::invalid("the batch has more operations than the key may have carried out in a second")
+fn too_fast(why: TooFast) -> Problem {
+    match why {
+        TooFast::For(pause) => {
+            let detail = "the key has asked for as many operations as it may have in a second";
+            Problem::new(Code::TooManyRequests, detail).after(pause)
+        }
+        TooFast::Never => {
+            Problem::invalid("the batch has more operations than the key may have carried out in a second")
+        }
+    }
 }
 
 /// The names that are in a path.

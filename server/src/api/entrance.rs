@@ -5,7 +5,6 @@
 //! connections than its share; what has begun is finished, also where nobody waits for the answer any more; a body is
 //! not read before its key is known, no further than its bound, and not for ever.
 
-use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -62,7 +61,7 @@ pub(super) async fn let_in(
     };
     let busy = |detail: &str| Problem::new(Code::TooManyRequests, detail).after(Duration::from_secs(1));
     // Before anything of it is read, so that what makes no sense has its pace, too.
-    if let Err(problem) = pace(&key, NonZeroU32::MIN) {
+    if let Err(problem) = pace(&key) {
         return unread(&visitor, request, problem).await;
     }
     let Some(place) = key.begin() else {

@@ -4,7 +4,7 @@
 //! a WebSocket, those bytes and the place. Invariants: there are never more visits than places, of which no address can
 //! keep others out (`door.rs`); a visit ends by itself, whatever its peer does or leaves undone: before its first
 //! request at the deadline of handshakes, what a proxy says of it and TLS included. That of a back end that has shown
-//! who it is lasts as long as it says something.
+//! who it is lasts as long as it asks for something.
 
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
@@ -32,7 +32,7 @@ use crate::telemetry::Metrics;
 const LIFETIME: Duration = Duration::from_secs(30);
 /// How many bytes a visit may say.
 const MOST_BYTES: usize = 64 * 1024;
-/// How long a back end that is known may say nothing.
+/// How long a back end that is known may ask for nothing.
 const SILENCE: Duration = Duration::from_secs(60);
 /// How long one may last when the server stops.
 const LAST_ANSWER: Duration = Duration::from_secs(1);
@@ -202,8 +202,8 @@ impl AsyncRead for Visit {
         let before = buffer.filled().len();
         let read = self.poll_bytes(context, buffer);
         self.note(&read);
-        // What a back end says is bounded by what each of its requests may be.
-        // And it is silent as long as it asks for nothing that its key opens.
+        // What a back end says is bounded by what each of its requests may be, and it is silent as long as it asks for
+        // nothing that its key opens.
         if self.visitor.is_known() {
             return read;
         }

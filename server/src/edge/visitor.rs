@@ -33,7 +33,7 @@ pub(crate) struct Visitor {
     has_asked: AtomicBool,
     /// What a back end has that has shown who it is; it lasts as long as its connection.
     known: OnceLock<Box<dyn Any + Send + Sync>>,
-    /// When it last said something, in milliseconds since it came.
+    /// When something that it asked for was last answered, in milliseconds since it came.
     heard: AtomicU64,
     came: Instant,
     /// How many of its requests are being worked on.
@@ -121,8 +121,8 @@ impl Visitor {
         self.known.get().is_some()
     }
 
-    /// It says something.
-    pub(crate) fn heard(&self) {
+    /// Something that it asked for is answered.
+    fn heard(&self) {
         let since = u64::try_from(self.came.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.heard.store(since, Ordering::Relaxed);
     }
@@ -133,7 +133,7 @@ impl Visitor {
         Working(Arc::clone(self))
     }
 
-    /// For how long it has said nothing, and waited for nothing.
+    /// For how long it has asked for nothing, and waited for nothing.
     pub(crate) fn silence(&self) -> Duration {
         if self.working.load(Ordering::Relaxed) > 0 {
             return Duration::ZERO;
