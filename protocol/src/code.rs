@@ -133,6 +133,7 @@ codes! {
     Internal = 5001, true, "The server failed. Its log says how.";
     MethodPanicked = 5002, false, "The method failed. The server's log says how.";
     CallTimeout = 5003, false, "The method took longer than it may.";
+    BackEndUnavailable = 5004, false, "The application's back end gave no answer that can be used.";
 }
 
 impl Code {

@@ -13,6 +13,7 @@ use fanfare_protocol::{
     Code, ConnectionId, Denial, EventName, GroupName, Limits, NameError, Payload, Sender, Target, UserName,
 };
 
+use crate::arrivals::Arrivals;
 use crate::hub::{Hub, Member};
 use crate::reason::{self, told};
 use crate::spread;
@@ -33,6 +34,7 @@ use crate::spread;
 pub struct HubHandle {
     hub: Arc<Hub>,
     limits: Limits,
+    arrivals: Arc<Arrivals>,
 }
 
 /// Why nothing was done.
@@ -89,7 +91,12 @@ pub struct Selection<'a> {
 
 impl HubHandle {
     pub(crate) fn new(hub: Arc<Hub>, limits: Limits) -> Self {
-        Self { hub, limits }
+        Self { hub, limits, arrivals: Arc::default() }
+    }
+
+    /// Connections that are not welcomed yet.
+    pub(crate) fn arrivals(&self) -> &Arc<Arrivals> {
+        &self.arrivals
     }
 
     /// One connection.
@@ -115,6 +122,12 @@ impl HubHandle {
     /// Whoever is reached by any of these.
     pub fn select(&self, targets: impl IntoIterator<Item = Target>) -> Selection<'_> {
         Selection { handle: self, targets: targets.into_iter().collect(), except: Vec::new() }
+    }
+
+    /// How many bytes a payload may have.
+    #[must_use]
+    pub fn longest_payload(&self) -> usize {
+        self.limits.payload_bytes as usize
     }
 
     /// How many connections, users and groups there are.
@@ -143,7 +156,9 @@ impl Selection<'_> {
         self
     }
 
-    /// Sends them a message each, from the server. Gives how many connections it was queued to.
+    /// Sends them a message each, from the server. Gives how many connections it was queued to. One that `connected` is
+    /// being asked about can be named already, and gets it right behind its welcome; at most 64 messages and 256 KiB
+    /// wait for that.
     ///
     /// # Errors
     /// When the event has no possible name, or the send is beyond the limits that clients are told (see
@@ -153,8 +168,12 @@ impl Selection<'_> {
         E: TryInto<EventName>,
         HubError: From<E::Error>,
     {
-        let publication = self.publication(event, payload.into())?;
-        Ok(self.handle.hub.send(publication)?.queued)
+        let mut publication = self.publication(event, payload.into())?;
+        let kept = self.handle.arrivals.keep(&mut publication);
+        if kept > 0 && publication.to.is_empty() {
+            return Ok(kept);
+        }
+        Ok(self.handle.hub.send(publication)?.queued + kept)
     }
 
     /// Sends them a message each by datagrams: nothing waits, and what gets lost is lost. Gives to how many connections
@@ -177,7 +196,12 @@ impl Selection<'_> {
     /// # Errors
     /// When there is nobody, or nobody of them may be in the group.
     pub fn join(self, group: &GroupName) -> Result<usize, HubError> {
-        let (mut joined, mut refused) = (0, None);
+        let arrivals = &self.handle.arrivals;
+        let mut joined = self.connections().filter(|id| arrivals.join(id, group)).count();
+        let mut refused = None;
+        if joined > 0 && self.found().is_empty() {
+            return Ok(joined);
+        }
         for member in self.members()? {
             match self.handle.hub.join(&member, group, Origin::Application) {
                 Ok(_) => joined += 1,
@@ -199,7 +223,12 @@ impl Selection<'_> {
         reason::check(reason)?;
         let code = Code::RemovedFromGroup;
         let why = Removal { code, reason: told(reason, code) };
-        Ok(self.handle.hub.remove(&self.members()?, |name, _| name == group, why).connections)
+        let arrivals = &self.handle.arrivals;
+        let left = self.connections().filter(|id| arrivals.leave(id, group)).count() as u64;
+        if left > 0 && self.found().is_empty() {
+            return Ok(left);
+        }
+        Ok(left + self.handle.hub.remove(&self.members()?, |name, _| name == group, why).connections)
     }
 
     /// Closes them, with a code that tells Fanfare's clients not to come back by themselves. What is queued to them is
@@ -268,6 +297,14 @@ impl Selection<'_> {
             self.handle.hub.close(member, why, after.map(spread::come_back_after));
         }
         Ok(members.len())
+    }
+
+    /// The connections that it names.
+    fn connections(&self) -> impl Iterator<Item = &ConnectionId> {
+        self.targets.iter().filter_map(|target| match target {
+            Target::Connection(id) => Some(id),
+            _ => None,
+        })
     }
 
     fn members(&self) -> Result<Vec<Arc<Member>>, HubError> {

@@ -68,6 +68,7 @@ export const Code = {
   Internal: 5001,
   MethodPanicked: 5002,
   CallTimeout: 5003,
+  BackEndUnavailable: 5004,
 } as const;
 
 /** After these a client does well to connect again by itself, after a pause. */

@@ -4,15 +4,12 @@
 //! Invariants: nothing goes over the network unencrypted, whatever a redirect says; size and time are bounded; no task
 //! outlives the look.
 
-use std::error::Error;
-use std::ffi::OsString;
 use std::fmt;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use fanfare_token::{FILE_BYTES, KeyError, read_at_most};
+use fanfare_token::FILE_BYTES;
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
@@ -23,6 +20,7 @@ use tower_service::Service as _;
 use url::{Host, Url};
 
 use super::max_age;
+use crate::outbound::{client_tls, told, unreachable_words};
 
 /// How long a look may take, with all redirects.
 pub(super) const DEADLINE: Duration = Duration::from_secs(10);
@@ -113,19 +111,12 @@ impl KeySetUrl {
 
     /// Made for each look: the system's authorities change while a server runs.
     async fn tls(&self) -> Result<rustls::ClientConfig, String> {
-        let roots = match &self.roots {
-            Some(roots) => Arc::clone(roots),
-            // Reads files.
-            None => match tokio::task::spawn_blocking(system_roots).await {
-                Ok(roots) => Arc::new(roots?),
-                Err(error) => return Err(error.to_string()),
-            },
-        };
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let tls = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(|error| error.to_string())?;
-        Ok(tls.with_root_certificates(roots).with_no_client_auth())
+        let roots = self.roots.clone();
+        // Reads files.
+        match tokio::task::spawn_blocking(move || client_tls(roots)).await {
+            Ok(tls) => tls,
+            Err(error) => Err(error.to_string()),
+        }
     }
 }
 
@@ -137,47 +128,6 @@ fn allowed(url: &Url) -> Result<(), UrlError> {
         return Err(UrlError::Credentials);
     }
     Ok(())
-}
-
-/// The largest file of authorities that is read: a system's has a quarter of a megabyte.
-const BUNDLE_BYTES: usize = 8 << 20;
-
-/// The file that the environment says is to be used instead of the system's.
-fn own_file() -> Option<PathBuf> {
-    variable("SSL_CERT_FILE").map(PathBuf::from)
-}
-
-fn variable(name: &str) -> Option<OsString> {
-    std::env::var_os(name).filter(|value| !value.is_empty())
-}
-
-fn system_roots() -> Result<RootCertStore, String> {
-    let mut roots = RootCertStore::empty();
-    let found = match own_file() {
-        // The usual reader leaves out what is not exactly as it should be.
-        Some(path) => {
-            let refused = |problem: String| format!("{} (from SSL_CERT_FILE): {problem}", path.display());
-            let bytes = read_at_most(&path, BUNDLE_BYTES).map_err(|error| match error {
-                KeyError::Io { source, .. } => refused(format!("it cannot be read: {source}")),
-                error => error.to_string(),
-            })?;
-            let blocks = fanfare_pem::parse(&bytes).map_err(|error| refused(format!("it has {error}")))?;
-            let found =
-                fanfare_pem::certificates(&blocks).map_err(|unused| refused(format!("it has {unused}")))?;
-            let mut all: Vec<_> = found.into_iter().map(|der| der.to_vec().into()).collect();
-            if let Some(directory) = variable("SSL_CERT_DIR") {
-                all.extend(rustls_native_certs::load_certs_from_paths(None, Some(directory.as_ref())).certs);
-            }
-            all
-        }
-        None => rustls_native_certs::load_native_certs().certs,
-    };
-    // A system's collection has old and odd certificates in it; one that cannot be used harms nobody.
-    roots.add_parsable_certificates(found);
-    if roots.is_empty() {
-        return Err("the system has no certificate authorities, and none were given for this URL".to_owned());
-    }
-    Ok(roots)
 }
 
 async fn get(url: &Url, tls: rustls::ClientConfig) -> Result<Reply, String> {
@@ -240,27 +190,6 @@ async fn read(url: &Url, response: Response<Incoming>) -> Result<Reply, String> 
     let text = String::from_utf8(body.to_bytes().into())
         .map_err(|_| "its answer is not text in UTF-8".to_owned())?;
     Ok(Reply::Answer(Answer { text, good }))
-}
-
-fn unreachable_words(error: &(dyn Error + 'static)) -> String {
-    let words = told(error);
-    // Another authority, or another one of the same name.
-    let hint = match words.contains("UnknownIssuer") || words.contains("BadSignature") {
-        true => "; the authority that issued its certificate is not trusted here",
-        false => "",
-    };
-    format!("{words}{hint}")
-}
-
-/// An error with what caused it.
-fn told(error: &(dyn Error + 'static)) -> String {
-    let (mut words, mut cause) = (vec![error.to_string()], error.source());
-    while let Some(error) = cause {
-        words.push(error.to_string());
-        cause = error.source();
-    }
-    words.dedup();
-    words.join(": ")
 }
 
 #[cfg(test)]

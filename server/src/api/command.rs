@@ -202,9 +202,10 @@ impl Api {
         Ok(acted.into())
     }
 
-    /// Whose a connection is, where it is there.
+    /// Whose a connection is, where it is there, or about to be.
     pub(super) fn owner(&self, id: &ConnectionId) -> Option<UserName> {
-        self.queries.hub.connection(id).map(|member| member.user().clone())
+        let member = self.queries.hub.connection(id);
+        member.map(|member| member.user().clone()).or_else(|| self.hub.arrivals().owner(id))
     }
 
     fn allow_target(&self, key: &ApiKey, verb: Verb, target: &Target) -> Result<(), Problem> {

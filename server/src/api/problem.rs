@@ -191,6 +191,7 @@ fn status(code: Code) -> StatusCode {
             StatusCode::SERVICE_UNAVAILABLE
         }
         Code::HandshakeTimeout | Code::CallTimeout => StatusCode::GATEWAY_TIMEOUT,
+        Code::BackEndUnavailable => StatusCode::BAD_GATEWAY,
         Code::Internal | Code::MethodPanicked => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }

@@ -9,16 +9,18 @@ use std::task::{Context, Poll};
 
 use fanfare_hub::{CloseReason, Origin};
 use fanfare_protocol::call::ClientCall;
-use fanfare_protocol::{Code, Denial, GroupName, RequestId};
+use fanfare_protocol::{Code, Denial, GroupName, RequestId, UserName};
 use fanfare_token::Permissions;
+use parking_lot::Mutex;
 
 use super::caller::Caller;
-use super::connecting::Connecting;
+use super::connecting::{Connecting, Refusal};
 use super::events::Event;
 use super::hooks::carry_out;
 use super::link::{Link, Opening};
 use super::serving::Application;
 use super::telling::tell;
+use crate::arrivals::Expected;
 use crate::hub::Member;
 
 /// The application's part in a connection. A clone is the same.
@@ -31,6 +33,8 @@ pub(crate) struct Attachment {
 /// A connection that the application has let in. Dropped, it has ended, and `disconnected` follows.
 pub(crate) struct Attached {
     attachment: Attachment,
+    /// Until it is in the hub.
+    expected: Mutex<Option<Expected>>,
     /// Why the connection has ended, where it was closed.
     pub(crate) reason: Option<CloseReason>,
 }
@@ -44,7 +48,7 @@ impl Attached {
         application: &Arc<Application>,
         opening: Opening,
         permissions: &mut Permissions,
-    ) -> Result<Self, CloseReason> {
+    ) -> Result<Self, Refusal> {
         let connection = opening.connection;
         let link = Arc::new(Link::new(Arc::clone(&application.context), opening));
         let weak = (Arc::downgrade(application), Arc::downgrade(&link));
@@ -53,16 +57,24 @@ impl Attached {
                 application.begin(&link);
             }
         });
+        let arrivals = application.context.handle.arrivals();
+        let expected = arrivals.expect(connection, link.opening.user.clone());
         if let Some(hook) = &application.hooks.connected {
             let connecting = Connecting::new(Arc::clone(&link));
             let answer = carry_out(&application.context, "connected", &connection, hook, connecting).await;
-            answer.ok_or(Code::Internal)?.map_err(|refusal| refusal.reason)?;
+            answer.ok_or_else(|| Refusal::from(Code::Internal))??;
         }
         if let Some(grants) = link.admission.lock().grants.take() {
             permissions.grants = grants.by_application();
         }
         application.links.write().insert(connection, Arc::clone(&link));
-        Ok(Self { attachment: Attachment { application: Arc::clone(application), link }, reason: None })
+        let attachment = Attachment { application: Arc::clone(application), link };
+        Ok(Self { attachment, expected: Mutex::new(Some(expected)), reason: None })
+    }
+
+    /// Whose connection it is, as the application has it.
+    pub(crate) fn user(&self) -> &UserName {
+        self.attachment.link.user()
     }
 
     pub(crate) fn attachment(&self) -> &Attachment {
@@ -71,7 +83,13 @@ impl Attached {
 
     /// It is welcomed, and in the hub.
     pub(crate) fn welcomed(&self, member: &Arc<Member>) {
-        self.attachment.link.welcomed(member);
+        let Attachment { application, link } = &self.attachment;
+        link.welcomed(member);
+        let expected = self.expected.lock().take();
+        if let Some(expected) = expected {
+            let groups = expected.arrive(&application.context.hub);
+            link.admission.lock().groups.extend(groups);
+        }
     }
 
     /// The groups that `connected` has named, once: the session joins them before it reads anything.
@@ -116,6 +134,11 @@ impl Attachment {
     /// The number of a call that is refused, and why.
     pub(crate) fn take(&self, call: ClientCall) -> Result<(), (RequestId, Denial)> {
         self.application.take(&self.link, call)
+    }
+
+    /// Whose token its client showed when it came.
+    pub(crate) fn came_as(&self) -> &UserName {
+        &self.link.opening.user
     }
 
     /// Whether `joining` has to be asked.

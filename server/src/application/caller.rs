@@ -87,7 +87,7 @@ impl Caller {
     /// Whose connection it is.
     #[must_use]
     pub fn user(&self) -> &UserName {
-        &self.link.opening.user
+        self.link.user()
     }
 
     /// Where it came from, when it did.

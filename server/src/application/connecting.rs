@@ -6,6 +6,7 @@
 use std::any::Any;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use fanfare_hub::CloseReason;
 use fanfare_protocol::call::first_bytes;
@@ -16,6 +17,7 @@ use super::caller::Caller;
 use super::link::Link;
 use crate::handle::HubHandle;
 use crate::reason::REASON_BYTES;
+use crate::spread;
 use crate::transport::Transport;
 
 /// A connection that the application is asked about. Its client has shown who it is, and has not been welcomed.
@@ -28,6 +30,8 @@ pub struct Connecting {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
     pub(super) reason: CloseReason,
+    /// After which time it may come back, where somebody chose one.
+    pub(super) after: Option<Duration>,
 }
 
 impl Refusal {
@@ -36,7 +40,7 @@ impl Refusal {
     pub fn new(reason: impl Into<String>) -> Self {
         let reason =
             CloseReason { code: Code::ConnectRefused, reason: first_bytes(reason.into(), REASON_BYTES) };
-        Self { reason }
+        Self { reason, after: None }
     }
 
     /// For now: code [`Code::ConnectRefusedForNow`], and the client tries again by itself.
@@ -45,7 +49,30 @@ impl Refusal {
             code: Code::ConnectRefusedForNow,
             reason: first_bytes(reason.into(), REASON_BYTES),
         };
-        Self { reason }
+        Self { reason, after: None }
+    }
+
+    /// The same, for this long: the client is told a moment of its own, between this and half as much again. A day is
+    /// the longest time. It changes nothing where the refusal is for good.
+    #[must_use]
+    pub fn after(mut self, after: Duration) -> Self {
+        if self.reason.code.may_reconnect() {
+            self.after = Some(after);
+        }
+        self
+    }
+}
+
+impl From<Code> for Refusal {
+    fn from(code: Code) -> Self {
+        Self { reason: code.into(), after: None }
+    }
+}
+
+impl Refusal {
+    /// What its client is told, and after how many milliseconds it may come back, where somebody chose that.
+    pub(crate) fn told(self) -> (CloseReason, Option<u32>) {
+        (self.reason, self.after.map(spread::come_back_after))
     }
 }
 
@@ -100,6 +127,13 @@ impl Connecting {
         let grants = Grants::parse(grants.to_vec(), 0).map_err(|error| format!("{error:?}"))?;
         self.link.admission.lock().grants = Some(grants);
         Ok(())
+    }
+
+    /// Says whose connection it is, instead of whose its client has shown that it is. All that is about users is about
+    /// this one from then on: bans are asked for it before it is welcomed, and a token that the client brings later
+    /// must be of the user that it came as. The first time counts.
+    pub fn rename(&self, user: UserName) {
+        self.link.rename(user);
     }
 
     /// Keeps something for this connection: see [`Caller::insert`].

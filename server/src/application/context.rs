@@ -31,11 +31,17 @@ pub(super) struct Context {
 
 impl Context {
     /// Needs a tokio runtime.
-    pub(super) fn new(limits: CallLimits, payloads: Limits, hub: &Arc<Hub>, metrics: Arc<Metrics>) -> Self {
+    pub(super) fn new(
+        limits: CallLimits,
+        payloads: Limits,
+        handle: HubHandle,
+        hub: &Arc<Hub>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         Self {
             limits,
             payloads,
-            handle: HubHandle::new(Arc::clone(hub), payloads),
+            handle,
             hub: Arc::clone(hub),
             metrics,
             abandoned: CancellationToken::new(),

@@ -43,6 +43,12 @@ impl Call {
         &self.arguments
     }
 
+    /// Tells when its outcome is not wanted any more.
+    #[must_use]
+    pub fn cancellation(&self) -> Cancellation {
+        Cancellation(self.stop.clone())
+    }
+
     /// What its caller writes in.
     pub(super) fn format(&self) -> PayloadFormat {
         self.arguments.format

@@ -62,6 +62,8 @@ pub(crate) struct Link {
     pub(super) opening: Opening,
     /// Begins what may begin.
     begin: OnceLock<Box<dyn Fn() + Send + Sync>>,
+    /// Whose it is, where the application says so.
+    renamed: OnceLock<UserName>,
     /// There from its welcome on.
     member: OnceLock<Weak<Member>>,
     /// Cancelled when the connection has ended.
@@ -129,6 +131,7 @@ impl Link {
             context,
             opening,
             begin: OnceLock::new(),
+            renamed: OnceLock::new(),
             member: OnceLock::new(),
             ended: CancellationToken::new(),
             state: Mutex::default(),
@@ -136,6 +139,16 @@ impl Link {
             admission: Mutex::default(),
             data: Mutex::default(),
         }
+    }
+
+    /// Whose connection it is.
+    pub(super) fn user(&self) -> &UserName {
+        self.renamed.get().unwrap_or(&self.opening.user)
+    }
+
+    /// The application says whose it is; the first time counts.
+    pub(super) fn rename(&self, user: UserName) {
+        let _ = self.renamed.set(user);
     }
 
     /// Whether its client understands calls.

@@ -44,6 +44,7 @@ use crate::handle::HubHandle;
 pub struct Methods<S = ()> {
     state: S,
     methods: HashMap<String, Method>,
+    otherwise: Option<Method>,
     hooks: Hooks,
     limits: CallLimits,
     deadline: Option<Duration>,
@@ -68,6 +69,7 @@ impl<S: Clone + Send + Sync + 'static> Methods<S> {
         Self {
             state,
             methods: HashMap::new(),
+            otherwise: None,
             hooks: Hooks::default(),
             limits: CallLimits::default(),
             deadline: None,
@@ -89,6 +91,18 @@ impl<S: Clone + Send + Sync + 'static> Methods<S> {
         let state = self.state.clone();
         let call = Arc::new(move |call| handler.clone().call(call, state.clone()));
         self.methods.insert(name.to_owned(), Method { call, deadline });
+        self
+    }
+
+    /// What is called by a name that no method has. It gets the call as it is, and is behind no layer.
+    pub fn otherwise<F, Fut>(mut self, handler: F) -> Self
+    where
+        F: Fn(S, Call) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Answer, CallError>> + Send + 'static,
+    {
+        let state = self.state.clone();
+        let call = Arc::new(move |call| Box::pin(handler(state.clone(), call)) as _);
+        self.otherwise = Some(Method { call, deadline: None });
         self
     }
 
@@ -230,14 +244,15 @@ impl<S: Clone + Send + Sync + 'static> Methods<S> {
 
     /// Without its state's type.
     pub(crate) fn into_set(self) -> MethodSet {
-        let Self { methods, hooks, limits, deadline, .. } = self;
-        MethodSet { methods, hooks, limits, deadline }
+        let Self { methods, otherwise, hooks, limits, deadline, .. } = self;
+        MethodSet { methods, otherwise, hooks, limits, deadline }
     }
 }
 
 /// Methods whose state is in them.
 pub(crate) struct MethodSet {
     pub(super) methods: HashMap<String, Method>,
+    pub(super) otherwise: Option<Method>,
     pub(super) hooks: Hooks,
     pub(super) limits: CallLimits,
     pub(super) deadline: Option<Duration>,

@@ -23,6 +23,7 @@ use super::method::Method;
 use super::methods::MethodSet;
 use super::seat::Seat;
 use super::{running, telling};
+use crate::handle::HubHandle;
 use crate::hub::{Hub, Member};
 use crate::telemetry::Metrics;
 use crate::transport::Transport;
@@ -30,6 +31,8 @@ use crate::transport::Transport;
 /// The application of a running server.
 pub(crate) struct Application {
     methods: HashMap<String, Method>,
+    /// What is called by any other name.
+    otherwise: Option<Method>,
     /// Their names by those in lower case, for clients of SignalR.
     names: HashMap<String, MethodName>,
     deadline: Option<Duration>,
@@ -47,8 +50,13 @@ impl Application {
     }
 
     /// Needs a tokio runtime.
-    pub(crate) fn new(set: MethodSet, hub: &Arc<Hub>, payloads: Limits, metrics: Arc<Metrics>) -> Arc<Self> {
-        let MethodSet { methods, hooks, limits, deadline } = set;
+    pub(crate) fn new(
+        set: MethodSet,
+        (handle, hub): (HubHandle, &Arc<Hub>),
+        payloads: Limits,
+        metrics: Arc<Metrics>,
+    ) -> Arc<Self> {
+        let MethodSet { methods, otherwise, hooks, limits, deadline } = set;
         let Hooks { joined, left, group_opened, group_closed, .. } = &hooks;
         let wants_to_know =
             joined.is_some() || left.is_some() || group_opened.is_some() || group_closed.is_some();
@@ -58,10 +66,11 @@ impl Application {
         let names = sorted.into_iter().rev().filter_map(name).collect();
         let application = Arc::new(Self {
             methods,
+            otherwise,
             names,
             deadline,
             hooks: Arc::new(hooks),
-            context: Arc::new(Context::new(limits, payloads, hub, metrics)),
+            context: Arc::new(Context::new(limits, payloads, handle, hub, metrics)),
             links: RwLock::default(),
             groups: Arc::default(),
         });
@@ -70,6 +79,16 @@ impl Application {
             hub.tell(Arc::new(Told(Arc::downgrade(&application))));
         }
         application
+    }
+
+    /// Whether there is anything that a client can call.
+    pub(crate) fn has_methods(&self) -> bool {
+        !self.methods.is_empty() || self.otherwise.is_some()
+    }
+
+    /// What is called by this name.
+    fn method(&self, name: &str) -> Option<&Method> {
+        self.methods.get(name).or(self.otherwise.as_ref())
     }
 
     /// Takes what a client says about calls, and begins what may begin.
@@ -89,7 +108,7 @@ impl Application {
             invoke.method = name.clone();
         }
         if let ClientCall::Invoke(invoke) = &call
-            && !self.methods.contains_key(invoke.method.as_str())
+            && self.method(invoke.method.as_str()).is_none()
         {
             let detail = format!("there is no method {:?}", invoke.method);
             return Err((invoke.request, Denial { code: Code::MethodUnknown, detail }));
@@ -109,7 +128,7 @@ impl Application {
                 let Accepted { request, streams, .. } = accepted;
                 let place = Place { application, link, request, streams, seat };
                 // It was there when the call was taken, and methods never change.
-                if let Some(method) = place.application.methods.get(accepted.name.as_str()) {
+                if let Some(method) = place.application.method(accepted.name.as_str()) {
                     let deadline = method.deadline.or(place.application.deadline);
                     running::run(&place.link, accepted, &*method.call, deadline, &place.seat).await;
                 }

@@ -43,15 +43,17 @@ pub(crate) async fn say(transmitter: &mut Transmitter, goodbye: &ServerFrame) {
     transmitter.finish().await;
 }
 
-/// The same within [`LAST_WORD`], for a stream that nobody else writes on, and closes.
+/// The same within [`LAST_WORD`], for a stream that nobody else writes on, and closes. `retry_after_ms` as in
+/// [`goodbye`].
 pub(crate) async fn close(
     connection: &Connection,
     transmitter: Option<&mut Transmitter>,
     ending: &CloseReason,
+    retry_after_ms: Option<u32>,
 ) {
     let CloseReason { code, reason } = ending;
     if let Some(transmitter) = transmitter
-        && timeout(LAST_WORD, say(transmitter, &goodbye(ending, None))).await.is_err()
+        && timeout(LAST_WORD, say(transmitter, &goodbye(ending, retry_after_ms))).await.is_err()
     {
         transmitter.break_off(*code);
         broken_off(connection).await;

@@ -132,10 +132,10 @@ impl Handshakes {
                 }
             },
         };
-        let mut stream = None;
+        let (mut stream, mut retry_after_ms) = (None, None);
         let welcomed = tokio::select! {
             () = connection.closed() => Err(None),
-            welcomed = bounds.keep(self.welcome(&connection, &mut stream)) => welcomed,
+            welcomed = bounds.keep(self.welcome(&connection, &mut stream, &mut retry_after_ms)) => welcomed,
         };
         let refused = match welcomed {
             Ok((session, slot)) => return Ok((session, slot, reading)),
@@ -151,7 +151,7 @@ impl Handshakes {
                 biased;
                 // Whose place was given away may not be here for longer.
                 () = bounds.evicted.cancelled() => connection.close(ending.code, &ending.reason).await,
-                () = farewell::close(&connection, transmitter, ending) => {}
+                () = farewell::close(&connection, transmitter, ending, retry_after_ms) => {}
             }
         }
         Err(refused)
@@ -183,11 +183,13 @@ impl Handshakes {
     }
 
     /// `Err(None)`: the connection is gone. Else what the reason can be written on is in `stream`, with its other
-    /// half: without that the client would be told that nobody listens, and stop listening itself.
+    /// half: without that the client would be told that nobody listens, and stop listening itself. And when it may come
+    /// back is in `retry_after_ms`, where somebody chose that.
     async fn welcome(
         &self,
         connection: &Connection,
         stream: &mut Option<(Transmitter, Receiver)>,
+        retry_after_ms: &mut Option<u32>,
     ) -> Result<(Session, Slot), Option<CloseReason>> {
         let slot = match self.admission.admit(connection.remote_address().ip()) {
             Ok(slot) => slot,
@@ -230,9 +232,16 @@ impl Handshakes {
                     transport: connection.transport(),
                     calls: Features::CALLS.are_in(features),
                 };
-                Some(Box::new(Box::pin(Attached::connect(application, opening, &mut permissions)).await?))
+                let connected = Box::pin(Attached::connect(application, opening, &mut permissions)).await;
+                let attached = connected.map_err(|refusal| {
+                    let (reason, after) = refusal.told();
+                    *retry_after_ms = after;
+                    reason
+                })?;
+                Some(Box::new(attached))
             }
         };
+        let user = attached.as_ref().map_or(user, |attached| attached.user().clone());
         // Queued before anyone can send to it: `Welcome` is the first frame.
         let welcome = ServerFrame::Welcome(Welcome {
             protocol: PROTOCOL_VERSION,

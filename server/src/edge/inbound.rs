@@ -90,7 +90,10 @@ impl Inbound {
             }
             Some(decoded) => {
                 let frame = self.request(member, decoded)?;
-                let call = frame.map(|frame| self.router.route(member, frame)).transpose()?.flatten();
+                let came_as =
+                    self.attachment.as_ref().map_or(member.user(), |attachment| attachment.came_as());
+                let route = |frame| self.router.route(member, came_as, frame);
+                let call = frame.map(route).transpose()?.flatten();
                 Ok(call.map_or(Step::Done(1), Step::Call))
             }
         }

@@ -76,13 +76,15 @@ impl Router {
         &self.hub
     }
 
-    /// Carries out one request and queues its answer; or gives what has to be waited for to do that.
+    /// Carries out one request and queues its answer; or gives what has to be waited for to do that. `came_as` is whose
+    /// its token was.
     ///
     /// # Errors
     /// When the frame has no business here, and the connection must end.
     pub(crate) fn route(
         self: &Arc<Self>,
         caller: &Arc<Member>,
+        came_as: &UserName,
         frame: ClientFrame,
     ) -> Result<Option<Call>, CloseReason> {
         let (request, outcome) = match frame {
@@ -92,9 +94,9 @@ impl Router {
             ClientFrame::Count { request, target } => (request, self.count(caller, &target).map(Some)),
             ClientFrame::Refresh { request, token } => {
                 let Some(verified) = self.gate.verify_now(token.expose(), access::now()) else {
-                    return Ok(Some(self.refresh_later(caller, request, token)));
+                    return Ok(Some(self.refresh_later(caller, came_as, request, token)));
                 };
-                (request, self.refresh(caller, verified).map(Some))
+                (request, self.refresh(caller, came_as, verified).map(Some))
             }
             ClientFrame::Send(send) => {
                 self.route_send(caller, send);
@@ -132,11 +134,17 @@ impl Router {
     }
 
     /// Goes on with a token by a key that has to be fetched first, as the handshake does with one.
-    fn refresh_later(self: &Arc<Self>, caller: &Arc<Member>, request: RequestId, token: Token) -> Call {
-        let (router, caller) = (Arc::clone(self), Arc::clone(caller));
+    fn refresh_later(
+        self: &Arc<Self>,
+        caller: &Arc<Member>,
+        came_as: &UserName,
+        request: RequestId,
+        token: Token,
+    ) -> Call {
+        let (router, caller, came_as) = (Arc::clone(self), Arc::clone(caller), came_as.clone());
         Box::pin(async move {
             let verified = router.gate.verify_or_fetch(token.expose()).await;
-            let outcome = router.refresh(&caller, verified).map(Some);
+            let outcome = router.refresh(&caller, &came_as, verified).map(Some);
             router.answer(&caller, request, outcome);
         })
     }
@@ -266,11 +274,16 @@ impl Router {
     fn refresh(
         &self,
         caller: &Arc<Member>,
+        came_as: &UserName,
         verified: Result<(UserName, Permissions), Denial>,
     ) -> Result<u64, Denial> {
         let (user, mut permissions) = verified?;
-        if user != *caller.user() {
+        // Who it is here may be another: the application may have said so, and what came since must hold for both.
+        if user != *came_as {
             return Err(Code::OtherUser.into());
+        }
+        if user != *caller.user() {
+            self.gate.enter(&user, &permissions, access::now())?;
         }
         let before = caller.permissions();
         if before.grants.are_by_application() {

@@ -170,7 +170,7 @@ async fn connect(
         let config = &handshakes.config;
         let message_bytes = config.limits.payload_bytes as usize;
         let messages = Messages::new(bytes, address, config.idle_timeout);
-        let has_application = handshakes.application.is_some();
+        let has_application = handshakes.application.as_ref().is_some_and(|it| it.has_methods());
         let opening = Opening { identity, negotiated, has_application, message_bytes };
         let connection = Connection::SignalR(signalr::Connection::new(messages, opening));
         serve(Newcomer::Upgraded(connection), place, handshakes, tasks, reading).await;

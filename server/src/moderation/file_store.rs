@@ -6,19 +6,17 @@
 //! the server ends; a file that failed once is not used before it was opened again, and then [made](Store::restore)
 //! what it was known to be. What is in the file, and where, is the business of `tables`.
 
-mod overlay;
 mod tables;
 
 use std::fs::{self, File, OpenOptions};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use parking_lot::Mutex;
 use redb::{Database, DatabaseError, ReadTransaction, ReadableDatabase};
 
-use self::overlay::Overlay;
 use super::audit::Head;
 use super::store::{Change, Kept, Standing, Store, StoreError};
+use crate::database::{Overlay, create_aside};
 
 const FILE: &str = "bans.redb";
 const BACKUP: &str = "bans.redb.backup";
@@ -293,31 +291,6 @@ fn create(directory: &Path, path: &Path) -> Result<Database, StoreError> {
     // The name is on the disk when the directory is.
     renamed.and_then(|()| File::open(directory)?.sync_all()).map_err(failed)?;
     Ok(database)
-}
-
-/// Makes a database in a new file of this name, in place of one that was left there, and fills it.
-fn create_aside(
-    directory: &Path,
-    name: &str,
-    fill: impl FnOnce(&Database) -> Result<(), redb::Error>,
-) -> Result<Database, redb::Error> {
-    let aside = directory.join(name);
-    match fs::remove_file(&aside) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
-        _ => {}
-    }
-    let made = || {
-        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&aside)?;
-        let database = Database::builder().create_with_backend(redb::backends::FileBackend::new(file)?)?;
-        fill(&database)?;
-        Ok(database)
-    };
-    let made = made();
-    if made.is_err() {
-        // Half of one is of no use, and on a full disk it would take the room that acts need.
-        let _ = fs::remove_file(&aside);
-    }
-    made
 }
 
 #[cfg(test)]

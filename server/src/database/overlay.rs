@@ -16,7 +16,7 @@ const BLOCK: u64 = 4_096;
 const BLOCK_BYTES: usize = 4_096;
 
 #[derive(Debug)]
-pub(super) struct Overlay {
+pub(crate) struct Overlay {
     file: FileBackend,
     /// Whether others are to be kept out, which takes a file that may be written to.
     locks: bool,
@@ -33,7 +33,7 @@ struct Above {
 }
 
 impl Overlay {
-    pub(super) fn new(file: File, locks: bool) -> Result<Self, DatabaseError> {
+    pub(crate) fn new(file: File, locks: bool) -> Result<Self, DatabaseError> {
         let len = file.metadata().map_err(redb::StorageError::Io)?.len();
         let above = Above { len, below: len, blocks: BTreeMap::new() };
         Ok(Self { file: FileBackend::new(file)?, locks, above: Mutex::new(above) })
