@@ -15,6 +15,7 @@ use crate::network::Network;
 use crate::origins::Origins;
 use crate::quic::{EndpointKeys, Identity, IdentityError, Settings};
 use crate::spread::LONGEST;
+use crate::webhook::{self, Webhook, WebhookError};
 
 /// How many networks may be trusted: each connection is compared with all of them.
 const MOST_NETWORKS: u128 = 1_024;
@@ -86,6 +87,8 @@ pub struct Config {
     pub budget: BudgetLimits,
     /// How long a client may take nothing while something waits for it; zero for any time. Default 30 s.
     pub reader_deadline: Duration,
+    /// Back ends that are asked about connections and methods, and told what happens. Default: none.
+    pub webhooks: Vec<Webhook>,
     /// Tells how many bytes the process has in use, where its allocator counts them. Default: nothing does.
     pub live_bytes: Option<fn() -> u64>,
 }
@@ -138,6 +141,7 @@ impl Config {
             names: Names::default(),
             budget: BudgetLimits::default(),
             reader_deadline: Duration::from_secs(30),
+            webhooks: Vec::new(),
             live_bytes: None,
         }
     }
@@ -159,6 +163,7 @@ impl Config {
         if !self.trusted_proxies.is_empty() && self.web.is_none() && self.http.is_none() {
             return Err(ConfigError::ProxiesOfNothing);
         }
+        webhook::check(&self.webhooks, self.dev, self.handshake_deadline)?;
         if !is_free_path(&self.signalr_path) {
             return Err(ConfigError::SignalRPath(self.signalr_path.clone()));
         }
@@ -293,6 +298,9 @@ pub enum ConfigError {
          digits, - and _, and not below /fanfare, /healthz, /readyz or /api"
     )]
     SignalRPath(String),
+    /// A webhook that makes no sense.
+    #[error(transparent)]
+    Webhook(#[from] WebhookError),
     /// A number is too small or too large.
     #[error("{setting} is {found}; it must be from {lowest} to {highest}")]
     OutOfRange {

@@ -9,6 +9,7 @@ use crate::config::ConfigError;
 use crate::home::StateError;
 use crate::moderation::StoreError;
 use crate::quic::IdentityError;
+use crate::webhooks::WebhooksError;
 
 /// Why a server cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +27,14 @@ pub enum StartError {
     /// The keys that tokens are checked with cannot be fetched.
     #[error(transparent)]
     TokenKeys(#[from] KeyError),
+    /// Webhooks cannot be started.
+    #[error(transparent)]
+    Webhooks(#[from] WebhooksError),
+    /// Both would be the application, and one of them would never be asked.
+    #[error(
+        "the server has methods and webhooks: an application is in the process or a back end, and not both"
+    )]
+    MethodsAndWebhooks,
     /// No certificate was given.
     #[error("the server has no certificate, and QUIC has no connections without one")]
     NoIdentity,

@@ -17,6 +17,7 @@ use crate::moderation::Moderation;
 use crate::quic::{Endpoint, EndpointKeys};
 use crate::tcp::WebTls;
 use crate::telemetry::Metrics;
+use crate::webhooks::Webhooks;
 
 /// The parts that a running server has from its start.
 pub(crate) struct Opened {
@@ -39,6 +40,7 @@ pub(crate) struct Opened {
     pub(crate) moderation: Arc<Moderation>,
     pub(crate) key_sets: Arc<KeySets>,
     pub(crate) methods: Option<MethodSet>,
+    pub(crate) webhooks: Option<Arc<Webhooks>>,
 }
 
 /// The listener for WebSockets.

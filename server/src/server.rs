@@ -10,17 +10,19 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use fanfare_hub::Population;
+use fanfare_protocol::admin::WebhookRow;
 use fanfare_protocol::{Code, ServerFrame, Target, WEBSOCKET_PATH};
 use fanfare_token::TokenRules;
 use parking_lot::RwLock;
 use tokio::task::JoinHandle;
+use tokio_util::sync::DropGuard;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::access::{KeySetUrl, Minting, Tokens};
 use crate::admin::{self, Feed, Operators, Queries, Service};
 use crate::api::{self, API_PATH, Api, Http};
 use crate::application::Application;
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 use crate::edge::admission::Admission;
 use crate::edge::door::{Door, OwnShare};
 use crate::edge::expiry::Expiry;
@@ -32,6 +34,7 @@ use crate::edge::router::Router;
 use crate::edge::signalr::{self, SignalRDoor};
 use crate::edge::visit::{self, Visits};
 use crate::edge::web::{self, Web};
+use crate::error::StartError;
 use crate::handle::HubHandle;
 use crate::home::Home;
 use crate::hub::Hub;
@@ -41,6 +44,8 @@ use crate::quic::{Endpoint, EndpointKeys, Identity, IdentityError, Settings};
 use crate::spread;
 use crate::tcp::{Proxies, WebTls};
 use crate::telemetry::{Metrics, Snapshot};
+use crate::webhook::{self, Webhook};
+use crate::webhooks::Webhooks;
 
 /// Visits over HTTP at a time: health checks and a page, not a crowd.
 const VISITS: usize = 64;
@@ -52,6 +57,7 @@ pub struct Server {
     endpoint: Endpoint,
     address: SocketAddr,
     hub: Arc<Hub>,
+    handle: HubHandle,
     metrics: Arc<Metrics>,
     tokens: Arc<Tokens>,
     moderation: Arc<Moderation>,
@@ -68,6 +74,9 @@ pub struct Server {
     api: Arc<Api>,
     noting: JoinHandle<()>,
     lasting: JoinHandle<()>,
+    webhooks: Option<Arc<Webhooks>>,
+    /// Ends their tasks also where the server is only dropped.
+    _webhooks_end: Option<DropGuard>,
     /// The state directory, if there is one, is ours until everything else has ended.
     _home: Option<Home>,
 }
@@ -117,9 +126,12 @@ impl Server {
         let Opened { config, home, started, keys, tasks, endpoint, address, certificate, .. } = opened;
         let Opened { http, web, admin, hub, metrics, tokens, gate, moderation, key_sets, methods, .. } =
             opened;
+        let webhooks = opened.webhooks;
         let config = Arc::new(config);
-        let application =
-            methods.map(|methods| Application::new(methods, &hub, config.limits, Arc::clone(&metrics)));
+        let handle = HubHandle::new(Arc::clone(&hub), config.limits);
+        let application = methods.map(|methods| {
+            Application::new(methods, (handle.clone(), &hub), config.limits, Arc::clone(&metrics))
+        });
         let expiry = Arc::new(Expiry::new(Arc::clone(&hub), Arc::clone(&gate), config.expiry_notice));
         let router = Arc::new(Router::new(
             Arc::clone(&hub),
@@ -153,11 +165,11 @@ impl Server {
             address,
             dev: config.dev,
             started,
+            webhooks: webhooks.clone(),
             decides: application.as_ref().map(|application| application.decides()).unwrap_or_default(),
         });
-        let handle = HubHandle::new(Arc::clone(&hub), config.limits);
         let api = Api::new(
-            handle,
+            handle.clone(),
             Arc::clone(&moderation),
             Arc::clone(&queries),
             config.minting.clone(),
@@ -200,8 +212,7 @@ impl Server {
         let admin = match admin {
             None => None,
             Some(OpenedAdmin { endpoint, address: admin_address, operators }) => {
-                let feed =
-                    Arc::new(Feed::new(Arc::clone(&hub), Arc::clone(&metrics), Arc::clone(&moderation)));
+                let feed = Arc::new(Feed::new(Arc::clone(&queries)));
                 let service = Service {
                     operators: Arc::clone(&operators),
                     moderation: Arc::clone(&moderation),
@@ -226,10 +237,13 @@ impl Server {
             api,
             noting,
             lasting,
+            _webhooks_end: webhooks.as_ref().map(|webhooks| webhooks.ends_when_dropped()),
+            webhooks,
             keys,
             endpoint,
             address,
             hub,
+            handle,
             metrics,
             tokens,
             moderation,
@@ -299,6 +313,25 @@ impl Server {
         self.api.replace_minting(minting);
     }
 
+    /// What became of requests to back ends: each webhook, in the order of the settings.
+    #[must_use]
+    pub fn webhooks(&self) -> Vec<WebhookRow> {
+        self.webhooks.as_ref().map(|webhooks| webhooks.rows()).unwrap_or_default()
+    }
+
+    /// Goes on with other secrets, URLs and bounds of webhooks; what back ends are asked and told stays as it is.
+    ///
+    /// # Errors
+    /// When something makes no sense, or needs a restart. The server goes on with those that it has.
+    pub fn replace_webhooks(&self, webhooks: &[Webhook]) -> Result<(), StartError> {
+        let Config { dev, handshake_deadline, .. } = *self.config;
+        webhook::check(webhooks, dev, handshake_deadline).map_err(ConfigError::from)?;
+        match &self.webhooks {
+            Some(running) => Ok(running.replace(webhooks)?),
+            None => Ok(()),
+        }
+    }
+
     /// How many connections, users and groups there are.
     #[must_use]
     pub fn population(&self) -> Population {
@@ -314,7 +347,7 @@ impl Server {
     /// The hub, for the application around the server: it may be cloned, and used from anywhere.
     #[must_use]
     pub fn hub(&self) -> HubHandle {
-        HubHandle::new(Arc::clone(&self.hub), self.config.limits)
+        self.handle.clone()
     }
 
     /// What the server has done so far.
@@ -395,6 +428,7 @@ impl Server {
             api,
             noting,
             lasting,
+            webhooks,
             _home,
             ..
         } = self;
@@ -439,6 +473,10 @@ impl Server {
         if let Some(application) = application {
             // Every connection has ended, so that what runs was told to stop, and is dropped soon.
             application.wait().await;
+        }
+        if let Some(webhooks) = webhooks {
+            // Everything that there was to tell has been told them.
+            webhooks.finish().await;
         }
         endpoint.wait_idle().await;
         // Its task, and with it the socket, ends with the last handle.

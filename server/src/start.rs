@@ -28,6 +28,7 @@ use crate::quic::{self, Endpoint, EndpointKeys, Identity, IdentityError, Setting
 use crate::server::Server;
 use crate::tcp::WebTls;
 use crate::telemetry::Metrics;
+use crate::webhooks::{self, Webhooks};
 
 /// What the caller wants to have in the state directory. Dropped without having been kept, it takes back what it wrote.
 pub trait Files: Send {
@@ -40,6 +41,9 @@ pub trait Files: Send {
     /// The server has started: what was written stays.
     fn keep(self: Box<Self>);
 }
+
+/// How long a user may be away without being gone.
+const PRESENCE_GRACE: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// Of a caller who wants nothing.
 pub(crate) struct NoFiles;
@@ -123,12 +127,13 @@ impl Start {
             config.check_admin(admin)?;
         }
         let started = Instant::now();
-        let directory = config.state_dir.clone();
+        let (directory, webhooks) = (config.state_dir.clone(), config.webhooks.clone());
         let (home, keys) = off_runtime(move || -> Result<_, StartError> {
             let Some(directory) = directory else { return Ok((None, EndpointKeys::passing()?)) };
             let home = Home::look(&directory)?;
             let keys = EndpointKeys::look(&directory)?;
             FileStore::look(&directory)?;
+            Webhooks::look(&webhooks, &directory)?;
             Ok((Some(home), keys))
         })
         .await?;
@@ -182,6 +187,9 @@ impl Start {
         files: Box<dyn Files>,
     ) -> Result<Opened, StartError> {
         let Self { config, started, mut home, mut keys, key_sets, methods, web_identity, .. } = self;
+        if methods.is_some() && !config.webhooks.is_empty() {
+            return Err(StartError::MethodsAndWebhooks);
+        }
         // Behind the directory, so that it is taken back before that is (test
         // `a_start_that_fails_at_the_last_moment_takes_back_what_it_made`).
         let mut files = files;
@@ -233,6 +241,8 @@ impl Start {
         let moderation =
             Moderation::open(store, Arc::clone(&hub), bans, Arc::clone(&metrics), config.limits)?
                 .taking(config.names);
+        // Last: it tells back ends that the server has started.
+        let webhooks = open_webhooks(&config, home.as_mut())?;
         if let Some(home) = &mut home {
             home.keep();
         }
@@ -255,9 +265,28 @@ impl Start {
             gate,
             moderation: Arc::new(moderation),
             key_sets,
-            methods,
+            methods: webhooks.as_ref().map(|webhooks| webhooks.methods().into_set()).or(methods),
+            webhooks,
         })
     }
+}
+
+/// Opens what waits for back ends, and begins to deliver it.
+fn open_webhooks(config: &Config, home: Option<&mut Home>) -> Result<Option<Arc<Webhooks>>, StartError> {
+    if config.webhooks.is_empty() {
+        return Ok(None);
+    }
+    let directory = home.map(|home| {
+        for webhook in &config.webhooks {
+            let file = webhooks::file(home.path(), &webhook.name);
+            if file.symlink_metadata().is_err() {
+                home.makes(file);
+            }
+        }
+        home.path().to_owned()
+    });
+    let (webhooks, dev, patience) = (config.webhooks.clone(), config.dev, config.drain_deadline);
+    Ok(Some(Webhooks::start(webhooks, directory.as_deref(), dev, PRESENCE_GRACE, patience)?))
 }
 
 async fn tcp(

@@ -15,6 +15,7 @@ pub mod haproxy;
 pub mod issuer;
 pub mod lossy;
 pub mod peer;
+pub mod receiver;
 pub mod signalr;
 pub mod silent;
 pub mod socket;

@@ -36,7 +36,7 @@ const CRATES: [&str; 16] = [
 ];
 
 /// The server's folders and files, from the top floor down: each may use those behind it.
-const SERVER: [&str; 24] = [
+const SERVER: [&str; 29] = [
     "builder",
     "start",
     "server",
@@ -45,20 +45,25 @@ const SERVER: [&str; 24] = [
     "api",
     "admin",
     "edge",
+    "webhooks",
     "application",
     "moderation",
     "config",
     "handle",
+    "arrivals",
     "hub",
     "access",
     "signalr",
     "tcp",
     "quic",
     "transport",
+    "webhook",
+    "outbound",
     "network",
     "origins",
     "telemetry",
     "home",
+    "database",
     "reason",
     "spread",
 ];

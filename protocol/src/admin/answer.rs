@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::row::{BanRow, ConnectionRow, GroupRow, May, MembershipOrigin};
+use super::row::{BanRow, ConnectionRow, GroupRow, May, MembershipOrigin, WebhookRow};
 use super::{Role, Times};
 use crate::{Code, ConnectionId, Denial, GroupName, UserName};
 
@@ -62,6 +62,9 @@ pub struct Status {
     /// Why no action can be taken now, as on a full disk; not given where they can.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub acts_impaired: Option<String>,
+    /// Back ends that are asked and told.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub webhooks: Vec<WebhookRow>,
 }
 
 /// How many of what there is now.
@@ -323,6 +326,9 @@ pub struct Update {
     /// Why no action can be taken now, as on a full disk; not given where they can.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub acts_impaired: Option<String>,
+    /// Back ends that are asked and told.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub webhooks: Vec<WebhookRow>,
     /// Connections that are new or changed.
     pub connections: Vec<ConnectionRow>,
     /// Connections that are gone.

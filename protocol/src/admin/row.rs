@@ -275,6 +275,44 @@ pub struct ApiKeyRow {
     pub author: String,
 }
 
+/// An end point of a back end.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct WebhookRow {
+    /// What it is called.
+    pub name: String,
+    /// Where it is, without a query.
+    pub url: String,
+    /// Events that it is still to be told.
+    pub waiting: u64,
+    /// For how many seconds the oldest of them has waited; not given where none does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oldest_seconds: Option<u64>,
+    /// Events that it took.
+    pub delivered: u64,
+    /// Requests with events that it did not take: they are made again.
+    pub failed: u64,
+    /// Events that were given up.
+    pub lost: u64,
+    /// Questions that it was asked.
+    pub asked: u64,
+    /// Of those, questions without an answer that could be used.
+    pub unanswered: u64,
+    /// Whether the last request failed.
+    pub is_failing: bool,
+    /// What failed last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<WebhookError>,
+}
+
+/// What failed last of an end point of a back end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WebhookError {
+    /// How long ago.
+    pub seconds_ago: u64,
+    /// What the matter was.
+    pub words: String,
+}
+
 /// A ban, revocation or sign-out in force.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BanRow {

@@ -11,19 +11,17 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use fanfare_hub::Roster;
-use fanfare_protocol::admin::{AdminReply, ConnectionRow, Counters, GroupRow, Totals, Update};
+use fanfare_protocol::admin::{AdminReply, ConnectionRow, Counters, GroupRow, Totals, Update, WebhookRow};
 use fanfare_protocol::{ConnectionId, GroupName};
 use foldhash::quality::RandomState;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::query::{counters, totals};
+use super::query::{Queries, counters, totals};
 use super::reply::line;
 use super::rows::{Facts, connection_row, distinct_users, waiting_frames};
-use crate::hub::{Hub, Member};
-use crate::moderation::Moderation;
-use crate::telemetry::Metrics;
+use crate::hub::Member;
 
 /// How often it is looked at most.
 const TICK: Duration = Duration::from_millis(250);
@@ -40,9 +38,7 @@ const SNAPSHOTS: usize = 8;
 
 /// The sampler's findings.
 pub(crate) struct Feed {
-    hub: Arc<Hub>,
-    metrics: Arc<Metrics>,
-    moderation: Arc<Moderation>,
+    queries: Arc<Queries>,
     state: Mutex<State>,
     /// The newest moment's number; how many watch is the number of its receivers.
     latest: watch::Sender<u64>,
@@ -64,6 +60,7 @@ struct Moment {
     totals: Totals,
     counters: Counters,
     acts_impaired: Option<String>,
+    webhooks: Vec<WebhookRow>,
     connections: HashMap<ConnectionId, Tracked, RandomState>,
     groups: HashMap<GroupName, Group, RandomState>,
 }
@@ -87,11 +84,9 @@ struct Group {
 }
 
 impl Feed {
-    pub(crate) fn new(hub: Arc<Hub>, metrics: Arc<Metrics>, moderation: Arc<Moderation>) -> Self {
+    pub(crate) fn new(queries: Arc<Queries>) -> Self {
         Self {
-            hub,
-            metrics,
-            moderation,
+            queries,
             state: Mutex::default(),
             latest: watch::Sender::new(0),
             snapshots: Arc::new(Semaphore::new(SNAPSHOTS)),
@@ -151,13 +146,13 @@ impl Feed {
 
     /// Looks at everything. What has not changed since `before` costs a comparison, and no row.
     fn look(&self, before: &Moment) -> Moment {
-        let members = self.hub.list();
+        let members = self.queries.hub.list();
         let mut connections = HashMap::with_capacity_and_hasher(members.len(), RandomState::default());
         for member in members {
             let facts = Facts::of(&member);
             connections.insert(member.id(), Tracked { member, facts });
         }
-        let rosters = self.hub.rosters();
+        let rosters = self.queries.hub.rosters();
         let mut groups = HashMap::with_capacity_and_hasher(rosters.len(), RandomState::default());
         for roster in rosters {
             let changes = roster.changes();
@@ -194,9 +189,10 @@ impl Feed {
                 .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX)),
             groups,
             connections,
-            totals: totals(self.hub.population()),
-            counters: counters(self.metrics.snapshot(&self.hub)),
-            acts_impaired: self.moderation.impaired().reason(),
+            totals: totals(self.queries.hub.population()),
+            counters: counters(self.queries.metrics.snapshot(&self.queries.hub)),
+            acts_impaired: self.queries.moderation.impaired().reason(),
+            webhooks: self.queries.webhooks(),
         }
     }
 }
@@ -254,7 +250,7 @@ fn lines(moment: &Moment, changes: Changes, header: Header) -> impl Iterator<Ite
     let (mut connections, mut gone_connections) = (connections.into_iter(), gone_connections.into_iter());
     let (mut groups, mut gone_groups) = (groups.into_iter(), gone_groups.into_iter());
     let (at_ms, totals, counters) = (moment.at_ms, moment.totals, moment.counters.clone());
-    let acts_impaired = moment.acts_impaired.clone();
+    let (acts_impaired, webhooks) = (moment.acts_impaired.clone(), moment.webhooks.clone());
     (1..=parts).map(move |part| {
         line(&AdminReply::Ok(Update {
             full: header.full && part == 1,
@@ -264,6 +260,7 @@ fn lines(moment: &Moment, changes: Changes, header: Header) -> impl Iterator<Ite
             totals,
             counters: counters.clone(),
             acts_impaired: acts_impaired.clone(),
+            webhooks: webhooks.clone(),
             connections: connections.by_ref().take(ROWS).collect(),
             gone_connections: gone_connections.by_ref().take(ROWS).collect(),
             groups: groups.by_ref().take(ROWS).collect(),

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use fanfare_hub::Population;
 use fanfare_protocol::admin::{
     AdminError, AdminReply, ConnectionDetail, Counters, GroupRow, Listing, MembershipRow, Page, Question,
-    Status, Totals, UserRow,
+    Status, Totals, UserRow, WebhookRow,
 };
 use fanfare_protocol::{Code, ConnectionId, Denial};
 use fanfare_token::Seconds;
@@ -29,6 +29,7 @@ use crate::hub::{Hub, Member};
 use crate::moderation::{Moderation, Operator};
 use crate::telemetry;
 use crate::telemetry::{Metrics, Snapshot};
+use crate::webhooks::Webhooks;
 
 /// What questions are about.
 pub(crate) struct Queries {
@@ -40,6 +41,7 @@ pub(crate) struct Queries {
     pub(crate) address: SocketAddr,
     pub(crate) dev: bool,
     pub(crate) started: Instant,
+    pub(crate) webhooks: Option<Arc<Webhooks>>,
     /// What the application is asked, where there is one.
     pub(crate) decides: Decides,
 }
@@ -100,7 +102,13 @@ impl Queries {
             bans: self.moderation.bans().len() as u64,
             audit: self.moderation.audit_head(),
             acts_impaired: self.moderation.impaired().reason(),
+            webhooks: self.webhooks(),
         }
+    }
+
+    /// What became of requests to back ends.
+    pub(super) fn webhooks(&self) -> Vec<WebhookRow> {
+        self.webhooks.as_ref().map(|webhooks| webhooks.rows()).unwrap_or_default()
     }
 
     fn groups(&self, page: &Page) -> Result<Bytes, AdminError> {
@@ -256,7 +264,18 @@ mod tests {
         let admission = Admission::new(1, 1);
         let moderation = Arc::new(moderation);
         let decides = Decides::default();
-        let queries = Queries { hub, gate, admission, moderation, metrics, address, dev, started, decides };
+        let queries = Queries {
+            hub,
+            gate,
+            admission,
+            moderation,
+            metrics,
+            address,
+            dev,
+            started,
+            webhooks: None,
+            decides,
+        };
         (queries, seats)
     }
 
@@ -295,11 +314,7 @@ mod tests {
             times.sort();
             println!("{name:34} {:>9.2?}", times[times.len() / 2]);
         }
-        let feed = super::super::Feed::new(
-            Arc::clone(&queries.hub),
-            Arc::clone(&queries.metrics),
-            Arc::clone(&queries.moderation),
-        );
+        let feed = super::super::Feed::new(Arc::new(queries));
         for turn in ["first", "second"] {
             let begun = Instant::now();
             feed.sample();

@@ -93,6 +93,7 @@ impl Rig {
             address: SocketAddr::from(([127, 0, 0, 1], 1)),
             dev: false,
             started: Instant::now(),
+            webhooks: None,
             decides: Decides::default(),
         };
         Self { hub, router, bans, queries }
@@ -118,7 +119,9 @@ impl Rig {
     /// As a session does it.
     fn join(&self, member: &Arc<Member>, group: &GroupName) -> Result<(), Code> {
         read(member);
-        self.router.route(member, ClientFrame::Join { request: 1, group: group.clone() }).unwrap();
+        self.router
+            .route(member, member.user(), ClientFrame::Join { request: 1, group: group.clone() })
+            .unwrap();
         match read(member).pop() {
             Some(ServerFrame::Ack { .. }) => Ok(()),
             Some(ServerFrame::Error { code, .. }) => Err(Code::try_from(u64::from(code)).unwrap()),
@@ -429,6 +432,7 @@ fn every_refusal_that_keeps_somebody_out_is_explained() {
             | Code::StreamOverrun
             | Code::MethodPanicked
             | Code::CallTimeout
+            | Code::BackEndUnavailable
             // Of back ends.
             | Code::IdempotencyMismatch
             | Code::IdempotencyInProgress

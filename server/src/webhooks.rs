@@ -1,0 +1,329 @@
+//! The application that stays where it is: a back end that is asked and told over HTTP.
+//!
+//! From the bottom up: `event` is what it is told; `post` is one request; `queue` is which event is next, and `spool`
+//! those that wait on the disk; `facts` is what operators see; `outgoing` is an end point while the server runs,
+//! `delivery` its task, and `asking` its questions; `users` is who is in which group. This file puts them together, as
+//! the hooks and methods of an application: to the edge it is one like any other.
+//!
+//! Invariants: a back end that is slow, dead or lies costs whoever waits for its answer, and nobody else (promise 15);
+//! it hears of everything at least once, in order per connection, or of how much it has not (promise 17).
+
+mod asking;
+mod delivery;
+mod event;
+mod facts;
+mod outgoing;
+mod post;
+mod queue;
+mod spool;
+mod users;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use fanfare_hub::{CloseReason, Left};
+use fanfare_protocol::admin::WebhookRow;
+use fanfare_protocol::{Code, Denial, GroupName};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+
+use self::delivery::Delivery;
+use self::event::Event;
+use self::outgoing::{Outgoing, Reached};
+use self::post::Poster;
+use self::spool::{Found, Spool};
+use self::users::Users;
+use crate::application::{Answer, Call, CallError, Caller, Connecting, Methods, Refusal};
+use crate::webhook::{Webhook, WebhookEvent};
+
+pub use self::spool::SpoolError;
+pub(crate) use self::spool::file;
+
+/// Longer than any grace.
+const FOR_EVER: Duration = Duration::from_secs(1 << 30);
+
+/// Why webhooks cannot be started.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WebhooksError {
+    /// What waits on the disk cannot be read.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
+    /// Whom to trust is not known.
+    #[error("webhook {name:?}: {problem}")]
+    Trust {
+        /// Whose.
+        name: String,
+        /// What the matter is.
+        problem: String,
+    },
+    /// Other settings need another start.
+    #[error("webhook {name:?}: {what} changes only with a restart")]
+    NeedsRestart {
+        /// Whose.
+        name: String,
+        /// What has changed.
+        what: &'static str,
+    },
+}
+
+/// A back end's end points, while the server runs.
+pub(crate) struct Webhooks {
+    endpoints: Vec<Arc<Outgoing>>,
+    dev: bool,
+    /// Where somebody wants to hear of users.
+    users: Option<Mutex<Users>>,
+    /// Somebody may be gone sooner than was known.
+    leaving: Notify,
+    finishing: CancellationToken,
+    tasks: TaskTracker,
+}
+
+/// What has been opened of one end point.
+struct Opened {
+    outgoing: Arc<Outgoing>,
+    spool: Option<Spool>,
+    found: Found,
+}
+
+impl Webhooks {
+    /// Whether what waits on the disk can be read. Nothing is changed.
+    ///
+    /// # Errors
+    /// Which file cannot be used.
+    pub(crate) fn look(webhooks: &[Webhook], directory: &Path) -> Result<(), WebhooksError> {
+        Ok(webhooks.iter().try_for_each(|webhook| Spool::look(&file(directory, &webhook.name)))?)
+    }
+
+    /// Opens what waits on the disk, and begins to deliver. Reads files; needs a tokio runtime. `grace` is how long a
+    /// user may be away without being gone, and `patience` how long is delivered at the end.
+    ///
+    /// # Errors
+    /// When a file cannot be used.
+    pub(crate) fn start(
+        webhooks: Vec<Webhook>,
+        directory: Option<&Path>,
+        dev: bool,
+        grace: Duration,
+        patience: Duration,
+    ) -> Result<Arc<Self>, WebhooksError> {
+        let now = event::now_ms();
+        let open = |webhook: Webhook| -> Result<Opened, WebhooksError> {
+            let has_file = !webhook.events.is_empty();
+            let opened = match directory.filter(|_| has_file) {
+                Some(directory) => Some(Spool::open(file(directory, &webhook.name), now)?),
+                None => None,
+            };
+            let (spool, found) = match opened {
+                Some((spool, found)) => (Some(spool), found),
+                None => (None, Found { epoch: now, next: 1, waiting: 0 }),
+            };
+            let outgoing = Arc::new(Outgoing::new(reach(webhook, dev)?, found.epoch));
+            Ok(Opened { outgoing, spool, found })
+        };
+        let opened: Vec<Opened> = webhooks.into_iter().map(open).collect::<Result<_, _>>()?;
+        let endpoints: Vec<_> = opened.iter().map(|opened| Arc::clone(&opened.outgoing)).collect();
+        let has_users = [WebhookEvent::UserJoined, WebhookEvent::UserLeft];
+        let wants_users = has_users.into_iter().any(|kind| wants(&endpoints, kind));
+        let this = Arc::new(Self {
+            endpoints,
+            dev,
+            users: wants_users.then(|| Mutex::new(Users::new(grace))),
+            leaving: Notify::new(),
+            finishing: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        });
+        this.tell(&Event::started());
+        for Opened { outgoing, spool, found } in opened {
+            let delivery = Delivery::new(outgoing, spool, found.next, found.waiting);
+            this.tasks.spawn(delivery.run(this.finishing.clone(), patience));
+        }
+        if wants_users {
+            this.tasks.spawn(tell_who_is_gone(Arc::clone(&this)));
+        }
+        Ok(this)
+    }
+
+    /// Goes on with other secrets, URLs and bounds. What the back end is asked and told stays as it is.
+    ///
+    /// # Errors
+    /// When something else has changed; then nothing does.
+    pub(crate) fn replace(&self, webhooks: &[Webhook]) -> Result<(), WebhooksError> {
+        let restart = |name: &str, what| WebhooksError::NeedsRestart { name: name.to_owned(), what };
+        let mut replaced = Vec::new();
+        for outgoing in &self.endpoints {
+            let before = outgoing.reached();
+            let before = &before.webhook;
+            let Some(webhook) = webhooks.iter().find(|webhook| webhook.name == before.name) else {
+                return Err(restart(&before.name, "that it is not there any more"));
+            };
+            for (is_same, what) in [
+                (webhook.connect == before.connect, "whether it is asked about connections"),
+                (webhook.invoke.is_empty() == before.invoke.is_empty(), "whether it answers methods"),
+                (webhook.events == before.events, "what it is told"),
+                (webhook.questions == before.questions, "how many questions it is asked at a time"),
+            ] {
+                if !is_same {
+                    return Err(restart(&before.name, what));
+                }
+            }
+            replaced.push((outgoing, reach(webhook.clone(), self.dev)?));
+        }
+        if let Some(new) = webhooks.iter().find(|webhook| {
+            !self.endpoints.iter().any(|outgoing| outgoing.reached().webhook.name == webhook.name)
+        }) {
+            return Err(restart(&new.name, "that it is there"));
+        }
+        for (outgoing, reached) in replaced {
+            outgoing.replace(reached);
+        }
+        Ok(())
+    }
+
+    /// Ends the tasks where the server is dropped.
+    pub(crate) fn ends_when_dropped(&self) -> DropGuard {
+        self.finishing.clone().drop_guard()
+    }
+
+    /// What operators see of each end point.
+    pub(crate) fn rows(&self) -> Vec<WebhookRow> {
+        self.endpoints.iter().map(|outgoing| outgoing.facts.row(&outgoing.reached().webhook)).collect()
+    }
+
+    /// Delivers for a while what there still is, writes the rest to the disk, and ends. Nothing may be told any more.
+    pub(crate) async fn finish(&self) {
+        if let Some(users) = &self.users {
+            // Nobody comes back to this server.
+            self.tell_gone(users, Instant::now() + FOR_EVER);
+        }
+        self.finishing.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    /// The application that it is to the edge. `default` is how long a hook may take.
+    pub(crate) fn methods(self: &Arc<Self>) -> Methods<Arc<Self>> {
+        let longest = self.endpoints.iter().map(|outgoing| outgoing.reached().webhook.connect_deadline);
+        let longest = longest.max().unwrap_or_default() + Duration::from_secs(1);
+        let mut methods = Methods::with_state(Arc::clone(self))
+            .configure(|limits| limits.hook_deadline = limits.hook_deadline.max(longest));
+        let has = |wanted: &dyn Fn(&Webhook) -> bool| {
+            self.endpoints.iter().any(|outgoing| wanted(&outgoing.reached().webhook))
+        };
+        if has(&|webhook| webhook.connect) {
+            methods = methods.connected(connect);
+        }
+        if has(&|webhook| !webhook.invoke.is_empty()) {
+            methods = methods.otherwise(invoke);
+        }
+        if self.users.is_some() || wants(&self.endpoints, WebhookEvent::Joined) {
+            methods = methods.joined(joined);
+        }
+        if self.users.is_some() || wants(&self.endpoints, WebhookEvent::Left) {
+            methods = methods.left(left);
+        }
+        if wants(&self.endpoints, WebhookEvent::GroupOpened) {
+            methods = methods.group_opened(async |webhooks: Arc<Self>, _, group| {
+                webhooks.tell(&Event::group(WebhookEvent::GroupOpened, group));
+            });
+        }
+        if wants(&self.endpoints, WebhookEvent::GroupClosed) {
+            methods = methods.group_closed(async |webhooks: Arc<Self>, _, group| {
+                webhooks.tell(&Event::group(WebhookEvent::GroupClosed, group));
+            });
+        }
+        if wants(&self.endpoints, WebhookEvent::Disconnected) {
+            methods = methods.disconnected(disconnected);
+        }
+        methods
+    }
+
+    fn tell(&self, event: &Event) {
+        for outgoing in &self.endpoints {
+            outgoing.tell(event);
+        }
+    }
+
+    fn tell_gone(&self, users: &Mutex<Users>, now: Instant) -> Option<Instant> {
+        let mut users = users.lock();
+        // Told under the lock, so that "gone" and the next "here" are told in their order.
+        for (group, user) in users.gone(now) {
+            self.tell(&Event::presence(WebhookEvent::UserLeft, user, group));
+        }
+        users.next()
+    }
+}
+
+fn reach(webhook: Webhook, dev: bool) -> Result<Reached, WebhooksError> {
+    let poster = Poster::new(&webhook, dev);
+    let poster = poster.map_err(|problem| WebhooksError::Trust { name: webhook.name.clone(), problem })?;
+    Ok(Reached { webhook, poster })
+}
+
+fn wants(endpoints: &[Arc<Outgoing>], kind: WebhookEvent) -> bool {
+    endpoints.iter().any(|outgoing| outgoing.reached().webhook.has(kind))
+}
+
+async fn connect(webhooks: Arc<Webhooks>, connecting: Connecting) -> Result<(), Refusal> {
+    let asked = webhooks.endpoints.iter().find(|outgoing| outgoing.reached().webhook.connect);
+    match asked {
+        Some(outgoing) => asking::connect(outgoing, &connecting).await,
+        // There was one at the start, and that does not change.
+        None => Err(Refusal::for_now("nobody can be asked")),
+    }
+}
+
+async fn invoke(webhooks: Arc<Webhooks>, call: Call) -> Result<Answer, CallError> {
+    let method = call.method().as_str();
+    match webhooks.endpoints.iter().find(|outgoing| outgoing.reached().webhook.answers(method)) {
+        Some(outgoing) => asking::invoke(outgoing, call).await,
+        None => {
+            let detail = format!("there is no method {:?}", call.method());
+            Err(Denial { code: Code::MethodUnknown, detail }.into())
+        }
+    }
+}
+
+async fn joined(webhooks: Arc<Webhooks>, caller: Caller, group: GroupName) {
+    webhooks.tell(&Event::joined(caller.connection(), caller.user(), group.clone()));
+    if let Some(users) = &webhooks.users {
+        let mut users = users.lock();
+        if users.joined(group.clone(), caller.user().clone()) {
+            webhooks.tell(&Event::presence(WebhookEvent::UserJoined, caller.user().clone(), group));
+        }
+    }
+}
+
+async fn left(webhooks: Arc<Webhooks>, caller: Caller, group: GroupName, why: Left) {
+    webhooks.tell(&Event::left(caller.connection(), caller.user(), group.clone(), why));
+    if let Some(users) = &webhooks.users {
+        users.lock().left(group, caller.user().clone(), Instant::now());
+        webhooks.leaving.notify_one();
+    }
+}
+
+async fn disconnected(webhooks: Arc<Webhooks>, caller: Caller, why: Option<CloseReason>) {
+    webhooks.tell(&Event::disconnected(caller.connection(), caller.user(), why));
+}
+
+/// Tells of users who have been away for as long as the grace of presence.
+async fn tell_who_is_gone(webhooks: Arc<Webhooks>) {
+    let Some(users) = &webhooks.users else { return };
+    loop {
+        let next = webhooks.tell_gone(users, Instant::now());
+        let is_time = async {
+            match next {
+                Some(next) => tokio::time::sleep_until(next.into()).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = is_time => {}
+            () = webhooks.leaving.notified() => {}
+            () = webhooks.finishing.cancelled() => break,
+        }
+    }
+}
