@@ -21,6 +21,7 @@ impl From<StartError> for Failure {
                 &error,
                 "see --token-keys-url, and --token-keys-ca FILE where an authority of its own issued its certificate",
             ),
+            StartError::Webhooks(_) => failed(&error, "see --webhooks"),
             StartError::Listen { who, .. } => failed(&error, &format!("see {}", flag(who))),
             error => Self::failed(error.to_string()),
         }
@@ -41,6 +42,7 @@ impl From<ConfigError> for Failure {
             ConfigError::ProxiesOfNothing => Self::usage(format!(
                 "{error}; --trusted-proxy needs --web-listen ADDR, or --http-listen ADDR"
             )),
+            ConfigError::Webhook(_) => Self::usage(format!("{error}; see --webhooks")),
             ConfigError::SignalRPath(_) => Self::usage(format!("{error}; see --signalr-path")),
             error => Self::usage(error.to_string()),
         }

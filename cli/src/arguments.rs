@@ -11,6 +11,7 @@ use crate::apikey::ApiKeyArguments;
 use crate::defaults::DEFAULT_SERVER;
 use crate::settings::ServeArguments;
 use crate::token_argument::token;
+use crate::webhook::WebhookArguments;
 
 /// Users and groups over QUIC: a realtime hub and its tools.
 #[derive(Debug, Parser)]
@@ -52,6 +53,8 @@ pub(crate) enum Command {
     Admin(AdminArguments),
     /// Make, list and revoke the keys that back ends use the HTTP API with
     Apikey(ApiKeyArguments),
+    /// Make secrets that webhooks are signed with, and check a file of webhooks
+    Webhook(WebhookArguments),
     /// Make and show certificates: for development, for operators, and for users
     Certs(CertsArguments),
     /// Print a completion script for a shell

@@ -32,6 +32,7 @@ mod stopping;
 mod token;
 mod token_argument;
 mod top;
+mod webhook;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -104,6 +105,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Top(top) => on_runtime(top::run(top)),
         Command::Admin(admin) => on_runtime(admin::run(admin)),
         Command::Apikey(apikey) => on_runtime(apikey::run(apikey)),
+        Command::Webhook(webhook) => webhook::run(webhook),
         Command::Certs(certs) => certs::run(certs),
         Command::Completions { shell } => reference::completions(shell),
         Command::Man { directory } => reference::man(&directory),

@@ -25,7 +25,7 @@ use crate::failure::Failure;
 use crate::log::Log;
 use crate::operators::StateOperators;
 use crate::output::may_colour;
-use crate::settings::{Certificate, LoadedTokens, Plan, ServeArguments, TokenSettings};
+use crate::settings::{Certificate, LoadedTokens, Plan, ServeArguments, TokenSettings, load_webhooks};
 use crate::stopping::{Stopping, on};
 
 /// How often the development certificate is looked at, which is made again three days before its end.
@@ -97,8 +97,8 @@ impl Files for Certificates {
 }
 
 async fn serve(plan: Plan, log: &Log) -> Result<(), Failure> {
-    let Plan { config, state_dir, certificate, web_certificate, tokens, skipped_keys, certified, admin } =
-        plan;
+    let Plan { config, state_dir, certificate, web_certificate, tokens, skipped_keys, .. } = plan;
+    let Plan { webhooks, certified, admin, .. } = plan;
     tell_of_skipped(&skipped_keys);
     let has_tokens = config.tokens.is_some() || certified.is_some();
     let dev = config.dev;
@@ -164,6 +164,7 @@ async fn serve(plan: Plan, log: &Log) -> Result<(), Failure> {
                 reload_web(&server, web_certificate.clone(), &state_dir).await;
                 reload_admin(&server, names.clone(), &state_dir).await;
                 reload_tokens(&server, tokens.clone()).await;
+                reload_webhooks(&server, webhooks.clone()).await;
             }
             _ = renewal.tick() => {
                 if matches!(certificate, Certificate::Development(_)) {
@@ -312,6 +313,18 @@ async fn reload_tokens(server: &Server, tokens: TokenSettings) {
             server.replace_minting(minting);
         }
         Err(error) => tracing::error!("the token keys were not replaced, the old ones stay in use: {error}"),
+    }
+}
+
+/// Reads the webhooks again, and with them their secrets.
+async fn reload_webhooks(server: &Server, file: Option<PathBuf>) {
+    let Some(file) = file else { return };
+    let loaded = tokio::task::spawn_blocking(move || load_webhooks(&file)).await;
+    let loaded = loaded.unwrap_or_else(|error| Err(Failure::failed(error.to_string())));
+    let replaced = loaded.and_then(|webhooks| Ok(server.replace_webhooks(&webhooks)?));
+    match replaced {
+        Ok(()) => tracing::info!("webhooks loaded; their secrets and bounds count from now on"),
+        Err(error) => tracing::error!("the webhooks stay as they were: {error}"),
     }
 }
 

@@ -11,6 +11,7 @@ mod layers;
 mod schema;
 mod tokens;
 mod value;
+mod webhooks;
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -24,6 +25,7 @@ use self::layers::{Origin, Row};
 use self::schema::Settings;
 pub(crate) use self::tokens::{LoadedTokens, TokenSettings};
 use self::value::ListenSetting;
+pub(crate) use self::webhooks::load as load_webhooks;
 use crate::certified::CertifiedUsers;
 use crate::failure::Failure;
 
@@ -71,6 +73,8 @@ pub(crate) struct Plan {
     pub(crate) tokens: TokenSettings,
     /// Keys in the files that are passed over: lines for the log.
     pub(crate) skipped_keys: Vec<String>,
+    /// The file of webhooks.
+    pub(crate) webhooks: Option<PathBuf>,
     /// Who is known by a certificate.
     pub(crate) certified: Option<Arc<CertifiedUsers>>,
     /// Where operators connect, and the further names of that certificate.
@@ -95,7 +99,11 @@ impl Plan {
             (None, None) => None,
         };
         let state_dir = settings.state_dir();
+        let webhooks = settings.webhooks.clone();
         let mut config = settings.into_config();
+        if let Some(file) = &webhooks {
+            config.webhooks = load_webhooks(file)?;
+        }
         let checked = config.check().and_then(|()| match &admin {
             Some((listen, _)) => config.check_admin(*listen),
             None => Ok(()),
@@ -108,7 +116,17 @@ impl Plan {
         let certified = certified.map(Arc::new);
         config.certificates = certified.clone().map(|certified| certified as _);
         let skipped_keys = loaded.skipped;
-        Ok(Self { config, state_dir, certificate, web_certificate, tokens, skipped_keys, certified, admin })
+        Ok(Self {
+            config,
+            state_dir,
+            certificate,
+            web_certificate,
+            tokens,
+            skipped_keys,
+            webhooks,
+            certified,
+            admin,
+        })
     }
 }
 

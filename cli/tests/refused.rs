@@ -13,7 +13,7 @@ mod support;
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::{TcpListener, UdpSocket};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -91,6 +91,10 @@ enum Before {
 const EVERY_STATE: [Before; 5] =
     [Before::Nothing, Before::Empty, Before::Stopped, Before::Killed, Before::Unlocked];
 
+/// A back end where nobody is.
+const HOOKS: &str = "[[webhook]]\nname = \"billing\"\nurl = \"http://127.0.0.1:9/\"\nsecrets = [\"hook.secret\"]\n\
+                     events = [\"started\"]\n";
+
 /// A home with files that a command line may name, and the state.
 fn home(before: Before) -> TempDir {
     let home = match before {
@@ -125,9 +129,15 @@ fn home(before: Before) -> TempDir {
         ("bad-key.pem", "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n"),
         ("bad.toml", "[[user]]\nname = 7\n"),
         ("settings.toml", "payload_bytes = 0\n"),
+        ("bad-hooks.toml", "[[webhook]]\nname = 7\n"),
+        ("hook.secret", "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=\n"),
+        ("hooks.toml", HOOKS),
+        ("late-hooks.toml", &format!("{HOOKS}connect = true\nconnect_deadline = \"5s\"\n")),
     ] {
         fs::write(home.path().join(name), content).unwrap();
     }
+    let private = fs::Permissions::from_mode(0o600);
+    fs::set_permissions(home.path().join("hook.secret"), private).unwrap();
     home
 }
 
@@ -180,6 +190,10 @@ fn whatever_is_wrong_with_settings_addresses_and_files_leaves_the_disk_as_it_was
         check("bad setting", &[("--payload-bytes", "0")], 2, &["payload_bytes is 0"]);
         check("bad settings file", &[("--config", "settings.toml")], 2, &["payload_bytes is 0"]);
         check("bad flag", &[("--lissen", "x")], 2, &["--lissen"]);
+        check("bad webhooks", &[("--webhooks", "bad-hooks.toml")], 2, &["bad-hooks.toml:2: "]);
+        check("no webhooks", &[("--webhooks", "nowhere.toml")], 2, &["nowhere.toml"]);
+        let words = ["connect_deadline is 5000 ms", "--webhooks"];
+        check("late webhooks", &[("--webhooks", "late-hooks.toml")], 2, &words);
         check("bad log filter", &[("--log", "fanfare=loud")], 2, &["--log"]);
         check("beyond loopback", &[("--listen", "0.0.0.0:0")], 2, &["loopback only"]);
         check("bad admin address", &[("--admin-listen", "here")], 2, &["--admin-listen"]);
@@ -376,4 +390,22 @@ fn a_second_server_in_the_same_state_directory_changes_nothing_there() {
     server.run(&["send", "--user", "bob", "--to-all", "--ack", "x"]).printed();
     assert!(server.run(&["admin", "bans"]).printed().contains("mallory"));
     assert_eq!(server.stop().code, Some(0));
+}
+
+#[test]
+fn events_that_wait_and_cannot_be_read_keep_a_server_from_starting() {
+    let home = home(Before::Stopped);
+    let webhooks = with(&[("--webhooks", "hooks.toml")]);
+    let path = home.path().join("state/webhook-billing.redb");
+    for (damage, words) in [(&b""[..], "it is empty"), (b"garbage", "state/webhook-billing.redb")] {
+        fs::write(&path, damage).unwrap();
+        let words = [words, "move it away", "--webhooks"];
+        refused(home.path(), &format!("{damage:?}"), &webhooks, 1, &words);
+    }
+    fs::remove_file(&path).unwrap();
+    let mut process = Process::start(&mut fanfare(home.path(), &webhooks));
+    ready(&mut process);
+    process.signal(Signal::TERM);
+    assert_eq!(process.end().code, Some(0));
+    assert!(path.exists(), "what was not taken waits");
 }

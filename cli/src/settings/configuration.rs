@@ -47,6 +47,7 @@ impl Settings {
             token_lifetime: Some(Span(Duration::from_secs(TokenRules::LONGEST.into()))),
             client_ca: None,
             client_grants: None,
+            webhooks: None,
             expiry_notice: Some(Span(config.expiry_notice)),
             connections: small(config.capacity.connections),
             connections_per_user: small(config.capacity.per_user),

@@ -147,6 +147,11 @@ pub(crate) struct Settings {
     #[arg(long, value_name = "FILE", env = "FANFARE_CLIENT_GRANTS", help_heading = "Client certificates")]
     pub(super) client_grants: Option<PathBuf>,
 
+    /// The back ends that are asked about connections and methods, and told what happens, as TOML (docs/webhooks.md has
+    /// an example); their secrets are reloaded on SIGHUP
+    #[arg(long, value_name = "FILE", env = "FANFARE_WEBHOOKS", help_heading = "Back ends")]
+    pub(super) webhooks: Option<PathBuf>,
+
     /// How far the clocks of the server and of the tokens' issuer may be apart [default: 30s]
     #[arg(long, value_name = "TIME", env = "FANFARE_TOKEN_LEEWAY", help_heading = "Tokens")]
     pub(super) token_leeway: Option<Span>,

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use fanfare_protocol::admin::{ConnectionRow, Counters, GroupRow, SILENT_MS, Totals, Update};
+use fanfare_protocol::admin::{ConnectionRow, Counters, GroupRow, SILENT_MS, Totals, Update, WebhookRow};
 use fanfare_protocol::{ConnectionId, GroupName, UserName};
 
 /// The server at one moment.
@@ -22,6 +22,8 @@ pub struct Picture {
     pub groups: HashMap<GroupName, Busy>,
     /// Why the server can take no action now, if that is so.
     pub acts_impaired: Option<String>,
+    /// Back ends that the server asks and tells.
+    pub webhooks: Vec<WebhookRow>,
 }
 
 /// A group, and how busy it is.
@@ -95,6 +97,7 @@ impl Picture {
         self.totals = update.totals;
         self.counters = update.counters;
         self.acts_impaired = update.acts_impaired;
+        self.webhooks = update.webhooks;
         for row in update.connections {
             let now = (update.at_ms, row.requests, row.deliveries);
             let (requests, deliveries, base) = match self.connections.get(&row.connection) {

@@ -20,6 +20,7 @@ pub(crate) fn status(role: Role) -> Status {
         bans: 0,
         audit: admin::AuditHead::default(),
         acts_impaired: None,
+        webhooks: Vec::new(),
     }
 }
 
@@ -76,6 +77,7 @@ pub(crate) fn snapshot(rows: Vec<ConnectionRow>, groups: &[(&str, u64)]) -> Upda
         totals: Totals { connections: rows.len() as u64, users: 2, groups: groups.len() as u64 },
         counters: Counters { sends: 5, deliveries: 50, ..Counters::default() },
         acts_impaired: None,
+        webhooks: Vec::new(),
         connections: rows,
         gone_connections: Vec::new(),
         groups: groups

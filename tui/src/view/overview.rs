@@ -7,7 +7,7 @@
 //! busiest connections             largest groups
 //! ```
 
-use fanfare_protocol::admin::Counters;
+use fanfare_protocol::admin::{Counters, WebhookRow};
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::text::{Line, Span};
@@ -16,11 +16,12 @@ use ratatui::widgets::Paragraph;
 use super::chart;
 use super::theme::Theme;
 use crate::model::{Held, Model};
-use crate::text::{bytes, count, cut, many, micros, tenths, visible};
+use crate::text::{bytes, count, cut, many, micros, span, tenths, visible};
 
 pub(super) fn draw(model: &Model, theme: Theme, frame: &mut Frame<'_>, area: Rect) {
+    let rows = if model.picture.webhooks.is_empty() { 9 } else { 10 };
     let [facts, charts, tops] =
-        Layout::vertical([Constraint::Length(9), Constraint::Length(4), Constraint::Fill(1)]).areas(area);
+        Layout::vertical([Constraint::Length(rows), Constraint::Length(4), Constraint::Fill(1)]).areas(area);
     draw_facts(model, theme, frame, facts);
     draw_charts(model, theme, frame, charts);
     draw_tops(model, theme, frame, tops);
@@ -102,13 +103,33 @@ fn draw_facts(model: &Model, theme: Theme, frame: &mut Frame<'_>, area: Rect) {
         ),
     ];
     let room = usize::from(area.width).saturating_sub(13);
+    let webhooks = webhooks(&model.picture.webhooks).map(|text| ("back ends", text));
     let lines: Vec<Line<'_>> = rows
         .into_iter()
+        .chain(webhooks)
         .map(|(name, text)| {
             Line::from(vec![Span::styled(format!(" {name:12}"), theme.quiet()), Span::raw(cut(&text, room))])
         })
         .collect();
     frame.render_widget(Paragraph::new(lines), area);
+}
+
+/// What became of requests to back ends: those first that fail, with what the matter is. `None` where there are none.
+fn webhooks(rows: &[WebhookRow]) -> Option<String> {
+    let mut rows: Vec<&WebhookRow> = rows.iter().collect();
+    rows.sort_by_key(|row| (!row.is_failing, row.lost == 0));
+    let words = |row: &WebhookRow| {
+        let waiting = match row.oldest_seconds {
+            Some(age) => format!("{} waiting for {}", row.waiting, span(age)),
+            None => format!("{} waiting", row.waiting),
+        };
+        let lost = if row.lost > 0 { format!(" {} lost", row.lost) } else { String::new() };
+        let error = row.last_error.as_ref().filter(|_| row.is_failing);
+        let error = error.map_or(String::new(), |error| format!(" FAILS: {}", visible(&error.words)));
+        format!("{}{error}  {} told  {waiting}{lost}", visible(&row.name), row.delivered)
+    };
+    let words: Vec<String> = rows.into_iter().map(words).collect();
+    (!words.is_empty()).then(|| words.join("   "))
 }
 
 /// What the application was called for, and whom it did not let in; nothing where there is none, or it never did.

@@ -2,7 +2,9 @@
 //! draws them anew; look at the difference before it is committed.
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
-use fanfare_protocol::admin::{self, BanKind, BanRow, Counters, Listing, Receipt, Role, Times};
+use fanfare_protocol::admin::{
+    self, BanKind, BanRow, Counters, Listing, Receipt, Role, Times, WebhookError, WebhookRow,
+};
 use fanfare_protocol::{ConnectionId, GroupName, Pattern, UserName};
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
@@ -304,6 +306,29 @@ fn that_acts_cannot_be_taken_stands_over_every_view() {
     }
     update(&mut model, Event::Update(Box::new(snapshot(vec![row(1, "alice")], &[]))));
     assert!(!picture(&mut model, (120, 40)).contains("cannot be taken"));
+}
+
+#[test]
+fn a_back_end_that_fails_is_told_first_with_what_it_said() {
+    let mut model = Model::new((140, 40), true);
+    let mut told = snapshot(vec![row(1, "alice")], &[]);
+    assert!(!picture(&mut model, (140, 40)).contains("back ends"));
+    let fine = WebhookRow { name: "audit".to_owned(), delivered: 40, ..WebhookRow::default() };
+    let fails = WebhookRow {
+        name: "billing".to_owned(),
+        waiting: 7,
+        oldest_seconds: Some(90),
+        lost: 2,
+        is_failing: true,
+        last_error: Some(WebhookError { seconds_ago: 1, words: "it answers\u{1b} 500".to_owned() }),
+        ..WebhookRow::default()
+    };
+    told.webhooks = vec![fine, fails];
+    update(&mut model, Event::Update(Box::new(told)));
+    let shown = picture(&mut model, (140, 40));
+    let line = " back ends   billing FAILS: it answers\\u{1b} 500  0 told  7 waiting for 1m 30s 2 lost   \
+                audit  40 told  0 waiting";
+    assert!(shown.contains(line), "{shown}");
 }
 
 /// What decides whom an action is about is a name like any other; what is said to people is a text.

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use fanfare_protocol::admin::{Counters, Status, Times};
+use fanfare_protocol::admin::{Counters, Status, Times, WebhookRow};
 use fanfare_tui::text::{bytes, harmless, many, micros, span, visible};
 
 /// What a server says of itself, in lines with a name in front.
@@ -76,7 +76,23 @@ pub(in crate::admin) fn status(status: &Status) -> String {
     let impaired = status.acts_impaired.as_ref();
     let impaired =
         impaired.map_or(String::new(), |why| shown("acts", &format!("CANNOT BE TAKEN NOW: {why}")));
-    lines.map(|(name, text)| shown(name, &text)).concat() + &impaired
+    let webhooks: String = status.webhooks.iter().map(|row| shown("webhook", &webhook(row))).collect();
+    lines.map(|(name, text)| shown(name, &text)).concat() + &webhooks + &impaired
+}
+
+/// What became of requests to a back end.
+fn webhook(row: &WebhookRow) -> String {
+    let mut words = vec![format!("{} at {}", visible(&row.name), visible(&row.url))];
+    if row.asked > 0 {
+        words.push(format!("asked {}, {} unanswered", many(row.asked, "time"), row.unanswered));
+    }
+    let oldest = row.oldest_seconds.map(|age| format!(" for {}", span(age))).unwrap_or_default();
+    words.push(format!("{} told, {} waiting{oldest}, {} lost", row.delivered, row.waiting, row.lost));
+    if let Some(error) = &row.last_error {
+        let failing = if row.is_failing { "FAILING, " } else { "last error " };
+        words.push(format!("{failing}{} ago: {}", span(error.seconds_ago), visible(&error.words)));
+    }
+    words.join(", ")
 }
 
 /// What clients asked for. Frames of later versions are told of only where there are any: they are rare, and mean that
@@ -144,9 +160,38 @@ mod tests {
             bans: 0,
             audit: AuditHead { sequence: 0, hash: String::new() },
             acts_impaired: None,
+            webhooks: Vec::new(),
         };
         let shown = super::status(&status);
         assert!(shown.contains("refused     2  (NotGranted 2)\n"), "{shown}");
         assert!(shown.contains("you         a\\u{2800}b, operator\n"), "{shown}");
+    }
+
+    #[test]
+    fn a_back_end_that_fails_is_told_with_what_it_said() {
+        let row = WebhookRow {
+            name: "billing".to_owned(),
+            url: "https://billing.example/hook".to_owned(),
+            waiting: 7,
+            oldest_seconds: Some(90),
+            delivered: 40,
+            failed: 3,
+            ..WebhookRow::default()
+        };
+        assert_eq!(
+            webhook(&row),
+            "billing at https://billing.example/hook, 40 told, 7 waiting for 1m 30s, 0 lost"
+        );
+        let words = "it answers\u{1b} 500".to_owned();
+        let last_error = Some(fanfare_protocol::admin::WebhookError { seconds_ago: 5, words });
+        let row = WebhookRow { asked: 9, unanswered: 2, is_failing: true, last_error, ..row };
+        assert!(
+            webhook(&row).ends_with(
+                "asked 9 times, 2 unanswered, 40 told, 7 waiting for 1m 30s, 0 lost, FAILING, 5s ago: \
+                 it answers\\u{1b} 500"
+            ),
+            "{}",
+            webhook(&row)
+        );
     }
 }
