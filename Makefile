@@ -100,3 +100,4 @@ bench-check:
 	target/debug/fanfare-bench one --rounds 1 --seconds 1 paced --members 50 --size 256 --rate 10
 	target/debug/fanfare-bench soak --connections 100 --seconds 6
 	target/debug/fanfare-bench api --seconds 1
+	target/debug/fanfare-bench webhooks --connections 20 --seconds 6

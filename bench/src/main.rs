@@ -13,6 +13,7 @@ use fanfare_bench::peers::{NAMES, Places};
 use fanfare_bench::plan::{self, Choice, Mode, Plan};
 use fanfare_bench::workloads::Workload;
 use fanfare_bench::workloads::soak::Soak;
+use fanfare_bench::workloads::webhooks::Webhooks;
 use fanfare_bench::{application, report, table};
 use serde::Serialize;
 
@@ -35,6 +36,8 @@ enum Command {
     Soak(SoakArguments),
     /// What back ends cost over the HTTP API: one send in each request, and a thousand
     Api(ApiArguments),
+    /// A back end that is told by webhooks and is down a third of the time: nothing may get lost, memory may not grow
+    Webhooks(WebhooksArguments),
     /// What calls are measured on
     #[command(hide = true)]
     ServeApplication { listen: std::net::SocketAddr },
@@ -111,6 +114,21 @@ struct SoakArguments {
     /// Messages a second to groups of ten
     #[arg(long, default_value_t = 200, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     rate: u32,
+    #[command(flatten)]
+    place: Where,
+}
+
+#[derive(Args)]
+struct WebhooksArguments {
+    /// Connections at a time
+    #[arg(long, default_value_t = 100, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    connections: u32,
+    /// Joins and leaves a second, of all together
+    #[arg(long, default_value_t = 100, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    rate: u32,
+    /// How long events happen, in seconds
+    #[arg(long, default_value_t = 3_600, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(3..))]
+    seconds: u64,
     #[command(flatten)]
     place: Where,
 }
@@ -259,6 +277,24 @@ async fn perform(command: Command) -> Fallible<()> {
                 );
             }
             arguments.place.keep(&costs)
+        }
+        Command::Webhooks(arguments) => {
+            let places = arguments.place.places()?;
+            let lasting = Duration::from_secs(arguments.seconds);
+            let soak = Webhooks { connections: arguments.connections, rate: arguments.rate, lasting };
+            let told = Box::pin(soak.run(&places.fanfare, progress)).await?;
+            println!(
+                "{} connections, {:.0} s: {} events, all in order, {} of them more than once, {} requests refused; memory {:.1} MiB after the first minute, {:.1} MiB at the end, {:+.3} MiB a minute",
+                told.connections,
+                told.seconds,
+                told.events,
+                told.again,
+                told.refused,
+                told.after_first_minute / 1_048_576.0,
+                told.at_end / 1_048_576.0,
+                told.slope_per_minute / 1_048_576.0
+            );
+            arguments.place.keep(&told)
         }
         Command::ServeApplication { listen } => application::serve(listen).await,
         Command::Report { directory } => report::make(&directory),

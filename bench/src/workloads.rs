@@ -6,6 +6,7 @@ mod requests;
 mod traffic;
 
 pub mod soak;
+pub mod webhooks;
 
 use std::time::Duration;
 

@@ -138,18 +138,15 @@ impl Soak {
         harness.stop().await?;
         let settled: Vec<_> = memory.iter().copied().filter(|(at, _)| *at >= self.settling()).collect();
         let slope = slope(&settled).ok_or_else(|| wrong("too short to see how memory moves"))?;
-        let middle = |values: &[(f64, f64)]| {
-            crate::figures::median(&values.iter().map(|(_, bytes)| *bytes).collect::<Vec<_>>())
-        };
-        let ten = settled.len().min(10);
+        let (after_first_minute, at_end) = ends(&settled);
         Ok(Soaked {
             connections,
             seconds,
             deliveries,
             changes,
             slope_per_minute: slope * 60.0,
-            after_first_minute: middle(settled.get(..ten).unwrap_or_default()),
-            at_end: middle(settled.get(settled.len() - ten..).unwrap_or_default()),
+            after_first_minute,
+            at_end,
             memory,
             cpu_percent: used.cpu_ns / seconds / 1e7,
         })
@@ -161,8 +158,18 @@ impl Soak {
     }
 }
 
+/// What memory is at the beginning and at the end, medians of ten seconds.
+pub(super) fn ends(settled: &[(f64, f64)]) -> (f64, f64) {
+    let middle = |values: &[(f64, f64)]| {
+        crate::figures::median(&values.iter().map(|(_, bytes)| *bytes).collect::<Vec<_>>())
+    };
+    let ten = settled.len().min(10);
+    let (first, last) = (settled.get(..ten), settled.get(settled.len() - ten..));
+    (middle(first.unwrap_or_default()), middle(last.unwrap_or_default()))
+}
+
 /// By least squares.
-fn slope(points: &[(f64, f64)]) -> Option<f64> {
+pub(super) fn slope(points: &[(f64, f64)]) -> Option<f64> {
     let count = points.len() as f64;
     if points.len() < 2 {
         return None;
