@@ -1,5 +1,6 @@
 //! A back end over HTTP, clients, operators, time and restarts act on the same users and groups at random; who is
-//! where, whose each membership is, who hears what, and what is refused with which code is what a plain model says.
+//! where, whose each membership is, who hears what, and what is refused with which code is what a plain model says; and
+//! so is what a back end was told by webhooks, of which it refuses some.
 //!
 //! Each turn is one act, and its effects are compared before the next: what the API says of groups, users, connections
 //! and lasting memberships every few turns, and what each client has heard at the end of every chapter. A chapter ends
@@ -18,8 +19,9 @@ use std::net::SocketAddr;
 use fanfare_client::{Client, Event, Outgoing, RequestError};
 use fanfare_protocol::admin::{Action, Who};
 use fanfare_protocol::{Code, EventName, Pattern, Target};
-use fanfare_server::Right;
+use fanfare_server::{Right, WebhookEvent};
 use fanfare_tests::back_end::BackEnd;
+use fanfare_tests::receiver::{Reaction, Receiver};
 use fanfare_tests::tokens::{Secret, now};
 use fanfare_tests::{Hub, eventually, next, within};
 use rand::rngs::StdRng;
@@ -180,6 +182,8 @@ impl Model {
 
 /// The hub, those who act on it, and what must be so.
 struct Scene {
+    /// It hears webhooks, and refuses or breaks off some of them.
+    receiver: Receiver,
     hub: Hub,
     back_end: BackEnd,
     secret: Secret,
@@ -271,6 +275,48 @@ impl Scene {
                 assert_eq!(heard, due);
             }
         }
+    }
+
+    /// What a back end was told, replayed, is the model: who is in which group, and which connections have ended.
+    async fn compare_told(&self, lives: usize) {
+        eventually("all is told", || self.hub.server.webhooks()[0].waiting == 0).await;
+        let mut seen = BTreeSet::new();
+        let (mut members, mut ended) = (BTreeSet::new(), BTreeSet::new());
+        let (mut open, mut started) = (BTreeSet::new(), 0);
+        for heard in self.receiver.heard() {
+            if !seen.insert(heard.id.clone()) {
+                continue;
+            }
+            let [connection, group] = ["connection", "group"].map(|name| heard.field(name).to_owned());
+            assert!(!ended.contains(&connection), "an event of {connection} came behind its end");
+            let is_new = match heard.kind() {
+                "started" => {
+                    assert!(members.is_empty() && open.is_empty(), "all before has ended");
+                    started += 1;
+                    true
+                }
+                "joined" => members.insert((connection, group)),
+                "left" => members.remove(&(connection, group)),
+                "group_opened" => open.insert(group),
+                "group_closed" => open.remove(&group),
+                "disconnected" => {
+                    assert!(!members.iter().any(|(of, _)| *of == connection), "it has left before");
+                    ended.insert(connection)
+                }
+                other => panic!("{other}"),
+            };
+            assert!(is_new, "{heard:?} changes nothing");
+        }
+        let mut expected = BTreeSet::new();
+        for (client, group) in self.model.members.keys() {
+            let id = self.clients[*client].as_ref().unwrap().connection_id().to_string();
+            expected.insert((id, room(*group)));
+        }
+        assert_eq!((&members, started), (&expected, lives));
+        let groups: BTreeSet<_> = expected.into_iter().map(|(_, group)| group).collect();
+        assert_eq!(open, groups);
+        let here = self.clients.iter().flatten().map(|client| client.connection_id().to_string());
+        assert!(here.into_iter().all(|id| !ended.contains(&id)));
     }
 
     /// A back end's view is the model's.
@@ -517,14 +563,34 @@ impl Scene {
 #[tokio::test]
 async fn promises_7_10_and_14_a_back_end_clients_operators_and_time_agree_with_a_model() {
     let secret = Secret::default();
+    let mut requests = 0;
+    let receiver = Receiver::start(move |_| {
+        requests += 1;
+        match requests % 23 {
+            0 => Reaction::status(400),
+            11 => Reaction::Half,
+            _ => Reaction::fine(),
+        }
+    });
+    let mut webhook = receiver.webhook("model");
+    webhook.events = vec![
+        WebhookEvent::Started,
+        WebhookEvent::Joined,
+        WebhookEvent::Left,
+        WebhookEvent::GroupOpened,
+        WebhookEvent::GroupClosed,
+        WebhookEvent::Disconnected,
+    ];
     let hub = Hub::with(|config| {
         config.http = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
         config.tokens = Some(secret.rules());
+        config.webhooks = vec![webhook.clone()];
     })
     .await;
     let back_end = BackEnd::new(&hub, "shop", &["*"]).await;
     let http = hub.server.http_address().unwrap();
     let mut scene = Scene {
+        receiver,
         hub,
         back_end,
         secret,
@@ -538,10 +604,14 @@ async fn promises_7_10_and_14_a_back_end_clients_operators_and_time_agree_with_a
             if turn % 25 == 0 {
                 scene.compare().await;
             }
+            if turn % 100 == 0 {
+                scene.compare_told(chapter + 1).await;
+            }
         }
         scene.time_goes().await;
         scene.settle().await;
         scene.compare().await;
+        scene.compare_told(chapter + 1).await;
         scene.disconnect(0..CLIENTS).await;
         // What was decided outlives the server; who was here does not.
         scene.hub = scene
@@ -549,9 +619,11 @@ async fn promises_7_10_and_14_a_back_end_clients_operators_and_time_agree_with_a
             .restart_with(|config| {
                 config.http = Some(http);
                 config.tokens = Some(scene.secret.rules());
+                config.webhooks = vec![webhook.clone()];
             })
             .await;
         scene.compare().await;
+        scene.compare_told(chapter + 2).await;
         for client in 0..CLIENTS {
             scene.connect(client).await;
         }
