@@ -120,6 +120,26 @@ impl Gate {
         Err(Denial { code: Code::NotGranted, detail })
     }
 
+    /// Whether a connection may be told who is in a group. No membership is asked for, and none is enough.
+    pub(crate) fn watch(
+        &self,
+        user: &UserName,
+        permissions: &Permissions,
+        group: &GroupName,
+        now: Seconds,
+    ) -> Result<(), Denial> {
+        self.current(permissions, now)?;
+        self.names.permit("group", group.as_str())?;
+        if self.bans.forbids_group(user, group, now) {
+            return Err(Code::BannedFromGroup.into());
+        }
+        if permissions.grants.may_watch(group, now) {
+            return Ok(());
+        }
+        let detail = format!("{} grants no right to know who is in {group:?}", permissions.source());
+        Err(Denial { code: Code::NotGranted, detail })
+    }
+
     /// Whether a connection may send.
     pub(crate) fn send(
         &self,
@@ -231,6 +251,10 @@ impl fanfare_hub::Gate<Permissions> for Gate {
             }
         }
     }
+
+    fn watch(&self, user: &UserName, permissions: &Permissions, group: &GroupName) -> Result<(), Denial> {
+        self.watch(user, permissions, group, super::now())
+    }
 }
 
 #[cfg(test)]
@@ -252,6 +276,7 @@ mod tests {
         let refused = |answer: Result<(), Denial>| answer.unwrap_err().detail;
         for detail in [
             refused(gate.join(&user, &permissions, &group, 1)),
+            refused(gate.watch(&user, &permissions, &group, 1)),
             refused(gate.send(&user, &permissions, Recipient::Group(&group), 1)),
             refused(gate.send(&user, &permissions, Recipient::User(&user), 1)),
         ] {

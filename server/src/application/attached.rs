@@ -71,7 +71,12 @@ impl Attached {
 
     /// It is welcomed, and in the hub.
     pub(crate) fn welcomed(&self, member: &Arc<Member>) {
-        self.attachment.link.welcomed(member);
+        let Attachment { application, link } = &self.attachment;
+        link.welcomed(member);
+        if let Some(description) = link.admission.lock().description.take() {
+            // It is no longer than it may be: `Connecting::describe` has looked.
+            let _ = application.context.hub.describe(member, Some(description));
+        }
     }
 
     /// The groups that `connected` has named, once: the session joins them before it reads anything.
