@@ -185,8 +185,10 @@ class Conversation(unittest.IsolatedAsyncioTestCase):
             await until({"bob": (1, None)})
             # Again, from the beginning.
             self.assertEqual((await watcher.ask("Watch", group="watched"))["Ack"]["count"], 1)
-            self.assertTrue(watcher.kept[0]["Snapshot"]["begins"])
-            await until({"bob": (1, None)})
+            anew = await watcher.hear()
+            self.assertTrue(anew["Snapshot"]["begins"])
+            table.take(anew)
+            self.assertEqual((table.users, table.complete), ({"bob": (1, None)}, True))
             self.assertEqual((await watcher.ask("Unwatch", group="watched"))["Ack"]["count"], 0)
             # Nothing comes of it any more, though others are told.
             async with server.connect() as second:

@@ -246,6 +246,35 @@ fn a_crowd_comes_in_frames_that_are_bounded_and_as_there_is_room() {
     assert_eq!((view.users.len(), view.snapshots), (1_000, 1));
 }
 
+/// However many come, one who watches gets a few frames a second, and no more than what they say.
+#[test]
+fn a_group_of_10_000_with_100_joins_a_second_costs_a_watcher_four_frames_a_second() {
+    let hub: Hub<()> = Hub::new(limits(1_024, 16 * 1_024, 2_000), Arc::new(Open));
+    let crowd: Vec<Seat<()>> =
+        (100..11_100).map(|number| seat(&hub, number, &format!("user {number}"))).collect();
+    let (members, coming) = crowd.split_at(10_000);
+    members.iter().for_each(|seat| join(&hub, seat));
+    let watcher = seat(&hub, 1, "watcher");
+    let begin = Instant::now();
+    hub.watch(watcher.member(), &room()).unwrap();
+    let mut view = View::default();
+    while !view.is_complete {
+        presence(watcher.member()).into_iter().for_each(|frame| view.take(frame));
+        announce(&hub, begin);
+    }
+    assert_eq!(view.users.len(), 10_000);
+    // Ten seconds.
+    let (mut frames, mut coming) = (0, coming.iter());
+    for quarter in 1..=40 {
+        coming.by_ref().take(25).for_each(|seat| join(&hub, seat));
+        announce(&hub, begin + ms(250 * quarter));
+        let told = presence(watcher.member());
+        frames += told.len();
+        told.into_iter().for_each(|frame| view.take(frame));
+    }
+    assert_eq!((frames, view.users.len(), view.snapshots), (40, 11_000, 1));
+}
+
 #[test]
 fn a_watcher_that_reads_slowly_keeps_its_messages_and_is_told_anew() {
     let hub: Hub<()> = Hub::new(limits(8, 1_000, 0), Arc::new(Open));

@@ -103,11 +103,7 @@ impl Gate {
         group: &GroupName,
         now: Seconds,
     ) -> Result<(), Denial> {
-        self.current(permissions, now)?;
-        self.names.permit("group", group.as_str())?;
-        if self.bans.forbids_group(user, group, now) {
-            return Err(Code::BannedFromGroup.into());
-        }
+        self.approach(user, permissions, group, now)?;
         match self.bans.lasting().may(user, group, now) {
             Some(may) if may.receives() => return Ok(()),
             Some(_) => return Err(only_sends(group)),
@@ -128,11 +124,7 @@ impl Gate {
         group: &GroupName,
         now: Seconds,
     ) -> Result<(), Denial> {
-        self.current(permissions, now)?;
-        self.names.permit("group", group.as_str())?;
-        if self.bans.forbids_group(user, group, now) {
-            return Err(Code::BannedFromGroup.into());
-        }
+        self.approach(user, permissions, group, now)?;
         if permissions.grants.may_watch(group, now) {
             return Ok(());
         }
@@ -197,6 +189,22 @@ impl Gate {
             Recipient::Group(group) if self.join(user, permissions, group, now).is_ok() => Ok(()),
             what => self.send(user, permissions, what, now),
         }
+    }
+
+    /// Whether a connection may have to do with a group at all, where something allows it.
+    fn approach(
+        &self,
+        user: &UserName,
+        permissions: &Permissions,
+        group: &GroupName,
+        now: Seconds,
+    ) -> Result<(), Denial> {
+        self.current(permissions, now)?;
+        self.names.permit("group", group.as_str())?;
+        if self.bans.forbids_group(user, group, now) {
+            return Err(Code::BannedFromGroup.into());
+        }
+        Ok(())
     }
 
     /// The end of permissions is an end of all that they allow, also before the task that ends connections has got to
