@@ -105,6 +105,9 @@ pub(crate) struct ListenArguments {
     /// Join this group; may be given more than once
     #[arg(long = "join", value_name = "GROUP")]
     pub(crate) groups: Vec<GroupName>,
+    /// Tell who is in this group, and who comes and goes; may be given more than once
+    #[arg(long = "watch", value_name = "GROUP")]
+    pub(crate) watches: Vec<GroupName>,
     /// End after this many messages
     #[arg(long, value_name = "N", value_parser = positive)]
     pub(crate) count: Option<NonZeroU64>,
@@ -224,6 +227,9 @@ pub(crate) struct TokenArguments {
     /// Let it send to the groups that match; may be given more than once
     #[arg(long, value_name = "PATTERN")]
     pub(crate) send: Vec<Pattern>,
+    /// Let it know who is in the groups that match; may be given more than once
+    #[arg(long, value_name = "PATTERN")]
+    pub(crate) presence: Vec<Pattern>,
     /// Let it send to the users that match; may be given more than once
     #[arg(long, value_name = "PATTERN")]
     pub(crate) send_user: Vec<Pattern>,

@@ -1,8 +1,10 @@
-//! `fanfare listen`: connect, join, and print what arrives until told to stop.
+//! `fanfare listen`: connect, join, watch, and print what arrives until told to stop.
 
 use std::num::NonZeroU64;
 
 use fanfare_client::{Client, Event};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 
 use crate::arguments::ListenArguments;
 use crate::connection::leave;
@@ -10,6 +12,10 @@ use crate::failure::Failure;
 use crate::output;
 use crate::printing::print;
 use crate::stopping::Stopping;
+use crate::watching;
+
+/// So many lines about watched groups wait to be printed.
+const LINES: usize = 64;
 
 pub(crate) async fn run(arguments: ListenArguments) -> Result<(), Failure> {
     let mut config = arguments.connection.config()?;
@@ -48,9 +54,30 @@ async fn listen(client: &Client, arguments: &ListenArguments) -> Result<(), Fail
         }
         std::future::pending().await
     };
+    let (lines, mut told) = mpsc::channel(LINES);
+    let mut watching = JoinSet::new();
+    for group in &arguments.watches {
+        let (client, group, json, lines) = (client.clone(), group.clone(), arguments.json, lines.clone());
+        watching.spawn(async move { watching::tell(&client, &group, json, &lines).await });
+    }
+    let watches = async {
+        while let Some(ended) = watching.join_next().await {
+            ended.map_err(|failed| Failure::failed(format!("cannot watch: {failed}")))??;
+        }
+        std::future::pending().await
+    };
     let printing = async {
         let mut left = arguments.count.map(NonZeroU64::get);
-        while let Some(event) = client.next().await {
+        loop {
+            let event = tokio::select! {
+                event = client.next() => event,
+                // One end of it is here, so that there is always something to come.
+                Some(line) = told.recv() => {
+                    print(line).await?;
+                    continue;
+                }
+            };
+            let Some(event) = event else { return Ok(()) };
             if arguments.json {
                 print(output::object(&event)).await?;
             } else {
@@ -67,10 +94,10 @@ async fn listen(client: &Client, arguments: &ListenArguments) -> Result<(), Fail
                 _ => {}
             }
         }
-        Ok(())
     };
     tokio::select! {
         failed = joins => failed,
+        failed = watches => failed,
         outcome = printing => outcome,
     }
 }

@@ -32,6 +32,7 @@ mod stopping;
 mod token;
 mod token_argument;
 mod top;
+mod watching;
 mod webhook;
 
 use std::io::Write;

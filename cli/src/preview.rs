@@ -20,16 +20,21 @@ const MAX_DEPTH: usize = 128;
 
 /// The payload of a message.
 pub(crate) fn shown(message: &Message) -> String {
-    let payload = &message.payload[..];
-    let text = match message.format {
-        PayloadFormat::Text => message.text().map(str::to_owned),
-        PayloadFormat::Json => message.text().map(compact),
+    shown_payload(message.format, &message.payload)
+}
+
+/// A payload in this format.
+pub(crate) fn shown_payload(format: PayloadFormat, payload: &[u8]) -> String {
+    let plain = || std::str::from_utf8(payload).ok();
+    let text = match format {
+        PayloadFormat::Text => plain().map(str::to_owned),
+        PayloadFormat::Json => plain().map(compact),
         PayloadFormat::MessagePack => message_pack(payload).map(|value| written(&value)),
         PayloadFormat::Binary | PayloadFormat::Other(_) => None,
     };
     match text {
         Some(text) => harmless(&text),
-        None => bytes(payload, message.format),
+        None => bytes(payload, format),
     }
 }
 

@@ -33,6 +33,7 @@ pub(crate) fn run(arguments: &TokenArguments) -> Result<(), Failure> {
     let mut grants: Vec<GrantClaim> = Vec::new();
     grants.extend(arguments.join.iter().map(|group| grant(Some(group), None, None, Right::Join)));
     grants.extend(arguments.send.iter().map(|group| grant(Some(group), None, None, Right::Send)));
+    grants.extend(arguments.presence.iter().map(|group| grant(Some(group), None, None, Right::Presence)));
     grants.extend(arguments.send_user.iter().map(|user| grant(None, Some(user), None, Right::Send)));
     grants.extend(arguments.send_all.then(|| grant(None, None, Some(true), Right::Send)));
     let extras = Extras {

@@ -58,6 +58,13 @@ struct Inner {
     _supervisor: AbortOnDropHandle<()>,
 }
 
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // The supervisor is dropped with this, and says nothing.
+        self.shared.watches.close();
+    }
+}
+
 impl Client {
     /// Connects. Must be called within a Tokio runtime with I/O and time enabled, on which the client then runs.
     ///
@@ -354,7 +361,7 @@ impl Client {
         link.connection.rebind(socket)
     }
 
-    async fn request(
+    pub(crate) async fn request(
         &self,
         effect: Effect,
         frame: impl FnOnce(RequestId) -> ClientFrame,

@@ -1,4 +1,4 @@
-//! What happens to a client: the values that `next` gives.
+//! What happens to a client, and in the groups that it watches: the values that `next` gives.
 //!
 //! In: frames from the server, and the client's own losses and recoveries. Out: one ordered series of events.
 //! Invariant: [`Event::Closed`] is the last, and comes exactly once.
@@ -6,7 +6,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use fanfare_protocol::{ConnectionId, ExpiryScope, GroupName, Message, RequestId};
+use fanfare_protocol::presence::Present;
+use fanfare_protocol::{ConnectionId, ExpiryScope, GroupName, Message, RequestId, UserName};
 
 use crate::disconnect::Disconnect;
 use crate::error::ConnectError;
@@ -109,6 +110,27 @@ impl Event {
         let retry_after = (retry_after_ms > 0).then(|| Duration::from_millis(retry_after_ms.into()));
         Self::Goodbye { code, reason, retry_after }
     }
+}
+
+/// Something that happened in a watched group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WatchEvent {
+    /// Who has come, or is otherwise than before, and who has left. The first of them has everyone who is present, and
+    /// may have nobody.
+    Changed {
+        /// Users who are present.
+        present: Vec<Present>,
+        /// Users who were, and are not any more.
+        left: Vec<UserName>,
+    },
+    /// The server has ended the watch. The last event.
+    Ended {
+        /// The number of a [`Code`](crate::Code).
+        code: u16,
+        /// Why, in the server's words.
+        reason: String,
+    },
 }
 
 /// Why a client is closed for good.

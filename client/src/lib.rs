@@ -12,6 +12,7 @@
 //!   [`Event::Closed`], with a [`CloseReason`].
 //! - [`Client::invoke`] and [`Client::stream`] call the application's methods, with an [`Invocation`] for all that a
 //!   call can have; [`Client::on_invoke`] answers the application's calls.
+//! - [`Client::watch`] tells who is in a group, and how that changes: a [`Watch`] gives [`WatchEvent`]s.
 //! - [`ConnectError`] and [`RequestError`] say what failed. [`Code`] has the server's numbers.
 //! - [`OperatorClient`] is the client of the operators' endpoint. It is independent of the rest.
 //!
@@ -42,8 +43,8 @@
 //!
 //! # The files
 //!
-//! Arrows run down only. `client -> supervisor -> {rejoin, reader, handshake} -> state -> link -> requests`, and
-//! `handshake -> dial -> {address, transport, tls}`; beside it `operator -> dial`. `config`, `error`, `event`,
+//! Arrows run down only. `client -> supervisor -> {rejoin, reader, handshake} -> state -> {watches, link -> requests}`,
+//! and `handshake -> dial -> {address, transport, tls}`; beside it `operator -> dial`, and `watch -> client`. `config`, `error`, `event`,
 //! `outgoing` and `disconnect` are leaves.
 
 mod address;
@@ -75,6 +76,9 @@ mod state;
 mod supervisor;
 mod tls;
 mod transport;
+mod watch;
+mod watches;
+mod watching;
 mod way;
 mod writer;
 
@@ -85,10 +89,12 @@ pub use connection::Transport;
 pub use credential::ProviderError;
 pub use disconnect::{ComeBack, Disconnect};
 pub use error::{CallError, CloseError, ConnectError, RequestError, RootsError};
-pub use event::{CloseReason, Event};
+pub use event::{CloseReason, Event, WatchEvent};
+pub use fanfare_protocol::presence::Present;
 pub use fanfare_protocol::{
     Code, ConnectionId, Credential, EventName, ExpiryScope, GroupName, Limits, Message, NameError, Payload,
     PayloadFormat, RequestId, Sender, Target, Token, UserName,
 };
 pub use operator::{Answers, OperatorClient, OperatorConfig, OperatorError};
 pub use outgoing::Outgoing;
+pub use watch::Watch;

@@ -98,6 +98,10 @@ pub(crate) async fn run(
                 }
                 None
             }
+            ServerFrame::Presence(frame) => {
+                shared.watches.take(frame);
+                None
+            }
             ServerFrame::Expiring { scope, seconds } => {
                 link.expiring.notify_one();
                 Some(Event::Expiring { scope, seconds })
@@ -132,6 +136,11 @@ fn answer(shared: &Shared, link: &Link, request: RequestId, answer: Answer) -> O
         Effect::Leave(group) => shared.membership(|groups| groups.leave_answered(group)),
         Effect::Refresh(token) if done => shared.refreshed(request, token.clone()),
         Effect::Refresh(_) => {}
+        Effect::Watch(group) => {
+            if let Answer::Refused { code, detail } = &answer {
+                shared.watches.refused(group, *code, detail);
+            }
+        }
         Effect::None => {}
     }
     entry.answer(answer);

@@ -225,6 +225,10 @@ impl<'a> Rejoin<'a> {
                 let _ = self.opened.link.take(call, &self.shared.handlers);
                 return Ok(());
             }
+            ServerFrame::Presence(frame) => {
+                self.shared.watches.take(frame);
+                return Ok(());
+            }
             ServerFrame::Lagged { dropped } => Event::Lagged { dropped },
             ServerFrame::Expiring { scope, seconds } => {
                 self.opened.link.expiring.notify_one();

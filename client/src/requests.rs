@@ -30,6 +30,7 @@ pub(crate) enum Effect {
     Join(GroupName),
     Leave(GroupName),
     Refresh(Token),
+    Watch(GroupName),
     None,
 }
 

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use fanfare_protocol::{GroupName, RequestId, Token, Welcome};
+use fanfare_protocol::{ClientFrame, GroupName, RequestId, Token, Welcome, codec};
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -26,6 +26,7 @@ use crate::incoming::Skipped;
 use crate::link::Link;
 use crate::membership::Membership;
 use crate::requests::{Answer, Effect, Place};
+use crate::watches::Watches;
 
 /// Whether there is a connection.
 enum Phase {
@@ -59,6 +60,8 @@ pub(crate) struct Shared {
     next_request: AtomicU64,
     /// What the application's server may invoke here.
     pub(crate) handlers: Handlers,
+    /// The groups that are watched.
+    pub(crate) watches: Watches,
     /// Frames of the server that this version does not know.
     pub(crate) skipped: Skipped,
     /// Cancelled when the application wants to close.
@@ -84,6 +87,7 @@ impl Shared {
             turn: Semaphore::new(1),
             next_request: AtomicU64::new(1),
             handlers: Handlers::default(),
+            watches: Watches::default(),
             skipped,
             closing,
             closed: CancellationToken::new(),
@@ -179,11 +183,28 @@ impl Shared {
         match effect {
             Effect::Join(group) => state.membership.join_asked(group),
             Effect::Leave(group) => state.membership.leave_asked(group),
+            Effect::Watch(group) => self.watches.asked(group),
             Effect::Refresh(_) | Effect::None => {}
         }
         drop(state);
         room.send(frame);
         Ok(answer)
+    }
+
+    /// Tells the server of the next group that nobody here watches any more; in its turn, so that it does not come
+    /// behind a later wish to watch it. Tells whether there was one. When this is dropped before it is done, nothing was
+    /// queued.
+    pub(crate) async fn unwatch_next(&self, link: &Link) -> bool {
+        let _turn = self.turn.acquire().await;
+        let Some(place) = link.requests.place().await else { return false };
+        let Ok(room) = link.queue.reserve().await else { return false };
+        let Some(group) = self.watches.take_unwanted() else { return false };
+        let request = self.next_request();
+        // Nobody waits for the answer.
+        if link.requests.enter(request, Effect::None, place).is_some() {
+            room.send(codec::encode_client(&ClientFrame::Unwatch { request, group }));
+        }
+        true
     }
 
     /// Why a live link takes nothing any more.
@@ -258,6 +279,7 @@ impl Shared {
     pub(crate) fn end(&self, last_event: Event, close_result: Result<(), CloseError>) {
         self.leave_link(Phase::Closed);
         self.handlers.end();
+        self.watches.close();
         let mut state = self.state.lock();
         state.last_event = Some(last_event);
         state.close_result = close_result;

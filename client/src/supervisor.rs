@@ -31,7 +31,7 @@ use crate::reader::{self, StreamEnd};
 use crate::rejoin::Rejoin;
 use crate::state::Shared;
 use crate::way::{Dialer, WebSocketDialer};
-use crate::{refresher, tls, transport};
+use crate::{refresher, tls, transport, watching};
 
 /// How long a close waits for the server to confirm that it has everything.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(5);
@@ -158,9 +158,11 @@ impl Supervisor {
         let mut reader = AbortOnDropHandle::new(tokio::spawn(reading));
         let (shared, source) = (Arc::clone(&self.shared), self.source.clone());
         let refresher = refresher::run(shared, Arc::clone(&link), source, self.patience, self.events.clone());
+        let watching = watching::run(Arc::clone(&self.shared), Arc::clone(&link));
         tokio::select! {
             biased;
             never = refresher => match never {},
+            never = watching => match never {},
             ended = &mut reader => {
                 let lost = match ended {
                     Ok(StreamEnd::Lost(lost)) => lost,

@@ -7,9 +7,9 @@ use fanfare_protocol::{Denial, GroupName, UserName};
 
 use crate::member::Origin;
 
-/// Says who may be here and who may join. `P` is what a connection is permitted, which the hub keeps and never reads.
+/// Says who may be here, who may join and who may watch. `P` is what a connection is permitted, which the hub keeps and never reads.
 ///
-/// Both are asked while locks are held: an answer must not wait for anything, and must not call the hub.
+/// All are asked while locks are held: an answer must not wait for anything, and must not call the hub.
 pub trait Gate<P>: Send + Sync {
     /// Whether this user may be here with these permissions.
     ///
@@ -23,6 +23,12 @@ pub trait Gate<P>: Send + Sync {
     /// Why not.
     fn join(&self, user: &UserName, permissions: &P, group: &GroupName, origin: Origin)
     -> Result<(), Denial>;
+
+    /// Whether a connection of this user may be told who is in a group.
+    ///
+    /// # Errors
+    /// Why not.
+    fn watch(&self, user: &UserName, permissions: &P, group: &GroupName) -> Result<(), Denial>;
 }
 
 /// Lets everybody do everything: for tests and benchmarks, and for programs that decide elsewhere.
@@ -35,6 +41,10 @@ impl<P> Gate<P> for Open {
     }
 
     fn join(&self, _: &UserName, _: &P, _: &GroupName, _: Origin) -> Result<(), Denial> {
+        Ok(())
+    }
+
+    fn watch(&self, _: &UserName, _: &P, _: &GroupName) -> Result<(), Denial> {
         Ok(())
     }
 }

@@ -5,16 +5,18 @@
 //!
 //! # The types
 //!
-//! - [`Hub`] has the verbs: register, send, join, leave, remove, revoke, close, count, list. They are the same whoever
+//! - [`Hub`] has the verbs: register, send, join, leave, watch, remove, revoke, close, count, list. They are the same whoever
 //!   asks: a client, an operator, or an expired token. `P` is the type of a connection's permissions, which the hub
 //!   keeps and does not read.
-//! - [`Gate`] decides who may register and join. The hub asks it inside the critical section, so that a join cannot
+//! - [`Gate`] decides who may register, join and watch. The hub asks it inside the critical section, so that a join cannot
 //!   race a ban. [`Open`] admits everybody.
 //! - A [`Newcomer`] is a connection to register. [`Hub::register`] gives a [`Seat`]; dropping the seat unregisters the
 //!   connection. [`Seat::member`] is the [`Member`], to which the verbs apply.
 //! - A [`Publication`] is a message to send. A [`Delivery`] says to how many connections it was queued.
 //! - An [`Outbox`] is a connection's bounded queue of frames. Whoever writes to the connection takes batches from it.
 //!   When it is full, [`Overflow`] decides what happens to the slow consumer; nobody else is delayed.
+//! - Who is in a group is told to those who watch it: a snapshot, and then changes, which an
+//!   [`Announcement`] queues, now and then. [`PresenceLimits`] say how.
 //! - A [`Line`] is what carries a connection, as far as the hub needs to know. [`Nowhere`] carries nothing.
 //! - [`HubLimits`] bound all of it.
 //!
@@ -120,9 +122,11 @@ mod hub;
 mod line;
 mod member;
 mod outbox;
+mod presence;
 mod registry;
 mod roster;
 mod shards;
+mod sheet;
 mod stock;
 pub mod striped;
 mod sync;
@@ -139,6 +143,7 @@ pub use hub::{Hub, HubLimits, Joined, Newcomer, Publication};
 pub use line::{Line, Nowhere, Unreliable};
 pub use member::{Member, Origin};
 pub use outbox::{Outbox, OutboxFacts, OutboxLimits, Overflow, Pushed, Signal, Taken, Window};
+pub use presence::{Announcement, PresenceLimits};
 pub use registry::Seat;
 pub use roster::Roster;
 pub use stock::Stock;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Instant, SystemTime};
 
-use fanfare_protocol::{ConnectionId, GroupName, UserName};
+use fanfare_protocol::{ConnectionId, GroupName, Payload, UserName};
 
 use crate::line::{Line, Unreliable};
 use crate::outbox::Outbox;
@@ -24,6 +24,7 @@ pub struct Member<P> {
     outbox: Outbox,
     pub(crate) memberships: Mutex<Memberships<P>>,
     permissions: Mutex<Arc<P>>,
+    description: Mutex<Option<Arc<Description>>>,
     requests: AtomicU64,
     /// How much of the application runs for it.
     calls: AtomicU64,
@@ -64,6 +65,8 @@ impl Datagrams {
 
 pub(crate) struct Memberships<P> {
     pub(crate) groups: HashSet<Membership<P>, foldhash::quality::RandomState>,
+    /// The groups that it watches, whether it is in them or not.
+    pub(crate) watches: HashSet<GroupName, foldhash::quality::RandomState>,
     pub(crate) gone: bool,
 }
 
@@ -71,6 +74,14 @@ pub(crate) struct Memberships<P> {
 pub(crate) struct Membership<P> {
     pub(crate) roster: Arc<Roster<GroupName, Member<P>>>,
     pub(crate) origin: Origin,
+}
+
+/// What an application says of a connection to everyone who may watch its groups.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Description {
+    pub(crate) payload: Payload,
+    /// Greater than those of all that were said before.
+    pub(crate) order: u64,
 }
 
 /// Who made a membership, and so who may end it.
@@ -122,8 +133,13 @@ impl<P> Member<P> {
             user,
             outbox,
             heard: Heard { begun, packets: AtomicU64::new(0), at_ms: AtomicU64::new(0) },
-            memberships: Mutex::new(Memberships { groups: HashSet::default(), gone: false }),
+            memberships: Mutex::new(Memberships {
+                groups: HashSet::default(),
+                watches: HashSet::default(),
+                gone: false,
+            }),
             permissions: Mutex::new(Arc::new(permissions)),
+            description: Mutex::new(None),
             requests: AtomicU64::new(0),
             calls: AtomicU64::new(0),
             held_back: AtomicBool::new(false),
@@ -206,6 +222,21 @@ impl<P> Member<P> {
     /// How many groups it is in.
     pub fn groups(&self) -> usize {
         self.memberships.lock().groups.len()
+    }
+
+    /// The groups that it watches.
+    pub fn watches(&self) -> Vec<GroupName> {
+        self.memberships.lock().watches.iter().cloned().collect()
+    }
+
+    /// What the application says of it to everyone who may watch its groups.
+    pub(crate) fn description(&self) -> Option<Arc<Description>> {
+        self.description.lock().clone()
+    }
+
+    /// Has something else said of it from now on. Who watches its groups is the caller's matter.
+    pub(crate) fn describe(&self, description: Option<Arc<Description>>) {
+        *self.description.lock() = description;
     }
 
     /// What it may do, at this moment.

@@ -23,7 +23,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use bytes::Bytes;
-use fanfare_protocol::{Code, ServerFrame, Target, codec};
+use fanfare_protocol::{Code, GroupName, ServerFrame, Target, codec};
 
 use self::limits::KEPT_CAPACITY;
 pub use self::limits::{OutboxLimits, Overflow};
@@ -36,6 +36,7 @@ use crate::budget::Account;
 use crate::close_reason::CloseReason;
 use crate::dialect::Dialect;
 use crate::envelope::Envelope;
+use crate::sheet::Sheet;
 use crate::stock::Stock;
 use crate::sync::{Mutex, MutexGuard};
 
@@ -134,6 +135,31 @@ impl Outbox {
             return Some(Pushed::Dropped(1));
         }
         Some(self.push_to(state, Entry::Message(Arc::clone(envelope), position, Some(translation))))
+    }
+
+    /// Queues a frame of presence, where the queue is at most half full: it takes room from nothing else, and closes
+    /// nothing. Tells whether there was room; of what is ending it makes no difference any more.
+    pub(crate) fn push_presence(&self, sheet: &Arc<Sheet>) -> bool {
+        let translation = self.dialect.as_deref().map(|dialect| sheet.translate(dialect));
+        let bytes = sheet.weight(translation);
+        let mut state = self.state.lock();
+        if matches!(state.phase, Phase::Finishing | Phase::Ended(_)) {
+            return true;
+        }
+        if state.queue.is_half_full(&self.limits) || !state.queue.hold(self.account.as_ref(), bytes) {
+            return false;
+        }
+        let entry = Entry::Presence(Arc::clone(sheet), translation);
+        matches!(self.push_to(state, entry), Pushed::Queued | Pushed::Displaced(_))
+    }
+
+    /// Throws away the frames of a group's presence that wait.
+    pub(crate) fn forget_presence(&self, group: &GroupName) {
+        let mut state = self.state.lock();
+        state.queue.forget_presence(group);
+        if !state.queue.is_half_full(&self.limits) {
+            state.wake_session();
+        }
     }
 
     /// Queues an answer or a notice.

@@ -7,16 +7,18 @@
 //! - a member that has gone is in no group and under no user (promise 3), however its joins raced with its going;
 //! - `Joined` is queued before, and `Removed` after, every message of that membership, because they are queued inside
 //!   the group's critical section (promise 8); there, too, a join is permitted or refused (promise 7);
-//! - lock order: a member's `memberships`, then a roster's lock, then an outbox's or a member's `permissions`. No two
-//!   of one kind at a time.
+//! - lock order: a member's `memberships`, then a roster's lock, then an audience's (`presence.rs`), then an outbox's or a
+//!   member's `permissions`. No two of one kind at a time.
 
 use std::sync::{Arc, OnceLock};
 
-use fanfare_protocol::{Code, ConnectionId, Denial, GroupName, ServerFrame, Target, UserName};
+use fanfare_protocol::presence::Present;
+use fanfare_protocol::{Code, ConnectionId, Denial, GroupName, Payload, ServerFrame, Target, UserName};
 
 use crate::delivery::{Delivery, Population, Removal, Removed};
 use crate::envelope::Envelope;
 use crate::member::{Member, Membership, Origin};
+use crate::presence::{self, Presence, PresenceLimits, What};
 use crate::roster::{Roster, Rosters};
 use crate::shards::Shards;
 use crate::visit::{Datagrams, Lane, Queued, Visit};
@@ -27,16 +29,19 @@ pub(crate) struct Registry<P> {
     connections: Shards<ConnectionId, Arc<Member<P>>>,
     users: Rosters<UserName, Member<P>>,
     groups: Rosters<GroupName, Member<P>>,
+    /// Who watches which groups.
+    pub(crate) presence: Presence<P>,
     /// Told of memberships, where there is one.
     witness: OnceLock<Arc<dyn Witness<P>>>,
 }
 
 impl<P> Registry<P> {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(presence: PresenceLimits) -> Self {
         Self {
             connections: Shards::new(),
             users: Rosters::new(),
             groups: Rosters::new(),
+            presence: Presence::new(presence),
             witness: OnceLock::new(),
         }
     }
@@ -54,6 +59,7 @@ impl<P> Registry<P> {
         why: Left,
     ) -> impl FnOnce(usize) + 'a {
         move |left| {
+            self.presence.note(group, member, What::Left);
             if let Some(witness) = self.witness.get() {
                 witness.left(member, group, why, left == 0);
             }
@@ -125,6 +131,7 @@ impl<P> Registry<P> {
             if let Some(witness) = self.witness.get() {
                 witness.joined(member, group, origin, others == 0);
             }
+            self.presence.note(group, member, What::Entered);
             Ok::<_, Denial>(())
         })?;
         memberships.groups.insert(Membership { roster, origin });
@@ -177,6 +184,63 @@ impl<P> Registry<P> {
             });
             *done.groups.entry(group.clone()).or_default() += 1;
         }
+    }
+
+    /// Has `member` watch `group`, and gives how many users are present there. `permit` runs while the member's
+    /// memberships are locked: whoever forbids first and ends watches then, leaves none.
+    ///
+    /// # Errors
+    /// [`Code::TooManyGroups`] when it watches `most` groups; [`Code::ShuttingDown`] when its connection has gone; what
+    /// `permit` says.
+    pub(crate) fn watch(
+        &self,
+        member: &Arc<Member<P>>,
+        group: &GroupName,
+        most: usize,
+        permit: impl FnOnce() -> Result<(), Denial>,
+    ) -> Result<usize, Denial> {
+        let mut memberships = member.memberships.lock();
+        if memberships.gone {
+            return Err(Code::ShuttingDown.into());
+        }
+        // Before anything of the group is looked at: who may not watch learns nothing, also not by how long it takes.
+        permit()?;
+        if memberships.watches.len() >= most && !memberships.watches.contains(group) {
+            return Err(Code::TooManyGroups.into());
+        }
+        let users = self.presence.watch(group, member, &self.groups);
+        memberships.watches.insert(group.clone());
+        Ok(users)
+    }
+
+    /// Ends those of a member's watches that `ends` names. Where there is a reason, it is told. Gives how many.
+    pub(crate) fn unwatch(
+        &self,
+        member: &Member<P>,
+        ends: impl Fn(&GroupName) -> bool,
+        why: Option<Removal<'_>>,
+    ) -> usize {
+        let mut memberships = member.memberships.lock();
+        let ended: Vec<GroupName> = memberships.watches.extract_if(|group| ends(group)).collect();
+        for group in &ended {
+            self.presence.unwatch(group, member, why);
+        }
+        ended.len()
+    }
+
+    /// Has something said of a member to everyone who watches its groups.
+    pub(crate) fn describe(&self, member: &Arc<Member<P>>, payload: Option<Payload>) {
+        // Held to the end, so that what is said later is heard later.
+        let memberships = member.memberships.lock();
+        member.describe(payload.map(|payload| self.presence.description(payload)));
+        for Membership { roster, .. } in &memberships.groups {
+            self.presence.note(roster.name(), member, What::Described);
+        }
+    }
+
+    /// Who is present in a group, user by user.
+    pub(crate) fn present(&self, group: &GroupName) -> Vec<Present> {
+        presence::present(&self.of_group(group))
     }
 
     /// The connection with this id.
@@ -283,6 +347,9 @@ impl<P> Registry<P> {
         memberships.gone = true;
         for Membership { roster, .. } in std::mem::take(&mut memberships.groups) {
             self.groups.leave(&roster, member, self.leaving(member, roster.name(), Left::Gone));
+        }
+        for group in std::mem::take(&mut memberships.watches) {
+            self.presence.unwatch(&group, member, None);
         }
         drop(memberships);
         self.connections.remove_if(&member.id(), |known| Arc::ptr_eq(known, member));

@@ -199,6 +199,22 @@ impl<N: Clone + Eq + Hash, M> Rosters<N, M> {
         (left, was_in)
     }
 
+    /// Calls `visit` with the members of the set of this name inside its critical section, so that nobody enters or
+    /// leaves meanwhile; with `None` where there is no such set, or none any more. Who enters from then on is in a set
+    /// that was not in the map yet.
+    pub(crate) fn view(&self, name: &N, visit: impl FnOnce(Option<&mut dyn Iterator<Item = &Arc<M>>>)) {
+        while let Some(roster) = self.map.find(name) {
+            let members = roster.members.read();
+            if !members.retired {
+                return visit(Some(&mut members.set.iter().map(|ByAddress(member)| member)));
+            }
+            drop(members);
+            // Whoever left last is about to do it.
+            self.forget(&roster);
+        }
+        visit(None);
+    }
+
     fn forget(&self, roster: &Arc<Roster<N, M>>) {
         self.map.remove_if(&roster.name, |known| Arc::ptr_eq(known, roster));
     }

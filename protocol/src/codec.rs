@@ -5,7 +5,7 @@
 //! A frame is a `u32` little-endian length and then that many bytes: the frame's number, its fields, and behind them
 //! extensions. `PROTOCOL.md` spells it out. `stream.rs` cuts the stream, `reader.rs` and `writer.rs` know integers,
 //! texts and lists, `extension.rs` what stands behind the fields, `part.rs` what frames are made of, `client.rs` and
-//! `server.rs` the frames, and `call.rs` those about calls.
+//! `server.rs` the frames, `call.rs` those about calls, and `presence.rs` those about who is in a group.
 //!
 //! Invariants, whatever bytes a peer sends:
 //! - the length is checked against the limit before a byte of the frame is kept ([`FrameReader`]);
@@ -19,6 +19,7 @@ mod call;
 mod client;
 mod extension;
 mod part;
+mod presence;
 mod reader;
 mod server;
 mod stream;

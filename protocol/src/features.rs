@@ -14,8 +14,10 @@ impl Features {
     /// Calls: methods of the application, and methods of the client ([`crate::call`]). A server chooses it where there
     /// is an application.
     pub const CALLS: Self = Self(1 << 1);
+    /// Presence: who is in a group, for those who may watch it ([`crate::presence`]).
+    pub const PRESENCE: Self = Self(1 << 2);
     /// The features that this version has; docs/protocol/compatibility.md says which other bits are reserved.
-    pub const KNOWN: Self = Self::CALLS;
+    pub const KNOWN: Self = Self(Self::CALLS.0 | Self::PRESENCE.0);
 
     /// The set with these bits, known or not.
     #[must_use]

@@ -5,6 +5,7 @@
 use bytes::Bytes;
 
 use crate::call::{ClientCall, ServerCall};
+use crate::presence::PresenceFrame;
 use crate::{ConnectionId, EventName, Features, GroupName, Limits, PayloadFormat, RequestId, UserName};
 
 /// A client's frame.
@@ -54,6 +55,22 @@ pub enum ClientFrame {
     },
     /// Something about a call; where [`Features::CALLS`] was chosen.
     Call(ClientCall),
+    /// Be told who is in a group, and how that changes; where [`Features::PRESENCE`] was chosen. No membership is needed.
+    /// Watching a group that one watches already has its snapshot begin anew. Answered with `Ack`, whose count is the
+    /// users who are present.
+    Watch {
+        /// Echoed in the answer.
+        request: RequestId,
+        /// The group.
+        group: GroupName,
+    },
+    /// Be told no more. Answered with `Ack`, whose count is 0; nothing about the group comes after it.
+    Unwatch {
+        /// Echoed in the answer.
+        request: RequestId,
+        /// The group.
+        group: GroupName,
+    },
 }
 
 /// A signed token (JWT). Never in a URL, never in a log.
@@ -189,6 +206,8 @@ pub enum ServerFrame {
     },
     /// Something about a call; where [`Features::CALLS`] was chosen.
     Call(ServerCall),
+    /// Something about a group that is watched; where [`Features::PRESENCE`] was chosen.
+    Presence(PresenceFrame),
 }
 
 /// What ends when access expires.

@@ -13,6 +13,7 @@
 //!   [`Sender`]. The content is a [`Payload`]: bytes, and a [`PayloadFormat`].
 //! - [`Code`] has the numbers with which the server refuses a request or closes a connection. A [`Denial`] is a code
 //!   and the reason in words.
+//! - [`presence`] has what is told of a group to those who watch it.
 //! - [`codec`] turns frames into bytes and back. [`FrameReader`](codec::FrameReader) cuts a stream into frames.
 //! - [`admin`] has what operators' tools and the server say to one another, as JSON.
 //!
@@ -61,6 +62,7 @@ mod limits;
 mod name;
 mod pattern;
 mod payload;
+pub mod presence;
 mod visible;
 
 pub use code::{Code, UnknownCode};

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fanfare_hub::{BudgetLimits, HubLimits, OutboxLimits, SEND_WINDOW};
+use fanfare_hub::{BudgetLimits, HubLimits, OutboxLimits, PresenceLimits, SEND_WINDOW};
 use fanfare_protocol::Limits;
 use fanfare_token::TokenRules;
 
@@ -76,6 +76,9 @@ pub struct Config {
     pub signalr_path: String,
     /// How long before access ends a client is told. Default 60 s: time for a sign-in service that is slow or restarts.
     pub expiry_notice: Duration,
+    /// How long a user who has left a group is still told as present there: who comes back within it was never away, so
+    /// that a page that is loaded anew is no flicker. Default 2 s.
+    pub presence_grace: Duration,
     /// How long the flushing of outboxes may take when the server stops. Default 5 s.
     pub drain_deadline: Duration,
     /// After how long the clients of a server that stops come back at the earliest, each after a time of its own
@@ -136,6 +139,7 @@ impl Config {
             trusted_proxies: Vec::new(),
             signalr_path: "/signalr".to_owned(),
             expiry_notice: Duration::from_secs(60),
+            presence_grace: PresenceLimits::default().grace,
             drain_deadline: Duration::from_secs(5),
             come_back_after: Duration::from_secs(1),
             names: Names::default(),
@@ -195,6 +199,7 @@ impl Config {
         wrong("handshake_deadline (milliseconds)", self.handshake_deadline.as_millis(), 100, 60_000)?;
         wrong("idle_timeout (milliseconds)", self.idle_timeout.as_millis(), 1_000, 3_600_000)?;
         wrong("expiry_notice (milliseconds)", self.expiry_notice.as_millis(), 0, 86_400_000)?;
+        wrong("presence_grace (milliseconds)", self.presence_grace.as_millis(), 0, 60_000)?;
         wrong("drain_deadline (milliseconds)", self.drain_deadline.as_millis(), 0, 3_600_000)?;
         wrong("come_back_after (milliseconds)", self.come_back_after.as_millis(), 0, LONGEST.as_millis())?;
         wrong("refuse_above", self.refuse_above as u128, 1, most)
@@ -230,6 +235,11 @@ impl Config {
             groups: self.limits.groups as usize,
             outbox: self.outbox,
             budget: self.budget,
+            presence: PresenceLimits {
+                grace: self.presence_grace,
+                // Small beside an outbox, of which presence takes a half at most.
+                part_bytes: PresenceLimits::default().part_bytes.min(self.outbox.bytes / 16),
+            },
         }
     }
 

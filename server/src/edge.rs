@@ -7,6 +7,7 @@
 //! `rounds` look after those that are there.
 
 pub(crate) mod admission;
+pub(crate) mod announcer;
 pub(crate) mod connection;
 pub(crate) mod door;
 pub(crate) mod expiry;

@@ -20,7 +20,8 @@ use bytes::Bytes;
 use fanfare_hub::{CloseReason, HubLimits, Origin, OutboxLimits, Population, Taken};
 use fanfare_protocol::admin::AdminRequest;
 use fanfare_protocol::codec::{self, FrameReader};
-use fanfare_protocol::{Code, ConnectionId, Denial, GroupName, Limits, ServerFrame, UserName};
+use fanfare_protocol::presence::PresenceFrame;
+use fanfare_protocol::{Code, ConnectionId, Denial, Features, GroupName, Limits, ServerFrame, UserName};
 use fanfare_token::Permissions;
 
 use crate::access::{self, Gate, KeySets, Tokens};
@@ -179,7 +180,8 @@ impl Bench {
         };
         let (user, ..) = identified?;
         let seat = seat(&self.hub, 1, &user).map_err(CloseReason::from)?;
-        let mut inbound = Inbound::new(Arc::clone(&self.router), reader, OutboxLimits::default().run());
+        let mut inbound = Inbound::new(Arc::clone(&self.router), reader, OutboxLimits::default().run())
+            .with_features(Features::KNOWN);
         loop {
             loop {
                 let requests = match inbound.step(seat.member(), &mut chunk)? {
@@ -223,6 +225,8 @@ impl Bench {
                     copies += 1;
                 }
                 ServerFrame::Joined { members, .. } => assert!(members == 1 || members == 2),
+                // Of a group that it watches; what was asked before may have been answered since.
+                ServerFrame::Presence(PresenceFrame::Snapshot { present, .. }) => assert!(present.len() <= 2),
                 other => panic!("{other:?} is no answer to anything"),
             }
         }
@@ -265,7 +269,7 @@ fn read(member: &Member) -> Vec<ServerFrame> {
 #[cfg(test)]
 mod tests {
     use fanfare_protocol::{
-        ClientFrame, Credential, EventName, Features, PROTOCOL_VERSION, PayloadFormat, Send, Target,
+        ClientFrame, Credential, EventName, PROTOCOL_VERSION, PayloadFormat, Send, Target,
     };
     use proptest::prelude::*;
 
@@ -287,6 +291,8 @@ mod tests {
         prop_oneof![
             group().prop_map(|group| ClientFrame::Join { request: 1, group }),
             group().prop_map(|group| ClientFrame::Leave { request: 2, group }),
+            group().prop_map(|group| ClientFrame::Watch { request: 5, group }),
+            group().prop_map(|group| ClientFrame::Unwatch { request: 6, group }),
             target().prop_map(|target| ClientFrame::Count { request: 3, target }),
             (send, except).prop_map(|((ack, others, to, payload), except)| {
                 let event = EventName::new("E").unwrap();

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use fanfare_hub::{CloseReason, Origin, Population, Publication, Removal};
+use fanfare_protocol::presence::Present;
 use fanfare_protocol::{
     Code, ConnectionId, Denial, EventName, GroupName, Limits, NameError, Payload, Sender, Target, UserName,
 };
@@ -140,6 +141,13 @@ impl HubHandle {
     #[must_use]
     pub fn groups(&self) -> Vec<(GroupName, usize)> {
         self.hub.groups()
+    }
+
+    /// Who is in a group at this moment, user by user, in the order of their names: with how many connections, and what
+    /// the application says of them. Looks at every member.
+    #[must_use]
+    pub fn present(&self, group: &GroupName) -> Vec<Present> {
+        self.hub.present(group)
     }
 
     /// Every user with the number of its connections.

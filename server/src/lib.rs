@@ -73,6 +73,7 @@ pub use builder::Builder;
 pub use config::{Capacity, Config, ConfigError};
 pub use error::{Listener, StartError};
 pub use fanfare_hub::{BudgetLimits, CloseReason, OutboxLimits, Overflow, Population};
+pub use fanfare_protocol::presence::Present;
 pub use fanfare_protocol::{
     Code, ConnectionId, EventName, GroupName, Limits, NameError, Payload, PayloadFormat, Target, UserName,
 };

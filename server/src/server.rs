@@ -24,6 +24,7 @@ use crate::api::{self, API_PATH, Api, Http};
 use crate::application::Application;
 use crate::config::{Config, ConfigError};
 use crate::edge::admission::Admission;
+use crate::edge::announcer;
 use crate::edge::door::{Door, OwnShare};
 use crate::edge::expiry::Expiry;
 use crate::edge::farewell;
@@ -66,6 +67,7 @@ pub struct Server {
     listener: JoinHandle<()>,
     expiry: JoinHandle<()>,
     rounds: JoinHandle<()>,
+    announcer: JoinHandle<()>,
     key_sets: JoinHandle<()>,
     admin: Option<Admin>,
     http: Option<HttpListener>,
@@ -179,6 +181,7 @@ impl Server {
         let lasting = tokio::spawn(end_lasting(Arc::clone(&moderation), tasks.closing.clone()));
         let listener = tokio::spawn(listener::listen(endpoint.clone(), handshakes, tasks.clone()));
         let expiry = tokio::spawn(expiry.run(tasks.closing.clone()));
+        let announcer = tokio::spawn(announcer::announce(Arc::clone(&hub), tasks.closing.clone()));
         let key_sets = tokio::spawn(key_sets.run(tasks.closing.clone()));
         let visits = |listener, door, tls| Visits {
             listener,
@@ -252,6 +255,7 @@ impl Server {
             listener,
             expiry,
             rounds,
+            announcer,
             key_sets,
             admin,
             http,
@@ -420,6 +424,7 @@ impl Server {
             listener,
             expiry,
             rounds,
+            announcer,
             key_sets,
             admin,
             http,
@@ -439,6 +444,7 @@ impl Server {
             let _ = listener.await;
             let _ = expiry.await;
             let _ = rounds.await;
+            let _ = announcer.await;
             let _ = mending.await;
             let _ = key_sets.await;
             tasks.readers.close();

@@ -42,9 +42,6 @@ pub trait Files: Send {
     fn keep(self: Box<Self>);
 }
 
-/// How long a user may be away without being gone.
-const PRESENCE_GRACE: std::time::Duration = std::time::Duration::from_secs(2);
-
 /// Of a caller who wants nothing.
 pub(crate) struct NoFiles;
 
@@ -285,8 +282,9 @@ fn open_webhooks(config: &Config, home: Option<&mut Home>) -> Result<Option<Arc<
         }
         home.path().to_owned()
     });
-    let (webhooks, dev, patience) = (config.webhooks.clone(), config.dev, config.drain_deadline);
-    Ok(Some(Webhooks::start(webhooks, directory.as_deref(), dev, PRESENCE_GRACE, patience)?))
+    let (webhooks, dev) = (config.webhooks.clone(), config.dev);
+    let (grace, patience) = (config.presence_grace, config.drain_deadline);
+    Ok(Some(Webhooks::start(webhooks, directory.as_deref(), dev, grace, patience)?))
 }
 
 async fn tcp(

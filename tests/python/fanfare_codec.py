@@ -1,7 +1,7 @@
 """Fanfare's frames to bytes and back, in Python's standard library alone.
 
-Owns: the frames of PROTOCOL.md (sections 2, 4, 5 and 15) and of docs/protocol/calls.md, and how people see ids
-(docs/protocol/ids.md), written from these pages and from nothing else, so that the pages and the Rust codec are held
+Owns: the frames of PROTOCOL.md (sections 2, 4, 5 and 15), of docs/protocol/calls.md and presence.md, and how people
+see ids (docs/protocol/ids.md), written from these pages and from nothing else, so that the pages and the Rust codec are held
 against each other. The types of section 3 are in `fanfare_encoding`. No I/O.
 
 In: frames as plain values, or bytes that a peer sent. Out: bytes, or frames. A frame is a dict of one item, the frame's
@@ -61,6 +61,23 @@ FAILURE = Struct(code=U16, detail=STRING, data=PAYLOAD)
 OUTCOME = Enum("outcome", Nothing=None, Value=PAYLOAD, Failed=FAILURE)
 
 
+class _Perhaps:
+    """A value, or that there is none."""
+
+    def __init__(self, kind):
+        self.kind = kind
+
+    def write(self, value):
+        return BOOL.write(value is not None) + (b"" if value is None else self.kind.write(value))
+
+    def read(self, reader):
+        return self.kind.read(reader) if BOOL.read(reader) else None
+
+
+# A user who is present has four bytes at least: a name of one, a number, and that there is no data.
+PRESENT = List(Struct(user=NAME, connections=U32, data=_Perhaps(PAYLOAD)), least=4)
+
+
 class _End:
     """What a stream ended with: an outcome, but no value."""
 
@@ -101,6 +118,8 @@ CLIENT_FRAME = Enum(
     Invoke=Struct(request=U64, method=NAME, credit=U32, streams=List(U64, least=1), arguments=PAYLOAD),
     Cancel=Struct(request=U64),
     Credit=Struct(request=U64, items=U32),
+    Watch=Struct(request=U64, group=NAME),
+    Unwatch=Struct(request=U64, group=NAME),
     StreamItem=Struct(stream=U64, item=PAYLOAD),
     StreamEnd=Struct(stream=U64, outcome=_End()),
     ClientCompletion=Struct(call=U64, outcome=OUTCOME),
@@ -136,6 +155,9 @@ SERVER_FRAME = Enum(
     ClientCancel=Struct(call=U64),
     StreamCredit=Struct(stream=U64, items=U32),
     StreamStop=Struct(stream=U64),
+    Snapshot=Struct(group=NAME, revision=U64, begins=BOOL, complete=BOOL, present=PRESENT),
+    Changes=Struct(group=NAME, revision=U64, present=PRESENT, left=List(NAME, least=2)),
+    WatchEnded=Struct(group=NAME, code=U16, reason=STRING),
 )
 
 

@@ -111,11 +111,13 @@ class Native(QuicConnectionProtocol):
         """How the connection ended, once it has."""
         return await asyncio.wait_for(asyncio.shield(self.ended), DEADLINE)
 
-    async def hello(self, user):
-        self.say({"Hello": {"protocol": codec.PROTOCOL_VERSION, "features": 0, "credential": {"DevUser": user}}})
+    async def hello(self, user, features=0):
+        credential = {"DevUser": user}
+        hello = {"protocol": codec.PROTOCOL_VERSION, "features": features, "credential": credential}
+        self.say({"Hello": hello})
         welcome = (await self.hear())["Welcome"]
         # A feature that was not offered would be a breach of the protocol.
-        assert welcome["features"] == 0, welcome
+        assert welcome["features"] & ~features == 0, welcome
         self.connection = welcome["connection"]
         return welcome
 
@@ -146,6 +148,40 @@ class Native(QuicConnectionProtocol):
         """The next frame, which is a `Message`: its target and its payload."""
         message = (await self.hear())["Message"]
         return message["to"], message["payload"]
+
+
+class Table:
+    """Who is in a group that is watched, as docs/protocol/presence.md says that a client keeps it."""
+
+    def __init__(self, group):
+        self.group = group
+        self.users = {}
+        self.revision = None
+        self.complete = False
+        self.ended = None
+
+    def take(self, frame):
+        """Takes a frame about the group. Raises `AssertionError` where there is a gap in what the server says."""
+        ((kind, content),) = frame.items()
+        assert content["group"] == self.group, frame
+        if kind == "WatchEnded":
+            self.users, self.revision, self.complete, self.ended = {}, None, False, content["code"]
+            return
+        if kind == "Snapshot":
+            if content["begins"]:
+                self.users, self.complete, self.ended = {}, False, None
+                self.revision = content["revision"]
+            assert content["revision"] == self.revision, frame
+            self.complete = content["complete"]
+        else:
+            assert content["revision"] == self.revision + 1, frame
+            self.revision += 1
+            for user in content["left"]:
+                gone = self.users.pop(user, None)
+                assert gone or not self.complete, frame
+        for present in content["present"]:
+            data = present["data"] and (present["data"]["format"], present["data"]["payload"])
+            self.users[present["user"]] = (present["connections"], data)
 
 
 @contextlib.asynccontextmanager

@@ -16,7 +16,7 @@ import unittest
 from pathlib import Path
 
 import fanfare_codec as codec
-from fanfare_native import DEADLINE, native
+from fanfare_native import DEADLINE, Table, native
 
 GROUP = {"Group": "room"}
 
@@ -28,7 +28,7 @@ class Server:
         self.home = tempfile.TemporaryDirectory()
         command = [os.environ["FANFARE_BIN"], "serve", "--dev", "--state-dir", self.home.name]
         command += ["--listen", "127.0.0.1:0", "--admin-listen", "off", "--http-listen", "off"]
-        command += ["--handshake-deadline", handshake_deadline, "--log", "error"]
+        command += ["--handshake-deadline", handshake_deadline, "--presence-grace", "300ms", "--log", "error"]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("FANFARE_")}
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
         lines = queue.Queue()
@@ -160,6 +160,48 @@ class Conversation(unittest.IsolatedAsyncioTestCase):
             self.assertEqual((refused["request"], refused["code"]), (9, 2105))
             alice.write(codec.with_extensions(count, [(250, b"x")]))
             self.assertGreaterEqual((await alice.hear())["Ack"]["count"], 1)
+
+    async def test_a_watcher_knows_who_is_in_a_group(self):
+        async with server.connect() as watcher, server.connect() as alice, server.connect() as bob:
+            await watcher.hello("watcher", features=1 << 2)
+            await alice.hello("alice")
+            await bob.hello("bob")
+            await alice.ask("Join", group="watched")
+            table = Table("watched")
+
+            async def until(users):
+                while table.users != users or not table.complete:
+                    table.take(await watcher.hear())
+
+            self.assertEqual((await watcher.ask("Watch", group="watched"))["Ack"]["count"], 1)
+            await until({"alice": (1, None)})
+            await bob.ask("Join", group="watched")
+            await until({"alice": (1, None), "bob": (1, None)})
+            async with server.connect() as other:
+                await other.hello("bob")
+                await other.ask("Join", group="watched")
+                await until({"alice": (1, None), "bob": (2, None)})
+            await alice.ask("Leave", group="watched")
+            await until({"bob": (1, None)})
+            # Again, from the beginning.
+            self.assertEqual((await watcher.ask("Watch", group="watched"))["Ack"]["count"], 1)
+            anew = await watcher.hear()
+            self.assertTrue(anew["Snapshot"]["begins"])
+            table.take(anew)
+            self.assertEqual((table.users, table.complete), ({"bob": (1, None)}, True))
+            self.assertEqual((await watcher.ask("Unwatch", group="watched"))["Ack"]["count"], 0)
+            # Nothing comes of it any more, though others are told.
+            async with server.connect() as second:
+                await second.hello("second", features=1 << 2)
+                await second.ask("Watch", group="watched")
+                bob_alone = [{"user": "bob", "connections": 1, "data": None}]
+                self.assertEqual((await second.hear())["Snapshot"]["present"], bob_alone)
+                await alice.ask("Join", group="watched")
+                self.assertEqual((await second.hear())["Changes"]["present"][0]["user"], "alice")
+            await watcher.ask("Count", target="All")
+            self.assertEqual(watcher.kept, [])
+            # Who did not offer it has no such frames.
+            self.assertEqual((await alice.ask("Watch", group="watched"))["Error"]["code"], 2105)
 
     async def test_who_closes_has_left(self):
         async with server.connect() as bob:

@@ -1,4 +1,4 @@
-"""Holds PROTOCOL.md, docs/protocol/calls.md, the golden vectors and the Python codec against each other.
+"""Holds PROTOCOL.md, the pages beside it, the golden vectors and the Python codec against each other.
 
 Owns: the tests. Run from the repository's root: `python3 -m unittest discover -s tests/python`.
 
@@ -21,6 +21,7 @@ VECTORS = [vector for file in FILES for vector in json.loads(file.read_text(enco
 MALFORMED = json.loads((ROOT / "protocol" / "malformed.json").read_text(encoding="utf-8"))
 PAGE = (ROOT / "PROTOCOL.md").read_text(encoding="utf-8")
 CALLS = (ROOT / "docs" / "protocol" / "calls.md").read_text(encoding="utf-8")
+PRESENCE = (ROOT / "docs" / "protocol" / "presence.md").read_text(encoding="utf-8")
 PAGES = [ROOT / "PROTOCOL.md", *sorted((ROOT / "docs" / "protocol").glob("*.md"))]
 
 # The vectors that there are. A new one is added here by hand, so that none is lost unnoticed.
@@ -37,6 +38,7 @@ NAMES = """
     hello-calls invoke invoke-with-streams cancel credit item end end-failed answer answer-failed
     completion completion-value completion-failed result-item invoke-client cancel-client stream-credit stream-stop
     completion-unknown-outcome
+    hello-presence watch unwatch snapshot snapshot-of-nobody snapshot-part changes watch-ended
 """.split()
 
 ENCODE = {"client": codec.encode_client, "server": codec.encode_server}
@@ -152,15 +154,18 @@ class Page(unittest.TestCase):
             with self.subTest(vector["name"]):
                 block = f"```text\n{dump(bytes.fromhex(vector['hex']))}\n```"
                 name = re.escape(vector["name"])
-                shown = re.search(rf"^`{name}`: [^`].*?\n\n(```text\n.*?\n```)$", PAGE + CALLS, re.M | re.S)
+                shown = re.search(rf"^`{name}`: [^`].*?\n\n(```text\n.*?\n```)$", PAGE + CALLS + PRESENCE, re.M | re.S)
                 self.assertIsNotNone(shown, "not named")
                 self.assertEqual(shown[1], block)
 
     def test_the_tables_of_frames_and_variants_are_the_codecs(self):
         for side, frames in FRAMES.items():
-            sections = [page.split(f"Frames from the {side}\n")[1].split("\n## ")[0] for page in (PAGE, CALLS)]
+            pages = (PAGE, CALLS, PRESENCE)
+            sections = [page.split(f"Frames from the {side}\n")[1].split("\n## ")[0] for page in pages]
             headings = [row for section in sections for row in re.findall(r"^### (\d+) `(\w+)`$", section, re.M)]
             rows = [row for section in sections for row in re.findall(r"^\| (\d+) \| `(\w+)` \|", section, re.M)]
+            # Those of a client that have no request have higher numbers than later ones that have.
+            headings, rows = (sorted(found, key=lambda row: int(row[0])) for found in (headings, rows))
             expected = [(str(number), name) for name, number in frames.numbers.items()]
             self.assertEqual(headings, expected)
             self.assertEqual(rows, expected)

@@ -564,7 +564,7 @@ async fn what_describes_the_api_is_there_without_a_key_and_names_every_path() {
     let Answer { status, body, .. } = BackEnd::with_key(&hub, "").ask("/openapi.json").await;
     assert_eq!((status, body["openapi"].as_str().map(|version| &version[..4])), (200, Some("3.1.")));
     let paths: BTreeSet<&str> = body["paths"].as_object().unwrap().keys().map(String::as_str).collect();
-    assert_eq!(paths.len(), 30, "{paths:?}");
+    assert_eq!(paths.len(), 31, "{paths:?}");
     assert_eq!(body["servers"][0]["url"], "/api/v1");
     let shop = BackEnd::new(&hub, "shop", &["*"]).await;
     for path in paths {

@@ -99,7 +99,8 @@ async fn promise_13_features_that_nobody_knows_here_are_not_chosen() {
         let mut peer = dialer.peer(hub.address()).await;
         peer.write(&extended(&hello, extensions)).await.unwrap();
         let Ok(ServerFrame::Welcome(welcome)) = peer.frame().await else { panic!("not welcomed") };
-        assert_eq!(welcome.features, Features::NONE);
+        // Calls are not, where there is no application.
+        assert_eq!(welcome.features, features.and(Features::PRESENCE));
         assert_eq!((welcome.node_bytes, welcome.session, welcome.position), (4, [0; 16], 0));
         ids.push(welcome.connection);
         joined(&mut peer, 1, "room").await;

@@ -302,7 +302,14 @@ async fn questions_are_answered_as_things_are() {
     let users: Listing<UserRow> = ask(&oncall, Question::Users(page("connections", true, 0, 1))).await;
     assert_eq!(users.rows, [UserRow { user: user("alice"), connections: 2 }]);
     let groups: Listing<GroupRow> = ask(&oncall, Question::Groups(page("users", true, 0, 1))).await;
-    let room = GroupRow { group: group("room-1"), members: 3, users: 2, deliveries: 3, waiting_frames: 0 };
+    let room = GroupRow {
+        group: group("room-1"),
+        members: 3,
+        users: 2,
+        deliveries: 3,
+        waiting_frames: 0,
+        watchers: 0,
+    };
     assert_eq!(groups.rows, [room]);
     let members = Question::Members { group: group("room-1"), page: page("user", false, 0, 0) };
     let members: Listing<ConnectionRow> = ask(&oncall, members).await;

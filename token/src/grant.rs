@@ -24,7 +24,7 @@ pub struct GrantClaim {
     /// Everyone. `false` is not allowed: it would read like a prohibition, which grants are not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub all: Option<bool>,
-    /// What may be done. `join` is for groups only.
+    /// What may be done. `join` and `presence` are for groups only.
     pub may: Vec<Right>,
     /// When the grant ends, in seconds since 1970, a fraction cut off; with the token where it is left out.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "numeric_date::optional")]
@@ -41,8 +41,8 @@ impl GrantClaim {
             Ok(_) => Ok(()),
             Err(GrantError::TooMany) => Err(format!("there are more than {MOST} grants")),
             Err(GrantError::Entry(number)) => Err(format!(
-                "grant {number} must name one of group, user and all = true; only a group can be joined, and a pattern has 1 \
-                 to 256 bytes"
+                "grant {number} must name one of group, user and all = true; only a group can be joined or watched \
+                 (presence), and a pattern has 1 to 256 bytes"
             )),
         }
     }
@@ -56,6 +56,8 @@ pub enum Right {
     Join,
     /// To send to it.
     Send,
+    /// To be told who is in it, as a member or not.
+    Presence,
 }
 
 /// What one connection is allowed.
@@ -73,6 +75,7 @@ struct Grant {
     scope: Scope,
     join: bool,
     send: bool,
+    presence: bool,
     ends: Seconds,
 }
 
@@ -112,11 +115,12 @@ impl Grants {
                 _ => return Err(GrantError::Entry(position)),
             };
             let join = claim.may.contains(&Right::Join);
-            if join && !matches!(scope, Scope::Groups(_)) {
+            let presence = claim.may.contains(&Right::Presence);
+            if (join || presence) && !matches!(scope, Scope::Groups(_)) {
                 return Err(GrantError::Entry(position));
             }
             let ends = claim.exp.map_or(Seconds::MAX, |ends| ends.saturating_add(leeway));
-            Ok(Grant { scope, join, send: claim.may.contains(&Right::Send), ends })
+            Ok(Grant { scope, join, send: claim.may.contains(&Right::Send), presence, ends })
         });
         Ok(Self { unlimited: false, by_application: false, list: grants.collect::<Result<_, _>>()? })
     }
@@ -143,6 +147,20 @@ impl Grants {
     pub fn join_until(&self, group: &GroupName) -> Seconds {
         self.until(|grant| {
             grant.join && matches!(&grant.scope, Scope::Groups(name) if name.matches(group.as_str()))
+        })
+    }
+
+    /// Whether it may be told who is in a group.
+    #[must_use]
+    pub fn may_watch(&self, group: &GroupName, now: Seconds) -> bool {
+        self.watch_until(group) > now
+    }
+
+    /// The moment from which on the group may not be watched; 0 where no grant is about it.
+    #[must_use]
+    pub fn watch_until(&self, group: &GroupName) -> Seconds {
+        self.until(|grant| {
+            grant.presence && matches!(&grant.scope, Scope::Groups(name) if name.matches(group.as_str()))
         })
     }
 
@@ -205,7 +223,7 @@ mod tests {
     #[test]
     fn nothing_granted_nothing_allowed() {
         let grants = grants("[]").unwrap();
-        assert!(!grants.may_join(&group("g"), 0));
+        assert!(!grants.may_join(&group("g"), 0) && !grants.may_watch(&group("g"), 0));
         assert!(!grants.may_send_to_group(&group("g"), 0));
         assert!(!grants.may_send_to_user(&user("u"), 0));
         assert!(!grants.may_send_to_all(0));
@@ -225,6 +243,18 @@ mod tests {
         // A user of a group's name is not the group.
         assert!(!grants.may_send_to_user(&user("news"), 0) && !grants.may_send_to_group(&group("bob"), 0));
         assert!(!grants.may_send_to_all(0));
+    }
+
+    #[test]
+    fn to_know_who_is_in_a_group_is_a_right_of_its_own_that_ends_with_its_grant() {
+        let grants = grants(
+            r#"[{"group": "room-*", "may": ["presence"], "exp": 10}, {"group": "*", "may": ["join", "send"]}]"#,
+        )
+        .unwrap();
+        assert!(grants.may_watch(&group("room-1"), 9) && !grants.may_watch(&group("room-1"), 10));
+        assert!(!grants.may_watch(&group("hall"), 0), "who may join and send need not know who is there");
+        assert_eq!((grants.watch_until(&group("room-1")), grants.watch_until(&group("hall"))), (10, 0));
+        assert_eq!(grants.ends().collect::<Vec<_>>(), [10]);
     }
 
     #[test]
@@ -268,7 +298,9 @@ mod tests {
     #[test]
     fn in_development_everything_is_allowed_for_ever() {
         let grants = Grants::everything();
-        assert!(grants.may_join(&group("g"), Seconds::MAX - 1));
+        assert!(
+            grants.may_join(&group("g"), Seconds::MAX - 1) && grants.may_watch(&group("g"), Seconds::MAX - 1)
+        );
         assert!(grants.may_send_to_group(&group("g"), 1) && grants.may_send_to_user(&user("u"), 1));
         assert!(grants.may_send_to_every_user(1) && grants.may_send_to_all(1));
         assert_eq!(grants.ends().next(), None);
@@ -309,6 +341,8 @@ mod tests {
             (r#"[{"group": "g", "user": "u", "may": ["send"]}]"#, GrantError::Entry(1)),
             (r#"[{"group": "g", "may": []}, {"user": "u", "may": ["join"]}]"#, GrantError::Entry(2)),
             (r#"[{"all": true, "may": ["join"]}]"#, GrantError::Entry(1)),
+            (r#"[{"all": true, "may": ["presence"]}]"#, GrantError::Entry(1)),
+            (r#"[{"user": "u", "may": ["send", "presence"]}]"#, GrantError::Entry(1)),
             (r#"[{"all": false, "may": ["send"]}]"#, GrantError::Entry(1)),
             (r#"[{"group": "", "may": ["send"]}]"#, GrantError::Entry(1)),
         ] {

@@ -6,12 +6,16 @@ import { connect, json, visible } from "./fanfare-client.js";
 
 const by = (id) => document.getElementById(id);
 const groups = new Map();
+/** Who is in which group, for those that may be watched. */
+const watches = new Map();
 const cursors = new Map();
 /** How many lines are kept, and after how long a cursor that does not move is gone. */
 const LINES = 500;
 const STILL_MS = 10_000;
 /** So many bytes are shown of what is no text. */
 const BYTES = 32;
+/** So many names are shown of those who are in a group. */
+const NAMES = 30;
 const UTF8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 let client;
 
@@ -75,11 +79,12 @@ function show() {
     leave.onclick = () => attempt(async () => {
       await client.leave(group);
       groups.delete(group);
+      watches.get(group)?.close();
       line("note", "you left ", named(group));
       show();
     });
     const count = strong("small", `${members} here`);
-    item.append(named(group), count, leave);
+    item.append(named(group), count, leave, ...here(group));
     list.append(item);
   }
   if (groups.size === 0) list.append(strong("li", "none yet"));
@@ -89,6 +94,48 @@ function show() {
   by("to").append(new Option("to a user", "user"), new Option("to everyone", "all"));
   if ([...by("to").options].some((option) => option.value === chosen)) by("to").value = chosen;
   by("to").onchange();
+}
+
+/** Who is in a group, by their names, where that is known. */
+function here(group) {
+  const present = watches.get(group)?.present ?? [];
+  if (present.length === 0) return [];
+  const list = document.createElement("ul");
+  list.className = "here";
+  list.setAttribute("aria-label", `who is in ${visible(group)}`);
+  for (const { user, connections } of present.slice(0, NAMES)) {
+    const item = document.createElement("li");
+    item.append(named(user), connections > 1 ? ` (${connections})` : "");
+    list.append(item);
+  }
+  if (present.length > NAMES) list.append(strong("li", `and ${present.length - NAMES} more`));
+  return [list];
+}
+
+/** Shows who is in a group, from now until this page is not. */
+async function watch(group) {
+  if (watches.has(group)) return;
+  // Taken at once, so that two who ask do not make two of it.
+  watches.set(group, undefined);
+  let own;
+  try {
+    own = await client.watch(group);
+    watches.set(group, own);
+    if (!groups.has(group)) own.close();
+    let known;
+    for await (const { present, left } of own) {
+      if (known) {
+        for (const { user } of present) if (!known.has(user)) line("note", named(user), " came to ", named(group));
+        for (const user of left) line("note", named(user), " left ", named(group));
+      }
+      known = new Set(own.present.map(({ user }) => user));
+      show();
+    }
+  } catch {
+    // A token may let its user in, and not let it know who else is there.
+  }
+  if (watches.get(group) === own) watches.delete(group);
+  show();
 }
 
 async function attempt(work) {
@@ -102,6 +149,7 @@ async function attempt(work) {
 async function joined(group) {
   const members = await client.join(group);
   groups.set(group, members);
+  void watch(group);
   // Others in it may show one more.
   await client.sendToGroup(group, "Here", "", { others: true });
   show();
@@ -140,6 +188,7 @@ async function enter() {
   by("room").hidden = false;
   by("calls").hidden = !client.callable;
   groups.clear();
+  watches.clear();
   client.on("ReceiveMessage", (_, message) => {
     const to = strong("small", "to ");
     to.append(message.to === "all" ? "everyone" : message.to.group === undefined ? "you" : named(message.to.group));
@@ -153,6 +202,7 @@ async function enter() {
   client.when("joined", ({ group, members }) => {
     groups.set(group, members);
     line("note", "you are in ", named(group));
+    void watch(group);
     show();
     // Who joins a group wants to talk there.
     by("to").value = `group ${group}`;
@@ -160,6 +210,7 @@ async function enter() {
   });
   client.onRemoved(({ group, code, reason }) => {
     groups.delete(group);
+    watches.get(group)?.close();
     const why = said(reason || "no reason was given");
     line("bad", "you were removed from ", named(group), ": ", why, ` (code ${code})`);
     show();
@@ -174,11 +225,13 @@ async function enter() {
     line("note", "connected again");
     for (const { group, code, reason } of refused) {
       groups.delete(group);
+      watches.get(group)?.close();
       const why = said(reason || "no reason was given");
       line("bad", named(group), " did not let you in again: ", why, ` (code ${code})`);
     }
     for (const group of lost) {
       groups.delete(group);
+      watches.get(group)?.close();
       line("bad", "you are no longer in ", named(group), ", which an operator had added you to");
     }
     show();
@@ -198,7 +251,8 @@ async function count() {
   for (const [group, before] of groups) {
     const members = await client.count({ group }).catch(() => before);
     if (members === before || !groups.has(group)) continue;
-    line("note", members > before ? "somebody came to " : "somebody left ", named(group));
+    // Who it was is told where that may be known.
+    if (!watches.get(group)) line("note", members > before ? "somebody came to " : "somebody left ", named(group));
     groups.set(group, members);
     show();
   }

@@ -8,7 +8,8 @@
 import { datagramBytes, encodeClient } from "./codec.js";
 import { addressOf, dial } from "./dial.js";
 import { FanfareError } from "./errors.js";
-import { CALLS, DATAGRAM_BYTES, type ClientFrame, type Limits, type Target } from "./frames.js";
+import { Code } from "./codes.js";
+import { CALLS, DATAGRAM_BYTES, PRESENCE, type ClientFrame, type Limits, type Target } from "./frames.js";
 import { encoded, outgoing } from "./outgoing.js";
 import type { Payload } from "./payload.js";
 import { Race } from "./race.js";
@@ -19,6 +20,7 @@ import type {
   ConnectOptions, Expiring, Handler, Happenings, Invocation, Message, MessageHandler, MethodHandler, Removed,
   SendOptions,
 } from "./types.js";
+import type { Watch } from "./watches.js";
 
 /** Connects. Rejects with a {@link FanfareError} that says why it did not work, or with the token provider's error. */
 export async function connect(options: ConnectOptions): Promise<Client> {
@@ -93,6 +95,28 @@ export class Client implements AsyncIterable<Message> {
   /** How many connections a target has now. */
   async count(target: Target): Promise<number> {
     return this.supervisor.ask((request) => ({ kind: "count", request, target }));
+  }
+
+  /**
+   * Watches a group: gives everyone who is present there, and then changes, for a loop. No membership is needed, but
+   * the right to know it (`presence`). It goes on over outages: what has changed meanwhile is told as a change.
+   */
+  async watch(group: string): Promise<Watch> {
+    if ((this.supervisor.live().welcome.features & PRESENCE) === 0n) {
+      throw new FanfareError("refused", "this server has no presence", Code.NotKnownHere);
+    }
+    // First, so that there is a place for what comes before the answer.
+    const watch = this.supervisor.watches.begin(group);
+    try {
+      await this.supervisor.ask((request) => ({ kind: "watch", request, group }));
+    } catch (error) {
+      // Who is refused watches nothing there, so that there is nothing to end.
+      if (error instanceof FanfareError && error.kind === "refused" && error.code !== undefined) {
+        this.supervisor.watches.ended(group, { code: error.code, reason: error.message });
+      } else watch.close();
+      throw error;
+    }
+    return watch;
   }
 
   /** Goes on with another token of the same user; returns how many groups this client is still in. */

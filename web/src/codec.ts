@@ -1,5 +1,5 @@
 /**
- * Frames to bytes, and bytes to frames: PROTOCOL.md, sections 3 to 5, and docs/protocol/calls.md.
+ * Frames to bytes, and bytes to frames: PROTOCOL.md, sections 3 to 5, docs/protocol/calls.md and presence.md.
  *
  * In: values of the application, or bytes of the server. Out: bytes, or values. Invariants: a length that the other
  * side names is checked against the bytes that are left; what is not exactly a frame is an error; a frame that a later
@@ -11,11 +11,14 @@ import { Code } from "./codes.js";
 import { FanfareError } from "./errors.js";
 import {
   FORMATS, NAME_BYTES,
-  type ClientFrame, type ExpiryScope, type Format, type Formatted, type Outcome, type Sender, type ServerFrame,
-  type Target,
+  type ClientFrame, type ExpiryScope, type Format, type Formatted, type Outcome, type Present, type Sender,
+  type ServerFrame, type Target,
 } from "./frames.js";
 import { idFromText, idToText } from "./ids.js";
 import { PREFIX_BYTES } from "./stream.js";
+
+/** The longest list that is read. */
+const LIST_CEILING = 1 << 16;
 
 const TEXT = new TextEncoder();
 const UTF8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
@@ -176,6 +179,12 @@ export function encodeClient(frame: ClientFrame): Uint8Array {
     case "clientCompletion":
       writer.byte(130).integer(frame.call).outcome(frame.outcome);
       break;
+    case "watch":
+      writer.byte(9).integer(frame.request).name("group", frame.group);
+      break;
+    case "unwatch":
+      writer.byte(10).integer(frame.request).name("group", frame.group);
+      break;
     default:
       frame satisfies never;
   }
@@ -279,6 +288,28 @@ class Reader {
     return { format: this.format(), bytes: this.blob().slice() };
   }
 
+  bool(): boolean {
+    const byte = this.byte();
+    if (byte > 1) throw malformed("a yes or no in it is neither 0 nor 1");
+    return byte === 1;
+  }
+
+  /** Elements that have `least` bytes at least. */
+  list<T>(least: number, element: () => T): T[] {
+    const count = this.integer(8);
+    if (count > Math.min(LIST_CEILING, (this.bytes.length - this.at) / least)) {
+      throw malformed("a length in it is beyond its end");
+    }
+    return Array.from({ length: count }, element);
+  }
+
+  present(): Present[] {
+    return this.list(4, () => {
+      const [user, connections] = [this.name(), this.integer(4)];
+      return { user, connections, data: this.bool() ? this.payload() : undefined };
+    });
+  }
+
   outcome(): Outcome {
     const number = this.integer(4);
     switch (number) {
@@ -377,6 +408,17 @@ function read(reader: Reader): ServerFrame {
     case 12: return reader.end({ kind: "clientCancel", call: reader.exact(8) });
     case 13: return reader.end({ kind: "streamCredit", stream: reader.integer(8), items: reader.integer(4) });
     case 14: return reader.end({ kind: "streamStop", stream: reader.integer(8) });
+    case 15: {
+      const [group, revision] = [reader.name(), reader.integer(8)];
+      const [begins, complete] = [reader.bool(), reader.bool()];
+      return reader.end({ kind: "snapshot", group, revision, begins, complete, present: reader.present() });
+    }
+    case 16: {
+      const [group, revision, present] = [reader.name(), reader.integer(8), reader.present()];
+      return reader.end({ kind: "changes", group, revision, present, left: reader.list(2, () => reader.name()) });
+    }
+    case 17:
+      return reader.end({ kind: "watchEnded", group: reader.name(), code: reader.integer(2), reason: reader.text() });
     default: throw new Unknown(`frame ${number}`);
   }
 }

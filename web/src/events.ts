@@ -70,6 +70,9 @@ export class Events {
       case "streamStop":
       case "clientInvoke":
       case "clientCancel":
+      case "snapshot":
+      case "changes":
+      case "watchEnded":
       case "unknown":
         break;
       default:

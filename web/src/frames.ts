@@ -10,6 +10,8 @@ export const DATAGRAM_BYTES = 1100;
 export const NAME_BYTES = 256;
 /** The feature of which the frames about calls are a part. */
 export const CALLS = 1n << 1n;
+/** The feature of which the frames about who is in a group are a part. */
+export const PRESENCE = 1n << 2n;
 /** The formats that have names, each at its number. */
 export const FORMATS: readonly Format[] = ["binary", "text", "json", "msgpack"];
 
@@ -71,6 +73,15 @@ export interface Invoke {
   readonly arguments: Formatted;
 }
 
+/** A user who is present in a group. */
+export interface Present {
+  readonly user: string;
+  /** With how many connections: at least one. */
+  readonly connections: number;
+  /** What the application says of the user to everyone who may watch, where it says anything. */
+  readonly data: Formatted | undefined;
+}
+
 /** A send, as it goes to the server. */
 export interface Send {
   readonly request: number;
@@ -96,7 +107,9 @@ export type ClientFrame =
   | { readonly kind: "credit"; readonly request: number; readonly items: number }
   | { readonly kind: "streamItem"; readonly stream: number; readonly item: Formatted }
   | { readonly kind: "streamEnd"; readonly stream: number; readonly failure: Failure | undefined }
-  | { readonly kind: "clientCompletion"; readonly call: bigint; readonly outcome: Outcome };
+  | { readonly kind: "clientCompletion"; readonly call: bigint; readonly outcome: Outcome }
+  | { readonly kind: "watch"; readonly request: number; readonly group: string }
+  | { readonly kind: "unwatch"; readonly request: number; readonly group: string };
 
 /** The server's first frame. */
 export interface Welcome {
@@ -126,7 +139,7 @@ export interface MessageFrame {
   readonly payload: Uint8Array;
 }
 
-/** What ends when access expires: the token and with it the connection, or so many memberships. */
+/** What ends when access expires: the token and with it the connection, or what this client has of so many groups. */
 export type ExpiryScope = "token" | { readonly groups: number };
 
 /** What the server says of the client's own calls and streams. */
@@ -148,10 +161,32 @@ export interface ClientInvoke {
 /** What the server wants of the client's methods. */
 export type AskFrame = ClientInvoke | { readonly kind: "clientCancel"; readonly call: bigint };
 
+/** What the server tells of a group that is watched. */
+export type PresenceFrame =
+  | {
+    readonly kind: "snapshot";
+    readonly group: string;
+    readonly revision: number;
+    /** What was told before counts no longer. */
+    readonly begins: boolean;
+    /** It is the last part. */
+    readonly complete: boolean;
+    readonly present: readonly Present[];
+  }
+  | {
+    readonly kind: "changes";
+    readonly group: string;
+    readonly revision: number;
+    readonly present: readonly Present[];
+    readonly left: readonly string[];
+  }
+  | { readonly kind: "watchEnded"; readonly group: string; readonly code: number; readonly reason: string };
+
 /** What the server sends. */
 export type ServerFrame =
   | Welcome
   | MessageFrame
+  | PresenceFrame
   | CallFrame
   | AskFrame
   | { readonly kind: "ack"; readonly request: number; readonly count: number }

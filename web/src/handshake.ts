@@ -9,13 +9,13 @@
 import { Code } from "./codes.js";
 import { after, brokenOffWith, closedBy, END_PATIENCE, goodbyeOf, refused, type Ended } from "./ended.js";
 import { FanfareError } from "./errors.js";
-import { CALLS, type ServerFrame, type Welcome } from "./frames.js";
+import { CALLS, PRESENCE, type ServerFrame, type Welcome } from "./frames.js";
 import { Incoming } from "./incoming.js";
 import { orAfter } from "./pause.js";
 import type { Session } from "./session.js";
 
 /** The features that this client understands. */
-export const FEATURES = CALLS;
+export const FEATURES = CALLS | PRESENCE;
 
 /** A stream that the server has welcomed. */
 export interface Introduced {

@@ -7,13 +7,14 @@
 export { connect, Client } from "./client.js";
 export type {
   ConnectOptions, Expiring, Handler, Happenings, Invocation, Invoked, Message, MessageHandler, MethodHandler, Reconnect,
-  Reconnected, Removed, SendOptions,
+  PresenceChange, Reconnected, Removed, SendOptions, WatchEnded,
 } from "./types.js";
-export type { ExpiryScope, Format, Formatted, Limits, Sender, Target } from "./frames.js";
+export type { ExpiryScope, Format, Formatted, Limits, Present, Sender, Target } from "./frames.js";
 export { json, messagePack } from "./payload.js";
 export type { Payload } from "./payload.js";
 export { Code, codeName, mayReconnect } from "./codes.js";
 export { FanfareError } from "./errors.js";
 export type { Transport } from "./session.js";
+export { Watch } from "./watches.js";
 export { visible } from "./visible.js";
 export type { FanfareErrorKind } from "./errors.js";

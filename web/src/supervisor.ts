@@ -9,13 +9,14 @@
 
 import { Answering, Handlers } from "./answering.js";
 import { Calls } from "./calls.js";
+import { Code } from "./codes.js";
 import { encodeClient } from "./codec.js";
 import { dial } from "./dial.js";
 import { Effects } from "./effects.js";
 import { failed, mayComeBack, type Ended } from "./ended.js";
 import { FanfareError } from "./errors.js";
 import { Events } from "./events.js";
-import type { ClientFrame, ServerFrame, Welcome } from "./frames.js";
+import { PRESENCE, type ClientFrame, type ServerFrame, type Welcome } from "./frames.js";
 import { QUEUE } from "./inbox.js";
 import type { Link } from "./link.js";
 import { Membership } from "./membership.js";
@@ -27,6 +28,7 @@ import { Rejoin } from "./rejoin.js";
 import { Requests } from "./requests.js";
 import type { Transport } from "./session.js";
 import type { ConnectOptions } from "./types.js";
+import { Watches } from "./watches.js";
 
 const CLOSE_DEADLINE = 5_000;
 /** Why nothing can be sent any more. */
@@ -45,6 +47,7 @@ export class Supervisor {
   readonly events = new Events();
   readonly requests: Requests;
   readonly handlers = new Handlers();
+  readonly watches = new Watches((group) => this.unwatch(group));
   private link: Link | undefined;
   /** The current connection, or the last one during an outage. */
   private last: Link;
@@ -144,6 +147,27 @@ export class Supervisor {
     this.events.inbox.ask();
   }
 
+  /** Watches again what is watched, on a connection that watches nothing yet. */
+  private watchAgain(link: Link): void {
+    const end = (group: string, code: number | undefined, reason: string) =>
+      this.watches.ended(group, { code: code ?? Code.NotKnownHere, reason });
+    for (const group of this.watches.connected()) {
+      if ((link.welcome.features & PRESENCE) === 0n) {
+        end(group, undefined, "this server has no presence");
+        continue;
+      }
+      this.ask((request) => ({ kind: "watch", request, group })).catch((error: unknown) => {
+        // Where the connection is lost, the next one asks.
+        if (error instanceof FanfareError && error.kind === "refused") end(group, error.code, error.message);
+      });
+    }
+  }
+
+  /** Nobody watches a group any more. A connection that is lost has told the server. */
+  private unwatch(group: string): void {
+    if (this.connected) this.ask((request) => ({ kind: "unwatch", request, group })).catch(() => {});
+  }
+
   private isOver(): boolean {
     return this.closed !== undefined || this.closing.signal.aborted;
   }
@@ -225,6 +249,7 @@ export class Supervisor {
       const { transport, welcome: { connection } } = link;
       this.events.tell("reconnected", { connection, transport, ...rejoin.outcome() });
       for (const frame of rejoin.release()) this.events.report(frame);
+      this.watchAgain(link);
       this.refresher?.live();
     });
     this.rejoining = rejoin;
@@ -253,13 +278,14 @@ export class Supervisor {
 
   private end(ended: Ended): void {
     this.closing.abort();
+    this.watches.end();
     this.events.end(ended);
   }
 
   /** Takes a frame. Gives a promise where the next has to wait. */
   private take(frame: ServerFrame): Promise<void> | undefined {
     if (frame.kind === "unknown") this.unknown++;
-    else if (this.tookCall(frame)) return undefined;
+    else if (this.tookCall(frame) || this.tookPresence(frame)) return undefined;
     else if (this.rejoining) this.hold(this.rejoining, frame);
     else this.sort(frame);
     if (this.events.inbox.length < QUEUE) return undefined;
@@ -288,6 +314,13 @@ export class Supervisor {
       default:
         return false;
     }
+  }
+
+  /** Takes what is about who is in a group, which is kept until it is asked for. Says whether it was. */
+  private tookPresence(frame: ServerFrame): boolean {
+    if (frame.kind !== "snapshot" && frame.kind !== "changes" && frame.kind !== "watchEnded") return false;
+    this.watches.take(frame);
+    return true;
   }
 
   /** What comes while groups are joined again is reported after `reconnected`. */

@@ -1,6 +1,6 @@
 /** What an application gives to the client and gets from it: options, messages, events. No code. */
 
-import type { ExpiryScope, Format, Formatted, Sender, Target } from "./frames.js";
+import type { ExpiryScope, Format, Formatted, Present, Sender, Target } from "./frames.js";
 import type { Transport } from "./session.js";
 
 /** How the client goes on after an outage. */
@@ -103,6 +103,20 @@ export interface Message {
 /** A membership that the server ended. */
 export interface Removed {
   readonly group: string;
+  readonly code: number;
+  readonly reason: string;
+}
+
+/** What has changed in a group that is watched. The first has everyone who is present, and may have nobody. */
+export interface PresenceChange {
+  /** Users who have come, or are otherwise than before. */
+  readonly present: readonly Present[];
+  /** Users who were present, and are not any more. */
+  readonly left: readonly string[];
+}
+
+/** Why the server has ended a watch. */
+export interface WatchEnded {
   readonly code: number;
   readonly reason: string;
 }

@@ -37,6 +37,7 @@ async function connect(page: Page, url: string, user: string, ...groups: string[
 }
 
 declare global {
+  var watch: Fanfare.Watch;
   var clients: Fanfare.Client[];
   var seen: unknown[];
 }
@@ -110,6 +111,41 @@ for (const kind of ["chromium", "firefox"] as Kind[]) {
         return entry.at === "alice" && entry.text !== undefined;
       }).length);
       assert.equal(texts, 1);
+    });
+
+    test("promise 16: a page knows who is in a group, also over an outage", async (t) => {
+      const page = await pageAt(browser, server.http);
+      t.after(() => page.close());
+      await connect(page, server.url, "watcher");
+      await connect(page, server.url, "alice", "watched");
+      await page.evaluate(async () => {
+        globalThis.watch = await clients[0]!.watch("watched");
+        void (async () => {
+          for await (const { present, left } of globalThis.watch) seen.push({ kind: "presence", present, left });
+        })();
+      });
+      const came = (entry: Entry, name: string) =>
+        entry["kind"] === "presence" && (entry["present"] as { user: string }[]).some(({ user }) => user === name);
+      await saw(page, (entry) => came(entry, "alice"));
+      const native = server.begin("listen", "--json", "--user", "native", "--join", "watched", "--watch", "watched");
+      await saw(page, (entry) => came(entry, "native"));
+      // The native client watches, too.
+      for (;;) {
+        const line = JSON.parse(await native.lines.next()) as { kind: string; present?: { user: string }[] };
+        if (line.kind === "presence" && line.present?.some(({ user }) => user === "alice")) break;
+      }
+      await native.end("SIGTERM");
+      await saw(page, (entry) => entry["kind"] === "presence" && String(entry["left"]) === "native");
+      await server.restart("SIGTERM");
+      await saw(page, (entry) => entry["kind"] === "reconnected", 2);
+      await page.evaluate(async () => {
+        // She may have come back before the one who watches, or behind it.
+        while (!globalThis.watch.present.some(({ user }) => user === "alice")) {
+          await new Promise((settle) => setTimeout(settle, 20));
+        }
+        await clients[1]!.leave("watched");
+      });
+      await saw(page, (entry) => entry["kind"] === "presence" && String(entry["left"]) === "alice");
     });
 
     test("a native client and a page in one group", async (t) => {

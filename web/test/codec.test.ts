@@ -9,7 +9,8 @@ import { decodeServer, encodeClient } from "../src/codec.js";
 import { Code, mayReconnect } from "../src/codes.js";
 import { FanfareError } from "../src/errors.js";
 import {
-  FORMATS, FRAME_CEILING, type ClientFrame, type Failure, type Formatted, type Outcome, type Target,
+  FORMATS, FRAME_CEILING, type ClientFrame, type Failure, type Formatted, type Outcome, type Present,
+  type Target,
 } from "../src/frames.js";
 import { Incoming } from "../src/incoming.js";
 import { idFromText, idToText } from "../src/ids.js";
@@ -53,6 +54,9 @@ const format = (number: number) => FORMATS[number] ?? number;
 const payload = (value: any): Formatted => ({ format: format(value.format), bytes: bytes(value.payload) });
 const failure = ({ code, detail, data }: any): Failure => ({ code, detail, data: payload(data) });
 
+const present = ({ user, connections, data }: any): Present =>
+  ({ user, connections, data: data ? payload(data) : undefined });
+
 function outcome(value: any): Outcome {
   if (value === "Nothing") return "nothing";
   return "Value" in value ? { value: payload(value.Value) } : { failed: failure(value.Failed) };
@@ -86,6 +90,8 @@ function client(frame: Record<string, any>): ClientFrame | undefined {
     }
     case "ClientCompletion":
       return { kind: "clientCompletion", call: BigInt(value.call), outcome: outcome(value.outcome) };
+    case "Watch": return { kind: "watch", ...value };
+    case "Unwatch": return { kind: "unwatch", ...value };
     default: throw new Error(`a vector of ${name}`);
   }
 }
@@ -117,6 +123,8 @@ function server(frame: Record<string, any>): object {
     case "Completion": return { kind, ...value, outcome: outcome(value.outcome) };
     case "ResultItem": return { kind, ...value, item: payload(value.item) };
     case "ClientInvoke": return { kind, ...value, call: BigInt(value.call), arguments: payload(value.arguments) };
+    case "Snapshot":
+    case "Changes": return { kind, ...value, present: value.present.map(present) };
     case "ClientCancel": return { kind, call: BigInt(value.call) };
     default: return { kind, ...value };
   }

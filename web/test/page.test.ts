@@ -40,6 +40,10 @@ for (const kind of ["chromium", "firefox"] as Kind[]) {
         await enter(page, server.http, user, "lobby");
       }
       await until(one, () => document.querySelector("#list")?.textContent?.includes("2 here"));
+      // Each sees who is there, by name, and hears who comes and goes.
+      const names = () => [...document.querySelectorAll("#list .here li")].map((item) => item.textContent).join();
+      await until(one, () => document.querySelector("#log")?.textContent?.includes("bob came to lobby"));
+      for (const page of [one, two]) assert.equal(await page.evaluate(names), "alice,bob");
       // A tab behind another takes no keys and draws no frames.
       await one.bringToFront();
       await one.type("#text", "hello <b>bob</b>");

@@ -13,7 +13,8 @@ import { isDeepStrictEqual } from "node:util";
 
 import { connect, type Client } from "../src/client.js";
 import { FanfareError } from "../src/errors.js";
-import type { Happenings } from "../src/types.js";
+import type { Happenings, PresenceChange } from "../src/types.js";
+import type { Watch } from "../src/watches.js";
 import { DEADLINE, Series } from "./series.js";
 import { sessions, type Session } from "./session.js";
 
@@ -27,7 +28,7 @@ interface Scenario {
 }
 
 const ROOT = resolve(import.meta.dirname, "../../..");
-const SCENARIOS = ["clients.json", "calls.json"].flatMap(
+const SCENARIOS = ["clients.json", "calls.json", "presence.json"].flatMap(
   (file) => JSON.parse(readFileSync(resolve(ROOT, "tests/scenarios", file), "utf8")) as Scenario[],
 );
 
@@ -75,6 +76,7 @@ class Run {
   /** How many questions the server has asked on this connection. */
   private questions = 0;
   private items: AsyncIterator<unknown> | undefined;
+  private watched: { readonly watch: Watch; readonly turns: AsyncIterator<PresenceChange> } | undefined;
   /** Gives up what was called last. */
   private giveUp = new AbortController();
 
@@ -235,8 +237,22 @@ class Run {
       case "next":
         return outcome(async () => this.items?.next(), (next) => (next?.done ? "end" : { item: next?.value }));
       case "drop": return outcome(async () => this.items?.return?.());
+      case "watch":
+        return outcome(async () => {
+          const watch = await client.watch(step["group"]);
+          this.watched = { watch, turns: watch[Symbol.asyncIterator]() };
+        });
+      case "presence": return outcome(async () => this.watched?.turns.next(), (next) => this.presence(next));
+      case "unwatch": return outcome(async () => this.watched?.watch.close());
       default: throw new Error(`the application does not call ${what}`);
     }
+  }
+
+  /** A turn of the newest watch, as scenarios have it. */
+  private presence(next: IteratorResult<PresenceChange> | undefined): unknown {
+    if (next?.done !== false) return { ended: this.watched?.watch.ended?.code };
+    const { present, left } = next.value;
+    return { present: Object.fromEntries(present.map(({ user, connections }) => [user, connections])), left };
   }
 
   async end(): Promise<void> {

@@ -37,6 +37,12 @@ function outcome(outcome: any): number[] {
   return [2, ...integer(failed), ...text(detail), ...(data === undefined ? [0, 0] : payload(data))];
 }
 
+/** Users who are present, of whom the application says nothing. */
+const present = (users: Record<string, number>): number[] => [
+  Object.keys(users).length,
+  ...Object.entries(users).flatMap(([user, connections]) => [...text(user), ...integer(connections), 0]),
+];
+
 /** A server's frame of a scenario, with what the step has behind its fields. */
 function encoded(frame: Record<string, any>, behind = ""): Uint8Array {
   if (behind) return framed([...encoded(frame).subarray(4), ...Buffer.from(behind, "hex")]);
@@ -68,6 +74,15 @@ function encoded(frame: Record<string, any>, behind = ""): Uint8Array {
     case "ClientCancel": return framed([12, ...integer(value.call)]);
     case "StreamCredit": return framed([13, ...integer(value.stream), ...integer(value.items)]);
     case "StreamStop": return framed([14, ...integer(value.stream)]);
+    case "Snapshot": {
+      const flags = [value.begins, value.complete].map(Number);
+      return framed([15, ...text(value.group), ...integer(value.revision), ...flags, ...present(value.present)]);
+    }
+    case "Changes": {
+      const left = [value.left.length, ...value.left.flatMap(text)];
+      return framed([16, ...text(value.group), ...integer(value.revision), ...present(value.present), ...left]);
+    }
+    case "WatchEnded": return framed([17, ...text(value.group), ...integer(value.code), ...text(value.reason)]);
     default: throw new Error(`a scenario says ${name}`);
   }
 }
@@ -116,7 +131,7 @@ function decoded(frame: Uint8Array): Asked {
   };
   switch (number()) {
     case 0: {
-      assert.deepEqual([number(), number()], [1, 2]);
+      assert.deepEqual([number(), number()], [1, 6]);
       return { request: 0, what: number() === 0 ? { token: word() } : { user: word() } };
     }
     case 1: return { request: number(), what: { join: word() } };
@@ -138,6 +153,8 @@ function decoded(frame: Uint8Array): Asked {
     }
     case 7: return { request: number(), what: "cancel" };
     case 8: return { request: number(), what: { credit: number() } };
+    case 9: return { request: number(), what: { watch: word() } };
+    case 10: return { request: number(), what: { unwatch: word() } };
     case 128: return { request: number(), what: { item: payload() } };
     case 129: return { request: number(), what: { end: ended() } };
     case 130: return { request: number(), what: { answer: ended() } };

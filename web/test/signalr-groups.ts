@@ -57,6 +57,40 @@ export const GROUPS: readonly Case[] = [
     },
   },
   {
+    name: "who is in a group is told to who watches it, in any encoding",
+    async run(scene) {
+      const watcher = await scene.connect("dev", { user: "watcher", hear: ["fanfare.Presence"] });
+      const [alice, bob] = [
+        await scene.connect("dev", { user: "alice" }),
+        await scene.connect("dev", { user: "bob" }),
+      ];
+      const room = scene.named("watched");
+      await alice.hub.invoke("JoinGroup", room);
+      same(await watcher.hub.invoke("WatchGroup", room), 1);
+      // A table, as docs/protocol/presence.md says that a client keeps it.
+      const table = () => {
+        const users = new Map<string, number>();
+        for (const [group, told] of watcher.of("fanfare.Presence") as [string, any][]) {
+          same(group, room);
+          if (told.begins) users.clear();
+          for (const { user, connections } of told.present) users.set(user, connections);
+          for (const user of told.left ?? []) users.delete(user);
+        }
+        return [...users].sort().join();
+      };
+      await until("she is told", () => table() === `${alice.name},1`);
+      await bob.hub.invoke("JoinGroup", room);
+      await until("he is told", () => table() === `${alice.name},1,${bob.name},1`);
+      await alice.hub.invoke("LeaveGroup", room);
+      await until("she has left", () => table() === `${bob.name},1`);
+      same(await watcher.hub.invoke("UnwatchGroup", room), 0);
+      const told = watcher.heard.length;
+      await bob.hub.invoke("LeaveGroup", room);
+      await watcher.hub.invoke("Count", "all");
+      same(watcher.heard.length, told);
+    },
+  },
+  {
     name: "users, connections and everyone are sent to, and counted",
     async run(scene) {
       const [one, two] = [

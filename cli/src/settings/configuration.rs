@@ -48,6 +48,7 @@ impl Settings {
             client_ca: None,
             client_grants: None,
             webhooks: None,
+            presence_grace: Some(Span(config.presence_grace)),
             expiry_notice: Some(Span(config.expiry_notice)),
             connections: small(config.capacity.connections),
             connections_per_user: small(config.capacity.per_user),
@@ -139,6 +140,7 @@ impl Settings {
         config.retry_above = or(self.retry_above, default.retry_above);
         config.refuse_above = or(self.refuse_above, default.refuse_above);
         config.idle_timeout = self.idle_timeout.map_or(default.idle_timeout, |span| span.0);
+        config.presence_grace = self.presence_grace.map_or(default.presence_grace, |span| span.0);
         config.expiry_notice = self.expiry_notice.map_or(default.expiry_notice, |span| span.0);
         config.drain_deadline = self.drain_deadline.map_or(default.drain_deadline, |span| span.0);
         config.come_back_after = self.come_back_after.map_or(default.come_back_after, |span| span.0);

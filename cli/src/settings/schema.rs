@@ -233,6 +233,10 @@ pub(crate) struct Settings {
     /// A connection from which nothing is heard for so long is gone [default: 30s]
     #[arg(long, value_name = "TIME", env = "FANFARE_IDLE_TIMEOUT", help_heading = "Times")]
     pub(super) idle_timeout: Option<Span>,
+    /// How long a user who has left a group is still told as present there, so that a page that is loaded anew is no
+    /// flicker [default: 2s]
+    #[arg(long, value_name = "TIME", env = "FANFARE_PRESENCE_GRACE", help_heading = "Times")]
+    pub(super) presence_grace: Option<Span>,
     /// How long a stopping server waits for its clients to read what is queued [default: 5s]
     #[arg(long, value_name = "TIME", env = "FANFARE_DRAIN_DEADLINE", help_heading = "Times")]
     pub(super) drain_deadline: Option<Span>,

@@ -15,6 +15,7 @@ mod closing;
 mod connect;
 mod flow;
 mod methods;
+mod presence;
 mod reconnect;
 mod requests;
 mod scenarios;

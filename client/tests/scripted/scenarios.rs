@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use fanfare_client::{Client, CloseReason, ConnectError, Event, Items, ProviderError, RequestError, Target};
+use fanfare_client::{
+    Client, CloseReason, ConnectError, Event, Items, ProviderError, RequestError, Target, Watch,
+};
 use fanfare_protocol::call::{ServerCall, StreamId};
 use fanfare_protocol::codec::{self, PREFIX_BYTES};
 use fanfare_protocol::{
@@ -20,8 +22,8 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
-use crate::calls;
 use crate::server::{Peer, Server, application_code, group, next, welcome, within};
+use crate::{calls, presence};
 
 type Call = JoinHandle<Value>;
 
@@ -47,6 +49,7 @@ fn frame(value: &Value) -> ServerFrame {
             scope: ExpiryScope::Token,
             seconds: u32::try_from(number("seconds")).unwrap(),
         },
+        "Snapshot" | "Changes" | "WatchEnded" => ServerFrame::Presence(presence::frame(name, fields)),
         "Lagged" => ServerFrame::Lagged { dropped: number("dropped") },
         "Message" => ServerFrame::Message(Message {
             from: Sender::Server,
@@ -171,6 +174,8 @@ struct Run {
     questions: u64,
     /// What the application has of the newest stream.
     items: Arc<tokio::sync::Mutex<Option<Items<Value>>>>,
+    /// The newest watch.
+    watch: Arc<tokio::sync::Mutex<Option<Watch>>>,
 }
 
 impl Run {
@@ -216,6 +221,7 @@ impl Run {
             invoked: None,
             questions: 0,
             items: Arc::default(),
+            watch: Arc::default(),
         }
     }
 
@@ -303,6 +309,10 @@ impl Run {
                         (request, json!({ "refresh": token.expose() }))
                     }
                     ClientFrame::Count { request, .. } => (request, json!("count")),
+                    ClientFrame::Watch { request, group } => (request, json!({ "watch": group.as_str() })),
+                    ClientFrame::Unwatch { request, group } => {
+                        (request, json!({ "unwatch": group.as_str() }))
+                    }
                     ClientFrame::Call(call) => {
                         self.invoked = calls::invoked(&call).or(self.invoked);
                         calls::said(&call)
@@ -379,7 +389,7 @@ impl Run {
                 let group = step["group"].as_str().map(str::to_owned);
                 let token = step["token"].as_str().map(Token::new);
                 let call = value.as_str().unwrap().to_owned();
-                let (items, step) = (Arc::clone(&self.items), step.clone());
+                let (items, watch, step) = (Arc::clone(&self.items), Arc::clone(&self.watch), step.clone());
                 // What is called is under way before the next step.
                 let begun = Arc::new(Notify::new());
                 let told = Arc::clone(&begun);
@@ -393,6 +403,18 @@ impl Run {
                         "invoke" => calls::invoke(&client, &step).await,
                         "stream" => calls::stream(&client, &step, &items).await,
                         "next" => calls::next(&items).await,
+                        "watch" => match client.watch(group.unwrap()).await {
+                            Ok(begun) => {
+                                *watch.lock().await = Some(begun);
+                                json!("done")
+                            }
+                            Err(error) => result(Err(error)),
+                        },
+                        "presence" => presence::next(&watch).await,
+                        "unwatch" => {
+                            *watch.lock().await = None;
+                            json!("done")
+                        }
                         "drop" => {
                             *items.lock().await = None;
                             json!("done")
@@ -433,6 +455,7 @@ async fn the_client_keeps_to_every_scenario() {
     let files = [
         include_str!("../../../tests/scenarios/clients.json"),
         include_str!("../../../tests/scenarios/calls.json"),
+        include_str!("../../../tests/scenarios/presence.json"),
     ];
     let scenarios = files.map(|text| serde_json::from_str::<Vec<Value>>(text).unwrap()).concat();
     assert!(scenarios.len() >= 40);

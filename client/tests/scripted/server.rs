@@ -177,7 +177,7 @@ impl Server {
         let frames = FrameReader::new(Limits::FRAME_CEILING);
         let mut peer = Peer { connection, send, receive, frames, chunk: Bytes::new() };
         match peer.frame().await {
-            ClientFrame::Hello { protocol: PROTOCOL_VERSION, features: Features::CALLS, credential } => {
+            ClientFrame::Hello { protocol: PROTOCOL_VERSION, features: Features::KNOWN, credential } => {
                 (peer, credential)
             }
             other => panic!("{other:?}"),

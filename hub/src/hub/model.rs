@@ -14,6 +14,7 @@ use shuttle::thread;
 use super::*;
 use crate::line::Nowhere;
 use crate::outbox::Taken;
+use crate::presence::View;
 use crate::sync::RwLock;
 
 const SCHEDULES: usize = 4_000;
@@ -36,6 +37,10 @@ impl Gate<()> for Bans {
     }
 
     fn join(&self, user: &UserName, (): &(), _: &GroupName, _: Origin) -> Result<(), Denial> {
+        if self.room.read().contains(user) { Err(Code::BannedFromGroup.into()) } else { Ok(()) }
+    }
+
+    fn watch(&self, user: &UserName, (): &(), _: &GroupName) -> Result<(), Denial> {
         if self.room.read().contains(user) { Err(Code::BannedFromGroup.into()) } else { Ok(()) }
     }
 }
@@ -395,5 +400,141 @@ fn the_whole_hub_under_a_random_scheduler() {
         drop((phone, desk, bob));
         assert_eq!(hub.population(), Population::default());
         assert_eq!(hub.budget().level().0, 0);
+    });
+}
+
+/// What a connection was told of the room, put together; a gap in it, or something told twice, fails.
+fn told_of_the_room(member: &Member<()>, view: &mut View) {
+    for frame in queued(member) {
+        if let ServerFrame::Presence(frame) = frame {
+            view.take(frame);
+        }
+    }
+}
+
+fn announce(hub: &Models, now: Instant) {
+    hub.announcement(now).go_on(usize::MAX);
+}
+
+fn here(hub: &Models) -> Vec<(UserName, u32)> {
+    hub.present(&room()).into_iter().map(|one| (one.user, one.connections)).collect()
+}
+
+/// The first watcher of a room comes, and a second, while members enter, leave and go and the last watcher goes: what
+/// each makes of what it was told is who is there.
+#[test]
+fn watch_against_joins_and_leaves() {
+    check(|| {
+        let hub = hub().0;
+        let (first, second) = (seat(&hub, 1, "first"), seat(&hub, 2, "second"));
+        let (alice, bob) = (seat(&hub, 3, "alice"), seat(&hub, 4, "bob"));
+        let comes_before = shuttle::rand::thread_rng().gen_bool(0.5);
+        if comes_before {
+            join(&hub, alice.member()).unwrap();
+        }
+        let moving = {
+            let (hub, alice) = (Arc::clone(&hub), Arc::clone(alice.member()));
+            thread::spawn(move || {
+                let _ = join(&hub, &alice);
+                hub.leave(&alice, &room());
+                let _ = join(&hub, &alice);
+                drop(bob);
+            })
+        };
+        let watching = {
+            let (hub, first) = (Arc::clone(&hub), Arc::clone(first.member()));
+            thread::spawn(move || {
+                hub.watch(&first, &room()).unwrap();
+                hub.unwatch(&first, &room());
+                hub.watch(&first, &room()).unwrap();
+            })
+        };
+        hub.watch(second.member(), &room()).unwrap();
+        announce(&hub, Instant::now());
+        moving.join().unwrap();
+        watching.join().unwrap();
+        let later = Instant::now();
+        for seconds in [0, 10, 20] {
+            announce(&hub, later + std::time::Duration::from_secs(seconds));
+        }
+        let told = [&first, &second].map(|watcher| {
+            let mut view = View::default();
+            told_of_the_room(watcher.member(), &mut view);
+            let told: Vec<_> = view.users.into_iter().map(|(user, (count, _))| (user, count)).collect();
+            (view.is_complete, told)
+        });
+        let here = (true, here(&hub));
+        // A seat cannot be given up in a model that has failed.
+        drop((first, second, alice));
+        assert_eq!(told, [here.clone(), here]);
+        assert_eq!((hub.population(), hub.watches()), (Population::default(), 0));
+    });
+}
+
+/// A user watches, and watches again, while it is revoked and members come and go: when the revoke has returned it
+/// watches nothing, the last that it was told of the room is that, and it is told nothing more.
+#[test]
+fn promise_16_watch_against_revoke() {
+    check(|| {
+        let (hub, bans) = hub();
+        let (alice, bob) = (seat(&hub, 1, "alice"), seat(&hub, 2, "bob"));
+        let watching = {
+            let (hub, alice) = (Arc::clone(&hub), Arc::clone(alice.member()));
+            thread::spawn(move || {
+                for _ in 0..2 {
+                    let _ = hub.watch(&alice, &room());
+                }
+            })
+        };
+        let moving = {
+            let (hub, bob) = (Arc::clone(&hub), Arc::clone(bob.member()));
+            thread::spawn(move || {
+                join(&hub, &bob).unwrap();
+                announce(&hub, Instant::now());
+            })
+        };
+        hub.revoke(&user("alice"), || forbid(&bans, "alice"), |group| *group == room(), why());
+        let is_left = hub.watches();
+        let mut view = View::default();
+        told_of_the_room(alice.member(), &mut view);
+        let is_open = view.is_open;
+        watching.join().unwrap();
+        moving.join().unwrap();
+        announce(&hub, Instant::now());
+        let after = queued(alice.member()).len();
+        drop((alice, bob));
+        assert_eq!((is_left, is_open, after), (0, false, 0), "revoked, and told of the room");
+        assert_eq!(hub.watches(), 0);
+    });
+}
+
+/// The first watcher of a room comes while the last member of it leaves and another joins.
+#[test]
+fn watch_against_last_leave_and_first_join() {
+    check(|| {
+        let hub = hub().0;
+        let (watcher, alice, bob) = (seat(&hub, 1, "watcher"), seat(&hub, 2, "alice"), seat(&hub, 3, "bob"));
+        join(&hub, alice.member()).unwrap();
+        let joining = {
+            let (hub, bob) = (Arc::clone(&hub), Arc::clone(bob.member()));
+            thread::spawn(move || drop(join(&hub, &bob)))
+        };
+        let leaving = {
+            let (hub, alice) = (Arc::clone(&hub), Arc::clone(alice.member()));
+            thread::spawn(move || drop(hub.leave(&alice, &room())))
+        };
+        hub.watch(watcher.member(), &room()).unwrap();
+        joining.join().unwrap();
+        leaving.join().unwrap();
+        let later = Instant::now();
+        for seconds in [0, 10] {
+            announce(&hub, later + std::time::Duration::from_secs(seconds));
+        }
+        let mut view = View::default();
+        told_of_the_room(watcher.member(), &mut view);
+        let told: Vec<_> = view.users.into_iter().map(|(user, (count, _))| (user, count)).collect();
+        let (is_complete, here) = (view.is_complete, here(&hub));
+        drop((watcher, alice, bob));
+        assert_eq!((is_complete, told), (true, here));
     });
 }

@@ -82,6 +82,10 @@ impl Gate<GroupName> for Named {
     fn join(&self, _: &UserName, may: &GroupName, group: &GroupName, origin: Origin) -> Result<(), Denial> {
         if may == group || origin == Origin::Operator { Ok(()) } else { Err(Code::NotGranted.into()) }
     }
+
+    fn watch(&self, _: &UserName, may: &GroupName, group: &GroupName) -> Result<(), Denial> {
+        if may == group { Ok(()) } else { Err(Code::NotGranted.into()) }
+    }
 }
 
 #[test]

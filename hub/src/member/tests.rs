@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::*;
 use crate::line::scripted::Scripted;
 use crate::outbox::{Outbox, OutboxLimits};
+use crate::presence::PresenceLimits;
 use crate::registry::Registry;
 use fanfare_protocol::Code;
 
@@ -78,7 +79,7 @@ fn promise_11_deliveries_are_those_by_stream_and_those_by_datagram() {
 
 #[test]
 fn a_member_tells_its_groups_and_the_word_of_others_outlasts_its_own() {
-    let registry = Arc::new(Registry::new());
+    let registry = Arc::new(Registry::new(PresenceLimits::default()));
     let member = member(&Arc::default(), (Instant::now(), SystemTime::now()));
     let seat = registry.register(member, 1, || Ok(())).unwrap();
     let member = seat.member();

@@ -20,6 +20,7 @@ use super::limits::{BATCH_BYTES, BATCH_FRAMES, KEPT_CAPACITY, OutboxLimits, Over
 use crate::budget::Account;
 use crate::dialect::{Dialect, Translation};
 use crate::envelope::Envelope;
+use crate::sheet::Sheet;
 use crate::stock::Stock;
 
 /// What waits.
@@ -31,6 +32,8 @@ pub(super) enum Entry {
     Notice(Bytes),
     /// The same in a translation; and where it is `Joined`, of which group. May say nothing.
     Translated(Bytes, Option<Box<GroupName>>),
+    /// A frame of a group's presence, or its translation. Thrown away with what else waits of it, or not at all.
+    Presence(Arc<Sheet>, Option<Translation>),
 }
 
 impl Entry {
@@ -39,13 +42,14 @@ impl Entry {
             Self::Message(envelope, position, None) => envelope.bytes(*position),
             Self::Message(envelope, _, Some(translation)) => envelope.translated_bytes(*translation),
             Self::Notice(bytes) | Self::Translated(bytes, _) => bytes.len(),
+            Self::Presence(sheet, translation) => sheet.weight(*translation),
         }
     }
 
     fn frames(&self) -> usize {
         match self {
             Self::Message(envelope, ..) => envelope.frames(),
-            Self::Notice(_) | Self::Translated(..) => 1,
+            Self::Notice(_) | Self::Translated(..) | Self::Presence(..) => 1,
         }
     }
 
@@ -53,7 +57,7 @@ impl Entry {
     fn messages(&self) -> u64 {
         match self {
             Self::Message(envelope, ..) => envelope.frames() as u64,
-            Self::Notice(_) | Self::Translated(..) => 0,
+            Self::Notice(_) | Self::Translated(..) | Self::Presence(..) => 0,
         }
     }
 }
@@ -213,7 +217,7 @@ impl Queue {
                         }
                     }
                 }
-                Entry::Message(..) => {}
+                Entry::Message(..) | Entry::Presence(..) => {}
             }
         }
         // `gone` counts down.
@@ -227,6 +231,19 @@ impl Queue {
             stays
         });
         purged
+    }
+
+    /// Throws away the frames of a group's presence that wait.
+    pub(super) fn forget_presence(&mut self, of: &GroupName) {
+        let Self { entries, frames, stock: Stock { bytes, .. }, .. } = self;
+        entries.retain(|entry| {
+            let stays = !matches!(entry, Entry::Presence(sheet, _) if sheet.group() == of);
+            if !stays {
+                *frames -= entry.frames();
+                *bytes -= entry.bytes();
+            }
+            stays
+        });
     }
 
     /// The next batch, put behind `chunks`; and when the first message in it was accepted, if there is one.
@@ -254,6 +271,9 @@ impl Queue {
                 }
                 Entry::Notice(bytes) => chunks.push(bytes),
                 Entry::Translated(bytes, _) => chunks.extend(Some(bytes).filter(|bytes| !bytes.is_empty())),
+                Entry::Presence(sheet, translation) => {
+                    chunks.extend(Some(sheet.written(translation)).filter(|bytes| !bytes.is_empty()));
+                }
             }
             if frames >= BATCH_FRAMES || bytes >= BATCH_BYTES {
                 break;

@@ -103,7 +103,7 @@ fn remove_user(registry: &Registry<()>, name: impl Display, from: impl Display) 
 
 #[test]
 fn promise_1_a_user_send_reaches_every_connection_of_that_user_once_and_no_one_else() {
-    let registry = Arc::new(Registry::new());
+    let registry = Arc::new(Registry::new(PresenceLimits::default()));
     let phone = arrive(&registry, 1, "alice");
     let desk = arrive(&registry, 2, "alice");
     let other = arrive(&registry, 3, "Alice");
@@ -116,7 +116,7 @@ fn promise_1_a_user_send_reaches_every_connection_of_that_user_once_and_no_one_e
 
 #[test]
 fn promise_2_joining_twice_delivers_once_and_leaving_what_one_is_not_in_does_nothing() {
-    let registry = Arc::new(Registry::new());
+    let registry = Arc::new(Registry::new(PresenceLimits::default()));
     let alice = arrive(&registry, 1, "alice");
     let bob = arrive(&registry, 2, "bob");
     assert_eq!(join(&registry, &alice, "room"), 1);
@@ -134,7 +134,7 @@ fn promise_2_joining_twice_delivers_once_and_leaving_what_one_is_not_in_does_not
 
 #[test]
 fn promise_2_excepted_connections_get_nothing_whatever_reaches_them() {
-    let registry = Arc::new(Registry::new());
+    let registry = Arc::new(Registry::new(PresenceLimits::default()));
     let seats: Vec<Seat<()>> = (0..20).map(|number| arrive(&registry, number, number)).collect();
     for seat in &seats {
         join(&registry, seat, "room");
@@ -153,7 +153,7 @@ fn promise_2_excepted_connections_get_nothing_whatever_reaches_them() {
 
 #[test]
 fn promise_2_a_target_named_twice_or_reached_by_two_ways_gets_one_copy() {
-    let registry = Arc::new(Registry::new());
+    let registry = Arc::new(Registry::new(PresenceLimits::default()));
     let alice = arrive(&registry, 1, "alice");
     join(&registry, &alice, "a");
     join(&registry, &alice, "b");
@@ -174,7 +174,7 @@ fn promise_2_a_target_named_twice_or_reached_by_two_ways_gets_one_copy() {
 
 #[test]
 fn promise_3_who_is_gone_is_nowhere_and_empty_groups_and_users_leave_nothing() {
-    let registry = Arc::new(Registry::new());
+    let registry = Arc::new(Registry::new(PresenceLimits::default()));
     let alice = arrive(&registry, 1, "alice");
     let again = arrive(&registry, 2, "alice");
     for number in 0..100 {
@@ -193,7 +193,7 @@ fn promise_3_who_is_gone_is_nowhere_and_empty_groups_and_users_leave_nothing() {
 
 #[test]
 fn promise_5_a_send_is_encoded_once_and_its_payload_is_never_copied() {
-    let registry = Arc::new(Registry::new());
+    let registry = Arc::new(Registry::new(PresenceLimits::default()));
     let seats: Vec<Seat<()>> = (0..1_000).map(|number| arrive(&registry, number, number)).collect();
     for seat in &seats {
         join(&registry, seat, "room");
@@ -218,7 +218,7 @@ fn promise_5_a_send_is_encoded_once_and_its_payload_is_never_copied() {
 
 #[test]
 fn a_user_has_at_most_its_connections_and_a_refused_one_leaves_nothing() {
-    let registry = Arc::new(Registry::new());
+    let registry = Arc::new(Registry::new(PresenceLimits::default()));
     let refused = Arc::new(Member::new(id(9), user("bob"), generous(), Arc::new(Nowhere), (), now()));
     assert_eq!(registry.register(refused, 0, || Ok(())).err(), Some(Code::UserFull.into()));
     assert_eq!(registry.population(), Population::default());
@@ -230,7 +230,7 @@ fn a_user_has_at_most_its_connections_and_a_refused_one_leaves_nothing() {
 
 #[test]
 fn a_member_is_in_at_most_its_groups() {
-    let registry = Arc::new(Registry::new());
+    let registry = Arc::new(Registry::new(PresenceLimits::default()));
     let alice = arrive(&registry, 1, "alice");
     registry.join(alice.member(), &group("a"), 2, Origin::Client, || Ok(())).unwrap();
     registry.join(alice.member(), &group("b"), 2, Origin::Client, || Ok(())).unwrap();
@@ -264,7 +264,7 @@ fn a_membership_is_of_whoever_said_so_last_but_for_what_stands_beside_it() {
         (Lasting, Application, Application),
         (Lasting, Lasting, Lasting),
     ] {
-        let registry = Arc::new(Registry::new());
+        let registry = Arc::new(Registry::new(PresenceLimits::default()));
         let alice = arrive(&registry, 1, "alice");
         for origin in [first, second] {
             let joined = registry.join(alice.member(), &group("a"), 9, origin, || Ok(()));
@@ -277,7 +277,7 @@ fn a_membership_is_of_whoever_said_so_last_but_for_what_stands_beside_it() {
 
 #[test]
 fn promise_8_a_removed_user_gets_nothing_of_the_group_that_was_still_queued() {
-    let registry = Arc::new(Registry::new());
+    let registry = Arc::new(Registry::new(PresenceLimits::default()));
     let alice = arrive(&registry, 1, "alice");
     let other = arrive(&registry, 2, "alice");
     let bob = arrive(&registry, 3, "bob");
@@ -299,7 +299,7 @@ fn promise_8_a_removed_user_gets_nothing_of_the_group_that_was_still_queued() {
 
 #[test]
 fn promise_8_what_was_sent_to_another_target_too_is_not_purged() {
-    let registry = Arc::new(Registry::new());
+    let registry = Arc::new(Registry::new(PresenceLimits::default()));
     let alice = arrive(&registry, 1, "alice");
     join(&registry, &alice, "room");
     drain(alice.member());
@@ -321,7 +321,7 @@ fn promise_8_what_was_sent_to_another_target_too_is_not_purged() {
 
 #[test]
 fn promise_7_a_join_that_is_not_permitted_leaves_nothing_behind() {
-    let registry = Arc::new(Registry::new());
+    let registry = Arc::new(Registry::new(PresenceLimits::default()));
     let alice = arrive(&registry, 1, "alice");
     let refused = registry
         .join(alice.member(), &group("room"), 10, Origin::Client, || Err(Code::BannedFromGroup.into()));
@@ -333,7 +333,7 @@ fn promise_7_a_join_that_is_not_permitted_leaves_nothing_behind() {
 #[test]
 fn promise_11_what_became_of_each_datagram_is_counted() {
     use crate::line::Unreliable::{Displaced, Dropped, Sent};
-    let registry = Arc::new(Registry::new());
+    let registry = Arc::new(Registry::new(PresenceLimits::default()));
     let lines = [[Sent, Displaced, Dropped], [Displaced, Sent, Sent], [Dropped, Dropped, Displaced]];
     let lines = lines.map(|outcomes| Arc::new(Scripted::new(&outcomes)));
     let seats: Vec<Seat<()>> = (0..)
@@ -368,7 +368,7 @@ fn promise_11_what_became_of_each_datagram_is_counted() {
 
 #[test]
 fn copies_are_counted_for_the_group_that_they_went_to() {
-    let registry = Arc::new(Registry::new());
+    let registry = Arc::new(Registry::new(PresenceLimits::default()));
     let (alice, bob) = (arrive(&registry, 1, "alice"), arrive(&registry, 2, "bob"));
     for seat in [&alice, &bob] {
         join(&registry, seat, "both");
@@ -384,7 +384,7 @@ fn copies_are_counted_for_the_group_that_they_went_to() {
 
 #[test]
 fn joined_says_how_many_members_there_are() {
-    let registry = Arc::new(Registry::new());
+    let registry = Arc::new(Registry::new(PresenceLimits::default()));
     let mut seats = Vec::new();
     for (number, members) in (0..3).zip(1u64..) {
         let seat = arrive(&registry, number, number);
@@ -397,7 +397,7 @@ fn joined_says_how_many_members_there_are() {
 
 #[test]
 fn what_a_removal_did_to_each_is_summed_up() {
-    let registry = Arc::new(Registry::new());
+    let registry = Arc::new(Registry::new(PresenceLimits::default()));
     let seats = [1, 2].map(|number| arrive(&registry, number, "alice"));
     for seat in &seats {
         join(&registry, seat, "a");
@@ -521,7 +521,7 @@ fn any_step() -> impl Strategy<Value = Step> {
 proptest! {
     #[test]
     fn any_steps_do_what_a_plain_model_does(steps in proptest::collection::vec(any_step(), 1..150)) {
-        let registry = Arc::new(Registry::new());
+        let registry = Arc::new(Registry::new(PresenceLimits::default()));
         let mut model = Model::default();
         let mut seats: BTreeMap<u64, Seat<()>> = BTreeMap::new();
         for (tag, step) in (0u64..).zip(steps) {
@@ -606,7 +606,7 @@ proptest! {
         plans in proptest::collection::vec(
             proptest::collection::vec((0usize..3, 0u8..3, 0u8..10), 40..120), 4),
     ) {
-        let registry = Arc::new(Registry::new());
+        let registry = Arc::new(Registry::new(PresenceLimits::default()));
         let start = std::sync::Barrier::new(plans.len());
         std::thread::scope(|scope| {
             let (registry, start) = (&registry, &start);

@@ -122,6 +122,15 @@ pub struct Counters {
     /// does not count.
     #[serde(default)]
     pub live_bytes: u64,
+    /// Watches of who is in groups, now.
+    #[serde(default)]
+    pub watches: u64,
+    /// Frames of presence that were queued, one for each who watches.
+    #[serde(default)]
+    pub presence: u64,
+    /// Times that one who watches did not keep up, and was told anew.
+    #[serde(default)]
+    pub presence_restarts: u64,
     /// Streams that were stopped because the protocol has no use for them.
     #[serde(default)]
     pub stopped_streams: u64,

@@ -82,6 +82,9 @@ pub struct GroupRow {
     /// Frames that wait for its members, of whatever kind.
     #[serde(default)]
     pub waiting_frames: u64,
+    /// How many connections watch who is in it, as members or not.
+    #[serde(default)]
+    pub watchers: u64,
 }
 
 /// Everything about a connection.

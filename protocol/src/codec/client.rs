@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::reader::Reader;
 use super::writer::Writer;
-use super::{DecodeError, FIRST_WITHOUT_REQUEST, Unknown, call};
+use super::{DecodeError, FIRST_WITHOUT_REQUEST, Unknown, call, presence};
 use crate::{ClientFrame, EventName, Features, GroupName, Send, Token};
 
 /// The frames' numbers. They are only ever added to; protocol/vectors holds every one of them to its bytes.
@@ -87,6 +87,12 @@ pub fn encode_client(frame: &ClientFrame) -> Bytes {
             writer
         }
         ClientFrame::Call(call) => call::write_client(call),
+        ClientFrame::Watch { request, group } => {
+            presence::write_request(presence::client::WATCH, *request, group)
+        }
+        ClientFrame::Unwatch { request, group } => {
+            presence::write_request(presence::client::UNWATCH, *request, group)
+        }
     };
     writer.into_frame(0)
 }
@@ -134,6 +140,9 @@ pub fn decode_client(frame: &Bytes) -> Result<ClientFrame, DecodeError> {
         other => {
             if let Some(call) = call::read_client(other, reader) {
                 return call.map(ClientFrame::Call);
+            }
+            if let Some(request) = presence::read_client(other, reader) {
+                return request;
             }
             if other < FIRST_WITHOUT_REQUEST {
                 reader.request()?;

@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::reader::Reader;
 use super::writer::Writer;
-use super::{DecodeError, Unknown, call};
+use super::{DecodeError, Unknown, call, presence};
 use crate::{
     EventName, Features, GroupName, Message, PayloadFormat, Sender, ServerFrame, Target, UserName, Welcome,
 };
@@ -99,6 +99,7 @@ pub fn encode_server(frame: &ServerFrame) -> Bytes {
             writer
         }
         ServerFrame::Call(call) => call::write_server(call),
+        ServerFrame::Presence(frame) => presence::write_server(frame),
     };
     writer.into_frame(0)
 }
@@ -186,7 +187,10 @@ pub fn decode_server(frame: &Bytes) -> Result<ServerFrame, DecodeError> {
         }
         other => match call::read_server(other, reader) {
             Some(call) => ServerFrame::Call(call?),
-            None => return Err(reader.unknown(Unknown::Frame(other))),
+            None => match presence::read_server(other, reader) {
+                Some(frame) => ServerFrame::Presence(frame?),
+                None => return Err(reader.unknown(Unknown::Frame(other))),
+            },
         },
     })
 }

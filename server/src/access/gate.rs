@@ -103,11 +103,7 @@ impl Gate {
         group: &GroupName,
         now: Seconds,
     ) -> Result<(), Denial> {
-        self.current(permissions, now)?;
-        self.names.permit("group", group.as_str())?;
-        if self.bans.forbids_group(user, group, now) {
-            return Err(Code::BannedFromGroup.into());
-        }
+        self.approach(user, permissions, group, now)?;
         match self.bans.lasting().may(user, group, now) {
             Some(may) if may.receives() => return Ok(()),
             Some(_) => return Err(only_sends(group)),
@@ -117,6 +113,22 @@ impl Gate {
             return Ok(());
         }
         let detail = format!("{} grants no right to join {group:?}", permissions.source());
+        Err(Denial { code: Code::NotGranted, detail })
+    }
+
+    /// Whether a connection may be told who is in a group. No membership is asked for, and none is enough.
+    pub(crate) fn watch(
+        &self,
+        user: &UserName,
+        permissions: &Permissions,
+        group: &GroupName,
+        now: Seconds,
+    ) -> Result<(), Denial> {
+        self.approach(user, permissions, group, now)?;
+        if permissions.grants.may_watch(group, now) {
+            return Ok(());
+        }
+        let detail = format!("{} grants no right to know who is in {group:?}", permissions.source());
         Err(Denial { code: Code::NotGranted, detail })
     }
 
@@ -179,6 +191,22 @@ impl Gate {
         }
     }
 
+    /// Whether a connection may have to do with a group at all, where something allows it.
+    fn approach(
+        &self,
+        user: &UserName,
+        permissions: &Permissions,
+        group: &GroupName,
+        now: Seconds,
+    ) -> Result<(), Denial> {
+        self.current(permissions, now)?;
+        self.names.permit("group", group.as_str())?;
+        if self.bans.forbids_group(user, group, now) {
+            return Err(Code::BannedFromGroup.into());
+        }
+        Ok(())
+    }
+
     /// The end of permissions is an end of all that they allow, also before the task that ends connections has got to
     /// it.
     fn current(&self, permissions: &Permissions, now: Seconds) -> Result<(), Denial> {
@@ -231,6 +259,10 @@ impl fanfare_hub::Gate<Permissions> for Gate {
             }
         }
     }
+
+    fn watch(&self, user: &UserName, permissions: &Permissions, group: &GroupName) -> Result<(), Denial> {
+        self.watch(user, permissions, group, super::now())
+    }
 }
 
 #[cfg(test)]
@@ -252,6 +284,7 @@ mod tests {
         let refused = |answer: Result<(), Denial>| answer.unwrap_err().detail;
         for detail in [
             refused(gate.join(&user, &permissions, &group, 1)),
+            refused(gate.watch(&user, &permissions, &group, 1)),
             refused(gate.send(&user, &permissions, Recipient::Group(&group), 1)),
             refused(gate.send(&user, &permissions, Recipient::User(&user), 1)),
         ] {

@@ -81,6 +81,7 @@ struct Group {
     users: u64,
     deliveries: u64,
     waiting_frames: u64,
+    watchers: u64,
 }
 
 impl Feed {
@@ -162,6 +163,7 @@ impl Feed {
                 Some(known) => Group {
                     deliveries: roster.delivered(),
                     waiting_frames: waiting_frames(&roster),
+                    watchers: self.hub.watchers(roster.name()) as u64,
                     ..known.clone()
                 },
                 None => {
@@ -174,6 +176,7 @@ impl Feed {
                         users,
                         deliveries: roster.delivered(),
                         waiting_frames: waiting_frames(&roster),
+                        watchers: self.hub.watchers(roster.name()) as u64,
                     }
                 }
             };
@@ -214,13 +217,16 @@ fn changes(before: &Moment, now: &Moment) -> Changes {
             .then(|| connection_row(&tracked.member, &tracked.facts))
     };
     let group = |(name, group): (&GroupName, &Group)| {
-        let counts = |group: &Group| (group.members, group.users, group.deliveries, group.waiting_frames);
+        let counts = |group: &Group| {
+            (group.members, group.users, group.deliveries, group.waiting_frames, group.watchers)
+        };
         (before.groups.get(name).map(counts) != Some(counts(group))).then(|| GroupRow {
             group: name.clone(),
             members: group.members,
             users: group.users,
             deliveries: group.deliveries,
             waiting_frames: group.waiting_frames,
+            watchers: group.watchers,
         })
     };
     Changes {

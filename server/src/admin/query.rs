@@ -115,7 +115,8 @@ impl Queries {
         let rows = Groups { hub: &self.hub };
         listed(&rows, self.hub.groups(), page, |(group, members)| {
             let (deliveries, waiting_frames) = rows.traffic(&group);
-            GroupRow { users: rows.users(&group), group, members: members as u64, deliveries, waiting_frames }
+            let (users, watchers) = (rows.users(&group), self.hub.watchers(&group) as u64);
+            GroupRow { group, members: members as u64, users, deliveries, waiting_frames, watchers }
         })
     }
 
@@ -211,6 +212,9 @@ pub(super) fn counters(snapshot: Snapshot) -> Counters {
         bytes_out: snapshot.bytes_out,
         delivery_us: snapshot.delivery,
         resident_bytes: usage.resident_bytes,
+        watches: snapshot.watches,
+        presence: snapshot.presence,
+        presence_restarts: snapshot.presence_restarts,
         stopped_streams: snapshot.stopped_streams,
         calls: snapshot.calls,
         calls_failed: snapshot.calls_failed,

@@ -210,7 +210,8 @@ pub(crate) fn distinct_users(members: &[Arc<Member>]) -> u64 {
 
 impl Rows for Groups<'_> {
     type Item = (GroupName, usize);
-    const FIELDS: &'static [&'static str] = &["group", "members", "users", "deliveries", "waiting_frames"];
+    const FIELDS: &'static [&'static str] =
+        &["group", "members", "users", "deliveries", "waiting_frames", "watchers"];
 
     fn key(&self, (group, members): &Self::Item, field: &str) -> Key {
         match field {
@@ -218,6 +219,7 @@ impl Rows for Groups<'_> {
             "users" => self.users(group).into(),
             "deliveries" => Key::Number(self.traffic(group).0),
             "waiting_frames" => Key::Number(self.traffic(group).1),
+            "watchers" => self.hub.watchers(group).into(),
             _ => group.as_str().into(),
         }
     }

@@ -327,6 +327,8 @@ pub(crate) enum RightBody {
     Join,
     /// To send.
     Send,
+    /// To be told who is in a group, of groups alone.
+    Presence,
 }
 
 /// A value that is there, also where it is `null`.
@@ -404,6 +406,7 @@ impl GrantBody {
         let right = |right| match right {
             RightBody::Join => Right::Join,
             RightBody::Send => Right::Send,
+            RightBody::Presence => Right::Presence,
         };
         GrantClaim { group, user, all: all.then_some(true), may: may.into_iter().map(right).collect(), exp }
     }

@@ -18,7 +18,7 @@ use super::page::PageQuery;
 use super::problem::Problem;
 use super::row::{
     Ban, Bans, Connection, ConnectionDetail, Connections, Explained, Group, Groups, LastingMembership,
-    LastingMemberships, Membership, Records, Stats, User, Users,
+    LastingMemberships, Membership, Presence, PresentUser, Records, Stats, User, Users,
 };
 use crate::access::{self, ApiKey};
 use crate::admin::{distinct_users, made_by};
@@ -97,6 +97,20 @@ impl Api {
         let rows = present.into_iter().map(|(user, connections)| User { user, connections }).collect();
         let (users, next) = page.cut(rows, |row| row.user.as_str().to_owned())?;
         Ok(Users { users, next })
+    }
+
+    /// Who is present in a group, with what is said of them.
+    pub(super) fn presence(
+        &self,
+        key: &ApiKey,
+        group: &GroupName,
+        page: &PageQuery,
+    ) -> Result<Presence, Problem> {
+        allow(key, Verb::Read, &Subject::Group(group))?;
+        let mut present = self.hub.present(group);
+        present.retain(|one| !page.passes_over(one.user.as_str()));
+        let (present, next) = page.cut(present, |one| one.user.as_str().to_owned())?;
+        Ok(Presence { present: present.into_iter().map(PresentUser::from).collect(), next })
     }
 
     pub(super) fn users(&self, key: &ApiKey, page: &PageQuery) -> Result<Users, Problem> {

@@ -34,8 +34,8 @@ use super::problem::{Problem, ProblemBody};
 use super::reading::{AuditQuery, ExplainQuery};
 use super::request::{Asked, Json, at_most};
 use super::row::{
-    Bans, ConnectionDetail, Connections, Explained, Group, Groups, LastingMemberships, Records, Stats, User,
-    Users,
+    Bans, ConnectionDetail, Connections, Explained, Group, Groups, LastingMemberships, Presence, Records,
+    Stats, User, Users,
 };
 use crate::access::ApiKey;
 
@@ -100,6 +100,7 @@ fn described() -> (Router<Arc<Api>>, OpenApi) {
         .routes(routes!(group))
         .routes(routes!(members))
         .routes(routes!(present))
+        .routes(routes!(presence))
         .routes(routes!(users))
         .routes(routes!(user))
         .routes(routes!(user_connections))
@@ -323,6 +324,9 @@ questions! {
     /// The users in a group, each with the number of its connections there; `prefix` is of their names.
     present "/groups/{group}/users" ("group" group) (PageQuery) Users:
         |api: &Api, key: &ApiKey, name: String, page| api.present(key, &command::group(&name)?, &page);
+    /// Who is in a group, user by user, with what the application says of them to those who may watch it.
+    presence "/groups/{group}/presence" ("group" group) (PageQuery) Presence:
+        |api: &Api, key: &ApiKey, name: String, page| api.presence(key, &command::group(&name)?, &page);
     /// Users who are here, by their names.
     users "/users" () (PageQuery) Users: |api: &Api, key: &ApiKey, page| api.users(key, &page);
     /// One user, if it is here.

@@ -5,8 +5,11 @@
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use fanfare_protocol::admin::{BanKind, BanRow, LastingRow, May, MembershipOrigin, Verdict};
-use fanfare_protocol::{ConnectionId, GroupName, UserName};
+use fanfare_protocol::presence::Present;
+use fanfare_protocol::{ConnectionId, GroupName, Payload, PayloadFormat, UserName};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
@@ -45,6 +48,38 @@ pub(crate) struct User {
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub(crate) struct Users {
     pub(super) users: Vec<User>,
+    /// The cursor of the next page, where there is one.
+    pub(super) next: Option<String>,
+}
+
+/// A user who is present in a group.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(crate) struct PresentUser {
+    #[schema(value_type = String)]
+    pub(super) user: UserName,
+    /// With how many connections.
+    pub(super) connections: u32,
+    /// What the application says of it, where it says anything.
+    pub(super) data: Option<PublicData>,
+}
+
+/// What an application says of a user, in its own format: one of these.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum PublicData {
+    /// A value.
+    #[schema(value_type = serde_json::Value)]
+    Json(Box<RawValue>),
+    /// A text.
+    Text(String),
+    /// Bytes, in base64 (RFC 4648 section 4). `MessagePack`, and what is not what its format says, is bytes here.
+    Base64(String),
+}
+
+/// A page of users who are present.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(crate) struct Presence {
+    pub(super) present: Vec<PresentUser>,
     /// The cursor of the next page, where there is one.
     pub(super) next: Option<String>,
 }
@@ -196,6 +231,24 @@ pub(crate) struct Stats {
     pub(super) uptime: u64,
     /// The server's name and version.
     pub(super) server: &'static str,
+}
+
+impl From<Present> for PresentUser {
+    fn from(Present { user, connections, data }: Present) -> Self {
+        Self { user, connections, data: data.map(PublicData::from) }
+    }
+}
+
+impl From<Payload> for PublicData {
+    fn from(Payload { format, bytes }: Payload) -> Self {
+        let text = String::from_utf8(bytes.to_vec()).ok();
+        let read = match format {
+            PayloadFormat::Json => text.and_then(|text| RawValue::from_string(text).ok()).map(Self::Json),
+            PayloadFormat::Text => text.map(Self::Text),
+            PayloadFormat::Binary | PayloadFormat::MessagePack | PayloadFormat::Other(_) => None,
+        };
+        read.unwrap_or_else(|| Self::Base64(STANDARD.encode(&bytes)))
+    }
 }
 
 impl From<&Arc<Member>> for Connection {

@@ -85,6 +85,10 @@ impl Attached {
     pub(crate) fn welcomed(&self, member: &Arc<Member>) {
         let Attachment { application, link } = &self.attachment;
         link.welcomed(member);
+        if let Some(description) = link.admission.lock().description.take() {
+            // It is no longer than it may be: `Connecting::describe` has looked.
+            let _ = application.context.hub.describe(member, Some(description));
+        }
         let expected = self.expected.lock().take();
         if let Some(expected) = expected {
             let groups = expected.arrive(&application.context.hub);

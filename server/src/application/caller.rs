@@ -146,6 +146,18 @@ impl Caller {
         self.link.member().is_some_and(|member| self.link.context.hub.leave(&member, group).is_some())
     }
 
+    /// Says something of it to everyone who may watch its groups, in place of what was said before: a name to show, a
+    /// mood, a picture's address. Of a user with several connections in a group, what was said last of one of them is
+    /// told. What is empty says nothing any more.
+    ///
+    /// # Errors
+    /// When it is longer than 1,024 bytes, or the connection has ended.
+    pub fn describe(&self, data: impl Into<Payload>) -> Result<(), HubError> {
+        let member = self.link.member().ok_or_else(|| Denial::from(Code::ShuttingDown))?;
+        let data = Some(data.into()).filter(|data| !data.bytes.is_empty());
+        Ok(self.link.context.hub.describe(&member, data)?)
+    }
+
     /// Sends it a message.
     ///
     /// # Errors

@@ -10,12 +10,13 @@ use std::time::Duration;
 
 use fanfare_hub::CloseReason;
 use fanfare_protocol::call::first_bytes;
-use fanfare_protocol::{Code, ConnectionId, GroupName, UserName};
+use fanfare_protocol::presence::DESCRIPTION_BYTES;
+use fanfare_protocol::{Code, ConnectionId, Denial, GroupName, Payload, UserName};
 use fanfare_token::{GrantClaim, Grants};
 
 use super::caller::Caller;
 use super::link::Link;
-use crate::handle::HubHandle;
+use crate::handle::{HubError, HubHandle};
 use crate::reason::REASON_BYTES;
 use crate::spread;
 use crate::transport::Transport;
@@ -134,6 +135,23 @@ impl Connecting {
     /// must be of the user that it came as. The first time counts.
     pub fn rename(&self, user: UserName) {
         self.link.rename(user);
+    }
+
+    /// Says something of it, from its welcome on, to everyone who may watch its groups: see [`Caller::describe`].
+    ///
+    /// # Errors
+    /// When it is longer than 1,024 bytes. Nothing has changed then.
+    pub fn describe(&self, data: impl Into<Payload>) -> Result<(), HubError> {
+        let data = data.into();
+        if data.bytes.len() > DESCRIPTION_BYTES {
+            let detail = format!(
+                "public data has {} bytes; at most {DESCRIPTION_BYTES} are allowed",
+                data.bytes.len()
+            );
+            return Err(Denial { code: Code::PayloadTooLarge, detail }.into());
+        }
+        self.link.admission.lock().description = Some(data);
+        Ok(())
     }
 
     /// Keeps something for this connection: see [`Caller::insert`].

@@ -54,6 +54,8 @@ pub(super) struct Admission {
     /// Instead of what the token grants.
     pub(super) grants: Option<Grants>,
     pub(super) groups: Vec<GroupName>,
+    /// What is said of it to those who watch its groups.
+    pub(super) description: Option<Payload>,
 }
 
 /// One connection, as the application has it.

@@ -1,14 +1,14 @@
 //! The ends of access: says when they are near, and carries them out when they are there (promise 10).
 //!
 //! In: each connection with its permissions, when it comes and when it refreshes. Out: `Expiring` some time ahead;
-//! `Removed` from the groups that no grant covers any more; the end of a connection whose token has ended. One task
+//! `Removed` from the groups that no grant covers any more, and the end of watches; the end of a connection whose token has ended. One task
 //! does it for all.
 //!
 //! Invariants: a connection is looked at when something of it ends, and never in between; what is watched is forgotten
 //! with its session; no lock is held while a connection is dealt with.
 
 use std::cmp::Ordering;
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -110,7 +110,7 @@ impl Expiry {
         self.expel_uncovered(member, now);
     }
 
-    /// Tells of the end of a membership that has just begun, where the notice for its end has passed. `until` may have
+    /// Tells of the end of a membership or a watch that has just begun, where the notice for its end has passed. `until` may have
     /// passed, too: of one whom an operator has made a member without a grant.
     pub(crate) fn joined(&self, member: &Member, until: Seconds) {
         let left = until.saturating_sub(access::now());
@@ -191,18 +191,20 @@ impl Expiry {
         }
     }
 
-    /// How many memberships that the client made end at this moment.
+    /// Of how many groups a membership that the client made ends at this moment, or a watch.
     fn ending(&self, member: &Member, permissions: &Permissions, end: Seconds) -> u32 {
-        let memberships = member.memberships();
-        let ending = memberships.iter().filter(|(group, origin)| {
+        let memberships = member.memberships().into_iter().filter(|(group, origin)| {
             *origin == Origin::Client
                 && permissions.grants.join_until(group) == end
                 && !self.gate.has_lasting(member.user(), group, end)
         });
-        u32::try_from(ending.count()).unwrap_or(u32::MAX)
+        let watches =
+            member.watches().into_iter().filter(|group| permissions.grants.watch_until(group) == end);
+        let ending: HashSet<GroupName> = memberships.map(|(group, _)| group).chain(watches).collect();
+        u32::try_from(ending.len()).unwrap_or(u32::MAX)
     }
 
-    /// Ends the memberships that the client made and no grant covers.
+    /// Ends the watches that no grant covers, and the memberships that the client made and no grant covers.
     fn expel_uncovered(&self, member: &Arc<Member>, now: Seconds) {
         let permissions = member.permissions();
         // One that has left, and joined again what it is in whenever it is here, needs no grant.
@@ -212,6 +214,7 @@ impl Expiry {
                 && !self.gate.has_lasting(member.user(), group, now)
         };
         let why = Removal { code: Code::GrantEnded, reason: Code::GrantEnded.sentence() };
+        self.hub.end_watches(member, |group| !permissions.grants.may_watch(group, now), why);
         self.hub.remove(std::slice::from_ref(member), uncovered, why);
     }
 }

@@ -286,6 +286,7 @@ impl Handshakes {
             seat,
             watch,
             inbound: Inbound::new(Arc::clone(&self.router), reader, self.config.run())
+                .with_features(features)
                 .attached_to(attachment),
             early,
             requests_per_second: self.config.requests_per_second,

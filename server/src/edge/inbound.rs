@@ -13,7 +13,7 @@ use bytes::Bytes;
 use fanfare_hub::CloseReason;
 use fanfare_protocol::call::{ClientCall, Invoke};
 use fanfare_protocol::codec::{self, DecodeError, FrameReader, Unknown};
-use fanfare_protocol::{ClientFrame, Code, Denial, GroupName, RequestId, Send, Target};
+use fanfare_protocol::{ClientFrame, Code, Denial, Features, GroupName, RequestId, Send, Target};
 
 use crate::access;
 use crate::application::Attachment;
@@ -33,6 +33,8 @@ pub(crate) struct Inbound {
     more: VecDeque<Bytes>,
     /// The application's part in the connection, where there is one.
     attachment: Option<Attachment>,
+    /// What was chosen of what its client offered.
+    features: Features,
 }
 
 /// What came of a step. What needs no waiting is no future.
@@ -46,7 +48,13 @@ pub(crate) enum Step {
 impl Inbound {
     /// `reader` has read `Hello`, and may stand in the middle of the next frame.
     pub(crate) fn new(router: Arc<Router>, reader: FrameReader, run: (usize, usize)) -> Self {
-        Self { router, reader, run, ahead: None, more: VecDeque::new(), attachment: None }
+        let (more, features) = (VecDeque::new(), Features::NONE);
+        Self { router, reader, run, ahead: None, more, attachment: None, features }
+    }
+
+    /// The same, where these features were chosen.
+    pub(crate) fn with_features(self, features: Features) -> Self {
+        Self { features, ..self }
     }
 
     /// The same, with an application.
@@ -83,6 +91,13 @@ impl Inbound {
             }
             Some(Ok(ClientFrame::Call(call))) => {
                 self.call(member, call);
+                Ok(Step::Done(1))
+            }
+            Some(Ok(ClientFrame::Watch { request, .. } | ClientFrame::Unwatch { request, .. }))
+                if !Features::PRESENCE.are_in(self.features) =>
+            {
+                let what = "presence: it was not offered in `Hello`";
+                self.router.unknown(member, Some(request), Code::NotKnownHere, &what);
                 Ok(Step::Done(1))
             }
             Some(Ok(ClientFrame::Join { request, group })) if self.asks_about_joins() => {

@@ -102,6 +102,11 @@ impl Router {
                 self.route_send(caller, send);
                 return Ok(None);
             }
+            ClientFrame::Watch { request, group } => (request, self.watch(caller, &group).map(Some)),
+            ClientFrame::Unwatch { request, group } => {
+                self.hub.unwatch(caller, &group);
+                (request, Ok(Some(0)))
+            }
             // Carried out before this: `inbound.rs`.
             ClientFrame::Call(_) => return Err(Code::Internal.into()),
         };
@@ -260,6 +265,13 @@ impl Router {
             self.metrics.refused.add(code);
             tracing::debug!(connection = %member.id(), ?group, code = code.number(), "not joined at connect");
         }
+    }
+
+    /// Has a connection told who is in a group. Gives how many users are.
+    fn watch(&self, caller: &Arc<Member>, group: &GroupName) -> Result<u64, Denial> {
+        let users = self.hub.watch(caller, group)?;
+        self.expiry.joined(caller, caller.permissions().grants.watch_until(group));
+        Ok(users as u64)
     }
 
     /// Ends a membership. Whoever was no member learns how many there are only where it may count them.

@@ -55,7 +55,8 @@ pub fn signalr_session(stream: &[u8], chunk: usize, has_application: bool) {
 impl Client {
     fn run(&mut self, chunks: impl Iterator<Item = Bytes>) -> Result<(), CloseReason> {
         let reader = FrameReader::new(LIMITS.frame_bytes);
-        let mut inbound = Inbound::new(Arc::clone(&self.bench.router), reader, OutboxLimits::default().run());
+        let mut inbound = Inbound::new(Arc::clone(&self.bench.router), reader, OutboxLimits::default().run())
+            .with_features(Features::KNOWN);
         for chunk in chunks {
             self.hearing.take(chunk);
             loop {
@@ -119,7 +120,7 @@ impl Client {
             user: newcomer.user.clone(),
             limits: LIMITS,
             protocol: PROTOCOL_VERSION,
-            features: Features::CALLS,
+            features: Features::KNOWN,
             node_bytes: 4,
             session: [0; 16],
             position: 0,

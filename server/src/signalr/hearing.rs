@@ -101,7 +101,7 @@ impl Hearing {
             };
             self.book.agree(handshake.encoding);
             self.decoder = Some(Decoder::new(handshake.encoding, self.limits));
-            let (features, credential) = (Features::CALLS, Credential::Certificate);
+            let (features, credential) = (Features::KNOWN, Credential::Certificate);
             let hello = ClientFrame::Hello { protocol: PROTOCOL_VERSION, features, credential };
             return Ok(frame(&hello));
         }
@@ -198,16 +198,11 @@ impl Hearing {
             let detail = texts::id_in_use(&self.book.id(request).unwrap_or_default());
             return Err(Denial { code: Code::InvalidRequest, detail });
         }
-        let is_refresh = target.eq_ignore_ascii_case(methods::REFRESH);
-        if !self.book.has_application || is_refresh {
+        if !self.book.has_application || methods::is_always_there(target) {
             if is_stream || !streams.is_empty() {
                 return Err(Code::NotAStream.into());
             }
-            return if is_refresh {
-                methods::refresh(request, arguments)
-            } else {
-                methods::built_in(target, request, wants_answer, arguments)
-            };
+            return methods::built_in(target, request, wants_answer, arguments);
         }
         let method = MethodName::new(target)
             .map_err(|error| Denial { code: Code::InvalidName, detail: error.to_string() })?;

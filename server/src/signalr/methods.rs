@@ -11,8 +11,13 @@ use fanfare_signalr::{ArgumentError, Arguments};
 
 use super::payload;
 
-/// Goes on with another token, with an application, too.
-pub(super) const REFRESH: &str = "fanfare.Refresh";
+/// The methods that are there with an application, too: going on with another token, and who is in a group.
+const ALWAYS: [&str; 3] = ["fanfare.Refresh", "fanfare.WatchGroup", "fanfare.UnwatchGroup"];
+
+/// Whether a method is there with an application, too.
+pub(super) fn is_always_there(method: &str) -> bool {
+    ALWAYS.iter().any(|known| known.eq_ignore_ascii_case(method))
+}
 
 /// The request that a method is. `wants_answer`: the client waits for it.
 pub(super) fn built_in(
@@ -44,6 +49,14 @@ pub(super) fn built_in(
             exactly(arguments, 1)?;
             Ok(ClientFrame::Leave { request, group: name(arguments, 0, GroupName::new)? })
         }
+        "watchgroup" | "fanfare.watchgroup" => {
+            exactly(arguments, 1)?;
+            Ok(ClientFrame::Watch { request, group: name(arguments, 0, GroupName::new)? })
+        }
+        "unwatchgroup" | "fanfare.unwatchgroup" => {
+            exactly(arguments, 1)?;
+            Ok(ClientFrame::Unwatch { request, group: name(arguments, 0, GroupName::new)? })
+        }
         "sendtogroup" => send(group()?, 1, false),
         "sendtoothersingroup" => send(group()?, 1, true),
         "sendtouser" => send(Target::User(name(arguments, 0, UserName::new)?), 1, false),
@@ -56,7 +69,7 @@ pub(super) fn built_in(
 }
 
 /// Goes on with another token.
-pub(super) fn refresh(request: RequestId, arguments: &Arguments) -> Result<ClientFrame, Denial> {
+fn refresh(request: RequestId, arguments: &Arguments) -> Result<ClientFrame, Denial> {
     exactly(arguments, 1)?;
     let token = Token::new(arguments.str(0).map_err(wrong)?);
     Ok(ClientFrame::Refresh { request, token })
@@ -139,6 +152,12 @@ mod tests {
         assert_eq!(send.payload, b"[]".as_slice());
         assert_eq!(made("JoinGroup", r#"["room"]"#), Ok(ClientFrame::Join { request: 7, group: room() }));
         assert_eq!(made("leavegroup", r#"["room"]"#), Ok(ClientFrame::Leave { request: 7, group: room() }));
+        assert_eq!(made("WatchGroup", r#"["room"]"#), Ok(ClientFrame::Watch { request: 7, group: room() }));
+        assert!(is_always_there("fanfare.watchgroup") && !is_always_there("WatchGroup"));
+        let watch = ClientFrame::Watch { request: 7, group: room() };
+        assert_eq!(made("fanfare.WatchGroup", r#"["room"]"#), Ok(watch));
+        let unwatch = ClientFrame::Unwatch { request: 7, group: room() };
+        assert_eq!(made("unwatchgroup", r#"["room"]"#), Ok(unwatch));
         for (arguments, target) in [
             (r#"["room"]"#.to_owned(), Target::Group(room())),
             (r#"["group","all"]"#.to_owned(), Target::Group(GroupName::new("all").unwrap())),
@@ -158,6 +177,8 @@ mod tests {
             ("Join", r#"["room"]"#, Code::MethodUnknown),
             ("JoinGroup", "[]", Code::ArgumentsInvalid),
             ("JoinGroup", r#"["room",1]"#, Code::ArgumentsInvalid),
+            ("WatchGroup", "[]", Code::ArgumentsInvalid),
+            ("UnwatchGroup", r#"[""]"#, Code::InvalidName),
             ("JoinGroup", "[7]", Code::ArgumentsInvalid),
             ("JoinGroup", r#"[""]"#, Code::InvalidName),
             ("SendToGroup", r#"["room"]"#, Code::ArgumentsInvalid),

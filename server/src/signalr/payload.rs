@@ -40,6 +40,28 @@ pub(super) fn value(format: PayloadFormat, bytes: &Bytes, to: Encoding) -> Value
     read.and_then(|value| value.to_encoding(to).ok()).unwrap_or_else(|| Value::binary(to, bytes))
 }
 
+/// The deepest value that is shown inside of something else: far from what arguments may be.
+const SHOWN_DEPTH: usize = 32;
+
+/// A payload inside of an argument, as JSON has it.
+pub(super) fn shown(payload: &Payload) -> serde_json::Value {
+    let alone = value(payload.format, &payload.bytes, Encoding::Json);
+    let read = serde_json::from_slice(alone.raw()).ok().filter(|read| is_shallow(read, SHOWN_DEPTH));
+    read.unwrap_or_else(|| {
+        let binary = Value::binary(Encoding::Json, &payload.bytes);
+        serde_json::from_slice(binary.raw()).unwrap_or_default()
+    })
+}
+
+fn is_shallow(value: &serde_json::Value, depth: usize) -> bool {
+    let below = |inner: &serde_json::Value| depth > 0 && is_shallow(inner, depth - 1);
+    match value {
+        serde_json::Value::Array(values) => values.iter().all(below),
+        serde_json::Value::Object(members) => members.values().all(below),
+        _ => true,
+    }
+}
+
 /// What a client wrote, as a payload.
 pub(super) fn of_arguments(arguments: &Arguments) -> Payload {
     Payload::new(format(arguments.encoding()), arguments.raw().clone())
@@ -92,6 +114,21 @@ mod tests {
         ] {
             assert_eq!(json(format, payload), expected, "{format:?} {payload:?}");
         }
+    }
+
+    #[test]
+    fn any_payload_can_be_shown_inside_of_something_else() {
+        let deep = |depth: usize| Payload::json(format!("{}{}", "[".repeat(depth), "]".repeat(depth)));
+        for (payload, expected) in [
+            (Payload::json("{\"a\":[1]}"), serde_json::json!({ "a": [1] })),
+            (Payload::from("away"), "away".into()),
+            (Payload::from([0, 1]), "AAE=".into()),
+            (Payload::json("{"), "ew==".into()),
+            (Payload::message_pack(&b"\x91\x01"[..]), serde_json::json!([1])),
+        ] {
+            assert_eq!(shown(&payload), expected, "{payload:?}");
+        }
+        assert!(shown(&deep(32)).is_array() && shown(&deep(60)).is_string());
     }
 
     #[test]

@@ -7,8 +7,10 @@
 use bytes::Bytes;
 use fanfare_hub::{Dialect, Translation};
 use fanfare_protocol::call::{Failure, Outcome, ServerCall};
-use fanfare_protocol::{Code, ExpiryScope, Message, PayloadFormat, RequestId, ServerFrame};
+use fanfare_protocol::presence::{PresenceFrame, Present};
+use fanfare_protocol::{Code, ExpiryScope, Message, PayloadFormat, RequestId, ServerFrame, UserName};
 use fanfare_signalr::{Encoding, Value, encode, handshake};
+use serde_json::json;
 
 use super::book::{Book, Call};
 use super::{error, payload};
@@ -17,6 +19,8 @@ use super::{error, payload};
 const REMOVED: &str = "fanfare.Removed";
 /// Messages were dropped: how many.
 const LAGGED: &str = "fanfare.Lagged";
+/// What is told of a group that is watched: its name and an object.
+const PRESENCE: &str = "fanfare.Presence";
 /// Access ends soon: of what, and in how many seconds.
 const EXPIRING: &str = "fanfare.Expiring";
 
@@ -45,22 +49,54 @@ impl Dialect for Book {
             // SignalR's clients are told by the completion, or by their application.
             ServerFrame::Joined { .. } => Bytes::new(),
             ServerFrame::Removed { group, code, reason } => {
-                self.tell(REMOVED, &serde_json::json!([group.as_str(), code, reason]))
+                self.tell(REMOVED, &json!([group.as_str(), code, reason]))
             }
             ServerFrame::Goodbye { code, reason, retry_after_ms } => {
                 self.goodbye(*code, reason, *retry_after_ms > 0)
             }
-            ServerFrame::Lagged { dropped } => self.tell(LAGGED, &serde_json::json!([dropped])),
+            ServerFrame::Lagged { dropped } => self.tell(LAGGED, &json!([dropped])),
             ServerFrame::Expiring { scope, seconds } => {
                 let what = match scope {
                     ExpiryScope::Token => "token",
                     ExpiryScope::Groups { .. } => "groups",
                 };
-                self.tell(EXPIRING, &serde_json::json!([what, seconds]))
+                self.tell(EXPIRING, &json!([what, seconds]))
             }
             ServerFrame::Call(call) => self.call(call),
+            ServerFrame::Presence(frame) => self.tell(PRESENCE, &presence(frame)),
         }
     }
+}
+
+/// What is told of a group's presence, as arguments. It depends on the frame alone.
+fn presence(frame: &PresenceFrame) -> serde_json::Value {
+    let all = |present: &[Present]| present.iter().map(one).collect::<Vec<_>>();
+    let told = match frame {
+        PresenceFrame::Snapshot { group: _, revision, begins, complete, present } => json!({
+            "kind": "snapshot",
+            "revision": revision,
+            "begins": begins,
+            "complete": complete,
+            "present": all(present),
+        }),
+        PresenceFrame::Changes { group: _, revision, present, left } => json!({
+            "kind": "changes",
+            "revision": revision,
+            "present": all(present),
+            "left": left.iter().map(UserName::as_str).collect::<Vec<_>>(),
+        }),
+        PresenceFrame::Ended { group: _, code, reason } => {
+            json!({ "kind": "ended", "code": code, "reason": reason })
+        }
+    };
+    json!([frame.group().as_str(), told])
+}
+
+/// A user who is present. What the application says of it is a value, or base64 where it cannot be one.
+fn one(present: &Present) -> serde_json::Value {
+    let Present { user, connections, data } = present;
+    let data = data.as_ref().map(payload::shown);
+    json!({ "user": user.as_str(), "connections": connections, "data": data })
 }
 
 impl Book {

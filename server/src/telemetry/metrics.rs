@@ -75,6 +75,12 @@ pub struct Snapshot {
     pub removed: BTreeMap<Code, u64>,
     /// Copies of messages that were thrown away because the membership ended before they were written.
     pub purged: u64,
+    /// Watches of groups' presence at this moment. Unlike the others it falls, too.
+    pub watches: u64,
+    /// Frames of presence queued to connections.
+    pub presence: u64,
+    /// Times that a connection did not keep up with a group's presence, and was told anew.
+    pub presence_restarts: u64,
     /// Streams stopped that the protocol has no use for.
     pub stopped_streams: u64,
     /// Calls of the application's methods that were begun.
@@ -105,6 +111,7 @@ impl Metrics {
     pub(crate) fn snapshot<P>(&self, hub: &Hub<P>) -> Snapshot {
         let (waiting, waiting_limit) = hub.budget().level();
         let done = hub.counters();
+        let (presence, presence_restarts) = hub.presence_told();
         Snapshot {
             handshakes: self.handshakes.value(),
             handshakes_refused: self.handshakes_refused.value(),
@@ -123,6 +130,9 @@ impl Metrics {
             closed: self.closed.values(),
             removed: done.removed.values(),
             purged: done.purged.value(),
+            watches: hub.watches() as u64,
+            presence,
+            presence_restarts,
             stopped_streams: self.stopped_streams.value(),
             calls: self.calls.value(),
             calls_failed: self.calls_failed.value(),

@@ -51,6 +51,8 @@ struct Admitted {
     groups: Vec<GroupName>,
     /// What is kept for it.
     data: Option<Value>,
+    /// What everybody is told of it who may watch its groups.
+    presence: Option<Value>,
 }
 
 /// What is answered where something is refused (RFC 9457): what else there is in it is for others.
@@ -176,18 +178,23 @@ fn admitted(reply: &Reply) -> Result<Admitted, String> {
     if admitted.groups.len() > MOST_GROUPS {
         return Err(format!("its answer names more than {MOST_GROUPS} groups"));
     }
-    let data = admitted.data.as_ref().map_or(0, |data| data.to_string().len());
-    if data > DATA_BYTES {
-        return Err(format!("its answer has data of {data} bytes; {DATA_BYTES} are taken"));
+    for (name, value) in [("data", &admitted.data), ("presence", &admitted.presence)] {
+        let bytes = value.as_ref().map_or(0, |value| value.to_string().len());
+        if bytes > DATA_BYTES {
+            return Err(format!("its answer has {name} of {bytes} bytes; {DATA_BYTES} are taken"));
+        }
     }
     Ok(admitted)
 }
 
 /// Does what the answer says. Where a part of it makes no sense nothing is done: the connection is refused then.
 fn apply(admitted: Admitted, connecting: &Connecting) -> Result<(), String> {
-    let Admitted { user, grants, groups, data } = admitted;
+    let Admitted { user, grants, groups, data, presence } = admitted;
     if let Some(grants) = grants {
         connecting.grant(&grants)?;
+    }
+    if let Some(presence) = presence {
+        connecting.describe(Payload::json(presence.to_string())).map_err(|error| error.to_string())?;
     }
     if let Some(user) = user {
         connecting.rename(user);

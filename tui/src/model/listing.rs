@@ -51,8 +51,14 @@ const CONNECTIONS: &[Column] = &[
 ];
 const USERS: &[Column] =
     &[text("USER", 0), number("CONNECTIONS", 12), number("WAIT", 8), number("IN/s", 8), number("OUT/s", 8)];
-const GROUPS: &[Column] =
-    &[text("GROUP", 0), number("MEMBERS", 9), number("USERS", 8), number("WAIT", 8), number("OUT/s", 8)];
+const GROUPS: &[Column] = &[
+    text("GROUP", 0),
+    number("MEMBERS", 9),
+    number("USERS", 8),
+    number("WAIT", 8),
+    number("OUT/s", 8),
+    number("WATCHED", 9),
+];
 const BANS: &[Column] = &[
     text("WHO", 0),
     text("WHAT", 20),
@@ -211,6 +217,7 @@ impl Listing {
                 (2, Some(busy)) => number(busy.row.users),
                 (3, Some(busy)) => number(busy.row.waiting_frames),
                 (4, Some(busy)) => tenths(busy.rate(model.picture.at_ms)),
+                (5, Some(busy)) => number(busy.row.watchers),
                 _ => Key::Text(group.as_str().to_owned()),
             },
             Item::Ban(at) => match (self.sort, model.bans.rows.get(*at)) {
@@ -274,6 +281,7 @@ impl Listing {
                     text(busy.map(|busy| busy.row.users)),
                     text(busy.map(|busy| busy.row.waiting_frames)),
                     count(busy.map(|busy| busy.rate(model.picture.at_ms)).unwrap_or_default()),
+                    text(busy.map(|busy| busy.row.watchers)),
                 ]
             }
             Item::Ban(at) => {

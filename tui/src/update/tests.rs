@@ -88,6 +88,7 @@ pub(crate) fn snapshot(rows: Vec<ConnectionRow>, groups: &[(&str, u64)]) -> Upda
                 users: 1,
                 deliveries: 10 * members,
                 waiting_frames: 0,
+                watchers: 0,
             })
             .collect(),
         gone_groups: Vec::new(),

@@ -68,8 +68,12 @@ fn draw_facts(model: &Model, theme: Theme, frame: &mut Frame<'_>, area: Rect) {
         (
             "messages",
             format!(
-                "{} in  {} out  {} dropped  {} purged",
-                counters.sends, counters.deliveries, counters.dropped, counters.purged
+                "{} in  {} out  {} dropped  {} purged{}",
+                counters.sends,
+                counters.deliveries,
+                counters.dropped,
+                counters.purged,
+                presence(counters)
             ),
         ),
         ("bytes", rates(model)),
@@ -144,6 +148,14 @@ fn calls(counters: &Counters) -> String {
     match counters.refused_by_application() {
         0 => calls,
         refused => format!("{calls}  {refused} not let in by the application"),
+    }
+}
+
+/// Who watches groups, where somebody does.
+fn presence(counters: &Counters) -> String {
+    match counters.watches {
+        0 => String::new(),
+        watches => format!("  {watches} watching groups"),
     }
 }
 

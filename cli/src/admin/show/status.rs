@@ -51,6 +51,15 @@ pub(in crate::admin) fn status(status: &Status) -> String {
                 counters.sends, counters.deliveries, counters.dropped, counters.purged
             ),
         ),
+        (
+            "presence",
+            format!(
+                "{} watching groups, {}, {} told anew",
+                counters.watches,
+                many(counters.presence, "frame"),
+                counters.presence_restarts
+            ),
+        ),
         ("requests", requests(counters)),
         ("calls", calls(counters)),
         ("refused", format!("{}{}", sum(&counters.refused), named(&counters.refused))),

@@ -92,6 +92,30 @@ fn any_server_call() -> impl Strategy<Value = ServerCall> {
     ]
 }
 
+fn any_presence() -> impl Strategy<Value = PresenceFrame> {
+    let present = || {
+        let one = (any_user(), any::<u32>(), proptest::option::of(any_format_and_bytes()))
+            .prop_map(|(user, connections, data)| Present { user, connections, data });
+        proptest::collection::vec(one, 0..8)
+    };
+    let left = proptest::collection::vec(any_user(), 0..8);
+    prop_oneof![
+        (any_group(), any::<u64>(), any::<[bool; 2]>(), present()).prop_map(
+            |(group, revision, [begins, complete], present)| {
+                PresenceFrame::Snapshot { group, revision, begins, complete, present }
+            }
+        ),
+        (any_group(), any::<u64>(), present(), left).prop_map(|(group, revision, present, left)| {
+            PresenceFrame::Changes { group, revision, present, left }
+        }),
+        (any_group(), any::<u16>(), "\\PC{0,200}").prop_map(|(group, code, reason)| PresenceFrame::Ended {
+            group,
+            code,
+            reason
+        }),
+    ]
+}
+
 pub(super) fn any_frame() -> impl Strategy<Value = Frame> {
     let credential = prop_oneof![
         "\\PC{0,300}".prop_map(|token| Credential::Token(Token::new(token))),
@@ -122,6 +146,8 @@ pub(super) fn any_frame() -> impl Strategy<Value = Frame> {
         (any::<u64>(), "\\PC{0,300}")
             .prop_map(|(request, token)| ClientFrame::Refresh { request, token: Token::new(token) }),
         any_client_call().prop_map(ClientFrame::Call),
+        (any::<u64>(), any_group()).prop_map(|(request, group)| ClientFrame::Watch { request, group }),
+        (any::<u64>(), any_group()).prop_map(|(request, group)| ClientFrame::Unwatch { request, group }),
     ];
     let reserved = (any::<u64>(), any::<u8>(), any::<[u8; 16]>(), any::<u64>());
     let welcome = (any::<u32>(), reserved, any_id(), any_user(), any::<[u32; 4]>(), "\\PC{0,40}");
@@ -165,6 +191,7 @@ pub(super) fn any_frame() -> impl Strategy<Value = Frame> {
                 ServerFrame::Expiring { scope, seconds }
             }),
             any_server_call().prop_map(ServerFrame::Call),
+            any_presence().prop_map(ServerFrame::Presence),
         ];
     prop_oneof![client.prop_map(Frame::Client), server.prop_map(Frame::Server)]
 }

@@ -54,6 +54,8 @@ impl Frame {
                 | ClientFrame::Send(Send { request, .. })
                 | ClientFrame::Count { request, .. }
                 | ClientFrame::Refresh { request, .. }
+                | ClientFrame::Watch { request, .. }
+                | ClientFrame::Unwatch { request, .. }
                 | ClientFrame::Call(
                     ClientCall::Invoke(Invoke { request, .. })
                     | ClientCall::Cancel { request }
@@ -391,6 +393,7 @@ pub(super) fn frames() -> Vec<(&'static str, Frame)> {
     ]
     .into_iter()
     .chain(calls())
+    .chain(presence())
     .collect()
 }
 
@@ -464,4 +467,70 @@ fn in_format(format: PayloadFormat, payload: &'static [u8]) -> ServerFrame {
         format,
         payload: Bytes::from_static(payload),
     })
+}
+
+/// One frame about presence of each kind, with and without what may be missing.
+fn presence() -> Vec<(&'static str, Frame)> {
+    let server = |name, frame| (name, Frame::Server(ServerFrame::Presence(frame)));
+    let one = |name, connections, data| Present { user: user(name), connections, data };
+    let room = || group("room");
+    vec![
+        (
+            "hello-presence",
+            Frame::Client(ClientFrame::Hello {
+                protocol: 1,
+                features: Features::PRESENCE,
+                credential: Credential::DevUser(user("alice")),
+            }),
+        ),
+        ("watch", Frame::Client(ClientFrame::Watch { request: 11, group: room() })),
+        ("unwatch", Frame::Client(ClientFrame::Unwatch { request: 12, group: room() })),
+        server(
+            "snapshot",
+            PresenceFrame::Snapshot {
+                group: room(),
+                revision: 7,
+                begins: true,
+                complete: true,
+                present: vec![one("alice", 1, None), one("bob", 2, Some(Payload::json("{\"mood\":1}")))],
+            },
+        ),
+        server(
+            "snapshot-of-nobody",
+            PresenceFrame::Snapshot {
+                group: room(),
+                revision: 0,
+                begins: true,
+                complete: true,
+                present: vec![],
+            },
+        ),
+        server(
+            "snapshot-part",
+            PresenceFrame::Snapshot {
+                group: room(),
+                revision: 300,
+                begins: false,
+                complete: false,
+                present: vec![one("carol", 251, Some(Payload::from("away")))],
+            },
+        ),
+        server(
+            "changes",
+            PresenceFrame::Changes {
+                group: room(),
+                revision: 8,
+                present: vec![one("dave", 1, Some(Payload::default()))],
+                left: vec![user("alice"), user("bob")],
+            },
+        ),
+        server(
+            "watch-ended",
+            PresenceFrame::Ended {
+                group: room(),
+                code: 3104,
+                reason: "The grant for the group has ended.".into(),
+            },
+        ),
+    ]
 }

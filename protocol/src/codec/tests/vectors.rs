@@ -96,6 +96,37 @@ fn server_call_json(call: &ServerCall) -> Value {
     }
 }
 
+fn present_json(present: &Present) -> Value {
+    let Present { user, connections, data } = present;
+    json!({ "user": user.as_str(), "connections": connections, "data": data.as_ref().map(payload_json) })
+}
+
+fn presence_json(frame: &PresenceFrame) -> Value {
+    let all = |present: &[Present]| present.iter().map(present_json).collect::<Vec<_>>();
+    match frame {
+        PresenceFrame::Snapshot { group, revision, begins, complete, present } => json!({
+            "Snapshot": {
+                "group": group.as_str(),
+                "revision": revision,
+                "begins": begins,
+                "complete": complete,
+                "present": all(present),
+            }
+        }),
+        PresenceFrame::Changes { group, revision, present, left } => json!({
+            "Changes": {
+                "group": group.as_str(),
+                "revision": revision,
+                "present": all(present),
+                "left": left.iter().map(UserName::as_str).collect::<Vec<_>>(),
+            }
+        }),
+        PresenceFrame::Ended { group, code, reason } => {
+            json!({ "WatchEnded": { "group": group.as_str(), "code": code, "reason": reason } })
+        }
+    }
+}
+
 /// The frame as other languages' tests read it: fields by name, bytes in hex. Exhaustive, so that a new field or frame
 /// cannot be left out of the vectors.
 fn frame_json(frame: &Frame) -> Value {
@@ -144,7 +175,14 @@ fn frame_json(frame: &Frame) -> Value {
             json!({ "Refresh": { "request": request, "token": token.expose() } })
         }
         Frame::Client(ClientFrame::Call(call)) => client_call_json(call),
+        Frame::Client(ClientFrame::Watch { request, group }) => {
+            json!({ "Watch": { "request": request, "group": group.as_str() } })
+        }
+        Frame::Client(ClientFrame::Unwatch { request, group }) => {
+            json!({ "Unwatch": { "request": request, "group": group.as_str() } })
+        }
         Frame::Server(ServerFrame::Call(call)) => server_call_json(call),
+        Frame::Server(ServerFrame::Presence(frame)) => presence_json(frame),
         Frame::Server(ServerFrame::Welcome(welcome)) => {
             let Welcome {
                 protocol,
@@ -331,8 +369,12 @@ fn every_vector_of_every_version_is_read_as_it_was_meant_and_written_again_as_it
 
 #[test]
 fn protocol_md_shows_every_golden_vector() {
-    let text = [include_str!("../../../../PROTOCOL.md"), include_str!("../../../../docs/protocol/calls.md")]
-        .concat();
+    let text = [
+        include_str!("../../../../PROTOCOL.md"),
+        include_str!("../../../../docs/protocol/calls.md"),
+        include_str!("../../../../docs/protocol/presence.md"),
+    ]
+    .concat();
     for sample in samples() {
         let dump = dump(&sample.bytes);
         assert!(text.contains(&dump), "PROTOCOL.md lacks the dump of {}:\n{dump}", sample.name);

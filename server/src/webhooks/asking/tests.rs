@@ -17,7 +17,7 @@ fn promise_15_an_answer_that_is_not_known_lets_nobody_in() {
     for (body, says) in [
         ("", None),
         ("{}", None),
-        (r#"{"user": "alice", "groups": ["room"], "grants": [], "data": {"a": 1}}"#, None),
+        (r#"{"user": "alice", "groups": ["room"], "grants": [], "data": {"a": 1}, "presence": "x"}"#, None),
         ("null", Some("cannot be used")),
         ("[\"alice\", null, [], null]", Some("cannot be used")),
         ("yes", Some("cannot be used")),
@@ -41,6 +41,9 @@ fn promise_15_an_answer_that_is_not_known_lets_nobody_in() {
     assert!(admitted(&json(200, &groups)).err().unwrap().contains("more than 1000 groups"));
     let data = serde_json::json!({ "data": "a".repeat(1_023) }).to_string();
     assert!(admitted(&json(200, &data)).err().unwrap().contains("data of 1025 bytes"));
+    let presence = serde_json::json!({ "presence": "a".repeat(1_023) }).to_string();
+    let error = admitted(&json(200, &presence)).err().unwrap();
+    assert!(error.contains("presence of 1025 bytes"), "{error}");
 }
 
 #[test]

@@ -1,0 +1,222 @@
+//! Who hears of whom: the groups that are watched, each with its audience.
+//!
+//! In: memberships that begin and end, inside the groups' critical sections; connections that watch and stop watching;
+//! the time, now and then. Out: frames in the watchers' outboxes. Where nobody watches, a membership costs one load of
+//! a number; where somebody does, an event in a list ([`Audience::note`]), however many watch. A send comes by none of
+//! this.
+//!
+//! Invariants (promise 16):
+//! - what a watcher was told, put together, is what was announced (`audience.rs`);
+//! - no membership is missed: whoever makes a group watched puts its audience into the map first and looks at the roster
+//!   then, while who enters is in a roster that is in the map first and looks for an audience then, inside the critical
+//!   section (model `watch_against_joins_and_leaves`);
+//! - lock order: a member's memberships, a roster, an audience's state, an audience's events, and last an outbox, a
+//!   description, or the list of those that are unsettled.
+
+mod attendance;
+mod audience;
+mod limits;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Instant;
+
+use fanfare_protocol::presence::Present;
+use fanfare_protocol::{GroupName, Payload, UserName};
+
+use self::attendance::Attendance;
+pub(crate) use self::audience::What;
+use self::audience::{Audience, Tally};
+pub use self::limits::PresenceLimits;
+use crate::delivery::Removal;
+use crate::member::{Description, Member};
+use crate::roster::Rosters;
+use crate::shards::Shards;
+use crate::striped::Counter;
+use crate::sync::Mutex;
+
+/// The groups that are watched.
+pub(crate) struct Presence<P> {
+    audiences: Shards<GroupName, Arc<Audience<P>>>,
+    /// How many of them are open: where there is none, nobody looks for one.
+    open: AtomicUsize,
+    /// Those that have something to announce, or a watcher that has not been told all.
+    unsettled: Mutex<Vec<Arc<Audience<P>>>>,
+    /// Puts what applications say of connections in an order.
+    descriptions: AtomicU64,
+    watches: AtomicUsize,
+    /// Frames of presence queued to connections.
+    pub(crate) frames: Counter,
+    /// Watchers that could not keep up, and were told anew.
+    pub(crate) restarts: Counter,
+    limits: PresenceLimits,
+}
+
+impl<P> Presence<P> {
+    pub(crate) fn new(limits: PresenceLimits) -> Self {
+        Self {
+            audiences: Shards::new(),
+            open: AtomicUsize::new(0),
+            unsettled: Mutex::new(Vec::new()),
+            descriptions: AtomicU64::new(0),
+            watches: AtomicUsize::new(0),
+            frames: Counter::default(),
+            restarts: Counter::default(),
+            limits,
+        }
+    }
+
+    /// How many watches there are.
+    pub(crate) fn watches(&self) -> usize {
+        self.watches.load(Ordering::Relaxed)
+    }
+
+    /// How many watch a group.
+    pub(crate) fn watchers(&self, group: &GroupName) -> usize {
+        self.audience(group).map_or(0, |audience| audience.watchers())
+    }
+
+    /// What an application says of a connection, newer than all that was said before.
+    pub(crate) fn description(&self, payload: Payload) -> Arc<Description> {
+        let order = self.descriptions.fetch_add(1, Ordering::Relaxed);
+        Arc::new(Description { payload, order })
+    }
+
+    /// Notes a change of a member in a group. Called inside the group's critical section, or, for a description, while
+    /// the member's memberships are locked.
+    #[inline]
+    pub(crate) fn note(&self, group: &GroupName, member: &Arc<Member<P>>, what: What) {
+        if self.open.load(Ordering::Relaxed) > 0 {
+            self.note_where_watched(group, member, what);
+        }
+    }
+
+    #[cold]
+    fn note_where_watched(&self, group: &GroupName, member: &Arc<Member<P>>, what: What) {
+        let Some(audience) = self.audiences.find(group) else { return };
+        if audience.note(member, what) {
+            self.unsettled.lock().push(audience);
+        }
+    }
+
+    fn audience(&self, group: &GroupName) -> Option<Arc<Audience<P>>> {
+        if self.open.load(Ordering::Relaxed) == 0 { None } else { self.audiences.find(group) }
+    }
+
+    /// Has a member watch a group, and queues as much of a snapshot to it as there is room for; again, where it watches
+    /// it already. Gives how many users are present. The member's memberships are locked.
+    pub(crate) fn watch(
+        &self,
+        group: &GroupName,
+        member: &Arc<Member<P>>,
+        rosters: &Rosters<GroupName, Member<P>>,
+    ) -> usize {
+        let open = || {
+            self.open.fetch_add(1, Ordering::Relaxed);
+            Arc::new(Audience::new(group.clone()))
+        };
+        loop {
+            let audience = match self.audiences.find(group) {
+                Some(audience) => audience,
+                None => self.audiences.find_or_replace(group, |_| true, open),
+            };
+            rosters.view(group, |members| audience.seed(members));
+            let mut tally = Tally::default();
+            let Some(watched) = audience.watch(member, self.limits.part_bytes, &mut tally) else {
+                // Its last watcher has gone, and is about to take it out of the map.
+                self.audiences.find_or_replace(group, |known| !Arc::ptr_eq(known, &audience), open);
+                continue;
+            };
+            self.count(&tally);
+            self.watches.fetch_add(usize::from(watched.is_new), Ordering::Relaxed);
+            if watched.is_unsettled {
+                self.unsettled.lock().push(audience);
+            }
+            return watched.users;
+        }
+    }
+
+    /// Ends a watch. What is queued of it is thrown away; where there is a reason, its client is told, and nothing of
+    /// the group follows. The member's memberships are locked.
+    pub(crate) fn unwatch(&self, group: &GroupName, member: &Member<P>, why: Option<Removal<'_>>) {
+        let Some(audience) = self.audiences.find(group) else { return };
+        let ended = audience.unwatch(member, why);
+        self.watches.fetch_sub(usize::from(ended.was_watching), Ordering::Relaxed);
+        if ended.is_closed {
+            self.open.fetch_sub(1, Ordering::Relaxed);
+            self.audiences.remove_if(group, |known| Arc::ptr_eq(known, &audience));
+        }
+    }
+
+    /// Tells all watchers what has changed, as of `now`, when it is carried through.
+    pub(crate) fn announcement(&self, now: Instant) -> Announcement<'_, P> {
+        Announcement { presence: self, now, audiences: std::mem::take(&mut *self.unsettled.lock()) }
+    }
+
+    fn announce(&self, audience: Arc<Audience<P>>, now: Instant) {
+        let mut tally = Tally::default();
+        let is_unsettled = audience.announce(now, &self.limits, &mut tally);
+        self.count(&tally);
+        if is_unsettled {
+            self.unsettled.lock().push(audience);
+        }
+    }
+
+    /// Whether all that was announced is queued to a member, or was.
+    #[cfg(all(test, not(feature = "model")))]
+    fn is_current(&self, group: &GroupName, member: &Member<P>) -> bool {
+        self.audience(group).is_some_and(|audience| audience.is_current(member))
+    }
+
+    fn count(&self, tally: &Tally) {
+        self.frames.add(tally.frames);
+        self.restarts.add(tally.restarts);
+    }
+}
+
+/// Groups whose watchers are to be told what has changed. Those that it has not got to when it is dropped are the next
+/// one's.
+#[must_use = "nobody is told before it is carried through"]
+pub struct Announcement<'a, P> {
+    presence: &'a Presence<P>,
+    now: Instant,
+    audiences: Vec<Arc<Audience<P>>>,
+}
+
+impl<P> Announcement<'_, P> {
+    /// Goes on with so many groups. Tells whether there are more.
+    pub fn go_on(&mut self, groups: usize) -> bool {
+        for audience in self.audiences.drain(self.audiences.len().saturating_sub(groups)..) {
+            self.presence.announce(audience, self.now);
+        }
+        !self.audiences.is_empty()
+    }
+}
+
+impl<P> Drop for Announcement<'_, P> {
+    fn drop(&mut self) {
+        if !self.audiences.is_empty() {
+            self.presence.unsettled.lock().append(&mut self.audiences);
+        }
+    }
+}
+
+/// Who is present among these members of a group at this moment, in the order of their names: what a watcher would be
+/// told without the grace.
+pub(crate) fn present<P>(members: &[Arc<Member<P>>]) -> Vec<Present> {
+    let mut users: BTreeMap<&UserName, Attendance> = BTreeMap::new();
+    for member in members {
+        users.entry(member.user()).or_default().enter(member.id(), member.description());
+    }
+    users.into_iter().filter_map(|(user, attendance)| attendance.present(user)).collect()
+}
+
+#[cfg(test)]
+mod view;
+#[cfg(all(test, feature = "model"))]
+pub(crate) use self::view::View;
+
+#[cfg(test)]
+#[cfg(not(feature = "model"))]
+mod tests;

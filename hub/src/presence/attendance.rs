@@ -1,0 +1,256 @@
+//! Who is in a watched group, and who was said to be.
+//!
+//! In: connections of users that enter and leave, what applications say of them, and the time, when something is to be
+//! announced. Out: users who have come, changed and gone since the last announcement; pages of what was announced. Pure,
+//! and without a clock.
+//!
+//! Invariants:
+//! - what has been announced changes in [`Attendances::announce`] alone, and by exactly what that gives;
+//! - a user who is back before the grace is over was never away: neither comes nor goes. Fewer connections than
+//!   announced are told after the grace as well, so that a reload beside another page is no flicker either;
+//! - a user without connections is forgotten with the announcement that it has left.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use fanfare_protocol::presence::Present;
+use fanfare_protocol::{ConnectionId, Payload, UserName};
+
+use crate::member::Description;
+
+/// One user in a group.
+#[derive(Default)]
+pub(super) struct Attendance {
+    connections: u32,
+    /// What is said of those of the connections of which something is.
+    described: Vec<(ConnectionId, Arc<Description>)>,
+    announced: Option<Announced>,
+    /// Since when there are fewer connections than announced, and none, as far as that was looked at.
+    fewer_since: Option<Instant>,
+    none_since: Option<Instant>,
+    /// Whether the next announcement looks at it.
+    is_touched: bool,
+}
+
+#[derive(Clone, PartialEq, Eq)]
+struct Announced {
+    connections: u32,
+    data: Option<Payload>,
+}
+
+/// What an announcement has to say of a user.
+enum Due {
+    Nothing,
+    /// Not yet: the grace is not over.
+    Later,
+    Present,
+    Left,
+    /// It came and went, and nobody was told.
+    Forgotten,
+}
+
+impl Attendance {
+    /// A connection of the user enters.
+    pub(super) fn enter(&mut self, connection: ConnectionId, description: Option<Arc<Description>>) {
+        self.connections = self.connections.saturating_add(1);
+        self.none_since = None;
+        if self.announced.as_ref().is_none_or(|announced| self.connections >= announced.connections) {
+            self.fewer_since = None;
+        }
+        self.describe(connection, description);
+    }
+
+    fn leave(&mut self, connection: &ConnectionId) {
+        self.connections = self.connections.saturating_sub(1);
+        self.described.retain(|(of, _)| of != connection);
+    }
+
+    fn describe(&mut self, connection: ConnectionId, description: Option<Arc<Description>>) {
+        self.described.retain(|(of, _)| *of != connection);
+        self.described.extend(description.map(|description| (connection, description)));
+    }
+
+    /// What is said of the user: the latest that is said of one of the connections.
+    fn data(&self) -> Option<&Payload> {
+        let said = self.described.iter().map(|(_, description)| description);
+        said.max_by_key(|description| description.order).map(|description| &description.payload)
+    }
+
+    /// The user as it is. `None` where it has no connection.
+    pub(super) fn present(&self, user: &UserName) -> Option<Present> {
+        let now = Announced { connections: self.connections, data: self.data().cloned() };
+        (self.connections > 0).then(|| now.told(user))
+    }
+
+    fn due(&mut self, now: Instant, grace: Duration) -> Due {
+        let is_over =
+            |since: &mut Option<Instant>| now.saturating_duration_since(*since.get_or_insert(now)) >= grace;
+        match (&self.announced, self.connections) {
+            (None, 0) => Due::Forgotten,
+            (None, _) => Due::Present,
+            (Some(_), 0) if is_over(&mut self.none_since) => Due::Left,
+            (Some(_), 0) => {
+                // Also fewer, and since then at the latest.
+                self.fewer_since.get_or_insert(now);
+                Due::Later
+            }
+            (Some(announced), some) if some < announced.connections => {
+                if is_over(&mut self.fewer_since) {
+                    Due::Present
+                } else {
+                    Due::Later
+                }
+            }
+            (Some(announced), some) => {
+                let is_same = some == announced.connections && self.data() == announced.data.as_ref();
+                if is_same { Due::Nothing } else { Due::Present }
+            }
+        }
+    }
+
+    fn announce(&mut self) -> &Announced {
+        self.fewer_since = None;
+        let announced = Announced { connections: self.connections, data: self.data().cloned() };
+        self.announced.insert(announced)
+    }
+}
+
+impl Announced {
+    fn told(&self, user: &UserName) -> Present {
+        Present { user: user.clone(), connections: self.connections, data: self.data.clone() }
+    }
+}
+
+/// All users of a group.
+#[derive(Default)]
+pub(super) struct Attendances {
+    users: BTreeMap<UserName, Attendance>,
+    /// Those that the next announcement looks at.
+    touched: Vec<UserName>,
+    /// How many were announced as present.
+    announced: usize,
+}
+
+impl Attendances {
+    /// Takes these as who is here, and as announced: nobody was told anything yet.
+    pub(super) fn seed<'a>(
+        &mut self,
+        all: impl Iterator<Item = (&'a UserName, ConnectionId, Option<Arc<Description>>)>,
+    ) {
+        *self = Self::default();
+        for (user, connection, description) in all {
+            match self.users.get_mut(user) {
+                Some(known) => known.enter(connection, description),
+                None => {
+                    let mut attendance = Attendance::default();
+                    attendance.enter(connection, description);
+                    self.users.insert(user.clone(), attendance);
+                }
+            }
+        }
+        for attendance in self.users.values_mut() {
+            attendance.announce();
+        }
+        self.announced = self.users.len();
+    }
+
+    /// A connection of a user enters.
+    pub(super) fn enter(
+        &mut self,
+        user: &UserName,
+        connection: ConnectionId,
+        description: Option<Arc<Description>>,
+    ) {
+        self.users.entry(user.clone()).or_default().enter(connection, description);
+        self.touch(user);
+    }
+
+    /// A connection of a user leaves.
+    pub(super) fn leave(&mut self, user: &UserName, connection: &ConnectionId) {
+        if let Some(attendance) = self.users.get_mut(user) {
+            attendance.leave(connection);
+            self.touch(user);
+        }
+    }
+
+    /// Something else is said of a connection.
+    pub(super) fn describe(
+        &mut self,
+        user: &UserName,
+        connection: ConnectionId,
+        description: Option<Arc<Description>>,
+    ) {
+        if let Some(attendance) = self.users.get_mut(user) {
+            attendance.describe(connection, description);
+            self.touch(user);
+        }
+    }
+
+    fn touch(&mut self, user: &UserName) {
+        if let Some(attendance) = self.users.get_mut(user)
+            && !std::mem::replace(&mut attendance.is_touched, true)
+        {
+            self.touched.push(user.clone());
+        }
+    }
+
+    /// Announces what is due at `now`: who is present, or otherwise than it was announced, and who has left.
+    pub(super) fn announce(&mut self, now: Instant, grace: Duration) -> (Vec<Present>, Vec<UserName>) {
+        let (mut present, mut left) = (Vec::new(), Vec::new());
+        for user in std::mem::take(&mut self.touched) {
+            let Some(attendance) = self.users.get_mut(&user) else { continue };
+            attendance.is_touched = false;
+            match attendance.due(now, grace) {
+                Due::Nothing => {}
+                Due::Later => {
+                    attendance.is_touched = true;
+                    self.touched.push(user);
+                }
+                Due::Present => {
+                    self.announced += usize::from(attendance.announced.is_none());
+                    present.push(attendance.announce().told(&user));
+                }
+                Due::Left => {
+                    self.users.remove(&user);
+                    self.announced -= 1;
+                    left.push(user);
+                }
+                Due::Forgotten => drop(self.users.remove(&user)),
+            }
+        }
+        (present, left)
+    }
+
+    /// Whether the next announcement has something to look at.
+    pub(super) fn is_touched(&self) -> bool {
+        !self.touched.is_empty()
+    }
+
+    /// How many users were announced as present.
+    pub(super) fn announced(&self) -> usize {
+        self.announced
+    }
+
+    /// Users who were announced, in the order of their names from behind `after` on, until they have so many bytes; and
+    /// whether there are no more.
+    pub(super) fn page(&self, after: Option<&UserName>, bytes: usize) -> (Vec<Present>, bool) {
+        let begin = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let rest = self.users.range::<UserName, _>((begin, Bound::Unbounded));
+        let mut rest = rest.filter_map(|(user, attendance)| Some(attendance.announced.as_ref()?.told(user)));
+        let (mut page, mut taken) = (Vec::new(), 0);
+        while taken < bytes {
+            let Some(present) = rest.next() else { return (page, true) };
+            taken += weight(&present);
+            page.push(present);
+        }
+        (page, rest.next().is_none())
+    }
+}
+
+/// About how many bytes a user has in a frame.
+pub(super) fn weight(present: &Present) -> usize {
+    const BESIDE: usize = 8;
+    BESIDE + present.user.as_str().len() + present.data.as_ref().map_or(0, |data| data.bytes.len())
+}

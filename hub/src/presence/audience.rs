@@ -1,0 +1,336 @@
+//! Those who watch one group, and what they have been told.
+//!
+//! In: members that enter and leave, and what is said of them; connections that watch; the time, when something is to
+//! be announced. Out: frames in the watchers' outboxes, each encoded once for all of them.
+//!
+//! Invariants (promise 16):
+//! - a watcher that is *current* was told exactly what is announced. One that is not has been told, of the users up to a
+//!   certain name, exactly what is announced of them, and nothing that contradicts the rest: changes go to it as well,
+//!   and what comes in parts later is as it is announced then;
+//! - a frame that does not find room in a watcher's outbox is never passed over: what waits of the group is thrown away,
+//!   and the snapshot begins anew when there is room. So a watcher that reads slowly is told less often, and neither
+//!   loses its connection nor its messages by it: presence is a state, of which the latest counts;
+//! - after the end of a watch nothing about the group is queued.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Instant;
+
+use fanfare_protocol::presence::{PresenceFrame, Present};
+use fanfare_protocol::{ConnectionId, GroupName, ServerFrame, UserName};
+
+use super::attendance::{Attendances, weight};
+use super::limits::PresenceLimits;
+use crate::delivery::Removal;
+use crate::member::Member;
+use crate::sheet::Sheet;
+use crate::sync::Mutex;
+
+/// So many changes wait for the next announcement. With more than that whoever brings another sees to them itself, so
+/// that members that come and go faster than is announced fill no memory.
+const MOST_EVENTS: usize = 1 << 14;
+
+/// What has changed about a member.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum What {
+    /// It is in the group from now on.
+    Entered,
+    /// It is not any more.
+    Left,
+    /// Something else is said of it.
+    Described,
+}
+
+/// One group's.
+pub(super) struct Audience<P> {
+    group: GroupName,
+    state: Mutex<State<P>>,
+    /// A lock of its own, so that who joins does not wait until all who watch have been told something.
+    events: Mutex<Events<P>>,
+}
+
+struct Events<P> {
+    list: Vec<(Arc<Member<P>>, What)>,
+    /// Whether it is in the list of those that the next announcement looks at.
+    is_listed: bool,
+}
+
+struct State<P> {
+    attendances: Attendances,
+    watchers: HashMap<ConnectionId, Watcher<P>>,
+    /// How many frames of changes there were.
+    revision: u64,
+    /// The roster has been looked at.
+    is_seeded: bool,
+    /// Its last watcher has gone: nobody comes in any more.
+    is_closed: bool,
+    /// Parts of snapshots since the last announcement, by the name behind which they begin: those who begin to watch
+    /// at about one moment get the same.
+    parts: BTreeMap<Option<UserName>, Part>,
+}
+
+#[derive(Clone)]
+struct Part {
+    sheet: Arc<Sheet>,
+    /// The last name in it. `None`: there are no more behind it.
+    last: Option<UserName>,
+}
+
+struct Watcher<P> {
+    member: Arc<Member<P>>,
+    stage: Stage,
+}
+
+/// How far a watcher is.
+enum Stage {
+    /// Its snapshot is to begin.
+    Behind,
+    /// It was told of the users up to this name.
+    Listing(UserName),
+    /// It was told all.
+    Current,
+}
+
+/// What was done, for the counters.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Tally {
+    /// Frames that were queued.
+    pub(super) frames: u64,
+    /// Watchers whose snapshot has to begin anew, because there was no room for a change.
+    pub(super) restarts: u64,
+}
+
+/// What came of a wish to watch.
+pub(super) struct Watched {
+    /// How many users are present.
+    pub(super) users: usize,
+    /// Whether it did not watch before.
+    pub(super) is_new: bool,
+    /// Whether the next announcement has to be told of this audience.
+    pub(super) is_unsettled: bool,
+}
+
+/// What came of the end of a watch.
+pub(super) struct Unwatched {
+    pub(super) was_watching: bool,
+    /// It was the last watcher.
+    pub(super) is_closed: bool,
+}
+
+impl<P> Audience<P> {
+    pub(super) fn new(group: GroupName) -> Self {
+        let state = State {
+            attendances: Attendances::default(),
+            watchers: HashMap::new(),
+            revision: 0,
+            is_seeded: false,
+            is_closed: false,
+            parts: BTreeMap::new(),
+        };
+        let events = Events { list: Vec::new(), is_listed: false };
+        Self { group, state: Mutex::new(state), events: Mutex::new(events) }
+    }
+
+    /// Notes a change. Tells whether the audience is to be put into the list of those that are unsettled.
+    pub(super) fn note(&self, member: &Arc<Member<P>>, what: What) -> bool {
+        let mut events = self.events.lock();
+        if events.list.len() >= MOST_EVENTS {
+            drop(events);
+            self.take_in(&mut self.state.lock());
+            events = self.events.lock();
+        }
+        events.list.push((Arc::clone(member), what));
+        !std::mem::replace(&mut events.is_listed, true)
+    }
+
+    /// Takes over who is in the group, where that has not been done. Called inside the group's critical section with
+    /// its members, or with nobody where there is no roster: then whoever has come since is among the events.
+    pub(super) fn seed<'a>(&self, members: Option<&mut dyn Iterator<Item = &'a Arc<Member<P>>>>)
+    where
+        P: 'a,
+    {
+        let mut state = self.state.lock();
+        if std::mem::replace(&mut state.is_seeded, true) {
+            return;
+        }
+        if let Some(members) = members {
+            // They are in the members.
+            self.events.lock().list.clear();
+            state.attendances.seed(members.map(|one| (one.user(), one.id(), one.description())));
+        }
+    }
+
+    /// Lets a member in, and queues as much of a snapshot to it as there is room for. `None` where it is closed.
+    pub(super) fn watch(
+        &self,
+        member: &Arc<Member<P>>,
+        part_bytes: usize,
+        tally: &mut Tally,
+    ) -> Option<Watched> {
+        let mut state = self.state.lock();
+        if state.is_closed {
+            return None;
+        }
+        let watcher = Watcher { member: Arc::clone(member), stage: Stage::Behind };
+        let is_new = state.watchers.insert(member.id(), watcher).is_none();
+        member.outbox().forget_presence(&self.group);
+        state.go_on(&self.group, member.id(), part_bytes, tally);
+        let users = state.attendances.announced();
+        // Listed in any case, so that the parts of its snapshot are forgotten soon.
+        let is_unsettled = !std::mem::replace(&mut self.events.lock().is_listed, true);
+        Some(Watched { users, is_new, is_unsettled })
+    }
+
+    /// Lets a member go.
+    pub(super) fn unwatch(&self, member: &Member<P>, why: Option<Removal<'_>>) -> Unwatched {
+        let mut state = self.state.lock();
+        let was_watching = state.watchers.remove(&member.id()).is_some();
+        if was_watching {
+            member.outbox().forget_presence(&self.group);
+            if let Some(Removal { code, reason }) = why {
+                let (group, code, reason) = (self.group.clone(), code.number(), reason.to_owned());
+                let ended = PresenceFrame::Ended { group, code, reason };
+                member.outbox().push_notice(&ServerFrame::Presence(ended));
+            }
+        }
+        let is_closed = was_watching && state.watchers.is_empty();
+        if is_closed {
+            state.is_closed = true;
+            state.attendances = Attendances::default();
+            state.parts.clear();
+            self.events.lock().list = Vec::new();
+        }
+        Unwatched { was_watching, is_closed }
+    }
+
+    #[cfg(all(test, not(feature = "model")))]
+    pub(super) fn is_current(&self, member: &Member<P>) -> bool {
+        self.state.lock().watchers.get(&member.id()).is_some_and(Watcher::is_current)
+    }
+
+    /// How many watch.
+    pub(super) fn watchers(&self) -> usize {
+        self.state.lock().watchers.len()
+    }
+
+    /// Tells all who watch what has changed, and goes on with snapshots. Tells whether there is something to look at
+    /// the next time.
+    pub(super) fn announce(&self, now: Instant, limits: &PresenceLimits, tally: &mut Tally) -> bool {
+        let mut state = self.state.lock();
+        self.take_in(&mut state);
+        state.parts.clear();
+        let (present, left) = state.attendances.announce(now, limits.grace);
+        for (present, left) in frames(present, left, limits.part_bytes) {
+            state.revision += 1;
+            let (group, revision) = (self.group.clone(), state.revision);
+            let sheet = Arc::new(Sheet::new(PresenceFrame::Changes { group, revision, present, left }));
+            for watcher in state.watchers.values_mut() {
+                watcher.change(&sheet, tally);
+            }
+        }
+        let waiting: Vec<ConnectionId> =
+            state.watchers.iter().filter(|(_, watcher)| !watcher.is_current()).map(|(id, _)| *id).collect();
+        for id in &waiting {
+            state.go_on(&self.group, *id, limits.part_bytes, tally);
+        }
+        let mut events = self.events.lock();
+        events.is_listed = state.attendances.is_touched()
+            || !state.parts.is_empty()
+            || !events.list.is_empty()
+            || waiting.iter().any(|id| state.watchers.get(id).is_some_and(|watcher| !watcher.is_current()));
+        events.is_listed
+    }
+
+    /// Carries over what was noted.
+    fn take_in(&self, state: &mut State<P>) {
+        let events = std::mem::take(&mut self.events.lock().list);
+        if state.is_closed {
+            return;
+        }
+        for (member, what) in events {
+            let (user, id) = (member.user(), member.id());
+            match what {
+                What::Entered => state.attendances.enter(user, id, member.description()),
+                What::Left => state.attendances.leave(user, &id),
+                What::Described => state.attendances.describe(user, id, member.description()),
+            }
+        }
+    }
+}
+
+impl<P> State<P> {
+    /// Goes on with a watcher's snapshot, as far as there is room for it.
+    fn go_on(&mut self, group: &GroupName, id: ConnectionId, part_bytes: usize, tally: &mut Tally) {
+        let Some(watcher) = self.watchers.get_mut(&id) else { return };
+        loop {
+            let after = match &watcher.stage {
+                Stage::Behind => None,
+                Stage::Listing(last) => Some(last),
+                Stage::Current => return,
+            };
+            // Asked first, so that nothing is made for whom there is no room.
+            if !watcher.member.outbox().has_room() {
+                return;
+            }
+            let key = after.cloned();
+            let part = self.parts.entry(key).or_insert_with_key(|after| {
+                let (present, complete) = self.attendances.page(after.as_ref(), part_bytes);
+                let last = present.last().map(|present| present.user.clone()).filter(|_| !complete);
+                let (group, revision, begins) = (group.clone(), self.revision, after.is_none());
+                let frame = PresenceFrame::Snapshot { group, revision, begins, complete, present };
+                Part { sheet: Arc::new(Sheet::new(frame)), last }
+            });
+            if !watcher.member.outbox().push_presence(&part.sheet) {
+                return;
+            }
+            tally.frames += 1;
+            watcher.stage = part.last.clone().map_or(Stage::Current, Stage::Listing);
+        }
+    }
+}
+
+impl<P> Watcher<P> {
+    fn is_current(&self) -> bool {
+        matches!(self.stage, Stage::Current)
+    }
+
+    /// Queues a change, where something was told already that it is a change of.
+    fn change(&mut self, sheet: &Arc<Sheet>, tally: &mut Tally) {
+        if matches!(self.stage, Stage::Behind) {
+            return;
+        }
+        if self.member.outbox().push_presence(sheet) {
+            tally.frames += 1;
+            return;
+        }
+        self.member.outbox().forget_presence(sheet.group());
+        self.stage = Stage::Behind;
+        tally.restarts += 1;
+    }
+}
+
+/// Changes, cut into frames of about so many bytes.
+fn frames(present: Vec<Present>, left: Vec<UserName>, bytes: usize) -> Vec<(Vec<Present>, Vec<UserName>)> {
+    let mut frames: Vec<(Vec<Present>, Vec<UserName>)> = Vec::new();
+    let mut taken = usize::MAX;
+    let mut place = |frames: &mut Vec<_>, weight: usize| {
+        if taken >= bytes {
+            frames.push(Default::default());
+            taken = 0;
+        }
+        taken += weight;
+    };
+    for one in present {
+        place(&mut frames, weight(&one));
+        if let Some((present, _)) = frames.last_mut() {
+            present.push(one);
+        }
+    }
+    for user in left {
+        place(&mut frames, user.as_str().len() + 3);
+        if let Some((_, left)) = frames.last_mut() {
+            left.push(user);
+        }
+    }
+    frames
+}

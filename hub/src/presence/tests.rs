@@ -1,0 +1,705 @@
+//! Presence against a plain model: whatever members, watchers, bans and time do, in whichever order.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use fanfare_protocol::presence::PresenceFrame;
+use fanfare_protocol::{
+    Code, ConnectionId, Denial, EventName, PayloadFormat, Sender, ServerFrame, Target, codec,
+};
+use parking_lot::Mutex as Lock;
+use proptest::prelude::*;
+
+use super::view::View;
+use super::*;
+use crate::{
+    Gate, Hub, HubLimits, Newcomer, Nowhere, Open, Origin, OutboxLimits, Overflow, Publication, Seat,
+};
+
+fn user(name: &str) -> UserName {
+    UserName::new(name).unwrap()
+}
+
+fn room() -> GroupName {
+    GroupName::new("room").unwrap()
+}
+
+fn limits(frames: usize, part_bytes: usize, grace: u64) -> HubLimits {
+    HubLimits {
+        outbox: OutboxLimits { frames, bytes: 1 << 24, overflow: Overflow::DropOldest },
+        presence: PresenceLimits { grace: Duration::from_millis(grace), part_bytes },
+        ..HubLimits::default()
+    }
+}
+
+fn seat(hub: &Hub<()>, number: u32, name: &str) -> Seat<()> {
+    let mut id = [0; 16];
+    id[..4].copy_from_slice(&number.to_be_bytes());
+    let newcomer = Newcomer {
+        connection: ConnectionId::from_bytes(id),
+        user: user(name),
+        source: [127, 0, 0, 1].into(),
+        line: Arc::new(Nowhere),
+        permissions: (),
+        dialect: None,
+    };
+    let first = ServerFrame::Ack { request: 0, count: 0 };
+    hub.register(newcomer, &first, (Instant::now(), SystemTime::now())).ok().unwrap()
+}
+
+fn announce(hub: &Hub<()>, now: Instant) {
+    let mut announcement = hub.announcement(now);
+    while announcement.go_on(1) {}
+}
+
+fn join(hub: &Hub<()>, seat: &Seat<()>) {
+    hub.join(seat.member(), &room(), Origin::Application).unwrap();
+}
+
+/// One batch of what is queued; what was taken before counts as written.
+fn batch(member: &Member<()>) -> Option<Vec<ServerFrame>> {
+    let (mut context, mut chunks) = (Context::from_waker(Waker::noop()), Vec::new());
+    let taken = member.outbox().poll_take(&mut context, &mut chunks);
+    if !matches!(taken, Poll::Ready(crate::Taken::Batch(_))) {
+        return None;
+    }
+    let (mut bytes, mut frames) = (Bytes::from(chunks.concat()), Vec::new());
+    let mut reader = codec::FrameReader::new(u32::MAX);
+    while let Some(frame) = reader.next_frame(&mut bytes).unwrap() {
+        frames.push(codec::decode_server(&frame).unwrap());
+    }
+    Some(frames)
+}
+
+fn presence(member: &Member<()>) -> Vec<PresenceFrame> {
+    let all = std::iter::from_fn(|| batch(member)).flatten();
+    all.filter_map(|frame| match frame {
+        ServerFrame::Presence(frame) => Some(frame),
+        _ => None,
+    })
+    .collect()
+}
+
+fn names(present: &[Present]) -> Vec<(&str, u32)> {
+    present.iter().map(|one| (one.user.as_str(), one.connections)).collect()
+}
+
+/// What was announced in one step: who is present, and who left.
+fn told(member: &Member<()>) -> Vec<String> {
+    let lines = presence(member).into_iter().flat_map(|frame| match frame {
+        PresenceFrame::Snapshot { present, .. } => {
+            let all: Vec<String> =
+                names(&present).iter().map(|(user, count)| format!("{user} {count}")).collect();
+            vec![format!("snapshot {}", all.join(", "))]
+        }
+        PresenceFrame::Changes { present, left, .. } => {
+            let here = present.iter().map(|one| {
+                let data = one.data.as_ref().map(|data| format!(" {}", String::from_utf8_lossy(&data.bytes)));
+                format!("+{} {}{}", one.user, one.connections, data.unwrap_or_default())
+            });
+            here.chain(left.iter().map(|user| format!("-{user}"))).collect()
+        }
+        PresenceFrame::Ended { code, reason, .. } => vec![format!("ended {code} {reason}")],
+    });
+    lines.collect()
+}
+
+fn ms(milliseconds: u64) -> Duration {
+    Duration::from_millis(milliseconds)
+}
+
+#[test]
+fn a_watcher_hears_who_is_here_who_comes_and_who_has_gone_for_longer_than_the_grace() {
+    let hub: Hub<()> = Hub::new(limits(100, 1_000, 2_000), Arc::new(Open));
+    let (watcher, alice, bob) = (seat(&hub, 1, "watcher"), seat(&hub, 2, "alice"), seat(&hub, 3, "bob"));
+    join(&hub, &alice);
+    assert_eq!(hub.watch(watcher.member(), &room()).unwrap(), 1);
+    assert_eq!(told(watcher.member()), ["snapshot alice 1"]);
+    let begin = Instant::now();
+    announce(&hub, begin);
+    assert!(told(watcher.member()).is_empty());
+
+    join(&hub, &bob);
+    announce(&hub, begin + ms(250));
+    assert_eq!(told(watcher.member()), ["+bob 1"]);
+    hub.leave(bob.member(), &room());
+    announce(&hub, begin + ms(500));
+    announce(&hub, begin + ms(2_499));
+    assert!(told(watcher.member()).is_empty(), "the grace is not over");
+    announce(&hub, begin + ms(2_500));
+    assert_eq!(told(watcher.member()), ["-bob"]);
+    announce(&hub, begin + ms(9_999));
+    assert!(told(watcher.member()).is_empty());
+    assert_eq!((hub.watches(), hub.watchers(&room())), (1, 1));
+    drop((alice, bob, watcher));
+    assert_eq!((hub.watches(), hub.watchers(&room())), (0, 0));
+}
+
+#[test]
+fn a_reload_is_no_flicker_also_not_beside_another_page() {
+    let hub: Hub<()> = Hub::new(limits(100, 1_000, 2_000), Arc::new(Open));
+    let (watcher, page, other) = (seat(&hub, 1, "watcher"), seat(&hub, 2, "alice"), seat(&hub, 3, "alice"));
+    join(&hub, &page);
+    join(&hub, &other);
+    hub.watch(watcher.member(), &room()).unwrap();
+    assert_eq!(told(watcher.member()), ["snapshot alice 2"]);
+    let begin = Instant::now();
+    for (number, at) in (10..).zip([0, 3_000]) {
+        if at > 0 {
+            drop(seat(&hub, number, "nobody"));
+        }
+        hub.leave(other.member(), &room());
+        announce(&hub, begin + ms(at));
+        join(&hub, &other);
+        announce(&hub, begin + ms(at + 2_500));
+    }
+    assert!(told(watcher.member()).is_empty());
+    // A user with two connections leaves with the last one, and its grace begins then.
+    hub.leave(other.member(), &room());
+    announce(&hub, begin + ms(10_000));
+    hub.leave(page.member(), &room());
+    announce(&hub, begin + ms(11_900));
+    announce(&hub, begin + ms(12_100));
+    assert!(told(watcher.member()).is_empty(), "not with the grace of the first");
+    announce(&hub, begin + ms(13_900));
+    assert_eq!(told(watcher.member()), ["-alice"]);
+}
+
+#[test]
+fn without_a_grace_who_leaves_is_gone_with_the_next_announcement_and_who_came_and_went_was_never_there() {
+    let hub: Hub<()> = Hub::new(limits(100, 1_000, 0), Arc::new(Open));
+    let (watcher, alice) = (seat(&hub, 1, "watcher"), seat(&hub, 2, "alice"));
+    assert_eq!(hub.watch(watcher.member(), &room()).unwrap(), 0);
+    assert_eq!(told(watcher.member()), ["snapshot "]);
+    join(&hub, &alice);
+    hub.leave(alice.member(), &room());
+    announce(&hub, Instant::now());
+    assert!(told(watcher.member()).is_empty());
+    join(&hub, &alice);
+    announce(&hub, Instant::now());
+    assert_eq!(told(watcher.member()), ["+alice 1"]);
+    drop(alice);
+    announce(&hub, Instant::now());
+    assert_eq!(told(watcher.member()), ["-alice"]);
+}
+
+#[test]
+fn what_was_said_last_of_one_of_a_users_connections_is_told_and_is_bounded() {
+    let hub: Hub<()> = Hub::new(limits(100, 1_000, 0), Arc::new(Open));
+    let (watcher, one, two) = (seat(&hub, 1, "watcher"), seat(&hub, 2, "alice"), seat(&hub, 3, "alice"));
+    let say = |seat: &Seat<()>, text: &str| hub.describe(seat.member(), Some(Payload::from(text))).unwrap();
+    say(&two, "second");
+    say(&one, "first, and later");
+    join(&hub, &one);
+    join(&hub, &two);
+    hub.watch(watcher.member(), &room()).unwrap();
+    let PresenceFrame::Snapshot { present, .. } = presence(watcher.member()).pop().unwrap() else { panic!() };
+    assert_eq!(present, hub.present(&room()), "what is asked for is what is told");
+    let text = |present: &Present| present.data.clone().map(|data| data.bytes);
+    assert_eq!(text(&present[0]), Some(Bytes::from("first, and later")));
+
+    let expect = |words: &[&str]| {
+        announce(&hub, Instant::now());
+        assert_eq!(told(watcher.member()), words);
+    };
+    say(&two, "third");
+    expect(&["+alice 2 third"]);
+    say(&one, "fourth");
+    say(&one, "fifth");
+    expect(&["+alice 2 fifth"]);
+    drop(one);
+    expect(&["+alice 1 third"]);
+    hub.describe(two.member(), None).unwrap();
+    expect(&["+alice 1"]);
+    let long = |bytes: usize| hub.describe(two.member(), Some(Payload::from(vec![0; bytes])));
+    assert_eq!(long(1_025).unwrap_err().code, Code::PayloadTooLarge);
+    expect(&[]);
+    assert!(long(1_024).is_ok());
+}
+
+#[test]
+fn a_crowd_comes_in_frames_that_are_bounded_and_as_there_is_room() {
+    let hub: Hub<()> = Hub::new(limits(8, 200, 0), Arc::new(Open));
+    let crowd: Vec<Seat<()>> =
+        (100..1_100).map(|number| seat(&hub, number, &format!("user {number}"))).collect();
+    crowd.iter().for_each(|seat| join(&hub, seat));
+    let watcher = seat(&hub, 1, "watcher");
+    batch(watcher.member());
+    assert_eq!(hub.watch(watcher.member(), &room()).unwrap(), 1_000);
+    let mut view = View::default();
+    let mut looks = 0;
+    while !view.is_complete {
+        assert!(watcher.member().outbox().facts().frames <= 8, "it is a notice that nothing may push out");
+        for frame in presence(watcher.member()) {
+            if let PresenceFrame::Snapshot { present, .. } = &frame {
+                assert!(present.iter().map(attendance::weight).sum::<usize>() < 230);
+            }
+            view.take(frame);
+        }
+        announce(&hub, Instant::now());
+        looks += 1;
+        assert!(looks < 100);
+    }
+    assert!(looks > 5, "there was no room for all of it at once");
+    assert_eq!((view.users.len(), view.snapshots), (1_000, 1));
+}
+
+/// However many come, one who watches gets a few frames a second, and no more than what they say.
+#[test]
+fn a_group_of_10_000_with_100_joins_a_second_costs_a_watcher_four_frames_a_second() {
+    let hub: Hub<()> = Hub::new(limits(1_024, 16 * 1_024, 2_000), Arc::new(Open));
+    let crowd: Vec<Seat<()>> =
+        (100..11_100).map(|number| seat(&hub, number, &format!("user {number}"))).collect();
+    let (members, coming) = crowd.split_at(10_000);
+    members.iter().for_each(|seat| join(&hub, seat));
+    let watcher = seat(&hub, 1, "watcher");
+    let begin = Instant::now();
+    hub.watch(watcher.member(), &room()).unwrap();
+    let mut view = View::default();
+    while !view.is_complete {
+        presence(watcher.member()).into_iter().for_each(|frame| view.take(frame));
+        announce(&hub, begin);
+    }
+    assert_eq!(view.users.len(), 10_000);
+    // Ten seconds.
+    let (mut frames, mut coming) = (0, coming.iter());
+    for quarter in 1..=40 {
+        coming.by_ref().take(25).for_each(|seat| join(&hub, seat));
+        announce(&hub, begin + ms(250 * quarter));
+        let told = presence(watcher.member());
+        frames += told.len();
+        told.into_iter().for_each(|frame| view.take(frame));
+    }
+    assert_eq!((frames, view.users.len(), view.snapshots), (40, 11_000, 1));
+}
+
+#[test]
+fn a_watcher_that_reads_slowly_keeps_its_messages_and_is_told_anew() {
+    let hub: Hub<()> = Hub::new(limits(8, 1_000, 0), Arc::new(Open));
+    let (slow, quick) = (seat(&hub, 1, "slow"), seat(&hub, 2, "quick"));
+    let mut views = [View::default(), View::default()];
+    for watcher in [&slow, &quick] {
+        batch(watcher.member());
+        hub.watch(watcher.member(), &room()).unwrap();
+    }
+    presence(slow.member()).into_iter().for_each(|frame| views[0].take(frame));
+    join(&hub, &slow);
+    for _ in 0..5 {
+        let to = vec![Target::Group(room())];
+        hub.send(Publication {
+            from: Sender::Server,
+            to,
+            except: Vec::new(),
+            event: EventName::new("E").unwrap(),
+            format: PayloadFormat::Binary,
+            payload: Bytes::from_static(b"x"),
+            accepted: Instant::now(),
+        })
+        .unwrap();
+    }
+    let crowd: Vec<Seat<()>> = (10..14).map(|number| seat(&hub, number, &format!("user {number}"))).collect();
+    for seat in &crowd {
+        join(&hub, seat);
+        announce(&hub, Instant::now());
+        presence(quick.member()).into_iter().for_each(|frame| views[1].take(frame));
+    }
+    assert_eq!((views[1].users.len(), views[1].snapshots), (5, 1));
+    assert_eq!(hub.presence_told().1, 1, "a watcher had no room");
+    let frames: Vec<_> = std::iter::from_fn(|| batch(slow.member())).flatten().collect();
+    let messages = frames.iter().filter(|frame| matches!(frame, ServerFrame::Message(_))).count();
+    assert_eq!(messages, 5, "presence pushes nothing out");
+    assert!(!frames.iter().any(|frame| matches!(frame, ServerFrame::Presence(_))), "{frames:?}");
+    announce(&hub, Instant::now());
+    presence(slow.member()).into_iter().for_each(|frame| views[0].take(frame));
+    assert_eq!((&views[0].users, views[0].snapshots), (&views[1].users, 2));
+}
+
+/// Users who may not watch or be in the room.
+#[derive(Default)]
+struct Bans(Lock<BTreeSet<(UserName, GroupName)>>);
+
+impl Gate<()> for Bans {
+    fn enter(&self, _: &UserName, (): &()) -> Result<(), Denial> {
+        Ok(())
+    }
+
+    fn join(&self, user: &UserName, (): &(), group: &GroupName, _: Origin) -> Result<(), Denial> {
+        self.watch(user, &(), group)
+    }
+
+    fn watch(&self, user: &UserName, (): &(), group: &GroupName) -> Result<(), Denial> {
+        if self.0.lock().contains(&(user.clone(), group.clone())) {
+            return Err(Code::BannedFromGroup.into());
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn promise_16_a_revoke_ends_a_watch_at_once_and_nothing_of_the_group_follows() {
+    let bans = Arc::new(Bans::default());
+    let hub: Hub<()> = Hub::new(limits(100, 1_000, 0), Arc::clone(&bans) as _);
+    let (watcher, alice) = (seat(&hub, 1, "watcher"), seat(&hub, 2, "alice"));
+    hub.watch(watcher.member(), &room()).unwrap();
+    join(&hub, &alice);
+    announce(&hub, Instant::now());
+    let why = Removal { code: Code::BannedFromGroup, reason: "spies" };
+    let forbid = || {
+        bans.0.lock().insert((user("watcher"), room()));
+    };
+    hub.revoke(&user("watcher"), forbid, |group| *group == room(), why);
+    assert_eq!(told(watcher.member()), ["ended 3103 spies"], "what was queued of the group is thrown away");
+    drop(alice);
+    announce(&hub, Instant::now());
+    assert!(told(watcher.member()).is_empty());
+    assert_eq!(hub.watches(), 0);
+    let refused = hub.watch(watcher.member(), &room()).unwrap_err();
+    assert_eq!(refused.code, Code::BannedFromGroup);
+    assert!(told(watcher.member()).is_empty());
+    bans.0.lock().clear();
+    assert_eq!(hub.watch(watcher.member(), &room()), Ok(0));
+    assert_eq!(told(watcher.member()), ["snapshot "]);
+    // By its own wish it is told nothing, and nothing that waits comes.
+    let alice = seat(&hub, 2, "alice");
+    join(&hub, &alice);
+    announce(&hub, Instant::now());
+    assert!(hub.unwatch(watcher.member(), &room()) && !hub.unwatch(watcher.member(), &room()));
+    assert!(told(watcher.member()).is_empty());
+}
+
+#[test]
+fn a_connection_watches_as_many_groups_as_it_may_and_the_same_one_again() {
+    let hub: Hub<()> = Hub::new(HubLimits { groups: 2, ..limits(100, 1_000, 0) }, Arc::new(Open));
+    let watcher = seat(&hub, 1, "watcher");
+    let watch = |name: &str| hub.watch(watcher.member(), &GroupName::new(name).unwrap());
+    assert_eq!((watch("a"), watch("b"), watch("a")), (Ok(0), Ok(0), Ok(0)));
+    let refused = watch("c").unwrap_err();
+    assert_eq!(refused.code, Code::TooManyGroups);
+    assert_eq!(refused.detail, "this connection watches 2 groups, as many as it may");
+    assert_eq!((hub.watches(), watcher.member().watches().len()), (2, 2));
+}
+
+/// What the hub is asked to do.
+#[derive(Debug, Clone, Copy)]
+enum Act {
+    Come(usize),
+    Go(usize),
+    /// Everybody comes and joins.
+    Crowd(usize),
+    Join(usize, usize),
+    Leave(usize, usize),
+    Watch(usize, usize),
+    Unwatch(usize, usize),
+    Describe(usize, Option<u8>),
+    Ban(usize, usize),
+    Lift,
+    /// So many milliseconds later.
+    Announce(u64),
+    /// Whoever reads takes one batch.
+    Read(usize),
+}
+
+/// The first ones watch, and the others are members, so that what is in the outbox of one that watches is presence.
+const WATCHERS: usize = 3;
+const CONNECTIONS: usize = 14;
+const USERS: usize = 8;
+const GROUPS: usize = 2;
+const GRACE: u64 = 2_000;
+
+fn any_act() -> impl Strategy<Value = Act> {
+    let (one, group) = (0..CONNECTIONS, 0..GROUPS);
+    let watcher = (0..WATCHERS, group.clone());
+    let member = (WATCHERS..CONNECTIONS, group.clone());
+    prop_oneof![
+        3 => one.clone().prop_map(Act::Come),
+        1 => one.clone().prop_map(Act::Go),
+        1 => group.clone().prop_map(Act::Crowd),
+        6 => member.clone().prop_map(|(one, group)| Act::Join(one, group)),
+        4 => member.prop_map(|(one, group)| Act::Leave(one, group)),
+        3 => watcher.clone().prop_map(|(one, group)| Act::Watch(one, group)),
+        1 => watcher.prop_map(|(one, group)| Act::Unwatch(one, group)),
+        2 => (one, any::<Option<u8>>()).prop_map(|(one, data)| Act::Describe(one, data)),
+        1 => (0..USERS, group).prop_map(|(user, group)| Act::Ban(user, group)),
+        1 => Just(Act::Lift),
+        6 => (0..1_500_u64).prop_map(Act::Announce),
+        4 => (0..WATCHERS).prop_map(Act::Read),
+    ]
+}
+
+/// One user of one group, as anybody would write it down.
+#[derive(Debug, Default, Clone)]
+struct Known {
+    /// Connections in the group.
+    here: BTreeSet<usize>,
+    announced: Option<(u32, Option<Payload>)>,
+    fewer_since: Option<u64>,
+    none_since: Option<u64>,
+}
+
+/// All of it.
+#[derive(Default)]
+struct Model {
+    now: u64,
+    known: BTreeMap<(usize, usize), Known>,
+    watching: BTreeSet<(usize, usize)>,
+    said: BTreeMap<usize, (u64, Payload)>,
+    sayings: u64,
+}
+
+impl Model {
+    fn data(&self, here: &BTreeSet<usize>) -> Option<Payload> {
+        let said = here.iter().filter_map(|one| self.said.get(one));
+        said.max_by_key(|(order, _)| *order).map(|(_, data)| data.clone())
+    }
+
+    fn is_watched(&self, group: usize) -> bool {
+        self.watching.iter().any(|(_, watched)| *watched == group)
+    }
+
+    fn join(&mut self, one: usize, group: usize) {
+        let known = self.known.entry((group, one % USERS)).or_default();
+        known.here.insert(one);
+        known.none_since = None;
+        if known.announced.as_ref().is_none_or(|(count, _)| known.here.len() >= *count as usize) {
+            known.fewer_since = None;
+        }
+    }
+
+    fn leave(&mut self, one: usize, group: usize) {
+        if let Some(known) = self.known.get_mut(&(group, one % USERS)) {
+            known.here.remove(&one);
+        }
+    }
+
+    /// A group that nobody watched is told as it is.
+    fn watch(&mut self, one: usize, group: usize) {
+        if !self.is_watched(group) {
+            for user in 0..USERS {
+                let here = self.known.get(&(group, user)).map(|known| known.here.clone()).unwrap_or_default();
+                let now = (!here.is_empty()).then(|| (u32::try_from(here.len()).unwrap(), self.data(&here)));
+                self.known.insert((group, user), Known { here, announced: now, ..Known::default() });
+            }
+        }
+        self.watching.insert((one, group));
+    }
+
+    fn announce(&mut self) {
+        for group in (0..GROUPS).filter(|group| self.is_watched(*group)).collect::<Vec<_>>() {
+            for user in 0..USERS {
+                let Some(mut known) = self.known.remove(&(group, user)) else { continue };
+                let now = (u32::try_from(known.here.len()).unwrap(), self.data(&known.here));
+                let before = known.announced.as_ref().map_or(0, |(count, _)| *count);
+                let over = |since: u64| self.now - since >= GRACE;
+                if now.0 == 0 && before > 0 {
+                    known.fewer_since.get_or_insert(self.now);
+                    if over(*known.none_since.get_or_insert(self.now)) {
+                        known = Known::default();
+                    }
+                } else if now.0 < before {
+                    if over(*known.fewer_since.get_or_insert(self.now)) {
+                        known.announced = Some(now);
+                        known.fewer_since = None;
+                    }
+                } else if now.0 > 0 {
+                    known.announced = Some(now);
+                    known.fewer_since = None;
+                }
+                self.known.insert((group, user), known);
+            }
+        }
+    }
+
+    fn announced(&self, group: usize) -> BTreeMap<UserName, (u32, Option<Payload>)> {
+        let of_group = self.known.iter().filter(|((of, _), _)| *of == group);
+        of_group
+            .filter_map(|((_, one), known)| Some((user(&one.to_string()), known.announced.clone()?)))
+            .collect()
+    }
+}
+
+struct Bench {
+    hub: Hub<()>,
+    bans: Arc<Bans>,
+    begin: Instant,
+    seats: Vec<Option<Seat<()>>>,
+    views: BTreeMap<(usize, usize), View>,
+    model: Model,
+    next: u32,
+}
+
+fn group(number: usize) -> GroupName {
+    GroupName::new(&format!("group {number}")).unwrap()
+}
+
+impl Bench {
+    fn new(frames: usize, part_bytes: usize) -> Self {
+        let bans = Arc::new(Bans::default());
+        Self {
+            hub: Hub::new(limits(frames, part_bytes, GRACE), Arc::clone(&bans) as _),
+            bans,
+            begin: Instant::now(),
+            seats: (0..CONNECTIONS).map(|_| None).collect(),
+            views: BTreeMap::new(),
+            model: Model::default(),
+            next: 0,
+        }
+    }
+
+    fn act(&mut self, act: Act) {
+        match act {
+            Act::Come(one) => {
+                if self.seats[one].is_none() {
+                    self.next += 1;
+                    let seat = seat(&self.hub, self.next, &(one % USERS).to_string());
+                    batch(seat.member());
+                    self.seats[one] = Some(seat);
+                }
+            }
+            Act::Go(one) => {
+                for group in 0..GROUPS {
+                    self.model.leave(one, group);
+                    self.model.watching.remove(&(one, group));
+                    self.views.remove(&(one, group));
+                }
+                self.model.said.remove(&one);
+                self.seats[one] = None;
+            }
+            Act::Crowd(of) => {
+                for one in WATCHERS..CONNECTIONS {
+                    self.act(Act::Come(one));
+                    self.act(Act::Join(one, of));
+                }
+            }
+            Act::Join(one, of) => {
+                let Some(seat) = &self.seats[one] else { return };
+                if self.hub.join(seat.member(), &group(of), Origin::Client).is_ok() {
+                    self.model.join(one, of);
+                }
+                while batch(seat.member()).is_some() {}
+            }
+            Act::Leave(one, of) => {
+                let Some(seat) = &self.seats[one] else { return };
+                self.hub.leave(seat.member(), &group(of));
+                self.model.leave(one, of);
+            }
+            Act::Watch(one, of) => {
+                let Some(seat) = &self.seats[one] else { return };
+                if self.hub.watch(seat.member(), &group(of)).is_ok() {
+                    self.model.watch(one, of);
+                }
+            }
+            Act::Unwatch(one, of) => {
+                let Some(seat) = &self.seats[one] else { return };
+                let was = self.hub.unwatch(seat.member(), &group(of));
+                assert_eq!(was, self.model.watching.remove(&(one, of)));
+                self.views.remove(&(one, of));
+                // What waits of it is thrown away.
+                self.read_all(one, true);
+            }
+            Act::Describe(one, data) => {
+                let Some(seat) = &self.seats[one] else { return };
+                let data = data.map(|data| Payload::from(vec![data]));
+                self.hub.describe(seat.member(), data.clone()).unwrap();
+                self.model.sayings += 1;
+                match data {
+                    Some(data) => drop(self.model.said.insert(one, (self.model.sayings, data))),
+                    None => drop(self.model.said.remove(&one)),
+                }
+            }
+            Act::Ban(who, of) => {
+                let name = user(&who.to_string());
+                let forbid = || {
+                    self.bans.0.lock().insert((name.clone(), group(of)));
+                };
+                let why = Removal { code: Code::BannedFromGroup, reason: "" };
+                self.hub.revoke(&name, forbid, |banned| *banned == group(of), why);
+                for one in (0..CONNECTIONS).filter(|one| one % USERS == who) {
+                    self.model.leave(one, of);
+                    if let Some(seat) = self.seats[one].as_ref().filter(|_| one >= WATCHERS) {
+                        while batch(seat.member()).is_some() {}
+                    }
+                    if self.model.watching.remove(&(one, of)) {
+                        self.read_all(one, true);
+                        let view = self.views.remove(&(one, of)).unwrap();
+                        assert_eq!(view.ended, Some(Code::BannedFromGroup.number()));
+                    }
+                }
+            }
+            Act::Lift => self.bans.0.lock().clear(),
+            Act::Announce(later) => {
+                self.model.now += later;
+                announce(&self.hub, self.begin + ms(self.model.now));
+                self.model.announce();
+            }
+            Act::Read(one) => self.read_all(one, false),
+        }
+    }
+
+    /// Has a connection read, a batch or all, and checks whatever it is told.
+    fn read_all(&mut self, one: usize, all: bool) {
+        let Some(seat) = &self.seats[one] else { return };
+        while let Some(frames) = batch(seat.member()) {
+            for frame in frames {
+                if let ServerFrame::Presence(frame) = frame {
+                    let of = (0..GROUPS).find(|of| group(*of) == *frame.group()).unwrap();
+                    self.views.entry((one, of)).or_default().take(frame);
+                }
+            }
+            if !all {
+                return;
+            }
+        }
+        // All is read: who is current knows what was announced.
+        for ((_, of), view) in self.views.range((one, 0)..=(one, GROUPS)) {
+            // One for which there was no room is told anew, and knows until then what was once announced.
+            let is_current = self.hub.registry.presence.is_current(&group(*of), seat.member());
+            assert!(view.is_complete || !is_current);
+            if is_current {
+                assert_eq!(view.users, self.model.announced(*of), "connection {one}, group {of}");
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(600))]
+
+    /// Members, watchers, descriptions, bans and time, as chance has it, with outboxes that are often full: what a
+    /// watcher makes of its snapshot and the changes behind it is the model's, and nobody else is told anything.
+    #[test]
+    fn promise_16_what_a_watcher_was_told_put_together_is_who_is_there(
+        acts in proptest::collection::vec(any_act(), 1..120),
+        frames in 3..20_usize,
+        part_bytes in 1..60_usize,
+    ) {
+        let mut bench = Bench::new(frames, part_bytes);
+        for act in acts {
+            bench.act(act);
+        }
+        // Everybody reads until nobody is behind.
+        for _ in 0..16 {
+            bench.act(Act::Announce(GRACE));
+            for one in 0..CONNECTIONS {
+                bench.read_all(one, true);
+            }
+        }
+        for (one, of) in bench.model.watching.clone() {
+            let view = &bench.views[&(one, of)];
+            prop_assert!(view.is_complete, "connection {} has not been told all of group {}", one, of);
+            let present = bench.hub.present(&group(of)).into_iter();
+            let now: BTreeMap<_, _> = present.map(|one| (one.user, (one.connections, one.data))).collect();
+            prop_assert_eq!(&view.users, &now);
+        }
+        let watched: BTreeSet<_> = bench.views.keys().copied().collect();
+        prop_assert_eq!(&watched, &bench.model.watching, "somebody was told what it does not watch");
+        prop_assert_eq!(bench.hub.watches(), bench.model.watching.len());
+        // And nothing stays behind.
+        let Bench { hub, seats, .. } = bench;
+        drop(seats);
+        announce(&hub, Instant::now());
+        prop_assert_eq!(hub.watches(), 0);
+        prop_assert_eq!(hub.budget().level().0, 0);
+    }
+}

@@ -1,0 +1,191 @@
+/**
+ * The groups that are watched, as the server tells of them, and what each {@link Watch} was given of that.
+ *
+ * In: frames of presence; watches that begin and end. Out: changes for each watch, when it asks. Invariants: what a
+ * watch was given, put together, is what the server last announced, over outages, too: a snapshot is compared with what
+ * was given before, and only what differs is a change. What a slow application has not taken takes no more memory than
+ * the group's users.
+ */
+
+import type { Present, PresenceFrame } from "./frames.js";
+import { Waiters } from "./inbox.js";
+import type { PresenceChange, WatchEnded } from "./types.js";
+
+/** Users who are present, by their names. */
+type View = Map<string, Present>;
+
+interface Watched {
+  /** The last snapshot that was complete, and the changes since. */
+  view: View | undefined;
+  /** A snapshot that is being told. */
+  building: View | undefined;
+  readonly watches: Set<Watch>;
+}
+
+/** Who is in a group, and how that changes: for a loop, whose first turn has everyone who is present. */
+export class Watch implements AsyncIterable<PresenceChange> {
+  private given: View = new Map();
+  /** Users of whom something may be different from what was given. */
+  private touched = new Set<string>();
+  /** Anything may be. */
+  private isStale = true;
+  private hasBegun = false;
+  private end: WatchEnded | undefined;
+  private isOver = false;
+  private readonly news = new Waiters();
+
+  /** @internal */
+  constructor(readonly group: string, private readonly watches: Watches) {}
+
+  /** Who is present, as was last heard; during an outage as it was before it. */
+  get present(): Present[] {
+    return [...(this.watches.view(this.group)?.values() ?? [])];
+  }
+
+  /** Why the server has ended the watch, if it has. */
+  get ended(): WatchEnded | undefined {
+    return this.end;
+  }
+
+  /**
+   * Changes, as many at a time as there are. The loop ends when the server ends the watch, when it is closed, and when
+   * the client is. A loop that is left closes the watch.
+   */
+  async *[Symbol.asyncIterator](): AsyncIterator<PresenceChange> {
+    try {
+      for (;;) {
+        if (this.isOver) return;
+        const view = this.watches.view(this.group);
+        const change = view && this.differences(view);
+        if (change) yield change;
+        else await this.news.next();
+      }
+    } finally {
+      this.close();
+    }
+  }
+
+  /** Ends the watch. */
+  close(): void {
+    if (this.isOver) return;
+    this.over(undefined);
+    this.watches.close(this);
+  }
+
+  /** @internal */
+  over(end: WatchEnded | undefined): void {
+    this.end ??= end;
+    this.isOver = true;
+    this.news.all();
+  }
+
+  /** @internal */
+  changed(users: Iterable<string> | undefined): void {
+    if (users === undefined) this.isStale = true;
+    else for (const user of users) this.touched.add(user);
+    this.news.all();
+  }
+
+  /** What is different from what was given. It is given from then on. */
+  private differences(view: View): PresenceChange | undefined {
+    const users = this.isStale ? new Set([...view.keys(), ...this.given.keys()]) : this.touched;
+    [this.isStale, this.touched] = [false, new Set()];
+    const [present, left]: [Present[], string[]] = [[], []];
+    for (const user of users) {
+      const [now, given] = [view.get(user), this.given.get(user)];
+      if (now && !(given && isSame(now, given))) {
+        this.given.set(user, now);
+        present.push(now);
+      } else if (!now && this.given.delete(user)) left.push(user);
+    }
+    const isNews = !this.hasBegun || present.length > 0 || left.length > 0;
+    this.hasBegun = true;
+    return isNews ? { present, left } : undefined;
+  }
+}
+
+export class Watches {
+  private readonly groups = new Map<string, Watched>();
+
+  /** `unwatch` is called for a group that nobody here watches any more. */
+  constructor(private readonly unwatch: (group: string) => void) {}
+
+  /** Begins a watch. */
+  begin(group: string): Watch {
+    const watch = new Watch(group, this);
+    const watched = this.groups.get(group) ?? { view: undefined, building: undefined, watches: new Set() };
+    this.groups.set(group, watched);
+    watched.watches.add(watch);
+    return watch;
+  }
+
+  /** Who is present in a group, as was last heard. */
+  view(group: string): View | undefined {
+    return this.groups.get(group)?.view;
+  }
+
+  /** The connection is another one, which watches nothing yet. Gives what it is to watch. */
+  connected(): string[] {
+    for (const watched of this.groups.values()) watched.building = undefined;
+    return [...this.groups.keys()];
+  }
+
+  /** Takes what the server tells. */
+  take(frame: PresenceFrame): void {
+    const watched = this.groups.get(frame.group);
+    if (!watched) return;
+    switch (frame.kind) {
+      case "snapshot":
+        if (frame.begins) watched.building = new Map();
+        if (!watched.building) return;
+        put(watched.building, frame.present);
+        if (!frame.complete) return;
+        [watched.view, watched.building] = [watched.building, undefined];
+        for (const watch of watched.watches) watch.changed(undefined);
+        return;
+      case "changes": {
+        const view = watched.building ?? watched.view;
+        if (!view) return;
+        for (const user of frame.left) view.delete(user);
+        put(view, frame.present);
+        if (watched.building) return;
+        const users = [...frame.left, ...frame.present.map(({ user }) => user)];
+        for (const watch of watched.watches) watch.changed(users);
+        return;
+      }
+      case "watchEnded":
+        return this.ended(frame.group, { code: frame.code, reason: frame.reason });
+    }
+  }
+
+  /** The server has ended a watch, or did not let it begin. */
+  ended(group: string, end: WatchEnded): void {
+    const watched = this.groups.get(group);
+    this.groups.delete(group);
+    for (const watch of watched?.watches ?? []) watch.over(end);
+  }
+
+  /** A watch is not wanted any more. */
+  close(watch: Watch): void {
+    const watched = this.groups.get(watch.group);
+    if (!watched?.watches.delete(watch) || watched.watches.size > 0) return;
+    this.groups.delete(watch.group);
+    this.unwatch(watch.group);
+  }
+
+  /** There is no server any more. */
+  end(): void {
+    for (const { watches } of this.groups.values()) for (const watch of watches) watch.over(undefined);
+    this.groups.clear();
+  }
+}
+
+function put(view: View, all: readonly Present[]): void {
+  for (const present of all) view.set(present.user, present);
+}
+
+function isSame(one: Present, other: Present): boolean {
+  if (one.connections !== other.connections || one.data?.format !== other.data?.format) return false;
+  const [these, those] = [one.data?.bytes ?? [], other.data?.bytes ?? []];
+  return these.length === those.length && these.every((byte, at) => byte === those[at]);
+}
