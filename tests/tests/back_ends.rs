@@ -1,6 +1,6 @@
 //! A back end over HTTP, clients, operators, time and restarts act on the same users and groups at random; who is
 //! where, whose each membership is, who hears what, and what is refused with which code is what a plain model says; and
-//! so is what a back end was told by webhooks, of which it refuses some.
+//! so is what a back end was told by webhooks, of which it refuses some, and what somebody sees who watches.
 //!
 //! Each turn is one act, and its effects are compared before the next: what the API says of groups, users, connections
 //! and lasting memberships every few turns, and what each client has heard at the end of every chapter. A chapter ends
@@ -15,8 +15,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
+use std::time::Duration;
 
-use fanfare_client::{Client, Event, Outgoing, RequestError};
+use fanfare_client::{Client, Event, Outgoing, RequestError, Watch, WatchEvent};
 use fanfare_protocol::admin::{Action, Who};
 use fanfare_protocol::{Code, EventName, Pattern, Target};
 use fanfare_server::{Right, WebhookEvent};
@@ -28,13 +29,14 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
+use tokio::task::JoinHandle;
 
 const USERS: usize = 3;
 const GROUPS: usize = 3;
 /// Two of each user.
 const CLIENTS: usize = 2 * USERS;
-const CHAPTERS: usize = 5;
-const TURNS: usize = 500;
+const CHAPTERS: usize = 10;
+const TURNS: usize = 1_000;
 
 /// What each user's tokens allow in all groups.
 const RIGHTS: [&[Right]; USERS] = [&[], &[Right::Join], &[Right::Join, Right::Send]];
@@ -190,6 +192,22 @@ struct Scene {
     clients: [Option<Client>; CLIENTS],
     model: Model,
     dice: StdRng,
+    /// One who is in no group, and watches all.
+    watcher: Option<Watcher>,
+}
+
+/// Somebody who watches each group.
+struct Watcher {
+    _client: Client,
+    watches: Vec<Watch>,
+    /// Takes what is sent to everyone.
+    reads: JoinHandle<()>,
+}
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        self.reads.abort();
+    }
 }
 
 fn code<T>(answer: Result<T, RequestError>) -> Result<T, Code> {
@@ -242,7 +260,7 @@ impl Scene {
     async fn is_as_expected(&self) {
         let counts = |group| self.hub.server.count(&Target::Group(fanfare_tests::group(&room(group))));
         eventually("the hub's numbers are the model's", || {
-            self.hub.server.count(&Target::All) == self.model.here.len()
+            self.hub.server.count(&Target::All) == self.model.here.len() + usize::from(self.watcher.is_some())
                 && (0..GROUPS).all(|group| counts(group) == self.model.members_of(group).len())
         })
         .await;
@@ -319,6 +337,38 @@ impl Scene {
         assert!(here.into_iter().all(|id| !ended.contains(&id)));
     }
 
+    /// Has somebody watch every group.
+    async fn watch(&mut self) {
+        let token = self.secret.token("watcher", &[Right::Presence]);
+        let client = within(Client::connect(self.hub.token_config(token))).await.unwrap();
+        let mut watches = Vec::new();
+        for group in 0..GROUPS {
+            watches.push(within(client.watch(room(group).as_str())).await.unwrap());
+        }
+        let reader = client.clone();
+        let reads = tokio::spawn(async move { while reader.next().await.is_some() {} });
+        self.watcher = Some(Watcher { _client: client, watches, reads });
+    }
+
+    /// A watcher's view, put together from a snapshot and changes, is the model's.
+    async fn compare_present(&mut self) {
+        let Self { watcher, model, .. } = self;
+        for (group, watch) in watcher.as_mut().unwrap().watches.iter_mut().enumerate() {
+            let mut expected = BTreeMap::<String, u32>::new();
+            for client in model.members_of(group) {
+                *expected.entry(user_name(user_of(client))).or_default() += 1;
+            }
+            let view = |watch: &Watch| -> BTreeMap<String, u32> {
+                let present = watch.present().into_iter();
+                present.map(|one| (one.user.as_str().to_owned(), one.connections)).collect()
+            };
+            while view(watch) != expected {
+                let news = within(watch.next()).await;
+                assert!(matches!(news, Some(WatchEvent::Changed { .. })), "{news:?}");
+            }
+        }
+    }
+
     /// A back end's view is the model's.
     async fn compare(&self) {
         let Self { back_end, model, .. } = self;
@@ -329,7 +379,8 @@ impl Scene {
         let number = |row: &Value| ids[row["connection"].as_str().unwrap()];
         let rows = |page: Value, list: &str| page[list].as_array().unwrap().clone();
         let all = rows(back_end.told("/connections").await, "connections");
-        assert_eq!(all.iter().map(number).collect::<BTreeSet<_>>(), model.here);
+        let clients = all.iter().filter(|row| row["user"] != "watcher");
+        assert_eq!(clients.map(number).collect::<BTreeSet<_>>(), model.here);
         for group in 0..GROUPS {
             let path = format!("/groups/{}", room(group));
             let members = rows(back_end.told(&format!("{path}/members")).await, "connections");
@@ -548,7 +599,7 @@ impl Scene {
             self.model.put(client, group);
         }
         self.model.end_lasting(user, group, Code::GrantEnded);
-        let mut looks = tokio::time::interval(std::time::Duration::from_millis(20));
+        let mut looks = tokio::time::interval(Duration::from_millis(20));
         let place = |row: &Value| row["user"] == user_name(user) && row["group"] == room(group);
         within(async {
             while self.back_end.told("/lasting").await["lasting"].as_array().unwrap().iter().any(place) {
@@ -585,6 +636,7 @@ async fn promises_7_10_and_14_a_back_end_clients_operators_and_time_agree_with_a
         config.http = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
         config.tokens = Some(secret.rules());
         config.webhooks = vec![webhook.clone()];
+        config.presence_grace = Duration::ZERO;
     })
     .await;
     let back_end = BackEnd::new(&hub, "shop", &["*"]).await;
@@ -597,12 +649,15 @@ async fn promises_7_10_and_14_a_back_end_clients_operators_and_time_agree_with_a
         clients: Default::default(),
         model: Model::default(),
         dice: StdRng::seed_from_u64(20),
+        watcher: None,
     };
+    scene.watch().await;
     for chapter in 0..CHAPTERS {
         for turn in 0..TURNS {
             scene.turn(chapter * TURNS + turn).await;
             if turn % 25 == 0 {
                 scene.compare().await;
+                scene.compare_present().await;
             }
             if turn % 100 == 0 {
                 scene.compare_told(chapter + 1).await;
@@ -613,6 +668,8 @@ async fn promises_7_10_and_14_a_back_end_clients_operators_and_time_agree_with_a
         scene.compare().await;
         scene.compare_told(chapter + 1).await;
         scene.disconnect(0..CLIENTS).await;
+        scene.compare_present().await;
+        scene.watcher = None;
         // What was decided outlives the server; who was here does not.
         scene.hub = scene
             .hub
@@ -620,10 +677,12 @@ async fn promises_7_10_and_14_a_back_end_clients_operators_and_time_agree_with_a
                 config.http = Some(http);
                 config.tokens = Some(scene.secret.rules());
                 config.webhooks = vec![webhook.clone()];
+                config.presence_grace = Duration::ZERO;
             })
             .await;
         scene.compare().await;
         scene.compare_told(chapter + 2).await;
+        scene.watch().await;
         for client in 0..CLIENTS {
             scene.connect(client).await;
         }
@@ -631,7 +690,7 @@ async fn promises_7_10_and_14_a_back_end_clients_operators_and_time_agree_with_a
     let verdict = scene.hub.server.moderation().verify_audit(None).unwrap();
     assert!(verdict.whole, "{verdict:?}");
     println!("{} records", verdict.records);
-    drop(scene.clients);
+    drop((scene.clients, scene.watcher));
     scene.hub.is_empty().await;
     scene.hub.stop().await;
 }

@@ -163,7 +163,7 @@ impl Feed {
                 Some(known) => Group {
                     deliveries: roster.delivered(),
                     waiting_frames: waiting_frames(&roster),
-                    watchers: self.hub.watchers(roster.name()) as u64,
+                    watchers: self.queries.hub.watchers(roster.name()) as u64,
                     ..known.clone()
                 },
                 None => {
@@ -176,7 +176,7 @@ impl Feed {
                         users,
                         deliveries: roster.delivered(),
                         waiting_frames: waiting_frames(&roster),
-                        watchers: self.hub.watchers(roster.name()) as u64,
+                        watchers: self.queries.hub.watchers(roster.name()) as u64,
                     }
                 }
             };
