@@ -175,11 +175,23 @@ fn a_secret_is_replaced_by_a_hangup() {
     let _listener = server.listener("alice", "lobby", &[]);
     back_end.took(2);
     assert_eq!(back_end.taken()[1].1, 2, "both sign");
+    // What the back end is told changes only with a restart.
+    let text = fs::read_to_string(server.home().join("webhooks.toml")).unwrap();
+    fs::write(server.home().join("webhooks.toml"), format!("{text}groups = [\"room-*\"]\n")).unwrap();
+    server.process.signal(Signal::HUP);
+    let line = server.process.err.again().until("the webhooks stay as they were");
+    assert!(line.contains("of which groups it is told changes only with a restart"), "{line}");
+    fs::write(server.home().join("webhooks.toml"), text).unwrap();
     // A file that cannot be used changes nothing.
     fs::set_permissions(server.home().join("new"), fs::Permissions::from_mode(0o644)).unwrap();
     server.process.signal(Signal::HUP);
-    let line = server.process.err.again().until("the webhooks stay as they were");
-    assert!(line.contains("others may read it"), "{line}");
+    let line = server.process.err.again().until("others may read it");
+    assert!(line.contains("the webhooks stay as they were"), "{line}");
+    // Without it in the settings, what waits for it is told of.
+    let home = server.process_stopped();
+    let server = Server::in_home(home, "127.0.0.1:0", &["--dev"]);
+    let line = server.process.err.again().until("that there is no more");
+    assert!(line.contains("webhook-billing.redb"), "{line}");
     assert_eq!(server.stop().code, Some(0));
 }
 
@@ -189,7 +201,7 @@ fn a_file_is_checked_before_a_server_has_it() {
     let home = home(&back_end);
     let checked = run(home.path(), &["webhook", "check", "webhooks.toml"]);
     let expected = format!(
-        "billing  http://{}/hook\n  asked about  nothing\n  told of      started, joined, left, disconnected\n",
+        "billing  http://{}/\n  asked about  nothing\n  told of      started, joined, left, disconnected\n",
         back_end.address
     );
     assert_eq!(checked.printed(), expected);

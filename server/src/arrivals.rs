@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use fanfare_hub::Publication;
-use fanfare_protocol::{ConnectionId, GroupName, Target, UserName};
+use fanfare_protocol::{Code, ConnectionId, Denial, GroupName, Target, UserName};
 use parking_lot::Mutex;
 
 use crate::hub::Hub;
@@ -18,6 +18,9 @@ use crate::hub::Hub;
 /// How many messages wait for a connection at most, and how many bytes of them: less than an outbox holds.
 const MOST: usize = 64;
 const MOST_BYTES: usize = 256 * 1024;
+
+/// What a message takes beside its payload.
+const OWN_BYTES: usize = 256;
 
 /// How many groups wait for it.
 const MOST_GROUPS: usize = 1_000;
@@ -52,43 +55,42 @@ impl Arrivals {
         self.0.lock().get(connection).map(|waiting| waiting.user.clone())
     }
 
-    /// Keeps a message for those of its targets that are expected, and takes these out of it. Gives how many they are;
-    /// one for which too much waits already is passed over.
-    pub(crate) fn keep(&self, publication: &mut Publication) -> u64 {
-        if !publication.to.iter().any(|target| matches!(target, Target::Connection(_))) {
-            return 0;
+    /// Keeps a message for those of its targets that are expected, and takes these out of it. Gives how many they are.
+    ///
+    /// # Errors
+    /// [`Code::TooManyRequests`] where as much waits for one of them as may. Nothing is kept then.
+    pub(crate) fn keep(&self, publication: &mut Publication) -> Result<u64, Denial> {
+        let of = |target: &Target| match target {
+            Target::Connection(id) => Some(*id),
+            _ => None,
+        };
+        if !publication.to.iter().any(|target| of(target).is_some()) {
+            return Ok(0);
         }
-        let mut waiting = self.0.lock();
-        if waiting.is_empty() {
-            return 0;
+        let mut expected = self.0.lock();
+        let mut kept = Vec::new();
+        for id in publication.to.iter().filter_map(of) {
+            let Some(waiting) = expected.get(&id) else { continue };
+            if publication.except.contains(&id) || kept.contains(&id) {
+                continue;
+            }
+            if !waiting.has_room(publication.payload.len()) {
+                let detail = "as much waits for the connection's welcome as may".to_owned();
+                return Err(Denial { code: Code::TooManyRequests, detail });
+            }
+            kept.push(id);
         }
-        let mut kept = 0;
-        let targets = std::mem::take(&mut publication.to);
-        let mut others = Vec::with_capacity(targets.len());
-        for target in targets {
-            let Target::Connection(id) = target else {
-                others.push(target);
-                continue;
-            };
-            let Some(waiting) = waiting.get_mut(&id) else {
-                others.push(target);
-                continue;
-            };
-            // Or it would get a second copy by another target, if it arrives just now.
-            publication.except.push(id);
-            let bytes = publication.payload.len() + 64;
-            if waiting.messages.len() < MOST && waiting.bytes + bytes <= MOST_BYTES {
-                waiting.bytes += bytes;
-                waiting.messages.push(Publication {
-                    to: vec![Target::Connection(id)],
-                    except: Vec::new(),
-                    ..publication.clone()
-                });
-                kept += 1;
+        publication.to.retain(|target| of(target).is_none_or(|id| !expected.contains_key(&id)));
+        for id in &kept {
+            if let Some(waiting) = expected.get_mut(id) {
+                waiting.bytes += publication.payload.len() + OWN_BYTES;
+                let (to, except) = (vec![Target::Connection(*id)], Vec::new());
+                waiting.messages.push(Publication { to, except, ..publication.clone() });
             }
         }
-        publication.to = others;
-        kept
+        // Or it would get a second copy by another target, if it arrives just now.
+        publication.except.extend(&kept);
+        Ok(kept.len() as u64)
     }
 
     /// Has a connection be in a group from its welcome on, where it is expected. Tells whether it is.
@@ -114,6 +116,12 @@ impl Arrivals {
     }
 }
 
+impl Waiting {
+    fn has_room(&self, payload: usize) -> bool {
+        self.messages.len() < MOST && self.bytes + payload + OWN_BYTES <= MOST_BYTES
+    }
+}
+
 impl Expected {
     /// It is in the hub: sends it what waited, and gives the groups that it is to be in.
     pub(crate) fn arrive(self, hub: &Hub) -> Vec<GroupName> {
@@ -132,5 +140,93 @@ impl Expected {
 impl Drop for Expected {
     fn drop(&mut self) {
         self.arrivals.0.lock().remove(&self.connection);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use bytes::Bytes;
+    use fanfare_hub::{HubLimits, Open};
+    use fanfare_protocol::{EventName, PayloadFormat, Sender, ServerFrame};
+    use fanfare_token::Permissions;
+
+    use super::*;
+    use crate::hub::{read, register};
+
+    fn id(number: u8) -> ConnectionId {
+        ConnectionId::from_bytes([number; 16])
+    }
+
+    fn name(name: &str) -> UserName {
+        UserName::new(name).unwrap()
+    }
+
+    fn publication(to: &[Target], except: &[ConnectionId], text: &str) -> Publication {
+        Publication {
+            from: Sender::Server,
+            to: to.to_vec(),
+            except: except.to_vec(),
+            event: EventName::new("event").unwrap(),
+            format: PayloadFormat::Text,
+            payload: Bytes::copy_from_slice(text.as_bytes()),
+            accepted: Instant::now(),
+        }
+    }
+
+    fn texts(seat: &crate::hub::Seat) -> Vec<String> {
+        let text = |frame| match frame {
+            ServerFrame::Message(message) => message.text().unwrap().to_owned(),
+            other => panic!("{other:?}"),
+        };
+        read(seat.member()).into_iter().map(text).collect()
+    }
+
+    #[test]
+    fn what_waits_comes_with_the_arrival_in_its_order_and_once() {
+        let hub = Hub::new(HubLimits::default(), Arc::new(Open));
+        let arrivals = Arc::new(Arrivals::default());
+        let expected = arrivals.expect(id(1), name("alice"));
+        assert_eq!(arrivals.owner(&id(1)), Some(name("alice")));
+        let (to_it, group) = (Target::Connection(id(1)), GroupName::new("room").unwrap());
+        let others = [Target::Connection(id(2)), Target::User(name("alice"))];
+        let mut first =
+            publication(&[to_it.clone(), to_it.clone(), others[0].clone(), others[1].clone()], &[], "1");
+        assert_eq!(arrivals.keep(&mut first), Ok(1), "named twice, it gets one");
+        assert_eq!((first.to.as_slice(), first.except.as_slice()), (&others[..], &[id(1)][..]));
+        let mut excepted = publication(std::slice::from_ref(&to_it), &[id(1)], "not for it");
+        assert_eq!((arrivals.keep(&mut excepted), excepted.to.len()), (Ok(0), 0));
+        arrivals.keep(&mut publication(std::slice::from_ref(&to_it), &[], "2")).unwrap();
+        assert!(arrivals.join(&id(1), &group) && arrivals.join(&id(1), &group));
+        assert!(!arrivals.join(&id(2), &group) && !arrivals.leave(&id(2), &group));
+        let hall = GroupName::new("hall").unwrap();
+        assert!(
+            arrivals.join(&id(1), &hall) && arrivals.leave(&id(1), &hall) && !arrivals.leave(&id(1), &hall)
+        );
+        let seat = register(&hub, id(1), name("alice"), Permissions::development(1)).unwrap();
+        assert_eq!(expected.arrive(&hub), [group]);
+        assert_eq!(texts(&seat), ["1", "2"]);
+        let mut later = publication(std::slice::from_ref(&to_it), &[], "3");
+        assert_eq!((arrivals.keep(&mut later), later.to.len()), (Ok(0), 1), "it is in the hub");
+    }
+
+    #[test]
+    fn what_waits_is_bounded_and_gone_with_who_does_not_arrive() {
+        let arrivals = Arc::new(Arrivals::default());
+        let expected = arrivals.expect(id(1), name("alice"));
+        let to_it = Target::Connection(id(1));
+        let keep = |text: &str| arrivals.keep(&mut publication(std::slice::from_ref(&to_it), &[], text));
+        for _ in 0..MOST {
+            assert_eq!(keep("x"), Ok(1));
+        }
+        assert_eq!(keep("x").unwrap_err().code, Code::TooManyRequests);
+        drop(expected);
+        assert_eq!((keep("x"), arrivals.owner(&id(1))), (Ok(0), None));
+        let _expected = arrivals.expect(id(1), name("alice"));
+        let long = "x".repeat(MOST_BYTES - OWN_BYTES);
+        assert_eq!(keep(&long), Ok(1));
+        assert_eq!(keep("").unwrap_err().code, Code::TooManyRequests);
+        assert!(arrivals.0.lock().len() == 1);
     }
 }

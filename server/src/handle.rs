@@ -177,8 +177,9 @@ impl Selection<'_> {
         HubError: From<E::Error>,
     {
         let mut publication = self.publication(event, payload.into())?;
-        let kept = self.handle.arrivals.keep(&mut publication);
-        if kept > 0 && publication.to.is_empty() {
+        let named = publication.to.len();
+        let kept = self.handle.arrivals.keep(&mut publication)?;
+        if publication.to.is_empty() && named > 0 {
             return Ok(kept);
         }
         Ok(self.handle.hub.send(publication)?.queued + kept)

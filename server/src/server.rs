@@ -8,6 +8,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use fanfare_hub::Population;
 use fanfare_protocol::admin::WebhookRow;
@@ -15,7 +16,6 @@ use fanfare_protocol::{Code, ServerFrame, Target, WEBSOCKET_PATH};
 use fanfare_token::TokenRules;
 use parking_lot::RwLock;
 use tokio::task::JoinHandle;
-use tokio_util::sync::DropGuard;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::access::{KeySetUrl, Minting, Tokens};
@@ -77,8 +77,6 @@ pub struct Server {
     noting: JoinHandle<()>,
     lasting: JoinHandle<()>,
     webhooks: Option<Arc<Webhooks>>,
-    /// Ends their tasks also where the server is only dropped.
-    _webhooks_end: Option<DropGuard>,
     /// The state directory, if there is one, is ours until everything else has ended.
     _home: Option<Home>,
 }
@@ -240,7 +238,6 @@ impl Server {
             api,
             noting,
             lasting,
-            _webhooks_end: webhooks.as_ref().map(|webhooks| webhooks.ends_when_dropped()),
             webhooks,
             keys,
             endpoint,
@@ -437,7 +434,7 @@ impl Server {
             _home,
             ..
         } = self;
-        let connections = hub.population().connections;
+        let (connections, begun) = (hub.population().connections, Instant::now());
         let orderly = async {
             tasks.closing.cancel();
             // It ends by itself now, and has panicked only if we have a bug that its message tells of.
@@ -482,7 +479,7 @@ impl Server {
         }
         if let Some(webhooks) = webhooks {
             // Everything that there was to tell has been told them.
-            webhooks.finish().await;
+            webhooks.finish(config.drain_deadline.saturating_sub(begun.elapsed())).await;
         }
         endpoint.wait_idle().await;
         // Its task, and with it the socket, ends with the last handle.

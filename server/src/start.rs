@@ -244,6 +244,7 @@ impl Start {
             home.keep();
         }
         files.keep();
+        let handshake = config.handshake_deadline;
         Ok(Opened {
             config,
             home,
@@ -262,7 +263,7 @@ impl Start {
             gate,
             moderation: Arc::new(moderation),
             key_sets,
-            methods: webhooks.as_ref().map(|webhooks| webhooks.methods().into_set()).or(methods),
+            methods: webhooks.as_ref().map(|webhooks| webhooks.methods(handshake).into_set()).or(methods),
             webhooks,
         })
     }
@@ -270,6 +271,13 @@ impl Start {
 
 /// Opens what waits for back ends, and begins to deliver it.
 fn open_webhooks(config: &Config, home: Option<&mut Home>) -> Result<Option<Arc<Webhooks>>, StartError> {
+    for name in config.state_dir.iter().flat_map(|directory| Webhooks::left_over(&config.webhooks, directory))
+    {
+        tracing::warn!(
+            file = name,
+            "events wait for a webhook that there is no more; delete the file to forget them"
+        );
+    }
     if config.webhooks.is_empty() {
         return Ok(None);
     }
@@ -283,8 +291,7 @@ fn open_webhooks(config: &Config, home: Option<&mut Home>) -> Result<Option<Arc<
         home.path().to_owned()
     });
     let (webhooks, dev) = (config.webhooks.clone(), config.dev);
-    let (grace, patience) = (config.presence_grace, config.drain_deadline);
-    Ok(Some(Webhooks::start(webhooks, directory.as_deref(), dev, grace, patience)?))
+    Ok(Some(Webhooks::start(webhooks, directory.as_deref(), dev, config.presence_grace)?))
 }
 
 async fn tcp(

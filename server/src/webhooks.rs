@@ -2,34 +2,36 @@
 //!
 //! From the bottom up: `event` is what it is told; `post` is one request; `queue` is which event is next, and `spool`
 //! those that wait on the disk; `facts` is what operators see; `outgoing` is an end point while the server runs,
-//! `delivery` its task, and `asking` its questions; `users` is who is in which group. This file puts them together, as
+//! `backlog` what it is still to be told, `delivery` its task, and `asking` its questions; `users` is who is in which group. This file puts them together, as
 //! the hooks and methods of an application: to the edge it is one like any other.
 //!
 //! Invariants: a back end that is slow, dead or lies costs whoever waits for its answer, and nobody else (promise 15);
 //! it hears of everything at least once, in order per connection, or of how much it has not (promise 17).
 
 mod asking;
+mod backlog;
 mod delivery;
 mod event;
 mod facts;
 mod outgoing;
+mod packed;
 mod post;
 mod queue;
 mod spool;
 mod users;
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use fanfare_hub::{CloseReason, Left};
 use fanfare_protocol::admin::WebhookRow;
-use fanfare_protocol::{Code, Denial, GroupName};
+use fanfare_protocol::{Code, Denial, GroupName, Pattern};
 use parking_lot::Mutex;
-use tokio::sync::Notify;
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio::sync::{Notify, watch};
 use tokio_util::task::TaskTracker;
 
+use self::backlog::Backlog;
 use self::delivery::Delivery;
 use self::event::Event;
 use self::outgoing::{Outgoing, Reached};
@@ -41,9 +43,6 @@ use crate::webhook::{Webhook, WebhookEvent};
 
 pub use self::spool::SpoolError;
 pub(crate) use self::spool::file;
-
-/// Longer than any grace.
-const FOR_EVER: Duration = Duration::from_secs(1 << 30);
 
 /// Why webhooks cannot be started.
 #[derive(Debug, thiserror::Error)]
@@ -77,8 +76,9 @@ pub(crate) struct Webhooks {
     /// Where somebody wants to hear of users.
     users: Option<Mutex<Users>>,
     /// Somebody may be gone sooner than was known.
-    leaving: Notify,
-    finishing: CancellationToken,
+    leaving: Arc<Notify>,
+    /// How much longer is delivered, when the server ends.
+    finishing: watch::Sender<Option<Duration>>,
     tasks: TaskTracker,
 }
 
@@ -98,8 +98,21 @@ impl Webhooks {
         Ok(webhooks.iter().try_for_each(|webhook| Spool::look(&file(directory, &webhook.name)))?)
     }
 
+    /// Files in which events wait for webhooks that there are no more.
+    pub(crate) fn left_over(webhooks: &[Webhook], directory: &Path) -> Vec<String> {
+        let is_used = |file_name: &str| {
+            let has_events = |webhook: &&Webhook| !webhook.events.is_empty();
+            let mut used = webhooks.iter().filter(has_events).map(|webhook| file(directory, &webhook.name));
+            used.any(|used| used.file_name().is_some_and(|used| used == file_name))
+        };
+        let Ok(entries) = std::fs::read_dir(directory) else { return Vec::new() };
+        let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+        let is_file = |name: &String| name.starts_with("webhook-") && name.ends_with(".redb");
+        names.filter(is_file).filter(|name| !is_used(name)).collect()
+    }
+
     /// Opens what waits on the disk, and begins to deliver. Reads files; needs a tokio runtime. `grace` is how long a
-    /// user may be away without being gone, and `patience` how long is delivered at the end.
+    /// user may be away without being gone.
     ///
     /// # Errors
     /// When a file cannot be used.
@@ -108,12 +121,14 @@ impl Webhooks {
         directory: Option<&Path>,
         dev: bool,
         grace: Duration,
-        patience: Duration,
     ) -> Result<Arc<Self>, WebhooksError> {
         let now = event::now_ms();
-        let open = |webhook: Webhook| -> Result<Opened, WebhooksError> {
-            let has_file = !webhook.events.is_empty();
-            let opened = match directory.filter(|_| has_file) {
+        // All of them first: what cannot be reached is found before a file is changed.
+        let reached =
+            webhooks.into_iter().map(|webhook| reach(webhook, dev)).collect::<Result<Vec<_>, _>>()?;
+        let open = |reached: Reached| -> Result<Opened, WebhooksError> {
+            let webhook = &reached.webhook;
+            let opened = match directory.filter(|_| !webhook.events.is_empty()) {
                 Some(directory) => Some(Spool::open(file(directory, &webhook.name), now)?),
                 None => None,
             };
@@ -121,10 +136,9 @@ impl Webhooks {
                 Some((spool, found)) => (Some(spool), found),
                 None => (None, Found { epoch: now, next: 1, waiting: 0 }),
             };
-            let outgoing = Arc::new(Outgoing::new(reach(webhook, dev)?, found.epoch));
-            Ok(Opened { outgoing, spool, found })
+            Ok(Opened { outgoing: Arc::new(Outgoing::new(reached, found.epoch)), spool, found })
         };
-        let opened: Vec<Opened> = webhooks.into_iter().map(open).collect::<Result<_, _>>()?;
+        let opened = reached.into_iter().map(open).collect::<Result<Vec<_>, _>>()?;
         let endpoints: Vec<_> = opened.iter().map(|opened| Arc::clone(&opened.outgoing)).collect();
         let has_users = [WebhookEvent::UserJoined, WebhookEvent::UserLeft];
         let wants_users = has_users.into_iter().any(|kind| wants(&endpoints, kind));
@@ -132,17 +146,19 @@ impl Webhooks {
             endpoints,
             dev,
             users: wants_users.then(|| Mutex::new(Users::new(grace))),
-            leaving: Notify::new(),
-            finishing: CancellationToken::new(),
+            leaving: Arc::default(),
+            finishing: watch::Sender::new(None),
             tasks: TaskTracker::new(),
         });
         this.tell(&Event::started());
         for Opened { outgoing, spool, found } in opened {
-            let delivery = Delivery::new(outgoing, spool, found.next, found.waiting);
-            this.tasks.spawn(delivery.run(this.finishing.clone(), patience));
+            let backlog = Backlog::new(Arc::clone(&outgoing), spool, found.next, found.waiting);
+            this.tasks.spawn(Delivery::new(outgoing, backlog).run(this.finishing.subscribe()));
         }
         if wants_users {
-            this.tasks.spawn(tell_who_is_gone(Arc::clone(&this)));
+            let leaving = Arc::clone(&this.leaving);
+            let told = tell_who_is_gone(Arc::downgrade(&this), leaving, this.finishing.subscribe());
+            this.tasks.spawn(told);
         }
         Ok(this)
     }
@@ -162,8 +178,15 @@ impl Webhooks {
             };
             for (is_same, what) in [
                 (webhook.connect == before.connect, "whether it is asked about connections"),
-                (webhook.invoke.is_empty() == before.invoke.is_empty(), "whether it answers methods"),
+                (same(&webhook.invoke, &before.invoke), "which methods it answers"),
                 (webhook.events == before.events, "what it is told"),
+                (
+                    same(
+                        webhook.groups.as_deref().unwrap_or_default(),
+                        before.groups.as_deref().unwrap_or_default(),
+                    ) && webhook.groups.is_some() == before.groups.is_some(),
+                    "of which groups it is told",
+                ),
                 (webhook.questions == before.questions, "how many questions it is asked at a time"),
             ] {
                 if !is_same {
@@ -183,31 +206,22 @@ impl Webhooks {
         Ok(())
     }
 
-    /// Ends the tasks where the server is dropped.
-    pub(crate) fn ends_when_dropped(&self) -> DropGuard {
-        self.finishing.clone().drop_guard()
-    }
-
     /// What operators see of each end point.
     pub(crate) fn rows(&self) -> Vec<WebhookRow> {
         self.endpoints.iter().map(|outgoing| outgoing.facts.row(&outgoing.reached().webhook)).collect()
     }
 
-    /// Delivers for a while what there still is, writes the rest to the disk, and ends. Nothing may be told any more.
-    pub(crate) async fn finish(&self) {
-        if let Some(users) = &self.users {
-            // Nobody comes back to this server.
-            self.tell_gone(users, Instant::now() + FOR_EVER);
-        }
-        self.finishing.cancel();
+    /// Delivers for so long what there still is, writes the rest to the disk, and ends. Nothing may be told any more.
+    /// Users who are away are not told as gone: the next start says that all have ended, and they may be back by then.
+    pub(crate) async fn finish(&self, patience: Duration) {
+        self.finishing.send_replace(Some(patience));
         self.tasks.close();
         self.tasks.wait().await;
     }
 
-    /// The application that it is to the edge. `default` is how long a hook may take.
-    pub(crate) fn methods(self: &Arc<Self>) -> Methods<Arc<Self>> {
-        let longest = self.endpoints.iter().map(|outgoing| outgoing.reached().webhook.connect_deadline);
-        let longest = longest.max().unwrap_or_default() + Duration::from_secs(1);
+    /// The application that it is to the edge. A handshake takes no longer than `handshake`, and so does no question.
+    pub(crate) fn methods(self: &Arc<Self>, handshake: Duration) -> Methods<Arc<Self>> {
+        let longest = handshake + Duration::from_secs(1);
         let mut methods = Methods::with_state(Arc::clone(self))
             .configure(|limits| limits.hook_deadline = limits.hook_deadline.max(longest));
         let has = |wanted: &dyn Fn(&Webhook) -> bool| {
@@ -263,6 +277,10 @@ fn reach(webhook: Webhook, dev: bool) -> Result<Reached, WebhooksError> {
     Ok(Reached { webhook, poster })
 }
 
+fn same(these: &[Pattern], those: &[Pattern]) -> bool {
+    these.iter().map(Pattern::as_str).eq(those.iter().map(Pattern::as_str))
+}
+
 fn wants(endpoints: &[Arc<Outgoing>], kind: WebhookEvent) -> bool {
     endpoints.iter().any(|outgoing| outgoing.reached().webhook.has(kind))
 }
@@ -309,11 +327,18 @@ async fn disconnected(webhooks: Arc<Webhooks>, caller: Caller, why: Option<Close
     webhooks.tell(&Event::disconnected(caller.connection(), caller.user(), why));
 }
 
-/// Tells of users who have been away for as long as the grace of presence.
-async fn tell_who_is_gone(webhooks: Arc<Webhooks>) {
-    let Some(users) = &webhooks.users else { return };
+/// Tells of users who have been away for as long as the grace of presence, until the server ends. Meanwhile it keeps
+/// nothing of it.
+async fn tell_who_is_gone(
+    webhooks: Weak<Webhooks>,
+    leaving: Arc<Notify>,
+    mut finishing: watch::Receiver<Option<Duration>>,
+) {
     loop {
-        let next = webhooks.tell_gone(users, Instant::now());
+        let next = match webhooks.upgrade() {
+            None => return,
+            Some(this) => this.users.as_ref().and_then(|users| this.tell_gone(users, Instant::now())),
+        };
         let is_time = async {
             match next {
                 Some(next) => tokio::time::sleep_until(next.into()).await,
@@ -322,8 +347,8 @@ async fn tell_who_is_gone(webhooks: Arc<Webhooks>) {
         };
         tokio::select! {
             () = is_time => {}
-            () = webhooks.leaving.notified() => {}
-            () = webhooks.finishing.cancelled() => break,
+            () = leaving.notified() => {}
+            _ = finishing.wait_for(Option::is_some) => return,
         }
     }
 }

@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use fanfare_protocol::Pattern;
 use fanfare_server::{Network, OnFailure, Webhook, WebhookEvent, WebhookSecret};
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 
 use crate::failure::Failure;
 
@@ -32,6 +33,7 @@ struct Entry {
     name: String,
     url: String,
     /// Files with a secret each, beside this one where they are no whole paths.
+    #[serde(deserialize_with = "secret_files")]
     secrets: Vec<PathBuf>,
     #[serde(default)]
     connect: bool,
@@ -55,6 +57,18 @@ struct Entry {
     allow: Vec<String>,
     /// The authority that issued its certificate, as PEM.
     ca: Option<PathBuf>,
+}
+
+/// Names of files. Somebody may have written a secret itself, which must not stand in an error.
+fn secret_files<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<PathBuf>, D::Error> {
+    let refused =
+        || D::Error::custom("secrets are files, as in [\"billing.secret\"], each with a secret in it");
+    let toml::Value::Array(names) = toml::Value::deserialize(deserializer)? else { return Err(refused()) };
+    let file = |name: toml::Value| match name {
+        toml::Value::String(name) if !name.trim_start().starts_with("whsec_") => Ok(PathBuf::from(name)),
+        _ => Err(refused()),
+    };
+    names.into_iter().map(file).collect()
 }
 
 #[derive(Clone, Copy, Deserialize)]
@@ -206,6 +220,9 @@ mod tests {
             ("", "has no [[webhook]]"),
             ("[[webhook]]\nname = 1\n", "webhooks.toml:2: "),
             ("[[webhook]]\nname = \"a\"\n", "webhooks.toml:1: missing field `url`"),
+            (&FIRST.replace("[\"secret\"]", "\"whsec_private\""), "webhooks.toml:4: secrets are files"),
+            (&FIRST.replace("[\"secret\"]", "[\"whsec_private\"]"), "webhooks.toml:4: secrets are files"),
+            (&FIRST.replace("[\"secret\"]", "[7]"), "webhooks.toml:4: secrets are files"),
             (&format!("{FIRST}conect = true\n"), "webhooks.toml:5: unknown field `conect`"),
             (
                 &format!("{FIRST}events = [\"join\"]\n"),
@@ -222,7 +239,7 @@ mod tests {
         ] {
             let error = loaded(text).map(|_| ()).unwrap_err();
             assert!(error.contains(says), "{text}\n{error}");
-            assert!(!error.contains('\n'), "{error}");
+            assert!(!error.contains('\n') && !error.contains("private"), "{error}");
         }
     }
 }

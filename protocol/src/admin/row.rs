@@ -283,7 +283,7 @@ pub struct ApiKeyRow {
 pub struct WebhookRow {
     /// What it is called.
     pub name: String,
-    /// Where it is, without a query.
+    /// On which server it is.
     pub url: String,
     /// Events that it is still to be told.
     pub waiting: u64,

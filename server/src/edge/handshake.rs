@@ -241,7 +241,19 @@ impl Handshakes {
                 Some(Box::new(attached))
             }
         };
-        let user = attached.as_ref().map_or(user, |attached| attached.user().clone());
+        let came_as = user;
+        let user = attached.as_ref().map_or_else(|| came_as.clone(), |attached| attached.user().clone());
+        if user != came_as {
+            // The hub asks for who it is here. A ban or a sign-out of who it came as may have come meanwhile.
+            let entered = self.router.gate().enter(&came_as, &permissions, access::now());
+            entered.map_err(|denial| {
+                let reason = CloseReason::from(denial);
+                if let Some(attached) = &mut attached {
+                    attached.reason = Some(reason.clone());
+                }
+                reason
+            })?;
+        }
         // Queued before anyone can send to it: `Welcome` is the first frame.
         let welcome = ServerFrame::Welcome(Welcome {
             protocol: PROTOCOL_VERSION,

@@ -65,7 +65,8 @@ pub struct Webhook {
     pub batch: usize,
     /// How many requests with events may be on their way at a time. Default 16.
     pub requests: usize,
-    /// How many questions may be on their way at a time; one more fails. Default 1,000.
+    /// How many questions about connections may be on their way at a time, and how many for methods; one more fails, and
+    /// a connection is refused for now, whatever `on_failure` says. Default 1,000.
     pub questions: usize,
     /// For how long events are tried again. Default: a day.
     pub retry_for: Duration,
@@ -219,10 +220,11 @@ impl Webhook {
         &self.url
     }
 
-    /// Where it is, without what may be private in it.
+    /// On which server it is: a path or a query may be private.
     #[must_use]
     pub fn shown_url(&self) -> String {
         let mut shown = self.url.clone();
+        shown.set_path("");
         shown.set_query(None);
         shown.set_fragment(None);
         shown.into()
@@ -253,7 +255,7 @@ impl Webhook {
         if dev {
             allowed.extend(loopback());
         }
-        Reach { allowed: allowed.into() }
+        Reach::new(allowed)
     }
 
     fn check(&self, dev: bool, handshake: Duration) -> Result<(), WebhookError> {
@@ -378,7 +380,10 @@ mod tests {
         }
         let allow = vec!["10.0.0.0/8".parse().unwrap()];
         assert_eq!(told(Webhook { allow, ..webhook("https://10.1.1.1/") }, false), "fine");
-        assert!(webhook("https://back-end.example/?key=private").shown_url().ends_with("example/"));
+        assert_eq!(
+            webhook("https://back-end.example:1/private?key=private").shown_url(),
+            "https://back-end.example:1/"
+        );
         assert!(!format!("{:?}", webhook("https://back-end.example/?key=private")).contains("private"));
     }
 

@@ -6,23 +6,34 @@
 
 use std::future::Future;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use hyper_util::client::legacy::connect::dns::Name;
+use tokio::sync::Semaphore;
 
 use crate::network::Network;
 
+/// How many names are looked up at a time: each takes a thread, for as long as the system's resolver takes, whether or
+/// not somebody still waits for it.
+const LOOKUPS: usize = 4;
+
 /// Which addresses may be connected to.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct Reach {
     /// Networks that are not public, and are meant.
-    pub(crate) allowed: Arc<[Network]>,
+    allowed: Arc<[Network]>,
+    lookups: Arc<Semaphore>,
 }
 
 impl Reach {
+    /// Public addresses, and these.
+    pub(crate) fn new(allowed: Vec<Network>) -> Self {
+        Self { allowed: allowed.into(), lookups: Arc::new(Semaphore::new(LOOKUPS)) }
+    }
+
     /// Whether an address may be connected to.
     pub(crate) fn covers(&self, address: IpAddr) -> bool {
         is_public(address) || self.allowed.iter().any(|network| network.contains(address))
@@ -42,7 +53,12 @@ impl tower_service::Service<Name> for Reach {
     fn call(&mut self, name: Name) -> Self::Future {
         let reach = self.clone();
         Box::pin(async move {
-            let found: Vec<_> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
+            let place = Arc::clone(&reach.lookups).acquire_owned().await.map_err(io::Error::other)?;
+            let look = move || {
+                let _place = place;
+                (name.as_str(), 0).to_socket_addrs()
+            };
+            let found: Vec<_> = tokio::task::spawn_blocking(look).await.map_err(io::Error::other)??.collect();
             let (taken, refused): (Vec<_>, Vec<_>) =
                 found.into_iter().partition(|found| reach.covers(found.ip()));
             match refused.first() {
@@ -148,7 +164,7 @@ mod tests {
             "ff02::1",
             "4000::1",
         ] {
-            assert!(!Reach::default().covers(address.parse().unwrap()), "{address}");
+            assert!(!Reach::new(Vec::new()).covers(address.parse().unwrap()), "{address}");
         }
         for address in [
             "1.1.1.1",
@@ -170,13 +186,13 @@ mod tests {
             "::ffff:8.8.8.8",
             "2001:200::1",
         ] {
-            assert!(Reach::default().covers(address.parse().unwrap()), "{address}");
+            assert!(Reach::new(Vec::new()).covers(address.parse().unwrap()), "{address}");
         }
     }
 
     #[test]
     fn what_is_allowed_is_reached_and_nothing_else() {
-        let reach = Reach { allowed: ["10.0.0.0/8".parse().unwrap(), "::1".parse().unwrap()].into() };
+        let reach = Reach::new(vec!["10.0.0.0/8".parse().unwrap(), "::1".parse().unwrap()]);
         for (address, is_reached) in [
             ("10.9.9.9", true),
             ("::ffff:10.9.9.9", true),
@@ -192,9 +208,9 @@ mod tests {
     async fn a_name_is_judged_by_what_it_leads_to() {
         use tower_service::Service as _;
         let name = || "localhost".parse().unwrap();
-        let error = Reach::default().call(name()).await.map(drop).unwrap_err();
+        let error = Reach::new(Vec::new()).call(name()).await.map(drop).unwrap_err();
         assert!(error.to_string().contains("is not a public address"), "{error}");
-        let allowed = ["127.0.0.0/8".parse().unwrap(), "::1".parse().unwrap()].into();
-        assert!(Reach { allowed }.call(name()).await.unwrap().count() > 0);
+        let allowed = vec!["127.0.0.0/8".parse().unwrap(), "::1".parse().unwrap()];
+        assert!(Reach::new(allowed).call(name()).await.unwrap().count() > 0);
     }
 }

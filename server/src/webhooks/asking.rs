@@ -13,12 +13,13 @@ use bytes::Bytes;
 use fanfare_protocol::call::first_bytes;
 use fanfare_protocol::{Code, Denial, GroupName, Payload, PayloadFormat, UserName};
 use fanfare_token::GrantClaim;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::event;
 use super::outgoing::{Outgoing, Reached};
+use super::packed;
 use super::post::{Letter, Reply};
 use crate::application::{Answer, Call, CallError, Caller, Connecting, IntoAnswer as _, OwnCode, Refusal};
 use crate::reason::REASON_BYTES;
@@ -76,34 +77,37 @@ impl Refused {
     }
 }
 
+/// A question: its name, and whom it is about.
+struct Question<'a> {
+    name: &'static str,
+    connection: String,
+    user: &'a str,
+    body: String,
+    deadline: Duration,
+    /// How many bytes of the answer are read.
+    answer_bytes: usize,
+}
+
+/// What is said where as many questions are on their way as may be.
+const BUSY: &str = "as many questions are on their way as may be";
+
 /// Asks one question.
 ///
 /// # Errors
 /// Why there is no answer.
-async fn ask(
-    outgoing: &Outgoing,
-    reached: &Reached,
-    name: &'static str,
-    question: &Value,
-    (deadline, answer_bytes): (Duration, usize),
-) -> Result<Reply, String> {
-    let Ok(_place) = outgoing.questions.try_acquire() else {
-        return Err("as many questions are on their way as may be".to_owned());
-    };
+async fn ask(outgoing: &Outgoing, reached: &Reached, question: Question<'_>) -> Result<Reply, String> {
+    outgoing.facts.asked();
+    let Question { name, connection, user, body, deadline, answer_bytes } = question;
     let mut random = [0; 16];
     aws_lc_rs::rand::fill(&mut random).map_err(|_| "the system gives no random bytes".to_owned())?;
     let id = format!("ask_{}", base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(random));
     let mut attributes = event::attributes(&id, name, SystemTime::now());
-    for field in ["connection", "user"] {
-        if let Some(value) = question.get(field).and_then(Value::as_str) {
-            attributes.push((field, value.to_owned()));
-        }
-    }
+    attributes.extend([("connection", connection), ("user", user.to_owned())]);
     let letter = Letter {
         id: &id,
         attributes: &attributes,
         content_type: "application/json",
-        body: Bytes::from(question.to_string()),
+        body: Bytes::from(body),
         deadline,
         answer_bytes,
     };
@@ -117,17 +121,30 @@ async fn ask(
 pub(super) async fn connect(outgoing: &Outgoing, connecting: &Connecting) -> Result<(), Refusal> {
     let reached = outgoing.reached();
     let webhook = &reached.webhook;
-    let question = json!({
+    let (connection, user) = (connecting.connection().to_string(), connecting.user().as_str());
+    let body = json!({
         "type": "connect",
         "epoch": outgoing.epoch,
-        "connection": connecting.connection().to_string(),
-        "user": connecting.user().as_str(),
+        "connection": connection,
+        "user": user,
         "address": connecting.address().ip().to_string(),
         "transport": connecting.transport().name(),
         "at_ms": event::now_ms(),
     });
-    let bounds = (webhook.connect_deadline, CONNECT_BYTES);
-    let (words, after) = match ask(outgoing, &reached, "connect", &question, bounds).await {
+    let question = Question {
+        name: "connect",
+        connection,
+        user,
+        body: body.to_string(),
+        deadline: webhook.connect_deadline,
+        answer_bytes: CONNECT_BYTES,
+    };
+    // A bound of ours is no failure of the back end's: it must let nobody in.
+    let Ok(_place) = outgoing.connects.try_acquire() else {
+        outgoing.facts.unanswered(webhook, BUSY);
+        return Err(Refusal::for_now("many connect at this moment").after(COME_BACK));
+    };
+    let (words, after) = match ask(outgoing, &reached, question).await {
         Err(words) => (words, None),
         Ok(reply) => match reply.status.as_u16() {
             200 | 204 => match admitted(&reply).and_then(|admitted| apply(admitted, connecting)) {
@@ -215,20 +232,33 @@ fn apply(admitted: Admitted, connecting: &Connecting) -> Result<(), String> {
 pub(super) async fn invoke(outgoing: &Outgoing, call: Call) -> Result<Answer, CallError> {
     let reached = outgoing.reached();
     let webhook = &reached.webhook;
-    let mut question = json!({
-        "type": "invoke",
-        "epoch": outgoing.epoch,
-        "connection": call.caller().connection().to_string(),
-        "user": call.caller().user().as_str(),
-        "method": call.method().as_str(),
-        "at_ms": event::now_ms(),
-    });
     let format = call.arguments().format;
-    let (name, value) = written(call.arguments())?;
-    insert(&mut question, name, value);
-    insert(&mut question, "data", kept(call.caller()));
-    let bounds = (webhook.invoke_deadline, call.caller().hub().longest_payload());
-    let asking = ask(outgoing, &reached, "invoke", &question, bounds);
+    let (connection, user) = (call.caller().connection().to_string(), call.caller().user().as_str());
+    let invocation = Invocation {
+        kind: "invoke",
+        epoch: outgoing.epoch,
+        connection: &connection,
+        user,
+        method: call.method().as_str(),
+        arguments: Arguments::of(call.arguments())?,
+        data: kept(call.caller()),
+        at_ms: event::now_ms(),
+    };
+    // It is made of texts, numbers and JSON.
+    let body = serde_json::to_string(&invocation).map_err(CallError::internal)?;
+    let question = Question {
+        name: "invoke",
+        connection: connection.clone(),
+        user,
+        body,
+        deadline: webhook.invoke_deadline,
+        answer_bytes: call.caller().hub().longest_payload(),
+    };
+    let Ok(_place) = outgoing.calls.try_acquire() else {
+        outgoing.facts.unanswered(webhook, BUSY);
+        return Err(Denial::from(Code::BackEndUnavailable).into());
+    };
+    let asking = ask(outgoing, &reached, question);
     let cancellation = call.cancellation();
     let reply = tokio::select! {
         biased;
@@ -252,40 +282,68 @@ pub(super) async fn invoke(outgoing: &Outgoing, call: Call) -> Result<Answer, Ca
     }
 }
 
-fn insert(question: &mut Value, name: &str, value: Value) {
-    if let Value::Object(fields) = question
-        && !value.is_null()
-    {
-        fields.insert(name.to_owned(), value);
-    }
+/// What a back end is asked for a method.
+#[derive(Serialize)]
+struct Invocation<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    epoch: u64,
+    connection: &'a str,
+    user: &'a str,
+    method: &'a str,
+    #[serde(flatten)]
+    arguments: Arguments<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<Value>,
+    at_ms: u64,
 }
 
 /// What the back end has said to be kept for a connection.
-pub(super) fn kept(caller: &Caller) -> Value {
-    caller.find::<Data>().map_or(Value::Null, |data| data.0.clone())
+fn kept(caller: &Caller) -> Option<Value> {
+    caller.find::<Data>().map(|data| data.0.clone())
 }
 
-/// A payload as a back end reads it: JSON and MessagePack as a value, where that can be one; text; or bytes in base64.
-fn written(payload: &Payload) -> Result<(&'static str, Value), CallError> {
-    let invalid = |error: &dyn std::fmt::Display| {
-        CallError::from(Denial { code: Code::ArgumentsInvalid, detail: error.to_string() })
-    };
-    let base64 = || ("base64", Value::String(STANDARD.encode(&payload.bytes)));
-    match payload.format {
-        PayloadFormat::Json => {
-            let text = std::str::from_utf8(&payload.bytes).map_err(|error| invalid(&error))?;
-            let value: Value = serde_json::from_str(text).map_err(|error| invalid(&error))?;
-            Ok(("arguments", value))
+/// A payload as a back end reads it: JSON as it is, and MessagePack as a value where that can be one; text; or bytes.
+#[derive(Debug, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Arguments<'a> {
+    #[serde(rename = "arguments", serialize_with = "as_it_is")]
+    Json(&'a str),
+    #[serde(rename = "arguments")]
+    Value(Value),
+    Text(&'a str),
+    Base64(String),
+}
+
+impl<'a> Arguments<'a> {
+    /// # Errors
+    /// When it is not what it is said to be.
+    fn of(payload: &'a Payload) -> Result<Self, CallError> {
+        let invalid = |error: &dyn std::fmt::Display| {
+            CallError::from(Denial { code: Code::ArgumentsInvalid, detail: error.to_string() })
+        };
+        let base64 = || Self::Base64(STANDARD.encode(&payload.bytes));
+        match payload.format {
+            PayloadFormat::Json => {
+                let json: &RawValue =
+                    serde_json::from_slice(&payload.bytes).map_err(|error| invalid(&error))?;
+                Ok(Self::Json(json.get()))
+            }
+            // What JSON cannot say, such as bytes, stays as it is.
+            PayloadFormat::MessagePack => Ok(packed::value(&payload.bytes).map_or_else(base64, Self::Value)),
+            PayloadFormat::Text => {
+                let text = std::str::from_utf8(&payload.bytes).map_err(|error| invalid(&error))?;
+                Ok(Self::Text(text))
+            }
+            PayloadFormat::Binary | PayloadFormat::Other(_) => Ok(base64()),
         }
-        // What JSON cannot say, such as bytes, stays as it is.
-        PayloadFormat::MessagePack => Ok(rmp_serde::from_slice::<Value>(&payload.bytes)
-            .map_or_else(|_| base64(), |value| ("arguments", value))),
-        PayloadFormat::Text => {
-            let text = std::str::from_utf8(&payload.bytes).map_err(|error| invalid(&error))?;
-            Ok(("text", Value::String(text.to_owned())))
-        }
-        PayloadFormat::Binary | PayloadFormat::Other(_) => Ok(base64()),
     }
+}
+
+/// JSON that has been checked, with every digit that it has.
+fn as_it_is<S: Serializer>(json: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    let raw: &RawValue = serde_json::from_str(json).map_err(serde::ser::Error::custom)?;
+    raw.serialize(serializer)
 }
 
 /// What the answer to a call says; `Err` where it is none.

@@ -47,6 +47,7 @@ pub(super) enum Subject {
     Connection(ConnectionId),
     Presence(GroupName, UserName),
     Group(GroupName),
+    Lost,
     /// Everything before is told first, and everything behind it afterwards.
     Node,
 }
@@ -100,6 +101,7 @@ impl Event {
             (Some(connection), ..) => Subject::Connection(*connection),
             (None, Some(group), Some(user)) => Subject::Presence(group.clone(), user.clone()),
             (None, Some(group), None) => Subject::Group(group.clone()),
+            _ if self.kind == WebhookEvent::Lost => Subject::Lost,
             _ => Subject::Node,
         }
     }
@@ -262,6 +264,6 @@ mod tests {
         let opened = Event::group(WebhookEvent::GroupOpened, group.clone()).subject();
         let here = Event::presence(WebhookEvent::UserJoined, user, group).subject();
         assert!(opened != here && here != joined.subject());
-        assert_eq!((Event::started().subject(), Event::lost(3).subject()), (Subject::Node, Subject::Node));
+        assert_eq!((Event::started().subject(), Event::lost(3).subject()), (Subject::Node, Subject::Lost));
     }
 }

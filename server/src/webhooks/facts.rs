@@ -53,15 +53,18 @@ impl Facts {
         }
     }
 
-    /// A question was answered.
-    pub(super) fn answered(&self, webhook: &Webhook) {
+    /// A question is asked.
+    pub(super) fn asked(&self) {
         self.asked.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// It was answered.
+    pub(super) fn answered(&self, webhook: &Webhook) {
         self.went_well(webhook);
     }
 
-    /// A question was not answered.
+    /// It was not answered, or could not be asked.
     pub(super) fn unanswered(&self, webhook: &Webhook, words: &str) {
-        self.asked.fetch_add(1, Ordering::Relaxed);
         self.unanswered.fetch_add(1, Ordering::Relaxed);
         self.note(webhook, words);
     }

@@ -29,8 +29,9 @@ pub(super) struct Outgoing {
     pub(super) facts: Facts,
     /// Which of the server's lives this is, as its back end knows them.
     pub(super) epoch: u64,
-    /// Places for questions.
-    pub(super) questions: Arc<Semaphore>,
+    /// Places for questions about connections, and for methods: calls must not take the places of those who come.
+    pub(super) connects: Semaphore,
+    pub(super) calls: Semaphore,
     inbox: Mutex<Inbox>,
     pub(super) wake: Notify,
 }
@@ -45,12 +46,14 @@ pub(super) struct Inbox {
 
 impl Outgoing {
     pub(super) fn new(reached: Reached, epoch: u64) -> Self {
-        let questions = Arc::new(Semaphore::new(reached.webhook.questions));
+        let places = || Semaphore::new(reached.webhook.questions);
+        let (connects, calls) = (places(), places());
         Self {
             reached: RwLock::new(Arc::new(reached)),
             facts: Facts::default(),
             epoch,
-            questions,
+            connects,
+            calls,
             inbox: Mutex::default(),
             wake: Notify::new(),
         }

@@ -2,8 +2,9 @@
 //!
 //! In: events, what came of sending them, and the time. Out: the next ones to send. Pure: it sends nothing, keeps
 //! nothing on a disk, and reads no clock. Invariants: of one subject no event is sent before the one before it is done;
-//! an event of the node is sent when all before it are done, and none behind it before that is; an event is given up
-//! only by [`Queue::failed`], when it is too old and the back end has just not taken something.
+//! an event of the node is sent when all before it are done, and none behind it before that is, but for subjects whose
+//! events the back end refuses, which hold up nobody else; an event is given up only by [`Queue::failed`], when it is too
+//! old and the back end has just not taken something, or when it was refused too often.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -16,6 +17,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(500);
 
 /// The longest time between two attempts.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// How often an event is refused before it is given up: about ten minutes.
+const MOST_REFUSALS: u32 = 16;
 
 /// Events of an end point that are in memory.
 #[derive(Default)]
@@ -81,6 +85,12 @@ impl Queue {
         self.events.len()
     }
 
+    /// How many of them wait because one of their subject was refused.
+    pub(super) fn held_back(&self) -> usize {
+        let of = |subject| self.subjects.get(subject).map_or(0, |waiting| waiting.numbers.len());
+        self.held.values().map(of).sum()
+    }
+
     /// The oldest.
     pub(super) fn oldest(&self) -> Option<&Arc<Numbered>> {
         self.events.values().next()
@@ -134,33 +144,43 @@ impl Queue {
     /// Whether the first that is ready may go, past the events of the node.
     fn may_go(&self, number: u64) -> bool {
         match self.barriers.first() {
-            Some(barrier) if *barrier < number => false,
-            Some(barrier) if *barrier == number => self.events.keys().next() == Some(&number),
+            Some(barrier) if *barrier < number => self.is_refused(*barrier),
+            Some(barrier) if *barrier == number => {
+                self.events.range(..number).all(|(before, _)| self.is_refused(*before))
+            }
             _ => true,
         }
+    }
+
+    /// Whether an event waits because one of its subject was refused, this one or one before it.
+    fn is_refused(&self, number: u64) -> bool {
+        let subject = self.events.get(&number).map(|event| event.event.subject());
+        subject.and_then(|subject| self.subjects.get(&subject)).is_some_and(|waiting| waiting.failures > 0)
     }
 
     /// When something may go that may not go now: for a timer.
     pub(super) fn wakes(&self) -> Option<Instant> {
         let held = self.held.keys().next().map(|(until, _)| *until);
         match self.pause {
-            Some(Pause { until, .. }) if !self.events.is_empty() => Some(until),
-            _ => held,
+            // What is on its way says when to go on.
+            Some(_) if self.sent > 0 => None,
+            Some(Pause { until, .. }) if !self.ready.is_empty() => Some(until),
+            Some(Pause { until, .. }) => held.map(|held| held.max(until)),
+            None => held,
         }
     }
 
-    /// A request was taken. Gives the numbers that are done.
-    pub(super) fn done(&mut self, batch: &Batch) -> Vec<u64> {
+    /// A request was taken.
+    pub(super) fn done(&mut self, batch: &Batch) {
         self.sent -= 1;
         self.pause = None;
         for event in batch {
             self.forget(event);
         }
         self.settle(batch, None);
-        batch.iter().map(|event| event.sequence).collect()
     }
 
-    /// A request failed. Gives the numbers of those that are given up, because they are older than `longest`.
+    /// A request failed. Gives those that are given up, because they are older than `longest`, or were refused too often.
     pub(super) fn failed(
         &mut self,
         batch: &Batch,
@@ -168,7 +188,7 @@ impl Queue {
         (now, now_ms): (Instant, u64),
         longest: Duration,
         chance: impl Fn() -> f64,
-    ) -> Vec<u64> {
+    ) -> Batch {
         self.sent -= 1;
         if let Trouble::Down(after) = trouble {
             let failures = self.pause.map_or(0, |pause| pause.failures);
@@ -182,11 +202,15 @@ impl Queue {
             self.pause = None;
         }
         let oldest = now_ms.saturating_sub(u64::try_from(longest.as_millis()).unwrap_or(u64::MAX));
-        let (old, again): (Vec<_>, Vec<_>) = batch.iter().partition(|event| event.event.at_ms < oldest);
-        for event in &old {
+        let is_given_up = |event: &Arc<Numbered>| {
+            let waiting = self.subjects.get(&event.event.subject());
+            let refusals = waiting.map_or(0, |waiting| waiting.failures);
+            event.event.at_ms < oldest || (trouble == Trouble::Refused && refusals + 1 >= MOST_REFUSALS)
+        };
+        let (mut given_up, again): (Batch, Batch) = batch.iter().map(Arc::clone).partition(is_given_up);
+        for event in &given_up {
             self.forget(event);
         }
-        let mut given_up: Vec<u64> = old.iter().map(|event| event.sequence).collect();
         // From the last to the first, so that they are as they were.
         for event in again.iter().rev() {
             if let Some(waiting) = self.subjects.get_mut(&event.event.subject()) {
@@ -194,6 +218,8 @@ impl Queue {
             }
         }
         match trouble {
+            // What is behind one that is given up may be another matter.
+            Trouble::Refused if again.is_empty() => self.settle(batch, None),
             Trouble::Refused => self.settle(batch, Some((now, &chance))),
             Trouble::Down(_) => {
                 self.settle(batch, None);
@@ -204,7 +230,7 @@ impl Queue {
     }
 
     /// Gives up those that are older, and not on their way: the back end has been down for as long as they wait.
-    fn expire(&mut self, oldest: u64) -> Vec<u64> {
+    fn expire(&mut self, oldest: u64) -> Batch {
         let mut given_up = Vec::new();
         let old: Vec<_> =
             self.events.values().take_while(|event| event.event.at_ms < oldest).map(Arc::clone).collect();
@@ -229,7 +255,7 @@ impl Queue {
                 self.subjects.remove(&subject);
             }
             self.forget(&event);
-            given_up.push(event.sequence);
+            given_up.push(event);
         }
         given_up
     }

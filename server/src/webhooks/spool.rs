@@ -21,6 +21,9 @@ const EVENTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("events");
 /// Numbers by name.
 const FACTS: TableDefinition<'_, &str, u64> = TableDefinition::new("facts");
 
+/// How much of the file is kept in memory: what is written last is read last, so that there is little to gain.
+const CACHE_BYTES: usize = 4 << 20;
+
 /// The format of the file.
 const FORMAT: (&str, u64) = ("format", 1);
 
@@ -96,8 +99,13 @@ impl Spool {
             .map_err(|error| failed(error.to_string()))?;
         let spool = Self { path: path.to_owned(), database: Mutex::new(Some(database)) };
         let read = || -> Result<(), SpoolError> {
-            spool.with(|database| check_format(&database.begin_read()?.open_table(FACTS)?))?;
-            spool.load(0, usize::MAX).map(drop)
+            spool.with(|database| {
+                let read = database.begin_read()?;
+                check_format(&read.open_table(FACTS)?)?;
+                // One after the other: there may be many.
+                let events = read.open_table(EVENTS)?;
+                events.iter()?.try_for_each(|entry| decode(entry?.1.value()).map(drop))
+            })
         };
         read()
     }
@@ -157,8 +165,7 @@ impl Spool {
             let events = database.begin_read()?.open_table(EVENTS)?;
             let read = events.range(behind + 1..)?.take(most).map(|entry| {
                 let (_, value) = entry?;
-                serde_json::from_slice(value.value())
-                    .map_err(|error| redb::Error::Corrupted(error.to_string()))
+                decode(value.value())
             });
             read.collect()
         })
@@ -169,7 +176,9 @@ impl Spool {
         let mut state = self.database.lock();
         let outcome = match &*state {
             Some(database) => work(database),
-            None => Database::open(&self.path)
+            None => Database::builder()
+                .set_cache_size(CACHE_BYTES)
+                .open(&self.path)
                 .map_err(redb::Error::from)
                 .and_then(|database| work(state.insert(database))),
         };
@@ -178,6 +187,10 @@ impl Spool {
             SpoolError { path: self.path.clone(), problem: error.to_string() }
         })
     }
+}
+
+fn decode(json: &[u8]) -> Result<Numbered, redb::Error> {
+    serde_json::from_slice(json).map_err(|error| redb::Error::Corrupted(error.to_string()))
 }
 
 /// Makes the file, as a whole or not at all.
@@ -199,7 +212,10 @@ fn create(path: &Path) -> Result<Database, String> {
     // The name is on the disk when the directory is.
     let synced = renamed.and_then(|()| File::open(directory)?.sync_all());
     synced.map_err(|error| error.to_string())?;
-    Ok(database)
+    // It is opened anew, as it will be from now on.
+    drop(database);
+    let opened = Database::builder().set_cache_size(CACHE_BYTES).open(path);
+    opened.map_err(|error| error.to_string())
 }
 
 fn check_format(facts: &impl ReadableTable<&'static str, u64>) -> Result<(), redb::Error> {

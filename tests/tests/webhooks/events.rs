@@ -106,10 +106,9 @@ async fn promise_16_who_is_back_within_the_grace_is_not_told_as_gone() {
     eventually("alice is gone", || receiver.kinds().last().is_some_and(|kind| kind == "user_left")).await;
     let told = events(&receiver);
     assert_eq!((told.len(), &told[2]["user"], &told[2]["group"]), (3, &"alice".into(), &"room".into()));
-    // At the server's end nobody comes back to it.
+    // When the server ends nobody is told as gone: the next one says that all have ended, and bob may be back by then.
     hub.stop().await;
-    assert_eq!(receiver.kinds().last().unwrap(), "user_left");
-    assert_eq!(events(&receiver)[3]["user"], "bob");
+    assert_eq!(events(&receiver).len(), 3);
 }
 
 #[tokio::test]

@@ -269,6 +269,42 @@ async fn promise_15_a_back_end_that_never_answers_costs_only_its_caller() {
     hub.stop().await;
 }
 
+/// How many are asked at a time is a bound of ours, and lets nobody in (with `on_failure` open, either).
+#[tokio::test]
+async fn promise_15_calls_and_crowds_do_not_switch_the_question_off() {
+    let receiver = Receiver::start(|heard| match heard.kind() {
+        "connect" => about(heard),
+        _ => Reaction::Never,
+    });
+    let hub = hub(&receiver, |webhook| {
+        webhook.connect = true;
+        webhook.invoke = vec![Pattern::new("*").unwrap()];
+        webhook.on_failure = OnFailure::Open;
+        webhook.connect_deadline = Duration::from_secs(15);
+        webhook.questions = 1;
+    })
+    .await;
+    let plain = hub.client("plain").await;
+    let call = tokio::spawn({
+        let plain = plain.clone();
+        async move { plain.invoke::<()>("Slow", &()).await }
+    });
+    eventually("it is asked", || receiver.kinds() == ["connect", "invoke"]).await;
+    assert_eq!(refused(&hub, "forbidden").await.0, Code::ConnectRefused.number());
+    let second = hub.client("plain").await;
+    let error = within(second.invoke::<()>("Slow", &())).await.unwrap_err();
+    assert_eq!(error.code(), Some(Code::BackEndUnavailable.number()));
+    // One who is being asked about takes the one place.
+    let late = tokio::spawn(Client::connect(hub.client_config("late")));
+    eventually("it is asked", || receiver.heard().iter().any(|heard| heard.field("user") == "late")).await;
+    let (code, reason, _) = refused(&hub, "plain").await;
+    assert_eq!((code, reason.as_str()), (Code::ConnectRefusedForNow.number(), "many connect at this moment"));
+    late.abort();
+    call.abort();
+    drop((plain, second));
+    hub.stop().await;
+}
+
 /// Without methods of a back end the requests of clients are Fanfare's own, and nobody is asked.
 #[tokio::test]
 async fn a_back_end_without_methods_is_not_asked_for_any() {

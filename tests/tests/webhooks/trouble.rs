@@ -236,3 +236,68 @@ async fn promise_12_a_name_that_leads_into_the_own_network_is_not_followed() {
     assert_eq!((receiver.kinds(), failed(1)), (vec!["started".to_owned()], None));
     hub.stop().await;
 }
+
+/// One connection's events that the back end cannot take: as many as memory holds, and a restart behind them.
+#[tokio::test]
+async fn promise_17_what_is_refused_holds_up_no_other_connection_and_no_restart() {
+    let receiver = Receiver::start(|heard| match heard.field("user") {
+        "alice" => Reaction::status(400),
+        _ => Reaction::fine(),
+    });
+    let with = || {
+        let webhook = settings(&receiver, |webhook| {
+            webhook.events = vec![WebhookEvent::Started, WebhookEvent::Joined, WebhookEvent::Left];
+            webhook.waiting_in_memory = 1_000;
+        });
+        move |config: &mut fanfare_server::Config| {
+            webhook(config);
+            config.drain_deadline = Duration::from_millis(500);
+        }
+    };
+    let hub = Hub::with(with()).await;
+    let (alice, bob) = (hub.client("alice").await, hub.client("bob").await);
+    for number in 0..600 {
+        let name = format!("room-{number}");
+        within(alice.join(name.as_str())).await.unwrap();
+        assert!(matches!(next(&alice).await, Event::Joined { .. }));
+        within(alice.leave(name.as_str())).await.unwrap();
+    }
+    for number in 0..20 {
+        let name = format!("room-{number}");
+        within(bob.join(name.as_str())).await.unwrap();
+        within(bob.leave(name.as_str())).await.unwrap();
+    }
+    let of = |kind: &str, user: &str| {
+        let of = |heard: &&Heard| heard.kind() == kind && heard.field("user") == user;
+        receiver.heard().iter().filter(of).count()
+    };
+    eventually("bob's are told", || of("joined", "bob") == 20 && of("left", "bob") == 20).await;
+    assert!(hub.server.webhooks()[0].waiting >= 1_000, "alice's wait");
+    let hub = hub.restart_with(with()).await;
+    eventually("the start is told", || of("started", "") == 2).await;
+    hub.stop().await;
+}
+
+#[tokio::test]
+async fn promise_11_however_often_something_is_lost_the_sum_of_what_is_told_is_right() {
+    let receiver = Receiver::start(|_| Reaction::status(503));
+    let hub = hub(&receiver, |webhook| {
+        webhook.events = vec![WebhookEvent::Joined];
+        webhook.retry_for = Duration::from_millis(100);
+    })
+    .await;
+    let alice = hub.client("alice").await;
+    for number in 0..20 {
+        within(alice.join(format!("room-{number}").as_str())).await.unwrap();
+    }
+    // What says so is given up itself, and said again.
+    eventually("they are lost", || hub.server.webhooks()[0].lost == 20).await;
+    eventually("so is what says it", || receiver.kinds().iter().filter(|kind| *kind == "lost").count() > 1)
+        .await;
+    receiver.forget();
+    receiver.react(|_| Reaction::fine());
+    eventually("it is told", || hub.server.webhooks()[0].waiting == 0).await;
+    let told: u64 = receiver.heard().iter().map(|heard| heard.body["events"].as_u64().unwrap()).sum();
+    assert_eq!((told, hub.server.webhooks()[0].lost), (20, 20));
+    hub.stop().await;
+}

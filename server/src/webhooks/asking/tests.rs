@@ -96,18 +96,23 @@ fn what_a_method_gives_is_what_the_answer_is_written_in() {
 #[test]
 fn arguments_are_read_as_they_are_written() {
     for (payload, expected) in [
-        (Payload::json(r#"["a", 1]"#), Some(("arguments", serde_json::json!(["a", 1])))),
-        (Payload::message_pack(vec![0x92, 0xa1, b'a', 1]), Some(("arguments", serde_json::json!(["a", 1])))),
+        // With every digit.
+        (
+            Payload::json(r#"["a", 123456789012345678901234567890]"#),
+            Some(r#"{"arguments":["a", 123456789012345678901234567890]}"#),
+        ),
+        (Payload::message_pack(vec![0x92, 0xa1, b'a', 1]), Some(r#"{"arguments":["a",1]}"#)),
         // Bytes are nothing that JSON has.
-        (Payload::message_pack(vec![0x91, 0xc4, 1, 7]), Some(("base64", serde_json::json!("kcQBBw==")))),
-        (Payload::from("hello"), Some(("text", serde_json::json!("hello")))),
-        (Payload::from([7]), Some(("base64", serde_json::json!("Bw==")))),
+        (Payload::message_pack(vec![0x91, 0xc4, 1, 7]), Some(r#"{"base64":"kcQBBw=="}"#)),
+        (Payload::from("hello"), Some(r#"{"text":"hello"}"#)),
+        (Payload::from([7]), Some(r#"{"base64":"Bw=="}"#)),
         (Payload::json("["), None),
+        (Payload::json("[] []"), None),
         (Payload::json(vec![0xff]), None),
         (Payload::new(PayloadFormat::Text, vec![0xff]), None),
     ] {
-        match (written(&payload), expected) {
-            (Ok(found), Some(expected)) => assert_eq!(found, expected),
+        match (Arguments::of(&payload), expected) {
+            (Ok(found), Some(expected)) => assert_eq!(serde_json::to_string(&found).unwrap(), expected),
             (Err(error), None) => assert_eq!(error.code(), 2202),
             (found, expected) => panic!("{payload:?}: {found:?}, {expected:?}"),
         }

@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use fanfare_protocol::{ConnectionId, GroupName, UserName};
 use proptest::prelude::*;
@@ -36,7 +36,7 @@ fn of_one_connection_one_is_on_its_way_and_others_do_not_wait_for_it() {
     let first = queue.next(now, 1).unwrap();
     assert_eq!((numbers(Some(first.clone())), numbers(queue.next(now, 1))), (vec![1], vec![3]));
     assert_eq!(queue.next(now, 1), None);
-    assert_eq!(queue.done(&first), [1]);
+    queue.done(&first);
     assert_eq!(numbers(queue.next(now, 1)), [2]);
     assert_eq!((queue.next(now, 1), queue.len()), (None, 4));
 }
@@ -50,7 +50,7 @@ fn in_one_request_a_connections_events_follow_each_other() {
     let batch = queue.next(now, 3).unwrap();
     assert_eq!(numbers(Some(batch.clone())), [1, 2, 3]);
     assert_eq!(queue.next(now, 3), None, "what is behind them waits");
-    assert_eq!(queue.done(&batch), [1, 2, 3]);
+    queue.done(&batch);
     assert_eq!(numbers(queue.next(now, 3)), [4, 5]);
 }
 
@@ -85,11 +85,12 @@ fn what_is_refused_holds_up_its_own_connection_alone_and_longer_each_time() {
     for _ in 0..10 {
         let batch = queue.next(now, 1).unwrap();
         assert_eq!(numbers(Some(batch.clone())), [1]);
-        assert_eq!(queue.failed(&batch, Trouble::Refused, (now, 0), LONGEST, middle), [0; 0]);
+        assert!(queue.failed(&batch, Trouble::Refused, (now, 0), LONGEST, middle).is_empty());
         let until = queue.wakes().unwrap();
         pauses.push((until - now).as_millis());
         if let Some(other) = queue.next(now, 1) {
-            assert_eq!(queue.done(&other), [3]);
+            assert_eq!(numbers(Some(other.clone())), [3]);
+            queue.done(&other);
         }
         assert_eq!(queue.next(until - Duration::from_millis(1), 1), None);
         now = until;
@@ -128,13 +129,60 @@ fn what_is_too_old_is_given_up_when_it_fails_and_not_before() {
     queue.push(of_connection(2, 1));
     let end = 1_000_000 + 3_600_000;
     let batch = queue.next(now, 1).unwrap();
-    assert_eq!(queue.failed(&batch, Trouble::Refused, (now, end), LONGEST, middle), [0; 0]);
+    assert!(queue.failed(&batch, Trouble::Refused, (now, end), LONGEST, middle).is_empty());
     let now = queue.wakes().unwrap();
     let batch = queue.next(now, 1).unwrap();
-    assert_eq!(queue.failed(&batch, Trouble::Refused, (now, end + 1), LONGEST, middle), [1]);
+    let given_up = queue.failed(&batch, Trouble::Refused, (now, end + 1), LONGEST, middle);
+    assert_eq!(numbers(Some(given_up)), [1]);
     assert_eq!(queue.oldest().unwrap().sequence, 2);
-    let now = queue.wakes().unwrap();
     assert_eq!(numbers(queue.next(now, 1)), [2]);
+}
+
+#[test]
+fn what_is_refused_again_and_again_is_given_up_and_holds_up_no_start() {
+    let (mut queue, mut now) = (Queue::default(), Instant::now());
+    queue.push(of_connection(1, 1));
+    queue.push(of_connection(2, 1));
+    queue.push(of_node(3));
+    queue.push(of_connection(4, 2));
+    let batch = queue.next(now, 9).unwrap();
+    assert_eq!(numbers(Some(batch.clone())), [1, 2]);
+    queue.failed(&batch, Trouble::Refused, (now, 0), LONGEST, middle);
+    assert_eq!(queue.held_back(), 2);
+    let started = queue.next(now, 9).unwrap();
+    assert_eq!(numbers(Some(started.clone())), [3], "it waits for nobody who is refused");
+    // Refused itself, it holds up nobody either.
+    queue.failed(&started, Trouble::Refused, (now, 0), LONGEST, middle);
+    let other = queue.next(now, 9).unwrap();
+    assert_eq!(numbers(Some(other.clone())), [4]);
+    queue.done(&other);
+    let (mut tries, mut given_up) = (1, Batch::new());
+    while given_up.is_empty() {
+        now = queue.wakes().unwrap();
+        let batch = queue.next(now, 9).unwrap();
+        assert_eq!(batch.len(), 1, "alone");
+        if batch[0].sequence == 1 {
+            tries += 1;
+        }
+        given_up = queue.failed(&batch, Trouble::Refused, (now, 0), LONGEST, middle);
+    }
+    assert_eq!((numbers(Some(given_up)), tries), (vec![1], MOST_REFUSALS));
+    assert!(queue.next(now, 9).unwrap().iter().any(|event| event.sequence == 2), "what is behind it goes on");
+}
+
+#[test]
+fn while_a_back_end_is_tried_no_timer_runs() {
+    let (mut queue, now) = (Queue::default(), Instant::now());
+    queue.push(of_connection(1, 1));
+    queue.push(of_connection(2, 2));
+    let [refused, down] = [0; 2].map(|_| queue.next(now, 1).unwrap());
+    queue.failed(&refused, Trouble::Refused, (now, 0), LONGEST, middle);
+    queue.failed(&down, Trouble::Down(None), (now, 0), LONGEST, middle);
+    let until = queue.wakes().unwrap();
+    let probe = queue.next(until, 1).unwrap();
+    assert_eq!(queue.wakes(), None, "what is on its way says when to go on");
+    queue.failed(&probe, Trouble::Refused, (until, 0), LONGEST, middle);
+    assert!(queue.wakes().unwrap() >= until);
 }
 
 #[test]
@@ -150,8 +198,10 @@ fn behind_a_back_end_that_is_down_too_long_all_that_is_too_old_is_given_up() {
     let [refused, sent, down] = [0; 3].map(|_| queue.next(now, 1).unwrap());
     queue.failed(&refused, Trouble::Refused, (now, 0), LONGEST, middle);
     let end = 1_000_000 + 3_600_000 + 1;
-    assert_eq!(queue.failed(&down, Trouble::Down(None), (now, end), LONGEST, middle), [4, 1, 2]);
-    assert_eq!(queue.done(&sent), [3]);
+    let given_up = queue.failed(&down, Trouble::Down(None), (now, end), LONGEST, middle);
+    assert_eq!(numbers(Some(given_up)), [4, 1, 2]);
+    assert_eq!(numbers(Some(sent.clone())), [3]);
+    queue.done(&sent);
     assert_eq!((queue.len(), queue.oldest().unwrap().sequence), (1, 5));
     assert_eq!(numbers(queue.next(now, 1)), [5]);
     assert!(queue.held.is_empty() && queue.ready.is_empty() && queue.subjects.len() == 1);
@@ -196,6 +246,8 @@ proptest! {
             queue.done(&batch);
             taken.extend(batch);
         };
+        // What is refused may be passed by what the node says.
+        let mut refused = HashSet::new();
         for turn in turns {
             match turn {
                 Turn::Push(connection) => {
@@ -212,7 +264,11 @@ proptest! {
                     match trouble {
                         None => take(&mut queue, batch, &mut taken),
                         Some(trouble) => {
-                            queue.failed(&batch, trouble, (now, 0), LONGEST, middle);
+                            if trouble == Trouble::Refused {
+                                refused.extend(batch.iter().map(|event| event.event.subject()));
+                            }
+                            // As many refusals as it takes are a matter of another test.
+                            taken.extend(queue.failed(&batch, trouble, (now, 0), LONGEST, middle));
                         }
                     }
                 }
@@ -242,11 +298,14 @@ proptest! {
         let mut before = HashMap::new();
         let mut node = 0;
         for event in taken {
-            let of_subject = before.insert(event.event.subject(), event.sequence).unwrap_or(0);
-            prop_assert!(of_subject < event.sequence && node < event.sequence);
-            if event.event.subject() == Subject::Node {
-                node = event.sequence;
-                prop_assert!(before.values().all(|number| *number <= node));
+            let subject = event.event.subject();
+            let of_subject = before.insert(subject.clone(), event.sequence).unwrap_or(0);
+            prop_assert!(of_subject < event.sequence);
+            prop_assert!(node < event.sequence || refused.contains(&subject));
+            if subject == Subject::Node && !refused.contains(&subject) {
+                node = node.max(event.sequence);
+                let passed = before.iter().filter(|(subject, _)| !refused.contains(*subject));
+                prop_assert!(passed.map(|(_, number)| *number).all(|number| number <= node));
             }
         }
     }
