@@ -128,7 +128,7 @@ async fn promise_17_what_waits_outlives_the_server_and_a_restart_is_told_behind_
 }
 
 #[tokio::test]
-async fn promise_11_what_finds_no_room_is_counted_and_told_where_it_is_missing() {
+async fn promise_11_what_finds_no_room_is_counted_and_told() {
     let receiver = Receiver::start(|_| Reaction::fine());
     let with_webhook = settings(&receiver, |webhook| {
         webhook.events = vec![WebhookEvent::Joined, WebhookEvent::Left];
@@ -152,8 +152,8 @@ async fn promise_11_what_finds_no_room_is_counted_and_told_where_it_is_missing()
     })
     .await;
     let heard = receiver.heard();
-    let lost = heard.last().unwrap();
-    assert_eq!((lost.kind(), &lost.body["events"]), ("lost", &200.into()));
+    let lost: Vec<_> = heard.iter().filter(|heard| heard.kind() == "lost").collect();
+    assert_eq!((lost.len(), &lost[0].body["events"]), (1, &200.into()));
     check_order(&heard);
     within(alice.join("room")).await.unwrap();
     eventually("it goes on", || receiver.kinds().last().is_some_and(|kind| kind == "joined")).await;
