@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use base64::Engine;
-use fanfare_client::{Client, GroupName, Payload, PayloadFormat, Present, UserName, Watch, WatchEvent};
+use fanfare_client::{Client, GroupName, Payload, PayloadFormat, Present, UserName, WatchEvent};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
@@ -28,7 +28,7 @@ pub(crate) async fn tell(
     let mut known = None;
     while let Some(event) = watch.next().await {
         let told =
-            if as_json { vec![object(&watch, &event).to_string()] } else { words(&watch, event, &mut known) };
+            if as_json { vec![object(group, &event).to_string()] } else { words(group, event, &mut known) };
         for line in told {
             if lines.send(line).await.is_err() {
                 return Ok(());
@@ -39,8 +39,8 @@ pub(crate) async fn tell(
 }
 
 /// An event as a JSON object.
-fn object(watch: &Watch, event: &WatchEvent) -> Value {
-    let group = watch.group().as_str();
+fn object(group: &GroupName, event: &WatchEvent) -> Value {
+    let group = group.as_str();
     match event {
         WatchEvent::Changed { present, left } => json!({
             "kind": "presence",
@@ -76,8 +76,8 @@ fn said(data: &Payload) -> Value {
 }
 
 /// An event in words. `known` are those who were told, with their connections; nobody yet at first.
-fn words(watch: &Watch, event: WatchEvent, known: &mut Option<BTreeMap<UserName, u32>>) -> Vec<String> {
-    let group = visible(watch.group().as_str());
+fn words(group: &GroupName, event: WatchEvent, known: &mut Option<BTreeMap<UserName, u32>>) -> Vec<String> {
+    let group = visible(group.as_str());
     match event {
         WatchEvent::Changed { present, left } => {
             let Some(known) = known else {
@@ -118,4 +118,63 @@ fn shown(present: &Present) -> String {
         text.push_str(&preview::shown_payload(data.format, &data.bytes));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn present(name: &str, connections: u32, data: Option<Payload>) -> Present {
+        Present { user: UserName::new(name).unwrap(), connections, data }
+    }
+
+    fn changed(present: Vec<Present>, left: &[&str]) -> WatchEvent {
+        WatchEvent::Changed { present, left: left.iter().map(|name| UserName::new(name).unwrap()).collect() }
+    }
+
+    fn lobby() -> GroupName {
+        GroupName::new("lobby").unwrap()
+    }
+
+    #[test]
+    fn who_is_there_is_told_first_and_then_who_comes_changes_and_leaves() {
+        let mut known = None;
+        let mut told = |event| words(&lobby(), event, &mut known);
+        let first = changed(
+            vec![present("alice", 2, None), present("b\u{1b}b", 1, Some(Payload::from("a\nway")))],
+            &[],
+        );
+        assert_eq!(told(first), ["* in lobby: alice (2), b\\u{1b}b: a\\nway"]);
+        let then = changed(vec![present("alice", 1, None), present("carol", 1, None)], &["b\u{1b}b"]);
+        assert_eq!(told(then), ["* in lobby now: alice", "* carol came to lobby", "* b\\u{1b}b left lobby"]);
+        let ended = WatchEvent::Ended { code: 3104, reason: "over\u{7}".to_owned() };
+        assert_eq!(told(ended), ["* lobby is watched no more: over\\u{7} (code 3104)"]);
+        assert_eq!(words(&lobby(), changed(vec![], &[]), &mut None), ["* in lobby: nobody"]);
+    }
+
+    #[test]
+    fn a_program_is_told_the_same_as_objects() {
+        let data = Some(Payload::json("{\"n\": 9007199254740993}"));
+        let event = changed(vec![present("alice", 2, data), present("bob", 1, None)], &["carol"]);
+        assert_eq!(
+            object(&lobby(), &event),
+            json!({
+                "kind": "presence",
+                "group": "lobby",
+                "present": [
+                    {
+                        "user": "alice",
+                        "connections": 2,
+                        "data": { "format": "json", "text": "{\"n\": 9007199254740993}" },
+                    },
+                    { "user": "bob", "connections": 1, "data": null },
+                ],
+                "left": ["carol"],
+            })
+        );
+        let ended = WatchEvent::Ended { code: 3104, reason: "over".to_owned() };
+        let expected = json!({ "kind": "watch_ended", "group": "lobby", "code": 3104, "reason": "over" });
+        assert_eq!(object(&lobby(), &ended), expected);
+        assert_eq!(said(&Payload::from([0xff])), json!({ "format": "binary", "base64": "/w==" }));
+    }
 }

@@ -6,13 +6,14 @@
 //!
 //! Nothing here waits, and nothing reads a clock: times come in. What a method queues is queued when it returns.
 
+mod watching;
+
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
-use fanfare_protocol::presence::{DESCRIPTION_BYTES, Present};
 use fanfare_protocol::{
-    Code, ConnectionId, DATAGRAM_BYTES, Denial, EventName, GroupName, Limits, Payload, PayloadFormat, Sender,
+    Code, ConnectionId, DATAGRAM_BYTES, Denial, EventName, GroupName, Limits, PayloadFormat, Sender,
     ServerFrame, Target, UserName,
 };
 
@@ -26,7 +27,7 @@ use crate::gate::Gate;
 use crate::line::Line;
 use crate::member::{Member, Origin};
 use crate::outbox::{Outbox, OutboxLimits};
-use crate::presence::{Announcement, PresenceLimits};
+use crate::presence::PresenceLimits;
 use crate::registry::{Registry, Seat};
 use crate::roster::Roster;
 use crate::witness::Witness;
@@ -236,58 +237,6 @@ impl<P> Hub<P> {
         self.registry.leave(member, group)
     }
 
-    /// Has a connection told who is in a group, and how that changes; from the beginning, where it watches it already.
-    /// As much of the snapshot as there is room for is queued, and the rest by
-    /// [announcements](Hub::announcement). Gives how many users
-    /// are present.
-    ///
-    /// # Errors
-    /// What the gate says; [`Code::TooManyGroups`] where it watches as many groups as it may; [`Code::ShuttingDown`]
-    /// where it has gone. Whoever may not watch learns nothing of the group.
-    pub fn watch(&self, member: &Arc<Member<P>>, group: &GroupName) -> Result<usize, Denial> {
-        let permit = || self.gate.watch(member.user(), &member.permissions(), group);
-        self.registry.watch(member, group, self.limits.groups, permit).map_err(|denial| {
-            if denial.code == Code::TooManyGroups { self.too_many_watches() } else { denial }
-        })
-    }
-
-    /// Ends a watch by the client's own wish. Nothing about the group comes from then on. Tells whether there was one.
-    pub fn unwatch(&self, member: &Member<P>, group: &GroupName) -> bool {
-        self.registry.unwatch(member, |watched| watched == group, None) > 0
-    }
-
-    /// Ends those watches of a connection that `ends` names. What is queued of them is thrown away, and the connection
-    /// is told why, with the last that it hears of the group (promise 16). Gives how many.
-    pub fn end_watches(
-        &self,
-        member: &Member<P>,
-        ends: impl Fn(&GroupName) -> bool,
-        why: Removal<'_>,
-    ) -> usize {
-        self.registry.unwatch(member, ends, Some(why))
-    }
-
-    /// Has the application say something of a connection to everyone who watches its groups, or nothing any more. Of a
-    /// user with several connections in a group, what was said last of one of them counts.
-    ///
-    /// # Errors
-    /// [`Code::PayloadTooLarge`] where it is longer than [`DESCRIPTION_BYTES`].
-    pub fn describe(&self, member: &Arc<Member<P>>, data: Option<Payload>) -> Result<(), Denial> {
-        let bytes = data.as_ref().map_or(0, |data| data.bytes.len());
-        if bytes > DESCRIPTION_BYTES {
-            let detail = format!("public data has {bytes} bytes; at most {DESCRIPTION_BYTES} are allowed");
-            return Err(Denial { code: Code::PayloadTooLarge, detail });
-        }
-        self.registry.describe(member, data);
-        Ok(())
-    }
-
-    /// Tells all who watch what has changed since the last time, as of `now`, when it is carried through. Four times a
-    /// second is often enough for people; where nothing has changed there is nothing to carry through.
-    pub fn announcement(&self, now: Instant) -> Announcement<'_, P> {
-        self.registry.presence.announcement(now)
-    }
-
     /// Ends those memberships of these connections that `ends` names. What is queued of such a group is thrown away,
     /// and `Removed` comes behind what was sent of it before (promise 8).
     pub fn remove(
@@ -423,32 +372,6 @@ impl<P> Hub<P> {
         self.registry.group_roster(group)
     }
 
-    /// Who is present in a group at this moment, in the order of their names. Looks at every member.
-    #[must_use]
-    pub fn present(&self, group: &GroupName) -> Vec<Present> {
-        self.registry.present(group)
-    }
-
-    /// How many watches there are.
-    #[must_use]
-    pub fn watches(&self) -> usize {
-        self.registry.presence.watches()
-    }
-
-    /// How many connections watch a group.
-    #[must_use]
-    pub fn watchers(&self, group: &GroupName) -> usize {
-        self.registry.presence.watchers(group)
-    }
-
-    /// How many frames of presence were queued, and how many times a watcher had to be told anew because it did not
-    /// keep up.
-    #[must_use]
-    pub fn presence_told(&self) -> (u64, u64) {
-        let presence = &self.registry.presence;
-        (presence.frames.value(), presence.restarts.value())
-    }
-
     /// What has been done so far.
     #[must_use]
     pub fn counters(&self) -> &Counters {
@@ -471,11 +394,6 @@ impl<P> Hub<P> {
     #[must_use]
     pub fn too_many_groups(&self) -> Denial {
         let detail = format!("this connection is in {} groups, as many as it may be in", self.limits.groups);
-        Denial { code: Code::TooManyGroups, detail }
-    }
-
-    fn too_many_watches(&self) -> Denial {
-        let detail = format!("this connection watches {} groups, as many as it may", self.limits.groups);
         Denial { code: Code::TooManyGroups, detail }
     }
 

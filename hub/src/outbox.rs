@@ -30,7 +30,7 @@ pub use self::limits::{OutboxLimits, Overflow};
 pub use self::pace::Window;
 use self::phase::Phase;
 pub use self::phase::Signal;
-use self::queue::{Entry, Queue};
+use self::queue::{Entry, Mark, Queue};
 pub use self::queue::{OutboxFacts, Pushed};
 use crate::budget::Account;
 use crate::close_reason::CloseReason;
@@ -139,17 +139,17 @@ impl Outbox {
 
     /// Queues a frame of presence, where the queue is at most half full: it takes room from nothing else, and closes
     /// nothing. Tells whether there was room; of what is ending it makes no difference any more.
-    pub(crate) fn push_presence(&self, sheet: &Arc<Sheet>) -> bool {
-        let translation = self.dialect.as_deref().map(|dialect| sheet.translate(dialect));
-        let bytes = sheet.weight(translation);
+    pub(crate) fn push_presence(&self, sheet: &Sheet) -> bool {
+        // Before the lock: who has it is waited for.
+        let bytes = sheet.written(self.dialect.as_deref());
         let mut state = self.state.lock();
         if matches!(state.phase, Phase::Finishing | Phase::Ended(_)) {
             return true;
         }
-        if state.queue.is_half_full(&self.limits) || !state.queue.hold(self.account.as_ref(), bytes) {
+        if state.queue.is_half_full(&self.limits) || !state.queue.hold(self.account.as_ref(), bytes.len()) {
             return false;
         }
-        let entry = Entry::Presence(Arc::clone(sheet), translation);
+        let entry = Entry::Marked(bytes, Some(Box::new(Mark::Presence(sheet.group().clone()))));
         matches!(self.push_to(state, entry), Pushed::Queued | Pushed::Displaced(_))
     }
 
@@ -177,10 +177,10 @@ impl Outbox {
         match frame {
             // Kept where nothing is said as well: it is known by it which messages came by this membership.
             ServerFrame::Joined { group, .. } => {
-                Some(Entry::Translated(bytes, Some(Box::new(group.clone()))))
+                Some(Entry::Marked(bytes, Some(Box::new(Mark::Joined(group.clone())))))
             }
             _ if bytes.is_empty() => None,
-            _ => Some(Entry::Translated(bytes, None)),
+            _ => Some(Entry::Marked(bytes, None)),
         }
     }
 
@@ -353,7 +353,7 @@ impl Outbox {
         }
         let entry = match self.dialect {
             None => Entry::Notice(frame.clone()),
-            Some(_) => Entry::Translated(frame.clone(), None),
+            Some(_) => Entry::Marked(frame.clone(), None),
         };
         let pushed = self.push_to(state, entry);
         Poll::Ready(matches!(pushed, Pushed::Queued | Pushed::Displaced(_)))

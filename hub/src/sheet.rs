@@ -30,35 +30,16 @@ impl Sheet {
         &self.group
     }
 
-    /// Has the translation ready that this client gets.
-    pub(crate) fn translate(&self, dialect: &dyn Dialect) -> Translation {
-        let translation = dialect.translation();
-        if let Some(translated) = self.translations.get(translation.place()) {
-            translated.get_or_init(|| {
+    /// What is written to a client: the frame, or its translation, which the first who wants it makes for all.
+    pub(crate) fn written(&self, dialect: Option<&dyn Dialect>) -> Bytes {
+        let translated = dialect.and_then(|dialect| {
+            let place = self.translations.get(dialect.translation().place())?;
+            Some(place.get_or_init(|| {
                 // It was encoded here, so that it is read as well.
                 let frame = codec::decode_server(&self.bytes.slice(codec::PREFIX_BYTES..));
                 frame.map(|frame| dialect.notice(&frame)).unwrap_or_default()
-            });
-        }
-        translation
-    }
-
-    /// What is written: the frame, or its translation.
-    pub(crate) fn written(&self, translation: Option<Translation>) -> Bytes {
-        match translation {
-            None => self.bytes.clone(),
-            Some(translation) => self.translated(translation).cloned().unwrap_or_default(),
-        }
-    }
-
-    /// What it counts in an outbox: what is written, or what is kept with it, where that is more.
-    pub(crate) fn weight(&self, translation: Option<Translation>) -> usize {
-        let translated =
-            translation.and_then(|translation| self.translated(translation)).map_or(0, Bytes::len);
-        self.bytes.len().max(translated)
-    }
-
-    fn translated(&self, translation: Translation) -> Option<&Bytes> {
-        self.translations.get(translation.place()).and_then(OnceLock::get)
+            }))
+        });
+        translated.unwrap_or(&self.bytes).clone()
     }
 }

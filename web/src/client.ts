@@ -18,9 +18,8 @@ import { PREFIX_BYTES } from "./stream.js";
 import { Supervisor } from "./supervisor.js";
 import type {
   ConnectOptions, Expiring, Handler, Happenings, Invocation, Message, MessageHandler, MethodHandler, Removed,
-  SendOptions,
+  SendOptions, Watch,
 } from "./types.js";
-import type { Watch } from "./watches.js";
 
 /** Connects. Rejects with a {@link FanfareError} that says why it did not work, or with the token provider's error. */
 export async function connect(options: ConnectOptions): Promise<Client> {

@@ -7,7 +7,7 @@
 export { connect, Client } from "./client.js";
 export type {
   ConnectOptions, Expiring, Handler, Happenings, Invocation, Invoked, Message, MessageHandler, MethodHandler, Reconnect,
-  PresenceChange, Reconnected, Removed, SendOptions, WatchEnded,
+  PresenceChange, Reconnected, Removed, SendOptions, Watch, WatchEnded,
 } from "./types.js";
 export type { ExpiryScope, Format, Formatted, Limits, Present, Sender, Target } from "./frames.js";
 export { json, messagePack } from "./payload.js";
@@ -15,6 +15,5 @@ export type { Payload } from "./payload.js";
 export { Code, codeName, mayReconnect } from "./codes.js";
 export { FanfareError } from "./errors.js";
 export type { Transport } from "./session.js";
-export { Watch } from "./watches.js";
 export { visible } from "./visible.js";
 export type { FanfareErrorKind } from "./errors.js";

@@ -121,6 +121,21 @@ export interface WatchEnded {
   readonly reason: string;
 }
 
+/**
+ * Who is in a group, and how that changes: for a loop, whose first turn has everyone who is present, and whose others
+ * have changes, as many at a time as there are. The loop ends when the server ends the watch, when it is closed, and
+ * when the client is. A loop that is left closes the watch.
+ */
+export interface Watch extends AsyncIterable<PresenceChange> {
+  readonly group: string;
+  /** Who is present, as was last heard; during an outage as it was before it. */
+  readonly present: readonly Present[];
+  /** Why the server has ended the watch, if it has. */
+  readonly ended: WatchEnded | undefined;
+  /** Ends the watch. */
+  close(): void;
+}
+
 /** Access that ends soon. */
 export interface Expiring {
   readonly scope: ExpiryScope;

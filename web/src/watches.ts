@@ -1,5 +1,5 @@
 /**
- * The groups that are watched, as the server tells of them, and what each {@link Watch} was given of that.
+ * The groups that are watched, as the server tells of them, and what each watch was given of that.
  *
  * In: frames of presence; watches that begin and end. Out: changes for each watch, when it asks. Invariants: what a
  * watch was given, put together, is what the server last announced, over outages, too: a snapshot is compared with what
@@ -9,7 +9,7 @@
 
 import type { Present, PresenceFrame } from "./frames.js";
 import { Waiters } from "./inbox.js";
-import type { PresenceChange, WatchEnded } from "./types.js";
+import type { PresenceChange, Watch, WatchEnded } from "./types.js";
 
 /** Users who are present, by their names. */
 type View = Map<string, Present>;
@@ -19,11 +19,11 @@ interface Watched {
   view: View | undefined;
   /** A snapshot that is being told. */
   building: View | undefined;
-  readonly watches: Set<Watch>;
+  readonly watches: Set<Watching>;
 }
 
-/** Who is in a group, and how that changes: for a loop, whose first turn has everyone who is present. */
-export class Watch implements AsyncIterable<PresenceChange> {
+/** A watch in the application's hands. */
+export class Watching implements Watch {
   private given: View = new Map();
   /** Users of whom something may be different from what was given. */
   private touched = new Set<string>();
@@ -34,23 +34,16 @@ export class Watch implements AsyncIterable<PresenceChange> {
   private isOver = false;
   private readonly news = new Waiters();
 
-  /** @internal */
   constructor(readonly group: string, private readonly watches: Watches) {}
 
-  /** Who is present, as was last heard; during an outage as it was before it. */
   get present(): Present[] {
     return [...(this.watches.view(this.group)?.values() ?? [])];
   }
 
-  /** Why the server has ended the watch, if it has. */
   get ended(): WatchEnded | undefined {
     return this.end;
   }
 
-  /**
-   * Changes, as many at a time as there are. The loop ends when the server ends the watch, when it is closed, and when
-   * the client is. A loop that is left closes the watch.
-   */
   async *[Symbol.asyncIterator](): AsyncIterator<PresenceChange> {
     try {
       for (;;) {
@@ -65,21 +58,20 @@ export class Watch implements AsyncIterable<PresenceChange> {
     }
   }
 
-  /** Ends the watch. */
   close(): void {
     if (this.isOver) return;
     this.over(undefined);
     this.watches.close(this);
   }
 
-  /** @internal */
+  /** It has ended, in the one way or the other. */
   over(end: WatchEnded | undefined): void {
     this.end ??= end;
     this.isOver = true;
     this.news.all();
   }
 
-  /** @internal */
+  /** Something of these users is different, or of any. */
   changed(users: Iterable<string> | undefined): void {
     if (users === undefined) this.isStale = true;
     else for (const user of users) this.touched.add(user);
@@ -111,8 +103,8 @@ export class Watches {
   constructor(private readonly unwatch: (group: string) => void) {}
 
   /** Begins a watch. */
-  begin(group: string): Watch {
-    const watch = new Watch(group, this);
+  begin(group: string): Watching {
+    const watch = new Watching(group, this);
     const watched = this.groups.get(group) ?? { view: undefined, building: undefined, watches: new Set() };
     this.groups.set(group, watched);
     watched.watches.add(watch);
@@ -166,7 +158,7 @@ export class Watches {
   }
 
   /** A watch is not wanted any more. */
-  close(watch: Watch): void {
+  close(watch: Watching): void {
     const watched = this.groups.get(watch.group);
     if (!watched?.watches.delete(watch) || watched.watches.size > 0) return;
     this.groups.delete(watch.group);

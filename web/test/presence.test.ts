@@ -4,8 +4,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import type { Present, PresenceFrame } from "../src/frames.js";
-import { Watches, type Watch } from "../src/watches.js";
-import type { PresenceChange } from "../src/types.js";
+import type { PresenceChange, Watch } from "../src/types.js";
+import { Watches } from "../src/watches.js";
 
 const of = (users: Record<string, number>): Present[] =>
   Object.entries(users).map(([user, connections]) => ({ user, connections, data: undefined }));

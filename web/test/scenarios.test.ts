@@ -13,8 +13,7 @@ import { isDeepStrictEqual } from "node:util";
 
 import { connect, type Client } from "../src/client.js";
 import { FanfareError } from "../src/errors.js";
-import type { Happenings, PresenceChange } from "../src/types.js";
-import type { Watch } from "../src/watches.js";
+import type { Happenings, PresenceChange, Watch } from "../src/types.js";
 import { DEADLINE, Series } from "./series.js";
 import { sessions, type Session } from "./session.js";
 

@@ -20,7 +20,6 @@ use super::limits::{BATCH_BYTES, BATCH_FRAMES, KEPT_CAPACITY, OutboxLimits, Over
 use crate::budget::Account;
 use crate::dialect::{Dialect, Translation};
 use crate::envelope::Envelope;
-use crate::sheet::Sheet;
 use crate::stock::Stock;
 
 /// What waits.
@@ -30,10 +29,17 @@ pub(super) enum Entry {
     Message(Arc<Envelope>, u16, Option<Translation>),
     /// An answer or a notice, as a frame. Never dropped.
     Notice(Bytes),
-    /// The same in a translation; and where it is `Joined`, of which group. May say nothing.
-    Translated(Bytes, Option<Box<GroupName>>),
-    /// A frame of a group's presence, or its translation. Thrown away with what else waits of it, or not at all.
-    Presence(Arc<Sheet>, Option<Translation>),
+    /// The same in a translation, or of a kind of its own. May say nothing.
+    // No variant more: what every message goes through would be longer by it (bench/instructions).
+    Marked(Bytes, Option<Box<Mark>>),
+}
+
+/// What kind a notice is of.
+pub(super) enum Mark {
+    /// `Joined`, of this group, in a translation.
+    Joined(GroupName),
+    /// A frame of this group's presence: thrown away with what else waits of it.
+    Presence(GroupName),
 }
 
 impl Entry {
@@ -41,15 +47,14 @@ impl Entry {
         match self {
             Self::Message(envelope, position, None) => envelope.bytes(*position),
             Self::Message(envelope, _, Some(translation)) => envelope.translated_bytes(*translation),
-            Self::Notice(bytes) | Self::Translated(bytes, _) => bytes.len(),
-            Self::Presence(sheet, translation) => sheet.weight(*translation),
+            Self::Notice(bytes) | Self::Marked(bytes, _) => bytes.len(),
         }
     }
 
     fn frames(&self) -> usize {
         match self {
             Self::Message(envelope, ..) => envelope.frames(),
-            Self::Notice(_) | Self::Translated(..) | Self::Presence(..) => 1,
+            Self::Notice(_) | Self::Marked(..) => 1,
         }
     }
 
@@ -57,7 +62,7 @@ impl Entry {
     fn messages(&self) -> u64 {
         match self {
             Self::Message(envelope, ..) => envelope.frames() as u64,
-            Self::Notice(_) | Self::Translated(..) | Self::Presence(..) => 0,
+            Self::Notice(_) | Self::Marked(..) => 0,
         }
     }
 }
@@ -191,7 +196,11 @@ impl Queue {
         for (at, entry) in entries.iter_mut().enumerate().rev() {
             match entry {
                 Entry::Notice(notice) => joined_behind.extend(joined(notice)),
-                Entry::Translated(_, joined) => joined_behind.extend(joined.as_deref().cloned()),
+                Entry::Marked(_, Some(mark)) => {
+                    if let Mark::Joined(group) = &**mark {
+                        joined_behind.push(group.clone());
+                    }
+                }
                 Entry::Message(envelope, position, translation)
                     if envelope.target(*position).is_some_and(&lost) =>
                 {
@@ -217,7 +226,7 @@ impl Queue {
                         }
                     }
                 }
-                Entry::Message(..) | Entry::Presence(..) => {}
+                Entry::Message(..) | Entry::Marked(_, None) => {}
             }
         }
         // `gone` counts down.
@@ -237,7 +246,8 @@ impl Queue {
     pub(super) fn forget_presence(&mut self, of: &GroupName) {
         let Self { entries, frames, stock: Stock { bytes, .. }, .. } = self;
         entries.retain(|entry| {
-            let stays = !matches!(entry, Entry::Presence(sheet, _) if sheet.group() == of);
+            let is_of = |mark: &Mark| matches!(mark, Mark::Presence(group) if group == of);
+            let stays = !matches!(entry, Entry::Marked(_, Some(mark)) if is_of(mark));
             if !stays {
                 *frames -= entry.frames();
                 *bytes -= entry.bytes();
@@ -270,10 +280,7 @@ impl Queue {
                     }
                 }
                 Entry::Notice(bytes) => chunks.push(bytes),
-                Entry::Translated(bytes, _) => chunks.extend(Some(bytes).filter(|bytes| !bytes.is_empty())),
-                Entry::Presence(sheet, translation) => {
-                    chunks.extend(Some(sheet.written(translation)).filter(|bytes| !bytes.is_empty()));
-                }
+                Entry::Marked(bytes, _) => chunks.extend(Some(bytes).filter(|bytes| !bytes.is_empty())),
             }
             if frames >= BATCH_FRAMES || bytes >= BATCH_BYTES {
                 break;
