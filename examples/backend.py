@@ -87,8 +87,8 @@ def answer(question):
 
 def take(event):
     """Keeps what an event changes."""
-    print("event", json.dumps(event), flush=True)
     with lock:
+        print("event", json.dumps(event), flush=True)
         match event:
             case {"type": "started"}:  # Whoever was here before has gone.
                 here.clear()
@@ -144,7 +144,8 @@ class Handler(BaseHTTPRequestHandler):
             status, detail = refused.args
             said = {"detail": detail}
             if status == 502:
-                print("trouble", json.dumps(detail), file=sys.stderr, flush=True)
+                with lock:
+                    print("trouble", json.dumps(detail), file=sys.stderr, flush=True)
         text = b"" if said is None else json.dumps(said).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
