@@ -13,6 +13,8 @@ import contextlib
 import http.server
 import json
 import os
+import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -462,6 +464,82 @@ class BackEnd(unittest.IsolatedAsyncioTestCase):
 
 def numbers_of(witness):
     return sorted({one["data"]["sequence"] for one in witness.events}) or [0]
+
+
+def blocks():
+    """What the README has of it: `webhooks.toml`, and the lines of each marked block."""
+    text = (ROOT / "README.md").read_text()
+    section = text[text.index("\n## With a back end that decides\n") :]
+    (toml,) = re.findall(r"^```toml\n(.*?)^```$", section.partition("\n## ")[2], re.MULTILINE | re.DOTALL)[:1]
+    marked = re.findall(r"^<!-- test_backend.py: ([^>]*) -->\n```\w+\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
+    return toml, {name: lines.splitlines() for name, lines in marked}
+
+
+class ReadMe(unittest.IsolatedAsyncioTestCase):
+    """The README's commands, as they stand there. What differs: the ports, and that nothing is installed."""
+
+    def setUp(self):
+        home = tempfile.TemporaryDirectory()
+        self.addCleanup(home.cleanup)
+        self.place = Path(home.name)
+        (self.place / "bin").mkdir()
+        (self.place / "bin/fanfare").symlink_to(os.environ["FANFARE_BIN"])
+        shutil.copy(ROOT / "examples/backend.py", self.place)
+        (self.place / ".venv").symlink_to(sys.prefix)
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("FANFARE_")}
+        path = f"{self.place}/bin{os.pathsep}{os.environ['PATH']}"
+        listen = {f"FANFARE_{name}LISTEN": "127.0.0.1:0" for name in ("", "ADMIN_", "HTTP_")}
+        self.environment = kept | listen | {"PATH": path, "PORT": str(free_port())}
+        self.ports = {":8000": f":{self.environment['PORT']}"}
+
+    def here(self, text):
+        for told, port in self.ports.items():
+            text = text.replace(told, port)
+        return text
+
+    def begin(self, lines):
+        """Runs commands in one shell, of which the last goes on, or ends by itself."""
+        *before, last = [self.here(line) for line in lines if "pip install" not in line]
+        script = "\n".join(["set -e", *before, f"exec {last}"])
+        running = Running(["bash", "-c", script], env=self.environment, cwd=self.place)
+        self.addCleanup(lambda: running.process.returncode is not None or running.end())
+        return running
+
+    async def said(self, running, what):
+        every = lambda: [line for line in running.out.said + running.errors.said if is_like(line, what)]
+        over = lambda: running.process.poll() is not None
+        lines = await eventually(what, lambda: every() or over() and (every() or ["it has ended"]))
+        self.assertTrue(is_like(lines[0], what), (what, running.out.said, running.errors.said))
+        return lines[0]
+
+    async def test_the_readme_does_what_it_says(self):
+        toml, lines = blocks()
+        (self.place / "webhooks.toml").write_text(self.here(toml))
+        server = self.begin(lines["server"])
+        ready = dict(word.split("=", 1) for word in (await self.said(server, "ready ...")).split() if "=" in word)
+        for word, port in (("quic", ":4433"), ("admin", ":4434"), ("http", ":4480")):
+            self.ports[port] = ":" + ready[word].rsplit(":", 1)[1]
+        self.environment |= {"FANFARE_SERVER": ready["quic"], "FANFARE_ADMIN": ready["admin"]}
+        back_end = self.begin(lines["back end"])
+        await self.said(back_end, "ready http...")
+        commands = [at for at, line in enumerate(lines["clients"]) if line.startswith("$ ")]
+        listen, refused = (self.begin([lines["clients"][at].removeprefix("$ ")]) for at in commands)
+        *joined, heard = lines["clients"][commands[0] + 1 : commands[1]]
+        for line in joined:
+            await self.said(listen, line)
+        # As chat.mjs does, which web/test/backend.test.ts runs.
+        headers = {"Authorization": "Bearer a-session"}
+        async with PySignalR(self.here("http://127.0.0.1:8000/chat"), "json", headers=headers) as alice:
+            self.assertEqual(await alice.call("Send", "lobby", "Good morning"), 2)
+        await self.said(listen, heard)
+        await self.said(refused, self.here(lines["clients"][-1]))
+        # Before its back end, for which it would wait.
+        await apart(server.end)
+
+
+def is_like(line, pattern):
+    """Whether a line is as the README has it, where `...` stands for anything."""
+    return re.fullmatch(".*".join(re.escape(part) for part in pattern.split("...")), line) is not None
 
 
 if __name__ == "__main__":
