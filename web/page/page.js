@@ -3,6 +3,7 @@
 // is written in must not move what stands beside it. Payloads are shown as they were received.
 
 import { connect, json, visible } from "./fanfare-client.js";
+import { requested, segment } from "./requests.js";
 
 const by = (id) => document.getElementById(id);
 const groups = new Map();
@@ -78,6 +79,7 @@ function show() {
     leave.setAttribute("aria-label", `leave ${visible(group)}`);
     leave.onclick = () => attempt(async () => {
       await client.leave(group);
+      requested(["leave ", named(group)], "remove", { group, connection: client.connectionId });
       groups.delete(group);
       watches.get(group)?.close();
       line("note", "you left ", named(group));
@@ -148,6 +150,7 @@ async function attempt(work) {
 
 async function joined(group) {
   const members = await client.join(group);
+  requested(["join ", named(group)], "add", { group, connection: client.connectionId });
   groups.set(group, members);
   void watch(group);
   // Others in it may show one more.
@@ -187,6 +190,7 @@ async function enter() {
   by("who").hidden = true;
   by("room").hidden = false;
   by("calls").hidden = !client.callable;
+  requested(["see this connection"], `connections/${client.connectionId}`);
   groups.clear();
   watches.clear();
   client.on("ReceiveMessage", (_, message) => {
@@ -253,6 +257,7 @@ async function count() {
     if (members === before || !groups.has(group)) continue;
     // Who it was is told where that may be known.
     if (!watches.get(group)) line("note", members > before ? "somebody came to " : "somebody left ", named(group));
+    requested(["count ", named(group)], `groups/${segment(group)}`);
     groups.set(group, members);
     show();
   }
@@ -277,11 +282,22 @@ by("say").onsubmit = (event) => {
   const to = kind === "all" ? "all" : kind === "user" ? { user: by("name").value } : { group: rest.join(" ") };
   void attempt(async () => {
     const reached = await client.sendAcked([to], "ReceiveMessage", text, { others: kind === "user" });
+    sent(to, text);
     if (kind === "user" && reached) line("", "to ", named(to.user), ": ", said(text));
     if (kind === "user" && !reached) line("bad", named(to.user), " is not connected");
     by("text").value = "";
   });
 };
+
+/** Shows how a back end sends the same; what one sends to oneself here does not come to this connection. */
+function sent(to, text) {
+  const message = { event: "ReceiveMessage", text };
+  if (to === "all") requested(["send to everyone"], "send", { to: { all: true }, ...message });
+  else if (to.group === undefined) {
+    const except = [client.connectionId];
+    requested(["send to the user ", named(to.user)], "send", { to: { users: [to.user] }, ...message, except });
+  } else requested(["send to the group ", named(to.group)], "send", { to: { groups: [to.group] }, ...message });
+}
 
 /** Calls a method, and shows what it gave, or why it did not. */
 by("call").onsubmit = (event) => {

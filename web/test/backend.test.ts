@@ -59,8 +59,8 @@ test("SignalR's client is sent here by its back end, which answers what it invok
   const server = await Server.start("--dev", ...hooks);
   const running: Process[] = [];
   const begin = (command: string, args: string[], env: NodeJS.ProcessEnv = {}): Process => {
-    const options = { env: { ...process.env, ...env }, stdio: ["ignore", "pipe", "pipe"] as ["ignore", "pipe", "pipe"] };
-    const begun = new Process(spawn(command, args, options));
+    const child = spawn(command, args, { env: { ...process.env, ...env }, stdio: ["ignore", "pipe", "pipe"] });
+    const begun = new Process(child);
     running.push(begun);
     return begun;
   };
