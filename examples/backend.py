@@ -120,7 +120,8 @@ def negotiate(headers, _):
     user = SESSIONS.get(headers.get("authorization", "").removeprefix("Bearer "))
     if user is None:
         raise Refused(401, "please sign in")
-    return {"url": SIGNALR, "accessToken": api("mint-token", user=user, seconds=300)["token"]}
+    # A connection ends with its token. Then its client asks here anew.
+    return {"url": SIGNALR, "accessToken": api("mint-token", user=user, seconds=3600)["token"]}
 
 
 class Handler(BaseHTTPRequestHandler):

@@ -347,6 +347,7 @@ class BackEnd(unittest.IsolatedAsyncioTestCase):
                         self.assertEqual(await alice.call("Send", "lobby", "hello"), 1)
                         self.assertEqual(await alice.heard("ReceiveMessage"), ["alice", "hello"])
                         self.assertIn("board is not open to you", await alice.error("Send", "board", "hello"))
+                        self.assertIn("Method does not exist", await alice.error("send", "lobby", "hello"))
                     await eventually("it has gone", lambda: "alice" not in self.stage.run("admin", "users"))
         status, answer = await apart(post, f"{self.stage.url}/chat/negotiate", b"", {"Authorization": "Bearer another"})
         self.assertEqual((status, answer), (401, {"detail": "please sign in"}))
@@ -535,6 +536,16 @@ class ReadMe(unittest.IsolatedAsyncioTestCase):
         await self.said(refused, self.here(lines["clients"][-1]))
         # Before its back end, for which it would wait.
         await apart(server.end)
+
+    def test_the_guide_shows_what_is_there(self):
+        guide = (ROOT / "docs/from-signalr.md").read_text()
+        for language, name in (("python", "backend.py"), ("js", "chat.mjs")):
+            section = guide[guide.index("\n## An application that stays where it is\n") :]
+            program = (ROOT / "examples" / name).read_text()
+            pieces = re.findall(rf"^```{language}\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
+            self.assertTrue(pieces)
+            for piece in pieces:
+                self.assertIn(piece, program)
 
 
 def is_like(line, pattern):
