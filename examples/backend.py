@@ -42,7 +42,9 @@ def api(operation, **body):
         with urlopen(Request(f"{API}/{operation}", json.dumps(body).encode(), headers), timeout=10) as answer:
             return json.load(answer)
     except HTTPError as error:
-        raise Refused(502, f"{operation} is refused: {error.code} {error.read(500).decode(errors='replace')}") from None
+        with error:
+            detail = error.read(500).decode(errors="replace")
+        raise Refused(502, f"{operation} is refused: {error.code} {detail}") from None
     except OSError as error:
         raise Refused(502, f"{operation} does not reach {API}: {getattr(error, 'reason', error)}") from None
 
@@ -50,11 +52,12 @@ def api(operation, **body):
 def is_new(name):
     """Whether a request, or an event of a batch, has not come before."""
     with lock:
-        is_new = name not in seen
+        if name in seen:
+            return False
         seen[name] = True
         if len(seen) > 10_000:
             seen.popitem(last=False)
-        return is_new
+        return True
 
 
 def answer(question):
@@ -79,7 +82,7 @@ def answer(question):
             return not api("remove-lasting", user=user, group=room)["unchanged"]
         case {"method": "Here", "arguments": [str(room)]}:
             with lock:
-                return sorted(set(here[room].values()))
+                return sorted(set(here.get(room, {}).values()))
         case {"method": "Send" | "Join" | "Leave" | "Here" as method}:
             raise Refused(400, f"{method} takes a room, and Send a text behind it")
     raise Refused(404, "there is no such method")
@@ -95,7 +98,7 @@ def take(event):
             case {"type": "joined", "group": room, "connection": connection, "user": user}:
                 here[room][connection] = user
             case {"type": "left", "group": room, "connection": connection}:
-                here[room].pop(connection, None)
+                here.get(room, {}).pop(connection, None)
 
 
 def webhook(headers, body):

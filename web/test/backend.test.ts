@@ -11,6 +11,7 @@ import { Process, Server } from "./server.js";
 import { until as eventually } from "./signalr-scene.js";
 
 const ROOT = resolve(import.meta.dirname, "../../..");
+const README = readFileSync(join(ROOT, "README.md"), "utf8");
 const SCRIPT = join(ROOT, "examples/chat.mjs");
 const PYTHON = process.env["FANFARE_PYTHON"] ?? join(ROOT, "target/python/bin/python");
 const SESSIONS = { "of-alice": "alice", "of-bob": "bob" };
@@ -24,7 +25,7 @@ async function freePort(): Promise<number> {
   return port;
 }
 
-/** An empty directory in which the client is installed, with the script and what the server reads. */
+/** An empty directory in which the client is installed, with the script, and the README's webhook. */
 function place(port: number): { home: string; script: string } {
   const home = join(ROOT, "web/build/backend");
   rmSync(home, { recursive: true, force: true });
@@ -38,21 +39,12 @@ function place(port: number): { home: string; script: string } {
     writeFileSync(join(home, name), secret);
     chmodSync(join(home, name), 0o600);
   }
-  writeFileSync(join(home, "webhooks.toml"), `
-    [[webhook]]
-    name = "chat"
-    url = "http://127.0.0.1:${port}/fanfare"
-    secrets = ["chat.secret"]
-    connect = true
-    invoke = ["*"]
-    events = ["started", "joined", "left"]
-  `);
+  const toml = /```toml\n(\[\[webhook\]\][^]*?)```/u.exec(README)?.[1] ?? "";
+  writeFileSync(join(home, "webhooks.toml"), toml.replace(":8000", `:${port}`));
   return { home, script };
 }
 
 test("SignalR's client is sent here by its back end, which answers what it invokes", { timeout: 120_000 }, async () => {
-  const readme = readFileSync(join(ROOT, "README.md"), "utf8");
-  assert.ok(readme.includes("examples/chat.mjs"), "the README shows examples/chat.mjs");
   const port = await freePort();
   const { home, script } = place(port);
   const hooks = ["--webhooks", join(home, "webhooks.toml"), "--token-secret", join(home, "token.secret")];
@@ -106,7 +98,8 @@ test("SignalR's client is sent here by its back end, which answers what it invok
     assert.deepEqual(trouble, []);
     assert.ok(!backEnd.errors.includes(key) && !backEnd.errors.includes("of-alice"), "a secret is in its lines");
   } finally {
-    await Promise.all(running.map((one) => one.end("SIGKILL")));
+    // Before its back end, for which it would wait.
     await server.stop();
+    await Promise.all(running.map((one) => one.end("SIGKILL")));
   }
 });

@@ -13,6 +13,8 @@ import { Server } from "./server.js";
 
 /** A name in which a shell, JSON, a URL and a screen each find something of their own. */
 const NAME = "it's \"a\" $(touch x) `touch y` \\ & /?#%[1-9]  caf\u00e9\u0301 \u05d0";
+/** A text with what cannot be seen, and a mark that is drawn over what stands before it. */
+const TEXT = "\u0301hello it's <b>me</b> \u202e\"!\" \u{e0041}";
 
 interface Shown {
   what: string;
@@ -71,7 +73,7 @@ test("the page shows the request behind each thing that one does", { timeout: 12
     await page.bringToFront();
     await until(page, () => document.querySelector("#requests")?.textContent?.includes("count"));
     await joins(page, NAME);
-    await say(page, "group lobby", "\u0301hello it's <b>me</b> \u202e\"!\" \u{e0041}");
+    await say(page, "group lobby", TEXT);
     await say(page, "user", "psst", "alice");
     await say(page, "all", "to all");
     await page.click("#list li:first-child button");
@@ -86,7 +88,7 @@ test("the page shows the request behind each thing that one does", { timeout: 12
       ["POST /api/v1/add", { group: "lobby", connection }],
       ["GET /api/v1/groups/lobby", null],
       ["POST /api/v1/add", { group: NAME, connection }],
-      ["POST /api/v1/send", { to: { groups: ["lobby"] }, event, text: "\u0301hello it's <b>me</b> \u202e\"!\" \u{e0041}" }],
+      ["POST /api/v1/send", { to: { groups: ["lobby"] }, event, text: TEXT }],
       ["POST /api/v1/send", { to: { users: ["alice"] }, event, text: "psst", except: [connection] }],
       ["POST /api/v1/send", { to: { all: true }, event, text: "to all" }],
       ["POST /api/v1/remove", { group: "lobby", connection }],
