@@ -2,9 +2,9 @@
 what happens (docs/webhooks.md); it acts by the HTTP API (docs/api.md). Beside Python 3.10 it needs `standardwebhooks`.
 
 In, as variables: FANFARE_API, which the server's ready line has as `api=`; FANFARE_API_KEY, with the scopes
-`send:group:*`, `members` and `mint`; WEBHOOK_SECRET; SESSIONS, who is signed in here, as {"session": "user"}; PORT.
-Out: a line for each event, and for each trouble. Invariants: nothing that a webhook says counts before its signature
-does; a key, a secret, a session or a token is in no line.
+`send:group:*`, `members` and `mint`; WEBHOOK_SECRET; SESSIONS, who is signed in here, as {"session": "user"}; PORT, on
+this machine, behind whatever has the certificate. Out: a line for each event, and for each trouble. Invariants: nothing
+that a webhook says counts before its signature does; a key, a secret, a session or a token is in no line.
 """
 
 import json
@@ -21,9 +21,9 @@ from standardwebhooks import Webhook, WebhookVerificationError
 # Which rooms are open to whom. A real one asks its database.
 PEOPLE = {"alice": ["lobby", "staff"], "bob": ["lobby"]}
 
-API, KEY = os.environ["FANFARE_API"], os.environ["FANFARE_API_KEY"]
+API, KEY = os.environ["FANFARE_API"], os.environ["FANFARE_API_KEY"].strip()
 SIGNALR = os.environ.get("FANFARE_SIGNALR", API.removesuffix("/api/v1") + "/signalr")
-HOOK = Webhook(os.environ["WEBHOOK_SECRET"])
+HOOK = Webhook(os.environ["WEBHOOK_SECRET"].strip())
 SESSIONS = json.loads(os.environ.get("SESSIONS", "{}"))
 
 lock = Lock()

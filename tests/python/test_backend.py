@@ -201,8 +201,9 @@ class Stage:
         return done.stdout.strip()
 
     def start_back_end(self):
-        settings = {"FANFARE_API": self.ready["api"], "FANFARE_API_KEY": self.key, "PORT": str(self.port)}
-        settings |= {"WEBHOOK_SECRET": self.secrets["chat"], "SESSIONS": json.dumps(SESSIONS)}
+        settings = {"FANFARE_API": self.ready["api"], "PORT": str(self.port), "SESSIONS": json.dumps(SESSIONS)}
+        # As they are in a file, with the end of its line.
+        settings |= {"FANFARE_API_KEY": self.key + "\n", "WEBHOOK_SECRET": self.secrets["chat"] + "\n"}
         self.back_end = Running([sys.executable, str(ROOT / "examples/backend.py")], env=self.environment | settings)
         self.back_ends.append(self.back_end)
         self.back_end.out.first.wait(DEADLINE)
