@@ -69,6 +69,7 @@ fn health_is_answered_over_http_and_the_page_only_in_development() {
         ("/healthz", "\r\n\r\nok\n"),
         ("/readyz", "\r\n\r\nready\n"),
         ("/page.js", "text/javascript"),
+        ("/requests.js", "text/javascript"),
         ("/page.css", "text/css"),
         ("/fanfare-client.js", "text/javascript"),
         ("/fanfare/certificate-hash", "\"algorithm\":\"sha-256\""),

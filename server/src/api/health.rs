@@ -55,6 +55,10 @@ pub(crate) fn routes(http: Arc<Http>) -> Router {
                 get(|| page("text/html; charset=utf-8", include_str!("../../../web/page/index.html"))),
             )
             .route("/page.js", get(|| page("text/javascript", include_str!("../../../web/page/page.js"))))
+            .route(
+                "/requests.js",
+                get(|| page("text/javascript", include_str!("../../../web/page/requests.js"))),
+            )
             .route("/page.css", get(|| page("text/css", include_str!("../../../web/page/page.css"))))
             .route(
                 "/fanfare-client.js",
