@@ -89,7 +89,7 @@ def answer(question):
 
 
 def take(event):
-    """Keeps what an event changes."""
+    """Keeps what an event changes. After `lost` a real one asks the API who is here."""
     with lock:
         print("event", json.dumps(event), flush=True)
         match event:

@@ -122,6 +122,7 @@ async function watch(group) {
   let own;
   try {
     own = await client.watch(group);
+    requested(["see who is in ", named(group)], `groups/${segment(group)}/presence`);
     watches.set(group, own);
     if (!groups.has(group)) own.close();
     let known;

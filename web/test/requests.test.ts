@@ -76,14 +76,22 @@ test("the page shows the request behind each thing that one does", { timeout: 12
     await say(page, "group lobby", TEXT);
     await say(page, "user", "psst", "alice");
     await say(page, "all", "to all");
-    await page.click("#list li:first-child button");
+    // At once: the list is drawn anew whenever somebody comes.
+    await page.evaluate(() => document.querySelector<HTMLElement>("#list > li button")?.click());
     await until(page, () => document.querySelector("#requests .what")?.textContent?.startsWith("leave"));
 
     const requests = await shown(page);
     const connection = requests[0]?.request.split("/").at(-1) ?? "";
     assert.match(connection, /^[0-9A-Z]{26}$/u);
     const event = "ReceiveMessage";
-    assert.deepEqual(requests.map(({ request, body }) => [request, body]), [
+    const [watched, done] = [true, false].map((isOfPresence) => {
+      return requests.filter(({ request }) => request.endsWith("/presence") === isOfPresence);
+    }) as [Shown[], Shown[]];
+    assert.deepEqual(watched.map(({ request }) => decodeURIComponent(request)), [
+      "GET /api/v1/groups/lobby/presence",
+      `GET /api/v1/groups/${NAME}/presence`,
+    ]);
+    assert.deepEqual(done.map(({ request, body }) => [request, body]), [
       [`GET /api/v1/connections/${connection}`, null],
       ["POST /api/v1/add", { group: "lobby", connection }],
       ["GET /api/v1/groups/lobby", null],
@@ -105,7 +113,8 @@ test("the page shows the request behind each thing that one does", { timeout: 12
       return JSON.parse(done.stdout);
     };
     // The page itself has left the lobby by now; what is taken back below is done once more.
-    const answers = requests.map(({ line }) => run(line)) as Record<string, unknown>[];
+    for (const { line } of watched) assert.ok("next" in (run(line) as object), line);
+    const answers = done.map(({ line }) => run(line)) as Record<string, unknown>[];
     const found = answers.map(({ queued, connection, connections }) => queued ?? connection ?? connections);
     assert.deepEqual(found, [connection, 1, 2, 1, 2, 0, 2, 1], JSON.stringify(answers));
     await until(page, () => document.querySelector("#log")?.textContent?.includes("the server to everyone to all"));
@@ -126,9 +135,10 @@ test("the page shows the request behind each thing that one does", { timeout: 12
     await page.click("#apiTab");
     const may = ["clipboard-read", "clipboard-sanitized-write"] as const;
     await browser.defaultBrowserContext().overridePermissions(`http://${server.http}`, [...may]);
-    await page.click("#requests li:first-child button");
-    await until(page, () => document.querySelector("#requests button")?.textContent === "copied");
-    assert.equal(await page.evaluate(() => navigator.clipboard.readText()), requests.at(-1)?.line);
+    await page.click("#requests li:last-child button");
+    await until(page, () => document.querySelector("#requests li:last-child button")?.textContent === "copied");
+    assert.equal(await page.evaluate(() => navigator.clipboard.readText()), requests[0]?.line);
+    await page.$eval("#requests", (list) => list.parentElement?.scrollTo(0, 0));
     for (const [name, width, height] of [["wide", 1100, 760], ["phone", 390, 844]] as const) {
       await page.setViewport({ width, height });
       const over = await page.evaluate(() => {
