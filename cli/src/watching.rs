@@ -144,7 +144,7 @@ mod tests {
             vec![present("alice", 2, None), present("b\u{1b}b", 1, Some(Payload::from("a\nway")))],
             &[],
         );
-        assert_eq!(told(first), ["* in lobby: alice (2), b\\u{1b}b: a\\nway"]);
+        assert_eq!(told(first), ["* in lobby: alice (2), b\\u{1b}b: a\\u{a}way"]);
         let then = changed(vec![present("alice", 1, None), present("carol", 1, None)], &["b\u{1b}b"]);
         assert_eq!(told(then), ["* in lobby now: alice", "* carol came to lobby", "* b\\u{1b}b left lobby"]);
         let ended = WatchEvent::Ended { code: 3104, reason: "over\u{7}".to_owned() };
