@@ -155,7 +155,8 @@ impl Watches {
                 }
                 put(view, present);
                 if !is_building {
-                    watched.tell(inboxes, |inbox| inbox.touched.extend(touched.iter().cloned()));
+                    let users = watched.view.as_ref().map_or(0, View::len);
+                    watched.tell(inboxes, |inbox| inbox.touch(&touched, users));
                 }
             }
             PresenceFrame::Ended { group, code, reason } => table.ended(&group, code, &reason),
@@ -220,6 +221,19 @@ impl Watched {
 }
 
 impl Inbox {
+    /// Something of these is different. Of `users` there are so many: where more than those and what was given would be
+    /// kept, all are looked at instead.
+    fn touch(&mut self, touched: &[UserName], users: usize) {
+        if self.is_stale {
+            return;
+        }
+        self.touched.extend(touched.iter().cloned());
+        if self.touched.len() > users + self.given.len() {
+            self.is_stale = true;
+            self.touched = BTreeSet::new();
+        }
+    }
+
     /// What is different from what it was given: who is present, and who is not any more. It is given from then on.
     fn differences(&mut self, view: &View) -> Option<(Vec<Present>, Vec<UserName>)> {
         let touched = std::mem::take(&mut self.touched);

@@ -307,6 +307,11 @@ impl Outbox {
         !self.state.lock().queue.is_half_full(&self.limits)
     }
 
+    /// Whether the queue is at most a quarter full.
+    pub(crate) fn has_much_room(&self) -> bool {
+        self.state.lock().queue.is_at_most_a_quarter_full(&self.limits)
+    }
+
     /// Why the connection ends, if it does.
     pub fn close_reason(&self) -> Option<CloseReason> {
         match &self.state.lock().phase {

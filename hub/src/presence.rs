@@ -27,7 +27,7 @@ use fanfare_protocol::{GroupName, Payload, UserName};
 
 use self::attendance::Attendance;
 pub(crate) use self::audience::What;
-use self::audience::{Audience, Tally};
+use self::audience::{Audience, Next, Tally};
 pub use self::limits::PresenceLimits;
 use crate::delivery::Removal;
 use crate::member::{Description, Member};
@@ -124,7 +124,7 @@ impl<P> Presence<P> {
             rosters.view(group, |members| audience.seed(members));
             let mut tally = Tally::default();
             let Some(watched) = audience.watch(member, self.limits.part_bytes, &mut tally) else {
-                // Its last watcher has gone, and is about to take it out of the map.
+                // Nobody watched, and it is about to be taken out of the map.
                 self.audiences.find_or_replace(group, |known| !Arc::ptr_eq(known, &audience), open);
                 continue;
             };
@@ -143,9 +143,8 @@ impl<P> Presence<P> {
         let Some(audience) = self.audiences.find(group) else { return };
         let ended = audience.unwatch(member, why);
         self.watches.fetch_sub(usize::from(ended.was_watching), Ordering::Relaxed);
-        if ended.is_closed {
-            self.open.fetch_sub(1, Ordering::Relaxed);
-            self.audiences.remove_if(group, |known| Arc::ptr_eq(known, &audience));
+        if ended.is_unsettled {
+            self.unsettled.lock().push(audience);
         }
     }
 
@@ -156,11 +155,22 @@ impl<P> Presence<P> {
 
     fn announce(&self, audience: Arc<Audience<P>>, now: Instant) {
         let mut tally = Tally::default();
-        let is_unsettled = audience.announce(now, &self.limits, &mut tally);
+        let next = audience.announce(now, &self.limits, &mut tally);
         self.count(&tally);
-        if is_unsettled {
-            self.unsettled.lock().push(audience);
+        match next {
+            Next::Settled => {}
+            Next::Unsettled => self.unsettled.lock().push(audience),
+            Next::Closed => {
+                self.open.fetch_sub(1, Ordering::Relaxed);
+                self.audiences.remove_if(audience.group(), |known| Arc::ptr_eq(known, &audience));
+            }
         }
+    }
+
+    /// Of how many groups somebody keeps who is there.
+    #[cfg(all(test, not(feature = "model")))]
+    fn kept(&self) -> usize {
+        self.audiences.len()
     }
 
     /// Whether all that was announced is queued to a member, or was.

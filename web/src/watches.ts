@@ -73,8 +73,13 @@ export class Watching implements Watch {
 
   /** Something of these users is different, or of any. */
   changed(users: Iterable<string> | undefined): void {
-    if (users === undefined) this.isStale = true;
-    else for (const user of users) this.touched.add(user);
+    if (users !== undefined && !this.isStale) {
+      for (const user of users) this.touched.add(user);
+      // Where more would be kept than there are and were given, all are looked at instead.
+      const there = this.watches.view(this.group)?.size ?? 0;
+      if (this.touched.size > there + this.given.size) users = undefined;
+    }
+    if (users === undefined) [this.isStale, this.touched] = [true, new Set()];
     this.news.all();
   }
 

@@ -338,6 +338,10 @@ impl Queue {
         self.entries.is_empty()
     }
 
+    pub(super) fn is_at_most_a_quarter_full(&self, limits: &OutboxLimits) -> bool {
+        self.frames <= limits.frames / 4 && self.stock.bytes <= limits.bytes / 4
+    }
+
     pub(super) fn is_half_full(&self, limits: &OutboxLimits) -> bool {
         self.frames > limits.frames / 2 || self.stock.bytes > limits.bytes / 2
     }

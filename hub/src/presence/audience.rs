@@ -8,8 +8,8 @@
 //!   certain name, exactly what is announced of them, and nothing that contradicts the rest: changes go to it as well,
 //!   and what comes in parts later is as it is announced then;
 //! - a frame that does not find room in a watcher's outbox is never passed over: what waits of the group is thrown away,
-//!   and the snapshot begins anew when there is room. So a watcher that reads slowly is told less often, and neither
-//!   loses its connection nor its messages by it: presence is a state, of which the latest counts;
+//!   and the snapshot begins anew when there is room. So a watcher that reads slowly is told less often, and presence
+//!   itself closes nothing and displaces nothing: it is a state, of which the latest counts;
 //! - after the end of a watch nothing about the group is queued.
 
 use std::collections::{BTreeMap, HashMap};
@@ -62,7 +62,7 @@ struct State<P> {
     revision: u64,
     /// The roster has been looked at.
     is_seeded: bool,
-    /// Its last watcher has gone: nobody comes in any more.
+    /// Nobody watched any more when it was announced last: nobody comes in.
     is_closed: bool,
     /// Parts of snapshots since the last announcement, by the name behind which they begin: those who begin to watch
     /// at about one moment get the same.
@@ -113,8 +113,19 @@ pub(super) struct Watched {
 /// What came of the end of a watch.
 pub(super) struct Unwatched {
     pub(super) was_watching: bool,
-    /// It was the last watcher.
-    pub(super) is_closed: bool,
+    /// It was the last watcher, and the next announcement has to be told of this audience.
+    pub(super) is_unsettled: bool,
+}
+
+/// What is to become of an audience to which something was announced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Next {
+    /// There is nothing to look at before something changes.
+    Settled,
+    /// There is.
+    Unsettled,
+    /// Nobody watches.
+    Closed,
 }
 
 impl<P> Audience<P> {
@@ -193,14 +204,10 @@ impl<P> Audience<P> {
                 member.outbox().push_notice(&ServerFrame::Presence(ended));
             }
         }
-        let is_closed = was_watching && state.watchers.is_empty();
-        if is_closed {
-            state.is_closed = true;
-            state.attendances = Attendances::default();
-            state.parts.clear();
-            self.events.lock().list = Vec::new();
-        }
-        Unwatched { was_watching, is_closed }
+        // The next announcement closes it: who watches and does not by turns has the group looked at no more often.
+        let is_last = was_watching && state.watchers.is_empty();
+        let is_unsettled = is_last && !std::mem::replace(&mut self.events.lock().is_listed, true);
+        Unwatched { was_watching, is_unsettled }
     }
 
     #[cfg(all(test, not(feature = "model")))]
@@ -208,15 +215,26 @@ impl<P> Audience<P> {
         self.state.lock().watchers.get(&member.id()).is_some_and(Watcher::is_current)
     }
 
+    /// Of which group it is.
+    pub(super) fn group(&self) -> &GroupName {
+        &self.group
+    }
+
     /// How many watch.
     pub(super) fn watchers(&self) -> usize {
         self.state.lock().watchers.len()
     }
 
-    /// Tells all who watch what has changed, and goes on with snapshots. Tells whether there is something to look at
-    /// the next time.
-    pub(super) fn announce(&self, now: Instant, limits: &PresenceLimits, tally: &mut Tally) -> bool {
+    /// Tells all who watch what has changed, and goes on with snapshots.
+    pub(super) fn announce(&self, now: Instant, limits: &PresenceLimits, tally: &mut Tally) -> Next {
         let mut state = self.state.lock();
+        if state.watchers.is_empty() {
+            state.is_closed = true;
+            state.attendances = Attendances::default();
+            state.parts.clear();
+            self.events.lock().list = Vec::new();
+            return Next::Closed;
+        }
         self.take_in(&mut state);
         state.parts.clear();
         let (present, left) = state.attendances.announce(now, limits.grace);
@@ -238,7 +256,7 @@ impl<P> Audience<P> {
             || !state.parts.is_empty()
             || !events.list.is_empty()
             || waiting.iter().any(|id| state.watchers.get(id).is_some_and(|watcher| !watcher.is_current()));
-        events.is_listed
+        if events.is_listed { Next::Unsettled } else { Next::Settled }
     }
 
     /// Carries over what was noted.
@@ -268,8 +286,10 @@ impl<P> State<P> {
                 Stage::Listing(last) => Some(last),
                 Stage::Current => return,
             };
-            // Asked first, so that nothing is made for whom there is no room.
-            if !watcher.member.outbox().has_room() {
+            // Asked first, so that nothing is made for whom there is no room. Less than changes find room in: or a part
+            // would leave none for the change behind it, and the snapshot of one who reads slowly would begin anew at
+            // each change (test `a_slow_watcher_of_a_lively_group_gets_to_the_end_of_its_snapshot`).
+            if !watcher.member.outbox().has_much_room() {
                 return;
             }
             let key = after.cloned();

@@ -337,6 +337,56 @@ impl Gate<()> for Bans {
     }
 }
 
+/// It reads a batch at every fourth announcement, and at each announcement somebody comes or goes.
+#[test]
+fn a_slow_watcher_of_a_lively_group_gets_to_the_end_of_its_snapshot() {
+    let outbox = OutboxLimits { frames: 1_024, bytes: 128 * 1024, overflow: Overflow::Disconnect };
+    let hub: Hub<()> = Hub::new(HubLimits { outbox, ..limits(1_024, 16 * 1024, 0) }, Arc::new(Open));
+    let members: Vec<_> =
+        (10..1_510).map(|number| seat(&hub, number, &format!("{number}{}", "x".repeat(200)))).collect();
+    for member in &members {
+        join(&hub, member);
+    }
+    let (watcher, guest) = (seat(&hub, 1, "watcher"), seat(&hub, 2, "guest"));
+    hub.watch(watcher.member(), &room()).unwrap();
+    let (begin, mut turns) = (Instant::now(), 0);
+    while !hub.registry.presence.is_current(&room(), watcher.member()) {
+        turns += 1;
+        assert!(turns < 200, "it never gets to the end");
+        if turns % 2 == 0 {
+            join(&hub, &guest);
+        } else {
+            hub.leave(guest.member(), &room());
+        }
+        announce(&hub, begin + ms(250 * turns));
+        if turns % 4 == 0 {
+            let _ = batch(watcher.member());
+        }
+    }
+    assert!(watcher.member().outbox().close_reason().is_none());
+}
+
+#[test]
+fn who_watches_and_does_not_by_turns_has_the_group_looked_at_once() {
+    let hub: Hub<()> = Hub::new(limits(100, 1_000, 0), Arc::new(Open));
+    let (watcher, alice) = (seat(&hub, 1, "watcher"), seat(&hub, 2, "alice"));
+    join(&hub, &alice);
+    for _ in 0..10 {
+        hub.watch(watcher.member(), &room()).unwrap();
+        assert!(hub.unwatch(watcher.member(), &room()));
+    }
+    assert_eq!(hub.registry.presence.kept(), 1, "it waits for the next announcement");
+    // What happens in between is not missed by who comes back.
+    let bob = seat(&hub, 3, "bob");
+    join(&hub, &bob);
+    assert_eq!(hub.watch(watcher.member(), &room()).unwrap(), 1);
+    announce(&hub, Instant::now());
+    assert_eq!(told(watcher.member()), ["snapshot alice 1", "+bob 1"]);
+    assert!(hub.unwatch(watcher.member(), &room()));
+    announce(&hub, Instant::now());
+    assert_eq!(hub.registry.presence.kept(), 0, "nobody has come back");
+}
+
 #[test]
 fn promise_16_a_revoke_ends_a_watch_at_once_and_nothing_of_the_group_follows() {
     let bans = Arc::new(Bans::default());

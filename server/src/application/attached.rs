@@ -84,11 +84,13 @@ impl Attached {
     /// It is welcomed, and in the hub.
     pub(crate) fn welcomed(&self, member: &Arc<Member>) {
         let Attachment { application, link } = &self.attachment;
-        link.welcomed(member);
-        if let Some(description) = link.admission.lock().description.take() {
+        // Before anybody has its caller: what `connected` said is older than what is said then.
+        let description = link.admission.lock().description.take();
+        if let Some(description) = description.filter(|description| !description.bytes.is_empty()) {
             // It is no longer than it may be: `Connecting::describe` has looked.
             let _ = application.context.hub.describe(member, Some(description));
         }
+        link.welcomed(member);
         let expected = self.expected.lock().take();
         if let Some(expected) = expected {
             let groups = expected.arrive(&application.context.hub);

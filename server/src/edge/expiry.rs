@@ -214,7 +214,8 @@ impl Expiry {
                 && !self.gate.has_lasting(member.user(), group, now)
         };
         let why = Removal { code: Code::GrantEnded, reason: Code::GrantEnded.sentence() };
-        self.hub.end_watches(member, |group| !permissions.grants.may_watch(group, now), why);
+        // Looked at while its watches are locked: one that is granted by now is not ended.
+        self.hub.end_watches(member, |group| !member.permissions().grants.may_watch(group, now), why);
         self.hub.remove(std::slice::from_ref(member), uncovered, why);
     }
 }
