@@ -22,7 +22,7 @@ use fanfare_protocol::{ConnectionId, GroupName, ServerFrame, UserName};
 use super::attendance::{Attendances, weight};
 use super::limits::PresenceLimits;
 use crate::delivery::Removal;
-use crate::member::Member;
+use crate::member::{Description, Member};
 use crate::sheet::Sheet;
 use crate::sync::Mutex;
 
@@ -46,13 +46,22 @@ pub(super) struct Audience<P> {
     group: GroupName,
     state: Mutex<State<P>>,
     /// A lock of its own, so that who joins does not wait until all who watch have been told something.
-    events: Mutex<Events<P>>,
+    events: Mutex<Events>,
 }
 
-struct Events<P> {
-    list: Vec<(Arc<Member<P>>, What)>,
+struct Events {
+    list: Vec<Noted>,
     /// Whether it is in the list of those that the next announcement looks at.
     is_listed: bool,
+}
+
+/// A change of a member. It keeps nothing of the member itself, which may have gone when it is looked at, and holds what
+/// carries its connection.
+struct Noted {
+    user: UserName,
+    connection: ConnectionId,
+    description: Option<Arc<Description>>,
+    what: What,
 }
 
 struct State<P> {
@@ -144,13 +153,14 @@ impl<P> Audience<P> {
 
     /// Notes a change. Tells whether the audience is to be put into the list of those that are unsettled.
     pub(super) fn note(&self, member: &Arc<Member<P>>, what: What) -> bool {
+        let (user, connection, description) = (member.user().clone(), member.id(), member.description());
         let mut events = self.events.lock();
         if events.list.len() >= MOST_EVENTS {
             drop(events);
             self.take_in(&mut self.state.lock());
             events = self.events.lock();
         }
-        events.list.push((Arc::clone(member), what));
+        events.list.push(Noted { user, connection, description, what });
         !std::mem::replace(&mut events.is_listed, true)
     }
 
@@ -265,12 +275,11 @@ impl<P> Audience<P> {
         if state.is_closed {
             return;
         }
-        for (member, what) in events {
-            let (user, id) = (member.user(), member.id());
+        for Noted { user, connection, description, what } in events {
             match what {
-                What::Entered => state.attendances.enter(user, id, member.description()),
-                What::Left => state.attendances.leave(user, &id),
-                What::Described => state.attendances.describe(user, id, member.description()),
+                What::Entered => state.attendances.enter(&user, connection, description),
+                What::Left => state.attendances.leave(&user, &connection),
+                What::Described => state.attendances.describe(&user, connection, description),
             }
         }
     }

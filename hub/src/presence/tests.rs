@@ -494,6 +494,8 @@ struct Model {
     now: u64,
     known: BTreeMap<(usize, usize), Known>,
     watching: BTreeSet<(usize, usize)>,
+    /// Groups of which it is kept who is there: from the first watch to the announcement that finds nobody who watches.
+    kept: BTreeSet<usize>,
     said: BTreeMap<usize, (u64, Payload)>,
     sayings: u64,
 }
@@ -523,9 +525,9 @@ impl Model {
         }
     }
 
-    /// A group that nobody watched is told as it is.
+    /// A group of which nothing was kept is told as it is.
     fn watch(&mut self, one: usize, group: usize) {
-        if !self.is_watched(group) {
+        if self.kept.insert(group) {
             for user in 0..USERS {
                 let here = self.known.get(&(group, user)).map(|known| known.here.clone()).unwrap_or_default();
                 let now = (!here.is_empty()).then(|| (u32::try_from(here.len()).unwrap(), self.data(&here)));
@@ -536,6 +538,8 @@ impl Model {
     }
 
     fn announce(&mut self) {
+        let is_watched: Vec<bool> = (0..GROUPS).map(|group| self.is_watched(group)).collect();
+        self.kept.retain(|group| is_watched[*group]);
         for group in (0..GROUPS).filter(|group| self.is_watched(*group)).collect::<Vec<_>>() {
             for user in 0..USERS {
                 let Some(mut known) = self.known.remove(&(group, user)) else { continue };
