@@ -51,6 +51,7 @@ QUESTIONS = {
     "group": ({"group": "a/b c?"}, 404),
     "members": ({"group": "room"}, 200),
     "present": ({"group": "room"}, 200),
+    "presence": ({"group": "room"}, 200),
     "users": ({}, 200),
     "user": ({"user": "nobody"}, 404),
     "user_connections": ({"user": "nobody"}, 200),
