@@ -1,7 +1,7 @@
 //! `fanfare webhook`: what back ends check requests by, and what a file of webhooks says.
 //!
-//! In: a command line. Out: a secret, shown once; or what a server would ask and tell. Invariant: a secret is nowhere but
-//! on stdout.
+//! In: a command line. Out: a secret, shown once; or what a server would ask and tell. Invariant: a secret is nowhere
+//! but on stdout.
 
 use std::io::Write;
 use std::path::PathBuf;

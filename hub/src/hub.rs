@@ -254,8 +254,9 @@ impl<P> Hub<P> {
         done
     }
 
-    /// Forbids, and then removes a user from what was forbidden, and ends its watches of it: in this order, because a join asks the gate inside
-    /// the critical section that the removal takes (promise 7; model `join_against_revoke_against_disconnect`).
+    /// Forbids, and then removes a user from what was forbidden, and ends its watches of it: in this order, because a
+    /// join asks the gate inside the critical section that the removal takes (promise 7; model
+    /// `join_against_revoke_against_disconnect`).
     pub fn revoke(
         &self,
         user: &UserName,

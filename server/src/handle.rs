@@ -208,10 +208,11 @@ impl Selection<'_> {
         let arrivals = &self.handle.arrivals;
         let mut joined = self.connections().filter(|id| arrivals.join(id, group)).count();
         let mut refused = None;
-        if joined > 0 && self.found().is_empty() {
-            return Ok(joined);
+        let members = self.found();
+        if joined == 0 && members.is_empty() {
+            return Err(nobody());
         }
-        for member in self.members()? {
+        for member in members {
             match self.handle.hub.join(&member, group, Origin::Application) {
                 Ok(_) => joined += 1,
                 Err(denial) => refused = Some(denial),
@@ -234,10 +235,11 @@ impl Selection<'_> {
         let why = Removal { code, reason: told(reason, code) };
         let arrivals = &self.handle.arrivals;
         let left = self.connections().filter(|id| arrivals.leave(id, group)).count() as u64;
-        if left > 0 && self.found().is_empty() {
-            return Ok(left);
+        let members = self.found();
+        if left == 0 && members.is_empty() {
+            return Err(nobody());
         }
-        Ok(left + self.handle.hub.remove(&self.members()?, |name, _| name == group, why).connections)
+        Ok(left + self.handle.hub.remove(&members, |name, _| name == group, why).connections)
     }
 
     /// Closes them, with a code that tells Fanfare's clients not to come back by themselves. What is queued to them is
@@ -318,7 +320,7 @@ impl Selection<'_> {
 
     fn members(&self) -> Result<Vec<Arc<Member>>, HubError> {
         let found = self.found();
-        if found.is_empty() { Err(Denial::from(Code::NothingThere).into()) } else { Ok(found) }
+        if found.is_empty() { Err(nobody()) } else { Ok(found) }
     }
 
     fn found(&self) -> Vec<Arc<Member>> {
@@ -333,6 +335,10 @@ impl Selection<'_> {
         }
         found.into_values().collect()
     }
+}
+
+fn nobody() -> HubError {
+    Denial::from(Code::NothingThere).into()
 }
 
 #[cfg(test)]

@@ -46,7 +46,7 @@ use crate::spread;
 use crate::tcp::{Proxies, WebTls};
 use crate::telemetry::{Metrics, Snapshot};
 use crate::webhook::{self, Webhook};
-use crate::webhooks::Webhooks;
+use crate::webhooks::{Webhooks, WebhooksError};
 
 /// Visits over HTTP at a time: health checks and a page, not a crowd.
 const VISITS: usize = 64;
@@ -329,7 +329,10 @@ impl Server {
         webhook::check(webhooks, dev, handshake_deadline).map_err(ConfigError::from)?;
         match &self.webhooks {
             Some(running) => Ok(running.replace(webhooks)?),
-            None => Ok(()),
+            None => match webhooks.first() {
+                Some(new) => Err(WebhooksError::needs_restart(&new.name, "that it is there").into()),
+                None => Ok(()),
+            },
         }
     }
 

@@ -275,7 +275,7 @@ fn open_webhooks(config: &Config, home: Option<&mut Home>) -> Result<Option<Arc<
     {
         tracing::warn!(
             file = name,
-            "events wait for a webhook that there is no more; delete the file to forget them"
+            "events may wait for a webhook that there is no more; delete the file to forget them"
         );
     }
     if config.webhooks.is_empty() {

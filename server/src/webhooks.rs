@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 
 use fanfare_hub::{CloseReason, Left};
 use fanfare_protocol::admin::WebhookRow;
-use fanfare_protocol::{Code, Denial, GroupName, Pattern};
+use fanfare_protocol::{Code, Denial, GroupName};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio_util::task::TaskTracker;
@@ -69,6 +69,12 @@ pub enum WebhooksError {
     },
 }
 
+impl WebhooksError {
+    pub(crate) fn needs_restart(name: &str, what: &'static str) -> Self {
+        Self::NeedsRestart { name: name.to_owned(), what }
+    }
+}
+
 /// A back end's end points, while the server runs.
 pub(crate) struct Webhooks {
     endpoints: Vec<Arc<Outgoing>>,
@@ -98,7 +104,7 @@ impl Webhooks {
         Ok(webhooks.iter().try_for_each(|webhook| Spool::look(&file(directory, &webhook.name)))?)
     }
 
-    /// Files in which events wait for webhooks that there are no more.
+    /// Files of webhooks that there are no more: events may wait in them.
     pub(crate) fn left_over(webhooks: &[Webhook], directory: &Path) -> Vec<String> {
         let is_used = |file_name: &str| {
             let has_events = |webhook: &&Webhook| !webhook.events.is_empty();
@@ -168,7 +174,7 @@ impl Webhooks {
     /// # Errors
     /// When something else has changed; then nothing does.
     pub(crate) fn replace(&self, webhooks: &[Webhook]) -> Result<(), WebhooksError> {
-        let restart = |name: &str, what| WebhooksError::NeedsRestart { name: name.to_owned(), what };
+        let restart = WebhooksError::needs_restart;
         let mut replaced = Vec::new();
         for outgoing in &self.endpoints {
             let before = outgoing.reached();
@@ -178,15 +184,9 @@ impl Webhooks {
             };
             for (is_same, what) in [
                 (webhook.connect == before.connect, "whether it is asked about connections"),
-                (same(&webhook.invoke, &before.invoke), "which methods it answers"),
+                (webhook.invoke == before.invoke, "which methods it answers"),
                 (webhook.events == before.events, "what it is told"),
-                (
-                    same(
-                        webhook.groups.as_deref().unwrap_or_default(),
-                        before.groups.as_deref().unwrap_or_default(),
-                    ) && webhook.groups.is_some() == before.groups.is_some(),
-                    "of which groups it is told",
-                ),
+                (webhook.groups == before.groups, "of which groups it is told"),
                 (webhook.questions == before.questions, "how many questions it is asked at a time"),
             ] {
                 if !is_same {
@@ -275,10 +275,6 @@ fn reach(webhook: Webhook, dev: bool) -> Result<Reached, WebhooksError> {
     let poster = Poster::new(&webhook, dev);
     let poster = poster.map_err(|problem| WebhooksError::Trust { name: webhook.name.clone(), problem })?;
     Ok(Reached { webhook, poster })
-}
-
-fn same(these: &[Pattern], those: &[Pattern]) -> bool {
-    these.iter().map(Pattern::as_str).eq(those.iter().map(Pattern::as_str))
 }
 
 fn wants(endpoints: &[Arc<Outgoing>], kind: WebhookEvent) -> bool {
