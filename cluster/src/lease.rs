@@ -1,0 +1,93 @@
+//! How long this node may go on as if it knew everything that was decided.
+//!
+//! In: heartbeats as they are sent, and as they come back by way of the decisions. Out: until when the lease lasts.
+//! Invariant: whoever has the lease knows everything that was decided earlier than one lease ago. What comes back has
+//! been put among the decisions behind all that was decided before it was sent, and decisions come in their order; so a
+//! watch that stands still, a way that is cut, or a stopped process end the lease, and nothing has to notice them.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+/// Heartbeats that are on their way at most; the oldest are forgotten first.
+const MOST_ON_THE_WAY: usize = 64;
+
+/// This node's lease.
+#[derive(Debug)]
+pub(crate) struct Lease {
+    lasts: Duration,
+    /// Sent, and not seen yet: number and time.
+    on_the_way: VecDeque<(u64, Instant)>,
+    sent: u64,
+    /// When the newest was sent that came back.
+    anchor: Option<Instant>,
+}
+
+impl Lease {
+    pub(crate) fn new(lasts: Duration) -> Self {
+        Self { lasts, on_the_way: VecDeque::new(), sent: 0, anchor: None }
+    }
+
+    /// A heartbeat goes out; gives its number.
+    pub(crate) fn send(&mut self, now: Instant) -> u64 {
+        self.sent += 1;
+        if self.on_the_way.len() >= MOST_ON_THE_WAY {
+            self.on_the_way.pop_front();
+        }
+        self.on_the_way.push_back((self.sent, now));
+        self.sent
+    }
+
+    /// One has come back. Tells whether it says something new.
+    pub(crate) fn seen(&mut self, number: u64) -> bool {
+        let mut anchor = None;
+        while let Some((sent, at)) = self.on_the_way.front().copied() {
+            if sent > number {
+                break;
+            }
+            self.on_the_way.pop_front();
+            if sent == number {
+                anchor = Some(at);
+            }
+        }
+        if anchor.is_some() {
+            self.anchor = anchor;
+        }
+        anchor.is_some()
+    }
+
+    /// When the newest heartbeat was sent that came back: everything that was decided before is known here.
+    pub(crate) fn anchor(&self) -> Option<Instant> {
+        self.anchor
+    }
+
+    /// Until when it lasts; `None` where it has not begun.
+    pub(crate) fn until(&self) -> Option<Instant> {
+        self.anchor.map(|anchor| anchor + self.lasts)
+    }
+
+    pub(crate) fn holds(&self, now: Instant) -> bool {
+        self.until().is_some_and(|until| now < until)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn promise_18_a_lease_lasts_from_when_a_heartbeat_was_sent_and_not_from_when_it_came_back() {
+        let second = Duration::from_secs(1);
+        let start = Instant::now();
+        let mut lease = Lease::new(5 * second);
+        assert!(!lease.holds(start));
+        let first = lease.send(start);
+        let second_number = lease.send(start + second);
+        assert!(lease.seen(second_number));
+        assert_eq!(lease.until(), Some(start + 6 * second));
+        // One that is older than what came back says nothing.
+        assert!(!lease.seen(first));
+        assert!(!lease.seen(99), "never sent");
+        assert!(lease.holds(start + 6 * second - Duration::from_nanos(1)));
+        assert!(!lease.holds(start + 6 * second));
+    }
+}

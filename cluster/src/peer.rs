@@ -1,0 +1,86 @@
+//! Another node, as this one knows it.
+//!
+//! In: its heartbeats, and whatever arrives from it. Out: what is known of it, and whether its lease has certainly
+//! ended. Invariant: a node is given up only when it cannot have had the lease all the time, so that, if it comes back,
+//! it asks for everything anew.
+
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::NodeId;
+use crate::settings::Settings;
+
+/// What a node writes among the decisions, again and again: that it is there, and what it is. Fields that are not known
+/// are passed over, and those of later versions have defaults.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Heartbeat {
+    /// Grows by one with each.
+    pub number: u64,
+    /// What operators call it.
+    pub name: String,
+    /// Which version of Fanfare it is.
+    #[serde(default)]
+    pub version: String,
+    /// How long its lease lasts, in milliseconds.
+    pub lease_ms: u64,
+    /// Whether it delivers without a lease, too.
+    #[serde(default)]
+    pub serves_without: bool,
+    /// Up to which revision what was decided is in force there.
+    #[serde(default)]
+    pub in_force: u64,
+    /// How many connections it has.
+    #[serde(default)]
+    pub connections: u64,
+    /// How many users.
+    #[serde(default)]
+    pub users: u64,
+    /// How many groups.
+    #[serde(default)]
+    pub groups: u64,
+}
+
+/// Another node.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    pub(crate) id: NodeId,
+    /// The newest that was seen; none yet from one that was only heard.
+    pub(crate) heartbeat: Option<Heartbeat>,
+    /// The revision of that.
+    pub(crate) revision: u64,
+    /// When it was seen.
+    pub(crate) seen: Instant,
+    /// When something last arrived from it directly.
+    pub(crate) heard: Option<Instant>,
+    /// Up to which revision what was decided is in force there, as far as it was said.
+    pub(crate) in_force: u64,
+    /// When it was last asked for what it wants, and how long until it is asked again.
+    pub(crate) asked: Option<(Instant, Duration)>,
+}
+
+impl Peer {
+    pub(crate) fn new(id: NodeId, now: Instant) -> Self {
+        Self { id, heartbeat: None, revision: 0, seen: now, heard: None, in_force: 0, asked: None }
+    }
+
+    /// What operators call it.
+    pub(crate) fn name(&self) -> String {
+        self.heartbeat.as_ref().map_or_else(|| self.id.to_string(), |heartbeat| heartbeat.name.clone())
+    }
+
+    pub(crate) fn serves_without(&self) -> bool {
+        self.heartbeat.as_ref().is_some_and(|heartbeat| heartbeat.serves_without)
+    }
+
+    fn lease(&self, settings: &Settings) -> Duration {
+        let said = self.heartbeat.as_ref().map(|heartbeat| Duration::from_millis(heartbeat.lease_ms));
+        said.unwrap_or(settings.lease)
+    }
+
+    /// Whether its lease has ended, at least for a while, before `anchor`: when a heartbeat of ours was sent that came
+    /// back with none of its own before it. What it sent later is behind ours.
+    pub(crate) fn has_lost_its_lease(&self, anchor: Option<Instant>, settings: &Settings) -> bool {
+        anchor.is_some_and(|anchor| anchor > self.seen + self.lease(settings) + settings.margin)
+    }
+}
