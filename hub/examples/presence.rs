@@ -110,6 +110,7 @@ fn measure(watchers: u32) {
             format: PayloadFormat::Binary,
             payload: Bytes::from_static(&[0; 64]),
             accepted: begun,
+            counts: false,
         };
         hub.send(publication).unwrap();
         sending += begun.elapsed();

@@ -43,8 +43,12 @@ impl ByCode {
 /// The hub's counters. Each only grows.
 #[derive(Debug, Default)]
 pub struct Counters {
-    /// Messages accepted.
+    /// Messages accepted here.
     pub sends: Counter,
+    /// Messages that came from other nodes, where they were accepted.
+    pub arrived: Counter,
+    /// Messages that may have been lost on their way from other nodes: at most so many.
+    pub missed: Counter,
     /// Copies of messages queued to connections.
     pub deliveries: Counter,
     /// Copies dropped from full outboxes, or lost on the unreliable lane.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use fanfare_protocol::{Code, GroupName};
 
+use crate::cluster::Ticket;
 use crate::outbox::Pushed;
 
 /// How many of what there is. Each is counted at its own moment.
@@ -17,7 +18,7 @@ pub struct Population {
     pub groups: usize,
 }
 
-/// What a send did.
+/// What a send did here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Delivery {
     /// Copies that were queued: one for each connection and message.
@@ -28,6 +29,8 @@ pub struct Delivery {
     pub overflowed: u64,
     /// Bytes that went out in datagrams. What goes to outboxes is counted when it is written.
     pub datagram_bytes: u64,
+    /// Where it is counted on other nodes, too: what that is asked by.
+    pub elsewhere: Option<Ticket>,
 }
 
 impl Delivery {

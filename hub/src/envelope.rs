@@ -86,19 +86,19 @@ impl Envelope {
     /// The same for datagrams: each target has a frame of its own, whole.
     pub(crate) fn unreliable(
         from: &Sender,
-        to: Vec<Target>,
+        to: &[Target],
         event: &EventName,
         format: PayloadFormat,
         payload: &Bytes,
         accepted: Instant,
     ) -> Self {
-        let heading = |target: Target| {
+        let heading = |target: &Target| {
             let (event, payload) = (event.clone(), payload.clone());
             let message = Message { from: from.clone(), to: target.clone(), event, format, payload };
             let bytes = codec::encode_message(&message);
-            Heading { target, bytes }
+            Heading { target: message.to, bytes }
         };
-        let headings = to.into_iter().map(heading).collect();
+        let headings = to.iter().map(heading).collect();
         Self { headings, body: Bytes::new(), accepted, frames: 1, translations: Default::default() }
     }
 

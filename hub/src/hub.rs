@@ -6,6 +6,7 @@
 //!
 //! Nothing here waits, and nothing reads a clock: times come in. What a method queues is queued when it returns.
 
+mod elsewhere;
 mod watching;
 
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use fanfare_protocol::{
 
 use crate::budget::{Budget, BudgetLimits};
 use crate::close_reason::CloseReason;
+use crate::cluster::{Lane, Ticket};
 use crate::counters::Counters;
 use crate::delivery::{Delivery, Population, Removal, Removed};
 use crate::dialect::Dialect;
@@ -103,6 +105,24 @@ pub struct Publication {
     pub payload: Bytes,
     /// When it was taken.
     pub accepted: Instant,
+    /// Whether somebody wants to know how many got it, on other nodes as well ([`Delivery::elsewhere`]). Here they are
+    /// counted in any case.
+    pub counts: bool,
+}
+
+impl Publication {
+    fn check(&self) -> Result<(), Denial> {
+        SENDABLE.check_send(self.to.len(), 0, self.payload.len())
+    }
+
+    /// As it goes by datagrams, if it may.
+    fn unreliable(&self) -> Result<Arc<Envelope>, Denial> {
+        self.check()?;
+        let Self { from, to, except: _, event, format, payload, accepted, counts: _ } = self;
+        let envelope = Envelope::unreliable(from, to, event, *format, payload, *accepted);
+        fits(&envelope, payload.len())?;
+        Ok(Arc::new(envelope))
+    }
 }
 
 /// What came of a wish to join.
@@ -155,12 +175,12 @@ impl<P> Hub<P> {
         now: (Instant, SystemTime),
     ) -> Result<Seat<P>, Denial> {
         let Newcomer { connection, user, source, line, permissions, dialect } = newcomer;
-        let outbox = Outbox::within(self.limits.outbox, self.budget.account(&user, source), dialect);
+        let account = self.budget.account(&user, source);
+        let outbox = Outbox::within(self.limits.outbox, account, dialect, self.registry.pause());
         let member = Arc::new(Member::new(connection, user, outbox, line, permissions, now));
-        member.outbox().push_notice(first);
         let asking = Arc::clone(&member);
-        self.registry
-            .register(member, self.limits.per_user, || self.gate.enter(asking.user(), &asking.permissions()))
+        let permit = || self.gate.enter(asking.user(), &asking.permissions());
+        self.registry.register(member, first, self.limits.per_user, permit)
     }
 
     /// Sends a message to everyone whom its targets reach: one copy each.
@@ -169,10 +189,9 @@ impl<P> Hub<P> {
     /// [`Code::NoTarget`], [`Code::TooManyTargets`] or [`Code::PayloadTooLarge`] where it is beyond what a
     /// [`Publication`] may say. Nobody got anything then, and it does not count as a send.
     pub fn send(&self, publication: Publication) -> Result<Delivery, Denial> {
-        let Publication { from, to, except, event, format, payload, accepted } = publication;
-        SENDABLE.check_send(to.len(), 0, payload.len())?;
-        let envelope = Arc::new(Envelope::new(&from, to, event, format, payload, accepted));
-        Ok(self.count_sent(1, self.registry.send(&envelope, &except)))
+        publication.check()?;
+        let elsewhere = self.publish(&publication, Lane::Stream);
+        Ok(self.count_sent(1, elsewhere, self.queue(publication)))
     }
 
     /// Sends messages of one sender to one target, one behind the other, for the price of one. Each recipient gets all
@@ -180,6 +199,7 @@ impl<P> Hub<P> {
     ///
     /// # Errors
     /// [`Code::PayloadTooLarge`] where one of them is longer than [`Limits::PAYLOAD_CEILING`]; none is sent then.
+    /// How many got them on other nodes is not counted.
     pub fn send_run(
         &self,
         from: &Sender,
@@ -188,26 +208,21 @@ impl<P> Hub<P> {
         messages: Vec<(EventName, PayloadFormat, Bytes)>,
         accepted: Instant,
     ) -> Result<Delivery, Denial> {
-        messages.iter().try_for_each(|(_, _, payload)| SENDABLE.check_payload(payload.len()))?;
-        // It would be an entry in each outbox that no bound counts.
-        if messages.is_empty() {
-            return Ok(Delivery::default());
-        }
+        check_run(&messages)?;
         let sends = messages.len() as u64;
-        let envelope = Arc::new(Envelope::run(from, to, messages, accepted));
-        Ok(self.count_sent(sends, self.registry.send(&envelope, except)))
+        self.publish_run(from, &to, except, &messages);
+        Ok(self.count_sent(sends, None, self.queue_run(from, to, except, messages, accepted)))
     }
 
     /// Sends a message by datagrams: nothing waits, and what gets lost is lost.
     ///
     /// # Errors
     /// As [`Hub::send`]; and [`Code::PayloadTooLarge`] where it does not fit into a datagram to one of its targets.
+    #[expect(clippy::needless_pass_by_value, reason = "a publication is used up by whatever sends it")]
     pub fn send_unreliable(&self, publication: Publication) -> Result<Delivery, Denial> {
-        let Publication { from, to, except, event, format, payload, accepted } = publication;
-        SENDABLE.check_send(to.len(), 0, payload.len())?;
-        let envelope = Arc::new(Envelope::unreliable(&from, to, &event, format, &payload, accepted));
-        fits(&envelope, payload.len())?;
-        Ok(self.count_sent(1, self.registry.send_unreliably(&envelope, &except)))
+        let envelope = publication.unreliable()?;
+        let elsewhere = self.publish(&publication, Lane::Datagrams);
+        Ok(self.count_sent(1, elsewhere, self.registry.send_unreliably(&envelope, &publication.except)))
     }
 
     /// Makes a connection a member of a group, and queues `Joined` to it. Where it is one already nothing happens; but
@@ -398,13 +413,45 @@ impl<P> Hub<P> {
         Denial { code: Code::TooManyGroups, detail }
     }
 
-    fn count_sent(&self, sends: u64, delivery: Delivery) -> Delivery {
+    /// Queues to those who are here what was checked.
+    fn queue(&self, publication: Publication) -> Delivery {
+        let Publication { from, to, except, event, format, payload, accepted, counts: _ } = publication;
+        let envelope = Arc::new(Envelope::new(&from, to, event, format, payload, accepted));
+        self.registry.send(&envelope, &except)
+    }
+
+    /// The same for messages of one sender to one target.
+    fn queue_run(
+        &self,
+        from: &Sender,
+        to: Target,
+        except: &[ConnectionId],
+        messages: Vec<(EventName, PayloadFormat, Bytes)>,
+        accepted: Instant,
+    ) -> Delivery {
+        // It would be an entry in each outbox that no bound counts.
+        if messages.is_empty() {
+            return Delivery::default();
+        }
+        let envelope = Arc::new(Envelope::run(from, to, messages, accepted));
+        self.registry.send(&envelope, except)
+    }
+
+    fn count_sent(&self, sends: u64, elsewhere: Option<Ticket>, delivery: Delivery) -> Delivery {
         self.counters.sends.add(sends);
+        Delivery { elsewhere, ..self.count_copies(delivery) }
+    }
+
+    fn count_copies(&self, delivery: Delivery) -> Delivery {
         self.counters.deliveries.add(delivery.queued);
         self.counters.displaced.add(delivery.displaced);
         self.counters.datagram_bytes.add(delivery.datagram_bytes);
         delivery
     }
+}
+
+fn check_run(messages: &[(EventName, PayloadFormat, Bytes)]) -> Result<(), Denial> {
+    messages.iter().try_for_each(|(_, _, payload)| SENDABLE.check_payload(payload.len()))
 }
 
 /// Refuses what is too long for a datagram to one of its targets.

@@ -17,6 +17,7 @@
 //!   When it is full, [`Overflow`] decides what happens to the slow consumer; nobody else is delayed.
 //! - Who is in a group is told to those who watch it: a snapshot, and then changes, which an
 //!   [`Announcement`] queues, now and then. [`PresenceLimits`] say how.
+//! - A [`Cluster`] is what connects the hub to those of other nodes, where there are any.
 //! - A [`Line`] is what carries a connection, as far as the hub needs to know. [`Nowhere`] carries nothing.
 //! - [`HubLimits`] bound all of it.
 //!
@@ -71,6 +72,7 @@
 //!     format: PayloadFormat::Text,
 //!     payload: "hello".into(),
 //!     accepted: now,
+//!     counts: false,
 //! };
 //! let delivery = hub.send(publication).map_err(|denial| denial.detail)?;
 //! assert_eq!(delivery.queued, 1);
@@ -113,6 +115,7 @@
 
 mod budget;
 mod close_reason;
+mod cluster;
 mod counters;
 mod delivery;
 mod dialect;
@@ -135,6 +138,7 @@ mod witness;
 
 pub use budget::{Budget, BudgetLimits, SEND_WINDOW};
 pub use close_reason::CloseReason;
+pub use cluster::{Cluster, Lane, Outgoing, Proof, Ticket, Topic};
 pub use counters::{ByCode, Counters};
 pub use delivery::{Delivery, Population, Removal, Removed};
 pub use dialect::{Dialect, Translation};

@@ -12,6 +12,7 @@
 //!   counts (promise 6). Pushing never waits: at the bound the overflow policy decides, and is counted;
 //! - after [`Outbox::end`] nothing is queued any more; after [`Outbox::finish`] only what was queued before is written.
 
+mod held;
 mod limits;
 mod pace;
 mod phase;
@@ -25,6 +26,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use fanfare_protocol::{Code, GroupName, ServerFrame, Target, codec};
 
+pub(crate) use self::held::Pause;
 use self::limits::KEPT_CAPACITY;
 pub use self::limits::{OutboxLimits, Overflow};
 pub use self::pace::Window;
@@ -85,6 +87,8 @@ pub struct Outbox {
     account: Option<Account>,
     /// What the client speaks where that is not Fanfare's protocol.
     dialect: Option<Arc<dyn Dialect>>,
+    /// What may stop it from being written.
+    pause: Pause,
     state: Mutex<State>,
     /// What is being written is not waited for any longer.
     overdue: AtomicBool,
@@ -101,6 +105,7 @@ impl Outbox {
             limits,
             account: None,
             dialect: None,
+            pause: Pause::default(),
             state: Mutex::new(State::default()),
             overdue: AtomicBool::new(false),
             uncounted: AtomicBool::new(false),
@@ -109,8 +114,13 @@ impl Outbox {
     }
 
     /// The same, within what all outboxes together may hold.
-    pub(crate) fn within(limits: OutboxLimits, account: Account, dialect: Option<Arc<dyn Dialect>>) -> Self {
-        Self { account: Some(account), dialect, ..Self::new(limits) }
+    pub(crate) fn within(
+        limits: OutboxLimits,
+        account: Account,
+        dialect: Option<Arc<dyn Dialect>>,
+        pause: Pause,
+    ) -> Self {
+        Self { account: Some(account), dialect, pause, ..Self::new(limits) }
     }
 
     /// Queues a message for the target at `position` of the envelope.
@@ -197,7 +207,7 @@ impl Outbox {
         if matches!(state.phase, Phase::Finishing | Phase::Ended(_)) {
             return Pushed::Ended;
         }
-        let pushed = state.queue.push(entry, &self.limits, self.account.as_ref());
+        let pushed = state.queue.push(entry, &self.limits, self.account.as_ref(), &self.pause);
         // Told apart at once, so that nobody asks again what became of a copy for which there was room.
         if pushed == Pushed::Queued {
             wake_writer(state);
@@ -373,18 +383,13 @@ impl Outbox {
         if let Phase::Ended(_) = state.phase {
             return Poll::Ready(Taken::Ended);
         }
-        if state.queue.is_empty() {
-            state.queue.shrink();
-            if matches!(state.phase, Phase::Finishing) {
-                return Poll::Ready(Taken::Finished);
-            }
-            if chunks.capacity() > KEPT_CAPACITY {
-                *chunks = Vec::new();
-            }
-            remember(&mut state.writer, context);
-            return Poll::Pending;
+        if let Some(cluster) = self.pause.cluster() {
+            return self.poll_take_unless_held(state, cluster, context, chunks);
         }
-        Poll::Ready(Taken::Batch(state.queue.take(chunks, self.dialect.as_deref())))
+        if state.queue.is_empty() {
+            return state.poll_empty(context, chunks);
+        }
+        Poll::Ready(Taken::Batch(state.queue.take(chunks, self.dialect.as_deref(), |_| true)))
     }
 }
 
@@ -399,6 +404,19 @@ impl State {
         if was_full && !self.queue.is_half_full(limits) {
             self.wake_session();
         }
+    }
+
+    /// What the writer gets where there is nothing to take.
+    fn poll_empty(&mut self, context: &Context<'_>, chunks: &mut Vec<Bytes>) -> Poll<Taken> {
+        self.queue.shrink();
+        if matches!(self.phase, Phase::Finishing) {
+            return Poll::Ready(Taken::Finished);
+        }
+        if chunks.capacity() > KEPT_CAPACITY {
+            *chunks = Vec::new();
+        }
+        remember(&mut self.writer, context);
+        Poll::Pending
     }
 
     fn end(&mut self, reason: Option<CloseReason>) {

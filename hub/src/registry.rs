@@ -15,13 +15,15 @@ use std::sync::{Arc, OnceLock};
 use fanfare_protocol::presence::Present;
 use fanfare_protocol::{Code, ConnectionId, Denial, GroupName, Payload, ServerFrame, Target, UserName};
 
+use crate::cluster::{Cluster, Proof, Topic};
 use crate::delivery::{Delivery, Population, Removal, Removed};
 use crate::envelope::Envelope;
 use crate::member::{Member, Membership, Origin};
+use crate::outbox::Pause;
 use crate::presence::{self, Presence, PresenceLimits, What};
 use crate::roster::{Roster, Rosters};
 use crate::shards::Shards;
-use crate::visit::{Datagrams, Lane, Queued, Visit};
+use crate::visit::{Carrier, Datagrams, Queued, Visit};
 use crate::witness::{Left, Witness};
 
 /// Everyone who is here.
@@ -33,6 +35,8 @@ pub(crate) struct Registry<P> {
     pub(crate) presence: Presence<P>,
     /// Told of memberships, where there is one.
     witness: OnceLock<Arc<dyn Witness<P>>>,
+    /// The other nodes, where there are any.
+    cluster: OnceLock<Arc<dyn Cluster>>,
 }
 
 impl<P> Registry<P> {
@@ -43,12 +47,43 @@ impl<P> Registry<P> {
             groups: Rosters::new(),
             presence: Presence::new(presence),
             witness: OnceLock::new(),
+            cluster: OnceLock::new(),
         }
     }
 
     /// Has memberships told from now on; for the first that is given.
     pub(crate) fn tell(&self, witness: Arc<dyn Witness<P>>) {
         let _ = self.witness.set(witness);
+    }
+
+    /// Is one of several from now on; for the first that is given.
+    pub(crate) fn cluster(&self, cluster: Arc<dyn Cluster>) {
+        let _ = self.cluster.set(cluster);
+    }
+
+    /// The other nodes, where there are any.
+    pub(crate) fn other_nodes(&self) -> Option<&dyn Cluster> {
+        self.cluster.get().map(|cluster| &**cluster)
+    }
+
+    /// What may stop an outbox from being written.
+    pub(crate) fn pause(&self) -> Pause {
+        Pause::of(self.cluster.get().cloned())
+    }
+
+    /// What a member has to wait for before it may say that it is reached by a topic. Asked inside the topic's critical
+    /// section.
+    fn wants(&self, topic: Topic<'_>) -> Option<Arc<Proof>> {
+        self.cluster.get().and_then(|cluster| cluster.wants(topic))
+    }
+
+    /// So many are still reached by a topic. Told inside its critical section.
+    fn still_wanted(&self, topic: Topic<'_>, by: usize) {
+        if let Some(cluster) = self.cluster.get()
+            && by == 0
+        {
+            cluster.left(topic);
+        }
     }
 
     /// What a member that leaves a group does there, inside the group's critical section.
@@ -63,21 +98,27 @@ impl<P> Registry<P> {
             if let Some(witness) = self.witness.get() {
                 witness.left(member, group, why, left == 0);
             }
+            self.still_wanted(Topic::Group(group), left);
         }
     }
 
-    /// Lets a connection in, if its user has fewer than `per_user` others and `permit` says so. It stays until the
-    /// seat is dropped. `permit` runs inside the user's critical section: whoever forbids first and visits the user's
+    /// Lets a connection in, if its user has fewer than `per_user` others and `permit` says so, and queues `first` to
+    /// it. It stays until the seat is dropped. `permit` runs inside the user's critical section: whoever forbids first and visits the user's
     /// connections then, misses none.
     pub(crate) fn register(
         self: &Arc<Self>,
         member: Arc<Member<P>>,
+        first: &ServerFrame,
         per_user: usize,
         permit: impl Fn() -> Result<(), Denial>,
     ) -> Result<Seat<P>, Denial> {
         let admit = |others: usize| {
             permit()?;
-            if others < per_user { Ok(()) } else { Err(Denial::from(Code::UserFull)) }
+            if others >= per_user {
+                return Err(Denial::from(Code::UserFull));
+            }
+            member.outbox().push_first(self.wants(Topic::User(member.user())), first);
+            Ok(())
         };
         let user = self.users.enter(member.user(), &member, admit)?;
         self.connections.find_or_replace(&member.id(), |_| true, || Arc::clone(&member));
@@ -125,9 +166,8 @@ impl<P> Registry<P> {
         let roster = self.groups.enter(group, member, |others| {
             permit()?;
             members = others + 1;
-            member
-                .outbox()
-                .push_notice(&ServerFrame::Joined { group: group.clone(), members: members as u64 });
+            let joined = ServerFrame::Joined { group: group.clone(), members: members as u64 };
+            member.outbox().push_behind(self.wants(Topic::Group(group)), &joined);
             if let Some(witness) = self.witness.get() {
                 witness.joined(member, group, origin, others == 0);
             }
@@ -270,8 +310,8 @@ impl<P> Registry<P> {
 
     /// Has everyone whom the targets reach get one copy, inside each target's critical section, with the first target's
     /// position.
-    fn visit(&self, lane: impl Lane, envelope: &Envelope, except: &[ConnectionId]) -> Delivery {
-        let mut visit = Visit::new(lane, except);
+    fn visit(&self, carrier: impl Carrier, envelope: &Envelope, except: &[ConnectionId]) -> Delivery {
+        let mut visit = Visit::new(carrier, except);
         for (position, target) in envelope.targets() {
             match target {
                 Target::Connection(id) => {
@@ -302,6 +342,11 @@ impl<P> Registry<P> {
         let mut members = Vec::with_capacity(self.connections.len());
         self.connections.for_each(|member| members.push(Arc::clone(member)));
         members
+    }
+
+    /// Calls `visit` for everyone.
+    pub(crate) fn for_each(&self, visit: impl FnMut(&Arc<Member<P>>)) {
+        self.connections.for_each(visit);
     }
 
     /// Every user with the number of its connections.
@@ -353,7 +398,7 @@ impl<P> Registry<P> {
         }
         drop(memberships);
         self.connections.remove_if(&member.id(), |known| Arc::ptr_eq(known, member));
-        self.users.leave(user, member, |_| {});
+        self.users.leave(user, member, |left| self.still_wanted(Topic::User(member.user()), left));
     }
 }
 

@@ -17,7 +17,7 @@ use crate::member::Member;
 use crate::outbox::Pushed;
 
 /// How copies go.
-pub(crate) trait Lane {
+pub(crate) trait Carrier {
     fn envelope(&self) -> &Envelope;
 
     /// Has the member get a copy, as one for the target at this position.
@@ -27,7 +27,7 @@ pub(crate) trait Lane {
 /// By the stream: through the outbox.
 pub(crate) struct Queued<'a>(pub(crate) &'a Arc<Envelope>);
 
-impl Lane for Queued<'_> {
+impl Carrier for Queued<'_> {
     fn envelope(&self) -> &Envelope {
         self.0
     }
@@ -42,7 +42,7 @@ impl Lane for Queued<'_> {
 /// By datagrams. Nothing waits, and nothing is kept.
 pub(crate) struct Datagrams<'a>(pub(crate) &'a Arc<Envelope>);
 
-impl Lane for Datagrams<'_> {
+impl Carrier for Datagrams<'_> {
     fn envelope(&self) -> &Envelope {
         self.0
     }
@@ -72,27 +72,27 @@ impl Lane for Datagrams<'_> {
 }
 
 /// A send on its way.
-pub(crate) struct Visit<'a, L> {
-    lane: L,
+pub(crate) struct Visit<'a, C> {
+    carrier: C,
     /// Where it is not for everybody whom it meets.
     sieve: Option<Sieve<'a>>,
     delivery: Delivery,
 }
 
-impl<'a, L: Lane> Visit<'a, L> {
-    pub(crate) fn new(lane: L, except: &'a [ConnectionId]) -> Self {
+impl<'a, C: Carrier> Visit<'a, C> {
+    pub(crate) fn new(carrier: C, except: &'a [ConnectionId]) -> Self {
         // With one target nobody is reached twice, and nothing needs to be remembered.
-        let several = lane.envelope().targets().len() > 1;
+        let several = carrier.envelope().targets().len() > 1;
         let sieve = (several || !except.is_empty())
             .then(|| Sieve { except: Excluded::new(except), reached: several.then(HashSet::new) });
-        Self { lane, sieve, delivery: Delivery::default() }
+        Self { carrier, sieve, delivery: Delivery::default() }
     }
 
     /// Has a member get a copy, if it is to have one and has none yet.
     #[inline(always)]
     pub(crate) fn member<P>(&mut self, member: &Arc<Member<P>>, position: u16) {
         if self.sieve.as_mut().is_none_or(|sieve| sieve.passes(member.id())) {
-            self.lane.carry(member, position, &mut self.delivery);
+            self.carrier.carry(member, position, &mut self.delivery);
         }
     }
 

@@ -90,6 +90,7 @@ impl World {
             format: PayloadFormat::Text,
             payload: Bytes::copy_from_slice(text.as_bytes()),
             accepted: Instant::now(),
+            counts: false,
         }
     }
 

@@ -102,6 +102,7 @@ fn send_but(hub: &Models, tag: u64, except: Vec<ConnectionId>) -> u64 {
         format: PayloadFormat::Binary,
         payload: Bytes::copy_from_slice(&tag.to_be_bytes()),
         accepted: Instant::now(),
+        counts: false,
     });
     delivery.unwrap().queued
 }

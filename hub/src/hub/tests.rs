@@ -68,6 +68,7 @@ fn publication(to: Vec<Target>, payload: usize) -> Publication {
         format: PayloadFormat::Binary,
         payload: Bytes::from(vec![7; payload]),
         accepted: Instant::now(),
+        counts: false,
     }
 }
 

@@ -7,7 +7,7 @@ use crate::line::scripted::Scripted;
 use crate::outbox::{Outbox, OutboxLimits};
 use crate::presence::PresenceLimits;
 use crate::registry::Registry;
-use fanfare_protocol::Code;
+use fanfare_protocol::{Code, ServerFrame};
 
 fn member(line: &Arc<Scripted>, now: (Instant, SystemTime)) -> Arc<Member<u8>> {
     let user = UserName::new("alice").unwrap();
@@ -81,7 +81,7 @@ fn promise_11_deliveries_are_those_by_stream_and_those_by_datagram() {
 fn a_member_tells_its_groups_and_the_word_of_others_outlasts_its_own() {
     let registry = Arc::new(Registry::new(PresenceLimits::default()));
     let member = member(&Arc::default(), (Instant::now(), SystemTime::now()));
-    let seat = registry.register(member, 1, || Ok(())).unwrap();
+    let seat = registry.register(member, &ServerFrame::Ack { request: 7, count: 7 }, 1, || Ok(())).unwrap();
     let member = seat.member();
     let group = |name: &str| GroupName::new(name).unwrap();
     let join = |name: &str, origin| registry.join(member, &group(name), 10, origin, || Ok(())).unwrap();

@@ -16,8 +16,10 @@ use std::time::Instant;
 use bytes::Bytes;
 use fanfare_protocol::{GroupName, ServerFrame, Target, codec};
 
+use super::held::Pause;
 use super::limits::{BATCH_BYTES, BATCH_FRAMES, KEPT_CAPACITY, OutboxLimits, Overflow};
 use crate::budget::Account;
+use crate::cluster::Proof;
 use crate::dialect::{Dialect, Translation};
 use crate::envelope::Envelope;
 use crate::stock::Stock;
@@ -40,6 +42,10 @@ pub(super) enum Mark {
     Joined(GroupName),
     /// A frame of this group's presence: thrown away with what else waits of it.
     Presence(GroupName),
+    /// What the client is told before everything else.
+    First,
+    /// Nothing: what is behind it waits until this is settled.
+    Barrier(Arc<Proof>),
 }
 
 impl Entry {
@@ -55,6 +61,30 @@ impl Entry {
         match self {
             Self::Message(envelope, ..) => envelope.frames(),
             Self::Notice(_) | Self::Marked(..) => 1,
+        }
+    }
+
+    /// What is to be settled before it and everything behind it may go.
+    pub(super) fn barrier(&self) -> Option<&Proof> {
+        match self {
+            Self::Marked(_, Some(mark)) => match &**mark {
+                Mark::Barrier(proof) => Some(proof),
+                Mark::Joined(_) | Mark::Presence(_) | Mark::First => None,
+            },
+            Self::Marked(_, None) | Self::Notice(_) | Self::Message(..) => None,
+        }
+    }
+
+    /// Whether it may be handed to a transport. A ban may forbid what others say, and who is there; it forbids no answer.
+    pub(super) fn may_go(&self, delivers: bool) -> bool {
+        match self {
+            Self::Marked(_, Some(mark)) => match &**mark {
+                Mark::Barrier(proof) => proof.is_settled(),
+                Mark::Presence(_) => delivers,
+                Mark::Joined(_) | Mark::First => true,
+            },
+            Self::Marked(_, None) | Self::Notice(_) => true,
+            Self::Message(..) => delivers,
         }
     }
 
@@ -110,16 +140,25 @@ pub(super) struct Queue {
     /// Messages queued and messages dropped since the beginning.
     messages: u64,
     dropped_in_all: u64,
+    /// How many times the writer has to take something until it is this client's own doing that the queue is full: more
+    /// than none where it was held back.
+    holds: u8,
 }
 
 impl Queue {
     /// Takes an entry in, if it fits or can be made to. Whoever gets [`Pushed::Overflowed`] ends the connection.
     // Called for every copy of every message, and compiled into what calls it.
     #[inline(always)]
-    pub(super) fn push(&mut self, entry: Entry, limits: &OutboxLimits, account: Option<&Account>) -> Pushed {
+    pub(super) fn push(
+        &mut self,
+        entry: Entry,
+        limits: &OutboxLimits,
+        account: Option<&Account>,
+        pause: &Pause,
+    ) -> Pushed {
         let (frames, bytes) = (entry.frames(), entry.bytes());
         if !self.fits(frames, bytes, limits, account) {
-            return self.push_where_full(entry, limits, account);
+            return self.push_where_full(entry, limits, account, pause);
         }
         self.put(entry, frames, bytes);
         Pushed::Queued
@@ -127,7 +166,13 @@ impl Queue {
 
     /// The same, where room has to be made first.
     #[cold]
-    fn push_where_full(&mut self, entry: Entry, limits: &OutboxLimits, account: Option<&Account>) -> Pushed {
+    fn push_where_full(
+        &mut self,
+        entry: Entry,
+        limits: &OutboxLimits,
+        account: Option<&Account>,
+        pause: &Pause,
+    ) -> Pushed {
         let (frames, bytes, messages) = (entry.frames(), entry.bytes(), entry.messages());
         // In another protocol a message may be longer than all that may wait, which no reading makes good: it is
         // missed, and told of with what comes next.
@@ -136,9 +181,11 @@ impl Queue {
             self.dropped_in_all += messages;
             return Pushed::Dropped(messages);
         }
+        // It is not the client that is slow where it is given nothing.
+        let overflow = if self.is_held_back(pause) { Overflow::DropOldest } else { limits.overflow };
         let mut displaced = 0;
         while !self.fits(frames, bytes, limits, account) {
-            match limits.overflow {
+            match overflow {
                 Overflow::Disconnect => return Pushed::Overflowed,
                 Overflow::DropOldest => match self.drop_oldest_message() {
                     // An answer or a notice, and nothing that may go for it.
@@ -155,6 +202,13 @@ impl Queue {
         }
         self.put(entry, frames, bytes);
         if displaced == 0 { Pushed::Queued } else { Pushed::Displaced(displaced) }
+    }
+
+    fn is_held_back(&self, pause: &Pause) -> bool {
+        let is_waited_for = |entry: &Entry| entry.barrier().is_some_and(|proof| !proof.is_settled());
+        pause.cluster().is_some_and(|cluster| {
+            self.holds > 0 || !cluster.delivers() || self.entries.iter().any(is_waited_for)
+        })
     }
 
     /// Whether so much more may wait. What the account has to give for it, it has given then.
@@ -256,10 +310,20 @@ impl Queue {
         });
     }
 
-    /// The next batch, put behind `chunks`; and when the first message in it was accepted, if there is one.
-    pub(super) fn take(&mut self, chunks: &mut Vec<Bytes>, dialect: Option<&dyn Dialect>) -> Option<Instant> {
+    /// The next batch, put behind `chunks`, up to what may not go; and when the first message in it was accepted, if there
+    /// is one.
+    #[inline(always)]
+    pub(super) fn take(
+        &mut self,
+        chunks: &mut Vec<Bytes>,
+        dialect: Option<&dyn Dialect>,
+        may_go: impl Fn(&Entry) -> bool,
+    ) -> Option<Instant> {
         let mut accepted = None;
         if self.dropped > 0 {
+            if self.take_first(chunks) {
+                return None;
+            }
             let dropped = std::mem::take(&mut self.dropped);
             let lagged = ServerFrame::Lagged { dropped };
             chunks.push(match dialect {
@@ -268,7 +332,9 @@ impl Queue {
             });
         }
         let (mut frames, mut bytes) = (0, 0);
-        while let Some(entry) = self.entries.pop_front() {
+        while self.entries.front().is_some_and(&may_go)
+            && let Some(entry) = self.entries.pop_front()
+        {
             frames += entry.frames();
             bytes += entry.bytes();
             match entry {
@@ -288,7 +354,68 @@ impl Queue {
         }
         self.writing_frames += frames;
         self.writing_bytes += bytes;
+        self.holds = self.holds.saturating_sub(1);
         accepted
+    }
+
+    /// The first frame alone, where it was not taken yet: nothing may be told before it.
+    #[cold]
+    fn take_first(&mut self, chunks: &mut Vec<Bytes>) -> bool {
+        let is_first =
+            |entry: &Entry| matches!(entry, Entry::Marked(_, Some(mark)) if matches!(**mark, Mark::First));
+        // What it had to wait for may be in front of it.
+        let Some(at) = self.entries.iter().take(2).position(is_first) else { return false };
+        for entry in self.entries.drain(..=at) {
+            self.writing_frames += entry.frames();
+            self.writing_bytes += entry.bytes();
+            if let Entry::Marked(bytes, _) = entry
+                && !bytes.is_empty()
+            {
+                chunks.push(bytes);
+            }
+        }
+        true
+    }
+
+    /// The writer was given nothing, because what is next may not go.
+    pub(super) fn held(&mut self) {
+        // What it takes first counts until it is written, which is when it comes again.
+        self.holds = 2;
+    }
+
+    /// There is nothing that might be held back.
+    pub(super) fn released(&mut self) {
+        self.holds = 0;
+    }
+
+    /// Throws away what is held back, for good: nothing follows but notices.
+    pub(super) fn give_up(&mut self) {
+        let Self { entries, frames, stock, dropped, dropped_in_all, .. } = self;
+        entries.retain(|entry| {
+            let stays = entry.may_go(false);
+            if !stays {
+                *frames -= entry.frames();
+                stock.bytes -= entry.bytes();
+                *dropped += entry.messages();
+                *dropped_in_all += entry.messages();
+            }
+            stays
+        });
+    }
+
+    /// So many messages may have been lost before they came here.
+    pub(super) fn lag(&mut self, missed: u64) {
+        self.dropped = self.dropped.saturating_add(missed);
+    }
+
+    /// Whether there is something to tell of what was dropped.
+    pub(super) fn has_dropped(&self) -> bool {
+        self.dropped > 0
+    }
+
+    /// What is next.
+    pub(super) fn front(&self) -> Option<&Entry> {
+        self.entries.front()
     }
 
     /// What was taken is written.

@@ -296,6 +296,7 @@ fn a_watcher_that_reads_slowly_keeps_its_messages_and_is_told_anew() {
             format: PayloadFormat::Binary,
             payload: Bytes::from_static(b"x"),
             accepted: Instant::now(),
+            counts: false,
         })
         .unwrap();
     }

@@ -36,9 +36,13 @@ fn now() -> (Instant, SystemTime) {
     (Instant::now(), SystemTime::now())
 }
 
+const FIRST: ServerFrame = ServerFrame::Ack { request: 7, count: 7 };
+
 fn arrive(registry: &Arc<Registry<()>>, number: u64, name: impl Display) -> Seat<()> {
     let member = Arc::new(Member::new(id(number), user(name), generous(), Arc::new(Nowhere), (), now()));
-    registry.register(member, usize::MAX, || Ok(())).unwrap()
+    let seat = registry.register(member, &FIRST, usize::MAX, || Ok(())).unwrap();
+    assert_eq!(drain(seat.member()), [FIRST]);
+    seat
 }
 
 fn join(registry: &Registry<()>, seat: &Seat<()>, name: impl Display) -> usize {
@@ -220,11 +224,11 @@ fn promise_5_a_send_is_encoded_once_and_its_payload_is_never_copied() {
 fn a_user_has_at_most_its_connections_and_a_refused_one_leaves_nothing() {
     let registry = Arc::new(Registry::new(PresenceLimits::default()));
     let refused = Arc::new(Member::new(id(9), user("bob"), generous(), Arc::new(Nowhere), (), now()));
-    assert_eq!(registry.register(refused, 0, || Ok(())).err(), Some(Code::UserFull.into()));
+    assert_eq!(registry.register(refused, &FIRST, 0, || Ok(())).err(), Some(Code::UserFull.into()));
     assert_eq!(registry.population(), Population::default());
     let _alice = arrive(&registry, 1, "alice");
     let second = Arc::new(Member::new(id(2), user("alice"), generous(), Arc::new(Nowhere), (), now()));
-    assert_eq!(registry.register(second, 1, || Ok(())).err(), Some(Code::UserFull.into()));
+    assert_eq!(registry.register(second, &FIRST, 1, || Ok(())).err(), Some(Code::UserFull.into()));
     assert_eq!(registry.population().connections, 1);
 }
 
@@ -341,14 +345,14 @@ fn promise_11_what_became_of_each_datagram_is_counted() {
         .map(|(number, line)| {
             let line = Arc::clone(line) as _;
             let member = Arc::new(Member::new(id(number), user(number), generous(), line, (), now()));
-            registry.register(member, 1, || Ok(())).unwrap()
+            registry.register(member, &FIRST, 1, || Ok(())).unwrap()
         })
         .collect();
     let (event, payload) = (EventName::new("E").unwrap(), Bytes::from_static(b"payload"));
     let format = PayloadFormat::Text;
     let to = vec![Target::All];
     let envelope =
-        Arc::new(Envelope::unreliable(&Sender::Server, to, &event, format, &payload, Instant::now()));
+        Arc::new(Envelope::unreliable(&Sender::Server, &to, &event, format, &payload, Instant::now()));
     let bytes = envelope.datagram_bytes(0) as u64;
     let sums = [(); 3].map(|()| registry.send_unreliably(&envelope, &[]));
     let of = |queued, displaced, went| Delivery {

@@ -14,7 +14,12 @@ fn account(budget: &Arc<Budget>, user: &str) -> Account {
 }
 
 fn within(budget: &Arc<Budget>, overflow: Overflow) -> Outbox {
-    Outbox::within(OutboxLimits { frames: 1_000, bytes: 1 << 30, overflow }, account(budget, "bob"), None)
+    Outbox::within(
+        OutboxLimits { frames: 1_000, bytes: 1 << 30, overflow },
+        account(budget, "bob"),
+        None,
+        Pause::default(),
+    )
 }
 
 #[test]

@@ -1,0 +1,116 @@
+//! What is held back in an outbox of a hub that is one of several: everything behind a barrier whose proof is still to
+//! come, and, while the hub delivers nothing, every message and every frame of presence.
+//!
+//! In: proofs, the pause of the whole hub and its end, and that something was lost on the way from another node. Out:
+//! the writer, which gets what may go, or waits; and whether an overflow is anybody's fault.
+//!
+//! Invariants:
+//! - a writer that waits is woken when what it waits for has come, however the two race (models `promise_18_...` and
+//!   `promise_19_...`);
+//! - what may not be delivered leaves with nothing, also not with a drain;
+//! - the first frame is the first, whatever is to be told of what was dropped before it.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use fanfare_protocol::ServerFrame;
+
+use super::phase::Phase;
+use super::queue::{Entry, Mark};
+use super::{Outbox, State, Taken, remember, wake_writer};
+use crate::cluster::{Cluster, Proof};
+use crate::sync::MutexGuard;
+
+/// What may stop an outbox from being written: nothing, in a hub that is alone.
+#[derive(Clone, Default)]
+pub(crate) struct Pause(Option<Arc<dyn Cluster>>);
+
+impl Pause {
+    /// As this cluster has it.
+    pub(crate) fn of(cluster: Option<Arc<dyn Cluster>>) -> Self {
+        Self(cluster)
+    }
+
+    /// Whom to ask.
+    pub(super) fn cluster(&self) -> Option<&dyn Cluster> {
+        self.0.as_deref()
+    }
+}
+
+impl Outbox {
+    /// Queues what the client is told before everything else, behind what it has to wait for.
+    pub(crate) fn push_first(&self, proof: Option<Arc<Proof>>, first: &ServerFrame) {
+        self.push_barrier(proof);
+        let entry = match self.notice(first) {
+            Some(Entry::Notice(bytes) | Entry::Marked(bytes, None)) => {
+                Entry::Marked(bytes, Some(Box::new(Mark::First)))
+            }
+            Some(entry) => entry,
+            None => return,
+        };
+        self.push_to(self.state.lock(), entry);
+    }
+
+    /// Queues a notice behind what it has to wait for.
+    pub(crate) fn push_behind(&self, proof: Option<Arc<Proof>>, frame: &ServerFrame) {
+        self.push_barrier(proof);
+        self.push_notice(frame);
+    }
+
+    fn push_barrier(&self, proof: Option<Arc<Proof>>) {
+        if let Some(proof) = proof {
+            let barrier = Entry::Marked(Bytes::new(), Some(Box::new(Mark::Barrier(proof))));
+            self.push_to(self.state.lock(), barrier);
+        }
+    }
+
+    /// Has the writer look again, because a pause is over.
+    pub(crate) fn resume(&self) {
+        wake_writer(self.state.lock());
+    }
+
+    /// Up to so many messages may have been lost before they were here: the client is told with what it gets next, or
+    /// alone. It is not known that they were for this one, so it is not counted as what it dropped.
+    pub(crate) fn lag(&self, missed: u64) {
+        let mut state = self.state.lock();
+        state.queue.lag(missed);
+        wake_writer(state);
+    }
+
+    /// What [`Outbox::poll_take`] does where something may be held back.
+    pub(super) fn poll_take_unless_held(
+        &self,
+        mut state: MutexGuard<'_, State>,
+        cluster: &dyn Cluster,
+        context: &mut Context<'_>,
+        chunks: &mut Vec<Bytes>,
+    ) -> Poll<Taken> {
+        let delivers = cluster.delivers();
+        let may_go = |entry: &Entry| entry.may_go(delivers);
+        let is_finishing = matches!(state.phase, Phase::Finishing);
+        loop {
+            let Some(front) = state.queue.front() else {
+                state.queue.released();
+                if !is_finishing && state.queue.has_dropped() {
+                    break;
+                }
+                return state.poll_empty(context, chunks);
+            };
+            if may_go(front) {
+                break;
+            }
+            if is_finishing {
+                state.queue.give_up();
+                continue;
+            }
+            // Where it was settled since it was looked at, there is nothing to wait for.
+            if front.barrier().is_none_or(|proof| proof.remember(context.waker())) {
+                state.queue.held();
+                remember(&mut state.writer, context);
+                return Poll::Pending;
+            }
+        }
+        Poll::Ready(Taken::Batch(state.queue.take(chunks, self.dialect.as_deref(), may_go)))
+    }
+}
