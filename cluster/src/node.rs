@@ -640,7 +640,7 @@ impl Node {
         }
         let ticket = outgoing.counts.then(|| self.tallies.next());
         let has_room = ticket.is_some_and(|(_, has_room)| has_room);
-        let number = ticket.filter(|_| has_room).map_or(0, |(number, _)| number);
+        let number = ticket.filter(|_| has_room).map_or(0, |(number, _)| number.get());
         let Outgoing { from, to, except, messages, lane, .. } = *outgoing;
         let body = wire::publication(number, from, to, except, messages, lane);
         let (mut waiting, mut silent) = (Places::default(), Vec::new());
@@ -670,7 +670,7 @@ impl Node {
     }
 
     /// Asks a node, or all of them. It ends when each has answered or gone, at the latest at `until`.
-    pub fn ask(&mut self, whom: Option<NodeId>, body: Bytes, until: Instant) -> Ticket {
+    pub fn ask(&mut self, whom: Option<NodeId>, body: &Bytes, until: Instant) -> Ticket {
         let (question, has_room) = self.tallies.next();
         let asked: Vec<usize> = match whom {
             None => self.known().collect(),
@@ -683,7 +683,7 @@ impl Node {
         for place in asked {
             let Some(id) = self.peer(place).map(|peer| peer.id) else { continue };
             let published = self.links.get(&id).map_or(0, |link| link.outbound.published());
-            let message = Message::Ask { question, body: body.clone() };
+            let message = Message::Ask { question: question.get(), body: body.clone() };
             let message = wire::encode(Heading { from: self.id, published }, &message);
             if has_room && self.bus.send(id, message) {
                 waiting.insert(place);

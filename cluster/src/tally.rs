@@ -37,15 +37,17 @@ struct Tally {
 #[derive(Default)]
 pub(crate) struct Tallies {
     open: HashMap<u64, Tally, RandomState>,
-    last: u64,
+    /// The number of the last.
+    last: Option<NonZeroU64>,
     done: Vec<(Ticket, Tallied)>,
 }
 
 impl Tallies {
     /// The number of the next, and whether there is room for it.
-    pub(crate) fn next(&mut self) -> (u64, bool) {
-        self.last += 1;
-        (self.last, self.open.len() < MOST)
+    pub(crate) fn next(&mut self) -> (NonZeroU64, bool) {
+        let next = self.last.map_or(NonZeroU64::MIN, |last| last.saturating_add(1));
+        self.last = Some(next);
+        (next, self.open.len() < MOST)
     }
 
     /// Begins to wait.
@@ -61,7 +63,7 @@ impl Tallies {
         if waiting.is_empty() {
             self.done.push((ticket, so_far));
         } else {
-            self.open.insert(number, Tally { waiting, until, so_far });
+            self.open.insert(number.get(), Tally { waiting, until, so_far });
         }
         ticket
     }
@@ -141,18 +143,18 @@ mod tests {
         let mut tallies = Tallies::default();
         let (number, _) = tallies.next();
         let ticket = tallies.begin(number, places(&[1, 2, 3, 4]), vec![node(9)], now + second);
-        tallies.counted(1, number, 5);
-        tallies.counted(1, number, 5);
-        tallies.counted(7, number, 5);
+        tallies.counted(1, number.get(), 5);
+        tallies.counted(1, number.get(), 5);
+        tallies.counted(7, number.get(), 5);
         tallies.gone(2, node(2));
-        tallies.counted(3, number, 1);
+        tallies.counted(3, number.get(), 1);
         tallies.tick(now, |place| Some(node(place)));
         assert_eq!(tallies.done(), []);
         tallies.tick(now + second, |place| Some(node(place)));
         let silent = vec![node(9), node(2), node(4)];
         let tallied = Tallied { copies: 6, answers: Vec::new(), silent };
         assert_eq!(tallies.done(), [(ticket, tallied)]);
-        tallies.counted(4, number, 1);
+        tallies.counted(4, number.get(), 1);
         assert_eq!(tallies.done(), [], "too late");
     }
 

@@ -132,7 +132,7 @@ pub(crate) fn publication(
         Sender::Connection { connection, user } => {
             bytes.put_u8(1);
             bytes.put_slice(connection.as_bytes());
-            text(&mut bytes, user.as_str());
+            name(&mut bytes, user.as_str());
         }
     }
     for (event, format, payload) in messages {
@@ -231,13 +231,16 @@ fn head(bytes: &mut BytesMut, heading: Heading, kind: u16) {
 }
 
 fn numbers(bytes: &mut BytesMut, topics: &[TopicNumber]) {
-    bytes.put_u32_le(u32::try_from(topics.len()).expect("a batch is bounded"));
-    topics.iter().for_each(|topic| bytes.put_u64_le(topic.0));
+    // A batch is far shorter.
+    let count = u32::try_from(topics.len()).unwrap_or(u32::MAX);
+    bytes.put_u32_le(count);
+    topics.iter().take(count as usize).for_each(|topic| bytes.put_u64_le(topic.0));
 }
 
-fn text(bytes: &mut BytesMut, text: &str) {
-    bytes.put_u16_le(u16::try_from(text.len()).expect("names are bounded"));
-    bytes.put_slice(text.as_bytes());
+/// A name: at most 256 bytes.
+fn name(bytes: &mut BytesMut, name: &str) {
+    bytes.put_u16_le(u16::try_from(name.len()).unwrap_or(u16::MAX));
+    bytes.put_slice(name.as_bytes());
 }
 
 /// Reads a message.
