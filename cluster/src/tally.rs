@@ -53,12 +53,12 @@ impl Tallies {
     /// Begins to wait.
     pub(crate) fn begin(
         &mut self,
-        number: u64,
+        number: NonZeroU64,
         waiting: Places,
         silent: Vec<NodeId>,
         until: Instant,
     ) -> Ticket {
-        let ticket = Ticket(NonZeroU64::new(number).expect("numbers begin with 1"));
+        let ticket = Ticket(number);
         let so_far = Tallied { silent, ..Tallied::default() };
         if waiting.is_empty() {
             self.done.push((ticket, so_far));
