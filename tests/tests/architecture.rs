@@ -16,13 +16,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// The crates, from the top floor down: each may depend on those behind it.
-const CRATES: [&str; 16] = [
+const CRATES: [&str; 17] = [
     "examples",
     "tests",
     "bench",
     "cli",
     "tui",
     "server",
+    "nats",
     "client",
     "certs",
     "token",

@@ -1,0 +1,196 @@
+//! JetStream's API, as much of it as a bucket and its watch need: requests and answers in JSON.
+//!
+//! In: what is wanted. Out: subjects and bodies, and answers taken apart. Pure. Invariant: whatever an answer has in
+//! it, it is either what was asked for or a [`Fault`] with JetStream's own words.
+
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+/// What JetStream says when it does not do something.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(crate) struct Fault {
+    #[serde(default)]
+    pub(crate) code: u16,
+    #[serde(default)]
+    pub(crate) err_code: u16,
+    #[serde(default)]
+    pub(crate) description: String,
+}
+
+impl std::fmt::Display for Fault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} ({})", self.description, self.err_code)
+    }
+}
+
+/// Numbers of faults that something is done about.
+pub(crate) mod fault {
+    pub(crate) const CONSUMER_NOT_FOUND: u16 = 10014;
+    pub(crate) const NO_MESSAGE: u16 = 10037;
+    pub(crate) const NOT_ENABLED: u16 = 10076;
+    pub(crate) const NOT_ENABLED_FOR_ACCOUNT: u16 = 10039;
+    pub(crate) const STREAM_EXISTS: u16 = 10058;
+    pub(crate) const STREAM_NOT_FOUND: u16 = 10059;
+    pub(crate) const ANOTHER_STREAM: u16 = 10060;
+    pub(crate) const WRONG_LAST_REVISION: [u16; 2] = [10071, 10164];
+    pub(crate) const NOT_CLUSTERED: u16 = 10074;
+}
+
+/// What is asked, as JSON. A question that has none is empty, not `null`.
+pub(crate) fn body(question: &impl Serialize) -> Bytes {
+    serde_json::to_vec(question).unwrap_or_default().into()
+}
+
+/// Takes an answer apart.
+pub(crate) fn answer<T: DeserializeOwned>(body: &[u8]) -> Result<T, Fault> {
+    #[derive(Deserialize)]
+    struct Faulty {
+        error: Option<Fault>,
+    }
+    let unreadable = |error: serde_json::Error| Fault {
+        code: 0,
+        err_code: 0,
+        description: format!("an answer that cannot be read: {error}"),
+    };
+    if let Some(fault) = serde_json::from_slice::<Faulty>(body).map_err(unreadable)?.error {
+        return Err(fault);
+    }
+    serde_json::from_slice(body).map_err(unreadable)
+}
+
+/// A stream's settings: those that make it a bucket.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct StreamConfig {
+    pub(crate) name: String,
+    #[serde(default)]
+    pub(crate) subjects: Vec<String>,
+    pub(crate) retention: String,
+    pub(crate) storage: String,
+    pub(crate) discard: String,
+    pub(crate) max_msgs_per_subject: i64,
+    pub(crate) max_msgs: i64,
+    pub(crate) max_bytes: i64,
+    /// In nanoseconds.
+    pub(crate) max_age: u64,
+    #[serde(default = "no_limit")]
+    pub(crate) max_msg_size: i64,
+    #[serde(default = "no_limit")]
+    pub(crate) max_consumers: i64,
+    #[serde(rename = "num_replicas")]
+    pub(crate) replicas: usize,
+    #[serde(default)]
+    pub(crate) no_ack: bool,
+    #[serde(default)]
+    pub(crate) sealed: bool,
+    #[serde(default)]
+    pub(crate) deny_delete: bool,
+    #[serde(default)]
+    pub(crate) allow_rollup_hdrs: bool,
+    #[serde(default)]
+    pub(crate) allow_direct: bool,
+    #[serde(default, skip_serializing)]
+    pub(crate) mirror: Option<serde_json::Value>,
+}
+
+fn no_limit() -> i64 {
+    -1
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct StreamState {
+    pub(crate) last_seq: u64,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct StreamInfo {
+    pub(crate) config: StreamConfig,
+    pub(crate) state: StreamState,
+    /// When it was made: another time is another stream.
+    pub(crate) created: String,
+}
+
+/// What answers a put.
+#[derive(Debug, Deserialize)]
+pub(crate) struct PubAck {
+    pub(crate) seq: u64,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct StoredMessage {
+    pub(crate) message: Stored,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Stored {
+    pub(crate) seq: u64,
+    /// In base64, as they are on the wire.
+    #[serde(default)]
+    pub(crate) hdrs: String,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct ConsumerConfig {
+    pub(crate) name: String,
+    pub(crate) deliver_subject: String,
+    pub(crate) deliver_policy: &'static str,
+    pub(crate) opt_start_seq: u64,
+    pub(crate) ack_policy: &'static str,
+    pub(crate) replay_policy: &'static str,
+    pub(crate) flow_control: bool,
+    /// In nanoseconds.
+    pub(crate) idle_heartbeat: u64,
+    /// In nanoseconds.
+    pub(crate) inactive_threshold: u64,
+    pub(crate) num_replicas: usize,
+    pub(crate) mem_storage: bool,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct ConsumerRequest<'a> {
+    pub(crate) stream_name: &'a str,
+    pub(crate) config: ConsumerConfig,
+}
+
+/// Anything, as long as it is no fault.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Done {}
+
+pub(crate) fn stream_info(stream: &str) -> String {
+    format!("$JS.API.STREAM.INFO.{stream}")
+}
+
+pub(crate) fn stream_create(stream: &str) -> String {
+    format!("$JS.API.STREAM.CREATE.{stream}")
+}
+
+/// Asks the stream's leader, and nobody else: a direct get may be answered by a server that is behind
+/// (nats-server#4162).
+pub(crate) fn message_get(stream: &str) -> String {
+    format!("$JS.API.STREAM.MSG.GET.{stream}")
+}
+
+pub(crate) fn consumer_create(stream: &str, consumer: &str) -> String {
+    format!("$JS.API.CONSUMER.CREATE.{stream}.{consumer}")
+}
+
+pub(crate) fn consumer_delete(stream: &str, consumer: &str) -> String {
+    format!("$JS.API.CONSUMER.DELETE.{stream}.{consumer}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_is_told_from_an_answer() {
+        let fault = answer::<PubAck>(
+            br#"{"error":{"code":400,"err_code":10071,"description":"wrong last sequence: 3"}}"#,
+        );
+        assert!(fault::WRONG_LAST_REVISION.contains(&fault.unwrap_err().err_code));
+        assert_eq!(answer::<PubAck>(br#"{"stream":"KV_x","seq":5}"#).unwrap().seq, 5);
+        for bad in [&b""[..], b"{}", b"[]", b"{\"seq\":\"5\"}", b"+ACK"] {
+            assert!(answer::<PubAck>(bad).is_err());
+        }
+    }
+}

@@ -1,0 +1,436 @@
+//! The one task that hears the other nodes, and carries out what they say and what was decided, in its order.
+//!
+//! In: what NATS brings, time, and a word that there is something to do. Out: deliveries, enforcement, heartbeats, answers.
+//! Invariants: decisions are carried out in the order of their revisions, and only then said to be in force (promise 18);
+//! the lease is looked at before anything else is done, and nothing here waits for NATS or a disk; where what was decided
+//! is not known for certain, there is no lease.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use fanfare_cluster::{Arrived, Effect, Heartbeat, Node, NodeId, TopicName};
+use fanfare_hub::{CloseReason, Lane, Origin, Publication, Removal};
+use fanfare_nats::{Bus, Event, Expect, OpenError, PutError};
+use fanfare_protocol::admin::Who;
+use fanfare_protocol::{Code, GroupName, Target};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+
+use super::copier::{Copies, copy};
+use super::questions::{Done, Question, read, to_bytes};
+use super::rows::{self, Rows};
+use super::settings::ClusterSettings;
+use super::side::{Carrier, Side, who};
+use crate::hub::{Hub, Member};
+use crate::moderation::{Decision, Moderation};
+use crate::reason::told;
+
+/// How often what is due is done.
+const TICK: Duration = Duration::from_millis(100);
+
+/// So many things that NATS brings are taken at a time, before anything else has its turn.
+const AT_ONCE: usize = 256;
+
+/// So many puts may be on their way: heartbeats, where NATS is slow.
+const PUTS: usize = 16;
+
+/// How long the last words may take.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// A node that has found NATS, and has no hub yet.
+pub(crate) struct Opening {
+    side: Arc<Side>,
+    events: mpsc::Receiver<Event>,
+    id: NodeId,
+}
+
+impl Opening {
+    /// Finds NATS. `largest` is the longest message between nodes, in bytes.
+    pub(crate) async fn open(settings: &ClusterSettings, id: [u8; 4], largest: usize) -> Result<Self, OpenError> {
+        let nats = fanfare_nats::Settings { largest, ..settings.nats.clone() };
+        let (bus, events) = Bus::open(nats, id).await?;
+        let id = NodeId::new(id);
+        let name = settings.name.clone().unwrap_or_else(|| id.to_string());
+        let version = env!("CARGO_PKG_VERSION").to_owned();
+        let node = Node::new(id, name.clone(), version, settings.times(), Box::new(Carrier(bus.clone())));
+        Ok(Self { side: Arc::new(Side::new(node, bus, name, settings.times())), events, id })
+    }
+
+    /// What the hub and the others are to have of it.
+    pub(crate) fn side(&self) -> &Arc<Side> {
+        &self.side
+    }
+
+    /// The node with its hub. `copied` is whether what the disk has is a copy of what the cluster decided: else it is
+    /// put to what the cluster has.
+    pub(crate) fn driver(self, hub: Arc<Hub>, moderation: Arc<Moderation>, copied: bool) -> Driver {
+        let (copies, to_copy) = Copies::new();
+        let copier = tokio::spawn(copy(Arc::clone(&moderation), copies.clone(), to_copy));
+        Driver {
+            id: self.id,
+            side: self.side,
+            events: self.events,
+            hub,
+            moderation,
+            rows: Rows::default(),
+            unreadable: HashSet::new(),
+            is_replaced: false,
+            copied,
+            caught_up: false,
+            copies,
+            copier,
+            puts: JoinSet::new(),
+            importing: 0,
+            ready: watch::Sender::new(false),
+        }
+    }
+}
+
+/// What a put was for.
+enum Put {
+    Heartbeat(Result<u64, PutError>),
+    Import(Result<u64, PutError>),
+    Forgotten,
+}
+
+/// Drives the node.
+pub(crate) struct Driver {
+    id: NodeId,
+    side: Arc<Side>,
+    events: mpsc::Receiver<Event>,
+    hub: Arc<Hub>,
+    moderation: Arc<Moderation>,
+    rows: Rows,
+    /// Entries that cannot be read here.
+    unreadable: HashSet<String>,
+    /// The bucket is another than it was.
+    is_replaced: bool,
+    copied: bool,
+    caught_up: bool,
+    copies: Copies,
+    copier: tokio::task::JoinHandle<()>,
+    puts: JoinSet<Put>,
+    /// So many of the disk's decisions are on their way to the cluster.
+    importing: usize,
+    ready: watch::Sender<bool>,
+}
+
+impl Driver {
+    /// Tells when the node may let people in.
+    pub(crate) fn ready(&self) -> watch::Receiver<bool> {
+        self.ready.subscribe()
+    }
+
+    /// Runs until `closing`; then says to the others that it goes.
+    pub(crate) async fn run(mut self, closing: CancellationToken) {
+        let side = Arc::clone(&self.side);
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        loop {
+            tokio::select! {
+                biased;
+                () = closing.cancelled() => break,
+                _ = ticks.tick() => self.tick(),
+                () = side.wake.notified() => {}
+                Some(put) = self.puts.join_next() => self.put(put),
+                event = self.events.recv() => {
+                    let Some(event) = event else { break };
+                    self.hear(event);
+                    for _ in 0..AT_ONCE {
+                        let Ok(event) = self.events.try_recv() else { break };
+                        self.hear(event);
+                    }
+                }
+            }
+            self.act();
+        }
+        self.finish().await;
+    }
+
+    fn tick(&mut self) {
+        let population = self.hub.population();
+        let number = |count: usize| count as u64;
+        let now = Instant::now();
+        let mut node = self.side.node.lock();
+        node.has(number(population.connections), number(population.users), number(population.groups));
+        node.tick(now);
+        drop(node);
+        self.side.elsewhere.sweep(now);
+    }
+
+    /// Takes in what NATS brings.
+    fn hear(&mut self, event: Event) {
+        match event {
+            Event::Message { payload } => self.side.node.lock().message(&payload, Instant::now()),
+            Event::Entry { key, value, revision } => self.entry(&key, value.as_deref(), revision),
+            Event::CaughtUp => self.catch_up(),
+            Event::Replaced => {
+                self.is_replaced = true;
+                tracing::error!(
+                    "the cluster's bucket is another than it was: this node lets nobody in and delivers nothing until \
+                     it is started again"
+                );
+            }
+            Event::Connected { server, largest } => tracing::info!(server, largest, "connected to NATS"),
+            Event::Disconnected => tracing::warn!("the connection to NATS is lost"),
+        }
+        // What has to be done is done before the next thing is heard: a decision holds for what follows it.
+        self.act();
+    }
+
+    fn entry(&mut self, key: &str, value: Option<&[u8]>, revision: u64) {
+        if let Some(id) = rows::node(key) {
+            // One that cannot be read says nothing: its node is given up.
+            let heartbeat = value.map(read::<Heartbeat>);
+            if let Some(None) = heartbeat {
+                return;
+            }
+            self.side.node.lock().heartbeat(id, heartbeat.flatten(), revision, Instant::now());
+        } else {
+            match self.rows.read(key, value) {
+                Ok(decision) => {
+                    self.unreadable.remove(key);
+                    if let Some((decision, reason)) = decision {
+                        let receipt = self.moderation.put_in_force(&decision, &reason);
+                        self.side.applied(revision, receipt);
+                        if self.caught_up {
+                            self.copies.add(decision);
+                        }
+                    }
+                }
+                Err(error) => {
+                    self.unreadable.insert(key.to_owned());
+                    tracing::error!(%error, "this node lets nobody in: it does not know what was decided");
+                }
+            }
+            self.side.node.lock().applied(revision, Instant::now());
+        }
+        let in_force = self.side.node.lock().in_force();
+        self.side.reached(in_force);
+    }
+
+    /// What was in the bucket is known. What the disk has beside it was lifted meanwhile, or has never been there.
+    fn catch_up(&mut self) {
+        let standing = self.moderation.standing();
+        let decisions = standing.bans.into_iter().map(Decision::Ban);
+        let decisions = decisions.chain(standing.lasting.into_iter().map(Decision::Lasting));
+        let decisions = decisions.chain(standing.keys.into_iter().map(Decision::Key));
+        for decision in decisions.collect::<Vec<_>>() {
+            if self.rows.has(&decision) {
+                continue;
+            }
+            if self.copied {
+                let end = match decision {
+                    Decision::Ban(ban) => Decision::Lift((&ban).into()),
+                    Decision::Lasting(row) => Decision::DropLasting(row.user, row.group),
+                    Decision::Key(key) => Decision::DropKey(key.row.name),
+                    other => other,
+                };
+                self.moderation.put_in_force(&end, "");
+            } else {
+                self.import(&decision);
+            }
+        }
+        self.caught_up = true;
+        self.copies.add_all();
+        tracing::info!(imported = self.importing, "what was decided in the cluster is known");
+    }
+
+    fn import(&mut self, decision: &Decision) {
+        let (key, value) = rows::entry(decision, "");
+        let (bus, value) = (self.side.bus.clone(), value.unwrap_or_default());
+        self.importing += 1;
+        self.puts.spawn(async move { Put::Import(bus.put(&key, value, Expect::Nothing).await) });
+    }
+
+    fn put(&mut self, put: Result<Put, tokio::task::JoinError>) {
+        match put {
+            Ok(Put::Heartbeat(Err(error))) => tracing::debug!(%error, "a heartbeat was not put"),
+            Ok(Put::Import(put)) => {
+                self.importing = self.importing.saturating_sub(1);
+                // There already, by another node's hand: that one counts.
+                if let Err(error) = put.or_else(|error| if error == PutError::Conflict { Ok(0) } else { Err(error) }) {
+                    self.unreadable.insert("of this node's own disk".to_owned());
+                    tracing::error!(%error, "what this node's disk has could not be put into the cluster");
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Does what the node asks for.
+    fn act(&mut self) {
+        loop {
+            let now = Instant::now();
+            let (effects, until) = {
+                let mut node = self.side.node.lock();
+                node.flush(now);
+                (node.effects(), node.lease_until())
+            };
+            self.renew(until, now);
+            if effects.is_empty() {
+                return;
+            }
+            effects.into_iter().for_each(|effect| self.perform(effect));
+        }
+    }
+
+    fn renew(&self, until: Option<Instant>, now: Instant) {
+        let knows = self.unreadable.is_empty() && !self.is_replaced && self.caught_up && self.importing == 0;
+        if knows && let Some(until) = until {
+            if !self.side.serves_without() {
+                self.side.lease.last_until(until);
+            }
+            if now < until && !*self.ready.borrow() {
+                self.ready.send_replace(true);
+            }
+        } else if !self.side.serves_without() {
+            self.side.lease.last_until(now);
+        }
+    }
+
+    fn perform(&mut self, effect: Effect) {
+        match effect {
+            Effect::Beat(heartbeat) => {
+                // Where NATS is so slow, one more heartbeat would make nothing better.
+                if self.puts.len() < PUTS {
+                    let (bus, key, value) =
+                        (self.side.bus.clone(), rows::node_key(self.id), to_bytes(&heartbeat));
+                    self.puts.spawn(async move { Put::Heartbeat(bus.put(&key, value, Expect::Anything).await) });
+                }
+            }
+            Effect::Forget(id, revision) => {
+                let (bus, key) = (self.side.bus.clone(), rows::node_key(id));
+                self.puts.spawn(async move {
+                    // Where another node did it, or the node is back, it is not to be done.
+                    let _ = bus.delete(&key, Expect::Revision(revision)).await;
+                    Put::Forgotten
+                });
+            }
+            Effect::Deliver { from, ticket, publication } => self.deliver(from, ticket, publication),
+            Effect::Remove(topic, proof) => {
+                let why = Removal { code: Code::CutOff, reason: Code::CutOff.sentence() };
+                match &topic {
+                    TopicName::Group(group) => {
+                        self.hub.remove(&self.hub.of_group(group), |name, _| name == group, why);
+                    }
+                    TopicName::User(user) => {
+                        for member in self.hub.of_user(user) {
+                            self.hub.close(&member, CloseReason::from(Code::CutOff), None);
+                        }
+                    }
+                }
+                tracing::warn!(topic = ?who(&topic), "another node did not answer that it sends what is for it");
+                proof.settle();
+            }
+            Effect::Missed(from, publications) => {
+                tracing::warn!(%from, publications, "messages of another node were lost on the way");
+                self.hub.lagged(publications);
+            }
+            Effect::Lease(true) => {
+                tracing::info!("this node knows what was decided: it lets in and delivers");
+                self.hub.resume();
+            }
+            Effect::Lease(false) => {
+                tracing::warn!("this node has lost touch with the cluster: it lets nobody in, and delivers nothing");
+            }
+            Effect::Tallied(ticket, tallied) => self.side.elsewhere.answer(ticket, tallied),
+            Effect::Asked { from, question, body } => {
+                let answer = read(&body).map(|question| self.answer(question));
+                self.side.node.lock().answer(from, question, answer);
+            }
+            Effect::Fenced(number, fenced) => self.side.fenced(number, fenced),
+            Effect::Came(node) => tracing::info!(%node, "a node is there"),
+            Effect::Went(node) => tracing::info!(%node, "a node has gone"),
+        }
+    }
+
+    fn deliver(&self, from: NodeId, ticket: u64, arrived: Arrived) {
+        let queued = self.deliver_here(arrived);
+        if ticket != 0 {
+            self.side.node.lock().counted(from, ticket, queued);
+        }
+    }
+
+    fn deliver_here(&self, arrived: Arrived) -> u64 {
+        let Arrived { from, mut to, except, mut messages, lane } = arrived;
+        let accepted = Instant::now();
+        let delivered = match (messages.len(), to.len()) {
+            (1, _) => {
+                let Some((event, format, payload)) = messages.pop() else { return 0 };
+                let publication =
+                    Publication { from, to, except, event, format, payload, accepted, counts: false };
+                match lane {
+                    Lane::Stream => self.hub.deliver(publication),
+                    Lane::Datagrams => self.hub.deliver_unreliable(publication),
+                }
+            }
+            (_, 1) => {
+                let Some(target) = to.pop() else { return 0 };
+                self.hub.deliver_run(&from, target, &except, messages, accepted)
+            }
+            _ => return 0,
+        };
+        match delivered {
+            Ok(delivery) => delivery.queued,
+            Err(denial) => {
+                tracing::warn!(code = denial.code.number(), detail = denial.detail, "of another node, and not taken");
+                0
+            }
+        }
+    }
+
+    fn answer(&self, question: Question) -> bytes::Bytes {
+        match question {
+            Question::Act(act) => to_bytes(&match self.moderation.act_for(&act) {
+                Ok(receipt) => Done { receipt, refused: None },
+                Err(error) => Done { receipt: None, refused: Some(error.to_string()) },
+            }),
+            Question::Count(who) => to_bytes(&self.hub.count(&Target::from(&who))),
+            Question::Change { who, group, out } => to_bytes(&self.change(&who, &group, out.as_deref())),
+            Question::Users(who) => {
+                let mut users = std::collections::BTreeMap::<_, u64>::new();
+                for member in self.hub.reached_by(&Target::from(&who)) {
+                    *users.entry(member.user().clone()).or_default() += 1;
+                }
+                to_bytes(&users)
+            }
+        }
+    }
+
+    /// As the application does with those who are here: who may not be in a group is passed over.
+    fn change(&self, who: &Who, group: &GroupName, out: Option<&str>) -> u64 {
+        let members = self.hub.reached_by(&Target::from(who));
+        match out {
+            None => {
+                let join = |member: &&Arc<Member>| self.hub.join(member, group, Origin::Application).is_ok();
+                members.iter().filter(join).count() as u64
+            }
+            Some(reason) => {
+                let code = Code::RemovedFromGroup;
+                let why = Removal { code, reason: told(reason, code) };
+                self.hub.remove(&members, |name, _| name == group, why).connections
+            }
+        }
+    }
+
+    /// Says that it goes, and lets nobody wait.
+    async fn finish(self) {
+        let Self { side, events, copies, copier, mut puts, id, .. } = self;
+        side.end();
+        side.node.lock().leave();
+        let key = rows::node_key(id);
+        let forget = side.bus.delete(&key, Expect::Anything);
+        // Where NATS does not answer, the others find out by themselves.
+        let _ = tokio::time::timeout(LAST_WORDS, forget).await;
+        puts.shutdown().await;
+        drop(events);
+        side.bus.clone().close().await;
+        drop(copies);
+        // It ends when it has written what it was given; and has panicked only if we have a bug that its message tells of.
+        let _ = copier.await;
+    }
+}

@@ -1,0 +1,202 @@
+//! Decisions as entries of the bucket, and back.
+//!
+//! In: decisions, or entries as they come. Out: the other of the two. Invariant: an entry that cannot be read is no
+//! decision that was not made: whoever gets [`RowError`] does not know what stands, and may let nobody in.
+
+use std::collections::HashMap;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use bytes::Bytes;
+use fanfare_cluster::NodeId;
+use fanfare_protocol::admin::{BanRow, LastingRow};
+use fanfare_protocol::{GroupName, UserName};
+use serde::{Deserialize, Serialize};
+
+use crate::access::{BanKey, StoredKey};
+use crate::moderation::Decision;
+
+/// What an entry says.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Row {
+    Ban(BanRow),
+    Lasting(LastingRow),
+    Key(StoredKey),
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Entry {
+    #[serde(flatten)]
+    row: Row,
+    /// What whoever is removed for it is told.
+    #[serde(default)]
+    reason: String,
+}
+
+/// Whose heartbeat a key is of.
+pub(super) fn node(key: &str) -> Option<NodeId> {
+    key.strip_prefix("node.").and_then(|id| id.parse().ok())
+}
+
+/// Where a node's heartbeat is.
+pub(super) fn node_key(id: NodeId) -> String {
+    format!("node.{id}")
+}
+
+/// A decision as it is put: its key, and its value, where there is one.
+pub(super) fn entry(decision: &Decision, reason: &str) -> (String, Option<Bytes>) {
+    let row = match decision {
+        Decision::Ban(ban) => Row::Ban(ban.clone()),
+        Decision::Lasting(row) => Row::Lasting(row.clone()),
+        Decision::Key(key) => Row::Key(key.clone()),
+        Decision::Lift(key) => return (ban_key(key), None),
+        Decision::DropLasting(user, group) => return (lasting_key(user, group), None),
+        Decision::DropKey(name) => return (api_key(name), None),
+    };
+    let key = row.key();
+    let entry = Entry { row, reason: reason.to_owned() };
+    // Texts and numbers: there is nothing in it that JSON does not have.
+    (key, Some(serde_json::to_vec(&entry).unwrap_or_default().into()))
+}
+
+impl Row {
+    fn key(&self) -> String {
+        match self {
+            Self::Ban(ban) => ban_key(&BanKey::from(ban)),
+            Self::Lasting(row) => lasting_key(&row.user, &row.group),
+            Self::Key(key) => api_key(&key.row.name),
+        }
+    }
+
+    fn end(self) -> Decision {
+        match self {
+            Self::Ban(ban) => Decision::Lift(BanKey::from(&ban)),
+            Self::Lasting(row) => Decision::DropLasting(row.user, row.group),
+            Self::Key(key) => Decision::DropKey(key.row.name),
+        }
+    }
+}
+
+fn ban_key(key: &BanKey) -> String {
+    let kind = serde_json::to_string(&key.kind).unwrap_or_default();
+    format!("ban.{}", hash([kind.as_str(), &key.subject, &key.groups]))
+}
+
+fn lasting_key(user: &UserName, group: &GroupName) -> String {
+    format!("lasting.{}", hash([user.as_str(), group.as_str(), ""]))
+}
+
+fn api_key(name: &str) -> String {
+    format!("key.{}", hash([name, "", ""]))
+}
+
+/// Names have characters that keys of the bucket may not have.
+fn hash(parts: [&str; 3]) -> String {
+    let lengths = parts.map(|part| part.len().to_string());
+    let text = [parts, lengths.each_ref().map(String::as_str)].concat().join("\n");
+    digest(&SHA256, text.as_bytes()).as_ref().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// An entry that this version cannot read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the entry {key} of the cluster's bucket cannot be read: {problem}")]
+pub(crate) struct RowError {
+    key: String,
+    problem: String,
+}
+
+/// What the bucket has.
+#[derive(Debug, Default)]
+pub(super) struct Rows {
+    known: HashMap<String, Row>,
+}
+
+impl Rows {
+    /// What an entry decides, with what those are told who are removed for it; nothing where it ends what was not there.
+    pub(super) fn read(&mut self, key: &str, value: Option<&[u8]>) -> Result<Option<(Decision, String)>, RowError> {
+        let known = self.known.remove(key);
+        let Some(value) = value else { return Ok(known.map(|row| (row.end(), String::new()))) };
+        let wrong = |problem: String| RowError { key: key.to_owned(), problem };
+        let Entry { row, reason } = serde_json::from_slice(value).map_err(|error| wrong(error.to_string()))?;
+        if row.key() != key {
+            return Err(wrong("it belongs to another key".to_owned()));
+        }
+        self.known.insert(key.to_owned(), row.clone());
+        let decision = match row {
+            Row::Ban(ban) => Decision::Ban(ban),
+            Row::Lasting(row) => Decision::Lasting(row),
+            Row::Key(key) => Decision::Key(key),
+        };
+        Ok(Some((decision, reason)))
+    }
+
+    /// Whether the bucket has what a decision puts.
+    pub(super) fn has(&self, decision: &Decision) -> bool {
+        self.known.contains_key(&entry(decision, "").0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fanfare_protocol::admin::{BanKind, May};
+
+    use super::*;
+
+    fn ban(user: &str) -> BanRow {
+        BanRow {
+            kind: BanKind::Group,
+            user: Some(UserName::new(user).unwrap()),
+            groups: Some("room-*".parse().unwrap()),
+            jti: None,
+            since: 1,
+            until: None,
+            reason: "spam".to_owned(),
+            author: "oncall".to_owned(),
+        }
+    }
+
+    #[test]
+    fn what_is_decided_comes_back_and_its_end_is_known_by_its_key() {
+        let (user, group) = (UserName::new("älice b").unwrap(), GroupName::new("a.b>*").unwrap());
+        let lasting =
+            LastingRow { user, group, may: May::Both, since: 1, until: None, author: "key:x".to_owned() };
+        let put = [Decision::Ban(ban("alice")), Decision::Lasting(lasting.clone())];
+        let end = [
+            Decision::Lift(BanKey::from(&ban("alice"))),
+            Decision::DropLasting(lasting.user, lasting.group),
+        ];
+        let mut rows = Rows::default();
+        for (put, end) in put.into_iter().zip(end) {
+            let (key, value) = entry(&put, "why");
+            assert!(key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'.'), "{key}");
+            assert_eq!(entry(&end, ""), (key.clone(), None));
+            assert_eq!(rows.read(&key, value.as_deref()), Ok(Some((put.clone(), "why".to_owned()))));
+            assert!(rows.has(&put));
+            assert_eq!(rows.read(&key, None), Ok(Some((end, String::new()))));
+            assert_eq!(rows.read(&key, None), Ok(None));
+        }
+    }
+
+    #[test]
+    fn promise_18_an_entry_that_cannot_be_read_is_told() {
+        let mut rows = Rows::default();
+        let (key, value) = entry(&Decision::Ban(ban("alice")), "");
+        let (other, _) = entry(&Decision::Ban(ban("bob")), "");
+        for (key, value) in [
+            (key.as_str(), Some(&b"{}"[..])),
+            (key.as_str(), Some(&b"{\"mute\":{}}"[..])),
+            (other.as_str(), value.as_deref()),
+            ("ban.of-a-later-kind", Some(&b"{\"ban\":1}"[..])),
+        ] {
+            assert!(rows.read(key, value).is_err(), "{key}");
+        }
+    }
+
+    #[test]
+    fn whose_heartbeat_it_is_stands_in_its_key() {
+        let id = NodeId::new([0, 1, 2, 255]);
+        assert_eq!(node(&node_key(id)), Some(id));
+        assert_eq!(node("ban.000102ff"), None);
+        assert_eq!(node("node.xyz"), None);
+    }
+}

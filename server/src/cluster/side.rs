@@ -1,0 +1,303 @@
+//! What the hub, the edge and moderation have of the other nodes, from any thread.
+//!
+//! In: what is wanted, sent, asked and decided here. Out: messages to other nodes, in their order; answers, to whoever
+//! waits. Invariants: nothing that the hub calls waits; a decision is answered when it is in force here and every node
+//! is known to have it in force, or to deliver nothing (promise 18), or when the time for that is over, and then it is
+//! said of whom it is not known.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use fanfare_cluster::{Fenced, Node, NodeId, Standing, TopicName, longest_fence};
+use fanfare_hub::{Outgoing, Proof, Ticket, Topic};
+use fanfare_nats::{Bus, Expect, PutError};
+use fanfare_protocol::admin::{self, Action, NodeStanding, Receipt, Who};
+use fanfare_protocol::{Code, Denial, GroupName, Target};
+use parking_lot::{Condvar, Mutex};
+use tokio::runtime::Handle;
+use tokio::sync::Notify;
+
+use super::questions::{Done, Question, read, to_bytes};
+use super::rows;
+use crate::elsewhere::Elsewhere;
+use crate::lease::Lease;
+use crate::moderation::{Carried, Decided, Decision, Decisions};
+
+/// How long other nodes may take to answer a question.
+const ANSWER: Duration = Duration::from_secs(1);
+
+/// So many receipts of decisions are kept for whoever made them.
+const RECEIPTS: usize = 256;
+
+/// What has come of decisions so far.
+#[derive(Default)]
+struct Progress {
+    /// Everything up to this revision is in force here.
+    in_force: u64,
+    /// What decisions did here, by revision.
+    receipts: BTreeMap<u64, Receipt>,
+    /// How the nodes stand to those that were waited for.
+    fenced: HashMap<u64, Fenced>,
+    /// The server ends: nobody is waited for any more.
+    ends: bool,
+}
+
+/// This node's side of the cluster.
+pub(crate) struct Side {
+    pub(super) node: Mutex<Node>,
+    pub(super) bus: Bus,
+    pub(crate) lease: Arc<Lease>,
+    pub(crate) elsewhere: Elsewhere,
+    /// There is something to do for the driver.
+    pub(super) wake: Notify,
+    name: String,
+    times: fanfare_cluster::Settings,
+    runtime: Handle,
+    progress: Mutex<Progress>,
+    progressed: Condvar,
+}
+
+impl Side {
+    /// Needs a tokio runtime.
+    pub(super) fn new(node: Node, bus: Bus, name: String, times: fanfare_cluster::Settings) -> Self {
+        Self {
+            node: Mutex::new(node),
+            bus,
+            lease: Arc::new(if times.serves_without { Lease::default() } else { Lease::ended() }),
+            elsewhere: Elsewhere::default(),
+            wake: Notify::new(),
+            name,
+            times,
+            runtime: Handle::current(),
+            progress: Mutex::default(),
+            progressed: Condvar::new(),
+        }
+    }
+
+    /// What operators call this node.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) fn serves_without(&self) -> bool {
+        self.times.serves_without
+    }
+
+    /// A decision is in force here, and this is what it did.
+    pub(super) fn applied(&self, revision: u64, receipt: Receipt) {
+        let mut progress = self.progress.lock();
+        progress.receipts.insert(revision, receipt);
+        while progress.receipts.len() > RECEIPTS {
+            progress.receipts.pop_first();
+        }
+    }
+
+    /// Everything up to this revision is in force here.
+    pub(super) fn reached(&self, revision: u64) {
+        let mut progress = self.progress.lock();
+        progress.in_force = progress.in_force.max(revision);
+        self.progressed.notify_all();
+    }
+
+    /// How the nodes stand to a decision.
+    pub(super) fn fenced(&self, number: u64, fenced: Fenced) {
+        self.progress.lock().fenced.insert(number, fenced);
+        self.progressed.notify_all();
+    }
+
+    /// Nobody waits for other nodes any more.
+    pub(super) fn end(&self) {
+        self.progress.lock().ends = true;
+        self.progressed.notify_all();
+        self.elsewhere.end();
+    }
+
+    /// Waits until `found` finds something, or the time is over, or the server ends.
+    fn wait<T>(&self, until: Instant, mut found: impl FnMut(&mut Progress) -> Option<T>) -> Option<T> {
+        let mut progress = self.progress.lock();
+        loop {
+            if let Some(found) = found(&mut progress) {
+                return Some(found);
+            }
+            if progress.ends || self.progressed.wait_until(&mut progress, until).timed_out() {
+                return found(&mut progress);
+            }
+        }
+    }
+
+    /// Asks all other nodes, or one.
+    fn ask(&self, whom: Option<NodeId>, question: &Question) -> Ticket {
+        let ticket = self.node.lock().ask(whom, &to_bytes(question), Instant::now() + ANSWER);
+        self.wake.notify_one();
+        ticket
+    }
+
+    /// Nodes by their names.
+    fn names(&self, nodes: &[NodeId]) -> Vec<String> {
+        let peers = self.node.lock().peers();
+        let name = |id: &NodeId| {
+            let known = peers.iter().find(|peer| peer.id == *id).and_then(|peer| peer.heartbeat.as_ref());
+            known.map_or_else(|| id.to_string(), |heartbeat| heartbeat.name.clone())
+        };
+        nodes.iter().map(name).collect()
+    }
+
+    /// How many connections a target has on other nodes; and which did not say so.
+    pub(crate) async fn count(&self, who: Who) -> (u64, Vec<String>) {
+        self.sum(&Question::Count(who)).await
+    }
+
+    /// Has other nodes put connections into a group, or out of it for a reason. Gives how many; and which did not say so.
+    pub(crate) async fn change(
+        &self,
+        whom: &Target,
+        group: GroupName,
+        out: Option<String>,
+    ) -> (u64, Vec<String>) {
+        self.sum(&Question::Change { who: Who::from(whom), group, out }).await
+    }
+
+    /// How many copies of a message were queued on other nodes, and which did not say so.
+    pub(crate) async fn copies_of(&self, ticket: Ticket) -> (u64, Vec<String>) {
+        let tallied = self.elsewhere.wait(ticket).await;
+        (tallied.copies, self.names(&tallied.silent))
+    }
+
+    async fn sum(&self, question: &Question) -> (u64, Vec<String>) {
+        let ticket = self.ask(None, question);
+        let tallied = self.elsewhere.wait(ticket).await;
+        let mut silent = tallied.silent;
+        let mut count = 0;
+        for (node, body) in tallied.answers {
+            match body.as_deref().and_then(read::<u64>) {
+                Some(more) => count += more,
+                None => silent.push(node),
+            }
+        }
+        (count, self.names(&silent))
+    }
+
+    fn decided_as(&self, decision: &Decision, reason: &str) -> Result<u64, Denial> {
+        let (key, value) = rows::entry(decision, reason);
+        // A key is made once; everything else may be decided again.
+        let over = if matches!(decision, Decision::Key(_)) { Expect::Nothing } else { Expect::Anything };
+        let put = self.runtime.block_on(async {
+            match value {
+                Some(value) => self.bus.put(&key, value, over).await,
+                None => self.bus.delete(&key, over).await,
+            }
+        });
+        put.map_err(|error| {
+            let code = match error {
+                PutError::Conflict => Code::InvalidRequest,
+                PutError::Unavailable { .. } | PutError::Unknown => Code::CutOff,
+                _ => Code::Internal,
+            };
+            let detail = match error {
+                PutError::Unknown => "the cluster did not say whether it was decided: look, and do it again".to_owned(),
+                error => format!("nothing was decided: {error}"),
+            };
+            Denial { code, detail }
+        })
+    }
+
+    fn standings(fenced: Fenced) -> Vec<NodeStanding> {
+        let standing = |(node, name, standing): (NodeId, String, Standing)| {
+            let (standing, after) = match standing {
+                Standing::InForce(after) => (admin::Standing::InForce, after),
+                Standing::LeaseEnded(after) => (admin::Standing::LeaseEnded, after),
+                Standing::ServesWithout => (admin::Standing::ServesWithout, Duration::ZERO),
+                Standing::Unknown => (admin::Standing::Unknown, Duration::ZERO),
+            };
+            let after_ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
+            NodeStanding { node: node.to_string(), name, standing, after_ms }
+        };
+        fenced.nodes.into_iter().map(standing).collect()
+    }
+}
+
+impl Decisions for Side {
+    fn decide(&self, decision: Decision, reason: &str) -> Result<Decided, Denial> {
+        let revision = self.decided_as(&decision, reason)?;
+        let (decided, longest) = (Instant::now(), longest_fence(&self.times));
+        let until = decided + longest;
+        // Another of the same key may have followed so closely that this one was never seen.
+        let receipt = self.wait(until, |progress| {
+            (progress.in_force >= revision).then(|| progress.receipts.remove(&revision).unwrap_or_default())
+        });
+        let number = self.node.lock().fence(revision, decided, until);
+        self.wake.notify_one();
+        // The driver looks ten times a second.
+        let fenced = self.wait(until + ANSWER, |progress| progress.fenced.remove(&number));
+        let nodes = fenced.map(Self::standings).unwrap_or_default();
+        Ok(Decided { receipt: receipt.unwrap_or_default(), nodes })
+    }
+
+    fn carry_out(&self, act: &Action) -> Carried {
+        let ticket = self.ask(None, &Question::Act(act.clone()));
+        let tallied = self.elsewhere.wait_here(ticket);
+        let (mut silent, mut receipts) = (tallied.silent, Vec::new());
+        for (node, body) in tallied.answers {
+            match body.as_deref().and_then(read::<Done>) {
+                Some(Done { refused: None, receipt }) => receipts.extend(receipt),
+                Some(Done { refused: Some(why), .. }) => {
+                    tracing::warn!(%node, why, "another node refused its part of an act");
+                    silent.push(node);
+                }
+                None => silent.push(node),
+            }
+        }
+        Carried { receipts, silent: self.names(&silent) }
+    }
+
+    fn copies(&self, ticket: Ticket) -> (u64, Vec<String>) {
+        let tallied = self.elsewhere.wait_here(ticket);
+        (tallied.copies, self.names(&tallied.silent))
+    }
+}
+
+impl fanfare_hub::Cluster for Side {
+    fn delivers(&self) -> bool {
+        self.lease.holds()
+    }
+
+    fn wants(&self, topic: Topic<'_>) -> Option<Arc<Proof>> {
+        let proof = self.node.lock().wants(topic);
+        if proof.is_some() {
+            self.wake.notify_one();
+        }
+        proof
+    }
+
+    fn left(&self, topic: Topic<'_>) {
+        self.node.lock().left(topic, Instant::now());
+    }
+
+    fn publish(&self, outgoing: &Outgoing<'_>) -> Option<Ticket> {
+        let ticket = self.node.lock().publish(outgoing, Instant::now());
+        // Where nobody could be reached, the answer is there already.
+        if ticket.is_some() {
+            self.wake.notify_one();
+        }
+        ticket
+    }
+}
+
+/// What carries a node's messages.
+pub(super) struct Carrier(pub(super) Bus);
+
+impl fanfare_cluster::Bus for Carrier {
+    fn send(&self, to: NodeId, message: Bytes) -> bool {
+        self.0.send(to.bytes(), message).is_ok()
+    }
+}
+
+/// Whom a topic reaches.
+pub(super) fn who(topic: &TopicName) -> Who {
+    match topic {
+        TopicName::User(user) => Who::User(user.clone()),
+        TopicName::Group(group) => Who::Group(group.clone()),
+    }
+}

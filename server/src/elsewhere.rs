@@ -1,0 +1,135 @@
+//! What came of sends and questions on other nodes: whoever wants to know, and the answers, meet here.
+//!
+//! In: tickets that are waited for, by whoever has one; what came of each, from the cluster's driver. Out: each answer
+//! to whom it is for, whoever of the two comes first. Invariant: nothing is kept for somebody who does not come
+//! ([`Elsewhere::sweep`]), and nothing is called while the table is locked.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use fanfare_cluster::Tallied;
+use fanfare_hub::Ticket;
+use parking_lot::Mutex;
+
+/// How long an answer is kept that nobody has come for.
+const KEPT: Duration = Duration::from_secs(10);
+
+type Then = Box<dyn FnOnce(Tallied) + Send>;
+
+enum Place {
+    /// Somebody waits.
+    Waiting(Then),
+    /// It is there, since then.
+    Answered(Tallied, Instant),
+}
+
+/// Answers of other nodes.
+#[derive(Default)]
+pub(crate) struct Elsewhere {
+    places: Mutex<HashMap<Ticket, Place>>,
+}
+
+impl Elsewhere {
+    /// Calls `then` with what came of it, once: now, or when it is known.
+    pub(crate) fn then(&self, ticket: Ticket, then: impl FnOnce(Tallied) + Send + 'static) {
+        let tallied = {
+            let mut places = self.places.lock();
+            match places.remove(&ticket) {
+                Some(Place::Answered(tallied, _)) => tallied,
+                _ => {
+                    places.insert(ticket, Place::Waiting(Box::new(then)));
+                    return;
+                }
+            }
+        };
+        then(tallied);
+    }
+
+    /// Waits for what came of it. Where nobody answers any more, because the server ends, that is nothing.
+    pub(crate) async fn wait(&self, ticket: Ticket) -> Tallied {
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        self.then(ticket, move |tallied| drop(sender.send(tallied)));
+        receiver.await.unwrap_or_default()
+    }
+
+    /// The same, on a thread that may wait.
+    pub(crate) fn wait_here(&self, ticket: Ticket) -> Tallied {
+        let (sender, receiver) = std::sync::mpsc::sync_channel(1);
+        self.then(ticket, move |tallied| drop(sender.send(tallied)));
+        receiver.recv().unwrap_or_default()
+    }
+
+    /// This came of it.
+    pub(crate) fn answer(&self, ticket: Ticket, tallied: Tallied) {
+        let then = {
+            let mut places = self.places.lock();
+            match places.remove(&ticket) {
+                Some(Place::Waiting(then)) => then,
+                _ => {
+                    places.insert(ticket, Place::Answered(tallied, Instant::now()));
+                    return;
+                }
+            }
+        };
+        then(tallied);
+    }
+
+    /// Forgets answers that nobody has come for.
+    pub(crate) fn sweep(&self, now: Instant) {
+        self.places
+            .lock()
+            .retain(|_, place| !matches!(place, Place::Answered(_, since) if now >= *since + KEPT));
+    }
+
+    /// Nobody answers any more: whoever waits is told of nothing.
+    pub(crate) fn end(&self) {
+        let waiting = std::mem::take(&mut *self.places.lock());
+        for place in waiting.into_values() {
+            if let Place::Waiting(then) = place {
+                then(Tallied::default());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU64;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::*;
+
+    fn ticket(number: u64) -> Ticket {
+        Ticket(NonZeroU64::new(number).unwrap())
+    }
+
+    fn copies(copies: u64) -> Tallied {
+        Tallied { copies, ..Tallied::default() }
+    }
+
+    #[test]
+    fn whoever_comes_first_an_answer_comes_once() {
+        let (elsewhere, sum) = (Elsewhere::default(), Arc::new(AtomicU64::new(0)));
+        let add = |sum: &Arc<AtomicU64>| {
+            let sum = Arc::clone(sum);
+            move |tallied: Tallied| {
+                sum.fetch_add(tallied.copies, Ordering::Relaxed);
+            }
+        };
+        elsewhere.answer(ticket(1), copies(1));
+        elsewhere.then(ticket(1), add(&sum));
+        elsewhere.then(ticket(2), add(&sum));
+        elsewhere.answer(ticket(2), copies(10));
+        elsewhere.answer(ticket(2), copies(100));
+        assert_eq!(sum.load(Ordering::Relaxed), 11);
+        let now = Instant::now();
+        elsewhere.sweep(now);
+        assert_eq!(elsewhere.places.lock().len(), 1);
+        elsewhere.sweep(now + KEPT + Duration::from_secs(1));
+        assert!(elsewhere.places.lock().is_empty());
+        elsewhere.then(ticket(3), add(&sum));
+        elsewhere.end();
+        assert!(elsewhere.places.lock().is_empty());
+    }
+}

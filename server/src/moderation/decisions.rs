@@ -1,0 +1,56 @@
+//! What is decided for several servers at once: where it goes, and how it comes back to each.
+//!
+//! In: a [`Decision`], from an act. Out: what it did here, and how the other nodes stand to it. Invariants: a decision is
+//! carried out here when it comes back in its place among all that were made, and not before, so that every node has
+//! them in the same order; a node keeps a copy of what stands on its own disk.
+
+use fanfare_hub::Ticket;
+use fanfare_protocol::admin::{Action, BanRow, LastingRow, NodeStanding, Receipt};
+use fanfare_protocol::{Denial, GroupName, UserName};
+
+use crate::access::{BanKey, StoredKey};
+
+/// Something that stands until it is decided otherwise, or that stands no more.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Decision {
+    Ban(BanRow),
+    Lift(BanKey),
+    Lasting(LastingRow),
+    DropLasting(UserName, GroupName),
+    Key(StoredKey),
+    DropKey(String),
+}
+
+/// What came of one.
+#[derive(Debug, Default)]
+pub(crate) struct Decided {
+    /// What it did to those who are here.
+    pub(crate) receipt: Receipt,
+    /// How each node stands to it.
+    pub(crate) nodes: Vec<NodeStanding>,
+}
+
+/// What the other nodes did of an act.
+#[derive(Debug, Default)]
+pub(crate) struct Carried {
+    /// Their receipts.
+    pub(crate) receipts: Vec<Receipt>,
+    /// Those that did not answer, by their names.
+    pub(crate) silent: Vec<String>,
+}
+
+/// Where decisions for several servers go.
+pub(crate) trait Decisions: Send + Sync {
+    /// Puts it among all that were made, and waits until every node has it in force, or cannot deliver. `reason` is told
+    /// to whoever is removed for it. Blocks, for seconds where a node cannot be reached.
+    ///
+    /// # Errors
+    /// Where it was not made, or it is not known whether it was.
+    fn decide(&self, decision: Decision, reason: &str) -> Result<Decided, Denial>;
+
+    /// Has the other nodes carry out their part of an act on connections. Blocks for a bounded time.
+    fn carry_out(&self, act: &Action) -> Carried;
+
+    /// How many copies of a message were queued on other nodes, and which did not say so. Blocks for a bounded time.
+    fn copies(&self, ticket: Ticket) -> (u64, Vec<String>);
+}
