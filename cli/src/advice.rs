@@ -22,6 +22,7 @@ impl From<StartError> for Failure {
                 "see --token-keys-url, and --token-keys-ca FILE where an authority of its own issued its certificate",
             ),
             StartError::Webhooks(_) => failed(&error, "see --webhooks"),
+            StartError::Cluster(_) | StartError::ClusterSilent { .. } => failed(&error, "see --cluster"),
             StartError::Listen { who, .. } => failed(&error, &format!("see {}", flag(who))),
             error => Self::failed(error.to_string()),
         }

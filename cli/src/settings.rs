@@ -5,6 +5,7 @@
 //! where it may be said are merged in `layers`, and what it is to the server is in `configuration`. Invariant: nothing
 //! is served by settings that were not checked as a whole.
 
+mod cluster;
 mod configuration;
 mod file;
 mod layers;
@@ -100,7 +101,9 @@ impl Plan {
         };
         let state_dir = settings.state_dir();
         let webhooks = settings.webhooks.clone();
+        let cluster = settings.cluster()?;
         let mut config = settings.into_config();
+        config.cluster = cluster;
         if let Some(file) = &webhooks {
             config.webhooks = load_webhooks(file)?;
         }

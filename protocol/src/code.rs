@@ -134,6 +134,7 @@ codes! {
     MethodPanicked = 5002, false, "The method failed. The server's log says how.";
     CallTimeout = 5003, false, "The method took longer than it may.";
     BackEndUnavailable = 5004, false, "The application's back end gave no answer that can be used.";
+    CutOff = 5005, true, "The server has lost touch with the other nodes of its cluster.";
 }
 
 impl Code {

@@ -172,6 +172,7 @@ mod tests {
             format: PayloadFormat::Text,
             payload: Bytes::copy_from_slice(text.as_bytes()),
             accepted: Instant::now(),
+            counts: true,
         }
     }
 

@@ -11,6 +11,7 @@ use fanfare_protocol::Limits;
 use fanfare_token::TokenRules;
 
 use crate::access::{ClientCertificates, KeySetUrl, Minting, Names, Validity};
+use crate::cluster::ClusterSettings;
 use crate::network::Network;
 use crate::origins::Origins;
 use crate::quic::{EndpointKeys, Identity, IdentityError, Settings};
@@ -92,6 +93,8 @@ pub struct Config {
     pub reader_deadline: Duration,
     /// Back ends that are asked about connections and methods, and told what happens. Default: none.
     pub webhooks: Vec<Webhook>,
+    /// The cluster that the server is a node of. Default: none, one server is a whole hub.
+    pub cluster: Option<ClusterSettings>,
     /// Tells how many bytes the process has in use, where its allocator counts them. Default: nothing does.
     pub live_bytes: Option<fn() -> u64>,
 }
@@ -146,6 +149,7 @@ impl Config {
             budget: BudgetLimits::default(),
             reader_deadline: Duration::from_secs(30),
             webhooks: Vec::new(),
+            cluster: None,
             live_bytes: None,
         }
     }
@@ -202,6 +206,13 @@ impl Config {
         wrong("presence_grace (milliseconds)", self.presence_grace.as_millis(), 0, 60_000)?;
         wrong("drain_deadline (milliseconds)", self.drain_deadline.as_millis(), 0, 3_600_000)?;
         wrong("come_back_after (milliseconds)", self.come_back_after.as_millis(), 0, LONGEST.as_millis())?;
+        if let Some(cluster) = &self.cluster {
+            let shortest = ClusterSettings::SHORTEST_LEASE.as_millis();
+            wrong("cluster.lease (milliseconds)", cluster.lease.as_millis(), shortest, 3_600_000)?;
+            // What a heartbeat has room for, and a line of `top`.
+            let name = cluster.name.as_ref().map_or(1, String::len);
+            wrong("cluster.name (bytes)", name as u128, 1, 64)?;
+        }
         wrong("refuse_above", self.refuse_above as u128, 1, most)
     }
 }
@@ -218,6 +229,12 @@ impl Config {
 }
 
 impl Config {
+    /// The longest message between nodes, in bytes: a frame, or a run of them, and who it is from.
+    pub(crate) fn between_nodes(&self) -> usize {
+        let (_, run) = self.run();
+        (self.limits.frame_bytes as usize).max(run) * 2 + 4_096
+    }
+
     /// What QUIC is told for clients.
     pub(crate) fn settings(
         &self,

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use fanfare_token::KeyError;
 
@@ -30,6 +31,19 @@ pub enum StartError {
     /// Webhooks cannot be started.
     #[error(transparent)]
     Webhooks(#[from] WebhooksError),
+    /// NATS cannot be used.
+    #[error("this server cannot be a node of the cluster: {0}")]
+    Cluster(#[from] fanfare_nats::OpenError),
+    /// The cluster's decisions did not arrive.
+    #[error(
+        "this server cannot be a node of the cluster: NATS is there, but in {} s it did not tell what was decided, or \
+         took no heartbeat",
+        waited.as_secs()
+    )]
+    ClusterSilent {
+        /// For how long.
+        waited: Duration,
+    },
     /// Both would be the application, and one of them would never be asked.
     #[error(
         "the server has methods and webhooks: an application is in the process or a back end, and not both"

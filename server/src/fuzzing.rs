@@ -148,7 +148,7 @@ impl Bench {
         let bounds = HubLimits { per_user: PER_USER, groups: LIMITS.groups as usize, ..HubLimits::default() };
         let hub = Arc::new(Hub::new(bounds, Arc::clone(&gate) as _));
         let expiry = Arc::new(Expiry::new(Arc::clone(&hub), Arc::clone(&gate), Duration::from_secs(60)));
-        let router = Arc::new(Router::new(Arc::clone(&hub), metrics, LIMITS, gate, expiry));
+        let router = Arc::new(Router::new(Arc::clone(&hub), metrics, LIMITS, gate, expiry, None));
         let bystander = seat(&hub, 0, &UserName::new("b").expect("a name")).expect("the first");
         let group = GroupName::new("g").expect("a name");
         hub.join(bystander.member(), &group, Origin::Client).expect("its first group");

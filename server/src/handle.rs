@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use fanfare_hub::{CloseReason, Origin, Population, Publication, Removal};
+use fanfare_hub::{CloseReason, Origin, Population, Publication, Removal, Ticket};
 use fanfare_protocol::presence::Present;
 use fanfare_protocol::{
     Code, ConnectionId, Denial, EventName, GroupName, Limits, NameError, Payload, Sender, Target, UserName,
@@ -176,13 +176,28 @@ impl Selection<'_> {
         E: TryInto<EventName>,
         HubError: From<E::Error>,
     {
-        let mut publication = self.publication(event, payload.into())?;
+        let publication = self.publication(event, payload.into())?;
+        Ok(self.hand_over(publication)?.0)
+    }
+
+    /// The same, where somebody waits for what came of it on other nodes, too: asked by the ticket, where there is one.
+    pub(crate) fn send_counted(
+        self,
+        event: EventName,
+        payload: Payload,
+    ) -> Result<(u64, Option<Ticket>), HubError> {
+        let publication = Publication { counts: true, ..self.publication(event, payload)? };
+        self.hand_over(publication)
+    }
+
+    fn hand_over(self, mut publication: Publication) -> Result<(u64, Option<Ticket>), HubError> {
         let named = publication.to.len();
         let kept = self.handle.arrivals.keep(&mut publication)?;
         if publication.to.is_empty() && named > 0 {
-            return Ok(kept);
+            return Ok((kept, None));
         }
-        Ok(self.handle.hub.send(publication)?.queued + kept)
+        let delivery = self.handle.hub.send(publication)?;
+        Ok((delivery.queued + kept, delivery.elsewhere))
     }
 
     /// Sends them a message each by datagrams: nothing waits, and what gets lost is lost. Gives to how many connections
@@ -297,6 +312,7 @@ impl Selection<'_> {
             format: payload.format,
             payload: payload.bytes,
             accepted: Instant::now(),
+            counts: false,
         })
     }
 

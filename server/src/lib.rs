@@ -32,9 +32,11 @@ mod api;
 mod application;
 mod arrivals;
 mod builder;
+mod cluster;
 mod config;
 mod database;
 mod edge;
+mod elsewhere;
 mod error;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
@@ -42,6 +44,7 @@ pub mod fuzzing;
 mod handle;
 mod home;
 mod hub;
+mod lease;
 #[cfg(feature = "bench")]
 #[doc(hidden)]
 pub mod microbench;
@@ -70,9 +73,11 @@ pub use application::{
     Upload, json,
 };
 pub use builder::Builder;
+pub use cluster::ClusterSettings;
 pub use config::{Capacity, Config, ConfigError};
 pub use error::{Listener, StartError};
 pub use fanfare_hub::{BudgetLimits, CloseReason, OutboxLimits, Overflow, Population};
+pub use fanfare_nats as nats;
 pub use fanfare_protocol::presence::Present;
 pub use fanfare_protocol::{
     Code, ConnectionId, EventName, GroupName, Limits, NameError, Payload, PayloadFormat, Target, UserName,

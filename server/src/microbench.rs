@@ -54,7 +54,7 @@ impl Rig {
         let bounds = HubLimits { outbox, budget, ..HubLimits::default() };
         let hub = Arc::new(Hub::new(bounds, Arc::clone(&gate) as _));
         let expiry = Arc::new(Expiry::new(Arc::clone(&hub), Arc::clone(&gate), Duration::from_secs(60)));
-        let router = Arc::new(Router::new(Arc::clone(&hub), metrics, Limits::default(), gate, expiry));
+        let router = Arc::new(Router::new(Arc::clone(&hub), metrics, Limits::default(), gate, expiry, None));
         let seats = (0..members)
             .map(|number| {
                 let id = ConnectionId::from_bytes(u128::from(number).to_be_bytes());

@@ -5,10 +5,11 @@
 //! `audit` is the chain over the records. `impaired` says that acts cannot be taken now, and `mending` tries the store
 //! again; `noting` writes down when keys of the HTTP API were used, `lasting` puts users into groups for good, and out
 //! of them, `ending` when their time is over. The store is a file (`file_store`); a server without a state directory
-//! has a `memory_store`.
+//! has a `memory_store`. Where several servers decide together, `decisions` says where what is decided goes.
 
 mod actions;
 mod audit;
+mod decisions;
 mod ending;
 mod enforcement;
 mod error;
@@ -26,6 +27,7 @@ mod store;
 mod tests;
 
 pub use actions::{Moderation, Operator};
+pub(crate) use decisions::{Carried, Decided, Decision, Decisions};
 pub(crate) use ending::end_lasting;
 pub use error::ModerationError;
 pub(crate) use file_store::FileStore;

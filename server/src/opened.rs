@@ -5,10 +5,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use crate::access::{Gate, KeySets, Tokens};
 use crate::admin::Operators;
 use crate::application::MethodSet;
+use crate::cluster::Side;
 use crate::config::Config;
 use crate::edge::listener::Tasks;
 use crate::home::Home;
@@ -41,6 +45,18 @@ pub(crate) struct Opened {
     pub(crate) key_sets: Arc<KeySets>,
     pub(crate) methods: Option<MethodSet>,
     pub(crate) webhooks: Option<Arc<Webhooks>>,
+    /// What the ids of this server's connections begin with.
+    pub(crate) node: [u8; 4],
+    pub(crate) cluster: Option<OpenedCluster>,
+}
+
+/// This server as a node, before it lets anybody in.
+pub(crate) struct OpenedCluster {
+    pub(crate) side: Arc<Side>,
+    pub(crate) driver: JoinHandle<()>,
+    pub(crate) ready: watch::Receiver<bool>,
+    /// Has the driver say that the node goes, and end.
+    pub(crate) closing: CancellationToken,
 }
 
 /// The listener for WebSockets.

@@ -28,7 +28,7 @@ use crate::edge::announcer;
 use crate::edge::door::{Door, OwnShare};
 use crate::edge::expiry::Expiry;
 use crate::edge::farewell;
-use crate::edge::handshake::{self, Handshakes};
+use crate::edge::handshake::Handshakes;
 use crate::edge::listener::{self, Tasks};
 use crate::edge::rounds::Rounds;
 use crate::edge::router::Router;
@@ -40,7 +40,7 @@ use crate::handle::HubHandle;
 use crate::home::Home;
 use crate::hub::Hub;
 use crate::moderation::{Moderation, end_lasting, mend_store, note_keys};
-use crate::opened::{Opened, OpenedAdmin, OpenedWeb};
+use crate::opened::{Opened, OpenedAdmin, OpenedCluster, OpenedWeb};
 use crate::quic::{Endpoint, EndpointKeys, Identity, IdentityError, Settings};
 use crate::spread;
 use crate::tcp::{Proxies, WebTls};
@@ -77,6 +77,7 @@ pub struct Server {
     noting: JoinHandle<()>,
     lasting: JoinHandle<()>,
     webhooks: Option<Arc<Webhooks>>,
+    cluster: Option<OpenedCluster>,
     /// The state directory, if there is one, is ours until everything else has ended.
     _home: Option<Home>,
 }
@@ -126,7 +127,8 @@ impl Server {
         let Opened { config, home, started, keys, tasks, endpoint, address, certificate, .. } = opened;
         let Opened { http, web, admin, hub, metrics, tokens, gate, moderation, key_sets, methods, .. } =
             opened;
-        let webhooks = opened.webhooks;
+        let (webhooks, cluster, node) = (opened.webhooks, opened.cluster, opened.node);
+        let side = cluster.as_ref().map(|cluster| Arc::clone(&cluster.side));
         let config = Arc::new(config);
         let handle = HubHandle::new(Arc::clone(&hub), config.limits);
         let application = methods.map(|methods| {
@@ -139,13 +141,14 @@ impl Server {
             config.limits,
             Arc::clone(&gate),
             Arc::clone(&expiry),
+            side.clone(),
         ));
         let admission = Admission::new(config.capacity.connections, config.capacity.per_address);
         let handshakes = Arc::new(Handshakes {
             config: Arc::clone(&config),
             router,
             admission: Arc::clone(&admission),
-            node: handshake::node(),
+            node,
             application: application.clone(),
         });
         let rounds = Rounds {
@@ -173,6 +176,7 @@ impl Server {
             Arc::clone(&moderation),
             Arc::clone(&queries),
             config.minting.clone(),
+            side.clone(),
             tasks.closing.clone(),
         );
         let noting = tokio::spawn(note_keys(Arc::clone(&moderation), tasks.closing.clone()));
@@ -239,6 +243,7 @@ impl Server {
             noting,
             lasting,
             webhooks,
+            cluster,
             keys,
             endpoint,
             address,
@@ -434,6 +439,7 @@ impl Server {
             noting,
             lasting,
             webhooks,
+            cluster,
             _home,
             ..
         } = self;
@@ -497,6 +503,12 @@ impl Server {
             let _ = listener.await;
         }
         api.finish().await;
+        if let Some(cluster) = cluster {
+            // Nobody is here any more whom others could miss. It has panicked only if we have a bug that its message
+            // tells of.
+            cluster.closing.cancel();
+            let _ = cluster.driver.await;
+        }
         tasks.endpoint.close();
         tasks.endpoint.wait().await;
         Drained { connections, in_time }

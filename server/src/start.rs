@@ -7,28 +7,34 @@
 //! written by a start that fails is taken back (`cli/tests/refused.rs` compares the directory before and after, for
 //! every refusal).
 
+use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
 use crate::access::{Bans, Gate, KeySets, Tokens};
 use crate::admin::{Administration, Operators};
 use crate::api;
 use crate::application::{MethodSet, Methods};
+use crate::cluster::{self, Opening};
 use crate::config::Config;
 use crate::edge::listener::Tasks;
 use crate::error::{Listener, StartError};
 use crate::home::Home;
 use crate::hub::Hub;
 use crate::moderation::{FileStore, MemoryStore, Moderation, Store};
-use crate::opened::{Opened, OpenedAdmin, OpenedWeb};
+use crate::opened::{Opened, OpenedAdmin, OpenedCluster, OpenedWeb};
 use crate::quic::{self, Endpoint, EndpointKeys, Identity, IdentityError, Settings};
 use crate::server::Server;
 use crate::tcp::WebTls;
 use crate::telemetry::Metrics;
 use crate::webhooks::{self, Webhooks};
+
+/// How long the cluster may take to tell a node that starts what was decided.
+const JOINING: Duration = Duration::from_secs(10);
 
 /// What the caller wants to have in the state directory. Dropped without having been kept, it takes back what it wrote.
 pub trait Files: Send {
@@ -64,6 +70,10 @@ pub struct Start {
     key_sets: Arc<KeySets>,
     methods: Option<MethodSet>,
     web_identity: Option<Identity>,
+    /// The number that this node goes by until it ends.
+    node: [u8; 4],
+    /// The cluster, where it is to be a node of one.
+    cluster: Option<Opening>,
 }
 
 /// Where the server listens, before anybody is answered there.
@@ -135,7 +145,13 @@ impl Start {
         })
         .await?;
         let key_sets = KeySets::open(&config.key_sets, config.state_dir.as_deref()).await?;
-        Ok(Self { config, admin, started, home, keys, key_sets, methods: None, web_identity: None })
+        let node = node();
+        let cluster = match &config.cluster {
+            None => None,
+            Some(cluster) => Some(Opening::open(cluster, node, config.between_nodes()).await?),
+        };
+        let (methods, web_identity) = (None, None);
+        Ok(Self { config, admin, started, home, keys, key_sets, methods, web_identity, node, cluster })
     }
 
     /// Gives the server an application.
@@ -173,7 +189,20 @@ impl Start {
             let _runtime = runtime.enter();
             self.open(sockets, identity, admin, files)
         });
-        Ok(Server::assemble(opened.await?))
+        let mut opened = opened.await?;
+        if let Some(cluster) = &mut opened.cluster {
+            // Before anybody is answered: who came too early would be sent away at once.
+            let is_ready = cluster.ready.wait_for(|is_ready| *is_ready);
+            if !matches!(tokio::time::timeout(JOINING, is_ready).await, Ok(Ok(_))) {
+                cluster.closing.cancel();
+                let _ = (&mut cluster.driver).await;
+                return Err(StartError::ClusterSilent { waited: JOINING });
+            }
+            if let Some(directory) = &opened.config.state_dir {
+                cluster::remember(directory).map_err(|source| StartError::Files(source.into()))?;
+            }
+        }
+        Ok(Server::assemble(opened))
     }
 
     fn open(
@@ -183,7 +212,9 @@ impl Start {
         admin: Option<(Identity, Arc<dyn Operators>)>,
         files: Box<dyn Files>,
     ) -> Result<Opened, StartError> {
-        let Self { config, started, mut home, mut keys, key_sets, methods, web_identity, .. } = self;
+        let Self {
+            config, started, mut home, mut keys, key_sets, methods, web_identity, node, cluster, ..
+        } = self;
         if methods.is_some() && !config.webhooks.is_empty() {
             return Err(StartError::MethodsAndWebhooks);
         }
@@ -232,15 +263,23 @@ impl Start {
         };
         let bans = Arc::new(Bans::new(config.validity()));
         let tokens = Arc::new(Tokens::new(config.tokens.clone(), Arc::clone(&key_sets)));
-        let gate = Arc::new(Gate::new(Arc::clone(&tokens), Arc::clone(&bans)).taking(config.names));
+        let lease = cluster.as_ref().map(|cluster| Arc::clone(&cluster.side().lease)).unwrap_or_default();
+        let gate = Gate::new(Arc::clone(&tokens), Arc::clone(&bans)).taking(config.names).leased(lease);
+        let gate = Arc::new(gate);
         let hub = Arc::new(Hub::new(config.hub_limits(), Arc::clone(&gate) as _));
         let metrics = Arc::new(Metrics { live_bytes: config.live_bytes, ..Metrics::default() });
         let moderation =
             Moderation::open(store, Arc::clone(&hub), bans, Arc::clone(&metrics), config.limits)?
                 .taking(config.names);
+        let moderation = Arc::new(moderation);
+        let cluster = cluster.map(|cluster| join(cluster, &config, &hub, &moderation));
         // Last: it tells back ends that the server has started.
         let webhooks = open_webhooks(&config, home.as_mut())?;
         if let Some(home) = &mut home {
+            if cluster.is_none() {
+                // What is decided from now on is nobody's copy.
+                cluster::forget(home.path()).map_err(|source| StartError::Files(source.into()))?;
+            }
             home.keep();
         }
         files.keep();
@@ -261,12 +300,33 @@ impl Start {
             metrics,
             tokens,
             gate,
-            moderation: Arc::new(moderation),
+            moderation,
             key_sets,
             methods: webhooks.as_ref().map(|webhooks| webhooks.methods(handshake).into_set()).or(methods),
             webhooks,
+            node,
+            cluster,
         })
     }
+}
+
+/// Makes the server a node: from here on the hub and moderation have the others in mind.
+fn join(opening: Opening, config: &Config, hub: &Arc<Hub>, moderation: &Arc<Moderation>) -> OpenedCluster {
+    let side = Arc::clone(opening.side());
+    hub.cluster(Arc::clone(&side) as _);
+    moderation.decided_with(Arc::clone(&side) as _);
+    let copied = config.state_dir.as_deref().is_some_and(cluster::is_copy);
+    let driver = opening.driver(Arc::clone(hub), Arc::clone(moderation), copied);
+    let (ready, closing) = (driver.ready(), CancellationToken::new());
+    let driver = tokio::spawn(driver.run(closing.clone()));
+    OpenedCluster { side, driver, ready, closing }
+}
+
+/// The number that a node goes by until it ends. It must differ from other nodes', and is no secret, so the standard
+/// library's random keys will do.
+fn node() -> [u8; 4] {
+    let [a, b, c, d, ..] = RandomState::new().hash_one(()).to_le_bytes();
+    [a, b, c, d]
 }
 
 /// Opens what waits for back ends, and begins to deliver it.

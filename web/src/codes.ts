@@ -69,6 +69,7 @@ export const Code = {
   MethodPanicked: 5002,
   CallTimeout: 5003,
   BackEndUnavailable: 5004,
+  CutOff: 5005,
 } as const;
 
 /** After these a client does well to connect again by itself, after a pause. */
@@ -85,6 +86,7 @@ const RETRY: ReadonlySet<number> = new Set([
   Code.UserFull,
   Code.SlowConsumer,
   Code.Internal,
+  Code.CutOff,
 ]);
 
 /** Whether a client that was closed with this code does well to connect again. An unknown code was meant: no. */

@@ -11,8 +11,9 @@ use std::time::Duration;
 
 use fanfare_server::{BudgetLimits, Capacity, Config, Origins, OutboxLimits, Overflow, TokenRules};
 
+use super::cluster::PREFIX;
 use super::schema::Settings;
-use super::value::{ListenSetting, OverflowSetting, Span};
+use super::value::{ListenSetting, OverflowSetting, Span, WithoutClusterSetting};
 use crate::defaults::DEFAULT_STATE;
 
 impl Settings {
@@ -48,6 +49,15 @@ impl Settings {
             client_ca: None,
             client_grants: None,
             webhooks: None,
+            cluster: Vec::new(),
+            cluster_name: None,
+            cluster_prefix: Some(PREFIX.to_owned()),
+            cluster_nkey: None,
+            cluster_creds: None,
+            cluster_ca: None,
+            cluster_replicas: Some(3),
+            cluster_lease: Some(Span(Duration::from_secs(5))),
+            without_cluster: Some(WithoutClusterSetting::Pause),
             presence_grace: Some(Span(config.presence_grace)),
             expiry_notice: Some(Span(config.expiry_notice)),
             connections: small(config.capacity.connections),

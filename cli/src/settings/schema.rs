@@ -15,8 +15,8 @@ use serde::{Deserialize, Serialize};
 use toml::Table;
 
 use super::value::{
-    ListenSetting, NamesSetting, NetworkSetting, OverflowSetting, Span, address, address_in_file, origin,
-    origins_in_file,
+    ListenSetting, NamesSetting, NetworkSetting, OverflowSetting, Span, WithoutClusterSetting, address,
+    address_in_file, origin, origins_in_file,
 };
 use crate::failure::Failure;
 
@@ -151,6 +151,43 @@ pub(crate) struct Settings {
     /// an example); their secrets are reloaded on SIGHUP
     #[arg(long, value_name = "FILE", env = "FANFARE_WEBHOOKS", help_heading = "Back ends")]
     pub(super) webhooks: Option<PathBuf>,
+
+    /// Be a node of a cluster, with all others that meet at these NATS servers with JetStream, as in
+    /// nats://10.0.0.1:4222 or tls://nats.example:4222; may be given more than once
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "FANFARE_CLUSTER",
+        value_delimiter = ',',
+        help_heading = "Cluster"
+    )]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) cluster: Vec<String>,
+    /// What operators call this node [default: its id, which is another at each start]
+    #[arg(long, value_name = "NAME", env = "FANFARE_CLUSTER_NAME", help_heading = "Cluster")]
+    pub(super) cluster_name: Option<String>,
+    /// What the names of the cluster's subjects and of its bucket in NATS begin with [default: fanfare]
+    #[arg(long, value_name = "WORD", env = "FANFARE_CLUSTER_PREFIX", help_heading = "Cluster")]
+    pub(super) cluster_prefix: Option<String>,
+    /// Prove who this node is to NATS by the seed of an NKey in this file
+    #[arg(long, value_name = "FILE", env = "FANFARE_CLUSTER_NKEY", help_heading = "Cluster")]
+    pub(super) cluster_nkey: Option<PathBuf>,
+    /// Prove it by this file of credentials (.creds)
+    #[arg(long, value_name = "FILE", env = "FANFARE_CLUSTER_CREDS", help_heading = "Cluster")]
+    pub(super) cluster_creds: Option<PathBuf>,
+    /// Speak to NATS over TLS alone, and take certificates of an authority in this PEM file
+    #[arg(long, value_name = "FILE", env = "FANFARE_CLUSTER_CA", help_heading = "Cluster")]
+    pub(super) cluster_ca: Option<PathBuf>,
+    /// How many NATS servers keep what is decided: 1, 3 or 5 [default: 3]
+    #[arg(long, value_name = "N", env = "FANFARE_CLUSTER_REPLICAS", help_heading = "Cluster")]
+    pub(super) cluster_replicas: Option<u32>,
+    /// How long a node goes on after it has last heard the cluster; a revocation waits so long for one that is cut off
+    /// [default: 5s]
+    #[arg(long, value_name = "TIME", env = "FANFARE_CLUSTER_LEASE", help_heading = "Cluster")]
+    pub(super) cluster_lease: Option<Span>,
+    /// What the node does then [default: pause]
+    #[arg(long, value_name = "WHAT", env = "FANFARE_WITHOUT_CLUSTER", help_heading = "Cluster")]
+    pub(super) without_cluster: Option<WithoutClusterSetting>,
 
     /// How far the clocks of the server and of the tokens' issuer may be apart [default: 30s]
     #[arg(long, value_name = "TIME", env = "FANFARE_TOKEN_LEEWAY", help_heading = "Tokens")]

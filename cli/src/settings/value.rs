@@ -30,6 +30,16 @@ pub(super) enum OverflowSetting {
     DropOldest,
 }
 
+/// What a node does that has lost touch with its cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum WithoutClusterSetting {
+    /// Let nobody in and deliver nothing until it is back: nobody stays in who was put out elsewhere
+    Pause,
+    /// Go on: who was put out elsewhere meanwhile stays in here, and receipts say so
+    Serve,
+}
+
 /// Which names of users and groups are taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

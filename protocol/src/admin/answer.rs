@@ -301,6 +301,48 @@ pub struct Receipt {
     pub acted_us: u64,
     /// The number of the audit record; 0 for a dry run.
     pub audit: u64,
+    /// In a cluster: how each node stands to what was decided. Earlier versions do not say.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nodes: Vec<NodeStanding>,
+    /// In a cluster: nodes that did not say what they did, by their names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub silent: Vec<String>,
+}
+
+/// How a node stands to something that was decided.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeStanding {
+    /// Which node: eight hex digits.
+    pub node: String,
+    /// What it is called.
+    pub name: String,
+    /// How it stands.
+    pub standing: Standing,
+    /// Since when, in milliseconds after it was decided.
+    pub after_ms: u64,
+}
+
+/// How a node stands to something that was decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Standing {
+    /// It is in force there.
+    InForce,
+    /// The node is cut off and delivers nothing; when it is back, it is in force there first.
+    LeaseEnded,
+    /// The node is cut off and goes on delivering, as it was told to: there it is not in force.
+    ServesWithout,
+    /// The node has not said so in time.
+    #[serde(other)]
+    Unknown,
+}
+
+impl Standing {
+    /// Whether nothing that was forbidden is delivered there any more.
+    #[must_use]
+    pub const fn is_fenced(self) -> bool {
+        matches!(self, Self::InForce | Self::LeaseEnded)
+    }
 }
 
 /// Whether the audit's chain is whole.

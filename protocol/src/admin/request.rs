@@ -402,6 +402,17 @@ pub enum Who {
     All,
 }
 
+impl From<&Target> for Who {
+    fn from(target: &Target) -> Self {
+        match target.clone() {
+            Target::Connection(connection) => Self::Connection(connection),
+            Target::User(user) => Self::User(user),
+            Target::Group(group) => Self::Group(group),
+            Target::All => Self::All,
+        }
+    }
+}
+
 impl From<&Who> for Target {
     fn from(who: &Who) -> Self {
         match who.clone() {

@@ -13,12 +13,14 @@ use fanfare_protocol::{Code, ConnectionId, Denial, GroupName, UserName};
 use fanfare_token::{Permissions, Seconds};
 
 use super::{Bans, Names, Tokens};
+use crate::lease::Lease;
 
 /// What decides.
 pub(crate) struct Gate {
     tokens: Arc<Tokens>,
     bans: Arc<Bans>,
     names: Names,
+    lease: Arc<Lease>,
 }
 
 /// Whom a send reaches or a count is about, as far as permission goes.
@@ -33,7 +35,18 @@ pub(crate) enum Recipient<'a> {
 
 impl Gate {
     pub(crate) fn new(tokens: Arc<Tokens>, bans: Arc<Bans>) -> Self {
-        Self { tokens, bans, names: Names::default() }
+        Self { tokens, bans, names: Names::default(), lease: Arc::default() }
+    }
+
+    /// The same, for a node that may not have the lease.
+    pub(crate) fn leased(mut self, lease: Arc<Lease>) -> Self {
+        self.lease = lease;
+        self
+    }
+
+    /// Whether what was decided is known here: without that nobody is let in, and nothing is sent (promise 18).
+    fn up_to_date(&self) -> Result<(), Denial> {
+        if self.lease.holds() { Ok(()) } else { Err(Code::CutOff.into()) }
     }
 
     /// The same, with other names.
@@ -85,6 +98,7 @@ impl Gate {
         if permissions.ends <= now {
             return Err(Code::TokenExpired.into());
         }
+        self.up_to_date()?;
         self.names.permit("user", user.as_str())?;
         self.bans.permit_connection(user, permissions, now)
     }
@@ -141,6 +155,7 @@ impl Gate {
         now: Seconds,
     ) -> Result<(), Denial> {
         self.current(permissions, now)?;
+        self.up_to_date()?;
         let grants = &permissions.grants;
         let granted = match to {
             Recipient::Group(group) if self.bans.forbids_group(user, group, now) => {
@@ -200,6 +215,7 @@ impl Gate {
         now: Seconds,
     ) -> Result<(), Denial> {
         self.current(permissions, now)?;
+        self.up_to_date()?;
         self.names.permit("group", group.as_str())?;
         if self.bans.forbids_group(user, group, now) {
             return Err(Code::BannedFromGroup.into());
@@ -232,6 +248,7 @@ impl fanfare_hub::Gate<Permissions> for Gate {
         group: &GroupName,
         origin: Origin,
     ) -> Result<(), Denial> {
+        self.up_to_date()?;
         match origin {
             Origin::Client => self.join(user, permissions, group, super::now()),
             // An operator's word needs no grant, nor does the application's; neither lifts a ban, or makes a group whose

@@ -24,6 +24,7 @@ use super::outcome::{Done, Minted, Outcome, Sent};
 use super::problem::Problem;
 use crate::access::{self, ApiKey, Minting, TooFast};
 use crate::admin::Queries;
+use crate::cluster::Side;
 use crate::handle::{HubError, HubHandle, Selection};
 use crate::moderation::{Moderation, Operator};
 
@@ -50,6 +51,8 @@ pub(crate) struct Api {
     /// Room for requests, in bytes.
     pub(super) bodies: Arc<Semaphore>,
     acts: Semaphore,
+    /// The other nodes, where the server is one of several.
+    cluster: Option<Arc<Side>>,
     /// Cancelled when nothing more is begun.
     pub(super) closing: CancellationToken,
     /// What goes on, whoever waits for it.
@@ -68,6 +71,7 @@ impl Api {
         moderation: Arc<Moderation>,
         queries: Arc<Queries>,
         minting: Option<Minting>,
+        cluster: Option<Arc<Side>>,
         closing: CancellationToken,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -79,6 +83,7 @@ impl Api {
             connections: Arc::new(Semaphore::new(MOST_CONNECTIONS)),
             bodies: Arc::new(Semaphore::new(MOST_BODIES)),
             acts: Semaphore::new(MOST_ACTS),
+            cluster,
             closing,
             work: TaskTracker::new(),
         })
@@ -104,13 +109,13 @@ impl Api {
         self.still_counts(key)?;
         match operation.task()? {
             Task::Act(act) => self.act(key, act).await.map(Outcome::Done),
-            Task::Send(message) => self.send(key, message).map(Outcome::Sent),
+            Task::Send(message) => self.send(key, message).await.map(Outcome::Sent),
             Task::Add(AddBody { group, user, connection }) => {
-                self.change(key, &group, whose(user, connection)?, Change::Add).map(Outcome::Done)
+                self.change(key, &group, whose(user, connection)?, Change::Add).await.map(Outcome::Done)
             }
             Task::Remove(RemoveBody { group, user, connection, reason }) => {
                 let change = Change::Remove { reason };
-                self.change(key, &group, whose(user, connection)?, change).map(Outcome::Done)
+                self.change(key, &group, whose(user, connection)?, change).await.map(Outcome::Done)
             }
             Task::Mint(token) => self.mint(key, token).await.map(Outcome::Minted),
         }
@@ -155,7 +160,7 @@ impl Api {
         }
     }
 
-    fn send(&self, key: &ApiKey, mut message: SendBody) -> Result<Sent, Problem> {
+    async fn send(&self, key: &ApiKey, mut message: SendBody) -> Result<Sent, Problem> {
         let payload = message.payload()?;
         let targets = message.to.targets();
         if targets.is_empty() {
@@ -165,10 +170,17 @@ impl Api {
             self.allow_target(key, Verb::Send, target)?;
         }
         let selection = message.except.into_iter().fold(self.hub.select(targets), Selection::except);
-        Ok(Sent { queued: selection.send(message.event, payload)? })
+        let (mut queued, elsewhere) = selection.send_counted(message.event, payload)?;
+        let mut silent = Vec::new();
+        if let (Some(ticket), Some(cluster)) = (elsewhere, &self.cluster) {
+            let (copies, nobody) = cluster.copies_of(ticket).await;
+            queued += copies;
+            silent = nobody;
+        }
+        Ok(Sent { queued, silent })
     }
 
-    fn change(
+    async fn change(
         &self,
         key: &ApiKey,
         group: &GroupName,
@@ -176,17 +188,27 @@ impl Api {
         change: Change,
     ) -> Result<Done, Problem> {
         allow(key, Verb::Members, &Subject::Group(group))?;
-        let selection = self.hub.select([whose]);
-        let changed = match change {
+        let selection = self.hub.select([whose.clone()]);
+        let changed = match &change {
             Change::Add => selection.join(group).map(|joined| joined as u64),
-            Change::Remove { reason } => selection.remove(group, &reason),
+            Change::Remove { reason } => selection.remove(group, reason),
         };
-        let connections = match changed {
+        let mut connections = match changed {
             // Who is here is not for everybody to know who may put into groups.
             Err(HubError::Refused { code: Code::NothingThere, .. }) => 0,
             changed => changed?,
         };
-        Ok(Done { connections, unchanged: connections == 0, ..Done::default() })
+        let mut silent = Vec::new();
+        if let Some(cluster) = &self.cluster {
+            let reason = match change {
+                Change::Add => None,
+                Change::Remove { reason } => Some(reason),
+            };
+            let (more, nobody) = cluster.change(&whose, group.clone(), reason).await;
+            connections += more;
+            silent = nobody;
+        }
+        Ok(Done { connections, unchanged: connections == 0, silent, ..Done::default() })
     }
 
     async fn act(&self, key: &Arc<ApiKey>, act: Act) -> Result<Done, Problem> {

@@ -26,6 +26,10 @@ pub(crate) enum Outcome {
 pub(crate) struct Sent {
     /// How many connections it was queued to.
     pub(crate) queued: u64,
+    /// In a cluster: nodes that did not say in time what became of it there, by their names.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Option<Vec<String>>)]
+    pub(crate) silent: Vec<String>,
 }
 
 /// What something did, or would do.
@@ -44,6 +48,11 @@ pub(crate) struct Done {
     /// The number of the audit record, where it has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) audit: Option<u64>,
+    /// In a cluster: nodes that did not say in time what they did, and those where what was decided is not known to be
+    /// in force, by their names.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Option<Vec<String>>)]
+    pub(crate) silent: Vec<String>,
 }
 
 /// A token.
@@ -59,8 +68,9 @@ pub(crate) struct Minted {
 
 impl From<Receipt> for Done {
     fn from(receipt: Receipt) -> Self {
-        let Receipt { connections, groups, unchanged, dry_run, audit, .. } = receipt;
-        Self { connections, groups, unchanged, dry_run, audit: (audit > 0).then_some(audit) }
+        let Receipt { connections, groups, unchanged, dry_run, audit, nodes, mut silent, .. } = receipt;
+        silent.extend(nodes.into_iter().filter(|node| !node.standing.is_fenced()).map(|node| node.name));
+        Self { connections, groups, unchanged, dry_run, audit: (audit > 0).then_some(audit), silent }
     }
 }
 

@@ -187,9 +187,11 @@ fn status(code: Code) -> StatusCode {
         | Code::SlowConsumer
         | Code::TooManyCalls => StatusCode::TOO_MANY_REQUESTS,
         Code::MintingNotConfigured => StatusCode::NOT_IMPLEMENTED,
-        Code::ShuttingDown | Code::ServerFull | Code::ClosedForNow | Code::ConnectRefusedForNow => {
-            StatusCode::SERVICE_UNAVAILABLE
-        }
+        Code::ShuttingDown
+        | Code::ServerFull
+        | Code::ClosedForNow
+        | Code::ConnectRefusedForNow
+        | Code::CutOff => StatusCode::SERVICE_UNAVAILABLE,
         Code::HandshakeTimeout | Code::CallTimeout => StatusCode::GATEWAY_TIMEOUT,
         Code::BackEndUnavailable => StatusCode::BAD_GATEWAY,
         Code::Internal | Code::MethodPanicked => StatusCode::INTERNAL_SERVER_ERROR,

@@ -49,7 +49,11 @@ pub(crate) struct Opening {
 
 impl Opening {
     /// Finds NATS. `largest` is the longest message between nodes, in bytes.
-    pub(crate) async fn open(settings: &ClusterSettings, id: [u8; 4], largest: usize) -> Result<Self, OpenError> {
+    pub(crate) async fn open(
+        settings: &ClusterSettings,
+        id: [u8; 4],
+        largest: usize,
+    ) -> Result<Self, OpenError> {
         let nats = fanfare_nats::Settings { largest, ..settings.nats.clone() };
         let (bus, events) = Bus::open(nats, id).await?;
         let id = NodeId::new(id);
@@ -252,7 +256,9 @@ impl Driver {
             Ok(Put::Import(put)) => {
                 self.importing = self.importing.saturating_sub(1);
                 // There already, by another node's hand: that one counts.
-                if let Err(error) = put.or_else(|error| if error == PutError::Conflict { Ok(0) } else { Err(error) }) {
+                if let Err(error) =
+                    put.or_else(|error| if error == PutError::Conflict { Ok(0) } else { Err(error) })
+                {
                     self.unreadable.insert("of this node's own disk".to_owned());
                     tracing::error!(%error, "what this node's disk has could not be put into the cluster");
                 }
@@ -299,7 +305,8 @@ impl Driver {
                 if self.puts.len() < PUTS {
                     let (bus, key, value) =
                         (self.side.bus.clone(), rows::node_key(self.id), to_bytes(&heartbeat));
-                    self.puts.spawn(async move { Put::Heartbeat(bus.put(&key, value, Expect::Anything).await) });
+                    self.puts
+                        .spawn(async move { Put::Heartbeat(bus.put(&key, value, Expect::Anything).await) });
                 }
             }
             Effect::Forget(id, revision) => {
@@ -335,7 +342,9 @@ impl Driver {
                 self.hub.resume();
             }
             Effect::Lease(false) => {
-                tracing::warn!("this node has lost touch with the cluster: it lets nobody in, and delivers nothing");
+                tracing::warn!(
+                    "this node has lost touch with the cluster: it lets nobody in, and delivers nothing"
+                );
             }
             Effect::Tallied(ticket, tallied) => self.side.elsewhere.answer(ticket, tallied),
             Effect::Asked { from, question, body } => {
@@ -377,7 +386,11 @@ impl Driver {
         match delivered {
             Ok(delivery) => delivery.queued,
             Err(denial) => {
-                tracing::warn!(code = denial.code.number(), detail = denial.detail, "of another node, and not taken");
+                tracing::warn!(
+                    code = denial.code.number(),
+                    detail = denial.detail,
+                    "of another node, and not taken"
+                );
                 0
             }
         }

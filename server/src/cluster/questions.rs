@@ -4,8 +4,8 @@
 //! else: whoever asks is told that it is not known here (promise 13).
 
 use bytes::Bytes;
-use fanfare_protocol::admin::{Action, Receipt, Who};
 use fanfare_protocol::GroupName;
+use fanfare_protocol::admin::{Action, Receipt, Who};
 use serde::{Deserialize, Serialize};
 
 /// What a node asks others.

@@ -113,11 +113,16 @@ pub(super) struct Rows {
 
 impl Rows {
     /// What an entry decides, with what those are told who are removed for it; nothing where it ends what was not there.
-    pub(super) fn read(&mut self, key: &str, value: Option<&[u8]>) -> Result<Option<(Decision, String)>, RowError> {
+    pub(super) fn read(
+        &mut self,
+        key: &str,
+        value: Option<&[u8]>,
+    ) -> Result<Option<(Decision, String)>, RowError> {
         let known = self.known.remove(key);
         let Some(value) = value else { return Ok(known.map(|row| (row.end(), String::new()))) };
         let wrong = |problem: String| RowError { key: key.to_owned(), problem };
-        let Entry { row, reason } = serde_json::from_slice(value).map_err(|error| wrong(error.to_string()))?;
+        let Entry { row, reason } =
+            serde_json::from_slice(value).map_err(|error| wrong(error.to_string()))?;
         if row.key() != key {
             return Err(wrong("it belongs to another key".to_owned()));
         }
@@ -161,10 +166,8 @@ mod tests {
         let lasting =
             LastingRow { user, group, may: May::Both, since: 1, until: None, author: "key:x".to_owned() };
         let put = [Decision::Ban(ban("alice")), Decision::Lasting(lasting.clone())];
-        let end = [
-            Decision::Lift(BanKey::from(&ban("alice"))),
-            Decision::DropLasting(lasting.user, lasting.group),
-        ];
+        let end =
+            [Decision::Lift(BanKey::from(&ban("alice"))), Decision::DropLasting(lasting.user, lasting.group)];
         let mut rows = Rows::default();
         for (put, end) in put.into_iter().zip(end) {
             let (key, value) = entry(&put, "why");

@@ -196,7 +196,9 @@ impl Side {
                 _ => Code::Internal,
             };
             let detail = match error {
-                PutError::Unknown => "the cluster did not say whether it was decided: look, and do it again".to_owned(),
+                PutError::Unknown => {
+                    "the cluster did not say whether it was decided: look, and do it again".to_owned()
+                }
                 error => format!("nothing was decided: {error}"),
             };
             Denial { code, detail }

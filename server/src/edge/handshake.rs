@@ -5,7 +5,6 @@
 //! leaves undone; behind that `farewell.rs` has its own to say why. Who has come as far as a connection is told a code
 //! also where the server stops, or needs the place for others.
 
-use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 use std::time::SystemTime;
@@ -381,13 +380,6 @@ fn not_hello(frame: &Bytes) -> CloseReason {
         Err(error @ DecodeError::Malformed(_)) => violation(&error),
         _ => Code::HelloExpected.into(),
     }
-}
-
-/// The number that this node goes by until it ends. It must differ from other nodes', and is no secret, so the standard
-/// library's random keys will do.
-pub(crate) fn node() -> [u8; 4] {
-    let [a, b, c, d, ..] = RandomState::new().hash_one(()).to_le_bytes();
-    [a, b, c, d]
 }
 
 fn random_id(node: [u8; 4]) -> Result<ConnectionId, CloseReason> {

@@ -13,7 +13,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
 
-use fanfare_hub::{CloseReason, Origin, Publication};
+use fanfare_hub::{CloseReason, Delivery, Origin, Publication};
+use fanfare_protocol::admin::Who;
 use fanfare_protocol::{
     ClientFrame, Code, Denial, EventName, GroupName, Limits, RequestId, Send, Sender, ServerFrame, Target,
     Token, UserName,
@@ -21,6 +22,7 @@ use fanfare_protocol::{
 use fanfare_token::Permissions;
 
 use crate::access::{self, Gate, Recipient};
+use crate::cluster::Side;
 use crate::hub::{Hub, Member};
 
 use crate::edge::expiry::Expiry;
@@ -36,6 +38,8 @@ pub(crate) struct Router {
     limits: Limits,
     gate: Arc<Gate>,
     expiry: Arc<Expiry>,
+    /// The other nodes, where the server is one of several.
+    cluster: Option<Arc<Side>>,
 }
 
 /// How a send's messages go to those whom they reach: as it came.
@@ -52,8 +56,9 @@ impl Router {
         limits: Limits,
         gate: Arc<Gate>,
         expiry: Arc<Expiry>,
+        cluster: Option<Arc<Side>>,
     ) -> Self {
-        Self { hub, metrics, limits, gate, expiry }
+        Self { hub, metrics, limits, gate, expiry, cluster }
     }
 
     pub(crate) fn gate(&self) -> &Gate {
@@ -91,7 +96,12 @@ impl Router {
             ClientFrame::Hello { .. } => return Err(Code::HelloRepeated.into()),
             ClientFrame::Join { request, group } => (request, self.join(caller, &group).map(Some)),
             ClientFrame::Leave { request, group } => (request, Ok(Some(self.leave(caller, &group)))),
-            ClientFrame::Count { request, target } => (request, self.count(caller, &target).map(Some)),
+            ClientFrame::Count { request, target } => match (&self.cluster, self.count(caller, &target)) {
+                (Some(_), Ok(here)) => {
+                    return Ok(Some(self.count_everywhere(caller, request, &target, here)));
+                }
+                (_, outcome) => (request, outcome.map(Some)),
+            },
             ClientFrame::Refresh { request, token } => {
                 let Some(verified) = self.gate.verify_now(token.expose(), access::now()) else {
                     return Ok(Some(self.refresh_later(caller, came_as, request, token)));
@@ -154,18 +164,58 @@ impl Router {
         })
     }
 
+    /// Counts on all nodes. Gives what has to be waited for.
+    fn count_everywhere(
+        self: &Arc<Self>,
+        caller: &Arc<Member>,
+        request: RequestId,
+        target: &Target,
+        here: u64,
+    ) -> Call {
+        let (router, caller, who) = (Arc::clone(self), Arc::clone(caller), Who::from(target));
+        Box::pin(async move {
+            let elsewhere = match &router.cluster {
+                Some(cluster) => cluster.count(who).await.0,
+                None => 0,
+            };
+            router.answer(&caller, request, Ok(Some(here + elsewhere)));
+        })
+    }
+
     /// Carries out a send that came on the stream.
-    pub(crate) fn route_send(&self, caller: &Arc<Member>, send: Send) {
+    pub(crate) fn route_send(self: &Arc<Self>, caller: &Arc<Member>, send: Send) {
         let request = send.request;
         let outcome = self.send(caller, send, Lane::Stream);
-        self.answer(caller, request, outcome);
+        self.answer_send(caller, request, outcome);
     }
 
     /// Carries out a send that came in a datagram, by datagrams: what gets lost is lost. Answers come on the stream.
-    pub(crate) fn route_unreliable(&self, caller: &Arc<Member>, send: Send) {
+    pub(crate) fn route_unreliable(self: &Arc<Self>, caller: &Arc<Member>, send: Send) {
         let request = send.request;
         let outcome = self.send(caller, send, Lane::Datagrams);
-        self.answer(caller, request, outcome);
+        self.answer_send(caller, request, outcome);
+    }
+
+    /// Answers a send when it is known what came of it on all nodes.
+    fn answer_send(
+        self: &Arc<Self>,
+        caller: &Arc<Member>,
+        request: RequestId,
+        outcome: Result<Option<Delivery>, Denial>,
+    ) {
+        let (ticket, queued) = match outcome {
+            Err(denial) => return self.answer(caller, request, Err(denial)),
+            Ok(None) => return self.answer(caller, request, Ok(None)),
+            Ok(Some(delivery)) => (delivery.elsewhere, delivery.queued),
+        };
+        let (Some(ticket), Some(cluster)) = (ticket, &self.cluster) else {
+            return self.answer(caller, request, Ok(Some(queued)));
+        };
+        self.count_request(caller);
+        let caller = Arc::clone(caller);
+        cluster.elsewhere.then(ticket, move |tallied| {
+            caller.outbox().push_notice(&ServerFrame::Ack { request, count: queued + tallied.copies });
+        });
     }
 
     /// Carries out sends that follow each other, want no answer, and name the same one target and the same exceptions:
@@ -336,7 +386,8 @@ impl Router {
         }
     }
 
-    fn send(&self, caller: &Member, send: Send, lane: Lane) -> Result<Option<u64>, Denial> {
+    /// Gives what came of it where its sender wants to know.
+    fn send(&self, caller: &Member, send: Send, lane: Lane) -> Result<Option<Delivery>, Denial> {
         let Send { request: _, ack, to, mut except, others, event, format, payload } = send;
         self.limits.check_send(to.len(), except.len(), payload.len())?;
         no_notice(&event)?;
@@ -352,12 +403,13 @@ impl Router {
             format,
             payload,
             accepted: Instant::now(),
+            counts: ack,
         };
         let delivery = match lane {
             Lane::Stream => self.hub.send(publication)?,
             Lane::Datagrams => self.hub.send_unreliable(publication)?,
         };
-        Ok(ack.then_some(delivery.queued))
+        Ok(ack.then_some(delivery))
     }
 }
 
@@ -399,7 +451,7 @@ mod tests {
         let hub = Arc::new(Hub::new(HubLimits::default(), Arc::clone(&gate) as _));
         let expiry = Arc::new(Expiry::new(Arc::clone(&hub), Arc::clone(&gate), Duration::from_secs(60)));
         let limits = Limits { payload_bytes: u32::MAX, ..Limits::default() };
-        let router = Router::new(Arc::clone(&hub), Arc::default(), limits, gate, expiry);
+        let router = Arc::new(Router::new(Arc::clone(&hub), Arc::default(), limits, gate, expiry, None));
         let (id, user) = (ConnectionId::from_bytes([1; 16]), UserName::new("alice").unwrap());
         let seat = register(&hub, id, user, Permissions::development(access::now())).unwrap();
         let send = |request, bytes: usize| Send {

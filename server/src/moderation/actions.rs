@@ -9,18 +9,20 @@
 //! - an act that failed on the disk has a refusal as its answer, never a receipt, and is not on the disk when the store
 //!   can be used again (`cli/tests/full_disk.rs`).
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use fanfare_hub::Publication;
 use fanfare_protocol::admin::{Action, AuditHead, AuditVerdict, BanRow, Receipt, Role};
 use fanfare_protocol::{Code, Denial, Limits, Sender, Target};
+use fanfare_token::Seconds;
 use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::sync::watch;
 
 use super::audit::{Chain, Outcome};
+use super::decisions::{Carried, Decided, Decision, Decisions};
 use super::enforcement::Enforcement;
 use super::error::ModerationError;
 use super::impaired::Impaired;
@@ -61,6 +63,8 @@ pub struct Moderation {
     pub(super) recorded: watch::Sender<u64>,
     /// Why no act can be taken now, if that is so.
     pub(super) impaired: Impaired,
+    /// Where it goes what is decided, where several nodes decide together.
+    decisions: OnceLock<Arc<dyn Decisions>>,
 }
 
 impl Moderation {
@@ -93,6 +97,7 @@ impl Moderation {
             recorded: watch::Sender::new(journal.head().sequence),
             impaired: Impaired::default(),
             journal: Mutex::new(journal),
+            decisions: OnceLock::new(),
         };
         moderation.forget_ended(&moderation.journal.lock())?;
         Ok(moderation)
@@ -195,11 +200,7 @@ impl Moderation {
         if let Some(why) = journal.trouble() {
             self.impaired.begins(why);
         }
-        let mended = journal.mend(|| Standing {
-            bans: self.bans.all(),
-            keys: self.keys.all(),
-            lasting: self.bans.lasting().all(),
-        });
+        let mended = journal.mend(|| self.standing());
         match journal.trouble() {
             Some(why) => self.impaired.begins(why),
             None => self.impaired.ends(),
@@ -249,7 +250,12 @@ impl Moderation {
             | Action::SignOut { .. }
             | Action::RevokeToken { .. } => {
                 let ban = self.enforcement().asked_for(request, now, author)?;
-                receipt.unchanged = self.enforcement().is_in_force(&ban, now);
+                let unchanged = self.enforcement().is_in_force(&ban, now);
+                if let Some(decisions) = self.decisions() {
+                    let decision = Decision::Ban(ban);
+                    return self.decide(decisions, journal, pending, decision, unchanged, request, begun);
+                }
+                receipt.unchanged = unchanged;
                 journal
                     .begin(pending, Change { put: Some(&ban), ..Change::default() })
                     .map_err(ModerationError::not_done)?;
@@ -258,66 +264,41 @@ impl Moderation {
                 receipt.acted_us = micros(in_force);
             }
             Action::Restore { user, groups, .. } => {
-                return self.lift(journal, pending, &BanKey::group(user, groups), begun);
+                return self.lift(journal, pending, BanKey::group(user, groups), request, begun);
             }
             Action::Unban { user, .. } => {
-                return self.lift(journal, pending, &BanKey::user(user), begun);
+                return self.lift(journal, pending, BanKey::user(user), request, begun);
             }
             Action::LiftSignOut { user, .. } => {
-                return self.lift(journal, pending, &BanKey::sign_out(user), begun);
+                return self.lift(journal, pending, BanKey::sign_out(user), request, begun);
             }
             Action::RestoreToken { jti, .. } => {
                 request::token_id(jti)?;
-                return self.lift(journal, pending, &BanKey::token(jti), begun);
+                return self.lift(journal, pending, BanKey::token(jti), request, begun);
             }
-            Action::Add { who, group, .. } => {
-                let members = self.people().members_to_add(who, group, now)?;
-                journal.begin(pending, Change::default()).map_err(ModerationError::not_done)?;
-                self.people().add(members, group, &mut receipt);
-            }
-            Action::Remove { who, group, reason } => {
-                let members = self.people().members(who)?;
-                journal.begin(pending, Change::default()).map_err(ModerationError::not_done)?;
-                remove(&self.hub, &members, group, reason, &mut receipt);
-            }
-            Action::Close { who, retry_after_ms, reason } if *retry_after_ms > 0 => {
-                let chosen = Duration::from_millis(u64::from(*retry_after_ms));
-                spread::check(chosen)?;
-                let members = self.people().members(who)?;
-                journal.begin(pending, Change::default()).map_err(ModerationError::not_done)?;
-                close_until(&self.hub, &members, reason, chosen, &mut receipt);
-            }
-            Action::Kick { who, reason } | Action::Close { who, reason, .. } => {
-                let members = self.people().members(who)?;
-                journal.begin(pending, Change::default()).map_err(ModerationError::not_done)?;
-                close(&self.hub, &members, Code::ClosedByOperator, reason, &mut receipt);
-            }
-            Action::Send { to, event, payload, format } => {
-                let payload = base64::engine::general_purpose::STANDARD.decode(payload).map_err(|error| {
-                    ModerationError::refused(
-                        Code::InvalidRequest,
-                        format!("the payload is not base64: {error}"),
-                    )
-                })?;
-                self.limits.check_payload(payload.len())?;
-                journal.begin(pending, Change::default()).map_err(ModerationError::not_done)?;
-                let delivery = self.hub.send(Publication {
-                    from: Sender::Server,
-                    to: vec![Target::from(to)],
-                    except: Vec::new(),
-                    event: event.clone(),
-                    format: *format,
-                    payload: payload.into(),
-                    accepted: Instant::now(),
-                })?;
-                receipt.connections = delivery.queued;
-            }
+            Action::Add { .. }
+            | Action::Remove { .. }
+            | Action::Close { .. }
+            | Action::Kick { .. }
+            | Action::Send { .. } => match self.decisions() {
+                None => self.act_here(request, now, &mut receipt, || {
+                    journal.begin(pending, Change::default()).map_err(ModerationError::not_done)
+                })?,
+                Some(decisions) => {
+                    journal.begin(pending, Change::default()).map_err(ModerationError::not_done)?;
+                    self.act_everywhere(decisions, request, now, &mut receipt)?;
+                }
+            },
             Action::AddLasting { user, group, may, until, reason } => {
                 let row = self.memberships().row(user, group, *may, *until, now, author)?;
                 let lasting = self.bans.lasting();
                 let known = lasting.find(user, group);
-                receipt.unchanged =
-                    known.is_some_and(|known| (known.may, known.until) == (row.may, row.until));
+                let unchanged = known.is_some_and(|known| (known.may, known.until) == (row.may, row.until));
+                if let Some(decisions) = self.decisions() {
+                    let decision = Decision::Lasting(row);
+                    return self.decide(decisions, journal, pending, decision, unchanged, request, begun);
+                }
+                receipt.unchanged = unchanged;
                 let with = Change { put_lasting: Some(&row), ..Change::default() };
                 journal.begin(pending, with).map_err(ModerationError::not_done)?;
                 let in_force = Instant::now();
@@ -325,6 +306,11 @@ impl Moderation {
                 receipt.acted_us = micros(in_force);
             }
             Action::RemoveLasting { user, group, reason } => {
+                if let Some(decisions) = self.decisions() {
+                    let unchanged = self.bans.lasting().find(user, group).is_none();
+                    let decision = Decision::DropLasting(user.clone(), group.clone());
+                    return self.decide(decisions, journal, pending, decision, unchanged, request, begun);
+                }
                 let drop_lasting = vec![(user.clone(), group.clone())];
                 let with = Change { drop_lasting, ..Change::default() };
                 journal.begin(pending, with).map_err(ModerationError::not_done)?;
@@ -338,6 +324,10 @@ impl Moderation {
                     let message = format!("there is a key {name:?}, or one with this id; revoke it first");
                     return Err(ModerationError::refused(Code::InvalidRequest, message));
                 }
+                if let Some(decisions) = self.decisions() {
+                    let decision = Decision::Key(key);
+                    return self.decide(decisions, journal, pending, decision, false, request, begun);
+                }
                 let with = Change { put_keys: vec![key.clone()], ..Change::default() };
                 let receipt =
                     finish(journal, pending, receipt, with, begun).map_err(ModerationError::not_done)?;
@@ -348,6 +338,10 @@ impl Moderation {
                 if !self.keys.has(name, "") {
                     let message = format!("there is no key {name:?}");
                     return Err(ModerationError::refused(Code::NothingThere, message));
+                }
+                if let Some(decisions) = self.decisions() {
+                    let decision = Decision::DropKey(name.clone());
+                    return self.decide(decisions, journal, pending, decision, false, request, begun);
                 }
                 let with = Change { drop_key: Some(name), ..Change::default() };
                 let receipt =
@@ -360,19 +354,205 @@ impl Moderation {
         finish(journal, pending, receipt, Change::default(), begun).map_err(ModerationError::not_recorded)
     }
 
+    /// Does to those who are here what an act on connections asks. `begin` is called when nothing can be refused any
+    /// more.
+    fn act_here(
+        &self,
+        request: &Action,
+        now: Seconds,
+        receipt: &mut Receipt,
+        begin: impl FnOnce() -> Result<(), ModerationError>,
+    ) -> Result<(), ModerationError> {
+        match request {
+            Action::Add { who, group, .. } => {
+                let members = self.people().members_to_add(who, group, now)?;
+                begin()?;
+                self.people().add(members, group, receipt);
+            }
+            Action::Remove { who, group, reason } => {
+                let members = self.people().members(who)?;
+                begin()?;
+                remove(&self.hub, &members, group, reason, receipt);
+            }
+            Action::Close { who, retry_after_ms, reason } if *retry_after_ms > 0 => {
+                let chosen = Duration::from_millis(u64::from(*retry_after_ms));
+                spread::check(chosen)?;
+                let members = self.people().members(who)?;
+                begin()?;
+                close_until(&self.hub, &members, reason, chosen, receipt);
+            }
+            Action::Kick { who, reason } | Action::Close { who, reason, .. } => {
+                let members = self.people().members(who)?;
+                begin()?;
+                close(&self.hub, &members, Code::ClosedByOperator, reason, receipt);
+            }
+            Action::Send { to, event, payload, format } => {
+                let payload = base64::engine::general_purpose::STANDARD.decode(payload).map_err(|error| {
+                    ModerationError::refused(
+                        Code::InvalidRequest,
+                        format!("the payload is not base64: {error}"),
+                    )
+                })?;
+                self.limits.check_payload(payload.len())?;
+                begin()?;
+                let delivery = self.hub.send(Publication {
+                    from: Sender::Server,
+                    to: vec![Target::from(to)],
+                    except: Vec::new(),
+                    event: event.clone(),
+                    format: *format,
+                    payload: payload.into(),
+                    accepted: Instant::now(),
+                    counts: true,
+                })?;
+                receipt.connections = delivery.queued;
+                if let (Some(ticket), Some(decisions)) = (delivery.elsewhere, self.decisions()) {
+                    let (copies, silent) = decisions.copies(ticket);
+                    receipt.connections += copies;
+                    receipt.silent = silent;
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The same for those on other nodes as well. There is nobody only where there is nobody anywhere.
+    fn act_everywhere(
+        &self,
+        decisions: &Arc<dyn Decisions>,
+        request: &Action,
+        now: Seconds,
+        receipt: &mut Receipt,
+    ) -> Result<(), ModerationError> {
+        let here = self.act_here(request, now, receipt, || Ok(()));
+        // A message has gone there already.
+        if matches!(request, Action::Send { .. }) {
+            return here;
+        }
+        let nobody = match here {
+            Err(ModerationError::Refused { code: Code::NothingThere, message }) => Some(message),
+            other => other.map(|()| None)?,
+        };
+        let Carried { receipts, silent } = decisions.carry_out(request);
+        if let Some(message) = nobody.filter(|_| receipts.is_empty() && silent.is_empty()) {
+            return Err(ModerationError::refused(Code::NothingThere, message));
+        }
+        receipts.iter().for_each(|other| add_up(receipt, other));
+        receipt.silent = silent;
+        Ok(())
+    }
+
+    /// Another node's act on connections, done to those who are here. It is recorded where it was asked for. Nothing
+    /// where there is nobody.
+    ///
+    /// # Errors
+    /// As it would be refused here.
+    pub(crate) fn act_for(&self, request: &Action) -> Result<Option<Receipt>, ModerationError> {
+        let mut receipt = Receipt::default();
+        match self.act_here(request, access::now(), &mut receipt, || Ok(())) {
+            Ok(()) => Ok(Some(receipt)),
+            Err(ModerationError::Refused { code: Code::NothingThere, .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Has something decided for all nodes, and records it.
+    #[allow(clippy::too_many_arguments, reason = "an act's parts, passed on by the one who has them all")]
+    fn decide(
+        &self,
+        decisions: &Arc<dyn Decisions>,
+        journal: &mut Journal,
+        pending: &Pending,
+        decision: Decision,
+        unchanged: bool,
+        request: &Action,
+        begun: Instant,
+    ) -> Result<Receipt, ModerationError> {
+        journal.begin(pending, Change::default()).map_err(ModerationError::not_done)?;
+        let Decided { receipt, nodes } = decisions.decide(decision, request::reason(request))?;
+        let receipt = Receipt { unchanged, nodes, ..receipt };
+        finish(journal, pending, receipt, Change::default(), begun).map_err(ModerationError::not_recorded)
+    }
+
+    /// Has what is decided here decided for several nodes from now on.
+    pub(crate) fn decided_with(&self, decisions: Arc<dyn Decisions>) {
+        let _ = self.decisions.set(decisions);
+    }
+
+    fn decisions(&self) -> Option<&Arc<dyn Decisions>> {
+        self.decisions.get()
+    }
+
+    /// Puts something in force that was decided, and carries it out on those who are here. Nothing is written: see
+    /// [`Moderation::copy`].
+    pub(crate) fn put_in_force(&self, decision: &Decision, reason: &str) -> Receipt {
+        let (mut receipt, in_force) = (Receipt::default(), Instant::now());
+        match decision {
+            Decision::Ban(ban) => self.enforcement().enforce(ban.clone(), &mut receipt),
+            Decision::Lift(key) => {
+                if let Some(user) = self.bans.lift(key).and_then(|ban| ban.user) {
+                    self.memberships().join_all(&user);
+                }
+            }
+            Decision::Lasting(row) => self.memberships().add(row.clone(), reason, &mut receipt),
+            Decision::DropLasting(user, group) => {
+                receipt = self.memberships().remove(user, group, Code::RemovedFromGroup, reason);
+            }
+            Decision::Key(key) => self.keys.put(key.clone()),
+            Decision::DropKey(name) => drop(self.keys.revoke(name)),
+        }
+        receipt.acted_us = micros(in_force);
+        receipt
+    }
+
+    /// Writes down a copy of what was decided for all nodes, for a start without them. Blocks on the disk.
+    pub(crate) fn copy(&self, decision: &Decision) -> Result<(), StoreError> {
+        let change = match decision {
+            Decision::Ban(ban) => Change { put: Some(ban), ..Change::default() },
+            Decision::Lift(key) => Change { lift: vec![key.clone()], ..Change::default() },
+            Decision::Lasting(row) => Change { put_lasting: Some(row), ..Change::default() },
+            Decision::DropLasting(user, group) => {
+                Change { drop_lasting: vec![(user.clone(), group.clone())], ..Change::default() }
+            }
+            Decision::Key(key) => Change { put_keys: vec![key.clone()], ..Change::default() },
+            Decision::DropKey(name) => Change { drop_key: Some(name), ..Change::default() },
+        };
+        let mut journal = self.journal.lock();
+        self.mend_in(&mut journal)?;
+        journal.copy(change)
+    }
+
+    /// Makes the copy exactly what stands. Blocks on the disk.
+    pub(crate) fn copy_all(&self) -> Result<(), StoreError> {
+        let mut journal = self.journal.lock();
+        self.mend_in(&mut journal)?;
+        journal.copy_all(&self.standing())
+    }
+
+    /// What stands here.
+    pub(crate) fn standing(&self) -> Standing {
+        Standing { bans: self.bans.all(), keys: self.keys.all(), lasting: self.bans.lasting().all() }
+    }
+
     /// Lifts a ban: gone from the disk and recorded in one commit, and then no longer in force.
     fn lift(
         &self,
         journal: &mut Journal,
         pending: &Pending,
-        key: &BanKey,
+        key: BanKey,
+        request: &Action,
         begun: Instant,
     ) -> Result<Receipt, ModerationError> {
-        let unchanged = self.bans.find(key, access::now()).is_none();
+        let unchanged = self.bans.find(&key, access::now()).is_none();
+        if let Some(decisions) = self.decisions() {
+            let decision = Decision::Lift(key);
+            return self.decide(decisions, journal, pending, decision, unchanged, request, begun);
+        }
         let receipt = Receipt { unchanged, ..Receipt::default() };
         let with = Change { lift: vec![key.clone()], ..Change::default() };
         let receipt = finish(journal, pending, receipt, with, begun).map_err(ModerationError::not_done)?;
-        if let Some(user) = self.bans.lift(key).and_then(|ban| ban.user) {
+        if let Some(user) = self.bans.lift(&key).and_then(|ban| ban.user) {
             // What it is in whenever it is here, it is in again.
             self.memberships().join_all(&user);
         }
@@ -470,6 +650,15 @@ fn finish(
     journal.record(pending, &Outcome::Done(receipt.clone()), with)?;
     receipt.took_us = micros(begun);
     Ok(receipt)
+}
+
+/// Adds what another node did of an act.
+fn add_up(receipt: &mut Receipt, other: &Receipt) {
+    receipt.connections += other.connections;
+    receipt.purged += other.purged;
+    for (group, connections) in &other.groups {
+        *receipt.groups.entry(group.clone()).or_default() += connections;
+    }
 }
 
 fn micros(since: Instant) -> u64 {

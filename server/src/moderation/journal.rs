@@ -157,6 +157,20 @@ impl Journal {
         self.store.commit(Change { drop_lasting: ended, ..Change::default() })
     }
 
+    /// Writes down what was decided elsewhere: a copy.
+    pub(crate) fn copy(&self, change: Change<'_>) -> Result<(), StoreError> {
+        self.store.commit(change)
+    }
+
+    /// Makes the copy what stands: exactly this.
+    pub(crate) fn copy_all(&self, standing: &Standing) -> Result<(), StoreError> {
+        let mark = match &self.unrecorded {
+            Some((pending, Outcome::Interrupted)) => Some(mark(pending)),
+            _ => None,
+        };
+        self.store.restore(standing, self.head, mark.as_deref())
+    }
+
     /// Writes keys anew of which no more has changed than when they were used.
     pub(crate) fn note(&self, used: Vec<StoredKey>) -> Result<(), StoreError> {
         self.store.commit(Change { put_keys: used, ..Change::default() })

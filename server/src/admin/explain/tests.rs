@@ -81,8 +81,14 @@ impl Rig {
         let hub = hub(bounds, Arc::clone(&gate));
         let expiry = Expiry::new(Arc::clone(&hub), Arc::clone(&gate), std::time::Duration::from_secs(60));
         let limits = Limits { groups, ..Limits::default() };
-        let router =
-            Router::new(Arc::clone(&hub), Arc::clone(&metrics), limits, Arc::clone(&gate), Arc::new(expiry));
+        let router = Router::new(
+            Arc::clone(&hub),
+            Arc::clone(&metrics),
+            limits,
+            Arc::clone(&gate),
+            Arc::new(expiry),
+            None,
+        );
         let router = Arc::new(router);
         let queries = Queries {
             hub: Arc::clone(&hub),
@@ -433,6 +439,8 @@ fn every_refusal_that_keeps_somebody_out_is_explained() {
             | Code::MethodPanicked
             | Code::CallTimeout
             | Code::BackEndUnavailable
+            // Of a node alone: nobody is let in then, whoever it is.
+            | Code::CutOff
             // Of back ends.
             | Code::IdempotencyMismatch
             | Code::IdempotencyInProgress
