@@ -126,3 +126,36 @@ impl Proof {
         true
     }
 }
+
+#[cfg(test)]
+#[cfg(not(feature = "model"))]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+    use std::task::Wake;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Bell(AtomicUsize);
+
+    impl Wake for Bell {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn a_proof_wakes_each_who_waits_once_and_has_nobody_wait_afterwards() {
+        let (proof, bells) = (Proof::new(), [(); 2].map(|()| Arc::<Bell>::default()));
+        let rings = || bells.each_ref().map(|bell| bell.0.load(Ordering::Relaxed));
+        for bell in [&bells[0], &bells[1], &bells[0]] {
+            assert!(proof.remember(&Waker::from(Arc::clone(bell))));
+        }
+        assert_eq!((rings(), proof.is_settled()), ([0, 0], false));
+        proof.settle();
+        assert_eq!((rings(), proof.is_settled()), ([1, 1], true));
+        assert!(!proof.remember(&Waker::from(Arc::clone(&bells[0]))), "it would never be woken");
+        proof.settle();
+        assert_eq!(rings(), [1, 1]);
+    }
+}

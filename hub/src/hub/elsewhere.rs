@@ -103,3 +103,7 @@ fn publish(cluster: &dyn Cluster, publication: &Publication, lane: Lane) -> Opti
     let messages = [(event.clone(), *format, payload.clone())];
     cluster.publish(&Outgoing { from, to, except, messages: &messages, lane, counts: *counts })
 }
+
+#[cfg(test)]
+#[cfg(not(feature = "model"))]
+mod tests;

@@ -102,7 +102,7 @@ impl Outbox {
             }
             if is_finishing {
                 state.queue.give_up();
-                continue;
+                break;
             }
             // Where it was settled since it was looked at, there is nothing to wait for.
             if front.barrier().is_none_or(|proof| proof.remember(context.waker())) {
