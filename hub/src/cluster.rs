@@ -5,18 +5,18 @@
 //! for each membership that has to wait for one. A hub without a cluster asks nobody.
 //!
 //! Invariant: whoever waits for a proof is woken when it is there, however the two come together (model
-//! `promise_18_a_join_against_its_proof_and_a_disconnect`).
+//! `promise_18_a_join_against_its_proof`).
 
 use std::num::NonZeroU64;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::task::Waker;
 
 use bytes::Bytes;
 use fanfare_protocol::{ConnectionId, EventName, GroupName, PayloadFormat, Sender, Target, UserName};
 use hashbrown::HashMap;
 
-use crate::sync::Mutex;
+use crate::sync::{AtomicBool, Mutex};
 
 /// What connections here are reached by, beside their own ids.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
