@@ -245,6 +245,11 @@ fn promise_18_what_was_lost_on_the_way_is_told_alone_or_with_what_comes_next() {
     assert_eq!(writer.rings(), 1);
     assert_eq!(told(&outbox), ["lagged 3"]);
     assert_eq!(outbox.facts().dropped, 0, "it is not known to have been for this one");
+    assert!(outbox.push_presence(&presence()));
+    outbox.lag(4);
+    outbox.forget_presence(&GroupName::new("room").unwrap());
+    assert_eq!(told(&outbox), ["lagged 4"], "also where what came next is not to be told any more");
+    assert_eq!(depth(&outbox), (0, 0));
 
     cluster.pause(true);
     say(&outbox, 1);
