@@ -6,8 +6,8 @@
 //! Invariants:
 //! - frames leave in the order in which they came;
 //! - there are never more frames or bytes than the limits and the account allow, what was taken and is not yet written
-//!   included, but for [one last word](Queue::push_last), or one that says nothing. What does not fit is decided by the overflow policy, and
-//!   counted.
+//!   included, but for [one last word](Queue::push_last), or one that says nothing. What does not fit is decided by the
+//!   overflow policy, and counted.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -75,7 +75,8 @@ impl Entry {
         }
     }
 
-    /// Whether it may be handed to a transport. A ban may forbid what others say, and who is there; it forbids no answer.
+    /// Whether it may be handed to a transport. A ban may forbid what others say, and who is there; it forbids no
+    /// answer.
     pub(super) fn may_go(&self, delivers: bool) -> bool {
         match self {
             Self::Marked(_, Some(mark)) => match &**mark {
@@ -311,8 +312,8 @@ impl Queue {
         self.have_it_told();
     }
 
-    /// The next batch, put behind `chunks`, up to what may not go, which is not what is next; and when the first message
-    /// in it was accepted, if there is one.
+    /// The next batch, put behind `chunks`, up to what may not go, which is not what is next; and when the first
+    /// message in it was accepted, if there is one.
     pub(super) fn take(
         &mut self,
         chunks: &mut Vec<Bytes>,
