@@ -5,18 +5,18 @@
 //! for each membership that has to wait for one. A hub without a cluster asks nobody.
 //!
 //! Invariant: whoever waits for a proof is woken when it is there, however the two come together (model
-//! `promise_18_a_join_against_its_proof_and_a_disconnect`).
+//! `promise_18_a_join_against_its_proof`).
 
 use std::num::NonZeroU64;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::task::Waker;
 
 use bytes::Bytes;
 use fanfare_protocol::{ConnectionId, EventName, GroupName, PayloadFormat, Sender, Target, UserName};
 use hashbrown::HashMap;
 
-use crate::sync::Mutex;
+use crate::sync::{AtomicBool, Mutex};
 
 /// What connections here are reached by, beside their own ids.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -124,5 +124,38 @@ impl Proof {
         let key = (waker.data().addr(), std::ptr::from_ref(waker.vtable()).addr());
         waiters.entry(key).or_insert_with(|| waker.clone());
         true
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(feature = "model"))]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+    use std::task::Wake;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Bell(AtomicUsize);
+
+    impl Wake for Bell {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn a_proof_wakes_each_who_waits_once_and_has_nobody_wait_afterwards() {
+        let (proof, bells) = (Proof::new(), [(); 2].map(|()| Arc::<Bell>::default()));
+        let rings = || bells.each_ref().map(|bell| bell.0.load(Ordering::Relaxed));
+        for bell in [&bells[0], &bells[1], &bells[0]] {
+            assert!(proof.remember(&Waker::from(Arc::clone(bell))));
+        }
+        assert_eq!((rings(), proof.is_settled()), ([0, 0], false));
+        proof.settle();
+        assert_eq!((rings(), proof.is_settled()), ([1, 1], true));
+        assert!(!proof.remember(&Waker::from(Arc::clone(&bells[0]))), "it would never be woken");
+        proof.settle();
+        assert_eq!(rings(), [1, 1]);
     }
 }

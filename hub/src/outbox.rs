@@ -4,7 +4,7 @@
 //! In: frames, from any task that routes a message, at any time, without waiting. Out: batches of them for the
 //! connection's writer, and a signal for its session that reading should stop or that the connection should end. What
 //! waits, and what becomes of what does not fit, is the business of `queue`; whether the peer takes anything is that of
-//! `pace`.
+//! `pace`, and what has to wait for other nodes that of `held`.
 //!
 //! Invariants:
 //! - frames leave in the order in which they came (promise 4);
@@ -383,11 +383,19 @@ impl Outbox {
         if let Phase::Ended(_) = state.phase {
             return Poll::Ready(Taken::Ended);
         }
+        if state.queue.is_empty() {
+            state.queue.shrink();
+            if matches!(state.phase, Phase::Finishing) {
+                return Poll::Ready(Taken::Finished);
+            }
+            if chunks.capacity() > KEPT_CAPACITY {
+                *chunks = Vec::new();
+            }
+            remember(&mut state.writer, context);
+            return Poll::Pending;
+        }
         if let Some(cluster) = self.pause.cluster() {
             return self.poll_take_unless_held(state, cluster, context, chunks);
-        }
-        if state.queue.is_empty() {
-            return state.poll_empty(context, chunks);
         }
         Poll::Ready(Taken::Batch(state.queue.take(chunks, self.dialect.as_deref(), |_| true)))
     }
@@ -404,19 +412,6 @@ impl State {
         if was_full && !self.queue.is_half_full(limits) {
             self.wake_session();
         }
-    }
-
-    /// What the writer gets where there is nothing to take.
-    fn poll_empty(&mut self, context: &Context<'_>, chunks: &mut Vec<Bytes>) -> Poll<Taken> {
-        self.queue.shrink();
-        if matches!(self.phase, Phase::Finishing) {
-            return Poll::Ready(Taken::Finished);
-        }
-        if chunks.capacity() > KEPT_CAPACITY {
-            *chunks = Vec::new();
-        }
-        remember(&mut self.writer, context);
-        Poll::Pending
     }
 
     fn end(&mut self, reason: Option<CloseReason>) {

@@ -103,8 +103,8 @@ impl<P> Registry<P> {
     }
 
     /// Lets a connection in, if its user has fewer than `per_user` others and `permit` says so, and queues `first` to
-    /// it. It stays until the seat is dropped. `permit` runs inside the user's critical section: whoever forbids first and visits the user's
-    /// connections then, misses none.
+    /// it. It stays until the seat is dropped. `permit` runs inside the user's critical section: whoever forbids first
+    /// and visits the user's connections then, misses none.
     pub(crate) fn register(
         self: &Arc<Self>,
         member: Arc<Member<P>>,

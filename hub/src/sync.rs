@@ -1,4 +1,5 @@
-//! The locks of the registry and the outboxes: `parking_lot`'s, or shuttle's where a model checks the same code.
+//! The locks of the registry and the outboxes: `parking_lot`'s, or shuttle's where a model checks the same code. And
+//! the one flag that is read without its lock and decides whether somebody waits.
 //!
 //! With the feature `model` every lock operation is a point at which shuttle may switch threads, so that a test can try
 //! the interleavings (`hub/model.rs`). Without it there is nothing here but a re-export. Both sides have the
@@ -6,11 +7,13 @@
 
 #[cfg(not(feature = "model"))]
 pub(crate) use parking_lot::{Mutex, MutexGuard, RwLock};
+#[cfg(not(feature = "model"))]
+pub(crate) use std::sync::atomic::AtomicBool;
 
 #[cfg(feature = "model")]
 pub(crate) use self::model::{Mutex, RwLock};
 #[cfg(feature = "model")]
-pub(crate) use shuttle::sync::MutexGuard;
+pub(crate) use shuttle::sync::{MutexGuard, atomic::AtomicBool};
 
 #[cfg(feature = "model")]
 mod model {

@@ -1,8 +1,8 @@
 //! The hub as one of several: what is sent here reaches who is on other nodes, and what comes from there who is here.
 //!
-//! In: the cluster, what comes from other nodes, and the end of a pause. Out: messages for other nodes, copies for those
-//! who are here, and counts. Invariants: what came from another node is never published again; and it is checked as if
-//! it was sent here, because it is another's word.
+//! In: the cluster, what comes from other nodes, and the end of a pause. Out: messages for other nodes, copies for
+//! those who are here, and counts. Invariants: what came from another node is never published again; and it is checked
+//! as if it was sent here, because it is another's word.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -31,7 +31,8 @@ impl<P> Hub<P> {
         Ok(self.count_arrived(1, self.queue(publication)))
     }
 
-    /// The same for messages of one sender to one target, one behind the other. Each recipient gets all of them or none.
+    /// The same for messages of one sender to one target, one behind the other. Each recipient gets all of them or
+    /// none.
     ///
     /// # Errors
     /// As [`Hub::send_run`].
@@ -63,8 +64,8 @@ impl<P> Hub<P> {
         self.registry.for_each(|member| member.outbox().resume());
     }
 
-    /// Tells everyone here that up to so many messages may have been lost on their way from another node: with what each
-    /// gets next, or alone.
+    /// Tells everyone here that up to so many messages may have been lost on their way from another node: with what
+    /// each gets next, or alone.
     pub fn lagged(&self, missed: u64) {
         self.counters.missed.add(missed);
         self.registry.for_each(|member| member.outbox().lag(missed));
@@ -103,3 +104,7 @@ fn publish(cluster: &dyn Cluster, publication: &Publication, lane: Lane) -> Opti
     let messages = [(event.clone(), *format, payload.clone())];
     cluster.publish(&Outgoing { from, to, except, messages: &messages, lane, counts: *counts })
 }
+
+#[cfg(test)]
+#[cfg(not(feature = "model"))]
+mod tests;

@@ -9,13 +9,15 @@ use std::task::{Context, Poll, Waker};
 
 use fanfare_protocol::{Message, codec};
 use shuttle::rand::Rng;
+use shuttle::sync::atomic::{AtomicBool, Ordering};
 use shuttle::thread;
 
 use super::*;
+use crate::cluster::{Cluster, Outgoing, Proof, Topic};
 use crate::line::Nowhere;
 use crate::outbox::Taken;
 use crate::presence::View;
-use crate::sync::RwLock;
+use crate::sync::{Mutex, RwLock};
 
 const SCHEDULES: usize = 4_000;
 
@@ -537,5 +539,217 @@ fn watch_against_last_leave_and_first_join() {
         let (is_complete, here) = (view.is_complete, here(&hub));
         drop((watcher, alice, bob));
         assert_eq!((is_complete, told), (true, here));
+    });
+}
+
+/// Other nodes: whether what is queued may go, and what who joins has to wait for.
+struct Nodes {
+    delivers: AtomicBool,
+    proof: Arc<Proof>,
+    /// How often somebody came first, or left last.
+    wanted: Mutex<i32>,
+}
+
+impl Cluster for Nodes {
+    fn delivers(&self) -> bool {
+        self.delivers.load(Ordering::SeqCst)
+    }
+
+    fn wants(&self, topic: Topic<'_>) -> Option<Arc<Proof>> {
+        let Topic::Group(_) = topic else { return None };
+        *self.wanted.lock() += 1;
+        (!self.proof.is_settled()).then(|| Arc::clone(&self.proof))
+    }
+
+    fn left(&self, topic: Topic<'_>) {
+        if let Topic::Group(_) = topic {
+            *self.wanted.lock() = 0;
+        }
+    }
+
+    fn publish(&self, _: &Outgoing<'_>) -> Option<Ticket> {
+        None
+    }
+}
+
+fn one_of_several() -> (Arc<Models>, Arc<Nodes>) {
+    let hub = hub().0;
+    let nodes = Nodes { delivers: AtomicBool::new(true), proof: Proof::new(), wanted: Mutex::new(0) };
+    let nodes = Arc::new(nodes);
+    hub.cluster(Arc::clone(&nodes) as _);
+    (hub, nodes)
+}
+
+/// What a writer takes, waiting for more, until it has so many frames or there will be no more. A writer that is not
+/// woken is a deadlock, which shuttle reports.
+fn written(member: &Member<()>, most: usize) -> Vec<ServerFrame> {
+    let (mut frames, mut reader) = (Vec::new(), codec::FrameReader::new(u32::MAX));
+    while frames.len() < most {
+        let mut chunks = Vec::new();
+        let take = std::future::poll_fn(|context| member.outbox().poll_take(context, &mut chunks));
+        let Taken::Batch(_) = shuttle::future::block_on(take) else { break };
+        let mut bytes = Bytes::from(chunks.concat());
+        while let Some(frame) = reader.next_frame(&mut bytes).unwrap() {
+            frames.push(codec::decode_server(&frame).unwrap());
+        }
+    }
+    frames
+}
+
+fn writer(seat: &Seat<()>, most: usize) -> thread::JoinHandle<Vec<ServerFrame>> {
+    let member = Arc::clone(seat.member());
+    thread::spawn(move || written(&member, most))
+}
+
+fn settling(nodes: &Arc<Nodes>) -> thread::JoinHandle<()> {
+    let nodes = Arc::clone(nodes);
+    thread::spawn(move || nodes.proof.settle())
+}
+
+/// Two connections join while their proof comes: each is told, however the two race, and what was sent since.
+#[test]
+fn promise_18_a_join_against_its_proof() {
+    check(|| {
+        let (hub, nodes) = one_of_several();
+        let (alice, bob) = (seat(&hub, 1, "alice"), seat(&hub, 2, "bob"));
+        let writers = [writer(&alice, 3), writer(&bob, 3)];
+        let settling = settling(&nodes);
+        let joining = {
+            let (hub, bob) = (Arc::clone(&hub), Arc::clone(bob.member()));
+            thread::spawn(move || drop(join(&hub, &bob)))
+        };
+        join(&hub, alice.member()).unwrap();
+        joining.join().unwrap();
+        assert_eq!(send(&hub), 2);
+        for writer in writers {
+            let frames = writer.join().unwrap();
+            let [_, ServerFrame::Joined { .. }, ServerFrame::Message(_)] = &frames[..] else {
+                panic!("{frames:?}");
+            };
+        }
+        settling.join().unwrap();
+        drop((alice, bob));
+        assert_eq!((hub.population(), *nodes.wanted.lock()), (Population::default(), 0));
+    });
+}
+
+/// A connection joins and goes, in one of three ways, while its proof comes or does not: its writer ends in any case,
+/// and nobody wants the group any more.
+#[test]
+fn promise_18_a_join_against_its_proof_and_a_disconnect() {
+    check(|| {
+        let (hub, nodes) = one_of_several();
+        let alice = seat(&hub, 1, "alice");
+        let writer = writer(&alice, usize::MAX);
+        let settling = shuttle::rand::thread_rng().gen_bool(0.5).then(|| settling(&nodes));
+        let joining = {
+            let (hub, alice) = (Arc::clone(&hub), Arc::clone(alice.member()));
+            thread::spawn(move || {
+                if join(&hub, &alice).is_ok() {
+                    send(&hub);
+                }
+            })
+        };
+        match shuttle::rand::thread_rng().gen_range(0..3) {
+            0 => alice.member().outbox().lose(),
+            1 => hub.close(alice.member(), Code::ClosedByOperator.into(), None),
+            _ => alice.member().outbox().finish(Some(&ServerFrame::Ack { request: 1, count: 0 })),
+        }
+        let member = Arc::clone(alice.member());
+        drop(alice);
+        let frames = writer.join().unwrap();
+        follow_untagged(&frames);
+        joining.join().unwrap();
+        if let Some(settling) = settling {
+            settling.join().unwrap();
+        }
+        assert_eq!((hub.population(), *nodes.wanted.lock()), (Population::default(), 0));
+        drop(member);
+    });
+}
+
+/// No message of the room but between `Joined` and `Removed`.
+fn follow_untagged(frames: &[ServerFrame]) {
+    let mut is_in = false;
+    for frame in frames {
+        match frame {
+            ServerFrame::Joined { .. } => is_in = true,
+            ServerFrame::Removed { .. } => {
+                assert!(is_in, "removed from what it was not in: {frames:?}");
+                is_in = false;
+            }
+            ServerFrame::Message(_) => assert!(is_in, "a message outside of a membership: {frames:?}"),
+            _ => {}
+        }
+    }
+}
+
+/// A pause begins and ends while messages are sent: all of them are written, whoever was first.
+#[test]
+fn promise_19_a_pause_and_its_end_against_a_send() {
+    check(|| {
+        let (hub, nodes) = one_of_several();
+        nodes.proof.settle();
+        let alice = seat(&hub, 1, "alice");
+        join(&hub, alice.member()).unwrap();
+        let writer = writer(&alice, 4);
+        let pausing = {
+            let (hub, nodes) = (Arc::clone(&hub), Arc::clone(&nodes));
+            thread::spawn(move || {
+                nodes.delivers.store(false, Ordering::SeqCst);
+                thread::yield_now();
+                nodes.delivers.store(true, Ordering::SeqCst);
+                hub.resume();
+            })
+        };
+        assert_eq!((send_but(&hub, 1, Vec::new()), send_but(&hub, 2, Vec::new())), (1, 1));
+        let frames = writer.join().unwrap();
+        assert_eq!(follow(&frames, false), Some(true));
+        assert_eq!(frames.len(), 4);
+        pausing.join().unwrap();
+        drop(alice);
+        assert_eq!(hub.population(), Population::default());
+    });
+}
+
+/// A member is removed while its proof comes and the room is sent to: it is told that it joined and then that it was
+/// removed, both not before the proof, and no message before the one or behind the other.
+#[test]
+fn promise_18_a_removal_against_the_proof_of_its_join() {
+    check(|| {
+        let (hub, nodes) = one_of_several();
+        let alice = seat(&hub, 1, "alice");
+        join(&hub, alice.member()).unwrap();
+        let is_told = |frame: &ServerFrame| matches!(frame, ServerFrame::Removed { .. });
+        let writer = {
+            let member = Arc::clone(alice.member());
+            let nodes = Arc::clone(&nodes);
+            thread::spawn(move || {
+                let mut frames = Vec::new();
+                while !frames.iter().any(is_told) {
+                    frames.extend(written(&member, 1));
+                    assert!(frames.len() == 1 || nodes.proof.is_settled(), "not proven: {frames:?}");
+                }
+                frames
+            })
+        };
+        let sending = {
+            let hub = Arc::clone(&hub);
+            thread::spawn(move || {
+                send_but(&hub, 1, Vec::new());
+                send_but(&hub, 2, Vec::new());
+            })
+        };
+        let settling = settling(&nodes);
+        assert_eq!(remove(&hub, "alice").connections, 1);
+        let frames = writer.join().unwrap();
+        sending.join().unwrap();
+        settling.join().unwrap();
+        assert_eq!(follow(&frames, false), Some(false));
+        assert!(frames.last().is_some_and(is_told), "{frames:?}");
+        let after = queued(alice.member());
+        assert!(after.is_empty(), "behind Removed: {after:?}");
+        drop(alice);
+        assert_eq!((hub.population(), *nodes.wanted.lock()), (Population::default(), 0));
     });
 }

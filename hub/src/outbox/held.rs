@@ -74,11 +74,15 @@ impl Outbox {
     /// alone. It is not known that they were for this one, so it is not counted as what it dropped.
     pub(crate) fn lag(&self, missed: u64) {
         let mut state = self.state.lock();
+        if matches!(state.phase, Phase::Finishing | Phase::Ended(_)) && state.queue.is_empty() {
+            return;
+        }
         state.queue.lag(missed);
         wake_writer(state);
     }
 
-    /// What [`Outbox::poll_take`] does where something may be held back.
+    /// What [`Outbox::poll_take`] does where there is something that may be held back.
+    #[inline(never)]
     pub(super) fn poll_take_unless_held(
         &self,
         mut state: MutexGuard<'_, State>,
@@ -88,21 +92,12 @@ impl Outbox {
     ) -> Poll<Taken> {
         let delivers = cluster.delivers();
         let may_go = |entry: &Entry| entry.may_go(delivers);
-        let is_finishing = matches!(state.phase, Phase::Finishing);
-        loop {
-            let Some(front) = state.queue.front() else {
-                state.queue.released();
-                if !is_finishing && state.queue.has_dropped() {
-                    break;
-                }
-                return state.poll_empty(context, chunks);
-            };
-            if may_go(front) {
-                break;
-            }
-            if is_finishing {
+        while let Some(front) = state.queue.front()
+            && !may_go(front)
+        {
+            if matches!(state.phase, Phase::Finishing) {
                 state.queue.give_up();
-                continue;
+                break;
             }
             // Where it was settled since it was looked at, there is nothing to wait for.
             if front.barrier().is_none_or(|proof| proof.remember(context.waker())) {
@@ -111,6 +106,7 @@ impl Outbox {
                 return Poll::Pending;
             }
         }
+        state.queue.given();
         Poll::Ready(Taken::Batch(state.queue.take(chunks, self.dialect.as_deref(), may_go)))
     }
 }

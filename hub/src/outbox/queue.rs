@@ -6,8 +6,8 @@
 //! Invariants:
 //! - frames leave in the order in which they came;
 //! - there are never more frames or bytes than the limits and the account allow, what was taken and is not yet written
-//!   included, but for [one last word](Queue::push_last). What does not fit is decided by the overflow policy, and
-//!   counted.
+//!   included, but for [one last word](Queue::push_last), or one that says nothing. What does not fit is decided by the
+//!   overflow policy, and counted.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -75,7 +75,8 @@ impl Entry {
         }
     }
 
-    /// Whether it may be handed to a transport. A ban may forbid what others say, and who is there; it forbids no answer.
+    /// Whether it may be handed to a transport. A ban may forbid what others say, and who is there; it forbids no
+    /// answer.
     pub(super) fn may_go(&self, delivers: bool) -> bool {
         match self {
             Self::Marked(_, Some(mark)) => match &**mark {
@@ -233,7 +234,7 @@ impl Queue {
         self.entries.push_back(entry);
     }
 
-    /// One frame above the bound, once: the last word is not what makes a client slow.
+    /// One frame above the bound, once: what is said for the server's sake is not what makes a client slow.
     pub(super) fn push_last(&mut self, entry: Entry) {
         self.frames += 1;
         self.stock.bytes += entry.bytes();
@@ -308,11 +309,11 @@ impl Queue {
             }
             stays
         });
+        self.have_it_told();
     }
 
-    /// The next batch, put behind `chunks`, up to what may not go; and when the first message in it was accepted, if there
-    /// is one.
-    #[inline(always)]
+    /// The next batch, put behind `chunks`, up to what may not go, which is not what is next; and when the first
+    /// message in it was accepted, if there is one.
     pub(super) fn take(
         &mut self,
         chunks: &mut Vec<Bytes>,
@@ -332,9 +333,7 @@ impl Queue {
             });
         }
         let (mut frames, mut bytes) = (0, 0);
-        while self.entries.front().is_some_and(&may_go)
-            && let Some(entry) = self.entries.pop_front()
-        {
+        while let Some(entry) = self.entries.pop_front() {
             frames += entry.frames();
             bytes += entry.bytes();
             match entry {
@@ -346,15 +345,18 @@ impl Queue {
                     }
                 }
                 Entry::Notice(bytes) => chunks.push(bytes),
-                Entry::Marked(bytes, _) => chunks.extend(Some(bytes).filter(|bytes| !bytes.is_empty())),
+                Entry::Marked(bytes, mark) => {
+                    forget(mark);
+                    chunks.extend(Some(bytes).filter(|bytes| !bytes.is_empty()));
+                }
             }
-            if frames >= BATCH_FRAMES || bytes >= BATCH_BYTES {
+            let is_next_held = self.entries.front().is_some_and(|next| !may_go(next));
+            if frames >= BATCH_FRAMES || bytes >= BATCH_BYTES || is_next_held {
                 break;
             }
         }
         self.writing_frames += frames;
         self.writing_bytes += bytes;
-        self.holds = self.holds.saturating_sub(1);
         accepted
     }
 
@@ -374,6 +376,7 @@ impl Queue {
                 chunks.push(bytes);
             }
         }
+        self.have_it_told();
         true
     }
 
@@ -383,9 +386,9 @@ impl Queue {
         self.holds = 2;
     }
 
-    /// There is nothing that might be held back.
-    pub(super) fn released(&mut self) {
-        self.holds = 0;
+    /// The writer is given something.
+    pub(super) fn given(&mut self) {
+        self.holds = self.holds.saturating_sub(1);
     }
 
     /// Throws away what is held back, for good: nothing follows but notices.
@@ -406,11 +409,15 @@ impl Queue {
     /// So many messages may have been lost before they came here.
     pub(super) fn lag(&mut self, missed: u64) {
         self.dropped = self.dropped.saturating_add(missed);
+        self.have_it_told();
     }
 
-    /// Whether there is something to tell of what was dropped.
-    pub(super) fn has_dropped(&self) -> bool {
-        self.dropped > 0
+    /// Where something is to be told of what was dropped, and there is nothing to tell it with, there is a frame that
+    /// says nothing, so that the writer finds something.
+    fn have_it_told(&mut self) {
+        if self.dropped > 0 && self.is_empty() {
+            self.push_last(Entry::Marked(Bytes::new(), None));
+        }
     }
 
     /// What is next.
@@ -494,6 +501,10 @@ impl Queue {
         &mut self.entries
     }
 }
+
+/// Apart, so that what every message goes through is not longer by it (bench/instructions).
+#[inline(never)]
+fn forget(_: Option<Box<Mark>>) {}
 
 /// The group of a `Joined` notice.
 fn joined(notice: &Bytes) -> Option<GroupName> {

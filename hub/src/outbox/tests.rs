@@ -2,6 +2,7 @@
 
 mod account;
 mod ending;
+mod held;
 mod pace;
 mod produce;
 
