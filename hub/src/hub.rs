@@ -190,7 +190,7 @@ impl<P> Hub<P> {
     /// [`Publication`] may say. Nobody got anything then, and it does not count as a send.
     pub fn send(&self, publication: Publication) -> Result<Delivery, Denial> {
         publication.check()?;
-        let elsewhere = self.publish(&publication, Lane::Stream);
+        let elsewhere = self.publish(&publication, Lane::Stream)?;
         Ok(self.count_sent(1, elsewhere, self.queue(publication)))
     }
 
@@ -210,7 +210,7 @@ impl<P> Hub<P> {
     ) -> Result<Delivery, Denial> {
         check_run(&messages)?;
         let sends = messages.len() as u64;
-        self.publish_run(from, &to, except, &messages);
+        self.publish_run(from, &to, except, &messages)?;
         Ok(self.count_sent(sends, None, self.queue_run(from, to, except, messages, accepted)))
     }
 
@@ -221,7 +221,7 @@ impl<P> Hub<P> {
     #[expect(clippy::needless_pass_by_value, reason = "a publication is used up by whatever sends it")]
     pub fn send_unreliable(&self, publication: Publication) -> Result<Delivery, Denial> {
         let envelope = publication.unreliable()?;
-        let elsewhere = self.publish(&publication, Lane::Datagrams);
+        let elsewhere = self.publish(&publication, Lane::Datagrams)?;
         Ok(self.count_sent(1, elsewhere, self.registry.send_unreliably(&envelope, &publication.except)))
     }
 

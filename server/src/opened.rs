@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::access::{Gate, KeySets, Tokens};
 use crate::admin::Operators;
@@ -53,7 +53,8 @@ pub(crate) struct Opened {
 /// This server as a node, before it lets anybody in.
 pub(crate) struct OpenedCluster {
     pub(crate) side: Arc<Side>,
-    pub(crate) driver: JoinHandle<()>,
+    /// Ends with the server, also where that is dropped.
+    pub(crate) driver: AbortOnDropHandle<()>,
     pub(crate) ready: watch::Receiver<bool>,
     /// Has the driver say that the node goes, and end.
     pub(crate) closing: CancellationToken,

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::access::{Bans, Gate, KeySets, Tokens};
 use crate::admin::{Administration, Operators};
@@ -318,7 +319,7 @@ fn join(opening: Opening, config: &Config, hub: &Arc<Hub>, moderation: &Arc<Mode
     let copied = config.state_dir.as_deref().is_some_and(cluster::is_copy);
     let driver = opening.driver(Arc::clone(hub), Arc::clone(moderation), copied);
     let (ready, closing) = (driver.ready(), CancellationToken::new());
-    let driver = tokio::spawn(driver.run(closing.clone()));
+    let driver = AbortOnDropHandle::new(tokio::spawn(driver.run(closing.clone())));
     OpenedCluster { side, driver, ready, closing }
 }
 

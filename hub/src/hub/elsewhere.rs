@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use fanfare_protocol::{ConnectionId, Denial, EventName, PayloadFormat, Sender, Target};
+use fanfare_protocol::{Code, ConnectionId, Denial, EventName, PayloadFormat, Sender, Target};
 
 use super::{Hub, Publication};
 use crate::cluster::{Cluster, Lane, Outgoing, Ticket};
@@ -72,12 +72,22 @@ impl<P> Hub<P> {
     }
 
     /// Has a publication reach whoever is on other nodes.
+    ///
+    /// # Errors
+    /// [`Code::CutOff`] where nothing may be delivered now: it would reach some of those whom it is for, and others
+    /// only when it is old.
     #[inline]
-    pub(super) fn publish(&self, publication: &Publication, lane: Lane) -> Option<Ticket> {
-        self.registry.other_nodes().and_then(|cluster| publish(cluster, publication, lane))
+    pub(super) fn publish(&self, publication: &Publication, lane: Lane) -> Result<Option<Ticket>, Denial> {
+        match self.registry.other_nodes() {
+            None => Ok(None),
+            Some(cluster) => publish(cluster, publication, lane),
+        }
     }
 
     /// The same for messages of one sender to one target. Nobody counts how many got them.
+    ///
+    /// # Errors
+    /// As [`Hub::publish`].
     #[inline]
     pub(super) fn publish_run(
         &self,
@@ -85,11 +95,13 @@ impl<P> Hub<P> {
         to: &Target,
         except: &[ConnectionId],
         messages: &[(EventName, PayloadFormat, Bytes)],
-    ) {
+    ) -> Result<(), Denial> {
         if let Some(cluster) = self.registry.other_nodes().filter(|_| !messages.is_empty()) {
+            may_deliver(cluster)?;
             let to = std::slice::from_ref(to);
             cluster.publish(&Outgoing { from, to, except, messages, lane: Lane::Stream, counts: false });
         }
+        Ok(())
     }
 
     fn count_arrived(&self, messages: u64, delivery: Delivery) -> Delivery {
@@ -98,11 +110,16 @@ impl<P> Hub<P> {
     }
 }
 
+fn may_deliver(cluster: &dyn Cluster) -> Result<(), Denial> {
+    if cluster.delivers() { Ok(()) } else { Err(Code::CutOff.into()) }
+}
+
 #[cold]
-fn publish(cluster: &dyn Cluster, publication: &Publication, lane: Lane) -> Option<Ticket> {
+fn publish(cluster: &dyn Cluster, publication: &Publication, lane: Lane) -> Result<Option<Ticket>, Denial> {
+    may_deliver(cluster)?;
     let Publication { from, to, except, event, format, payload, accepted: _, counts } = publication;
     let messages = [(event.clone(), *format, payload.clone())];
-    cluster.publish(&Outgoing { from, to, except, messages: &messages, lane, counts: *counts })
+    Ok(cluster.publish(&Outgoing { from, to, except, messages: &messages, lane, counts: *counts }))
 }
 
 #[cfg(test)]

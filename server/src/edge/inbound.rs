@@ -17,7 +17,7 @@ use fanfare_protocol::{ClientFrame, Code, Denial, Features, GroupName, RequestId
 
 use crate::access;
 use crate::application::Attachment;
-use crate::edge::router::{Call, Router};
+use crate::edge::router::{Call, Owed, Router};
 use crate::hub::Member;
 use crate::telemetry::Metrics;
 
@@ -35,6 +35,8 @@ pub(crate) struct Inbound {
     attachment: Option<Attachment>,
     /// What was chosen of what its client offered.
     features: Features,
+    /// Answers that wait for other nodes. `None` before the first.
+    owed: Option<Owed>,
 }
 
 /// What came of a step. What needs no waiting is no future.
@@ -49,7 +51,7 @@ impl Inbound {
     /// `reader` has read `Hello`, and may stand in the middle of the next frame.
     pub(crate) fn new(router: Arc<Router>, reader: FrameReader, run: (usize, usize)) -> Self {
         let (more, features) = (VecDeque::new(), Features::NONE);
-        Self { router, reader, run, ahead: None, more, attachment: None, features }
+        Self { router, reader, run, ahead: None, more, attachment: None, features, owed: None }
     }
 
     /// The same, where these features were chosen.
@@ -104,7 +106,14 @@ impl Inbound {
                 Ok(self.join(member, request, group))
             }
             Some(decoded) => {
-                let frame = self.request(member, decoded)?;
+                let mut frame = self.request(member, decoded)?;
+                if self.router.is_node()
+                    && let Some(ClientFrame::Send(send)) =
+                        frame.take_if(|frame| matches!(frame, ClientFrame::Send(_)))
+                {
+                    let call = self.router.route_counted(member, send, self.owed.get_or_insert_default());
+                    return Ok(call.map_or(Step::Done(1), Step::Call));
+                }
                 let came_as =
                     self.attachment.as_ref().map_or(member.user(), |attachment| attachment.came_as());
                 let route = |frame| self.router.route(member, came_as, frame);

@@ -20,6 +20,7 @@ use fanfare_protocol::{
     Token, UserName,
 };
 use fanfare_token::Permissions;
+use tokio::sync::Semaphore;
 
 use crate::access::{self, Gate, Recipient};
 use crate::cluster::Side;
@@ -40,6 +41,20 @@ pub(crate) struct Router {
     expiry: Arc<Expiry>,
     /// The other nodes, where the server is one of several.
     cluster: Option<Arc<Side>>,
+}
+
+/// So many answers of one connection may wait for other nodes before its next request does, so that they never overflow
+/// its outbox when they come together.
+const OWED: usize = 256;
+
+/// The places of a connection's answers that wait for other nodes.
+#[derive(Clone)]
+pub(crate) struct Owed(Arc<Semaphore>);
+
+impl Default for Owed {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(OWED)))
+    }
 }
 
 /// How a send's messages go to those whom they reach: as it came.
@@ -182,40 +197,64 @@ impl Router {
         })
     }
 
+    /// Whether there may be other nodes.
+    pub(crate) fn is_node(&self) -> bool {
+        self.cluster.is_some()
+    }
+
     /// Carries out a send that came on the stream.
-    pub(crate) fn route_send(self: &Arc<Self>, caller: &Arc<Member>, send: Send) {
+    pub(crate) fn route_send(&self, caller: &Arc<Member>, send: Send) {
         let request = send.request;
-        let outcome = self.send(caller, send, Lane::Stream);
-        self.answer_send(caller, request, outcome);
+        let outcome = self.send(caller, send, Lane::Stream).map(|sent| sent.map(|delivery| delivery.queued));
+        self.answer(caller, request, outcome);
     }
 
-    /// Carries out a send that came in a datagram, by datagrams: what gets lost is lost. Answers come on the stream.
-    pub(crate) fn route_unreliable(self: &Arc<Self>, caller: &Arc<Member>, send: Send) {
+    /// Carries out a send that came in a datagram, by datagrams: what gets lost is lost. Answers come on the stream, and
+    /// count who is here: nothing waits for what may get lost.
+    pub(crate) fn route_unreliable(&self, caller: &Arc<Member>, send: Send) {
         let request = send.request;
-        let outcome = self.send(caller, send, Lane::Datagrams);
-        self.answer_send(caller, request, outcome);
+        let outcome =
+            self.send(caller, send, Lane::Datagrams).map(|sent| sent.map(|delivery| delivery.queued));
+        self.answer(caller, request, outcome);
     }
 
-    /// Answers a send when it is known what came of it on all nodes.
-    fn answer_send(
+    /// Carries out a send, and answers it when it is known what came of it on all nodes. Where many answers are owed, the
+    /// next request has to wait for this one's.
+    pub(crate) fn route_counted(
         self: &Arc<Self>,
         caller: &Arc<Member>,
-        request: RequestId,
-        outcome: Result<Option<Delivery>, Denial>,
-    ) {
-        let (ticket, queued) = match outcome {
-            Err(denial) => return self.answer(caller, request, Err(denial)),
-            Ok(None) => return self.answer(caller, request, Ok(None)),
-            Ok(Some(delivery)) => (delivery.elsewhere, delivery.queued),
+        send: Send,
+        owed: &Owed,
+    ) -> Option<Call> {
+        let request = send.request;
+        let (delivery, cluster) = match (self.send(caller, send, Lane::Stream), &self.cluster) {
+            (Ok(Some(delivery)), Some(cluster)) => (delivery, Arc::clone(cluster)),
+            (outcome, _) => {
+                let outcome = outcome.map(|sent| sent.map(|delivery| delivery.queued));
+                self.answer(caller, request, outcome);
+                return None;
+            }
         };
-        let (Some(ticket), Some(cluster)) = (ticket, &self.cluster) else {
-            return self.answer(caller, request, Ok(Some(queued)));
+        let queued = delivery.queued;
+        let Some(ticket) = delivery.elsewhere else {
+            self.answer(caller, request, Ok(Some(queued)));
+            return None;
         };
         self.count_request(caller);
         let caller = Arc::clone(caller);
-        cluster.elsewhere.then(ticket, move |tallied| {
-            caller.outbox().push_notice(&ServerFrame::Ack { request, count: queued + tallied.copies });
-        });
+        let answer = move |copies: u64| {
+            caller.outbox().push_notice(&ServerFrame::Ack { request, count: queued + copies });
+        };
+        match Arc::clone(&owed.0).try_acquire_owned() {
+            Ok(place) => {
+                cluster.elsewhere.then(ticket, move |tallied| {
+                    answer(tallied.copies);
+                    drop(place);
+                });
+                None
+            }
+            Err(_) => Some(Box::pin(async move { answer(cluster.elsewhere.wait(ticket).await.copies) })),
+        }
     }
 
     /// Carries out sends that follow each other, want no answer, and name the same one target and the same exceptions:

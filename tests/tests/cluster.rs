@@ -1,0 +1,272 @@
+//! Several nodes, one hub: real servers, each with a NATS server of its own (promises 18 and 19).
+//!
+//! In: three `nats-server` processes on loopback, which know each other, and three servers in this process. What a node
+//! does under every kind of cut is tested in simulated time (`cluster/tests/simulation.rs`); here it is whether the real
+//! parts do the same.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on should fail on the spot"
+)]
+
+#[path = "../../nats/tests/harness/mod.rs"]
+mod harness;
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use fanfare_client::{Client, ConnectError, Event, Outgoing};
+use fanfare_protocol::admin::{Action, Standing, Who};
+use fanfare_protocol::{Code, PayloadFormat, Target};
+use fanfare_server::{ClusterSettings, Config, nats};
+use fanfare_tests::{DEADLINE, Hub, eventually, group, message, next, nothing_else, text, user, within};
+
+use self::harness::Nats;
+
+/// Has a server be a node: `first` is the NATS server that it connects to.
+fn node<'a>(nats: &'a Nats, first: usize, name: &'a str) -> impl FnOnce(&mut Config) + use<'a> {
+    move |config| {
+        let mut settings = nats::Settings::new(vec![nats.address(first)], "fanfare");
+        settings.replicas = if nats.servers.len() < 3 { 1 } else { 3 };
+        settings.patience = DEADLINE;
+        let mut cluster = ClusterSettings::new(settings);
+        cluster.name = Some(name.to_owned());
+        config.cluster = Some(cluster);
+    }
+}
+
+/// Three nodes, each with another NATS server.
+async fn three(nats: &Nats) -> [Hub; 3] {
+    [
+        Hub::with(node(nats, 0, "a")).await,
+        Hub::with(node(nats, 1, "b")).await,
+        Hub::with(node(nats, 2, "c")).await,
+    ]
+}
+
+async fn sent(client: &Client, to: Vec<Target>, what: &str) -> u64 {
+    let outgoing = to.into_iter().fold(Outgoing::new("E", what.to_owned()), Outgoing::to);
+    within(client.send_acked(outgoing)).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn promise_19_whoever_is_reached_is_reached_on_every_node_once_and_in_order() {
+    let nats = Nats::three();
+    let [a, b, c] = three(&nats).await;
+    let (alice, bob, carol) = (a.client("alice").await, b.client("bob").await, c.client("carol").await);
+    for client in [&alice, &bob, &carol] {
+        within(client.join("room")).await.unwrap();
+    }
+    let room = || Target::Group(group("room"));
+    // Each way, at once after `Joined`, and the count is that of all nodes.
+    for (from, name) in [(&alice, "alice"), (&bob, "bob"), (&carol, "carol")] {
+        assert_eq!(sent(from, vec![room()], name).await, 3);
+        for to in [&alice, &bob, &carol] {
+            assert_eq!(text(to).await, name);
+        }
+    }
+    // Who is reached in several ways gets one copy.
+    let to = vec![room(), Target::User(user("bob")), Target::All, Target::Connection(carol.connection_id())];
+    assert_eq!(sent(&alice, to, "once").await, 3);
+    for client in [&alice, &bob, &carol] {
+        assert_eq!(text(client).await, "once");
+        nothing_else(client).await;
+    }
+    // A user, a connection, everyone.
+    assert_eq!(sent(&alice, vec![Target::User(user("bob"))], "user").await, 1);
+    assert_eq!(text(&bob).await, "user");
+    assert_eq!(sent(&bob, vec![Target::Connection(carol.connection_id())], "connection").await, 1);
+    assert_eq!(text(&carol).await, "connection");
+    // In the order in which they were sent, with and without a count, in runs and alone.
+    for number in 0..500 {
+        within(alice.send_to_group("room", "E", format!("{number}"))).await.unwrap();
+    }
+    for client in [&bob, &carol] {
+        for number in 0..500 {
+            assert_eq!(text(client).await, number.to_string());
+        }
+    }
+    assert_eq!(within(bob.count(Target::All)).await.unwrap(), 3);
+    assert_eq!(within(bob.count(room())).await.unwrap(), 3);
+    assert_eq!(within(alice.count(Target::User(user("carol")))).await.unwrap(), 1);
+    for client in [alice, bob, carol] {
+        within(client.close()).await.unwrap();
+    }
+    for hub in [a, b, c] {
+        hub.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn promise_18_a_receipt_says_that_a_revocation_is_in_force_on_every_node() {
+    let nats = Nats::three();
+    let [a, b, c] = three(&nats).await;
+    let (bob, carol) = (b.client("bob").await, c.client("carol").await);
+    for client in [&bob, &carol] {
+        within(client.join("room-1")).await.unwrap();
+        assert!(matches!(next(client).await, Event::Joined { .. }));
+    }
+    let revoke = Action::Revoke {
+        user: user("bob"),
+        groups: "room-*".parse().unwrap(),
+        until: None,
+        reason: "spam".to_owned(),
+        dry_run: false,
+    };
+    let receipt = a.act(revoke).await.unwrap();
+    let names: BTreeSet<_> = receipt.nodes.iter().map(|node| node.name.as_str()).collect();
+    assert_eq!(names, BTreeSet::from(["a", "b", "c"]), "{receipt:?}");
+    assert!(receipt.nodes.iter().all(|node| node.standing == Standing::InForce), "{receipt:?}");
+    // What is sent from now on does not reach him, wherever it is sent from.
+    assert_eq!(sent(&carol, vec![Target::Group(group("room-1"))], "after").await, 1);
+    match next(&bob).await {
+        Event::Removed { group: from, code, .. } => {
+            assert_eq!((from, code), (group("room-1"), Code::BannedFromGroup.number()));
+        }
+        other => panic!("{other:?}"),
+    }
+    nothing_else(&bob).await;
+    let refused = within(bob.join("room-2")).await.unwrap_err();
+    assert_eq!(refused.code(), Some(Code::BannedFromGroup));
+    // A node that starts later knows it, and one that has it on its disk alone brings it.
+    let d = Hub::with(node(&nats, 0, "d")).await;
+    assert_eq!(d.server.moderation().bans().len(), 1);
+    let restore =
+        Action::Restore { user: user("bob"), groups: "room-*".parse().unwrap(), reason: String::new() };
+    let receipt = d.act(restore).await.unwrap();
+    assert_eq!(receipt.nodes.len(), 4, "{receipt:?}");
+    within(bob.join("room-2")).await.unwrap();
+    drop((bob, carol));
+    for hub in [a, b, c, d] {
+        hub.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_operators_do_to_connections_they_do_on_every_node() {
+    let nats = Nats::one();
+    let a = Hub::with(node(&nats, 0, "a")).await;
+    let b = Hub::with(node(&nats, 0, "b")).await;
+    let bob = b.client("bob").await;
+    let add = Action::Add { who: Who::User(user("bob")), group: group("room"), reason: String::new() };
+    assert_eq!(a.act(add).await.unwrap().connections, 1);
+    assert!(matches!(next(&bob).await, Event::Joined { group: joined, .. } if joined == group("room")));
+    let send = Action::Send {
+        to: Who::Group(group("room")),
+        event: "E".parse().unwrap(),
+        payload: "aGk=".to_owned(),
+        format: PayloadFormat::Text,
+    };
+    assert_eq!(a.act(send).await.unwrap().connections, 1);
+    assert_eq!(text(&bob).await, "hi");
+    let remove =
+        Action::Remove { who: Who::User(user("bob")), group: group("room"), reason: "enough".to_owned() };
+    assert_eq!(a.act(remove).await.unwrap().connections, 1);
+    assert!(matches!(next(&bob).await, Event::Removed { .. }));
+    let kick = |name| Action::Kick { who: Who::User(user(name)), reason: String::new() };
+    assert_eq!(a.act(kick("bob")).await.unwrap().connections, 1);
+    eventually("he is gone", || b.server.population().connections == 0).await;
+    let refused = a.act(kick("nobody")).await.unwrap_err();
+    assert_eq!(refused.code(), Code::NothingThere);
+    drop(bob);
+    a.stop().await;
+    b.stop().await;
+}
+
+/// The code that a connection is refused with.
+async fn refused(hub: &Hub, name: &str) -> Option<u16> {
+    match within(Client::connect(hub.client_config(name))).await {
+        Ok(_) => None,
+        Err(ConnectError::Refused { code, .. }) => Some(code),
+        Err(other) => panic!("{other}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn promise_18_a_node_that_hears_nothing_lets_nobody_in_delivers_nothing_and_goes_on() {
+    let nats = Nats::one();
+    let short = |config: &mut Config| {
+        node(&nats, 0, "a")(config);
+        if let Some(cluster) = &mut config.cluster {
+            cluster.lease = Duration::from_secs(2);
+        }
+    };
+    let a = Hub::with(short).await;
+    let (alice, bob) = (a.client("alice").await, a.client("bob").await);
+    within(bob.join("room")).await.unwrap();
+    assert_eq!(sent(&alice, vec![Target::Group(group("room"))], "before").await, 1);
+    assert_eq!(text(&bob).await, "before");
+    nats.stop(0);
+    let begun = Instant::now();
+    let mut code = None;
+    while code.is_none() {
+        assert!(begun.elapsed() < DEADLINE, "it lets in for ever");
+        code = refused(&a, "carol").await;
+    }
+    assert_eq!(code, Some(Code::CutOff.number()));
+    let join = within(bob.join("other")).await.unwrap_err();
+    assert_eq!(join.code(), Some(Code::CutOff));
+    let outgoing = Outgoing::new("E", "meanwhile").to_group("room");
+    let send = within(alice.send_acked(outgoing)).await.unwrap_err();
+    assert_eq!(send.code(), Some(Code::CutOff), "never delivered minutes afterwards as new");
+    // Nobody was closed for it.
+    assert_eq!(a.server.population().connections, 2);
+    nats.go_on(0);
+    let begun = Instant::now();
+    while refused(&a, "carol").await.is_some() {
+        assert!(begun.elapsed() < DEADLINE, "it lets nobody in for ever");
+    }
+    assert_eq!(sent(&alice, vec![Target::Group(group("room"))], "after").await, 1);
+    assert_eq!(message(&bob).await.payload.as_ref(), b"after");
+    drop((alice, bob));
+    a.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_ends_without_a_word_is_gone_everywhere_and_holds_no_revocation_up_for_good() {
+    let nats = Nats::one();
+    let a = Hub::with(node(&nats, 0, "a")).await;
+    let b = Hub::with(node(&nats, 0, "b")).await;
+    let alice = a.client("alice").await;
+    let bob = b.client("bob").await;
+    assert_eq!(within(alice.count(Target::All)).await.unwrap(), 2);
+    drop((bob, b));
+    let ban = Action::Ban { user: user("bob"), until: None, reason: String::new(), dry_run: false };
+    let receipt = a.act(ban).await.unwrap();
+    let standings: Vec<_> = receipt.nodes.iter().map(|node| (node.name.as_str(), node.standing)).collect();
+    assert_eq!(standings, [("a", Standing::InForce), ("b", Standing::LeaseEnded)], "{receipt:?}");
+    assert_eq!(within(alice.count(Target::All)).await.unwrap(), 1);
+    drop(alice);
+    a.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn promise_9_what_a_server_alone_had_decided_holds_in_the_cluster_and_the_other_way_round() {
+    let nats = Nats::one();
+    let ban =
+        |name: &str| Action::Ban { user: user(name), until: None, reason: String::new(), dry_run: false };
+    let alone = Hub::start().await;
+    alone.act(ban("mallory")).await.unwrap();
+    // It becomes a node, and brings its bans.
+    let a = alone.restart_with(node(&nats, 0, "a")).await;
+    let b = Hub::with(node(&nats, 0, "b")).await;
+    assert_eq!(refused(&b, "mallory").await, Some(Code::UserBanned.number()));
+    b.act(ban("trent")).await.unwrap();
+    // What is lifted while it is away is lifted when it is back.
+    let unban = Action::Unban { user: user("mallory"), reason: String::new() };
+    let address = a.address();
+    assert!(address.port() > 0);
+    let receipt = b.act(unban).await.unwrap();
+    assert_eq!(receipt.nodes.len(), 2);
+    let a = a.restart_with(node(&nats, 0, "a")).await;
+    assert_eq!(refused(&a, "mallory").await, None);
+    assert_eq!(refused(&a, "trent").await, Some(Code::UserBanned.number()));
+    // Without the cluster it goes on with what stood last.
+    let alone = a.restart_with(|config| config.cluster = None).await;
+    assert_eq!(refused(&alone, "trent").await, Some(Code::UserBanned.number()));
+    assert_eq!(refused(&alone, "mallory").await, None);
+    alone.stop().await;
+    b.stop().await;
+}
