@@ -169,6 +169,7 @@ impl Server {
             dev: config.dev,
             started,
             webhooks: webhooks.clone(),
+            cluster: side.clone(),
             decides: application.as_ref().map(|application| application.decides()).unwrap_or_default(),
         });
         let api = Api::new(

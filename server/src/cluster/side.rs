@@ -10,10 +10,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use fanfare_cluster::{Fenced, Node, NodeId, Standing, TopicName, longest_fence};
-use fanfare_hub::{Outgoing, Proof, Ticket, Topic};
+use fanfare_cluster::{Fenced, Node, NodeId, PeerFacts, Standing, TopicName, longest_fence};
+use fanfare_hub::{Outgoing, Population, Proof, Ticket, Topic};
 use fanfare_nats::{Bus, Expect, PutError};
-use fanfare_protocol::admin::{self, Action, NodeStanding, Receipt, Who};
+use fanfare_protocol::admin::{self, Action, NodeRow, NodeStanding, Receipt, Who};
 use fanfare_protocol::{Code, Denial, GroupName, Target};
 use parking_lot::{Condvar, Mutex};
 use tokio::runtime::Handle;
@@ -76,9 +76,53 @@ impl Side {
         }
     }
 
-    /// What operators call this node.
-    pub(crate) fn name(&self) -> &str {
-        &self.name
+    /// The nodes as this one knows them, itself first.
+    pub(crate) fn rows(&self, here: Population) -> Vec<NodeRow> {
+        let now = Instant::now();
+        let (id, in_force, peers) = {
+            let node = self.node.lock();
+            (node.id(), node.in_force(), node.peers())
+        };
+        let own = NodeRow {
+            node: id.to_string(),
+            name: self.name.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            is_this: true,
+            connections: here.connections as u64,
+            users: here.users as u64,
+            groups: here.groups as u64,
+            in_force,
+            problem: self.problem(),
+            ..NodeRow::default()
+        };
+        let row = |peer: PeerFacts| {
+            let heartbeat = peer.heartbeat?;
+            let age = now.saturating_duration_since(peer.seen);
+            let problem =
+                (!peer.is_heard).then(|| "it has not said what it wants, and is sent everything".to_owned());
+            Some(NodeRow {
+                node: peer.id.to_string(),
+                name: heartbeat.name,
+                version: heartbeat.version,
+                is_this: false,
+                connections: heartbeat.connections,
+                users: heartbeat.users,
+                groups: heartbeat.groups,
+                age_ms: u64::try_from(age.as_millis()).unwrap_or(u64::MAX),
+                in_force: heartbeat.in_force,
+                missed: peer.missed,
+                problem,
+            })
+        };
+        std::iter::once(own).chain(peers.into_iter().filter_map(row)).collect()
+    }
+
+    /// Why this node lets nobody in, if that is so.
+    fn problem(&self) -> Option<String> {
+        if !self.bus.is_connected() {
+            return Some("there is no connection to NATS".to_owned());
+        }
+        (!self.lease.holds()).then(|| "what was decided elsewhere is not known here".to_owned())
     }
 
     pub(super) fn serves_without(&self) -> bool {
