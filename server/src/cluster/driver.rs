@@ -13,7 +13,7 @@ use fanfare_cluster::{Arrived, Effect, Heartbeat, Node, NodeId, TopicName};
 use fanfare_hub::{CloseReason, Lane, Origin, Publication, Removal};
 use fanfare_nats::{Bus, Event, Expect, OpenError, PutError};
 use fanfare_protocol::admin::Who;
-use fanfare_protocol::{Code, GroupName, Target};
+use fanfare_protocol::{Code, ConnectionId, GroupName, Target};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
@@ -404,6 +404,10 @@ impl Driver {
             }),
             Question::Count(who) => to_bytes(&self.hub.count(&Target::from(&who))),
             Question::Change { who, group, out } => to_bytes(&self.change(&who, &group, out.as_deref())),
+            Question::Owners(ids) => {
+                let owner = |id: &ConnectionId| self.hub.connection(id).map(|member| member.user().clone());
+                to_bytes(&ids.iter().map(owner).collect::<Vec<_>>())
+            }
             Question::Users(who) => {
                 let mut users = std::collections::BTreeMap::<_, u64>::new();
                 for member in self.hub.reached_by(&Target::from(&who)) {

@@ -14,7 +14,7 @@ use fanfare_cluster::{Fenced, Node, NodeId, PeerFacts, Standing, TopicName, long
 use fanfare_hub::{Outgoing, Population, Proof, Ticket, Topic};
 use fanfare_nats::{Bus, Expect, PutError};
 use fanfare_protocol::admin::{self, Action, NodeRow, NodeStanding, Receipt, Who};
-use fanfare_protocol::{Code, Denial, GroupName, Target};
+use fanfare_protocol::{Code, ConnectionId, Denial, GroupName, Target, UserName};
 use parking_lot::{Condvar, Mutex};
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
@@ -201,6 +201,27 @@ impl Side {
         out: Option<String>,
     ) -> (u64, Vec<String>) {
         self.sum(&Question::Change { who: Who::from(whom), group, out }).await
+    }
+
+    /// Whose connections on other nodes are, as far as they are there and say so.
+    pub(crate) async fn owners(&self, ids: Vec<ConnectionId>) -> HashMap<ConnectionId, UserName> {
+        let mut on = HashMap::<NodeId, Vec<ConnectionId>>::new();
+        for id in ids {
+            on.entry(NodeId::of(&id)).or_default().push(id);
+        }
+        let mut owners = HashMap::new();
+        // There are as many as there are nodes, and they are asked before any is waited for.
+        let asked: Vec<_> = on
+            .into_iter()
+            .map(|(node, ids)| (self.ask(Some(node), &Question::Owners(ids.clone())), ids))
+            .collect();
+        for (ticket, ids) in asked {
+            for (_, body) in self.elsewhere.wait(ticket).await.answers {
+                let users = body.as_deref().and_then(read::<Vec<Option<UserName>>>).unwrap_or_default();
+                owners.extend(ids.iter().copied().zip(users).filter_map(|(id, user)| Some((id, user?))));
+            }
+        }
+        owners
     }
 
     /// How many copies of a message were queued on other nodes, and which did not say so.
