@@ -1,6 +1,6 @@
 //! How long this node may go on as if it knew everything that was decided.
 //!
-//! In: heartbeats as they are sent, and as they come back by way of the decisions. Out: until when the lease lasts.
+//! In: heartbeats as they are sent, and as they come back by way of the decisions; that nothing is behind. Out: until when the lease lasts.
 //! Invariant: whoever has the lease knows everything that was decided earlier than one lease ago. What comes back has
 //! been put among the decisions behind all that was decided before it was sent, and decisions come in their order; so a
 //! watch that stands still, a way that is cut, or a stopped process end the lease, and nothing has to notice them.
@@ -18,13 +18,15 @@ pub(crate) struct Lease {
     /// Sent, and not seen yet: number and time.
     on_the_way: VecDeque<(u64, Instant)>,
     sent: u64,
-    /// When the newest was sent that came back.
-    anchor: Option<Instant>,
+    /// The same of the newest that was seen, while it is not sure that everything before it was.
+    seen: Option<(u64, Instant)>,
+    /// The revision of the newest that came back, and when it was sent.
+    anchor: Option<(u64, Instant)>,
 }
 
 impl Lease {
     pub(crate) fn new(lasts: Duration) -> Self {
-        Self { lasts, on_the_way: VecDeque::new(), sent: 0, anchor: None }
+        Self { lasts, on_the_way: VecDeque::new(), sent: 0, seen: None, anchor: None }
     }
 
     /// A heartbeat goes out; gives its number.
@@ -37,32 +39,36 @@ impl Lease {
         self.sent
     }
 
-    /// One has come back. Tells whether it says something new.
-    pub(crate) fn seen(&mut self, number: u64) -> bool {
-        let mut anchor = None;
-        while let Some((sent, at)) = self.on_the_way.front().copied() {
-            if sent > number {
-                break;
-            }
+    /// One has come back, with its revision.
+    pub(crate) fn seen(&mut self, number: u64, revision: u64) {
+        while let Some((sent, at)) = self.on_the_way.front().copied()
+            && sent <= number
+        {
             self.on_the_way.pop_front();
             if sent == number {
-                anchor = Some(at);
+                self.seen = Some((revision, at));
             }
         }
-        if anchor.is_some() {
-            self.anchor = anchor;
-        }
-        anchor.is_some()
+    }
+
+    /// Everything is known that was decided before what has come back.
+    pub(crate) fn caught_up(&mut self) {
+        self.anchor = self.seen.or(self.anchor);
     }
 
     /// When the newest heartbeat was sent that came back: everything that was decided before is known here.
     pub(crate) fn anchor(&self) -> Option<Instant> {
-        self.anchor
+        self.anchor.map(|(_, at)| at)
+    }
+
+    /// The revision of that one.
+    pub(crate) fn revision(&self) -> u64 {
+        self.anchor.map_or(0, |(revision, _)| revision)
     }
 
     /// Until when it lasts; `None` where it has not begun.
     pub(crate) fn until(&self) -> Option<Instant> {
-        self.anchor.map(|anchor| anchor + self.lasts)
+        self.anchor().map(|anchor| anchor + self.lasts)
     }
 
     pub(crate) fn holds(&self, now: Instant) -> bool {
@@ -82,11 +88,15 @@ mod tests {
         assert!(!lease.holds(start));
         let first = lease.send(start);
         let second_number = lease.send(start + second);
-        assert!(lease.seen(second_number));
+        lease.seen(second_number, 8);
+        assert_eq!(lease.until(), None, "something decided before may still be missing");
+        lease.caught_up();
         assert_eq!(lease.until(), Some(start + 6 * second));
         // One that is older than what came back says nothing.
-        assert!(!lease.seen(first));
-        assert!(!lease.seen(99), "never sent");
+        lease.seen(first, 9);
+        lease.seen(99, 10);
+        lease.caught_up();
+        assert_eq!(lease.revision(), 8);
         assert!(lease.holds(start + 6 * second - Duration::from_nanos(1)));
         assert!(!lease.holds(start + 6 * second));
     }

@@ -17,6 +17,11 @@ impl Outbound {
         self.published
     }
 
+    /// So many publications did not even go: they are missed.
+    pub(crate) fn pass(&mut self, publications: u64) {
+        self.published += publications;
+    }
+
     /// How many went so far.
     pub(crate) fn published(&self) -> u64 {
         self.published

@@ -1,7 +1,7 @@
 //! A node: everything that it knows of the others, and what it says to them.
 //!
 //! In: what the hub here wants and publishes, what arrives from other nodes, what was decided (by revisions, one after
-//! the other), and time. Out: messages, by the [`Bus`], in their order; [`Effect`]s for whoever has the hub. It never
+//! the other, and when that was all), and time. Out: messages, by the [`Bus`], in their order; [`Effect`]s for whoever has the hub. It never
 //! waits, and reads no clock.
 //!
 //! Invariants:
@@ -20,7 +20,7 @@ use fanfare_protocol::Target;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
-use crate::fence::{Fence, Fenced};
+use crate::fence::{Fence, Fenced, Standing};
 use crate::id::{MOST_PEERS, NodeId, Places};
 use crate::lease::Lease;
 use crate::link::{Followed, Inbound, Outbound};
@@ -126,6 +126,29 @@ struct Link {
     inbound: Inbound,
     /// It has said that it goes: what still comes from it is not heard.
     has_left: bool,
+    /// How many publications had been made here when it was given up.
+    made: u64,
+}
+
+/// Why a node is not there any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Parting {
+    /// It has said that it goes.
+    Bye,
+    /// Its heartbeat was taken out of what is decided.
+    Deleted,
+    /// Its lease has ended.
+    GivenUp,
+}
+
+/// What a node that was given up has left among the decisions.
+#[derive(Debug)]
+struct LeftOver {
+    /// The revision of its heartbeat.
+    revision: u64,
+    since: Instant,
+    /// That.
+    heartbeat: Option<Heartbeat>,
 }
 
 /// One node.
@@ -137,17 +160,25 @@ pub struct Node {
     bus: Box<dyn Bus>,
     lease: Lease,
     has_lease: bool,
-    /// Grows whenever what is known of the others' wishes is worth nothing any more.
-    session: u64,
+    /// Of the peers' sessions, the newest.
+    last_session: u64,
     beaten: Option<Instant>,
     pinged: Option<Instant>,
-    /// Everything up to here is known and in force here.
+    /// The newest entry of the log that was handed in, of the decisions the newest that was carried out, and how much the
+    /// others were told of.
+    handed_in: u64,
+    carried_out: u64,
+    told: u64,
+    /// Everything that was decided up to here is in force here.
     in_force: u64,
     peers: [Option<Peer>; MOST_PEERS],
     places: HashMap<NodeId, usize, RandomState>,
     links: HashMap<NodeId, Link, RandomState>,
-    /// Nodes that left a heartbeat and have gone: its revision, and when that was noticed.
-    left_over: HashMap<NodeId, (u64, Instant), RandomState>,
+    /// How many publications were made here, and how many of them while all who might have wanted them were known.
+    made: u64,
+    made_with_lease: u64,
+    /// Nodes that left a heartbeat and have gone.
+    left_over: HashMap<NodeId, LeftOver, RandomState>,
     others: Others,
     own: Own,
     tallies: Tallies,
@@ -170,13 +201,18 @@ impl Node {
             bus,
             lease: Lease::new(settings.lease),
             has_lease: false,
-            session: 1,
+            last_session: 0,
             beaten: None,
             pinged: None,
+            handed_in: 0,
+            carried_out: 0,
+            told: 0,
             in_force: 0,
             peers: std::array::from_fn(|_| None),
             places: HashMap::default(),
             links: HashMap::default(),
+            made: 0,
+            made_with_lease: 0,
             left_over: HashMap::default(),
             others: Others::default(),
             own: Own::new(settings),
@@ -268,17 +304,15 @@ impl Node {
     }
 }
 
-/// What was decided.
+/// What was decided. Entries are handed in one after the other, and [`Node::caught_up`] is said whenever there is
+/// nothing more behind.
 impl Node {
     /// A heartbeat has come back by way of the decisions, or another node's has come; `None` where it was deleted.
     pub fn heartbeat(&mut self, id: NodeId, heartbeat: Option<Heartbeat>, revision: u64, now: Instant) {
+        self.handed_in = self.handed_in.max(revision);
         if id == self.id {
             if let Some(heartbeat) = heartbeat {
-                // Where it had ended meanwhile, it has ended, and begins anew.
-                self.review(now);
-                self.in_force = self.in_force.max(revision);
-                self.lease.seen(heartbeat.number);
-                self.review(now);
+                self.lease.seen(heartbeat.number, revision);
             }
         } else if let Some(heartbeat) = heartbeat {
             if let Some(place) = self.meet(id, now)
@@ -291,23 +325,41 @@ impl Node {
             }
         } else {
             self.left_over.remove(&id);
-            if let Some(place) = self.places.get(&id).copied() {
-                self.part(place, true, now);
+            let place = self.places.get(&id).copied();
+            if place.is_none() && self.is_away() {
+                // It may have come, published and gone meanwhile.
+                self.miss(id, 1);
+            }
+            if let Some(place) = place
+                && self.peer(place).is_some_and(|peer| peer.lease_from < revision)
+            {
+                self.part(place, Parting::Deleted, now);
             }
         }
-        self.in_force = self.in_force.max(revision);
-        self.give_up(now);
-        self.look_at_fences(now);
     }
 
-    /// Everything that was decided up to this revision is in force here.
-    pub fn applied(&mut self, revision: u64, now: Instant) {
-        if revision <= self.in_force {
-            return;
-        }
-        self.in_force = revision;
-        for place in self.known() {
-            self.say(place, &Message::InForce { revision });
+    /// A decision with this revision is in force here.
+    pub fn applied(&mut self, revision: u64) {
+        self.handed_in = self.handed_in.max(revision);
+        self.carried_out = self.carried_out.max(revision);
+    }
+
+    /// There is nothing in the log at this moment behind what was handed in, so that it is known as it is.
+    ///
+    /// Before that, it is not: a log that keeps the newest entry of each key passes over a decision, or a node's
+    /// heartbeat, that another has taken the place of since, and gives that later. So neither is everything in force up
+    /// to what was handed in, nor is a node without a lease whose heartbeat was not there.
+    pub fn caught_up(&mut self, now: Instant) {
+        // Where the lease had ended meanwhile, it has ended, and begins anew.
+        self.review(now);
+        self.in_force = self.handed_in;
+        self.lease.caught_up();
+        self.review(now);
+        self.give_up(now);
+        if self.carried_out > self.told {
+            self.told = self.in_force;
+            let revision = self.in_force;
+            self.known().for_each(|place| self.say(place, &Message::InForce { revision }));
         }
         self.look_at_fences(now);
     }
@@ -316,7 +368,11 @@ impl Node {
     /// `until`. Gives what the effect is known by.
     pub fn fence(&mut self, revision: u64, now: Instant, until: Instant) -> u64 {
         self.last_fence += 1;
-        self.fences.push(Fence::new(self.last_fence, revision, now, until));
+        let serving = self.left_over.iter().filter_map(|(id, left_over)| {
+            let heartbeat = left_over.heartbeat.as_ref().filter(|heartbeat| heartbeat.serves_without)?;
+            Some((*id, heartbeat.name.clone(), Standing::ServesWithout))
+        });
+        self.fences.push(Fence::new(self.last_fence, revision, (now, until), serving.collect()));
         self.look_at_fences(now);
         self.last_fence
     }
@@ -365,9 +421,9 @@ impl Node {
         for place in self.known() {
             self.ask_for_wishes(place, now);
         }
-        let tell = self.own.tick(now);
+        let tell = self.own.tick(now, self.others.here());
         self.tell(tell);
-        let (overdue, tell) = self.own.overdue(now);
+        let (overdue, tell) = self.own.overdue(now, self.others.here());
         self.tell(tell);
         self.effects.extend(overdue.into_iter().map(|(topic, proof)| Effect::Remove(topic, proof)));
         let peers = &self.peers;
@@ -375,10 +431,12 @@ impl Node {
         self.look_at_fences(now);
         let long = self.settings.lease * 10;
         let (effects, left_over) = (&mut self.effects, &mut self.left_over);
-        left_over.retain(|id, (revision, since)| {
-            let stays = now < *since + long;
+        left_over.retain(|id, left_over| {
+            // What one does that serves without is not known as long as it is not back.
+            let serves = left_over.heartbeat.as_ref().is_some_and(|heartbeat| heartbeat.serves_without);
+            let stays = serves || now < left_over.since + long;
             if !stays {
-                effects.push(Effect::Forget(*id, *revision));
+                effects.push(Effect::Forget(*id, left_over.revision));
             }
             stays
         });
@@ -392,41 +450,60 @@ impl Node {
         }
         self.has_lease = holds;
         if !holds {
-            // Who has given this node up waits for none of its answers any more, so that its wishes may have changed.
-            self.session += 1;
-            for place in self.known() {
-                self.others.begin(place);
-                if let Some(peer) = self.peer_mut(place) {
-                    peer.asked = None;
-                }
-            }
+            self.made_with_lease = self.made;
         }
+        // Who has given this node up waits for none of its answers any more, so that its wishes may have changed. What it
+        // told before the lease is back may be what it did not withdraw later.
+        self.known().for_each(|place| self.begin(place));
         self.effects.push(Effect::Lease(holds));
+        self.known().for_each(|place| self.ask_for_wishes(place, now));
+    }
+
+    /// Whether it had the lease and lost it, so that others may have given it up and published without it.
+    fn is_away(&self) -> bool {
+        !self.has_lease && self.lease.anchor().is_some()
     }
 
     /// Gives up who cannot have had the lease all the time.
     fn give_up(&mut self, now: Instant) {
-        let anchor = self.lease.anchor();
+        let (anchor, in_force) = (self.lease.anchor(), self.in_force);
         for place in self.known() {
-            if self.peer(place).is_some_and(|peer| peer.has_lost_its_lease(anchor, &self.settings)) {
-                self.part(place, false, now);
+            let peer = self.peer(place);
+            if peer.is_some_and(|peer| peer.has_lost_its_lease(anchor, in_force, &self.settings)) {
+                self.part(place, Parting::GivenUp, now);
             }
         }
     }
 
+    /// What is known of a node's wishes is worth nothing any more. It is asked under a number that it has never been
+    /// asked under: else it would answer that it has said everything.
+    fn begin(&mut self, place: usize) {
+        self.last_session += 1;
+        let (session, is_away) = (self.last_session, self.is_away());
+        self.others.begin(place);
+        if let Some(peer) = self.peer_mut(place) {
+            (peer.session, peer.asked) = (session, None);
+            peer.in_doubt |= is_away;
+        }
+    }
+
+    /// Only with the lease: whoever gives this node up because it has lost one, counts on its asking after that. Until
+    /// then it sends everything to everybody.
     fn ask_for_wishes(&mut self, place: usize, now: Instant) {
-        if self.others.is_heard(place) {
+        if self.others.is_heard(place) || !self.has_lease {
             return;
         }
-        let (session, again) = (self.session, self.settings.again);
+        let lease = self.lease.revision();
+        let again = self.settings.again;
         let Some(peer) = self.peer_mut(place) else { return };
+        let session = peer.session;
         let pause = match peer.asked {
             Some((last, pause)) if now < last + pause => return,
             Some((_, pause)) => (pause * 2).min(again * 10),
             None => again,
         };
         peer.asked = Some((now, pause));
-        self.say(place, &Message::Hello { session });
+        self.say(place, &Message::Hello { session, lease });
     }
 }
 
@@ -443,29 +520,43 @@ impl Node {
         let place = self.peers.iter().position(Option::is_none)?;
         *self.peers.get_mut(place)? = Some(Peer::new(id, now));
         self.places.insert(id, place);
-        self.links.entry(id).or_default();
-        self.left_over.remove(&id);
-        self.others.begin(place);
+        // What was published meanwhile did not go to it, though somebody there may have waited for it: it is missed.
+        let known = if self.has_lease { self.made } else { self.made_with_lease };
+        let link = self.links.entry(id).or_insert(Link { made: known, ..Link::default() });
+        link.outbound.pass(self.made - link.made);
+        link.made = self.made;
+        if let (Some(left_over), Some(peer)) = (self.left_over.remove(&id), self.peer_mut(place)) {
+            (peer.heartbeat, peer.revision) = (left_over.heartbeat, left_over.revision);
+        }
+        for fence in &mut self.fences {
+            fence.came(id, self.in_force);
+        }
+        self.begin(place);
         self.effects.push(Effect::Came(id));
         self.ask_for_wishes(place, now);
         Some(place)
     }
 
-    /// A node has gone: it said so, or its lease has ended.
-    fn part(&mut self, place: usize, has_said_so: bool, now: Instant) {
+    /// A node has gone.
+    fn part(&mut self, place: usize, how: Parting, now: Instant) {
         let Some(peer) = self.peers.get_mut(place).and_then(Option::take) else { return };
         self.places.remove(&peer.id);
         self.others.end(place);
         self.own.gone(place);
         self.tallies.gone(place, peer.id);
-        for fence in &mut self.fences {
-            fence.gone(&peer, has_said_so, now);
-        }
         if let Some(link) = self.links.get_mut(&peer.id) {
-            link.has_left = has_said_so;
+            (link.has_left, link.made) = (how == Parting::Bye, self.made);
         }
-        if !has_said_so && peer.revision > 0 {
-            self.left_over.insert(peer.id, (peer.revision, now));
+        if peer.in_doubt && how != Parting::Bye {
+            // Nobody will say any more how many there were.
+            self.miss(peer.id, 1);
+        }
+        if how == Parting::GivenUp {
+            self.fences.iter_mut().for_each(|fence| fence.given_up(&peer, now));
+            if peer.revision > 0 {
+                let left_over = LeftOver { revision: peer.revision, since: now, heartbeat: peer.heartbeat };
+                self.left_over.insert(peer.id, left_over);
+            }
         }
         if self.links.len() > MOST_LINKS {
             // Nodes that are there keep theirs. Of the others none that is alive is forgotten, but after thousands that
@@ -486,12 +577,16 @@ impl Node {
         for tell in what {
             match tell {
                 Tell::Want(places, batch, topics) => {
-                    let message = Message::Want { batch, topics };
-                    places.iter().for_each(|place| self.say(place, &message));
+                    for place in places.iter() {
+                        let session = self.own.session(place);
+                        self.say(place, &Message::Want { session, batch, topics: topics.clone() });
+                    }
                 }
-                Tell::Unwant(topics) => {
-                    let message = Message::Unwant { topics };
-                    self.known().for_each(|place| self.say(place, &message));
+                Tell::Unwant(places, batch, topics) => {
+                    for place in places.iter() {
+                        let session = self.own.session(place);
+                        self.say(place, &Message::Unwant { session, batch, topics: topics.clone() });
+                    }
                 }
                 Tell::Whole(place, session) => self.say(place, &Message::Whole { session }),
             }
@@ -531,35 +626,54 @@ impl Node {
         match message {
             Message::Publish { .. } => {}
             Message::Counted { ticket, copies } => self.tallies.counted(place, ticket, copies),
-            Message::Want { batch, topics } => {
-                topics.into_iter().for_each(|topic| self.others.want(place, topic));
+            Message::Want { session, batch, topics } => {
+                if self.is_current(place, session) {
+                    topics.into_iter().for_each(|topic| self.others.want(place, topic));
+                }
                 self.say(place, &Message::Wanted { batch });
             }
             Message::Wanted { batch } => {
                 let tell = self.own.answered(place, batch);
                 self.tell(tell.into_iter().collect());
             }
-            Message::Unwant { topics } => {
-                topics.into_iter().for_each(|topic| self.others.unwant(place, topic));
+            Message::Unwant { session, batch, topics } => {
+                if self.is_current(place, session) {
+                    topics.into_iter().for_each(|topic| self.others.unwant(place, topic));
+                }
+                self.say(place, &Message::Wanted { batch });
             }
-            Message::Hello { session } => {
+            Message::Hello { session, lease } => {
+                if let Some(peer) = self.peer_mut(place) {
+                    peer.lease_from = peer.lease_from.max(lease);
+                }
                 let tell = self.own.tell_all(place, session, now);
                 self.tell(tell);
             }
-            Message::Whole { session } if session == self.session => self.others.heard_all(place),
-            // The answer to an earlier one.
-            Message::Whole { .. } => {}
+            Message::Whole { session } => {
+                if self.is_current(place, session) {
+                    self.others.heard_all(place);
+                    if let Some(peer) = self.peer_mut(place) {
+                        peer.in_doubt = false;
+                    }
+                }
+            }
             Message::InForce { revision } | Message::Ping { revision } => {
                 if let Some(peer) = self.peer_mut(place) {
                     peer.in_force = peer.in_force.max(revision);
                 }
                 self.look_at_fences(now);
             }
-            Message::Bye => self.part(place, true, now),
+            Message::Bye => self.part(place, Parting::Bye, now),
             Message::Ask { question, body } => self.effects.push(Effect::Asked { from, question, body }),
             Message::Answer { question, body } => self.tallies.answered(place, from, question, Some(body)),
             Message::NotKnown { question } => self.tallies.answered(place, from, question, None),
         }
+    }
+
+    /// Whether something was said after the newest `Hello`. What was said before does not count: all of it that is still so
+    /// is said again, and until it is, that node is sent everything.
+    fn is_current(&self, place: usize, session: u64) -> bool {
+        self.peer(place).is_some_and(|peer| peer.session == session)
     }
 
     fn hear(&mut self, heading: Heading, now: Instant) -> Option<usize> {
@@ -622,6 +736,9 @@ impl Node {
     /// Has messages reach whoever is on other nodes. Gives what their count will be known by, where it is wanted and
     /// there may be somebody.
     pub fn publish(&mut self, outgoing: &Outgoing<'_>, now: Instant) -> Option<Ticket> {
+        // A process that stood still may send before it ticks, by wishes that do not count any more.
+        self.review(now);
+        self.made += 1;
         let mut places = Places::default();
         for target in outgoing.to {
             places = places.with(match target {
@@ -711,3 +828,6 @@ impl Node {
 pub fn longest_fence(settings: &Settings) -> Duration {
     settings.lease + settings.margin + settings.heartbeat * 4
 }
+
+#[cfg(test)]
+mod tests;

@@ -44,7 +44,9 @@ struct Wanted {
     left: Option<Instant>,
 }
 
+/// Topics that others are told of together, whether they are wanted or not any more.
 struct Batch {
+    is_wanted: bool,
     topics: Vec<TopicName>,
     missing: Places,
     begun: Instant,
@@ -64,8 +66,8 @@ struct Told {
 pub(crate) enum Tell {
     /// That these are wanted.
     Want(Places, u64, Vec<TopicNumber>),
-    /// That these are not wanted any more: everybody.
-    Unwant(Vec<TopicNumber>),
+    /// That these are not wanted any more.
+    Unwant(Places, u64, Vec<TopicNumber>),
     /// That it knows everything.
     Whole(usize, u64),
 }
@@ -127,7 +129,7 @@ impl Own {
         pending.retain(|name| self.topics.contains_key(name));
         let mut told = Vec::new();
         for topics in pending.chunks(BATCH) {
-            let batch = self.begin(topics.to_vec(), others, now);
+            let batch = self.begin(true, topics.to_vec(), others, now);
             for name in topics {
                 if let Some(Wanted { unproven: Some((of, _)), .. }) = self.topics.get_mut(name) {
                     *of = batch;
@@ -139,9 +141,9 @@ impl Own {
         told
     }
 
-    fn begin(&mut self, topics: Vec<TopicName>, missing: Places, now: Instant) -> u64 {
+    fn begin(&mut self, is_wanted: bool, topics: Vec<TopicName>, missing: Places, now: Instant) -> u64 {
         self.last_batch += 1;
-        let batch = Batch { topics, missing, begun: now, told: now, pause: self.settings.again };
+        let batch = Batch { is_wanted, topics, missing, begun: now, told: now, pause: self.settings.again };
         self.batches.insert(self.last_batch, batch);
         self.last_batch
     }
@@ -159,7 +161,7 @@ impl Own {
         only.insert(place);
         let (mut tell, mut batches) = (Vec::new(), Vec::new());
         for topics in names.chunks(BATCH) {
-            let batch = self.begin(topics.to_vec(), only, now);
+            let batch = self.begin(true, topics.to_vec(), only, now);
             batches.push(batch);
             tell.push(Tell::Want(only, batch, numbers(topics)));
         }
@@ -170,6 +172,11 @@ impl Own {
             *told = Some(Told { session, batches });
         }
         tell
+    }
+
+    /// For which session a node is being told, or was; 0 for none.
+    pub(crate) fn session(&self, place: usize) -> u64 {
+        self.told.get(place).and_then(Option::as_ref).map_or(0, |told| told.session)
     }
 
     fn forget_telling(&mut self, place: usize) {
@@ -215,8 +222,8 @@ impl Own {
         }
     }
 
-    /// What is to be told again, and what no longer.
-    pub(crate) fn tick(&mut self, now: Instant) -> Vec<Tell> {
+    /// What is to be told again, and what `others` are to be told no longer to send.
+    pub(crate) fn tick(&mut self, now: Instant, others: Places) -> Vec<Tell> {
         let mut tell = Vec::new();
         for (number, batch) in &mut self.batches {
             if now < batch.told + batch.pause {
@@ -224,14 +231,13 @@ impl Own {
             }
             batch.told = now;
             batch.pause = (batch.pause * 2).min(self.settings.again * 10);
-            // What was withdrawn meanwhile must not be wanted again by this.
-            let topics: Vec<TopicNumber> = batch
-                .topics
-                .iter()
-                .map(|name| TopicNumber::of(name.as_topic()))
-                .filter(|number| self.numbers.contains_key(number))
-                .collect();
-            tell.push(Tell::Want(batch.missing, *number, topics));
+            // What is so no more must not be said again behind what was said since.
+            let names = batch.topics.iter().map(|name| TopicNumber::of(name.as_topic()));
+            let topics = names.filter(|of| self.numbers.contains_key(of) == batch.is_wanted).collect();
+            tell.push(match batch.is_wanted {
+                true => Tell::Want(batch.missing, *number, topics),
+                false => Tell::Unwant(batch.missing, *number, topics),
+            });
         }
         let mut unwanted = Vec::new();
         while let Some((left, _)) = self.lingering.front()
@@ -245,13 +251,27 @@ impl Own {
                 proof.settle();
             }
         }
-        tell.extend(unwanted.chunks(BATCH).map(|topics| Tell::Unwant(topics.to_vec())));
+        self.tell_unwanted(&unwanted, others, now, &mut tell);
         tell
+    }
+
+    fn tell_unwanted(&mut self, names: &[TopicName], others: Places, now: Instant, tell: &mut Vec<Tell>) {
+        if others.is_empty() {
+            return;
+        }
+        for topics in names.chunks(BATCH) {
+            let batch = self.begin(false, topics.to_vec(), others, now);
+            tell.push(Tell::Unwant(others, batch, numbers(topics)));
+        }
     }
 
     /// Topics of which it is not known in time that everybody sends what is for them: they are wanted no more, and
     /// whoever is here by them must go.
-    pub(crate) fn overdue(&mut self, now: Instant) -> (Vec<(TopicName, Arc<Proof>)>, Vec<Tell>) {
+    pub(crate) fn overdue(
+        &mut self,
+        now: Instant,
+        others: Places,
+    ) -> (Vec<(TopicName, Arc<Proof>)>, Vec<Tell>) {
         let mut names = Vec::new();
         for (number, batch) in &self.batches {
             if now < batch.begun + self.settings.proof {
@@ -269,18 +289,19 @@ impl Own {
                 overdue.push((name, proof));
             }
         }
-        let tell = unwanted.chunks(BATCH).map(|topics| Tell::Unwant(topics.to_vec())).collect();
+        let mut tell = Vec::new();
+        self.tell_unwanted(&unwanted, others, now, &mut tell);
         (overdue, tell)
     }
 
-    fn withdraw(&mut self, name: &TopicName, unwanted: &mut Vec<TopicNumber>) -> Option<Wanted> {
+    fn withdraw(&mut self, name: &TopicName, unwanted: &mut Vec<TopicName>) -> Option<Wanted> {
         let wanted = self.topics.remove(name)?;
         let number = TopicNumber::of(name.as_topic());
         if let Some(count) = self.numbers.get_mut(&number) {
             *count -= 1;
             if *count == 0 {
                 self.numbers.remove(&number);
-                unwanted.push(number);
+                unwanted.push(name.clone());
             }
         }
         Some(wanted)
@@ -289,4 +310,212 @@ impl Own {
 
 fn numbers(topics: &[TopicName]) -> Vec<TopicNumber> {
     topics.iter().map(|name| TopicNumber::of(name.as_topic())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use fanfare_protocol::{GroupName, UserName};
+
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn places(list: &[usize]) -> Places {
+        let mut places = Places::default();
+        list.iter().for_each(|place| places.insert(*place));
+        places
+    }
+
+    fn group(name: &str) -> GroupName {
+        GroupName::new(name).unwrap()
+    }
+
+    fn of(group: &GroupName) -> TopicNumber {
+        TopicNumber::of(Topic::Group(group))
+    }
+
+    fn own() -> Own {
+        Own::new(Settings::default())
+    }
+
+    #[test]
+    fn promise_19_a_proof_is_settled_when_each_who_was_there_has_answered_or_gone() {
+        let (now, room, mut own) = (Instant::now(), group("room"), own());
+        let proof = own.want(Topic::Group(&room), places(&[1, 2, 3])).unwrap();
+        let again = own.want(Topic::Group(&room), places(&[1, 2, 3])).unwrap();
+        assert!(Arc::ptr_eq(&proof, &again), "who comes meanwhile waits for the same");
+        assert_eq!(own.flush(now, places(&[1, 2, 3])), [Tell::Want(places(&[1, 2, 3]), 1, vec![of(&room)])]);
+        own.answered(1, 1);
+        own.answered(2, 1);
+        own.answered(2, 1);
+        own.answered(9, 1);
+        own.answered(3, 7);
+        assert!(!proof.is_settled());
+        own.gone(3);
+        assert!(proof.is_settled());
+        assert!(own.want(Topic::Group(&room), places(&[1, 2])).is_none(), "it is proven");
+        assert!(own.flush(now, places(&[1, 2])).is_empty());
+    }
+
+    #[test]
+    fn where_nobody_else_is_there_nothing_is_waited_for() {
+        let (now, room, mut own) = (Instant::now(), group("room"), own());
+        assert!(own.want(Topic::Group(&room), places(&[])).is_none());
+        assert!(!own.has_pending());
+        // Who was there when it was wanted, and is not when it is told.
+        let proof = own.want(Topic::User(&UserName::new("alice").unwrap()), places(&[1])).unwrap();
+        own.flush(now, places(&[]));
+        assert!(proof.is_settled());
+    }
+
+    #[test]
+    fn what_is_not_answered_is_told_again_more_and_more_seldom() {
+        let (now, room, mut own) = (Instant::now(), group("room"), own());
+        own.want(Topic::Group(&room), places(&[1, 2])).unwrap();
+        own.flush(now, places(&[1, 2]));
+        own.answered(1, 1);
+        let mut told = Vec::new();
+        for ms in (0..10_000).step_by(100) {
+            if !own.tick(now + ms * MS, places(&[1, 2])).is_empty() {
+                told.push(ms);
+            }
+        }
+        assert_eq!(told, [200, 600, 1_400, 3_000, 5_000, 7_000, 9_000]);
+        assert_eq!(
+            own.tick(now + 11_000 * MS, places(&[1, 2])),
+            [Tell::Want(places(&[2]), 1, vec![of(&room)])],
+            "and only to whom it is missing"
+        );
+    }
+
+    #[test]
+    fn promise_19_what_was_withdrawn_is_not_told_again_and_what_is_wanted_again_is_not_withdrawn_again() {
+        let (now, room, mut own) = (Instant::now(), group("room"), own());
+        let topic = Topic::Group(&room);
+        own.want(topic, places(&[1])).unwrap();
+        own.flush(now, places(&[1]));
+        own.left(topic, now);
+        let withdrawn = own.tick(now + 5_000 * MS, places(&[1]));
+        assert_eq!(
+            withdrawn,
+            [
+                // Nobody has answered the wish either; but it is empty by now.
+                Tell::Want(places(&[1]), 1, vec![of(&room)]),
+                Tell::Unwant(places(&[1]), 2, vec![of(&room)])
+            ]
+        );
+        let again = own.tick(now + 5_400 * MS, places(&[1]));
+        assert_eq!(
+            again,
+            [Tell::Want(places(&[1]), 1, vec![]), Tell::Unwant(places(&[1]), 2, vec![of(&room)])]
+        );
+        own.want(topic, places(&[1])).unwrap();
+        own.flush(now + 5_500 * MS, places(&[1]));
+        let last = own.tick(now + 20_000 * MS, places(&[1]));
+        assert_eq!(
+            last,
+            [
+                Tell::Want(places(&[1]), 1, vec![of(&room)]),
+                Tell::Unwant(places(&[1]), 2, vec![]),
+                Tell::Want(places(&[1]), 3, vec![of(&room)])
+            ]
+        );
+    }
+
+    #[test]
+    fn a_topic_lingers_and_whoever_comes_meanwhile_waits_for_nothing() {
+        let (now, room, mut own) = (Instant::now(), group("room"), own());
+        let topic = Topic::Group(&room);
+        own.want(topic, places(&[1])).unwrap();
+        own.flush(now, places(&[1]));
+        own.answered(1, 1);
+        own.left(topic, now);
+        assert_eq!(own.tick(now + 4_999 * MS, places(&[1])), []);
+        assert!(own.want(topic, places(&[1])).is_none());
+        assert_eq!(own.tick(now + 5_000 * MS, places(&[1])), [], "it is wanted again");
+        own.left(topic, now + 6_000 * MS);
+        assert_eq!(own.tick(now + 10_999 * MS, places(&[1])), []);
+        let tell = own.tick(now + 11_000 * MS, places(&[1]));
+        assert_eq!(tell, [Tell::Unwant(places(&[1]), 2, vec![of(&room)])]);
+        assert_eq!(own.topics(), 0);
+        own.answered(1, 2);
+        assert_eq!(own.tick(now + 60_000 * MS, places(&[1])), [], "that was answered");
+    }
+
+    #[test]
+    fn a_topic_that_goes_before_it_was_told_is_told_to_nobody() {
+        let (now, room, mut own) = (Instant::now(), group("room"), own());
+        let proof = own.want(Topic::Group(&room), places(&[1])).unwrap();
+        own.left(Topic::Group(&room), now);
+        own.tick(now + 5_000 * MS, places(&[1]));
+        assert!(proof.is_settled(), "what its last member was told may wait behind it");
+        assert_eq!(own.flush(now + 5_000 * MS, places(&[1])), []);
+    }
+
+    #[test]
+    fn what_is_not_proven_in_time_is_given_up_and_wanted_no_more() {
+        let (now, room, mut own) = (Instant::now(), group("room"), own());
+        let proof = own.want(Topic::Group(&room), places(&[1, 2])).unwrap();
+        own.flush(now, places(&[1, 2]));
+        own.answered(2, 1);
+        assert!(own.overdue(now + 1_999 * MS, places(&[1, 2])).0.is_empty());
+        let (overdue, tell) = own.overdue(now + 2_000 * MS, places(&[1, 2]));
+        let [(name, waits)] = overdue.as_slice() else { panic!("{overdue:?}") };
+        assert_eq!(*name, TopicName::Group(room.clone()));
+        assert!(Arc::ptr_eq(waits, &proof) && !proof.is_settled(), "whoever removes its members settles it");
+        assert_eq!(tell, [Tell::Unwant(places(&[1, 2]), 2, vec![of(&room)])]);
+        assert!(own.overdue(now + 9_000 * MS, places(&[1, 2])).0.is_empty(), "once");
+        // The roster is left after that, and somebody comes again.
+        own.left(Topic::Group(&room), now + 2_000 * MS);
+        let other = own.want(Topic::Group(&room), places(&[1, 2])).unwrap();
+        own.answered(1, 1);
+        assert!(!other.is_settled(), "an answer to what was wanted before proves nothing");
+    }
+
+    #[test]
+    fn a_node_that_asks_is_told_everything_and_that_it_was_everything_once_it_has_answered() {
+        let (now, mut own) = (Instant::now(), own());
+        let names: Vec<GroupName> = (0..BATCH + 1).map(|number| group(&format!("g{number}"))).collect();
+        names.iter().for_each(|name| assert!(own.want(Topic::Group(name), places(&[])).is_none()));
+        let tell = own.tell_all(4, 7, now);
+        let sizes: Vec<_> = tell
+            .iter()
+            .map(|tell| match tell {
+                Tell::Want(to, batch, topics) => (*to, *batch, topics.len()),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(sizes, [(places(&[4]), 1, BATCH), (places(&[4]), 2, 1)]);
+        assert_eq!(own.session(4), 7);
+        assert_eq!(own.answered(4, 2), None);
+        assert_eq!(own.tell_all(4, 7, now), [], "it is being told");
+        assert_eq!(own.answered(4, 1), Some(Tell::Whole(4, 7)));
+        assert_eq!(own.answered(4, 1), None);
+        assert_eq!(own.tell_all(4, 7, now), [Tell::Whole(4, 7)], "that may have got lost");
+        assert_eq!(own.tell_all(4, 8, now).len(), 2, "it has forgotten everything");
+        own.gone(4);
+        assert_eq!((own.session(4), own.tick(now + 60_000 * MS, places(&[]))), (0, vec![]));
+    }
+
+    #[test]
+    fn a_node_that_is_told_for_another_session_is_not_waited_for_by_the_old_one() {
+        let (now, room, mut own) = (Instant::now(), group("room"), own());
+        assert!(own.want(Topic::Group(&room), places(&[])).is_none());
+        own.tell_all(1, 1, now);
+        own.tell_all(1, 2, now);
+        assert_eq!(own.answered(1, 1), None, "that was for the first");
+        assert_eq!(own.answered(1, 2), Some(Tell::Whole(1, 2)));
+        assert_eq!(Own::new(Settings::default()).tell_all(1, 3, now), [Tell::Whole(1, 3)], "nothing is all");
+    }
+
+    /// Two names may have one number, by somebody's intent. No two are known, so one is made up.
+    #[test]
+    fn promise_19_a_number_is_wanted_as_long_as_a_name_with_it_is() {
+        let (now, room, mut own) = (Instant::now(), group("room"), own());
+        own.want(Topic::Group(&room), places(&[]));
+        *own.numbers.get_mut(&of(&room)).unwrap() += 1;
+        own.left(Topic::Group(&room), now);
+        assert_eq!(own.tick(now + 5_000 * MS, places(&[1])), [], "the other one is still wanted");
+        assert_eq!((own.topics(), own.numbers.len()), (0, 1));
+    }
 }

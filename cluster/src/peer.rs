@@ -55,13 +55,31 @@ pub(crate) struct Peer {
     pub(crate) heard: Option<Instant>,
     /// Up to which revision what was decided is in force there, as far as it was said.
     pub(crate) in_force: u64,
+    /// The revision of the heartbeat by which it had the lease when it last asked what is wanted here. Whatever is known
+    /// of an earlier revision alone says nothing about this lease.
+    pub(crate) lease_from: u64,
+    /// It may have published what did not go here while this node had lost its lease. When it answers, it says so.
+    pub(crate) in_doubt: bool,
+    /// The number under which it is asked for what it wants.
+    pub(crate) session: u64,
     /// When it was last asked for what it wants, and how long until it is asked again.
     pub(crate) asked: Option<(Instant, Duration)>,
 }
 
 impl Peer {
     pub(crate) fn new(id: NodeId, now: Instant) -> Self {
-        Self { id, heartbeat: None, revision: 0, seen: now, heard: None, in_force: 0, asked: None }
+        Self {
+            id,
+            heartbeat: None,
+            revision: 0,
+            seen: now,
+            heard: None,
+            in_force: 0,
+            lease_from: 0,
+            in_doubt: false,
+            session: 0,
+            asked: None,
+        }
     }
 
     /// What operators call it.
@@ -79,8 +97,16 @@ impl Peer {
     }
 
     /// Whether its lease has ended, at least for a while, before `anchor`: when a heartbeat of ours was sent that came
-    /// back with none of its own before it. What it sent later is behind ours.
-    pub(crate) fn has_lost_its_lease(&self, anchor: Option<Instant>, settings: &Settings) -> bool {
-        anchor.is_some_and(|anchor| anchor > self.seen + self.lease(settings) + settings.margin)
+    /// back with none of its own before it. What it sent later is behind ours. `in_force` is up to where everything is
+    /// known here: where it had the lease by something later, it has asked for what is wanted here, and been told, for
+    /// that lease, and would not ask again because an earlier one has ended.
+    pub(crate) fn has_lost_its_lease(
+        &self,
+        anchor: Option<Instant>,
+        in_force: u64,
+        settings: &Settings,
+    ) -> bool {
+        let ends = self.seen + self.lease(settings) + settings.margin;
+        self.lease_from <= in_force && anchor.is_some_and(|anchor| anchor > ends)
     }
 }

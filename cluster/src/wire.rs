@@ -74,14 +74,15 @@ pub(crate) enum Message {
     Publish { ticket: u64, publication: Arrived },
     /// So many copies were queued of it.
     Counted { ticket: u64, copies: u64 },
-    /// I want what is sent to these. Answered with `Wanted` and the same number.
-    Want { batch: u64, topics: Vec<TopicNumber> },
-    /// From now on you get it.
+    /// I want what is sent to these. Answered with `Wanted` and the same number. Said after your `Hello` with that session.
+    Want { session: u64, batch: u64, topics: Vec<TopicNumber> },
+    /// Done: from now on you get it, or do not get it any more.
     Wanted { batch: u64 },
-    /// I do not want it any more.
-    Unwant { topics: Vec<TopicNumber> },
-    /// Tell me all that you want. Answered, in the end, by `Whole` with this number.
-    Hello { session: u64 },
+    /// I do not want it any more. Answered with `Wanted`, too.
+    Unwant { session: u64, batch: u64, topics: Vec<TopicNumber> },
+    /// Tell me all that you want. Answered, in the end, by `Whole` with this number. I have the lease by my heartbeat of
+    /// that revision.
+    Hello { session: u64, lease: u64 },
     /// You know all that I want.
     Whole { session: u64 },
     /// What was decided up to this revision is in force here.
@@ -174,8 +175,9 @@ pub(crate) fn encode(heading: Heading, message: &Message) -> Bytes {
             bytes.put_u64_le(*ticket);
             bytes.put_u64_le(*copies);
         }
-        Message::Want { batch, topics } => {
+        Message::Want { session, batch, topics } => {
             head(&mut bytes, kind::WANT);
+            bytes.put_u64_le(*session);
             bytes.put_u64_le(*batch);
             numbers(&mut bytes, topics);
         }
@@ -183,13 +185,16 @@ pub(crate) fn encode(heading: Heading, message: &Message) -> Bytes {
             head(&mut bytes, kind::WANTED);
             bytes.put_u64_le(*batch);
         }
-        Message::Unwant { topics } => {
+        Message::Unwant { session, batch, topics } => {
             head(&mut bytes, kind::UNWANT);
+            bytes.put_u64_le(*session);
+            bytes.put_u64_le(*batch);
             numbers(&mut bytes, topics);
         }
-        Message::Hello { session } => {
+        Message::Hello { session, lease } => {
             head(&mut bytes, kind::HELLO);
             bytes.put_u64_le(*session);
+            bytes.put_u64_le(*lease);
         }
         Message::Whole { session } => {
             head(&mut bytes, kind::WHOLE);
@@ -259,10 +264,18 @@ pub(crate) fn decode(bytes: &Bytes) -> Result<(Heading, Message), WireError> {
     let message = match kind {
         kind::PUBLISH => publish(&mut rest)?,
         kind::COUNTED => Message::Counted { ticket: number(&mut rest)?, copies: number(&mut rest)? },
-        kind::WANT => Message::Want { batch: number(&mut rest)?, topics: topics(&mut rest)? },
+        kind::WANT => Message::Want {
+            session: number(&mut rest)?,
+            batch: number(&mut rest)?,
+            topics: topics(&mut rest)?,
+        },
         kind::WANTED => Message::Wanted { batch: number(&mut rest)? },
-        kind::UNWANT => Message::Unwant { topics: topics(&mut rest)? },
-        kind::HELLO => Message::Hello { session: number(&mut rest)? },
+        kind::UNWANT => Message::Unwant {
+            session: number(&mut rest)?,
+            batch: number(&mut rest)?,
+            topics: topics(&mut rest)?,
+        },
+        kind::HELLO => Message::Hello { session: number(&mut rest)?, lease: number(&mut rest)? },
         kind::WHOLE => Message::Whole { session: number(&mut rest)? },
         kind::IN_FORCE => Message::InForce { revision: number(&mut rest)? },
         kind::PING => Message::Ping { revision: number(&mut rest)? },
@@ -388,10 +401,10 @@ mod tests {
                 },
             },
             Message::Counted { ticket: 9, copies: 3 },
-            Message::Want { batch: 4, topics: topics.clone() },
+            Message::Want { session: 8, batch: 4, topics: topics.clone() },
             Message::Wanted { batch: 4 },
-            Message::Unwant { topics },
-            Message::Hello { session: 2 },
+            Message::Unwant { session: 8, batch: 5, topics },
+            Message::Hello { session: 2, lease: 6 },
             Message::Whole { session: 2 },
             Message::InForce { revision: 5 },
             Message::Ping { revision: 6 },

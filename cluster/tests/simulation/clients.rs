@@ -1,0 +1,448 @@
+//! Clients and what they do: they come, join, leave, send, read each at its own speed, and go. What they take is checked
+//! at that moment.
+//!
+//! In: their turns, and wakers. Out: acts on a hub; what each has taken, for `checks.rs`.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use fanfare_hub::{Line, Newcomer, Origin, Publication, Seat, Taken, Unreliable};
+use fanfare_protocol::admin::QuicFacts;
+use fanfare_protocol::codec::{self, FrameReader};
+use fanfare_protocol::{
+    ConnectionId, EventName, Features, Limits, PROTOCOL_VERSION, PayloadFormat, Sender, ServerFrame, Target,
+    Welcome,
+};
+
+use super::time::{MS, Micros, SECOND};
+use super::world::{Event, World, group_number};
+
+/// One membership, as its client sees it.
+pub(crate) struct Membership {
+    pub(crate) group: usize,
+    /// In which step `Joined` was taken.
+    pub(crate) joined: Option<u64>,
+    /// In which step it ended: the client left, or took `Removed`.
+    pub(crate) ended: Option<u64>,
+    pub(crate) is_removed: bool,
+}
+
+pub(crate) struct Client {
+    pub(crate) at: usize,
+    pub(crate) id: ConnectionId,
+    pub(crate) user: usize,
+    pub(crate) seat: Option<Seat<()>>,
+    waker: Waker,
+    is_reading: bool,
+    /// How long it takes for a batch.
+    pace: Micros,
+    pub(crate) welcomed: Option<u64>,
+    pub(crate) ended: Option<u64>,
+    pub(crate) memberships: Vec<Membership>,
+    /// Messages that it took, each with the step.
+    pub(crate) received: HashMap<u64, u64>,
+    /// The newest of each sender.
+    newest: HashMap<Option<ConnectionId>, HashMap<usize, u64>>,
+    pub(crate) lagged: Vec<u64>,
+}
+
+/// Tells the world that a writer should look.
+struct Woken {
+    client: usize,
+    all: Arc<Mutex<Vec<usize>>>,
+}
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.all.lock().unwrap().push(self.client);
+    }
+}
+
+/// A line that takes datagrams.
+struct Air {
+    client: usize,
+    airborne: Arc<Mutex<Vec<(usize, Bytes)>>>,
+}
+
+impl Line for Air {
+    fn transport(&self) -> &'static str {
+        "air"
+    }
+    fn address(&self) -> SocketAddr {
+        SocketAddr::from(([0, 0, 0, 0], 0))
+    }
+    fn rtt(&self) -> Duration {
+        Duration::ZERO
+    }
+    fn quic(&self) -> QuicFacts {
+        QuicFacts::default()
+    }
+    fn packets(&self) -> u64 {
+        0
+    }
+    fn tend(&self) -> u64 {
+        0
+    }
+    fn send_datagram(&self, frame: Bytes) -> Unreliable {
+        self.airborne.lock().unwrap().push((self.client, frame));
+        Unreliable::Sent
+    }
+}
+
+/// A message that was sent.
+pub(crate) struct Sent {
+    pub(crate) step: u64,
+    pub(crate) origin: usize,
+    pub(crate) sender: Option<usize>,
+    pub(crate) to: Vec<Target>,
+    pub(crate) except: Vec<ConnectionId>,
+    /// Whether its node had the lease.
+    pub(crate) has_lease: bool,
+    pub(crate) is_unreliable: bool,
+}
+
+impl World {
+    /// Somebody connects to a node.
+    pub(crate) fn arrive(&mut self, at: usize) {
+        let user = self.rng.usize(0..self.users.len());
+        let number = self.clients.len();
+        let mut own = [0; 12];
+        own[..8].copy_from_slice(&(number as u64).to_be_bytes());
+        let id = ConnectionId::on_node(self.nodes[at].id.bytes(), own);
+        let newcomer = Newcomer {
+            connection: id,
+            user: self.users[user].clone(),
+            source: [127, 0, 0, 1].into(),
+            line: Arc::new(Air { client: number, airborne: Arc::clone(&self.airborne) }),
+            permissions: (),
+            dialect: None,
+        };
+        let welcome = ServerFrame::Welcome(Welcome {
+            protocol: PROTOCOL_VERSION,
+            features: Features::default(),
+            connection: id,
+            node_bytes: 4,
+            session: [0; 16],
+            position: 0,
+            user: self.users[user].clone(),
+            limits: Limits::default(),
+            server: String::new(),
+        });
+        let now = (self.nodes[at].local(), SystemTime::UNIX_EPOCH);
+        let Ok(seat) = self.nodes[at].hub.register(newcomer, &welcome, now) else { return self.settle(at) };
+        let pace =
+            if self.rng.u8(..5) == 0 { self.rng.u64(50 * MS..2 * SECOND) } else { self.rng.u64(100..5 * MS) };
+        self.clients.push(Client {
+            at,
+            id,
+            user,
+            seat: Some(seat),
+            waker: Waker::from(Arc::new(Woken { client: number, all: Arc::clone(&self.woken) })),
+            is_reading: false,
+            pace,
+            welcomed: None,
+            ended: None,
+            memberships: Vec::new(),
+            received: HashMap::new(),
+            newest: HashMap::new(),
+            lagged: Vec::new(),
+        });
+        self.trace(|| format!("{at}: client {number} of user {user} comes"));
+        self.woken.lock().unwrap().push(number);
+        self.settle(at);
+        let after = self.rng.u64(MS..200 * MS);
+        self.later(after, Event::Act(number));
+    }
+
+    /// A client's turn.
+    pub(crate) fn act(&mut self, client: usize) {
+        if self.is_resting || self.clients[client].seat.is_none() {
+            return;
+        }
+        let after = self.rng.u64(10 * MS..self.idleness);
+        self.later(after, Event::Act(client));
+        match self.rng.u8(..100) {
+            0..25 => self.join(client),
+            25..33 => self.leave(client),
+            33..97 => self.client_sends(client),
+            _ => {
+                self.trace(|| format!("client {client} goes"));
+                self.end_client(client);
+            }
+        }
+    }
+
+    fn join(&mut self, client: usize) {
+        let at = self.clients[client].at;
+        let Some(seat) = &self.clients[client].seat else { return };
+        let member = Arc::clone(seat.member());
+        let group = self.rng.usize(0..self.groups.len());
+        let joined = self.nodes[at].hub.join(&member, &self.groups[group], Origin::Client);
+        if joined.is_ok_and(|joined| joined.is_new) {
+            self.trace(|| format!("client {client} joins group {group}"));
+            let membership = Membership { group, joined: None, ended: None, is_removed: false };
+            self.clients[client].memberships.push(membership);
+        }
+        self.settle(at);
+    }
+
+    fn leave(&mut self, client: usize) {
+        let at = self.clients[client].at;
+        let Some(seat) = &self.clients[client].seat else { return };
+        let member = Arc::clone(seat.member());
+        let Some((name, _)) = member.memberships().into_iter().min_by_key(|(name, _)| group_number(name))
+        else {
+            return;
+        };
+        let step = self.step;
+        if self.nodes[at].hub.leave(&member, &name).is_some() {
+            let group = group_number(&name);
+            self.trace(|| format!("client {client} leaves group {group}"));
+            let mut of_group = self.clients[client].memberships.iter_mut().filter(|of| of.group == group);
+            of_group.next_back().unwrap().ended = Some(step);
+        }
+        self.settle(at);
+    }
+
+    /// Its connection ends.
+    pub(crate) fn end_client(&mut self, client: usize) {
+        let (at, step) = (self.clients[client].at, self.step);
+        if let Some(seat) = self.clients[client].seat.take() {
+            self.clients[client].ended = Some(step);
+            drop(seat);
+            self.settle(at);
+        }
+    }
+
+    fn client_sends(&mut self, client: usize) {
+        let Client { at, id, user, .. } = self.clients[client];
+        let from = Sender::Connection { connection: id, user: self.users[user].clone() };
+        let targets = if self.rng.u8(..10) == 0 { 3 } else { 1 };
+        let to: Vec<Target> = (0..targets).map(|_| self.some_target()).collect();
+        let except = if self.rng.u8(..5) == 0 { vec![self.some_connection()] } else { Vec::new() };
+        let messages = if to.len() == 1 && self.rng.u8(..8) == 0 { self.rng.usize(2..5) } else { 1 };
+        let is_unreliable = messages == 1 && self.rng.u8(..20) == 0;
+        let counts = self.rng.bool();
+        self.send(at, Some(client), from, to, except, messages, is_unreliable, counts);
+    }
+
+    fn some_connection(&mut self) -> ConnectionId {
+        let some = self.rng.usize(0..self.clients.len());
+        self.clients[some].id
+    }
+
+    fn some_target(&mut self) -> Target {
+        match self.rng.u8(..20) {
+            0 => Target::All,
+            1..3 => Target::Connection(self.some_connection()),
+            3..6 => Target::User(self.users[self.rng.usize(0..self.users.len())].clone()),
+            _ => Target::Group(self.groups[self.rng.usize(0..self.groups.len())].clone()),
+        }
+    }
+
+    /// Somebody sends at a node. Gives the first message's number, how many copies were queued there, and what the rest
+    /// is asked by.
+    #[expect(clippy::too_many_arguments, reason = "each is one property of what is sent")]
+    pub(crate) fn send(
+        &mut self,
+        at: usize,
+        sender: Option<usize>,
+        from: Sender,
+        to: Vec<Target>,
+        except: Vec<ConnectionId>,
+        messages: usize,
+        is_unreliable: bool,
+        counts: bool,
+    ) -> (u64, u64, Option<fanfare_hub::Ticket>) {
+        let joint = Arc::clone(&self.nodes[at].joint);
+        let has_lease = joint.has_lease();
+        let is_unreliable = is_unreliable && fanfare_hub::Cluster::delivers(&*joint);
+        let first = self.sent.len() as u64;
+        let step = self.step;
+        for _ in 0..messages {
+            let (to, except) = (to.clone(), except.clone());
+            self.sent.push(Sent { step, origin: at, sender, to, except, has_lease, is_unreliable });
+        }
+        self.trace(|| {
+            format!("{at}: {sender:?} sends {messages} from number {first} to {to:?} but not {except:?}")
+        });
+        if self.net.down.holds(&at) {
+            (0..self.nodes.len()).for_each(|to| _ = self.net.lost.insert((at, to), step));
+        }
+        let hub = Arc::clone(&self.nodes[at].hub);
+        let now = self.nodes[at].local();
+        let message = |number: u64| {
+            let payload = Bytes::copy_from_slice(&number.to_le_bytes());
+            (EventName::new("E").unwrap(), PayloadFormat::Binary, payload)
+        };
+        let delivery = if messages > 1 {
+            let run = (0..messages as u64).map(|more| message(first + more)).collect();
+            hub.send_run(&from, to[0].clone(), &except, run, now)
+        } else {
+            let (event, format, payload) = message(first);
+            let publication = Publication { from, to, except, event, format, payload, accepted: now, counts };
+            if is_unreliable { hub.send_unreliable(publication) } else { hub.send(publication) }
+        };
+        let delivery = delivery.unwrap();
+        if let Some(ticket) = delivery.elsewhere {
+            let now = self.now;
+            self.nodes[at].tickets.insert(ticket, now);
+        }
+        self.settle(at);
+        (first, delivery.queued, delivery.elsewhere)
+    }
+
+    /// Those whose outboxes have something will look.
+    pub(crate) fn wake_readers(&mut self) {
+        let mut woken = std::mem::take(&mut *self.woken.lock().unwrap());
+        woken.sort_unstable();
+        woken.dedup();
+        for client in woken {
+            self.read_later(client);
+        }
+    }
+
+    fn read_later(&mut self, client: usize) {
+        if !self.clients[client].is_reading && self.clients[client].seat.is_some() {
+            self.clients[client].is_reading = true;
+            let pace = if self.is_resting { MS } else { self.clients[client].pace };
+            let after = self.rng.u64(50..pace.max(51));
+            self.later(after, Event::Read(client));
+        }
+    }
+
+    /// A client takes what is there.
+    pub(crate) fn read(&mut self, client: usize) {
+        self.clients[client].is_reading = false;
+        let Some(seat) = &self.clients[client].seat else { return };
+        let member = Arc::clone(seat.member());
+        let waker = self.clients[client].waker.clone();
+        let mut chunks = Vec::new();
+        match member.outbox().poll_take(&mut Context::from_waker(&waker), &mut chunks) {
+            Poll::Pending => {}
+            Poll::Ready(Taken::Batch(_)) => {
+                let mut bytes = Bytes::from(chunks.concat());
+                let mut reader = FrameReader::new(Limits::FRAME_CEILING);
+                while let Some(frame) = reader.next_frame(&mut bytes).unwrap() {
+                    self.take(client, codec::decode_server(&frame).unwrap());
+                }
+                self.read_later(client);
+            }
+            Poll::Ready(Taken::Finished | Taken::Ended) => {
+                self.trace(|| format!("client {client} is closed"));
+                self.end_client(client);
+            }
+        }
+    }
+
+    /// Datagrams that have gone out.
+    pub(crate) fn take_datagrams(&mut self) {
+        let airborne = std::mem::take(&mut *self.airborne.lock().unwrap());
+        for (client, frame) in airborne {
+            if let Ok(ServerFrame::Message(message)) = codec::decode_server(&frame) {
+                self.check_fence(client, &message.to);
+            }
+        }
+    }
+
+    fn take(&mut self, client: usize, frame: ServerFrame) {
+        // Each frame is a step of its own.
+        self.step += 1;
+        let step = self.step;
+        if self.clients[client].welcomed.is_none() && !matches!(frame, ServerFrame::Welcome(_)) {
+            return self.violate(8, format!("client {client} takes {frame:?} before it is welcomed"));
+        }
+        match frame {
+            ServerFrame::Welcome(_) => self.clients[client].welcomed = Some(step),
+            ServerFrame::Joined { group, .. } => {
+                let group = group_number(&group);
+                self.trace(|| format!("client {client} takes Joined of group {group}"));
+                let mut memberships = self.clients[client].memberships.iter_mut();
+                match memberships.find(|of| of.group == group && of.joined.is_none()) {
+                    Some(membership) => membership.joined = Some(step),
+                    None => self.violate(8, format!("client {client} takes a Joined that nobody asked for")),
+                }
+            }
+            ServerFrame::Removed { group, .. } => {
+                let group = group_number(&group);
+                self.trace(|| format!("client {client} takes Removed of group {group}"));
+                let mut memberships = self.clients[client].memberships.iter_mut();
+                match memberships.find(|of| of.group == group && of.ended.is_none()) {
+                    Some(membership) => {
+                        (membership.ended, membership.is_removed) = (Some(step), true);
+                        if membership.joined.is_none() {
+                            self.violate(8, format!("client {client} takes Removed before Joined"));
+                        }
+                    }
+                    None => self.violate(8, format!("client {client} takes a Removed of nothing")),
+                }
+            }
+            ServerFrame::Lagged { dropped } => {
+                self.trace(|| format!("client {client} takes Lagged {dropped}"));
+                self.clients[client].lagged.push(step);
+                if self.is_calm {
+                    self.violate(2, format!("client {client} is told Lagged where nothing is disturbed"));
+                }
+            }
+            ServerFrame::Message(message) => self.take_message(client, &message),
+            other => self.violate(8, format!("client {client} takes {other:?}")),
+        }
+    }
+
+    fn take_message(&mut self, client: usize, message: &fanfare_protocol::Message) {
+        let number = u64::from_le_bytes(message.payload[..].try_into().unwrap());
+        let step = self.step;
+        self.trace(|| format!("client {client} takes number {number} by {:?}", message.to));
+        self.counts.taken += 1;
+        self.check_fence(client, &message.to);
+        let sent = &self.sent[usize::try_from(number).unwrap()];
+        let known = &mut self.clients[client];
+        let is_for_it = sent.to.contains(&message.to)
+            && !sent.except.contains(&known.id)
+            && match &message.to {
+                Target::All => true,
+                Target::User(user) => *user == self.users[known.user],
+                Target::Connection(id) => *id == known.id,
+                Target::Group(_) => true,
+            };
+        let (origin, is_first) = (sent.origin, known.received.insert(number, step).is_none());
+        let sender = match &message.from {
+            Sender::Connection { connection, .. } => Some(*connection),
+            Sender::Server => None,
+        };
+        let newest = known.newest.entry(sender).or_default().entry(origin).or_default();
+        let is_in_order = *newest <= number;
+        *newest = (*newest).max(number);
+        let is_member = match &message.to {
+            Target::Group(group) => {
+                let group = group_number(group);
+                let mut of_group =
+                    known.memberships.iter().filter(|of| of.group == group && of.joined.is_some());
+                of_group.next_back().is_some_and(|of| !of.is_removed)
+            }
+            _ => true,
+        };
+        if !is_for_it {
+            self.violate(
+                3,
+                format!("client {client} takes number {number}, which is not for it (promise 1)"),
+            );
+        }
+        if !is_first {
+            self.violate(3, format!("client {client} takes number {number} twice (promise 2)"));
+        }
+        if !is_in_order {
+            self.violate(3, format!("client {client} takes number {number} too late (promise 4)"));
+        }
+        if !is_member {
+            self.violate(
+                3,
+                format!("client {client} takes number {number} without a membership (promise 8)"),
+            );
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! What is decided: a log of entries with revisions, of which the newest of each key is kept, as a bucket of NATS does
+//! it; and each node's watch of it.
+//!
+//! In: entries, and how far each watch has come. Out: the next entry of a watch, and whether there is more behind it.
+//! What another entry has taken the place of is passed over by a watch that has not come so far.
+
+use std::collections::{BTreeMap, HashMap};
+
+use fanfare_cluster::{Heartbeat, NodeId};
+
+/// What an entry is about.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Key {
+    Node(NodeId),
+    /// A user and a group, by their numbers.
+    Ban(usize, usize),
+}
+
+/// What it says.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Value {
+    Beat(Heartbeat),
+    Banned,
+    Restored,
+    Deleted,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Entry {
+    pub(crate) key: Key,
+    pub(crate) value: Value,
+    pub(crate) revision: u64,
+}
+
+#[derive(Default)]
+pub(crate) struct Log {
+    entries: BTreeMap<u64, (Key, Value)>,
+    newest: HashMap<Key, u64>,
+    last: u64,
+    /// Since which revision a user has been banned from a group without a break.
+    banned: HashMap<(usize, usize), u64>,
+}
+
+impl Log {
+    /// Puts an entry in. `over` is the revision that it may take the place of. Gives its own.
+    pub(crate) fn append(&mut self, key: Key, value: Value, over: Option<u64>) -> Option<u64> {
+        if over.is_some() && self.newest.get(&key).copied() != over {
+            return None;
+        }
+        self.last += 1;
+        match (&key, &value) {
+            (Key::Ban(user, group), Value::Banned) => {
+                self.banned.entry((*user, *group)).or_insert(self.last);
+            }
+            (Key::Ban(user, group), _) => {
+                self.banned.remove(&(*user, *group));
+            }
+            _ => {}
+        }
+        if let Some(before) = self.newest.insert(key.clone(), self.last) {
+            self.entries.remove(&before);
+        }
+        self.entries.insert(self.last, (key, value));
+        Some(self.last)
+    }
+
+    /// The next entry behind a revision, and whether there are more behind that.
+    pub(crate) fn next(&self, behind: u64) -> Option<(Entry, bool)> {
+        let mut next = self.entries.range(behind + 1..);
+        let (revision, (key, value)) = next.next()?;
+        Some((Entry { key: key.clone(), value: value.clone(), revision: *revision }, next.next().is_some()))
+    }
+
+    /// Since which revision a user has been banned from a group without a break.
+    pub(crate) fn banned(&self, user: usize, group: usize) -> Option<u64> {
+        self.banned.get(&(user, group)).copied()
+    }
+}

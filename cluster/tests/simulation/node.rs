@@ -1,0 +1,443 @@
+//! A process with a node in it: a hub, what connects it to the others, its clock, and what it remembers of what it was
+//! asked. What a server does with the effects of its node is done here.
+//!
+//! In: effects. Out: acts on the hub, entries for the log, messages for the bus.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use bytes::Bytes;
+use fanfare_cluster::{Bus, Effect, Node, NodeId, Settings, TopicName, longest_fence};
+use fanfare_hub::{
+    Cluster, Gate, Hub, HubLimits, Lane, Origin, Outgoing, Overflow, Proof, Publication, Removal, Ticket,
+    Topic,
+};
+use fanfare_protocol::{Code, Denial, GroupName, UserName};
+
+use super::log::{Entry, Key, Value};
+use super::time::{Clock, MS, Micros, SECOND};
+use super::world::{Event, World, group_number, user_number};
+
+/// What is refused while a node does not know what the others know; whoever gets it tries again.
+pub(crate) const AGAIN: Code = Code::ShuttingDown;
+
+/// Messages that a node has given to its bus.
+#[derive(Default)]
+pub(crate) struct Post {
+    pub(crate) sent: Mutex<Vec<(NodeId, Bytes)>>,
+    pub(crate) is_down: AtomicBool,
+}
+
+struct PostBus(Arc<Post>);
+
+impl Bus for PostBus {
+    fn send(&self, to: NodeId, message: Bytes) -> bool {
+        let goes = !self.0.is_down.load(Ordering::Relaxed);
+        if goes {
+            self.0.sent.lock().unwrap().push((to, message));
+        }
+        goes
+    }
+}
+
+/// What connects a hub to its node.
+pub(crate) struct Joint {
+    pub(crate) node: Mutex<Node>,
+    pub(crate) clock: Clock,
+    pub(crate) serves_without: bool,
+    /// It had the lease once, so that it knows what had been decided by then.
+    pub(crate) began: AtomicBool,
+    /// A switch for tests of the tests: it delivers always.
+    always: bool,
+    /// Topics are wanted that were not told.
+    pub(crate) has_wishes: AtomicBool,
+    /// Proofs that were given out since that was last looked at.
+    pub(crate) proofs: Mutex<Vec<Arc<Proof>>>,
+}
+
+impl Joint {
+    pub(crate) fn has_lease(&self) -> bool {
+        let until = self.node.lock().unwrap().lease_until();
+        until.is_some_and(|until| self.clock.now() < until)
+    }
+
+    pub(crate) fn serves(&self) -> bool {
+        self.has_lease() || self.serves_without && self.began.load(Ordering::Relaxed)
+    }
+}
+
+impl Cluster for Joint {
+    fn delivers(&self) -> bool {
+        self.always || self.serves()
+    }
+
+    fn wants(&self, topic: Topic<'_>) -> Option<Arc<Proof>> {
+        let proof = self.node.lock().unwrap().wants(topic);
+        if let Some(proof) = &proof {
+            self.has_wishes.store(true, Ordering::Relaxed);
+            self.proofs.lock().unwrap().push(Arc::clone(proof));
+        }
+        proof
+    }
+
+    fn left(&self, topic: Topic<'_>) {
+        self.node.lock().unwrap().left(topic, self.clock.now());
+    }
+
+    fn publish(&self, outgoing: &Outgoing<'_>) -> Option<Ticket> {
+        self.node.lock().unwrap().publish(outgoing, self.clock.now())
+    }
+}
+
+/// Who may: nobody without the lease, and not who is banned.
+pub(crate) struct Door {
+    joint: Arc<Joint>,
+    pub(crate) bans: Mutex<HashSet<(usize, usize)>>,
+}
+
+impl Gate<()> for Door {
+    fn enter(&self, _: &UserName, (): &()) -> Result<(), Denial> {
+        if self.joint.serves() { Ok(()) } else { Err(AGAIN.into()) }
+    }
+
+    fn join(&self, user: &UserName, (): &(), group: &GroupName, _: Origin) -> Result<(), Denial> {
+        if self.bans.lock().unwrap().contains(&(user_number(user), group_number(group))) {
+            return Err(Code::BannedFromGroup.into());
+        }
+        self.enter(user, &())
+    }
+
+    fn watch(&self, _: &UserName, (): &(), _: &GroupName) -> Result<(), Denial> {
+        Ok(())
+    }
+}
+
+/// A node's watch of the log: the half that is here, and the half that is there.
+#[derive(Default)]
+pub(crate) struct Watch {
+    /// Which of its watches it is. What an earlier one had on its way is lost.
+    pub(crate) generation: u64,
+    /// How far it has come there.
+    pub(crate) cursor: u64,
+    pub(crate) is_stuck: bool,
+    /// It will go on by itself.
+    pub(crate) is_pumped: bool,
+    /// When what was sent last arrives.
+    pub(crate) arrives: Micros,
+    /// What arrived last here.
+    pub(crate) seen: u64,
+    /// When.
+    pub(crate) heard: Option<Instant>,
+}
+
+/// A fence that was asked for.
+pub(crate) struct OpenFence {
+    pub(crate) user: usize,
+    pub(crate) group: usize,
+    pub(crate) is_ban: bool,
+    pub(crate) revision: u64,
+    pub(crate) until: Instant,
+}
+
+/// A process.
+pub(crate) struct Process {
+    pub(crate) id: NodeId,
+    pub(crate) joint: Arc<Joint>,
+    pub(crate) hub: Arc<Hub<()>>,
+    pub(crate) door: Arc<Door>,
+    pub(crate) post: Arc<Post>,
+    pub(crate) alive: bool,
+    pub(crate) stopped: bool,
+    /// What happened to it while it was stopped.
+    pub(crate) held: Vec<Event>,
+    /// When the last of each kind of that happens.
+    pub(crate) late: HashMap<(u8, usize), Micros>,
+    pub(crate) born: Micros,
+    pub(crate) resumed: Micros,
+    pub(crate) watch: Watch,
+    pub(crate) is_flushing: bool,
+    pub(crate) proofs: Vec<(Arc<Proof>, Micros)>,
+    pub(crate) tickets: HashMap<Ticket, Micros>,
+    pub(crate) fences: HashMap<u64, OpenFence>,
+}
+
+impl Process {
+    pub(crate) fn new(
+        index: usize,
+        settings: Settings,
+        drift: i64,
+        now: Micros,
+        frames: usize,
+        always: bool,
+    ) -> Self {
+        let id = NodeId::new([0xa0, 0, 0, u8::try_from(index).unwrap()]);
+        let post = Arc::new(Post::default());
+        let node = Node::new(
+            id,
+            format!("node-{index}"),
+            "1".to_owned(),
+            settings,
+            Box::new(PostBus(Arc::clone(&post))),
+        );
+        let clock = Clock::new(drift);
+        clock.set(now);
+        let joint = Arc::new(Joint {
+            node: Mutex::new(node),
+            clock,
+            serves_without: settings.serves_without,
+            began: AtomicBool::new(false),
+            always,
+            has_wishes: AtomicBool::new(false),
+            proofs: Mutex::default(),
+        });
+        let door = Arc::new(Door { joint: Arc::clone(&joint), bans: Mutex::default() });
+        let mut limits = HubLimits::default();
+        limits.outbox.frames = frames;
+        limits.outbox.overflow = Overflow::DropOldest;
+        let hub = Hub::new(limits, Arc::clone(&door) as Arc<dyn Gate<()>>);
+        hub.cluster(Arc::clone(&joint) as Arc<dyn Cluster>);
+        Self {
+            id,
+            joint,
+            hub: Arc::new(hub),
+            door,
+            post,
+            alive: true,
+            stopped: false,
+            held: Vec::new(),
+            late: HashMap::new(),
+            born: now,
+            resumed: now,
+            watch: Watch::default(),
+            is_flushing: false,
+            proofs: Vec::new(),
+            tickets: HashMap::new(),
+            fences: HashMap::new(),
+        }
+    }
+
+    pub(crate) fn local(&self) -> Instant {
+        self.joint.clock.now()
+    }
+
+    pub(crate) fn runs(&self) -> bool {
+        self.alive && !self.stopped
+    }
+}
+
+/// What a server does.
+impl World {
+    /// Time has come to look after things.
+    pub(crate) fn tick(&mut self, at: usize) {
+        let now = self.nodes[at].local();
+        self.nodes[at].joint.node.lock().unwrap().tick(now);
+        self.settle(at);
+        self.tend_watch(at);
+        self.check_patience(at);
+        let after = self.rng.u64(95 * MS..105 * MS);
+        self.later(after, Event::Tick(at));
+    }
+
+    /// Has a watch that is silent made anew.
+    fn tend_watch(&mut self, at: usize) {
+        let reaches = self.net.reaches_log(at);
+        let node = &mut self.nodes[at];
+        let now = node.local();
+        let heard = *node.watch.heard.get_or_insert(now);
+        if reaches && now.saturating_duration_since(heard).as_micros() > u128::from(3 * SECOND) {
+            self.renew_watch(at);
+        }
+    }
+
+    pub(crate) fn renew_watch(&mut self, at: usize) {
+        let node = &mut self.nodes[at];
+        node.watch = Watch {
+            generation: node.watch.generation + 1,
+            cursor: node.watch.seen,
+            seen: node.watch.seen,
+            heard: Some(node.local()),
+            ..Watch::default()
+        };
+        self.trace(|| format!("{at}: the watch is made anew"));
+        self.pump_later(at);
+    }
+
+    /// What is wanted is told.
+    pub(crate) fn flush(&mut self, at: usize) {
+        let node = &mut self.nodes[at];
+        node.is_flushing = false;
+        let now = node.local();
+        node.joint.node.lock().unwrap().flush(now);
+        self.settle(at);
+    }
+
+    /// A message has arrived.
+    pub(crate) fn hear(&mut self, at: usize, bytes: &Bytes) {
+        let now = self.nodes[at].local();
+        self.nodes[at].joint.node.lock().unwrap().message(bytes, now);
+        self.settle(at);
+    }
+
+    /// An entry of the log has arrived; with more behind it, or not.
+    pub(crate) fn see(&mut self, at: usize, entry: Entry, has_more: bool) {
+        let node = &mut self.nodes[at];
+        let now = node.local();
+        node.watch.heard = Some(now);
+        if entry.revision <= node.watch.seen {
+            return;
+        }
+        node.watch.seen = entry.revision;
+        let Entry { key, value, revision } = entry;
+        match (key, value) {
+            (Key::Node(id), Value::Beat(beat)) => {
+                node.joint.node.lock().unwrap().heartbeat(id, Some(beat), revision, now);
+            }
+            (Key::Node(id), _) => node.joint.node.lock().unwrap().heartbeat(id, None, revision, now),
+            (Key::Ban(user, group), value) => {
+                let (user_name, group_name) = (self.users[user].clone(), self.groups[group].clone());
+                let node = &self.nodes[at];
+                let mut bans = node.door.bans.lock().unwrap();
+                if value == Value::Banned {
+                    drop(bans);
+                    let why = Removal { code: Code::BannedFromGroup, reason: "banned" };
+                    let forbid = || {
+                        node.door.bans.lock().unwrap().insert((user, group));
+                    };
+                    let _ = node.hub.revoke(&user_name, forbid, |name| *name == group_name, why);
+                } else {
+                    bans.remove(&(user, group));
+                }
+                node.joint.node.lock().unwrap().applied(revision);
+            }
+        }
+        if !has_more || self.options.ignores_backlog {
+            self.nodes[at].joint.node.lock().unwrap().caught_up(now);
+        }
+        self.settle(at);
+    }
+
+    /// The log has answered an operator.
+    pub(crate) fn acknowledged(&mut self, at: usize, user: usize, group: usize, is_ban: bool, revision: u64) {
+        let node = &mut self.nodes[at];
+        let now = node.local();
+        let until = now + longest_fence(&self.settings);
+        let number = node.joint.node.lock().unwrap().fence(revision, now, until);
+        node.fences.insert(number, OpenFence { user, group, is_ban, revision, until });
+        self.trace(|| format!("{at}: fence {number} for revision {revision}"));
+        if self.options.ack_is_fence && is_ban {
+            self.close_fence(at, user, group, revision);
+        }
+        self.settle(at);
+    }
+
+    /// Does what a node asks for, and has its messages go.
+    pub(crate) fn settle(&mut self, at: usize) {
+        loop {
+            let effects = self.nodes[at].joint.node.lock().unwrap().effects();
+            if effects.is_empty() {
+                break;
+            }
+            for effect in effects {
+                self.carry_out(at, effect);
+            }
+        }
+        let given: Vec<_> = std::mem::take(&mut *self.nodes[at].joint.proofs.lock().unwrap());
+        let now = self.now;
+        self.nodes[at].proofs.extend(given.into_iter().map(|proof| (proof, now)));
+        if self.nodes[at].joint.has_wishes.swap(false, Ordering::Relaxed) && !self.nodes[at].is_flushing {
+            self.nodes[at].is_flushing = true;
+            let after = self.rng.u64(0..4 * MS);
+            self.later(after, Event::Flush(at));
+        }
+        let sent = std::mem::take(&mut *self.nodes[at].post.sent.lock().unwrap());
+        for (to, bytes) in sent {
+            self.dispatch(at, to, bytes);
+        }
+        self.take_datagrams();
+        self.wake_readers();
+    }
+
+    fn carry_out(&mut self, at: usize, effect: Effect) {
+        match effect {
+            Effect::Beat(beat) => {
+                let key = Key::Node(self.nodes[at].id);
+                self.put(at, key, Value::Beat(beat), None, false);
+            }
+            Effect::Forget(id, revision) => {
+                self.trace(|| format!("{at}: forgets {id}"));
+                self.put(at, Key::Node(id), Value::Deleted, Some(revision), false);
+            }
+            Effect::Deliver { from, ticket, publication } => {
+                let now = self.nodes[at].local();
+                let hub = Arc::clone(&self.nodes[at].hub);
+                let fanfare_cluster::Arrived { from: sender, to, except, mut messages, lane } = publication;
+                let delivery = if messages.len() > 1 {
+                    hub.deliver_run(&sender, to[0].clone(), &except, messages, now)
+                } else {
+                    let (event, format, payload) = messages.remove(0);
+                    let publication = Publication {
+                        from: sender,
+                        to,
+                        except,
+                        event,
+                        format,
+                        payload,
+                        accepted: now,
+                        counts: false,
+                    };
+                    match lane {
+                        Lane::Stream => hub.deliver(publication),
+                        // Nothing holds a datagram back, so that it is not delivered where it would have to be.
+                        Lane::Datagrams if !self.nodes[at].joint.delivers() => {
+                            Ok(fanfare_hub::Delivery::default())
+                        }
+                        Lane::Datagrams => hub.deliver_unreliable(publication),
+                    }
+                };
+                let queued = delivery.unwrap().queued;
+                self.nodes[at].joint.node.lock().unwrap().counted(from, ticket, queued);
+            }
+            Effect::Remove(topic, proof) => {
+                self.trace(|| format!("{at}: no proof in time for {topic:?}"));
+                self.counts.removes += 1;
+                if self.is_calm {
+                    self.violate(2, format!("{at} removes {topic:?} where nothing is disturbed"));
+                }
+                let hub = Arc::clone(&self.nodes[at].hub);
+                match topic {
+                    TopicName::Group(group) => {
+                        let why = Removal { code: AGAIN, reason: "not proven" };
+                        hub.remove(&hub.of_group(&group), |name, _| *name == group, why);
+                    }
+                    TopicName::User(user) => {
+                        for member in hub.of_user(&user) {
+                            hub.close(&member, AGAIN.into(), None);
+                        }
+                    }
+                }
+                proof.settle();
+            }
+            Effect::Missed(from, missed) => {
+                self.trace(|| format!("{at}: missed {missed} of {from}"));
+                self.nodes[at].hub.lagged(missed);
+            }
+            Effect::Lease(holds) => {
+                self.trace(|| format!("{at}: lease {holds}"));
+                if holds {
+                    self.nodes[at].joint.began.store(true, Ordering::Relaxed);
+                    self.nodes[at].hub.resume();
+                    self.check_bans(at);
+                }
+            }
+            Effect::Tallied(ticket, tallied) => self.tallied(at, ticket, tallied),
+            Effect::Asked { from, question, .. } => {
+                self.nodes[at].joint.node.lock().unwrap().answer(from, question, None);
+            }
+            Effect::Fenced(number, fenced) => self.fenced(at, number, &fenced),
+            Effect::Came(id) => self.trace(|| format!("{at}: {id} is there")),
+            Effect::Went(id) => self.trace(|| format!("{at}: {id} is gone")),
+        }
+    }
+}

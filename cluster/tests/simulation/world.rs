@@ -1,0 +1,511 @@
+//! The world: events in the order of their times, and everything that they happen to.
+//!
+//! In: a seed, and what is asked of the run. Out: what was violated, or a summary. Invariant: all that is random comes
+//! from the seed.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, HashMap};
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use fanfare_cluster::{NodeId, Settings};
+use fanfare_protocol::{GroupName, UserName};
+
+use super::clients::{Client, Sent};
+use super::faults::Trouble;
+use super::log::{Entry, Key, Log, Value};
+use super::net::Net;
+use super::node::Process;
+use super::time::{MS, Micros, SECOND};
+
+/// What is asked of a run.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Options {
+    /// What happens is printed.
+    pub(crate) is_traced: bool,
+    /// Nothing is disturbed.
+    pub(crate) is_calm: bool,
+    /// A broken fence: what the log has acknowledged counts as in force.
+    pub(crate) ack_is_fence: bool,
+    /// A broken pause: nodes deliver without the lease.
+    pub(crate) always_delivers: bool,
+    /// A broken watch: what is behind an entry is not waited for.
+    pub(crate) ignores_backlog: bool,
+    /// What a node published without the lease is owed as well.
+    pub(crate) checks_unled: bool,
+}
+
+/// What happens.
+pub(crate) enum Event {
+    Tick(usize),
+    Flush(usize),
+    Bus {
+        from: usize,
+        to: usize,
+        bytes: Bytes,
+    },
+    Pump {
+        at: usize,
+        generation: u64,
+    },
+    Watch {
+        at: usize,
+        generation: u64,
+        entry: Entry,
+        has_more: bool,
+    },
+    Put {
+        from: usize,
+        key: Key,
+        value: Value,
+        over: Option<u64>,
+        is_operators: bool,
+    },
+    Acknowledged {
+        at: usize,
+        user: usize,
+        group: usize,
+        is_ban: bool,
+        revision: u64,
+    },
+    Arrive,
+    Act(usize),
+    Read(usize),
+    Operate,
+    Begin(Trouble),
+    End(Trouble),
+    /// A node has been gone so long that everybody should know.
+    Missed {
+        gone: usize,
+        since: Micros,
+    },
+    /// A node has been there so long that it should be of use.
+    Useful(usize),
+    Rest,
+    Probe,
+    Stop,
+    /// What a process does now because it stood still before.
+    Late(Box<Event>),
+}
+
+impl Event {
+    /// The process that cannot do it while it is stopped, and what keeps its order there.
+    fn process(&self, clients: &[Client]) -> Option<(usize, (u8, usize))> {
+        match self {
+            Self::Tick(at) => Some((*at, (0, 0))),
+            Self::Flush(at) => Some((*at, (1, 0))),
+            Self::Bus { from, to, .. } => Some((*to, (2, *from))),
+            Self::Watch { at, .. } => Some((*at, (3, 0))),
+            Self::Acknowledged { at, .. } => Some((*at, (4, 0))),
+            Self::Act(client) => Some((clients[*client].at, (5, *client))),
+            Self::Read(client) => Some((clients[*client].at, (6, *client))),
+            Self::Late(event) => event.process(clients),
+            _ => None,
+        }
+    }
+}
+
+struct Scheduled {
+    at: Micros,
+    order: u64,
+    event: Event,
+}
+
+impl PartialEq for Scheduled {
+    fn eq(&self, other: &Self) -> bool {
+        (self.at, self.order) == (other.at, other.order)
+    }
+}
+impl Eq for Scheduled {}
+impl PartialOrd for Scheduled {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for Scheduled {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.at, self.order).cmp(&(other.at, other.order))
+    }
+}
+
+/// What a run was like.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Summary {
+    pub(crate) events: u64,
+    pub(crate) taken: u64,
+    pub(crate) removes: u64,
+    pub(crate) closed_fences: u64,
+    pub(crate) open_fences: u64,
+    pub(crate) late: u64,
+    pub(crate) missed: u64,
+    /// Messages that a node without the lease published, and of which somebody was not told that they are missing.
+    pub(crate) unled: u64,
+}
+
+impl Summary {
+    pub(crate) fn plus(self, other: &Self) -> Self {
+        Self {
+            events: self.events + other.events,
+            taken: self.taken + other.taken,
+            removes: self.removes + other.removes,
+            closed_fences: self.closed_fences + other.closed_fences,
+            open_fences: self.open_fences + other.open_fences,
+            late: self.late + other.late,
+            missed: self.missed + other.missed,
+            unled: self.unled + other.unled,
+        }
+    }
+}
+
+pub(crate) struct World {
+    pub(crate) options: Options,
+    pub(crate) settings: Settings,
+    pub(crate) rng: fastrand::Rng,
+    pub(crate) now: Micros,
+    /// Grows with each event, and with each frame that a client takes.
+    pub(crate) step: u64,
+    queue: BinaryHeap<Reverse<Scheduled>>,
+    order: u64,
+    pub(crate) nodes: Vec<Process>,
+    pub(crate) places: HashMap<NodeId, usize>,
+    pub(crate) clients: Vec<Client>,
+    pub(crate) sent: Vec<Sent>,
+    pub(crate) users: Vec<UserName>,
+    pub(crate) groups: Vec<GroupName>,
+    pub(crate) net: Net,
+    pub(crate) log: Log,
+    pub(crate) woken: Arc<Mutex<Vec<usize>>>,
+    pub(crate) airborne: Arc<Mutex<Vec<(usize, Bytes)>>>,
+    /// Fences that were reported closed, and since when nothing of it may happen: by user and group, the revision.
+    pub(crate) closed: BTreeMap<(usize, usize), u64>,
+    pub(crate) is_calm: bool,
+    pub(crate) is_resting: bool,
+    /// How long a client waits at most until it does something again.
+    pub(crate) idleness: Micros,
+    pub(crate) frames: usize,
+    /// Whom something happened to last.
+    pub(crate) victim: Option<usize>,
+    pub(crate) most_troubles: usize,
+    pub(crate) probes: Vec<super::checks::Probe>,
+    pub(crate) counts: Summary,
+    pub(crate) violation: Option<String>,
+}
+
+pub(crate) fn user_number(user: &UserName) -> usize {
+    user.as_str().trim_start_matches('u').parse().unwrap()
+}
+
+pub(crate) fn group_number(group: &GroupName) -> usize {
+    group.as_str().trim_start_matches('g').parse().unwrap()
+}
+
+/// Runs one seed.
+pub(crate) fn run(seed: u64, options: Options) -> Result<Summary, String> {
+    let mut world = World::new(seed, options);
+    world.begin();
+    while world.violation.is_none() && world.next() {}
+    world.counts.events = world.step;
+    match world.violation.take() {
+        Some(violation) => Err(format!("seed {seed}, at {:.6} s: {violation}", world.seconds())),
+        None => Ok(world.counts),
+    }
+}
+
+impl World {
+    fn new(seed: u64, options: Options) -> Self {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let is_calm = options.is_calm || rng.u8(..5) == 0;
+        let names = |kind: char, many: usize| (0..many).map(move |number| format!("{kind}{number}"));
+        let (users, groups) = (rng.usize(2..6), rng.usize(1..6));
+        Self {
+            options,
+            settings: Settings::default(),
+            now: 0,
+            step: 0,
+            queue: BinaryHeap::new(),
+            order: 0,
+            nodes: Vec::new(),
+            places: HashMap::new(),
+            clients: Vec::new(),
+            sent: Vec::new(),
+            users: names('u', users).map(|name| UserName::new(&name).unwrap()).collect(),
+            groups: names('g', groups).map(|name| GroupName::new(&name).unwrap()).collect(),
+            net: Net::default(),
+            log: Log::default(),
+            woken: Arc::default(),
+            airborne: Arc::default(),
+            closed: BTreeMap::new(),
+            is_calm,
+            is_resting: false,
+            idleness: rng.u64(200 * MS..4 * SECOND),
+            frames: if is_calm || rng.bool() { 10_000 } else { 64 },
+            victim: None,
+            most_troubles: if rng.bool() { 8 } else { 24 },
+            probes: Vec::new(),
+            counts: Summary::default(),
+            violation: None,
+            rng,
+        }
+    }
+
+    fn begin(&mut self) {
+        let nodes = self.rng.usize(2..6);
+        for _ in 0..nodes {
+            if self.rng.bool() {
+                self.start_node();
+            } else {
+                let after = self.rng.u64(0..6 * SECOND);
+                self.later(after, Event::Begin(Trouble::Start));
+            }
+        }
+        let lasts = if self.rng.u8(..12) == 0 { 110 * SECOND } else { self.rng.u64(8 * SECOND..30 * SECOND) };
+        self.plan_troubles(lasts);
+        let mut at = 0;
+        while at < lasts {
+            at += self.rng.u64(10 * MS..lasts / 12);
+            self.later(at, Event::Arrive);
+        }
+        let mut at = 0;
+        while at < lasts {
+            at += self.rng.u64(10 * MS..lasts / 4);
+            self.later(at, Event::Operate);
+        }
+        self.later(lasts, Event::Rest);
+    }
+
+    pub(crate) fn seconds(&self) -> f64 {
+        std::time::Duration::from_micros(self.now).as_secs_f64()
+    }
+
+    pub(crate) fn trace(&self, what: impl FnOnce() -> String) {
+        if self.options.is_traced {
+            println!("{:>11.6} #{} {}", self.seconds(), self.step, what());
+        }
+    }
+
+    /// Something that must hold does not.
+    pub(crate) fn violate(&mut self, invariant: u8, what: String) {
+        self.violation.get_or_insert_with(|| format!("invariant {invariant}: {what}"));
+    }
+
+    pub(crate) fn later(&mut self, after: Micros, event: Event) {
+        self.at(self.now + after, event);
+    }
+
+    pub(crate) fn at(&mut self, at: Micros, event: Event) {
+        self.order += 1;
+        self.queue.push(Reverse(Scheduled { at, order: self.order, event }));
+    }
+
+    /// A new process.
+    pub(crate) fn start_node(&mut self) {
+        let index = self.nodes.len();
+        let drift = self.rng.i64(-10_000..=10_000);
+        let serves_without = !self.is_calm && self.rng.u8(..12) == 0;
+        let settings = Settings { serves_without, ..self.settings };
+        let process =
+            Process::new(index, settings, drift, self.now, self.frames, self.options.always_delivers);
+        self.trace(|| format!("{index}: starts{}", if serves_without { ", and serves without" } else { "" }));
+        self.places.insert(process.id, index);
+        self.nodes.push(process);
+        let after = self.rng.u64(0..300 * MS);
+        self.later(after, Event::Tick(index));
+        self.later(after + 2 * SECOND, Event::Useful(index));
+        self.pump_later(index);
+    }
+
+    fn next(&mut self) -> bool {
+        let Some(Reverse(Scheduled { at, event, .. })) = self.queue.pop() else { return false };
+        self.now = at;
+        self.step += 1;
+        if let Some((process, kind)) = event.process(&self.clients) {
+            if !self.nodes[process].alive {
+                return true;
+            }
+            if !matches!(event, Event::Late(_))
+                && self.nodes[process].late.get(&kind).is_some_and(|last| at <= *last)
+            {
+                self.happens_late(process, kind, event);
+                return true;
+            }
+            if self.nodes[process].stopped {
+                self.nodes[process].held.push(event);
+                return true;
+            }
+            self.nodes[process].joint.clock.set(at);
+        }
+        self.happen(event)
+    }
+
+    fn happen(&mut self, event: Event) -> bool {
+        match event {
+            Event::Tick(at) => self.tick(at),
+            Event::Flush(at) => self.flush(at),
+            Event::Bus { to, bytes, .. } => self.hear(to, &bytes),
+            Event::Pump { at, generation } => self.pump(at, generation),
+            Event::Watch { at, generation, entry, has_more } => {
+                if self.nodes[at].watch.generation == generation {
+                    self.see(at, entry, has_more);
+                }
+            }
+            Event::Put { from, key, value, over, is_operators } => {
+                self.append(from, key, value, over, is_operators)
+            }
+            Event::Acknowledged { at, user, group, is_ban, revision } => {
+                self.acknowledged(at, user, group, is_ban, revision);
+            }
+            Event::Arrive => {
+                if let Some(at) = self.some_node() {
+                    self.arrive(at);
+                }
+            }
+            Event::Act(client) => self.act(client),
+            Event::Read(client) => self.read(client),
+            Event::Operate => self.operate(),
+            Event::Begin(trouble) => self.trouble_begins(trouble),
+            Event::End(trouble) => self.trouble_ends(&trouble),
+            Event::Missed { gone, since } => self.check_gone(gone, since),
+            Event::Useful(at) => self.check_useful(at),
+            Event::Late(event) => return self.happen(*event),
+            Event::Rest => self.rest(),
+            Event::Probe => self.probe(),
+            Event::Stop => {
+                self.check_end();
+                return false;
+            }
+        }
+        true
+    }
+
+    /// What happened to a process while it was stopped happens now, each kind in its order.
+    pub(crate) fn happen_late(&mut self, at: usize) {
+        let held = std::mem::take(&mut self.nodes[at].held);
+        self.nodes[at].late.clear();
+        for event in held {
+            let Some((_, kind)) = event.process(&self.clients) else { continue };
+            let event = if let Event::Late(event) = event { *event } else { event };
+            if !self.nodes[at].late.contains_key(&kind) {
+                let first = self.now + self.rng.u64(0..150 * MS);
+                self.nodes[at].late.insert(kind, first);
+            }
+            self.happens_late(at, kind, event);
+        }
+    }
+
+    /// Behind everything of its kind.
+    fn happens_late(&mut self, at: usize, kind: (u8, usize), event: Event) {
+        let after = self.rng.u64(1..200);
+        let Some(last) = self.nodes[at].late.get_mut(&kind) else { return };
+        *last += after;
+        let last = *last;
+        self.at(last, Event::Late(Box::new(event)));
+    }
+
+    /// A process that runs.
+    pub(crate) fn some_node(&mut self) -> Option<usize> {
+        let running: Vec<usize> = (0..self.nodes.len()).filter(|at| self.nodes[*at].runs()).collect();
+        let some = self.rng.choice(running)?;
+        self.nodes[some].joint.clock.set(self.now);
+        Some(some)
+    }
+
+    /// An operator bans or restores somebody at some node.
+    fn operate(&mut self) {
+        let Some(at) = self.some_node().filter(|_| !self.is_resting) else { return };
+        let (user, group) = (self.rng.usize(0..self.users.len()), self.rng.usize(0..self.groups.len()));
+        let value = if self.rng.u8(..3) < 2 { Value::Banned } else { Value::Restored };
+        self.trace(|| format!("{at}: {value:?} of user {user} and group {group} is put"));
+        self.put(at, Key::Ban(user, group), value, None, true);
+    }
+
+    /// Something is on its way into the log.
+    pub(crate) fn put(&mut self, from: usize, key: Key, value: Value, over: Option<u64>, is_operators: bool) {
+        if self.net.reaches_log(from) {
+            let at = self.net.put(from, self.now, &mut self.rng);
+            self.at(at, Event::Put { from, key, value, over, is_operators });
+        }
+    }
+
+    fn append(&mut self, from: usize, key: Key, value: Value, over: Option<u64>, is_operators: bool) {
+        // What was on its way when it was cut may have come through.
+        if !self.net.reaches_log(from) && self.rng.bool() {
+            return;
+        }
+        let ban = match key {
+            Key::Ban(user, group) => Some((user, group, value == Value::Banned)),
+            Key::Node(_) => None,
+        };
+        let Some(revision) = self.log.append(key, value, over) else { return };
+        if let Some((user, group, is_ban)) = ban {
+            self.trace(|| {
+                format!("log: ban {is_ban} of user {user} from group {group} has revision {revision}")
+            });
+            if !is_ban {
+                self.closed.remove(&(user, group));
+            }
+            if is_operators && self.net.reaches_log(from) {
+                let after = self.net.answer(from, &mut self.rng);
+                self.later(after, Event::Acknowledged { at: from, user, group, is_ban, revision });
+            }
+        }
+        for at in 0..self.nodes.len() {
+            self.pump_later(at);
+        }
+    }
+
+    /// A watch goes on.
+    pub(crate) fn pump_later(&mut self, at: usize) {
+        let watch = &mut self.nodes[at].watch;
+        if watch.is_stuck || watch.is_pumped || !self.nodes[at].alive {
+            return;
+        }
+        self.nodes[at].watch.is_pumped = true;
+        let most = if self.net.lags.holds(&at) { 900 * MS } else { 2 * MS };
+        let (after, generation) = (self.rng.u64(0..most), self.nodes[at].watch.generation);
+        self.later(after, Event::Pump { at, generation });
+    }
+
+    /// A watch gives what is next.
+    fn pump(&mut self, at: usize, generation: u64) {
+        let reaches = self.net.reaches_log(at);
+        let most = if self.net.far.holds(&at) { 2 * SECOND } else { 10 * MS };
+        let delay = self.rng.u64(200..most);
+        let now = self.now;
+        let watch = &mut self.nodes[at].watch;
+        if watch.generation != generation {
+            return;
+        }
+        watch.is_pumped = false;
+        if watch.is_stuck || !reaches {
+            return;
+        }
+        let Some((entry, has_more)) = self.log.next(watch.cursor) else { return };
+        watch.cursor = entry.revision;
+        watch.arrives = watch.arrives.max(now + delay);
+        let arrives = watch.arrives;
+        self.at(arrives, Event::Watch { at, generation, entry, has_more });
+        if has_more {
+            self.pump_later(at);
+        }
+    }
+
+    /// A message goes to another node.
+    pub(crate) fn dispatch(&mut self, from: usize, to: NodeId, bytes: Bytes) {
+        let Some(to) = self.places.get(&to).copied() else { return };
+        if !self.net.carries(from, to) {
+            self.net.lost.insert((from, to), self.step);
+            return;
+        }
+        let at = self.net.send(from, to, self.now, &mut self.rng);
+        if self.net.repeats.holds(&()) && is_publication(&bytes) && self.rng.u8(..4) == 0 {
+            let later = at + self.rng.u64(0..3 * SECOND);
+            self.at(later, Event::Bus { from, to, bytes: bytes.clone() });
+        }
+        self.at(at, Event::Bus { from, to, bytes });
+    }
+}
+
+/// Whether bytes on the bus are a publication, by its kind.
+fn is_publication(bytes: &Bytes) -> bool {
+    bytes.get(2..4) == Some(&[1, 0])
+}
