@@ -38,6 +38,9 @@ pub enum Event {
         value: Option<Bytes>,
         /// Of the whole bucket: greater than any that was told before.
         revision: u64,
+        /// Whether nothing was behind it when it was given: what has been told by now is the bucket as it was at this
+        /// revision. Where it is not, something may be missing that another entry has taken the place of since.
+        is_newest: bool,
     },
     /// All has been told that was in the bucket when its watch began. Once.
     CaughtUp,

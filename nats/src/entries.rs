@@ -11,7 +11,7 @@ use bytes::Bytes;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Step {
     /// An entry that has not been told.
-    Entry { key: String, value: Option<Bytes>, revision: u64 },
+    Entry { key: String, value: Option<Bytes>, revision: u64, is_newest: bool },
     /// One that has, or no entry.
     Nothing,
     /// The consumer is there, and has nothing that it has not delivered.
@@ -101,6 +101,7 @@ impl Position {
             key: key.to_owned(),
             value: (!is_deleted(message.headers.as_ref())).then(|| message.payload.clone()),
             revision: place.revision,
+            is_newest: place.pending == 0,
         }
     }
 }
@@ -110,6 +111,8 @@ impl Position {
 struct Place {
     revision: u64,
     delivered: u64,
+    /// So many are behind it.
+    pending: u64,
 }
 
 impl Place {
@@ -125,7 +128,8 @@ impl Place {
         if tokens.get(..2)? != ["$JS", "ACK"] {
             return None;
         }
-        Some(Self { revision: tokens.get(at)?.parse().ok()?, delivered: tokens.get(at + 1)?.parse().ok()? })
+        let number = |at: usize| tokens.get(at)?.parse().ok();
+        Some(Self { revision: number(at)?, delivered: number(at + 1)?, pending: number(at + 3)? })
     }
 }
 
@@ -163,6 +167,14 @@ mod tests {
         message(&format!("$KV.f.{key}"), &format!("$JS.ACK.KV_f.w.1.{revision}.{delivered}.170.3"), &[], None)
     }
 
+    #[test]
+    fn promise_18_an_entry_is_the_newest_when_nothing_is_behind_it() {
+        let mut position = position(0);
+        let is_newest = |step| matches!(step, Step::Entry { is_newest: true, .. });
+        assert!(!is_newest(position.step(&entry("a", 1, 1))), "three are behind it");
+        assert!(is_newest(position.step(&message("$KV.f.b", "$JS.ACK.KV_f.w.1.2.2.170.0", &[], None))));
+    }
+
     fn position(target: u64) -> Position {
         let mut position = Position::new("$KV.f.".to_owned());
         position.begin(target);
@@ -173,12 +185,13 @@ mod tests {
     fn entries_are_told_once_and_by_growing_revisions() {
         let mut position = position(0);
         let value = Some(Bytes::from_static(b"v"));
-        let first = Step::Entry { key: "a.b".to_owned(), value: value.clone(), revision: 7 };
+        let first = Step::Entry { key: "a.b".to_owned(), value: value.clone(), revision: 7, is_newest: false };
         assert_eq!(position.step(&entry("a.b", 7, 1)), first);
         position.begin(7);
         assert_eq!(position.step(&entry("a.b", 6, 1)), Step::Nothing);
         assert_eq!(position.step(&entry("a.b", 7, 2)), Step::Nothing);
-        assert_eq!(position.step(&entry("c", 9, 3)), Step::Entry { key: "c".to_owned(), value, revision: 9 });
+        let last = Step::Entry { key: "c".to_owned(), value, revision: 9, is_newest: false };
+        assert_eq!(position.step(&entry("c", 9, 3)), last);
         assert_eq!(position.told(), 9);
     }
 
@@ -223,7 +236,8 @@ mod tests {
             let number = number as u64 + 1;
             let reply = format!("$JS.ACK.KV_f.w.1.{number}.{number}.170.0");
             let deleted = position.step(&message("$KV.f.a", &reply, &[header], None));
-            assert_eq!(deleted, Step::Entry { key: "a".to_owned(), value: None, revision: number });
+            let expected = Step::Entry { key: "a".to_owned(), value: None, revision: number, is_newest: true };
+            assert_eq!(deleted, expected);
         }
     }
 
@@ -240,7 +254,7 @@ mod tests {
 
     #[test]
     fn places_are_read_in_both_forms() {
-        let place = Some(Place { revision: 5, delivered: 6 });
+        let place = Some(Place { revision: 5, delivered: 6, pending: 3 });
         assert_eq!(Place::parse("$JS.ACK.KV_f.w.1.5.6.170.3"), place);
         assert_eq!(Place::parse("$JS.ACK.hub.hash.KV_f.w.1.5.6.170.3"), place);
         assert_eq!(Place::parse("$JS.ACK.hub.hash.KV_f.w.1.5.6.170.3.token"), place);

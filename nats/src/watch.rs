@@ -155,8 +155,8 @@ impl Watch {
             let step = self.position.step(&message);
             patience.word(Instant::now());
             match step {
-                Step::Entry { key, value, revision } => {
-                    if !self.outlet.tell(Event::Entry { key, value, revision }).await {
+                Step::Entry { key, value, revision, is_newest } => {
+                    if !self.outlet.tell(Event::Entry { key, value, revision, is_newest }).await {
                         break;
                     }
                     // After it was taken: that nobody takes them is no silence of NATS.

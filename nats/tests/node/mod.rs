@@ -79,7 +79,7 @@ impl Node {
 
     pub async fn entry(&mut self) -> (String, Option<String>, u64) {
         let entry = |event: &Event| match event {
-            Event::Entry { key, value, revision } => {
+            Event::Entry { key, value, revision, .. } => {
                 let text = value.as_ref().map(|value| String::from_utf8(value.to_vec()).unwrap());
                 Some((key.clone(), text, *revision))
             }

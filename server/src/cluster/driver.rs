@@ -169,7 +169,12 @@ impl Driver {
     fn hear(&mut self, event: Event) {
         match event {
             Event::Message { payload } => self.side.node.lock().message(&payload, Instant::now()),
-            Event::Entry { key, value, revision } => self.entry(&key, value.as_deref(), revision),
+            Event::Entry { key, value, revision, is_newest } => {
+                self.entry(&key, value.as_deref(), revision);
+                if is_newest {
+                    self.know(Instant::now());
+                }
+            }
             Event::CaughtUp => self.catch_up(),
             Event::Replaced => {
                 self.is_replaced = true;
@@ -210,9 +215,16 @@ impl Driver {
                     tracing::error!(%error, "this node lets nobody in: it does not know what was decided");
                 }
             }
-            self.side.node.lock().applied(revision, Instant::now());
+            self.side.node.lock().applied(revision);
         }
-        let in_force = self.side.node.lock().in_force();
+    }
+
+    /// The bucket is known as it is: everything up to the entry that has come is in force.
+    fn know(&mut self, now: Instant) {
+        let mut node = self.side.node.lock();
+        node.caught_up(now);
+        let in_force = node.in_force();
+        drop(node);
         self.side.reached(in_force);
     }
 
