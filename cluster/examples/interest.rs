@@ -3,7 +3,12 @@
 //! In: a number of groups (100,000 where none is given), joined on one of two nodes. Out: how long it takes until the
 //! other has answered for all, what that is in messages and bytes, and how much memory each node has for it; and what a
 //! publication costs the node that finds its way, by how many nodes want it.
-#![allow(clippy::print_stdout, clippy::unwrap_used, clippy::indexing_slicing, reason = "a program to measure with")]
+#![allow(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a program to measure with"
+)]
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -40,7 +45,8 @@ impl World {
             let (id, name) = (NodeId::new([0, 0, 0, number]), number.to_string());
             Node::new(id, name, "1".to_owned(), Settings::default(), Box::new(queue.clone()))
         };
-        let mut world = Self { nodes: (0..count).map(node).collect(), queue, revision: 0, messages: 0, bytes: 0 };
+        let mut world =
+            Self { nodes: (0..count).map(node).collect(), queue, revision: 0, messages: 0, bytes: 0 };
         let now = Instant::now();
         for _ in 0..3 {
             world.nodes.iter_mut().for_each(|node| node.tick(now));
