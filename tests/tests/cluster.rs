@@ -322,3 +322,26 @@ async fn who_may_send_to_a_user_may_send_to_its_connection_on_another_node() {
     a.stop().await;
     b.stop().await;
 }
+
+/// What is put is put over what is known, so that none undoes another's in silence: each is made, or refused.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_decided_on_two_nodes_at_once_ends_alike_on_both() {
+    let nats = Nats::one();
+    let a = Hub::with(node(&nats, 0, "a")).await;
+    let b = Hub::with(node(&nats, 0, "b")).await;
+    let ban = || Action::Ban { user: user("bob"), until: None, reason: String::new(), dry_run: false };
+    let unban = || Action::Unban { user: user("bob"), reason: String::new() };
+    for round in 0..10 {
+        let (first, second) = tokio::join!(a.act(ban()), b.act(unban()));
+        for outcome in [first, second] {
+            if let Err(refused) = outcome {
+                assert_eq!(refused.code(), Code::InvalidRequest, "{refused}");
+            }
+        }
+        let (bans, others) = (a.server.moderation().bans(), b.server.moderation().bans());
+        assert_eq!(bans, others, "round {round}");
+        assert_eq!(refused(&a, "bob").await, refused(&b, "bob").await);
+    }
+    a.stop().await;
+    b.stop().await;
+}

@@ -222,6 +222,7 @@ impl Driver {
             }
             self.side.node.lock().heartbeat(id, heartbeat.flatten(), revision, Instant::now());
         } else {
+            self.side.saw(key, value.map(|_| revision));
             match self.rows.read(key, value, revision) {
                 Ok(decision) => {
                     self.unreadable.remove(key);

@@ -28,6 +28,10 @@ use crate::moderation::{Carried, Decided, Decision, Decisions};
 /// How long other nodes may take to answer a question.
 const ANSWER: Duration = Duration::from_secs(1);
 
+/// How often a decision is put again that somebody else was faster with, and how long that may take to come here.
+const ATTEMPTS: usize = 5;
+const CONFLICT: Duration = Duration::from_millis(500);
+
 /// So many receipts of decisions are kept for whoever made them.
 const RECEIPTS: usize = 256;
 
@@ -57,6 +61,8 @@ pub(crate) struct Side {
     runtime: Handle,
     progress: Mutex<Progress>,
     progressed: Condvar,
+    /// The bucket's entries, as far as they have been seen.
+    revisions: Mutex<HashMap<String, u64>>,
 }
 
 impl Side {
@@ -73,6 +79,7 @@ impl Side {
             runtime: Handle::current(),
             progress: Mutex::default(),
             progressed: Condvar::new(),
+            revisions: Mutex::default(),
         }
     }
 
@@ -244,30 +251,45 @@ impl Side {
         (count, self.names(&silent))
     }
 
-    fn decided_as(&self, decision: &Decision, reason: &str) -> Result<u64, Denial> {
+    /// An entry of the bucket has been seen; `None` where it was deleted.
+    pub(super) fn saw(&self, key: &str, revision: Option<u64>) {
+        let mut revisions = self.revisions.lock();
+        match revision {
+            Some(revision) => drop(revisions.insert(key.to_owned(), revision)),
+            None => drop(revisions.remove(key)),
+        }
+    }
+
+    /// Puts a decision into the bucket, over what is known to be there and over nothing else. One that was not answered
+    /// may come through later: then it is over something else, and must not undo what was decided since (test
+    /// `what_is_decided_on_two_nodes_at_once_ends_alike_on_both`).
+    fn put(&self, decision: &Decision, reason: &str) -> Result<u64, Denial> {
         let (key, value) = rows::entry(decision, reason);
-        // A key is made once; everything else may be decided again.
-        let over = if matches!(decision, Decision::Key(_)) { Expect::Nothing } else { Expect::Anything };
-        let put = self.runtime.block_on(async {
-            match value {
-                Some(value) => self.bus.put(&key, value, over).await,
-                None => self.bus.delete(&key, over).await,
-            }
-        });
-        put.map_err(|error| {
-            let code = match error {
-                PutError::Conflict => Code::InvalidRequest,
-                PutError::Unavailable { .. } | PutError::Unknown => Code::CutOff,
-                _ => Code::Internal,
+        for attempt in 1..=ATTEMPTS {
+            let known = self.revisions.lock().get(&key).copied();
+            let over = match known {
+                // A key is made once.
+                Some(revision) if !matches!(decision, Decision::Key(_)) => Expect::Revision(revision),
+                _ => Expect::Nothing,
             };
-            let detail = match error {
-                PutError::Unknown => {
-                    "the cluster did not say whether it was decided: look, and do it again".to_owned()
+            let seen = self.progress.lock().in_force;
+            let put = self.runtime.block_on(async {
+                match &value {
+                    Some(value) => self.bus.put(&key, value.clone(), over).await,
+                    None => self.bus.delete(&key, over).await,
                 }
-                error => format!("nothing was decided: {error}"),
-            };
-            Denial { code, detail }
-        })
+            });
+            match put {
+                Ok(revision) => return Ok(revision),
+                // Somebody else has decided about the same, and it has not come here yet.
+                Err(PutError::Conflict) if attempt < ATTEMPTS => {
+                    let until = Instant::now() + CONFLICT;
+                    self.wait(until, |progress| (progress.in_force > seen).then_some(()));
+                }
+                Err(error) => return Err(not_decided(&error)),
+            }
+        }
+        Err(not_decided(&PutError::Conflict))
     }
 
     fn standings(fenced: Fenced) -> Vec<NodeStanding> {
@@ -285,9 +307,27 @@ impl Side {
     }
 }
 
+/// What is said of a decision that was not made, or may not have been.
+fn not_decided(error: &PutError) -> Denial {
+    let (code, detail) = match error {
+        PutError::Conflict => {
+            let detail = "nothing was decided: something else was, about the same and at the same moment; look, and do \
+                          it again";
+            (Code::InvalidRequest, detail.to_owned())
+        }
+        PutError::Unknown => {
+            let detail = "the cluster did not say whether it was decided: look, and do it again";
+            (Code::CutOff, detail.to_owned())
+        }
+        PutError::Unavailable { .. } => (Code::CutOff, format!("nothing was decided: {error}")),
+        error => (Code::Internal, format!("nothing was decided: {error}")),
+    };
+    Denial { code, detail }
+}
+
 impl Decisions for Side {
     fn decide(&self, decision: Decision, reason: &str) -> Result<Decided, Denial> {
-        let revision = self.decided_as(&decision, reason)?;
+        let revision = self.put(&decision, reason)?;
         let (decided, longest) = (Instant::now(), longest_fence(&self.times));
         let until = decided + longest;
         // Another of the same key may have followed so closely that this one was never seen.
