@@ -15,6 +15,7 @@
 mod held;
 mod limits;
 mod pace;
+mod pause;
 mod phase;
 mod queue;
 
@@ -26,10 +27,10 @@ use std::time::Instant;
 use bytes::Bytes;
 use fanfare_protocol::{Code, GroupName, ServerFrame, Target, codec};
 
-pub(crate) use self::held::Pause;
 use self::limits::KEPT_CAPACITY;
 pub use self::limits::{OutboxLimits, Overflow};
 pub use self::pace::Window;
+pub(crate) use self::pause::Pause;
 use self::phase::Phase;
 pub use self::phase::Signal;
 use self::queue::{Entry, Mark, Queue};

@@ -22,22 +22,6 @@ use super::{Outbox, State, Taken, remember, wake_writer};
 use crate::cluster::{Cluster, Proof};
 use crate::sync::MutexGuard;
 
-/// What may stop an outbox from being written: nothing, in a hub that is alone.
-#[derive(Clone, Default)]
-pub(crate) struct Pause(Option<Arc<dyn Cluster>>);
-
-impl Pause {
-    /// As this cluster has it.
-    pub(crate) fn of(cluster: Option<Arc<dyn Cluster>>) -> Self {
-        Self(cluster)
-    }
-
-    /// Whom to ask.
-    pub(super) fn cluster(&self) -> Option<&dyn Cluster> {
-        self.0.as_deref()
-    }
-}
-
 impl Outbox {
     /// Queues what the client is told before everything else, behind what it has to wait for.
     pub(crate) fn push_first(&self, proof: Option<Arc<Proof>>, first: &ServerFrame) {

@@ -16,8 +16,8 @@ use std::time::Instant;
 use bytes::Bytes;
 use fanfare_protocol::{GroupName, ServerFrame, Target, codec};
 
-use super::held::Pause;
 use super::limits::{BATCH_BYTES, BATCH_FRAMES, KEPT_CAPACITY, OutboxLimits, Overflow};
+use super::pause::Pause;
 use crate::budget::Account;
 use crate::cluster::Proof;
 use crate::dialect::{Dialect, Translation};
