@@ -282,8 +282,9 @@ impl World {
     }
 
     /// Something that must hold does not.
-    pub(crate) fn violate(&mut self, invariant: u8, what: String) {
-        self.violation.get_or_insert_with(|| format!("invariant {invariant}: {what}"));
+    pub(crate) fn violate(&mut self, invariant: u8, mut what: String) {
+        what.insert_str(0, &format!("invariant {invariant}: "));
+        self.violation.get_or_insert(what);
     }
 
     pub(crate) fn later(&mut self, after: Micros, event: Event) {
@@ -347,7 +348,7 @@ impl World {
                 }
             }
             Event::Put { from, key, value, over, is_operators } => {
-                self.append(from, key, value, over, is_operators)
+                self.append(from, key, value, over, is_operators);
             }
             Event::Acknowledged { at, user, group, is_ban, revision } => {
                 self.acknowledged(at, user, group, is_ban, revision);
