@@ -214,7 +214,7 @@ impl World {
         let mut rng = fastrand::Rng::with_seed(seed);
         let is_calm = options.is_calm || rng.u8(..5) == 0;
         let names = |kind: char, many: usize| (0..many).map(move |number| format!("{kind}{number}"));
-        let (users, groups) = (rng.usize(2..6), rng.usize(1..6));
+        let (users, groups) = (rng.usize(2..6), if rng.bool() { rng.usize(1..6) } else { rng.usize(6..20) });
         Self {
             options,
             settings: Settings::default(),
