@@ -5,10 +5,12 @@
 //! cluster, is closed: no node does any more what was forbidden (promise 18).
 //!
 //! Why that is so. Whoever has the lease has a heartbeat among the decisions, not older than the lease. Once this node
-//! knows everything up to the decision, it knows each node that had the lease when it was made. Each of those either
-//! says that the decision is in force there, or is given up (`peer.rs`): then it was without the lease for a while, and
-//! gets it back only by a heartbeat that it sees come back; that one is behind the decision, so it sees the decision
-//! first. Who comes later sees the decision before its own first heartbeat.
+//! knows everything up to the decision (`Node::caught_up`; to have passed it is not enough, because a heartbeat that
+//! another has taken the place of comes later), it knows each node that had the lease when it was made. Each of those
+//! either says that the decision is in force there, or is given up (`peer.rs`): then it was without the lease for a
+//! while, and gets it back only by a heartbeat that it sees come back. Where that one is behind the decision, it sees the
+//! decision first; where it is in front, it is seen here, too, before the decision is, and the node is waited for again
+//! (`Fence::came`). Who comes later sees the decision before it has the lease for the first time.
 
 use std::time::{Duration, Instant};
 

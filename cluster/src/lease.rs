@@ -1,6 +1,7 @@
 //! How long this node may go on as if it knew everything that was decided.
 //!
-//! In: heartbeats as they are sent, and as they come back by way of the decisions; that nothing is behind. Out: until when the lease lasts.
+//! In: heartbeats as they are sent, and as they come back by way of the decisions; that nothing is behind. Out: until
+//! when the lease lasts.
 //! Invariant: whoever has the lease knows everything that was decided earlier than one lease ago. What comes back has
 //! been put among the decisions behind all that was decided before it was sent, and decisions come in their order; so a
 //! watch that stands still, a way that is cut, or a stopped process end the lease, and nothing has to notice them.

@@ -52,7 +52,7 @@ impl Inbound {
         }
         let missed = number - self.arrived - 1;
         self.arrived = number;
-        self.missed += missed;
+        self.missed = self.missed.saturating_add(missed);
         Followed::Behind(missed)
     }
 
@@ -60,7 +60,7 @@ impl Inbound {
     pub(crate) fn other(&mut self, published: u64) -> u64 {
         let missed = published.saturating_sub(self.arrived);
         self.arrived = self.arrived.max(published);
-        self.missed += missed;
+        self.missed = self.missed.saturating_add(missed);
         missed
     }
 

@@ -106,7 +106,10 @@ impl Peer {
         in_force: u64,
         settings: &Settings,
     ) -> bool {
-        let ends = self.seen + self.lease(settings) + settings.margin;
-        self.lease_from <= in_force && anchor.is_some_and(|anchor| anchor > ends)
+        // It says itself how long its lease is: it may be beyond all time.
+        let ends =
+            self.seen.checked_add(self.lease(settings)).and_then(|ends| ends.checked_add(settings.margin));
+        let is_over = ends.zip(anchor).is_some_and(|(ends, anchor)| anchor > ends);
+        is_over && self.lease_from <= in_force
     }
 }

@@ -70,7 +70,7 @@ impl Tallies {
 
     /// A node has counted.
     pub(crate) fn counted(&mut self, place: usize, number: u64, copies: u64) {
-        self.answer(place, number, |so_far| so_far.copies += copies);
+        self.answer(place, number, |so_far| so_far.copies = so_far.copies.saturating_add(copies));
     }
 
     /// A node has answered a question, or does not know it.

@@ -4,6 +4,13 @@
 //!
 //! `FANFARE_SEEDS=n` says how many are run, `FANFARE_FIRST=n` from which on; `FANFARE_SEED=n` runs that one alone and
 //! prints what happens.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on must say where"
+)]
 
 #[path = "simulation/checks.rs"]
 mod checks;

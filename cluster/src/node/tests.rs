@@ -3,10 +3,13 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Mutex;
 
-use fanfare_hub::Lane;
-use fanfare_protocol::{ConnectionId, EventName, GroupName, PayloadFormat, Sender, UserName};
+use fanfare_hub::{Lane, Outgoing, Topic};
+use fanfare_protocol::{ConnectionId, EventName, GroupName, PayloadFormat, Sender, Target, UserName};
 
 use super::*;
+use crate::fence::Standing;
+use crate::topic::TopicNumber;
+use crate::wire::{self, Heading, Message};
 
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -37,10 +40,12 @@ struct Nodes {
     without_log: Vec<usize>,
     cut: Vec<(usize, usize)>,
     lost: usize,
+    /// How often time goes on.
+    step: Duration,
 }
 
 impl Nodes {
-    fn nodes(settings: &[Settings]) -> Self {
+    fn with(settings: &[Settings]) -> Self {
         let posts: Vec<Post> = settings.iter().map(|_| Post::default()).collect();
         let node = |(at, settings): (usize, &Settings)| {
             let bus = Box::new(PostBus(Arc::clone(&posts[at])));
@@ -49,12 +54,12 @@ impl Nodes {
         let nodes: Vec<Node> = settings.iter().enumerate().map(node).collect();
         let effects = settings.iter().map(|_| Vec::new()).collect();
         let (log, without_log, cut) = (Vec::new(), Vec::new(), Vec::new());
-        Self { now: Instant::now(), nodes, posts, log, effects, without_log, cut, lost: 0 }
+        Self { now: Instant::now(), nodes, posts, log, effects, without_log, cut, lost: 0, step: 100 * MS }
     }
 
     /// So many that know each other, and have the lease.
     fn together(many: usize) -> Self {
-        let mut some = Self::nodes(&vec![Settings::default(); many]);
+        let mut some = Self::with(&vec![Settings::default(); many]);
         some.pass(SECOND);
         assert!((0..many).all(|at| some.nodes[at].has_lease && some.others(at).len() == many - 1));
         some.effects.iter_mut().for_each(Vec::clear);
@@ -108,7 +113,7 @@ impl Nodes {
     fn pass(&mut self, time: Duration) {
         let end = self.now + time;
         while self.now < end {
-            self.now += 100 * MS;
+            self.now += self.step;
             let now = self.now;
             self.nodes.iter_mut().for_each(|node| node.tick(now));
             self.exchange();
@@ -225,7 +230,7 @@ fn promise_19_what_comes_twice_is_delivered_once() {
 
 #[test]
 fn promise_19_a_new_node_is_sent_everything_until_it_has_said_what_it_wants() {
-    let mut some = Nodes::nodes(&[Settings::default(); 2]);
+    let mut some = Nodes::with(&[Settings::default(); 2]);
     some.without_log = vec![1];
     some.pass(SECOND);
     some.wants(0, "room");
@@ -267,7 +272,7 @@ fn promise_18_a_lease_ends_without_the_log_and_is_told_each_time() {
     };
     let told: Vec<bool> = leases(&mut some);
     assert_eq!(told, [false]);
-    assert!(some.nodes[0].lease_until().is_some_and(|until| until <= some.now));
+    assert_eq!(some.nodes[0].lease_until(), None);
     some.without_log.clear();
     some.pass(600 * MS);
     let told: Vec<bool> = leases(&mut some);
@@ -419,6 +424,24 @@ fn a_node_that_says_that_it_goes_is_waited_for_by_nobody_and_not_met_again() {
     assert_eq!(fenced.nodes.iter().map(|(id, ..)| *id).collect::<Vec<_>>(), [id(0), id(2)]);
 }
 
+#[test]
+fn a_node_for_which_there_is_no_room_does_not_serve_until_there_is() {
+    let mut some = Nodes::with(&[Settings::default(); MOST_PEERS + 2]);
+    some.step = 500 * MS;
+    some.without_log = vec![MOST_PEERS + 1];
+    some.pass(SECOND);
+    assert_eq!(some.others(0).len(), MOST_PEERS);
+    some.without_log.clear();
+    some.pass(2 * SECOND);
+    let serve = |some: &Nodes| some.nodes.iter().filter(|node| node.lease_until().is_some()).count();
+    assert_eq!((serve(&some), some.others(0).len()), (MOST_PEERS + 1, MOST_PEERS));
+    some.without_log = vec![3];
+    some.cut = (0..MOST_PEERS + 2).map(|to| (3, to)).collect();
+    some.pass(8 * SECOND);
+    assert_eq!((serve(&some), some.others(MOST_PEERS + 1).len()), (MOST_PEERS + 1, MOST_PEERS));
+    assert!(some.nodes[MOST_PEERS + 1].lease_until().is_some());
+}
+
 /// Its process stood still for so long that it was taken for dead.
 #[test]
 fn a_node_whose_heartbeat_was_deleted_can_come_back() {
@@ -454,7 +477,7 @@ fn promise_18_a_fence_is_closed_when_a_decision_is_in_force_everywhere() {
 #[test]
 fn promise_18_one_that_serves_without_is_named_before_and_after_it_was_given_up_and_never_forgotten() {
     let serving = Settings { serves_without: true, ..Settings::default() };
-    let mut some = Nodes::nodes(&[Settings::default(), serving]);
+    let mut some = Nodes::with(&[Settings::default(), serving]);
     some.pass(SECOND);
     some.without_log = vec![1];
     some.cut = vec![(1, 0)];
@@ -540,6 +563,34 @@ fn promise_12_what_no_node_has_said_is_counted_and_does_nothing() {
     }
     assert_eq!(some.nodes[0].counts().foreign, 5);
     assert!(some.nodes[0].effects().is_empty() && some.nodes[0].peers().len() == 1);
+}
+
+#[test]
+fn promise_12_no_number_that_a_peer_says_is_too_large() {
+    let mut some = Nodes::together(2);
+    let most = u64::MAX;
+    let (now, heading) = (some.now, Heading { from: id(1), published: most });
+    let beat = Heartbeat { lease_ms: most, number: most, in_force: most, ..some.log[0].1.clone().unwrap() };
+    some.nodes[0].heartbeat(id(1), Some(beat), 3, now);
+    let ticket = some.publish(0, &[Target::All], true).unwrap().0.get();
+    let said = [
+        Message::Counted { ticket, copies: most },
+        Message::Want { session: most, batch: most, topics: vec![TopicNumber(most)] },
+        Message::Wanted { batch: most },
+        Message::Unwant { session: most, batch: most, topics: vec![TopicNumber(most)] },
+        Message::Hello { session: most, lease: most },
+        Message::Whole { session: most },
+        Message::InForce { revision: most },
+        Message::Ping { revision: most },
+        Message::Answer { question: most, body: Bytes::new() },
+        Message::NotKnown { question: most },
+        Message::Ask { question: most, body: Bytes::new() },
+    ];
+    for message in said.iter().chain(&said) {
+        some.nodes[0].message(&wire::encode(heading, message), now);
+    }
+    some.pass(10 * SECOND);
+    assert_eq!(some.nodes[0].peers().len(), 1);
 }
 
 #[test]

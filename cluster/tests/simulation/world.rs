@@ -214,7 +214,7 @@ impl World {
         let mut rng = fastrand::Rng::with_seed(seed);
         let is_calm = options.is_calm || rng.u8(..5) == 0;
         let names = |kind: char, many: usize| (0..many).map(move |number| format!("{kind}{number}"));
-        let (users, groups) = (rng.usize(2..6), rng.usize(1..6));
+        let (users, groups) = (rng.usize(2..6), if rng.bool() { rng.usize(1..6) } else { rng.usize(6..20) });
         Self {
             options,
             settings: Settings::default(),
@@ -282,8 +282,9 @@ impl World {
     }
 
     /// Something that must hold does not.
-    pub(crate) fn violate(&mut self, invariant: u8, what: String) {
-        self.violation.get_or_insert_with(|| format!("invariant {invariant}: {what}"));
+    pub(crate) fn violate(&mut self, invariant: u8, mut what: String) {
+        what.insert_str(0, &format!("invariant {invariant}: "));
+        self.violation.get_or_insert(what);
     }
 
     pub(crate) fn later(&mut self, after: Micros, event: Event) {
@@ -347,7 +348,7 @@ impl World {
                 }
             }
             Event::Put { from, key, value, over, is_operators } => {
-                self.append(from, key, value, over, is_operators)
+                self.append(from, key, value, over, is_operators);
             }
             Event::Acknowledged { at, user, group, is_ban, revision } => {
                 self.acknowledged(at, user, group, is_ban, revision);

@@ -1,0 +1,220 @@
+//! What nodes say to each other: who is there, what each wants, what arrives and what does not.
+//!
+//! In: messages. Out: messages, effects. Invariant: of what a node published, whatever does not arrive is told, also what
+//! was not sent because this node had been given up (promise 19).
+
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::{Effect, LeftOver, Link, MOST_LINKS, Node, Parting};
+use crate::id::NodeId;
+use crate::link::Followed;
+use crate::own::Tell;
+use crate::peer::Peer;
+use crate::wire::{self, Arrived, Heading, Message, WireError};
+
+/// Other nodes.
+impl Node {
+    /// The place of a node, which is new where there was none. `None` where there is no room, or it has left.
+    pub(super) fn meet(&mut self, id: NodeId, now: Instant) -> Option<usize> {
+        if let Some(place) = self.places.get(&id) {
+            return Some(*place);
+        }
+        if self.links.get(&id).is_some_and(|link| link.has_left) {
+            return None;
+        }
+        let place = self.peers.iter().position(Option::is_none)?;
+        *self.peers.get_mut(place)? = Some(Peer::new(id, now));
+        self.places.insert(id, place);
+        // What was published meanwhile did not go to it, though somebody there may have waited for it: it is missed.
+        let known = if self.has_lease { self.made } else { self.made_with_lease };
+        let link = self.links.entry(id).or_insert(Link { made: known, ..Link::default() });
+        link.outbound.pass(self.made - link.made);
+        link.made = self.made;
+        if let (Some(left_over), Some(peer)) = (self.left_over.remove(&id), self.peer_mut(place)) {
+            (peer.heartbeat, peer.revision) = (left_over.heartbeat, left_over.revision);
+        }
+        for fence in &mut self.fences {
+            fence.came(id, self.in_force);
+        }
+        self.begin(place);
+        self.effects.push(Effect::Came(id));
+        self.ask_for_wishes(place, now);
+        Some(place)
+    }
+
+    /// A node has gone.
+    pub(super) fn part(&mut self, place: usize, how: Parting, now: Instant) {
+        let Some(peer) = self.peers.get_mut(place).and_then(Option::take) else { return };
+        self.places.remove(&peer.id);
+        self.others.end(place);
+        self.own.gone(place);
+        self.tallies.gone(place, peer.id);
+        if let Some(link) = self.links.get_mut(&peer.id) {
+            (link.has_left, link.made) = (how == Parting::Bye, self.made);
+        }
+        if peer.in_doubt && how != Parting::Bye {
+            // Nobody will say any more how many there were.
+            self.miss(peer.id, 1);
+        }
+        if how == Parting::GivenUp {
+            self.fences.iter_mut().for_each(|fence| fence.given_up(&peer, now));
+            if peer.revision > 0 {
+                let left_over = LeftOver { revision: peer.revision, since: now, heartbeat: peer.heartbeat };
+                self.left_over.insert(peer.id, left_over);
+            }
+        }
+        if self.links.len() > MOST_LINKS {
+            // Nodes that are there keep theirs. Of the others none that is alive is forgotten, but after thousands that
+            // have died since.
+            let places = &self.places;
+            self.links.retain(|id, _| places.contains_key(id));
+        }
+        self.effects.push(Effect::Went(peer.id));
+    }
+
+    pub(super) fn say(&mut self, place: usize, message: &Message) {
+        let Some(to) = self.peer(place).map(|peer| peer.id) else { return };
+        let published = self.links.get(&to).map_or(0, |link| link.outbound.published());
+        self.bus.send(to, wire::encode(Heading { from: self.id, published }, message));
+    }
+
+    pub(super) fn tell(&mut self, what: Vec<Tell>) {
+        for tell in what {
+            match tell {
+                Tell::Want(places, batch, topics) => {
+                    for place in places.iter() {
+                        let session = self.own.session(place);
+                        self.say(place, &Message::Want { session, batch, topics: topics.clone() });
+                    }
+                }
+                Tell::Unwant(places, batch, topics) => {
+                    for place in places.iter() {
+                        let session = self.own.session(place);
+                        self.say(place, &Message::Unwant { session, batch, topics: topics.clone() });
+                    }
+                }
+                Tell::Whole(place, session) => self.say(place, &Message::Whole { session }),
+            }
+        }
+    }
+
+    /// Says to all that this node goes: nobody waits for it any more.
+    pub fn leave(&mut self) {
+        self.known().for_each(|place| self.say(place, &Message::Bye));
+    }
+
+    /// Something has arrived.
+    pub fn message(&mut self, bytes: &Bytes, now: Instant) {
+        let (heading, message) = match wire::decode(bytes) {
+            Ok(decoded) => decoded,
+            Err(WireError::Malformed(_) | WireError::Version(_)) => {
+                self.counts.foreign += 1;
+                return;
+            }
+            Err(WireError::Unknown { from, published, question, .. }) => {
+                self.counts.unknown += 1;
+                if let Some(place) = self.hear(Heading { from, published }, now) {
+                    self.follow(from, published);
+                    if let Some(question) = question {
+                        self.say(place, &Message::NotKnown { question });
+                    }
+                }
+                return;
+            }
+        };
+        let Heading { from, published } = heading;
+        let Some(place) = self.hear(heading, now) else { return };
+        if let Message::Publish { ticket, publication } = message {
+            return self.arrive(from, published, ticket, publication);
+        }
+        self.follow(from, published);
+        match message {
+            Message::Publish { .. } => {}
+            Message::Counted { ticket, copies } => self.tallies.counted(place, ticket, copies),
+            Message::Want { session, batch, topics } => {
+                if self.is_current(place, session) {
+                    topics.into_iter().for_each(|topic| self.others.want(place, topic));
+                }
+                self.say(place, &Message::Wanted { batch });
+            }
+            Message::Wanted { batch } => {
+                let tell = self.own.answered(place, batch);
+                self.tell(tell.into_iter().collect());
+            }
+            Message::Unwant { session, batch, topics } => {
+                if self.is_current(place, session) {
+                    topics.into_iter().for_each(|topic| self.others.unwant(place, topic));
+                }
+                self.say(place, &Message::Wanted { batch });
+            }
+            Message::Hello { session, lease } => {
+                if let Some(peer) = self.peer_mut(place) {
+                    peer.lease_from = peer.lease_from.max(lease);
+                }
+                let tell = self.own.tell_all(place, session, now);
+                self.tell(tell);
+            }
+            Message::Whole { session } => {
+                if self.is_current(place, session) {
+                    self.others.heard_all(place);
+                    if let Some(peer) = self.peer_mut(place) {
+                        peer.in_doubt = false;
+                    }
+                }
+            }
+            Message::InForce { revision } | Message::Ping { revision } => {
+                if let Some(peer) = self.peer_mut(place) {
+                    peer.in_force = peer.in_force.max(revision);
+                }
+                self.look_at_fences(now);
+            }
+            Message::Bye => self.part(place, Parting::Bye, now),
+            Message::Ask { question, body } => self.effects.push(Effect::Asked { from, question, body }),
+            Message::Answer { question, body } => self.tallies.answered(place, from, question, Some(body)),
+            Message::NotKnown { question } => self.tallies.answered(place, from, question, None),
+        }
+    }
+
+    /// Whether something was said after the newest `Hello`. What was said before does not count: all of it that is still so
+    /// is said again, and until it is, that node is sent everything.
+    pub(super) fn is_current(&self, place: usize, session: u64) -> bool {
+        self.peer(place).is_some_and(|peer| peer.session == session)
+    }
+
+    pub(super) fn hear(&mut self, heading: Heading, now: Instant) -> Option<usize> {
+        if heading.from == self.id {
+            self.counts.foreign += 1;
+            return None;
+        }
+        let place = self.meet(heading.from, now)?;
+        if let Some(peer) = self.peer_mut(place) {
+            peer.heard = Some(now);
+        }
+        Some(place)
+    }
+
+    pub(super) fn follow(&mut self, from: NodeId, published: u64) {
+        let missed = self.links.entry(from).or_default().inbound.other(published);
+        self.miss(from, missed);
+    }
+
+    pub(super) fn miss(&mut self, from: NodeId, missed: u64) {
+        if missed > 0 {
+            self.counts.missed = self.counts.missed.saturating_add(missed);
+            self.effects.push(Effect::Missed(from, missed));
+        }
+    }
+
+    pub(super) fn arrive(&mut self, from: NodeId, number: u64, ticket: u64, publication: Arrived) {
+        match self.links.entry(from).or_default().inbound.publication(number) {
+            Followed::Late => self.counts.late += 1,
+            Followed::Behind(missed) => {
+                self.miss(from, missed);
+                self.counts.arrived += 1;
+                self.effects.push(Effect::Deliver { from, ticket, publication });
+            }
+        }
+    }
+}

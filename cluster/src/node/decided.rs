@@ -1,0 +1,103 @@
+//! What was decided, as it comes out of the log: heartbeats, the node's own and others', and decisions; and the fences that
+//! wait for them.
+//!
+//! In: entries, and that there is nothing behind them. Out: the lease, nodes that are met and given up, effects of fences.
+//! Invariant: nothing that follows from the log as a whole is said before everything of it is known (promise 18).
+
+use std::time::Instant;
+
+use super::{Effect, Node, Parting};
+use crate::fence::{Fence, Standing};
+use crate::id::NodeId;
+use crate::peer::Heartbeat;
+use crate::wire::Message;
+
+/// What was decided. Entries are handed in one after the other, and [`Node::caught_up`] is said whenever there is
+/// nothing more behind.
+impl Node {
+    /// A heartbeat has come back by way of the decisions, or another node's has come; `None` where it was deleted.
+    pub fn heartbeat(&mut self, id: NodeId, heartbeat: Option<Heartbeat>, revision: u64, now: Instant) {
+        self.handed_in = self.handed_in.max(revision);
+        if id == self.id {
+            if let Some(heartbeat) = heartbeat {
+                self.lease.seen(heartbeat.number, revision);
+            }
+        } else if let Some(heartbeat) = heartbeat {
+            let place = self.meet(id, now);
+            match place {
+                Some(_) => _ = self.without_room.remove(&id),
+                None => _ = self.without_room.insert(id, now),
+            }
+            if let Some(peer) = place.and_then(|place| self.peer_mut(place)) {
+                peer.in_force = peer.in_force.max(heartbeat.in_force);
+                peer.heartbeat = Some(heartbeat);
+                peer.revision = revision;
+                peer.seen = now;
+            }
+        } else {
+            self.left_over.remove(&id);
+            self.without_room.remove(&id);
+            let place = self.places.get(&id).copied();
+            if place.is_none() && self.is_away() {
+                // It may have come, published and gone meanwhile.
+                self.miss(id, 1);
+            }
+            if let Some(place) = place
+                && self.peer(place).is_some_and(|peer| peer.lease_from < revision)
+            {
+                self.part(place, Parting::Deleted, now);
+            }
+        }
+    }
+
+    /// A decision with this revision is in force here.
+    pub fn applied(&mut self, revision: u64) {
+        self.handed_in = self.handed_in.max(revision);
+        self.carried_out = self.carried_out.max(revision);
+    }
+
+    /// There is nothing in the log at this moment behind what was handed in, so that it is known as it is.
+    ///
+    /// Before that, it is not: a log that keeps the newest entry of each key passes over a decision, or a node's
+    /// heartbeat, that another has taken the place of since, and gives that later. So neither is everything in force up
+    /// to what was handed in, nor is a node without a lease whose heartbeat was not there.
+    pub fn caught_up(&mut self, now: Instant) {
+        // Where the lease had ended meanwhile, it has ended, and begins anew.
+        self.review(now);
+        self.in_force = self.handed_in;
+        self.lease.caught_up();
+        self.review(now);
+        self.give_up(now);
+        if self.carried_out > self.told {
+            self.told = self.in_force;
+            let revision = self.in_force;
+            self.known().for_each(|place| self.say(place, &Message::InForce { revision }));
+        }
+        self.look_at_fences(now);
+    }
+
+    /// Has it told how the nodes stand to a decision that was made just now: when each is known, at the latest at
+    /// `until`. Gives what the effect is known by.
+    pub fn fence(&mut self, revision: u64, now: Instant, until: Instant) -> u64 {
+        self.last_fence += 1;
+        let serving = self.left_over.iter().filter_map(|(id, left_over)| {
+            let heartbeat = left_over.heartbeat.as_ref().filter(|heartbeat| heartbeat.serves_without)?;
+            Some((*id, heartbeat.name.clone(), Standing::ServesWithout))
+        });
+        self.fences.push(Fence::new(self.last_fence, revision, (now, until), serving.collect()));
+        self.look_at_fences(now);
+        self.last_fence
+    }
+
+    pub(super) fn look_at_fences(&mut self, now: Instant) {
+        let Self { id, name, in_force, fences, peers, effects, .. } = self;
+        let own = (*id, name.as_str(), *in_force);
+        fences.retain_mut(|fence| {
+            fence.look(own, peers.iter().flatten(), now);
+            let ended = fence.ended(own, peers.iter().flatten(), now);
+            let goes_on = ended.is_none();
+            effects.extend(ended.map(|fenced| Effect::Fenced(fence.number, fenced)));
+            goes_on
+        });
+    }
+}
