@@ -54,8 +54,12 @@ pub(crate) async fn ask<T: DeserializeOwned>(
 }
 
 /// What the bucket's leader says of it now.
-pub(crate) async fn look(requests: &Requests, settings: &Settings) -> Result<StreamInfo, Undone> {
-    ask(requests, &jetstream::stream_info(&settings.stream()), Bytes::new(), settings.answer).await
+pub(crate) async fn look(
+    requests: &Requests,
+    settings: &Settings,
+    within: Duration,
+) -> Result<StreamInfo, Undone> {
+    ask(requests, &jetstream::stream_info(&settings.stream()), Bytes::new(), within).await
 }
 
 /// Makes the bucket where there is none. Tries until `deadline`, as long as JetStream may still be starting.
@@ -66,7 +70,7 @@ pub(crate) async fn open(
 ) -> Result<StreamInfo, OpenError> {
     let stream = settings.stream();
     loop {
-        let undone = match look(requests, settings).await {
+        let undone = match look(requests, settings, settings.answer).await {
             Ok(info) => return check(&info, settings).map(|()| info),
             Err(Undone::Fault(fault)) if fault.err_code == fault::STREAM_NOT_FOUND => {
                 let subject = jetstream::stream_create(&stream);
@@ -86,6 +90,8 @@ pub(crate) async fn open(
             }
             Err(undone) => undone,
         };
+        // Without a word from the server, where the answers' subscription was refused.
+        let undone = requests.deaf().map_or(undone, |what| Undone::Unanswered(Unanswered::Forbidden(what)));
         let error = explain(&undone, settings);
         if is_final(&undone) || requests.signs.ended.is_cancelled() || Instant::now() + PAUSE > deadline {
             return Err(error);

@@ -185,7 +185,8 @@ mod tests {
     fn entries_are_told_once_and_by_growing_revisions() {
         let mut position = position(0);
         let value = Some(Bytes::from_static(b"v"));
-        let first = Step::Entry { key: "a.b".to_owned(), value: value.clone(), revision: 7, is_newest: false };
+        let first =
+            Step::Entry { key: "a.b".to_owned(), value: value.clone(), revision: 7, is_newest: false };
         assert_eq!(position.step(&entry("a.b", 7, 1)), first);
         position.begin(7);
         assert_eq!(position.step(&entry("a.b", 6, 1)), Step::Nothing);
@@ -236,7 +237,8 @@ mod tests {
             let number = number as u64 + 1;
             let reply = format!("$JS.ACK.KV_f.w.1.{number}.{number}.170.0");
             let deleted = position.step(&message("$KV.f.a", &reply, &[header], None));
-            let expected = Step::Entry { key: "a".to_owned(), value: None, revision: number, is_newest: true };
+            let expected =
+                Step::Entry { key: "a".to_owned(), value: None, revision: number, is_newest: true };
             assert_eq!(deleted, expected);
         }
     }

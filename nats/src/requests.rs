@@ -19,6 +19,8 @@ use tokio_util::sync::CancellationToken;
 
 /// How many refusals may wait for those who look for theirs.
 const REFUSALS: usize = 64;
+/// How many refused subscriptions are remembered: more than there are.
+const UNHEARD: usize = 16;
 
 /// What happens to one connection.
 pub(crate) struct Signs {
@@ -28,6 +30,8 @@ pub(crate) struct Signs {
     pub(crate) moving: CancellationToken,
     /// What the server refused, in its own words.
     refusals: broadcast::Sender<Arc<str>>,
+    /// Those of subscriptions, which concern whoever needs them later, too. The first few.
+    unheard: Mutex<Vec<Arc<str>>>,
     /// How many messages were dropped because nobody took them here.
     pub(crate) dropped: AtomicU64,
 }
@@ -38,6 +42,7 @@ impl Signs {
             ended: CancellationToken::new(),
             moving: CancellationToken::new(),
             refusals: broadcast::channel(REFUSALS).0,
+            unheard: Mutex::new(Vec::new()),
             dropped: AtomicU64::new(0),
         }
     }
@@ -53,11 +58,22 @@ impl Signs {
             }
             Event::ServerError(ServerError::Other(words)) => {
                 tracing::warn!(%words, "NATS refuses something");
+                let words: Arc<str> = words.as_str().into();
+                let mut unheard = self.unheard.lock();
+                if words.contains("Subscription") && unheard.len() < UNHEARD {
+                    unheard.push(Arc::clone(&words));
+                }
+                drop(unheard);
                 // Nobody may be listening.
-                let _ = self.refusals.send(words.as_str().into());
+                let _ = self.refusals.send(words);
             }
             Event::Connected | Event::Draining | Event::ServerError(_) | Event::ClientError(_) => {}
         }
+    }
+
+    /// That this may not be subscribed to, where it was tried and refused.
+    fn unheard(&self, subject: &str) -> Option<String> {
+        self.unheard.lock().iter().find_map(|words| refused(words, subject))
     }
 
     /// Listens from now on.
@@ -196,17 +212,23 @@ impl Requests {
                 Ok(Err(_)) | Err(_) => return Err(Unanswered::NotAsked),
             },
         }
-        tokio::select! {
+        let unanswered = tokio::select! {
             biased;
             answer = answer => match answer {
-                Ok(message) if message.status == Some(StatusCode::NO_RESPONDERS) => Err(Unanswered::Nobody),
-                Ok(message) => Ok(message),
-                Err(_) => Err(Unanswered::Silence),
+                Ok(message) if message.status == Some(StatusCode::NO_RESPONDERS) => Unanswered::Nobody,
+                Ok(message) => return Ok(message),
+                Err(_) => Unanswered::Silence,
             },
-            what = refusals.of(&asked) => Err(Unanswered::Forbidden(what)),
-            () = self.signs.ended.cancelled() => Err(Unanswered::Silence),
-            () = tokio::time::sleep_until(deadline) => Err(Unanswered::Silence),
-        }
+            what = refusals.of(&asked) => Unanswered::Forbidden(what),
+            () = self.signs.ended.cancelled() => Unanswered::Silence,
+            () = tokio::time::sleep_until(deadline) => Unanswered::Silence,
+        };
+        Err(unanswered)
+    }
+
+    /// That answers may not be heard, where that is why none comes.
+    pub(crate) fn deaf(&self) -> Option<String> {
+        self.signs.unheard(&self.answers())
     }
 
     /// Asks, and does not wait for an answer: one comes to where nobody listens.

@@ -33,6 +33,8 @@ const ABANDONED: Duration = Duration::from_secs(30);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// The first pause.
 const PAUSE: Duration = Duration::from_secs(1);
+/// The pause where no consumer was made: the bucket has no leader, for some seconds.
+const SHORT_PAUSE: Duration = Duration::from_millis(250);
 /// How many consumers' names are kept to be deleted.
 const NAMES: usize = 8;
 /// So many signs of life may be missing.
@@ -97,7 +99,7 @@ impl Patience {
     /// A consumer was made. What could not even be tried costs nobody anything, and is tried again soon.
     fn tried(&mut self, is_made: bool, now: Instant) {
         (self.last_try, self.last_word) = (now, now);
-        self.pause = if is_made { (self.pause * 2).clamp(PAUSE, LONGEST_PAUSE) } else { PAUSE };
+        self.pause = if is_made { (self.pause * 2).clamp(PAUSE, LONGEST_PAUSE) } else { SHORT_PAUSE };
         if !is_made {
             self.gap();
         }
@@ -218,7 +220,8 @@ impl Watch {
     /// Makes a consumer from behind what has been told. None: this is not the bucket that it was.
     async fn begin(&mut self, requests: &Requests) -> Result<Option<Delivery>, Undone> {
         let settings = &self.shared.settings;
-        let info = bucket::look(requests, settings).await?;
+        // While it has no leader nobody answers: soon after there is one, it is to be known.
+        let info = bucket::look(requests, settings, settings.answer / 4).await?;
         let created = self.created.get_or_insert_with(|| info.created.clone());
         if *created != info.created || info.state.last_seq < self.position.told() {
             tracing::error!(

@@ -23,7 +23,7 @@ pub use self::answer::{
 pub use self::request::{Action, AdminRequest, OneAnswer, Page, Question, Subscription, Who};
 pub use self::row::{
     ApiKeyRow, BanKind, BanRow, ConnectionDetail, ConnectionRow, GroupRow, LastingRow, May, MembershipOrigin,
-    MembershipRow, QuicFacts, SILENT_MS, UserRow, WebhookError, WebhookRow,
+    MembershipRow, NodeRow, QuicFacts, SILENT_MS, UserRow, WebhookError, WebhookRow,
 };
 pub use self::scope::{Scope, ScopeError, Subject, Verb};
 pub use self::times::Times;

@@ -1,8 +1,7 @@
 //! This server as one node of several: what joins the hub and moderation to the other nodes.
 //!
-//! `settings` is what a configuration says; `side` is what the hub, the edge and moderation have of the other nodes, from
-//! any thread; `driver` is the one task that hears them and carries out what they say, in its order; `rows` are
-//! decisions as the bucket has them; `questions` are what nodes ask each other; `copier` writes down a copy of what was
+//! `side` is what the hub, the edge and moderation have of the other nodes, from any thread; `driver` is the one task
+//! that hears them and carries out what they say, in its order; `rows` are decisions as the bucket has them; `questions` are what nodes ask each other; `copier` writes down a copy of what was
 //! decided. What a node knows and says is the business of the crate `fanfare-cluster`; what carries it, that of
 //! `fanfare-nats`.
 
@@ -10,10 +9,7 @@ mod copier;
 mod driver;
 mod questions;
 mod rows;
-mod settings;
 mod side;
-
-pub use settings::ClusterSettings;
 
 pub(crate) use copier::{forget, is_copy, remember};
 pub(crate) use driver::Opening;

@@ -11,7 +11,7 @@ use fanfare_protocol::Limits;
 use fanfare_token::TokenRules;
 
 use crate::access::{ClientCertificates, KeySetUrl, Minting, Names, Validity};
-use crate::cluster::ClusterSettings;
+use crate::cluster_settings::ClusterSettings;
 use crate::network::Network;
 use crate::origins::Origins;
 use crate::quic::{EndpointKeys, Identity, IdentityError, Settings};

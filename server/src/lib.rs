@@ -33,6 +33,7 @@ mod application;
 mod arrivals;
 mod builder;
 mod cluster;
+mod cluster_settings;
 mod config;
 mod database;
 mod edge;
@@ -73,7 +74,7 @@ pub use application::{
     Upload, json,
 };
 pub use builder::Builder;
-pub use cluster::ClusterSettings;
+pub use cluster_settings::ClusterSettings;
 pub use config::{Capacity, Config, ConfigError};
 pub use error::{Listener, StartError};
 pub use fanfare_hub::{BudgetLimits, CloseReason, OutboxLimits, Overflow, Population};

@@ -169,6 +169,7 @@ impl Server {
             dev: config.dev,
             started,
             webhooks: webhooks.clone(),
+            cluster: side.clone(),
             decides: application.as_ref().map(|application| application.decides()).unwrap_or_default(),
         });
         let api = Api::new(
@@ -198,7 +199,9 @@ impl Server {
             let closing = tasks.closing.clone();
             let certificate = RwLock::new(certificate);
             let moderation = Arc::clone(&moderation);
-            let http = Arc::new(Http { server: address, dev: config.dev, certificate, moderation, closing });
+            let (server, dev) = (address, config.dev);
+            let lease = side.as_ref().map(|side| Arc::clone(&side.lease)).unwrap_or_default();
+            let http = Arc::new(Http { server, dev, certificate, moderation, lease, closing });
             let mut routes = api::routes(Arc::clone(&http));
             if config.dev {
                 routes = routes.merge(web_routes(&websockets, &signalr, &api, &config));

@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// The crates, from the top floor down: each may depend on those behind it.
-const CRATES: [&str; 17] = [
+const CRATES: [&str; 18] = [
     "examples",
     "tests",
     "bench",
@@ -24,6 +24,7 @@ const CRATES: [&str; 17] = [
     "tui",
     "server",
     "nats",
+    "cluster",
     "client",
     "certs",
     "token",
@@ -37,7 +38,7 @@ const CRATES: [&str; 17] = [
 ];
 
 /// The server's folders and files, from the top floor down: each may use those behind it.
-const SERVER: [&str; 29] = [
+const SERVER: [&str; 33] = [
     "builder",
     "start",
     "server",
@@ -48,6 +49,7 @@ const SERVER: [&str; 29] = [
     "edge",
     "webhooks",
     "application",
+    "cluster",
     "moderation",
     "config",
     "handle",
@@ -59,6 +61,9 @@ const SERVER: [&str; 29] = [
     "quic",
     "transport",
     "webhook",
+    "cluster_settings",
+    "elsewhere",
+    "lease",
     "outbound",
     "network",
     "origins",

@@ -20,7 +20,8 @@ use std::time::{Duration, Instant};
 use fanfare_client::{Client, ConnectError, Event, Outgoing};
 use fanfare_protocol::admin::{Action, Standing, Who};
 use fanfare_protocol::{Code, PayloadFormat, Target};
-use fanfare_server::{ClusterSettings, Config, nats};
+use fanfare_server::{ClusterSettings, Config, Extras, GrantClaim, Right, nats};
+use fanfare_tests::tokens::{Secret, now};
 use fanfare_tests::{DEADLINE, Hub, eventually, group, message, next, nothing_else, text, user, within};
 
 use self::harness::Nats;
@@ -268,5 +269,56 @@ async fn promise_9_what_a_server_alone_had_decided_holds_in_the_cluster_and_the_
     assert_eq!(refused(&alone, "trent").await, Some(Code::UserBanned.number()));
     assert_eq!(refused(&alone, "mallory").await, None);
     alone.stop().await;
+    b.stop().await;
+}
+
+/// Who may send to a user may send to its connections, wherever they are; and who may not learns nothing of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_send_to_a_user_may_send_to_its_connection_on_another_node() {
+    let nats = Nats::one();
+    let secret = Secret::default();
+    let with = |name| {
+        let (node, rules) = (node(&nats, 0, name), secret.rules());
+        move |config: &mut Config| {
+            node(config);
+            (config.dev, config.tokens) = (false, Some(rules));
+        }
+    };
+    let (a, b) = (Hub::with(with("a")).await, Hub::with(with("b")).await);
+    let connect = async |hub: &Hub, user: &str, sends_to: Option<&str>| {
+        let grant = |user: &str| GrantClaim {
+            group: None,
+            user: Some(user.to_owned()),
+            all: None,
+            may: vec![Right::Send],
+            exp: None,
+        };
+        let grants: Vec<_> = sends_to.map(grant).into_iter().collect();
+        let token = secret.minter().mint(user, now(), 3_600, &grants, Extras::default()).unwrap();
+        within(Client::connect(hub.token_config(token))).await.unwrap()
+    };
+    let alice = connect(&a, "alice", Some("bob")).await;
+    let (bob, carol) = (connect(&b, "bob", None).await, connect(&b, "carol", None).await);
+    let to = |client: &Client| vec![Target::Connection(client.connection_id())];
+    assert_eq!(sent(&alice, to(&bob), "yes").await, 1);
+    assert_eq!(text(&bob).await, "yes");
+    // Without an answer, and several at once, in their order.
+    for number in 0..20 {
+        within(alice.send_to_connection(bob.connection_id(), "E", format!("{number}"))).await.unwrap();
+    }
+    for number in 0..20 {
+        assert_eq!(text(&bob).await, number.to_string());
+    }
+    let nobody = fanfare_protocol::ConnectionId::from_bytes([7; 16]);
+    let mut refusals = Vec::new();
+    for id in [carol.connection_id(), nobody] {
+        let outgoing = Outgoing::new("E", "no").to(Target::Connection(id));
+        let refused = within(alice.send_acked(outgoing)).await.unwrap_err();
+        refusals.push((refused.code(), refused.to_string().replace(&id.to_string(), "ID")));
+    }
+    assert_eq!(refusals[0].0, Some(Code::NotGranted));
+    assert_eq!(refusals[0], refusals[1]);
+    drop((alice, bob, carol));
+    a.stop().await;
     b.stop().await;
 }

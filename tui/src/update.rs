@@ -122,7 +122,15 @@ pub(crate) fn done(receipt: &Receipt) -> String {
     let groups = if groups.is_empty() { String::new() } else { format!(" ({})", groups.join(", ")) };
     let plural = if receipt.connections == 1 { "" } else { "s" };
     let record = if receipt.dry_run { String::new() } else { format!("; record {}", receipt.audit) };
-    format!("{} connection{plural}{groups}{record}", receipt.connections)
+    format!("{} connection{plural}{groups}{record}{}", receipt.connections, not_everywhere(receipt))
+}
+
+/// In a cluster: where it is not known to be in force.
+fn not_everywhere(receipt: &Receipt) -> String {
+    let open = receipt.nodes.iter().filter(|node| !node.standing.is_fenced()).map(|node| &node.name);
+    let names: Vec<String> =
+        open.chain(&receipt.silent).map(|name| crate::text::visible(name).to_string()).collect();
+    if names.is_empty() { String::new() } else { format!("; NOT KNOWN on {}", names.join(", ")) }
 }
 
 fn tick(model: &mut Model, now_ms: u64) -> Vec<Effect> {

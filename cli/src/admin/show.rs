@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use fanfare_protocol::admin::{
     ApiKeyRow, AuditVerdict, BanKind, BanRow, ConnectionDetail, ConnectionRow, Explanation, GroupRow,
-    LastingRow, Listing, Receipt, UserRow,
+    LastingRow, Listing, Receipt, Standing, UserRow,
 };
 use fanfare_tui::text::{act, far_day, harmless, made_by, many, micros, moment, per_mille, span, visible};
 use serde_json::Value;
@@ -264,6 +264,40 @@ pub(super) enum Done {
 
 /// What was done, in one line.
 pub(super) fn receipt(done: &Done, receipt: &Receipt) -> String {
+    receipt_here(done, receipt) + &on_nodes(receipt)
+}
+
+/// Where it is in force, and where that is not known; a line where there are several nodes.
+fn on_nodes(receipt: &Receipt) -> String {
+    let of = |standings: &[Standing]| -> Vec<String> {
+        let nodes = receipt.nodes.iter().filter(|node| standings.contains(&node.standing));
+        nodes.map(|node| format!("{} {} ms", visible(&node.name), node.after_ms)).collect()
+    };
+    let mut lines = String::new();
+    let in_force = of(&[Standing::InForce]);
+    if !in_force.is_empty() {
+        lines += &format!("in force on {} ({})\n", many(in_force.len() as u64, "node"), in_force.join(", "));
+    }
+    let told: [(&[Standing], &str); 3] = [
+        (&[Standing::LeaseEnded], "cut off, and delivering nothing until it is in force there"),
+        (&[Standing::ServesWithout], "CUT OFF, AND DELIVERING ALL THE SAME: it is not in force there"),
+        (&[Standing::Unknown], "NOT KNOWN TO BE IN FORCE there: do it again"),
+    ];
+    for (standings, words) in told {
+        let nodes = receipt.nodes.iter().filter(|node| standings.contains(&node.standing));
+        let names: Vec<_> = nodes.map(|node| visible(&node.name).to_string()).collect();
+        if !names.is_empty() {
+            lines += &format!("{}: {words}\n", names.join(", "));
+        }
+    }
+    if !receipt.silent.is_empty() {
+        let names: Vec<_> = receipt.silent.iter().map(|name| visible(name).to_string()).collect();
+        lines += &format!("{}: NO ANSWER, so that what was done there is not known\n", names.join(", "));
+    }
+    lines
+}
+
+fn receipt_here(done: &Done, receipt: &Receipt) -> String {
     let record = format!("; record {}, {}\n", receipt.audit, micros(receipt.took_us));
     let done = match done {
         Done::To(done) => done,

@@ -180,6 +180,7 @@ impl World {
     pub(crate) fn check_end(&mut self) {
         self.check_nodes();
         self.check_counts();
+        self.check_members();
         self.check_messages();
     }
 
@@ -236,6 +237,19 @@ impl World {
         }
     }
 
+    /// Who was banned is no member.
+    fn check_members(&mut self) {
+        let still = (0..self.clients.len()).find_map(|client| {
+            let user = self.clients[client].user;
+            let mut bans = self.closed.keys().filter(|(banned, _)| *banned == user);
+            let (_, group) = bans.find(|(_, group)| self.is_member(client, *group))?;
+            Some((client, *group)).filter(|_| self.clients[client].seat.is_some())
+        });
+        if let Some((client, group)) = still {
+            self.violate(1, format!("client {client} is in group {group}, which its user was banned from"));
+        }
+    }
+
     /// Who was there got what was for it, or was told that it may be missing.
     fn check_messages(&mut self) {
         for at in 0..self.clients.len() {
@@ -252,17 +266,13 @@ impl World {
                 {
                     continue;
                 }
-                // What a process had not given away when it crashed nobody can know of.
+                // Of what a process took with it nobody can know: what was lost behind the last that came through, and
+                // what it sent to those whom it knew when it knew nothing of the others any more.
                 let (from, to) = (sent.origin, client.at);
                 let is_lost = self.net.lost.get(&(from, to)).is_some_and(|step| *step >= sent.step);
-                if !self.nodes[from].alive && is_lost {
+                if !self.nodes[from].alive && (is_lost || !sent.has_lease) {
+                    self.counts.untold += 1;
                     continue;
-                }
-                if !sent.has_lease {
-                    self.counts.unled += 1;
-                    if !self.options.checks_unled {
-                        continue;
-                    }
                 }
                 missing = Some(number);
                 break;

@@ -31,8 +31,6 @@ pub(crate) struct Options {
     pub(crate) always_delivers: bool,
     /// A broken watch: what is behind an entry is not waited for.
     pub(crate) ignores_backlog: bool,
-    /// What a node published without the lease is owed as well.
-    pub(crate) checks_unled: bool,
 }
 
 /// What happens.
@@ -138,8 +136,8 @@ pub(crate) struct Summary {
     pub(crate) open_fences: u64,
     pub(crate) late: u64,
     pub(crate) missed: u64,
-    /// Messages that a node without the lease published, and of which somebody was not told that they are missing.
-    pub(crate) unled: u64,
+    /// Messages that are missing without a word, because the process that sent them is no more.
+    pub(crate) untold: u64,
 }
 
 impl Summary {
@@ -152,7 +150,7 @@ impl Summary {
             open_fences: self.open_fences + other.open_fences,
             late: self.late + other.late,
             missed: self.missed + other.missed,
-            unled: self.unled + other.unled,
+            untold: self.untold + other.untold,
         }
     }
 }

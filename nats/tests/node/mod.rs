@@ -22,6 +22,8 @@ pub struct Node {
     pub events: mpsc::Receiver<Event>,
     /// What came while something else was waited for.
     kept: VecDeque<Event>,
+    /// The server that it was connected to first.
+    pub server: String,
 }
 
 pub fn number(node: u32) -> [u8; 4] {
@@ -43,8 +45,8 @@ impl Node {
 
     pub async fn with(settings: Settings, node: u32) -> Self {
         let (bus, events) = Bus::open(settings, number(node)).await.unwrap();
-        let mut node = Self { bus, events, kept: VecDeque::new() };
-        node.connected().await;
+        let mut node = Self { bus, events, kept: VecDeque::new(), server: String::new() };
+        node.server = node.connected().await.0;
         node
     }
 

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::row::{BanRow, ConnectionRow, GroupRow, May, MembershipOrigin, WebhookRow};
+use super::row::{BanRow, ConnectionRow, GroupRow, May, MembershipOrigin, NodeRow, WebhookRow};
 use super::{Role, Times};
 use crate::{Code, ConnectionId, Denial, GroupName, UserName};
 
@@ -65,6 +65,9 @@ pub struct Status {
     /// Back ends that are asked and told.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub webhooks: Vec<WebhookRow>,
+    /// The nodes of the cluster, this one first; none where the server is a whole hub.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nodes: Vec<NodeRow>,
 }
 
 /// How many of what there is now.
@@ -380,6 +383,9 @@ pub struct Update {
     /// Back ends that are asked and told.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub webhooks: Vec<WebhookRow>,
+    /// The nodes of the cluster, this one first; none where the server is a whole hub.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nodes: Vec<NodeRow>,
     /// Connections that are new or changed.
     pub connections: Vec<ConnectionRow>,
     /// Connections that are gone.

@@ -278,6 +278,34 @@ pub struct ApiKeyRow {
     pub author: String,
 }
 
+/// A node of a cluster, as another knows it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct NodeRow {
+    /// Eight hex digits, which the ids of its connections begin with.
+    pub node: String,
+    /// What it is called.
+    pub name: String,
+    /// Which version of Fanfare it is.
+    pub version: String,
+    /// Whether it is the one that says this.
+    pub is_this: bool,
+    /// Connections there.
+    pub connections: u64,
+    /// Users there.
+    pub users: u64,
+    /// Groups there.
+    pub groups: u64,
+    /// How old that is, in milliseconds.
+    pub age_ms: u64,
+    /// Up to which revision what was decided is in force there.
+    pub in_force: u64,
+    /// Publications of it that were lost on their way to the one that says this.
+    pub missed: u64,
+    /// Why it lets nobody in, or what is not right between the two; not given while all is well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}
+
 /// An end point of a back end.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct WebhookRow {

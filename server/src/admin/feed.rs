@@ -11,7 +11,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use fanfare_hub::Roster;
-use fanfare_protocol::admin::{AdminReply, ConnectionRow, Counters, GroupRow, Totals, Update, WebhookRow};
+use fanfare_protocol::admin::{
+    AdminReply, ConnectionRow, Counters, GroupRow, NodeRow, Totals, Update, WebhookRow,
+};
 use fanfare_protocol::{ConnectionId, GroupName};
 use foldhash::quality::RandomState;
 use parking_lot::Mutex;
@@ -61,6 +63,7 @@ struct Moment {
     counters: Counters,
     acts_impaired: Option<String>,
     webhooks: Vec<WebhookRow>,
+    nodes: Vec<NodeRow>,
     connections: HashMap<ConnectionId, Tracked, RandomState>,
     groups: HashMap<GroupName, Group, RandomState>,
 }
@@ -196,6 +199,7 @@ impl Feed {
             counters: counters(self.queries.metrics.snapshot(&self.queries.hub)),
             acts_impaired: self.queries.moderation.impaired().reason(),
             webhooks: self.queries.webhooks(),
+            nodes: self.queries.nodes(),
         }
     }
 }
@@ -257,6 +261,7 @@ fn lines(moment: &Moment, changes: Changes, header: Header) -> impl Iterator<Ite
     let (mut groups, mut gone_groups) = (groups.into_iter(), gone_groups.into_iter());
     let (at_ms, totals, counters) = (moment.at_ms, moment.totals, moment.counters.clone());
     let (acts_impaired, webhooks) = (moment.acts_impaired.clone(), moment.webhooks.clone());
+    let nodes = moment.nodes.clone();
     (1..=parts).map(move |part| {
         line(&AdminReply::Ok(Update {
             full: header.full && part == 1,
@@ -267,6 +272,7 @@ fn lines(moment: &Moment, changes: Changes, header: Header) -> impl Iterator<Ite
             counters: counters.clone(),
             acts_impaired: acts_impaired.clone(),
             webhooks: webhooks.clone(),
+            nodes: nodes.clone(),
             connections: connections.by_ref().take(ROWS).collect(),
             gone_connections: gone_connections.by_ref().take(ROWS).collect(),
             groups: groups.by_ref().take(ROWS).collect(),

@@ -10,8 +10,8 @@ use std::time::Instant;
 use bytes::Bytes;
 use fanfare_hub::Population;
 use fanfare_protocol::admin::{
-    AdminError, AdminReply, ConnectionDetail, Counters, GroupRow, Listing, MembershipRow, Page, Question,
-    Status, Totals, UserRow, WebhookRow,
+    AdminError, AdminReply, ConnectionDetail, Counters, GroupRow, Listing, MembershipRow, NodeRow, Page,
+    Question, Status, Totals, UserRow, WebhookRow,
 };
 use fanfare_protocol::{Code, ConnectionId, Denial};
 use fanfare_token::Seconds;
@@ -23,6 +23,7 @@ use super::rows::{
 };
 use crate::access::{self, Gate};
 use crate::application::Decides;
+use crate::cluster::Side;
 use crate::edge::admission::Admission;
 use crate::edge::handshake::SERVER;
 use crate::hub::{Hub, Member};
@@ -42,6 +43,8 @@ pub(crate) struct Queries {
     pub(crate) dev: bool,
     pub(crate) started: Instant,
     pub(crate) webhooks: Option<Arc<Webhooks>>,
+    /// The other nodes, where the server is one of several.
+    pub(crate) cluster: Option<Arc<Side>>,
     /// What the application is asked, where there is one.
     pub(crate) decides: Decides,
 }
@@ -103,10 +106,16 @@ impl Queries {
             audit: self.moderation.audit_head(),
             acts_impaired: self.moderation.impaired().reason(),
             webhooks: self.webhooks(),
+            nodes: self.nodes(),
         }
     }
 
     /// What became of requests to back ends.
+    /// The nodes of the cluster, this one first.
+    pub(super) fn nodes(&self) -> Vec<NodeRow> {
+        self.cluster.as_ref().map(|cluster| cluster.rows(self.hub.population())).unwrap_or_default()
+    }
+
     pub(super) fn webhooks(&self) -> Vec<WebhookRow> {
         self.webhooks.as_ref().map(|webhooks| webhooks.rows()).unwrap_or_default()
     }
@@ -278,6 +287,7 @@ mod tests {
             dev,
             started,
             webhooks: None,
+            cluster: None,
             decides,
         };
         (queries, seats)

@@ -19,6 +19,7 @@ use rustls::pki_types::CertificateDer;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
+use crate::lease::Lease;
 use crate::moderation::Moderation;
 
 /// What is answered.
@@ -31,6 +32,8 @@ pub(crate) struct Http {
     pub(crate) certificate: RwLock<[u8; 32]>,
     /// Whether operators' acts can be taken.
     pub(crate) moderation: Arc<Moderation>,
+    /// Whether anybody can be let in.
+    pub(crate) lease: Arc<Lease>,
     /// Cancelled when nobody is let in any more.
     pub(crate) closing: CancellationToken,
 }
@@ -72,6 +75,10 @@ pub(crate) fn routes(http: Arc<Http>) -> Router {
 async fn ready(State(http): State<Arc<Http>>) -> Response {
     if http.closing.is_cancelled() {
         return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n").into_response();
+    }
+    // Those who are here stay; who comes is better off at another node.
+    if !http.lease.holds() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "cut off from the cluster\n").into_response();
     }
     // Clients are served all the same: to be taken out of service would make it worse for them. Why is for operators.
     if http.moderation.impaired().is_so() {

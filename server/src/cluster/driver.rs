@@ -13,7 +13,7 @@ use fanfare_cluster::{Arrived, Effect, Heartbeat, Node, NodeId, TopicName};
 use fanfare_hub::{CloseReason, Lane, Origin, Publication, Removal};
 use fanfare_nats::{Bus, Event, Expect, OpenError, PutError};
 use fanfare_protocol::admin::Who;
-use fanfare_protocol::{Code, GroupName, Target};
+use fanfare_protocol::{Code, ConnectionId, GroupName, Target};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
@@ -22,8 +22,9 @@ use tokio_util::sync::CancellationToken;
 use super::copier::{Copies, copy};
 use super::questions::{Done, Question, read, to_bytes};
 use super::rows::{self, Rows};
-use super::settings::ClusterSettings;
 use super::side::{Carrier, Side, who};
+use crate::access;
+use crate::cluster_settings::ClusterSettings;
 use crate::hub::{Hub, Member};
 use crate::moderation::{Decision, Moderation};
 use crate::reason::told;
@@ -36,6 +37,9 @@ const AT_ONCE: usize = 256;
 
 /// So many puts may be on their way: heartbeats, where NATS is slow.
 const PUTS: usize = 16;
+
+/// How often what has ended is looked for.
+const SWEEP: Duration = Duration::from_secs(60);
 
 /// How long the last words may take.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -88,6 +92,7 @@ impl Opening {
             copier,
             puts: JoinSet::new(),
             importing: 0,
+            swept: Instant::now(),
             ready: watch::Sender::new(false),
         }
     }
@@ -119,6 +124,8 @@ pub(crate) struct Driver {
     puts: JoinSet<Put>,
     /// So many of the disk's decisions are on their way to the cluster.
     importing: usize,
+    /// When what has ended was last looked for.
+    swept: Instant,
     ready: watch::Sender<bool>,
 }
 
@@ -163,6 +170,22 @@ impl Driver {
         node.tick(now);
         drop(node);
         self.side.elsewhere.sweep(now);
+        if now >= self.swept + SWEEP {
+            self.swept = now;
+            for (key, revision) in self.rows.ended(access::now(), PUTS) {
+                self.forget(key, revision);
+            }
+        }
+    }
+
+    /// Deletes an entry where it is still what it was.
+    fn forget(&mut self, key: String, revision: u64) {
+        let bus = self.side.bus.clone();
+        self.puts.spawn(async move {
+            // Where another node did it, or something else was decided, it is not to be done.
+            let _ = bus.delete(&key, Expect::Revision(revision)).await;
+            Put::Forgotten
+        });
     }
 
     /// Takes in what NATS brings.
@@ -199,7 +222,7 @@ impl Driver {
             }
             self.side.node.lock().heartbeat(id, heartbeat.flatten(), revision, Instant::now());
         } else {
-            match self.rows.read(key, value) {
+            match self.rows.read(key, value, revision) {
                 Ok(decision) => {
                     self.unreadable.remove(key);
                     if let Some((decision, reason)) = decision {
@@ -321,14 +344,7 @@ impl Driver {
                         .spawn(async move { Put::Heartbeat(bus.put(&key, value, Expect::Anything).await) });
                 }
             }
-            Effect::Forget(id, revision) => {
-                let (bus, key) = (self.side.bus.clone(), rows::node_key(id));
-                self.puts.spawn(async move {
-                    // Where another node did it, or the node is back, it is not to be done.
-                    let _ = bus.delete(&key, Expect::Revision(revision)).await;
-                    Put::Forgotten
-                });
-            }
+            Effect::Forget(id, revision) => self.forget(rows::node_key(id), revision),
             Effect::Deliver { from, ticket, publication } => self.deliver(from, ticket, publication),
             Effect::Remove(topic, proof) => {
                 let why = Removal { code: Code::CutOff, reason: Code::CutOff.sentence() };
@@ -416,6 +432,10 @@ impl Driver {
             }),
             Question::Count(who) => to_bytes(&self.hub.count(&Target::from(&who))),
             Question::Change { who, group, out } => to_bytes(&self.change(&who, &group, out.as_deref())),
+            Question::Owners(ids) => {
+                let owner = |id: &ConnectionId| self.hub.connection(id).map(|member| member.user().clone());
+                to_bytes(&ids.iter().map(owner).collect::<Vec<_>>())
+            }
             Question::Users(who) => {
                 let mut users = std::collections::BTreeMap::<_, u64>::new();
                 for member in self.hub.reached_by(&Target::from(&who)) {

@@ -4,8 +4,8 @@
 //! else: whoever asks is told that it is not known here (promise 13).
 
 use bytes::Bytes;
-use fanfare_protocol::GroupName;
 use fanfare_protocol::admin::{Action, Receipt, Who};
+use fanfare_protocol::{ConnectionId, GroupName};
 use serde::{Deserialize, Serialize};
 
 /// What a node asks others.
@@ -25,6 +25,8 @@ pub(super) enum Question {
         /// Why they are put out; nothing: they are put in.
         out: Option<String>,
     },
+    /// Whose are these connections? Answered with a user, or nothing, for each.
+    Owners(Vec<ConnectionId>),
     /// Who are your users, of a group or of all? Answered with names and the numbers of their connections.
     Users(Who),
 }

@@ -8,8 +8,9 @@ use std::collections::HashMap;
 use aws_lc_rs::digest::{SHA256, digest};
 use bytes::Bytes;
 use fanfare_cluster::NodeId;
-use fanfare_protocol::admin::{BanRow, LastingRow};
+use fanfare_protocol::admin::{BanKind, BanRow, LastingRow};
 use fanfare_protocol::{GroupName, UserName};
+use fanfare_token::Seconds;
 use serde::{Deserialize, Serialize};
 
 use crate::access::{BanKey, StoredKey};
@@ -105,10 +106,13 @@ pub(crate) struct RowError {
     problem: String,
 }
 
-/// What the bucket has.
+/// How long an entry stays that has ended: longer than clocks are apart, and than anybody takes to look at it.
+const LEFT: Seconds = 86_400;
+
+/// What the bucket has, with its revisions.
 #[derive(Debug, Default)]
 pub(super) struct Rows {
-    known: HashMap<String, Row>,
+    known: HashMap<String, (Row, u64)>,
 }
 
 impl Rows {
@@ -117,22 +121,39 @@ impl Rows {
         &mut self,
         key: &str,
         value: Option<&[u8]>,
+        revision: u64,
     ) -> Result<Option<(Decision, String)>, RowError> {
         let known = self.known.remove(key);
-        let Some(value) = value else { return Ok(known.map(|row| (row.end(), String::new()))) };
+        let Some(value) = value else { return Ok(known.map(|(row, _)| (row.end(), String::new()))) };
         let wrong = |problem: String| RowError { key: key.to_owned(), problem };
         let Entry { row, reason } =
             serde_json::from_slice(value).map_err(|error| wrong(error.to_string()))?;
         if row.key() != key {
             return Err(wrong("it belongs to another key".to_owned()));
         }
-        self.known.insert(key.to_owned(), row.clone());
+        self.known.insert(key.to_owned(), (row.clone(), revision));
         let decision = match row {
             Row::Ban(ban) => Decision::Ban(ban),
             Row::Lasting(row) => Decision::Lasting(row),
             Row::Key(key) => Decision::Key(key),
         };
         Ok(Some((decision, reason)))
+    }
+
+    /// Entries that have ended long ago, at most so many, with their revisions: they say nothing any more.
+    pub(super) fn ended(&self, now: Seconds, most: usize) -> Vec<(String, u64)> {
+        let has_ended = |row: &Row| {
+            let until = match row {
+                // A sign-out's end is reckoned from what its issuer's tokens may be, and not from this.
+                Row::Ban(ban) if ban.kind == BanKind::SignOut => None,
+                Row::Ban(ban) => ban.until,
+                Row::Lasting(row) => row.until,
+                Row::Key(key) => key.row.until,
+            };
+            until.is_some_and(|until| until.saturating_add(LEFT) < now)
+        };
+        let ended = self.known.iter().filter(|(_, (row, _))| has_ended(row));
+        ended.take(most).map(|(key, (_, revision))| (key.clone(), *revision)).collect()
     }
 
     /// Whether the bucket has what a decision puts.
@@ -143,7 +164,7 @@ impl Rows {
 
 #[cfg(test)]
 mod tests {
-    use fanfare_protocol::admin::{BanKind, May};
+    use fanfare_protocol::admin::May;
 
     use super::*;
 
@@ -173,10 +194,28 @@ mod tests {
             let (key, value) = entry(&put, "why");
             assert!(key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'.'), "{key}");
             assert_eq!(entry(&end, ""), (key.clone(), None));
-            assert_eq!(rows.read(&key, value.as_deref()), Ok(Some((put.clone(), "why".to_owned()))));
+            assert_eq!(rows.read(&key, value.as_deref(), 7), Ok(Some((put.clone(), "why".to_owned()))));
             assert!(rows.has(&put));
-            assert_eq!(rows.read(&key, None), Ok(Some((end, String::new()))));
-            assert_eq!(rows.read(&key, None), Ok(None));
+            assert_eq!(rows.read(&key, None, 8), Ok(Some((end, String::new()))));
+            assert_eq!(rows.read(&key, None, 8), Ok(None));
+        }
+    }
+
+    #[test]
+    fn what_has_ended_long_ago_can_go_and_nothing_else() {
+        let mut rows = Rows::default();
+        let until = |until, kind| BanRow { until, kind, ..ban("alice") };
+        for (ban, goes) in [
+            (until(Some(100), BanKind::Group), true),
+            (until(Some(101), BanKind::Group), false),
+            (until(None, BanKind::Group), false),
+            (until(Some(100), BanKind::SignOut), false),
+        ] {
+            let (key, value) = entry(&Decision::Ban(ban), "");
+            rows.read(&key, value.as_deref(), 7).unwrap();
+            let expected = if goes { vec![(key, 7)] } else { Vec::new() };
+            assert_eq!(rows.ended(100 + LEFT + 1, 9), expected);
+            rows.known.clear();
         }
     }
 
@@ -191,7 +230,7 @@ mod tests {
             (other.as_str(), value.as_deref()),
             ("ban.of-a-later-kind", Some(&b"{\"ban\":1}"[..])),
         ] {
-            assert!(rows.read(key, value).is_err(), "{key}");
+            assert!(rows.read(key, value, 1).is_err(), "{key}");
         }
     }
 

@@ -10,11 +10,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use fanfare_cluster::{Fenced, Node, NodeId, Standing, TopicName, longest_fence};
-use fanfare_hub::{Outgoing, Proof, Ticket, Topic};
+use fanfare_cluster::{Fenced, Node, NodeId, PeerFacts, Standing, TopicName, longest_fence};
+use fanfare_hub::{Outgoing, Population, Proof, Ticket, Topic};
 use fanfare_nats::{Bus, Expect, PutError};
-use fanfare_protocol::admin::{self, Action, NodeStanding, Receipt, Who};
-use fanfare_protocol::{Code, Denial, GroupName, Target};
+use fanfare_protocol::admin::{self, Action, NodeRow, NodeStanding, Receipt, Who};
+use fanfare_protocol::{Code, ConnectionId, Denial, GroupName, Target, UserName};
 use parking_lot::{Condvar, Mutex};
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
@@ -76,9 +76,53 @@ impl Side {
         }
     }
 
-    /// What operators call this node.
-    pub(crate) fn name(&self) -> &str {
-        &self.name
+    /// The nodes as this one knows them, itself first.
+    pub(crate) fn rows(&self, here: Population) -> Vec<NodeRow> {
+        let now = Instant::now();
+        let (id, in_force, peers) = {
+            let node = self.node.lock();
+            (node.id(), node.in_force(), node.peers())
+        };
+        let own = NodeRow {
+            node: id.to_string(),
+            name: self.name.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            is_this: true,
+            connections: here.connections as u64,
+            users: here.users as u64,
+            groups: here.groups as u64,
+            in_force,
+            problem: self.problem(),
+            ..NodeRow::default()
+        };
+        let row = |peer: PeerFacts| {
+            let heartbeat = peer.heartbeat?;
+            let age = now.saturating_duration_since(peer.seen);
+            let problem =
+                (!peer.is_heard).then(|| "it has not said what it wants, and is sent everything".to_owned());
+            Some(NodeRow {
+                node: peer.id.to_string(),
+                name: heartbeat.name,
+                version: heartbeat.version,
+                is_this: false,
+                connections: heartbeat.connections,
+                users: heartbeat.users,
+                groups: heartbeat.groups,
+                age_ms: u64::try_from(age.as_millis()).unwrap_or(u64::MAX),
+                in_force: heartbeat.in_force,
+                missed: peer.missed,
+                problem,
+            })
+        };
+        std::iter::once(own).chain(peers.into_iter().filter_map(row)).collect()
+    }
+
+    /// Why this node lets nobody in, if that is so.
+    fn problem(&self) -> Option<String> {
+        if !self.bus.is_connected() {
+            return Some("there is no connection to NATS".to_owned());
+        }
+        (!self.lease.holds()).then(|| "what was decided elsewhere is not known here".to_owned())
     }
 
     pub(super) fn serves_without(&self) -> bool {
@@ -157,6 +201,27 @@ impl Side {
         out: Option<String>,
     ) -> (u64, Vec<String>) {
         self.sum(&Question::Change { who: Who::from(whom), group, out }).await
+    }
+
+    /// Whose connections on other nodes are, as far as they are there and say so.
+    pub(crate) async fn owners(&self, ids: Vec<ConnectionId>) -> HashMap<ConnectionId, UserName> {
+        let mut on = HashMap::<NodeId, Vec<ConnectionId>>::new();
+        for id in ids {
+            on.entry(NodeId::of(&id)).or_default().push(id);
+        }
+        let mut owners = HashMap::new();
+        // There are as many as there are nodes, and they are asked before any is waited for.
+        let asked: Vec<_> = on
+            .into_iter()
+            .map(|(node, ids)| (self.ask(Some(node), &Question::Owners(ids.clone())), ids))
+            .collect();
+        for (ticket, ids) in asked {
+            for (_, body) in self.elsewhere.wait(ticket).await.answers {
+                let users = body.as_deref().and_then(read::<Vec<Option<UserName>>>).unwrap_or_default();
+                owners.extend(ids.iter().copied().zip(users).filter_map(|(id, user)| Some((id, user?))));
+            }
+        }
+        owners
     }
 
     /// How many copies of a message were queued on other nodes, and which did not say so.

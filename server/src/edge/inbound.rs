@@ -88,7 +88,9 @@ impl Inbound {
     pub(crate) fn step(&mut self, member: &Arc<Member>, chunk: &mut Bytes) -> Result<Step, CloseReason> {
         match self.next(chunk) {
             None => Ok(Step::Done(0)),
-            Some(Ok(ClientFrame::Send(first))) if may_begin_run(&first) => {
+            Some(Ok(ClientFrame::Send(first)))
+                if may_begin_run(&first) && !self.router.names_strangers(member, &first.to) =>
+            {
                 Ok(Step::Done(self.carry_out_run(member, first, chunk)))
             }
             Some(Ok(ClientFrame::Call(call))) => {

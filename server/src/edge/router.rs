@@ -8,6 +8,7 @@
 //!   (promise 4);
 //! - a refused request has changed nothing, has a numbered code, and is counted (promise 11).
 
+use std::collections::HashMap;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -16,8 +17,8 @@ use std::time::Instant;
 use fanfare_hub::{CloseReason, Delivery, Origin, Publication};
 use fanfare_protocol::admin::Who;
 use fanfare_protocol::{
-    ClientFrame, Code, Denial, EventName, GroupName, Limits, RequestId, Send, Sender, ServerFrame, Target,
-    Token, UserName,
+    ClientFrame, Code, ConnectionId, Denial, EventName, GroupName, Limits, RequestId, Send, Sender,
+    ServerFrame, Target, Token, UserName,
 };
 use fanfare_token::Permissions;
 use tokio::sync::Semaphore;
@@ -227,6 +228,9 @@ impl Router {
         owed: &Owed,
     ) -> Option<Call> {
         let request = send.request;
+        if let Some(cluster) = self.cluster.as_ref().filter(|_| self.names_strangers(caller, &send.to)) {
+            return Some(self.send_to_strangers(Arc::clone(cluster), caller, send));
+        }
         let (delivery, cluster) = match (self.send(caller, send, Lane::Stream), &self.cluster) {
             (Ok(Some(delivery)), Some(cluster)) => (delivery, Arc::clone(cluster)),
             (outcome, _) => {
@@ -257,6 +261,40 @@ impl Router {
         }
     }
 
+    /// Whether a send names connections that are not here, where it matters whose they are.
+    pub(crate) fn names_strangers(&self, caller: &Member, to: &[Target]) -> bool {
+        let is_stranger =
+            |target: &Target| matches!(target, Target::Connection(id) if self.hub.connection(id).is_none());
+        self.is_node()
+            && to.iter().any(is_stranger)
+            && !caller.permissions().grants.may_send_to_every_user(access::now())
+    }
+
+    /// Asks whose connections on other nodes are, and carries out a send to them then.
+    fn send_to_strangers(self: &Arc<Self>, cluster: Arc<Side>, caller: &Arc<Member>, send: Send) -> Call {
+        let (router, caller, request) = (Arc::clone(self), Arc::clone(caller), send.request);
+        Box::pin(async move {
+            if let Err(denial) =
+                router.limits.check_send(send.to.len(), send.except.len(), send.payload.len())
+            {
+                return router.answer(&caller, request, Err(denial));
+            }
+            let ids = send.to.iter().filter_map(|target| match target {
+                Target::Connection(id) => Some(*id),
+                _ => None,
+            });
+            let ids = ids.filter(|id| router.hub.connection(id).is_none()).collect();
+            let owners = cluster.owners(ids).await;
+            let outcome = match router.send_knowing(&caller, send, Lane::Stream, &owners) {
+                Ok(Some(Delivery { queued, elsewhere: Some(ticket), .. })) => {
+                    Ok(Some(queued + cluster.elsewhere.wait(ticket).await.copies))
+                }
+                outcome => outcome.map(|sent| sent.map(|delivery| delivery.queued)),
+            };
+            router.answer(&caller, request, outcome);
+        })
+    }
+
     /// Carries out sends that follow each other, want no answer, and name the same one target and the same exceptions:
     /// those that are permitted go as one run. Each is answered for itself where it is refused.
     pub(crate) fn route_run(&self, caller: &Arc<Member>, sends: Vec<Send>) {
@@ -270,7 +308,7 @@ impl Router {
                 .limits
                 .check_send(to.len(), except.len(), payload.len())
                 .and_then(|()| no_notice(&event))
-                .and_then(|()| self.permit(caller, &to))
+                .and_then(|()| self.permit(caller, &to, &HashMap::new()))
                 .and_then(|()| to.pop().ok_or(Denial::from(Code::NoTarget)));
             match permitted {
                 Ok(target) => {
@@ -403,12 +441,20 @@ impl Router {
         Ok(self.hub.count(target) as u64)
     }
 
-    /// Whether the caller may send to all of these.
-    fn permit(&self, caller: &Member, targets: &[Target]) -> Result<(), Denial> {
+    /// Whether the caller may send to all of these. `owners` is whose connections on other nodes are.
+    fn permit(
+        &self,
+        caller: &Member,
+        targets: &[Target],
+        owners: &HashMap<ConnectionId, UserName>,
+    ) -> Result<(), Denial> {
         let permissions = caller.permissions();
         let now = access::now();
-        targets.iter().try_for_each(|target| {
-            self.about(target, |to| self.gate.send(caller.user(), &permissions, to, now))
+        targets.iter().try_for_each(|target| match target {
+            Target::Connection(id) if owners.contains_key(id) => {
+                self.gate.send(caller.user(), &permissions, Recipient::Connection(id, owners.get(id)), now)
+            }
+            target => self.about(target, |to| self.gate.send(caller.user(), &permissions, to, now)),
         })
     }
 
@@ -427,10 +473,21 @@ impl Router {
 
     /// Gives what came of it where its sender wants to know.
     fn send(&self, caller: &Member, send: Send, lane: Lane) -> Result<Option<Delivery>, Denial> {
+        self.send_knowing(caller, send, lane, &HashMap::new())
+    }
+
+    /// The same, where it is known whose connections on other nodes are.
+    fn send_knowing(
+        &self,
+        caller: &Member,
+        send: Send,
+        lane: Lane,
+        owners: &HashMap<ConnectionId, UserName>,
+    ) -> Result<Option<Delivery>, Denial> {
         let Send { request: _, ack, to, mut except, others, event, format, payload } = send;
         self.limits.check_send(to.len(), except.len(), payload.len())?;
         no_notice(&event)?;
-        self.permit(caller, &to)?;
+        self.permit(caller, &to, owners)?;
         if others {
             except.push(caller.id());
         }
@@ -476,7 +533,7 @@ mod tests {
 
     use bytes::Bytes;
     use fanfare_hub::HubLimits;
-    use fanfare_protocol::{ConnectionId, PayloadFormat};
+    use fanfare_protocol::PayloadFormat;
 
     use super::*;
     use crate::access::{KeySets, Tokens};

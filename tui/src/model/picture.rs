@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 
-use fanfare_protocol::admin::{ConnectionRow, Counters, GroupRow, SILENT_MS, Totals, Update, WebhookRow};
+use fanfare_protocol::admin::{
+    ConnectionRow, Counters, GroupRow, NodeRow, SILENT_MS, Totals, Update, WebhookRow,
+};
 use fanfare_protocol::{ConnectionId, GroupName, UserName};
 
 /// The server at one moment.
@@ -24,6 +26,8 @@ pub struct Picture {
     pub acts_impaired: Option<String>,
     /// Back ends that the server asks and tells.
     pub webhooks: Vec<WebhookRow>,
+    /// The nodes of the cluster, the one that is looked at first.
+    pub nodes: Vec<NodeRow>,
 }
 
 /// A group, and how busy it is.
@@ -98,6 +102,7 @@ impl Picture {
         self.counters = update.counters;
         self.acts_impaired = update.acts_impaired;
         self.webhooks = update.webhooks;
+        self.nodes = update.nodes;
         for row in update.connections {
             let now = (update.at_ms, row.requests, row.deliveries);
             let (requests, deliveries, base) = match self.connections.get(&row.connection) {

@@ -21,6 +21,7 @@ pub(crate) fn status(role: Role) -> Status {
         audit: admin::AuditHead::default(),
         acts_impaired: None,
         webhooks: Vec::new(),
+        nodes: Vec::new(),
     }
 }
 
@@ -78,6 +79,7 @@ pub(crate) fn snapshot(rows: Vec<ConnectionRow>, groups: &[(&str, u64)]) -> Upda
         counters: Counters { sends: 5, deliveries: 50, ..Counters::default() },
         acts_impaired: None,
         webhooks: Vec::new(),
+        nodes: Vec::new(),
         connections: rows,
         gone_connections: Vec::new(),
         groups: groups

@@ -7,7 +7,7 @@
 //! busiest connections             largest groups
 //! ```
 
-use fanfare_protocol::admin::{Counters, WebhookRow};
+use fanfare_protocol::admin::{Counters, NodeRow, WebhookRow};
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::text::{Line, Span};
@@ -19,7 +19,8 @@ use crate::model::{Held, Model};
 use crate::text::{bytes, count, cut, many, micros, span, tenths, visible};
 
 pub(super) fn draw(model: &Model, theme: Theme, frame: &mut Frame<'_>, area: Rect) {
-    let rows = if model.picture.webhooks.is_empty() { 9 } else { 10 };
+    let more = [model.picture.webhooks.is_empty(), model.picture.nodes.is_empty()];
+    let rows = 9 + u16::try_from(more.iter().filter(|is_empty| !**is_empty).count()).unwrap_or_default();
     let [facts, charts, tops] =
         Layout::vertical([Constraint::Length(rows), Constraint::Length(4), Constraint::Fill(1)]).areas(area);
     draw_facts(model, theme, frame, facts);
@@ -108,9 +109,11 @@ fn draw_facts(model: &Model, theme: Theme, frame: &mut Frame<'_>, area: Rect) {
     ];
     let room = usize::from(area.width).saturating_sub(13);
     let webhooks = webhooks(&model.picture.webhooks).map(|text| ("back ends", text));
+    let nodes = nodes(&model.picture.nodes).map(|text| ("nodes", text));
     let lines: Vec<Line<'_>> = rows
         .into_iter()
         .chain(webhooks)
+        .chain(nodes)
         .map(|(name, text)| {
             Line::from(vec![Span::styled(format!(" {name:12}"), theme.quiet()), Span::raw(cut(&text, room))])
         })
@@ -131,6 +134,25 @@ fn webhooks(rows: &[WebhookRow]) -> Option<String> {
         let error = row.last_error.as_ref().filter(|_| row.is_failing);
         let error = error.map_or(String::new(), |error| format!(" FAILS: {}", visible(&error.words)));
         format!("{}{error}  {} told  {waiting}{lost}", visible(&row.name), row.delivered)
+    };
+    let words: Vec<String> = rows.into_iter().map(words).collect();
+    (!words.is_empty()).then(|| words.join("   "))
+}
+
+/// The nodes of the cluster: the one that is looked at, those with a trouble, and the others, with how many connections
+/// each has. `None` where there is no cluster.
+fn nodes(rows: &[NodeRow]) -> Option<String> {
+    let mut rows: Vec<&NodeRow> = rows.iter().collect();
+    rows.sort_by_key(|row| (!row.is_this, row.problem.is_none(), row.missed == 0));
+    let words = |row: &NodeRow| {
+        let this = if row.is_this { " (this one)" } else { "" };
+        // A heartbeat comes twice a second.
+        let old =
+            if row.age_ms > 2_000 { format!(" {} ago", span(row.age_ms / 1_000)) } else { String::new() };
+        let missed = if row.missed > 0 { format!(" {} LOST", row.missed) } else { String::new() };
+        let problem = row.problem.as_ref();
+        let problem = problem.map_or(String::new(), |problem| format!(" {}!", visible(problem)));
+        format!("{}{this} {}{old}{missed}{problem}", visible(&row.name), row.connections)
     };
     let words: Vec<String> = rows.into_iter().map(words).collect();
     (!words.is_empty()).then(|| words.join("   "))

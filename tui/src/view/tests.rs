@@ -3,7 +3,7 @@
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use fanfare_protocol::admin::{
-    self, BanKind, BanRow, Counters, Listing, Receipt, Role, Times, WebhookError, WebhookRow,
+    self, BanKind, BanRow, Counters, Listing, NodeRow, Receipt, Role, Times, WebhookError, WebhookRow,
 };
 use fanfare_protocol::{ConnectionId, GroupName, Pattern, UserName};
 use ratatui::Terminal;
@@ -329,6 +329,18 @@ fn a_back_end_that_fails_is_told_first_with_what_it_said() {
     let line = " back ends   billing FAILS: it answers\\u{1b} 500  0 told  7 waiting for 1m 30s 2 lost   \
                 audit  40 told  0 waiting";
     assert!(shown.contains(line), "{shown}");
+}
+
+#[test]
+fn the_nodes_of_a_cluster_are_told_this_one_first_and_then_those_with_a_trouble() {
+    let mut model = Model::new((140, 40), true);
+    let mut told = snapshot(vec![row(1, "alice")], &[]);
+    let node = |name: &str, connections| NodeRow { name: name.to_owned(), connections, ..NodeRow::default() };
+    let cut_off = NodeRow { age_ms: 4_200, missed: 7, ..node("c", 3) };
+    told.nodes = vec![node("b", 120), cut_off, NodeRow { is_this: true, ..node("a", 9) }];
+    update(&mut model, Event::Update(Box::new(told)));
+    let shown = picture(&mut model, (140, 40));
+    assert!(shown.contains(" nodes       a (this one) 9   c 3 4s ago 7 LOST   b 120"), "{shown}");
 }
 
 /// What decides whom an action is about is a name like any other; what is said to people is a text.

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use fanfare_protocol::admin::{Counters, Status, Times, WebhookRow};
+use fanfare_protocol::admin::{Counters, NodeRow, Status, Times, WebhookRow};
 use fanfare_tui::text::{bytes, harmless, many, micros, span, visible};
 
 /// What a server says of itself, in lines with a name in front.
@@ -86,7 +86,30 @@ pub(in crate::admin) fn status(status: &Status) -> String {
     let impaired =
         impaired.map_or(String::new(), |why| shown("acts", &format!("CANNOT BE TAKEN NOW: {why}")));
     let webhooks: String = status.webhooks.iter().map(|row| shown("webhook", &webhook(row))).collect();
-    lines.map(|(name, text)| shown(name, &text)).concat() + &webhooks + &impaired
+    let nodes: String = status.nodes.iter().map(|row| shown("node", &node(row))).collect();
+    lines.map(|(name, text)| shown(name, &text)).concat() + &webhooks + &nodes + &impaired
+}
+
+/// A node of the cluster.
+fn node(row: &NodeRow) -> String {
+    let mut words = vec![format!(
+        "{} ({}), {}, {}, {}",
+        visible(&row.name),
+        visible(&row.node),
+        many(row.connections, "connection"),
+        many(row.users, "user"),
+        many(row.groups, "group")
+    )];
+    words.push(match row.is_this {
+        true => "this one".to_owned(),
+        false => format!("{} ms ago", row.age_ms),
+    });
+    words.push(format!("up to revision {}", row.in_force));
+    if row.missed > 0 {
+        words.push(format!("{} of its messages LOST", row.missed));
+    }
+    words.extend(row.problem.as_ref().map(|problem| format!("PROBLEM: {}", visible(problem))));
+    words.join(", ")
 }
 
 /// What became of requests to a back end.
@@ -170,10 +193,32 @@ mod tests {
             audit: AuditHead { sequence: 0, hash: String::new() },
             acts_impaired: None,
             webhooks: Vec::new(),
+            nodes: Vec::new(),
         };
         let shown = super::status(&status);
         assert!(shown.contains("refused     2  (NotGranted 2)\n"), "{shown}");
         assert!(shown.contains("you         a\\u{2800}b, operator\n"), "{shown}");
+    }
+
+    #[test]
+    fn a_node_is_told_with_how_old_that_is_and_what_is_wrong_with_it() {
+        let row = NodeRow {
+            node: "00c0ffee".to_owned(),
+            name: "b".to_owned(),
+            connections: 1,
+            users: 1,
+            groups: 2,
+            age_ms: 480,
+            in_force: 17,
+            ..NodeRow::default()
+        };
+        let begin = "b (00c0ffee), 1 connection, 1 user, 2 groups";
+        assert_eq!(node(&row), format!("{begin}, 480 ms ago, up to revision 17"));
+        let problem = Some("there is no\u{1b} connection".to_owned());
+        let row = NodeRow { is_this: true, missed: 3, problem, ..row };
+        let end =
+            "this one, up to revision 17, 3 of its messages LOST, PROBLEM: there is no\\u{1b} connection";
+        assert_eq!(node(&row), format!("{begin}, {end}"));
     }
 
     #[test]

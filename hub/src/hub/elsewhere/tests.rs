@@ -312,8 +312,23 @@ fn promise_14_what_comes_from_another_node_is_checked_counted_and_never_publishe
 fn promise_19_a_pause_holds_back_what_is_sent_and_its_end_is_heard_by_everyone() {
     let (hub, nodes) = one_of_several();
     let seats = [seat(&hub, 1, "alice"), seat(&hub, 2, "bob")];
-    nodes.is_paused.store(true, Ordering::Relaxed);
     hub.send(publication(vec![Target::All], 1)).unwrap();
+    nodes.is_paused.store(true, Ordering::Relaxed);
+    // What cannot reach everybody whom it is for is refused, and not kept until it is old.
+    for refused in [
+        hub.send(publication(vec![Target::All], 2)).map(|_| ()),
+        hub.send_unreliable(publication(vec![Target::All], 2)).map(|_| ()),
+        hub.send_run(
+            &Sender::Server,
+            Target::All,
+            &[],
+            vec![(EventName::new("E").unwrap(), PayloadFormat::Binary, Bytes::new())],
+            Instant::now(),
+        )
+        .map(|_| ()),
+    ] {
+        assert_eq!(refused.unwrap_err().code, Code::CutOff);
+    }
     for seat in &seats {
         assert_eq!(told(seat.member()), ["first"]);
     }

@@ -100,6 +100,7 @@ impl Rig {
             dev: false,
             started: Instant::now(),
             webhooks: None,
+            cluster: None,
             decides: Decides::default(),
         };
         Self { hub, router, bans, queries }
