@@ -83,7 +83,9 @@ async fn connect(machines: &Machines, node: usize, name: &str) -> Client {
     let minter = Minter::read_secret(&machines.folder().join("secret")).unwrap();
     let may = vec![Right::Join, Right::Send];
     let grant = GrantClaim { group: Some("*".to_owned()), user: None, all: None, may, exp: None };
-    let token = minter.mint(name, now(), 86_400, &[grant], Extras::default()).unwrap();
+    // To count everyone.
+    let all = GrantClaim { group: None, user: None, all: Some(true), may: vec![Right::Send], exp: None };
+    let token = minter.mint(name, now(), 86_400, &[grant, all], Extras::default()).unwrap();
     let again = Reconnect::default()
         .first_delay(Duration::from_millis(200))
         .max_delay(Duration::from_secs(1))

@@ -40,7 +40,11 @@ pub(crate) async fn look(
                 (rested, banned) = (true, found);
                 break;
             }
-            Err(what) => problem = what,
+            Err(what) if what != problem => {
+                println!("    {:.1} s: {what}", begun.elapsed().as_secs_f64());
+                problem = what;
+            }
+            Err(_) => {}
         }
         for ended in machines.raise() {
             println!("    {ended}; started again");
