@@ -20,7 +20,7 @@ use crate::bus::{Event, Link, Outgoing, Outlet, Shared};
 use crate::credentials;
 use crate::error::OpenError;
 use crate::judge::Verdict;
-use crate::requests::Signs;
+use crate::requests::{Requests, Signs};
 use crate::session::{Session, name};
 use crate::stamp::{BYTES, Kind, Stamp};
 use crate::watch::Watch;
@@ -108,6 +108,23 @@ impl Keeper {
             return Err(OpenError::MaxPayload { server: name(&session.address), needed, limit });
         }
         bucket::open(requests, settings, deadline).await?;
+        loop {
+            let error = match self.try_all(requests).await {
+                Ok(()) => return Ok(()),
+                Err(error) => error,
+            };
+            // A server that has just started does not know yet that others have the bucket: nobody seems to be there.
+            let is_final = matches!(error, OpenError::Forbidden { .. }) || requests.signs.ended.is_cancelled();
+            if is_final || Instant::now() + PAUSE > deadline {
+                return Err(error);
+            }
+            tracing::debug!(%error, "trying again");
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    async fn try_all(&mut self, requests: &Requests) -> Result<(), OpenError> {
+        let settings = &self.shared.settings;
         bucket::try_rights(requests, settings, self.shared.node).await?;
         let tried = self.watch.try_out(requests).await;
         tried.map_err(|undone| bucket::explain(&undone, settings))
