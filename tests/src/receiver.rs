@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,7 +27,6 @@ use hyper::service::service_fn;
 use hyper::{Request, Response, Version};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
-use rustls::RootCertStore;
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
@@ -116,7 +116,7 @@ pub struct Receiver {
     address: SocketAddr,
     shared: Arc<Shared>,
     secret: String,
-    roots: Arc<RootCertStore>,
+    authority: PathBuf,
     _home: tempfile::TempDir,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -128,7 +128,7 @@ impl Receiver {
     pub fn start(react: impl FnMut(&Heard) -> Reaction + Send + 'static) -> Self {
         let home = tempfile::tempdir().unwrap();
         let leaf = fanfare_certs::server_leaf(home.path(), &[]).unwrap();
-        let roots = Arc::new(fanfare_certs::load_roots(&leaf.ca_certificate).unwrap());
+        let authority = leaf.ca_certificate;
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let mut tls = rustls::ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -161,7 +161,7 @@ impl Receiver {
                 }
             });
         });
-        Self { address, shared, secret, roots, _home: home, stop: Some(stop), thread: Some(thread) }
+        Self { address, shared, secret, authority, _home: home, stop: Some(stop), thread: Some(thread) }
     }
 
     /// Where it is.
@@ -173,10 +173,19 @@ impl Receiver {
     /// As a server is told of it, with this name; it is asked and told nothing yet.
     #[must_use]
     pub fn webhook(&self, name: &str) -> Webhook {
-        let secret = WebhookSecret::parse(&self.secret).unwrap();
-        let mut webhook = Webhook::new(name, &self.url(), vec![secret]).unwrap();
-        webhook.roots = Some(Arc::clone(&self.roots));
-        webhook
+        webhook(name, &self.url(), &self.secret, &self.authority)
+    }
+
+    /// What requests to it are signed with.
+    #[must_use]
+    pub fn secret(&self) -> &str {
+        &self.secret
+    }
+
+    /// The file with the authority that vouches for it.
+    #[must_use]
+    pub fn authority(&self) -> &Path {
+        &self.authority
     }
 
     /// Does this with each request from now on.
@@ -211,6 +220,14 @@ impl Receiver {
     pub fn connections(&self) -> u64 {
         self.shared.connections.load(Ordering::SeqCst)
     }
+}
+
+/// An end point as a server is told of it: nothing is asked of it and told to it yet.
+#[must_use]
+pub fn webhook(name: &str, url: &str, secret: &str, authority: &Path) -> Webhook {
+    let mut webhook = Webhook::new(name, url, vec![WebhookSecret::parse(secret).unwrap()]).unwrap();
+    webhook.roots = Some(Arc::new(fanfare_certs::load_roots(authority).unwrap()));
+    webhook
 }
 
 impl Drop for Receiver {
