@@ -13,6 +13,7 @@
 pub mod back_end;
 pub mod haproxy;
 pub mod issuer;
+mod localhost;
 pub mod lossy;
 pub mod peer;
 pub mod receiver;
