@@ -136,11 +136,10 @@ fn answer(shared: &Shared, link: &Link, request: RequestId, answer: Answer) -> O
         Effect::Leave(group) => shared.membership(|groups| groups.leave_answered(group)),
         Effect::Refresh(token) if done => shared.refreshed(request, token.clone()),
         Effect::Refresh(_) => {}
-        Effect::Watch(group) => {
-            if let Answer::Refused { code, detail } = &answer {
-                shared.watches.refused(group, *code, detail);
-            }
-        }
+        Effect::Watch(group, watch) => match &answer {
+            Answer::Refused { code, detail } => shared.watches.refused(group, *watch, *code, detail),
+            Answer::Done(_) => shared.watches.answered(group, *watch),
+        },
         Effect::None => {}
     }
     entry.answer(answer);

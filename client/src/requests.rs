@@ -30,7 +30,8 @@ pub(crate) enum Effect {
     Join(GroupName),
     Leave(GroupName),
     Refresh(Token),
-    Watch(GroupName),
+    /// For one watch, by its number, or for all of the group.
+    Watch(GroupName, Option<u64>),
     None,
 }
 

@@ -179,12 +179,17 @@ impl Shared {
             Phase::Live(_) | Phase::Reconnecting => return Err(RequestError::NotConnected),
             Phase::Closed => return Err(RequestError::Closed),
         }
+        if let Effect::Watch(group, watch) = effect
+            && !self.watches.asked(group, *watch)
+        {
+            // Nobody is told.
+            return Err(RequestError::NotConnected);
+        }
         let answer = link.requests.enter(id, effect.clone(), place).ok_or(RequestError::NotConnected)?;
         match effect {
             Effect::Join(group) => state.membership.join_asked(group),
             Effect::Leave(group) => state.membership.leave_asked(group),
-            Effect::Watch(group) => self.watches.asked(group),
-            Effect::Refresh(_) | Effect::None => {}
+            Effect::Watch(..) | Effect::Refresh(_) | Effect::None => {}
         }
         drop(state);
         room.send(frame);

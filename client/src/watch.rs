@@ -64,7 +64,7 @@ impl Client {
         // First, so that there is a place for what comes before the answer.
         let (id, news) = shared.watches.begin(&group);
         let watch = Watch { shared, group: group.clone(), id, news };
-        let effect = Effect::Watch(group.clone());
+        let effect = Effect::Watch(group.clone(), Some(id));
         self.request(effect, |request| ClientFrame::Watch { request, group }).await?;
         Ok(watch)
     }

@@ -4,7 +4,8 @@
 //!
 //! Invariants: what a watch was given, put together, is what the server last announced, over outages, too: a snapshot
 //! is compared with what was given before, and only what differs is a change. What a slow application has not taken
-//! takes no more memory than the group's users.
+//! takes no more memory than the group's users. The end of a watch on the server ends those that it was told of before:
+//! one whose request has no answer yet may be about the next, and where that is not known it is asked for again.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -26,8 +27,8 @@ type View = BTreeMap<UserName, (u32, Option<Payload>)>;
 #[derive(Default)]
 pub(crate) struct Watches {
     table: Mutex<Table>,
-    /// Told when there is a group that nobody here wants to watch any more.
-    pub(crate) unwanted: Notify,
+    /// Told when there is a group that nobody here wants to watch any more, or one that is to be asked for again.
+    pub(crate) wishes: Notify,
 }
 
 #[derive(Default)]
@@ -37,6 +38,8 @@ struct Table {
     next: u64,
     /// Groups of which the server is to be told that nobody watches them.
     unwanted: BTreeSet<GroupName>,
+    /// Groups of which it is not known whether the server watches them.
+    unsure: BTreeSet<GroupName>,
     is_closed: bool,
 }
 
@@ -48,11 +51,18 @@ struct Watched {
     /// A snapshot that is being told.
     building: Option<View>,
     inboxes: Vec<u64>,
+    /// Requests for all of those that have no answer.
+    asked: usize,
+    /// An end was told while a request had no answer, so that it may have been about what that began, or about what was
+    /// before.
+    is_unsure: bool,
 }
 
 /// What one watch was given.
 struct Inbox {
     group: GroupName,
+    /// Its own request has no answer.
+    is_asked: bool,
     given: View,
     /// Whether it was given a snapshot.
     has_begun: bool,
@@ -82,6 +92,7 @@ impl Watches {
         let news = Arc::new(Notify::new());
         let inbox = Inbox {
             group: group.clone(),
+            is_asked: true,
             given: View::new(),
             has_begun: false,
             touched: BTreeSet::new(),
@@ -102,14 +113,36 @@ impl Watches {
         watched.inboxes.retain(|known| *known != id);
         if watched.inboxes.is_empty() {
             table.groups.remove(&inbox.group);
+            table.unsure.remove(&inbox.group);
             table.unwanted.insert(inbox.group);
-            self.unwanted.notify_one();
+            self.wishes.notify_one();
         }
     }
 
-    /// A request to watch a group is about to be queued: it is wanted again.
-    pub(crate) fn asked(&self, group: &GroupName) {
-        self.table.lock().unwanted.remove(group);
+    /// A request to watch a group is about to be queued, for one watch or for all. Tells whether it is wanted still: a
+    /// watch may have been dropped while its request waited for its turn.
+    pub(crate) fn asked(&self, group: &GroupName, watch: Option<u64>) -> bool {
+        let mut table = self.table.lock();
+        let Some(watched) = table.groups.get_mut(group) else { return false };
+        watched.asked += usize::from(watch.is_none());
+        table.unwanted.remove(group);
+        true
+    }
+
+    /// The server watches a group, by the request for one watch or for all.
+    pub(crate) fn answered(&self, group: &GroupName, watch: Option<u64>) {
+        let mut table = self.table.lock();
+        table.settle(group, watch);
+        let Some(watched) = table.groups.get_mut(group) else { return };
+        if std::mem::take(&mut watched.is_unsure) {
+            table.unsure.insert(group.clone());
+            self.wishes.notify_one();
+        }
+    }
+
+    /// A group that is to be asked for again. Told once.
+    pub(crate) fn take_unsure(&self) -> Option<GroupName> {
+        self.table.lock().unsure.pop_first()
     }
 
     /// A group of which the server is to be told that nobody watches it. Told once.
@@ -121,8 +154,11 @@ impl Watches {
     pub(crate) fn connected(&self) -> Vec<GroupName> {
         let mut table = self.table.lock();
         table.unwanted.clear();
+        table.unsure.clear();
         for watched in table.groups.values_mut() {
             watched.building = None;
+            watched.asked = 0;
+            watched.is_unsure = false;
         }
         table.groups.keys().cloned().collect()
     }
@@ -163,9 +199,15 @@ impl Watches {
         }
     }
 
-    /// The server did not let a group be watched.
-    pub(crate) fn refused(&self, group: &GroupName, code: u16, reason: &str) {
-        self.table.lock().ended(group, code, reason);
+    /// The server did not let a group be watched, by the request for one watch or for all.
+    pub(crate) fn refused(&self, group: &GroupName, watch: Option<u64>, code: u16, reason: &str) {
+        let mut table = self.table.lock();
+        table.settle(group, watch);
+        table.ended(group, code, reason);
+        // What the others asked for says itself what becomes of it.
+        if let Some(watched) = table.groups.get_mut(group) {
+            watched.is_unsure = false;
+        }
     }
 
     /// There is no server any more: nothing is told to anybody.
@@ -203,9 +245,36 @@ impl Watches {
 }
 
 impl Table {
+    /// A request has its answer.
+    fn settle(&mut self, group: &GroupName, watch: Option<u64>) {
+        match watch {
+            Some(id) => {
+                if let Some(inbox) = self.inboxes.get_mut(&id) {
+                    inbox.is_asked = false;
+                }
+            }
+            None => {
+                if let Some(watched) = self.groups.get_mut(group) {
+                    watched.asked = watched.asked.saturating_sub(1);
+                }
+            }
+        }
+    }
+
+    /// What there was has ended. What has been asked for since goes on, with a snapshot of its own.
     fn ended(&mut self, group: &GroupName, code: u16, reason: &str) {
         let Some(mut watched) = self.groups.remove(group) else { return };
+        let asked_for_all = watched.asked > 0;
+        let is_asked = |id: &u64| asked_for_all || self.inboxes.get(id).is_some_and(|inbox| inbox.is_asked);
+        let (asked, over) = std::mem::take(&mut watched.inboxes).into_iter().partition(is_asked);
+        watched.inboxes = over;
         watched.tell(&mut self.inboxes, |inbox| inbox.ended = Some((code, reason.to_owned())));
+        watched.inboxes = asked;
+        if !watched.inboxes.is_empty() {
+            watched.building = None;
+            watched.is_unsure = true;
+            self.groups.insert(group.clone(), watched);
+        }
     }
 }
 
@@ -357,6 +426,7 @@ mod tests {
         let watches = Watches::default();
         let (first, _) = watches.begin(&room());
         watches.take(snapshot(true, true, &[("alice", 1)]));
+        watches.answered(&room(), Some(first));
         let (second, _) = watches.begin(&room());
         assert_eq!((news(&watches, first), news(&watches, second)), ("+alice 1".into(), "+alice 1".into()));
         watches.end(second);
@@ -371,15 +441,70 @@ mod tests {
         let (third, _) = watches.begin(&room());
         watches.end(third);
         let (fourth, _) = watches.begin(&room());
-        watches.asked(&room());
+        assert!(watches.asked(&room(), Some(fourth)));
         assert_eq!(watches.take_unwanted(), None, "it is wanted again");
         watches.end(fourth);
         assert_eq!((watches.take_unwanted(), watches.take_unwanted()), (Some(room()), None));
         let (fifth, _) = watches.begin(&room());
-        watches.refused(&room(), 3102, "no");
+        watches.refused(&room(), Some(fifth), 3102, "no");
         assert_eq!(news(&watches, fifth), "ended 3102 no");
         let (sixth, _) = watches.begin(&room());
         watches.close();
         assert_eq!(news(&watches, sixth), "over");
+    }
+
+    #[test]
+    fn a_watch_that_is_dropped_while_its_request_waits_is_not_asked_for() {
+        let watches = Watches::default();
+        let (id, _) = watches.begin(&room());
+        watches.answered(&room(), Some(id));
+        // There is another connection, and the group is about to be asked for.
+        assert_eq!(watches.connected(), [room()]);
+        watches.end(id);
+        assert!(!watches.asked(&room(), None));
+    }
+
+    #[test]
+    fn the_end_of_a_watch_does_not_end_one_that_was_begun_after_it() {
+        let end = || PresenceFrame::Ended { group: room(), code: 3104, reason: "over".into() };
+        let watches = Watches::default();
+        let (first, _) = watches.begin(&room());
+        watches.take(snapshot(true, true, &[("alice", 1)]));
+        watches.answered(&room(), Some(first));
+        news(&watches, first);
+
+        // The notice about the first crosses the request for the second.
+        let (second, _) = watches.begin(&room());
+        assert!(watches.asked(&room(), Some(second)));
+        news(&watches, second);
+        watches.take(end());
+        assert_eq!(
+            (news(&watches, first), news(&watches, second)),
+            ("ended 3104 over".into(), "nothing".into())
+        );
+        watches.take(snapshot(true, true, &[("bob", 1)]));
+        assert_eq!(news(&watches, second), "+bob 1, -alice");
+        watches.answered(&room(), Some(second));
+        // It may as well have been about the second, which nobody would be told of: it is asked for again.
+        assert_eq!((watches.take_unsure(), watches.take_unsure()), (Some(room()), None));
+        assert!(watches.asked(&room(), None));
+        watches.take(end());
+        assert_eq!(news(&watches, second), "nothing");
+        watches.refused(&room(), None, 3104, "over");
+        assert_eq!(news(&watches, second), "ended 3104 over");
+        assert_eq!(watches.take_unsure(), None);
+        assert!(watches.table.lock().groups.is_empty());
+
+        // One that is refused ends no other that has been asked for.
+        let (third, _) = watches.begin(&room());
+        let (fourth, _) = watches.begin(&room());
+        watches.refused(&room(), Some(third), 3102, "no");
+        assert_eq!(
+            (news(&watches, third), news(&watches, fourth)),
+            ("ended 3102 no".into(), "nothing".into())
+        );
+        watches.answered(&room(), Some(fourth));
+        watches.take(snapshot(true, true, &[]));
+        assert_eq!((news(&watches, fourth), watches.take_unsure()), (String::new(), None));
     }
 }

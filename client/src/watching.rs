@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use fanfare_protocol::{ClientFrame, Code, Features, codec};
+use fanfare_protocol::{ClientFrame, Code, Features, GroupName, codec};
 
 use crate::link::Link;
 use crate::requests::Effect;
@@ -17,16 +17,24 @@ pub(crate) async fn run(shared: Arc<Shared>, link: Arc<Link>) -> std::convert::I
     let has_presence = Features::PRESENCE.are_in(link.welcome.features);
     for group in shared.watches.connected() {
         if !has_presence {
-            shared.watches.refused(&group, Code::NotKnownHere.number(), NO_PRESENCE);
+            shared.watches.refused(&group, None, Code::NotKnownHere.number(), NO_PRESENCE);
             continue;
         }
-        let request = shared.next_request();
-        let frame = codec::encode_client(&ClientFrame::Watch { request, group: group.clone() });
-        // A refusal ends the watch, with the server's words; and where the connection is lost, the next one asks.
-        let _ = shared.request(request, frame, Effect::Watch(group)).await;
+        watch(&shared, group).await;
     }
     loop {
-        shared.watches.unwanted.notified().await;
+        shared.watches.wishes.notified().await;
+        while let Some(group) = shared.watches.take_unsure() {
+            watch(&shared, group).await;
+        }
         while shared.unwatch_next(&link).await {}
     }
+}
+
+/// Asks for a group. A refusal ends the watches of it, with the server's words; and where the connection is lost, the
+/// next one asks.
+async fn watch(shared: &Shared, group: GroupName) {
+    let request = shared.next_request();
+    let frame = codec::encode_client(&ClientFrame::Watch { request, group: group.clone() });
+    let _ = shared.request(request, frame, Effect::Watch(group, None)).await;
 }

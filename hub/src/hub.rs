@@ -39,7 +39,7 @@ use crate::witness::Witness;
 pub struct HubLimits {
     /// How many connections a user may have.
     pub per_user: usize,
-    /// In how many groups a connection may be by its client's wish; and how many it may watch.
+    /// In how many groups a connection may be by its client's wish, those included that it watches.
     pub groups: usize,
     /// What each connection's outbox may hold.
     pub outbox: OutboxLimits,
@@ -409,7 +409,8 @@ impl<P> Hub<P> {
     /// Why a connection that is in as many groups as it may be in cannot join one more.
     #[must_use]
     pub fn too_many_groups(&self) -> Denial {
-        let detail = format!("this connection is in {} groups, as many as it may be in", self.limits.groups);
+        let most = self.limits.groups;
+        let detail = format!("this connection is in {most} groups, or watches them, as many as it may");
         Denial { code: Code::TooManyGroups, detail }
     }
 

@@ -130,7 +130,7 @@ impl<P> Registry<P> {
     /// whoever forbids first and expels then, leaves nobody in (promise 7).
     ///
     /// # Errors
-    /// [`Code::TooManyGroups`] when it is in `most` groups; [`Code::ShuttingDown`] when its connection has gone; what
+    /// [`Code::TooManyGroups`] when it is in `most` groups, or watches them; [`Code::ShuttingDown`] when its connection has gone; what
     /// `permit` says.
     pub(crate) fn join(
         &self,
@@ -159,7 +159,8 @@ impl<P> Registry<P> {
             }
             return Ok(members);
         }
-        if memberships.groups.len() >= most {
+        // What is watched counts, too: all of both may end at once, and who reads nothing at that moment is told of each.
+        if memberships.groups.len() + memberships.watches.len() >= most {
             return Err(Code::TooManyGroups.into());
         }
         let mut members = 0;
@@ -230,7 +231,7 @@ impl<P> Registry<P> {
     /// memberships are locked: whoever forbids first and ends watches then, leaves none.
     ///
     /// # Errors
-    /// [`Code::TooManyGroups`] when it watches `most` groups; [`Code::ShuttingDown`] when its connection has gone; what
+    /// [`Code::TooManyGroups`] when it watches `most` groups, or is in them; [`Code::ShuttingDown`] when its connection has gone; what
     /// `permit` says.
     pub(crate) fn watch(
         &self,
@@ -245,7 +246,8 @@ impl<P> Registry<P> {
         }
         // Before anything of the group is looked at: who may not watch learns nothing, also not by how long it takes.
         permit()?;
-        if memberships.watches.len() >= most && !memberships.watches.contains(group) {
+        let all = memberships.groups.len() + memberships.watches.len();
+        if all >= most && !memberships.watches.contains(group) {
             return Err(Code::TooManyGroups.into());
         }
         let users = self.presence.watch(group, member, &self.groups);

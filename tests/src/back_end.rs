@@ -3,6 +3,9 @@
 //! In: a hub, and what its key may do. Out: answers, with their status and headers.
 #![allow(clippy::indexing_slicing, reason = "a harness that cannot go on must say where")]
 
+use std::io;
+use std::net::SocketAddr;
+
 use aws_lc_rs::digest::{SHA256, digest};
 use fanfare_protocol::admin::Action;
 use serde_json::{Value, json};
@@ -12,6 +15,7 @@ use tokio::net::TcpStream;
 use crate::{Hub, within};
 
 /// A back end.
+#[derive(Clone)]
 pub struct BackEnd {
     address: String,
     /// What it shows; nothing, where it is empty.
@@ -63,8 +67,13 @@ impl BackEnd {
     /// One that shows this key to a hub that answers without TLS.
     #[must_use]
     pub fn with_key(hub: &Hub, key: &str) -> Self {
-        let address = hub.server.http_address().expect("the hub answers HTTP").to_string();
-        Self { address, key: key.to_owned() }
+        Self::at(hub.server.http_address().expect("the hub answers HTTP"), key)
+    }
+
+    /// The same, where a hub answers here.
+    #[must_use]
+    pub fn at(address: SocketAddr, key: &str) -> Self {
+        Self { address: address.to_string(), key: key.to_owned() }
     }
 
     /// One with a new key, which an operator makes with this name.
@@ -100,12 +109,26 @@ impl BackEnd {
 
     /// Any request, with more headers, each with its line's end.
     pub async fn request(&self, method: &str, path: &str, headers: &str, body: &str) -> Answer {
-        let mut socket = within(TcpStream::connect(&self.address)).await.expect("the hub is there");
+        read(&within(self.exchange(method, path, headers, body)).await.expect("the hub answers"))
+    }
+
+    /// Does something at a hub that may vanish meanwhile: gives nothing where there was no whole answer.
+    pub async fn try_post(&self, path: &str, body: &Value) -> Option<Answer> {
+        let answer = within(self.exchange("POST", path, "", &body.to_string())).await.ok()?;
+        let text = String::from_utf8_lossy(&answer);
+        let (head, body) = text.split_once("\r\n\r\n")?;
+        let lines = head.lines().filter_map(|line| line.split_once(": "));
+        let length = lines.into_iter().find(|(name, _)| name.eq_ignore_ascii_case("content-length"))?.1;
+        (length.parse() == Ok(body.len())).then(|| read(&answer))
+    }
+
+    async fn exchange(&self, method: &str, path: &str, headers: &str, body: &str) -> io::Result<Vec<u8>> {
+        let mut socket = TcpStream::connect(&self.address).await?;
         let request = self.bytes(method, path, &format!("Connection: close\r\n{headers}"), body);
-        within(socket.write_all(&request)).await.expect("the hub reads");
+        socket.write_all(&request).await?;
         let mut answer = Vec::new();
-        within(socket.read_to_end(&mut answer)).await.expect("the hub answers");
-        read(&answer)
+        socket.read_to_end(&mut answer).await?;
+        Ok(answer)
     }
 
     /// A request as it goes over the wire.

@@ -5,13 +5,13 @@
 //! runs on a thread of its own, so that tests of processes can have one, too, and ends with the test.
 
 use std::collections::HashMap;
+use std::future::IntoFuture as _;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 use std::time::SystemTime;
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
@@ -23,9 +23,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::oneshot;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
+
+use crate::localhost::Localhost;
 
 /// What is answered at a path.
 #[derive(Clone)]
@@ -67,58 +68,33 @@ struct Shared {
 
 /// The running service.
 pub struct Issuer {
-    address: SocketAddr,
+    place: Localhost,
     shared: Arc<Shared>,
-    home: tempfile::TempDir,
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
 }
 
 impl Issuer {
     /// Starts one, which answers 404 to everything.
     #[must_use]
     pub fn start() -> Self {
-        let home = tempfile::tempdir().unwrap();
-        let leaf = fanfare_certs::server_leaf(home.path(), &[]).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let tls = rustls::ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(leaf.identity.chain, leaf.identity.key)
-            .unwrap();
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.set_nonblocking(true).unwrap();
-        let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared::default());
-        let (stop, stopped) = oneshot::channel();
         let serving = Arc::clone(&shared);
-        let thread = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(async move {
-                let listener = TcpListener::from_std(listener).unwrap();
-                let doors =
-                    Doors { listener, tls: TlsAcceptor::from(Arc::new(tls)), shared: Arc::clone(&serving) };
-                let router = Router::new().fallback(answer).with_state(serving);
-                tokio::select! {
-                    _ = axum::serve(doors, router) => {}
-                    _ = stopped => {}
-                }
-            });
+        let place = Localhost::serve(&[], |listener, tls| {
+            let doors = Doors { listener, tls, shared: Arc::clone(&serving) };
+            axum::serve(doors, Router::new().fallback(answer).with_state(serving)).into_future()
         });
-        Self { address, shared, home, stop: Some(stop), thread: Some(thread) }
+        Self { place, shared }
     }
 
     /// Where a path of it is.
     #[must_use]
     pub fn url(&self, path: &str) -> String {
-        format!("https://localhost:{}{path}", self.address.port())
+        self.place.url(path)
     }
 
     /// The authority that issued its certificate, as PEM.
     #[must_use]
     pub fn authority(&self) -> PathBuf {
-        self.home.path().join("ca.pem")
+        self.place.authority().to_owned()
     }
 
     /// Answers this at this path from now on.
@@ -135,16 +111,6 @@ impl Issuer {
     #[must_use]
     pub fn looks(&self, path: &str) -> u64 {
         self.shared.looks.lock().unwrap().get(path).copied().unwrap_or(0)
-    }
-}
-
-impl Drop for Issuer {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            // It has panicked only if a test has, which then says so.
-            let _ = thread.join();
-        }
     }
 }
 

@@ -13,6 +13,7 @@
 pub mod back_end;
 pub mod haproxy;
 pub mod issuer;
+mod localhost;
 pub mod lossy;
 pub mod peer;
 pub mod receiver;
@@ -23,6 +24,7 @@ pub mod tokens;
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,7 +45,9 @@ pub struct Hub {
     pub server: Server,
     /// Trusts the server's authority.
     pub roots: Arc<RootCertStore>,
-    state: tempfile::TempDir,
+    state: PathBuf,
+    /// Its home, where that ends with it.
+    home: Option<tempfile::TempDir>,
 }
 
 impl Hub {
@@ -62,30 +66,37 @@ impl Hub {
         Self::assembled(tempfile::tempdir().unwrap(), |_| {}, methods).await
     }
 
-    async fn in_state(state: tempfile::TempDir, change: impl FnOnce(&mut Config)) -> Self {
+    /// The same in a state directory that is there before it, and after it.
+    pub async fn at(state: &Path, change: impl FnOnce(&mut Config)) -> Self {
         Self::assemble(state, change, |start| start).await
+    }
+
+    async fn in_state(home: tempfile::TempDir, change: impl FnOnce(&mut Config)) -> Self {
+        let hub = Self::at(home.path(), change).await;
+        Self { home: Some(home), ..hub }
     }
 
     /// The same in a given state directory, and with other settings.
     pub async fn assembled<S: Clone + Send + Sync + 'static>(
-        state: tempfile::TempDir,
+        home: tempfile::TempDir,
         change: impl FnOnce(&mut Config),
         methods: Methods<S>,
     ) -> Self {
-        Self::assemble(state, change, |builder| builder.methods(methods)).await
+        let hub = Self::assemble(home.path(), change, |builder| builder.methods(methods)).await;
+        Self { home: Some(home), ..hub }
     }
 
     async fn assemble(
-        state: tempfile::TempDir,
+        state: &Path,
         change: impl FnOnce(&mut Config),
         complete: impl FnOnce(Builder) -> Builder,
     ) -> Self {
-        let leaf = fanfare_certs::server_leaf(state.path(), &[]).unwrap();
+        let leaf = fanfare_certs::server_leaf(state, &[]).unwrap();
         let roots = Arc::new(fanfare_certs::load_roots(&leaf.ca_certificate).unwrap());
         let mut config = Config::new();
         config.listen = SocketAddr::from(([127, 0, 0, 1], 0));
         config.dev = true;
-        config.state_dir = Some(state.path().to_owned());
+        config.state_dir = Some(state.to_owned());
         config.requests_per_second = None;
         // How fast the machine is, is tested nowhere but where a test sets this itself.
         config.handshake_deadline = DEADLINE;
@@ -94,9 +105,9 @@ impl Hub {
         let builder = Server::builder()
             .configure(|default| *default = config)
             .identity(identity)
-            .operators(operators::administration(state.path()));
+            .operators(operators::administration(state));
         let server = complete(builder).start().await.unwrap();
-        Self { server, roots, state }
+        Self { server, roots, state: state.to_owned(), home: None }
     }
 
     /// Stops the server, and starts another in its place: the same port, the same state directory.
@@ -106,15 +117,16 @@ impl Hub {
 
     /// The same, with other settings.
     pub async fn restart_with(self, change: impl FnOnce(&mut Config)) -> Self {
-        let Self { server, state, .. } = self;
+        let Self { server, state, home, .. } = self;
         let address = server.address();
         let drained = within(server.drain()).await;
         assert!(drained.in_time, "{drained:?}");
-        Self::in_state(state, |config| {
+        let hub = Self::at(&state, |config| {
             config.listen = address;
             change(config);
         })
-        .await
+        .await;
+        Self { home, ..hub }
     }
 
     /// Where it listens.
@@ -125,8 +137,8 @@ impl Hub {
 
     /// The state directory.
     #[must_use]
-    pub fn state(&self) -> &std::path::Path {
-        self.state.path()
+    pub fn state(&self) -> &Path {
+        &self.state
     }
 
     /// The configuration of a client of this hub.
@@ -174,7 +186,7 @@ impl Hub {
     pub async fn stop(self) {
         let drained = within(self.server.drain()).await;
         assert!(drained.in_time, "{drained:?}");
-        drop(self.state);
+        drop(self.home);
     }
 
     /// Waits until nobody is connected, and checks that nothing is left of them (promise 3).

@@ -6,11 +6,10 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
 use aws_lc_rs::hmac;
@@ -26,12 +25,13 @@ use hyper::service::service_fn;
 use hyper::{Request, Response, Version};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
-use rustls::RootCertStore;
 use serde_json::Value;
 use tokio::net::TcpListener;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
+
+use crate::localhost::Localhost;
 
 type Body = BoxBody<Bytes, std::io::Error>;
 
@@ -113,33 +113,15 @@ struct Shared {
 
 /// The running end point.
 pub struct Receiver {
-    address: SocketAddr,
+    place: Localhost,
     shared: Arc<Shared>,
     secret: String,
-    roots: Arc<RootCertStore>,
-    _home: tempfile::TempDir,
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
 }
 
 impl Receiver {
     /// Starts one, which does this with each request.
     #[must_use]
     pub fn start(react: impl FnMut(&Heard) -> Reaction + Send + 'static) -> Self {
-        let home = tempfile::tempdir().unwrap();
-        let leaf = fanfare_certs::server_leaf(home.path(), &[]).unwrap();
-        let roots = Arc::new(fanfare_certs::load_roots(&leaf.ca_certificate).unwrap());
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let mut tls = rustls::ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(leaf.identity.chain, leaf.identity.key)
-            .unwrap();
-        tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.set_nonblocking(true).unwrap();
-        let address = listener.local_addr().unwrap();
         let secret = WebhookSecret::generate().unwrap();
         let key = STANDARD.decode(secret.strip_prefix("whsec_").unwrap()).unwrap();
         let shared = Arc::new(Shared {
@@ -149,34 +131,33 @@ impl Receiver {
             connections: AtomicU64::new(0),
             up: watch::Sender::new(true),
         });
-        let (stop, stopped) = oneshot::channel();
         let serving = Arc::clone(&shared);
-        let thread = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(async move {
-                let listener = TcpListener::from_std(listener).unwrap();
-                tokio::select! {
-                    () = serve(listener, TlsAcceptor::from(Arc::new(tls)), serving) => {}
-                    _ = stopped => {}
-                }
-            });
-        });
-        Self { address, shared, secret, roots, _home: home, stop: Some(stop), thread: Some(thread) }
+        let place = Localhost::serve(&[b"h2", b"http/1.1"], |listener, tls| serve(listener, tls, serving));
+        Self { place, shared, secret }
     }
 
     /// Where it is.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("https://localhost:{}/hook?tenant=1", self.address.port())
+        self.place.url("/hook?tenant=1")
     }
 
     /// As a server is told of it, with this name; it is asked and told nothing yet.
     #[must_use]
     pub fn webhook(&self, name: &str) -> Webhook {
-        let secret = WebhookSecret::parse(&self.secret).unwrap();
-        let mut webhook = Webhook::new(name, &self.url(), vec![secret]).unwrap();
-        webhook.roots = Some(Arc::clone(&self.roots));
-        webhook
+        webhook(name, &self.url(), &self.secret, self.authority())
+    }
+
+    /// What requests to it are signed with.
+    #[must_use]
+    pub fn secret(&self) -> &str {
+        &self.secret
+    }
+
+    /// The file with the authority that vouches for it.
+    #[must_use]
+    pub fn authority(&self) -> &Path {
+        self.place.authority()
     }
 
     /// Does this with each request from now on.
@@ -213,14 +194,12 @@ impl Receiver {
     }
 }
 
-impl Drop for Receiver {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            // It has panicked only if a test has, which then says so.
-            let _ = thread.join();
-        }
-    }
+/// An end point as a server is told of it: nothing is asked of it and told to it yet.
+#[must_use]
+pub fn webhook(name: &str, url: &str, secret: &str, authority: &Path) -> Webhook {
+    let mut webhook = Webhook::new(name, url, vec![WebhookSecret::parse(secret).unwrap()]).unwrap();
+    webhook.roots = Some(Arc::new(fanfare_certs::load_roots(authority).unwrap()));
+    webhook
 }
 
 async fn serve(listener: TcpListener, tls: TlsAcceptor, shared: Arc<Shared>) {

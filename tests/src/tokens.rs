@@ -2,7 +2,7 @@
 //!
 //! In: who a token is for, and what it allows in groups. Out: tokens, and the rules that take them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use fanfare_server::{Extras, GrantClaim, Minter, Right, TokenKey, TokenRules};
@@ -26,7 +26,13 @@ impl Secret {
     /// Rules by which a hub takes what is signed with it.
     #[must_use]
     pub fn rules(&self) -> TokenRules {
-        TokenRules::new(vec![TokenKey::read_secret(&self.file).unwrap()])
+        rules(&self.file)
+    }
+
+    /// The file that it is in.
+    #[must_use]
+    pub fn file(&self) -> &Path {
+        &self.file
     }
 
     /// What signs with it.
@@ -43,6 +49,12 @@ impl Secret {
         let grants = if may.is_empty() { vec![] } else { vec![grant] };
         self.minter().mint(name, now(), 3_600, &grants, Extras::default()).unwrap()
     }
+}
+
+/// Rules by which a hub takes what is signed with the secret in a file.
+#[must_use]
+pub fn rules(file: &Path) -> TokenRules {
+    TokenRules::new(vec![TokenKey::read_secret(file).unwrap()])
 }
 
 /// In seconds since 1970.

@@ -4,7 +4,8 @@
 //!
 //! Each turn is one act, and its effects are compared before the next: what the API says of groups, users, connections
 //! and lasting memberships every few turns, and what each client has heard at the end of every chapter. A chapter ends
-//! with a restart on the same state directory.
+//! with a restart on the same state directory. The server is a process of its own, and now and then it is killed while
+//! everybody acts.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -13,18 +14,25 @@
     reason = "a test that cannot go on should fail on the spot"
 )]
 
+mod back_ends {
+    pub(crate) mod killing;
+    pub(crate) mod process;
+}
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::SocketAddr;
 use std::time::Duration;
+
+use back_ends::killing::wants_nothing;
+use back_ends::process::{Process, Settings, serve};
 
 use fanfare_client::{Client, Event, Outgoing, RequestError, Watch, WatchEvent};
 use fanfare_protocol::admin::{Action, Who};
 use fanfare_protocol::{Code, EventName, Pattern, Target};
-use fanfare_server::{Right, WebhookEvent};
-use fanfare_tests::back_end::BackEnd;
+use fanfare_server::Right;
+use fanfare_tests::back_end::{BackEnd, create, shown};
 use fanfare_tests::receiver::{Reaction, Receiver};
 use fanfare_tests::tokens::{Secret, now};
-use fanfare_tests::{Hub, eventually, next, within};
+use fanfare_tests::{next, within};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
@@ -37,6 +45,8 @@ const GROUPS: usize = 3;
 const CLIENTS: usize = 2 * USERS;
 const CHAPTERS: usize = 10;
 const TURNS: usize = 1_000;
+/// Of so many turns one is a kill, more or less.
+const TURNS_TO_A_KILL: u32 = 500;
 
 /// What each user's tokens allow in all groups.
 const RIGHTS: [&[Right]; USERS] = [&[], &[Right::Join], &[Right::Join, Right::Send]];
@@ -67,7 +77,7 @@ enum Origin {
 }
 
 /// What a lasting membership lets a user do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum May {
     Both,
     Receive,
@@ -92,11 +102,21 @@ enum Heard {
     Goodbye(Code),
 }
 
+/// How a server's life has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// It was asked to, when nobody was there.
+    Stopped,
+    Killed,
+}
+
 /// What must be so. Users, groups and clients are numbers.
 #[derive(Default)]
 struct Model {
     here: BTreeSet<usize>,
     members: BTreeMap<(usize, usize), Origin>,
+    /// Which groups a client joins again by itself when it comes back.
+    wants: BTreeSet<(usize, usize)>,
     lasting: BTreeMap<(usize, usize), May>,
     revoked: BTreeSet<(usize, usize)>,
     banned: BTreeSet<usize>,
@@ -126,6 +146,7 @@ impl Model {
 
     fn remove(&mut self, client: usize, group: usize, code: Code) {
         if self.members.remove(&(client, group)).is_some() {
+            self.wants.remove(&(client, group));
             self.heard[client].push_back(Heard::Removed(room(group), code));
         }
     }
@@ -186,7 +207,9 @@ impl Model {
 struct Scene {
     /// It hears webhooks, and refuses or breaks off some of them.
     receiver: Receiver,
-    hub: Hub,
+    process: Process,
+    /// How its earlier lives have ended.
+    ends: Vec<End>,
     back_end: BackEnd,
     secret: Secret,
     clients: [Option<Client>; CLIENTS],
@@ -198,7 +221,7 @@ struct Scene {
 
 /// Somebody who watches each group.
 struct Watcher {
-    _client: Client,
+    client: Client,
     watches: Vec<Watch>,
     /// Takes what is sent to everyone.
     reads: JoinHandle<()>,
@@ -221,13 +244,13 @@ impl Scene {
     }
 
     async fn operator(&self, action: Action) {
-        self.hub.act(action).await.unwrap();
+        self.process.act(action).await.unwrap();
     }
 
     async fn connect(&mut self, client: usize) {
         let user = user_of(client);
         let token = self.secret.token(&user_name(user), RIGHTS[user]);
-        let config = self.hub.token_config(token);
+        let config = self.process.token_config(token);
         let connected = within(Client::connect(config)).await;
         if self.model.banned.contains(&user) {
             assert!(connected.is_err(), "{client} is let in");
@@ -252,16 +275,30 @@ impl Scene {
             self.model.here.remove(&client);
             self.model.members.retain(|(of, _), _| *of != client);
             self.model.heard[client].clear();
+            wants_nothing(&mut self.model, client);
         }
         self.is_as_expected().await;
     }
 
     /// What takes a moment, such as that one has gone, is done.
     async fn is_as_expected(&self) {
-        let counts = |group| self.hub.server.count(&Target::Group(fanfare_tests::group(&room(group))));
-        eventually("the hub's numbers are the model's", || {
-            self.hub.server.count(&Target::All) == self.model.here.len() + usize::from(self.watcher.is_some())
-                && (0..GROUPS).all(|group| counts(group) == self.model.members_of(group).len())
+        let here = self.model.here.len() + usize::from(self.watcher.is_some());
+        let mut looks = tokio::time::interval(Duration::from_millis(2));
+        let expected: BTreeMap<_, _> = (0..GROUPS)
+            .map(|group| (room(group), self.model.members_of(group).len()))
+            .filter(|(_, members)| *members > 0)
+            .collect();
+        within(async {
+            loop {
+                looks.tick().await;
+                let rows = self.process.groups().await.into_iter().filter(|row| row.members > 0);
+                let groups = rows.map(|row| (row.group.to_string(), usize::try_from(row.members).unwrap()));
+                if groups.collect::<BTreeMap<_, _>>() == expected
+                    && self.process.status().await.totals.connections == here as u64
+                {
+                    break;
+                }
+            }
         })
         .await;
     }
@@ -296,20 +333,37 @@ impl Scene {
     }
 
     /// What a back end was told, replayed, is the model: who is in which group, and which connections have ended.
-    async fn compare_told(&self, lives: usize) {
-        eventually("all is told", || self.hub.server.webhooks()[0].waiting == 0).await;
+    async fn compare_told(&self) {
+        let mut looks = tokio::time::interval(Duration::from_millis(2));
+        within(async {
+            while self.process.status().await.webhooks[0].waiting > 0 {
+                looks.tick().await;
+            }
+        })
+        .await;
         let mut seen = BTreeSet::new();
         let (mut members, mut ended) = (BTreeSet::new(), BTreeSet::new());
-        let (mut open, mut started) = (BTreeSet::new(), 0);
+        let (mut open, mut started, mut epoch) = (BTreeSet::new(), 0, 0);
         for heard in self.receiver.heard() {
             if !seen.insert(heard.id.clone()) {
                 continue;
             }
+            // What was refused before a kill comes again behind `started`, when all that it is about has ended.
+            let of = heard.body["epoch"].as_u64().unwrap();
+            if of < epoch {
+                assert!(self.ends.contains(&End::Killed), "{heard:?} is of an earlier life");
+                continue;
+            }
+            epoch = of;
             let [connection, group] = ["connection", "group"].map(|name| heard.field(name).to_owned());
             assert!(!ended.contains(&connection), "an event of {connection} came behind its end");
             let is_new = match heard.kind() {
                 "started" => {
-                    assert!(members.is_empty() && open.is_empty(), "all before has ended");
+                    let before = usize::checked_sub(started, 1).map(|life| self.ends[life]);
+                    let is_empty = members.is_empty() && open.is_empty();
+                    assert!(is_empty || before == Some(End::Killed), "all before has ended");
+                    members.clear();
+                    open.clear();
                     started += 1;
                     true
                 }
@@ -330,7 +384,7 @@ impl Scene {
             let id = self.clients[*client].as_ref().unwrap().connection_id().to_string();
             expected.insert((id, room(*group)));
         }
-        assert_eq!((&members, started), (&expected, lives));
+        assert_eq!((&members, started), (&expected, self.ends.len() + 1));
         let groups: BTreeSet<_> = expected.into_iter().map(|(_, group)| group).collect();
         assert_eq!(open, groups);
         let here = self.clients.iter().flatten().map(|client| client.connection_id().to_string());
@@ -340,14 +394,14 @@ impl Scene {
     /// Has somebody watch every group.
     async fn watch(&mut self) {
         let token = self.secret.token("watcher", &[Right::Presence]);
-        let client = within(Client::connect(self.hub.token_config(token))).await.unwrap();
+        let client = within(Client::connect(self.process.token_config(token))).await.unwrap();
         let mut watches = Vec::new();
         for group in 0..GROUPS {
             watches.push(within(client.watch(room(group).as_str())).await.unwrap());
         }
         let reader = client.clone();
         let reads = tokio::spawn(async move { while reader.next().await.is_some() {} });
-        self.watcher = Some(Watcher { _client: client, watches, reads });
+        self.watcher = Some(Watcher { client, watches, reads });
     }
 
     /// A watcher's view, put together from a snapshot and changes, is the model's.
@@ -472,6 +526,7 @@ impl Scene {
                     if *origin == Origin::Lasting {
                         *origin = Origin::Client;
                     }
+                    self.model.wants.insert((client, group));
                 }
                 let count = if may_count { self.model.members_of(group).len() as u64 } else { 0 };
                 assert_eq!(joined, may.map(|()| count), "{turn}: {place}");
@@ -479,6 +534,7 @@ impl Scene {
             3 if is_here => {
                 within(self.clients[client].as_ref().unwrap().leave(name.as_str())).await.unwrap();
                 self.model.members.remove(&(client, group));
+                self.model.wants.remove(&(client, group));
             }
             4..7 if is_here => {
                 let reached = self.model.members_of(group);
@@ -511,7 +567,7 @@ impl Scene {
             12 => {
                 let group_name = fanfare_tests::group(&name);
                 // It is refused where it does nothing.
-                let _ = self.hub.act(Action::Add { who, group: group_name, reason }).await;
+                let _ = self.process.act(Action::Add { who, group: group_name, reason }).await;
                 self.model.add(user, group, Origin::Operator);
             }
             13 => {
@@ -623,27 +679,15 @@ async fn promises_7_10_and_14_a_back_end_clients_operators_and_time_agree_with_a
             _ => Reaction::fine(),
         }
     });
-    let mut webhook = receiver.webhook("model");
-    webhook.events = vec![
-        WebhookEvent::Started,
-        WebhookEvent::Joined,
-        WebhookEvent::Left,
-        WebhookEvent::GroupOpened,
-        WebhookEvent::GroupClosed,
-        WebhookEvent::Disconnected,
-    ];
-    let hub = Hub::with(|config| {
-        config.http = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
-        config.tokens = Some(secret.rules());
-        config.webhooks = vec![webhook.clone()];
-        config.presence_grace = Duration::ZERO;
-    })
-    .await;
-    let back_end = BackEnd::new(&hub, "shop", &["*"]).await;
-    let http = hub.server.http_address().unwrap();
+    let state = tempfile::tempdir().unwrap();
+    let process = Process::start(Settings::new(state.path(), &secret, &receiver)).await;
+    let key: Action = serde_json::from_value(create("shop", &["*"])).unwrap();
+    process.act(key).await.unwrap();
+    let back_end = BackEnd::at(process.http(), &shown("shop"));
     let mut scene = Scene {
         receiver,
-        hub,
+        process,
+        ends: Vec::new(),
         back_end,
         secret,
         clients: Default::default(),
@@ -660,37 +704,43 @@ async fn promises_7_10_and_14_a_back_end_clients_operators_and_time_agree_with_a
                 scene.compare_present().await;
             }
             if turn % 100 == 0 {
-                scene.compare_told(chapter + 1).await;
+                scene.compare_told().await;
+            }
+            if scene.dice.random_ratio(1, TURNS_TO_A_KILL) {
+                scene.kill().await;
             }
         }
         scene.time_goes().await;
         scene.settle().await;
         scene.compare().await;
-        scene.compare_told(chapter + 1).await;
+        scene.compare_told().await;
         scene.disconnect(0..CLIENTS).await;
         scene.compare_present().await;
         scene.watcher = None;
         // What was decided outlives the server; who was here does not.
-        scene.hub = scene
-            .hub
-            .restart_with(|config| {
-                config.http = Some(http);
-                config.tokens = Some(scene.secret.rules());
-                config.webhooks = vec![webhook.clone()];
-                config.presence_grace = Duration::ZERO;
-            })
-            .await;
+        scene.is_as_expected().await;
+        scene.process.stop().await;
+        scene.process = scene.process.again().await;
+        scene.ends.push(End::Stopped);
         scene.compare().await;
-        scene.compare_told(chapter + 2).await;
+        scene.compare_told().await;
         scene.watch().await;
         for client in 0..CLIENTS {
             scene.connect(client).await;
         }
     }
-    let verdict = scene.hub.server.moderation().verify_audit(None).unwrap();
+    let verdict = scene.process.verify_audit().await;
     assert!(verdict.whole, "{verdict:?}");
-    println!("{} records", verdict.records);
-    drop((scene.clients, scene.watcher));
-    scene.hub.is_empty().await;
-    scene.hub.stop().await;
+    let kills = scene.ends.iter().filter(|end| **end == End::Killed).count();
+    println!("{} records, {kills} kills", verdict.records);
+    scene.disconnect(0..CLIENTS).await;
+    scene.watcher = None;
+    scene.is_as_expected().await;
+    scene.process.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a server, which the test above starts in a process of its own"]
+async fn a_server_for_the_model() {
+    serve().await;
 }

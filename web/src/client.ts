@@ -106,15 +106,17 @@ export class Client implements AsyncIterable<Message> {
     }
     // First, so that there is a place for what comes before the answer.
     const watch = this.supervisor.watches.begin(group);
+    const answered = this.supervisor.watches.askedFor(watch);
     try {
       await this.supervisor.ask((request) => ({ kind: "watch", request, group }));
     } catch (error) {
       // Who is refused watches nothing there, so that there is nothing to end.
       if (error instanceof FanfareError && error.kind === "refused" && error.code !== undefined) {
-        this.supervisor.watches.ended(group, { code: error.code, reason: error.message });
+        answered.refused({ code: error.code, reason: error.message });
       } else watch.close();
       throw error;
     }
+    answered.done();
     return watch;
   }
 

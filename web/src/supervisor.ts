@@ -47,7 +47,7 @@ export class Supervisor {
   readonly events = new Events();
   readonly requests: Requests;
   readonly handlers = new Handlers();
-  readonly watches = new Watches((group) => this.unwatch(group));
+  readonly watches = new Watches((group) => this.unwatch(group), (group) => this.watchAll(group));
   private link: Link | undefined;
   /** The current connection, or the last one during an outage. */
   private last: Link;
@@ -149,18 +149,20 @@ export class Supervisor {
 
   /** Watches again what is watched, on a connection that watches nothing yet. */
   private watchAgain(link: Link): void {
-    const end = (group: string, code: number | undefined, reason: string) =>
-      this.watches.ended(group, { code: code ?? Code.NotKnownHere, reason });
     for (const group of this.watches.connected()) {
-      if ((link.welcome.features & PRESENCE) === 0n) {
-        end(group, undefined, "this server has no presence");
-        continue;
-      }
-      this.ask((request) => ({ kind: "watch", request, group })).catch((error: unknown) => {
-        // Where the connection is lost, the next one asks.
-        if (error instanceof FanfareError && error.kind === "refused") end(group, error.code, error.message);
-      });
+      if ((link.welcome.features & PRESENCE) !== 0n) this.watchAll(group);
+      else this.watches.asked(group).refused({ code: Code.NotKnownHere, reason: "this server has no presence" });
     }
+  }
+
+  /** Asks for a group that is watched. */
+  private watchAll(group: string): void {
+    const answered = this.watches.asked(group);
+    this.ask((request) => ({ kind: "watch", request, group })).then(() => answered.done(), (error: unknown) => {
+      // Where the connection is lost, the next one asks.
+      if (!(error instanceof FanfareError) || error.kind !== "refused") return;
+      answered.refused({ code: error.code ?? Code.NotKnownHere, reason: error.message });
+    });
   }
 
   /** Nobody watches a group any more. A connection that is lost has told the server. */

@@ -4,7 +4,8 @@
  * In: frames of presence; watches that begin and end. Out: changes for each watch, when it asks. Invariants: what a
  * watch was given, put together, is what the server last announced, over outages, too: a snapshot is compared with what
  * was given before, and only what differs is a change. What a slow application has not taken takes no more memory than
- * the group's users.
+ * the group's users. The end of a watch on the server ends those that it was told of before: one whose request has no
+ * answer yet may be about the next, and where that is not known it is asked for again.
  */
 
 import type { Present, PresenceFrame } from "./frames.js";
@@ -20,6 +21,19 @@ interface Watched {
   /** A snapshot that is being told. */
   building: View | undefined;
   readonly watches: Set<Watching>;
+  /** Requests for all of those that have no answer. */
+  asked: number;
+  /**
+   * An end was told while a request had no answer, so that it may have been about what that began, or about what was
+   * before.
+   */
+  isUnsure: boolean;
+}
+
+/** What is told of the answer to a request. */
+export interface Answered {
+  done(): void;
+  refused(end: WatchEnded): void;
 }
 
 /** A watch in the application's hands. */
@@ -32,6 +46,8 @@ export class Watching implements Watch {
   private hasBegun = false;
   private end: WatchEnded | undefined;
   private isOver = false;
+  /** Its own request has no answer. */
+  isAsked = true;
   private readonly news = new Waiters();
 
   constructor(readonly group: string, private readonly watches: Watches) {}
@@ -104,13 +120,17 @@ export class Watching implements Watch {
 export class Watches {
   private readonly groups = new Map<string, Watched>();
 
-  /** `unwatch` is called for a group that nobody here watches any more. */
-  constructor(private readonly unwatch: (group: string) => void) {}
+  /** `unwatch` is called for a group that nobody here watches any more, `again` for one that is to be asked for again. */
+  constructor(
+    private readonly unwatch: (group: string) => void,
+    private readonly again: (group: string) => void,
+  ) {}
 
   /** Begins a watch. */
   begin(group: string): Watching {
     const watch = new Watching(group, this);
-    const watched = this.groups.get(group) ?? { view: undefined, building: undefined, watches: new Set() };
+    const watched = this.groups.get(group) ??
+      { view: undefined, building: undefined, watches: new Set(), asked: 0, isUnsure: false };
     this.groups.set(group, watched);
     watched.watches.add(watch);
     return watch;
@@ -123,7 +143,9 @@ export class Watches {
 
   /** The connection is another one, which watches nothing yet. Gives what it is to watch. */
   connected(): string[] {
-    for (const watched of this.groups.values()) watched.building = undefined;
+    for (const watched of this.groups.values()) {
+      [watched.building, watched.asked, watched.isUnsure] = [undefined, 0, false];
+    }
     return [...this.groups.keys()];
   }
 
@@ -155,11 +177,52 @@ export class Watches {
     }
   }
 
-  /** The server has ended a watch, or did not let it begin. */
-  ended(group: string, end: WatchEnded): void {
+  /** All of a group is about to be asked for. Gives what is to be told of the answer. */
+  asked(group: string): Answered {
     const watched = this.groups.get(group);
-    this.groups.delete(group);
-    for (const watch of watched?.watches ?? []) watch.over(end);
+    if (watched) watched.asked++;
+    return this.answer(group, () => {
+      if (watched) watched.asked--;
+    });
+  }
+
+  /** The same for one watch. */
+  askedFor(watch: Watching): Answered {
+    return this.answer(watch.group, () => {
+      watch.isAsked = false;
+    });
+  }
+
+  private answer(group: string, settle: () => void): Answered {
+    return {
+      done: () => {
+        settle();
+        const watched = this.groups.get(group);
+        if (!watched?.isUnsure) return;
+        watched.isUnsure = false;
+        this.again(group);
+      },
+      refused: (end) => {
+        settle();
+        this.ended(group, end);
+        const watched = this.groups.get(group);
+        // What the others asked for says itself what becomes of it.
+        if (watched) watched.isUnsure = false;
+      },
+    };
+  }
+
+  /** What there was has ended. What has been asked for since goes on, with a snapshot of its own. */
+  private ended(group: string, end: WatchEnded): void {
+    const watched = this.groups.get(group);
+    if (!watched) return;
+    for (const watch of watched.watches) {
+      if (watched.asked > 0 || watch.isAsked) continue;
+      watched.watches.delete(watch);
+      watch.over(end);
+    }
+    if (watched.watches.size === 0) this.groups.delete(group);
+    else [watched.building, watched.isUnsure] = [undefined, true];
   }
 
   /** A watch is not wanted any more. */

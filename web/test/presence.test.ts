@@ -16,8 +16,15 @@ const changes = (users: Record<string, number>, ...left: string[]): PresenceFram
 const ended: PresenceFrame = { kind: "watchEnded", group: "room", code: 3104, reason: "over" };
 
 function watches() {
-  const unwatched: string[] = [];
-  return { unwatched, all: new Watches((group) => unwatched.push(group)) };
+  const [unwatched, again]: [string[], string[]] = [[], []];
+  return { unwatched, again, all: new Watches((group) => unwatched.push(group), (group) => again.push(group)) };
+}
+
+/** A watch whose request has its answer. */
+function begun(all: Watches): Watch {
+  const watch = all.begin("room");
+  all.askedFor(watch).done();
+  return watch;
 }
 
 /** What comes out of a watch's loop, in words. */
@@ -101,7 +108,7 @@ test("what the application says of a user is a change when it is another", async
 
 test("the end of a watch is the last of it, and a group is left with the last who watches it", async () => {
   const { unwatched, all } = watches();
-  const [first, second] = [all.begin("room"), all.begin("room")];
+  const [first, second] = [begun(all), begun(all)];
   const [one, two] = [new Heard(first), new Heard(second)];
   all.take(snapshot(true, true, { alice: 1 }));
   assert.deepEqual([await one.next(), await two.next()], ["+alice 1", "+alice 1"]);
@@ -129,4 +136,37 @@ test("the end of a watch is the last of it, and a group is left with the last wh
   assert.equal(await fifth.next(), "nothing");
   all.end();
   assert.equal(await fifth.next(), "end");
+});
+
+test("the end of a watch does not end one that was begun after it", async () => {
+  const { again, all } = watches();
+  const first = begun(all);
+  const one = new Heard(first);
+  all.take(snapshot(true, true, { alice: 1 }));
+  assert.equal(await one.next(), "+alice 1");
+  // The notice about the first crosses the request for the second.
+  const second = all.begin("room");
+  const [two, answered] = [new Heard(second), all.askedFor(second)];
+  assert.equal(await two.next(), "+alice 1");
+  all.take(ended);
+  assert.deepEqual([await one.next(), first.ended?.code], ["end", 3104]);
+  assert.equal(await two.next(), "nothing");
+  all.take(snapshot(true, true, { bob: 1 }));
+  assert.equal(await two.next(), "+bob 1, -alice");
+  // It may as well have been about the second, which nobody would be told of: it is asked for again.
+  assert.deepEqual(again, []);
+  answered.done();
+  assert.deepEqual(again, ["room"]);
+  const once = all.asked("room");
+  all.take(ended);
+  assert.equal(await two.next(), "nothing");
+  once.refused({ code: 3104, reason: "over" });
+  assert.deepEqual([await two.next(), second.ended?.code], ["end", 3104]);
+
+  // One that is refused ends no other that has been asked for.
+  const [third, fourth] = [all.begin("room"), all.begin("room")];
+  const [asked, other] = [all.askedFor(third), all.askedFor(fourth)];
+  asked.refused({ code: 3102, reason: "no" });
+  other.done();
+  assert.deepEqual([third.ended?.code, fourth.ended, again], [3102, undefined, ["room"]]);
 });

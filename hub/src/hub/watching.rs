@@ -23,12 +23,12 @@ impl<P> Hub<P> {
     /// are present.
     ///
     /// # Errors
-    /// What the gate says; [`Code::TooManyGroups`] where it watches as many groups as it may; [`Code::ShuttingDown`]
+    /// What the gate says; [`Code::TooManyGroups`] where it watches, or is in, as many groups as it may; [`Code::ShuttingDown`]
     /// where it has gone. Whoever may not watch learns nothing of the group.
     pub fn watch(&self, member: &Arc<Member<P>>, group: &GroupName) -> Result<usize, Denial> {
         let permit = || self.gate.watch(member.user(), &member.permissions(), group);
         self.registry.watch(member, group, self.limits.groups, permit).map_err(|denial| {
-            if denial.code == Code::TooManyGroups { self.too_many_watches() } else { denial }
+            if denial.code == Code::TooManyGroups { self.too_many_groups() } else { denial }
         })
     }
 
@@ -96,10 +96,5 @@ impl<P> Hub<P> {
     pub fn presence_told(&self) -> (u64, u64) {
         let presence = &self.registry.presence;
         (presence.frames.value(), presence.restarts.value())
-    }
-
-    fn too_many_watches(&self) -> Denial {
-        let detail = format!("this connection watches {} groups, as many as it may", self.limits.groups);
-        Denial { code: Code::TooManyGroups, detail }
     }
 }

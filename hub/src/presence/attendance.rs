@@ -7,7 +7,8 @@
 //! Invariants:
 //! - what has been announced changes in [`Attendances::announce`] alone, and by exactly what that gives;
 //! - a user who is back before the grace is over was never away: neither comes nor goes. Fewer connections than
-//!   announced are told after the grace as well, so that a reload beside another page is no flicker either;
+//!   announced are told after the grace as well, so that a reload beside another page is no flicker either. What is said
+//!   of a connection that is there waits for none of this;
 //! - a user without connections is forgotten with the announcement that it has left.
 
 use std::collections::BTreeMap;
@@ -30,6 +31,9 @@ pub(super) struct Attendance {
     /// Since when there are fewer connections than announced, and none, as far as that was looked at.
     fewer_since: Option<Instant>,
     none_since: Option<Instant>,
+    /// Something was said of a connection since that was looked at. What is said no more because a connection has
+    /// left waits for the grace.
+    is_news: bool,
     /// Whether the next announcement looks at it.
     is_touched: bool,
 }
@@ -45,6 +49,8 @@ enum Due {
     Nothing,
     /// Not yet: the grace is not over.
     Later,
+    /// What is said of it, and of its connections as many as were announced: the grace is not over.
+    Described,
     Present,
     Left,
     /// It came and went, and nobody was told.
@@ -68,7 +74,9 @@ impl Attendance {
     }
 
     fn describe(&mut self, connection: ConnectionId, description: Option<Arc<Description>>) {
+        let before = self.described.len();
         self.described.retain(|(of, _)| *of != connection);
+        self.is_news |= description.is_some() || self.described.len() < before;
         self.described.extend(description.map(|description| (connection, description)));
     }
 
@@ -85,6 +93,7 @@ impl Attendance {
     }
 
     fn due(&mut self, now: Instant, grace: Duration) -> Due {
+        let is_news = std::mem::take(&mut self.is_news);
         let is_over =
             |since: &mut Option<Instant>| now.saturating_duration_since(*since.get_or_insert(now)) >= grace;
         match (&self.announced, self.connections) {
@@ -97,10 +106,11 @@ impl Attendance {
                 Due::Later
             }
             (Some(announced), some) if some < announced.connections => {
-                if is_over(&mut self.fewer_since) {
-                    Due::Present
-                } else {
-                    Due::Later
+                let is_other = is_news && self.data() != announced.data.as_ref();
+                match is_over(&mut self.fewer_since) {
+                    true => Due::Present,
+                    false if is_other => Due::Described,
+                    false => Due::Later,
                 }
             }
             (Some(announced), some) => {
@@ -112,7 +122,12 @@ impl Attendance {
 
     fn announce(&mut self) -> &Announced {
         self.fewer_since = None;
-        let announced = Announced { connections: self.connections, data: self.data().cloned() };
+        self.announce_with(self.connections)
+    }
+
+    /// The same, with another number of connections.
+    fn announce_with(&mut self, connections: u32) -> &Announced {
+        let announced = Announced { connections, data: self.data().cloned() };
         self.announced.insert(announced)
     }
 }
@@ -151,6 +166,7 @@ impl Attendances {
             }
         }
         for attendance in self.users.values_mut() {
+            attendance.is_news = false;
             attendance.announce();
         }
         self.announced = self.users.len();
@@ -206,6 +222,12 @@ impl Attendances {
                 Due::Nothing => {}
                 Due::Later => {
                     attendance.is_touched = true;
+                    self.touched.push(user);
+                }
+                Due::Described => {
+                    attendance.is_touched = true;
+                    let connections = attendance.announced.as_ref().map_or(0, |one| one.connections);
+                    present.push(attendance.announce_with(connections).told(&user));
                     self.touched.push(user);
                 }
                 Due::Present => {

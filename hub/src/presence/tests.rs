@@ -168,6 +168,34 @@ fn a_reload_is_no_flicker_also_not_beside_another_page() {
 }
 
 #[test]
+fn what_is_said_of_who_is_there_does_not_wait_for_the_grace_of_who_has_left() {
+    let hub: Hub<()> = Hub::new(limits(100, 1_000, 2_000), Arc::new(Open));
+    let (watcher, page, other) = (seat(&hub, 1, "watcher"), seat(&hub, 2, "alice"), seat(&hub, 3, "alice"));
+    let say = |text: &str| hub.describe(page.member(), Some(Payload::from(text))).unwrap();
+    say("before");
+    hub.describe(other.member(), Some(Payload::from("other"))).unwrap();
+    join(&hub, &page);
+    join(&hub, &other);
+    hub.watch(watcher.member(), &room()).unwrap();
+    told(watcher.member());
+    let begin = Instant::now();
+    let expect = |at: u64, words: &[&str]| {
+        announce(&hub, begin + ms(at));
+        assert_eq!(told(watcher.member()), words, "{at}");
+    };
+    hub.leave(other.member(), &room());
+    expect(0, &[]);
+    say("now");
+    expect(250, &["+alice 2 now"]);
+    say("now");
+    expect(500, &[]);
+    hub.describe(page.member(), None).unwrap();
+    expect(750, &["+alice 2"]);
+    expect(1_900, &[]);
+    expect(2_000, &["+alice 1"]);
+}
+
+#[test]
 fn without_a_grace_who_leaves_is_gone_with_the_next_announcement_and_who_came_and_went_was_never_there() {
     let hub: Hub<()> = Hub::new(limits(100, 1_000, 0), Arc::new(Open));
     let (watcher, alice) = (seat(&hub, 1, "watcher"), seat(&hub, 2, "alice"));
@@ -428,8 +456,35 @@ fn a_connection_watches_as_many_groups_as_it_may_and_the_same_one_again() {
     assert_eq!((watch("a"), watch("b"), watch("a")), (Ok(0), Ok(0), Ok(0)));
     let refused = watch("c").unwrap_err();
     assert_eq!(refused.code, Code::TooManyGroups);
-    assert_eq!(refused.detail, "this connection watches 2 groups, as many as it may");
+    assert_eq!(refused.detail, "this connection is in 2 groups, or watches them, as many as it may");
     assert_eq!((hub.watches(), watcher.member().watches().len()), (2, 2));
+    let join = |origin| hub.join(watcher.member(), &room(), origin);
+    assert_eq!(join(Origin::Client).unwrap_err().code, Code::TooManyGroups);
+    assert!(hub.unwatch(watcher.member(), &GroupName::new("a").unwrap()));
+    assert!(join(Origin::Client).is_ok());
+    assert_eq!(watch("a").unwrap_err().code, Code::TooManyGroups);
+}
+
+#[test]
+fn who_reads_nothing_while_all_it_is_in_and_watches_ends_keeps_its_connection() {
+    let outbox = OutboxLimits { overflow: Overflow::Disconnect, ..OutboxLimits::default() };
+    let hub: Hub<()> = Hub::new(HubLimits { outbox, ..HubLimits::default() }, Arc::new(Open));
+    let slow = seat(&hub, 1, "slow");
+    // As much of both as it may.
+    for number in 0..2 * hub.limits().groups {
+        let group = GroupName::new(&format!("room-{number}")).unwrap();
+        let done = match number % 2 {
+            0 => hub.join(slow.member(), &group, Origin::Client).is_ok(),
+            _ => hub.watch(slow.member(), &group).is_ok(),
+        };
+        assert_eq!(done, number < hub.limits().groups);
+        while batch(slow.member()).is_some() {}
+    }
+    let why = Removal { code: Code::BannedFromGroup, reason: "" };
+    hub.end_watches(slow.member(), |_| true, why);
+    hub.remove(std::slice::from_ref(slow.member()), |_, _| true, why);
+    assert!(slow.member().memberships().is_empty());
+    assert_eq!(slow.member().outbox().close_reason(), None);
 }
 
 /// What the hub is asked to do.
@@ -487,6 +542,8 @@ struct Known {
     announced: Option<(u32, Option<Payload>)>,
     fewer_since: Option<u64>,
     none_since: Option<u64>,
+    /// Something was said since the last announcement of one who was there then.
+    is_news: bool,
 }
 
 /// All of it.
@@ -513,7 +570,7 @@ impl Model {
 
     fn join(&mut self, one: usize, group: usize) {
         let known = self.known.entry((group, one % USERS)).or_default();
-        known.here.insert(one);
+        known.is_news |= known.here.insert(one) && self.said.contains_key(&one);
         known.none_since = None;
         if known.announced.as_ref().is_none_or(|(count, _)| known.here.len() >= *count as usize) {
             known.fewer_since = None;
@@ -547,6 +604,7 @@ impl Model {
                 let now = (u32::try_from(known.here.len()).unwrap(), self.data(&known.here));
                 let before = known.announced.as_ref().map_or(0, |(count, _)| *count);
                 let over = |since: u64| self.now - since >= GRACE;
+                let is_news = std::mem::take(&mut known.is_news);
                 if now.0 == 0 && before > 0 {
                     known.fewer_since.get_or_insert(self.now);
                     if over(*known.none_since.get_or_insert(self.now)) {
@@ -556,6 +614,8 @@ impl Model {
                     if over(*known.fewer_since.get_or_insert(self.now)) {
                         known.announced = Some(now);
                         known.fewer_since = None;
+                    } else if is_news {
+                        known.announced = Some((before, now.1));
                     }
                 } else if now.0 > 0 {
                     known.announced = Some(now);
@@ -658,6 +718,10 @@ impl Bench {
                 let data = data.map(|data| Payload::from(vec![data]));
                 self.hub.describe(seat.member(), data.clone()).unwrap();
                 self.model.sayings += 1;
+                let is_news = data.is_some() || self.model.said.contains_key(&one);
+                for known in self.model.known.values_mut().filter(|known| known.here.contains(&one)) {
+                    known.is_news |= is_news;
+                }
                 match data {
                     Some(data) => drop(self.model.said.insert(one, (self.model.sayings, data))),
                     None => drop(self.model.said.remove(&one)),

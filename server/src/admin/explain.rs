@@ -140,7 +140,9 @@ impl Queries {
         // To join a group that it is in does nothing, and is no error.
         let denial = match origin {
             Some(_) => None,
-            None if memberships.len() >= self.hub.limits().groups => Some(self.hub.too_many_groups()),
+            None if memberships.len() + member.watches().len() >= self.hub.limits().groups => {
+                Some(self.hub.too_many_groups())
+            }
             None => self.gate.join(member.user(), &permissions, group, now).err(),
         };
         ConnectionVerdict {
