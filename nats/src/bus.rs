@@ -4,8 +4,8 @@
 //! sending never waits; what was not refused is handed over in the order of the calls, or dropped with its connection;
 //! all tasks end with [`Bus::close`], or when the last [`Bus`] is dropped.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
@@ -127,6 +127,8 @@ pub(crate) struct Shared {
     pub(crate) link: RwLock<Option<Link>>,
     /// Up to which revision the watch has told everything; 0 before it has caught up.
     pub(crate) seen: AtomicU64,
+    /// When the bucket was made, as NATS says it.
+    pub(crate) bucket: OnceLock<String>,
     pub(crate) judge: Mutex<Judge>,
     pub(crate) counters: Counting,
 }
@@ -191,6 +193,7 @@ impl Bus {
             node,
             link: RwLock::new(None),
             seen: AtomicU64::new(0),
+            bucket: OnceLock::new(),
             counters: Counting::default(),
         });
         let outlet = Outlet { sender, closing: closing.clone() };
@@ -266,6 +269,11 @@ impl Bus {
             return Err(PutError::Unavailable { reason: NotSent::Disconnected.to_string() });
         };
         bucket::change(&requests, &self.shared.settings, key, value, over).await
+    }
+
+    /// What tells the bucket from any other of its name: when it was made. Known from [`Event::CaughtUp`] on.
+    pub fn bucket(&self) -> Option<&str> {
+        self.shared.bucket.get().map(String::as_str)
     }
 
     /// Whether messages may be sent now.

@@ -223,6 +223,7 @@ impl Watch {
         // While it has no leader nobody answers: soon after there is one, it is to be known.
         let info = bucket::look(requests, settings, settings.answer / 4).await?;
         let created = self.created.get_or_insert_with(|| info.created.clone());
+        self.shared.bucket.get_or_init(|| created.clone());
         if *created != info.created || info.state.last_seq < self.position.told() {
             tracing::error!(
                 bucket = settings.prefix,

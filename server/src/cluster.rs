@@ -11,6 +11,6 @@ mod questions;
 mod rows;
 mod side;
 
-pub(crate) use copier::{forget, is_copy, remember};
+pub(crate) use copier::forget;
 pub(crate) use driver::Opening;
 pub(crate) use side::Side;

@@ -26,7 +26,14 @@ enum Place {
 /// Answers of other nodes.
 #[derive(Default)]
 pub(crate) struct Elsewhere {
-    places: Mutex<HashMap<Ticket, Place>>,
+    places: Mutex<Places>,
+}
+
+#[derive(Default)]
+struct Places {
+    of: HashMap<Ticket, Place>,
+    /// Nobody answers any more.
+    has_ended: bool,
 }
 
 impl Elsewhere {
@@ -34,10 +41,11 @@ impl Elsewhere {
     pub(crate) fn then(&self, ticket: Ticket, then: impl FnOnce(Tallied) + Send + 'static) {
         let tallied = {
             let mut places = self.places.lock();
-            match places.remove(&ticket) {
+            match places.of.remove(&ticket) {
                 Some(Place::Answered(tallied, _)) => tallied,
+                _ if places.has_ended => Tallied::default(),
                 _ => {
-                    places.insert(ticket, Place::Waiting(Box::new(then)));
+                    places.of.insert(ticket, Place::Waiting(Box::new(then)));
                     return;
                 }
             }
@@ -63,10 +71,10 @@ impl Elsewhere {
     pub(crate) fn answer(&self, ticket: Ticket, tallied: Tallied) {
         let then = {
             let mut places = self.places.lock();
-            match places.remove(&ticket) {
+            match places.of.remove(&ticket) {
                 Some(Place::Waiting(then)) => then,
                 _ => {
-                    places.insert(ticket, Place::Answered(tallied, Instant::now()));
+                    places.of.insert(ticket, Place::Answered(tallied, Instant::now()));
                     return;
                 }
             }
@@ -78,12 +86,17 @@ impl Elsewhere {
     pub(crate) fn sweep(&self, now: Instant) {
         self.places
             .lock()
+            .of
             .retain(|_, place| !matches!(place, Place::Answered(_, since) if now >= *since + KEPT));
     }
 
     /// Nobody answers any more: whoever waits is told of nothing.
     pub(crate) fn end(&self) {
-        let waiting = std::mem::take(&mut *self.places.lock());
+        let waiting = {
+            let mut places = self.places.lock();
+            places.has_ended = true;
+            std::mem::take(&mut places.of)
+        };
         for place in waiting.into_values() {
             if let Place::Waiting(then) = place {
                 then(Tallied::default());
@@ -125,11 +138,12 @@ mod tests {
         assert_eq!(sum.load(Ordering::Relaxed), 11);
         let now = Instant::now();
         elsewhere.sweep(now);
-        assert_eq!(elsewhere.places.lock().len(), 1);
+        assert_eq!(elsewhere.places.lock().of.len(), 1);
         elsewhere.sweep(now + KEPT + Duration::from_secs(1));
-        assert!(elsewhere.places.lock().is_empty());
+        assert!(elsewhere.places.lock().of.is_empty());
         elsewhere.then(ticket(3), add(&sum));
         elsewhere.end();
-        assert!(elsewhere.places.lock().is_empty());
+        elsewhere.then(ticket(4), add(&sum));
+        assert!(elsewhere.places.lock().of.is_empty(), "whoever comes after the end waits for nobody");
     }
 }

@@ -199,9 +199,6 @@ impl Start {
                 let _ = (&mut cluster.driver).await;
                 return Err(StartError::ClusterSilent { waited: JOINING });
             }
-            if let Some(directory) = &opened.config.state_dir {
-                cluster::remember(directory).map_err(|source| StartError::Files(source.into()))?;
-            }
         }
         Ok(Server::assemble(opened))
     }
@@ -316,8 +313,7 @@ fn join(opening: Opening, config: &Config, hub: &Arc<Hub>, moderation: &Arc<Mode
     let side = Arc::clone(opening.side());
     hub.cluster(Arc::clone(&side) as _);
     moderation.decided_with(Arc::clone(&side) as _);
-    let copied = config.state_dir.as_deref().is_some_and(cluster::is_copy);
-    let driver = opening.driver(Arc::clone(hub), Arc::clone(moderation), copied);
+    let driver = opening.driver(Arc::clone(hub), Arc::clone(moderation), config.state_dir.clone());
     let (ready, closing) = (driver.ready(), CancellationToken::new());
     let driver = AbortOnDropHandle::new(tokio::spawn(driver.run(closing.clone())));
     OpenedCluster { side, driver, ready, closing }

@@ -1,7 +1,7 @@
 //! The settings of a node: where its cluster meets, and who it is there.
 //!
-//! In: what was said of each. Out: what the server takes. Invariant: what is of use with `--cluster` alone is refused
-//! without it, so that nobody believes to have a cluster who has none.
+//! In: what was said of each. Out: what the server takes. Invariant: a name or a file that is of use with
+//! `--cluster` alone is refused without it, so that nobody believes to have a cluster who has none.
 
 use std::path::PathBuf;
 

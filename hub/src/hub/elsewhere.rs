@@ -52,10 +52,14 @@ impl<P> Hub<P> {
     /// The same for a message by datagrams.
     ///
     /// # Errors
-    /// As [`Hub::send_unreliable`].
+    /// As [`Hub::send_unreliable`]; [`Code::CutOff`] where nothing may be delivered now.
     #[expect(clippy::needless_pass_by_value, reason = "a publication is used up by whatever sends it")]
     pub fn deliver_unreliable(&self, publication: Publication) -> Result<Delivery, Denial> {
         let envelope = publication.unreliable()?;
+        // By a datagram it goes at once, so that nothing holds it back.
+        if let Some(cluster) = self.registry.other_nodes() {
+            may_deliver(cluster)?;
+        }
         Ok(self.count_arrived(1, self.registry.send_unreliably(&envelope, &publication.except)))
     }
 

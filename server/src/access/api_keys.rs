@@ -115,7 +115,15 @@ impl ApiKeys {
         let id = stored.row.id.clone();
         let bodies = Arc::new(Semaphore::new(BODIES));
         let key = ApiKey { stored, hash, used, pace, in_flight, connections, bodies };
-        self.by_id.write().insert(id, Arc::new(key));
+        let mut by_id = self.by_id.write();
+        // One of the same name that another took the place of opens nothing any more, whatever its id was.
+        by_id.retain(|other, known| {
+            if *other == id {
+                key.used.fetch_max(known.used.load(Ordering::Relaxed), Ordering::Relaxed);
+            }
+            known.name() != key.name()
+        });
+        by_id.insert(id, Arc::new(key));
     }
 
     /// Takes one out of force.

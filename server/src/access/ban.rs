@@ -282,10 +282,22 @@ impl Bans {
 
     /// Forgets those that have ended. Gives their keys.
     pub(crate) fn prune(&self, now: Seconds) -> Vec<BanKey> {
-        let ended: Vec<BanKey> =
-            self.all().iter().filter(|ban| !self.in_force(ban, now)).map(BanKey::from).collect();
-        for key in &ended {
-            self.lift(key);
+        let mut ended = Vec::new();
+        let mut stays = |ban: &BanRow| {
+            let stays = self.validity.in_force(ban, now);
+            if !stays {
+                ended.push(BanKey::from(ban));
+            }
+            stays
+        };
+        // Under one lock: one that is put meanwhile in the place of one that has ended stays.
+        let Rules { groups, users, sign_outs, tokens } = &mut *self.rules.write();
+        groups.retain(|_, bans| {
+            bans.retain(&mut stays);
+            !bans.is_empty()
+        });
+        for bans in [users, sign_outs, tokens] {
+            bans.retain(|_, ban| stays(ban));
         }
         ended
     }

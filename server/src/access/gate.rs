@@ -248,7 +248,11 @@ impl fanfare_hub::Gate<Permissions> for Gate {
         group: &GroupName,
         origin: Origin,
     ) -> Result<(), Denial> {
-        self.up_to_date()?;
+        // What is decided for all nodes is carried out also where it is heard before the lease is back: nothing is
+        // delivered before that.
+        if origin != Origin::Lasting {
+            self.up_to_date()?;
+        }
         match origin {
             Origin::Client => self.join(user, permissions, group, super::now()),
             // An operator's word needs no grant, nor does the application's; neither lifts a ban, or makes a group whose

@@ -148,6 +148,10 @@ impl Api {
         if self.closing.is_cancelled() {
             return Err(Problem::new(Code::ShuttingDown, "the server stops"));
         }
+        // Whether it was revoked elsewhere is not known.
+        if self.cluster.as_ref().is_some_and(|cluster| !cluster.lease.holds()) {
+            return Err(Problem::from(Denial::from(Code::CutOff)));
+        }
         self.counts(key)().map_err(Problem::from)
     }
 

@@ -4,8 +4,9 @@
 //! In: decisions that are in force. Out: changes in the store. Invariant: the disk holds up no decision: where more is
 //! decided than it takes, everything that stands is written at once instead.
 
-use std::io;
-use std::path::Path;
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -13,22 +14,26 @@ use tokio::sync::mpsc;
 
 use crate::moderation::{Decision, Moderation};
 
-/// A file in the state directory: what the store has of decisions is a copy.
+/// A file in the state directory: of which bucket what the store has of decisions is a copy.
 const MARK: &str = "cluster-copy";
 
-/// Whether what the store in a state directory has of decisions is a copy of a cluster's, and nothing of its own.
-pub(crate) fn is_copy(directory: &Path) -> bool {
-    directory.join(MARK).exists()
+/// Which bucket it is that the store in a state directory has a copy of; none, where what it has is its own.
+pub(crate) fn copy_of(directory: &Path) -> Option<String> {
+    fs::read_to_string(directory.join(MARK)).ok()
 }
 
-/// Remembers that it is, from now on.
-pub(crate) fn remember(directory: &Path) -> io::Result<()> {
-    std::fs::write(directory.join(MARK), "What bans.redb has of decisions is a copy of the cluster's.\n")
+/// What the store has is a copy of this bucket from now on.
+fn remember(directory: &Path, bucket: &str) -> io::Result<()> {
+    let mut file = File::create(directory.join(MARK))?;
+    file.write_all(bucket.as_bytes())?;
+    file.sync_all()?;
+    // The name as well.
+    File::open(directory)?.sync_all()
 }
 
 /// It is what a server alone decides, from now on.
 pub(crate) fn forget(directory: &Path) -> io::Result<()> {
-    match std::fs::remove_file(directory.join(MARK)) {
+    match fs::remove_file(directory.join(MARK)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
@@ -40,50 +45,66 @@ const WAITING: usize = 1_024;
 /// Where copies go.
 #[derive(Clone)]
 pub(super) struct Copies {
-    /// Nothing: everything that stands.
-    queue: mpsc::Sender<Option<Decision>>,
+    queue: mpsc::Sender<Copy>,
     all: Arc<AtomicBool>,
 }
 
+/// What is to be written down.
+pub(super) enum Copy {
+    One(Decision),
+    /// Everything, which is what this bucket has: from now on what the disk has is a copy.
+    AllOf(String),
+}
+
 impl Copies {
-    pub(super) fn new() -> (Self, mpsc::Receiver<Option<Decision>>) {
+    pub(super) fn new() -> (Self, mpsc::Receiver<Copy>) {
         let (queue, receiver) = mpsc::channel(WAITING);
         (Self { queue, all: Arc::default() }, receiver)
     }
 
     /// Has a decision written down.
     pub(super) fn add(&self, decision: Decision) {
-        if self.queue.try_send(Some(decision)).is_err() {
+        if self.queue.try_send(Copy::One(decision)).is_err() {
             self.all.store(true, Ordering::Release);
         }
     }
 
-    /// Has everything written down that stands.
-    pub(super) fn add_all(&self) {
-        self.all.store(true, Ordering::Release);
-        // Where it is full, whoever takes from it finds the word above.
-        let _ = self.queue.try_send(None);
+    /// Has everything written down that stands, which is what this bucket has. To be called once, before anything else.
+    pub(super) fn begin(&self, bucket: String) {
+        // The queue is empty.
+        let _ = self.queue.try_send(Copy::AllOf(bucket));
     }
 }
 
 /// Writes them down until nobody gives any more.
 pub(super) async fn copy(
     moderation: Arc<Moderation>,
+    directory: Option<PathBuf>,
     copies: Copies,
-    mut decisions: mpsc::Receiver<Option<Decision>>,
+    mut waiting: mpsc::Receiver<Copy>,
 ) {
     let all = Arc::clone(&copies.all);
     drop(copies);
-    while let Some(decision) = decisions.recv().await {
-        let (moderation, whole) = (Arc::clone(&moderation), all.swap(false, Ordering::AcqRel));
-        let written = tokio::task::spawn_blocking(move || match decision {
-            Some(decision) if !whole => moderation.copy(&decision),
-            _ => moderation.copy_all(),
+    while let Some(copy) = waiting.recv().await {
+        let whole = all.swap(false, Ordering::AcqRel);
+        // What waits is in what stands, and must not be written behind it: it may have been undone since.
+        while whole && waiting.try_recv().is_ok() {}
+        let (moderation, directory) = (Arc::clone(&moderation), directory.clone());
+        let written = tokio::task::spawn_blocking(move || match (copy, directory) {
+            (Copy::AllOf(bucket), Some(directory)) => {
+                // Before the disk has what others have decided: else it would be taken for this server's own.
+                remember(&directory, &bucket).map_err(|error| error.to_string())?;
+                moderation.copy_all().map_err(|error| error.to_string())
+            }
+            (Copy::One(decision), _) if !whole => {
+                moderation.copy(&decision).map_err(|error| error.to_string())
+            }
+            _ => moderation.copy_all().map_err(|error| error.to_string()),
         });
-        if let Ok(Err(source)) = written.await {
+        if let Ok(Err(error)) = written.await {
             // What stands is with the cluster; the next that is written has all of it.
             all.store(true, Ordering::Release);
-            tracing::error!(%source, "a copy of what was decided could not be written");
+            tracing::error!(error, "a copy of what was decided could not be written");
         }
     }
 }

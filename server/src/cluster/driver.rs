@@ -6,6 +6,7 @@
 //! is not known for certain, there is no lease.
 
 use std::collections::HashSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,7 +20,7 @@ use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use super::copier::{Copies, copy};
+use super::copier::{Copies, copy, copy_of};
 use super::questions::{Done, Question, read, to_bytes};
 use super::rows::{self, Rows};
 use super::side::{Carrier, Side, who};
@@ -72,11 +73,17 @@ impl Opening {
         &self.side
     }
 
-    /// The node with its hub. `copied` is whether what the disk has is a copy of what the cluster decided: else it is
-    /// put to what the cluster has.
-    pub(crate) fn driver(self, hub: Arc<Hub>, moderation: Arc<Moderation>, copied: bool) -> Driver {
+    /// The node with its hub. What the store in `directory` has of decisions is put to what the cluster has, unless it
+    /// is a copy of that.
+    pub(crate) fn driver(
+        self,
+        hub: Arc<Hub>,
+        moderation: Arc<Moderation>,
+        directory: Option<PathBuf>,
+    ) -> Driver {
         let (copies, to_copy) = Copies::new();
-        let copier = tokio::spawn(copy(Arc::clone(&moderation), copies.clone(), to_copy));
+        let copy_of = directory.as_deref().and_then(copy_of);
+        let copier = tokio::spawn(copy(Arc::clone(&moderation), directory, copies.clone(), to_copy));
         Driver {
             id: self.id,
             side: self.side,
@@ -86,7 +93,7 @@ impl Opening {
             rows: Rows::default(),
             unreadable: HashSet::new(),
             is_replaced: false,
-            copied,
+            copy_of,
             caught_up: false,
             copies,
             copier,
@@ -101,8 +108,17 @@ impl Opening {
 /// What a put was for.
 enum Put {
     Heartbeat(Result<u64, PutError>),
-    Import(Result<u64, PutError>),
+    Import(Box<Decision>, Result<u64, PutError>),
     Forgotten,
+}
+
+/// Lets nobody wait for other nodes any more when the driver has ended, in whatever way.
+struct Ending(Arc<Side>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.end();
+    }
 }
 
 /// Drives the node.
@@ -117,7 +133,8 @@ pub(crate) struct Driver {
     unreadable: HashSet<String>,
     /// The bucket is another than it was.
     is_replaced: bool,
-    copied: bool,
+    /// The bucket that the disk has a copy of.
+    copy_of: Option<String>,
     caught_up: bool,
     copies: Copies,
     copier: tokio::task::JoinHandle<()>,
@@ -138,6 +155,7 @@ impl Driver {
     /// Runs until `closing`; then says to the others that it goes.
     pub(crate) async fn run(mut self, closing: CancellationToken) {
         let side = Arc::clone(&self.side);
+        let _ending = Ending(Arc::clone(&side));
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         loop {
@@ -194,7 +212,8 @@ impl Driver {
             Event::Message { payload } => self.side.node.lock().message(&payload, Instant::now()),
             Event::Entry { key, value, revision, is_newest } => {
                 self.entry(&key, value.as_deref(), revision);
-                if is_newest {
+                // What cannot be read is not in force, and must not be said to be.
+                if is_newest && self.unreadable.is_empty() {
                     self.know(Instant::now());
                 }
             }
@@ -258,46 +277,60 @@ impl Driver {
         let decisions = standing.bans.into_iter().map(Decision::Ban);
         let decisions = decisions.chain(standing.lasting.into_iter().map(Decision::Lasting));
         let decisions = decisions.chain(standing.keys.into_iter().map(Decision::Key));
+        // A copy of another bucket is all that is left of what was decided there: it is brought into this one.
+        let is_copy = self.copy_of.as_deref().is_some_and(|of| self.side.bus.bucket() == Some(of));
         for decision in decisions.collect::<Vec<_>>() {
             if self.rows.has(&decision) {
                 continue;
             }
-            if self.copied {
-                let end = match decision {
-                    Decision::Ban(ban) => Decision::Lift((&ban).into()),
-                    Decision::Lasting(row) => Decision::DropLasting(row.user, row.group),
-                    Decision::Key(key) => Decision::DropKey(key.row.name),
-                    other => other,
-                };
-                self.moderation.put_in_force(&end, "");
+            if is_copy {
+                self.moderation.put_in_force(&decision.end(), "");
             } else {
-                self.import(&decision);
+                self.import(decision);
             }
         }
         self.caught_up = true;
-        self.copies.add_all();
-        tracing::info!(imported = self.importing, "what was decided in the cluster is known");
+        tracing::info!(brings = self.importing, "what was decided in the cluster is known");
+        self.begin_copies();
     }
 
-    fn import(&mut self, decision: &Decision) {
-        let (key, value) = rows::entry(decision, "");
+    /// When all is in the cluster that this node brings, its disk has a copy.
+    fn begin_copies(&mut self) {
+        if let Some(bucket) = self.side.bus.bucket().filter(|_| self.importing == 0) {
+            self.copies.begin(bucket.to_owned());
+        }
+    }
+
+    fn import(&mut self, decision: Decision) {
+        let (key, value) = rows::entry(&decision, "");
         let (bus, value) = (self.side.bus.clone(), value.unwrap_or_default());
         self.importing += 1;
-        self.puts.spawn(async move { Put::Import(bus.put(&key, value, Expect::Nothing).await) });
+        self.puts.spawn(async move {
+            // Over nothing that ever was: what was lifted in the cluster is not decided again by this.
+            let put = bus.put(&key, value, Expect::Revision(0)).await;
+            Put::Import(Box::new(decision), put)
+        });
     }
 
     fn put(&mut self, put: Result<Put, tokio::task::JoinError>) {
         match put {
             Ok(Put::Heartbeat(Err(error))) => tracing::debug!(%error, "a heartbeat was not put"),
-            Ok(Put::Import(put)) => {
+            Ok(Put::Import(decision, put)) => {
                 self.importing = self.importing.saturating_sub(1);
-                // There already, by another node's hand: that one counts.
-                if let Err(error) =
-                    put.or_else(|error| if error == PutError::Conflict { Ok(0) } else { Err(error) })
-                {
-                    self.unreadable.insert("of this node's own disk".to_owned());
-                    tracing::error!(%error, "what this node's disk has could not be put into the cluster");
+                match put {
+                    Ok(_) => {}
+                    Err(PutError::Conflict) => {
+                        // By another node's hand meanwhile, or lifted there: that one counts.
+                        if !self.rows.has(&decision) {
+                            self.moderation.put_in_force(&decision.end(), "");
+                        }
+                    }
+                    Err(error) => {
+                        self.unreadable.insert("of this node's own disk".to_owned());
+                        tracing::error!(%error, "what this node's disk has could not be put into the cluster");
+                    }
                 }
+                self.begin_copies();
             }
             _ => {}
         }
@@ -377,7 +410,9 @@ impl Driver {
             }
             Effect::Tallied(ticket, tallied) => self.side.elsewhere.answer(ticket, tallied),
             Effect::Asked { from, question, body } => {
-                let answer = read(&body).map(|question| self.answer(question));
+                // Who does not know what was decided does nothing for others, and says nothing that may be wrong.
+                let knows = self.side.lease.holds();
+                let answer = read(&body).filter(|_| knows).map(|question| self.answer(question));
                 self.side.node.lock().answer(from, question, answer);
             }
             Effect::Fenced(number, fenced) => self.side.fenced(number, fenced),

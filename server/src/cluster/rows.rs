@@ -123,8 +123,10 @@ impl Rows {
         value: Option<&[u8]>,
         revision: u64,
     ) -> Result<Option<(Decision, String)>, RowError> {
-        let known = self.known.remove(key);
-        let Some(value) = value else { return Ok(known.map(|(row, _)| (row.end(), String::new()))) };
+        let Some(value) = value else {
+            return Ok(self.known.remove(key).map(|(row, _)| (row.end(), String::new())));
+        };
+        // Where it cannot be read, what was known stays, so that it can be ended.
         let wrong = |problem: String| RowError { key: key.to_owned(), problem };
         let Entry { row, reason } =
             serde_json::from_slice(value).map_err(|error| wrong(error.to_string()))?;
@@ -232,6 +234,16 @@ mod tests {
         ] {
             assert!(rows.read(key, value, 1).is_err(), "{key}");
         }
+    }
+
+    #[test]
+    fn promise_18_what_could_not_be_read_for_a_while_is_ended_all_the_same() {
+        let mut rows = Rows::default();
+        let (key, value) = entry(&Decision::Ban(ban("alice")), "");
+        rows.read(&key, value.as_deref(), 1).unwrap();
+        rows.read(&key, Some(b"{}"), 2).unwrap_err();
+        let end = Decision::Lift(BanKey::from(&ban("alice")));
+        assert_eq!(rows.read(&key, None, 3), Ok(Some((end, String::new()))));
     }
 
     #[test]

@@ -244,7 +244,7 @@ impl Side {
         let mut count = 0;
         for (node, body) in tallied.answers {
             match body.as_deref().and_then(read::<u64>) {
-                Some(more) => count += more,
+                Some(more) => count = u64::saturating_add(count, more),
                 None => silent.push(node),
             }
         }

@@ -299,7 +299,8 @@ fn weight(send: &Send) -> usize {
         Target::Group(group) => group.as_str().len(),
         Target::Connection(_) | Target::All => 0,
     });
-    send.payload.len() + send.event.as_str().len() + 6 * name + BESIDE
+    // Between nodes each message of a run names those who get none.
+    send.payload.len() + send.event.as_str().len() + 6 * name + 16 * send.except.len() + BESIDE
 }
 
 /// Whether it reaches the same connections as the one before it.

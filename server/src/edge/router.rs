@@ -499,7 +499,7 @@ impl Router {
             format,
             payload,
             accepted: Instant::now(),
-            counts: ack,
+            counts: ack && matches!(lane, Lane::Stream),
         };
         let delivery = match lane {
             Lane::Stream => self.hub.send(publication)?,

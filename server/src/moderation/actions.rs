@@ -449,6 +449,14 @@ impl Moderation {
     /// # Errors
     /// As it would be refused here.
     pub(crate) fn act_for(&self, request: &Action) -> Result<Option<Receipt>, ModerationError> {
+        // Everything else reaches this node in another way: messages as such, and what is decided as a decision.
+        if !matches!(
+            request,
+            Action::Add { .. } | Action::Remove { .. } | Action::Close { .. } | Action::Kick { .. }
+        ) {
+            return Err(ModerationError::refused(Code::InvalidRequest, "that is nothing for other nodes"));
+        }
+        reason::check(request::reason(request))?;
         let mut receipt = Receipt::default();
         match self.act_here(request, access::now(), &mut receipt, || Ok(())) {
             Ok(()) => Ok(Some(receipt)),

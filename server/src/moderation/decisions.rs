@@ -21,6 +21,18 @@ pub(crate) enum Decision {
     DropKey(String),
 }
 
+impl Decision {
+    /// What ends it.
+    pub(crate) fn end(&self) -> Self {
+        match self {
+            Self::Ban(ban) => Self::Lift(BanKey::from(ban)),
+            Self::Lasting(row) => Self::DropLasting(row.user.clone(), row.group.clone()),
+            Self::Key(key) => Self::DropKey(key.row.name.clone()),
+            Self::Lift(_) | Self::DropLasting(..) | Self::DropKey(_) => self.clone(),
+        }
+    }
+}
+
 /// What came of one.
 #[derive(Debug, Default)]
 pub(crate) struct Decided {

@@ -67,7 +67,10 @@ impl Machines {
             run(&format!("ip -n m{number} addr add {}/24 dev eth0", host(number)))?;
             run(&format!("ip -n m{number} link set eth0 up"))?;
             run(&format!("ip -n m{number} link set lo up"))?;
-            nft(number, "table inet cut { chain out { type filter hook output priority 0; }; chain in { type filter hook input priority 0; }; }")?;
+            nft(
+                number,
+                "table inet cut { chain out { type filter hook output priority 0; }; chain in { type filter hook input priority 0; }; }",
+            )?;
         }
         let folder = tempfile::Builder::new()
             .prefix("fanfare-cluster-")
@@ -75,7 +78,8 @@ impl Machines {
             .map_err(|error| format!("no directory: {error}"))?
             .keep();
         std::fs::write(folder.join("secret"), SECRET).map_err(|error| error.to_string())?;
-        let mut machines = Self { folder, nats: [const { None }; MACHINES], nodes: [const { None }; MACHINES] };
+        let mut machines =
+            Self { folder, nats: [const { None }; MACHINES], nodes: [const { None }; MACHINES] };
         for number in 0..MACHINES {
             machines.prepare(number);
             machines.start_nats(number);
