@@ -114,7 +114,8 @@ impl Keeper {
                 Err(error) => error,
             };
             // A server that has just started does not know yet that others have the bucket: nobody seems to be there.
-            let is_final = matches!(error, OpenError::Forbidden { .. }) || requests.signs.ended.is_cancelled();
+            let is_final =
+                matches!(error, OpenError::Forbidden { .. }) || requests.signs.ended.is_cancelled();
             if is_final || Instant::now() + PAUSE > deadline {
                 return Err(error);
             }

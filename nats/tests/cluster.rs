@@ -65,7 +65,7 @@ impl Busy {
             let (book, own) = (Arc::clone(&book), own.clone());
             async move {
                 while let Some(event) = events.recv().await {
-                    let Event::Entry { key, value, revision } = event else { continue };
+                    let Event::Entry { key, value, revision, .. } = event else { continue };
                     let count = String::from_utf8(value.unwrap().to_vec()).unwrap().parse().unwrap();
                     let mut book = book.lock();
                     assert!(revision > book.last, "{revision} after {}", book.last);

@@ -23,7 +23,11 @@ impl Settings {
             let alone = file("--cluster-nkey", &self.cluster_nkey)
                 .or(file("--cluster-creds", &self.cluster_creds))
                 .or(file("--cluster-ca", &self.cluster_ca))
-                .or(self.cluster_name.is_some().then_some("--cluster-name"));
+                .or(self.cluster_name.is_some().then_some("--cluster-name"))
+                .or(self.cluster_prefix.is_some().then_some("--cluster-prefix"))
+                .or(self.cluster_replicas.is_some().then_some("--cluster-replicas"))
+                .or(self.cluster_lease.is_some().then_some("--cluster-lease"))
+                .or(self.without_cluster.is_some().then_some("--without-cluster"));
             return match alone {
                 None => Ok(None),
                 Some(flag) => Err(Failure::usage(format!(

@@ -270,7 +270,8 @@ async fn listen(member: Arc<Member>, client: Arc<Client>, record: Arc<Record>) {
             Event::Message(message) => {
                 let text = message.text().unwrap_or_default();
                 let mut numbers = text.split(' ').map(|number| number.parse::<u64>().unwrap());
-                let (Some(sender), Some(session), Some(number)) = (numbers.next(), numbers.next(), numbers.next())
+                let (Some(sender), Some(session), Some(number)) =
+                    (numbers.next(), numbers.next(), numbers.next())
                 else {
                     panic!("{text:?}")
                 };

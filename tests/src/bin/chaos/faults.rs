@@ -98,7 +98,9 @@ impl fmt::Display for Fault {
             Self::StopNats(nats) => write!(f, "NATS server {nats} stopped"),
             Self::CutNode(node, way) => write!(f, "node {node} cut off{}", ways(way)),
             Self::CutNodeFrom(node, nats) => write!(f, "node {node} cut off from NATS server {nats}"),
-            Self::CutNats(one, other, way) => write!(f, "NATS servers {one} and {other} cut apart{}", ways(way)),
+            Self::CutNats(one, other, way) => {
+                write!(f, "NATS servers {one} and {other} cut apart{}", ways(way))
+            }
             Self::Apart(one) => write!(f, "machine {one} apart"),
         }
     }

@@ -104,7 +104,8 @@ async fn operate(
         match done {
             Ok(receipt) => {
                 known.lock()[group] = Some(forbid);
-                let all = !receipt.nodes.is_empty() && receipt.nodes.iter().all(|node| node.standing.is_fenced());
+                let all =
+                    !receipt.nodes.is_empty() && receipt.nodes.iter().all(|node| node.standing.is_fenced());
                 match (forbid, all) {
                     (true, true) => record.fenced(group),
                     (true, false) => record.count(|totals| totals.unfenced += 1),

@@ -191,8 +191,18 @@ impl Record {
     }
 
     pub(crate) fn totals(&self) -> String {
-        let Totals { sent, refused, unknown, received, missing, understated, fenced, unfenced, failed, on_the_way } =
-            self.0.lock().totals;
+        let Totals {
+            sent,
+            refused,
+            unknown,
+            received,
+            missing,
+            understated,
+            fenced,
+            unfenced,
+            failed,
+            on_the_way,
+        } = self.0.lock().totals;
         format!(
             "{sent} sent ({refused} refused, {unknown} in doubt), {received} received, {missing} lost and told \
              ({understated} times fewer told than lost), {fenced} fenced, {unfenced} not on all nodes, {failed} acts \

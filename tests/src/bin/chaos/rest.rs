@@ -47,7 +47,7 @@ pub(crate) async fn look(
             Err(_) => {}
         }
         for ended in machines.raise() {
-            println!("    {ended}; started again");
+            record.fault(format!("after {after}: {ended}"));
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
@@ -55,7 +55,10 @@ pub(crate) async fn look(
     if rested {
         mark(crowd, record, &banned, after).await;
     } else {
-        record.fault(format!("after {after}: no rest in {PATIENCE:?}: {problem} ({})", machines.folder().display()));
+        record.fault(format!(
+            "after {after}: no rest in {PATIENCE:?}: {problem} ({})",
+            machines.folder().display()
+        ));
     }
     for sender in &crowd.senders {
         sender.settle(record);
@@ -91,14 +94,16 @@ async fn unrest(crowd: &Crowd, operators: &Operators) -> Result<BTreeSet<usize>,
     }
     let banned: BTreeSet<usize> = (0..GROUPS)
         .filter(|group| {
-            bans[0].iter().any(|ban| {
-                ban.groups.as_ref().is_some_and(|groups| groups.to_string() == group_name(*group))
-            })
+            bans[0]
+                .iter()
+                .any(|ban| ban.groups.as_ref().is_some_and(|groups| groups.to_string() == group_name(*group)))
         })
         .collect();
     for (group, known) in operators.known().into_iter().enumerate() {
         if known.is_some_and(|known| known != banned.contains(&group)) {
-            return Err(format!("group {group} is forbidden: {known:?} by the receipts, {banned:?} by the nodes"));
+            return Err(format!(
+                "group {group} is forbidden: {known:?} by the receipts, {banned:?} by the nodes"
+            ));
         }
     }
     for member in &crowd.members {
@@ -117,7 +122,8 @@ async fn unrest(crowd: &Crowd, operators: &Operators) -> Result<BTreeSet<usize>,
         if !sender.is_there.load(Ordering::SeqCst) {
             return Err(format!("sender {node} is not there"));
         }
-        let targets = (0..GROUPS).map(|at| (Target::Group(group(&group_name(at))), members_of(crowd, &banned, at)));
+        let targets =
+            (0..GROUPS).map(|at| (Target::Group(group(&group_name(at))), members_of(crowd, &banned, at)));
         for (target, expected) in targets.chain([(Target::All, all)]) {
             let asked = format!("{target:?}");
             let count = sender.client.count(target).await.map_err(|error| format!("node {node}: {error}"))?;
@@ -196,7 +202,19 @@ impl<'a> Account<'a> {
     ) -> Self {
         let stays = HashMap::new();
         let (received, missing, told, lost_here, told_here) = (0, 0, 0, 0, 0);
-        Self { member, record, series, after, stays, received, missing, told, lost: Vec::new(), lost_here, told_here }
+        Self {
+            member,
+            record,
+            series,
+            after,
+            stays,
+            received,
+            missing,
+            told,
+            lost: Vec::new(),
+            lost_here,
+            told_here,
+        }
     }
 
     fn all(&mut self, rested: bool) {
@@ -250,12 +268,14 @@ impl<'a> Account<'a> {
         }
         let outcome = self.series.get(&(sender, group)).and_then(|(series, _)| series.at(number));
         if outcome.is_some_and(|sent| sent.outcome == Outcome::Refused) {
-            self.record.fault(format!("after {after}: {name} has {sender}/{group}/{number}, which was refused"));
+            self.record
+                .fault(format!("after {after}: {name} has {sender}/{group}/{number}, which was refused"));
         }
         match self.stays.get_mut(&group) {
             Some(stay) => drop(stay.got.entry(sender).or_default().insert(number, session)),
             None => {
-                self.record.fault(format!("after {after}: {name} has {sender}/{group}/{number}, and is no member"));
+                self.record
+                    .fault(format!("after {after}: {name} has {sender}/{group}/{number}, and is no member"));
             }
         }
     }
@@ -268,9 +288,8 @@ impl<'a> Account<'a> {
             let none = BTreeMap::new();
             let got = stay.got.get(&sender).unwrap_or(&none);
             let newest = got.keys().next_back().copied();
-            let newest_of = |session: u32| {
-                got.iter().rev().find(|(_, of)| **of == session).map(|(number, _)| *number)
-            };
+            let newest_of =
+                |session: u32| got.iter().rev().find(|(_, of)| **of == session).map(|(number, _)| *number);
             for (number, sent) in (series.first..).zip(&series.sent) {
                 let was_member = stay.since.is_none_or(|since| sent.begun > since);
                 if sent.outcome != Outcome::Accepted || !was_member || got.contains_key(&number) {
@@ -278,7 +297,8 @@ impl<'a> Account<'a> {
                 }
                 // What was on its way when this membership ended, or the connection that it was sent over.
                 let is_open_end = has_ended && newest.is_none_or(|newest| number > newest)
-                    || ended.contains(&sent.session) && newest_of(sent.session).is_none_or(|newest| number > newest);
+                    || ended.contains(&sent.session)
+                        && newest_of(sent.session).is_none_or(|newest| number > newest);
                 if !is_open_end {
                     self.lost_here += 1;
                     self.lost.push(format!("{sender}/{group}/{number}"));
