@@ -1,5 +1,5 @@
 # The front door. Every target works on a fresh clone; `make` alone says what there is.
-.PHONY: help run test lint fuzz mutants doc picture bench bench-quick bench-check bench-soak bench-report bench-instructions release
+.PHONY: help run cluster test lint fuzz mutants doc picture bench bench-quick bench-check bench-soak bench-report bench-instructions release
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
@@ -8,6 +8,12 @@ help:
 run:
 	cargo run --release -- serve --dev
 
+## make cluster  three servers that are one hub, each with a NATS server, a crowd, and the dashboard of one; loopback only
+cluster:
+	tests/tools
+	cargo build --release --locked --bin fanfare
+	tests/cluster/three
+
 ## make test     everything that CI checks by running it; installs what it needs on Debian
 test:
 	tests/tools
@@ -15,6 +21,7 @@ test:
 	cargo test -p fanfare-hub --features model --lib --locked
 	tests/last-release/run
 	tests/python/run
+	tests/cluster/run
 	web/run-tests
 	$(MAKE) bench-check
 

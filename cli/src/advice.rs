@@ -6,6 +6,7 @@
 
 use std::fmt;
 
+use fanfare_server::nats::OpenError;
 use fanfare_server::{ConfigError, Listener, StartError, StateError};
 
 use crate::failure::Failure;
@@ -22,10 +23,33 @@ impl From<StartError> for Failure {
                 "see --token-keys-url, and --token-keys-ca FILE where an authority of its own issued its certificate",
             ),
             StartError::Webhooks(_) => failed(&error, "see --webhooks"),
-            StartError::Cluster(_) | StartError::ClusterSilent { .. } => failed(&error, "see --cluster"),
+            StartError::Cluster(ref problem) => cluster(&error, problem),
+            StartError::ClusterSilent { .. } => failed(&error, "look at NATS' own log, and see --cluster"),
             StartError::Listen { who, .. } => failed(&error, &format!("see {}", flag(who))),
             error => Self::failed(error.to_string()),
         }
+    }
+}
+
+/// What is wrong in the settings is a wrong command; what NATS says is not.
+fn cluster(error: &StartError, problem: &OpenError) -> Failure {
+    match problem {
+        OpenError::NoServer | OpenError::Address { .. } => {
+            Failure::usage(format!("{problem}; see --cluster"))
+        }
+        OpenError::AddressHasUser => {
+            Failure::usage(format!("{problem}; see --cluster-nkey and --cluster-creds"))
+        }
+        OpenError::Prefix { .. } => Failure::usage(format!("{problem}; see --cluster-prefix")),
+        OpenError::Replicas { .. } => Failure::usage(format!("{problem}; see --cluster-replicas")),
+        OpenError::Refused { .. } | OpenError::File { .. } | OpenError::Content { .. } => {
+            failed(error, "see --cluster-nkey, --cluster-creds and --cluster-ca")
+        }
+        OpenError::Certificate { .. } => failed(error, "see --cluster-ca"),
+        OpenError::NoJetStream { .. } => {
+            failed(error, "switch it on in NATS' own configuration: jetstream { store_dir: \"...\" }")
+        }
+        _ => failed(error, "see --cluster"),
     }
 }
 

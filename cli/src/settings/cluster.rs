@@ -4,6 +4,7 @@
 //! `--cluster` alone is refused without it, so that nobody believes to have a cluster who has none.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use fanfare_server::ClusterSettings;
 use fanfare_server::nats;
@@ -14,6 +15,10 @@ use crate::failure::Failure;
 
 /// What the names in NATS begin with, where nothing else is said.
 pub(super) const PREFIX: &str = "fanfare";
+/// How many NATS servers keep what is decided, where nothing else is said.
+pub(super) const REPLICAS: u32 = 3;
+/// How long a lease lasts, where nothing else is said.
+pub(super) const LEASE: Duration = Duration::from_secs(5);
 
 impl Settings {
     /// The cluster that the server is to be a node of, if it is.
@@ -23,7 +28,20 @@ impl Settings {
             let alone = file("--cluster-nkey", &self.cluster_nkey)
                 .or(file("--cluster-creds", &self.cluster_creds))
                 .or(file("--cluster-ca", &self.cluster_ca))
-                .or(self.cluster_name.is_some().then_some("--cluster-name"));
+                .or(self.cluster_name.is_some().then_some("--cluster-name"))
+                // These have defaults, which need no cluster.
+                .or(self
+                    .cluster_prefix
+                    .as_ref()
+                    .is_some_and(|prefix| prefix != PREFIX)
+                    .then_some("--cluster-prefix"))
+                .or(self
+                    .cluster_replicas
+                    .is_some_and(|replicas| replicas != REPLICAS)
+                    .then_some("--cluster-replicas"))
+                .or(self.cluster_lease.is_some_and(|lease| lease.0 != LEASE).then_some("--cluster-lease"))
+                .or((self.without_cluster == Some(WithoutClusterSetting::Serve))
+                    .then_some("--without-cluster"));
             return match alone {
                 None => Ok(None),
                 Some(flag) => Err(Failure::usage(format!(

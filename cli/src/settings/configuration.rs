@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use fanfare_server::{BudgetLimits, Capacity, Config, Origins, OutboxLimits, Overflow, TokenRules};
 
-use super::cluster::PREFIX;
+use super::cluster::{LEASE, PREFIX, REPLICAS};
 use super::schema::Settings;
 use super::value::{ListenSetting, OverflowSetting, Span, WithoutClusterSetting};
 use crate::defaults::DEFAULT_STATE;
@@ -55,8 +55,8 @@ impl Settings {
             cluster_nkey: None,
             cluster_creds: None,
             cluster_ca: None,
-            cluster_replicas: Some(3),
-            cluster_lease: Some(Span(Duration::from_secs(5))),
+            cluster_replicas: Some(REPLICAS),
+            cluster_lease: Some(Span(LEASE)),
             without_cluster: Some(WithoutClusterSetting::Pause),
             presence_grace: Some(Span(config.presence_grace)),
             expiry_notice: Some(Span(config.expiry_notice)),

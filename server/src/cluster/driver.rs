@@ -370,6 +370,10 @@ impl Driver {
     fn perform(&mut self, effect: Effect) {
         match effect {
             Effect::Beat(heartbeat) => {
+                if self.is_replaced {
+                    // It hears nothing of the others any more, and would have them wait for its answers for ever.
+                    return;
+                }
                 // Where NATS is so slow, one more heartbeat would make nothing better.
                 if self.puts.len() < PUTS {
                     let (bus, key, value) =

@@ -29,6 +29,8 @@ pub(crate) struct Machines {
     folder: PathBuf,
     nats: [Option<Child>; MACHINES],
     nodes: [Option<Child>; MACHINES],
+    /// How often each node has said that it must be started again.
+    refusals: [usize; MACHINES],
 }
 
 /// Where machine `number` is.
@@ -78,8 +80,12 @@ impl Machines {
             .map_err(|error| format!("no directory: {error}"))?
             .keep();
         std::fs::write(folder.join("secret"), SECRET).map_err(|error| error.to_string())?;
-        let mut machines =
-            Self { folder, nats: [const { None }; MACHINES], nodes: [const { None }; MACHINES] };
+        let mut machines = Self {
+            folder,
+            nats: [const { None }; MACHINES],
+            nodes: [const { None }; MACHINES],
+            refusals: [0; MACHINES],
+        };
         for number in 0..MACHINES {
             machines.prepare(number);
             machines.start_nats(number);
@@ -221,6 +227,17 @@ impl Machines {
     pub(crate) fn raise(&mut self) -> Vec<String> {
         let mut raised = Vec::new();
         for number in 0..MACHINES {
+            let log =
+                std::fs::read_to_string(self.folder.join(format!("node-{number}.log"))).unwrap_or_default();
+            let refusals = log.matches("bucket is another than it was").count();
+            if refusals > self.refusals[number] {
+                self.refusals[number] = refusals;
+                raised.push(format!(
+                    "node {number} took the bucket for another one, and had to be started again"
+                ));
+                self.kill_node(number);
+                self.start_node(number);
+            }
             if let Some(status) = status(&mut self.nats[number]) {
                 raised.push(format!("NATS server {number} ended: {status}"));
                 self.start_nats(number);

@@ -47,11 +47,31 @@ fn number(name: &str) -> Option<u64> {
     Some(text.parse().unwrap_or_else(|_| panic!("{name} is to be a number, and it is {text:?}")))
 }
 
+/// Ends everything when it takes too long, or is told to end: the kernel ends all processes in the namespace of this one,
+/// which as its first would not hear of a signal that it does not ask for.
+fn watch_over(longest: Duration) {
+    std::thread::spawn(move || {
+        std::thread::sleep(longest);
+        eprintln!("FAULT: it takes longer than {longest:?}");
+        std::process::exit(1);
+    });
+    tokio::spawn(async {
+        let mut terminate =
+            tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).unwrap();
+        tokio::select! {
+            _ = tokio::signal::ctrl_c() => {}
+            _ = terminate.recv() => {}
+        }
+        std::process::exit(130);
+    });
+}
+
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() -> ExitCode {
     let cycles = number("FANFARE_CYCLES").unwrap_or(4);
     let seed = number("FANFARE_SEED").unwrap_or_else(|| rand::rng().random_range(1..1_000_000));
     println!("FANFARE_CYCLES={cycles} FANFARE_SEED={seed}");
+    watch_over(Duration::from_secs(120 + cycles * 120));
     let mut random = StdRng::seed_from_u64(seed);
     let mut machines = match Machines::start() {
         Ok(machines) => machines,

@@ -47,7 +47,7 @@ pub(crate) async fn look(
             Err(_) => {}
         }
         for ended in machines.raise() {
-            println!("    {ended}; started again");
+            record.fault(format!("after {after}: {ended}"));
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
