@@ -1,5 +1,5 @@
 # The front door. Every target works on a fresh clone; `make` alone says what there is.
-.PHONY: help run cluster test lint fuzz mutants doc picture bench bench-quick bench-check bench-soak bench-report bench-instructions release
+.PHONY: help run cluster chaos test lint fuzz mutants doc picture bench bench-quick bench-check bench-soak bench-report bench-instructions release
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
@@ -21,9 +21,13 @@ test:
 	cargo test -p fanfare-hub --features model --lib --locked
 	tests/last-release/run
 	tests/python/run
-	tests/cluster/run
 	web/run-tests
 	$(MAKE) bench-check
+
+## make chaos    breaks a cluster of real processes, FANFARE_CYCLES times (4), and looks at what must hold; needs root
+chaos:
+	tests/tools
+	tests/cluster/run
 
 ## make lint     formatting, clippy, and what is in the dependency graph
 lint:
