@@ -292,11 +292,7 @@ async fn receive(shared: Arc<Shared>, outlet: Outlet, mut messages: Subscriber, 
 }
 
 /// What waits to be sent, to the client; what is left when the connection ends, to nobody.
-async fn write(
-    shared: Arc<Shared>,
-    requests: Arc<crate::requests::Requests>,
-    mut outgoing: mpsc::Receiver<Outgoing>,
-) {
+async fn write(shared: Arc<Shared>, requests: Arc<Requests>, mut outgoing: mpsc::Receiver<Outgoing>) {
     let signs: &Signs = &requests.signs;
     let counters = &shared.counters;
     let sending = async {

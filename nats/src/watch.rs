@@ -302,7 +302,8 @@ mod tests {
         let mut pauses = Vec::new();
         for _ in 0..7 {
             patience.tried(true, at(now));
-            let due = patience.due().duration_since(start).as_millis() as u64;
+            let due = patience.due().duration_since(start).as_millis();
+            let due = u64::try_from(due).unwrap();
             pauses.push((due - now) / 1000);
             now = due;
         }

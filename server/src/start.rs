@@ -149,7 +149,7 @@ impl Start {
         let node = node();
         let cluster = match &config.cluster {
             None => None,
-            Some(cluster) => Some(Opening::open(cluster, node, config.between_nodes()).await?),
+            Some(cluster) => Some(Box::pin(Opening::open(cluster, node, config.between_nodes())).await?),
         };
         let (methods, web_identity) = (None, None);
         Ok(Self { config, admin, started, home, keys, key_sets, methods, web_identity, node, cluster })

@@ -128,8 +128,7 @@ pub(crate) fn done(receipt: &Receipt) -> String {
 /// In a cluster: where it is not known to be in force.
 fn not_everywhere(receipt: &Receipt) -> String {
     let open = receipt.nodes.iter().filter(|node| !node.standing.is_fenced()).map(|node| &node.name);
-    let names: Vec<String> =
-        open.chain(&receipt.silent).map(|name| crate::text::visible(name).to_string()).collect();
+    let names: Vec<String> = open.chain(&receipt.silent).map(|name| crate::text::visible(name)).collect();
     if names.is_empty() { String::new() } else { format!("; NOT KNOWN on {}", names.join(", ")) }
 }
 

@@ -285,13 +285,13 @@ fn on_nodes(receipt: &Receipt) -> String {
     ];
     for (standings, words) in told {
         let nodes = receipt.nodes.iter().filter(|node| standings.contains(&node.standing));
-        let names: Vec<_> = nodes.map(|node| visible(&node.name).to_string()).collect();
+        let names: Vec<_> = nodes.map(|node| visible(&node.name)).collect();
         if !names.is_empty() {
             lines += &format!("{}: {words}\n", names.join(", "));
         }
     }
     if !receipt.silent.is_empty() {
-        let names: Vec<_> = receipt.silent.iter().map(|name| visible(name).to_string()).collect();
+        let names: Vec<_> = receipt.silent.iter().map(|name| visible(name)).collect();
         lines += &format!("{}: NO ANSWER, so that what was done there is not known\n", names.join(", "));
     }
     lines

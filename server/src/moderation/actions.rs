@@ -508,7 +508,7 @@ impl Moderation {
                 receipt = self.memberships().remove(user, group, Code::RemovedFromGroup, reason);
             }
             Decision::Key(key) => self.keys.put(key.clone()),
-            Decision::DropKey(name) => drop(self.keys.revoke(name)),
+            Decision::DropKey(name) => self.keys.revoke(name),
         }
         receipt.acted_us = micros(in_force);
         receipt
