@@ -88,6 +88,8 @@ pub struct Counters {
     pub overrun: u64,
     /// How often the watch of the bucket was made anew over a connection.
     pub rewatches: u64,
+    /// Entries that no consumer brought in time, and that were fetched one by one.
+    pub fetched: u64,
 }
 
 #[derive(Debug, Default)]
@@ -101,6 +103,7 @@ pub(crate) struct Counting {
     pub(crate) unreadable: AtomicU64,
     pub(crate) overrun: AtomicU64,
     pub(crate) rewatches: AtomicU64,
+    pub(crate) fetched: AtomicU64,
 }
 
 /// A connection, as those who send see it.
@@ -284,6 +287,7 @@ impl Bus {
             unreadable: read(&counting.unreadable),
             overrun: read(&counting.overrun),
             rewatches: read(&counting.rewatches),
+            fetched: read(&counting.fetched),
         }
     }
 

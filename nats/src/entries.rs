@@ -7,12 +7,16 @@
 use async_nats::{HeaderMap, Message, StatusCode};
 use bytes::Bytes;
 
+use crate::jetstream::Stored;
+
 /// One consumer's message, taken apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Step {
     /// An entry that has not been told.
     Entry { key: String, value: Option<Bytes>, revision: u64 },
-    /// One that has, or no entry.
+    /// One that has.
+    Known,
+    /// No entry.
     Nothing,
     /// The consumer is there, and has nothing that it has not delivered.
     Idle,
@@ -92,15 +96,29 @@ impl Position {
             return Step::Gap;
         }
         self.delivered = place.delivered;
-        if place.revision <= self.told {
-            return Step::Nothing;
+        let value = (!is_deleted(message.headers.as_ref())).then(|| message.payload.clone());
+        self.entry(&message.subject, value, place.revision)
+    }
+
+    /// An entry as the bucket's leader has it: the one after what has been told.
+    pub(crate) fn fetched(&mut self, stored: &Stored) -> Step {
+        let value = (!stored.is_deleted()).then(|| stored.value());
+        self.entry(&stored.subject, value, stored.seq)
+    }
+
+    /// Up to this there is nothing more.
+    pub(crate) fn pass(&mut self, last: u64) {
+        self.told = self.told.max(last);
+    }
+
+    fn entry(&mut self, subject: &str, value: Option<Bytes>, revision: u64) -> Step {
+        if revision <= self.told {
+            return Step::Known;
         }
-        self.told = place.revision;
-        let Some(key) = message.subject.strip_prefix(self.entries.as_str()) else { return Step::Nothing };
-        Step::Entry {
-            key: key.to_owned(),
-            value: (!is_deleted(message.headers.as_ref())).then(|| message.payload.clone()),
-            revision: place.revision,
+        self.told = revision;
+        match subject.strip_prefix(self.entries.as_str()) {
+            Some(key) => Step::Entry { key: key.to_owned(), value, revision },
+            None => Step::Nothing,
         }
     }
 }
@@ -176,8 +194,8 @@ mod tests {
         let first = Step::Entry { key: "a.b".to_owned(), value: value.clone(), revision: 7 };
         assert_eq!(position.step(&entry("a.b", 7, 1)), first);
         position.begin(7);
-        assert_eq!(position.step(&entry("a.b", 6, 1)), Step::Nothing);
-        assert_eq!(position.step(&entry("a.b", 7, 2)), Step::Nothing);
+        assert_eq!(position.step(&entry("a.b", 6, 1)), Step::Known);
+        assert_eq!(position.step(&entry("a.b", 7, 2)), Step::Known);
         assert_eq!(position.step(&entry("c", 9, 3)), Step::Entry { key: "c".to_owned(), value, revision: 9 });
         assert_eq!(position.told(), 9);
     }
@@ -236,6 +254,29 @@ mod tests {
         let step = position.step(&message("i", "", &stalled, Some(100)));
         assert_eq!(step, Step::Flow { reply: "$JS.FC.x".to_owned() });
         assert_eq!(position.step(&message("i", "", &[], Some(409))), Step::Gap);
+    }
+
+    #[test]
+    fn what_was_fetched_is_not_told_again() {
+        let mut position = position(0);
+        let stored = |seq: u64, hdrs: &str| Stored {
+            subject: "$KV.f.a".to_owned(),
+            seq,
+            hdrs: hdrs.to_owned(),
+            data: "dg==".to_owned(),
+        };
+        let told = |value: Option<&'static [u8]>, revision| Step::Entry {
+            key: "a".to_owned(),
+            value: value.map(Bytes::from_static),
+            revision,
+        };
+        assert_eq!(position.fetched(&stored(3, "")), told(Some(b"v"), 3));
+        assert_eq!(position.step(&entry("a", 3, 1)), Step::Known);
+        // NATS/1.0, KV-Operation: DEL
+        let deleted = "TkFUUy8xLjANCktWLU9wZXJhdGlvbjogREVMDQoNCg==";
+        assert_eq!(position.fetched(&stored(4, deleted)), told(None, 4));
+        position.pass(9);
+        assert_eq!((position.told(), position.fetched(&stored(8, ""))), (9, Step::Known));
     }
 
     #[test]
