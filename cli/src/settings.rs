@@ -103,7 +103,7 @@ impl Plan {
         let webhooks = settings.webhooks.clone();
         let cluster = settings.cluster()?;
         let mut config = settings.into_config();
-        config.cluster = cluster;
+        config.cluster = cluster.map(Box::new);
         if let Some(file) = &webhooks {
             config.webhooks = load_webhooks(file)?;
         }

@@ -7,17 +7,16 @@
 use std::time::Duration;
 
 use async_nats::HeaderMap;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
 use crate::bus::Expect;
 use crate::credentials::describe;
 use crate::error::{OpenError, PutError};
-use crate::jetstream::{self, Done, Fault, PubAck, StoredMessage, StreamConfig, StreamInfo, fault};
+use crate::jetstream::{
+    self, Done, Fault, PubAck, Stored, StoredMessage, StreamConfig, StreamInfo, Wanted, fault,
+};
 use crate::requests::{Requests, Unanswered};
 use crate::settings::{HEADER_BYTES, Settings};
 
@@ -223,7 +222,7 @@ pub(crate) async fn try_rights(
         Err(undone) => return Err(explain(&undone, settings)),
     }
     let subject = jetstream::message_get(&stream);
-    let absent = LastBySubject { last_by_subj: format!("{}none", settings.entries()) };
+    let absent = Wanted::Last { last_by_subj: format!("{}none", settings.entries()) };
     match ask::<Done>(requests, &subject, jetstream::body(&absent), settings.answer).await {
         Ok(Done {}) => {}
         Err(Undone::Fault(fault)) if fault.err_code == fault::NO_MESSAGE => {}
@@ -236,11 +235,6 @@ pub(crate) async fn try_rights(
         Err(Undone::Fault(fault)) if fault.err_code == fault::CONSUMER_NOT_FOUND => Ok(()),
         Err(undone) => Err(explain(&undone, settings)),
     }
-}
-
-#[derive(Serialize)]
-struct LastBySubject {
-    last_by_subj: String,
 }
 
 /// Whether something can be a key.
@@ -339,23 +333,29 @@ async fn deleted_at(
     deadline: Instant,
 ) -> Result<Option<u64>, PutError> {
     let left = deadline.saturating_duration_since(Instant::now());
-    let body = LastBySubject { last_by_subj: subject.to_owned() };
+    let body = Wanted::Last { last_by_subj: subject.to_owned() };
     let get = jetstream::message_get(&settings.stream());
     match ask::<StoredMessage>(requests, &get, jetstream::body(&body), left).await {
-        Ok(found) => {
-            let headers = STANDARD.decode(&found.message.hdrs).unwrap_or_default();
-            let headers = String::from_utf8_lossy(&headers);
-            let is_deleted = headers.lines().any(|line| {
-                line.split_once(':').is_some_and(|(name, value)| {
-                    (name == "KV-Operation" && matches!(value.trim(), "DEL" | "PURGE"))
-                        || name == "Nats-Marker-Reason"
-                })
-            });
-            Ok(is_deleted.then_some(found.message.seq))
-        }
+        Ok(found) => Ok(found.message.is_deleted().then_some(found.message.seq)),
         Err(Undone::Fault(fault)) if fault.err_code == fault::NO_MESSAGE => Ok(Some(0)),
         // Nothing was changed, whatever the reason that this is not known.
         Err(undone) => Err(PutError::Unavailable { reason: undone.to_string() }),
+    }
+}
+
+/// The first entry after a revision, as the leader has it. None: there is none.
+pub(crate) async fn after(
+    requests: &Requests,
+    settings: &Settings,
+    revision: u64,
+    within: Duration,
+) -> Result<Option<Stored>, Undone> {
+    let body = Wanted::Next { seq: revision + 1, next_by_subj: format!("{}>", settings.entries()) };
+    let get = jetstream::message_get(&settings.stream());
+    match ask::<StoredMessage>(requests, &get, jetstream::body(&body), within).await {
+        Ok(found) => Ok(Some(found.message)),
+        Err(Undone::Fault(fault)) if fault.err_code == fault::NO_MESSAGE => Ok(None),
+        Err(undone) => Err(undone),
     }
 }
 

@@ -42,6 +42,8 @@ pub enum Event {
         /// revision. Where it is not, something may be missing that another entry has taken the place of since.
         is_newest: bool,
     },
+    /// Nothing is behind what has been told: that is the bucket as it is.
+    Newest,
     /// All has been told that was in the bucket when its watch began. Once.
     CaughtUp,
     /// The bucket is another than it was, or has lost its end (all of its servers lost power at once): from now on
@@ -91,6 +93,8 @@ pub struct Counters {
     pub overrun: u64,
     /// How often the watch of the bucket was made anew over a connection.
     pub rewatches: u64,
+    /// Entries that no consumer brought in time, and that were fetched one by one.
+    pub fetched: u64,
 }
 
 #[derive(Debug, Default)]
@@ -104,6 +108,7 @@ pub(crate) struct Counting {
     pub(crate) unreadable: AtomicU64,
     pub(crate) overrun: AtomicU64,
     pub(crate) rewatches: AtomicU64,
+    pub(crate) fetched: AtomicU64,
 }
 
 /// A connection, as those who send see it.
@@ -295,6 +300,7 @@ impl Bus {
             unreadable: read(&counting.unreadable),
             overrun: read(&counting.overrun),
             rewatches: read(&counting.rewatches),
+            fetched: read(&counting.fetched),
         }
     }
 

@@ -7,12 +7,16 @@
 use async_nats::{HeaderMap, Message, StatusCode};
 use bytes::Bytes;
 
+use crate::jetstream::Stored;
+
 /// One consumer's message, taken apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Step {
     /// An entry that has not been told.
     Entry { key: String, value: Option<Bytes>, revision: u64, is_newest: bool },
-    /// One that has, or no entry.
+    /// One that has.
+    Known { is_newest: bool },
+    /// No entry.
     Nothing,
     /// The consumer is there, and has nothing that it has not delivered.
     Idle,
@@ -92,16 +96,31 @@ impl Position {
             return Step::Gap;
         }
         self.delivered = place.delivered;
-        if place.revision <= self.told {
-            return Step::Nothing;
+        let value = (!is_deleted(message.headers.as_ref())).then(|| message.payload.clone());
+        self.entry(&message.subject, value, (place.revision, place.pending == 0))
+    }
+
+    /// An entry as the bucket's leader has it: the one after what has been told. Whether another is behind it was not
+    /// asked at the same moment.
+    pub(crate) fn fetched(&mut self, stored: &Stored) -> Step {
+        let value = (!stored.is_deleted()).then(|| stored.value());
+        self.entry(&stored.subject, value, (stored.seq, false))
+    }
+
+    /// Up to this there is nothing more.
+    pub(crate) fn pass(&mut self, last: u64) {
+        self.told = self.told.max(last);
+    }
+
+    fn entry(&mut self, subject: &str, value: Option<Bytes>, (revision, is_newest): (u64, bool)) -> Step {
+        if revision <= self.told {
+            // Of what stands there itself, since less may be known of it than of what has been told.
+            return Step::Known { is_newest: is_newest && revision == self.told };
         }
-        self.told = place.revision;
-        let Some(key) = message.subject.strip_prefix(self.entries.as_str()) else { return Step::Nothing };
-        Step::Entry {
-            key: key.to_owned(),
-            value: (!is_deleted(message.headers.as_ref())).then(|| message.payload.clone()),
-            revision: place.revision,
-            is_newest: place.pending == 0,
+        self.told = revision;
+        match subject.strip_prefix(self.entries.as_str()) {
+            Some(key) => Step::Entry { key: key.to_owned(), value, revision, is_newest },
+            None => Step::Nothing,
         }
     }
 }
@@ -170,9 +189,15 @@ mod tests {
     #[test]
     fn promise_18_an_entry_is_the_newest_when_nothing_is_behind_it() {
         let mut position = position(0);
-        let is_newest = |step| matches!(step, Step::Entry { is_newest: true, .. });
+        let is_newest =
+            |step| matches!(step, Step::Entry { is_newest: true, .. } | Step::Known { is_newest: true });
         assert!(!is_newest(position.step(&entry("a", 1, 1))), "three are behind it");
-        assert!(is_newest(position.step(&message("$KV.f.b", "$JS.ACK.KV_f.w.1.2.2.170.0", &[], None))));
+        let last = |revision: u64, delivered: u64| {
+            message("$KV.f.b", &format!("$JS.ACK.KV_f.w.1.{revision}.{delivered}.170.0"), &[], None)
+        };
+        assert!(is_newest(position.step(&last(2, 2))));
+        assert!(is_newest(position.step(&last(2, 3))), "told again, and nothing has come since");
+        assert!(!is_newest(position.step(&last(1, 4))), "by a server that knows less");
     }
 
     fn position(target: u64) -> Position {
@@ -189,10 +214,12 @@ mod tests {
             Step::Entry { key: "a.b".to_owned(), value: value.clone(), revision: 7, is_newest: false };
         assert_eq!(position.step(&entry("a.b", 7, 1)), first);
         position.begin(7);
-        assert_eq!(position.step(&entry("a.b", 6, 1)), Step::Nothing);
-        assert_eq!(position.step(&entry("a.b", 7, 2)), Step::Nothing);
-        let last = Step::Entry { key: "c".to_owned(), value, revision: 9, is_newest: false };
-        assert_eq!(position.step(&entry("c", 9, 3)), last);
+        assert_eq!(position.step(&entry("a.b", 6, 1)), Step::Known { is_newest: false });
+        assert_eq!(position.step(&entry("a.b", 7, 2)), Step::Known { is_newest: false });
+        assert_eq!(
+            position.step(&entry("c", 9, 3)),
+            Step::Entry { key: "c".to_owned(), value, revision: 9, is_newest: false }
+        );
         assert_eq!(position.told(), 9);
     }
 
@@ -237,9 +264,10 @@ mod tests {
             let number = number as u64 + 1;
             let reply = format!("$JS.ACK.KV_f.w.1.{number}.{number}.170.0");
             let deleted = position.step(&message("$KV.f.a", &reply, &[header], None));
-            let expected =
-                Step::Entry { key: "a".to_owned(), value: None, revision: number, is_newest: true };
-            assert_eq!(deleted, expected);
+            assert_eq!(
+                deleted,
+                Step::Entry { key: "a".to_owned(), value: None, revision: number, is_newest: true }
+            );
         }
     }
 
@@ -252,6 +280,33 @@ mod tests {
         let step = position.step(&message("i", "", &stalled, Some(100)));
         assert_eq!(step, Step::Flow { reply: "$JS.FC.x".to_owned() });
         assert_eq!(position.step(&message("i", "", &[], Some(409))), Step::Gap);
+    }
+
+    #[test]
+    fn what_was_fetched_is_not_told_again() {
+        let mut position = position(0);
+        let stored = |seq: u64, hdrs: &str| Stored {
+            subject: "$KV.f.a".to_owned(),
+            seq,
+            hdrs: hdrs.to_owned(),
+            data: "dg==".to_owned(),
+        };
+        let told = |value: Option<&'static [u8]>, revision| Step::Entry {
+            key: "a".to_owned(),
+            value: value.map(Bytes::from_static),
+            revision,
+            is_newest: false,
+        };
+        assert_eq!(position.fetched(&stored(3, "")), told(Some(b"v"), 3));
+        assert_eq!(position.step(&entry("a", 3, 1)), Step::Known { is_newest: false });
+        // NATS/1.0, KV-Operation: DEL
+        let deleted = "TkFUUy8xLjANCktWLU9wZXJhdGlvbjogREVMDQoNCg==";
+        assert_eq!(position.fetched(&stored(4, deleted)), told(None, 4));
+        position.pass(9);
+        assert_eq!(
+            (position.told(), position.fetched(&stored(8, ""))),
+            (9, Step::Known { is_newest: false })
+        );
     }
 
     #[test]

@@ -3,6 +3,8 @@
 //! In: what is wanted. Out: subjects and bodies, and answers taken apart. Pure. Invariant: whatever an answer has in
 //! it, it is either what was asked for or a [`Fault`] with JetStream's own words.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -123,10 +125,45 @@ pub(crate) struct StoredMessage {
 
 #[derive(Debug, Deserialize)]
 pub(crate) struct Stored {
+    pub(crate) subject: String,
     pub(crate) seq: u64,
     /// In base64, as they are on the wire.
     #[serde(default)]
     pub(crate) hdrs: String,
+    /// In base64.
+    #[serde(default)]
+    pub(crate) data: String,
+}
+
+impl Stored {
+    pub(crate) fn value(&self) -> Bytes {
+        STANDARD.decode(&self.data).unwrap_or_default().into()
+    }
+
+    /// Whether it says that its key has no entry any more.
+    pub(crate) fn is_deleted(&self) -> bool {
+        let headers = STANDARD.decode(&self.hdrs).unwrap_or_default();
+        String::from_utf8_lossy(&headers).lines().any(|line| {
+            line.split_once(':').is_some_and(|(name, value)| {
+                (name == "KV-Operation" && matches!(value.trim(), "DEL" | "PURGE"))
+                    || name == "Nats-Marker-Reason"
+            })
+        })
+    }
+}
+
+/// Which stored message is wanted.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub(crate) enum Wanted {
+    Last {
+        last_by_subj: String,
+    },
+    /// The first from this number on.
+    Next {
+        seq: u64,
+        next_by_subj: String,
+    },
 }
 
 #[derive(Debug, Serialize)]

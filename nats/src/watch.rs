@@ -33,8 +33,10 @@ const ABANDONED: Duration = Duration::from_secs(30);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// The first pause.
 const PAUSE: Duration = Duration::from_secs(1);
-/// The pause where no consumer was made: the bucket has no leader, for some seconds.
+/// The pause where nobody answered: the bucket has no leader, for some seconds.
 const SHORT_PAUSE: Duration = Duration::from_millis(250);
+/// How many entries are fetched one by one before it is looked again.
+const FETCHED: usize = 256;
 /// How many consumers' names are kept to be deleted.
 const NAMES: usize = 8;
 /// So many signs of life may be missing.
@@ -50,6 +52,8 @@ pub(crate) struct Watch {
     is_caught_up: bool,
     /// The bucket is another one: there is nothing to be told any more.
     is_replaced: bool,
+    /// Since when the bucket is shorter than what has been told of it.
+    short_since: Option<Instant>,
     /// Consumers that are not needed any more, and may be there yet.
     old: Vec<String>,
 }
@@ -60,28 +64,34 @@ struct Delivery {
     messages: Subscriber,
 }
 
-/// When the next attempt is due.
+/// When something is to be done about silence.
 struct Patience {
     silence: Duration,
     quiet: Duration,
+    /// The last entry that the consumer delivered, and the last that it said at all.
     last_entry: Instant,
     last_word: Instant,
-    last_try: Instant,
+    /// Not before.
+    next_look: Instant,
+    next_making: Instant,
     pause: Duration,
 }
 
 impl Patience {
+    /// At the beginning there is nothing to wait for.
     fn new(silence: Duration, beat: Duration, now: Instant) -> Self {
         let quiet = beat * BEATS;
-        Self { silence, quiet, last_entry: now, last_word: now, last_try: now, pause: Duration::ZERO }
+        let last_word = now.checked_sub(quiet).unwrap_or(now);
+        let (next_look, next_making) = (now, now);
+        Self { silence, quiet, last_entry: now, last_word, next_look, next_making, pause: Duration::ZERO }
     }
 
-    /// Anything came.
+    /// The consumer said something.
     fn word(&mut self, now: Instant) {
         self.last_word = now;
     }
 
-    /// An entry came: whatever was tried has helped.
+    /// It delivered something: whatever was done has helped.
     fn entry(&mut self, now: Instant) {
         (self.last_entry, self.last_word, self.pause) = (now, now, Duration::ZERO);
     }
@@ -91,18 +101,24 @@ impl Patience {
         self.last_word = self.last_word.checked_sub(self.quiet).unwrap_or(self.last_word);
     }
 
+    /// When the bucket is to be looked at.
     fn due(&self) -> Instant {
-        let suspicious = (self.last_entry + self.silence).min(self.last_word + self.quiet);
-        suspicious.max(self.last_try + self.pause)
+        (self.last_entry + self.silence).min(self.last_word + self.quiet).max(self.next_look)
     }
 
-    /// A consumer was made. What could not even be tried costs nobody anything, and is tried again soon.
-    fn tried(&mut self, is_made: bool, now: Instant) {
-        (self.last_try, self.last_word) = (now, now);
-        self.pause = if is_made { (self.pause * 2).clamp(PAUSE, LONGEST_PAUSE) } else { SHORT_PAUSE };
-        if !is_made {
-            self.gap();
-        }
+    fn looked(&mut self, is_answered: bool, now: Instant) {
+        self.next_look = now + if is_answered { PAUSE } else { SHORT_PAUSE };
+    }
+
+    /// Whether a consumer may be made.
+    fn may_make(&self, now: Instant) -> bool {
+        now >= self.next_making
+    }
+
+    /// A consumer was made, and gets its time.
+    fn made(&mut self, now: Instant) {
+        self.pause = (self.pause * 2).clamp(PAUSE, LONGEST_PAUSE);
+        (self.last_word, self.next_making) = (now, now + self.pause);
     }
 }
 
@@ -116,14 +132,15 @@ impl Watch {
             created: None,
             is_caught_up: false,
             is_replaced: false,
+            short_since: None,
             old: Vec::new(),
         }
     }
 
     /// Whether a consumer can be made at all: before a node says that it has started.
     pub(crate) async fn try_out(&mut self, requests: &Requests) -> Result<(), Undone> {
-        let delivery = self.begin(requests).await?;
-        if let Some(delivery) = delivery {
+        if let Some(last) = self.look(requests).await? {
+            let delivery = self.make(requests, last).await?;
             self.old.push(delivery.name);
         }
         self.delete_old(requests).await;
@@ -135,15 +152,15 @@ impl Watch {
         let settings = &self.shared.settings;
         let mut patience = Patience::new(settings.silence, settings.beat, Instant::now());
         let mut delivery = None;
-        patience.gap();
         while !self.is_replaced {
             let message = tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
                 message = next(delivery.as_mut()) => message,
                 () = tokio::time::sleep_until(patience.due()) => {
-                    let made = self.renew(requests, &mut delivery).await;
-                    patience.tried(made, Instant::now());
+                    if let Err(error) = self.mend(requests, &mut delivery, &mut patience).await {
+                        tracing::debug!(%error, "the bucket cannot be watched now");
+                    }
                     continue;
                 }
             };
@@ -162,6 +179,12 @@ impl Watch {
                         break;
                     }
                     // After it was taken: that nobody takes them is no silence of NATS.
+                    patience.entry(Instant::now());
+                }
+                Step::Known { is_newest } => {
+                    if is_newest && !self.outlet.tell(Event::Newest).await {
+                        break;
+                    }
                     patience.entry(Instant::now());
                 }
                 Step::Nothing | Step::Idle => {}
@@ -196,45 +219,96 @@ impl Watch {
         }
     }
 
-    /// A new consumer in place of the one before; or still that one, where none can be made.
-    async fn renew(&mut self, requests: &Requests, delivery: &mut Option<Delivery>) -> bool {
-        match self.begin(requests).await {
-            Ok(Some(new)) => {
-                if let Some(before) = delivery.replace(new) {
-                    self.shared.counters.rewatches.fetch_add(1, Ordering::Relaxed);
-                    self.old.push(before.name);
-                }
-                self.delete_old(requests).await;
-                // With an empty bucket nothing comes that could say so.
-                self.progress().await;
-                true
-            }
-            Ok(None) => false,
-            Err(error) => {
-                tracing::debug!(%error, "the bucket cannot be watched now");
-                false
-            }
+    /// Something is wrong, or nothing happens: looks how far the bucket is, fetches what is missing, and makes a new
+    /// consumer in place of the one before, if it is time to.
+    ///
+    /// What is missing is fetched from the bucket's leader, since a consumer can be made only by the leader of all
+    /// servers: that may take seconds longer to be elected, and a lease does not wait for it.
+    async fn mend(
+        &mut self,
+        requests: &Requests,
+        delivery: &mut Option<Delivery>,
+        patience: &mut Patience,
+    ) -> Result<(), Undone> {
+        let looked = self.look(requests).await;
+        patience.looked(looked.is_ok(), Instant::now());
+        let Some(last) = looked? else { return Ok(()) };
+        // At the start there may be much, which a consumer brings faster.
+        if self.is_caught_up {
+            self.fetch(requests, last).await?;
         }
+        if !patience.may_make(Instant::now()) {
+            return Ok(());
+        }
+        let made = self.make(requests, last).await;
+        patience.looked(made.is_ok(), Instant::now());
+        let new = made?;
+        patience.made(Instant::now());
+        tracing::debug!(consumer = new.name, from = self.position.told() + 1, "watching the bucket");
+        if let Some(before) = delivery.replace(new) {
+            self.shared.counters.rewatches.fetch_add(1, Ordering::Relaxed);
+            self.old.push(before.name);
+        }
+        self.delete_old(requests).await;
+        // With an empty bucket nothing comes that could say so.
+        self.progress().await;
+        Ok(())
     }
 
-    /// Makes a consumer from behind what has been told. None: this is not the bucket that it was.
-    async fn begin(&mut self, requests: &Requests) -> Result<Option<Delivery>, Undone> {
+    /// How far the bucket is, as its leader says. None: this is not the bucket that it was.
+    async fn look(&mut self, requests: &Requests) -> Result<Option<u64>, Undone> {
         let settings = &self.shared.settings;
         // While it has no leader nobody answers: soon after there is one, it is to be known.
         let info = bucket::look(requests, settings, settings.answer / 4).await?;
-        let created = self.created.get_or_insert_with(|| info.created.clone());
-        self.shared.bucket.get_or_init(|| created.clone());
-        if *created != info.created || info.state.last_seq < self.position.told() {
+        self.shared.bucket.get_or_init(|| info.created.clone());
+        let (known, last) = (self.position.told(), info.state.last_seq);
+        let is_another = *self.created.get_or_insert_with(|| info.created.clone()) != info.created;
+        if last >= known {
+            self.short_since = None;
+        }
+        // A new leader may have something to do yet before it is where the one before was.
+        let is_short =
+            last < known && self.short_since.get_or_insert_with(Instant::now).elapsed() >= settings.silence;
+        if is_another || is_short {
             tracing::error!(
                 bucket = settings.prefix,
-                known = self.position.told(),
-                found = info.state.last_seq,
+                known,
+                last,
                 "the bucket has been made anew, or has lost its end: this node must start again"
             );
             self.is_replaced = true;
             self.outlet.tell(Event::Replaced).await;
             return Ok(None);
         }
+        Ok(Some(last))
+    }
+
+    /// Tells what is between what has been told and `last`, entry by entry, as the bucket's leader has it.
+    async fn fetch(&mut self, requests: &Requests, last: u64) -> Result<(), Undone> {
+        let within = self.shared.settings.answer / 4;
+        if self.position.told() >= last {
+            return Ok(());
+        }
+        for _ in 0..FETCHED {
+            let stored = bucket::after(requests, &self.shared.settings, self.position.told(), within).await?;
+            self.shared.counters.fetched.fetch_add(1, Ordering::Relaxed);
+            let Some(stored) = stored else {
+                self.position.pass(last);
+                self.outlet.tell(Event::Newest).await;
+                self.progress().await;
+                break;
+            };
+            if let Step::Entry { key, value, revision, is_newest } = self.position.fetched(&stored) {
+                self.outlet.tell(Event::Entry { key, value, revision, is_newest }).await;
+            }
+            self.progress().await;
+        }
+        Ok(())
+    }
+
+    /// Makes a consumer from behind what has been told.
+    async fn make(&mut self, requests: &Requests, last: u64) -> Result<Delivery, Undone> {
+        let settings = &self.shared.settings;
         let name = format!("w-{}-{:012x}", crate::settings::hex(self.shared.node), fastrand::u64(..1 << 48));
         let deliver_subject = format!("{}.w.{name}", requests.inbox);
         let messages = requests
@@ -263,10 +337,10 @@ impl Watch {
         // It may come to be even if its answer does not come.
         self.old.push(name.clone());
         let subject = jetstream::consumer_create(&stream, &name);
-        bucket::ask::<Done>(requests, &subject, jetstream::body(&request), settings.answer).await?;
+        bucket::ask::<Done>(requests, &subject, jetstream::body(&request), settings.answer / 2).await?;
         self.old.pop();
-        self.position.begin(info.state.last_seq);
-        Ok(Some(Delivery { name, messages }))
+        self.position.begin(last);
+        Ok(Delivery { name, messages })
     }
 
     async fn delete_old(&mut self, requests: &Requests) {
@@ -289,46 +363,66 @@ async fn next(delivery: Option<&mut Delivery>) -> Option<async_nats::Message> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn attempts_come_at_growing_intervals_until_one_helps() {
-        let start = Instant::now();
-        let at = |millis: u64| start + Duration::from_millis(millis);
-        let mut patience = Patience::new(Duration::from_secs(3), Duration::from_millis(500), start);
-        patience.tried(true, start);
-        // Signs of life alone: silence counts from the last entry.
-        patience.word(at(2900));
-        assert_eq!(patience.due(), at(3000));
-        let mut now = 3000;
-        let mut pauses = Vec::new();
-        for _ in 0..7 {
-            patience.tried(true, at(now));
-            let due = patience.due().duration_since(start).as_millis();
-            let due = u64::try_from(due).unwrap();
-            pauses.push((due - now) / 1000);
-            now = due;
+    const SILENCE: Duration = Duration::from_secs(3);
+    const BEAT: Duration = Duration::from_millis(500);
+
+    /// Goes from one look to the next for so many seconds, with signs of life or without; when consumers are made.
+    fn makings(patience: &mut Patience, start: Instant, seconds: u64, has_signs: bool) -> Vec<u64> {
+        let (mut now, mut found) = (start, Vec::new());
+        while now < start + Duration::from_secs(seconds) {
+            patience.looked(true, now);
+            if patience.may_make(now) {
+                patience.made(now);
+                found.push(now.duration_since(start).as_secs());
+            }
+            if has_signs {
+                patience.word(now);
+            }
+            assert!(patience.due() > now, "it never goes round without a pause");
+            now = patience.due();
         }
-        assert_eq!(pauses, [2, 4, 8, 16, 30, 30, 30]);
-        patience.entry(at(now));
-        // Nothing at all, not even signs of life.
-        assert_eq!(patience.due(), at(now + 1500));
-        patience.tried(true, at(now + 1500));
+        found
+    }
+
+    #[test]
+    fn consumers_are_made_at_growing_intervals_until_one_helps() {
+        let start = Instant::now();
+        let mut patience = Patience::new(SILENCE, BEAT, start);
+        assert_eq!(patience.due(), start, "at the start it is time");
+        assert_eq!(makings(&mut patience, start, 100, true), [0, 1, 4, 8, 16, 32, 62, 92]);
+        let later = start + Duration::from_secs(200);
+        patience.entry(later);
+        assert_eq!(patience.due(), later + 3 * BEAT, "without a word it is soon");
+        patience.word(later + Duration::from_secs(2));
         assert_eq!(
             patience.due(),
-            at(now + 3000),
-            "its signs of life are waited for, and then the pause counts"
+            later + SILENCE,
+            "with words alone it is when the last entry was long ago"
         );
+    }
+
+    #[test]
+    fn while_nobody_answers_it_is_looked_again_soon() {
+        let start = Instant::now();
+        let mut patience = Patience::new(SILENCE, BEAT, start);
+        patience.looked(false, start);
+        assert_eq!(patience.due(), start + SHORT_PAUSE);
     }
 
     #[test]
     fn a_gap_is_mended_at_once_and_then_at_intervals() {
         let start = Instant::now();
-        let mut patience = Patience::new(Duration::from_secs(3), Duration::from_millis(500), start);
-        patience.tried(true, start);
-        patience.entry(start + Duration::from_secs(1));
+        let mut patience = Patience::new(SILENCE, BEAT, start);
+        patience.looked(true, start);
+        patience.made(start);
+        let later = start + Duration::from_secs(10);
+        patience.entry(later);
         patience.gap();
-        assert!(patience.due() <= start + Duration::from_secs(1));
-        patience.tried(true, start + Duration::from_secs(1));
+        assert!(patience.due() <= later && patience.may_make(later));
+        patience.looked(true, later);
+        patience.made(later);
         patience.gap();
-        assert_eq!(patience.due(), start + Duration::from_secs(2));
+        assert_eq!(patience.due(), later + PAUSE);
+        assert!(patience.may_make(later + PAUSE) && !patience.may_make(later + PAUSE / 2));
     }
 }

@@ -94,7 +94,8 @@ pub struct Config {
     /// Back ends that are asked about connections and methods, and told what happens. Default: none.
     pub webhooks: Vec<Webhook>,
     /// The cluster that the server is a node of. Default: none, one server is a whole hub.
-    pub cluster: Option<ClusterSettings>,
+    // In a box, because a configuration is handed on by value, and most have none.
+    pub cluster: Option<Box<ClusterSettings>>,
     /// Tells how many bytes the process has in use, where its allocator counts them. Default: nothing does.
     pub live_bytes: Option<fn() -> u64>,
 }

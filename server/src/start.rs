@@ -190,7 +190,8 @@ impl Start {
             let _runtime = runtime.enter();
             self.open(sockets, identity, admin, files)
         });
-        let mut opened = opened.await?;
+        // In a box while it waits, or every start would have its room twice.
+        let mut opened = Box::new(opened.await?);
         if let Some(cluster) = &mut opened.cluster {
             // Before anybody is answered: who came too early would be sent away at once.
             let is_ready = cluster.ready.wait_for(|is_ready| *is_ready);
@@ -200,7 +201,7 @@ impl Start {
                 return Err(StartError::ClusterSilent { waited: JOINING });
             }
         }
-        Ok(Server::assemble(opened))
+        Ok(Server::assemble(*opened))
     }
 
     fn open(

@@ -34,7 +34,7 @@ fn node<'a>(nats: &'a Nats, first: usize, name: &'a str) -> impl FnOnce(&mut Con
         settings.patience = DEADLINE;
         let mut cluster = ClusterSettings::new(settings);
         cluster.name = Some(name.to_owned());
-        config.cluster = Some(cluster);
+        config.cluster = Some(Box::new(cluster));
     }
 }
 

@@ -138,7 +138,10 @@ impl Nats {
 
     /// From now on it does nothing, and its connections stay.
     pub fn stop(&self, number: usize) {
-        self.servers[number].signal("STOP");
+        let server = &self.servers[number];
+        server.signal("STOP");
+        // The signal is taken by one thread after the other.
+        wait_for(&format!("{} to stop", server.name), || server.is_stopped().then_some(()));
     }
 
     /// It goes on where it was.
@@ -225,6 +228,15 @@ impl Server {
         let status =
             Command::new("kill").arg(format!("-{signal}")).arg(process.to_string()).status().unwrap();
         assert!(status.success());
+    }
+
+    fn is_stopped(&self) -> bool {
+        let process = self.process.as_ref().expect("a server that runs").id();
+        let tasks = std::fs::read_dir(format!("/proc/{process}/task")).unwrap();
+        tasks.flatten().all(|task| {
+            let status = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+            status.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T'))
+        })
     }
 
     /// Asks a question over a connection of its own: the answer, or what came instead. Without credentials.

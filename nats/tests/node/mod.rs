@@ -44,6 +44,9 @@ impl Node {
     }
 
     pub async fn with(settings: Settings, node: u32) -> Self {
+        // RUST_LOG=fanfare_nats=debug shows what happens.
+        let filter = tracing_subscriber::EnvFilter::from_default_env();
+        let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
         let (bus, events) = Bus::open(settings, number(node)).await.unwrap();
         let mut node = Self { bus, events, kept: VecDeque::new(), server: String::new() };
         node.server = node.connected().await.0;

@@ -217,6 +217,8 @@ impl Driver {
                     self.know(Instant::now());
                 }
             }
+            Event::Newest if self.unreadable.is_empty() => self.know(Instant::now()),
+            Event::Newest => {}
             Event::CaughtUp => self.catch_up(),
             Event::Replaced => {
                 self.is_replaced = true;
