@@ -117,9 +117,10 @@ impl Server {
         admin: Option<Administration>,
         methods: Option<MethodSet>,
     ) -> Result<Self, StartError> {
-        let start = Start::look(config, admin.as_ref().map(|admin| admin.listen)).await?;
+        // In boxes, so that whoever starts a server somewhere has not the room of all this in its own future.
+        let start = Box::pin(Start::look(config, admin.as_ref().map(|admin| admin.listen))).await?;
         let admin = admin.map(|admin| (admin.identity, admin.operators));
-        start.method_set(methods).serve(identity, admin, Box::new(NoFiles)).await
+        Box::pin(start.method_set(methods).serve(identity, admin, Box::new(NoFiles))).await
     }
 }
 

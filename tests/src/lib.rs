@@ -106,7 +106,7 @@ impl Hub {
             .configure(|default| *default = config)
             .identity(identity)
             .operators(operators::administration(state));
-        let server = Box::pin(complete(builder).start()).await.unwrap();
+        let server = complete(builder).start().await.unwrap();
         Self { server, roots, state: state.to_owned(), home: None }
     }
 
