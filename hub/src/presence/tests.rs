@@ -51,7 +51,12 @@ fn seat(hub: &Hub<()>, number: u32, name: &str) -> Seat<()> {
 
 fn announce(hub: &Hub<()>, now: Instant) {
     let mut announcement = hub.announcement(now);
-    while announcement.go_on(1) {}
+    for _ in 0..1_000 {
+        if !announcement.go_on(1) {
+            return;
+        }
+    }
+    panic!("it never comes to its end");
 }
 
 fn join(hub: &Hub<()>, seat: &Seat<()>) {
@@ -133,6 +138,7 @@ fn a_watcher_hears_who_is_here_who_comes_and_who_has_gone_for_longer_than_the_gr
     announce(&hub, begin + ms(9_999));
     assert!(told(watcher.member()).is_empty());
     assert_eq!((hub.watches(), hub.watchers(&room())), (1, 1));
+    assert_eq!(hub.presence_told(), (3, 0), "frames, and nobody had to be told anew");
     drop((alice, bob, watcher));
     assert_eq!((hub.watches(), hub.watchers(&room())), (0, 0));
 }
@@ -258,10 +264,11 @@ fn a_group_of_10_000_with_100_joins_a_second_costs_a_watcher_four_frames_a_secon
     let begin = Instant::now();
     hub.watch(watcher.member(), &room()).unwrap();
     let mut view = View::default();
-    while !view.is_complete {
+    for _ in 0..100 {
         presence(watcher.member()).into_iter().for_each(|frame| view.take(frame));
         announce(&hub, begin);
     }
+    assert!(view.is_complete);
     assert_eq!(view.users.len(), 10_000);
     // Ten seconds.
     let (mut frames, mut coming) = (0, coming.iter());
@@ -385,6 +392,59 @@ fn who_watches_and_does_not_by_turns_has_the_group_looked_at_once() {
     assert!(hub.unwatch(watcher.member(), &room()));
     announce(&hub, Instant::now());
     assert_eq!(hub.registry.presence.kept(), 0, "nobody has come back");
+}
+
+/// As when the server has something else to do in between, and then nobody goes on with it.
+#[test]
+fn what_an_announcement_does_not_come_to_is_the_next_ones() {
+    let hub: Hub<()> = Hub::new(limits(100, 1_000, 0), Arc::new(Open));
+    let (watcher, alice) = (seat(&hub, 1, "watcher"), seat(&hub, 2, "alice"));
+    for number in 0..3 {
+        hub.watch(watcher.member(), &group(number)).unwrap();
+    }
+    let begin = Instant::now();
+    announce(&hub, begin);
+    assert_eq!(told(watcher.member()), ["snapshot "; 3]);
+    for number in 0..3 {
+        hub.join(alice.member(), &group(number), Origin::Application).unwrap();
+    }
+    let mut announcement = hub.announcement(begin);
+    assert!(announcement.go_on(1));
+    drop(announcement);
+    assert_eq!(told(watcher.member()), ["+alice 1"]);
+    announce(&hub, begin);
+    assert_eq!(told(watcher.member()), ["+alice 1"; 2]);
+    announce(&hub, begin);
+    assert!(told(watcher.member()).is_empty());
+}
+
+/// An announcement has found that nobody watches, and has not come so far as to forget the group.
+#[test]
+fn who_watches_at_the_moment_at_which_a_group_is_forgotten_is_let_in() {
+    let hub: Hub<()> = Hub::new(limits(100, 1_000, 0), Arc::new(Open));
+    let (first, second) = (seat(&hub, 1, "first"), seat(&hub, 2, "second"));
+    hub.watch(first.member(), &room()).unwrap();
+    assert!(hub.unwatch(first.member(), &room()));
+    let presence = &hub.registry.presence;
+    let forgotten = presence.audience(&room()).unwrap();
+    let next = forgotten.announce(Instant::now(), &presence.limits, &mut Tally::default());
+    assert_eq!(next, Next::Closed);
+    for (watcher, watchers) in [(&first, 1), (&second, 2)] {
+        assert_eq!(hub.watch(watcher.member(), &room()), Ok(0));
+        assert_eq!(hub.watchers(&room()), watchers);
+    }
+    // It comes so far, and forgets nobody.
+    presence.announce(forgotten, Instant::now());
+    let alice = seat(&hub, 3, "alice");
+    join(&hub, &alice);
+    announce(&hub, Instant::now());
+    for watcher in [first, second] {
+        let told = told(watcher.member());
+        assert_eq!(told.last().map(String::as_str), Some("+alice 1"), "{told:?}");
+    }
+    assert_eq!((hub.watches(), presence.kept()), (0, 1));
+    announce(&hub, Instant::now());
+    assert_eq!(presence.kept(), 0);
 }
 
 #[test]
