@@ -249,7 +249,104 @@ fn a_crowd_comes_in_frames_that_are_bounded_and_as_there_is_room() {
         assert!(looks < 100);
     }
     assert!(looks > 5, "there was no room for all of it at once");
+    assert_eq!(hub.registry.presence.held(&room()), (0, 0), "parts that all have are forgotten");
     assert_eq!((view.users.len(), view.snapshots), (1_000, 1));
+}
+
+#[test]
+fn a_frame_has_as_many_users_as_fill_it() {
+    // A user has its name, eight bytes, and what is said of it; one who has left has its name and three.
+    for (said, in_a_frame) in [(None, 10), (Some(Payload::from(vec![7; 10])), 5)] {
+        let hub: Hub<()> = Hub::new(limits(100, 100, 0), Arc::new(Open));
+        let watchers = [1, 2].map(|number| seat(&hub, number, "watcher"));
+        let sizes = |which: usize| {
+            let size = |frame| match frame {
+                PresenceFrame::Snapshot { present, .. } => (present.len(), 0),
+                PresenceFrame::Changes { present, left, .. } => (present.len(), left.len()),
+                PresenceFrame::Ended { .. } => (0, 0),
+            };
+            presence(watchers[which].member()).into_iter().map(size).collect::<Vec<_>>()
+        };
+        hub.watch(watchers[0].member(), &room()).unwrap();
+        let crowd: Vec<Seat<()>> = (10..50).map(|number| seat(&hub, number, &number.to_string())).collect();
+        for seat in &crowd {
+            hub.describe(seat.member(), said.clone()).unwrap();
+            join(&hub, seat);
+        }
+        announce(&hub, Instant::now());
+        let mut expected = vec![(in_a_frame, 0); 40 / in_a_frame];
+        expected.insert(0, (0, 0));
+        assert_eq!(sizes(0), expected);
+        hub.watch(watchers[1].member(), &room()).unwrap();
+        assert_eq!(sizes(1), expected[1..]);
+        drop(crowd);
+        announce(&hub, Instant::now());
+        assert_eq!(sizes(0), [(0, 20); 2]);
+    }
+}
+
+#[test]
+fn where_nothing_has_changed_there_is_nothing_to_carry_through() {
+    let hub: Hub<()> = Hub::new(limits(100, 1_000, 0), Arc::new(Open));
+    let (first, second) = (seat(&hub, 1, "first"), seat(&hub, 2, "second"));
+    let alice = seat(&hub, 3, "alice");
+    let nothing = || !hub.announcement(Instant::now()).go_on(0);
+    assert!(nothing());
+    for watcher in [&first, &second] {
+        hub.watch(watcher.member(), &room()).unwrap();
+    }
+    join(&hub, &alice);
+    announce(&hub, Instant::now());
+    assert!(nothing());
+    // However much has changed, the group is looked at once.
+    for _ in 0..3 {
+        hub.leave(alice.member(), &room());
+        join(&hub, &alice);
+    }
+    assert!(!hub.announcement(Instant::now()).go_on(1));
+    assert!(nothing());
+    // One of two that watch no longer does.
+    assert!(hub.unwatch(first.member(), &room()));
+    assert!(nothing());
+    assert_eq!(told(second.member()), ["snapshot ", "+alice 1"]);
+}
+
+#[test]
+fn changes_wait_for_the_announcement_as_many_as_there_is_room_for() {
+    let hub: Hub<()> = Hub::new(limits(100, 1_000, 0), Arc::new(Open));
+    let (watcher, alice) = (seat(&hub, 1, "watcher"), seat(&hub, 2, "alice"));
+    hub.watch(watcher.member(), &room()).unwrap();
+    let waiting = || hub.registry.presence.held(&room()).0;
+    for changes in 1..=20_000 {
+        if changes % 2 == 1 {
+            join(&hub, &alice);
+        } else {
+            hub.leave(alice.member(), &room());
+        }
+        // Who comes does not wait for those who are told.
+        assert!(waiting() == changes || changes > 10_000);
+    }
+    assert!(waiting() < 20_000, "they fill no memory");
+    join(&hub, &alice);
+    announce(&hub, Instant::now());
+    assert_eq!((told(watcher.member()), waiting()), (vec!["snapshot ".into(), "+alice 1".into()], 0));
+}
+
+#[test]
+fn who_begins_to_watch_is_told_how_many_are_announced() {
+    let hub: Hub<()> = Hub::new(limits(100, 1_000, 0), Arc::new(Open));
+    let (first, second) = (seat(&hub, 1, "first"), seat(&hub, 2, "second"));
+    let watch = |watcher: &Seat<()>| hub.watch(watcher.member(), &room()).unwrap();
+    assert_eq!(watch(&first), 0);
+    let crowd = [3, 4, 5, 6].map(|number| seat(&hub, number, &format!("user {number}")));
+    crowd.iter().for_each(|seat| join(&hub, seat));
+    assert_eq!(watch(&second), 0);
+    announce(&hub, Instant::now());
+    assert_eq!(watch(&second), 4);
+    let [one, other, ..] = crowd;
+    drop((one, other));
+    announce(&hub, Instant::now());
+    assert_eq!(watch(&second), 2);
 }
 
 /// However many come, one who watches gets a few frames a second, and no more than what they say.
