@@ -179,6 +179,12 @@ impl<P> Presence<P> {
         self.audience(group).is_some_and(|audience| audience.is_current(member))
     }
 
+    /// How many changes of a group wait, and how many parts of snapshots are kept.
+    #[cfg(all(test, not(feature = "model")))]
+    fn held(&self, group: &GroupName) -> (usize, usize) {
+        self.audience(group).map_or((0, 0), |audience| audience.held())
+    }
+
     fn count(&self, tally: &Tally) {
         self.frames.add(tally.frames);
         self.restarts.add(tally.restarts);
@@ -219,7 +225,7 @@ pub(crate) fn present<P>(members: &[Arc<Member<P>>]) -> Vec<Present> {
     for member in members {
         users.entry(member.user()).or_default().enter(member.id(), member.description());
     }
-    users.into_iter().filter_map(|(user, attendance)| attendance.present(user)).collect()
+    users.into_iter().map(|(user, attendance)| attendance.present(user)).collect()
 }
 
 #[cfg(test)]

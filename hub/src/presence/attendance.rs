@@ -86,10 +86,9 @@ impl Attendance {
         said.max_by_key(|description| description.order).map(|description| &description.payload)
     }
 
-    /// The user as it is. `None` where it has no connection.
-    pub(super) fn present(&self, user: &UserName) -> Option<Present> {
-        let now = Announced { connections: self.connections, data: self.data().cloned() };
-        (self.connections > 0).then(|| now.told(user))
+    /// The user as it is, by its connections that have entered.
+    pub(super) fn present(&self, user: &UserName) -> Present {
+        Announced { connections: self.connections, data: self.data().cloned() }.told(user)
     }
 
     fn due(&mut self, now: Instant, grace: Duration) -> Due {

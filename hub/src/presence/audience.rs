@@ -225,6 +225,12 @@ impl<P> Audience<P> {
         self.state.lock().watchers.get(&member.id()).is_some_and(Watcher::is_current)
     }
 
+    /// How many changes wait, and how many parts of snapshots are kept.
+    #[cfg(all(test, not(feature = "model")))]
+    pub(super) fn held(&self) -> (usize, usize) {
+        (self.events.lock().list.len(), self.state.lock().parts.len())
+    }
+
     /// Of which group it is.
     pub(super) fn group(&self) -> &GroupName {
         &self.group

@@ -51,7 +51,12 @@ fn seat(hub: &Hub<()>, number: u32, name: &str) -> Seat<()> {
 
 fn announce(hub: &Hub<()>, now: Instant) {
     let mut announcement = hub.announcement(now);
-    while announcement.go_on(1) {}
+    for _ in 0..1_000 {
+        if !announcement.go_on(1) {
+            return;
+        }
+    }
+    panic!("it never comes to its end");
 }
 
 fn join(hub: &Hub<()>, seat: &Seat<()>) {
@@ -133,6 +138,7 @@ fn a_watcher_hears_who_is_here_who_comes_and_who_has_gone_for_longer_than_the_gr
     announce(&hub, begin + ms(9_999));
     assert!(told(watcher.member()).is_empty());
     assert_eq!((hub.watches(), hub.watchers(&room())), (1, 1));
+    assert_eq!(hub.presence_told(), (3, 0), "frames, and nobody had to be told anew");
     drop((alice, bob, watcher));
     assert_eq!((hub.watches(), hub.watchers(&room())), (0, 0));
 }
@@ -271,7 +277,104 @@ fn a_crowd_comes_in_frames_that_are_bounded_and_as_there_is_room() {
         assert!(looks < 100);
     }
     assert!(looks > 5, "there was no room for all of it at once");
+    assert_eq!(hub.registry.presence.held(&room()), (0, 0), "parts that all have are forgotten");
     assert_eq!((view.users.len(), view.snapshots), (1_000, 1));
+}
+
+#[test]
+fn a_frame_has_as_many_users_as_fill_it() {
+    // A user has its name, eight bytes, and what is said of it; one who has left has its name and three.
+    for (said, in_a_frame) in [(None, 10), (Some(Payload::from(vec![7; 10])), 5)] {
+        let hub: Hub<()> = Hub::new(limits(100, 100, 0), Arc::new(Open));
+        let watchers = [1, 2].map(|number| seat(&hub, number, "watcher"));
+        let sizes = |which: usize| {
+            let size = |frame| match frame {
+                PresenceFrame::Snapshot { present, .. } => (present.len(), 0),
+                PresenceFrame::Changes { present, left, .. } => (present.len(), left.len()),
+                PresenceFrame::Ended { .. } => (0, 0),
+            };
+            presence(watchers[which].member()).into_iter().map(size).collect::<Vec<_>>()
+        };
+        hub.watch(watchers[0].member(), &room()).unwrap();
+        let crowd: Vec<Seat<()>> = (10..50).map(|number| seat(&hub, number, &number.to_string())).collect();
+        for seat in &crowd {
+            hub.describe(seat.member(), said.clone()).unwrap();
+            join(&hub, seat);
+        }
+        announce(&hub, Instant::now());
+        let mut expected = vec![(in_a_frame, 0); 40 / in_a_frame];
+        expected.insert(0, (0, 0));
+        assert_eq!(sizes(0), expected);
+        hub.watch(watchers[1].member(), &room()).unwrap();
+        assert_eq!(sizes(1), expected[1..]);
+        drop(crowd);
+        announce(&hub, Instant::now());
+        assert_eq!(sizes(0), [(0, 20); 2]);
+    }
+}
+
+#[test]
+fn where_nothing_has_changed_there_is_nothing_to_carry_through() {
+    let hub: Hub<()> = Hub::new(limits(100, 1_000, 0), Arc::new(Open));
+    let (first, second) = (seat(&hub, 1, "first"), seat(&hub, 2, "second"));
+    let alice = seat(&hub, 3, "alice");
+    let nothing = || !hub.announcement(Instant::now()).go_on(0);
+    assert!(nothing());
+    for watcher in [&first, &second] {
+        hub.watch(watcher.member(), &room()).unwrap();
+    }
+    join(&hub, &alice);
+    announce(&hub, Instant::now());
+    assert!(nothing());
+    // However much has changed, the group is looked at once.
+    for _ in 0..3 {
+        hub.leave(alice.member(), &room());
+        join(&hub, &alice);
+    }
+    assert!(!hub.announcement(Instant::now()).go_on(1));
+    assert!(nothing());
+    // One of two that watch no longer does.
+    assert!(hub.unwatch(first.member(), &room()));
+    assert!(nothing());
+    assert_eq!(told(second.member()), ["snapshot ", "+alice 1"]);
+}
+
+#[test]
+fn changes_wait_for_the_announcement_as_many_as_there_is_room_for() {
+    let hub: Hub<()> = Hub::new(limits(100, 1_000, 0), Arc::new(Open));
+    let (watcher, alice) = (seat(&hub, 1, "watcher"), seat(&hub, 2, "alice"));
+    hub.watch(watcher.member(), &room()).unwrap();
+    let waiting = || hub.registry.presence.held(&room()).0;
+    for changes in 1..=20_000 {
+        if changes % 2 == 1 {
+            join(&hub, &alice);
+        } else {
+            hub.leave(alice.member(), &room());
+        }
+        // Who comes does not wait for those who are told.
+        assert!(waiting() == changes || changes > 10_000);
+    }
+    assert!(waiting() < 20_000, "they fill no memory");
+    join(&hub, &alice);
+    announce(&hub, Instant::now());
+    assert_eq!((told(watcher.member()), waiting()), (vec!["snapshot ".into(), "+alice 1".into()], 0));
+}
+
+#[test]
+fn who_begins_to_watch_is_told_how_many_are_announced() {
+    let hub: Hub<()> = Hub::new(limits(100, 1_000, 0), Arc::new(Open));
+    let (first, second) = (seat(&hub, 1, "first"), seat(&hub, 2, "second"));
+    let watch = |watcher: &Seat<()>| hub.watch(watcher.member(), &room()).unwrap();
+    assert_eq!(watch(&first), 0);
+    let crowd = [3, 4, 5, 6].map(|number| seat(&hub, number, &format!("user {number}")));
+    crowd.iter().for_each(|seat| join(&hub, seat));
+    assert_eq!(watch(&second), 0);
+    announce(&hub, Instant::now());
+    assert_eq!(watch(&second), 4);
+    let [one, other, ..] = crowd;
+    drop((one, other));
+    announce(&hub, Instant::now());
+    assert_eq!(watch(&second), 2);
 }
 
 /// However many come, one who watches gets a few frames a second, and no more than what they say.
@@ -286,10 +389,11 @@ fn a_group_of_10_000_with_100_joins_a_second_costs_a_watcher_four_frames_a_secon
     let begin = Instant::now();
     hub.watch(watcher.member(), &room()).unwrap();
     let mut view = View::default();
-    while !view.is_complete {
+    for _ in 0..100 {
         presence(watcher.member()).into_iter().for_each(|frame| view.take(frame));
         announce(&hub, begin);
     }
+    assert!(view.is_complete);
     assert_eq!(view.users.len(), 10_000);
     // Ten seconds.
     let (mut frames, mut coming) = (0, coming.iter());
@@ -414,6 +518,59 @@ fn who_watches_and_does_not_by_turns_has_the_group_looked_at_once() {
     assert!(hub.unwatch(watcher.member(), &room()));
     announce(&hub, Instant::now());
     assert_eq!(hub.registry.presence.kept(), 0, "nobody has come back");
+}
+
+/// As when the server has something else to do in between, and then nobody goes on with it.
+#[test]
+fn what_an_announcement_does_not_come_to_is_the_next_ones() {
+    let hub: Hub<()> = Hub::new(limits(100, 1_000, 0), Arc::new(Open));
+    let (watcher, alice) = (seat(&hub, 1, "watcher"), seat(&hub, 2, "alice"));
+    for number in 0..3 {
+        hub.watch(watcher.member(), &group(number)).unwrap();
+    }
+    let begin = Instant::now();
+    announce(&hub, begin);
+    assert_eq!(told(watcher.member()), ["snapshot "; 3]);
+    for number in 0..3 {
+        hub.join(alice.member(), &group(number), Origin::Application).unwrap();
+    }
+    let mut announcement = hub.announcement(begin);
+    assert!(announcement.go_on(1));
+    drop(announcement);
+    assert_eq!(told(watcher.member()), ["+alice 1"]);
+    announce(&hub, begin);
+    assert_eq!(told(watcher.member()), ["+alice 1"; 2]);
+    announce(&hub, begin);
+    assert!(told(watcher.member()).is_empty());
+}
+
+/// An announcement has found that nobody watches, and has not come so far as to forget the group.
+#[test]
+fn who_watches_at_the_moment_at_which_a_group_is_forgotten_is_let_in() {
+    let hub: Hub<()> = Hub::new(limits(100, 1_000, 0), Arc::new(Open));
+    let (first, second) = (seat(&hub, 1, "first"), seat(&hub, 2, "second"));
+    hub.watch(first.member(), &room()).unwrap();
+    assert!(hub.unwatch(first.member(), &room()));
+    let presence = &hub.registry.presence;
+    let forgotten = presence.audience(&room()).unwrap();
+    let next = forgotten.announce(Instant::now(), &presence.limits, &mut Tally::default());
+    assert_eq!(next, Next::Closed);
+    for (watcher, watchers) in [(&first, 1), (&second, 2)] {
+        assert_eq!(hub.watch(watcher.member(), &room()), Ok(0));
+        assert_eq!(hub.watchers(&room()), watchers);
+    }
+    // It comes so far, and forgets nobody.
+    presence.announce(forgotten, Instant::now());
+    let alice = seat(&hub, 3, "alice");
+    join(&hub, &alice);
+    announce(&hub, Instant::now());
+    for watcher in [first, second] {
+        let told = told(watcher.member());
+        assert_eq!(told.last().map(String::as_str), Some("+alice 1"), "{told:?}");
+    }
+    assert_eq!((hub.watches(), presence.kept()), (0, 1));
+    announce(&hub, Instant::now());
+    assert_eq!(presence.kept(), 0);
 }
 
 #[test]
