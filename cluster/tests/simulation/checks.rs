@@ -163,6 +163,10 @@ impl World {
                 continue;
             }
             self.nodes[at].joint.clock.set(self.now);
+            if !fanfare_hub::Cluster::delivers(&*self.nodes[at].joint) {
+                self.violate(5, format!("{at} delivers nothing at rest"));
+                continue;
+            }
             let groups = self.groups.iter().cloned().map(Target::Group);
             let users = self.users.iter().cloned().map(Target::User);
             for to in groups.chain(users).chain([Target::All]).collect::<Vec<_>>() {

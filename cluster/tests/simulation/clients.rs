@@ -227,6 +227,16 @@ impl World {
         let messages = if to.len() == 1 && self.rng.u8(..8) == 0 { self.rng.usize(2..5) } else { 1 };
         let is_unreliable = messages == 1 && self.rng.u8(..20) == 0;
         let counts = self.rng.bool();
+        if !fanfare_hub::Cluster::delivers(&*self.nodes[at].joint) {
+            // What cannot reach everybody now is refused, and not kept until it is old.
+            let (event, format, payload) =
+                (EventName::new("E").unwrap(), PayloadFormat::Binary, Bytes::new());
+            let accepted = self.nodes[at].local();
+            let publication = Publication { from, to, except, event, format, payload, accepted, counts };
+            let refused = self.nodes[at].hub.send(publication).map(|_| ()).unwrap_err();
+            assert_eq!(refused.code, fanfare_protocol::Code::CutOff);
+            return;
+        }
         self.send(at, Some(client), from, to, except, messages, is_unreliable, counts);
     }
 
