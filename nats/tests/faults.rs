@@ -62,6 +62,17 @@ async fn what_was_sent_before_a_server_died_is_not_sent_when_it_is_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_has_lost_its_connection_ends() {
+    let mut nats = Nats::one();
+    let mut one = Node::open(&nats, 1).await;
+    nats.kill(0);
+    one.disconnected().await;
+    // It would go on trying, and then send what it has. What is left is what makes a new one.
+    let alive = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    until("its tasks to end", || (alive() == 1).then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_does_nothing_is_given_up() {
     let nats = Nats::one();
     let mut one = Node::open(&nats, 1).await;
