@@ -68,7 +68,10 @@ pub enum Expect {
     Anything,
     /// There is none, or it was deleted.
     Nothing,
-    /// It has this revision.
+    /// It has this revision. Servers look at that before they agree on a put, and not again: in a cluster, of several
+    /// puts over one revision within milliseconds more than one is done where a server is older than 2.9.21
+    /// (nats-server#4320), and may be done in any while its leader changes (nats-server#8469). What counts is what the
+    /// watch tells last.
     Revision(u64),
 }
 
@@ -249,8 +252,11 @@ impl Bus {
         Ok(())
     }
 
-    /// Puts an entry into the bucket. Answers with its revision, at the latest after twice [`Settings::answer`]. By
-    /// then the watch may have told of it, or not yet.
+    /// Puts an entry into the bucket. Answers with its revision, at the latest after [`Settings::answer`]. By then the
+    /// watch may have told of it, or not yet.
+    ///
+    /// What is [`PutError::Unknown`] may be done later, also after what was put in its place meanwhile: a server that
+    /// was stopped still has it. Over [`Expect::Anything`] it then takes the place of what is newer.
     ///
     /// # Errors
     ///

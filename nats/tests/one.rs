@@ -118,8 +118,7 @@ async fn close_hands_over_what_was_sent_and_ends_all_tasks() {
     }
     three.bus.close().await;
     one.bus.close().await;
-    let left = tokio::runtime::Handle::current().metrics().num_alive_tasks();
-    assert_eq!(left, 0, "tasks that are left");
+    no_tasks_are_left().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -131,8 +130,11 @@ async fn nothing_is_left_running_when_the_last_bus_is_dropped() {
     clone.send(number(1), b"there").unwrap();
     drop(clone);
     while events.recv().await.is_some() {}
-    node::until("all tasks to end", || {
-        (tokio::runtime::Handle::current().metrics().num_alive_tasks() == 0).then_some(())
-    })
-    .await;
+    no_tasks_are_left().await;
+}
+
+/// The client's own are told of their end, and end a moment later.
+async fn no_tasks_are_left() {
+    let alive = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    node::until("all tasks to end", || (alive() == 0).then_some(())).await;
 }
