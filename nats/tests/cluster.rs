@@ -22,6 +22,10 @@ use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+/// Each has three servers of its own, which elect leaders by the clock: several at once on two cores would wait for each
+/// other's.
+static ONE_AT_A_TIME: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 /// How often each node puts.
 const BEAT: Duration = Duration::from_millis(100);
 
@@ -195,6 +199,7 @@ async fn all_go_on(nodes: &[Busy]) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_that_was_answered_is_lost_when_servers_are_killed() {
+    let _turn = ONE_AT_A_TIME.lock().await;
     let mut nats = Nats::three();
     let nodes = three_nodes(&nats).await;
     for _ in 0..2 {
@@ -213,6 +218,7 @@ async fn nothing_that_was_answered_is_lost_when_servers_are_killed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_that_was_answered_is_lost_when_all_servers_are_killed() {
+    let _turn = ONE_AT_A_TIME.lock().await;
     let mut nats = Nats::three();
     let nodes = three_nodes(&nats).await;
     for number in 0..3 {
@@ -229,6 +235,7 @@ async fn nothing_that_was_answered_is_lost_when_all_servers_are_killed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_leader_that_does_nothing_for_a_while_is_done_without() {
+    let _turn = ONE_AT_A_TIME.lock().await;
     let nats = Nats::three();
     let nodes = three_nodes(&nats).await;
     let leader = nats.leader("KV_fanfare");
@@ -240,6 +247,7 @@ async fn a_leader_that_does_nothing_for_a_while_is_done_without() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_majority_nothing_is_put_and_with_one_again() {
+    let _turn = ONE_AT_A_TIME.lock().await;
     let mut nats = Nats::three();
     let nodes = three_nodes(&nats).await;
     nats.kill(0);
@@ -256,6 +264,7 @@ async fn without_a_majority_nothing_is_put_and_with_one_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nodes_leave_a_server_that_asks_them_to() {
+    let _turn = ONE_AT_A_TIME.lock().await;
     let nats = Nats::three();
     let nodes = three_nodes(&nats).await;
     let mut one = Node::open(&nats, 9).await;
@@ -286,6 +295,7 @@ async fn at(nats: &Nats, node: u32, wanted: usize, other: usize) -> Node {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_stopped_server_still_has_is_not_told_when_it_goes_on() {
+    let _turn = ONE_AT_A_TIME.lock().await;
     let nats = Nats::three();
     let mut receiver = at(&nats, 2, 2, 2).await;
     let mut sender = at(&nats, 1, 0, 1).await;
@@ -309,6 +319,7 @@ async fn what_a_stopped_server_still_has_is_not_told_when_it_goes_on() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_puts_at_once_all_are_told_the_same_winner() {
+    let _turn = ONE_AT_A_TIME.lock().await;
     let nats = Nats::three();
     let mut nodes = Vec::new();
     for node in 1..=3 {
