@@ -16,6 +16,7 @@ mod call_error;
 mod caller;
 mod connecting;
 mod context;
+pub(crate) mod description;
 mod events;
 mod extract;
 mod groups;

@@ -18,6 +18,7 @@ use serde::de::DeserializeOwned;
 
 use super::arguments;
 use super::call_error::CallError;
+use super::description;
 use super::link::Link;
 use super::seat::Seat;
 use crate::handle::{HubError, HubHandle};
@@ -151,10 +152,12 @@ impl Caller {
     /// told. What is empty says nothing any more.
     ///
     /// # Errors
-    /// When it is longer than 1,024 bytes, or the connection has ended.
+    /// When it is longer than 1,024 bytes, or is JSON with a whole number beyond 64 bits, or the connection has ended.
     pub fn describe(&self, data: impl Into<Payload>) -> Result<(), HubError> {
         let member = self.link.member().ok_or_else(|| Denial::from(Code::ShuttingDown))?;
-        let data = Some(data.into()).filter(|data| !data.bytes.is_empty());
+        let data = data.into();
+        description::check(&data)?;
+        let data = Some(data).filter(|data| !data.bytes.is_empty());
         Ok(self.link.context.hub.describe(&member, data)?)
     }
 

@@ -15,6 +15,7 @@ use fanfare_protocol::{Code, ConnectionId, Denial, GroupName, Payload, UserName}
 use fanfare_token::{GrantClaim, Grants};
 
 use super::caller::Caller;
+use super::description;
 use super::link::Link;
 use crate::handle::{HubError, HubHandle};
 use crate::reason::REASON_BYTES;
@@ -140,9 +141,10 @@ impl Connecting {
     /// Says something of it, from its welcome on, to everyone who may watch its groups: see [`Caller::describe`].
     ///
     /// # Errors
-    /// When it is longer than 1,024 bytes. Nothing has changed then.
+    /// When it is longer than 1,024 bytes, or is JSON with a whole number beyond 64 bits. Nothing has changed then.
     pub fn describe(&self, data: impl Into<Payload>) -> Result<(), HubError> {
         let data = data.into();
+        description::check(&data)?;
         if data.bytes.len() > DESCRIPTION_BYTES {
             let detail = format!(
                 "public data has {} bytes; at most {DESCRIPTION_BYTES} are allowed",

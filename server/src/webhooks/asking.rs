@@ -21,6 +21,7 @@ use super::event;
 use super::outgoing::{Outgoing, Reached};
 use super::packed;
 use super::post::{Letter, Reply};
+use crate::application::description::check_numbers;
 use crate::application::{Answer, Call, CallError, Caller, Connecting, IntoAnswer as _, OwnCode, Refusal};
 use crate::reason::REASON_BYTES;
 use crate::webhook::OnFailure;
@@ -52,8 +53,8 @@ struct Admitted {
     groups: Vec<GroupName>,
     /// What is kept for it.
     data: Option<Value>,
-    /// What everybody is told of it who may watch its groups.
-    presence: Option<Value>,
+    /// What everybody is told of it who may watch its groups. As it is written: a number that is read may be another.
+    presence: Option<Box<RawValue>>,
 }
 
 /// What is answered where something is refused (RFC 9457): what else there is in it is for others.
@@ -195,13 +196,25 @@ fn admitted(reply: &Reply) -> Result<Admitted, String> {
     if admitted.groups.len() > MOST_GROUPS {
         return Err(format!("its answer names more than {MOST_GROUPS} groups"));
     }
-    for (name, value) in [("data", &admitted.data), ("presence", &admitted.presence)] {
-        let bytes = value.as_ref().map_or(0, |value| value.to_string().len());
+    let length = |value: &Value| value.to_string().len();
+    let presence = admitted.presence.as_ref().map(|written| compact(written)).transpose()?;
+    for (name, bytes) in
+        [("data", admitted.data.as_ref().map(length)), ("presence", presence.map(|text| text.len()))]
+    {
+        let bytes = bytes.unwrap_or(0);
         if bytes > DATA_BYTES {
             return Err(format!("its answer has {name} of {bytes} bytes; {DATA_BYTES} are taken"));
         }
     }
     Ok(admitted)
+}
+
+/// Public data without what is between its parts, where all of it can be told.
+fn compact(written: &RawValue) -> Result<String, String> {
+    check_numbers(written.get().as_bytes())
+        .map_err(|denial| format!("its answer cannot be used: {}", denial.detail))?;
+    let value: Value = serde_json::from_str(written.get()).map_err(|error| error.to_string())?;
+    Ok(value.to_string())
 }
 
 /// Does what the answer says. Where a part of it makes no sense nothing is done: the connection is refused then.
@@ -211,7 +224,7 @@ fn apply(admitted: Admitted, connecting: &Connecting) -> Result<(), String> {
         connecting.grant(&grants)?;
     }
     if let Some(presence) = presence {
-        connecting.describe(Payload::json(presence.to_string())).map_err(|error| error.to_string())?;
+        connecting.describe(Payload::json(compact(&presence)?)).map_err(|error| error.to_string())?;
     }
     if let Some(user) = user {
         connecting.rename(user);
