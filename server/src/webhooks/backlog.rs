@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinHandle;
 
-use super::event::{Event, Numbered};
+use super::event::{Event, Numbered, now_ms};
 use super::outgoing::{Inbox, Outgoing};
 use super::queue::Queue;
 use super::spool::{Changes, Spool, SpoolError};
@@ -24,6 +24,10 @@ const MOST_UNWRITTEN: usize = 65_536;
 
 /// How long a disk that fails is left alone.
 const DISK_PAUSE: Duration = Duration::from_secs(1);
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
 
 /// What was asked of the disk.
 pub(super) enum Disk {
@@ -267,7 +271,16 @@ impl Backlog {
                 let counted = if found == 0 { self.written } else { found.min(self.written) };
                 self.written -= counted;
                 self.beyond -= counted.min(self.beyond);
-                self.take_in(events.into_iter().map(Arc::new));
+                let events: Vec<_> = events.into_iter().map(Arc::new).collect();
+                if let Some(last) = events.last() {
+                    self.queued = last.sequence;
+                }
+                // They have waited while the server, or the back end, was down.
+                let oldest = now_ms().saturating_sub(millis(self.outgoing.reached().webhook.retry_for));
+                let (old, others): (Vec<_>, Vec<_>) =
+                    events.into_iter().partition(|event| event.event.at_ms < oldest);
+                self.give_up(&old);
+                self.take_in(others);
             }
             Disk::Loaded(Err(error)) => self.disk_failed(&error),
         }

@@ -301,3 +301,51 @@ async fn promise_11_however_often_something_is_lost_the_sum_of_what_is_told_is_r
     assert_eq!((told, hub.server.webhooks()[0].lost), (20, 20));
     hub.stop().await;
 }
+
+/// What has waited on the disk for longer than events are tried, because the server was down, is not told any more.
+#[tokio::test]
+async fn what_has_waited_too_long_when_a_server_starts_is_lost_and_told_as_that() {
+    let receiver = Receiver::start(|_| Reaction::fine());
+    let with = |retry_for: Duration| {
+        let webhook = settings(&receiver, move |webhook| {
+            everything(webhook);
+            webhook.retry_for = retry_for;
+        });
+        move |config: &mut fanfare_server::Config| {
+            webhook(config);
+            config.drain_deadline = Duration::from_millis(500);
+        }
+    };
+    let day = Duration::from_secs(24 * 60 * 60);
+    let hub = Hub::with(with(day)).await;
+    eventually("it has started", || receiver.kinds() == ["started"]).await;
+    receiver.set_up(false);
+    let alice = hub.client("alice").await;
+    within(alice.join("room")).await.unwrap();
+    // It comes back to none of them.
+    within(alice.close()).await.unwrap();
+    hub.is_empty().await;
+    let hub = hub.restart_with(with(day)).await;
+    let retry_for = Duration::from_secs(2);
+    let oldest = || hub.server.webhooks()[0].oldest_seconds;
+    eventually("it has waited for long", || oldest().is_some_and(|seconds| seconds > 2)).await;
+    let waiting = hub.server.webhooks()[0].waiting;
+    assert!(waiting >= 5, "{waiting}");
+    receiver.forget();
+    let hub = hub
+        .restart_with(|config| {
+            // Nobody sends at this moment.
+            receiver.set_up(true);
+            with(retry_for)(config);
+        })
+        .await;
+    let heard = || receiver.heard().into_iter().filter(|heard| heard.kind() == "lost").collect::<Vec<_>>();
+    eventually("it is told", || !heard().is_empty()).await;
+    eventually("nothing waits", || hub.server.webhooks()[0].waiting == 0).await;
+    let lost: u64 = heard().iter().map(|heard| heard.body["events"].as_u64().unwrap()).sum();
+    assert_eq!((lost, hub.server.webhooks()[0].lost), (waiting, waiting));
+    let mut kinds = receiver.kinds();
+    kinds.sort();
+    assert_eq!(kinds, ["lost", "started"]);
+    hub.stop().await;
+}
