@@ -18,7 +18,7 @@ mod names;
 mod tokens;
 
 pub(crate) use api_keys::{ApiKey, ApiKeys, KeyRefusal, StoredKey, TooFast};
-pub(crate) use ban::{BanKey, Bans, Validity, signs_out};
+pub(crate) use ban::{BanKey, Bans, KEY_AUTHOR, Validity, signs_out};
 pub(crate) use certified::certified;
 pub use certified::{CertifiedUser, ClientCertificates};
 pub(crate) use gate::{Gate, Recipient};

@@ -1,19 +1,23 @@
 //! Connections that the application has been asked about and that are not welcomed yet: what it does to one of them
 //! meanwhile waits for the welcome.
 //!
-//! In: who is expected; messages and groups for them, from the application and back ends. Out: the same, when they have
-//! arrived. Invariants: a connection can be sent to from the moment at which the application has heard of it; what waits
-//! comes right behind the welcome, in its order, before anything that is sent later, and once; where the connection is
-//! not let in, all of it is gone, and nobody has heard of it.
+//! In: who is expected; messages and groups for them, and that one is turned away, from the application, back
+//! ends and operators. Out: the same, when they have arrived. Invariants: a connection can be sent to from the
+//! moment at which the application has heard of it; what waits comes right behind the welcome, in its order,
+//! before anything that is sent later, and once; where the connection is not let in, all of it is gone, and
+//! nobody has heard of it. One that is turned away is not let in, whatever is said of it afterwards.
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use fanfare_hub::Publication;
+use fanfare_hub::{CloseReason, Publication};
 use fanfare_protocol::{Code, ConnectionId, Denial, GroupName, Target, UserName};
 use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
 
 use crate::hub::Hub;
+use crate::spread::come_back_after;
 
 /// How many messages wait for a connection at most, and how many bytes of them: less than an outbox holds.
 const MOST: usize = 64;
@@ -34,20 +38,44 @@ struct Waiting {
     messages: Vec<Publication>,
     bytes: usize,
     groups: Vec<GroupName>,
+    turned_away: Option<TurnedAway>,
+    /// Told when it is.
+    over: CancellationToken,
 }
+
+/// What a connection is told that is not let in, and after which time it may come back, where somebody chose one.
+pub(crate) type TurnedAway = (CloseReason, Option<Duration>);
 
 /// A connection that is expected. Dropped, it is not any more.
 pub(crate) struct Expected {
     arrivals: Arc<Arrivals>,
     connection: ConnectionId,
+    over: CancellationToken,
 }
 
 impl Arrivals {
     /// The application is about to hear of a connection.
     pub(crate) fn expect(self: &Arc<Self>, connection: ConnectionId, user: UserName) -> Expected {
-        let waiting = Waiting { user, messages: Vec::new(), bytes: 0, groups: Vec::new() };
+        let over = CancellationToken::new();
+        let waiting = Waiting {
+            user,
+            messages: Vec::new(),
+            bytes: 0,
+            groups: Vec::new(),
+            turned_away: None,
+            over: over.clone(),
+        };
         self.0.lock().insert(connection, waiting);
-        Expected { arrivals: Arc::clone(self), connection }
+        Expected { arrivals: Arc::clone(self), connection, over }
+    }
+
+    /// Turns a connection away, where it is expected; what is said first counts. Tells whether it is.
+    pub(crate) fn turn_away(&self, connection: &ConnectionId, told: TurnedAway) -> bool {
+        let mut expected = self.0.lock();
+        let Some(waiting) = expected.get_mut(connection) else { return false };
+        waiting.turned_away.get_or_insert(told);
+        waiting.over.cancel();
+        true
     }
 
     /// Whose an expected connection is.
@@ -123,11 +151,26 @@ impl Waiting {
 }
 
 impl Expected {
-    /// It is in the hub: sends it what waited, and gives the groups that it is to be in.
+    /// Waits until it is turned away.
+    pub(crate) async fn turned_away(&self) -> TurnedAway {
+        self.over.cancelled().await;
+        let told =
+            self.arrivals.0.lock().get(&self.connection).and_then(|waiting| waiting.turned_away.clone());
+        told.unwrap_or_else(|| (Code::ClosedByOperator.into(), None))
+    }
+
+    /// It is in the hub: sends it what waited, and gives the groups that it is to be in; or closes it, where it was
+    /// turned away a moment ago.
     pub(crate) fn arrive(self, hub: &Hub) -> Vec<GroupName> {
         // Under the lock, so that nothing that is sent later comes first.
         let mut expected = self.arrivals.0.lock();
         let Some(waiting) = expected.remove(&self.connection) else { return Vec::new() };
+        if let Some((reason, after)) = waiting.turned_away {
+            if let Some(member) = hub.connection(&self.connection) {
+                hub.close(&member, reason, after.map(come_back_after));
+            }
+            return Vec::new();
+        }
         for publication in waiting.messages {
             // It was within the limits when it was kept.
             let _ = hub.send(publication);
@@ -210,6 +253,22 @@ mod tests {
         assert_eq!(texts(&seat), ["1", "2"]);
         let mut later = publication(std::slice::from_ref(&to_it), &[], "3");
         assert_eq!((arrivals.keep(&mut later), later.to.len()), (Ok(0), 1), "it is in the hub");
+    }
+
+    #[tokio::test]
+    async fn who_is_turned_away_hears_what_was_said_first_and_is_closed_where_it_has_just_come_in() {
+        let hub = Hub::new(HubLimits::default(), Arc::new(Open));
+        let arrivals = Arc::new(Arrivals::default());
+        let told = |reason: &str| CloseReason { code: Code::ClosedForNow, reason: reason.to_owned() };
+        let expected = arrivals.expect(id(1), name("alice"));
+        assert!(arrivals.turn_away(&id(1), (told("first"), None)));
+        assert!(arrivals.turn_away(&id(1), (told("second"), None)));
+        assert!(!arrivals.turn_away(&id(2), (told("nobody"), None)));
+        assert_eq!(expected.turned_away().await, (told("first"), None));
+        arrivals.join(&id(1), &GroupName::new("room").unwrap());
+        let seat = register(&hub, id(1), name("alice"), Permissions::development(1)).unwrap();
+        assert_eq!(expected.arrive(&hub), []);
+        assert_eq!(seat.member().outbox().close_reason(), Some(told("first")));
     }
 
     #[test]

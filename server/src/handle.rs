@@ -4,7 +4,7 @@
 //! was done. Invariants: each verb is the hub's own, so that it meets the same bans, limits and counters as a client's
 //! or an operator's (promise 14); nothing here waits, so that it can be called from any thread and any task.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -93,6 +93,12 @@ pub struct Selection<'a> {
 impl HubHandle {
     pub(crate) fn new(hub: Arc<Hub>, limits: Limits) -> Self {
         Self { hub, limits, arrivals: Arc::default() }
+    }
+
+    /// The same, with these as those that are not welcomed yet.
+    pub(crate) fn expecting(mut self, arrivals: Arc<Arrivals>) -> Self {
+        self.arrivals = arrivals;
+        self
     }
 
     /// Connections that are not welcomed yet.
@@ -318,12 +324,20 @@ impl Selection<'_> {
 
     fn close_with(&self, code: Code, reason: &str, after: Option<Duration>) -> Result<usize, HubError> {
         reason::check(reason)?;
-        let members = self.members()?;
-        for member in &members {
-            let why = CloseReason { code, reason: told(reason, code).to_owned() };
-            self.handle.hub.close(member, why, after.map(spread::come_back_after));
+        let why = || CloseReason { code, reason: told(reason, code).to_owned() };
+        let named: HashSet<_> = self.connections().filter(|id| !self.except.contains(id)).collect();
+        let arrivals = &self.handle.arrivals;
+        let away: HashSet<_> =
+            named.into_iter().filter(|id| arrivals.turn_away(id, (why(), after))).collect();
+        let mut members = self.found();
+        members.retain(|member| !away.contains(&member.id()));
+        if away.is_empty() && members.is_empty() {
+            return Err(nobody());
         }
-        Ok(members.len())
+        for member in &members {
+            self.handle.hub.close(member, why(), after.map(spread::come_back_after));
+        }
+        Ok(away.len() + members.len())
     }
 
     /// The connections that it names.
@@ -332,11 +346,6 @@ impl Selection<'_> {
             Target::Connection(id) => Some(id),
             _ => None,
         })
-    }
-
-    fn members(&self) -> Result<Vec<Arc<Member>>, HubError> {
-        let found = self.found();
-        if found.is_empty() { Err(nobody()) } else { Ok(found) }
     }
 
     fn found(&self) -> Vec<Arc<Member>> {

@@ -33,7 +33,7 @@ use crate::edge::listener::{self, Tasks};
 use crate::edge::rounds::Rounds;
 use crate::edge::router::Router;
 use crate::edge::signalr::{self, SignalRDoor};
-use crate::edge::visit::{self, Visits};
+use crate::edge::visit::{self, Times, Visits};
 use crate::edge::web::{self, Web};
 use crate::error::StartError;
 use crate::handle::HubHandle;
@@ -130,7 +130,8 @@ impl Server {
         let (webhooks, cluster, node) = (opened.webhooks, opened.cluster, opened.node);
         let side = cluster.as_ref().map(|cluster| Arc::clone(&cluster.side));
         let config = Arc::new(config);
-        let handle = HubHandle::new(Arc::clone(&hub), config.limits);
+        let arrivals = Arc::clone(moderation.arrivals());
+        let handle = HubHandle::new(Arc::clone(&hub), config.limits).expecting(arrivals);
         let application = methods.map(|methods| {
             Application::new(methods, (handle.clone(), &hub), config.limits, Arc::clone(&metrics))
         });
@@ -191,7 +192,7 @@ impl Server {
             door,
             tls,
             proxies: Proxies::new(&config.trusted_proxies),
-            deadline: config.handshake_deadline,
+            times: Times::new(config.handshake_deadline),
             metrics: Arc::clone(&metrics),
             closing: tasks.closing.clone(),
         };

@@ -20,6 +20,9 @@ use parking_lot::RwLock;
 use super::lasting::Lasting;
 use super::moment;
 
+/// What the author's name begins with where it is an API key. No operator can have such a name.
+pub(crate) const KEY_AUTHOR: &str = "key:";
+
 /// What tells one ban from another.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct BanKey {
@@ -267,6 +270,14 @@ impl Bans {
         let groups = rules.groups.values().flatten();
         let others = rules.users.values().chain(rules.sign_outs.values()).chain(rules.tokens.values());
         groups.chain(others).cloned().collect()
+    }
+
+    /// How many of them API keys have made.
+    pub(crate) fn of_keys(&self) -> usize {
+        let rules = self.rules.read();
+        let groups = rules.groups.values().flatten();
+        let others = rules.users.values().chain(rules.sign_outs.values()).chain(rules.tokens.values());
+        groups.chain(others).filter(|ban| ban.author.starts_with(KEY_AUTHOR)).count()
     }
 
     /// All in force, in the order of their keys.

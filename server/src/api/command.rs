@@ -22,7 +22,7 @@ use super::idempotency::Answers;
 use super::operation::{Act, Operation, Task};
 use super::outcome::{Done, Minted, Outcome, Sent};
 use super::problem::Problem;
-use crate::access::{self, ApiKey, Minting, TooFast};
+use crate::access::{self, ApiKey, KEY_AUTHOR, Minting, TooFast};
 use crate::admin::Queries;
 use crate::cluster::Side;
 use crate::handle::{HubError, HubHandle, Selection};
@@ -255,7 +255,7 @@ impl Api {
 
 /// Who the audit says it was. No operator can have such a name (`check_name` of fanfare-certs).
 fn author(key: &ApiKey) -> Operator {
-    Operator { name: format!("key:{}", key.name()), role: Role::Operator }
+    Operator { name: format!("{KEY_AUTHOR}{}", key.name()), role: Role::Operator }
 }
 
 /// Whether a key allows something.

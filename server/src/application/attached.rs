@@ -61,7 +61,12 @@ impl Attached {
         let expected = arrivals.expect(connection, link.opening.user.clone());
         if let Some(hook) = &application.hooks.connected {
             let connecting = Connecting::new(Arc::clone(&link));
-            let answer = carry_out(&application.context, "connected", &connection, hook, connecting).await;
+            let answer = tokio::select! {
+                biased;
+                // What the application says afterwards does not let it in.
+                (reason, after) = expected.turned_away() => return Err(Refusal { reason, after }),
+                answer = carry_out(&application.context, "connected", &connection, hook, connecting) => answer,
+            };
             answer.ok_or_else(|| Refusal::from(Code::Internal))??;
         }
         if let Some(grants) = link.admission.lock().grants.take() {

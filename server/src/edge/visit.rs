@@ -28,14 +28,28 @@ use crate::edge::visitor::{Visiting, Visitor, tell_client};
 use crate::tcp::{Io, Preface, Proxies, WebTls};
 use crate::telemetry::Metrics;
 
-/// How long a visit may last: a few requests of a page, not a crowd.
-const LIFETIME: Duration = Duration::from_secs(30);
 /// How many bytes a visit may say.
 const MOST_BYTES: usize = 64 * 1024;
-/// How long a back end that is known may ask for nothing.
-const SILENCE: Duration = Duration::from_secs(60);
 /// How long one may last when the server stops.
 const LAST_ANSWER: Duration = Duration::from_secs(1);
+
+/// How long visits may last.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Times {
+    /// Until when one has to have asked for something.
+    pub(crate) deadline: Duration,
+    /// All of one: a few requests of a page, not a crowd.
+    pub(crate) lifetime: Duration,
+    /// How long a back end that is known may ask for nothing, behind that.
+    pub(crate) silence: Duration,
+}
+
+impl Times {
+    /// With this deadline, and half a minute and a minute.
+    pub(crate) fn new(deadline: Duration) -> Self {
+        Self { deadline, lifetime: Duration::from_secs(30), silence: Duration::from_secs(60) }
+    }
+}
 
 /// A listener with a bounded number of places.
 pub(crate) struct Visits {
@@ -44,8 +58,7 @@ pub(crate) struct Visits {
     /// None: without TLS.
     pub(crate) tls: Option<Arc<WebTls>>,
     pub(crate) proxies: Proxies,
-    /// Until when a visit has to have asked for something.
-    pub(crate) deadline: Duration,
+    pub(crate) times: Times,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) closing: CancellationToken,
 }
@@ -84,7 +97,7 @@ impl Visits {
         Some(Visit {
             bytes: Io::new(socket, acceptor.as_ref()),
             preface: visitor.is_behind().then(Box::default),
-            end: Box::pin(end(Arc::clone(&visitor), self.deadline, self.closing.clone(), place.evicted())),
+            end: Box::pin(end(Arc::clone(&visitor), self.times, self.closing.clone(), place.evicted())),
             is_over: false,
             is_open: false,
             left: MOST_BYTES,
@@ -97,20 +110,20 @@ impl Visits {
 /// Waits until a visit is over.
 async fn end(
     visitor: Arc<Visitor>,
-    deadline: Duration,
+    Times { deadline, lifetime, silence }: Times,
     closing: CancellationToken,
     evicted: CancellationToken,
 ) {
-    let deadline = deadline.min(LIFETIME);
+    let deadline = deadline.min(lifetime);
     let too_late = async {
         sleep(deadline).await;
         if !visitor.has_asked() {
             visitor.is_too_late();
             return;
         }
-        sleep(LIFETIME - deadline).await;
+        sleep(lifetime.saturating_sub(deadline)).await;
         while visitor.is_known()
-            && let Some(left) = SILENCE.checked_sub(visitor.silence()).filter(|left| !left.is_zero())
+            && let Some(left) = silence.checked_sub(visitor.silence()).filter(|left| !left.is_zero())
         {
             sleep(left).await;
         }
@@ -246,5 +259,38 @@ impl AsyncWrite for Visit {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.bytes).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::edge::door::OwnShare;
+
+    #[tokio::test]
+    async fn a_back_end_that_asks_for_nothing_is_not_kept_and_one_that_is_being_answered_is() {
+        let door = Door::new(8, OwnShare::Refuse);
+        let metrics = Arc::new(Metrics::default());
+        let peer = SocketAddr::from(([127, 0, 0, 1], 4433));
+        let (visitor, place) = Visitor::let_in(&door, Proxies::new(&[]), &metrics, peer).unwrap();
+        let moment = Duration::from_millis(1);
+        let silence = Duration::from_millis(60);
+        let times = Times { deadline: moment, lifetime: 2 * moment, silence };
+        visitor.know(());
+        visitor.ask();
+        let working = visitor.works();
+        let (closing, evicted) = (CancellationToken::new(), place.evicted());
+        let ended = end(Arc::clone(&visitor), times, closing, evicted);
+        tokio::pin!(ended);
+        assert!(timeout(2 * silence, &mut ended).await.is_err(), "it ended while it was being answered");
+        drop(working);
+        let answered = Instant::now();
+        timeout(Duration::from_secs(30), ended).await.expect("it is kept for ever");
+        // To a millisecond: so finely is kept when it was heard.
+        assert!(answered.elapsed() + 2 * moment >= silence, "{:?}", answered.elapsed());
     }
 }

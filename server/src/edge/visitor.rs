@@ -106,6 +106,11 @@ impl Visitor {
         self.has_asked.load(Ordering::Relaxed)
     }
 
+    /// It asks for something.
+    pub(crate) fn ask(&self) {
+        self.has_asked.store(true, Ordering::Relaxed);
+    }
+
     /// It is a back end that has shown who it is. It needs no place at the door any more, where nobody is known, and
     /// has `places` elsewhere.
     pub(crate) fn know(&self, places: impl Any + Send + Sync) {
@@ -169,7 +174,7 @@ pub(crate) async fn tell_client(
     mut request: Request,
     next: Next,
 ) -> Response {
-    visitor.has_asked.store(true, Ordering::Relaxed);
+    visitor.ask();
     let source = *visitor.source.lock();
     match visitor.proxies.client(source, request.headers()) {
         Ok(client) => {

@@ -9,12 +9,13 @@
 //! - an act that failed on the disk has a refusal as its answer, never a receipt, and is not on the disk when the store
 //!   can be used again (`cli/tests/full_disk.rs`).
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
-use fanfare_hub::Publication;
-use fanfare_protocol::admin::{Action, AuditHead, AuditVerdict, BanRow, Receipt, Role};
+use fanfare_hub::{CloseReason, Publication};
+use fanfare_protocol::admin::{Action, AuditHead, AuditVerdict, BanRow, Receipt, Role, Who};
 use fanfare_protocol::{Code, Denial, Limits, Sender, Target};
 use fanfare_token::Seconds;
 use parking_lot::Mutex;
@@ -31,11 +32,15 @@ use super::lasting::Memberships;
 use super::people::{People, close, close_until, remove};
 use super::request::{self, described};
 use super::store::{Change, Standing, Store, StoreError};
-use crate::access::{self, ApiKeys, BanKey, Bans, Lasting, Names};
-use crate::hub::Hub;
-use crate::reason;
+use crate::access::{self, ApiKeys, BanKey, Bans, KEY_AUTHOR, Lasting, Names};
+use crate::arrivals::{Arrivals, TurnedAway};
+use crate::hub::{Hub, Member};
+use crate::reason::{self, told};
 use crate::spread;
 use crate::telemetry::Metrics;
+
+/// So many bans, revocations and sign-outs of API keys may be in force. Each takes about a kilobyte.
+pub(crate) const MOST_OF_KEYS: usize = 100_000;
 
 /// Audit records that are read at a time.
 const RECORDS_AT_ONCE: usize = 1_000;
@@ -52,8 +57,12 @@ pub struct Operator {
 /// Carries acts out.
 pub struct Moderation {
     pub(super) hub: Arc<Hub>,
+    /// Connections that are not welcomed yet.
+    arrivals: Arc<Arrivals>,
     pub(super) bans: Arc<Bans>,
     pub(super) keys: Arc<ApiKeys>,
+    /// How many bans of API keys there may be.
+    pub(super) most_of_keys: AtomicUsize,
     pub(super) metrics: Arc<Metrics>,
     pub(super) limits: Limits,
     /// Which groups may be made.
@@ -89,6 +98,8 @@ impl Moderation {
         }
         let moderation = Self {
             hub,
+            arrivals: Arc::default(),
+            most_of_keys: AtomicUsize::new(MOST_OF_KEYS),
             bans,
             keys,
             metrics,
@@ -107,6 +118,43 @@ impl Moderation {
     pub(crate) fn taking(mut self, names: Names) -> Self {
         self.names = names;
         self
+    }
+
+    /// Connections that are not welcomed yet.
+    pub(crate) fn arrivals(&self) -> &Arc<Arrivals> {
+        &self.arrivals
+    }
+
+    /// Whom a close is about: those who are here, or nobody of them where it is one that is expected.
+    fn to_close(&self, who: &Who) -> Result<Vec<Arc<Member>>, ModerationError> {
+        match who {
+            Who::Connection(id) if self.arrivals.owner(id).is_some() => Ok(Vec::new()),
+            _ => self.people().members(who),
+        }
+    }
+
+    /// Turns away whom a close is about, where it is one that is expected; it may be one that has just arrived.
+    fn turn_away(&self, who: &Who, members: &mut Vec<Arc<Member>>, told: TurnedAway) -> bool {
+        let Who::Connection(id) = who else { return false };
+        let is_away = members.is_empty() && self.arrivals.turn_away(id, told);
+        if members.is_empty() && !is_away {
+            members.extend(self.hub.connection(id));
+        }
+        is_away
+    }
+
+    /// Refuses a ban of an API key's where there are as many of theirs as are kept: what a stolen one can fill is
+    /// bounded, and operators' own are never refused for it.
+    fn has_room(&self, ban: &BanRow, now: Seconds) -> Result<(), ModerationError> {
+        let most = self.most_of_keys.load(Ordering::Relaxed);
+        let is_new = self.bans.find(&BanKey::from(ban), now).is_none();
+        if !is_new || !ban.author.starts_with(KEY_AUTHOR) || self.bans.of_keys() < most {
+            return Ok(());
+        }
+        let message = format!(
+            "API keys have made {most} bans and revocations that are in force, as many as are kept of theirs; lift some"
+        );
+        Err(ModerationError::refused(Code::TooManyRequests, message))
     }
 
     fn forget_ended(&self, journal: &Journal) -> Result<(), StoreError> {
@@ -250,6 +298,7 @@ impl Moderation {
             | Action::SignOut { .. }
             | Action::RevokeToken { .. } => {
                 let ban = self.enforcement().asked_for(request, now, author)?;
+                self.has_room(&ban, now)?;
                 let unchanged = self.enforcement().is_in_force(&ban, now);
                 if let Some(decisions) = self.decisions() {
                     let decision = Decision::Ban(ban);
@@ -377,14 +426,22 @@ impl Moderation {
             Action::Close { who, retry_after_ms, reason } if *retry_after_ms > 0 => {
                 let chosen = Duration::from_millis(u64::from(*retry_after_ms));
                 spread::check(chosen)?;
-                let members = self.people().members(who)?;
+                let mut members = self.to_close(who)?;
                 begin()?;
+                let code = Code::ClosedForNow;
+                let why = CloseReason { code, reason: told(reason, code).to_owned() };
+                let is_away = self.turn_away(who, &mut members, (why, Some(chosen)));
                 close_until(&self.hub, &members, reason, chosen, receipt);
+                receipt.connections += u64::from(is_away);
             }
             Action::Kick { who, reason } | Action::Close { who, reason, .. } => {
-                let members = self.people().members(who)?;
+                let mut members = self.to_close(who)?;
                 begin()?;
-                close(&self.hub, &members, Code::ClosedByOperator, reason, receipt);
+                let code = Code::ClosedByOperator;
+                let why = CloseReason { code, reason: told(reason, code).to_owned() };
+                let is_away = self.turn_away(who, &mut members, (why, None));
+                close(&self.hub, &members, code, reason, receipt);
+                receipt.connections += u64::from(is_away);
             }
             Action::Send { to, event, payload, format } => {
                 let payload = base64::engine::general_purpose::STANDARD.decode(payload).map_err(|error| {

@@ -383,3 +383,40 @@ fn ask(url: &str, key: &str, path: &str, body: &serde_json::Value) -> serde_json
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     serde_json::from_str(answer.split("\r\n\r\n").nth(1).unwrap()).unwrap()
 }
+
+#[tokio::test]
+async fn who_is_being_asked_about_can_be_closed_and_no_answer_lets_it_in() {
+    // It says nothing at first, and then lets it in, too late.
+    let mut answers =
+        [Reaction::Never, Reaction::Later(Duration::from_millis(200), Box::new(Reaction::fine()))]
+            .into_iter();
+    let receiver = Receiver::start(move |_| answers.next().unwrap());
+    let rules = settings(&receiver, |webhook| webhook.connect = true);
+    let hub = Hub::with(|config| {
+        rules(config);
+        config.http = Some(([127, 0, 0, 1], 0).into());
+    })
+    .await;
+    let shop = BackEnd::new(&hub, "shop", &["close:user:alice"]).await;
+    for (more, code, comes_back) in [
+        (json!({}), Code::ClosedByOperator, false),
+        (json!({ "retry_after_ms": 7_000 }), Code::ClosedForNow, true),
+    ] {
+        receiver.forget();
+        let connecting = Client::connect(hub.client_config("alice"));
+        let closing = async {
+            eventually("it is asked about", || receiver.kinds() == ["connect"]).await;
+            let mut close =
+                json!({ "connection": receiver.heard()[0].field("connection"), "reason": "not you" });
+            close.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            assert_eq!(shop.done("/close", &close).await["connections"], 1);
+        };
+        let (connected, ()) = tokio::join!(within(connecting), closing);
+        let error = connected.unwrap_err();
+        assert_eq!(error.code(), Some(code), "{error}");
+        assert!(error.to_string().contains("not you"), "{error}");
+        assert_eq!(error.stay_away() >= Duration::from_secs(7), comes_back);
+        hub.is_empty().await;
+    }
+    hub.stop().await;
+}

@@ -1,6 +1,7 @@
 //! What forbids, and what lifts it: revoke, ban, sign-out, revoked tokens.
 
 use std::sync::Weak;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Wake, Waker};
 use std::time::{Duration, Instant};
 
@@ -410,4 +411,28 @@ fn a_receipt_says_how_long_the_disk_took_and_how_long_the_removal() {
         }
     };
     assert!(foretold.took_us > 1 && foretold.acted_us == 0, "{foretold:?}");
+}
+
+#[test]
+fn bans_of_api_keys_are_bounded_and_operators_own_are_not() {
+    let rig = Rig::new();
+    let by_key = |name: &str| {
+        let key = Operator { name: "key:shop".to_owned(), role: Role::Operator };
+        let done = rig.moderation.act(&key, &ask(&json!({ "ask": "ban", "user": name })));
+        done.map(drop).map_err(|error| match error {
+            ModerationError::Refused { code, message } => (code, message),
+            other => panic!("{other}"),
+        })
+    };
+    rig.moderation.most_of_keys.store(2, Ordering::Relaxed);
+    rig.done(&json!({ "ask": "ban", "user": "of an operator" }));
+    assert_eq!((by_key("a"), by_key("b")), (Ok(()), Ok(())));
+    let (code, message) = by_key("c").unwrap_err();
+    assert_eq!(code, Code::TooManyRequests);
+    assert!(message.contains("2 bans"), "{message}");
+    // What is there already may be said again, an operator is refused nothing, and what is lifted makes room.
+    assert_eq!(by_key("a"), Ok(()));
+    rig.done(&json!({ "ask": "ban", "user": "c" }));
+    rig.done(&json!({ "ask": "unban", "user": "a" }));
+    assert_eq!(by_key("d"), Ok(()));
 }
