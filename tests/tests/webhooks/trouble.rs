@@ -104,7 +104,9 @@ async fn promise_17_what_waits_outlives_the_server_and_a_restart_is_told_behind_
     let hub = Hub::with(with()).await;
     eventually("it has started", || receiver.kinds() == ["started"]).await;
     receiver.set_up(false);
-    let alice = hub.client("alice").await;
+    // It does not come back by itself, behind what is waited for.
+    let config = hub.client_config("alice").reconnect(None);
+    let alice = within(fanfare_client::Client::connect(config)).await.unwrap();
     within(alice.join("room")).await.unwrap();
     let hub = hub.restart_with(with()).await;
     eventually("it has failed", || hub.server.webhooks()[0].last_error.is_some()).await;
