@@ -5,12 +5,14 @@ use std::pin::pin;
 use std::task::{Context, Waker};
 
 use fanfare_hub::{CloseReason, HubLimits, Taken};
+use fanfare_protocol::admin::{LastingRow, May};
+use fanfare_protocol::presence::PresenceFrame;
 use fanfare_protocol::{GroupName, UserName};
 use fanfare_token::{GrantClaim, Grants, Proof, Right};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::*;
-use crate::access::{Gate, KeySets, Tokens};
+use crate::access::{Bans, Gate, KeySets, Tokens};
 use crate::hub::{Seat, read, register};
 
 const NOW: Seconds = 1_800_000_000;
@@ -19,6 +21,7 @@ const NOTICE: Seconds = 20;
 /// The ends of access of those who are here. It is `NOW`.
 struct Rig {
     hub: Arc<Hub>,
+    bans: Arc<Bans>,
     expiry: Arc<Expiry>,
 }
 
@@ -29,10 +32,12 @@ impl Rig {
 
     fn telling(notice: Seconds) -> Self {
         access::SET.set(Some(NOW));
-        let gate = Arc::new(Gate::new(Arc::new(Tokens::new(None, KeySets::none())), Arc::default()));
+        let bans: Arc<Bans> = Arc::default();
+        let tokens = Arc::new(Tokens::new(None, KeySets::none()));
+        let gate = Arc::new(Gate::new(tokens, Arc::clone(&bans)));
         let hub = Arc::new(Hub::new(HubLimits::default(), Arc::clone(&gate) as _));
         let expiry = Arc::new(Expiry::new(Arc::clone(&hub), Arc::clone(&gate), Duration::from_secs(notice)));
-        Self { hub, expiry }
+        Self { hub, bans, expiry }
     }
 
     /// A connection with these permissions, in these groups by its client's wish.
@@ -71,14 +76,19 @@ impl Drop for Rig {
 
 /// What ends so many seconds after `NOW`, and lets its client join each of these groups until so many seconds after it.
 fn permissions(ends: Seconds, grants: &[(&str, Option<Seconds>)]) -> Permissions {
-    let claim = |(pattern, ends): &(&str, Option<Seconds>)| GrantClaim {
-        group: Some((*pattern).to_owned()),
+    allowing(ends, grants.iter().map(|(pattern, ends)| (*pattern, vec![Right::Join], *ends)).collect())
+}
+
+/// The same, with the rights in each of the groups.
+fn allowing(ends: Seconds, grants: Vec<(&str, Vec<Right>, Option<Seconds>)>) -> Permissions {
+    let claim = |(pattern, may, ends): (&str, _, Option<Seconds>)| GrantClaim {
+        group: Some(pattern.to_owned()),
         user: None,
         all: None,
-        may: vec![Right::Join],
+        may,
         exp: ends.map(|ends| NOW + ends),
     };
-    let grants = Grants::parse(grants.iter().map(claim).collect(), 0).unwrap();
+    let grants = Grants::parse(grants.into_iter().map(claim).collect(), 0).unwrap();
     Permissions { grants, ends: NOW + ends, issued: Some(NOW), token: None, proof: Proof::Token }
 }
 
@@ -170,6 +180,54 @@ fn the_end_of_a_grant_ends_what_the_client_made_by_it_and_nothing_else() {
     // The connection goes on to the end of its token.
     assert_eq!((rig.look(980), read(seat.member())), (Some(1_000), vec![token(20)]));
     assert_eq!((rig.look(1_000), closed(&seat)), (None, expired()));
+}
+
+#[test]
+fn the_end_of_a_grant_ends_the_watches_that_it_covered() {
+    let rig = Rig::new();
+    let both = || vec![Right::Join, Right::Presence];
+    let grants =
+        vec![("room", both(), Some(100)), ("news", both(), None), ("hall", vec![Right::Presence], Some(100))];
+    let (seat, _watch) = rig.come(1, allowing(1_000, grants), &["room", "news"]);
+    for name in ["room", "news", "hall"] {
+        rig.hub.watch(seat.member(), &group(name)).unwrap();
+    }
+    read(seat.member());
+    let ended = || {
+        let name = |frame| match frame {
+            ServerFrame::Presence(PresenceFrame::Ended { group, code, reason }) => {
+                assert_eq!((code, &*reason), (Code::GrantEnded.number(), Code::GrantEnded.sentence()));
+                Some(group)
+            }
+            ServerFrame::Removed { .. } => None,
+            other => panic!("{other:?}"),
+        };
+        read(seat.member()).into_iter().filter_map(name).collect::<HashSet<_>>()
+    };
+    // One that it is in and watches is one.
+    assert_eq!((rig.look(80), read(seat.member())), (Some(100), vec![some_groups(2, 20)]));
+    assert_eq!((rig.look(99), ended(), seat.member().watches().len()), (Some(100), HashSet::new(), 3));
+    assert_eq!((rig.look(100), ended()), (Some(980), [group("room"), group("hall")].into()));
+    assert_eq!((seat.member().watches(), groups(&seat)), (vec![group("news")], vec!["news".to_owned()]));
+    // A token that no longer allows it ends a watch, and not the membership.
+    rig.refresh(&seat, permissions(1_000, &[("news", None)]));
+    assert_eq!((ended(), seat.member().watches()), ([group("news")].into(), vec![]));
+    assert_eq!(groups(&seat), ["news"]);
+}
+
+#[test]
+fn one_who_is_in_a_group_whenever_it_is_here_needs_no_grant_for_it() {
+    let rig = Rig::new();
+    for (name, until) in [("vip", None), ("spa", Some(NOW + 100))] {
+        let (user, group) = (UserName::new("alice").unwrap(), group(name));
+        let author = "oncall".to_owned();
+        rig.bans.lasting().put(LastingRow { user, group, may: May::Receive, since: NOW, until, author });
+    }
+    // It has left each of them, and joined again.
+    let (seat, _watch) = rig.come(1, permissions(1_000, &[("*", Some(100))]), &["vip", "spa", "hall"]);
+    assert_eq!((rig.look(80), read(seat.member())), (Some(100), vec![some_groups(2, 20)]));
+    assert_eq!((rig.look(100), removed(&seat)), (Some(980), ["hall", "spa"].map(String::from).into()));
+    assert_eq!(groups(&seat), ["vip"]);
 }
 
 #[test]
