@@ -170,6 +170,8 @@ mod tests {
         kept.standing.bans.sort_by_key(|ban| ban.user.clone());
         kept.standing.keys.sort_by_key(|key| key.row.name.clone());
         kept.standing.lasting.sort_by_key(|row| row.user.clone());
+        // While all is well acts are taken, and nobody is told that they are not.
+        assert_eq!(store.failure(), None);
         (kept, store.head().unwrap(), store.records(1, 3).unwrap())
     }
 

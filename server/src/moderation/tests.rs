@@ -3,6 +3,7 @@
 mod audit;
 mod bans;
 mod disk;
+mod ending;
 mod failures;
 mod keys;
 mod lasting;
@@ -10,12 +11,14 @@ mod mending;
 mod people;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use fanfare_hub::{CloseReason, HubLimits, Origin};
 use fanfare_protocol::admin::{Action, BanRow, Receipt, Role};
 use fanfare_protocol::{Code, ConnectionId, Denial, GroupName, Limits, ServerFrame, UserName};
 use fanfare_token::{Permissions, Seconds};
 use serde_json::{Value, json};
+use tokio::time::{sleep, timeout};
 
 pub(super) use self::disk::Disk;
 use super::{Moderation, ModerationError, Operator};
@@ -214,4 +217,14 @@ fn timeless(receipt: Receipt) -> Receipt {
 
 fn send_to(to: &Value) -> Value {
     json!({ "ask": "send", "to": to, "event": "Hello", "payload": "aGVsbG8=", "format": "text" })
+}
+
+/// Waits for it on the clock of the runtime, which is paused: it goes on when everybody waits.
+async fn until(mut holds: impl FnMut() -> bool) {
+    let waiting = async {
+        while !holds() {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(Duration::from_secs(60), waiting).await.expect("it never comes");
 }

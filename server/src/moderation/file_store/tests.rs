@@ -4,14 +4,14 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use fanfare_protocol::admin::{BanKind, BanRow};
-use fanfare_protocol::{Pattern, UserName};
+use fanfare_protocol::admin::{ApiKeyRow, BanKind, BanRow, LastingRow, May};
+use fanfare_protocol::{GroupName, Pattern, UserName};
 use redb::StorageBackend;
 use redb::backends::FileBackend;
 
 use super::tables::{BANS, FORMAT, FORMAT_1, HEAD, MARKS, PROBE, begin, correct, mark};
 use super::*;
-use crate::access::BanKey;
+use crate::access::{BanKey, StoredKey};
 use crate::moderation::audit;
 
 /// A file on a disk that can fail.
@@ -19,6 +19,8 @@ use crate::moderation::audit;
 struct Disk {
     file: FileBackend,
     fails: Arc<AtomicBool>,
+    /// What is in the file fits where it was, and nothing more.
+    is_full: Arc<AtomicBool>,
 }
 
 impl Disk {
@@ -38,6 +40,9 @@ impl StorageBackend for Disk {
 
     fn set_len(&self, len: u64) -> std::io::Result<()> {
         self.check()?;
+        if self.is_full.load(Ordering::Relaxed) && len > self.file.len()? {
+            return Err(std::io::Error::other("no space left"));
+        }
         self.file.set_len(len)
     }
 
@@ -58,12 +63,22 @@ impl StorageBackend for Disk {
 
 /// The store in this directory, on a disk that fails when it is told to.
 fn failing(directory: &Path) -> (FileStore, Arc<AtomicBool>) {
+    let fails = Arc::new(AtomicBool::new(false));
+    (on(directory, Arc::clone(&fails), Arc::default()), fails)
+}
+
+/// The store in this directory, on a disk that is full when it is told to be.
+fn filling(directory: &Path) -> (FileStore, Arc<AtomicBool>) {
+    let is_full = Arc::new(AtomicBool::new(false));
+    (on(directory, Arc::default(), Arc::clone(&is_full)), is_full)
+}
+
+fn on(directory: &Path, fails: Arc<AtomicBool>, is_full: Arc<AtomicBool>) -> FileStore {
     let path = directory.join(FILE);
     let file = OpenOptions::new().read(true).write(true).open(&path).unwrap();
-    let fails = Arc::new(AtomicBool::new(false));
-    let disk = Disk { file: FileBackend::new(file).unwrap(), fails: Arc::clone(&fails) };
+    let disk = Disk { file: FileBackend::new(file).unwrap(), fails, is_full };
     let database = Database::builder().create_with_backend(disk).unwrap();
-    (FileStore::of(path, database).unwrap(), fails)
+    FileStore::of(path, database).unwrap()
 }
 
 /// Changes a mark, as another version or a bad disk could.
@@ -90,6 +105,31 @@ fn ban(user: &str, until: Option<u64>) -> BanRow {
         since: 1,
         until,
         reason: "because".to_owned(),
+        author: "oncall".to_owned(),
+    }
+}
+
+fn key(name: &str) -> StoredKey {
+    let row = ApiKeyRow {
+        name: name.to_owned(),
+        id: "ffk_0123456789abcdef".to_owned(),
+        allow: vec!["read".parse().unwrap()],
+        per_second: None,
+        since: 1,
+        until: None,
+        used: None,
+        author: "oncall".to_owned(),
+    };
+    StoredKey { row, hash: "0".repeat(64) }
+}
+
+fn lasting(user: &str) -> LastingRow {
+    LastingRow {
+        user: UserName::new(user).unwrap(),
+        group: GroupName::new("vip").unwrap(),
+        may: May::Both,
+        since: 1,
+        until: None,
         author: "oncall".to_owned(),
     }
 }
@@ -282,6 +322,39 @@ fn a_store_whose_disk_failed_can_be_read_and_is_used_again_when_it_was_opened_ag
     assert_eq!(store.load().unwrap().standing.bans, [first, second]);
 }
 
+/// Or acts would be said to be taken again, and the next one would fail.
+#[test]
+fn a_store_without_room_for_another_act_is_not_fit_for_use_again() {
+    let home = tempfile::tempdir().unwrap();
+    drop(FileStore::open(home.path()).unwrap());
+    // Of one that tells of hundreds of groups.
+    let record = vec![b'x'; 32 * 1024];
+    let record_in = |store: &FileStore, sequence: u64| {
+        let head = Head { sequence, hash: audit::hash(&record) };
+        store.commit(Change { record: Some((&record, head)), ..Change::default() }).map(|()| head)
+    };
+    let (store, is_full) = filling(home.path());
+    let mut head = record_in(&store, 1).unwrap();
+    is_full.store(true, Ordering::Relaxed);
+    let error = loop {
+        match record_in(&store, head.sequence + 1) {
+            Ok(written) => head = written,
+            Err(error) => break error,
+        }
+    };
+    assert!(error.to_string().contains("no space left"), "{error}");
+    drop(store);
+    let restored = |store: &FileStore| store.restore(&Standing::default(), head, None);
+    let (store, is_full) = filling(home.path());
+    is_full.store(true, Ordering::Relaxed);
+    let error = restored(&store).unwrap_err();
+    assert!(error.to_string().contains("no space left"), "{error}");
+    drop(store);
+    let store = FileStore::open(home.path()).unwrap();
+    restored(&store).unwrap();
+    record_in(&store, head.sequence + 1).unwrap();
+}
+
 #[test]
 fn a_store_that_is_gone_is_not_made_anew_while_a_server_runs() {
     let home = tempfile::tempdir().unwrap();
@@ -433,6 +506,30 @@ fn what_is_as_it_should_be_is_not_written_again() {
     assert!(differs(bans, head, None) && differs(bans, head, Some(b"other")));
     assert!(differs(bans, Head::default(), Some(b"act")));
     assert!(differs(bans, Head { hash: [1; 32], ..head }, Some(b"act")));
+}
+
+#[test]
+fn each_kind_of_decision_is_made_what_it_was_known_to_be_also_where_it_alone_differs() {
+    let home = tempfile::tempdir().unwrap();
+    let store = FileStore::open(home.path()).unwrap();
+    let (bans, keys, rows) = ([ban("alice", None)], [key("ci")], [lasting("alice")]);
+    let (none, known) =
+        (Standing::default(), Standing { bans: bans.to_vec(), keys: keys.to_vec(), lasting: rows.to_vec() });
+    let other = Standing {
+        bans: vec![BanRow { until: Some(9), ..bans[0].clone() }],
+        keys: vec![StoredKey { hash: "1".repeat(64), ..keys[0].clone() }],
+        lasting: vec![LastingRow { until: Some(9), ..rows[0].clone() }],
+    };
+    // Of each kind there is what was known, nothing, or something else.
+    for which in 0..27 {
+        let of = |kind: u32| [&known, &none, &other][which / 3_usize.pow(kind) % 3];
+        let found =
+            Standing { bans: of(0).bans.clone(), keys: of(1).keys.clone(), lasting: of(2).lasting.clone() };
+        for wanted in [&found, &known] {
+            store.restore(wanted, Head::default(), None).unwrap();
+            assert_eq!(store.load().unwrap().standing, *wanted);
+        }
+    }
 }
 
 #[test]

@@ -4,9 +4,11 @@ use std::sync::atomic::Ordering;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use fanfare_protocol::admin::{Subject, Verb};
+use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::access::KeyRefusal;
+use crate::moderation::note_keys;
 
 const SHOWN: &str = "ffk_0123456789abcdef_secret";
 
@@ -124,12 +126,41 @@ fn when_a_key_was_used_is_written_down_now_and_then() {
     assert_eq!(*rig.disk.keys.lock(), []);
 }
 
+/// A `kill -9` loses a minute of it, and a server that stops nothing.
+#[tokio::test(start_paused = true)]
+async fn when_a_key_was_used_is_written_down_each_minute_and_when_the_server_stops() {
+    let rig = Rig::new();
+    rig.done(&create(&json!({})));
+    let commits = Arc::new(std::sync::atomic::AtomicU64::new(0));
+    let counted = Arc::clone(&commits);
+    rig.disk.look_on(move |_| {
+        counted.fetch_add(1, Ordering::Relaxed);
+    });
+    let closing = CancellationToken::new();
+    let task = tokio::spawn(note_keys(Arc::clone(&rig.moderation), closing.clone()));
+    let used = |at: Seconds| drop(rig.moderation.keys().verify(SHOWN, at));
+    let noted = || (commits.load(Ordering::Relaxed), rig.disk.keys.lock()[0].row.used);
+    for (minute, second) in [(1, 5), (2, 90)] {
+        sleep(Duration::from_secs(30)).await;
+        used(NOW + second);
+        used(NOW + second + 1);
+        until(|| noted() == (minute, Some(NOW + second + 1))).await;
+    }
+    sleep(Duration::from_secs(600)).await;
+    assert_eq!(noted().0, 2, "nothing is new");
+    used(NOW + 700);
+    closing.cancel();
+    task.await.unwrap();
+    assert_eq!(noted(), (3, Some(NOW + 700)));
+}
+
 #[test]
 fn what_is_done_elsewhere_has_a_record_first_or_is_not_done() {
     let rig = Rig::new();
     let act = json!({ "ask": "mint_token", "user": "guest" });
     assert_eq!(rig.moderation.record(&oncall(), act.clone(), || Ok(())).unwrap(), 1);
-    assert_eq!(rig.records()[0]["act"], act);
+    let record = &rig.records()[0];
+    assert_eq!((&record["act"], &record["outcome"]["done"]["audit"]), (&act, &json!(1)));
     rig.disk.broken.store(true, Ordering::Relaxed);
     assert!(rig.moderation.record(&oncall(), act.clone(), || Ok(())).is_err());
     rig.disk.repair();

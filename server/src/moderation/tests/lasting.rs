@@ -93,6 +93,28 @@ fn what_ends_is_what_it_was_the_reason_for() {
 }
 
 #[test]
+fn what_waits_of_a_group_goes_with_the_membership_and_is_counted() {
+    let rig = Rig::new();
+    let stranger = || Permissions {
+        grants: fanfare_token::Grants::parse(Vec::new(), 0).unwrap(),
+        ..Permissions::development(NOW - 60)
+    };
+    let seats = [4, 5].map(|number| rig.come_with(number, "carol", stranger()).unwrap());
+    rig.done(&add("carol", "vip", &json!({})));
+    for seat in &seats {
+        read(seat.member());
+    }
+    rig.done(&send_to(&json!({ "group": "vip" })));
+    let receipt = timeless(rig.done(&remove("carol", "vip")));
+    let expected =
+        Receipt { connections: 2, groups: counts(&[("vip", 2)]), purged: 2, audit: 3, ..Receipt::default() };
+    assert_eq!(receipt, expected);
+    for seat in &seats {
+        assert_eq!(read(seat.member()), [removed("vip", Code::RemovedFromGroup, "over")]);
+    }
+}
+
+#[test]
 fn who_may_only_send_is_in_by_nobodys_word() {
     let (rig, seats) = Rig::crowded();
     let receipt = rig.done(&add("alice", "news", &json!({ "may": "send" })));

@@ -2,24 +2,13 @@
 
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::sync_channel;
-use std::time::Duration;
 
 use tokio::task::yield_now;
-use tokio::time::{Instant, advance, sleep, timeout};
+use tokio::time::{Instant, advance};
 use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::moderation::mend_store;
-
-/// Waits for it on the clock of the runtime, which is paused: it goes on when everybody waits.
-async fn until(mut holds: impl FnMut() -> bool) {
-    let waiting = async {
-        while !holds() {
-            sleep(Duration::from_millis(10)).await;
-        }
-    };
-    timeout(Duration::from_secs(60), waiting).await.expect("it never comes");
-}
 
 #[tokio::test(start_paused = true)]
 async fn it_is_tried_again_about_every_second_and_acts_are_taken_when_it_works() {
