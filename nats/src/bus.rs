@@ -84,7 +84,7 @@ pub struct Counters {
     pub sent: u64,
     /// Messages that were accepted by `send`, and dropped because their connection ended.
     pub discarded: u64,
-    /// Messages that have arrived and were told.
+    /// Messages that have arrived and are told; each is counted before it is told.
     pub received: u64,
     /// Messages that arrived over an older connection of their sender than another before them.
     pub stale: u64,

@@ -290,10 +290,12 @@ async fn receive(shared: Arc<Shared>, outlet: Outlet, mut messages: Subscriber, 
             Verdict::Late => counters.late.fetch_add(1, Ordering::Relaxed),
             Verdict::Counts if stamp.kind == Kind::Hello => continue,
             Verdict::Counts => {
+                // Before it is told: whoever has been told of a message finds it counted.
+                counters.received.fetch_add(1, Ordering::Relaxed);
                 if !outlet.tell(Event::Message { payload }).await {
                     return;
                 }
-                counters.received.fetch_add(1, Ordering::Relaxed)
+                continue;
             }
         };
     }
