@@ -284,7 +284,12 @@ impl<P> Hub<P> {
         for member in &members {
             self.end_watches(member, &ends, why);
         }
-        self.remove(&members, |group, _| ends(group), why)
+        let mut removed = self.remove(&members, |group, _| ends(group), why);
+        // What came before a client left by itself is still on its way, and nobody is a member for it any more.
+        let left: u64 = members.iter().map(|member| self.registry.purge(member, &ends)).sum();
+        self.counters.purged.add(left);
+        removed.purged += left;
+        removed
     }
 
     /// Closes a connection. What is queued to it is thrown away. `retry_after_ms` is when it may come back, where

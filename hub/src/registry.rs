@@ -18,7 +18,7 @@ use fanfare_protocol::{Code, ConnectionId, Denial, GroupName, Payload, ServerFra
 use crate::cluster::{Cluster, Proof, Topic};
 use crate::delivery::{Delivery, Population, Removal, Removed};
 use crate::envelope::Envelope;
-use crate::member::{Member, Membership, Origin};
+use crate::member::{Member, Membership, Memberships, Origin};
 use crate::outbox::Pause;
 use crate::presence::{self, Presence, PresenceLimits, What};
 use crate::roster::{Roster, Rosters};
@@ -212,12 +212,7 @@ impl<P> Registry<P> {
                 reason: why.reason.to_owned(),
             };
             let lost = |target: &Target| matches!(target, Target::Group(name) if name == group);
-            let kept = |target: &Target| match target {
-                Target::Connection(id) => *id == member.id(),
-                Target::User(user) => user == member.user(),
-                Target::Group(name) => memberships.groups.contains(name),
-                Target::All => true,
-            };
+            let kept = |target: &Target| is_reached(member, &memberships, target);
             self.groups.leave(&roster, member, |left| {
                 done.purged += member.outbox().purge(lost, kept);
                 member.outbox().push_notice(&notice);
@@ -225,6 +220,16 @@ impl<P> Registry<P> {
             });
             *done.groups.entry(group.clone()).or_default() += 1;
         }
+    }
+
+    /// Throws away what waits for a member by way of the groups that `ends` names, where it is not in them: it may have
+    /// left them by itself, behind what came before. Gives how many messages.
+    pub(crate) fn purge(&self, member: &Member<P>, ends: impl Fn(&GroupName) -> bool) -> u64 {
+        let memberships = member.memberships.lock();
+        let lost = |target: &Target| {
+            matches!(target, Target::Group(name) if ends(name) && !memberships.groups.contains(name))
+        };
+        member.outbox().purge(lost, |target| is_reached(member, &memberships, target))
     }
 
     /// Has `member` watch `group`, and gives how many users are present there. `permit` runs while the member's
@@ -401,6 +406,16 @@ impl<P> Registry<P> {
         drop(memberships);
         self.connections.remove_if(&member.id(), |known| Arc::ptr_eq(known, member));
         self.users.leave(user, member, |left| self.still_wanted(Topic::User(member.user()), left));
+    }
+}
+
+/// Whether what is sent to a target is sent to a member.
+fn is_reached<P>(member: &Member<P>, memberships: &Memberships<P>, target: &Target) -> bool {
+    match target {
+        Target::Connection(id) => *id == member.id(),
+        Target::User(user) => user == member.user(),
+        Target::Group(name) => memberships.groups.contains(name),
+        Target::All => true,
     }
 }
 

@@ -24,9 +24,7 @@ impl World {
     /// Nothing of a fence that was reported closed comes to whoever was banned.
     pub(crate) fn check_fence(&mut self, client: usize, to: &Target) {
         let user = self.clients[client].user;
-        // What waited when its client left by its own wish is not thrown away by a ban: it is no member any more.
         if let Target::Group(group) = to
-            && self.is_member(client, group_number(group))
             && let Some(revision) = self.closed.get(&(user, group_number(group)))
         {
             let what =

@@ -162,6 +162,28 @@ fn promise_7_a_revoke_forbids_before_it_removes() {
 }
 
 #[test]
+fn promise_7_a_revoke_throws_away_what_came_before_the_client_left_by_itself() {
+    let hub = open(HubLimits::default());
+    let alice = seat(&hub, 1, "alice", ());
+    for name in ["room", "hall"] {
+        hub.join(alice.member(), &group(name), Origin::Client).unwrap();
+    }
+    queued(alice.member());
+    let to = |name| Target::Group(group(name));
+    hub.send(publication(vec![to("room")], 1)).unwrap();
+    hub.send(publication(vec![to("room"), to("hall")], 1)).unwrap();
+    hub.leave(alice.member(), &group("room")).unwrap();
+    let why = Removal { code: Code::BannedFromGroup, reason: "enough" };
+    let done = hub.revoke(&user("alice"), || {}, |name| *name == group("room"), why);
+    assert_eq!((done.connections, done.purged, hub.counters().purged.value()), (0, 1, 1));
+    let came: Vec<ServerFrame> = queued(alice.member());
+    assert!(
+        matches!(&came[..], [ServerFrame::Message(message)] if message.to == to("hall")),
+        "what the hall got is the hall's: {came:?}"
+    );
+}
+
+#[test]
 fn promise_11_what_is_sent_dropped_removed_and_purged_is_counted() {
     let outbox = OutboxLimits { frames: 4, overflow: crate::Overflow::DropOldest, ..OutboxLimits::default() };
     let hub = open(HubLimits { outbox, ..HubLimits::default() });
