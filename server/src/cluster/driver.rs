@@ -39,6 +39,9 @@ const AT_ONCE: usize = 256;
 /// So many puts may be on their way: heartbeats, where NATS is slow.
 const PUTS: usize = 16;
 
+/// What could not be brought into the cluster, beside the keys of what could not be read there. No key is like it.
+const OWN_DISK: &str = "of this node's own disk";
+
 /// How often what has ended is looked for.
 const SWEEP: Duration = Duration::from_secs(60);
 
@@ -163,7 +166,6 @@ impl Driver {
                 biased;
                 () = closing.cancelled() => break,
                 _ = ticks.tick() => self.tick(),
-                () = side.wake.notified() => {}
                 Some(put) = self.puts.join_next() => self.put(put),
                 event = self.events.recv() => {
                     let Some(event) = event else { break };
@@ -173,6 +175,8 @@ impl Driver {
                         self.hear(event);
                     }
                 }
+                // The last: whoever sends without end wakes it again and again, and what is heard must have its turn.
+                () = side.wake.notified() => {}
             }
             self.act();
         }
@@ -190,8 +194,10 @@ impl Driver {
         self.side.elsewhere.sweep(now);
         if now >= self.swept + SWEEP {
             self.swept = now;
-            for (key, revision) in self.rows.ended(access::now(), PUTS) {
-                self.forget(key, revision);
+            for key in self.rows.ended(access::now(), PUTS) {
+                if let Some(revision) = self.side.revision(&key) {
+                    self.forget(key, revision);
+                }
             }
         }
     }
@@ -244,7 +250,7 @@ impl Driver {
             self.side.node.lock().heartbeat(id, heartbeat.flatten(), revision, Instant::now());
         } else {
             self.side.saw(key, value.map(|_| revision));
-            match self.rows.read(key, value, revision) {
+            match self.rows.read(key, value) {
                 Ok(decision) => {
                     self.unreadable.remove(key);
                     if let Some((decision, reason)) = decision {
@@ -296,9 +302,11 @@ impl Driver {
         self.begin_copies();
     }
 
-    /// When all is in the cluster that this node brings, its disk has a copy.
+    /// When all is in the cluster that this node brings, its disk has a copy. Where something is not, it is on this disk
+    /// alone, and a copy would leave it out.
     fn begin_copies(&mut self) {
-        if let Some(bucket) = self.side.bus.bucket().filter(|_| self.importing == 0) {
+        let is_brought = self.importing == 0 && !self.unreadable.contains(OWN_DISK);
+        if let Some(bucket) = self.side.bus.bucket().filter(|_| is_brought) {
             self.copies.begin(bucket.to_owned());
         }
     }
@@ -328,7 +336,7 @@ impl Driver {
                         }
                     }
                     Err(error) => {
-                        self.unreadable.insert("of this node's own disk".to_owned());
+                        self.unreadable.insert(OWN_DISK.to_owned());
                         tracing::error!(%error, "what this node's disk has could not be put into the cluster");
                     }
                 }
@@ -477,13 +485,6 @@ impl Driver {
             Question::Owners(ids) => {
                 let owner = |id: &ConnectionId| self.hub.connection(id).map(|member| member.user().clone());
                 to_bytes(&ids.iter().map(owner).collect::<Vec<_>>())
-            }
-            Question::Users(who) => {
-                let mut users = std::collections::BTreeMap::<_, u64>::new();
-                for member in self.hub.reached_by(&Target::from(&who)) {
-                    *users.entry(member.user().clone()).or_default() += 1;
-                }
-                to_bytes(&users)
             }
         }
     }

@@ -27,8 +27,6 @@ pub(super) enum Question {
     },
     /// Whose are these connections? Answered with a user, or nothing, for each.
     Owners(Vec<ConnectionId>),
-    /// Who are your users, of a group or of all? Answered with names and the numbers of their connections.
-    Users(Who),
 }
 
 /// What a node did of an act.

@@ -109,10 +109,10 @@ pub(crate) struct RowError {
 /// How long an entry stays that has ended: longer than clocks are apart, and than anybody takes to look at it.
 const LEFT: Seconds = 86_400;
 
-/// What the bucket has, with its revisions.
+/// What the bucket has.
 #[derive(Debug, Default)]
 pub(super) struct Rows {
-    known: HashMap<String, (Row, u64)>,
+    known: HashMap<String, Row>,
 }
 
 impl Rows {
@@ -121,10 +121,9 @@ impl Rows {
         &mut self,
         key: &str,
         value: Option<&[u8]>,
-        revision: u64,
     ) -> Result<Option<(Decision, String)>, RowError> {
         let Some(value) = value else {
-            return Ok(self.known.remove(key).map(|(row, _)| (row.end(), String::new())));
+            return Ok(self.known.remove(key).map(|row| (row.end(), String::new())));
         };
         // Where it cannot be read, what was known stays, so that it can be ended.
         let wrong = |problem: String| RowError { key: key.to_owned(), problem };
@@ -133,7 +132,7 @@ impl Rows {
         if row.key() != key {
             return Err(wrong("it belongs to another key".to_owned()));
         }
-        self.known.insert(key.to_owned(), (row.clone(), revision));
+        self.known.insert(key.to_owned(), row.clone());
         let decision = match row {
             Row::Ban(ban) => Decision::Ban(ban),
             Row::Lasting(row) => Decision::Lasting(row),
@@ -142,8 +141,8 @@ impl Rows {
         Ok(Some((decision, reason)))
     }
 
-    /// Entries that have ended long ago, at most so many, with their revisions: they say nothing any more.
-    pub(super) fn ended(&self, now: Seconds, most: usize) -> Vec<(String, u64)> {
+    /// Entries that have ended long ago, at most so many: they say nothing any more.
+    pub(super) fn ended(&self, now: Seconds, most: usize) -> Vec<String> {
         let has_ended = |row: &Row| {
             let until = match row {
                 // A sign-out's end is reckoned from what its issuer's tokens may be, and not from this.
@@ -154,8 +153,8 @@ impl Rows {
             };
             until.is_some_and(|until| until.saturating_add(LEFT) < now)
         };
-        let ended = self.known.iter().filter(|(_, (row, _))| has_ended(row));
-        ended.take(most).map(|(key, (_, revision))| (key.clone(), *revision)).collect()
+        let ended = self.known.iter().filter(|(_, row)| has_ended(row));
+        ended.take(most).map(|(key, _)| key.clone()).collect()
     }
 
     /// Whether the bucket has what a decision puts.
@@ -196,10 +195,10 @@ mod tests {
             let (key, value) = entry(&put, "why");
             assert!(key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'.'), "{key}");
             assert_eq!(entry(&end, ""), (key.clone(), None));
-            assert_eq!(rows.read(&key, value.as_deref(), 7), Ok(Some((put.clone(), "why".to_owned()))));
+            assert_eq!(rows.read(&key, value.as_deref()), Ok(Some((put.clone(), "why".to_owned()))));
             assert!(rows.has(&put));
-            assert_eq!(rows.read(&key, None, 8), Ok(Some((end, String::new()))));
-            assert_eq!(rows.read(&key, None, 8), Ok(None));
+            assert_eq!(rows.read(&key, None), Ok(Some((end, String::new()))));
+            assert_eq!(rows.read(&key, None), Ok(None));
         }
     }
 
@@ -214,8 +213,8 @@ mod tests {
             (until(Some(100), BanKind::SignOut), false),
         ] {
             let (key, value) = entry(&Decision::Ban(ban), "");
-            rows.read(&key, value.as_deref(), 7).unwrap();
-            let expected = if goes { vec![(key, 7)] } else { Vec::new() };
+            rows.read(&key, value.as_deref()).unwrap();
+            let expected = if goes { vec![key] } else { Vec::new() };
             assert_eq!(rows.ended(100 + LEFT + 1, 9), expected);
             rows.known.clear();
         }
@@ -232,7 +231,7 @@ mod tests {
             (other.as_str(), value.as_deref()),
             ("ban.of-a-later-kind", Some(&b"{\"ban\":1}"[..])),
         ] {
-            assert!(rows.read(key, value, 1).is_err(), "{key}");
+            assert!(rows.read(key, value).is_err(), "{key}");
         }
     }
 
@@ -240,10 +239,10 @@ mod tests {
     fn promise_18_what_could_not_be_read_for_a_while_is_ended_all_the_same() {
         let mut rows = Rows::default();
         let (key, value) = entry(&Decision::Ban(ban("alice")), "");
-        rows.read(&key, value.as_deref(), 1).unwrap();
-        rows.read(&key, Some(b"{}"), 2).unwrap_err();
+        rows.read(&key, value.as_deref()).unwrap();
+        rows.read(&key, Some(b"{}")).unwrap_err();
         let end = Decision::Lift(BanKey::from(&ban("alice")));
-        assert_eq!(rows.read(&key, None, 3), Ok(Some((end, String::new()))));
+        assert_eq!(rows.read(&key, None), Ok(Some((end, String::new()))));
     }
 
     #[test]

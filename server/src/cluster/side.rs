@@ -251,6 +251,11 @@ impl Side {
         (count, self.names(&silent))
     }
 
+    /// The newest that has been seen of an entry of the bucket.
+    pub(super) fn revision(&self, key: &str) -> Option<u64> {
+        self.revisions.lock().get(key).copied()
+    }
+
     /// An entry of the bucket has been seen; `None` where it was deleted.
     pub(super) fn saw(&self, key: &str, revision: Option<u64>) {
         let mut revisions = self.revisions.lock();
@@ -266,8 +271,7 @@ impl Side {
     fn put(&self, decision: &Decision, reason: &str) -> Result<u64, Denial> {
         let (key, value) = rows::entry(decision, reason);
         for attempt in 1..=ATTEMPTS {
-            let known = self.revisions.lock().get(&key).copied();
-            let over = match known {
+            let over = match self.revision(&key) {
                 // A key is made once.
                 Some(revision) if !matches!(decision, Decision::Key(_)) => Expect::Revision(revision),
                 _ => Expect::Nothing,
@@ -290,6 +294,12 @@ impl Side {
             }
         }
         Err(not_decided(&PutError::Conflict))
+    }
+
+    /// This node, of which nothing can be said.
+    fn unknown(&self) -> NodeStanding {
+        let (node, name) = (self.node.lock().id().to_string(), self.name.clone());
+        NodeStanding { node, name, standing: admin::Standing::Unknown, after_ms: 0 }
     }
 
     fn standings(fenced: Fenced) -> Vec<NodeStanding> {
@@ -338,7 +348,8 @@ impl Decisions for Side {
         self.wake.notify_one();
         // The driver looks ten times a second.
         let fenced = self.wait(until + ANSWER, |progress| progress.fenced.remove(&number));
-        let nodes = fenced.map(Self::standings).unwrap_or_default();
+        // Where nobody could say it, because the server ends, not even of this node it is known.
+        let nodes = fenced.map_or_else(|| vec![self.unknown()], Self::standings);
         Ok(Decided { receipt: receipt.unwrap_or_default(), nodes })
     }
 

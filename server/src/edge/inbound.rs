@@ -125,6 +125,13 @@ impl Inbound {
         }
     }
 
+    /// Waits until every request that was carried out is answered: other nodes may still count.
+    pub(crate) async fn settled(&self) {
+        if let Some(owed) = &self.owed {
+            owed.settled().await;
+        }
+    }
+
     /// Hands what is said about calls to the application. Nothing of that waits, so that a call holds nothing up.
     fn call(&self, member: &Arc<Member>, call: ClientCall) {
         let Some(attachment) = self.attachment.as_ref().filter(|own| own.understands_calls()) else {

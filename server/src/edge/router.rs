@@ -46,7 +46,7 @@ pub(crate) struct Router {
 
 /// So many answers of one connection may wait for other nodes before its next request does, so that they never overflow
 /// its outbox when they come together.
-const OWED: usize = 256;
+const OWED: u32 = 256;
 
 /// The places of a connection's answers that wait for other nodes.
 #[derive(Clone)]
@@ -54,7 +54,15 @@ pub(crate) struct Owed(Arc<Semaphore>);
 
 impl Default for Owed {
     fn default() -> Self {
-        Self(Arc::new(Semaphore::new(OWED)))
+        Self(Arc::new(Semaphore::new(OWED as usize)))
+    }
+}
+
+impl Owed {
+    /// Waits until none waits any more. Other nodes have a second for an answer.
+    pub(crate) async fn settled(&self) {
+        // Nobody closes it.
+        let _ = self.0.acquire_many(OWED).await;
     }
 }
 

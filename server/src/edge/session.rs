@@ -120,6 +120,10 @@ impl Session {
             }
             let end =
                 read(&connection, &member, &mut inbound, &mut receiver, early, requests_per_second).await;
+            // What is asked of other nodes is answered before the last word.
+            if matches!(end, End::Finished | End::Drained) {
+                inbound.settled().await;
+            }
             drop(reading);
             // A method that runs for it hears of the end before anything is waited for.
             if let Some(attached) = &attached {

@@ -11,32 +11,29 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use base64::Engine as _;
-use fanfare_hub::{CloseReason, Publication};
-use fanfare_protocol::admin::{Action, AuditHead, AuditVerdict, BanRow, Receipt, Role, Who};
-use fanfare_protocol::{Code, Denial, Limits, Sender, Target};
+use fanfare_protocol::admin::{Action, AuditHead, AuditVerdict, BanRow, Receipt, Role};
+use fanfare_protocol::{Code, Denial, Limits};
 use fanfare_token::Seconds;
 use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::sync::watch;
 
 use super::audit::{Chain, Outcome};
-use super::decisions::{Carried, Decided, Decision, Decisions};
+use super::decisions::{Decided, Decision, Decisions};
 use super::enforcement::Enforcement;
 use super::error::ModerationError;
 use super::impaired::Impaired;
 use super::journal::{Journal, Pending};
 use super::lasting::Memberships;
-use super::people::{People, close, close_until, remove};
+use super::people::People;
 use super::request::{self, described};
-use super::store::{Change, Standing, Store, StoreError};
+use super::store::{Change, Store, StoreError};
 use crate::access::{self, ApiKeys, BanKey, Bans, KEY_AUTHOR, Lasting, Names};
-use crate::arrivals::{Arrivals, TurnedAway};
-use crate::hub::{Hub, Member};
-use crate::reason::{self, told};
-use crate::spread;
+use crate::arrivals::Arrivals;
+use crate::hub::Hub;
+use crate::reason;
 use crate::telemetry::Metrics;
 
 /// So many bans, revocations and sign-outs of API keys may be in force. Each takes about a kilobyte.
@@ -58,7 +55,7 @@ pub struct Operator {
 pub struct Moderation {
     pub(super) hub: Arc<Hub>,
     /// Connections that are not welcomed yet.
-    arrivals: Arc<Arrivals>,
+    pub(super) arrivals: Arc<Arrivals>,
     pub(super) bans: Arc<Bans>,
     pub(super) keys: Arc<ApiKeys>,
     /// How many bans of API keys there may be.
@@ -123,24 +120,6 @@ impl Moderation {
     /// Connections that are not welcomed yet.
     pub(crate) fn arrivals(&self) -> &Arc<Arrivals> {
         &self.arrivals
-    }
-
-    /// Whom a close is about: those who are here, or nobody of them where it is one that is expected.
-    fn to_close(&self, who: &Who) -> Result<Vec<Arc<Member>>, ModerationError> {
-        match who {
-            Who::Connection(id) if self.arrivals.owner(id).is_some() => Ok(Vec::new()),
-            _ => self.people().members(who),
-        }
-    }
-
-    /// Turns away whom a close is about, where it is one that is expected; it may be one that has just arrived.
-    fn turn_away(&self, who: &Who, members: &mut Vec<Arc<Member>>, told: TurnedAway) -> bool {
-        let Who::Connection(id) = who else { return false };
-        let is_away = members.is_empty() && self.arrivals.turn_away(id, told);
-        if members.is_empty() && !is_away {
-            members.extend(self.hub.connection(id));
-        }
-        is_away
     }
 
     /// Refuses a ban of an API key's where there are as many of theirs as are kept: what a stolen one can fill is
@@ -403,125 +382,6 @@ impl Moderation {
         finish(journal, pending, receipt, Change::default(), begun).map_err(ModerationError::not_recorded)
     }
 
-    /// Does to those who are here what an act on connections asks. `begin` is called when nothing can be refused any
-    /// more.
-    fn act_here(
-        &self,
-        request: &Action,
-        now: Seconds,
-        receipt: &mut Receipt,
-        begin: impl FnOnce() -> Result<(), ModerationError>,
-    ) -> Result<(), ModerationError> {
-        match request {
-            Action::Add { who, group, .. } => {
-                let members = self.people().members_to_add(who, group, now)?;
-                begin()?;
-                self.people().add(members, group, receipt);
-            }
-            Action::Remove { who, group, reason } => {
-                let members = self.people().members(who)?;
-                begin()?;
-                remove(&self.hub, &members, group, reason, receipt);
-            }
-            Action::Close { who, retry_after_ms, reason } if *retry_after_ms > 0 => {
-                let chosen = Duration::from_millis(u64::from(*retry_after_ms));
-                spread::check(chosen)?;
-                let mut members = self.to_close(who)?;
-                begin()?;
-                let code = Code::ClosedForNow;
-                let why = CloseReason { code, reason: told(reason, code).to_owned() };
-                let is_away = self.turn_away(who, &mut members, (why, Some(chosen)));
-                close_until(&self.hub, &members, reason, chosen, receipt);
-                receipt.connections += u64::from(is_away);
-            }
-            Action::Kick { who, reason } | Action::Close { who, reason, .. } => {
-                let mut members = self.to_close(who)?;
-                begin()?;
-                let code = Code::ClosedByOperator;
-                let why = CloseReason { code, reason: told(reason, code).to_owned() };
-                let is_away = self.turn_away(who, &mut members, (why, None));
-                close(&self.hub, &members, code, reason, receipt);
-                receipt.connections += u64::from(is_away);
-            }
-            Action::Send { to, event, payload, format } => {
-                let payload = base64::engine::general_purpose::STANDARD.decode(payload).map_err(|error| {
-                    ModerationError::refused(
-                        Code::InvalidRequest,
-                        format!("the payload is not base64: {error}"),
-                    )
-                })?;
-                self.limits.check_payload(payload.len())?;
-                begin()?;
-                let delivery = self.hub.send(Publication {
-                    from: Sender::Server,
-                    to: vec![Target::from(to)],
-                    except: Vec::new(),
-                    event: event.clone(),
-                    format: *format,
-                    payload: payload.into(),
-                    accepted: Instant::now(),
-                    counts: true,
-                })?;
-                receipt.connections = delivery.queued;
-                if let (Some(ticket), Some(decisions)) = (delivery.elsewhere, self.decisions()) {
-                    let (copies, silent) = decisions.copies(ticket);
-                    receipt.connections += copies;
-                    receipt.silent = silent;
-                }
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-
-    /// The same for those on other nodes as well. There is nobody only where there is nobody anywhere.
-    fn act_everywhere(
-        &self,
-        decisions: &Arc<dyn Decisions>,
-        request: &Action,
-        now: Seconds,
-        receipt: &mut Receipt,
-    ) -> Result<(), ModerationError> {
-        let here = self.act_here(request, now, receipt, || Ok(()));
-        // A message has gone there already.
-        if matches!(request, Action::Send { .. }) {
-            return here;
-        }
-        let nobody = match here {
-            Err(ModerationError::Refused { code: Code::NothingThere, message }) => Some(message),
-            other => other.map(|()| None)?,
-        };
-        let Carried { receipts, silent } = decisions.carry_out(request);
-        if let Some(message) = nobody.filter(|_| receipts.is_empty() && silent.is_empty()) {
-            return Err(ModerationError::refused(Code::NothingThere, message));
-        }
-        receipts.iter().for_each(|other| add_up(receipt, other));
-        receipt.silent = silent;
-        Ok(())
-    }
-
-    /// Another node's act on connections, done to those who are here. It is recorded where it was asked for. Nothing
-    /// where there is nobody.
-    ///
-    /// # Errors
-    /// As it would be refused here.
-    pub(crate) fn act_for(&self, request: &Action) -> Result<Option<Receipt>, ModerationError> {
-        // Everything else reaches this node in another way: messages as such, and what is decided as a decision.
-        if !matches!(
-            request,
-            Action::Add { .. } | Action::Remove { .. } | Action::Close { .. } | Action::Kick { .. }
-        ) {
-            return Err(ModerationError::refused(Code::InvalidRequest, "that is nothing for other nodes"));
-        }
-        reason::check(request::reason(request))?;
-        let mut receipt = Receipt::default();
-        match self.act_here(request, access::now(), &mut receipt, || Ok(())) {
-            Ok(()) => Ok(Some(receipt)),
-            Err(ModerationError::Refused { code: Code::NothingThere, .. }) => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
     /// Has something decided for all nodes, and records it.
     #[allow(clippy::too_many_arguments, reason = "an act's parts, passed on by the one who has them all")]
     fn decide(
@@ -545,59 +405,8 @@ impl Moderation {
         let _ = self.decisions.set(decisions);
     }
 
-    fn decisions(&self) -> Option<&Arc<dyn Decisions>> {
+    pub(super) fn decisions(&self) -> Option<&Arc<dyn Decisions>> {
         self.decisions.get()
-    }
-
-    /// Puts something in force that was decided, and carries it out on those who are here. Nothing is written: see
-    /// [`Moderation::copy`].
-    pub(crate) fn put_in_force(&self, decision: &Decision, reason: &str) -> Receipt {
-        let (mut receipt, in_force) = (Receipt::default(), Instant::now());
-        match decision {
-            Decision::Ban(ban) => self.enforcement().enforce(ban.clone(), &mut receipt),
-            Decision::Lift(key) => {
-                if let Some(user) = self.bans.lift(key).and_then(|ban| ban.user) {
-                    self.memberships().join_all(&user);
-                }
-            }
-            Decision::Lasting(row) => self.memberships().add(row.clone(), reason, &mut receipt),
-            Decision::DropLasting(user, group) => {
-                receipt = self.memberships().remove(user, group, Code::RemovedFromGroup, reason);
-            }
-            Decision::Key(key) => self.keys.put(key.clone()),
-            Decision::DropKey(name) => self.keys.revoke(name),
-        }
-        receipt.acted_us = micros(in_force);
-        receipt
-    }
-
-    /// Writes down a copy of what was decided for all nodes, for a start without them. Blocks on the disk.
-    pub(crate) fn copy(&self, decision: &Decision) -> Result<(), StoreError> {
-        let change = match decision {
-            Decision::Ban(ban) => Change { put: Some(ban), ..Change::default() },
-            Decision::Lift(key) => Change { lift: vec![key.clone()], ..Change::default() },
-            Decision::Lasting(row) => Change { put_lasting: Some(row), ..Change::default() },
-            Decision::DropLasting(user, group) => {
-                Change { drop_lasting: vec![(user.clone(), group.clone())], ..Change::default() }
-            }
-            Decision::Key(key) => Change { put_keys: vec![key.clone()], ..Change::default() },
-            Decision::DropKey(name) => Change { drop_key: Some(name), ..Change::default() },
-        };
-        let mut journal = self.journal.lock();
-        self.mend_in(&mut journal)?;
-        journal.copy(change)
-    }
-
-    /// Makes the copy exactly what stands. Blocks on the disk.
-    pub(crate) fn copy_all(&self) -> Result<(), StoreError> {
-        let mut journal = self.journal.lock();
-        self.mend_in(&mut journal)?;
-        journal.copy_all(&self.standing())
-    }
-
-    /// What stands here.
-    pub(crate) fn standing(&self) -> Standing {
-        Standing { bans: self.bans.all(), keys: self.keys.all(), lasting: self.bans.lasting().all() }
     }
 
     /// Lifts a ban: gone from the disk and recorded in one commit, and then no longer in force.
@@ -633,11 +442,11 @@ impl Moderation {
         self.bans.lasting()
     }
 
-    fn people(&self) -> People<'_> {
+    pub(super) fn people(&self) -> People<'_> {
         People { hub: &self.hub, bans: &self.bans, names: self.names }
     }
 
-    fn enforcement(&self) -> Enforcement<'_> {
+    pub(super) fn enforcement(&self) -> Enforcement<'_> {
         Enforcement { hub: &self.hub, bans: &self.bans }
     }
 
@@ -717,15 +526,6 @@ fn finish(
     Ok(receipt)
 }
 
-/// Adds what another node did of an act.
-fn add_up(receipt: &mut Receipt, other: &Receipt) {
-    receipt.connections += other.connections;
-    receipt.purged += other.purged;
-    for (group, connections) in &other.groups {
-        *receipt.groups.entry(group.clone()).or_default() += connections;
-    }
-}
-
-fn micros(since: Instant) -> u64 {
+pub(super) fn micros(since: Instant) -> u64 {
     u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX)
 }
