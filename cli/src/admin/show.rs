@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use fanfare_protocol::admin::{
     ApiKeyRow, AuditVerdict, BanKind, BanRow, ConnectionDetail, ConnectionRow, Explanation, GroupRow,
-    LastingRow, Listing, Receipt, Standing, UserRow,
+    LastingRow, Listing, Receipt, Standing, UserRow, Watching,
 };
 use fanfare_tui::text::{act, far_day, harmless, made_by, many, micros, moment, per_mille, span, visible};
 use serde_json::Value;
@@ -219,7 +219,7 @@ pub(super) fn explanation(why: &Explanation) -> String {
         text += &format!("new connections are refused: {}\n", harmless(&refusal.to_string()));
     }
     if !why.connections.is_empty() {
-        let mut table = Table::new(&["CONNECTION", "MAY JOIN", "TOKEN", "MEMBER"]);
+        let mut table = Table::new(&["CONNECTION", "MAY JOIN", "TOKEN", "MEMBER", "MAY SEE WHO IS IN IT"]);
         for one in &why.connections {
             let may = match (&one.refusal, one.held_back) {
                 (Some(refusal), _) => format!("no, code {}", refusal.code),
@@ -236,11 +236,24 @@ pub(super) fn explanation(why: &Explanation) -> String {
                 Some(None) => "yes".to_owned(),
                 Some(Some(by)) => format!("yes, {by}"),
             };
-            table.row(&[one.connection.to_string(), may, token, member]);
+            let watch = match &one.watch {
+                // A server of an earlier version.
+                None => "not said".to_owned(),
+                Some(Watching::Watches) => "yes, and watches".to_owned(),
+                Some(Watching::May) => "yes".to_owned(),
+                Some(Watching::MayNot(refusal)) => format!("no, code {}", refusal.code),
+            };
+            table.row(&[one.connection.to_string(), may, token, member, watch]);
         }
         text += &table.to_string();
         // In full, and each once: a column has no room for it.
-        let refusals = why.connections.iter().filter_map(|one| one.refusal.as_ref());
+        let refusals = why.connections.iter().flat_map(|one| {
+            let watch = one.watch.as_ref().and_then(|watch| match watch {
+                Watching::MayNot(refusal) => Some(refusal),
+                Watching::May | Watching::Watches => None,
+            });
+            one.refusal.iter().chain(watch)
+        });
         let told: BTreeSet<_> = refusals.map(|refusal| (refusal.code, &refusal.message)).collect();
         for (code, message) in told {
             text += &format!("code {code}: {}\n", harmless(message));
@@ -391,9 +404,14 @@ mod tests {
 
     #[test]
     fn where_a_membership_comes_from_is_shown() {
-        use fanfare_protocol::admin::{ConnectionVerdict, MembershipOrigin, Verdict};
+        use fanfare_protocol::admin::{ConnectionVerdict, MembershipOrigin, Refusal, Verdict};
         use fanfare_protocol::{ConnectionId, GroupName, UserName};
+        let watches = [None, Some(Watching::May), Some(Watching::Watches)];
         let verdict = |number: u8, origin: Option<MembershipOrigin>| ConnectionVerdict {
+            watch: match watches.get(usize::from(number) - 1) {
+                Some(watch) => watch.clone(),
+                None => Some(Watching::MayNot(Refusal { code: 3001, message: "no right".to_owned() })),
+            },
             connection: ConnectionId::from_bytes([number; 16]),
             granted: true,
             refusal: None,
@@ -419,9 +437,18 @@ mod tests {
             connections: connections.map(|(origin, number)| verdict(number, origin)).collect(),
             summary: String::new(),
         });
-        let told: Vec<&str> =
-            shown.lines().skip(2).map(|line| line.split("grants it").nth(1).unwrap().trim()).collect();
-        assert_eq!(told, ["no", "yes", "yes, by an operator", "yes, by the application"], "{shown}");
+        let rows = shown.lines().skip(2).filter_map(|line| line.split("grants it").nth(1));
+        let told: Vec<Vec<&str>> = rows
+            .map(|row| row.trim().split("  ").filter(|cell| !cell.is_empty()).map(str::trim).collect())
+            .collect();
+        let expected = [
+            ["no", "not said"],
+            ["yes", "yes"],
+            ["yes, by an operator", "yes, and watches"],
+            ["yes, by the application", "no, code 3001"],
+        ];
+        assert_eq!(told, expected, "{shown}");
+        assert!(shown.ends_with("code 3001: no right\n"), "{shown}");
     }
 
     #[test]

@@ -251,6 +251,21 @@ pub struct TokenVerdict {
     pub connect: Option<Refusal>,
     /// Why the join would be refused then, if it would. Not asked where the connection is refused.
     pub join: Option<Refusal>,
+    /// What would become of a watch then. Nothing where the connection is refused; earlier versions do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watch: Option<Watching>,
+}
+
+/// Whether somebody may be told who is in a group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Watching {
+    /// It watches the group, and may.
+    Watches,
+    /// It does not watch the group, and may; its client has to have offered presence.
+    May,
+    /// What it would be refused with.
+    MayNot(Refusal),
 }
 
 /// What one connection's token says about a group.
@@ -266,6 +281,9 @@ pub struct ConnectionVerdict {
     /// Whether its requests wait, because it makes more than it may.
     #[serde(default)]
     pub held_back: bool,
+    /// Whether it may watch who is in the group. Earlier versions do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watch: Option<Watching>,
     /// When that ends, if it does before the token.
     pub until: Option<u64>,
     /// Whether it is a member now.

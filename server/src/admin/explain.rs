@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use fanfare_protocol::admin::{
     BanKind, BanRow, ConnectionVerdict, Explanation, May, MembershipOrigin, Refusal, TokenVerdict, Verdict,
+    Watching,
 };
 use fanfare_protocol::{Code, Denial, GroupName, Target, Token, UserName};
 use fanfare_token::{Permissions, Seconds};
@@ -78,7 +79,7 @@ impl Queries {
         match (token, verdict) {
             (Some(TokenVerdict { connect: None, .. }), Verdict::May) => lets_in || joins,
             // What no grant covers it may grant.
-            (Some(TokenVerdict { connect: None, join: Some(refusal) }), _) => {
+            (Some(TokenVerdict { connect: None, join: Some(refusal), .. }), _) => {
                 lets_in && !is_barred && refusal.code == Code::NotGranted.number()
             }
             (Some(_), _) => false,
@@ -124,10 +125,15 @@ impl Queries {
             Ok(permissions)
         };
         match let_in() {
-            Err(denial) => TokenVerdict { connect: Some(denial.into()), join: None },
+            Err(denial) => TokenVerdict { connect: Some(denial.into()), join: None, watch: None },
             Ok(permissions) => {
                 let join = self.gate.join(user, &permissions, group, now).err();
-                TokenVerdict { connect: None, join: join.map(Refusal::from) }
+                let watch = self.gate.watch(user, &permissions, group, now);
+                TokenVerdict {
+                    connect: None,
+                    join: join.map(Refusal::from),
+                    watch: Some(watching(watch, Watching::May)),
+                }
             }
         }
     }
@@ -137,25 +143,38 @@ impl Queries {
         let until = permissions.grants.join_until(group);
         let memberships = member.memberships();
         let origin = memberships.iter().find(|(name, _)| name == group).map(|(_, origin)| made_by(*origin));
+        let watches = member.watches();
+        let is_full = memberships.len() + watches.len() >= self.hub.limits().groups;
         // To join a group that it is in does nothing, and is no error.
         let denial = match origin {
             Some(_) => None,
-            None if memberships.len() + member.watches().len() >= self.hub.limits().groups => {
-                Some(self.hub.too_many_groups())
-            }
+            None if is_full => Some(self.hub.too_many_groups()),
             None => self.gate.join(member.user(), &permissions, group, now).err(),
+        };
+        // To watch a group that it watches begins anew, and is asked about.
+        let may_watch = self.gate.watch(member.user(), &permissions, group, now);
+        let watch = if watches.contains(group) {
+            watching(may_watch, Watching::Watches)
+        } else {
+            let has_room = if is_full { Err(self.hub.too_many_groups()) } else { Ok(()) };
+            watching(may_watch.and(has_room), Watching::May)
         };
         ConnectionVerdict {
             connection: member.id(),
             granted: until > now,
             refusal: denial.map(Refusal::from),
             held_back: member.is_held_back(),
+            watch: Some(watch),
             until: some_time(until).filter(|until| *until > now && *until < permissions.ends),
             member: origin.is_some(),
             by_operator: origin.is_some_and(MembershipOrigin::needs_no_grant),
             origin,
         }
     }
+}
+
+fn watching(may: Result<(), Denial>, how: Watching) -> Watching {
+    may.map_or_else(|denial| Watching::MayNot(denial.into()), |()| how)
 }
 
 /// The answer in a sentence.

@@ -136,6 +136,20 @@ impl Rig {
         }
     }
 
+    /// The same, for a watch, which is ended again.
+    fn watch(&self, member: &Arc<Member>, group: &GroupName) -> Result<(), Code> {
+        read(member);
+        let route = |frame| self.router.route(member, member.user(), frame).unwrap();
+        route(ClientFrame::Watch { request: 1, group: group.clone() });
+        let answer = read(member).into_iter().find_map(|frame| match frame {
+            ServerFrame::Ack { .. } => Some(Ok(())),
+            ServerFrame::Error { code, .. } => Some(Err(Code::try_from(u64::from(code)).unwrap())),
+            _ => None,
+        });
+        route(ClientFrame::Unwatch { request: 2, group: group.clone() });
+        answer.unwrap()
+    }
+
     fn explain(&self, name: &str, group: &GroupName, token: Option<&Token>) -> Explanation {
         self.queries.explain(&user(name), group, token, access::now())
     }
@@ -189,7 +203,7 @@ fn any_time() -> impl Strategy<Value = Seconds> {
 }
 
 fn any_token() -> impl Strategy<Value = Value> {
-    let may = prop::sample::select(&["join", "send"][..]);
+    let may = prop::sample::select(&["join", "send", "presence"][..]);
     let grant = (any_pattern(), may, prop::option::of(any_time()));
     let id = prop::option::weighted(0.5, prop::sample::select(&["t1", "t2"][..]));
     (
@@ -260,6 +274,14 @@ fn code(refusal: &Option<Refusal>) -> Option<Code> {
     refusal.as_ref().map(|refusal| Code::try_from(u64::from(refusal.code)).unwrap())
 }
 
+/// How a watch was foretold.
+fn foretold(watch: Option<&Watching>) -> Result<(), Code> {
+    match watch.unwrap() {
+        Watching::May | Watching::Watches => Ok(()),
+        Watching::MayNot(refusal) => Err(code(&Some(refusal.clone())).unwrap()),
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 10_000, ..ProptestConfig::default() })]
 
@@ -287,16 +309,18 @@ proptest! {
             let (token, place) = (sign(claims), group(place));
             let name = claims["sub"].as_str().unwrap();
             let told = rig.explain(name, &place, Some(&token));
-            let foretold = told.token.clone().unwrap();
+            let by_token = told.token.clone().unwrap();
             match rig.connect(number, &token) {
                 Err(refused) => {
-                    prop_assert_eq!(code(&foretold.connect), Some(refused), "{:?}", told);
+                    prop_assert_eq!(code(&by_token.connect), Some(refused), "{:?}", told);
                     prop_assert_eq!(told.verdict, Verdict::MayNot);
                 }
                 Ok(seat) => {
-                    prop_assert_eq!(&foretold.connect, &None, "{:?}", told);
+                    prop_assert_eq!(&by_token.connect, &None, "{:?}", told);
+                    let watched = rig.watch(seat.0.member(), &place);
+                    prop_assert_eq!(foretold(by_token.watch.as_ref()), watched, "{:?}", told);
                     let joined = rig.join(seat.0.member(), &place);
-                    prop_assert_eq!(code(&foretold.join), joined.err(), "{:?}", told);
+                    prop_assert_eq!(code(&by_token.join), joined.err(), "{:?}", told);
                     let verdict = if joined.is_ok() { Verdict::May } else { Verdict::MayNot };
                     prop_assert_eq!(told.verdict, verdict);
                     connected.push(seat);
@@ -317,6 +341,7 @@ proptest! {
             let mut outcomes = BTreeSet::new();
             for one in &told.connections {
                 let member = rig.hub.connection(&one.connection).unwrap();
+                prop_assert_eq!(foretold(one.watch.as_ref()), rig.watch(&member, &wanted), "{:?}", told);
                 let joined = rig.join(&member, &wanted);
                 outcomes.insert(joined.is_ok());
                 prop_assert_eq!(code(&one.refusal), joined.err(), "{:?}", told);
