@@ -1,16 +1,18 @@
 //! This server as one node of several: what joins the hub and moderation to the other nodes.
 //!
 //! `side` is what the hub, the edge and moderation have of the other nodes, from any thread; `driver` is the one task
-//! that hears them and carries out what they say, in its order; `rows` are decisions as the bucket has them; `questions` are what nodes ask each other; `copier` writes down a copy of what was
-//! decided. What a node knows and says is the business of the crate `fanfare-cluster`; what carries it, that of
-//! `fanfare-nats`.
+//! that hears them and carries out what they say, in its order; `rows` are decisions as the bucket has them, and
+//! `imports` those that this node's disk brings into it; `questions` are what nodes ask each other; `copier` writes
+//! down a copy of what was decided. What a node knows and says is the business of the crate `fanfare-cluster`; what
+//! carries it, that of `fanfare-nats`.
 
 mod copier;
 mod driver;
+mod imports;
 mod questions;
 mod rows;
 mod side;
 
 pub(crate) use copier::forget;
-pub(crate) use driver::Opening;
+pub(crate) use driver::{Joining, Opening};
 pub(crate) use side::Side;

@@ -12,7 +12,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::access::{Gate, KeySets, Tokens};
 use crate::admin::Operators;
 use crate::application::MethodSet;
-use crate::cluster::Side;
+use crate::cluster::{Joining, Side};
 use crate::config::Config;
 use crate::edge::listener::Tasks;
 use crate::home::Home;
@@ -55,7 +55,7 @@ pub(crate) struct OpenedCluster {
     pub(crate) side: Arc<Side>,
     /// Ends with the server, also where that is dropped.
     pub(crate) driver: AbortOnDropHandle<()>,
-    pub(crate) ready: watch::Receiver<bool>,
+    pub(crate) joining: watch::Receiver<Joining>,
     /// Has the driver say that the node goes, and end.
     pub(crate) closing: CancellationToken,
 }

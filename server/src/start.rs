@@ -34,7 +34,7 @@ use crate::tcp::WebTls;
 use crate::telemetry::Metrics;
 use crate::webhooks::{self, Webhooks};
 
-/// How long the cluster may take to tell a node that starts what was decided.
+/// For how long nothing may come of it when a node that starts is told what was decided, and brings what it has.
 const JOINING: Duration = Duration::from_secs(10);
 
 /// What the caller wants to have in the state directory. Dropped without having been kept, it takes back what it wrote.
@@ -195,8 +195,11 @@ impl Start {
         let mut opened = Box::new(opened.await?);
         if let Some(cluster) = &mut opened.cluster {
             // Before anybody is answered: who came too early would be sent away at once.
-            let is_ready = cluster.ready.wait_for(|is_ready| *is_ready);
-            if !matches!(tokio::time::timeout(JOINING, is_ready).await, Ok(Ok(_))) {
+            while !cluster.joining.borrow_and_update().is_ready {
+                // Much that was decided takes its time; but it goes on.
+                if matches!(tokio::time::timeout(JOINING, cluster.joining.changed()).await, Ok(Ok(()))) {
+                    continue;
+                }
                 cluster.closing.cancel();
                 let _ = (&mut cluster.driver).await;
                 return Err(StartError::ClusterSilent { waited: JOINING });
@@ -316,9 +319,9 @@ fn join(opening: Opening, config: &Config, hub: &Arc<Hub>, moderation: &Arc<Mode
     hub.cluster(Arc::clone(&side) as _);
     moderation.decided_with(Arc::clone(&side) as _);
     let driver = opening.driver(Arc::clone(hub), Arc::clone(moderation), config.state_dir.clone());
-    let (ready, closing) = (driver.ready(), CancellationToken::new());
+    let (joining, closing) = (driver.joining(), CancellationToken::new());
     let driver = AbortOnDropHandle::new(tokio::spawn(driver.run(closing.clone())));
-    OpenedCluster { side, driver, ready, closing }
+    OpenedCluster { side, driver, joining, closing }
 }
 
 /// The number that a node goes by until it ends. It must differ from other nodes', and is no secret, so the standard

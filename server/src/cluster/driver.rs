@@ -1,9 +1,9 @@
 //! The one task that hears the other nodes, and carries out what they say and what was decided, in its order.
 //!
-//! In: what NATS brings, time, and a word that there is something to do. Out: deliveries, enforcement, heartbeats, answers.
-//! Invariants: decisions are carried out in the order of their revisions, and only then said to be in force (promise 18);
-//! the lease is looked at before anything else is done, and nothing here waits for NATS or a disk; where what was decided
-//! is not known for certain, there is no lease.
+//! In: what NATS brings, time, and a word that there is something to do. Out: deliveries, enforcement, heartbeats,
+//! answers. Invariants: decisions are carried out in the order of their revisions, and only then said to be in force
+//! (promise 18); the lease is looked at before anything else is done, and nothing here waits for NATS or a disk; where
+//! what was decided is not known for certain, there is no lease.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -21,6 +21,7 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::copier::{Copies, copy, copy_of};
+use super::imports::Imports;
 use super::questions::{Done, Question, read, to_bytes};
 use super::rows::{self, Rows};
 use super::side::{Carrier, Side, who};
@@ -98,14 +99,25 @@ impl Opening {
             is_replaced: false,
             copy_of,
             caught_up: false,
+            has_copy: false,
             copies,
             copier,
             puts: JoinSet::new(),
-            importing: 0,
+            imports: Imports::default(),
+            heard: 0,
             swept: Instant::now(),
-            ready: watch::Sender::new(false),
+            joining: watch::Sender::default(),
         }
     }
+}
+
+/// How far a node that starts is on its way into the cluster.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Joining {
+    /// How many decisions it has heard, and brought.
+    pub(crate) decisions: u64,
+    /// It may let people in.
+    pub(crate) is_ready: bool,
 }
 
 /// What a put was for.
@@ -139,20 +151,24 @@ pub(crate) struct Driver {
     /// The bucket that the disk has a copy of.
     copy_of: Option<String>,
     caught_up: bool,
+    /// The disk has a copy of all, or is being given one.
+    has_copy: bool,
     copies: Copies,
     copier: tokio::task::JoinHandle<()>,
     puts: JoinSet<Put>,
-    /// So many of the disk's decisions are on their way to the cluster.
-    importing: usize,
+    /// What the disk has, and the cluster has not yet.
+    imports: Imports,
+    /// How many decisions have come until all were known.
+    heard: u64,
     /// When what has ended was last looked for.
     swept: Instant,
-    ready: watch::Sender<bool>,
+    joining: watch::Sender<Joining>,
 }
 
 impl Driver {
-    /// Tells when the node may let people in.
-    pub(crate) fn ready(&self) -> watch::Receiver<bool> {
-        self.ready.subscribe()
+    /// How far the node is on its way into the cluster.
+    pub(crate) fn joining(&self) -> watch::Receiver<Joining> {
+        self.joining.subscribe()
     }
 
     /// Runs until `closing`; then says to the others that it goes.
@@ -192,6 +208,11 @@ impl Driver {
         node.tick(now);
         drop(node);
         self.side.elsewhere.sweep(now);
+        // What could not be put a moment ago.
+        self.bring();
+        let decisions = self.heard + self.imports.settled();
+        self.joining
+            .send_if_modified(|known| std::mem::replace(&mut known.decisions, decisions) != decisions);
         if now >= self.swept + SWEEP {
             self.swept = now;
             for key in self.rows.ended(access::now(), PUTS) {
@@ -250,6 +271,7 @@ impl Driver {
             self.side.node.lock().heartbeat(id, heartbeat.flatten(), revision, Instant::now());
         } else {
             self.side.saw(key, value.map(|_| revision));
+            self.heard += u64::from(!self.caught_up);
             match self.rows.read(key, value) {
                 Ok(decision) => {
                     self.unreadable.remove(key);
@@ -294,19 +316,25 @@ impl Driver {
             if is_copy {
                 self.moderation.put_in_force(&decision.end(), "");
             } else {
-                self.import(decision);
+                self.imports.add(decision);
             }
         }
         self.caught_up = true;
-        tracing::info!(brings = self.importing, "what was decided in the cluster is known");
-        self.begin_copies();
+        tracing::info!(brings = self.imports.left(), "what was decided in the cluster is known");
+        self.bring();
     }
 
-    /// When all is in the cluster that this node brings, its disk has a copy. Where something is not, it is on this disk
-    /// alone, and a copy would leave it out.
-    fn begin_copies(&mut self) {
-        let is_brought = self.importing == 0 && !self.unreadable.contains(OWN_DISK);
-        if let Some(bucket) = self.side.bus.bucket().filter(|_| is_brought) {
+    /// Puts what is to be put. When all of it is in the cluster, this node's disk has a copy. Where something cannot
+    /// be, it is on this disk alone, and a copy would leave it out.
+    fn bring(&mut self) {
+        while let Some(decision) = self.imports.next() {
+            self.import(decision);
+        }
+        let is_brought = self.caught_up && self.imports.left() == 0 && !self.unreadable.contains(OWN_DISK);
+        if !self.has_copy
+            && let Some(bucket) = self.side.bus.bucket().filter(|_| is_brought)
+        {
+            self.has_copy = true;
             self.copies.begin(bucket.to_owned());
         }
     }
@@ -314,7 +342,6 @@ impl Driver {
     fn import(&mut self, decision: Decision) {
         let (key, value) = rows::entry(&decision, "");
         let (bus, value) = (self.side.bus.clone(), value.unwrap_or_default());
-        self.importing += 1;
         self.puts.spawn(async move {
             // Over nothing that ever was: what was lifted in the cluster is not decided again by this.
             let put = bus.put(&key, value, Expect::Revision(0)).await;
@@ -326,7 +353,6 @@ impl Driver {
         match put {
             Ok(Put::Heartbeat(Err(error))) => tracing::debug!(%error, "a heartbeat was not put"),
             Ok(Put::Import(decision, put)) => {
-                self.importing = self.importing.saturating_sub(1);
                 match put {
                     Ok(_) => {}
                     Err(PutError::Conflict) => {
@@ -335,12 +361,18 @@ impl Driver {
                             self.moderation.put_in_force(&decision.end(), "");
                         }
                     }
+                    Err(error @ (PutError::Unavailable { .. } | PutError::Unknown)) => {
+                        tracing::debug!(%error, "what this node's disk has is to be put into the cluster again");
+                        // With the next tick.
+                        return self.imports.again(*decision);
+                    }
                     Err(error) => {
                         self.unreadable.insert(OWN_DISK.to_owned());
                         tracing::error!(%error, "what this node's disk has could not be put into the cluster");
                     }
                 }
-                self.begin_copies();
+                self.imports.settle();
+                self.bring();
             }
             _ => {}
         }
@@ -364,13 +396,14 @@ impl Driver {
     }
 
     fn renew(&self, until: Option<Instant>, now: Instant) {
-        let knows = self.unreadable.is_empty() && !self.is_replaced && self.caught_up && self.importing == 0;
+        let knows =
+            self.unreadable.is_empty() && !self.is_replaced && self.caught_up && self.imports.left() == 0;
         if knows && let Some(until) = until {
             if !self.side.serves_without() {
                 self.side.lease.last_until(until);
             }
-            if now < until && !*self.ready.borrow() {
-                self.ready.send_replace(true);
+            if now < until {
+                self.joining.send_if_modified(|known| !std::mem::replace(&mut known.is_ready, true));
             }
         } else if !self.side.serves_without() {
             self.side.lease.last_until(now);
@@ -518,7 +551,8 @@ impl Driver {
         drop(events);
         side.bus.clone().close().await;
         drop(copies);
-        // It ends when it has written what it was given; and has panicked only if we have a bug that its message tells of.
+        // It ends when it has written what it was given; and has panicked only if we have a bug that its message tells
+        // of.
         let _ = copier.await;
     }
 }
