@@ -1,8 +1,8 @@
 //! Several nodes, one hub: real servers, each with a NATS server of its own (promises 18 and 19).
 //!
 //! In: three `nats-server` processes on loopback, which know each other, and three servers in this process. What a node
-//! does under every kind of cut is tested in simulated time (`cluster/tests/simulation.rs`); here it is whether the real
-//! parts do the same.
+//! does under every kind of cut is tested in simulated time (`cluster/tests/simulation.rs`); here it is whether the
+//! real parts do the same.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -15,12 +15,14 @@
 mod harness;
 
 use std::collections::BTreeSet;
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use fanfare_client::{Client, ConnectError, Event, Outgoing};
 use fanfare_protocol::admin::{Action, Standing, Who};
-use fanfare_protocol::{Code, PayloadFormat, Target};
+use fanfare_protocol::{ClientFrame, Code, EventName, PayloadFormat, Send, ServerFrame, Target};
 use fanfare_server::{ClusterSettings, Config, Extras, GrantClaim, Right, nats};
+use fanfare_tests::peer::{Dialer, Ended};
 use fanfare_tests::tokens::{Secret, now};
 use fanfare_tests::{DEADLINE, Hub, eventually, group, message, next, nothing_else, text, user, within};
 
@@ -235,12 +237,58 @@ async fn a_node_that_ends_without_a_word_is_gone_everywhere_and_holds_no_revocat
     assert_eq!(within(alice.count(Target::All)).await.unwrap(), 2);
     drop((bob, b));
     let ban = Action::Ban { user: user("bob"), until: None, reason: String::new(), dry_run: false };
-    let receipt = a.act(ban).await.unwrap();
+    let mut banning = pin!(a.act(ban));
+    // While that waits for the lease of the one that has gone, others are not held up.
+    let add = async {
+        eventually("the ban to be in force", || a.server.moderation().bans().len() == 1).await;
+        a.act(Action::Add { who: Who::User(user("alice")), group: group("room"), reason: String::new() })
+            .await
+    };
+    let added = tokio::select! {
+        biased;
+        receipt = &mut banning => panic!("the lease has not ended: {receipt:?}"),
+        added = add => added.unwrap(),
+    };
+    assert_eq!((added.connections, added.silent), (1, vec!["b".to_owned()]));
+    let receipt = banning.await.unwrap();
     let standings: Vec<_> = receipt.nodes.iter().map(|node| (node.name.as_str(), node.standing)).collect();
     assert_eq!(standings, [("a", Standing::InForce), ("b", Standing::LeaseEnded)], "{receipt:?}");
     assert_eq!(within(alice.count(Target::All)).await.unwrap(), 1);
     drop(alice);
     a.stop().await;
+}
+
+/// What a client is owed when it ends its stream is what other nodes still count.
+#[tokio::test(flavor = "multi_thread")]
+async fn promise_11_what_is_counted_on_other_nodes_is_answered_behind_the_end_of_a_clients_requests() {
+    let nats = Nats::one();
+    let a = Hub::with(node(&nats, 0, "a")).await;
+    let b = Hub::with(node(&nats, 0, "b")).await;
+    let bob = b.client("bob").await;
+    let (mut alice, _) = Dialer::new(&a.roots).welcomed(a.address(), "alice").await;
+    // Each is counted on the other node, and the last is on its way when the stream ends.
+    for request in 0..100 {
+        let send = Send {
+            request,
+            ack: true,
+            to: vec![Target::User(user("bob"))],
+            except: Vec::new(),
+            others: false,
+            event: EventName::new("E").unwrap(),
+            format: PayloadFormat::Text,
+            payload: "x".into(),
+        };
+        alice.send(&ClientFrame::Send(send)).await;
+    }
+    alice.sending.0.finish().unwrap();
+    for request in 0..100 {
+        assert_eq!(alice.frame().await, Ok(ServerFrame::Ack { request, count: 1 }));
+    }
+    assert_eq!(alice.frame().await, Err(Ended::Finished));
+    drop(bob);
+    for hub in [a, b] {
+        hub.stop().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,7 +1,7 @@
 //! What nodes say to each other: who is there, what each wants, what arrives and what does not.
 //!
-//! In: messages. Out: messages, effects. Invariant: of what a node published, whatever does not arrive is told, also what
-//! was not sent because this node had been given up (promise 19).
+//! In: messages. Out: messages, effects. Invariant: of what a node published, whatever does not arrive is told, also
+//! what was not sent because this node had been given up (promise 19).
 
 use std::time::Instant;
 
@@ -177,8 +177,8 @@ impl Node {
         }
     }
 
-    /// Whether something was said after the newest `Hello`. What was said before does not count: all of it that is still so
-    /// is said again, and until it is, that node is sent everything.
+    /// Whether something was said after the newest `Hello`. What was said before does not count: all of it that is
+    /// still so is said again, and until it is, that node is sent everything.
     pub(super) fn is_current(&self, place: usize, session: u64) -> bool {
         self.peer(place).is_some_and(|peer| peer.session == session)
     }

@@ -1,8 +1,9 @@
-//! What was decided, as it comes out of the log: heartbeats, the node's own and others', and decisions; and the fences that
-//! wait for them.
+//! What was decided, as it comes out of the log: heartbeats, the node's own and others', and decisions; and the fences
+//! that wait for them.
 //!
-//! In: entries, and that there is nothing behind them. Out: the lease, nodes that are met and given up, effects of fences.
-//! Invariant: nothing that follows from the log as a whole is said before everything of it is known (promise 18).
+//! In: entries, and that there is nothing behind them. Out: the lease, nodes that are met and given up, effects of
+//! fences. Invariant: nothing that follows from the log as a whole is said before everything of it is known (promise
+//! 18).
 
 use std::time::Instant;
 
@@ -76,15 +77,15 @@ impl Node {
         self.look_at_fences(now);
     }
 
-    /// Has it told how the nodes stand to a decision that was made just now: when each is known, at the latest at
+    /// Has it told how the nodes stand to a decision that was made at `decided`: when each is known, at the latest at
     /// `until`. Gives what the effect is known by.
-    pub fn fence(&mut self, revision: u64, now: Instant, until: Instant) -> u64 {
+    pub fn fence(&mut self, revision: u64, decided: Instant, until: Instant, now: Instant) -> u64 {
         self.last_fence += 1;
         let serving = self.left_over.iter().filter_map(|(id, left_over)| {
             let heartbeat = left_over.heartbeat.as_ref().filter(|heartbeat| heartbeat.serves_without)?;
             Some((*id, heartbeat.name.clone(), Standing::ServesWithout))
         });
-        self.fences.push(Fence::new(self.last_fence, revision, (now, until), serving.collect()));
+        self.fences.push(Fence::new(self.last_fence, revision, (decided, until), serving.collect()));
         self.look_at_fences(now);
         self.last_fence
     }

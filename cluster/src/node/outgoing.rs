@@ -1,7 +1,7 @@
 //! What the hub here wants of others, and has them get: topics, publications, counts, questions.
 //!
-//! In: what the hub and whoever uses the cluster say. Out: messages, proofs and tickets. Invariant: publications to a node
-//! go in the order in which they were made (promise 4).
+//! In: what the hub and whoever uses the cluster say. Out: messages, proofs and tickets. Invariant: publications to a
+//! node go in the order in which they were made (promise 4).
 
 use std::sync::Arc;
 use std::time::Instant;

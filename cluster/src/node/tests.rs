@@ -418,7 +418,7 @@ fn a_node_that_says_that_it_goes_is_waited_for_by_nobody_and_not_met_again() {
     assert!(proof.is_settled());
     let revision = some.log.len() as u64;
     let now = some.now;
-    let fence = some.nodes[0].fence(revision, now, now + 7 * SECOND);
+    let fence = some.nodes[0].fence(revision, now, now + 7 * SECOND, now);
     some.pass(SECOND);
     let fenced = some.fenced(0).remove(&fence).unwrap();
     assert_eq!(fenced.nodes.iter().map(|(id, ..)| *id).collect::<Vec<_>>(), [id(0), id(2)]);
@@ -459,7 +459,7 @@ fn promise_18_a_fence_is_closed_when_a_decision_is_in_force_everywhere() {
     some.log.push((id(9), None));
     let revision = some.log.len() as u64;
     let now = some.now;
-    let number = some.nodes[0].fence(revision, now, now + 7 * SECOND);
+    let number = some.nodes[0].fence(revision, now, now + 7 * SECOND, now);
     for at in [0, 1] {
         some.nodes[at].applied(revision);
         some.nodes[at].caught_up(now);
@@ -484,7 +484,7 @@ fn promise_18_one_that_serves_without_is_named_before_and_after_it_was_given_up_
     let standing = |some: &mut Nodes| {
         some.effects[0].clear();
         let (now, revision) = (some.now, some.log.len() as u64);
-        let number = some.nodes[0].fence(revision, now, now + 8 * SECOND);
+        let number = some.nodes[0].fence(revision, now, now + 8 * SECOND, now);
         some.pass(8 * SECOND);
         let fenced = some.fenced(0).remove(&number).unwrap();
         assert!(!fenced.is_closed());

@@ -1,7 +1,7 @@
 //! What is due: heartbeats, what is said again, the end of the lease, and of whom nothing comes any more.
 //!
-//! In: time. Out: effects and messages. Invariant: with its lease a node loses all that it knew of the others' wishes, and
-//! asks anew only when it has it again (promise 19).
+//! In: time. Out: effects and messages. Invariant: with its lease a node loses all that it knew of the others' wishes,
+//! and asks anew only when it has it again (promise 19).
 
 use std::time::Instant;
 
@@ -73,8 +73,8 @@ impl Node {
         if !holds {
             self.made_with_lease = self.made;
         }
-        // Who has given this node up waits for none of its answers any more, so that its wishes may have changed. What it
-        // told before the lease is back may be what it did not withdraw later.
+        // Who has given this node up waits for none of its answers any more, so that its wishes may have changed. What
+        // it told before the lease is back may be what it did not withdraw later.
         self.known().for_each(|place| self.begin(place));
         self.effects.push(Effect::Lease(holds));
         self.known().for_each(|place| self.ask_for_wishes(place, now));

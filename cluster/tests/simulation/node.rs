@@ -323,7 +323,7 @@ impl World {
         let node = &mut self.nodes[at];
         let now = node.local();
         let until = now + longest_fence(&self.settings);
-        let number = node.joint.node.lock().unwrap().fence(revision, now, until);
+        let number = node.joint.node.lock().unwrap().fence(revision, now, until, now);
         node.fences.insert(number, OpenFence { user, group, is_ban, revision, until });
         self.trace(|| format!("{at}: fence {number} for revision {revision}"));
         if self.options.ack_is_fence && is_ban {

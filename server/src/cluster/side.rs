@@ -23,7 +23,7 @@ use super::questions::{Done, Question, read, to_bytes};
 use super::rows;
 use crate::elsewhere::Elsewhere;
 use crate::lease::Lease;
-use crate::moderation::{Carried, Decided, Decision, Decisions};
+use crate::moderation::{Carried, Decided, Decision, Decisions, Fence};
 
 /// How long other nodes may take to answer a question.
 const ANSWER: Duration = Duration::from_secs(1);
@@ -200,7 +200,8 @@ impl Side {
         self.sum(&Question::Count(who)).await
     }
 
-    /// Has other nodes put connections into a group, or out of it for a reason. Gives how many; and which did not say so.
+    /// Has other nodes put connections into a group, or out of it for a reason. Gives how many; and which did not say
+    /// so.
     pub(crate) async fn change(
         &self,
         whom: &Target,
@@ -338,19 +339,24 @@ fn not_decided(error: &PutError) -> Denial {
 impl Decisions for Side {
     fn decide(&self, decision: Decision, reason: &str) -> Result<Decided, Denial> {
         let revision = self.put(&decision, reason)?;
-        let (decided, longest) = (Instant::now(), longest_fence(&self.times));
-        let until = decided + longest;
-        // Another of the same key may have followed so closely that this one was never seen.
-        let receipt = self.wait(until, |progress| {
+        let decided = Instant::now();
+        // Another of the same key may have followed so closely that this one was never seen; and where it is not in
+        // force here so soon, the fence says so.
+        let receipt = self.wait(decided + ANSWER, |progress| {
             (progress.in_force >= revision).then(|| progress.receipts.remove(&revision).unwrap_or_default())
         });
-        let number = self.node.lock().fence(revision, decided, until);
+        Ok(Decided { receipt: receipt.unwrap_or_default(), fence: Fence { revision, decided } })
+    }
+
+    fn fence(&self, Fence { revision, decided }: Fence) -> Vec<NodeStanding> {
+        let until = decided + longest_fence(&self.times);
+        self.wait(until, |progress| (progress.in_force >= revision).then_some(()));
+        let number = self.node.lock().fence(revision, decided, until, Instant::now());
         self.wake.notify_one();
         // The driver looks ten times a second.
         let fenced = self.wait(until + ANSWER, |progress| progress.fenced.remove(&number));
         // Where nobody could say it, because the server ends, not even of this node it is known.
-        let nodes = fenced.map_or_else(|| vec![self.unknown()], Self::standings);
-        Ok(Decided { receipt: receipt.unwrap_or_default(), nodes })
+        fenced.map_or_else(|| vec![self.unknown()], Self::standings)
     }
 
     fn carry_out(&self, act: &Action) -> Carried {

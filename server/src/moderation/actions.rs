@@ -21,7 +21,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use super::audit::{Chain, Outcome};
-use super::decisions::{Decided, Decision, Decisions};
+use super::decisions::{Decided, Decision, Decisions, Fence};
 use super::enforcement::Enforcement;
 use super::error::ModerationError;
 use super::impaired::Impaired;
@@ -180,11 +180,16 @@ impl Moderation {
         // act has its own error.
         let _ = self.mend_in(&mut journal);
         self.tell_of(&journal);
-        outcome
+        drop(journal);
+        let (receipt, fence) = outcome?;
+        let (Some(fence), Some(decisions)) = (fence, self.decisions()) else { return Ok(receipt) };
+        // Nobody else waits for a node that cannot be reached: the act is recorded, and what it forbids is in force.
+        let nodes = decisions.fence(fence);
+        Ok(Receipt { nodes, took_us: micros(begun), ..receipt })
     }
 
-    /// Records something that is done elsewhere, before it is. Blocks on the disk. Gives the record's number. `counts` is
-    /// as for [`Moderation::act_if`].
+    /// Records something that is done elsewhere, before it is. Blocks on the disk. Gives the record's number. `counts`
+    /// is as for [`Moderation::act_if`].
     ///
     /// # Errors
     /// When the store does not work, or `counts` says no: then it is not to be done.
@@ -252,7 +257,7 @@ impl Moderation {
         request: &Action,
         pending: &Pending,
         begun: Instant,
-    ) -> Result<Receipt, ModerationError> {
+    ) -> Result<(Receipt, Option<Fence>), ModerationError> {
         if operator.role != Role::Operator {
             return Err(ModerationError::refused(
                 Code::ViewerMayNotAct,
@@ -270,7 +275,7 @@ impl Moderation {
                 receipt.unchanged = self.enforcement().is_in_force(&ban, now);
                 self.enforcement().foretell(&ban, &mut receipt);
                 receipt.took_us = micros(begun);
-                return Ok(receipt);
+                return Ok((receipt, None));
             }
             Action::Revoke { .. }
             | Action::Ban { .. }
@@ -360,7 +365,7 @@ impl Moderation {
                 let receipt =
                     finish(journal, pending, receipt, with, begun).map_err(ModerationError::not_done)?;
                 self.keys.put(key);
-                return Ok(receipt);
+                return Ok((receipt, None));
             }
             Action::RevokeApiKey { name, .. } => {
                 if !self.keys.has(name, "") {
@@ -375,11 +380,12 @@ impl Moderation {
                 let receipt =
                     finish(journal, pending, receipt, with, begun).map_err(ModerationError::not_done)?;
                 self.keys.revoke(name);
-                return Ok(receipt);
+                return Ok((receipt, None));
             }
             Action::Backup {} => journal.backup().map_err(ModerationError::not_done)?,
         }
-        finish(journal, pending, receipt, Change::default(), begun).map_err(ModerationError::not_recorded)
+        let receipt = finish(journal, pending, receipt, Change::default(), begun);
+        Ok((receipt.map_err(ModerationError::not_recorded)?, None))
     }
 
     /// Has something decided for all nodes, and records it.
@@ -393,11 +399,11 @@ impl Moderation {
         unchanged: bool,
         request: &Action,
         begun: Instant,
-    ) -> Result<Receipt, ModerationError> {
+    ) -> Result<(Receipt, Option<Fence>), ModerationError> {
         journal.begin(pending, Change::default()).map_err(ModerationError::not_done)?;
-        let Decided { receipt, nodes } = decisions.decide(decision, request::reason(request))?;
-        let receipt = Receipt { unchanged, nodes, ..receipt };
-        finish(journal, pending, receipt, Change::default(), begun).map_err(ModerationError::not_recorded)
+        let Decided { receipt, fence } = decisions.decide(decision, request::reason(request))?;
+        let receipt = finish(journal, pending, Receipt { unchanged, ..receipt }, Change::default(), begun);
+        Ok((receipt.map_err(ModerationError::not_recorded)?, Some(fence)))
     }
 
     /// Has what is decided here decided for several nodes from now on.
@@ -417,7 +423,7 @@ impl Moderation {
         key: BanKey,
         request: &Action,
         begun: Instant,
-    ) -> Result<Receipt, ModerationError> {
+    ) -> Result<(Receipt, Option<Fence>), ModerationError> {
         let unchanged = self.bans.find(&key, access::now()).is_none();
         if let Some(decisions) = self.decisions() {
             let decision = Decision::Lift(key);
@@ -430,7 +436,7 @@ impl Moderation {
             // What it is in whenever it is here, it is in again.
             self.memberships().join_all(&user);
         }
-        Ok(receipt)
+        Ok((receipt, None))
     }
 
     pub(super) fn memberships(&self) -> Memberships<'_> {

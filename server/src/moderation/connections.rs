@@ -17,6 +17,7 @@ use super::actions::Moderation;
 use super::decisions::{Carried, Decisions};
 use super::error::ModerationError;
 use super::people::{close, close_until, remove};
+use super::request;
 use crate::access;
 use crate::arrivals::TurnedAway;
 use crate::hub::Member;

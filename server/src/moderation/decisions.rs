@@ -1,8 +1,11 @@
 //! What is decided for several servers at once: where it goes, and how it comes back to each.
 //!
-//! In: a [`Decision`], from an act. Out: what it did here, and how the other nodes stand to it. Invariants: a decision is
+//! In: a [`Decision`], from an act. Out: what it did here; and how the other nodes stand to it, for which an act waits
+//! when it has been recorded, so that no other waits for a node that cannot be reached. Invariants: a decision is
 //! carried out here when it comes back in its place among all that were made, and not before, so that every node has
 //! them in the same order; a node keeps a copy of what stands on its own disk.
+
+use std::time::Instant;
 
 use fanfare_hub::Ticket;
 use fanfare_protocol::admin::{Action, BanRow, LastingRow, NodeStanding, Receipt};
@@ -34,12 +37,21 @@ impl Decision {
 }
 
 /// What came of one.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Decided {
     /// What it did to those who are here.
     pub(crate) receipt: Receipt,
-    /// How each node stands to it.
-    pub(crate) nodes: Vec<NodeStanding>,
+    /// What the other nodes are asked about.
+    pub(crate) fence: Fence,
+}
+
+/// Something that was decided, whether every node has it in force or not.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Fence {
+    /// Its place among all that were decided.
+    pub(crate) revision: u64,
+    /// When it was decided.
+    pub(crate) decided: Instant,
 }
 
 /// What the other nodes did of an act.
@@ -53,12 +65,16 @@ pub(crate) struct Carried {
 
 /// Where decisions for several servers go.
 pub(crate) trait Decisions: Send + Sync {
-    /// Puts it among all that were made, and waits until every node has it in force, or cannot deliver. `reason` is told
-    /// to whoever is removed for it. Blocks, for seconds where a node cannot be reached.
+    /// Puts it among all that were made, and waits a moment until it is in force here. `reason` is told to whoever is
+    /// removed for it. Blocks, for seconds where the cluster does not answer.
     ///
     /// # Errors
     /// Where it was not made, or it is not known whether it was.
     fn decide(&self, decision: Decision, reason: &str) -> Result<Decided, Denial>;
+
+    /// Waits until every node has it in force, or cannot deliver. Blocks, for seconds where a node cannot be reached,
+    /// and says of whom it is not known then.
+    fn fence(&self, fence: Fence) -> Vec<NodeStanding>;
 
     /// Has the other nodes carry out their part of an act on connections. Blocks for a bounded time.
     fn carry_out(&self, act: &Action) -> Carried;
