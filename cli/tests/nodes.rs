@@ -1,5 +1,5 @@
-//! What `serve --cluster` says when it cannot be a node: one sentence, and what to do; and three nodes as `make cluster`
-//! starts them.
+//! What `serve --cluster` says when it cannot be a node: one sentence, and what to do; and three nodes as `make
+//! cluster` starts them.
 //!
 //! In: wrong arguments, and NATS servers that are not as they should be. Out: 2 for what is wrong in the arguments, 1
 //! for what is wrong with NATS.

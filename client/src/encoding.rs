@@ -1,7 +1,7 @@
 //! Values of the application's to payloads and back, and what is said about calls as bytes.
 //!
-//! In: anything that serde writes or reads. Out: payloads in JSON or MessagePack, or what is wrong in words. Invariant: a
-//! payload is read by the format that it says, and by no other.
+//! In: anything that serde writes or reads. Out: payloads in JSON or MessagePack, or what is wrong in words. Invariant:
+//! a payload is read by the format that it says, and by no other.
 
 use bytes::Bytes;
 use fanfare_protocol::call::ClientCall;

@@ -36,9 +36,10 @@ pub enum Event {
         /// Why, in the server's words.
         reason: String,
     },
-    /// The server dropped messages because this client read too slowly.
+    /// The server dropped messages because this client read too slowly; or, in a cluster, messages of another node were
+    /// lost on the way, and some may have been for this client.
     Lagged {
-        /// How many, since the last such event.
+        /// How many at most, since the last such event.
         dropped: u64,
     },
     /// Access ends soon. A client with a token provider refreshes by itself; another should call

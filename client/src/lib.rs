@@ -44,8 +44,8 @@
 //! # The files
 //!
 //! Arrows run down only. `client -> supervisor -> {rejoin, reader, handshake} -> state -> {watches, link -> requests}`,
-//! and `handshake -> dial -> {address, transport, tls}`; beside it `operator -> dial`, and `watch -> client`. `config`, `error`, `event`,
-//! `outgoing` and `disconnect` are leaves.
+//! and `handshake -> dial -> {address, transport, tls}`; beside it `operator -> dial`, and `watch -> client`. `config`,
+//! `error`, `event`, `outgoing` and `disconnect` are leaves.
 
 mod address;
 mod answering;

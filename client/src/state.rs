@@ -197,8 +197,8 @@ impl Shared {
     }
 
     /// Tells the server of the next group that nobody here watches any more; in its turn, so that it does not come
-    /// behind a later wish to watch it. Tells whether there was one. When this is dropped before it is done, nothing was
-    /// queued.
+    /// behind a later wish to watch it. Tells whether there was one. When this is dropped before it is done, nothing
+    /// was queued.
     pub(crate) async fn unwatch_next(&self, link: &Link) -> bool {
         let _turn = self.turn.acquire().await;
         let Some(place) = link.requests.place().await else { return false };

@@ -1,16 +1,16 @@
 //! When something that was decided is in force on every node.
 //!
 //! In: the decision's revision; what peers say is in force there, and peers that go. Out: for each node, when it was in
-//! force there, or why it need not be. Invariant: a fence that says of no node that it is unknown, or serves without the
-//! cluster, is closed: no node does any more what was forbidden (promise 18).
+//! force there, or why it need not be. Invariant: a fence that says of no node that it is unknown, or serves without
+//! the cluster, is closed: no node does any more what was forbidden (promise 18).
 //!
 //! Why that is so. Whoever has the lease has a heartbeat among the decisions, not older than the lease. Once this node
 //! knows everything up to the decision (`Node::caught_up`; to have passed it is not enough, because a heartbeat that
 //! another has taken the place of comes later), it knows each node that had the lease when it was made. Each of those
 //! either says that the decision is in force there, or is given up (`peer.rs`): then it was without the lease for a
-//! while, and gets it back only by a heartbeat that it sees come back. Where that one is behind the decision, it sees the
-//! decision first; where it is in front, it is seen here, too, before the decision is, and the node is waited for again
-//! (`Fence::came`). Who comes later sees the decision before it has the lease for the first time.
+//! while, and gets it back only by a heartbeat that it sees come back. Where that one is behind the decision, it sees
+//! the decision first; where it is in front, it is seen here, too, before the decision is, and the node is waited for
+//! again (`Fence::came`). Who comes later sees the decision before it has the lease for the first time.
 
 use std::time::{Duration, Instant};
 

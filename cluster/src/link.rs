@@ -76,7 +76,8 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
-        /// Whatever is lost, repeated and comes late: what was delivered and what was counted as missed is all, each once.
+        /// Whatever is lost, repeated and comes late: what was delivered and what was counted as missed is all, each
+        /// once.
         #[test]
         fn promise_19_each_publication_is_delivered_once_or_counted_as_missed(
             order in proptest::collection::vec((1..40_u64, any::<bool>()), 0..200),

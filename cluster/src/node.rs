@@ -168,8 +168,8 @@ pub struct Node {
     last_session: u64,
     beaten: Option<Instant>,
     pinged: Option<Instant>,
-    /// The newest entry of the log that was handed in, of the decisions the newest that was carried out, and how much the
-    /// others were told of.
+    /// The newest entry of the log that was handed in, of the decisions the newest that was carried out, and how much
+    /// the others were told of.
     handed_in: u64,
     carried_out: u64,
     told: u64,
@@ -246,8 +246,8 @@ impl Node {
     }
 
     /// Until when this node may deliver what could be forbidden; `None` where it may not. Where it serves without the
-    /// cluster, whoever asks need not ask; but for the time until it has the lease for the first time, because before that
-    /// it knows nothing of what was decided.
+    /// cluster, whoever asks need not ask; but for the time until it has the lease for the first time, because before
+    /// that it knows nothing of what was decided.
     #[must_use]
     pub fn lease_until(&self) -> Option<Instant> {
         self.lease.until().filter(|_| self.has_lease)

@@ -55,8 +55,8 @@ pub(crate) struct Peer {
     pub(crate) heard: Option<Instant>,
     /// Up to which revision what was decided is in force there, as far as it was said.
     pub(crate) in_force: u64,
-    /// The revision of the heartbeat by which it had the lease when it last asked what is wanted here. Whatever is known
-    /// of an earlier revision alone says nothing about this lease.
+    /// The revision of the heartbeat by which it had the lease when it last asked what is wanted here. Whatever is
+    /// known of an earlier revision alone says nothing about this lease.
     pub(crate) lease_from: u64,
     /// It may have published what did not go here while this node had lost its lease. When it answers, it says so.
     pub(crate) in_doubt: bool,

@@ -1,7 +1,7 @@
 //! Counts and answers that nodes are waited for.
 //!
-//! In: whom something was asked of, their answers, nodes that go, time. Out: the sum, and who did not answer. Invariant:
-//! whoever waits gets an end, at the latest at its deadline.
+//! In: whom something was asked of, their answers, nodes that go, time. Out: the sum, and who did not answer.
+//! Invariant: whoever waits gets an end, at the latest at its deadline.
 
 use std::num::NonZeroU64;
 use std::time::Instant;

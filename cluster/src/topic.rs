@@ -1,7 +1,7 @@
 //! What messages are about that go to many: a group, or a user. Nodes tell each other numbers and not names.
 //!
-//! In: a name. Out: its number, the same on every node and in every version. Two names may have the same number, also by
-//! somebody's intent: then a node gets messages that nobody there wants, and drops them. So a number decides where
+//! In: a name. Out: its number, the same on every node and in every version. Two names may have the same number, also
+//! by somebody's intent: then a node gets messages that nobody there wants, and drops them. So a number decides where
 //! messages go, and never that they do not: what is wanted is counted by names (`own.rs`).
 
 use fanfare_hub::Topic;

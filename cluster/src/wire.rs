@@ -6,9 +6,9 @@
 //! over, a kind that is not known is told from what is no message, and a question of such a kind with its number, so
 //! that it can be answered (promise 13 between nodes).
 //!
-//! A message: `0xFA`, the version (1), the kind (`u16`), the origin (4 bytes), how many publications the origin has sent
-//! to this node so far (`u64`), and the fields. Integers are little-endian. Kinds from `0x8000` on are questions, and
-//! their first field is a number (`u64`) that the answer has, too.
+//! A message: `0xFA`, the version (1), the kind (`u16`), the origin (4 bytes), how many publications the origin has
+//! sent to this node so far (`u64`), and the fields. Integers are little-endian. Kinds from `0x8000` on are questions,
+//! and their first field is a number (`u64`) that the answer has, too.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use fanfare_hub::Lane;
@@ -74,14 +74,15 @@ pub(crate) enum Message {
     Publish { ticket: u64, publication: Arrived },
     /// So many copies were queued of it.
     Counted { ticket: u64, copies: u64 },
-    /// I want what is sent to these. Answered with `Wanted` and the same number. Said after your `Hello` with that session.
+    /// I want what is sent to these. Answered with `Wanted` and the same number. Said after your `Hello` with that
+    /// session.
     Want { session: u64, batch: u64, topics: Vec<TopicNumber> },
     /// Done: from now on you get it, or do not get it any more.
     Wanted { batch: u64 },
     /// I do not want it any more. Answered with `Wanted`, too.
     Unwant { session: u64, batch: u64, topics: Vec<TopicNumber> },
-    /// Tell me all that you want. Answered, in the end, by `Whole` with this number. I have the lease by my heartbeat of
-    /// that revision.
+    /// Tell me all that you want. Answered, in the end, by `Whole` with this number. I have the lease by my heartbeat
+    /// of that revision.
     Hello { session: u64, lease: u64 },
     /// You know all that I want.
     Whole { session: u64 },

@@ -1,6 +1,6 @@
-//! Nodes, each with a real hub, in a world that is all in memory and in simulated time: messages that are slow, get lost
-//! or come twice, ways that are cut, processes that stand still and go on, that crash and come anew, watches that lag and
-//! fall silent. Everything random comes from a seed; each seed is one run.
+//! Nodes, each with a real hub, in a world that is all in memory and in simulated time: messages that are slow, get
+//! lost or come twice, ways that are cut, processes that stand still and go on, that crash and come anew, watches that
+//! lag and fall silent. Everything random comes from a seed; each seed is one run.
 //!
 //! `FANFARE_SEEDS=n` says how many are run, `FANFARE_FIRST=n` from which on; `FANFARE_SEED=n` runs that one alone and
 //! prints what happens.

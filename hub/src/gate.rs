@@ -7,7 +7,8 @@ use fanfare_protocol::{Denial, GroupName, UserName};
 
 use crate::member::Origin;
 
-/// Says who may be here, who may join and who may watch. `P` is what a connection is permitted, which the hub keeps and never reads.
+/// Says who may be here, who may join and who may watch. `P` is what a connection is permitted, which the hub keeps and
+/// never reads.
 ///
 /// All are asked while locks are held: an answer must not wait for anything, and must not call the hub.
 pub trait Gate<P>: Send + Sync {

@@ -5,11 +5,11 @@
 //!
 //! # The types
 //!
-//! - [`Hub`] has the verbs: register, send, join, leave, watch, remove, revoke, close, count, list. They are the same whoever
-//!   asks: a client, an operator, or an expired token. `P` is the type of a connection's permissions, which the hub
-//!   keeps and does not read.
-//! - [`Gate`] decides who may register, join and watch. The hub asks it inside the critical section, so that a join cannot
-//!   race a ban. [`Open`] admits everybody.
+//! - [`Hub`] has the verbs: register, send, join, leave, watch, remove, revoke, close, count, list. They are the same
+//!   whoever asks: a client, an operator, or an expired token. `P` is the type of a connection's permissions, which the
+//!   hub keeps and does not read.
+//! - [`Gate`] decides who may register, join and watch. The hub asks it inside the critical section, so that a join
+//!   cannot race a ban. [`Open`] admits everybody.
 //! - A [`Newcomer`] is a connection to register. [`Hub::register`] gives a [`Seat`]; dropping the seat unregisters the
 //!   connection. [`Seat::member`] is the [`Member`], to which the verbs apply.
 //! - A [`Publication`] is a message to send. A [`Delivery`] says to how many connections it was queued.

@@ -7,9 +7,9 @@
 //!
 //! Invariants (promise 16):
 //! - what a watcher was told, put together, is what was announced (`audience.rs`);
-//! - no membership is missed: whoever makes a group watched puts its audience into the map first and looks at the roster
-//!   then, while who enters is in a roster that is in the map first and looks for an audience then, inside the critical
-//!   section (model `watch_against_joins_and_leaves`);
+//! - no membership is missed: whoever makes a group watched puts its audience into the map first and looks at the
+//!   roster then, while who enters is in a roster that is in the map first and looks for an audience then, inside the
+//!   critical section (model `watch_against_joins_and_leaves`);
 //! - lock order: a member's memberships, a roster, an audience's state, an audience's events, and last an outbox, a
 //!   description, or the list of those that are unsettled.
 

@@ -7,8 +7,8 @@
 //! - a member that has gone is in no group and under no user (promise 3), however its joins raced with its going;
 //! - `Joined` is queued before, and `Removed` after, every message of that membership, because they are queued inside
 //!   the group's critical section (promise 8); there, too, a join is permitted or refused (promise 7);
-//! - lock order: a member's `memberships`, then a roster's lock, then an audience's (`presence.rs`), then an outbox's or a
-//!   member's `permissions`. No two of one kind at a time.
+//! - lock order: a member's `memberships`, then a roster's lock, then an audience's (`presence.rs`), then an outbox's
+//!   or a member's `permissions`. No two of one kind at a time.
 
 use std::sync::{Arc, OnceLock};
 
@@ -130,8 +130,8 @@ impl<P> Registry<P> {
     /// whoever forbids first and expels then, leaves nobody in (promise 7).
     ///
     /// # Errors
-    /// [`Code::TooManyGroups`] when it is in `most` groups, or watches them; [`Code::ShuttingDown`] when its connection has gone; what
-    /// `permit` says.
+    /// [`Code::TooManyGroups`] when it is in `most` groups, or watches them; [`Code::ShuttingDown`] when its connection
+    /// has gone; what `permit` says.
     pub(crate) fn join(
         &self,
         member: &Arc<Member<P>>,
@@ -159,7 +159,8 @@ impl<P> Registry<P> {
             }
             return Ok(members);
         }
-        // What is watched counts, too: all of both may end at once, and who reads nothing at that moment is told of each.
+        // What is watched counts, too: all of both may end at once, and who reads nothing at that moment is told of
+        // each.
         if memberships.groups.len() + memberships.watches.len() >= most {
             return Err(Code::TooManyGroups.into());
         }
@@ -234,8 +235,8 @@ impl<P> Registry<P> {
     /// memberships are locked: whoever forbids first and ends watches then, leaves none.
     ///
     /// # Errors
-    /// [`Code::TooManyGroups`] when it watches `most` groups, or is in them; [`Code::ShuttingDown`] when its connection has gone; what
-    /// `permit` says.
+    /// [`Code::TooManyGroups`] when it watches `most` groups, or is in them; [`Code::ShuttingDown`] when its connection
+    /// has gone; what `permit` says.
     pub(crate) fn watch(
         &self,
         member: &Arc<Member<P>>,

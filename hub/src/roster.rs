@@ -172,8 +172,9 @@ impl<N: Clone + Eq + Hash, M> Rosters<N, M> {
         }
     }
 
-    /// Takes `member` out of the set. `farewell` runs inside the critical section if it was in, with the number of those
-    /// that are left: after it no visit reaches the member here. Returns how many are left, and whether it was in.
+    /// Takes `member` out of the set. `farewell` runs inside the critical section if it was in, with the number of
+    /// those that are left: after it no visit reaches the member here. Returns how many are left, and whether it was
+    /// in.
     pub(crate) fn leave(
         &self,
         roster: &Arc<Roster<N, M>>,

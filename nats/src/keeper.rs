@@ -1,8 +1,9 @@
 //! Keeps a node connected: one session after the other, from the start to the end.
 //!
 //! In: settings, servers. Out: a link while there is a connection, events, and no link while there is none. Invariants:
-//! `Connected` comes before anything that its connection gives, and `Disconnected` after all of it; epochs grow; between
-//! attempts at all servers is a pause that grows, and a connection that ended soon does not make it short again.
+//! `Connected` comes before anything that its connection gives, and `Disconnected` after all of it; epochs grow;
+//! between attempts at all servers is a pause that grows, and a connection that ended soon does not make it short
+//! again.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

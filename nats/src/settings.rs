@@ -29,7 +29,8 @@ pub struct Settings {
     pub authority: Option<PathBuf>,
     /// How many servers keep the bucket: 1, 3 or 5.
     pub replicas: usize,
-    /// The longest message that will be sent, in bytes. NATS must take so many, and [`STAMP_BYTES`](crate::STAMP_BYTES).
+    /// The longest message that will be sent, in bytes. NATS must take so many, and
+    /// [`STAMP_BYTES`](crate::STAMP_BYTES).
     pub largest: usize,
     /// How many messages may wait to be sent.
     pub queue: usize,

@@ -1,7 +1,7 @@
 //! The watch of the bucket: every key's newest entry, by growing revisions, over one connection after the other.
 //!
-//! In: a connection's [`Requests`]. Out: entries, in the events' channel; how far they are. Invariants: an entry is told
-//! once, and never after a later one; a watch that has fallen silent is made anew from where it was, at growing
+//! In: a connection's [`Requests`]. Out: entries, in the events' channel; how far they are. Invariants: an entry is
+//! told once, and never after a later one; a watch that has fallen silent is made anew from where it was, at growing
 //! intervals as long as that does not help; there are never more than two consumers of one node, but for those whose
 //! deletion was lost, which the server deletes itself.
 //!

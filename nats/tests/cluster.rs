@@ -22,8 +22,8 @@ use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-/// Each has three servers of its own, which elect leaders by the clock: several at once on two cores would wait for each
-/// other's.
+/// Each has three servers of its own, which elect leaders by the clock: several at once on two cores would wait for
+/// each other's.
 static ONE_AT_A_TIME: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 /// How often each node puts.

@@ -55,9 +55,9 @@ pub enum ClientFrame {
     },
     /// Something about a call; where [`Features::CALLS`] was chosen.
     Call(ClientCall),
-    /// Be told who is in a group, and how that changes; where [`Features::PRESENCE`] was chosen. No membership is needed.
-    /// Watching a group that one watches already has its snapshot begin anew. Answered with `Ack`, whose count is the
-    /// users who are present.
+    /// Be told who is in a group, and how that changes; where [`Features::PRESENCE`] was chosen. No membership is
+    /// needed. Watching a group that one watches already has its snapshot begin anew. Answered with `Ack`, whose count
+    /// is the users who are present.
     Watch {
         /// Echoed in the answer.
         request: RequestId,
@@ -192,9 +192,10 @@ pub enum ServerFrame {
         /// chose a time it is [`crate::Code::retry_after_ms`].
         retry_after_ms: u32,
     },
-    /// Messages that should stand here were dropped because the client read too slowly (overflow policy `drop-oldest`).
+    /// Messages that should stand here were dropped because the client read too slowly (overflow policy `drop-oldest`);
+    /// or, in a cluster, were lost on the way from another node, and may have been for it.
     Lagged {
-        /// How many, since the last such frame.
+        /// How many at most, since the last such frame.
         dropped: u64,
     },
     /// Access ends soon, unless the client refreshes its token.

@@ -1,5 +1,5 @@
-//! What a server tells those who watch a group: who is in it, and how that changes. Plain values; how they look as bytes
-//! is the codec's business alone. Tied to [`Features::PRESENCE`].
+//! What a server tells those who watch a group: who is in it, and how that changes. Plain values; how they look as
+//! bytes is the codec's business alone. Tied to [`Features::PRESENCE`].
 //!
 //! A watch is a stream of [`PresenceFrame`]s about one group. It begins with a snapshot in one or more parts; changes
 //! may stand between the parts and follow them. Whoever keeps a table of users, empties it where a part says that a

@@ -1,7 +1,7 @@
 //! redb files in the state directory: made as a whole or not at all, and looked at without being touched.
 //!
-//! In: a path, and what is to be in a new file. Out: a database. Invariants: half a file is never in the place of a whole
-//! one; its owner alone reads it.
+//! In: a path, and what is to be in a new file. Out: a database. Invariants: half a file is never in the place of a
+//! whole one; its owner alone reads it.
 
 mod overlay;
 

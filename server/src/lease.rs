@@ -1,7 +1,7 @@
 //! Whether this server may let in and deliver now.
 //!
-//! In: until when, from whoever hears the other nodes. Out: yes or no, at the moment of asking. Invariant: a process that
-//! was stopped, and goes on when the lease has ended, is told no: the clock is asked each time (promise 18; test
+//! In: until when, from whoever hears the other nodes. Out: yes or no, at the moment of asking. Invariant: a process
+//! that was stopped, and goes on when the lease has ended, is told no: the clock is asked each time (promise 18; test
 //! `promise_18_whoever_wakes_up_too_late_may_not`).
 
 use std::sync::atomic::{AtomicU64, Ordering};

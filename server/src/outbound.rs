@@ -1,7 +1,7 @@
 //! What requests to other servers share: whom the system trusts, and errors in words.
 //!
-//! In: authorities, or none. Out: TLS as a client has it; what failed, with what caused it. Invariants: no certificate is
-//! taken without an authority for it; a file of authorities is used as a whole or not at all.
+//! In: authorities, or none. Out: TLS as a client has it; what failed, with what caused it. Invariants: no certificate
+//! is taken without an authority for it; a file of authorities is used as a whole or not at all.
 
 use std::error::Error;
 use std::ffi::OsString;

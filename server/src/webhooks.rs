@@ -2,8 +2,9 @@
 //!
 //! From the bottom up: `event` is what it is told; `post` is one request; `queue` is which event is next, and `spool`
 //! those that wait on the disk; `facts` is what operators see; `outgoing` is an end point while the server runs,
-//! `backlog` what it is still to be told, `delivery` its task, and `asking` its questions; `users` is who is in which group. This file puts them together, as
-//! the hooks and methods of an application: to the edge it is one like any other.
+//! `backlog` what it is still to be told, `delivery` its task, and `asking` its questions; `users` is who is in which
+//! group. This file puts them together, as the hooks and methods of an application: to the edge it is one like any
+//! other.
 //!
 //! Invariants: a back end that is slow, dead or lies costs whoever waits for its answer, and nobody else (promise 15);
 //! it hears of everything at least once, in order per connection, or of how much it has not (promise 17).

@@ -1,4 +1,5 @@
-//! A back end's end point as servers see it: an HTTPS server on loopback that hears webhooks, and answers as a test says.
+//! A back end's end point as servers see it: an HTTPS server on loopback that hears webhooks, and answers as a test
+//! says.
 //!
 //! In: what it does with each request. Out: what it heard, in its order, with what it checked: each signature is
 //! recomputed here, by code of its own. Invariant: it runs on a thread of its own, and ends with the test.

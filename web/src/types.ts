@@ -164,7 +164,10 @@ export interface Happenings {
   joined: { readonly group: string; readonly members: number };
   removed: Removed;
   expiring: Expiring;
-  /** Messages were dropped, because this client read too slowly. */
+  /**
+   * Messages were dropped, because this client read too slowly; or, in a cluster, messages of another node were lost on
+   * the way, and some may have been for this client. `dropped` is how many at most.
+   */
   lagged: { readonly dropped: number };
   /** A send that waited for no answer was refused. */
   refused: { readonly request: number; readonly code: number; readonly detail: string };

@@ -1,5 +1,5 @@
-//! Clients and what they do: they come, join, leave, send, read each at its own speed, and go. What they take is checked
-//! at that moment.
+//! Clients and what they do: they come, join, leave, send, read each at its own speed, and go. What they take is
+//! checked at that moment.
 //!
 //! In: their turns, and wakers. Out: acts on a hub; what each has taken, for `checks.rs`.
 

@@ -1,7 +1,7 @@
 //! What is between nodes: the bus, and each node's way to the log.
 //!
-//! In: what is cut, what is slow, and what wants to go. Out: when it arrives, if it does. Invariant: what one node sends
-//! to another arrives in its order.
+//! In: what is cut, what is slow, and what wants to go. Out: when it arrives, if it does. Invariant: what one node
+//! sends to another arrives in its order.
 
 use std::collections::HashMap;
 

@@ -1,8 +1,8 @@
 //! Presence, as the hub has it: who watches which group, and what the application says of whom.
 //!
-//! In: wishes to watch, their ends, descriptions, and the time when something is to be announced. Out: frames in outboxes,
-//! by `presence.rs`, and counts. Invariant: who may watch is asked of the gate before anything of the group is looked
-//! at; with the end of a watch nothing of the group follows (promise 16).
+//! In: wishes to watch, their ends, descriptions, and the time when something is to be announced. Out: frames in
+//! outboxes, by `presence.rs`, and counts. Invariant: who may watch is asked of the gate before anything of the group
+//! is looked at; with the end of a watch nothing of the group follows (promise 16).
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -23,8 +23,8 @@ impl<P> Hub<P> {
     /// are present.
     ///
     /// # Errors
-    /// What the gate says; [`Code::TooManyGroups`] where it watches, or is in, as many groups as it may; [`Code::ShuttingDown`]
-    /// where it has gone. Whoever may not watch learns nothing of the group.
+    /// What the gate says; [`Code::TooManyGroups`] where it watches, or is in, as many groups as it may;
+    /// [`Code::ShuttingDown`] where it has gone. Whoever may not watch learns nothing of the group.
     pub fn watch(&self, member: &Arc<Member<P>>, group: &GroupName) -> Result<usize, Denial> {
         let permit = || self.gate.watch(member.user(), &member.permissions(), group);
         self.registry.watch(member, group, self.limits.groups, permit).map_err(|denial| {

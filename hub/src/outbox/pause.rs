@@ -1,6 +1,7 @@
 //! Who may stop an outbox from being written.
 //!
-//! In: the cluster of a hub that is one of several. Out: whom the writer asks. Invariant: a hub that is alone asks nobody.
+//! In: the cluster of a hub that is one of several. Out: whom the writer asks. Invariant: a hub that is alone asks
+//! nobody.
 
 use std::sync::Arc;
 

@@ -1,14 +1,14 @@
 //! Who is in a watched group, and who was said to be.
 //!
 //! In: connections of users that enter and leave, what applications say of them, and the time, when something is to be
-//! announced. Out: users who have come, changed and gone since the last announcement; pages of what was announced. Pure,
-//! and without a clock.
+//! announced. Out: users who have come, changed and gone since the last announcement; pages of what was announced.
+//! Pure, and without a clock.
 //!
 //! Invariants:
 //! - what has been announced changes in [`Attendances::announce`] alone, and by exactly what that gives;
 //! - a user who is back before the grace is over was never away: neither comes nor goes. Fewer connections than
-//!   announced are told after the grace as well, so that a reload beside another page is no flicker either. What is said
-//!   of a connection that is there waits for none of this;
+//!   announced are told after the grace as well, so that a reload beside another page is no flicker either. What is
+//!   said of a connection that is there waits for none of this;
 //! - a user without connections is forgotten with the announcement that it has left.
 
 use std::collections::BTreeMap;

@@ -4,12 +4,12 @@
 //! be announced. Out: frames in the watchers' outboxes, each encoded once for all of them.
 //!
 //! Invariants (promise 16):
-//! - a watcher that is *current* was told exactly what is announced. One that is not has been told, of the users up to a
-//!   certain name, exactly what is announced of them, and nothing that contradicts the rest: changes go to it as well,
-//!   and what comes in parts later is as it is announced then;
-//! - a frame that does not find room in a watcher's outbox is never passed over: what waits of the group is thrown away,
-//!   and the snapshot begins anew when there is room. So a watcher that reads slowly is told less often, and presence
-//!   itself closes nothing and displaces nothing: it is a state, of which the latest counts;
+//! - a watcher that is *current* was told exactly what is announced. One that is not has been told, of the users up to
+//!   a certain name, exactly what is announced of them, and nothing that contradicts the rest: changes go to it as
+//!   well, and what comes in parts later is as it is announced then;
+//! - a frame that does not find room in a watcher's outbox is never passed over: what waits of the group is thrown
+//!   away, and the snapshot begins anew when there is room. So a watcher that reads slowly is told less often, and
+//!   presence itself closes nothing and displaces nothing: it is a state, of which the latest counts;
 //! - after the end of a watch nothing about the group is queued.
 
 use std::collections::{BTreeMap, HashMap};
@@ -55,8 +55,8 @@ struct Events {
     is_listed: bool,
 }
 
-/// A change of a member. It keeps nothing of the member itself, which may have gone when it is looked at, and holds what
-/// carries its connection.
+/// A change of a member. It keeps nothing of the member itself, which may have gone when it is looked at, and holds
+/// what carries its connection.
 struct Noted {
     user: UserName,
     connection: ConnectionId,

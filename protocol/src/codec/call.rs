@@ -1,7 +1,7 @@
 //! What both sides say of calls, as bytes.
 //!
-//! In: [`ClientCall`] and [`ServerCall`], or the bytes of one behind its number. Out: bytes, or the value. Invariant: as
-//! for all frames, what is a request begins with its number, so that it can be refused with it.
+//! In: [`ClientCall`] and [`ServerCall`], or the bytes of one behind its number. Out: bytes, or the value. Invariant:
+//! as for all frames, what is a request begins with its number, so that it can be refused with it.
 
 use super::reader::Reader;
 use super::writer::Writer;

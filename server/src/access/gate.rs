@@ -255,8 +255,8 @@ impl fanfare_hub::Gate<Permissions> for Gate {
         }
         match origin {
             Origin::Client => self.join(user, permissions, group, super::now()),
-            // An operator's word needs no grant, nor does the application's; neither lifts a ban, or makes a group whose
-            // name is not taken here.
+            // An operator's word needs no grant, nor does the application's; neither lifts a ban, or makes a group
+            // whose name is not taken here.
             Origin::Operator | Origin::Application => {
                 self.names.permit("group", group.as_str())?;
                 let now = super::now();

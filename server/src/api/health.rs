@@ -1,7 +1,7 @@
 //! The HTTP listener: whether the server lives and takes connections, and in development a page to try it with.
 //!
-//! In: requests. Out: `/healthz`, `/readyz`; in development the page, its script, and the hash of the certificate that a
-//! browser is to pin. Invariant: nothing here reads or changes what users do.
+//! In: requests. Out: `/healthz`, `/readyz`; in development the page, its script, and the hash of the certificate that
+//! a browser is to pin. Invariant: nothing here reads or changes what users do.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! What a method gives: a value, nothing, or items.
 //!
-//! In: what a handler returns. Out: an [`Answer`], encoded as its caller writes. Invariant: items are encoded one by one,
-//! as they are asked for.
+//! In: what a handler returns. Out: an [`Answer`], encoded as its caller writes. Invariant: items are encoded one by
+//! one, as they are asked for.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};

@@ -1,7 +1,7 @@
 //! A call's arguments to a handler's types and back, by the payload's format.
 //!
-//! In: payloads of either side. Out: values, or what is wrong with the arguments. Invariant: JSON and MessagePack are an
-//! array with an element for each argument; text is one argument, and so are bytes, unless there are none.
+//! In: payloads of either side. Out: values, or what is wrong with the arguments. Invariant: JSON and MessagePack are
+//! an array with an element for each argument; text is one argument, and so are bytes, unless there are none.
 
 use fanfare_protocol::{Code, Denial, Payload, PayloadFormat};
 use serde::Serialize;

@@ -4,8 +4,8 @@
 
 use fanfare_protocol::{Code, Denial, Payload, PayloadFormat};
 
-/// Refuses JSON with a whole number that 64 bits do not hold: where it is told inside of something else, as to clients of
-/// SignalR, it would be told as another.
+/// Refuses JSON with a whole number that 64 bits do not hold: where it is told inside of something else, as to clients
+/// of SignalR, it would be told as another.
 pub(crate) fn check(data: &Payload) -> Result<(), Denial> {
     if data.format == PayloadFormat::Json { check_numbers(&data.bytes) } else { Ok(()) }
 }

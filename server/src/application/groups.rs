@@ -1,8 +1,8 @@
 //! What the application is told of groups: that one has its first member, and that its last has gone.
 //!
 //! In: both, from inside the hub's critical sections. Out: hooks, one after the other for each group. Invariant: of one
-//! group an opening and a close take turns, beginning with an opening, so that what waits is a number and no list; where
-//! many wait, an opening and the close behind it cancel each other out.
+//! group an opening and a close take turns, beginning with an opening, so that what waits is a number and no list;
+//! where many wait, an opening and the close behind it cancel each other out.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! Async functions as methods.
 //!
-//! In: a function whose parameters are [`FromCall`] and whose result is [`IntoAnswer`]. Out: a method. The shape is that
-//! of axum's handlers.
+//! In: a function whose parameters are [`FromCall`] and whose result is [`IntoAnswer`]. Out: a method. The shape is
+//! that of axum's handlers.
 
 use std::future::Future;
 use std::pin::Pin;

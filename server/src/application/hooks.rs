@@ -1,7 +1,7 @@
 //! The application's hooks on connections, memberships and groups, and how one is carried out.
 //!
-//! In: async functions. Out: what they decide, or that they failed. Invariant: a hook that panics or takes too long is a
-//! line in the log, and holds up nobody but the connection or the group that it is about.
+//! In: async functions. Out: what they decide, or that they failed. Invariant: a hook that panics or takes too long is
+//! a line in the log, and holds up nobody but the connection or the group that it is about.
 
 use std::fmt::Display;
 use std::future::Future;

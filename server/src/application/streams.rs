@@ -1,7 +1,7 @@
 //! A client's stream, as a method takes it: values, one after the other.
 //!
-//! In: the items of an [`Inlet`]. Out: what they say, by their format. Invariant: an item that is no value of the wanted
-//! type is an error, and no end.
+//! In: the items of an [`Inlet`]. Out: what they say, by their format. Invariant: an item that is no value of the
+//! wanted type is an error, and no end.
 
 use std::marker::PhantomData;
 use std::pin::Pin;

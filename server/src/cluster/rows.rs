@@ -116,7 +116,8 @@ pub(super) struct Rows {
 }
 
 impl Rows {
-    /// What an entry decides, with what those are told who are removed for it; nothing where it ends what was not there.
+    /// What an entry decides, with what those are told who are removed for it; nothing where it ends what was not
+    /// there.
     pub(super) fn read(
         &mut self,
         key: &str,

@@ -1,8 +1,8 @@
 //! The ends of access: says when they are near, and carries them out when they are there (promise 10).
 //!
 //! In: each connection with its permissions, when it comes and when it refreshes. Out: `Expiring` some time ahead;
-//! `Removed` from the groups that no grant covers any more, and the end of watches; the end of a connection whose token has ended. One task
-//! does it for all.
+//! `Removed` from the groups that no grant covers any more, and the end of watches; the end of a connection whose token
+//! has ended. One task does it for all.
 //!
 //! Invariants: a connection is looked at when something of it ends, and never in between; what is watched is forgotten
 //! with its session; no lock is held while a connection is dealt with.
@@ -110,8 +110,8 @@ impl Expiry {
         self.expel_uncovered(member, now);
     }
 
-    /// Tells of the end of a membership or a watch that has just begun, where the notice for its end has passed. `until` may have
-    /// passed, too: of one whom an operator has made a member without a grant.
+    /// Tells of the end of a membership or a watch that has just begun, where the notice for its end has passed.
+    /// `until` may have passed, too: of one whom an operator has made a member without a grant.
     pub(crate) fn joined(&self, member: &Member, until: Seconds) {
         let left = until.saturating_sub(access::now());
         if left > 0 && until < member.permissions().ends && !self.agenda.lock().announces(member.id(), until)

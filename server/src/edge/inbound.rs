@@ -278,8 +278,8 @@ impl Inbound {
     }
 }
 
-/// The frame. One without a request, of which something must be understood and is not, or is of a later version, is like
-/// one that is not known: nothing of it is done, it is counted, and there is nothing to answer.
+/// The frame. One without a request, of which something must be understood and is not, or is of a later version, is
+/// like one that is not known: nothing of it is done, it is counted, and there is nothing to answer.
 fn decode(frame: &Bytes) -> Result<ClientFrame, DecodeError> {
     codec::decode_client(frame).map_err(|error| match error {
         DecodeError::Unknown { request: None, .. } | DecodeError::ExtensionNotKnown { request: None, .. }

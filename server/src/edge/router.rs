@@ -218,8 +218,8 @@ impl Router {
         self.answer(caller, request, outcome);
     }
 
-    /// Carries out a send that came in a datagram, by datagrams: what gets lost is lost. Answers come on the stream, and
-    /// count who is here: nothing waits for what may get lost.
+    /// Carries out a send that came in a datagram, by datagrams: what gets lost is lost. Answers come on the stream,
+    /// and count who is here: nothing waits for what may get lost.
     pub(crate) fn route_unreliable(&self, caller: &Arc<Member>, send: Send) {
         let request = send.request;
         let outcome =
@@ -227,8 +227,8 @@ impl Router {
         self.answer(caller, request, outcome);
     }
 
-    /// Carries out a send, and answers it when it is known what came of it on all nodes. Where many answers are owed, the
-    /// next request has to wait for this one's.
+    /// Carries out a send, and answers it when it is known what came of it on all nodes. Where many answers are owed,
+    /// the next request has to wait for this one's.
     pub(crate) fn route_counted(
         self: &Arc<Self>,
         caller: &Arc<Member>,

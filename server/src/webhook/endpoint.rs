@@ -65,8 +65,8 @@ pub struct Webhook {
     pub batch: usize,
     /// How many requests with events may be on their way at a time. Default 16.
     pub requests: usize,
-    /// How many questions about connections may be on their way at a time, and how many for methods; one more fails, and
-    /// a connection is refused for now, whatever `on_failure` says. Default 1,000.
+    /// How many questions about connections may be on their way at a time, and how many for methods; one more fails,
+    /// and a connection is refused for now, whatever `on_failure` says. Default 1,000.
     pub questions: usize,
     /// For how long events are tried again. Default: a day.
     pub retry_for: Duration,

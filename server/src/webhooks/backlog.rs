@@ -1,9 +1,9 @@
 //! What one end point is still to be told: in memory as much as may be sent soon, the rest on the disk.
 //!
-//! In: events, and which of them are done. Out: the [`Queue`] that is sent from, and the file. Invariants: what waits is
-//! bounded, in memory and on the disk; what finds no room or is given up is counted, and told as
-//! [`lost`](crate::WebhookEvent::Lost); events come into the queue in the order of their numbers; one thing at a time is
-//! asked of the disk, on a thread that may wait. Where the disk fails, what is in memory goes on.
+//! In: events, and which of them are done. Out: the [`Queue`] that is sent from, and the file. Invariants: what waits
+//! is bounded, in memory and on the disk; what finds no room or is given up is counted, and told as
+//! [`lost`](crate::WebhookEvent::Lost); events come into the queue in the order of their numbers; one thing at a time
+//! is asked of the disk, on a thread that may wait. Where the disk fails, what is in memory goes on.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -193,8 +193,8 @@ impl Backlog {
         writes.map(|writes| self.not_before.map_or(writes, |not_before| writes.max(not_before)))
     }
 
-    /// Fills the queue from what is not written, or asks the disk for something: to read what the queue has room for, or
-    /// to write what has changed, in turns.
+    /// Fills the queue from what is not written, or asks the disk for something: to read what the queue has room for,
+    /// or to write what has changed, in turns.
     pub(super) fn use_disk(&mut self) {
         let Some(spool) = self.spool.as_ref().filter(|_| self.disk.is_none()).map(Arc::clone) else { return };
         let reached = self.outgoing.reached();

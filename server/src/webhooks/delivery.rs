@@ -1,9 +1,9 @@
 //! Delivers one end point's events: a task from the server's start to its end.
 //!
-//! In: what there is to tell. Out: requests. Invariants (promise 17): an event is done when its back end has taken it, or
-//! when it is given up and counted, and not before; of one subject it is told in order. What waits for less than a moment
-//! is never written: a server that is killed in between has ended every connection that such an event could be about,
-//! and says so with `started`.
+//! In: what there is to tell. Out: requests. Invariants (promise 17): an event is done when its back end has taken it,
+//! or when it is given up and counted, and not before; of one subject it is told in order. What waits for less than a
+//! moment is never written: a server that is killed in between has ended every connection that such an event could be
+//! about, and says so with `started`.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -1,8 +1,8 @@
 //! What a back end is told: events, as CloudEvents 1.0.
 //!
 //! In: what happened. Out: its attributes and its data, for a request of its own (binary mode) or as one of a batch.
-//! Invariant: whatever a receiver decides by is in the data, which is signed; the attributes in the headers say the same
-//! and are not (<https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/http-protocol-binding.md>).
+//! Invariant: whatever a receiver decides by is in the data, which is signed; the attributes in the headers say the
+//! same and are not (<https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/http-protocol-binding.md>).
 
 use std::time::{Duration, SystemTime};
 

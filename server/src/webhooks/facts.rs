@@ -1,7 +1,7 @@
 //! What became of one end point's requests: counted, and the last error kept.
 //!
-//! In: what happened. Out: a row for operators. Invariant: an error is told in the log when it is the first after things
-//! went well, and not again and again.
+//! In: what happened. Out: a row for operators. Invariant: an error is told in the log when it is the first after
+//! things went well, and not again and again.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::SystemTime;

@@ -1,8 +1,8 @@
 //! An end point while the server runs: its settings, which can be replaced, and the events that it is still to be told.
 //!
 //! In: events, also from inside the hub's critical sections' hooks, from any thread. Out: the same, numbered nowhere
-//! yet, for the task that delivers them. Invariants: nobody who tells something waits; what finds no room is counted and
-//! told as lost.
+//! yet, for the task that delivers them. Invariants: nobody who tells something waits; what finds no room is counted
+//! and told as lost.
 
 use std::sync::Arc;
 

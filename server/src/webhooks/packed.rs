@@ -1,7 +1,7 @@
 //! MessagePack as JSON, where JSON can say all of it.
 //!
-//! In: bytes. Out: a value, or none: bytes, extensions, numbers that JSON lacks (not a number, infinity), keys that are no
-//! texts, and anything behind the value are nothing that JSON has.
+//! In: bytes. Out: a value, or none: bytes, extensions, numbers that JSON lacks (not a number, infinity), keys that are
+//! no texts, and anything behind the value are nothing that JSON has.
 
 use std::fmt;
 

@@ -3,8 +3,8 @@
 //! In: events, what came of sending them, and the time. Out: the next ones to send. Pure: it sends nothing, keeps
 //! nothing on a disk, and reads no clock. Invariants: of one subject no event is sent before the one before it is done;
 //! an event of the node is sent when all before it are done, and none behind it before that is, but for subjects whose
-//! events the back end refuses, which hold up nobody else; an event is given up only by [`Queue::failed`], when it is too
-//! old and the back end has just not taken something, or when it was refused too often.
+//! events the back end refuses, which hold up nobody else; an event is given up only by [`Queue::failed`], when it is
+//! too old and the back end has just not taken something, or when it was refused too often.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -180,7 +180,8 @@ impl Queue {
         self.settle(batch, None);
     }
 
-    /// A request failed. Gives those that are given up, because they are older than `longest`, or were refused too often.
+    /// A request failed. Gives those that are given up, because they are older than `longest`, or were refused too
+    /// often.
     pub(super) fn failed(
         &mut self,
         batch: &Batch,

@@ -2,8 +2,8 @@
 //! gone for as long as the grace of presence.
 //!
 //! In: memberships of connections that begin and end, in their order, and the time. Out: what is to be told. Pure.
-//! Invariants: of one user and group "here" and "gone" take turns, beginning with "here"; somebody who comes back within
-//! the grace was never gone.
+//! Invariants: of one user and group "here" and "gone" take turns, beginning with "here"; somebody who comes back
+//! within the grace was never gone.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};

@@ -1,7 +1,7 @@
 //! Whoever is on the nodes: senders, members, and a user who is banned again and again.
 //!
-//! In: nodes. Out: what each sees, with times. Invariant: everyone comes back as soon as a node lets it, and tries to be
-//! in all groups at all times.
+//! In: nodes. Out: what each sees, with times. Invariant: everyone comes back as soon as a node lets it, and tries to
+//! be in all groups at all times.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;

@@ -1,4 +1,5 @@
-//! Real processes of a cluster under faults: three machines, each with a NATS server and a node, and whoever is on them.
+//! Real processes of a cluster under faults: three machines, each with a NATS server and a node, and whoever is on
+//! them.
 //!
 //! In: `FANFARE_CYCLES` (how many faults, one after the other; 4), `FANFARE_SEED` (which), `FANFARE_BIN` (the server).
 //! Out: a line for each cycle, what did not hold, and a failure where something did not. Each machine is a network
@@ -47,8 +48,8 @@ fn number(name: &str) -> Option<u64> {
     Some(text.parse().unwrap_or_else(|_| panic!("{name} is to be a number, and it is {text:?}")))
 }
 
-/// Ends everything when it takes too long, or is told to end: the kernel ends all processes in the namespace of this one,
-/// which as its first would not hear of a signal that it does not ask for.
+/// Ends everything when it takes too long, or is told to end: the kernel ends all processes in the namespace of this
+/// one, which as its first would not hear of a signal that it does not ask for.
 fn watch_over(longest: Duration) {
     std::thread::spawn(move || {
         std::thread::sleep(longest);

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-/// What was on its way to the banned may come for so long after the receipt. What was sent after it may not come at all.
+/// What was on its way to the banned may come for so long after the receipt. What was sent after it may not come at
+/// all.
 const ON_ITS_WAY: Duration = Duration::from_secs(2);
 /// What was sent so shortly before a connection was lost may be lost with it.
 const AT_RISK: Duration = Duration::from_secs(20);
