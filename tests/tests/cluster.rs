@@ -15,7 +15,6 @@
 mod harness;
 
 use std::collections::BTreeSet;
-use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use fanfare_client::{Client, ConnectError, Event, Outgoing};
@@ -237,7 +236,7 @@ async fn a_node_that_ends_without_a_word_is_gone_everywhere_and_holds_no_revocat
     assert_eq!(within(alice.count(Target::All)).await.unwrap(), 2);
     drop((bob, b));
     let ban = Action::Ban { user: user("bob"), until: None, reason: String::new(), dry_run: false };
-    let mut banning = pin!(a.act(ban));
+    let mut banning = Box::pin(a.act(ban));
     // While that waits for the lease of the one that has gone, others are not held up.
     let add = async {
         eventually("the ban to be in force", || a.server.moderation().bans().len() == 1).await;
@@ -250,7 +249,8 @@ async fn a_node_that_ends_without_a_word_is_gone_everywhere_and_holds_no_revocat
         added = add => added.unwrap(),
     };
     assert_eq!((added.connections, added.silent), (1, vec!["b".to_owned()]));
-    let receipt = banning.await.unwrap();
+    let receipt = (&mut banning).await.unwrap();
+    drop(banning);
     let standings: Vec<_> = receipt.nodes.iter().map(|node| (node.name.as_str(), node.standing)).collect();
     assert_eq!(standings, [("a", Standing::InForce), ("b", Standing::LeaseEnded)], "{receipt:?}");
     assert_eq!(within(alice.count(Target::All)).await.unwrap(), 1);
