@@ -1,15 +1,6 @@
 //! Back ends over the HTTP API: every operation, every question, every refusal, over real sockets.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test that cannot go on should fail on the spot"
-)]
 
-mod api {
-    mod keys;
-}
+mod keys;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;

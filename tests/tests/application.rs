@@ -1,18 +1,9 @@
 //! Promise 15: the application decides, and whatever its handlers do costs only their caller.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test that cannot go on should fail on the spot"
-)]
 
-mod application {
-    mod calls;
-    mod connections;
-    mod hostile;
-    mod streams;
-}
+mod calls;
+mod connections;
+mod hostile;
+mod streams;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

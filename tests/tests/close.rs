@@ -2,13 +2,6 @@
 //!
 //! Seven reasons times four states of the path, for a bare peer and for the client; the browsers have the same matrix
 //! in web/test/close.test.ts.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test that cannot go on should fail on the spot"
-)]
 
 use std::net::SocketAddr;
 use std::time::Duration;

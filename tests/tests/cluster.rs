@@ -3,13 +3,6 @@
 //! In: three `nats-server` processes on loopback, which know each other, and three servers in this process. What a node
 //! does under every kind of cut is tested in simulated time (`cluster/tests/simulation.rs`); here it is whether the
 //! real parts do the same.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test that cannot go on should fail on the spot"
-)]
 
 #[path = "../../nats/tests/harness/mod.rs"]
 mod harness;

@@ -3,12 +3,6 @@
 //!
 //! Each rule is from docs/protocol/compatibility.md. The clients' half, a server from the future, is in
 //! tests/scenarios.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that cannot go on should fail on the spot"
-)]
 
 use bytes::Bytes;
 use fanfare_protocol::codec::{self, PREFIX_BYTES};

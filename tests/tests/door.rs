@@ -1,12 +1,5 @@
 //! One address shuts the door for nobody else: handshakes that fall silent, proofs that are played again, connections
 //! that ask nothing.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test that cannot go on should fail on the spot"
-)]
 
 use std::net::IpAddr;
 use std::sync::Arc;

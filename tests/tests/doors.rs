@@ -1,12 +1,5 @@
 //! Promise 14: whichever way a client came in, it is one hub. Native clients, WebSockets, clients of SignalR and
 //! operators act on the same groups at random, and what each of them hears is what a plain model says.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test that cannot go on should fail on the spot"
-)]
 
 use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;

@@ -1,12 +1,5 @@
 //! Keys that a URL gives, from a real HTTPS server: fetched, changed while the server runs, kept for a start without
 //! the network.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test that cannot go on should fail on the spot"
-)]
 
 use std::net::SocketAddr;
 

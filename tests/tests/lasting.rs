@@ -1,11 +1,4 @@
 //! Lasting memberships: where users are whenever they are here, and what they may do there.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test that cannot go on should fail on the spot"
-)]
 
 use std::net::SocketAddr;
 

@@ -1,11 +1,4 @@
 //! How connections begin and end: draining, path changes, deadlines and limits. Promise 11: each end has its code.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test that cannot go on should fail on the spot"
-)]
 
 use std::time::Duration;
 

@@ -1,11 +1,4 @@
 //! The operators' endpoint, end to end: who gets in, what is answered, what is recorded, and who is cut off.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test that cannot go on should fail on the spot"
-)]
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

@@ -1,11 +1,4 @@
 //! Promise 16, end to end: presence is true, and nobody without the right learns of it.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test that cannot go on should fail on the spot"
-)]
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

@@ -1,11 +1,4 @@
 //! The promises of users and groups, end to end: a real server, real clients, real sockets.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test that cannot go on should fail on the spot"
-)]
 
 use fanfare_client::{Event, Outgoing};
 use fanfare_protocol::admin::{Action, Who};

@@ -1,13 +1,6 @@
 //! Behind a load balancer: clients over TCP are who they are, and nobody can say that they are somebody else.
 //!
 //! haproxy is a real one, with the configurations that OPERATIONS.md has. Its clients come from addresses of loopback.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test that cannot go on should fail on the spot"
-)]
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};

@@ -1,11 +1,4 @@
 //! Promises 7 to 9, 11, end to end: who is revoked is out, stays out, and gets nothing more.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test that cannot go on should fail on the spot"
-)]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

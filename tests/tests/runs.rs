@@ -1,10 +1,4 @@
 //! Sends that follow each other in one chunk of a stream go together, and nobody can tell.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that cannot go on should fail on the spot"
-)]
 
 use std::sync::Arc;
 

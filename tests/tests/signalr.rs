@@ -1,12 +1,5 @@
 //! Clients of SignalR in the same hub: what holds for everybody holds for them, and what strangers may do at their
 //! door. Real clients are in web/test/signalr.test.ts and tests/python.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test that cannot go on should fail on the spot"
-)]
 
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};

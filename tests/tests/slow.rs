@@ -1,11 +1,4 @@
 //! Promise 6, end to end: who does not read harms nobody but himself.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test that cannot go on should fail on the spot"
-)]
 
 use std::time::Duration;
 

@@ -1,10 +1,4 @@
 //! Unreliable messages: datagrams between native clients, and what becomes of them where they are not wanted.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that cannot go on should fail on the spot"
-)]
 
 use std::time::Duration;
 

@@ -1,17 +1,8 @@
 //! A back end that is asked and told over HTTP: a real HTTPS server that answers, refuses, breaks off, is slow or down.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test that cannot go on should fail on the spot"
-)]
 
-mod webhooks {
-    mod events;
-    mod questions;
-    mod trouble;
-}
+mod events;
+mod questions;
+mod trouble;
 
 use fanfare_server::{Config, Webhook, WebhookEvent};
 use fanfare_tests::Hub;

@@ -1,10 +1,4 @@
 //! WebSocket: the same hub for clients that UDP does not reach, and what strangers may do to it.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that cannot go on should fail on the spot"
-)]
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::super::hub;
+use super::hub;
 
 #[tokio::test]
 async fn who_has_no_key_or_a_narrow_one_is_told_what_is_missing_and_nothing_of_what_there_is() {

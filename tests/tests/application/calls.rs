@@ -10,7 +10,7 @@ use fanfare_server::{
 };
 use fanfare_tests::{Hub, eventually, message, next, within};
 
-use crate::Seen;
+use super::Seen;
 
 async fn send_private_message(
     hub: HubHandle,

@@ -9,7 +9,7 @@ use fanfare_server::{Connecting, GrantClaim, Methods, Refusal, Right};
 use fanfare_tests::peer::Dialer;
 use fanfare_tests::{Hub, group, message, next, user, within};
 
-use crate::Seen;
+use super::Seen;
 
 async fn connected(seen: Seen, connecting: Connecting) -> Result<(), Refusal> {
     let user = connecting.user().as_str().to_owned();

@@ -8,7 +8,7 @@ use fanfare_server::{Args, CallError, Caller, Methods, State, Upload};
 use fanfare_tests::peer::{Dialer, Peer};
 use fanfare_tests::{Hub, eventually, user};
 
-use crate::Seen;
+use super::Seen;
 
 async fn read_never(State(seen): State<Seen>, _numbers: Upload<u64>) -> Result<(), CallError> {
     let _inside = seen.enter();

@@ -8,7 +8,7 @@ use fanfare_server::{Args, CallError, Items, Methods, State, TryItems, Upload};
 use fanfare_tests::{Hub, eventually, within};
 use futures_util::{Stream, stream};
 
-use crate::Seen;
+use super::Seen;
 
 /// Counts up, and notes how far it was asked to.
 fn numbers(seen: Seen, last: u32) -> impl Stream<Item = u32> {

@@ -7,7 +7,7 @@ use fanfare_tests::receiver::{Heard, Reaction, Receiver};
 use fanfare_tests::{Hub, eventually, group, user, within};
 use serde_json::Value;
 
-use crate::{everything, hub, settings};
+use super::{everything, hub, settings};
 
 /// Every event of a receiver, one after the other, whether it came alone or in a batch.
 fn events(receiver: &Receiver) -> Vec<Value> {

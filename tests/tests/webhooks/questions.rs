@@ -13,7 +13,7 @@ use fanfare_tests::tokens::Secret;
 use fanfare_tests::{Hub, eventually, group, message, next, nothing_else, user, within};
 use serde_json::json;
 
-use crate::{hub, settings};
+use super::{hub, settings};
 
 /// Answers about a connection by its user's name.
 fn about(heard: &Heard) -> Reaction {

@@ -11,7 +11,7 @@ use fanfare_tests::receiver::{Heard, Reaction, Receiver};
 use fanfare_tests::tokens::Secret;
 use fanfare_tests::{Hub, eventually, message, next, within};
 
-use crate::{everything, hub, settings};
+use super::{everything, hub, settings};
 
 /// Events that were taken: each once, in the order of their connection.
 fn check_order(taken: &[Heard]) {
