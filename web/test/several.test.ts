@@ -141,6 +141,14 @@ test("those that cannot be reached, or swallow what is sent, keep nobody from on
     assert.equal(client.url, URLS[0]);
     await client.close();
   }
+  // What is said of the client is the answer, although another could not be reached before.
+  for (let at = 0; at < 8; at++) {
+    const refused = connecting({ url: ["https://dead/fanfare", URLS[0] as string] });
+    (await asked()).end(Code.UserBanned, "");
+    const { code, message } = await error(refused);
+    assert.equal(code, Code.UserBanned);
+    assert.doesNotMatch(message, /none of/u);
+  }
   const none = ["https://dead/a", "https://silent/b"];
   const { kind, message } = await error(connecting({ url: none, connectTimeout: 50 }));
   assert.equal(kind, "unreachable");

@@ -180,6 +180,16 @@ async fn servers_that_swallow_packets_do_not_keep_a_client_from_one_that_is_ther
         let (client, _peer) = server.client_with(config.clone()).await;
         assert_eq!(client.address(), server.address.to_string());
     }
+    // What is said of the client is the answer, although another could not be reached before.
+    for _ in 0..4 {
+        let (refused, _peer) = tokio::join!(within("the refusal", Client::connect(config.clone())), async {
+            let peer = server.hello().await;
+            peer.close(Code::UserBanned, "");
+            peer
+        });
+        let error = refused.unwrap_err();
+        assert!(matches!(error, ConnectError::Refused { .. }), "{error}");
+    }
     let none = ClientConfig::new(silent[0].clone(), Credential::DevUser(user("alice")))
         .also_at([silent[1].clone()])
         .roots(server.identity.roots())
