@@ -74,9 +74,16 @@ pub(crate) enum Command {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Connection")]
 pub(crate) struct ConnectionArguments {
-    /// The server: a name or an address, and a port
-    #[arg(long, value_name = "HOST:PORT", env = "FANFARE_SERVER", default_value = DEFAULT_SERVER)]
-    pub(crate) server: String,
+    /// The server: a name or an address, and a port; may be given more than once, or with commas, where several
+    /// are one hub: then another is tried where one cannot be used
+    #[arg(
+        long = "server",
+        value_name = "HOST:PORT",
+        env = "FANFARE_SERVER",
+        default_value = DEFAULT_SERVER,
+        value_delimiter = ','
+    )]
+    pub(crate) servers: Vec<String>,
     /// Who to be; only a server started with --dev takes it without proof
     #[arg(long, value_name = "NAME", env = "FANFARE_USER")]
     pub(crate) user: Option<UserName>,

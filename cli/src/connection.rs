@@ -4,6 +4,7 @@ use fanfare_client::{Client, ClientConfig, ConnectError, RequestError, Roots, Ro
 use fanfare_protocol::Credential;
 
 use crate::arguments::ConnectionArguments;
+use crate::defaults::DEFAULT_SERVER;
 use crate::failure::Failure;
 use crate::stopping::Stopping;
 
@@ -20,6 +21,9 @@ impl ConnectionArguments {
             None if development.exists() => Roots::Pem(development),
             None => Roots::System,
         };
+        // There is a default, so that there is always one.
+        let mut servers = self.servers.iter().cloned();
+        let server = servers.next().unwrap_or_else(|| DEFAULT_SERVER.to_owned());
         let certificate = self.cert.as_ref().zip(self.key.as_ref());
         if certificate.is_some() && (self.user.is_some() || self.token.is_some()) {
             return Err(Failure::usage(
@@ -29,10 +33,10 @@ impl ConnectionArguments {
         }
         let config = match (&self.user, &self.token) {
             (None, None) if let Some((cert, key)) = certificate => {
-                ClientConfig::with_certificate(self.server.clone(), cert, key)
+                ClientConfig::with_certificate(server, cert, key)
             }
-            (Some(user), None) => ClientConfig::new(self.server.clone(), Credential::DevUser(user.clone())),
-            (None, Some(token)) => crate::token_argument::client_config(self.server.clone(), token.expose())?,
+            (Some(user), None) => ClientConfig::new(server, Credential::DevUser(user.clone())),
+            (None, Some(token)) => crate::token_argument::client_config(server, token.expose())?,
             (Some(_), Some(_)) => {
                 return Err(Failure::usage(
                     "--user and --token both say who to be; give one (FANFARE_USER and FANFARE_TOKEN count, too)",
@@ -49,16 +53,29 @@ impl ConnectionArguments {
             Some("off") => WebSocket::Off,
             Some(url) => WebSocket::At(url.to_owned()),
         };
-        Ok(config.roots(roots).websocket(websocket))
+        Ok(config.also_at(servers).roots(roots).websocket(websocket))
     }
 
     /// Connects. What the library says in its own terms about trust is said in those of the command line.
     pub(crate) async fn connect(&self, config: ClientConfig) -> Result<Client, Failure> {
         Client::connect(config).await.map_err(|error| match error {
-            ConnectError::UnknownIssuer { server, roots, detail } => Failure::failed(format!(
-                "the certificate of {server} is not signed by a trusted authority ({detail}); trusted: {roots}; {}",
-                self.advice()
-            )),
+            ConnectError::UnknownIssuer { .. } => {
+                Failure::failed(format!("{}; {}", words(&error), self.advice()))
+            }
+            ConnectError::AllFailed { failures } => {
+                let each = failures.iter().map(words).collect::<Vec<_>>().join("; ");
+                let said = format!("none of {} servers could be connected to: {each}", failures.len());
+                let is_untrusted =
+                    |failure: &ConnectError| matches!(failure, ConnectError::UnknownIssuer { .. });
+                if failures.iter().any(is_untrusted) {
+                    Failure::failed(format!("{said}; {}", self.advice()))
+                } else {
+                    Failure::failed(said)
+                }
+            }
+            ConnectError::Setting { setting: "also_at", problem } => {
+                Failure::usage(format!("too many servers: {problem}; see --server and FANFARE_SERVER"))
+            }
             ConnectError::Roots(RootsError::System { detail }) => Failure::failed(format!(
                 "the system has no usable certificate authorities ({detail}); {}",
                 self.advice()
@@ -90,6 +107,16 @@ impl ConnectionArguments {
                 development.display()
             ),
         }
+    }
+}
+
+/// An error without what the library says of its own settings.
+fn words(error: &ConnectError) -> String {
+    match error {
+        ConnectError::UnknownIssuer { server, roots, detail } => format!(
+            "the certificate of {server} is not signed by a trusted authority ({detail}); trusted: {roots}"
+        ),
+        error => error.to_string(),
     }
 }
 

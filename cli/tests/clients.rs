@@ -280,6 +280,53 @@ fn the_environment_says_where_and_who() {
 }
 
 #[test]
+fn of_several_servers_one_that_can_be_used_is_found_whichever_is_first() {
+    let server = Server::start();
+    // It answers nobody, as a machine that is switched off.
+    let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let silent = silent.local_addr().unwrap().to_string();
+    let ack = ["send", "--user", "bob", "--to-all", "x", "--ack"];
+    let several = format!("{silent},{}", server.address);
+    let flags = ["--server", &silent, "--server", &server.address];
+    assert_eq!(server.run(&[&ack[..], &flags[..]].concat()).printed(), "queued to 0 connections\n");
+    assert_eq!(
+        server.run(&[&ack[..], &["--server", &several]].concat()).printed(),
+        "queued to 0 connections\n"
+    );
+    let mut send = server.client(&ack);
+    let ended = finish(send.env("FANFARE_SERVER", &several), b"");
+    assert_eq!(ended.printed(), "queued to 0 connections\n");
+    // What is wrong with one of them is told before anything is tried.
+    for wrong in [format!("{},example", server.address), format!("{},", server.address)] {
+        let ended = server.run(&[&ack[..], &["--server", &wrong]].concat());
+        ended.complains(2, &["is not a server's address", "it lacks a port", "--server", "FANFARE_SERVER"]);
+    }
+    let many = vec![server.address.as_str(); 257].join(",");
+    server.run(&[&ack[..], &["--server", &many]].concat()).complains(2, &["256", "--server"]);
+}
+
+#[test]
+fn several_servers_in_vain_are_told_one_by_one_and_a_refusal_of_the_user_alone() {
+    let (one, two) = (Server::start(), Server::start());
+    // The authority of the first alone is trusted.
+    let both = format!("{},{}", one.address, two.address);
+    let dead = "nobody.invalid:1";
+    let send = |servers: &str, who: &[&str]| {
+        two.run(&[&["send", "--to-all", "x", "--server", servers], who].concat())
+    };
+    let ended = send(&format!("{},{dead}", one.address), &["--user", "bob"]);
+    ended.complains(
+        1,
+        &["none of 2 servers", &one.address, "not signed by a trusted authority", dead, "--state-dir"],
+    );
+    assert!(!ended.err.contains("Roots::"), "{ended:?}");
+    send(&both, &["--user", "bob"]).printed();
+    let refused = send(&format!("{},{dead}", two.address), &["--token", "a.b.c"]);
+    refused.complains(1, &[&two.address, "3001"]);
+    assert!(!refused.err.contains("none of"), "{refused:?}");
+}
+
+#[test]
 fn a_wrong_value_in_a_variable_names_the_variable() {
     let home = tempfile::tempdir().unwrap();
     let long = "x".repeat(300);

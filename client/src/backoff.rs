@@ -20,7 +20,12 @@ pub(crate) struct Backoff {
 
 impl Backoff {
     pub(crate) fn new(first: Duration, cap: Duration) -> Self {
-        Self { first, cap, attempts: 0, random: fastrand::Rng::new() }
+        Self::with(first, cap, fastrand::Rng::new())
+    }
+
+    /// The same, with chance from this generator.
+    pub(crate) fn with(first: Duration, cap: Duration, random: fastrand::Rng) -> Self {
+        Self { first, cap, attempts: 0, random }
     }
 
     /// The delay before the next attempt.

@@ -71,6 +71,11 @@ impl Client {
     /// One attempt is made: reconnecting begins when there was a connection. Takes at most the configured timeout (10 s
     /// by default) and the time to read certificates from disk.
     ///
+    /// With several addresses ([`ClientConfig::also_at`]) there is one attempt at each, in an order of chance, until
+    /// one succeeds. What a server says about this client is the answer, and no other is asked: a token that is not
+    /// valid, a ban. Each may take an equal part of the timeout, and 2 s at least, the last all of it; what a token
+    /// provider takes comes on top.
+    ///
     /// # Errors
     /// See [`ConnectError`]; each variant says what it means and what to do.
     pub async fn connect(config: ClientConfig) -> Result<Self, ConnectError> {
@@ -110,6 +115,12 @@ impl Client {
     #[must_use]
     pub fn transport(&self) -> Transport {
         self.inner.shared.transport()
+    }
+
+    /// Which of its addresses the connection goes to, as it was given, or the last one went to during an outage.
+    #[must_use]
+    pub fn address(&self) -> String {
+        self.inner.shared.address()
     }
 
     /// The id of the current connection, or of the last one during an outage.

@@ -27,7 +27,8 @@ use crate::way::Way;
 /// ```
 #[derive(Debug, Clone)]
 pub struct ClientConfig {
-    pub(crate) server: String,
+    /// One at least.
+    pub(crate) servers: Vec<String>,
     pub(crate) source: Source,
     pub(crate) roots: Roots,
     /// A certificate and its key, in PEM files.
@@ -96,6 +97,8 @@ pub enum Roots {
 /// When and how often to reconnect.
 ///
 /// The delay before the n-th attempt is drawn evenly from 0 to min(`max_delay`, `first_delay` * 2^n), n counted from 0.
+/// With several addresses it is the delay before the n-th round of all of them: within a round, and before the others
+/// are tried after a loss, there is none.
 #[derive(Debug, Clone)]
 pub struct Reconnect {
     pub(crate) first_delay: Duration,
@@ -104,6 +107,9 @@ pub struct Reconnect {
     pub(crate) max_attempts: Option<u32>,
     pub(crate) max_elapsed: Option<Duration>,
 }
+
+/// The most addresses. A hub has at most 65 nodes, and each may have several.
+const MAX_SERVERS: usize = 256;
 
 /// The largest event queue: its slots are allocated when the client connects.
 const MAX_EVENT_QUEUE: usize = 1 << 20;
@@ -116,7 +122,7 @@ impl ClientConfig {
     #[must_use]
     pub fn new(server: impl Into<String>, credential: Credential) -> Self {
         Self {
-            server: server.into(),
+            servers: vec![server.into()],
             source: Source::Fixed(credential),
             roots: Roots::default(),
             proof: None,
@@ -155,6 +161,16 @@ impl ClientConfig {
         Self { proof, ..Self::new(server, Credential::Certificate) }
     }
 
+    /// Further addresses, each as the one that [`new`](Self::new) takes: of servers that are one hub with that one, or
+    /// further ways to it. The client connects to one of all of them, by chance, and goes on at another where that one
+    /// cannot be used, or is lost ([several servers](crate#several-servers)). Up to 256 in all; one that is given twice
+    /// counts once. Each server's certificate must be valid for its own host, and come from the same [`Roots`].
+    #[must_use]
+    pub fn also_at<S: Into<String>>(mut self, servers: impl IntoIterator<Item = S>) -> Self {
+        self.servers.extend(servers.into_iter().map(Into::into));
+        self
+    }
+
     /// Whom to trust. Default: the system's authorities.
     #[must_use]
     pub fn roots(mut self, roots: Roots) -> Self {
@@ -173,7 +189,8 @@ impl ClientConfig {
     }
 
     /// How long one attempt to connect may take, from the name's lookup to the server's `Welcome`. At most
-    /// a day; default 10 s.
+    /// a day; default 10 s. With several addresses each may take an equal part of it, and 2 s at least, so that one
+    /// that swallows packets does not cost all of it; the last that is left may take all of it.
     #[must_use]
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
@@ -197,7 +214,8 @@ impl ClientConfig {
     }
 
     /// Where the WebSocket is that helps where UDP does not get through. Default: at the server's host and port. Once
-    /// it has helped it goes alone for five minutes, and then QUIC is tried again.
+    /// it has helped it goes alone for five minutes, and then QUIC is tried again. One that is given as a URL is for
+    /// every address, if there are several.
     #[must_use]
     pub fn websocket(mut self, websocket: WebSocket) -> Self {
         self.websocket = websocket;
@@ -211,10 +229,26 @@ impl ClientConfig {
         self
     }
 
+    /// Where the servers are, each once, in the order in which they were given.
+    pub(crate) fn addresses(&self) -> Result<Vec<ServerAddress>, ConnectError> {
+        let mut addresses = Vec::new();
+        for text in &self.servers {
+            let address = text.parse().map_err(|problem: &str| ConnectError::Address {
+                address: text.clone(),
+                problem: problem.to_owned(),
+            })?;
+            if !addresses.contains(&address) {
+                addresses.push(address);
+            }
+        }
+        Ok(addresses)
+    }
+
     /// Checks what only needs to be looked at.
     pub(crate) fn check(&self) -> Result<(), ConnectError> {
         let timeout = |value: Duration| !value.is_zero() && value <= MAX_TIMEOUT;
         let rules = [
+            (self.servers.len() <= MAX_SERVERS, "also_at", "there may be 256 addresses in all"),
             ((1..=MAX_EVENT_QUEUE).contains(&self.event_queue), "event_queue", "it must be 1 to 1,048,576"),
             (timeout(self.connect_timeout), "connect_timeout", "it must be longer than 0 and at most a day"),
             (timeout(self.request_timeout), "request_timeout", "it must be longer than 0 and at most a day"),
@@ -271,7 +305,7 @@ impl Reconnect {
         self
     }
 
-    /// Gives up after so many attempts in one outage. Default: no limit.
+    /// Gives up after so many attempts in one outage, each at one address. Default: no limit.
     #[must_use]
     pub fn max_attempts(mut self, attempts: u32) -> Self {
         self.max_attempts = Some(attempts);
@@ -307,6 +341,7 @@ mod tests {
         assert!(config().reconnect(None).check().is_ok());
         let reconnect = Reconnect::default;
         for (bad, name) in [
+            (config().also_at(vec!["localhost:4433"; 256]), "also_at"),
             (config().event_queue(0), "event_queue"),
             (config().event_queue(usize::MAX), "event_queue"),
             (config().connect_timeout(Duration::ZERO), "connect_timeout"),
@@ -322,6 +357,18 @@ mod tests {
                 "{name}: {error}"
             );
         }
+    }
+
+    #[test]
+    fn addresses_are_taken_once_and_each_is_checked() {
+        let of = |config: ClientConfig| {
+            let addresses = config.addresses().map_err(|error| error.to_string())?;
+            Ok::<_, String>(addresses.iter().map(ToString::to_string).collect::<Vec<_>>())
+        };
+        let several = config().also_at(["b:1", "[::1]:2"]).also_at(vec!["localhost:4433".to_owned()]);
+        assert_eq!(of(several).unwrap(), ["localhost:4433", "b:1", "[::1]:2"]);
+        let wrong = of(config().also_at(["b"])).unwrap_err();
+        assert_eq!(wrong, "\"b\" is not a server's address: it lacks a port; write it as host:4433");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! In: what went wrong, from the files that do the work. Out: a sentence that says what, where, and what to do about
 //! it. Invariant: a refusal by the server keeps its code; an error that leaves open whether a request was done says so.
 
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -153,6 +154,12 @@ pub enum ConnectError {
         /// How it was lost.
         reason: Disconnect,
     },
+    /// There are several addresses, and each was tried in vain.
+    #[error("none of {} servers could be connected to: {}", failures.len(), Each(failures))]
+    AllFailed {
+        /// Why, one for each address, in the order in which they were tried.
+        failures: Vec<ConnectError>,
+    },
 }
 
 impl ConnectError {
@@ -161,32 +168,39 @@ impl ConnectError {
         matches!(self, Self::Unreachable { .. } | Self::Socket(_) | Self::Lost { .. })
     }
 
-    /// The server's code, if it refused the connection with one that this version knows.
+    /// The server's code, if it refused the connection with one that this version knows; of several, if all say the
+    /// same.
     #[must_use]
     pub fn code(&self) -> Option<Code> {
         match self {
             Self::Refused { code, .. } => known(*code),
+            Self::AllFailed { failures } => {
+                let first = failures.first().and_then(Self::code);
+                first.filter(|_| failures.iter().all(|failure| failure.code() == first))
+            }
             _ => None,
         }
     }
 
-    /// How long the server wants not to see this client.
+    /// How long the server wants not to see this client; of several, the one that says so for the shortest time.
     #[must_use]
     pub fn stay_away(&self) -> Duration {
         match self {
             Self::Refused { come_back, .. } => come_back.pause(),
             Self::Lost { reason, .. } => reason.stay_away(),
+            Self::AllFailed { failures } => failures.iter().map(Self::stay_away).min().unwrap_or_default(),
             _ => Duration::ZERO,
         }
     }
 
-    /// Whether another attempt, later, may succeed without anyone changing anything. This is what the client goes by
-    /// when it reconnects.
+    /// Whether another attempt at the same address, later, may succeed without anyone changing anything; of several, at
+    /// one of them. This is what the client goes by when it reconnects.
     #[must_use]
     pub fn may_retry(&self) -> bool {
         match self {
             Self::Refused { code, come_back, .. } => come_back.allows(*code),
             Self::Lost { reason, .. } => reason.may_reconnect(),
+            Self::AllFailed { failures } => failures.iter().any(Self::may_retry),
             Self::Resolve { .. }
             | Self::Socket(_)
             | Self::TokenProvider { .. }
@@ -203,6 +217,19 @@ impl ConnectError {
             | Self::Expired { .. }
             | Self::NotFanfare { .. } => false,
         }
+    }
+}
+
+/// Errors, each of which names its server, one after the other.
+struct Each<'a>(&'a [ConnectError]);
+
+impl fmt::Display for Each<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, error) in self.0.iter().enumerate() {
+            let separator = if at == 0 { "" } else { "; " };
+            write!(f, "{separator}{error}")?;
+        }
+        Ok(())
     }
 }
 
@@ -426,6 +453,27 @@ mod tests {
             text.starts_with("no Fanfare server answered at example.org:4433 within 10 s over UDP"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn of_several_each_is_named_and_a_code_counts_that_all_say() {
+        let refused = |server: &str, code: Code, seconds| ConnectError::Refused {
+            server: server.to_owned(),
+            code: code.number(),
+            reason: String::new(),
+            come_back: ComeBack::After(Duration::from_secs(seconds)),
+        };
+        let cut_off = vec![refused("a:1", Code::CutOff, 9), refused("b:2", Code::CutOff, 3)];
+        let all = ConnectError::AllFailed { failures: cut_off.clone() };
+        let text = all.to_string();
+        assert!(text.starts_with("none of 2 servers could be connected to: the server at a:1"), "{text}");
+        assert!(text.contains("; the server at b:2"), "{text}");
+        assert_eq!((all.code(), all.stay_away()), (Some(Code::CutOff), Duration::from_secs(3)));
+        assert!(all.may_retry());
+        let stranger = ConnectError::NotFanfare { server: "c:3".to_owned() };
+        let some = ConnectError::AllFailed { failures: [cut_off, vec![stranger.clone()]].concat() };
+        assert_eq!((some.code(), some.may_retry()), (None, true));
+        assert!(!ConnectError::AllFailed { failures: vec![stranger.clone(), stranger] }.may_retry());
     }
 
     #[test]

@@ -61,8 +61,8 @@ pub enum Event {
         code: u16,
         /// Why, in the server's words.
         reason: String,
-        /// After how long this client may come back, and no sooner; `None` is never. [`Event::Disconnected`] says when
-        /// it does.
+        /// After how long this client may come back to this server, and no sooner; `None` is never.
+        /// [`Event::Disconnected`] says when it does, or tries another.
         retry_after: Option<Duration>,
     },
     /// The server refused a send that asked for no answer.

@@ -2,9 +2,10 @@
 //!
 //! In: a dialer and a credential. Out: a link, its writer task and its incoming frames, or the server's refusal.
 //! Invariant: nothing but `Hello` is sent before `Welcome` came; name lookup, the connection and `Welcome` share one
-//! deadline.
+//! deadline, which comes no later than the dialer's timeout after the credential was asked for.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use fanfare_protocol::{
     ClientFrame, Code, Credential, Features, PROTOCOL_VERSION, ServerFrame, Welcome, codec,
@@ -37,15 +38,16 @@ pub(crate) struct Opened {
     pub(crate) writer: AbortOnDropHandle<()>,
 }
 
-/// Connects and introduces the client.
+/// Connects and introduces the client. Once it has its credential that may take `most`.
 pub(crate) async fn open(
     dialer: &Dialer,
     source: &Source,
     skipped: &Skipped,
+    most: Duration,
 ) -> Result<Opened, ConnectError> {
-    let deadline = Instant::now() + dialer.timeout();
+    let whole = Instant::now() + dialer.timeout();
     let server = || dialer.server().to_string();
-    let credential = match timeout_at(deadline, source.credential()).await {
+    let credential = match timeout_at(whole, source.credential()).await {
         Ok(Ok(credential)) => credential,
         Ok(Err(error)) => return Err(ConnectError::TokenProvider { detail: error.to_string() }),
         Err(_) => {
@@ -53,9 +55,12 @@ pub(crate) async fn open(
             return Err(ConnectError::TokenProvider { detail });
         }
     };
+    let deadline = whole.min(Instant::now() + most);
+    let dialer = dialer.taking(most);
     let opened = async {
         let connection = dialer.dial(deadline).await?;
-        match timeout_at(deadline, introduce(connection, credential, skipped.clone(), deadline)).await {
+        let introduced = introduce(connection, credential, skipped.clone(), deadline, server());
+        match timeout_at(deadline, introduced).await {
             Ok(Ok(opened)) => Ok(opened),
             Ok(Err(reason)) => Err(not_welcomed(server(), reason)),
             Err(_) => Err(ConnectError::NoWelcome { server: server(), within: dialer.timeout() }),
@@ -71,6 +76,7 @@ async fn introduce(
     credential: Credential,
     skipped: Skipped,
     deadline: Instant,
+    server: String,
 ) -> Result<Opened, Disconnect> {
     let (send, receive) = connection.open().await?;
     let (queue, frames) = mpsc::channel(writer::QUEUE_FRAMES);
@@ -86,6 +92,7 @@ async fn introduce(
     tracing::debug!(connection = %welcome.connection, user = ?welcome.user, server = ?welcome.server, "welcome");
     let link = Link {
         connection,
+        server,
         welcome,
         requests: Requests::new(),
         calls: Calls::new(),

@@ -4,8 +4,8 @@
 //!
 //! # The types
 //!
-//! - [`ClientConfig`] has the server's address, the [`Credential`], the certificate authorities to trust ([`Roots`]),
-//!   and when to [`Reconnect`].
+//! - [`ClientConfig`] has the server's address, or those of several that are one hub ([`ClientConfig::also_at`]), the
+//!   [`Credential`], the certificate authorities to trust ([`Roots`]), and when to [`Reconnect`].
 //! - [`Client`] connects, and has the requests: join, leave, send, count, refresh. It is cheap to clone.
 //! - [`Outgoing`] is a message to several targets, or to all but some connections. A [`Payload`] is its content.
 //! - [`Event`] is what [`Client::next`] gives: a [`Message`], a change of membership, a lost connection. The last is
@@ -41,11 +41,31 @@
 //!
 //! Call [`Client::next`] all the time: when its queue is full, the client stops reading from the server.
 //!
+//! # Several servers
+//!
+//! Servers may be nodes of one hub. A client that is given the addresses of several begins at one of them by chance,
+//! and when its connection is lost it goes on at another at once, with its groups joined again:
+//!
+//! ```
+//! # use fanfare_client::{ClientConfig, Credential, UserName};
+//! # fn main() -> Result<(), fanfare_client::NameError> {
+//! # let credential = Credential::DevUser(UserName::new("alice")?);
+//! let config = ClientConfig::new("a.example:4433", credential).also_at(["b.example:4433", "c.example:4433"]);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Only what is about a server leads to another: one that is not reached, or not trusted, is full, stops, or has lost
+//! touch with the others. What is about the client is the same everywhere and asked for once: a token that is not valid
+//! or a ban is the end, and a time before which this client is not to come back holds at every server. Where a server
+//! stops and says when it is back, its clients move to others at random moments within that time, and within 5 s, so
+//! that they do not all come at once. After every address was tried in vain, [`Reconnect`] says how long the pause is.
+//!
 //! # The files
 //!
-//! Arrows run down only. `client -> supervisor -> {rejoin, reader, handshake} -> state -> {watches, link -> requests}`,
-//! and `handshake -> dial -> {address, transport, tls}`; beside it `operator -> dial`, and `watch -> client`. `config`,
-//! `error`, `event`, `outgoing` and `disconnect` are leaves.
+//! Arrows run down only. `client -> supervisor -> {rejoin, reader, servers -> {route, handshake}} -> state -> {watches,
+//! link -> requests}`, `route -> verdict -> error`, and `handshake -> dial -> {address, transport, tls}`; beside it
+//! `operator -> dial`, and `watch -> client`. `config`, `error`, `event`, `outgoing` and `disconnect` are leaves.
 
 mod address;
 mod answering;
@@ -72,10 +92,13 @@ mod reader;
 mod refresher;
 mod rejoin;
 mod requests;
+mod route;
+mod servers;
 mod state;
 mod supervisor;
 mod tls;
 mod transport;
+mod verdict;
 mod watch;
 mod watches;
 mod watching;

@@ -21,6 +21,8 @@ use crate::writer::say;
 /// A live connection.
 pub(crate) struct Link {
     pub(crate) connection: Connection,
+    /// Where it is, as the application gave it.
+    pub(crate) server: String,
     pub(crate) welcome: Welcome,
     pub(crate) requests: Requests,
     pub(crate) calls: Calls,

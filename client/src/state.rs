@@ -43,6 +43,8 @@ struct State {
     welcome: Welcome,
     /// What that connection goes over, or went.
     transport: Transport,
+    /// Where it goes to, or went.
+    address: String,
     membership: Membership,
     /// The newest token that the server took on a living connection, and the request that it came with.
     newest: Option<(RequestId, Token)>,
@@ -76,6 +78,7 @@ impl Shared {
         let state = State {
             welcome: link.welcome.clone(),
             transport: link.connection.transport(),
+            address: link.server.clone(),
             phase: Phase::Live(link),
             membership: Membership::default(),
             newest: None,
@@ -107,6 +110,11 @@ impl Shared {
     /// What the current connection goes over, or the last one.
     pub(crate) fn transport(&self) -> Transport {
         self.state.lock().transport
+    }
+
+    /// Where the current connection goes to, or the last one.
+    pub(crate) fn address(&self) -> String {
+        self.state.lock().address.clone()
     }
 
     /// The live connection, if there is one.
@@ -276,6 +284,7 @@ impl Shared {
         }
         state.welcome = link.welcome.clone();
         state.transport = link.connection.transport();
+        state.address.clone_from(&link.server);
         state.phase = Phase::Live(Arc::clone(link));
         Ok(state.membership.take_lost())
     }

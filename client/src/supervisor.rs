@@ -1,4 +1,4 @@
-//! The task that keeps a client connected: it owns every other task, and decides what a loss means.
+//! The task that keeps a client connected: it owns every other task, and carries out what a loss means.
 //!
 //! In: settings, and the application's wish to close. Out: a live connection in the shared state, and the events that
 //! tell of its loss and return.
@@ -15,7 +15,6 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::address::ServerAddress;
 use crate::backoff::Backoff;
 use crate::config::{ClientConfig, Reconnect};
 use crate::connection::Connection;
@@ -25,11 +24,14 @@ use crate::disconnect::Disconnect;
 use crate::error::{CloseError, ConnectError, RootsError};
 use crate::event::{CloseReason, Event};
 use crate::events::EventSink;
-use crate::handshake::{self, Opened};
+use crate::handshake::Opened;
 use crate::incoming::Skipped;
 use crate::reader::{self, StreamEnd};
 use crate::rejoin::Rejoin;
+use crate::route::Step;
+use crate::servers::Servers;
 use crate::state::Shared;
+use crate::verdict::Verdict;
 use crate::way::{Dialer, WebSocketDialer};
 use crate::{refresher, tls, transport, watching};
 
@@ -50,12 +52,12 @@ pub(crate) struct Started {
 /// Connects for the first time, and starts the supervisor.
 pub(crate) async fn start(config: ClientConfig) -> Result<Started, ConnectError> {
     config.check()?;
-    let server: ServerAddress = config.server.parse().map_err(|problem: &str| ConnectError::Address {
-        address: config.server.clone(),
-        problem: problem.to_owned(),
-    })?;
-    // Nobody asks for a certificate over TCP, so that whoever shows one goes over QUIC or not at all.
-    let way = if config.proof.is_some() { None } else { config.websocket.way(&server)? };
+    let mut ways = Vec::new();
+    for server in config.addresses()? {
+        // Nobody asks for a certificate over TCP, so that whoever shows one goes over QUIC or not at all.
+        let way = if config.proof.is_some() { None } else { config.websocket.way(&server)? };
+        ways.push((server, way));
+    }
     let (roots, proof) = (config.roots, config.proof);
     let load = move || {
         let proof = proof.as_ref().map(|(certificate, key)| (certificate.as_path(), key.as_path()));
@@ -65,31 +67,35 @@ pub(crate) async fn start(config: ClientConfig) -> Result<Started, ConnectError>
         .await
         .map_err(|failed| RootsError::Tls { detail: failed.to_string() })??;
     let quic = transport::quic(&trust);
-    let quic = QuicDialer { server, quic, roots: trust.roots, timeout: config.connect_timeout };
-    let websocket = way.map(|way| WebSocketDialer::new(way, trust.tls, config.websocket_after));
-    let dialer = Dialer::new(quic, websocket);
+    let dialer = |(server, way): (_, Option<_>)| {
+        let (quic, roots) = (quic.clone(), trust.roots.clone());
+        let websocket =
+            way.map(|way| WebSocketDialer::new(way, Arc::clone(&trust.tls), config.websocket_after));
+        Dialer::new(QuicDialer { server, quic, roots, timeout: config.connect_timeout }, websocket)
+    };
+    let plan = config.reconnect.clone().unwrap_or_default();
+    let backoff = Backoff::new(plan.first_delay, plan.max_delay);
+    let mut servers = Servers::new(ways.into_iter().map(dialer).collect(), backoff);
 
     let skipped = Skipped::default();
-    let opened = handshake::open(&dialer, &config.source, &skipped).await?;
+    let opened = servers.connect(&config.source, &skipped).await?;
     let closing = CancellationToken::new();
     let (sink, events) = EventSink::new(config.event_queue, closing.clone());
     let shared = Arc::new(Shared::new(Arc::clone(&opened.link), skipped, closing));
     let supervisor = Supervisor {
         shared: Arc::clone(&shared),
-        dialer,
         source: config.source,
         reconnect: config.reconnect,
         patience: config.request_timeout,
         most_held: config.event_queue,
         events: sink,
     };
-    let supervisor = AbortOnDropHandle::new(tokio::spawn(supervisor.run(opened)));
+    let supervisor = AbortOnDropHandle::new(tokio::spawn(supervisor.run(servers, opened)));
     Ok(Started { shared, events, supervisor })
 }
 
 struct Supervisor {
     shared: Arc<Shared>,
-    dialer: Dialer,
     source: Source,
     reconnect: Option<Reconnect>,
     /// How long an answer may take while groups are rejoined.
@@ -105,50 +111,43 @@ enum Served {
 }
 
 impl Supervisor {
-    async fn run(self, opened: Opened) {
+    async fn run(self, servers: Servers, opened: Opened) {
         // Whatever happens in here, nobody waits for the end of it in vain.
         let _closed = self.shared.closed.clone().drop_guard();
-        let (reason, result) = self.keep_connected(opened).await;
+        let (reason, result) = self.keep_connected(servers, opened).await;
         tracing::debug!(%reason, "client closed");
         self.shared.end(Event::Closed { reason, discarded: self.events.discarded() }, result);
         self.events.close();
     }
 
-    async fn keep_connected(&self, mut opened: Opened) -> (CloseReason, Result<(), CloseError>) {
+    async fn keep_connected(
+        &self,
+        mut servers: Servers,
+        mut opened: Opened,
+    ) -> (CloseReason, Result<(), CloseError>) {
         let plan = self.reconnect.clone().unwrap_or_default();
-        let mut backoff = Backoff::new(plan.first_delay, plan.max_delay);
         loop {
             let since = Instant::now();
             let lost = match self.serve(opened).await {
                 Served::Closed(result) => return (CloseReason::Requested, result),
                 Served::Lost(lost) => lost,
             };
-            tracing::info!(server = %self.dialer.server(), reason = %lost, "connection lost");
-            if since.elapsed() >= plan.stable_after {
-                backoff.reset();
-            }
-            let delay = lost.stay_away().saturating_add(backoff.next_delay());
+            tracing::info!(server = %servers.current(), reason = %lost, "connection lost");
+            let verdict = Verdict::of_loss(&lost, self.source.renews());
+            let step = servers.lost(verdict, since.elapsed() >= plan.stable_after);
             // What the server wishes may be longer than the application is ready to wait.
-            if self.reconnect.is_none() || !self.may_reconnect(&lost) || !plan.allows(0, delay) {
+            let wanted = step.filter(|step| self.reconnect.is_some() && plan.allows(0, step.pause));
+            let Some(step) = wanted else {
                 // First: an application that is slow to read its events must not be told `NotConnected` for ever.
                 self.shared.refuse_requests();
                 self.events.push(Event::Disconnected { reason: lost.clone(), retry_in: None }).await;
                 return (CloseReason::Ended(lost), Ok(()));
-            }
-            opened = match self.reconnect(&plan, &mut backoff, lost, delay).await {
+            };
+            opened = match self.reconnect(&plan, &mut servers, lost, step).await {
                 Ok(opened) => opened,
                 Err(reason) => return (reason, Ok(())),
             };
         }
-    }
-
-    fn may_reconnect(&self, lost: &Disconnect) -> bool {
-        lost.may_reconnect() || self.can_renew(lost.code())
-    }
-
-    /// An expired token is no end where the application has another.
-    fn can_renew(&self, code: Option<Code>) -> bool {
-        self.source.renews() && code == Some(Code::TokenExpired)
     }
 
     /// Runs one connection to its end. On return its tasks have ended.
@@ -195,23 +194,24 @@ impl Supervisor {
         }
     }
 
-    /// Tries until there is a connection, or there will be none; for the first time after `delay`.
+    /// Tries until there is a connection, or there will be none; at first what `step` says.
     async fn reconnect(
         &self,
         plan: &Reconnect,
-        backoff: &mut Backoff,
+        servers: &mut Servers,
         lost: Disconnect,
-        mut delay: Duration,
+        mut step: Step,
     ) -> Result<Opened, CloseReason> {
         let outage = Instant::now();
-        self.events.push(Event::Disconnected { reason: lost, retry_in: Some(delay) }).await;
+        self.events.push(Event::Disconnected { reason: lost, retry_in: Some(step.pause) }).await;
         let mut attempts = 0;
         loop {
             let failure = tokio::select! {
                 biased;
                 () = self.shared.closing.cancelled() => return Err(CloseReason::Requested),
-                attempt = self.attempt_after(delay) => match attempt {
+                attempt = self.attempt(servers, step) => match attempt {
                     Ok((opened, events)) => {
+                        servers.live(step.place);
                         for event in events {
                             self.events.push(event).await;
                         }
@@ -221,27 +221,28 @@ impl Supervisor {
                 },
             };
             attempts += 1;
-            tracing::info!(server = %self.dialer.server(), attempts, error = %failure, "reconnecting failed");
+            tracing::info!(server = %servers.name(step.place), attempts, error = %failure, "reconnecting failed");
             let last = Arc::new(failure);
-            if !last.may_retry() && !self.can_renew(last.code()) {
+            let verdict = Verdict::of_error(&last, self.source.renews());
+            let Some(next) = servers.failed(step.place, verdict) else {
                 return Err(CloseReason::Refused(last));
-            }
-            delay = last.stay_away().saturating_add(backoff.next_delay());
-            if !plan.allows(attempts, outage.elapsed().saturating_add(delay)) {
+            };
+            if !plan.allows(attempts, outage.elapsed().saturating_add(next.pause)) {
                 return Err(CloseReason::GaveUp { attempts, after: outage.elapsed(), last });
             }
+            step = next;
         }
     }
 
     /// One attempt. On success the connection is live, and the events that tell of it are still to be queued.
-    async fn attempt_after(&self, delay: Duration) -> Result<(Opened, Vec<Event>), ConnectError> {
-        sleep(delay).await;
+    async fn attempt(&self, servers: &Servers, step: Step) -> Result<(Opened, Vec<Event>), ConnectError> {
+        sleep(step.pause).await;
         let source = self.source.refreshed(self.shared.newest_token());
-        let mut opened = handshake::open(&self.dialer, &source, &self.shared.skipped).await?;
+        let mut opened = servers.attempt(step.place, &source, &self.shared.skipped).await?;
         let rejoin = Rejoin::new(&self.shared, &mut opened, &self.events, self.most_held);
         match rejoin.run(self.patience).await {
             Ok(events) => Ok((opened, events)),
-            Err(lost) => Err(ready_failed(self.dialer.server().to_string(), lost)),
+            Err(lost) => Err(ready_failed(servers.name(step.place), lost)),
         }
     }
 }

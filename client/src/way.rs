@@ -126,6 +126,13 @@ impl Dialer {
         self.quic.timeout
     }
 
+    /// The same dialer, which knows what the other learns, for an attempt that may take so long.
+    pub(crate) fn taking(&self, timeout: Duration) -> Self {
+        let mut dialer = self.clone();
+        dialer.quic.timeout = timeout;
+        dialer
+    }
+
     /// Tries one way, and then both, until one answers or `deadline` comes.
     pub(crate) async fn dial(&self, deadline: Instant) -> Result<Connection, ConnectError> {
         let Some(websocket) = &self.websocket else { return self.over_quic(deadline).await };

@@ -6,13 +6,12 @@
  */
 
 import { datagramBytes, encodeClient } from "./codec.js";
-import { addressOf, dial } from "./dial.js";
 import { FanfareError } from "./errors.js";
 import { Code } from "./codes.js";
 import { CALLS, DATAGRAM_BYTES, PRESENCE, type ClientFrame, type Limits, type Target } from "./frames.js";
 import { encoded, outgoing } from "./outgoing.js";
 import type { Payload } from "./payload.js";
-import { Race } from "./race.js";
+import { Servers } from "./servers.js";
 import type { Transport } from "./session.js";
 import { PREFIX_BYTES } from "./stream.js";
 import { Supervisor } from "./supervisor.js";
@@ -32,14 +31,18 @@ export class Client implements AsyncIterable<Message> {
 
   /** @internal */
   static async connect(options: ConnectOptions): Promise<Client> {
-    const race = new Race(addressOf(options));
-    const link = await dial(options, race, options.token, options.signal);
-    return new Client(new Supervisor(options, race, link));
+    const servers = new Servers(options);
+    return new Client(new Supervisor(options, servers, await servers.connect()));
   }
 
   /** The id of the connection, or of the last one during an outage. */
   get connectionId(): string {
     return this.supervisor.welcome.connection;
+  }
+
+  /** Which of its addresses the connection goes to, or the last one went to during an outage. */
+  get url(): string {
+    return this.supervisor.url;
   }
 
   /** Who the server takes this client for. */

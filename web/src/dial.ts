@@ -12,6 +12,12 @@ import { unlessAborted } from "./pause.js";
 import type { Address, Race } from "./race.js";
 import type { ConnectOptions } from "./types.js";
 
+/** How long connecting may take, in milliseconds, where the application does not say. */
+export const CONNECT_TIMEOUT = 10_000;
+
+/** The most addresses. A hub has at most 65 nodes, and each may have several. */
+const MOST_ADDRESSES = 256;
+
 function hash(value: Uint8Array | ArrayBuffer | string): WebTransportHash {
   return { algorithm: "sha-256", value: (typeof value === "string" ? octets(value) : value) as BufferSource };
 }
@@ -24,37 +30,58 @@ function octets(base64: string): Uint8Array {
   }
 }
 
-/** Where the options say that the server is. Throws where they do not say who connects. */
-export function addressOf(options: ConnectOptions): Address {
+function listed(urls: string | readonly string[]): readonly string[] {
+  return typeof urls === "string" ? [urls] : urls;
+}
+
+/** Where the options say that the servers are, each once. Throws where they do not say who connects. */
+export function addressesOf(options: ConnectOptions): Address[] {
   const credentials = [options.token, options.tokenProvider, options.devUser];
   if (credentials.filter((one) => one !== undefined).length !== 1) {
     throw new FanfareError("argument", "give one of token, tokenProvider and devUser");
   }
-  return {
-    url: options.url,
+  const urls = listed(options.url);
+  if (urls.length < 1 || urls.length > MOST_ADDRESSES) {
+    throw new FanfareError("argument", `give 1 to ${MOST_ADDRESSES} addresses as url, not ${urls.length}`);
+  }
+  const { websocketUrl } = options;
+  if (typeof websocketUrl === "object" && websocketUrl.length !== urls.length) {
+    throw new FanfareError("argument", `give one websocketUrl for all, or one for each of ${urls.length} addresses`);
+  }
+  const addresses = urls.map((url, at): Address => ({
+    url,
     hashes: (options.serverCertificateHashes ?? []).map(hash),
     // The same place, over TCP.
-    socketUrl: options.websocketUrl ?? options.url.replace(/^http/u, "ws"),
+    socketUrl: (typeof websocketUrl === "object" ? websocketUrl[at] : websocketUrl) ?? url.replace(/^http/u, "ws"),
     transports: options.transports ?? ["webtransport", "websocket"],
     socketAfter: options.websocketAfter ?? 1_000,
-  };
+  }));
+  return addresses.filter(({ url }, at) => urls.indexOf(url) === at);
 }
 
-/** Connects, with the newest token where there is no provider. */
+/**
+ * Connects, with the newest token where there is no provider. Once there is a credential that may take `most`
+ * milliseconds.
+ */
 export async function dial(
-  options: ConnectOptions, race: Race, newest: string | undefined, signal: AbortSignal | undefined,
+  options: ConnectOptions, race: Race, newest: string | undefined, signal: AbortSignal | undefined, most: number,
 ): Promise<Link> {
-  const deadline = AbortSignal.timeout(options.connectTimeout ?? 10_000);
+  const whole = options.connectTimeout ?? CONNECT_TIMEOUT;
+  const deadline = AbortSignal.timeout(whole);
+  let part: AbortSignal | undefined;
   const either = signal ? AbortSignal.any([signal, deadline]) : deadline;
   try {
     const token = options.tokenProvider ? await unlessAborted(asked(options.tokenProvider), either) : newest;
     const credential: Credential = token === undefined ? { devUser: options.devUser ?? "" } : { token };
-    return await Link.open(race, options.url, credential, either);
+    part = most < whole ? AbortSignal.timeout(most) : undefined;
+    return await Link.open(race, credential, part ? AbortSignal.any([either, part]) : either);
   } catch (error) {
     if (signal?.aborted) throw new FanfareError("aborted", "connecting was aborted", undefined, signal.reason);
     // What the server said is more than that it was late.
     if (error instanceof FanfareError) throw error;
-    if (deadline.aborted) throw new FanfareError("timeout", `no connection to ${options.url} in time`);
+    if (deadline.aborted || part?.aborted) {
+      throw new FanfareError("timeout", `no connection to ${race.url} in time`);
+    }
     throw error;
   }
 }

@@ -2,11 +2,11 @@
  * How a connection ends, and what that means.
  *
  * In: the server's frames, and what the browser says of a stream or a session that has ended. Out: the code and the
- * reason, and whether to come back. Invariants: what `goodbye` said stands for an end that says nothing; another code
+ * reason. Invariants: what `goodbye` said stands for an end that says nothing; another code
  * in the end is newer (docs/protocol/reconnecting.md).
  */
 
-import { Code, mayReconnect } from "./codes.js";
+import { Code } from "./codes.js";
 import { FanfareError } from "./errors.js";
 import type { ServerFrame } from "./frames.js";
 import { orAfter } from "./pause.js";
@@ -25,6 +25,8 @@ export interface Ended {
   readonly reason: string;
   /** What the server said about coming back: in so many milliseconds, 0 for never. Without it the code decides. */
   readonly retryAfter?: number | undefined;
+  /** What is known beside the code: it is the server's doing, and trying it again mends nothing; or this client's. */
+  readonly about?: "server" | "caller" | undefined;
 }
 
 /** What a client goes by whose server said `goodbye`. */
@@ -74,12 +76,11 @@ export function refused({ code, reason, retryAfter }: Ended): FanfareError {
 
 /** What a failed attempt to connect means. */
 export function failed(error: unknown): Ended {
-  const { code, retryAfter } = error instanceof FanfareError ? error : { code: undefined, retryAfter: undefined };
-  return { code, reason: error instanceof Error ? error.message : String(error), retryAfter };
-}
-
-/** Whether to connect again. An expired token is no end for a client that `renews` it, whatever the server said. */
-export function mayComeBack({ code, retryAfter }: Ended, renews: boolean): boolean {
-  if (code === undefined || (code === Code.TokenExpired && renews)) return true;
-  return retryAfter === undefined ? mayReconnect(code) : retryAfter > 0;
+  const reason = error instanceof Error ? error.message : String(error);
+  // Whoever signs in has trouble, which is not to be asked again at once for each server.
+  if (!(error instanceof FanfareError) || error.kind === "unsupported") {
+    return { code: undefined, reason, about: "caller" };
+  }
+  const { kind, code, retryAfter } = error;
+  return { code, reason, retryAfter, about: kind === "protocol" || kind === "argument" ? "server" : undefined };
 }

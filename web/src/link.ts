@@ -38,6 +38,8 @@ export class Link {
   private readonly held = new Set<() => void>();
 
   private constructor(
+    /** Which of the client's addresses it goes to. */
+    readonly url: string,
     private readonly session: Session, readonly transport: Transport, { incoming, writer, welcome }: Introduced,
   ) {
     this.welcome = welcome;
@@ -52,13 +54,14 @@ export class Link {
   }
 
   /** Connects and says who it is. Aborting, a deadline for example, closes what has begun. */
-  static async open(race: Race, url: string, credential: Credential, signal: AbortSignal): Promise<Link> {
+  static async open(race: Race, credential: Credential, signal: AbortSignal): Promise<Link> {
     // First, so that an invalid name is an error before anything is sent.
     const hello = encodeClient({ kind: "hello", protocol: PROTOCOL_VERSION, features: FEATURES, credential });
     const { session, transport } = await race.open(signal);
     const heard: { goodbye?: Ended } = {};
     try {
-      const link = new Link(session, transport, await unlessAborted(introduce(session, url, hello, heard), signal));
+      const introduced = await unlessAborted(introduce(session, race.url, hello, heard), signal);
+      const link = new Link(race.url, session, transport, introduced);
       race.remember(true);
       return link;
     } catch (error) {
@@ -137,7 +140,7 @@ export class Link {
   /** Ends the session, because what came is not the protocol. */
   private violated(breach: unknown): void {
     const { closeCode, reason } = closeWith(breach);
-    this.violation ??= { code: closeCode, reason };
+    this.violation ??= { code: closeCode, reason, about: "server" };
     this.session.close({ closeCode, reason });
   }
 

@@ -9,8 +9,8 @@
 const LONGEST_TIMER = 2 ** 31 - 1;
 
 /** A pause behind so many failures: any time up to the delay, so that a crowd does not come back in one moment. */
-export function backoff(failures: number, firstDelay: number, maxDelay: number): number {
-  return Math.round(Math.random() * Math.min(firstDelay * 2 ** Math.min(failures, 32), maxDelay));
+export function backoff(failures: number, firstDelay: number, maxDelay: number, random = Math.random): number {
+  return Math.round(random() * Math.min(firstDelay * 2 ** Math.min(failures, 32), maxDelay));
 }
 
 /** Settles with `promise`, or rejects when the signal says so, whichever is first. */

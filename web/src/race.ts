@@ -63,6 +63,11 @@ export class Race {
 
   constructor(private readonly address: Address) {}
 
+  /** Where the server is, as the application gave it. */
+  get url(): string {
+    return this.address.url;
+  }
+
   /** Opens a session. Aborting, a deadline for example, closes what has begun. */
   async open(signal: AbortSignal): Promise<Opened> {
     const { transports, socketAfter } = this.address;

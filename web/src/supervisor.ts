@@ -11,9 +11,8 @@ import { Answering, Handlers } from "./answering.js";
 import { Calls } from "./calls.js";
 import { Code } from "./codes.js";
 import { encodeClient } from "./codec.js";
-import { dial } from "./dial.js";
 import { Effects } from "./effects.js";
-import { failed, mayComeBack, type Ended } from "./ended.js";
+import { failed, type Ended } from "./ended.js";
 import { FanfareError } from "./errors.js";
 import { Events } from "./events.js";
 import { PRESENCE, type ClientFrame, type ServerFrame, type Welcome } from "./frames.js";
@@ -21,13 +20,15 @@ import { QUEUE } from "./inbox.js";
 import type { Link } from "./link.js";
 import { Membership } from "./membership.js";
 import { encoded } from "./outgoing.js";
-import { backoff, orAfter, pause } from "./pause.js";
-import type { Race } from "./race.js";
+import { orAfter, pause } from "./pause.js";
 import { Refresher } from "./refresher.js";
 import { Rejoin } from "./rejoin.js";
 import { Requests } from "./requests.js";
+import type { Step } from "./route.js";
+import type { Servers } from "./servers.js";
 import type { Transport } from "./session.js";
 import type { ConnectOptions } from "./types.js";
+import { verdictOf } from "./verdict.js";
 import { Watches } from "./watches.js";
 
 const CLOSE_DEADLINE = 5_000;
@@ -64,7 +65,7 @@ export class Supervisor {
   private readonly running: Promise<void>;
   private unknown = 0;
 
-  constructor(private readonly options: ConnectOptions, private readonly race: Race, first: Link) {
+  constructor(private readonly options: ConnectOptions, private readonly servers: Servers, first: Link) {
     this.link = this.last = first;
     this.effects = new Effects(this.groups, options.token);
     this.patience = options.requestTimeout ?? REQUEST_TIMEOUT;
@@ -84,6 +85,11 @@ export class Supervisor {
   /** What the current connection goes over, or the last one during an outage. */
   get transport(): Transport {
     return this.last.transport;
+  }
+
+  /** Where the current connection goes to, or the last one during an outage. */
+  get url(): string {
+    return this.last.url;
   }
 
   /** Whether there is a connection now. */
@@ -177,33 +183,33 @@ export class Supervisor {
   private async keepConnected(first: Link): Promise<void> {
     let serving = this.serve(first);
     this.refresher?.live();
-    let failures = 0;
+    const renews = this.options.tokenProvider !== undefined;
     for (;;) {
       const since = performance.now();
       let why = await serving;
       this.lose();
-      if (performance.now() - since >= STABLE_AFTER) failures = 0;
+      let step: Step | undefined = this.servers.lost(verdictOf(why, renews), performance.now() - since >= STABLE_AFTER);
       for (;;) {
-        const { reconnect = {}, tokenProvider } = this.options;
-        const isFinal = reconnect === false || !mayComeBack(why, tokenProvider !== undefined);
-        if (this.isOver() || isFinal) return this.end(why);
-        const { firstDelay = 250, maxDelay = 30_000 } = reconnect;
-        const retryIn: number = (why.retryAfter ?? 0) + backoff(failures++, firstDelay, maxDelay);
-        this.events.tell("disconnected", { code: why.code, reason: why.reason, retryIn });
+        if (this.isOver() || this.options.reconnect === false || step === undefined) return this.end(why);
+        this.events.tell("disconnected", { code: why.code, reason: why.reason, retryIn: step.pause });
         try {
-          await pause(retryIn, this.closing.signal);
-          const link: Link = await dial(this.options, this.race, this.effects.token, this.closing.signal);
+          await pause(step.pause, this.closing.signal);
+          const link: Link = await this.servers.attempt(step.place, this.effects.token, this.closing.signal);
           // Before anything is read: what comes first may be about it already.
           [this.ours, this.theirs] = this.callsOf(link);
           const rejoin = this.rejoin(link);
           serving = this.serve(link);
           const lost: Ended | undefined = await this.rejoined(rejoin, link, serving);
-          if (lost === undefined) break;
+          if (lost === undefined) {
+            this.servers.live(step.place);
+            break;
+          }
           why = lost;
         } catch (error) {
           if (this.closing.signal.aborted) return this.end(why);
           why = failed(error);
         }
+        step = this.servers.failed(step.place, verdictOf(why, renews));
       }
     }
   }
@@ -248,8 +254,8 @@ export class Supervisor {
     const rejoin = new Rejoin(this.groups, () => this.requests.next(), write, () => {
       this.rejoining = undefined;
       this.link = this.last = link;
-      const { transport, welcome: { connection } } = link;
-      this.events.tell("reconnected", { connection, transport, ...rejoin.outcome() });
+      const { transport, url, welcome: { connection } } = link;
+      this.events.tell("reconnected", { connection, transport, url, ...rejoin.outcome() });
       for (const frame of rejoin.release()) this.events.report(frame);
       this.watchAgain(link);
       this.refresher?.live();

@@ -3,7 +3,7 @@
 import type { ExpiryScope, Format, Formatted, Present, Sender, Target } from "./frames.js";
 import type { Transport } from "./session.js";
 
-/** How the client goes on after an outage. */
+/** How the client goes on after an outage. With several addresses a pause is before each round of all of them. */
 export interface Reconnect {
   /**
    * The longest pause before the first attempt, in milliseconds. Doubled each time; the pause is a random part of it.
@@ -15,15 +15,22 @@ export interface Reconnect {
 
 /** What {@link connect} takes. */
 export interface ConnectOptions {
-  /** `https://host:port/fanfare`. */
-  readonly url: string;
+  /**
+   * `https://host:port/fanfare`; or several, up to 256, of servers that are one hub. The client begins at one of them
+   * by chance. Where a server cannot be used, or the connection to it is lost, it goes on at another; what is said
+   * about this client (a token that is not valid, a ban) is the same everywhere, and no other is asked.
+   */
+  readonly url: string | readonly string[];
   /**
    * What may be tried, where the browser has it. Default: both. WebTransport goes first, and a WebSocket helps where
    * UDP does not get through. Once it has helped it goes alone for five minutes, and then WebTransport is tried again.
    */
   readonly transports?: readonly Transport[];
-  /** Where the WebSocket is. Default: `url` with `wss` (or `ws`) in place of `https` (or `http`). */
-  readonly websocketUrl?: string;
+  /**
+   * Where the WebSocket is. Default: `url` with `wss` (or `ws`) in place of `https` (or `http`). Where there are
+   * several: one for all of them, or as many in the same order.
+   */
+  readonly websocketUrl?: string | readonly string[];
   /** After how many milliseconds without an answer to WebTransport the WebSocket is tried, too. Default 1,000. */
   readonly websocketAfter?: number;
   /** A signed token. Never put it into the URL. */
@@ -38,7 +45,10 @@ export interface ConnectOptions {
   readonly signal?: AbortSignal;
   /** Whether and how to reconnect. By default without end, after up to 0.25 s at first, and up to 30 s later. */
   readonly reconnect?: Reconnect | false;
-  /** How long connecting may take, in milliseconds. Default 10,000. */
+  /**
+   * How long connecting may take, in milliseconds. Default 10,000. With several addresses each may take an equal part
+   * of it, and 2,000 at least; the last that is left may take all of it.
+   */
   readonly connectTimeout?: number;
   /**
    * How long an answer may take, in milliseconds. Default 10,000. Where 1,024 requests have no answer the next waits
@@ -148,6 +158,8 @@ export interface Reconnected {
   readonly connection: string;
   /** What the new connection goes over. */
   readonly transport: Transport;
+  /** Which of the client's addresses it goes to. */
+  readonly url: string;
   /** The groups that it is a member of again. */
   readonly rejoined: readonly string[];
   /** Those that the server refused to let it join again, and why. They are not tried again. */
@@ -171,7 +183,9 @@ export interface Happenings {
   lagged: { readonly dropped: number };
   /** A send that waited for no answer was refused. */
   refused: { readonly request: number; readonly code: number; readonly detail: string };
-  /** The server is about to close. The client may come back after `retryAfter` milliseconds; 0 is never by itself. */
+  /**
+   * The server is about to close. The client may come back to it after `retryAfter` milliseconds; 0 is never by itself.
+   */
   goodbye: { readonly code: number; readonly reason: string; readonly retryAfter: number };
   /**
    * The connection was lost, or an attempt failed; the next is in `retryIn` milliseconds. At the end `closed` comes.

@@ -113,6 +113,28 @@ for (const kind of ["chromium", "firefox"] as Kind[]) {
       assert.equal(texts, 1);
     });
 
+    test("a page goes on at another server when its own stops, with its groups", async (t) => {
+      const pair = [await Server.start("--dev"), await Server.start("--dev")];
+      t.after(() => Promise.all(pair.map((one) => one.stop())));
+      const page = await pageAt(browser, server.http);
+      t.after(() => page.close());
+      const hashes = await Promise.all(pair.map(async ({ http }) => {
+        const hash = await (await fetch(`http://${http}/fanfare/certificate-hash`)).json();
+        return (hash as { value: string }).value;
+      }));
+      const at = await page.evaluate(async (url, serverCertificateHashes) => {
+        const client = await fanfare.connect({ url, devUser: "alice", serverCertificateHashes });
+        Object.assign(globalThis, { clients: [client], seen: [] });
+        client.when("reconnected", ({ rejoined, url }) => void seen.push({ rejoined: rejoined.join(), url }));
+        await client.join("room");
+        return client.url;
+      }, pair.map(({ url }) => url), hashes);
+      const [own, other] = pair[0]?.url === at ? pair : [...pair].reverse();
+      assert.equal(own?.url, at);
+      await own?.stop();
+      await saw(page, (entry) => entry["rejoined"] === "room" && entry["url"] === other?.url);
+    });
+
     test("promise 16: a page knows who is in a group, also over an outage", async (t) => {
       const page = await pageAt(browser, server.http);
       t.after(() => page.close());

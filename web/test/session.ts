@@ -203,7 +203,7 @@ export class Session {
     close: () => this.finished(),
   });
 
-  constructor() {
+  constructor(readonly url = "") {
     sessions.push(this);
   }
 

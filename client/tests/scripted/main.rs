@@ -20,3 +20,4 @@ mod reconnect;
 mod requests;
 mod scenarios;
 mod server;
+mod several;
