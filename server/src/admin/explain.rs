@@ -58,6 +58,8 @@ impl Queries {
             connecting,
             token,
             connections,
+            more_connections: 0,
+            silent: Vec::new(),
             by_application,
             lasting,
             summary: String::new(),
@@ -169,6 +171,7 @@ impl Queries {
             member: origin.is_some(),
             by_operator: origin.is_some_and(MembershipOrigin::needs_no_grant),
             origin,
+            node: None,
         }
     }
 }

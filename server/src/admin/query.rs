@@ -125,7 +125,8 @@ impl Queries {
         listed(&rows, self.hub.groups(), page, |(group, members)| {
             let (deliveries, waiting_frames) = rows.traffic(&group);
             let (users, watchers) = (rows.users(&group), self.hub.watchers(&group) as u64);
-            GroupRow { group, members: members as u64, users, deliveries, waiting_frames, watchers }
+            let (members, users_at_most) = (members as u64, false);
+            GroupRow { group, members, users, deliveries, waiting_frames, watchers, users_at_most }
         })
     }
 
@@ -179,7 +180,7 @@ fn listed<R: Rows, T: serde::Serialize>(
     row: impl Fn(R::Item) -> T,
 ) -> Result<Bytes, AdminError> {
     let (total, items) = listing::cut(rows, items, page)?;
-    Ok(line(&AdminReply::Ok(Listing { total, rows: items.into_iter().map(row).collect() })))
+    Ok(line(&AdminReply::Ok(Listing::new(total, items.into_iter().map(row).collect()))))
 }
 
 fn connections(members: Vec<Arc<Member>>, page: &Page) -> Result<Bytes, AdminError> {
@@ -306,6 +307,7 @@ mod tests {
             descending: true,
             offset,
             limit: 50,
+            after: None,
         };
         for (name, request) in [
             ("connections by id", Question::Connections(page("", "", 0))),

@@ -96,6 +96,7 @@ pub(super) fn connection_row(member: &Member, facts: &Facts) -> ConnectionRow {
         congestion_events: quic.congestion_events,
         silent_ms: *silent_ms,
         calls: *calls,
+        node: None,
     }
 }
 
