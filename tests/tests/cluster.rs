@@ -11,6 +11,9 @@
     reason = "a test that cannot go on should fail on the spot"
 )]
 
+mod cluster {
+    mod lists;
+}
 #[path = "../../nats/tests/harness/mod.rs"]
 mod harness;
 

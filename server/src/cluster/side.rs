@@ -6,7 +6,7 @@
 //! said of whom it is not known.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -14,23 +14,26 @@ use fanfare_cluster::{Fenced, Node, NodeId, PeerFacts, Standing, TopicName, long
 use fanfare_hub::{Outgoing, Population, Proof, Ticket, Topic};
 use fanfare_nats::{Bus, Expect, PutError};
 use fanfare_protocol::admin::{self, Action, NodeRow, NodeStanding, Receipt, Who};
-use fanfare_protocol::{Code, ConnectionId, Denial, GroupName, Target, UserName};
+use fanfare_protocol::{Code, Denial};
 use parking_lot::{Condvar, Mutex};
 use tokio::runtime::Handle;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
-use super::questions::{Done, Question, read, to_bytes};
+use super::questions::{ANSWER, Answers, Done, Question};
 use super::rows;
 use crate::elsewhere::Elsewhere;
 use crate::lease::Lease;
 use crate::moderation::{Carried, Decided, Decision, Decisions, Fence};
 
-/// How long other nodes may take to answer a question.
-const ANSWER: Duration = Duration::from_secs(1);
-
 /// How often a decision is put again that somebody else was faster with, and how long that may take to come here.
 const ATTEMPTS: usize = 5;
 const CONFLICT: Duration = Duration::from_millis(500);
+
+/// So many lists of all nodes are made at a time, each on a thread that waits for them; who comes then waits its turn.
+const TURNS: usize = 64;
+
+/// What is in a message beside an answer, in bytes, with room to spare.
+const HEADING: usize = 64;
 
 /// So many receipts of decisions are kept for whoever made them.
 const RECEIPTS: usize = 256;
@@ -56,9 +59,15 @@ pub(crate) struct Side {
     pub(crate) elsewhere: Elsewhere,
     /// There is something to do for the driver.
     pub(super) wake: Notify,
-    name: String,
+    pub(super) name: String,
     times: fanfare_cluster::Settings,
     runtime: Handle,
+    /// The longest answer, in bytes.
+    pub(super) longest: usize,
+    /// Who answers what takes long, as soon as it is there.
+    pub(super) answers: OnceLock<Weak<dyn Answers>>,
+    /// So many lists of all nodes may be made at a time.
+    pub(crate) turns: Semaphore,
     progress: Mutex<Progress>,
     progressed: Condvar,
     /// The bucket's entries, as far as they have been seen.
@@ -66,8 +75,14 @@ pub(crate) struct Side {
 }
 
 impl Side {
-    /// Needs a tokio runtime.
-    pub(super) fn new(node: Node, bus: Bus, name: String, times: fanfare_cluster::Settings) -> Self {
+    /// Needs a tokio runtime. `largest` is the longest message between nodes, in bytes.
+    pub(super) fn new(
+        node: Node,
+        bus: Bus,
+        name: String,
+        times: fanfare_cluster::Settings,
+        largest: usize,
+    ) -> Self {
         Self {
             node: Mutex::new(node),
             bus,
@@ -77,6 +92,9 @@ impl Side {
             name,
             times,
             runtime: Handle::current(),
+            longest: largest.saturating_sub(HEADING),
+            answers: OnceLock::new(),
+            turns: Semaphore::new(TURNS),
             progress: Mutex::default(),
             progressed: Condvar::new(),
             revisions: Mutex::default(),
@@ -122,6 +140,16 @@ impl Side {
             })
         };
         std::iter::once(own).chain(peers.into_iter().filter_map(row)).collect()
+    }
+
+    /// What operators call this node.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// From now on other nodes have their questions answered by this, also those that take long.
+    pub(crate) fn answered_by(&self, answers: Weak<dyn Answers>) {
+        let _ = self.answers.set(answers);
     }
 
     /// Why this node lets nobody in, if that is so.
@@ -176,80 +204,6 @@ impl Side {
                 return found(&mut progress);
             }
         }
-    }
-
-    /// Asks all other nodes, or one.
-    fn ask(&self, whom: Option<NodeId>, question: &Question) -> Ticket {
-        let ticket = self.node.lock().ask(whom, &to_bytes(question), Instant::now() + ANSWER);
-        self.wake.notify_one();
-        ticket
-    }
-
-    /// Nodes by their names.
-    fn names(&self, nodes: &[NodeId]) -> Vec<String> {
-        let peers = self.node.lock().peers();
-        let name = |id: &NodeId| {
-            let known = peers.iter().find(|peer| peer.id == *id).and_then(|peer| peer.heartbeat.as_ref());
-            known.map_or_else(|| id.to_string(), |heartbeat| heartbeat.name.clone())
-        };
-        nodes.iter().map(name).collect()
-    }
-
-    /// How many connections a target has on other nodes; and which did not say so.
-    pub(crate) async fn count(&self, who: Who) -> (u64, Vec<String>) {
-        self.sum(&Question::Count(who)).await
-    }
-
-    /// Has other nodes put connections into a group, or out of it for a reason. Gives how many; and which did not say
-    /// so.
-    pub(crate) async fn change(
-        &self,
-        whom: &Target,
-        group: GroupName,
-        out: Option<String>,
-    ) -> (u64, Vec<String>) {
-        self.sum(&Question::Change { who: Who::from(whom), group, out }).await
-    }
-
-    /// Whose connections on other nodes are, as far as they are there and say so.
-    pub(crate) async fn owners(&self, ids: Vec<ConnectionId>) -> HashMap<ConnectionId, UserName> {
-        let mut on = HashMap::<NodeId, Vec<ConnectionId>>::new();
-        for id in ids {
-            on.entry(NodeId::of(&id)).or_default().push(id);
-        }
-        let mut owners = HashMap::new();
-        // There are as many as there are nodes, and they are asked before any is waited for.
-        let asked: Vec<_> = on
-            .into_iter()
-            .map(|(node, ids)| (self.ask(Some(node), &Question::Owners(ids.clone())), ids))
-            .collect();
-        for (ticket, ids) in asked {
-            for (_, body) in self.elsewhere.wait(ticket).await.answers {
-                let users = body.as_deref().and_then(read::<Vec<Option<UserName>>>).unwrap_or_default();
-                owners.extend(ids.iter().copied().zip(users).filter_map(|(id, user)| Some((id, user?))));
-            }
-        }
-        owners
-    }
-
-    /// How many copies of a message were queued on other nodes, and which did not say so.
-    pub(crate) async fn copies_of(&self, ticket: Ticket) -> (u64, Vec<String>) {
-        let tallied = self.elsewhere.wait(ticket).await;
-        (tallied.copies, self.names(&tallied.silent))
-    }
-
-    async fn sum(&self, question: &Question) -> (u64, Vec<String>) {
-        let ticket = self.ask(None, question);
-        let tallied = self.elsewhere.wait(ticket).await;
-        let mut silent = tallied.silent;
-        let mut count = 0;
-        for (node, body) in tallied.answers {
-            match body.as_deref().and_then(read::<u64>) {
-                Some(more) => count = u64::saturating_add(count, more),
-                None => silent.push(node),
-            }
-        }
-        (count, self.names(&silent))
     }
 
     /// The newest that has been seen of an entry of the bucket.
@@ -360,20 +314,17 @@ impl Decisions for Side {
     }
 
     fn carry_out(&self, act: &Action) -> Carried {
-        let ticket = self.ask(None, &Question::Act(act.clone()));
-        let tallied = self.elsewhere.wait_here(ticket);
-        let (mut silent, mut receipts) = (tallied.silent, Vec::new());
-        for (node, body) in tallied.answers {
-            match body.as_deref().and_then(read::<Done>) {
-                Some(Done { refused: None, receipt }) => receipts.extend(receipt),
-                Some(Done { refused: Some(why), .. }) => {
-                    tracing::warn!(%node, why, "another node refused its part of an act");
-                    silent.push(node);
-                }
-                None => silent.push(node),
+        let (answers, mut silent) = self.ask_all_here::<Done>(&Question::Act(act.clone()));
+        let mut receipts = Vec::new();
+        for (node, Done { receipt, refused }) in answers {
+            if let Some(why) = refused {
+                tracing::warn!(%node, why, "another node refused its part of an act");
+                silent.extend(self.names(&[node]));
+            } else {
+                receipts.extend(receipt);
             }
         }
-        Carried { receipts, silent: self.names(&silent) }
+        Carried { receipts, silent }
     }
 
     fn copies(&self, ticket: Ticket) -> (u64, Vec<String>) {
