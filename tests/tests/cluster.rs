@@ -13,6 +13,7 @@
 
 mod cluster {
     mod lists;
+    mod receipts;
 }
 #[path = "../../nats/tests/harness/mod.rs"]
 mod harness;

@@ -285,6 +285,9 @@ impl Driver {
                 Ok(decision) => {
                     self.unreadable.remove(key);
                     if let Some((decision, reason)) = decision {
+                        // The end of an entry says none by itself.
+                        let told = if value.is_none() { self.side.reason(key) } else { None };
+                        let reason = told.unwrap_or(reason);
                         let receipt = self.moderation.put_in_force(&decision, &reason);
                         self.side.applied(revision, receipt);
                         if self.caught_up {
@@ -536,6 +539,12 @@ impl Driver {
             Question::Owners(ids) => {
                 let owner = |id: &ConnectionId| self.hub.connection(id).map(|member| member.user().clone());
                 to_bytes(&ids.iter().map(owner).collect::<Vec<_>>())
+            }
+            Question::Receipt(revision) => to_bytes(&self.side.receipt(revision)),
+            Question::Preview(ban) => to_bytes(&self.moderation.preview(&ban)),
+            Question::Because { key, reason } => {
+                self.side.because(key, reason);
+                to_bytes(&())
             }
             // It takes long: see `takes_long`.
             _ => return None,

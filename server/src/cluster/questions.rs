@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use fanfare_protocol::admin::{Action, ConnectionDetail, ConnectionVerdict, Receipt, Who};
+use fanfare_protocol::admin::{Action, BanRow, ConnectionDetail, ConnectionVerdict, Receipt, Who};
 use fanfare_protocol::{ConnectionId, GroupName, UserName};
 use serde::{Deserialize, Serialize};
 
@@ -47,6 +47,17 @@ pub(super) enum Question {
         /// Which group.
         group: GroupName,
     },
+    /// What did the decision of this revision do there? Answered with a [`Receipt`], or nothing where it is not known.
+    Receipt(u64),
+    /// What would this ban of a user do there? Answered with a [`Receipt`].
+    Preview(BanRow),
+    /// What has this key in the bucket is about to be ended, for this reason. Answered when that is known there.
+    Because {
+        /// The entry's key.
+        key: String,
+        /// What those are told who are put out for it.
+        reason: String,
+    },
 }
 
 impl Question {
@@ -54,7 +65,13 @@ impl Question {
     pub(super) fn takes_long(&self) -> bool {
         match self {
             Self::List(_) | Self::UsersIn(_) | Self::Connection(_) | Self::Explain { .. } => true,
-            Self::Act(_) | Self::Count(_) | Self::Change { .. } | Self::Owners(_) => false,
+            Self::Act(_)
+            | Self::Count(_)
+            | Self::Change { .. }
+            | Self::Owners(_)
+            | Self::Receipt(_)
+            | Self::Preview(_)
+            | Self::Because { .. } => false,
         }
     }
 }

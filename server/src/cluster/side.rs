@@ -1,33 +1,25 @@
 //! What the hub, the edge and moderation have of the other nodes, from any thread.
 //!
-//! In: what is wanted, sent, asked and decided here. Out: messages to other nodes, in their order; answers, to whoever
-//! waits. Invariants: nothing that the hub calls waits; a decision is answered when it is in force here and every node
-//! is known to have it in force, or to deliver nothing (promise 18), or when the time for that is over, and then it is
-//! said of whom it is not known.
+//! In: what is wanted and sent here; what has come of decisions. Out: messages to other nodes, in their order; answers,
+//! to whoever waits. Invariant: nothing that the hub calls waits.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, OnceLock, Weak};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
-use fanfare_cluster::{Fenced, Node, NodeId, PeerFacts, Standing, TopicName, longest_fence};
+use fanfare_cluster::{Fenced, Node, NodeId, PeerFacts, TopicName};
 use fanfare_hub::{Outgoing, Population, Proof, Ticket, Topic};
-use fanfare_nats::{Bus, Expect, PutError};
-use fanfare_protocol::admin::{self, Action, NodeRow, NodeStanding, Receipt, Who};
-use fanfare_protocol::{Code, Denial};
+use fanfare_nats::Bus;
+use fanfare_protocol::admin::{NodeRow, Receipt, Who};
 use parking_lot::{Condvar, Mutex};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore};
 
-use super::questions::{ANSWER, Answers, Done, Question};
-use super::rows;
+use super::questions::Answers;
+use super::reasons::Reasons;
 use crate::elsewhere::Elsewhere;
 use crate::lease::Lease;
-use crate::moderation::{Carried, Decided, Decision, Decisions, Fence};
-
-/// How often a decision is put again that somebody else was faster with, and how long that may take to come here.
-const ATTEMPTS: usize = 5;
-const CONFLICT: Duration = Duration::from_millis(500);
 
 /// So many lists of all nodes are made at a time, each on a thread that waits for them; who comes then waits its turn.
 const TURNS: usize = 64;
@@ -40,13 +32,13 @@ const RECEIPTS: usize = 256;
 
 /// What has come of decisions so far.
 #[derive(Default)]
-struct Progress {
+pub(super) struct Progress {
     /// Everything up to this revision is in force here.
-    in_force: u64,
+    pub(super) in_force: u64,
     /// What decisions did here, by revision.
-    receipts: BTreeMap<u64, Receipt>,
+    pub(super) receipts: BTreeMap<u64, Receipt>,
     /// How the nodes stand to those that were waited for.
-    fenced: HashMap<u64, Fenced>,
+    pub(super) fenced: HashMap<u64, Fenced>,
     /// The server ends: nobody is waited for any more.
     ends: bool,
 }
@@ -60,16 +52,18 @@ pub(crate) struct Side {
     /// There is something to do for the driver.
     pub(super) wake: Notify,
     pub(super) name: String,
-    times: fanfare_cluster::Settings,
-    runtime: Handle,
+    pub(super) times: fanfare_cluster::Settings,
+    pub(super) runtime: Handle,
     /// The longest answer, in bytes.
     pub(super) longest: usize,
     /// Who answers what takes long, as soon as it is there.
     pub(super) answers: OnceLock<Weak<dyn Answers>>,
     /// So many lists of all nodes may be made at a time.
     pub(crate) turns: Semaphore,
-    progress: Mutex<Progress>,
+    pub(super) progress: Mutex<Progress>,
     progressed: Condvar,
+    /// Why what is about to be ended is.
+    reasons: Mutex<Reasons>,
     /// The bucket's entries, as far as they have been seen.
     revisions: Mutex<HashMap<String, u64>>,
 }
@@ -97,6 +91,7 @@ impl Side {
             turns: Semaphore::new(TURNS),
             progress: Mutex::default(),
             progressed: Condvar::new(),
+            reasons: Mutex::default(),
             revisions: Mutex::default(),
         }
     }
@@ -173,6 +168,21 @@ impl Side {
         }
     }
 
+    /// What a decision did here, as long as that is known.
+    pub(super) fn receipt(&self, revision: u64) -> Option<Receipt> {
+        self.progress.lock().receipts.get(&revision).cloned()
+    }
+
+    /// What has this key is about to be ended for that.
+    pub(super) fn because(&self, key: String, reason: String) {
+        self.reasons.lock().add(key, reason, Instant::now());
+    }
+
+    /// It is ended: why, where that is known.
+    pub(super) fn reason(&self, key: &str) -> Option<String> {
+        self.reasons.lock().take(key, Instant::now())
+    }
+
     /// Everything up to this revision is in force here.
     pub(super) fn reached(&self, revision: u64) {
         let mut progress = self.progress.lock();
@@ -194,7 +204,11 @@ impl Side {
     }
 
     /// Waits until `found` finds something, or the time is over, or the server ends.
-    fn wait<T>(&self, until: Instant, mut found: impl FnMut(&mut Progress) -> Option<T>) -> Option<T> {
+    pub(super) fn wait<T>(
+        &self,
+        until: Instant,
+        mut found: impl FnMut(&mut Progress) -> Option<T>,
+    ) -> Option<T> {
         let mut progress = self.progress.lock();
         loop {
             if let Some(found) = found(&mut progress) {
@@ -218,118 +232,6 @@ impl Side {
             Some(revision) => drop(revisions.insert(key.to_owned(), revision)),
             None => drop(revisions.remove(key)),
         }
-    }
-
-    /// Puts a decision into the bucket, over what is known to be there and over nothing else. One that was not answered
-    /// may come through later: then it is over something else, and must not undo what was decided since (test
-    /// `what_is_decided_on_two_nodes_at_once_ends_alike_on_both`).
-    fn put(&self, decision: &Decision, reason: &str) -> Result<u64, Denial> {
-        let (key, value) = rows::entry(decision, reason);
-        for attempt in 1..=ATTEMPTS {
-            let over = match self.revision(&key) {
-                // A key is made once.
-                Some(revision) if !matches!(decision, Decision::Key(_)) => Expect::Revision(revision),
-                _ => Expect::Nothing,
-            };
-            let seen = self.progress.lock().in_force;
-            let put = self.runtime.block_on(async {
-                match &value {
-                    Some(value) => self.bus.put(&key, value.clone(), over).await,
-                    None => self.bus.delete(&key, over).await,
-                }
-            });
-            match put {
-                Ok(revision) => return Ok(revision),
-                // Somebody else has decided about the same, and it has not come here yet.
-                Err(PutError::Conflict) if attempt < ATTEMPTS => {
-                    let until = Instant::now() + CONFLICT;
-                    self.wait(until, |progress| (progress.in_force > seen).then_some(()));
-                }
-                Err(error) => return Err(not_decided(&error)),
-            }
-        }
-        Err(not_decided(&PutError::Conflict))
-    }
-
-    /// This node, of which nothing can be said.
-    fn unknown(&self) -> NodeStanding {
-        let (node, name) = (self.node.lock().id().to_string(), self.name.clone());
-        NodeStanding { node, name, standing: admin::Standing::Unknown, after_ms: 0 }
-    }
-
-    fn standings(fenced: Fenced) -> Vec<NodeStanding> {
-        let standing = |(node, name, standing): (NodeId, String, Standing)| {
-            let (standing, after) = match standing {
-                Standing::InForce(after) => (admin::Standing::InForce, after),
-                Standing::LeaseEnded(after) => (admin::Standing::LeaseEnded, after),
-                Standing::ServesWithout => (admin::Standing::ServesWithout, Duration::ZERO),
-                Standing::Unknown => (admin::Standing::Unknown, Duration::ZERO),
-            };
-            let after_ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
-            NodeStanding { node: node.to_string(), name, standing, after_ms }
-        };
-        fenced.nodes.into_iter().map(standing).collect()
-    }
-}
-
-/// What is said of a decision that was not made, or may not have been.
-fn not_decided(error: &PutError) -> Denial {
-    let (code, detail) = match error {
-        PutError::Conflict => {
-            let detail = "nothing was decided: something else was, about the same and at the same moment; look, and do \
-                          it again";
-            (Code::InvalidRequest, detail.to_owned())
-        }
-        PutError::Unknown => {
-            let detail = "the cluster did not say whether it was decided: look, and do it again";
-            (Code::CutOff, detail.to_owned())
-        }
-        PutError::Unavailable { .. } => (Code::CutOff, format!("nothing was decided: {error}")),
-        error => (Code::Internal, format!("nothing was decided: {error}")),
-    };
-    Denial { code, detail }
-}
-
-impl Decisions for Side {
-    fn decide(&self, decision: Decision, reason: &str) -> Result<Decided, Denial> {
-        let revision = self.put(&decision, reason)?;
-        let decided = Instant::now();
-        // Another of the same key may have followed so closely that this one was never seen; and where it is not in
-        // force here so soon, the fence says so.
-        let receipt = self.wait(decided + ANSWER, |progress| {
-            (progress.in_force >= revision).then(|| progress.receipts.remove(&revision).unwrap_or_default())
-        });
-        Ok(Decided { receipt: receipt.unwrap_or_default(), fence: Fence { revision, decided } })
-    }
-
-    fn fence(&self, Fence { revision, decided }: Fence) -> Vec<NodeStanding> {
-        let until = decided + longest_fence(&self.times);
-        self.wait(until, |progress| (progress.in_force >= revision).then_some(()));
-        let number = self.node.lock().fence(revision, decided, until, Instant::now());
-        self.wake.notify_one();
-        // The driver looks ten times a second.
-        let fenced = self.wait(until + ANSWER, |progress| progress.fenced.remove(&number));
-        // Where nobody could say it, because the server ends, not even of this node it is known.
-        fenced.map_or_else(|| vec![self.unknown()], Self::standings)
-    }
-
-    fn carry_out(&self, act: &Action) -> Carried {
-        let (answers, mut silent) = self.ask_all_here::<Done>(&Question::Act(act.clone()));
-        let mut receipts = Vec::new();
-        for (node, Done { receipt, refused }) in answers {
-            if let Some(why) = refused {
-                tracing::warn!(%node, why, "another node refused its part of an act");
-                silent.extend(self.names(&[node]));
-            } else {
-                receipts.extend(receipt);
-            }
-        }
-        Carried { receipts, silent }
-    }
-
-    fn copies(&self, ticket: Ticket) -> (u64, Vec<String>) {
-        let tallied = self.elsewhere.wait_here(ticket);
-        (tallied.copies, self.names(&tallied.silent))
     }
 }
 
