@@ -119,12 +119,19 @@ fn three_nodes_start_with_a_crowd_and_end_with_what_was_asked_of_them() {
         until \"$FANFARE_BIN\" admin status | grep '^node' > \"$NOW\" && [ $(grep -c ' 3 connections' \"$NOW\") -eq 3 ]; do
             sleep 0.2
         done
-        cat \"$NOW\"";
+        cat \"$NOW\"
+        \"$FANFARE_BIN\" admin connections --limit 4
+        \"$FANFARE_BIN\" admin users --json";
     let ended = finish(command.args(["timeout", "60", "bash", "-c", script]).current_dir(home.path()), b"");
     assert_eq!(ended.code, Some(0), "{ended:?}");
     for node in ["node-0", "node-1", "node-2"] {
         assert!(ended.out.contains(node), "{ended:?}");
     }
+    // Of all nodes, page by page, whichever is asked.
+    assert!(ended.out.contains("(4 of 9; more with --after "), "{ended:?}");
+    let header = ended.out.lines().find(|line| line.starts_with("CONNECTION ")).unwrap();
+    assert!(header.ends_with(" NODE"), "{ended:?}");
+    assert!(ended.out.contains(r#"{"total":9,"rows":[{"user":"#), "{ended:?}");
     let directory = ended.out.lines().next().unwrap().rsplit(' ').next().unwrap();
     assert!(!std::path::Path::new(directory).exists(), "it is still there: {directory}");
 }

@@ -2,13 +2,16 @@
 //! certificate.
 //!
 //! `endpoint` accepts connections, `session` reads requests, `service` has them answered: `query` answers questions
-//! (`explain` one of them; `listing` cuts pages of `rows`), `seats` bounds the sessions, `feed` has what changes, and
+//! (`explain` one of them; `listing` cuts pages of `rows`, `here` gives what this
+//! server has of a list, and `everywhere` what all nodes have), `seats` bounds the sessions, `feed` has what changes, and
 //! `moderation` does what changes anything. What the requests and the answers are is in `fanfare_protocol::admin`.
 //! Nothing here knows how a message is routed: the hub and moderation are all it sees.
 
 pub(crate) mod endpoint;
+mod everywhere;
 mod explain;
 mod feed;
+mod here;
 mod listing;
 mod operators;
 mod query;
@@ -21,10 +24,10 @@ mod session;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+pub(crate) use everywhere::Gathered;
 pub(crate) use feed::Feed;
 pub use operators::Operators;
 pub(crate) use query::Queries;
-pub(crate) use rows::{distinct_users, made_by};
 pub(crate) use service::Service;
 #[cfg(any(test, fuzzing))]
 pub(crate) use session::parse;

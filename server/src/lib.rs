@@ -46,6 +46,7 @@ mod handle;
 mod home;
 mod hub;
 mod lease;
+mod lists;
 #[cfg(feature = "bench")]
 #[doc(hidden)]
 pub mod microbench;

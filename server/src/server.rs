@@ -22,6 +22,7 @@ use crate::access::{KeySetUrl, Minting, Tokens};
 use crate::admin::{self, Feed, Operators, Queries, Service};
 use crate::api::{self, API_PATH, Api, Http};
 use crate::application::Application;
+use crate::cluster::Answers;
 use crate::config::{Config, ConfigError};
 use crate::edge::admission::Admission;
 use crate::edge::announcer;
@@ -173,6 +174,11 @@ impl Server {
             cluster: side.clone(),
             decides: application.as_ref().map(|application| application.decides()).unwrap_or_default(),
         });
+        if let Some(side) = &side {
+            let answers = Arc::clone(&queries) as Arc<dyn Answers>;
+            // The queries have the side: what it had of them would keep both.
+            side.answered_by(Arc::downgrade(&answers));
+        }
         let api = Api::new(
             handle.clone(),
             Arc::clone(&moderation),

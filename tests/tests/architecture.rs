@@ -38,7 +38,7 @@ const CRATES: [&str; 18] = [
 ];
 
 /// The server's folders and files, from the top floor down: each may use those behind it.
-const SERVER: [&str; 33] = [
+const SERVER: [&str; 34] = [
     "builder",
     "start",
     "server",
@@ -63,6 +63,7 @@ const SERVER: [&str; 33] = [
     "webhook",
     "cluster_settings",
     "elsewhere",
+    "lists",
     "lease",
     "outbound",
     "network",

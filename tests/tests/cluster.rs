@@ -4,8 +4,8 @@
 //! does under every kind of cut is tested in simulated time (`cluster/tests/simulation.rs`); here it is whether the
 //! real parts do the same.
 
-#[path = "../../nats/tests/harness/mod.rs"]
-mod harness;
+mod lists;
+mod receipts;
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ use fanfare_tests::peer::{Dialer, Ended};
 use fanfare_tests::tokens::{Secret, now};
 use fanfare_tests::{DEADLINE, Hub, eventually, group, message, next, nothing_else, text, user, within};
 
-use self::harness::Nats;
+use crate::harness::Nats;
 
 /// Has a server be a node: `first` is the NATS server that it connects to.
 fn node<'a>(nats: &'a Nats, first: usize, name: &'a str) -> impl FnOnce(&mut Config) + use<'a> {

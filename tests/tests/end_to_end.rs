@@ -19,6 +19,8 @@ mod cluster;
 mod compatibility;
 mod door;
 mod doors;
+#[path = "../../nats/tests/harness/mod.rs"]
+mod harness;
 mod key_sets;
 mod lasting;
 mod lifecycle;
@@ -28,6 +30,7 @@ mod promises;
 mod proxied;
 mod revocation;
 mod runs;
+mod several;
 mod signalr;
 mod slow;
 mod unreliable;

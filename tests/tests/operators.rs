@@ -302,6 +302,7 @@ async fn questions_are_answered_as_things_are() {
         deliveries: 3,
         waiting_frames: 0,
         watchers: 0,
+        users_at_most: false,
     };
     assert_eq!(groups.rows, [room]);
     let members = Question::Members { group: group("room-1"), page: page("user", false, 0, 0) };

@@ -3,16 +3,6 @@
 //! In: servers that trust each other's authorities, alone or as the nodes of a cluster. Out: where their clients are
 //! afterwards, in which groups, and what nobody was asked. What is tried when is in `client/src/route.rs`, with its
 //! tests.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test that cannot go on should fail on the spot"
-)]
-
-#[path = "../../nats/tests/harness/mod.rs"]
-mod harness;
 
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
@@ -24,7 +14,7 @@ use fanfare_server::{ClusterSettings, Config, nats};
 use fanfare_tests::{DEADLINE, Hub, eventually, group, next, text, user, within};
 use rustls::RootCertStore;
 
-use self::harness::Nats;
+use crate::harness::Nats;
 
 /// Settings of a client of all of these, the first given first.
 fn config_of(hubs: &[&Hub], name: &str) -> ClientConfig {

@@ -181,7 +181,7 @@ async fn ask(client: Arc<OperatorClient>, wish: Effect) -> Option<Event> {
             // Refused where it has no member any more.
             let (total, rows) = members.map_or((0, Vec::new()), |members| (members.total, members.rows));
             let rows = rows.into_iter().map(|row| row.connection).collect();
-            Some(Event::Members(group, Listing { total, rows }))
+            Some(Event::Members(group, Listing::new(total, rows)))
         }
         Effect::Quit | Effect::Copy(_) => None,
     }

@@ -187,7 +187,7 @@ impl Model {
             heard_ms: 0,
             picture: Picture::default(),
             history: History::default(),
-            bans: admin::Listing { total: 0, rows: Vec::new() },
+            bans: admin::Listing::new(0, Vec::new()),
             audit: VecDeque::new(),
             members: None,
             detail: None,

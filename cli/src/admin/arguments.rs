@@ -234,6 +234,9 @@ pub(crate) struct ListArguments {
     /// Pass over so many rows
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     pub(crate) offset: u32,
+    /// Only rows behind this: what the page before said to go on with
+    #[arg(long, value_name = "CURSOR", conflicts_with = "offset")]
+    pub(crate) after: Option<String>,
     /// At most so many rows, up to 1000
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) limit: u32,
@@ -241,8 +244,8 @@ pub(crate) struct ListArguments {
 
 impl From<ListArguments> for Page {
     fn from(list: ListArguments) -> Self {
-        let ListArguments { filter, sort, descending, offset, limit } = list;
-        Self { filter, sort, descending, offset, limit }
+        let ListArguments { filter, sort, descending, offset, after, limit } = list;
+        Self { filter, sort, descending, offset, limit, after }
     }
 }
 

@@ -8,6 +8,7 @@ mod status;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use fanfare_protocol::ConnectionId;
 use fanfare_protocol::admin::{
     ApiKeyRow, AuditVerdict, BanKind, BanRow, ConnectionDetail, ConnectionRow, Explanation, GroupRow,
     LastingRow, Listing, Receipt, Standing, UserRow, Watching,
@@ -19,7 +20,8 @@ pub(super) use self::status::status;
 use super::table::Table;
 
 pub(super) fn connections(listing: &Listing<ConnectionRow>) -> String {
-    let mut table = Table::new(&[
+    let has_nodes = listing.rows.iter().any(|row| row.node.is_some());
+    let mut columns = vec![
         "CONNECTION",
         "USER",
         "VIA",
@@ -33,9 +35,11 @@ pub(super) fn connections(listing: &Listing<ConnectionRow>) -> String {
         ">DROPPED",
         ">RTT",
         ">LOSS",
-    ]);
+    ];
+    columns.extend(has_nodes.then_some("NODE"));
+    let mut table = Table::new(&columns);
     for row in &listing.rows {
-        table.row(&[
+        let mut cells = vec![
             row.connection.to_string(),
             row.user.as_str().to_owned(),
             row.transport.clone(),
@@ -51,9 +55,11 @@ pub(super) fn connections(listing: &Listing<ConnectionRow>) -> String {
             per_mille(
                 row.lost_packets.saturating_mul(1_000).checked_div(row.sent_packets).unwrap_or_default(),
             ),
-        ]);
+        ];
+        cells.extend(has_nodes.then(|| row.node.clone().unwrap_or_default()));
+        table.row(&cells);
     }
-    with_total(&table, listing.rows.len(), listing.total)
+    with_total(&table, listing)
 }
 
 pub(super) fn users(listing: &Listing<UserRow>) -> String {
@@ -61,15 +67,16 @@ pub(super) fn users(listing: &Listing<UserRow>) -> String {
     for row in &listing.rows {
         table.row(&[row.user.as_str().to_owned(), row.connections.to_string()]);
     }
-    with_total(&table, listing.rows.len(), listing.total)
+    with_total(&table, listing)
 }
 
 pub(super) fn groups(listing: &Listing<GroupRow>) -> String {
     let mut table = Table::new(&["GROUP", ">MEMBERS", ">USERS"]);
     for row in &listing.rows {
-        table.row(&[row.group.as_str().to_owned(), row.members.to_string(), row.users.to_string()]);
+        let users = if row.users_at_most { format!("<={}", row.users) } else { row.users.to_string() };
+        table.row(&[row.group.as_str().to_owned(), row.members.to_string(), users]);
     }
-    with_total(&table, listing.rows.len(), listing.total)
+    with_total(&table, listing)
 }
 
 pub(super) fn bans(listing: &Listing<BanRow>) -> String {
@@ -97,7 +104,7 @@ pub(super) fn bans(listing: &Listing<BanRow>) -> String {
             row.reason.clone(),
         ]);
     }
-    with_total(&table, listing.rows.len(), listing.total)
+    with_total(&table, listing)
 }
 
 pub(super) fn lasting(listing: &Listing<LastingRow>) -> String {
@@ -112,7 +119,7 @@ pub(super) fn lasting(listing: &Listing<LastingRow>) -> String {
             row.author.clone(),
         ]);
     }
-    with_total(&table, listing.rows.len(), listing.total)
+    with_total(&table, listing)
 }
 
 pub(crate) fn api_keys(listing: &Listing<ApiKeyRow>) -> String {
@@ -131,15 +138,25 @@ pub(crate) fn api_keys(listing: &Listing<ApiKeyRow>) -> String {
             row.author.clone(),
         ]);
     }
-    with_total(&table, listing.rows.len(), listing.total)
+    with_total(&table, listing)
 }
 
-fn with_total(table: &Table, shown: usize, total: u64) -> String {
-    match total {
-        0 => "none\n".to_owned(),
-        total if shown as u64 == total => table.to_string(),
-        total => format!("{table}({shown} of {total})\n"),
+fn with_total<R>(table: &Table, listing: &Listing<R>) -> String {
+    let Listing { total, rows, at_most, next, silent } = listing;
+    let of = if *at_most { "at most " } else { "" };
+    let mut text = match rows.len() {
+        0 if *total == 0 => "none\n".to_owned(),
+        shown if shown as u64 == *total => table.to_string(),
+        shown => match next {
+            Some(next) => format!("{table}({shown} of {of}{total}; more with --after {})\n", visible(next)),
+            None => format!("{table}({shown} of {of}{total})\n"),
+        },
+    };
+    if !silent.is_empty() {
+        let names: Vec<_> = silent.iter().map(|name| visible(name)).collect();
+        text += &format!("{}: NO ANSWER, so that what is there is not in the list\n", names.join(", "));
     }
+    text
 }
 
 /// `before` is what it was some time ago.
@@ -166,7 +183,7 @@ pub(super) fn detail(detail: &ConnectionDetail, before: &ConnectionDetail, ago: 
         quic.lost_packets as f64 * 100.0 / quic.sent_packets as f64
     };
     let lines = [
-        ("connection", row.connection.to_string()),
+        ("connection", on_node(&row.connection, row.node.as_deref())),
         ("user", visible(row.user.as_str())),
         ("from", format!("{} over {}, moved {}", row.address, row.transport, many(quic.migrations, "time"))),
         ("since", format!("{}, {} ago", moment(row.since), span(now().saturating_sub(row.since)))),
@@ -204,6 +221,11 @@ pub(super) fn detail(detail: &ConnectionDetail, before: &ConnectionDetail, ago: 
     lines.map(|(name, text)| format!("{name:11} {}\n", harmless(&text))).concat()
 }
 
+/// A connection, and the node that it is on, where there are several.
+fn on_node(connection: &ConnectionId, node: Option<&str>) -> String {
+    node.map_or_else(|| connection.to_string(), |node| format!("{connection} on {}", visible(node)))
+}
+
 /// The token of a connection: its id, and when it ends.
 fn token(id: Option<&str>, end: Option<u64>) -> String {
     match (id, end) {
@@ -219,7 +241,10 @@ pub(super) fn explanation(why: &Explanation) -> String {
         text += &format!("new connections are refused: {}\n", harmless(&refusal.to_string()));
     }
     if !why.connections.is_empty() {
-        let mut table = Table::new(&["CONNECTION", "MAY JOIN", "TOKEN", "MEMBER", "MAY SEE WHO IS IN IT"]);
+        let has_nodes = why.connections.iter().any(|one| one.node.is_some());
+        let mut columns = vec!["CONNECTION", "MAY JOIN", "TOKEN", "MEMBER", "MAY SEE WHO IS IN IT"];
+        columns.extend(has_nodes.then_some("NODE"));
+        let mut table = Table::new(&columns);
         for one in &why.connections {
             let may = match (&one.refusal, one.held_back) {
                 (Some(refusal), _) => format!("no, code {}", refusal.code),
@@ -243,9 +268,14 @@ pub(super) fn explanation(why: &Explanation) -> String {
                 Some(Watching::May) => "yes".to_owned(),
                 Some(Watching::MayNot(refusal)) => format!("no, code {}", refusal.code),
             };
-            table.row(&[one.connection.to_string(), may, token, member, watch]);
+            let mut cells = vec![one.connection.to_string(), may, token, member, watch];
+            cells.extend(has_nodes.then(|| one.node.clone().unwrap_or_default()));
+            table.row(&cells);
         }
         text += &table.to_string();
+        if why.more_connections > 0 {
+            text += &format!("and {}\n", many(why.more_connections, "more connection"));
+        }
         // In full, and each once: a column has no room for it.
         let refusals = why.connections.iter().flat_map(|one| {
             let watch = one.watch.as_ref().and_then(|watch| match watch {
@@ -260,7 +290,7 @@ pub(super) fn explanation(why: &Explanation) -> String {
         }
     }
     if !why.bans.is_empty() {
-        text += &bans(&Listing { total: why.bans.len() as u64, rows: why.bans.clone() });
+        text += &bans(&Listing::new(why.bans.len() as u64, why.bans.clone()));
     }
     text
 }
@@ -420,6 +450,7 @@ mod tests {
             member: origin.is_some(),
             by_operator: origin.is_some_and(MembershipOrigin::needs_no_grant),
             origin,
+            node: None,
         };
         let origins =
             [MembershipOrigin::Client, MembershipOrigin::Operator, MembershipOrigin::Application].map(Some);
@@ -435,6 +466,8 @@ mod tests {
             lasting: None,
             by_application: false,
             connections: connections.map(|(origin, number)| verdict(number, origin)).collect(),
+            more_connections: 0,
+            silent: Vec::new(),
             summary: String::new(),
         });
         let rows = shown.lines().skip(2).filter_map(|line| line.split("grants it").nth(1));

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::row::{BanRow, ConnectionRow, GroupRow, May, MembershipOrigin, NodeRow, WebhookRow};
+use super::row::{BanRow, ConnectionRow, GroupRow, May, MembershipOrigin, NodeRow, WebhookRow, is_false};
 use super::{Role, Times};
 use crate::{Code, ConnectionId, Denial, GroupName, UserName};
 
@@ -34,6 +34,37 @@ pub struct Listing<R> {
     pub total: u64,
     /// Those of this page.
     pub rows: Vec<R>,
+    /// Whether there may be fewer than `total`: in a cluster what is on several nodes is counted on each.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub at_most: bool,
+    /// What [`Page::after`](super::Page::after) is to be for the next page; not given where there is none. Earlier
+    /// versions do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+    /// In a cluster: nodes that did not answer, by their names. What is there is not in the list.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub silent: Vec<String>,
+}
+
+impl<R> Listing<R> {
+    /// Rows of one server, the last ones.
+    #[must_use]
+    pub fn new(total: u64, rows: Vec<R>) -> Self {
+        Self { total, rows, at_most: false, next: None, silent: Vec::new() }
+    }
+
+    /// The same with other rows.
+    #[must_use]
+    pub fn map<T>(self, row: impl FnMut(R) -> T) -> Listing<T> {
+        let Self { total, rows, at_most, next, silent } = self;
+        Listing { total, rows: rows.into_iter().map(row).collect(), at_most, next, silent }
+    }
+}
+
+/// Whether there is nothing to be said.
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// Facts and totals.
@@ -205,6 +236,12 @@ pub struct Explanation {
     pub token: Option<TokenVerdict>,
     /// The user's connections, and what each one's token says.
     pub connections: Vec<ConnectionVerdict>,
+    /// How many more it has, which are not told one by one.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub more_connections: u64,
+    /// In a cluster: nodes that did not answer, by their names. What connections the user has there is not known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub silent: Vec<String>,
     /// Whether the application is asked as well, and may say otherwise: where the verdict depends on that.
     #[serde(default)]
     pub by_application: bool,
@@ -293,6 +330,9 @@ pub struct ConnectionVerdict {
     /// Who made it one. Earlier versions do not say: [`ConnectionVerdict::made_by`] reads either.
     #[serde(default)]
     pub origin: Option<MembershipOrigin>,
+    /// In a cluster: the name of the node that it is on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
 }
 
 impl ConnectionVerdict {

@@ -439,6 +439,9 @@ pub struct Page {
     pub offset: u32,
     /// At most so many rows, and never more than [`ADMIN_PAGE_ROWS`]; 0 for that many.
     pub limit: u32,
+    /// The `next` of the page before: only rows behind that. Earlier versions do not know it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
 }
 
 #[cfg(test)]

@@ -52,6 +52,15 @@ pub struct ConnectionRow {
     /// Methods of the application that run for it.
     #[serde(default)]
     pub calls: u64,
+    /// In a cluster: the name of the node that it is on. Updates of `watch` do not say it: they are of one node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
+}
+
+/// Whether it need not be said.
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+pub(super) fn is_false(flag: &bool) -> bool {
+    !*flag
 }
 
 /// A connection of which nothing was heard for so many milliseconds is silent: a client that lives is heard of every
@@ -85,6 +94,10 @@ pub struct GroupRow {
     /// How many connections watch who is in it, as members or not.
     #[serde(default)]
     pub watchers: u64,
+    /// Whether there may be fewer users than `users`: in a cluster, who is a member on several nodes is counted on each
+    /// where they are too many to be compared by their names.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub users_at_most: bool,
 }
 
 /// Everything about a connection.

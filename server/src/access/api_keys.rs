@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
-use fanfare_protocol::admin::{ApiKeyRow, Subject, Verb};
+use fanfare_protocol::admin::{ApiKeyRow, Scope, Subject, Verb};
 use fanfare_token::Seconds;
 use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
@@ -186,6 +186,11 @@ impl ApiKey {
     /// What tells it from others, also from a later one with its name.
     pub(crate) fn id(&self) -> &str {
         &self.stored.row.id
+    }
+
+    /// What it may do.
+    pub(crate) fn scopes(&self) -> &[Scope] {
+        &self.stored.row.allow
     }
 
     /// Whether it may do this to that.

@@ -1,7 +1,8 @@
 //! Answers whether a user may join a group, and why: asked of the gate, as the door asks it.
 //!
-//! In: a user, a group, perhaps a token, and the moment. Out: an [`Explanation`]. Invariant: it decides nothing by
-//! itself, so that who is told "may" gets in, and who is told "may not" does not (test `explain_and_the_door_agree`).
+//! In: a user, a group, perhaps a token, and the moment. Out: an [`Explanation`], with the user's connections on all
+//! nodes of a cluster. Invariant: it decides nothing by itself, so that who is told "may" gets in, and who is told "may
+//! not" does not (test `explain_and_the_door_agree`).
 
 use std::sync::Arc;
 
@@ -15,6 +16,7 @@ use fanfare_token::{Permissions, Seconds};
 use super::query::{Queries, some_time};
 use super::rows::made_by;
 use crate::application::Decides;
+use crate::cluster::Verdicts;
 use crate::hub::Member;
 
 impl Queries {
@@ -25,14 +27,21 @@ impl Queries {
         token: Option<&Token>,
         now: Seconds,
     ) -> Explanation {
-        let members = self.hub.of_user(user);
-        let mut ids: Vec<String> =
-            members.iter().filter_map(|member| member.permissions().token.clone()).collect();
+        let here = self.verdicts_here(user, group, now, usize::MAX);
+        let (others, silent) =
+            self.cluster.as_ref().map(|side| side.verdicts(user, group)).unwrap_or_default();
+        let Verdicts { mut connections, more: mut more_connections, tokens: mut ids } = here;
+        if let Some(side) = &self.cluster {
+            connections.iter_mut().for_each(|verdict| verdict.node = Some(side.name().to_owned()));
+        }
+        for Verdicts { connections: more, more: left_out, tokens } in others {
+            connections.extend(more);
+            more_connections += left_out;
+            ids.extend(tokens);
+        }
+        connections.sort_by_key(|verdict| verdict.connection);
         let connecting = self.connecting(user, now);
         let token = token.map(|token| self.of_token(user, group, token, now, &mut ids));
-        let mut connections: Vec<_> =
-            members.iter().map(|member| self.of_connection(member, group, now)).collect();
-        connections.sort_by_key(|verdict| verdict.connection);
         let bans = self.gate.bans().concerning(user, group, &ids, now);
 
         let refused = connections.iter().filter(|one| one.refusal.is_some()).count();
@@ -58,11 +67,17 @@ impl Queries {
             connecting,
             token,
             connections,
+            more_connections,
+            silent,
             by_application,
             lasting,
             summary: String::new(),
         };
         explained.summary = summary(&explained);
+        if !explained.silent.is_empty() {
+            let names: Vec<_> = explained.silent.iter().map(|name| fanfare_protocol::visible(name)).collect();
+            explained.summary += &format!("; {} did not answer", names.join(", "));
+        }
         explained
     }
 
@@ -138,7 +153,12 @@ impl Queries {
         }
     }
 
-    fn of_connection(&self, member: &Arc<Member>, group: &GroupName, now: Seconds) -> ConnectionVerdict {
+    pub(super) fn of_connection(
+        &self,
+        member: &Arc<Member>,
+        group: &GroupName,
+        now: Seconds,
+    ) -> ConnectionVerdict {
         let permissions = member.permissions();
         let until = permissions.grants.join_until(group);
         let memberships = member.memberships();
@@ -169,6 +189,7 @@ impl Queries {
             member: origin.is_some(),
             by_operator: origin.is_some_and(MembershipOrigin::needs_no_grant),
             origin,
+            node: None,
         }
     }
 }

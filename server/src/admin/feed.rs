@@ -231,6 +231,7 @@ fn changes(before: &Moment, now: &Moment) -> Changes {
             deliveries: group.deliveries,
             waiting_frames: group.waiting_frames,
             watchers: group.watchers,
+            users_at_most: false,
         })
     };
     Changes {

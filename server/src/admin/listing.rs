@@ -3,34 +3,12 @@
 //! In: everything there is, and a [`Page`]. Out: the page's part of it. Invariant: what costs much of a row (a text, a
 //! lock) is looked at for the rows that the filter or the order needs, and otherwise for those of the page alone.
 
+use std::cmp::Ordering;
+
 use fanfare_protocol::Code;
 use fanfare_protocol::admin::{ADMIN_PAGE_ROWS, AdminError, Page};
 
-/// What a list is ordered by.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Key {
-    Id([u8; 16]),
-    Number(u64),
-    Text(String),
-}
-
-impl From<usize> for Key {
-    fn from(number: usize) -> Self {
-        Self::Number(number as u64)
-    }
-}
-
-impl From<u64> for Key {
-    fn from(number: u64) -> Self {
-        Self::Number(number)
-    }
-}
-
-impl From<&str> for Key {
-    fn from(text: &str) -> Self {
-        Self::Text(text.to_owned())
-    }
-}
+use crate::lists::{Key, ListQuestion, Place};
 
 /// A kind of list.
 pub(super) trait Rows {
@@ -45,41 +23,97 @@ pub(super) trait Rows {
     fn matches(&self, item: &Self::Item, text: &str) -> bool;
 }
 
+/// Which rows, and in which order.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Slice<'a> {
+    pub(super) filter: &'a str,
+    pub(super) sort: &'a str,
+    pub(super) descending: bool,
+    pub(super) after: Option<&'a Place>,
+    pub(super) offset: usize,
+    pub(super) limit: usize,
+}
+
+/// The items of a page.
+#[derive(Debug)]
+pub(super) struct Cut<I> {
+    /// How many match in all.
+    pub(super) total: u64,
+    /// In their order, with their places.
+    pub(super) items: Vec<(Place, I)>,
+    /// Whether there are more behind them.
+    pub(super) more: bool,
+}
+
+impl<'a> Slice<'a> {
+    /// What an operator asks for, with the place behind which it begins.
+    pub(super) fn of(page: &'a Page, after: Option<&'a Place>) -> Self {
+        let Page { filter, sort, descending, offset, .. } = page;
+        Self { filter, sort, descending: *descending, after, offset: *offset as usize, limit: limit(page) }
+    }
+
+    /// What a node asks for.
+    pub(super) fn asked(question: &'a ListQuestion) -> Self {
+        let ListQuestion { filter, sort, descending, after, limit, .. } = question;
+        let (after, limit) = (after.as_ref(), *limit as usize);
+        Self { filter, sort, descending: *descending, after, offset: 0, limit }
+    }
+}
+
+/// How many rows a page has.
+pub(super) fn limit(page: &Page) -> usize {
+    let limit = if page.limit == 0 { ADMIN_PAGE_ROWS } else { page.limit.min(ADMIN_PAGE_ROWS) };
+    limit as usize
+}
+
+/// Where a page begins.
+pub(super) fn after(page: &Page) -> Result<Option<Place>, AdminError> {
+    let read = |cursor: &String| {
+        let message = "`after` is none that an answer to the same question had as its `next`".to_owned();
+        Place::read(cursor).ok_or(AdminError { code: Code::InvalidRequest.number(), message })
+    };
+    page.after.as_ref().map(read).transpose()
+}
+
+/// The field that a list is sorted by.
+pub(super) fn field<'a>(sort: &'a str, fields: &[&'a str]) -> Result<&'a str, AdminError> {
+    let first = fields.first().copied().unwrap_or_default();
+    let sort = if sort.is_empty() { first } else { sort };
+    if fields.contains(&sort) {
+        return Ok(sort);
+    }
+    let message = format!("there is no field {sort:?} to sort by; there are {}", fields.join(", "));
+    Err(AdminError { code: Code::InvalidRequest.number(), message })
+}
+
 /// The items of a page, and how many match in all.
 pub(super) fn cut<R: Rows>(
     rows: &R,
     mut items: Vec<R::Item>,
-    page: &Page,
-) -> Result<(u64, Vec<R::Item>), AdminError> {
+    slice: Slice<'_>,
+) -> Result<Cut<R::Item>, AdminError> {
+    let sort = field(slice.sort, R::FIELDS)?;
     let first = R::FIELDS.first().copied().unwrap_or_default();
-    let sort = if page.sort.is_empty() { first } else { page.sort.as_str() };
-    if !R::FIELDS.contains(&sort) {
-        let message = format!("there is no field {sort:?} to sort by; there are {}", R::FIELDS.join(", "));
-        return Err(AdminError { code: Code::InvalidRequest.number(), message });
-    }
-    let filter = page.filter.to_lowercase();
+    let filter = slice.filter.to_lowercase();
     if !filter.is_empty() {
         items.retain(|item| rows.matches(item, &filter));
     }
-    let total = items.len();
-    let limit = if page.limit == 0 { ADMIN_PAGE_ROWS } else { page.limit.min(ADMIN_PAGE_ROWS) } as usize;
-    let start = (page.offset as usize).min(total);
-    let end = start.saturating_add(limit).min(total);
+    let total = items.len() as u64;
+    let id = |item: &R::Item| (sort != first).then(|| rows.key(item, first));
     let mut keyed: Vec<(Key, R::Item)> =
         items.into_iter().map(|item| (rows.key(&item, sort), item)).collect();
+    let by = |a: &Key, b: &Key| if slice.descending { b.cmp(a) } else { a.cmp(b) };
     // Equal keys in the order of what tells them apart, so that pages neither repeat nor miss a row.
-    let order = |a: &(Key, R::Item), b: &(Key, R::Item)| {
-        let by_sort = if page.descending { b.0.cmp(&a.0) } else { a.0.cmp(&b.0) };
-        by_sort.then_with(|| {
-            if sort == first {
-                std::cmp::Ordering::Equal
-            } else {
-                rows.key(&a.1, first).cmp(&rows.key(&b.1, first))
-            }
-        })
-    };
+    let order = |a: &(Key, R::Item), b: &(Key, R::Item)| by(&a.0, &b.0).then_with(|| id(&a.1).cmp(&id(&b.1)));
+    if let Some(after) = slice.after {
+        let behind = |(key, item): &(Key, R::Item)| by(&after.by, key).then_with(|| after.id.cmp(&id(item)));
+        keyed.retain(|row| behind(row) == Ordering::Less);
+    }
+    let start = slice.offset.min(keyed.len());
+    let end = start.saturating_add(slice.limit).min(keyed.len());
+    let more = end < keyed.len();
     // Of 100,000 rows only those of the page are put in order.
-    if end < keyed.len() {
+    if more {
         keyed.select_nth_unstable_by(end, order);
         keyed.truncate(end);
     }
@@ -88,7 +122,8 @@ pub(super) fn cut<R: Rows>(
     }
     let mut of_page = keyed.split_off(start);
     of_page.sort_unstable_by(order);
-    Ok((total as u64, of_page.into_iter().map(|(_, item)| item).collect()))
+    let placed = |(by, item): (Key, R::Item)| (Place { by, id: id(&item) }, item);
+    Ok(Cut { total, items: of_page.into_iter().map(placed).collect(), more })
 }
 
 /// Whether `text`, in lower case, is in `shown`, whatever the case of that.
@@ -136,13 +171,28 @@ mod tests {
                 (if descending { u64::MAX - key } else { key }, *id)
             });
             let mut found = Vec::new();
-            for offset in (0..100).step_by(limit as usize) {
+            for offset in (0_u32..100).step_by(limit as usize) {
                 let sort = if by_size { "size" } else { "" }.to_owned();
                 let page = Page { sort, descending, offset, limit, ..Page::default() };
-                let (total, rows) = cut(&Numbers, items.clone(), &page).unwrap();
-                prop_assert_eq!(total, items.len() as u64);
-                prop_assert!(rows.len() <= limit as usize);
-                found.extend(rows);
+                let cut = cut(&Numbers, items.clone(), Slice::of(&page, None)).unwrap();
+                prop_assert_eq!(cut.total, items.len() as u64);
+                prop_assert!(cut.items.len() <= limit as usize);
+                prop_assert_eq!(cut.more, (offset + limit) < u32::try_from(items.len()).unwrap());
+                found.extend(cut.items.into_iter().map(|(_, item)| item));
+            }
+            prop_assert_eq!(&found, &expected);
+            // The same from place to place.
+            let (mut found, mut after) = (Vec::new(), None);
+            loop {
+                let sort = if by_size { "size" } else { "" }.to_owned();
+                let page = Page { sort, descending, limit, ..Page::default() };
+                let cut = cut(&Numbers, items.clone(), Slice::of(&page, after.as_ref())).unwrap();
+                prop_assert_eq!(cut.total, items.len() as u64);
+                after = cut.items.last().map(|(place, _)| place.clone());
+                found.extend(cut.items.into_iter().map(|(_, item)| item));
+                if !cut.more {
+                    break;
+                }
             }
             prop_assert_eq!(found, expected);
         }
@@ -152,10 +202,10 @@ mod tests {
     fn the_filter_counts_and_a_field_that_is_not_there_is_told() {
         let items: Vec<(u64, u64)> = (0..200).map(|number| (number, 0)).collect();
         let page = Page { filter: "19".to_owned(), limit: 3, ..Page::default() };
-        let (total, rows) = cut(&Numbers, items.clone(), &page).unwrap();
-        assert_eq!((total, rows.len(), rows[0].0), (12, 3, 19));
+        let found = cut(&Numbers, items.clone(), Slice::of(&page, None)).unwrap();
+        assert_eq!((found.total, found.items.len(), found.items[0].1.0), (12, 3, 19));
         let page = Page { sort: "colour".to_owned(), ..Page::default() };
-        let error = cut(&Numbers, items, &page).unwrap_err();
+        let error = cut(&Numbers, items, Slice::of(&page, None)).unwrap_err();
         assert!(error.message.contains("\"colour\"") && error.message.contains("id, size"), "{error}");
     }
 

@@ -10,23 +10,22 @@ use std::time::Instant;
 use bytes::Bytes;
 use fanfare_hub::Population;
 use fanfare_protocol::admin::{
-    AdminError, AdminReply, ConnectionDetail, Counters, GroupRow, Listing, MembershipRow, NodeRow, Page,
-    Question, Status, Totals, UserRow, WebhookRow,
+    AdminError, AdminReply, ConnectionRow, Counters, GroupRow, Listing, Page, Question, Status, Totals,
+    UserRow, WebhookRow,
 };
-use fanfare_protocol::{Code, ConnectionId, Denial};
+use fanfare_protocol::{Code, Denial};
 use fanfare_token::Seconds;
 
-use super::listing::{self, Rows};
+use super::listing::{self, Rows, Slice};
 use super::reply::{line, store_failed};
-use super::rows::{
-    ApiKeyRows, BanRows, Connections, Facts, Groups, LastingRows, Users, connection_row, made_by,
-};
+use super::rows::{ApiKeyRows, BanRows, LastingRows};
 use crate::access::{self, Gate};
 use crate::application::Decides;
 use crate::cluster::Side;
 use crate::edge::admission::Admission;
 use crate::edge::handshake::SERVER;
-use crate::hub::{Hub, Member};
+use crate::hub::Hub;
+use crate::lists::{Line, ListQuestion, Of};
 use crate::moderation::{Moderation, Operator};
 use crate::telemetry;
 use crate::telemetry::{Metrics, Snapshot};
@@ -63,21 +62,16 @@ impl Queries {
     pub(super) fn answer(&self, operator: &Operator, question: &Question) -> Result<Bytes, AdminError> {
         match question {
             Question::Status {} => Ok(line(&AdminReply::Ok(self.status(operator)))),
-            Question::Connections(page) => connections(self.hub.list(), page),
-            Question::Members { group, page } => match self.hub.of_group(group) {
-                members if members.is_empty() => Err(nothing(&format!("group {group:?}"))),
-                members => connections(members, page),
-            },
-            Question::Users(page) => listed(&Users, self.hub.users(), page, |(user, connections)| UserRow {
-                user,
-                connections: connections as u64,
-            }),
-            Question::Groups(page) => self.groups(page),
+            Question::Connections(page) => self.list(Of::Connections, page),
+            Question::Members { group, page } => self.list(Of::Members(group.clone()), page),
+            Question::Users(page) => self.list(Of::Users, page),
+            Question::Groups(page) => self.list(Of::Groups, page),
             Question::Bans(page) => listed(&BanRows, self.moderation.bans(), page, |ban| ban),
             Question::Lasting(page) => listed(&LastingRows, self.moderation.lasting().all(), page, |row| row),
             Question::ApiKeys(page) => listed(&ApiKeyRows, self.moderation.keys().all(), page, |key| key.row),
-            Question::Connection { connection } => {
-                self.connection(connection).map(|detail| line(&AdminReply::Ok(detail)))
+            Question::Connection { connection: id } => {
+                let detail = self.find(id)?.ok_or_else(|| nothing(&format!("connection {id}")))?;
+                Ok(line(&AdminReply::Ok(detail)))
             }
             Question::Explain { user, group, token } => {
                 Ok(line(&AdminReply::Ok(self.explain(user, group, token.as_ref(), access::now()))))
@@ -111,43 +105,56 @@ impl Queries {
     }
 
     /// What became of requests to back ends.
-    /// The nodes of the cluster, this one first.
-    pub(super) fn nodes(&self) -> Vec<NodeRow> {
-        self.cluster.as_ref().map(|cluster| cluster.rows(self.hub.population())).unwrap_or_default()
-    }
-
     pub(super) fn webhooks(&self) -> Vec<WebhookRow> {
         self.webhooks.as_ref().map(|webhooks| webhooks.rows()).unwrap_or_default()
     }
 
-    fn groups(&self, page: &Page) -> Result<Bytes, AdminError> {
-        let rows = Groups { hub: &self.hub };
-        listed(&rows, self.hub.groups(), page, |(group, members)| {
-            let (deliveries, waiting_frames) = rows.traffic(&group);
-            let (users, watchers) = (rows.users(&group), self.hub.watchers(&group) as u64);
-            GroupRow { group, members: members as u64, users, deliveries, waiting_frames, watchers }
-        })
+    /// A page of a list of all nodes.
+    fn list(&self, of: Of, page: &Page) -> Result<Bytes, AdminError> {
+        let group = if let Of::Members(group) = &of { Some(group.clone()) } else { None };
+        let limit = u32::try_from(listing::limit(page)).unwrap_or(u32::MAX);
+        let question = ListQuestion {
+            filter: page.filter.clone(),
+            sort: page.sort.clone(),
+            descending: page.descending,
+            after: listing::after(page)?,
+            ..ListQuestion::new(of, limit)
+        };
+        let found = self.gather(question, page.offset as usize)?;
+        // With a filter there may be nobody in it of whom that is true.
+        if let Some(group) = group
+            && found.total == 0
+            && found.silent.is_empty()
+            && (page.filter.is_empty() || self.cluster.is_none() && self.hub.of_group(&group).is_empty())
+        {
+            return Err(nothing(&format!("group {group:?}")));
+        }
+        Ok(line(&AdminReply::Ok(Listing {
+            total: found.total,
+            rows: found.lines.into_iter().map(Row::from).collect(),
+            at_most: found.at_most,
+            next: found.next.map(|place| place.cursor()),
+            silent: found.silent,
+        })))
     }
+}
 
-    fn connection(&self, id: &ConnectionId) -> Result<ConnectionDetail, AdminError> {
-        let member = self.hub.connection(id).ok_or_else(|| nothing(&format!("connection {id}")))?;
-        let permissions = member.permissions();
-        let now = access::now();
-        let mut memberships: Vec<MembershipRow> = member
-            .memberships()
-            .into_iter()
-            .map(|(group, origin)| MembershipRow::new(group, made_by(origin)))
-            .collect();
-        memberships.sort_by(|a, b| a.group.cmp(&b.group));
-        let facts = Facts::of(&member);
-        Ok(ConnectionDetail {
-            row: connection_row(&member, &facts),
-            memberships,
-            token_ends: some_time(permissions.ends),
-            grant_ends: permissions.grants.ends().filter(|end| *end > now).min(),
-            token_id: permissions.token.clone(),
-            quic: facts.quic,
-        })
+/// A row as operators are told it.
+#[derive(serde::Serialize)]
+#[serde(untagged)]
+enum Row {
+    Connection(Box<ConnectionRow>),
+    User(UserRow),
+    Group(GroupRow),
+}
+
+impl From<Line> for Row {
+    fn from(line: Line) -> Self {
+        match line {
+            Line::Connection(row) => Self::Connection(row),
+            Line::User(row) => Self::User(row),
+            Line::Group(row) => Self::Group(row),
+        }
     }
 }
 
@@ -178,12 +185,11 @@ fn listed<R: Rows, T: serde::Serialize>(
     page: &Page,
     row: impl Fn(R::Item) -> T,
 ) -> Result<Bytes, AdminError> {
-    let (total, items) = listing::cut(rows, items, page)?;
-    Ok(line(&AdminReply::Ok(Listing { total, rows: items.into_iter().map(row).collect() })))
-}
-
-fn connections(members: Vec<Arc<Member>>, page: &Page) -> Result<Bytes, AdminError> {
-    listed(&Connections, members, page, |member| connection_row(&member, &Facts::of(&member)))
+    let after = listing::after(page)?;
+    let listing::Cut { total, items, more } = listing::cut(rows, items, Slice::of(page, after.as_ref()))?;
+    let next = items.last().filter(|_| more).map(|(place, _)| place.cursor());
+    let rows = items.into_iter().map(|(_, item)| row(item)).collect();
+    Ok(line(&AdminReply::Ok(Listing { next, ..Listing::new(total, rows) })))
 }
 
 pub(super) fn totals(population: Population) -> Totals {
@@ -240,7 +246,7 @@ mod tests {
     use fanfare_hub::{HubLimits, Origin};
     use fanfare_protocol::admin::Role;
 
-    use fanfare_protocol::{GroupName, Limits, UserName};
+    use fanfare_protocol::{ConnectionId, GroupName, Limits, UserName};
     use fanfare_token::Permissions;
 
     use super::*;
@@ -306,6 +312,7 @@ mod tests {
             descending: true,
             offset,
             limit: 50,
+            after: None,
         };
         for (name, request) in [
             ("connections by id", Question::Connections(page("", "", 0))),

@@ -11,9 +11,10 @@ use fanfare_protocol::admin::{BanRow, ConnectionRow, LastingRow, MembershipOrigi
 use fanfare_protocol::{GroupName, UserName};
 use fanfare_token::Seconds;
 
-use super::listing::{self, Key, Rows};
+use super::listing::{self, Rows};
 use crate::access::StoredKey;
 use crate::hub::{Hub, Member};
+use crate::lists::Key;
 
 /// What changes about a connection, at one moment.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -56,7 +57,7 @@ impl Facts {
 }
 
 /// Who made a membership, as operators are told it.
-pub(crate) fn made_by(origin: Origin) -> MembershipOrigin {
+pub(super) fn made_by(origin: Origin) -> MembershipOrigin {
     match origin {
         Origin::Client => MembershipOrigin::Client,
         Origin::Operator => MembershipOrigin::Operator,
@@ -96,6 +97,7 @@ pub(super) fn connection_row(member: &Member, facts: &Facts) -> ConnectionRow {
         congestion_events: quic.congestion_events,
         silent_ms: *silent_ms,
         calls: *calls,
+        node: None,
     }
 }
 
@@ -154,7 +156,7 @@ impl Rows for Connections {
             "lost_packets" => member.line().quic().lost_packets.into(),
             "blocked_by_application" => member.line().quic().blocked_by_application.into(),
             "congestion_events" => member.line().quic().congestion_events.into(),
-            _ => Key::Id(*member.id().as_bytes()),
+            _ => Key::Id(member.id()),
         }
     }
 
@@ -204,7 +206,7 @@ pub(super) fn waiting_frames(roster: &Roster<GroupName, Member>) -> u64 {
 }
 
 /// How many users these belong to.
-pub(crate) fn distinct_users(members: &[Arc<Member>]) -> u64 {
+pub(super) fn distinct_users(members: &[Arc<Member>]) -> u64 {
     members.iter().map(|member| member.user()).collect::<HashSet<_>>().len() as u64
 }
 

@@ -55,6 +55,12 @@ impl Service {
             // The door waits for keys that have to be fetched first. What it says of the token is asked again below.
             let _ = self.queries.gate.verify_or_fetch(token.expose()).await;
         }
+        // What is of all nodes waits for them on its thread.
+        let side = self.queries.cluster.clone();
+        let _turn = match &side {
+            Some(side) => side.turns.acquire().await.ok(),
+            None => None,
+        };
         let service = Arc::clone(self);
         let answered = move || service.queries.answer(&operator, &question);
         self.blocking(answered).await.unwrap_or_else(|error| refusal(&error))

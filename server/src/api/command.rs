@@ -5,6 +5,7 @@
 //! moderation's own, so that it meets the same bans, fences, limits, counters and audit (promise 14); one that has
 //! begun is finished, whether or not somebody still waits for the answer.
 
+use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ use fanfare_protocol::admin::{Action, Role, Subject, Verb, Who};
 use fanfare_protocol::{Code, ConnectionId, Denial, GroupName, Target, UserName};
 use parking_lot::RwLock;
 use serde_json::json;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -170,9 +171,7 @@ impl Api {
         if targets.is_empty() {
             return Err(Problem::new(Code::NoTarget, "the member \"to\" names nobody"));
         }
-        for target in &targets {
-            self.allow_target(key, Verb::Send, target)?;
-        }
+        self.allow_targets(key, Verb::Send, &targets).await?;
         let selection = message.except.into_iter().fold(self.hub.select(targets), Selection::except);
         let (mut queued, elsewhere) = selection.send_counted(message.event, payload)?;
         let mut silent = Vec::new();
@@ -217,7 +216,9 @@ impl Api {
 
     async fn act(&self, key: &Arc<ApiKey>, act: Act) -> Result<Done, Problem> {
         let owner = match &act.action {
-            Action::Close { who: Who::Connection(id), .. } => self.owner(id),
+            Action::Close { who: Who::Connection(id), .. } => {
+                self.owners(key, act.verb, vec![*id]).await.remove(id)
+            }
             _ => None,
         };
         allow(key, act.verb, &act.subject(owner.as_ref()))?;
@@ -228,19 +229,48 @@ impl Api {
         Ok(acted.into())
     }
 
-    /// Whose a connection is, where it is there, or about to be.
-    pub(super) fn owner(&self, id: &ConnectionId) -> Option<UserName> {
-        let member = self.queries.hub.connection(id);
-        member.map(|member| member.user().clone()).or_else(|| self.hub.arrivals().owner(id))
+    /// Whose connections are, as far as they are there, or about to be, on whichever node; where that is of no account,
+    /// because the key may do it to anybody's, nobody is asked.
+    async fn owners(
+        &self,
+        key: &ApiKey,
+        verb: Verb,
+        ids: Vec<ConnectionId>,
+    ) -> HashMap<ConnectionId, UserName> {
+        if key.allows(verb, &Subject::Connection(None)) {
+            return HashMap::new();
+        }
+        let here = |id: &ConnectionId| {
+            let member = self.queries.hub.connection(id);
+            member.map(|member| member.user().clone()).or_else(|| self.hub.arrivals().owner(id))
+        };
+        let (mut owners, mut elsewhere) = (HashMap::new(), Vec::new());
+        for id in ids {
+            match here(&id) {
+                Some(owner) => drop(owners.insert(id, owner)),
+                None => elsewhere.push(id),
+            }
+        }
+        if let Some(cluster) = self.cluster.as_ref().filter(|_| !elsewhere.is_empty()) {
+            owners.extend(cluster.owners(elsewhere).await);
+        }
+        owners
     }
 
-    fn allow_target(&self, key: &ApiKey, verb: Verb, target: &Target) -> Result<(), Problem> {
-        match target {
+    async fn allow_targets(&self, key: &ApiKey, verb: Verb, targets: &[Target]) -> Result<(), Problem> {
+        let connection = |target: &Target| if let Target::Connection(id) = target { Some(*id) } else { None };
+        let owners = self.owners(key, verb, targets.iter().filter_map(connection).collect()).await;
+        targets.iter().try_for_each(|target| match target {
             Target::Group(group) => allow(key, verb, &Subject::Group(group)),
             Target::User(user) => allow(key, verb, &Subject::User(user)),
-            Target::Connection(id) => allow(key, verb, &Subject::Connection(self.owner(id).as_ref())),
+            Target::Connection(id) => allow(key, verb, &Subject::Connection(owners.get(id))),
             Target::All => allow(key, verb, &Subject::All),
-        }
+        })
+    }
+
+    /// A turn to have all nodes looked at, where there are several.
+    pub(super) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+        self.cluster.as_ref()?.turns.acquire().await.ok()
     }
 
     /// Runs what waits for the disk, or takes long, where messages do not wait for it.

@@ -70,6 +70,8 @@ impl From<Receipt> for Done {
     fn from(receipt: Receipt) -> Self {
         let Receipt { connections, groups, unchanged, dry_run, audit, nodes, mut silent, .. } = receipt;
         silent.extend(nodes.into_iter().filter(|node| !node.standing.is_fenced()).map(|node| node.name));
+        silent.sort_unstable();
+        silent.dedup();
         Self { connections, groups, unchanged, dry_run, audit: (audit > 0).then_some(audit), silent }
     }
 }

@@ -34,20 +34,40 @@ impl PageQuery {
         self.prefix.as_ref().is_some_and(|prefix| !name.starts_with(prefix))
     }
 
+    /// How many rows the page has.
+    pub(crate) fn rows(&self) -> Result<usize, Problem> {
+        let limit = self.limit.unwrap_or(ROWS);
+        if (1..=MOST_ROWS).contains(&limit) {
+            return Ok(limit);
+        }
+        Err(Problem::invalid(format!("a page has 1 to {MOST_ROWS} rows")))
+    }
+
+    /// Behind what it begins.
+    pub(crate) fn after(&self) -> Result<Option<String>, Problem> {
+        let read = |cursor: &String| String::from_utf8(URL_SAFE_NO_PAD.decode(cursor).ok()?).ok();
+        let after = self.cursor.as_ref().map(|cursor| read(cursor).ok_or_else(unknown_cursor));
+        after.transpose()
+    }
+
+    /// The cursor of a page that begins behind this.
+    pub(crate) fn cursor(last: &str) -> String {
+        URL_SAFE_NO_PAD.encode(last)
+    }
+
+    /// What the names that are wanted begin with.
+    pub(crate) fn prefix(&self) -> Option<&str> {
+        self.prefix.as_deref()
+    }
+
     /// The page of these items, in the order of what tells them apart; and the cursor of the next.
     pub(crate) fn cut<T>(
         &self,
         mut items: Vec<T>,
         key: impl Fn(&T) -> String,
     ) -> Result<(Vec<T>, Option<String>), Problem> {
-        let limit = self.limit.unwrap_or(ROWS);
-        if !(1..=MOST_ROWS).contains(&limit) {
-            return Err(Problem::invalid(format!("a page has 1 to {MOST_ROWS} rows")));
-        }
-        if let Some(cursor) = &self.cursor {
-            let unknown = || Problem::invalid("the cursor is none that was given out");
-            let after = URL_SAFE_NO_PAD.decode(cursor).map_err(|_| unknown())?;
-            let after = String::from_utf8(after).map_err(|_| unknown())?;
+        let limit = self.rows()?;
+        if let Some(after) = self.after()? {
             items.retain(|item| key(item) > after);
         }
         let mut keyed: Vec<(String, T)> = items.into_iter().map(|item| (key(&item), item)).collect();
@@ -58,9 +78,13 @@ impl PageQuery {
         }
         keyed.sort_unstable_by(|one, other| one.0.cmp(&other.0));
         let last = keyed.last().filter(|_| has_more);
-        let next = last.map(|(key, _)| URL_SAFE_NO_PAD.encode(key));
+        let next = last.map(|(key, _)| Self::cursor(key));
         Ok((keyed.into_iter().map(|(_, item)| item).collect(), next))
     }
+}
+
+pub(crate) fn unknown_cursor() -> Problem {
+    Problem::invalid("the cursor is none that was given out")
 }
 
 #[cfg(test)]

@@ -1,28 +1,25 @@
 //! What back ends may know: who is here, in which groups, what is forbidden to whom, what was done.
 //!
-//! In: a key, and which rows. Out: rows in JSON, of about one moment. Invariants: nothing is changed; a list has no
-//! more than the key may see, and does not tell how much more there is; what is asked by its name and may not be seen
-//! is refused in the same words whether it is there or not.
+//! In: a key, and which rows. Out: rows in JSON, of about one moment, and of all nodes of a cluster. Invariants:
+//! nothing is changed; a list has no more than the key may see, and does not tell how much more there is; what is asked
+//! by its name and may not be seen is refused in the same words whether it is there or not.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
-use fanfare_protocol::admin::{BanRow, Subject, Verb};
-use fanfare_protocol::{Code, ConnectionId, GroupName, UserName};
+use fanfare_protocol::admin::{BanRow, Explanation, Subject, Verb, Who};
+use fanfare_protocol::{Code, ConnectionId, GroupName, Target, UserName};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use utoipa::IntoParams;
 
 use super::command::{Api, allow};
-use super::page::PageQuery;
+use super::page::{PageQuery, unknown_cursor};
 use super::problem::Problem;
 use super::row::{
     Ban, Bans, Connection, ConnectionDetail, Connections, Explained, Group, Groups, LastingMembership,
-    LastingMemberships, Membership, Presence, PresentUser, Records, Stats, User, Users,
+    LastingMemberships, Membership, NodeStats, Presence, PresentUser, Records, Stats, User, Users,
 };
 use crate::access::{self, ApiKey};
-use crate::admin::{distinct_users, made_by};
-use crate::hub::Member;
+use crate::admin::Gathered;
+use crate::lists::{Key, Line, ListQuestion, Of, Place};
 
 /// Who, and which group.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -49,25 +46,24 @@ pub(crate) struct AuditQuery {
 
 impl Api {
     pub(super) fn groups(&self, key: &ApiKey, page: &PageQuery) -> Result<Groups, Problem> {
-        let mut groups = self.hub.groups();
-        groups.retain(|(group, _)| {
-            !page.passes_over(group.as_str()) && key.allows(Verb::Read, &Subject::Group(group))
-        });
-        let (groups, next) = page.cut(groups, |(group, _)| group.as_str().to_owned())?;
-        let groups = groups.into_iter().map(|(group, connections)| {
-            let users = distinct_users(&self.queries.hub.of_group(&group));
-            Group { group, connections: connections as u64, users }
-        });
-        Ok(Groups { groups: groups.collect(), next })
+        let found = self.list(Of::Groups, Some(key), page)?;
+        let (next, silent) = (next(found.next.as_ref()), found.silent);
+        let group = |line| if let Line::Group(row) = line { Some(Group::from(row)) } else { None };
+        Ok(Groups { groups: found.lines.into_iter().filter_map(group).collect(), next, silent })
     }
 
     pub(super) fn group(&self, key: &ApiKey, group: GroupName) -> Result<Group, Problem> {
         allow(key, Verb::Read, &Subject::Group(&group))?;
-        let members = self.queries.hub.of_group(&group);
-        if members.is_empty() {
-            return Err(Problem::new(Code::NothingThere, format!("nobody is in the group {group:?}")));
+        let (connections, mut silent) = self.count(Who::Group(group.clone()));
+        if connections == 0 {
+            return Err(nobody(&silent, format!("nobody is in the group {group:?}")));
         }
-        Ok(Group { connections: members.len() as u64, users: distinct_users(&members), group })
+        let found = self.queries.users_of(&group);
+        let (users, users_at_most, others) = (found.users, found.at_most, found.silent);
+        silent.extend(others);
+        silent.sort_unstable();
+        silent.dedup();
+        Ok(Group { group, connections, users, users_at_most, silent })
     }
 
     pub(super) fn members(
@@ -77,7 +73,7 @@ impl Api {
         page: &PageQuery,
     ) -> Result<Connections, Problem> {
         allow(key, Verb::Read, &Subject::Group(group))?;
-        connections(self.queries.hub.of_group(group), page)
+        self.list(Of::Members(group.clone()), None, page).map(connections)
     }
 
     /// Who is in a group: a snapshot.
@@ -88,15 +84,7 @@ impl Api {
         page: &PageQuery,
     ) -> Result<Users, Problem> {
         allow(key, Verb::Read, &Subject::Group(group))?;
-        let mut present: BTreeMap<UserName, u64> = BTreeMap::new();
-        for member in self.queries.hub.of_group(group) {
-            if !page.passes_over(member.user().as_str()) {
-                *present.entry(member.user().clone()).or_default() += 1;
-            }
-        }
-        let rows = present.into_iter().map(|(user, connections)| User { user, connections }).collect();
-        let (users, next) = page.cut(rows, |row| row.user.as_str().to_owned())?;
-        Ok(Users { users, next })
+        self.list(Of::Present(group.clone()), None, page).map(users)
     }
 
     /// Who is present in a group, with what is said of them.
@@ -114,20 +102,14 @@ impl Api {
     }
 
     pub(super) fn users(&self, key: &ApiKey, page: &PageQuery) -> Result<Users, Problem> {
-        let mut users = self.hub.users();
-        users.retain(|(user, _)| {
-            !page.passes_over(user.as_str()) && key.allows(Verb::Read, &Subject::User(user))
-        });
-        let (users, next) = page.cut(users, |(user, _)| user.as_str().to_owned())?;
-        let row = |(user, connections)| User { user, connections: connections as u64 };
-        Ok(Users { users: users.into_iter().map(row).collect(), next })
+        self.list(Of::Users, Some(key), page).map(users)
     }
 
     pub(super) fn user(&self, key: &ApiKey, user: UserName) -> Result<User, Problem> {
         allow(key, Verb::Read, &Subject::User(&user))?;
-        match self.queries.hub.of_user(&user).len() as u64 {
-            0 => Err(Problem::new(Code::NothingThere, format!("the user {user:?} has no connection"))),
-            connections => Ok(User { user, connections }),
+        match self.count(Who::User(user.clone())) {
+            (0, silent) => Err(nobody(&silent, format!("the user {user:?} has no connection"))),
+            (connections, silent) => Ok(User { user, connections, silent }),
         }
     }
 
@@ -138,36 +120,59 @@ impl Api {
         page: &PageQuery,
     ) -> Result<Connections, Problem> {
         allow(key, Verb::Read, &Subject::User(user))?;
-        connections(self.queries.hub.of_user(user), page)
+        self.list(Of::User(user.clone()), None, page).map(connections)
     }
 
     pub(super) fn connections(&self, key: &ApiKey, page: &PageQuery) -> Result<Connections, Problem> {
-        let mut members = self.queries.hub.list();
-        members.retain(|member| key.allows(Verb::Read, &Subject::Connection(Some(member.user()))));
-        connections(members, page)
+        self.list(Of::Connections, Some(key), page).map(connections)
     }
 
     pub(super) fn connection(&self, key: &ApiKey, id: &ConnectionId) -> Result<ConnectionDetail, Problem> {
-        let member = self.queries.hub.connection(id);
-        let owner = member.as_ref().map(|member| member.user());
+        let found = self.queries.find(id);
+        let owner = found.as_ref().ok().and_then(|found| found.as_ref()).map(|detail| &detail.row.user);
+        // Whoever may not see it is not told whether a node answered, either.
         allow(key, Verb::Read, &Subject::Connection(owner))?;
         let gone = || Problem::new(Code::NothingThere, format!("there is no connection {id}"));
-        let member = member.ok_or_else(gone)?;
-        let mut memberships: Vec<_> = member
-            .memberships()
+        let detail = found?.ok_or_else(gone)?;
+        let memberships = detail
+            .memberships
             .into_iter()
             // Who may see a user need not be to know all of its groups.
-            .filter(|(group, _)| key.allows(Verb::Read, &Subject::Group(group)))
-            .map(|(group, origin)| Membership { group, origin: made_by(origin) })
+            .filter(|row| key.allows(Verb::Read, &Subject::Group(&row.group)))
+            .map(|row| Membership { origin: row.made_by(), group: row.group })
             .collect();
-        memberships.sort_by(|one, other| one.group.cmp(&other.group));
-        let permissions = member.permissions();
         Ok(ConnectionDetail {
-            connection: Connection::from(&member),
+            connection: Connection::from(detail.row),
             memberships,
-            token_ends: (permissions.ends != u64::MAX).then_some(permissions.ends),
-            token_id: permissions.token.clone().filter(|_| key.allows(Verb::Moderate, &Subject::All)),
+            token_ends: detail.token_ends,
+            token_id: detail.token_id.filter(|_| key.allows(Verb::Moderate, &Subject::All)),
         })
+    }
+
+    /// A page of a list of all nodes, in the order of what tells rows apart: those that a key may see, where one is
+    /// given.
+    fn list(&self, of: Of, key: Option<&ApiKey>, page: &PageQuery) -> Result<Gathered, Problem> {
+        let limit = u32::try_from(page.rows()?).unwrap_or(u32::MAX);
+        let is_by_id = matches!(of, Of::Connections | Of::Members(_) | Of::User(_));
+        let place = |after: String| {
+            let by = if is_by_id { after.parse().ok().map(Key::Id) } else { Some(Key::Text(after)) };
+            by.map(|by| Place { by, id: None }).ok_or_else(unknown_cursor)
+        };
+        let question = ListQuestion {
+            allow: key.map(|key| key.scopes().to_vec()),
+            prefix: page.prefix().map(str::to_owned),
+            after: page.after()?.map(place).transpose()?,
+            ..ListQuestion::new(of, limit)
+        };
+        Ok(self.queries.gather(question, 0)?)
+    }
+
+    /// How many connections somebody has, and which nodes did not say so.
+    fn count(&self, who: Who) -> (u64, Vec<String>) {
+        let here = self.queries.hub.count(&Target::from(&who)) as u64;
+        let (others, silent) =
+            self.queries.cluster.as_ref().map(|cluster| cluster.count_here(who)).unwrap_or_default();
+        (here + others, silent)
     }
 
     pub(super) fn lasting(&self, key: &ApiKey, page: &PageQuery) -> Result<LastingMemberships, Problem> {
@@ -201,7 +206,8 @@ impl Api {
     pub(super) fn explain(&self, key: &ApiKey, query: &ExplainQuery) -> Result<Explained, Problem> {
         allow(key, Verb::Moderate, &Subject::User(&query.user))?;
         let explained = self.queries.explain(&query.user, &query.group, None, access::now());
-        Ok(Explained { verdict: explained.verdict, lasting: explained.lasting, summary: explained.summary })
+        let Explanation { verdict, lasting, summary, silent, .. } = explained;
+        Ok(Explained { verdict, lasting, summary, silent })
     }
 
     pub(super) fn records(&self, key: &ApiKey, query: &AuditQuery) -> Result<Records, Problem> {
@@ -234,12 +240,38 @@ impl Api {
             bans: self.moderation.bans().len() as u64,
             uptime: self.queries.started.elapsed().as_secs(),
             server: crate::edge::handshake::SERVER,
+            nodes: self.queries.nodes().into_iter().map(NodeStats::from).collect(),
         })
     }
 }
 
-fn connections(mut members: Vec<Arc<Member>>, page: &PageQuery) -> Result<Connections, Problem> {
-    members.retain(|member| !page.passes_over(member.user().as_str()));
-    let (members, next) = page.cut(members, |member| member.id().to_string())?;
-    Ok(Connections { connections: members.iter().map(Connection::from).collect(), next })
+/// The cursor of the page behind a row.
+fn next(last: Option<&Place>) -> Option<String> {
+    match &last?.by {
+        Key::Id(id) => Some(PageQuery::cursor(&id.to_string())),
+        Key::Text(name) => Some(PageQuery::cursor(name)),
+        Key::Number(_) => None,
+    }
+}
+
+fn connections(found: Gathered) -> Connections {
+    let (next, silent) = (next(found.next.as_ref()), found.silent);
+    let connection =
+        |line| if let Line::Connection(row) = line { Some(Connection::from(*row)) } else { None };
+    Connections { connections: found.lines.into_iter().filter_map(connection).collect(), next, silent }
+}
+
+fn users(found: Gathered) -> Users {
+    let (next, silent) = (next(found.next.as_ref()), found.silent);
+    let user = |line| if let Line::User(row) = line { Some(User::from(row)) } else { None };
+    Users { users: found.lines.into_iter().filter_map(user).collect(), next, silent }
+}
+
+/// There is nobody; or that is not known.
+fn nobody(silent: &[String], what: String) -> Problem {
+    if silent.is_empty() {
+        return Problem::new(Code::NothingThere, what);
+    }
+    let names = silent.join(", ");
+    Problem::new(Code::CutOff, format!("{what} on the nodes that answered; {names} did not"))
 }

@@ -139,6 +139,8 @@ impl Api {
         look: impl FnOnce(&Self, &ApiKey) -> Result<T, Problem> + Send + 'static,
     ) -> Result<Response, Problem> {
         self.still_counts(&key)?;
+        // What is of all nodes waits for them on its thread.
+        let _turn = self.turn().await;
         let api = Arc::clone(&self);
         self.blocking(move || look(&api, &key).map(|found| ok(&found))).await
     }

@@ -2,19 +2,18 @@
 //!
 //! In: what the hub and moderation have. Out: JSON. Invariant: a field stays what it is; later versions may have more.
 
-use std::sync::Arc;
-use std::time::UNIX_EPOCH;
+use std::ops::Not;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use fanfare_protocol::admin::{BanKind, BanRow, LastingRow, May, MembershipOrigin, Verdict};
+use fanfare_protocol::admin::{
+    BanKind, BanRow, ConnectionRow, GroupRow, LastingRow, May, MembershipOrigin, NodeRow, UserRow, Verdict,
+};
 use fanfare_protocol::presence::Present;
 use fanfare_protocol::{ConnectionId, GroupName, Payload, PayloadFormat, UserName};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
-
-use crate::hub::Member;
 
 /// A group.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -25,6 +24,15 @@ pub(crate) struct Group {
     pub(super) connections: u64,
     /// How many users those belong to.
     pub(super) users: u64,
+    /// Whether there may be fewer users than `users`: in a cluster, where they are too many to be compared by their
+    /// names, who is a member on several nodes is counted on each.
+    #[serde(skip_serializing_if = "Not::not")]
+    #[schema(value_type = Option<bool>)]
+    pub(super) users_at_most: bool,
+    /// In a cluster: nodes that did not answer, by their names. What is there is not counted.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Option<Vec<String>>)]
+    pub(super) silent: Vec<String>,
 }
 
 /// A page of groups.
@@ -33,6 +41,10 @@ pub(crate) struct Groups {
     pub(super) groups: Vec<Group>,
     /// The cursor of the next page, where there is one.
     pub(super) next: Option<String>,
+    /// In a cluster: nodes that did not answer, by their names. What is there is not in the list.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Option<Vec<String>>)]
+    pub(super) silent: Vec<String>,
 }
 
 /// A user who is here.
@@ -42,6 +54,10 @@ pub(crate) struct User {
     pub(super) user: UserName,
     /// How many connections it has.
     pub(super) connections: u64,
+    /// In a cluster: nodes that did not answer, by their names. What is there is not counted.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Option<Vec<String>>)]
+    pub(super) silent: Vec<String>,
 }
 
 /// A page of users.
@@ -50,6 +66,10 @@ pub(crate) struct Users {
     pub(super) users: Vec<User>,
     /// The cursor of the next page, where there is one.
     pub(super) next: Option<String>,
+    /// In a cluster: nodes that did not answer, by their names. What is there is not in the list.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Option<Vec<String>>)]
+    pub(super) silent: Vec<String>,
 }
 
 /// A user who is present in a group.
@@ -92,13 +112,16 @@ pub(crate) struct Connection {
     #[schema(value_type = String)]
     pub(super) user: UserName,
     /// `quic`, `webtransport`, `websocket` or `signalr`.
-    pub(super) transport: &'static str,
+    pub(super) transport: String,
     /// Where it comes from.
     pub(super) address: String,
     /// When it was welcomed, in seconds since 1970.
     pub(super) since: u64,
     /// How many groups it is in.
     pub(super) groups: u64,
+    /// In a cluster: the name of the node that it is on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) node: Option<String>,
 }
 
 /// A page of connections.
@@ -107,6 +130,10 @@ pub(crate) struct Connections {
     pub(super) connections: Vec<Connection>,
     /// The cursor of the next page, where there is one.
     pub(super) next: Option<String>,
+    /// In a cluster: nodes that did not answer, by their names. What is there is not in the list.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Option<Vec<String>>)]
+    pub(super) silent: Vec<String>,
 }
 
 /// A connection, with the groups that it is in.
@@ -198,6 +225,10 @@ pub(crate) struct Explained {
     pub(super) lasting: Option<May>,
     /// The same in a sentence, with the reason.
     pub(super) summary: String,
+    /// In a cluster: nodes that did not answer, by their names. What connections the user has there is not known.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Option<Vec<String>>)]
+    pub(super) silent: Vec<String>,
 }
 
 /// Audit records.
@@ -231,6 +262,32 @@ pub(crate) struct Stats {
     pub(super) uptime: u64,
     /// The server's name and version.
     pub(super) server: &'static str,
+    /// In a cluster: the nodes, the one that was asked first. What is above is of that one, but for bans.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Option<Vec<NodeStats>>)]
+    pub(super) nodes: Vec<NodeStats>,
+}
+
+/// How a node is.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(crate) struct NodeStats {
+    /// What it is called.
+    pub(super) name: String,
+    /// Connections there.
+    pub(super) connections: u64,
+    /// Users there. One with connections on several nodes is counted on each.
+    pub(super) users: u64,
+    /// Groups there. One with members on several nodes is counted on each.
+    pub(super) groups: u64,
+    /// How old that is, in milliseconds.
+    pub(super) age_ms: u64,
+}
+
+impl From<NodeRow> for NodeStats {
+    fn from(row: NodeRow) -> Self {
+        let NodeRow { name, connections, users, groups, age_ms, .. } = row;
+        Self { name, connections, users, groups, age_ms }
+    }
 }
 
 impl From<Present> for PresentUser {
@@ -251,17 +308,23 @@ impl From<Payload> for PublicData {
     }
 }
 
-impl From<&Arc<Member>> for Connection {
-    fn from(member: &Arc<Member>) -> Self {
-        let line = member.line();
-        Self {
-            connection: member.id(),
-            user: member.user().clone(),
-            transport: line.transport(),
-            address: line.address().to_string(),
-            since: member.since().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
-            groups: member.groups() as u64,
-        }
+impl From<ConnectionRow> for Connection {
+    fn from(row: ConnectionRow) -> Self {
+        let ConnectionRow { connection, user, transport, address, since, groups, node, .. } = row;
+        Self { connection, user, transport, address, since, groups, node }
+    }
+}
+
+impl From<UserRow> for User {
+    fn from(UserRow { user, connections }: UserRow) -> Self {
+        Self { user, connections, silent: Vec::new() }
+    }
+}
+
+impl From<GroupRow> for Group {
+    fn from(row: GroupRow) -> Self {
+        let GroupRow { group, members: connections, users, users_at_most, .. } = row;
+        Self { group, connections, users, users_at_most, silent: Vec::new() }
     }
 }
 

@@ -20,6 +20,7 @@ use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
+use super::beside::{self, Asked, Queue};
 use super::copier::{Copies, copy, copy_of};
 use super::imports::Imports;
 use super::questions::{Done, Question, read, to_bytes};
@@ -68,8 +69,9 @@ impl Opening {
         let id = NodeId::new(id);
         let name = settings.name.clone().unwrap_or_else(|| id.to_string());
         let version = env!("CARGO_PKG_VERSION").to_owned();
-        let node = Node::new(id, name.clone(), version, settings.times(), Box::new(Carrier(bus.clone())));
-        Ok(Self { side: Arc::new(Side::new(node, bus, name, settings.times())), events, id })
+        let times = settings.times();
+        let node = Node::new(id, name.clone(), version, times, Box::new(Carrier(bus.clone())));
+        Ok(Self { side: Arc::new(Side::new(node, bus, name, times, largest)), events, id })
     }
 
     /// What the hub and the others are to have of it.
@@ -88,6 +90,8 @@ impl Opening {
         let (copies, to_copy) = Copies::new();
         let copy_of = directory.as_deref().and_then(copy_of);
         let copier = tokio::spawn(copy(Arc::clone(&moderation), directory, copies.clone(), to_copy));
+        let (beside, asked) = Queue::new();
+        let answerer = tokio::spawn(beside::answer(Arc::clone(&self.side), asked));
         Driver {
             id: self.id,
             side: self.side,
@@ -102,6 +106,8 @@ impl Opening {
             has_copy: false,
             copies,
             copier,
+            beside,
+            answerer,
             puts: JoinSet::new(),
             imports: Imports::default(),
             heard: 0,
@@ -155,6 +161,9 @@ pub(crate) struct Driver {
     has_copy: bool,
     copies: Copies,
     copier: tokio::task::JoinHandle<()>,
+    /// What takes long is answered there.
+    beside: Queue,
+    answerer: tokio::task::JoinHandle<()>,
     puts: JoinSet<Put>,
     /// What the disk has, and the cluster has not yet.
     imports: Imports,
@@ -276,6 +285,9 @@ impl Driver {
                 Ok(decision) => {
                     self.unreadable.remove(key);
                     if let Some((decision, reason)) = decision {
+                        // The end of an entry says none by itself.
+                        let told = if value.is_none() { self.side.reason(key) } else { None };
+                        let reason = told.unwrap_or(reason);
                         let receipt = self.moderation.put_in_force(&decision, &reason);
                         self.side.applied(revision, receipt);
                         if self.caught_up {
@@ -459,8 +471,17 @@ impl Driver {
             Effect::Asked { from, question, body } => {
                 // Who does not know what was decided does nothing for others, and says nothing that may be wrong.
                 let knows = self.side.lease.holds();
-                let answer = read(&body).filter(|_| knows).map(|question| self.answer(question));
-                self.side.node.lock().answer(from, question, answer);
+                let (number, since) = (question, Instant::now());
+                let answer = match read::<Question>(&body).filter(|_| knows) {
+                    Some(question) if question.takes_long() => {
+                        if self.beside.add(Asked { from, number, question, since }) {
+                            return;
+                        }
+                        None
+                    }
+                    known => known.and_then(|question| self.answer(question)),
+                };
+                self.side.node.lock().answer(from, number, answer);
             }
             Effect::Fenced(number, fenced) => self.side.fenced(number, fenced),
             Effect::Came(node) => tracing::info!(%node, "a node is there"),
@@ -507,8 +528,8 @@ impl Driver {
         }
     }
 
-    fn answer(&self, question: Question) -> bytes::Bytes {
-        match question {
+    fn answer(&self, question: Question) -> Option<bytes::Bytes> {
+        Some(match question {
             Question::Act(act) => to_bytes(&match self.moderation.act_for(&act) {
                 Ok(receipt) => Done { receipt, refused: None },
                 Err(error) => Done { receipt: None, refused: Some(error.to_string()) },
@@ -519,7 +540,15 @@ impl Driver {
                 let owner = |id: &ConnectionId| self.hub.connection(id).map(|member| member.user().clone());
                 to_bytes(&ids.iter().map(owner).collect::<Vec<_>>())
             }
-        }
+            Question::Receipt(revision) => to_bytes(&self.side.receipt(revision)),
+            Question::Preview(ban) => to_bytes(&self.moderation.preview(&ban)),
+            Question::Because { key, reason } => {
+                self.side.because(key, reason);
+                to_bytes(&())
+            }
+            // It takes long: see `takes_long`.
+            _ => return None,
+        })
     }
 
     /// As the application does with those who are here: who may not be in a group is passed over.
@@ -540,7 +569,7 @@ impl Driver {
 
     /// Says that it goes, and lets nobody wait.
     async fn finish(self) {
-        let Self { side, events, copies, copier, mut puts, id, .. } = self;
+        let Self { side, events, copies, copier, beside, answerer, mut puts, id, .. } = self;
         side.end();
         side.node.lock().leave();
         let key = rows::node_key(id);
@@ -548,6 +577,9 @@ impl Driver {
         // Where NATS does not answer, the others find out by themselves.
         let _ = tokio::time::timeout(LAST_WORDS, forget).await;
         puts.shutdown().await;
+        drop(beside);
+        // What is being looked for is bounded.
+        let _ = answerer.await;
         drop(events);
         side.bus.clone().close().await;
         drop(copies);

@@ -3,10 +3,17 @@
 //! In: questions. Out: JSON, and back. Invariant: a question of a later version is none that is answered with something
 //! else: whoever asks is told that it is not known here (promise 13).
 
+use std::time::Duration;
+
 use bytes::Bytes;
-use fanfare_protocol::admin::{Action, Receipt, Who};
-use fanfare_protocol::{ConnectionId, GroupName};
+use fanfare_protocol::admin::{Action, BanRow, ConnectionDetail, ConnectionVerdict, Receipt, Who};
+use fanfare_protocol::{ConnectionId, GroupName, UserName};
 use serde::{Deserialize, Serialize};
+
+use crate::lists::{ListQuestion, Part};
+
+/// How long other nodes may take to answer a question.
+pub(super) const ANSWER: Duration = Duration::from_secs(1);
 
 /// What a node asks others.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -27,6 +34,85 @@ pub(super) enum Question {
     },
     /// Whose are these connections? Answered with a user, or nothing, for each.
     Owners(Vec<ConnectionId>),
+    /// What comes next of a list there? Answered with a [`Part`](crate::lists::Part).
+    List(Box<ListQuestion>),
+    /// Who is in these groups there? Answered with [`UsersThere`] for each.
+    UsersIn(Vec<GroupName>),
+    /// What is there of this connection? Answered with a [`ConnectionDetail`], or nothing.
+    Connection(ConnectionId),
+    /// What connections has this user there, and may they join that group? Answered with [`Verdicts`].
+    Explain {
+        /// Who.
+        user: UserName,
+        /// Which group.
+        group: GroupName,
+    },
+    /// What did the decision of this revision do there? Answered with a [`Receipt`], or nothing where it is not known.
+    Receipt(u64),
+    /// What would this ban of a user do there? Answered with a [`Receipt`].
+    Preview(BanRow),
+    /// What has this key in the bucket is about to be ended, for this reason. Answered when that is known there.
+    Because {
+        /// The entry's key.
+        key: String,
+        /// What those are told who are put out for it.
+        reason: String,
+    },
+}
+
+impl Question {
+    /// Whether there may be so much to look at that it is done beside the driver.
+    pub(super) fn takes_long(&self) -> bool {
+        match self {
+            Self::List(_) | Self::UsersIn(_) | Self::Connection(_) | Self::Explain { .. } => true,
+            Self::Act(_)
+            | Self::Count(_)
+            | Self::Change { .. }
+            | Self::Owners(_)
+            | Self::Receipt(_)
+            | Self::Preview(_)
+            | Self::Because { .. } => false,
+        }
+    }
+}
+
+/// The users in a group on a node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum UsersThere {
+    /// Their numbers, each once, which are the same on all nodes.
+    Numbers(Vec<u64>),
+    /// So many, which are too many to be told.
+    TooMany(u64),
+}
+
+/// A user's connections on a node, and whether they may join a group.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Verdicts {
+    /// By their ids, at most [`MOST_VERDICTS`].
+    pub(crate) connections: Vec<ConnectionVerdict>,
+    /// How many more there are.
+    pub(crate) more: u64,
+    /// The ids of their tokens.
+    pub(crate) tokens: Vec<String>,
+}
+
+/// So many connections of a user are told of one by one.
+pub(crate) const MOST_VERDICTS: usize = 64;
+
+/// Who knows the answer where it takes long to find. It may wait, and takes no longer than looking at everything once.
+pub(crate) trait Answers: Send + Sync {
+    /// What comes next of a list here; nothing where it is none that there is.
+    fn part(&self, question: &ListQuestion) -> Option<Part>;
+
+    /// The users in each of these groups, at most so many in all one by one.
+    fn users_in(&self, groups: &[GroupName], most: usize) -> Vec<UsersThere>;
+
+    /// A connection that is here.
+    fn detail(&self, connection: &ConnectionId) -> Option<ConnectionDetail>;
+
+    /// A user's connections that are here, and whether they may join a group.
+    fn verdicts(&self, user: &UserName, group: &GroupName) -> Verdicts;
 }
 
 /// What a node did of an act.
@@ -46,4 +132,20 @@ pub(super) fn to_bytes(value: &impl Serialize) -> Bytes {
 
 pub(super) fn read<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Option<T> {
     serde_json::from_slice(bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lists::Of;
+
+    #[test]
+    fn promise_13_a_question_of_a_later_version_is_none_and_one_of_an_earlier_is_read() {
+        for later in [r#"{"dance":1}"#, r#"{"list":{"of":"dances","limit":5}}"#, "?"] {
+            assert!(read::<Question>(later.as_bytes()).is_none(), "{later}");
+        }
+        // Whatever it could not say yet.
+        let Some(Question::List(list)) = read(br#"{"list":{"of":"users","limit":5}}"#) else { panic!() };
+        assert_eq!(*list, ListQuestion::new(Of::Users, 5));
+    }
 }

@@ -1,49 +1,44 @@
 //! What the hub, the edge and moderation have of the other nodes, from any thread.
 //!
-//! In: what is wanted, sent, asked and decided here. Out: messages to other nodes, in their order; answers, to whoever
-//! waits. Invariants: nothing that the hub calls waits; a decision is answered when it is in force here and every node
-//! is known to have it in force, or to deliver nothing (promise 18), or when the time for that is over, and then it is
-//! said of whom it is not known.
+//! In: what is wanted and sent here; what has come of decisions. Out: messages to other nodes, in their order; answers,
+//! to whoever waits. Invariant: nothing that the hub calls waits.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::Instant;
 
 use bytes::Bytes;
-use fanfare_cluster::{Fenced, Node, NodeId, PeerFacts, Standing, TopicName, longest_fence};
+use fanfare_cluster::{Fenced, Node, NodeId, PeerFacts, TopicName};
 use fanfare_hub::{Outgoing, Population, Proof, Ticket, Topic};
-use fanfare_nats::{Bus, Expect, PutError};
-use fanfare_protocol::admin::{self, Action, NodeRow, NodeStanding, Receipt, Who};
-use fanfare_protocol::{Code, ConnectionId, Denial, GroupName, Target, UserName};
+use fanfare_nats::Bus;
+use fanfare_protocol::admin::{NodeRow, Receipt, Who};
 use parking_lot::{Condvar, Mutex};
 use tokio::runtime::Handle;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
-use super::questions::{Done, Question, read, to_bytes};
-use super::rows;
+use super::questions::Answers;
+use super::reasons::Reasons;
 use crate::elsewhere::Elsewhere;
 use crate::lease::Lease;
-use crate::moderation::{Carried, Decided, Decision, Decisions, Fence};
 
-/// How long other nodes may take to answer a question.
-const ANSWER: Duration = Duration::from_secs(1);
+/// So many lists of all nodes are made at a time, each on a thread that waits for them; who comes then waits its turn.
+const TURNS: usize = 64;
 
-/// How often a decision is put again that somebody else was faster with, and how long that may take to come here.
-const ATTEMPTS: usize = 5;
-const CONFLICT: Duration = Duration::from_millis(500);
+/// What is in a message beside an answer, in bytes, with room to spare.
+const HEADING: usize = 64;
 
 /// So many receipts of decisions are kept for whoever made them.
 const RECEIPTS: usize = 256;
 
 /// What has come of decisions so far.
 #[derive(Default)]
-struct Progress {
+pub(super) struct Progress {
     /// Everything up to this revision is in force here.
-    in_force: u64,
+    pub(super) in_force: u64,
     /// What decisions did here, by revision.
-    receipts: BTreeMap<u64, Receipt>,
+    pub(super) receipts: BTreeMap<u64, Receipt>,
     /// How the nodes stand to those that were waited for.
-    fenced: HashMap<u64, Fenced>,
+    pub(super) fenced: HashMap<u64, Fenced>,
     /// The server ends: nobody is waited for any more.
     ends: bool,
 }
@@ -56,18 +51,32 @@ pub(crate) struct Side {
     pub(crate) elsewhere: Elsewhere,
     /// There is something to do for the driver.
     pub(super) wake: Notify,
-    name: String,
-    times: fanfare_cluster::Settings,
-    runtime: Handle,
-    progress: Mutex<Progress>,
+    pub(super) name: String,
+    pub(super) times: fanfare_cluster::Settings,
+    pub(super) runtime: Handle,
+    /// The longest answer, in bytes.
+    pub(super) longest: usize,
+    /// Who answers what takes long, as soon as it is there.
+    pub(super) answers: OnceLock<Weak<dyn Answers>>,
+    /// So many lists of all nodes may be made at a time.
+    pub(crate) turns: Semaphore,
+    pub(super) progress: Mutex<Progress>,
     progressed: Condvar,
+    /// Why what is about to be ended is.
+    reasons: Mutex<Reasons>,
     /// The bucket's entries, as far as they have been seen.
     revisions: Mutex<HashMap<String, u64>>,
 }
 
 impl Side {
-    /// Needs a tokio runtime.
-    pub(super) fn new(node: Node, bus: Bus, name: String, times: fanfare_cluster::Settings) -> Self {
+    /// Needs a tokio runtime. `largest` is the longest message between nodes, in bytes.
+    pub(super) fn new(
+        node: Node,
+        bus: Bus,
+        name: String,
+        times: fanfare_cluster::Settings,
+        largest: usize,
+    ) -> Self {
         Self {
             node: Mutex::new(node),
             bus,
@@ -77,8 +86,12 @@ impl Side {
             name,
             times,
             runtime: Handle::current(),
+            longest: largest.saturating_sub(HEADING),
+            answers: OnceLock::new(),
+            turns: Semaphore::new(TURNS),
             progress: Mutex::default(),
             progressed: Condvar::new(),
+            reasons: Mutex::default(),
             revisions: Mutex::default(),
         }
     }
@@ -124,6 +137,16 @@ impl Side {
         std::iter::once(own).chain(peers.into_iter().filter_map(row)).collect()
     }
 
+    /// What operators call this node.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// From now on other nodes have their questions answered by this, also those that take long.
+    pub(crate) fn answered_by(&self, answers: Weak<dyn Answers>) {
+        let _ = self.answers.set(answers);
+    }
+
     /// Why this node lets nobody in, if that is so.
     fn problem(&self) -> Option<String> {
         if !self.bus.is_connected() {
@@ -143,6 +166,21 @@ impl Side {
         while progress.receipts.len() > RECEIPTS {
             progress.receipts.pop_first();
         }
+    }
+
+    /// What a decision did here, as long as that is known.
+    pub(super) fn receipt(&self, revision: u64) -> Option<Receipt> {
+        self.progress.lock().receipts.get(&revision).cloned()
+    }
+
+    /// What has this key is about to be ended for that.
+    pub(super) fn because(&self, key: String, reason: String) {
+        self.reasons.lock().add(key, reason, Instant::now());
+    }
+
+    /// It is ended: why, where that is known.
+    pub(super) fn reason(&self, key: &str) -> Option<String> {
+        self.reasons.lock().take(key, Instant::now())
     }
 
     /// Everything up to this revision is in force here.
@@ -166,7 +204,11 @@ impl Side {
     }
 
     /// Waits until `found` finds something, or the time is over, or the server ends.
-    fn wait<T>(&self, until: Instant, mut found: impl FnMut(&mut Progress) -> Option<T>) -> Option<T> {
+    pub(super) fn wait<T>(
+        &self,
+        until: Instant,
+        mut found: impl FnMut(&mut Progress) -> Option<T>,
+    ) -> Option<T> {
         let mut progress = self.progress.lock();
         loop {
             if let Some(found) = found(&mut progress) {
@@ -176,80 +218,6 @@ impl Side {
                 return found(&mut progress);
             }
         }
-    }
-
-    /// Asks all other nodes, or one.
-    fn ask(&self, whom: Option<NodeId>, question: &Question) -> Ticket {
-        let ticket = self.node.lock().ask(whom, &to_bytes(question), Instant::now() + ANSWER);
-        self.wake.notify_one();
-        ticket
-    }
-
-    /// Nodes by their names.
-    fn names(&self, nodes: &[NodeId]) -> Vec<String> {
-        let peers = self.node.lock().peers();
-        let name = |id: &NodeId| {
-            let known = peers.iter().find(|peer| peer.id == *id).and_then(|peer| peer.heartbeat.as_ref());
-            known.map_or_else(|| id.to_string(), |heartbeat| heartbeat.name.clone())
-        };
-        nodes.iter().map(name).collect()
-    }
-
-    /// How many connections a target has on other nodes; and which did not say so.
-    pub(crate) async fn count(&self, who: Who) -> (u64, Vec<String>) {
-        self.sum(&Question::Count(who)).await
-    }
-
-    /// Has other nodes put connections into a group, or out of it for a reason. Gives how many; and which did not say
-    /// so.
-    pub(crate) async fn change(
-        &self,
-        whom: &Target,
-        group: GroupName,
-        out: Option<String>,
-    ) -> (u64, Vec<String>) {
-        self.sum(&Question::Change { who: Who::from(whom), group, out }).await
-    }
-
-    /// Whose connections on other nodes are, as far as they are there and say so.
-    pub(crate) async fn owners(&self, ids: Vec<ConnectionId>) -> HashMap<ConnectionId, UserName> {
-        let mut on = HashMap::<NodeId, Vec<ConnectionId>>::new();
-        for id in ids {
-            on.entry(NodeId::of(&id)).or_default().push(id);
-        }
-        let mut owners = HashMap::new();
-        // There are as many as there are nodes, and they are asked before any is waited for.
-        let asked: Vec<_> = on
-            .into_iter()
-            .map(|(node, ids)| (self.ask(Some(node), &Question::Owners(ids.clone())), ids))
-            .collect();
-        for (ticket, ids) in asked {
-            for (_, body) in self.elsewhere.wait(ticket).await.answers {
-                let users = body.as_deref().and_then(read::<Vec<Option<UserName>>>).unwrap_or_default();
-                owners.extend(ids.iter().copied().zip(users).filter_map(|(id, user)| Some((id, user?))));
-            }
-        }
-        owners
-    }
-
-    /// How many copies of a message were queued on other nodes, and which did not say so.
-    pub(crate) async fn copies_of(&self, ticket: Ticket) -> (u64, Vec<String>) {
-        let tallied = self.elsewhere.wait(ticket).await;
-        (tallied.copies, self.names(&tallied.silent))
-    }
-
-    async fn sum(&self, question: &Question) -> (u64, Vec<String>) {
-        let ticket = self.ask(None, question);
-        let tallied = self.elsewhere.wait(ticket).await;
-        let mut silent = tallied.silent;
-        let mut count = 0;
-        for (node, body) in tallied.answers {
-            match body.as_deref().and_then(read::<u64>) {
-                Some(more) => count = u64::saturating_add(count, more),
-                None => silent.push(node),
-            }
-        }
-        (count, self.names(&silent))
     }
 
     /// The newest that has been seen of an entry of the bucket.
@@ -264,121 +232,6 @@ impl Side {
             Some(revision) => drop(revisions.insert(key.to_owned(), revision)),
             None => drop(revisions.remove(key)),
         }
-    }
-
-    /// Puts a decision into the bucket, over what is known to be there and over nothing else. One that was not answered
-    /// may come through later: then it is over something else, and must not undo what was decided since (test
-    /// `what_is_decided_on_two_nodes_at_once_ends_alike_on_both`).
-    fn put(&self, decision: &Decision, reason: &str) -> Result<u64, Denial> {
-        let (key, value) = rows::entry(decision, reason);
-        for attempt in 1..=ATTEMPTS {
-            let over = match self.revision(&key) {
-                // A key is made once.
-                Some(revision) if !matches!(decision, Decision::Key(_)) => Expect::Revision(revision),
-                _ => Expect::Nothing,
-            };
-            let seen = self.progress.lock().in_force;
-            let put = self.runtime.block_on(async {
-                match &value {
-                    Some(value) => self.bus.put(&key, value.clone(), over).await,
-                    None => self.bus.delete(&key, over).await,
-                }
-            });
-            match put {
-                Ok(revision) => return Ok(revision),
-                // Somebody else has decided about the same, and it has not come here yet.
-                Err(PutError::Conflict) if attempt < ATTEMPTS => {
-                    let until = Instant::now() + CONFLICT;
-                    self.wait(until, |progress| (progress.in_force > seen).then_some(()));
-                }
-                Err(error) => return Err(not_decided(&error)),
-            }
-        }
-        Err(not_decided(&PutError::Conflict))
-    }
-
-    /// This node, of which nothing can be said.
-    fn unknown(&self) -> NodeStanding {
-        let (node, name) = (self.node.lock().id().to_string(), self.name.clone());
-        NodeStanding { node, name, standing: admin::Standing::Unknown, after_ms: 0 }
-    }
-
-    fn standings(fenced: Fenced) -> Vec<NodeStanding> {
-        let standing = |(node, name, standing): (NodeId, String, Standing)| {
-            let (standing, after) = match standing {
-                Standing::InForce(after) => (admin::Standing::InForce, after),
-                Standing::LeaseEnded(after) => (admin::Standing::LeaseEnded, after),
-                Standing::ServesWithout => (admin::Standing::ServesWithout, Duration::ZERO),
-                Standing::Unknown => (admin::Standing::Unknown, Duration::ZERO),
-            };
-            let after_ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
-            NodeStanding { node: node.to_string(), name, standing, after_ms }
-        };
-        fenced.nodes.into_iter().map(standing).collect()
-    }
-}
-
-/// What is said of a decision that was not made, or may not have been.
-fn not_decided(error: &PutError) -> Denial {
-    let (code, detail) = match error {
-        PutError::Conflict => {
-            let detail = "nothing was decided: something else was, about the same and at the same moment; look, and do \
-                          it again";
-            (Code::InvalidRequest, detail.to_owned())
-        }
-        PutError::Unknown => {
-            let detail = "the cluster did not say whether it was decided: look, and do it again";
-            (Code::CutOff, detail.to_owned())
-        }
-        PutError::Unavailable { .. } => (Code::CutOff, format!("nothing was decided: {error}")),
-        error => (Code::Internal, format!("nothing was decided: {error}")),
-    };
-    Denial { code, detail }
-}
-
-impl Decisions for Side {
-    fn decide(&self, decision: Decision, reason: &str) -> Result<Decided, Denial> {
-        let revision = self.put(&decision, reason)?;
-        let decided = Instant::now();
-        // Another of the same key may have followed so closely that this one was never seen; and where it is not in
-        // force here so soon, the fence says so.
-        let receipt = self.wait(decided + ANSWER, |progress| {
-            (progress.in_force >= revision).then(|| progress.receipts.remove(&revision).unwrap_or_default())
-        });
-        Ok(Decided { receipt: receipt.unwrap_or_default(), fence: Fence { revision, decided } })
-    }
-
-    fn fence(&self, Fence { revision, decided }: Fence) -> Vec<NodeStanding> {
-        let until = decided + longest_fence(&self.times);
-        self.wait(until, |progress| (progress.in_force >= revision).then_some(()));
-        let number = self.node.lock().fence(revision, decided, until, Instant::now());
-        self.wake.notify_one();
-        // The driver looks ten times a second.
-        let fenced = self.wait(until + ANSWER, |progress| progress.fenced.remove(&number));
-        // Where nobody could say it, because the server ends, not even of this node it is known.
-        fenced.map_or_else(|| vec![self.unknown()], Self::standings)
-    }
-
-    fn carry_out(&self, act: &Action) -> Carried {
-        let ticket = self.ask(None, &Question::Act(act.clone()));
-        let tallied = self.elsewhere.wait_here(ticket);
-        let (mut silent, mut receipts) = (tallied.silent, Vec::new());
-        for (node, body) in tallied.answers {
-            match body.as_deref().and_then(read::<Done>) {
-                Some(Done { refused: None, receipt }) => receipts.extend(receipt),
-                Some(Done { refused: Some(why), .. }) => {
-                    tracing::warn!(%node, why, "another node refused its part of an act");
-                    silent.push(node);
-                }
-                None => silent.push(node),
-            }
-        }
-        Carried { receipts, silent: self.names(&silent) }
-    }
-
-    fn copies(&self, ticket: Ticket) -> (u64, Vec<String>) {
-        let tallied = self.elsewhere.wait_here(ticket);
-        (tallied.copies, self.names(&tallied.silent))
     }
 }
 

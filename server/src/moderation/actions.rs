@@ -21,7 +21,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use super::audit::{Chain, Outcome};
-use super::decisions::{Decided, Decision, Decisions, Fence};
+use super::decisions::{Carried, Decided, Decision, Decisions, Fence, add_up};
 use super::enforcement::Enforcement;
 use super::error::ModerationError;
 use super::impaired::Impaired;
@@ -41,6 +41,14 @@ pub(crate) const MOST_OF_KEYS: usize = 100_000;
 
 /// Audit records that are read at a time.
 const RECORDS_AT_ONCE: usize = 1_000;
+
+/// What the other nodes are asked when an act is recorded.
+enum Elsewhere {
+    /// How they stand to what was decided, and what it did there.
+    Fence(Fence),
+    /// What a ban would do there.
+    Preview(BanRow),
+}
 
 /// Someone with an operator's certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -181,11 +189,19 @@ impl Moderation {
         let _ = self.mend_in(&mut journal);
         self.tell_of(&journal);
         drop(journal);
-        let (receipt, fence) = outcome?;
-        let (Some(fence), Some(decisions)) = (fence, self.decisions()) else { return Ok(receipt) };
+        let (mut receipt, elsewhere) = outcome?;
+        let (Some(elsewhere), Some(decisions)) = (elsewhere, self.decisions()) else { return Ok(receipt) };
         // Nobody else waits for a node that cannot be reached: the act is recorded, and what it forbids is in force.
-        let nodes = decisions.fence(fence);
-        Ok(Receipt { nodes, took_us: micros(begun), ..receipt })
+        let Carried { receipts, silent } = match elsewhere {
+            Elsewhere::Preview(ban) => decisions.preview(&ban),
+            Elsewhere::Fence(fence) => {
+                let (nodes, others) = decisions.fence(fence);
+                receipt.nodes = nodes;
+                others
+            }
+        };
+        receipts.iter().for_each(|other| add_up(&mut receipt, other));
+        Ok(Receipt { silent, took_us: micros(begun), ..receipt })
     }
 
     /// Records something that is done elsewhere, before it is. Blocks on the disk. Gives the record's number. `counts`
@@ -257,7 +273,7 @@ impl Moderation {
         request: &Action,
         pending: &Pending,
         begun: Instant,
-    ) -> Result<(Receipt, Option<Fence>), ModerationError> {
+    ) -> Result<(Receipt, Option<Elsewhere>), ModerationError> {
         if operator.role != Role::Operator {
             return Err(ModerationError::refused(
                 Code::ViewerMayNotAct,
@@ -275,7 +291,7 @@ impl Moderation {
                 receipt.unchanged = self.enforcement().is_in_force(&ban, now);
                 self.enforcement().foretell(&ban, &mut receipt);
                 receipt.took_us = micros(begun);
-                return Ok((receipt, None));
+                return Ok((receipt, Some(Elsewhere::Preview(ban))));
             }
             Action::Revoke { .. }
             | Action::Ban { .. }
@@ -399,11 +415,11 @@ impl Moderation {
         unchanged: bool,
         request: &Action,
         begun: Instant,
-    ) -> Result<(Receipt, Option<Fence>), ModerationError> {
+    ) -> Result<(Receipt, Option<Elsewhere>), ModerationError> {
         journal.begin(pending, Change::default()).map_err(ModerationError::not_done)?;
         let Decided { receipt, fence } = decisions.decide(decision, request::reason(request))?;
         let receipt = finish(journal, pending, Receipt { unchanged, ..receipt }, Change::default(), begun);
-        Ok((receipt.map_err(ModerationError::not_recorded)?, Some(fence)))
+        Ok((receipt.map_err(ModerationError::not_recorded)?, Some(Elsewhere::Fence(fence))))
     }
 
     /// Has what is decided here decided for several nodes from now on.
@@ -423,7 +439,7 @@ impl Moderation {
         key: BanKey,
         request: &Action,
         begun: Instant,
-    ) -> Result<(Receipt, Option<Fence>), ModerationError> {
+    ) -> Result<(Receipt, Option<Elsewhere>), ModerationError> {
         let unchanged = self.bans.find(&key, access::now()).is_none();
         if let Some(decisions) = self.decisions() {
             let decision = Decision::Lift(key);

@@ -14,7 +14,7 @@ use fanfare_protocol::{Code, Sender, Target};
 use fanfare_token::Seconds;
 
 use super::actions::Moderation;
-use super::decisions::{Carried, Decisions};
+use super::decisions::{Carried, Decisions, add_up};
 use super::error::ModerationError;
 use super::people::{close, close_until, remove};
 use super::request;
@@ -160,14 +160,5 @@ impl Moderation {
             members.extend(self.hub.connection(id));
         }
         is_away
-    }
-}
-
-/// Adds what another node did of an act.
-fn add_up(receipt: &mut Receipt, other: &Receipt) {
-    receipt.connections += other.connections;
-    receipt.purged += other.purged;
-    for (group, connections) in &other.groups {
-        *receipt.groups.entry(group.clone()).or_default() += connections;
     }
 }

@@ -72,13 +72,27 @@ pub(crate) trait Decisions: Send + Sync {
     /// Where it was not made, or it is not known whether it was.
     fn decide(&self, decision: Decision, reason: &str) -> Result<Decided, Denial>;
 
-    /// Waits until every node has it in force, or cannot deliver. Blocks, for seconds where a node cannot be reached,
-    /// and says of whom it is not known then.
-    fn fence(&self, fence: Fence) -> Vec<NodeStanding>;
+    /// Waits until every node has it in force, or cannot deliver, and gives what it did to those who are on other
+    /// nodes. Blocks, for seconds where a node cannot be reached, and says of whom it is not known then.
+    fn fence(&self, fence: Fence) -> (Vec<NodeStanding>, Carried);
+
+    /// What a ban of a user would do on the other nodes now. Blocks for a bounded time.
+    fn preview(&self, ban: &BanRow) -> Carried;
 
     /// Has the other nodes carry out their part of an act on connections. Blocks for a bounded time.
     fn carry_out(&self, act: &Action) -> Carried;
 
     /// How many copies of a message were queued on other nodes, and which did not say so. Blocks for a bounded time.
     fn copies(&self, ticket: Ticket) -> (u64, Vec<String>);
+}
+
+/// Adds what another node did of the same.
+pub(super) fn add_up(receipt: &mut Receipt, other: &Receipt) {
+    // Another node said it.
+    receipt.connections = receipt.connections.saturating_add(other.connections);
+    receipt.purged = receipt.purged.saturating_add(other.purged);
+    for (group, connections) in &other.groups {
+        let sum = receipt.groups.entry(group.clone()).or_default();
+        *sum = sum.saturating_add(*connections);
+    }
 }

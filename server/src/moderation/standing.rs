@@ -6,7 +6,7 @@
 use std::time::Instant;
 
 use fanfare_protocol::Code;
-use fanfare_protocol::admin::Receipt;
+use fanfare_protocol::admin::{BanRow, Receipt};
 
 use super::actions::{Moderation, micros};
 use super::decisions::Decision;
@@ -32,6 +32,16 @@ impl Moderation {
             Decision::DropKey(name) => self.keys.revoke(name),
         }
         receipt.acted_us = micros(in_force);
+        receipt
+    }
+
+    /// What a ban of a user would do to those who are here.
+    pub(crate) fn preview(&self, ban: &BanRow) -> Receipt {
+        let mut receipt = Receipt::default();
+        // One of a token would have everybody looked at, and nobody previews that.
+        if ban.user.is_some() {
+            self.enforcement().foretell(ban, &mut receipt);
+        }
         receipt
     }
 

@@ -45,6 +45,7 @@ pub(crate) fn row(number: u8, user: &str) -> ConnectionRow {
         congestion_events: 0,
         silent_ms: 0,
         calls: u64::from(number == 1),
+        node: None,
     }
 }
 
@@ -91,6 +92,7 @@ pub(crate) fn snapshot(rows: Vec<ConnectionRow>, groups: &[(&str, u64)]) -> Upda
                 deliveries: 10 * members,
                 waiting_frames: 0,
                 watchers: 0,
+                users_at_most: false,
             })
             .collect(),
         gone_groups: Vec::new(),
@@ -322,7 +324,7 @@ fn acts_on_the_selection_are_about_what_is_selected() {
         reason: String::new(),
         author: "x".to_owned(),
     };
-    update(&mut model, Event::Bans(Listing { total: 1, rows: vec![ban(BanKind::Group, Some("g"))] }));
+    update(&mut model, Event::Bans(Listing::new(1, vec![ban(BanKind::Group, Some("g"))])));
     assert!(matches!(
         &press(&mut model, "5u\x02")[..],
         [Effect::Act("restored", admin::Action::Restore { .. })]
@@ -338,18 +340,18 @@ fn acts_on_the_selection_are_about_what_is_selected() {
     };
     assert_eq!(told(false), "restored: mallory may be in g again; record 2");
     assert_eq!(told(true), "restored: there was nothing to lift; record 2");
-    update(&mut model, Event::Bans(Listing { total: 1, rows: vec![ban(BanKind::User, None)] }));
+    update(&mut model, Event::Bans(Listing::new(1, vec![ban(BanKind::User, None)])));
     assert!(matches!(
         &press(&mut model, "u\x02")[..],
         [Effect::Act("unbanned", admin::Action::Unban { .. })]
     ));
-    update(&mut model, Event::Bans(Listing { total: 1, rows: vec![ban(BanKind::SignOut, None)] }));
+    update(&mut model, Event::Bans(Listing::new(1, vec![ban(BanKind::SignOut, None)])));
     assert!(matches!(
         &press(&mut model, "u\x02")[..],
         [Effect::Act("lifted", admin::Action::LiftSignOut { .. })]
     ));
     let token = BanRow { user: None, jti: Some("t1".to_owned()), ..ban(BanKind::Token, None) };
-    update(&mut model, Event::Bans(Listing { total: 1, rows: vec![token] }));
+    update(&mut model, Event::Bans(Listing::new(1, vec![token])));
     assert!(matches!(
         &press(&mut model, "u\x02")[..],
         [Effect::Act("restored", admin::Action::RestoreToken { .. })]
@@ -410,7 +412,7 @@ fn a_group_of_more_members_than_are_told_says_so() {
     let mut model = busy(Role::Operator);
     press(&mut model, "4\n");
     let rows = vec![ConnectionId::from_bytes([1; 16])];
-    update(&mut model, Event::Members(GroupName::new("room-1").unwrap(), Listing { total: 5_000, rows }));
+    update(&mut model, Event::Members(GroupName::new("room-1").unwrap(), Listing::new(5_000, rows)));
     let listing = &model.place().listing;
     assert_eq!((listing.items.len(), listing.total), (1, 5_000));
 }
@@ -446,9 +448,9 @@ fn every_key_of_the_table_does_something() {
                 reason: String::new(),
                 author: "x".to_owned(),
             };
-            update(&mut model, Event::Bans(Listing { total: 1, rows: vec![ban] }));
+            update(&mut model, Event::Bans(Listing::new(1, vec![ban])));
             press(&mut model, if binding.action == Action::Lift { "5" } else { "4\n" });
-            update(&mut model, Event::Members(group, Listing { total: 3, rows }));
+            update(&mut model, Event::Members(group, Listing::new(3, rows)));
             press(&mut model, "j");
             let before = seen(&model);
             let effects = update(&mut model, Event::Key(KeyEvent::new(*key, KeyModifiers::NONE)));

@@ -87,7 +87,7 @@ fn full(role: Role) -> Model {
         reason: "spam".to_owned(),
         author: "oncall".to_owned(),
     };
-    update(&mut model, Event::Bans(Listing { total: 1, rows: vec![ban] }));
+    update(&mut model, Event::Bans(Listing::new(1, vec![ban])));
     update(
         &mut model,
         Event::Record(json!({
@@ -168,7 +168,7 @@ fn every_view_and_dialog_in_every_state_at_every_size() {
                     }
                     if let View::Group(group) = model.place().view.clone() {
                         let rows = [1, 2].map(|number| ConnectionId::from_bytes([number; 16])).to_vec();
-                        update(&mut model, Event::Members(group, Listing { total: 2, rows }));
+                        update(&mut model, Event::Members(group, Listing::new(2, rows)));
                     }
                 }
                 let marks = state == "plain";

@@ -1,0 +1,189 @@
+//! What this node asks others, and what comes of it.
+//!
+//! In: questions, of any thread. Out: what the answers are together, and which nodes gave none, by their names.
+//! Invariants: nobody waits longer than [`ANSWER`]; an answer that cannot be read is none.
+
+use std::collections::HashMap;
+use std::time::Instant;
+
+use fanfare_cluster::{NodeId, PeerFacts};
+use fanfare_hub::Ticket;
+use fanfare_protocol::admin::{ConnectionDetail, Who};
+use fanfare_protocol::{ConnectionId, GroupName, Target, UserName};
+use serde::de::DeserializeOwned;
+
+use super::questions::{ANSWER, Question, UsersThere, Verdicts, read, to_bytes};
+use super::side::Side;
+
+impl Side {
+    /// Asks all other nodes, or one.
+    pub(super) fn ask(&self, whom: Option<NodeId>, question: &Question) -> Ticket {
+        self.ask_until(whom, question, Instant::now() + ANSWER)
+    }
+
+    /// The same, where it is to be answered sooner.
+    pub(super) fn ask_until(&self, whom: Option<NodeId>, question: &Question, until: Instant) -> Ticket {
+        let ticket = self.node.lock().ask(whom, &to_bytes(question), until);
+        self.wake.notify_one();
+        ticket
+    }
+
+    /// The other nodes with their names.
+    pub(super) fn others(&self) -> Vec<(NodeId, String)> {
+        let peers = self.node.lock().peers();
+        let named = |peer: PeerFacts| {
+            let name = peer.heartbeat.map_or_else(|| peer.id.to_string(), |heartbeat| heartbeat.name);
+            (peer.id, name)
+        };
+        peers.into_iter().map(named).collect()
+    }
+
+    /// Asks all other nodes, on a thread that may wait. Gives the answers that could be read, and who gave none, by
+    /// their names.
+    pub(super) fn ask_all_here<T: DeserializeOwned>(
+        &self,
+        question: &Question,
+    ) -> (Vec<(NodeId, T)>, Vec<String>) {
+        let ticket = self.ask(None, question);
+        let tallied = self.elsewhere.wait_here(ticket);
+        let (mut silent, mut answers) = (tallied.silent, Vec::new());
+        for (node, body) in tallied.answers {
+            match body.as_deref().and_then(read::<T>) {
+                Some(answer) => answers.push((node, answer)),
+                None => silent.push(node),
+            }
+        }
+        (answers, self.names(&silent))
+    }
+
+    /// Nodes by their names.
+    pub(super) fn names(&self, nodes: &[NodeId]) -> Vec<String> {
+        let others = self.others();
+        let name = |id: &NodeId| {
+            let known = others.iter().find(|(other, _)| other == id);
+            known.map_or_else(|| id.to_string(), |(_, name)| name.clone())
+        };
+        nodes.iter().map(name).collect()
+    }
+
+    /// A connection on another node; who did not answer, where that is the node on which it would be. Blocks.
+    pub(crate) fn detail(&self, id: &ConnectionId) -> Result<Option<ConnectionDetail>, String> {
+        let node = NodeId::of(id);
+        // Of a node that is none there is none.
+        let Some((_, name)) = self.others().into_iter().find(|(other, _)| *other == node) else {
+            return Ok(None);
+        };
+        let ticket = self.ask(Some(node), &Question::Connection(*id));
+        let answer = self.elsewhere.wait_here(ticket).answers.into_iter().next();
+        let detail = answer.and_then(|(_, body)| read::<Option<ConnectionDetail>>(body.as_deref()?));
+        let Some(mut detail) = detail else { return Err(name) };
+        if let Some(detail) = &mut detail {
+            detail.row.node = Some(name);
+        }
+        Ok(detail)
+    }
+
+    /// A user's connections on other nodes, and whether they may join a group; and which nodes did not say so. Blocks.
+    pub(crate) fn verdicts(&self, user: &UserName, group: &GroupName) -> (Vec<Verdicts>, Vec<String>) {
+        let question = Question::Explain { user: user.clone(), group: group.clone() };
+        let (answers, silent) = self.ask_all_here::<Verdicts>(&question);
+        let named = |(node, mut verdicts): (NodeId, Verdicts)| {
+            let name = self.names(&[node]).pop();
+            verdicts.connections.iter_mut().for_each(|verdict| verdict.node.clone_from(&name));
+            verdicts
+        };
+        (answers.into_iter().map(named).collect(), silent)
+    }
+
+    /// The users in some groups on each of all other nodes; and which nodes did not say so. Blocks.
+    pub(crate) fn users_in_all(&self, groups: &[GroupName]) -> (Vec<Vec<UsersThere>>, Vec<String>) {
+        let whom: Vec<NodeId> = self.others().into_iter().map(|(node, _)| node).collect();
+        self.users_in(groups, &whom, Instant::now() + ANSWER)
+    }
+
+    /// The same on some nodes, in an order of theirs. Blocks.
+    pub(super) fn users_in(
+        &self,
+        groups: &[GroupName],
+        whom: &[NodeId],
+        until: Instant,
+    ) -> (Vec<Vec<UsersThere>>, Vec<String>) {
+        let question = Question::UsersIn(groups.to_vec());
+        // All of them, before any is waited for.
+        let asked: Vec<_> =
+            whom.iter().map(|node| (*node, self.ask_until(Some(*node), &question, until))).collect();
+        let (mut users, mut silent) = (Vec::new(), Vec::new());
+        for (node, ticket) in asked {
+            let answer = self.elsewhere.wait_here(ticket).answers.into_iter().next();
+            let there = answer.and_then(|(_, body)| read::<Vec<UsersThere>>(body.as_deref()?));
+            match there.filter(|there| there.len() == groups.len()) {
+                Some(there) => users.push(there),
+                None => silent.push(node),
+            }
+        }
+        (users, self.names(&silent))
+    }
+
+    /// The same as [`Side::count`], on a thread that may wait.
+    pub(crate) fn count_here(&self, who: Who) -> (u64, Vec<String>) {
+        let (answers, silent) = self.ask_all_here::<u64>(&Question::Count(who));
+        (answers.into_iter().fold(0, |sum, (_, more)| sum.saturating_add(more)), silent)
+    }
+
+    /// How many connections a target has on other nodes; and which did not say so.
+    pub(crate) async fn count(&self, who: Who) -> (u64, Vec<String>) {
+        self.sum(&Question::Count(who)).await
+    }
+
+    /// Has other nodes put connections into a group, or out of it for a reason. Gives how many; and which did not say
+    /// so.
+    pub(crate) async fn change(
+        &self,
+        whom: &Target,
+        group: GroupName,
+        out: Option<String>,
+    ) -> (u64, Vec<String>) {
+        self.sum(&Question::Change { who: Who::from(whom), group, out }).await
+    }
+
+    /// Whose connections on other nodes are, as far as they are there and say so.
+    pub(crate) async fn owners(&self, ids: Vec<ConnectionId>) -> HashMap<ConnectionId, UserName> {
+        let mut on = HashMap::<NodeId, Vec<ConnectionId>>::new();
+        for id in ids {
+            on.entry(NodeId::of(&id)).or_default().push(id);
+        }
+        let mut owners = HashMap::new();
+        // There are as many as there are nodes, and they are asked before any is waited for.
+        let asked: Vec<_> = on
+            .into_iter()
+            .map(|(node, ids)| (self.ask(Some(node), &Question::Owners(ids.clone())), ids))
+            .collect();
+        for (ticket, ids) in asked {
+            for (_, body) in self.elsewhere.wait(ticket).await.answers {
+                let users = body.as_deref().and_then(read::<Vec<Option<UserName>>>).unwrap_or_default();
+                owners.extend(ids.iter().copied().zip(users).filter_map(|(id, user)| Some((id, user?))));
+            }
+        }
+        owners
+    }
+
+    /// How many copies of a message were queued on other nodes, and which did not say so.
+    pub(crate) async fn copies_of(&self, ticket: Ticket) -> (u64, Vec<String>) {
+        let tallied = self.elsewhere.wait(ticket).await;
+        (tallied.copies, self.names(&tallied.silent))
+    }
+
+    async fn sum(&self, question: &Question) -> (u64, Vec<String>) {
+        let ticket = self.ask(None, question);
+        let tallied = self.elsewhere.wait(ticket).await;
+        let mut silent = tallied.silent;
+        let mut count = 0;
+        for (node, body) in tallied.answers {
+            match body.as_deref().and_then(read::<u64>) {
+                Some(more) => count = u64::saturating_add(count, more),
+                None => silent.push(node),
+            }
+        }
+        (count, self.names(&silent))
+    }
+}

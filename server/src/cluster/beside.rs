@@ -1,0 +1,154 @@
+//! Answers what takes long beside the driver, which must not wait for it.
+//!
+//! In: questions of other nodes, from the driver. Out: their answers. Invariants: few are worked on at a time, and few
+//! wait, so that nodes that ask hold up nobody here; what nobody waits for any more is not begun; who is turned away is
+//! told so at once.
+
+use std::sync::{Arc, Weak};
+use std::time::Instant;
+
+use bytes::Bytes;
+use fanfare_cluster::NodeId;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use super::questions::{ANSWER, Answers, Question, to_bytes};
+use super::side::Side;
+use crate::lists::pack;
+
+/// So many questions wait.
+const WAITING: usize = 1_024;
+
+/// So many are worked on at a time.
+const AT_ONCE: usize = 4;
+
+/// A number takes so many bytes in an answer.
+const NUMBER_BYTES: usize = 21;
+
+/// What a group takes beside them, in bytes.
+const GROUP_BYTES: usize = 40;
+
+/// A question, and whose it is.
+pub(super) struct Asked {
+    pub(super) from: NodeId,
+    pub(super) number: u64,
+    pub(super) question: Question,
+    pub(super) since: Instant,
+}
+
+/// Where questions wait.
+#[derive(Clone)]
+pub(super) struct Queue(mpsc::Sender<Asked>);
+
+impl Queue {
+    pub(super) fn new() -> (Self, mpsc::Receiver<Asked>) {
+        let (sender, receiver) = mpsc::channel(WAITING);
+        (Self(sender), receiver)
+    }
+
+    /// Has it answered. False: there is no room, and it will not be.
+    pub(super) fn add(&self, asked: Asked) -> bool {
+        self.0.try_send(asked).is_ok()
+    }
+}
+
+/// Answers them until nobody gives any more.
+pub(super) async fn answer(side: Arc<Side>, mut waiting: mpsc::Receiver<Asked>) {
+    let mut work = JoinSet::new();
+    while let Some(asked) = waiting.recv().await {
+        while work.len() >= AT_ONCE {
+            // One that has panicked gave no answer, and its message has told why.
+            let _ = work.join_next().await;
+        }
+        if asked.since.elapsed() >= ANSWER {
+            continue;
+        }
+        let side = Arc::clone(&side);
+        work.spawn_blocking(move || {
+            let answers = side.answers.get().and_then(Weak::upgrade);
+            let body = answers.and_then(|answers| find(&*answers, &asked.question, side.longest));
+            side.node.lock().answer(asked.from, asked.number, body);
+            side.wake.notify_one();
+        });
+    }
+    while work.join_next().await.is_some() {}
+}
+
+/// The answer, in at most so many bytes.
+fn find(answers: &dyn Answers, question: &Question, longest: usize) -> Option<Bytes> {
+    let body = match question {
+        Question::List(list) => pack(answers.part(list)?, longest),
+        Question::UsersIn(groups) => {
+            let room = longest.saturating_sub(groups.len().saturating_mul(GROUP_BYTES));
+            to_bytes(&answers.users_in(groups, room / NUMBER_BYTES))
+        }
+        Question::Connection(id) => to_bytes(&answers.detail(id)),
+        Question::Explain { user, group } => to_bytes(&answers.verdicts(user, group)),
+        _ => return None,
+    };
+    // What does not fit would not go, and its asker would wait.
+    (body.len() <= longest).then_some(body)
+}
+
+#[cfg(test)]
+mod tests {
+    use fanfare_protocol::admin::{ConnectionDetail, UserRow};
+    use fanfare_protocol::{ConnectionId, GroupName, UserName};
+
+    use super::*;
+    use crate::cluster::questions::{UsersThere, Verdicts, read};
+    use crate::lists::{Entry, Line, ListQuestion, Of, Part, Place};
+
+    /// Has more of everything than fits.
+    struct Many;
+
+    impl Answers for Many {
+        fn part(&self, _: &ListQuestion) -> Option<Part> {
+            let entry = |number: usize| {
+                let user = UserName::new(&format!("{number:05}")).unwrap();
+                let at = Place { by: user.as_str().into(), id: None };
+                Entry { at, line: Some(Line::User(UserRow { user, connections: 1 })) }
+            };
+            Some(Part { total: 5_000, entries: (0..5_000).map(entry).collect(), more: false })
+        }
+
+        fn users_in(&self, groups: &[GroupName], most: usize) -> Vec<UsersThere> {
+            groups.iter().map(|_| UsersThere::Numbers(vec![u64::MAX; most])).collect()
+        }
+
+        fn detail(&self, _: &ConnectionId) -> Option<ConnectionDetail> {
+            None
+        }
+
+        fn verdicts(&self, _: &UserName, _: &GroupName) -> Verdicts {
+            Verdicts { tokens: vec!["x".repeat(10_000)], ..Verdicts::default() }
+        }
+    }
+
+    #[test]
+    fn no_answer_is_longer_than_a_message_may_be() {
+        let (longest, group) = (4_096, GroupName::new("g").unwrap());
+        let list = Question::List(Box::new(ListQuestion::new(Of::Users, 5_000)));
+        let users = Question::UsersIn(vec![group.clone()]);
+        for question in [list, users, Question::Connection(ConnectionId::from_bytes([1; 16]))] {
+            let body = find(&Many, &question, longest).unwrap();
+            assert!(body.len() <= longest, "{question:?}: {}", body.len());
+        }
+        // Rather not known than waited for in vain.
+        let user = UserName::new("u").unwrap();
+        assert_eq!(find(&Many, &Question::Explain { user, group }, longest), None);
+        let body = find(&Many, &Question::Connection(ConnectionId::from_bytes([1; 16])), longest).unwrap();
+        assert_eq!(read::<Option<ConnectionDetail>>(&body), Some(None));
+    }
+
+    #[tokio::test]
+    async fn what_finds_no_room_is_told_at_once() {
+        let (queue, _waiting) = Queue::new();
+        let asked = |number| {
+            let question = Question::Connection(ConnectionId::from_bytes([1; 16]));
+            Asked { from: NodeId::new([0; 4]), number, question, since: Instant::now() }
+        };
+        let room = (0..WAITING as u64 + 5).filter(|number| queue.add(asked(*number))).count();
+        assert_eq!(room, WAITING);
+    }
+}
