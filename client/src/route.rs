@@ -311,7 +311,7 @@ mod tests {
         }
         for tenth in 0..10 {
             let part = tenth * seconds(1) / 10..(tenth + 1) * seconds(1) / 10;
-            let within = pauses.iter().filter(|pause| part.contains(pause)).count();
+            let within = pauses.iter().filter(|pause| part.contains(*pause)).count();
             assert!((850..1_150).contains(&within), "{within} of 10,000 in {part:?}");
         }
         // Nobody stays away for the whole of a long time while others are up.

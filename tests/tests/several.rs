@@ -162,7 +162,7 @@ async fn an_address_that_swallows_packets_keeps_nobody_from_the_others() {
     let hub = Hub::start().await;
     let silent: Vec<_> = (0..3).map(|_| UdpSocket::bind("127.0.0.1:0").unwrap()).collect();
     let places: Vec<String> = silent.iter().map(|socket| socket.local_addr().unwrap().to_string()).collect();
-    let config = hub.client_config("alice").also_at(&places).connect_timeout(Duration::from_secs(1));
+    let config = hub.client_config("alice").also_at(&places).connect_timeout(Duration::from_secs(3));
     let client = connected(config.clone()).await;
     within(client.join("room")).await.unwrap();
     // Each of them is found by itself, whichever way they are tried.
@@ -189,7 +189,7 @@ async fn all_are_down_and_then_one_is_up() {
         hubs.push(Hub::at(home.path(), quick).await);
     }
     let all: Vec<&Hub> = hubs.iter().collect();
-    let config = config_of(&all, "alice").connect_timeout(Duration::from_millis(500));
+    let config = config_of(&all, "alice").connect_timeout(Duration::from_secs(2));
     let client = connected(config).await;
     within(client.join("room")).await.unwrap();
     let addresses: Vec<SocketAddr> = hubs.iter().map(Hub::address).collect();

@@ -170,9 +170,23 @@ impl Server {
         self.introduced().await.0
     }
 
+    /// The same at a server that has just come back: what was sent while nobody was there may be of an attempt that
+    /// the client has given up since.
+    pub(crate) async fn hello_of_who_stays(&self) -> Peer {
+        loop {
+            let incoming = within("a connection", self.endpoint.accept()).await.unwrap();
+            if let Ok(connection) = within("a handshake", incoming.into_future()).await {
+                return Self::introduced_on(connection).await.0;
+            }
+        }
+    }
+
     /// The same, and who the client says that it is.
     pub(crate) async fn introduced(&self) -> (Peer, Credential) {
-        let connection = self.connection().await;
+        Self::introduced_on(self.connection().await).await
+    }
+
+    async fn introduced_on(connection: Connection) -> (Peer, Credential) {
         let (send, receive) = within("the stream", connection.accept_bi()).await.unwrap();
         let frames = FrameReader::new(Limits::FRAME_CEILING);
         let mut peer = Peer { connection, send, receive, frames, chunk: Bytes::new() };

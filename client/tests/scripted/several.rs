@@ -174,14 +174,14 @@ async fn servers_that_swallow_packets_do_not_keep_a_client_from_one_that_is_ther
     let silent: Vec<_> = (0..2).map(|_| UdpSocket::bind("127.0.0.1:0").unwrap()).collect();
     let silent = silent.iter().map(|socket| socket.local_addr().unwrap().to_string());
     let silent: Vec<_> = silent.collect();
-    let config = server.config().also_at(silent.clone()).connect_timeout(Duration::from_millis(500));
-    // All of them are tried first in one of eight cases.
-    for _ in 0..8 {
+    // Time enough for one that is there, also on a busy machine.
+    let config = server.config().also_at(silent.clone()).connect_timeout(Duration::from_secs(2));
+    for _ in 0..3 {
         let (client, _peer) = server.client_with(config.clone()).await;
         assert_eq!(client.address(), server.address.to_string());
     }
     // What is said of the client is the answer, although another could not be reached before.
-    for _ in 0..4 {
+    for _ in 0..3 {
         let (refused, _peer) = tokio::join!(within("the refusal", Client::connect(config.clone())), async {
             let peer = server.hello().await;
             peer.close(Code::UserBanned, "");
@@ -231,12 +231,10 @@ async fn a_server_of_another_authority_is_passed_over_and_gets_nothing() {
     }
     // Where there is nobody else it is the end, as with one address.
     let strangers = two.config().roots(Identity::new().roots());
-    let refusing = async {
-        for server in &two.servers {
-            let _ = server.endpoint.accept().await.unwrap().await;
-        }
-    };
-    let (ended, ()) = tokio::join!(within("the end", Client::connect(strangers)), refusing);
+    let refuse = async |server: &Server| drop(server.endpoint.accept().await.unwrap().await);
+    // In whichever order they are tried.
+    let connecting = within("the end", Client::connect(strangers));
+    let (ended, (), ()) = tokio::join!(connecting, refuse(trusted), refuse(stranger));
     assert!(!ended.unwrap_err().may_retry());
 }
 
@@ -337,7 +335,7 @@ async fn where_all_are_down_whichever_comes_back_is_found() {
     let (quic, address) = (server.identity.quic(ALPN), server.address);
     // Nobody will ever be there.
     let dead = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let config = server.config().also_at([dead.to_string()]).connect_timeout(Duration::from_millis(300));
+    let config = server.config().also_at([dead.to_string()]).connect_timeout(Duration::from_secs(2));
     let (client, mut peer) = server.client_with(config).await;
     let (joined, _) = tokio::join!(client.join("a"), peer.let_in());
     joined.unwrap();
@@ -358,7 +356,8 @@ async fn where_all_are_down_whichever_comes_back_is_found() {
         }
     };
     let server = Server::on(identity, within("the address to be free", bind).await);
-    let mut peer = server.welcome(2).await;
+    let mut peer = server.hello_of_who_stays().await;
+    peer.say(&ServerFrame::Welcome(welcome(2))).await;
     assert_eq!(peer.let_in().await, group("a"));
     assert_eq!(reconnected(&client).await, ["a"]);
     assert_eq!(client.address(), address.to_string());
