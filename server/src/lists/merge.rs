@@ -218,7 +218,7 @@ mod tests {
         let wrong = [
             Part { entries: vec![entry("b", 1), entry("a", 1)], ..whole.clone() },
             Part { entries: vec![entry("a", 1), entry("a", 1)], ..whole.clone() },
-            Part { entries: Vec::new(), ..whole.clone() },
+            Part { total: whole.total, entries: Vec::new(), more: true },
         ];
         for wrong in wrong {
             let mut merge = Merge::new(2, None, false);
