@@ -154,27 +154,25 @@ impl World {
         }
     }
 
-    /// Everybody sends once more, to everything.
-    pub(crate) fn probe(&mut self) {
-        for at in 0..self.nodes.len() {
-            if !self.nodes[at].alive {
-                continue;
-            }
-            self.nodes[at].joint.clock.set(self.now);
-            if !fanfare_hub::Cluster::delivers(&*self.nodes[at].joint) {
-                self.violate(5, format!("{at} delivers nothing at rest"));
-                continue;
-            }
-            let groups = self.groups.iter().cloned().map(Target::Group);
-            let users = self.users.iter().cloned().map(Target::User);
-            for to in groups.chain(users).chain([Target::All]).collect::<Vec<_>>() {
-                let alive = self.nodes.iter().filter(|node| node.alive);
-                let reaches = alive.map(|node| node.hub.count(&to)).sum();
-                let (number, queued, ticket) =
-                    self.send(at, None, Sender::Server, vec![to], Vec::new(), 1, false, true);
-                // It may have been counted already.
-                self.probes.push(Probe { at, number, queued, ticket, tallied: None, reaches });
-            }
+    /// One node sends once more, to everything.
+    pub(crate) fn probe(&mut self, at: usize) {
+        if !self.nodes.get(at).is_some_and(|node| node.alive) {
+            return;
+        }
+        self.nodes[at].joint.clock.set(self.now);
+        if !fanfare_hub::Cluster::delivers(&*self.nodes[at].joint) {
+            self.violate(5, format!("{at} delivers nothing at rest"));
+            return;
+        }
+        let groups = self.groups.iter().cloned().map(Target::Group);
+        let users = self.users.iter().cloned().map(Target::User);
+        for to in groups.chain(users).chain([Target::All]).collect::<Vec<_>>() {
+            let alive = self.nodes.iter().filter(|node| node.alive);
+            let reaches = alive.map(|node| node.hub.count(&to)).sum();
+            let (number, queued, ticket) =
+                self.send(at, None, Sender::Server, vec![to], Vec::new(), 1, false, true);
+            // It may have been counted already.
+            self.probes.push(Probe { at, number, queued, ticket, tallied: None, reaches });
         }
     }
 

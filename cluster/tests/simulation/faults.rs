@@ -268,7 +268,12 @@ impl World {
                 self.trouble_ends(&Trouble::Pause(at));
             }
         }
-        self.later(20 * SECOND, Event::Probe);
-        self.later(24 * SECOND, Event::Stop);
+        // One behind the other: all at once they fill outboxes, which loses what they look for.
+        let mut then = 20 * SECOND;
+        for at in (0..self.nodes.len()).filter(|at| self.nodes[*at].alive).collect::<Vec<_>>() {
+            self.later(then, Event::Probe(at));
+            then += SECOND / 2;
+        }
+        self.later(then + 4 * SECOND, Event::Stop);
     }
 }

@@ -80,7 +80,7 @@ pub(crate) enum Event {
     /// A node has been there so long that it should be of use.
     Useful(usize),
     Rest,
-    Probe,
+    Probe(usize),
     Stop,
     /// What a process does now because it stood still before.
     Late(Box<Event>),
@@ -367,7 +367,7 @@ impl World {
             Event::Useful(at) => self.check_useful(at),
             Event::Late(event) => return self.happen(*event),
             Event::Rest => self.rest(),
-            Event::Probe => self.probe(),
+            Event::Probe(at) => self.probe(at),
             Event::Stop => {
                 self.check_end();
                 return false;
