@@ -1,7 +1,7 @@
 //! The one task that hears the other nodes, and carries out what they say and what was decided, in its order.
 //!
-//! In: what NATS brings, time, and a word that there is something to do. Out: deliveries, enforcement, heartbeats,
-//! answers. Invariants: decisions are carried out in the order of their revisions, and only then said to be in force
+//! In: what NATS brings, time, and a word that there is something to do. Out: enforcement, heartbeats, and what
+//! `serving` does for others. Invariants: decisions are carried out in the order of their revisions, and only then said to be in force
 //! (promise 18); the lease is looked at before anything else is done, and nothing here waits for NATS or a disk; where
 //! what was decided is not known for certain, there is no lease.
 
@@ -10,11 +10,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use fanfare_cluster::{Arrived, Effect, Heartbeat, Node, NodeId, TopicName};
-use fanfare_hub::{CloseReason, Lane, Origin, Publication, Removal};
+use fanfare_cluster::{Effect, Heartbeat, Node, NodeId, TopicName};
+use fanfare_hub::{CloseReason, Removal};
 use fanfare_nats::{Bus, Event, Expect, OpenError, PutError};
-use fanfare_protocol::admin::Who;
-use fanfare_protocol::{Code, ConnectionId, GroupName, Target};
+use fanfare_protocol::Code;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
@@ -23,14 +22,13 @@ use tokio_util::sync::CancellationToken;
 use super::beside::{self, Asked, Queue};
 use super::copier::{Copies, copy, copy_of};
 use super::imports::Imports;
-use super::questions::{Done, Question, read, to_bytes};
+use super::questions::{Question, read, to_bytes};
 use super::rows::{self, Rows};
 use super::side::{Carrier, Side, who};
 use crate::access;
 use crate::cluster_settings::ClusterSettings;
-use crate::hub::{Hub, Member};
+use crate::hub::Hub;
 use crate::moderation::{Decision, Moderation};
-use crate::reason::told;
 
 /// How often what is due is done.
 const TICK: Duration = Duration::from_millis(100);
@@ -145,10 +143,10 @@ impl Drop for Ending {
 /// Drives the node.
 pub(crate) struct Driver {
     id: NodeId,
-    side: Arc<Side>,
+    pub(super) side: Arc<Side>,
     events: mpsc::Receiver<Event>,
-    hub: Arc<Hub>,
-    moderation: Arc<Moderation>,
+    pub(super) hub: Arc<Hub>,
+    pub(super) moderation: Arc<Moderation>,
     rows: Rows,
     /// Entries that cannot be read here.
     unreadable: HashSet<String>,
@@ -486,84 +484,6 @@ impl Driver {
             Effect::Fenced(number, fenced) => self.side.fenced(number, fenced),
             Effect::Came(node) => tracing::info!(%node, "a node is there"),
             Effect::Went(node) => tracing::info!(%node, "a node has gone"),
-        }
-    }
-
-    fn deliver(&self, from: NodeId, ticket: u64, arrived: Arrived) {
-        let queued = self.deliver_here(arrived);
-        if ticket != 0 {
-            self.side.node.lock().counted(from, ticket, queued);
-        }
-    }
-
-    fn deliver_here(&self, arrived: Arrived) -> u64 {
-        let Arrived { from, mut to, except, mut messages, lane } = arrived;
-        let accepted = Instant::now();
-        let delivered = match (messages.len(), to.len()) {
-            (1, _) => {
-                let Some((event, format, payload)) = messages.pop() else { return 0 };
-                let publication =
-                    Publication { from, to, except, event, format, payload, accepted, counts: false };
-                match lane {
-                    Lane::Stream => self.hub.deliver(publication),
-                    Lane::Datagrams => self.hub.deliver_unreliable(publication),
-                }
-            }
-            (_, 1) => {
-                let Some(target) = to.pop() else { return 0 };
-                self.hub.deliver_run(&from, target, &except, messages, accepted)
-            }
-            _ => return 0,
-        };
-        match delivered {
-            Ok(delivery) => delivery.queued,
-            Err(denial) => {
-                tracing::warn!(
-                    code = denial.code.number(),
-                    detail = denial.detail,
-                    "of another node, and not taken"
-                );
-                0
-            }
-        }
-    }
-
-    fn answer(&self, question: Question) -> Option<bytes::Bytes> {
-        Some(match question {
-            Question::Act(act) => to_bytes(&match self.moderation.act_for(&act) {
-                Ok(receipt) => Done { receipt, refused: None },
-                Err(error) => Done { receipt: None, refused: Some(error.to_string()) },
-            }),
-            Question::Count(who) => to_bytes(&self.hub.count(&Target::from(&who))),
-            Question::Change { who, group, out } => to_bytes(&self.change(&who, &group, out.as_deref())),
-            Question::Owners(ids) => {
-                let owner = |id: &ConnectionId| self.hub.connection(id).map(|member| member.user().clone());
-                to_bytes(&ids.iter().map(owner).collect::<Vec<_>>())
-            }
-            Question::Receipt(revision) => to_bytes(&self.side.receipt(revision)),
-            Question::Preview(ban) => to_bytes(&self.moderation.preview(&ban)),
-            Question::Because { key, reason } => {
-                self.side.because(key, reason);
-                to_bytes(&())
-            }
-            // It takes long: see `takes_long`.
-            _ => return None,
-        })
-    }
-
-    /// As the application does with those who are here: who may not be in a group is passed over.
-    fn change(&self, who: &Who, group: &GroupName, out: Option<&str>) -> u64 {
-        let members = self.hub.reached_by(&Target::from(who));
-        match out {
-            None => {
-                let join = |member: &&Arc<Member>| self.hub.join(member, group, Origin::Application).is_ok();
-                members.iter().filter(join).count() as u64
-            }
-            Some(reason) => {
-                let code = Code::RemovedFromGroup;
-                let why = Removal { code, reason: told(reason, code) };
-                self.hub.remove(&members, |name, _| name == group, why).connections
-            }
         }
     }
 

@@ -121,9 +121,7 @@ impl Session {
             let end =
                 read(&connection, &member, &mut inbound, &mut receiver, early, requests_per_second).await;
             // What is asked of other nodes is answered before the last word.
-            if matches!(end, End::Finished | End::Drained) {
-                inbound.settled().await;
-            }
+            let end = settle(&member, &inbound, end).await;
             drop(reading);
             // A method that runs for it hears of the end before anything is waited for.
             if let Some(attached) = &attached {
@@ -329,6 +327,25 @@ async fn carry_out(
             wait_for_turn(member, inbound.metrics(), limiter).await?;
         }
     }
+}
+
+/// Waits until every request is answered, where the end leaves time for that; or for an end that leaves none.
+async fn settle(member: &Arc<Member>, inbound: &Inbound, end: End) -> End {
+    let mut settled = pin!(inbound.settled());
+    match end {
+        End::Finished => tokio::select! {
+            biased;
+            () = &mut settled => return End::Finished,
+            signal = poll_fn(|context| member.outbox().poll_signal(context)) => match signal.into() {
+                End::Drained => {}
+                other => return other,
+            },
+        },
+        End::Drained => {}
+        other => return other,
+    }
+    settled.await;
+    End::Drained
 }
 
 /// Waits for what a request waits for; or for the end, which it does not hold up.

@@ -1,0 +1,97 @@
+//! What other nodes send and ask, done to those who are here.
+//!
+//! In: publications and questions, from the driver. Out: deliveries; numbers, and what was done. Invariants: nothing here
+//! waits; what is not taken is counted as nobody reached, and told in the log.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use fanfare_cluster::{Arrived, NodeId};
+use fanfare_hub::{Lane, Origin, Publication, Removal};
+use fanfare_protocol::admin::Who;
+use fanfare_protocol::{Code, ConnectionId, GroupName, Target};
+
+use super::driver::Driver;
+use super::questions::{Done, Question, to_bytes};
+use crate::hub::Member;
+use crate::reason::told;
+
+impl Driver {
+    pub(super) fn deliver(&self, from: NodeId, ticket: u64, arrived: Arrived) {
+        let queued = self.deliver_here(arrived);
+        if ticket != 0 {
+            self.side.node.lock().counted(from, ticket, queued);
+        }
+    }
+
+    fn deliver_here(&self, arrived: Arrived) -> u64 {
+        let Arrived { from, mut to, except, mut messages, lane } = arrived;
+        let accepted = Instant::now();
+        let delivered = match (messages.len(), to.len()) {
+            (1, _) => {
+                let Some((event, format, payload)) = messages.pop() else { return 0 };
+                let publication =
+                    Publication { from, to, except, event, format, payload, accepted, counts: false };
+                match lane {
+                    Lane::Stream => self.hub.deliver(publication),
+                    Lane::Datagrams => self.hub.deliver_unreliable(publication),
+                }
+            }
+            (_, 1) => {
+                let Some(target) = to.pop() else { return 0 };
+                self.hub.deliver_run(&from, target, &except, messages, accepted)
+            }
+            _ => return 0,
+        };
+        match delivered {
+            Ok(delivery) => delivery.queued,
+            Err(denial) => {
+                tracing::warn!(
+                    code = denial.code.number(),
+                    detail = denial.detail,
+                    "of another node, and not taken"
+                );
+                0
+            }
+        }
+    }
+
+    pub(super) fn answer(&self, question: Question) -> Option<bytes::Bytes> {
+        Some(match question {
+            Question::Act(act) => to_bytes(&match self.moderation.act_for(&act) {
+                Ok(receipt) => Done { receipt, refused: None },
+                Err(error) => Done { receipt: None, refused: Some(error.to_string()) },
+            }),
+            Question::Count(who) => to_bytes(&self.hub.count(&Target::from(&who))),
+            Question::Change { who, group, out } => to_bytes(&self.change(&who, &group, out.as_deref())),
+            Question::Owners(ids) => {
+                let owner = |id: &ConnectionId| self.hub.connection(id).map(|member| member.user().clone());
+                to_bytes(&ids.iter().map(owner).collect::<Vec<_>>())
+            }
+            Question::Receipt(revision) => to_bytes(&self.side.receipt(revision)),
+            Question::Preview(ban) => to_bytes(&self.moderation.preview(&ban)),
+            Question::Because { key, reason } => {
+                self.side.because(key, reason);
+                to_bytes(&())
+            }
+            // It takes long: see `takes_long`.
+            _ => return None,
+        })
+    }
+
+    /// As the application does with those who are here: who may not be in a group is passed over.
+    fn change(&self, who: &Who, group: &GroupName, out: Option<&str>) -> u64 {
+        let members = self.hub.reached_by(&Target::from(who));
+        match out {
+            None => {
+                let join = |member: &&Arc<Member>| self.hub.join(member, group, Origin::Application).is_ok();
+                members.iter().filter(join).count() as u64
+            }
+            Some(reason) => {
+                let code = Code::RemovedFromGroup;
+                let why = Removal { code, reason: told(reason, code) };
+                self.hub.remove(&members, |name, _| name == group, why).connections
+            }
+        }
+    }
+}
