@@ -70,7 +70,7 @@ pub enum Expect {
     Nothing,
     /// It has this revision. Servers look at that before they agree on a put, and not again: in a cluster, of several
     /// puts over one revision within milliseconds more than one is done where a server is older than 2.9.21
-    /// (nats-server#4320), and may be done in any while its leader changes (nats-server#8469). What counts is what the
+    /// (nats-server#4320; there is no connection to such a server), and may be done in any while its leader changes (nats-server#8469). What counts is what the
     /// watch tells last.
     Revision(u64),
 }

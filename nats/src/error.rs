@@ -85,6 +85,17 @@ pub enum OpenError {
         /// What the server takes, in bytes.
         limit: usize,
     },
+    /// It is one of several servers, and of those that do two puts over one revision (nats-server#4320).
+    #[error(
+        "NATS at {server} is nats-server {version}, which in a cluster may do two decisions about the same: please \
+         run 2.9.21 or later on all servers of it"
+    )]
+    TooOld {
+        /// Which server.
+        server: String,
+        /// What it says that it is.
+        version: String,
+    },
     /// The user may not do what a node has to.
     #[error("NATS does not let {who} {what}")]
     Forbidden {

@@ -164,14 +164,6 @@ impl Keeper {
                 "this NATS server takes only shorter messages than there may be (max_payload): longer ones are refused"
             );
         }
-        let info = requests.client.server_info();
-        if info.cluster.is_some() && !requests.client.is_server_compatible(2, 9, 21) {
-            tracing::warn!(
-                server = name(&address),
-                version = info.version,
-                "of several puts over one revision more than one may be done: this needs nats-server 2.9.21"
-            );
-        }
         let (queue, outgoing) = mpsc::channel(self.shared.settings.queue.max(1));
         let link = Link { queue, requests: Arc::clone(&requests), epoch, limit };
         *self.shared.link.write() = Some(link);

@@ -2,7 +2,7 @@
 //!
 //! In: settings and an address. Out: a [`Session`] whose subscriptions stand, or why there is none. Invariants: a
 //! connection counts only when what was published through it has come back over its own subscriptions; when it is lost,
-//! its client ends, and never connects again.
+//! its client ends, and never connects again; there is none to a server that may do two puts over one revision.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -68,6 +68,10 @@ impl Session {
             Ok(Err(error)) => return Err(explain(&error, shared, address)),
             Err(_) => return Err(unreachable("no answer".to_owned())),
         };
+        let info = client.server_info();
+        if info.cluster.is_some() && !client.is_server_compatible(2, 9, 21) {
+            return Err(OpenError::TooOld { server: name(address), version: info.version });
+        }
         let refused = |_| unreachable("the connection ended at once".to_owned());
         let requests = Requests::new(client.clone(), Arc::clone(&signs), settings.inbox(shared.node));
         let mut refusals = signs.refusals();

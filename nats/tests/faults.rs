@@ -10,6 +10,7 @@
 mod harness;
 mod node;
 
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -130,6 +131,48 @@ async fn a_server_that_takes_less_than_the_longest_message_is_refused_with_both_
     ));
     one.bus.put("a", vec![0; 700].into(), Expect::Anything).await.unwrap();
     assert_eq!(one.bus.counters().connections, 1);
+}
+
+/// A server that says of itself what it is told to, agrees with a client's first words, and has no more to say.
+fn pretender(info: &'static str) -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("nats://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+            writeln!(stream, "INFO {info}\r").unwrap();
+            // It ends when the client does, and the thread with the process.
+            while let Some(Ok(line)) = lines.next() {
+                if line.starts_with("PING") {
+                    stream.write_all(b"PONG\r\n").unwrap();
+                }
+            }
+        }
+    });
+    address
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_of_several_servers_that_may_do_two_puts_over_one_revision_is_refused() {
+    for (info, is_refused) in [
+        (r#"{"server_id":"A","version":"2.9.20","proto":1,"max_payload":1048576,"cluster":"three"}"#, true),
+        (r#"{"server_id":"A","version":"2.9.21","proto":1,"max_payload":1048576,"cluster":"three"}"#, false),
+        // There is nobody with whom it could agree too late.
+        (r#"{"server_id":"A","version":"2.9.20","proto":1,"max_payload":1048576}"#, false),
+    ] {
+        let mut settings = fanfare_nats::Settings::new(vec![pretender(info)], "fanfare");
+        settings.answer = Duration::from_millis(200);
+        settings.patience = Duration::from_millis(500);
+        let error = Bus::open(settings, number(1)).await.map(|_| ()).unwrap_err();
+        assert_eq!(matches!(error, OpenError::TooOld { .. }), is_refused, "{info}: {error}");
+        let said = error.to_string();
+        assert_eq!(
+            said.contains("nats-server 2.9.20") && said.contains("2.9.21 or later"),
+            is_refused,
+            "{said}"
+        );
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

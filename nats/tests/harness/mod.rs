@@ -20,6 +20,7 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
@@ -196,7 +197,7 @@ impl Server {
             .stdout(log.try_clone().unwrap())
             .stderr(log)
             .spawn()
-            .expect("tests/tools installs nats-server");
+            .expect("tests/nats-server installs nats-server");
         self.process = Some(child);
     }
 
@@ -278,14 +279,16 @@ impl Drop for Server {
     }
 }
 
-/// Where Debian puts it is not in every user's path.
-fn program() -> PathBuf {
-    let paths = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&paths)
-        .chain(["/usr/sbin".into(), "/sbin".into(), "/usr/local/bin".into()])
-        .map(|folder: PathBuf| folder.join("nats-server"))
-        .find(|file| file.is_file())
-        .expect("tests/tools installs nats-server")
+/// The one that `tests/nats-server` installs; it knows where.
+fn program() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/nats-server");
+        let done =
+            Command::new(script).stderr(Stdio::inherit()).output().expect("tests/nats-server can be run");
+        assert!(done.status.success(), "{script}: {}", done.status);
+        String::from_utf8(done.stdout).expect("a path in UTF-8").trim_end().into()
+    })
 }
 
 /// A port that nobody has. Others that run at the same time begin elsewhere.

@@ -29,6 +29,8 @@ pub(crate) enum Fault {
     CutNats(usize, usize, Option<Way>),
     /// A machine is apart from the other two.
     Apart(usize),
+    /// All that a machine's node and NATS server have to say to others takes its time.
+    Slow(usize),
 }
 
 impl Fault {
@@ -36,7 +38,7 @@ impl Fault {
         let one = random.random_range(0..MACHINES);
         let other = (one + random.random_range(1..MACHINES)) % MACHINES;
         let way = [None, Some(Way::Out), Some(Way::In)][random.random_range(0..3)];
-        match random.random_range(0..10) {
+        match random.random_range(0..11) {
             0 => Self::KillNode(one),
             1 | 2 => Self::StopNode(one),
             3 => Self::KillLeader,
@@ -45,6 +47,7 @@ impl Fault {
             6 => Self::CutNode(one, way),
             7 => Self::CutNodeFrom(one, random.random_range(0..MACHINES)),
             8 => Self::CutNats(one, other, way),
+            9 => Self::Slow(one),
             _ => Self::Apart(one),
         }
     }
@@ -68,6 +71,11 @@ impl Fault {
                 for other in (0..MACHINES).filter(|other| *other != one) {
                     cut(one, None, other, ROUTES);
                     cut(one, None, other, CLIENTS);
+                }
+            }
+            Self::Slow(one) => {
+                for port in [CLIENTS, ROUTES] {
+                    Machines::slow(one, port);
                 }
             }
         }
@@ -102,6 +110,7 @@ impl fmt::Display for Fault {
                 write!(f, "NATS servers {one} and {other} cut apart{}", ways(way))
             }
             Self::Apart(one) => write!(f, "machine {one} apart"),
+            Self::Slow(one) => write!(f, "machine {one} slow"),
         }
     }
 }

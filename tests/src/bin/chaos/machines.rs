@@ -27,6 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// The machines, by their numbers from 0.
 pub(crate) struct Machines {
     folder: PathBuf,
+    nats_server: PathBuf,
     nats: [Option<Child>; MACHINES],
     nodes: [Option<Child>; MACHINES],
     /// How often each node has said that it must be started again.
@@ -80,8 +81,10 @@ impl Machines {
             .map_err(|error| format!("no directory: {error}"))?
             .keep();
         std::fs::write(folder.join("secret"), SECRET).map_err(|error| error.to_string())?;
+        let nats_server = std::env::var_os("FANFARE_NATS_SERVER").expect("FANFARE_NATS_SERVER names it");
         let mut machines = Self {
             folder,
+            nats_server: nats_server.into(),
             nats: [const { None }; MACHINES],
             nodes: [const { None }; MACHINES],
             refusals: [0; MACHINES],
@@ -134,7 +137,7 @@ impl Machines {
 
     fn start_nats(&mut self, number: usize) {
         let log = self.log(&format!("nats-{number}"));
-        let child = inside(number, "nats-server")
+        let child = inside(number, &self.nats_server)
             .arg("-c")
             .arg(self.folder.join(format!("nats-{number}.conf")))
             .stdin(Stdio::null())
@@ -204,6 +207,18 @@ impl Machines {
         for side in ["dport", "sport"] {
             let rule = format!("add rule inet cut {chain} ip {address} {host} tcp {side} {port} drop");
             nft(number, &rule).unwrap();
+        }
+    }
+
+    /// Lets through a fifth less than all of what a machine sends and is sent at a port, and 50 kB/s at most: TCP waits
+    /// and sends again, longer each time. The kernel's netem, which delays, is not on every machine.
+    pub(crate) fn slow(number: usize, port: u16) {
+        for chain in ["out", "in"] {
+            for side in ["dport", "sport"] {
+                let rule = format!("add rule inet cut {chain} tcp {side} {port}");
+                nft(number, &format!("{rule} numgen random mod 5 == 0 drop")).unwrap();
+                nft(number, &format!("{rule} limit rate over 50 kbytes/second drop")).unwrap();
+            }
         }
     }
 

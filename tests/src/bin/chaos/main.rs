@@ -1,14 +1,12 @@
 //! Real processes of a cluster under faults: three machines, each with a NATS server and a node, and whoever is on
 //! them.
 //!
-//! In: `FANFARE_CYCLES` (how many faults, one after the other; 4), `FANFARE_SEED` (which), `FANFARE_BIN` (the server).
-//! Out: a line for each cycle, what did not hold, and a failure where something did not. Each machine is a network
-//! namespace (`machines`); `crowd` are senders, members and the banned, `operators` revoke and restore, `faults` kill,
-//! cut and stop, and `rest` looks at what must hold when all is whole again. Invariant: it is to be run by
-//! `tests/cluster/run`, in namespaces of its own, so that nothing is left of it, however it ends; all processes share a
-//! clock, so that times can be compared.
-//!
-//! Ways that are slow are not tried: the kernel's netem is not on every machine.
+//! In: `FANFARE_CYCLES` (how many faults, one after the other; 4), `FANFARE_SEED` (which), `FANFARE_BIN` (the server),
+//! `FANFARE_NATS_SERVER`. Out: a line for each cycle, what did not hold, and a failure where something did not. Each
+//! machine is a network namespace (`machines`); `crowd` are senders, members and the banned, `operators` revoke and
+//! restore, `faults` kill, cut, stop and slow down, and `rest` looks at what must hold when all is whole again. Invariant:
+//! it is to be run by `tests/cluster/run`, in namespaces of its own, so that nothing is left of it, however it ends; all
+//! processes share a clock, so that times can be compared.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
