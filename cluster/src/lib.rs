@@ -19,6 +19,7 @@ mod peer;
 mod settings;
 mod tally;
 mod topic;
+mod watching;
 mod wire;
 
 pub use self::fence::{Fenced, Standing};

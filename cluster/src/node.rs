@@ -14,6 +14,7 @@
 mod conversation;
 mod decided;
 mod outgoing;
+mod present;
 mod time;
 
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use fanfare_hub::{Proof, Ticket};
+use fanfare_protocol::GroupName;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
@@ -34,6 +36,7 @@ use crate::peer::{Heartbeat, Peer};
 use crate::settings::Settings;
 use crate::tally::{Tallied, Tallies};
 use crate::topic::TopicName;
+use crate::watching::Watching;
 use crate::wire::Arrived;
 
 /// So many nodes that have gone are remembered, by how far their messages had come.
@@ -81,6 +84,20 @@ pub enum Effect {
     },
     /// How the nodes stand to a decision.
     Fenced(u64, Fenced),
+    /// A node watches groups here, from the beginning, or does not any more. What there is to tell is given to
+    /// [`Node::present`].
+    Watch {
+        /// Who watches.
+        from: NodeId,
+        /// Whether all that it watched before is over.
+        is_anew: bool,
+        /// Whether it watches them from now on, or not any more.
+        is_watched: bool,
+        /// Which.
+        groups: Vec<GroupName>,
+    },
+    /// Who is there on another node, as it gave that to [`Node::present`].
+    Present(NodeId, Bytes),
     /// A node is there.
     Came(NodeId),
     /// A node has gone, or lost its lease.
@@ -188,6 +205,7 @@ pub struct Node {
     others: Others,
     own: Own,
     tallies: Tallies,
+    watching: Watching,
     fences: Vec<Fence>,
     last_fence: u64,
     population: (u64, u64, u64),
@@ -224,6 +242,7 @@ impl Node {
             others: Others::default(),
             own: Own::new(settings),
             tallies: Tallies::default(),
+            watching: Watching::new(settings),
             fences: Vec::new(),
             last_fence: 0,
             population: (0, 0, 0),

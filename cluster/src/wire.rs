@@ -14,7 +14,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use fanfare_hub::Lane;
 use fanfare_protocol::codec::{self, FrameReader};
 use fanfare_protocol::{
-    ClientFrame, ConnectionId, EventName, Limits, PayloadFormat, Send, Sender, Target, UserName,
+    ClientFrame, ConnectionId, EventName, GroupName, Limits, PayloadFormat, Send, Sender, Target, UserName,
 };
 
 use crate::id::NodeId;
@@ -40,6 +40,10 @@ mod kind {
     pub(super) const BYE: u16 = 10;
     pub(super) const ANSWER: u16 = 11;
     pub(super) const NOT_KNOWN: u16 = 12;
+    pub(super) const WATCH: u16 = 13;
+    pub(super) const UNWATCH: u16 = 14;
+    pub(super) const PRESENT: u16 = 15;
+    pub(super) const HEARD: u16 = 16;
     pub(super) const ASK: u16 = super::QUESTIONS;
 }
 
@@ -98,6 +102,14 @@ pub(crate) enum Message {
     Answer { question: u64, body: Bytes },
     /// That question is not known here.
     NotKnown { question: u64 },
+    /// Tell me who is there in these groups, from the beginning, and how that changes; or not any more. The first of a
+    /// session ends what was asked in an earlier one.
+    Watch { session: u64, number: u64, is_watched: bool, groups: Vec<GroupName> },
+    /// Who is there: frames of presence, as clients get them (PROTOCOL.md), with what is said of a user behind eight
+    /// bytes with when it was said, in microseconds since 1970.
+    Present { session: u64, number: u64, frames: Bytes },
+    /// So many `Watch` I have heard in this session, and so many `Present` I have sent.
+    Heard { session: u64, heard: u64, sent: u64 },
 }
 
 /// Why bytes are not a message that can be carried out.
@@ -224,6 +236,25 @@ pub(crate) fn encode(heading: Heading, message: &Message) -> Bytes {
             head(&mut bytes, kind::NOT_KNOWN);
             bytes.put_u64_le(*question);
         }
+        Message::Watch { session, number, is_watched, groups } => {
+            head(&mut bytes, if *is_watched { kind::WATCH } else { kind::UNWATCH });
+            bytes.put_u64_le(*session);
+            bytes.put_u64_le(*number);
+            // A message has far fewer.
+            let count = u16::try_from(groups.len()).unwrap_or(u16::MAX);
+            bytes.put_u16_le(count);
+            groups.iter().take(count.into()).for_each(|group| name(&mut bytes, group.as_str()));
+        }
+        Message::Present { session, number, frames } => {
+            head(&mut bytes, kind::PRESENT);
+            bytes.put_u64_le(*session);
+            bytes.put_u64_le(*number);
+            bytes.put_slice(frames);
+        }
+        Message::Heard { session, heard, sent } => {
+            head(&mut bytes, kind::HEARD);
+            [session, heard, sent].into_iter().for_each(|number| bytes.put_u64_le(*number));
+        }
     }
     bytes.freeze()
 }
@@ -284,6 +315,20 @@ pub(crate) fn decode(bytes: &Bytes) -> Result<(Heading, Message), WireError> {
         kind::ASK => Message::Ask { question: number(&mut rest)?, body: rest },
         kind::ANSWER => Message::Answer { question: number(&mut rest)?, body: rest },
         kind::NOT_KNOWN => Message::NotKnown { question: number(&mut rest)? },
+        kind::WATCH | kind::UNWATCH => Message::Watch {
+            session: number(&mut rest)?,
+            number: number(&mut rest)?,
+            is_watched: kind == kind::WATCH,
+            groups: groups(&mut rest)?,
+        },
+        kind::PRESENT => {
+            Message::Present { session: number(&mut rest)?, number: number(&mut rest)?, frames: rest }
+        }
+        kind::HEARD => Message::Heard {
+            session: number(&mut rest)?,
+            heard: number(&mut rest)?,
+            sent: number(&mut rest)?,
+        },
         kind => {
             let question = if kind >= QUESTIONS { Some(number(&mut rest)?) } else { None };
             let Heading { from, published } = heading;
@@ -318,6 +363,24 @@ fn topics(rest: &mut Bytes) -> Result<Vec<TopicNumber>, WireError> {
     (0..count).map(|_| number(rest).map(TopicNumber)).collect()
 }
 
+fn text<'a>(rest: &mut Bytes, name: &'a mut Bytes) -> Result<&'a str, WireError> {
+    let length = usize::from(rest.try_get_u16_le().map_err(|_| SHORT)?);
+    if rest.len() < length {
+        return Err(SHORT);
+    }
+    *name = rest.split_to(length);
+    std::str::from_utf8(name).map_err(|_| WireError::Malformed("a name in it is no text"))
+}
+
+fn groups(rest: &mut Bytes) -> Result<Vec<GroupName>, WireError> {
+    let (count, mut name) = (rest.try_get_u16_le().map_err(|_| SHORT)?, Bytes::new());
+    let read = |_| {
+        GroupName::new(text(rest, &mut name)?)
+            .map_err(|_| WireError::Malformed("a group in it has no possible name"))
+    };
+    (0..count).map(read).collect()
+}
+
 fn publish(rest: &mut Bytes) -> Result<Message, WireError> {
     let ticket = number(rest)?;
     let lane = match byte(rest)? {
@@ -329,13 +392,8 @@ fn publish(rest: &mut Bytes) -> Result<Message, WireError> {
         0 => Sender::Server,
         1 => {
             let connection = ConnectionId::from_bytes(array(rest)?);
-            let length = usize::from(rest.try_get_u16_le().map_err(|_| SHORT)?);
-            if rest.len() < length {
-                return Err(SHORT);
-            }
-            let name = rest.split_to(length);
-            let name = std::str::from_utf8(&name).ok().and_then(|name| UserName::new(name).ok());
-            let user = name.ok_or(WireError::Malformed("its sender has no possible name"))?;
+            let user = UserName::new(text(rest, &mut Bytes::new())?)
+                .map_err(|_| WireError::Malformed("its sender has no possible name"))?;
             Sender::Connection { connection, user }
         }
         _ => return Err(WireError::Malformed("its sender is none")),
@@ -365,7 +423,6 @@ fn publish(rest: &mut Bytes) -> Result<Message, WireError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use fanfare_protocol::GroupName;
     use proptest::prelude::*;
 
     fn heading() -> Heading {
@@ -380,6 +437,7 @@ mod tests {
         let connection = ConnectionId::from_bytes([7; 16]);
         let from = Sender::Connection { connection, user: user.clone() };
         let topics = vec![TopicNumber(1), TopicNumber(u64::MAX)];
+        let rooms = vec![group.clone(), GroupName::new("other").unwrap()];
         vec![
             Message::Publish {
                 ticket: 9,
@@ -413,6 +471,10 @@ mod tests {
             Message::Ask { question: 1, body: Bytes::from_static(b"who") },
             Message::Answer { question: 1, body: Bytes::from_static(b"me") },
             Message::NotKnown { question: 1 },
+            Message::Watch { session: 3, number: 1, is_watched: true, groups: rooms.clone() },
+            Message::Watch { session: 3, number: 2, is_watched: false, groups: rooms },
+            Message::Present { session: 3, number: 1, frames: Bytes::from_static(b"frames") },
+            Message::Heard { session: 3, heard: 2, sent: 1 },
         ]
     }
 
@@ -428,8 +490,13 @@ mod tests {
     #[test]
     fn promise_13_fields_of_a_later_version_are_passed_over() {
         for message in all() {
-            let is_open =
-                matches!(message, Message::Publish { .. } | Message::Ask { .. } | Message::Answer { .. });
+            let is_open = matches!(
+                message,
+                Message::Publish { .. }
+                    | Message::Ask { .. }
+                    | Message::Answer { .. }
+                    | Message::Present { .. }
+            );
             let mut bytes = encode(heading(), &message).to_vec();
             bytes.extend_from_slice(b"more");
             if !is_open {
@@ -455,7 +522,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_do_harm(bytes: Vec<u8>, at in 0..14_usize, cut in 0..200_usize, flip in 0..200_usize) {
+        fn no_bytes_do_harm(bytes: Vec<u8>, at in 0..18_usize, cut in 0..200_usize, flip in 0..200_usize) {
             let _ = decode(&Bytes::from(bytes));
             let mut bytes = encode(heading(), &all()[at]).to_vec();
             bytes.truncate(cut);

@@ -36,6 +36,10 @@ pub enum Lane {
     Datagrams,
 }
 
+/// Another node, by what tells it from the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NodeKey(pub [u8; 4]);
+
 /// What an answer about other nodes is asked by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Ticket(pub NonZeroU64);
@@ -62,7 +66,7 @@ pub struct Outgoing<'a> {
 ///
 /// Everything here is called at moments when nothing may wait, and must not call the hub. [`wants`](Cluster::wants) and
 /// [`left`](Cluster::left) are called inside the critical section of what they name, so that they come in the order in
-/// which it happened; [`delivers`](Cluster::delivers) while an outbox is locked.
+/// which it happened, as [`watches`](Cluster::watches) does; [`delivers`](Cluster::delivers) while an outbox is locked.
 pub trait Cluster: Send + Sync {
     /// Whether messages that are queued may be handed to transports at this moment. Asked each time a writer takes
     /// something. When it becomes true again, [`Hub::resume`](crate::Hub::resume) is to be called after that.
@@ -74,6 +78,14 @@ pub trait Cluster: Send + Sync {
 
     /// The last connection that was reached by this topic is not any more.
     fn left(&self, topic: Topic<'_>);
+
+    /// Somebody here watches a group that nobody watched; `audience` is greater each time. Gives the nodes that are
+    /// asked who is there: as long as not each of them has said so ([`Hub::hear`](crate::Hub::hear)) or gone
+    /// ([`Hub::part`](crate::Hub::part)), who watches waits, for a second at most.
+    fn watches(&self, group: &GroupName, audience: u64) -> Vec<NodeKey>;
+
+    /// Nobody here watches a group any more, if `audience` was the last of it.
+    fn unwatches(&self, group: &GroupName, audience: u64);
 
     /// Has messages reach whoever is on other nodes. Where they are counted there, gives what that is asked by.
     fn publish(&self, outgoing: &Outgoing<'_>) -> Option<Ticket>;

@@ -138,7 +138,7 @@ mod witness;
 
 pub use budget::{Budget, BudgetLimits, SEND_WINDOW};
 pub use close_reason::CloseReason;
-pub use cluster::{Cluster, Lane, Outgoing, Proof, Ticket, Topic};
+pub use cluster::{Cluster, Lane, NodeKey, Outgoing, Proof, Ticket, Topic};
 pub use counters::{ByCode, Counters};
 pub use delivery::{Delivery, Population, Removal, Removed};
 pub use dialect::{Dialect, Translation};
@@ -147,7 +147,7 @@ pub use hub::{Hub, HubLimits, Joined, Newcomer, Publication};
 pub use line::{Line, Nowhere, Unreliable};
 pub use member::{Member, Origin};
 pub use outbox::{Outbox, OutboxFacts, OutboxLimits, Overflow, Pushed, Signal, Taken, Window};
-pub use presence::{Announcement, PresenceLimits};
+pub use presence::{Announcement, Observer, PresenceLimits};
 pub use registry::Seat;
 pub use roster::Roster;
 pub use stock::Stock;

@@ -84,6 +84,14 @@ pub(crate) struct Description {
     pub(crate) order: u64,
 }
 
+impl Description {
+    /// Which counts: the later; and of two at one moment, on every node the same.
+    pub(crate) fn cmp_order(&self, other: &Self) -> std::cmp::Ordering {
+        let key = |one: &Self| (one.order, one.payload.bytes.clone());
+        key(self).cmp(&key(other))
+    }
+}
+
 /// Who made a membership, and so who may end it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {

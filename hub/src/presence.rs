@@ -1,9 +1,12 @@
 //! Who hears of whom: the groups that are watched, each with its audience.
 //!
 //! In: memberships that begin and end, inside the groups' critical sections; connections that watch and stop watching;
-//! the time, now and then. Out: frames in the watchers' outboxes. Where nobody watches, a membership costs one load of
-//! a number; where somebody does, an event in a list ([`Audience::note`]), however many watch. A send comes by none of
-//! this.
+//! what other nodes say of their members; the time, now and then. Out: frames in the watchers' outboxes. Where nobody
+//! watches, a membership costs one load of a number; where somebody does, an event in a list ([`Audience::note`]),
+//! however many watch. A send comes by none of this.
+//!
+//! There is one for connections, and, beside it, one for other nodes that watch groups here ([`Observer`]): those are
+//! told of whoever is here alone, without a grace, and with when what is said of a user was said.
 //!
 //! Invariants (promise 16):
 //! - what a watcher was told, put together, is what was announced (`audience.rs`);
@@ -15,22 +18,27 @@
 
 mod attendance;
 mod audience;
+mod dated;
 mod limits;
+mod observer;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
-use fanfare_protocol::presence::Present;
-use fanfare_protocol::{GroupName, Payload, UserName};
+use fanfare_protocol::presence::{PresenceFrame, Present};
+use fanfare_protocol::{ConnectionId, GroupName, UserName};
 
 use self::attendance::Attendance;
+pub(crate) use self::attendance::Readers;
 pub(crate) use self::audience::What;
-use self::audience::{Audience, Next, Tally};
+use self::audience::{Audience, Heard, Next, Reader, Tally};
 pub use self::limits::PresenceLimits;
+pub use self::observer::Observer;
+use crate::cluster::{Cluster, NodeKey};
 use crate::delivery::Removal;
-use crate::member::{Description, Member};
+use crate::member::Member;
 use crate::roster::Rosters;
 use crate::shards::Shards;
 use crate::striped::Counter;
@@ -43,26 +51,28 @@ pub(crate) struct Presence<P> {
     open: AtomicUsize,
     /// Those that have something to announce, or a watcher that has not been told all.
     unsettled: Mutex<Vec<Arc<Audience<P>>>>,
-    /// Puts what applications say of connections in an order.
-    descriptions: AtomicU64,
+    /// Which audience was made last.
+    last: AtomicU64,
     watches: AtomicUsize,
     /// Frames of presence queued to connections.
     pub(crate) frames: Counter,
     /// Watchers that could not keep up, and were told anew.
     pub(crate) restarts: Counter,
+    readers: Readers,
     limits: PresenceLimits,
 }
 
 impl<P> Presence<P> {
-    pub(crate) fn new(limits: PresenceLimits) -> Self {
+    pub(crate) fn new(readers: Readers, limits: PresenceLimits) -> Self {
         Self {
             audiences: Shards::new(),
             open: AtomicUsize::new(0),
             unsettled: Mutex::new(Vec::new()),
-            descriptions: AtomicU64::new(0),
+            last: AtomicU64::new(0),
             watches: AtomicUsize::new(0),
             frames: Counter::default(),
             restarts: Counter::default(),
+            readers,
             limits,
         }
     }
@@ -75,12 +85,6 @@ impl<P> Presence<P> {
     /// How many watch a group.
     pub(crate) fn watchers(&self, group: &GroupName) -> usize {
         self.audience(group).map_or(0, |audience| audience.watchers())
-    }
-
-    /// What an application says of a connection, newer than all that was said before.
-    pub(crate) fn description(&self, payload: Payload) -> Arc<Description> {
-        let order = self.descriptions.fetch_add(1, Ordering::Relaxed);
-        Arc::new(Description { payload, order })
     }
 
     /// Notes a change of a member in a group. Called inside the group's critical section, or, for a description, while
@@ -105,16 +109,31 @@ impl<P> Presence<P> {
     }
 
     /// Has a member watch a group, and queues as much of a snapshot to it as there is room for; again, where it watches
-    /// it already. Gives how many users are present. The member's memberships are locked.
+    /// it already. Other nodes are asked who is there where nobody watched. Gives how many users are present. The
+    /// member's memberships are locked.
     pub(crate) fn watch(
         &self,
         group: &GroupName,
         member: &Arc<Member<P>>,
         rosters: &Rosters<GroupName, Member<P>>,
+        cluster: Option<&dyn Cluster>,
     ) -> usize {
+        self.read(group, || (member.id(), Reader::Client(Arc::clone(member))), rosters, cluster)
+    }
+
+    fn read(
+        &self,
+        group: &GroupName,
+        reader: impl Fn() -> (ConnectionId, Reader<P>),
+        rosters: &Rosters<GroupName, Member<P>>,
+        cluster: Option<&dyn Cluster>,
+    ) -> usize {
+        // Called while its place in the map is locked, so that the cluster hears of a group's audiences in their order.
         let open = || {
             self.open.fetch_add(1, Ordering::Relaxed);
-            Arc::new(Audience::new(group.clone()))
+            let number = self.last.fetch_add(1, Ordering::Relaxed) + 1;
+            let awaits = cluster.map(|cluster| cluster.watches(group, number)).unwrap_or_default();
+            Arc::new(Audience::new(group.clone(), number, self.readers, awaits))
         };
         loop {
             let audience = match self.audiences.find(group) {
@@ -123,7 +142,7 @@ impl<P> Presence<P> {
             };
             rosters.view(group, |members| audience.seed(members));
             let mut tally = Tally::default();
-            let Some(watched) = audience.watch(member, self.limits.part_bytes, &mut tally) else {
+            let Some(watched) = audience.watch(reader(), self.limits.part_bytes, &mut tally) else {
                 // Nobody watched, and it is about to be taken out of the map.
                 self.audiences.find_or_replace(group, |known| !Arc::ptr_eq(known, &audience), open);
                 continue;
@@ -139,21 +158,59 @@ impl<P> Presence<P> {
 
     /// Ends a watch. What is queued of it is thrown away; where there is a reason, its client is told, and nothing of
     /// the group follows. The member's memberships are locked.
-    pub(crate) fn unwatch(&self, group: &GroupName, member: &Member<P>, why: Option<Removal<'_>>) {
+    pub(crate) fn unwatch(&self, group: &GroupName, id: &ConnectionId, why: Option<Removal<'_>>) {
         let Some(audience) = self.audiences.find(group) else { return };
-        let ended = audience.unwatch(member, why);
+        let ended = audience.unwatch(id, why);
         self.watches.fetch_sub(usize::from(ended.was_watching), Ordering::Relaxed);
         if ended.is_unsettled {
             self.unsettled.lock().push(audience);
         }
     }
 
-    /// Tells all watchers what has changed, as of `now`, when it is carried through.
-    pub(crate) fn announcement(&self, now: Instant) -> Announcement<'_, P> {
-        Announcement { presence: self, now, audiences: std::mem::take(&mut *self.unsettled.lock()) }
+    /// Takes over what another node says of its members, and tells it where it was the last that was waited for.
+    pub(crate) fn hear(&self, node: NodeKey, frame: PresenceFrame, now: Instant) {
+        let Some(audience) = self.audience(frame.group()) else { return };
+        let heard = audience.hear(node, frame);
+        self.see_to(audience, heard, now);
     }
 
-    fn announce(&self, audience: Arc<Audience<P>>, now: Instant) {
+    /// A node has gone.
+    pub(crate) fn part(&self, node: NodeKey, now: Instant) {
+        let mut all = Vec::new();
+        self.audiences.for_each(|audience| all.push(Arc::clone(audience)));
+        for audience in all {
+            let heard = audience.part(node);
+            self.see_to(audience, heard, now);
+        }
+    }
+
+    fn see_to(&self, audience: Arc<Audience<P>>, heard: Heard, now: Instant) {
+        let is_unsettled = match heard {
+            Heard::Settled => false,
+            Heard::Unsettled => true,
+            Heard::Complete => {
+                let mut tally = Tally::default();
+                let is_unsettled = audience.announce_now(now, &self.limits, &mut tally);
+                self.count(&tally);
+                is_unsettled
+            }
+        };
+        if is_unsettled {
+            self.unsettled.lock().push(audience);
+        }
+    }
+
+    /// Tells all watchers what has changed, as of `now`, when it is carried through.
+    pub(crate) fn unsettled<'a>(
+        &'a self,
+        now: Instant,
+        cluster: Option<&'a dyn Cluster>,
+    ) -> Unsettled<'a, P> {
+        let audiences = std::mem::take(&mut *self.unsettled.lock());
+        Unsettled { presence: self, now, cluster, audiences }
+    }
+
+    fn announce(&self, audience: Arc<Audience<P>>, now: Instant, cluster: Option<&dyn Cluster>) {
         let mut tally = Tally::default();
         let next = audience.announce(now, &self.limits, &mut tally);
         self.count(&tally);
@@ -162,7 +219,11 @@ impl<P> Presence<P> {
             Next::Unsettled => self.unsettled.lock().push(audience),
             Next::Closed => {
                 self.open.fetch_sub(1, Ordering::Relaxed);
-                self.audiences.remove_if(audience.group(), |known| Arc::ptr_eq(known, &audience));
+                let (group, number) = audience.name();
+                self.audiences.remove_if(group, |known| Arc::ptr_eq(known, &audience));
+                if let Some(cluster) = cluster {
+                    cluster.unwatches(group, number);
+                }
             }
         }
     }
@@ -195,22 +256,41 @@ impl<P> Presence<P> {
 /// one's.
 #[must_use = "nobody is told before it is carried through"]
 pub struct Announcement<'a, P> {
-    presence: &'a Presence<P>,
-    now: Instant,
-    audiences: Vec<Arc<Audience<P>>>,
+    /// Those of connections, and those of other nodes.
+    parts: [Unsettled<'a, P>; 2],
 }
 
-impl<P> Announcement<'_, P> {
+impl<'a, P> Announcement<'a, P> {
+    pub(crate) fn new(parts: [Unsettled<'a, P>; 2]) -> Self {
+        Self { parts }
+    }
+
     /// Goes on with so many groups. Tells whether there are more.
     pub fn go_on(&mut self, groups: usize) -> bool {
-        for audience in self.audiences.drain(self.audiences.len().saturating_sub(groups)..) {
-            self.presence.announce(audience, self.now);
+        if let Some(part) = self.parts.iter_mut().find(|part| !part.audiences.is_empty()) {
+            part.go_on(groups);
         }
-        !self.audiences.is_empty()
+        self.parts.iter().any(|part| !part.audiences.is_empty())
     }
 }
 
-impl<P> Drop for Announcement<'_, P> {
+/// What was taken out of the list of those that are unsettled, and is put back where it was not got to.
+pub(crate) struct Unsettled<'a, P> {
+    presence: &'a Presence<P>,
+    now: Instant,
+    cluster: Option<&'a dyn Cluster>,
+    audiences: Vec<Arc<Audience<P>>>,
+}
+
+impl<P> Unsettled<'_, P> {
+    fn go_on(&mut self, groups: usize) {
+        for audience in self.audiences.drain(self.audiences.len().saturating_sub(groups)..) {
+            self.presence.announce(audience, self.now, self.cluster);
+        }
+    }
+}
+
+impl<P> Drop for Unsettled<'_, P> {
     fn drop(&mut self) {
         if !self.audiences.is_empty() {
             self.presence.unsettled.lock().append(&mut self.audiences);
@@ -220,12 +300,12 @@ impl<P> Drop for Announcement<'_, P> {
 
 /// Who is present among these members of a group at this moment, in the order of their names: what a watcher would be
 /// told without the grace.
-pub(crate) fn present<P>(members: &[Arc<Member<P>>]) -> Vec<Present> {
+pub(crate) fn present<P>(members: &[Arc<Member<P>>], readers: Readers) -> Vec<Present> {
     let mut users: BTreeMap<&UserName, Attendance> = BTreeMap::new();
     for member in members {
         users.entry(member.user()).or_default().enter(member.id(), member.description());
     }
-    users.into_iter().map(|(user, attendance)| attendance.present(user)).collect()
+    users.into_iter().map(|(user, attendance)| attendance.present(user, readers)).collect()
 }
 
 #[cfg(test)]

@@ -10,7 +10,9 @@
 //! - lock order: a member's `memberships`, then a roster's lock, then an audience's (`presence.rs`), then an outbox's
 //!   or a member's `permissions`. No two of one kind at a time.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, SystemTime};
 
 use fanfare_protocol::presence::Present;
 use fanfare_protocol::{Code, ConnectionId, Denial, GroupName, Payload, ServerFrame, Target, UserName};
@@ -18,9 +20,9 @@ use fanfare_protocol::{Code, ConnectionId, Denial, GroupName, Payload, ServerFra
 use crate::cluster::{Cluster, Proof, Topic};
 use crate::delivery::{Delivery, Population, Removal, Removed};
 use crate::envelope::Envelope;
-use crate::member::{Member, Membership, Memberships, Origin};
+use crate::member::{Description, Member, Membership, Memberships, Origin};
 use crate::outbox::Pause;
-use crate::presence::{self, Presence, PresenceLimits, What};
+use crate::presence::{self, Presence, PresenceLimits, Readers, What};
 use crate::roster::{Roster, Rosters};
 use crate::shards::Shards;
 use crate::visit::{Carrier, Datagrams, Queued, Visit};
@@ -33,6 +35,10 @@ pub(crate) struct Registry<P> {
     groups: Rosters<GroupName, Member<P>>,
     /// Who watches which groups.
     pub(crate) presence: Presence<P>,
+    /// Which groups other nodes watch here.
+    pub(crate) abroad: Presence<P>,
+    /// When something was last said of a connection, in microseconds since 1970, or a little later: no two at once.
+    described: AtomicU64,
     /// Told of memberships, where there is one.
     witness: OnceLock<Arc<dyn Witness<P>>>,
     /// The other nodes, where there are any.
@@ -45,7 +51,10 @@ impl<P> Registry<P> {
             connections: Shards::new(),
             users: Rosters::new(),
             groups: Rosters::new(),
-            presence: Presence::new(presence),
+            presence: Presence::new(Readers::Clients, presence),
+            // The grace is the watchers' own node's: or who moves from one node to another would go and come.
+            abroad: Presence::new(Readers::Nodes, PresenceLimits { grace: Duration::ZERO, ..presence }),
+            described: AtomicU64::new(0),
             witness: OnceLock::new(),
             cluster: OnceLock::new(),
         }
@@ -86,6 +95,13 @@ impl<P> Registry<P> {
         }
     }
 
+    /// Notes a change of a member in a group, as [`Presence::note`] has it.
+    #[inline]
+    fn note(&self, group: &GroupName, member: &Arc<Member<P>>, what: What) {
+        self.presence.note(group, member, what);
+        self.abroad.note(group, member, what);
+    }
+
     /// What a member that leaves a group does there, inside the group's critical section.
     fn leaving<'a>(
         &'a self,
@@ -94,7 +110,7 @@ impl<P> Registry<P> {
         why: Left,
     ) -> impl FnOnce(usize) + 'a {
         move |left| {
-            self.presence.note(group, member, What::Left);
+            self.note(group, member, What::Left);
             if let Some(witness) = self.witness.get() {
                 witness.left(member, group, why, left == 0);
             }
@@ -173,7 +189,7 @@ impl<P> Registry<P> {
             if let Some(witness) = self.witness.get() {
                 witness.joined(member, group, origin, others == 0);
             }
-            self.presence.note(group, member, What::Entered);
+            self.note(group, member, What::Entered);
             Ok::<_, Denial>(())
         })?;
         memberships.groups.insert(Membership { roster, origin });
@@ -254,7 +270,7 @@ impl<P> Registry<P> {
         if all >= most && !memberships.watches.contains(group) {
             return Err(Code::TooManyGroups.into());
         }
-        let users = self.presence.watch(group, member, &self.groups);
+        let users = self.presence.watch(group, member, &self.groups, self.other_nodes());
         memberships.watches.insert(group.clone());
         Ok(users)
     }
@@ -269,24 +285,38 @@ impl<P> Registry<P> {
         let mut memberships = member.memberships.lock();
         let ended: Vec<GroupName> = memberships.watches.extract_if(|group| ends(group)).collect();
         for group in &ended {
-            self.presence.unwatch(group, member, why);
+            self.presence.unwatch(group, &member.id(), why);
         }
         ended.len()
     }
 
     /// Has something said of a member to everyone who watches its groups.
-    pub(crate) fn describe(&self, member: &Arc<Member<P>>, payload: Option<Payload>) {
+    pub(crate) fn describe(&self, member: &Arc<Member<P>>, payload: Option<Payload>, now: SystemTime) {
         // Held to the end, so that what is said later is heard later.
         let memberships = member.memberships.lock();
-        member.describe(payload.map(|payload| self.presence.description(payload)));
+        member.describe(payload.map(|payload| Arc::new(Description { payload, order: self.order(now) })));
         for Membership { roster, .. } in &memberships.groups {
-            self.presence.note(roster.name(), member, What::Described);
+            self.note(roster.name(), member, What::Described);
         }
     }
 
+    /// Later than all that was given before, and by about the same clock as other nodes'.
+    fn order(&self, now: SystemTime) -> u64 {
+        let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let micros = u64::try_from(since.as_micros()).unwrap_or(u64::MAX);
+        let later = |last: u64| Some(micros.max(last.saturating_add(1)));
+        let last = self.described.fetch_update(Ordering::Relaxed, Ordering::Relaxed, later);
+        last.map_or(micros, |last| micros.max(last.saturating_add(1)))
+    }
+
     /// Who is present in a group, user by user.
-    pub(crate) fn present(&self, group: &GroupName) -> Vec<Present> {
-        presence::present(&self.of_group(group))
+    pub(crate) fn present(&self, group: &GroupName, readers: Readers) -> Vec<Present> {
+        presence::present(&self.of_group(group), readers)
+    }
+
+    /// All groups, for who begins to watch one.
+    pub(crate) fn group_rosters_by_name(&self) -> &Rosters<GroupName, Member<P>> {
+        &self.groups
     }
 
     /// The connection with this id.
@@ -400,7 +430,7 @@ impl<P> Registry<P> {
             self.groups.leave(&roster, member, self.leaving(member, roster.name(), Left::Gone));
         }
         for group in std::mem::take(&mut memberships.watches) {
-            self.presence.unwatch(&group, member, None);
+            self.presence.unwatch(&group, &member.id(), None);
         }
         drop(memberships);
         self.connections.remove_if(&member.id(), |known| Arc::ptr_eq(known, member));

@@ -1,8 +1,8 @@
 //! This server as one node of several: what joins the hub and moderation to the other nodes.
 //!
 //! `side` is what the hub, the edge and moderation have of the other nodes, from any thread, and `deciding` what
-//! moderation has; `driver` is the one task that hears them and carries out what they say, in its order, and `serving`
-//! does what they send and ask; `rows` are decisions as the bucket has them, `reasons` those of what is about to be ended,
+//! moderation has; `driver` is the one task that hears them and carries out what they say, in its order, `serving`
+//! does what they send and ask, and `observers` are those who watch groups here; `rows` are decisions as the bucket has them, `reasons` those of what is about to be ended,
 //! and `imports` what this node's disk brings into it; `questions` are what nodes ask each other, `asking` is what this
 //! one asks, `beside` answers what takes long, and `walk` makes one list of all nodes'; `copier` writes down a copy of
 //! what was decided. What a node knows and says is the business of the crate `fanfare-cluster`; what carries it, that of
@@ -14,6 +14,7 @@ mod copier;
 mod deciding;
 mod driver;
 mod imports;
+mod observers;
 mod questions;
 mod reasons;
 mod rows;
@@ -23,6 +24,6 @@ mod walk;
 
 pub(crate) use copier::forget;
 pub(crate) use driver::{Joining, Opening};
-pub(crate) use questions::{Answers, MOST_VERDICTS, UsersThere, Verdicts};
+pub(crate) use questions::{Answers, MOST_VERDICTS, Said, UsersThere, Verdicts};
 pub(crate) use side::Side;
 pub(crate) use walk::Walk;

@@ -21,6 +21,9 @@ use crate::webhook::{self, Webhook, WebhookError};
 /// How many networks may be trusted: each connection is compared with all of them.
 const MOST_NETWORKS: u128 = 1_024;
 
+/// What a message between nodes has room for in any case: a batch of groups' names, or a frame of presence.
+const BETWEEN_NODES: usize = 96 * 1024;
+
 /// A server's settings. There will be more: start from [`Config::new`], and change what is to be different.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -233,7 +236,7 @@ impl Config {
     /// The longest message between nodes, in bytes: a frame, or a run of them, and who it is from.
     pub(crate) fn between_nodes(&self) -> usize {
         let (_, run) = self.run();
-        (self.limits.frame_bytes as usize).max(run) * 2 + 4_096
+        ((self.limits.frame_bytes as usize).max(run) * 2 + 4_096).max(BETWEEN_NODES)
     }
 
     /// What QUIC is told for clients.

@@ -5,6 +5,7 @@
 //! real parts do the same.
 
 mod lists;
+mod presence;
 mod receipts;
 
 use std::collections::BTreeSet;

@@ -19,20 +19,24 @@ use fanfare_tests::{Hub, eventually, group, nothing_else, user, within};
 use serde_json::{Value, json};
 
 /// Who is in a group, put together from what a watch gave.
-struct View {
-    watch: Watch,
+pub(crate) struct View {
+    pub(crate) watch: Watch,
     users: BTreeMap<String, (u32, Option<Payload>)>,
+    /// How many times something was told.
+    pub(crate) changes: usize,
 }
 
 impl View {
-    async fn of(client: &Client, name: &str) -> Self {
-        let mut view = Self { watch: within(client.watch(name)).await.unwrap(), users: BTreeMap::new() };
+    pub(crate) async fn of(client: &Client, name: &str) -> Self {
+        let watch = within(client.watch(name)).await.unwrap();
+        let mut view = Self { watch, users: BTreeMap::new(), changes: 0 };
         view.take().await;
         view
     }
 
     /// Takes the next change. Gives whether the watch goes on.
-    async fn take(&mut self) -> Option<u16> {
+    pub(crate) async fn take(&mut self) -> Option<u16> {
+        self.changes += 1;
         match within(self.watch.next()).await {
             Some(WatchEvent::Changed { present, left }) => {
                 for user in left {
@@ -50,7 +54,7 @@ impl View {
     }
 
     /// Takes changes until these are present, and no others.
-    async fn until(&mut self, expected: &[(&str, u32)]) {
+    pub(crate) async fn until(&mut self, expected: &[(&str, u32)]) {
         let expected: BTreeMap<String, u32> =
             expected.iter().map(|(name, connections)| ((*name).to_owned(), *connections)).collect();
         loop {
@@ -67,7 +71,7 @@ impl View {
         }
     }
 
-    fn data(&self, name: &str) -> Option<&str> {
+    pub(crate) fn data(&self, name: &str) -> Option<&str> {
         self.users[name].1.as_ref().map(|data| std::str::from_utf8(&data.bytes).unwrap())
     }
 }

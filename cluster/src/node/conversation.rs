@@ -51,6 +51,7 @@ impl Node {
         self.others.end(place);
         self.own.gone(place);
         self.tallies.gone(place, peer.id);
+        self.watching.gone(place);
         if let Some(link) = self.links.get_mut(&peer.id) {
             (link.has_left, link.made) = (how == Parting::Bye, self.made);
         }
@@ -174,6 +175,9 @@ impl Node {
             Message::Ask { question, body } => self.effects.push(Effect::Asked { from, question, body }),
             Message::Answer { question, body } => self.tallies.answered(place, from, question, Some(body)),
             Message::NotKnown { question } => self.tallies.answered(place, from, question, None),
+            presence @ (Message::Watch { .. } | Message::Present { .. } | Message::Heard { .. }) => {
+                self.hear_of_presence((place, from), presence, now);
+            }
         }
     }
 

@@ -28,11 +28,15 @@ impl Node {
         self.own.left(topic, now);
     }
 
-    /// Tells the others what is wanted and was not told yet.
+    /// Tells the others what is wanted and watched, and was not told yet.
     pub fn flush(&mut self, now: Instant) {
         if self.own.has_pending() {
             let tell = self.own.flush(now, self.others.here());
             self.tell(tell);
+        }
+        if self.watching.has_pending() {
+            let say = self.watching.flush(now, self.others.here());
+            self.say_what_is_watched(say);
         }
     }
 

@@ -42,6 +42,8 @@ impl Node {
         }
         let tell = self.own.tick(now, self.others.here());
         self.tell(tell);
+        let say = self.watching.tick(now, self.others.here());
+        self.say_what_is_watched(say);
         let (overdue, tell) = self.own.overdue(now, self.others.here());
         self.tell(tell);
         self.effects.extend(overdue.into_iter().map(|(topic, proof)| Effect::Remove(topic, proof)));

@@ -2,9 +2,11 @@
 //!
 //! In: fences, counts and proofs as they come, and everything at the end. Out: violations, each with its invariant.
 
+use std::collections::{BTreeMap, HashMap};
+
 use fanfare_cluster::{Fenced, Standing, Tallied};
 use fanfare_hub::Ticket;
-use fanfare_protocol::{Sender, Target};
+use fanfare_protocol::{GroupName, Payload, Sender, Target, UserName};
 
 use super::time::{MS, Micros, SECOND};
 use super::world::{World, group_number};
@@ -182,6 +184,47 @@ impl World {
         self.check_counts();
         self.check_members();
         self.check_messages();
+        self.check_views();
+    }
+
+    /// Who watches a group has been told who is there on all nodes (promise 16).
+    fn check_views(&mut self) {
+        let mut there: HashMap<GroupName, BTreeMap<UserName, u32>> = HashMap::new();
+        for node in self.nodes.iter().filter(|node| node.alive) {
+            for group in &self.groups {
+                for one in node.hub.present(group) {
+                    *there.entry(group.clone()).or_default().entry(one.user).or_default() += one.connections;
+                }
+            }
+        }
+        let mut said: HashMap<usize, BTreeMap<UserName, Option<Payload>>> = HashMap::new();
+        let mut wrong = None;
+        for (number, client) in self.clients.iter().enumerate().filter(|(_, client)| client.seat.is_some()) {
+            for (group, view) in &client.views {
+                self.counts.views += 1;
+                let told: BTreeMap<UserName, u32> =
+                    view.users.iter().map(|(user, (count, _))| (user.clone(), *count)).collect();
+                let here = there.get(&self.groups[*group]).cloned().unwrap_or_default();
+                if told != here || !view.is_complete {
+                    wrong.get_or_insert(format!(
+                        "client {number} of node {} was told {told:?} of group {group}, and there are {here:?}",
+                        client.at
+                    ));
+                }
+                // What is said of them is on every node the same.
+                let words = view.users.iter().map(|(user, (_, data))| (user.clone(), data.clone())).collect();
+                let known = said.entry(*group).or_insert_with(|| BTreeMap::clone(&words));
+                if *known != words {
+                    wrong.get_or_insert(format!(
+                        "client {number} of node {} was told {words:?} of group {group}, and another {known:?}",
+                        client.at
+                    ));
+                }
+            }
+        }
+        if let Some(what) = wrong {
+            self.violate(9, what);
+        }
     }
 
     fn check_nodes(&mut self) {

@@ -3,7 +3,7 @@
 //!
 //! In: their turns, and wakers. Out: acts on a hub; what each has taken, for `checks.rs`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
@@ -13,9 +13,10 @@ use bytes::Bytes;
 use fanfare_hub::{Line, Newcomer, Origin, Publication, Seat, Taken, Unreliable};
 use fanfare_protocol::admin::QuicFacts;
 use fanfare_protocol::codec::{self, FrameReader};
+use fanfare_protocol::presence::{PresenceFrame, Present};
 use fanfare_protocol::{
-    ConnectionId, EventName, Features, Limits, PROTOCOL_VERSION, PayloadFormat, Sender, ServerFrame, Target,
-    Welcome,
+    ConnectionId, EventName, Features, Limits, PROTOCOL_VERSION, Payload, PayloadFormat, Sender, ServerFrame,
+    Target, UserName, Welcome,
 };
 
 use super::time::{MS, Micros, SECOND};
@@ -48,6 +49,15 @@ pub(crate) struct Client {
     /// The newest of each sender.
     newest: HashMap<Option<ConnectionId>, HashMap<usize, u64>>,
     pub(crate) lagged: Vec<u64>,
+    /// Who is there in the groups that it watches, as it was told, and whether that was all.
+    pub(crate) views: BTreeMap<usize, View>,
+}
+
+/// A watched group, as its watcher was told.
+#[derive(Default)]
+pub(crate) struct View {
+    pub(crate) users: BTreeMap<UserName, (u32, Option<Payload>)>,
+    pub(crate) is_complete: bool,
 }
 
 /// Tells the world that a writer should look.
@@ -150,6 +160,7 @@ impl World {
             received: HashMap::new(),
             newest: HashMap::new(),
             lagged: Vec::new(),
+            views: BTreeMap::new(),
         });
         self.trace(|| format!("{at}: client {number} of user {user} comes"));
         self.woken.lock().unwrap().push(number);
@@ -168,7 +179,10 @@ impl World {
         match self.rng.u8(..100) {
             0..25 => self.join(client),
             25..33 => self.leave(client),
-            33..97 => self.client_sends(client),
+            33..37 => self.watch(client),
+            37..39 => self.unwatch(client),
+            39..42 => self.say(client),
+            42..97 => self.client_sends(client),
             _ => {
                 self.trace(|| format!("client {client} goes"));
                 self.end_client(client);
@@ -205,6 +219,39 @@ impl World {
             let mut of_group = self.clients[client].memberships.iter_mut().filter(|of| of.group == group);
             of_group.next_back().unwrap().ended = Some(step);
         }
+        self.settle(at);
+    }
+
+    fn watch(&mut self, client: usize) {
+        let at = self.clients[client].at;
+        let Some(seat) = &self.clients[client].seat else { return };
+        let member = Arc::clone(seat.member());
+        let group = self.rng.usize(0..self.groups.len());
+        if self.nodes[at].hub.watch(&member, &self.groups[group]).is_ok() {
+            self.trace(|| format!("client {client} watches group {group}"));
+            self.clients[client].views.insert(group, View::default());
+        }
+        self.settle(at);
+    }
+
+    fn unwatch(&mut self, client: usize) {
+        let at = self.clients[client].at;
+        let Some(group) = self.clients[client].views.keys().next().copied() else { return };
+        let Some(seat) = &self.clients[client].seat else { return };
+        // Where the server has ended it meanwhile, its word for that is on its way.
+        if self.nodes[at].hub.unwatch(seat.member(), &self.groups[group]) {
+            self.clients[client].views.remove(&group);
+        }
+        self.settle(at);
+    }
+
+    /// The application says something of it.
+    fn say(&mut self, client: usize) {
+        let at = self.clients[client].at;
+        let Some(seat) = &self.clients[client].seat else { return };
+        let data = (self.rng.u8(..5) > 0).then(|| Payload::from(vec![self.rng.u8(..)]));
+        let now = SystemTime::UNIX_EPOCH + Duration::from_micros(self.now);
+        self.nodes[at].hub.describe(seat.member(), data, now).unwrap();
         self.settle(at);
     }
 
@@ -399,7 +446,40 @@ impl World {
                 }
             }
             ServerFrame::Message(message) => self.take_message(client, &message),
+            ServerFrame::Presence(frame) => self.take_presence(client, frame),
             other => self.violate(8, format!("client {client} takes {other:?}")),
+        }
+    }
+
+    fn take_presence(&mut self, client: usize, frame: PresenceFrame) {
+        let group = group_number(frame.group());
+        self.trace(|| format!("client {client} takes {frame:?}"));
+        if !matches!(frame, PresenceFrame::Ended { .. }) {
+            let to = Target::Group(frame.group().clone());
+            self.check_fence(client, &to);
+        }
+        let Some(view) = self.clients[client].views.get_mut(&group) else {
+            return self
+                .violate(3, format!("client {client} takes {frame:?}, and watches nothing (promise 16)"));
+        };
+        let put = |view: &mut View, present: Vec<Present>| {
+            for Present { user, connections, data } in present {
+                view.users.insert(user, (connections, data));
+            }
+        };
+        match frame {
+            PresenceFrame::Snapshot { begins, complete, present, .. } => {
+                if begins {
+                    *view = View::default();
+                }
+                put(view, present);
+                view.is_complete = complete;
+            }
+            PresenceFrame::Changes { present, left, .. } => {
+                left.iter().for_each(|user| drop(view.users.remove(user)));
+                put(view, present);
+            }
+            PresenceFrame::Ended { .. } => drop(self.clients[client].views.remove(&group)),
         }
     }
 

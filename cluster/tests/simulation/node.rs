@@ -3,7 +3,7 @@
 //!
 //! In: effects. Out: acts on the hub, entries for the log, messages for the bus.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -11,10 +11,11 @@ use std::time::Instant;
 use bytes::Bytes;
 use fanfare_cluster::{Bus, Effect, Node, NodeId, Settings, TopicName, longest_fence};
 use fanfare_hub::{
-    Cluster, Gate, Hub, HubLimits, Lane, Origin, Outgoing, Overflow, Proof, Publication, Removal, Ticket,
-    Topic,
+    Cluster, Gate, Hub, HubLimits, Lane, NodeKey, Observer, Origin, Outgoing, Overflow, Proof, Publication,
+    Removal, Ticket, Topic,
 };
-use fanfare_protocol::{Code, Denial, GroupName, UserName};
+use fanfare_protocol::codec::{self, FrameReader};
+use fanfare_protocol::{Code, ConnectionId, Denial, GroupName, Limits, ServerFrame, UserName};
 
 use super::log::{Entry, Key, Value};
 use super::time::{Clock, MS, Micros, SECOND};
@@ -89,6 +90,17 @@ impl Cluster for Joint {
     fn publish(&self, outgoing: &Outgoing<'_>) -> Option<Ticket> {
         self.node.lock().unwrap().publish(outgoing, self.clock.now())
     }
+
+    fn watches(&self, group: &GroupName, audience: u64) -> Vec<NodeKey> {
+        self.has_wishes.store(true, Ordering::Relaxed);
+        let asked = self.node.lock().unwrap().watches(group, audience);
+        asked.into_iter().map(|id| NodeKey(id.bytes())).collect()
+    }
+
+    fn unwatches(&self, group: &GroupName, audience: u64) {
+        self.has_wishes.store(true, Ordering::Relaxed);
+        self.node.lock().unwrap().unwatches(group, audience);
+    }
 }
 
 /// Who may: nobody without the lease, and not who is banned.
@@ -109,8 +121,8 @@ impl Gate<()> for Door {
         self.enter(user, &())
     }
 
-    fn watch(&self, _: &UserName, (): &(), _: &GroupName) -> Result<(), Denial> {
-        Ok(())
+    fn watch(&self, user: &UserName, (): &(), group: &GroupName) -> Result<(), Denial> {
+        self.join(user, &(), group, Origin::Client)
     }
 }
 
@@ -161,6 +173,8 @@ pub(crate) struct Process {
     pub(crate) proofs: Vec<(Arc<Proof>, Micros)>,
     pub(crate) tickets: HashMap<Ticket, Micros>,
     pub(crate) fences: HashMap<u64, OpenFence>,
+    /// Nodes that watch groups here.
+    observers: BTreeMap<NodeId, Observer<()>>,
 }
 
 impl Process {
@@ -215,6 +229,7 @@ impl Process {
             proofs: Vec::new(),
             tickets: HashMap::new(),
             fences: HashMap::new(),
+            observers: BTreeMap::new(),
         }
     }
 
@@ -233,6 +248,9 @@ impl World {
     pub(crate) fn tick(&mut self, at: usize) {
         let now = self.nodes[at].local();
         self.nodes[at].joint.node.lock().unwrap().tick(now);
+        let hub = Arc::clone(&self.nodes[at].hub);
+        let mut announcement = hub.announcement(now);
+        while announcement.go_on(1) {}
         self.settle(at);
         self.tend_watch(at);
         self.check_patience(at);
@@ -351,6 +369,12 @@ impl World {
             let after = self.rng.u64(0..4 * MS);
             self.later(after, Event::Flush(at));
         }
+        let node = &mut self.nodes[at];
+        for (to, observer) in &mut node.observers {
+            while let Some(frames) = observer.take(1_000) {
+                node.joint.node.lock().unwrap().present(*to, frames);
+            }
+        }
         let sent = std::mem::take(&mut *self.nodes[at].post.sent.lock().unwrap());
         for (to, bytes) in sent {
             self.dispatch(at, to, bytes);
@@ -437,7 +461,38 @@ impl World {
             }
             Effect::Fenced(number, fenced) => self.fenced(at, number, &fenced),
             Effect::Came(id) => self.trace(|| format!("{at}: {id} is there")),
-            Effect::Went(id) => self.trace(|| format!("{at}: {id} is gone")),
+            Effect::Went(id) => {
+                self.trace(|| format!("{at}: {id} is gone"));
+                self.nodes[at].observers.remove(&id);
+                let now = self.nodes[at].local();
+                self.nodes[at].hub.part(NodeKey(id.bytes()), now);
+            }
+            Effect::Watch { from, is_anew, is_watched, groups } => {
+                self.trace(|| format!("{at}: {from} watches {is_watched}, anew {is_anew}: {groups:?}"));
+                let node = &mut self.nodes[at];
+                if is_anew {
+                    node.observers.remove(&from);
+                }
+                let new = || node.hub.observer(ConnectionId::on_node(from.bytes(), [0xff; 12]));
+                let observer = node.observers.entry(from).or_insert_with(new);
+                for group in &groups {
+                    if is_watched {
+                        observer.watch(group);
+                    } else {
+                        observer.unwatch(group);
+                    }
+                }
+            }
+            Effect::Present(from, mut frames) => {
+                let now = self.nodes[at].local();
+                let mut reader = FrameReader::new(Limits::FRAME_CEILING);
+                while let Some(frame) = reader.next_frame(&mut frames).unwrap() {
+                    let ServerFrame::Presence(frame) = codec::decode_server(&frame).unwrap() else {
+                        panic!("{frame:?}");
+                    };
+                    self.nodes[at].hub.hear(NodeKey(from.bytes()), frame, now);
+                }
+            }
         }
     }
 }

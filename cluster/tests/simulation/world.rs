@@ -138,6 +138,8 @@ pub(crate) struct Summary {
     pub(crate) missed: u64,
     /// Messages that are missing without a word, because the process that sent them is no more.
     pub(crate) untold: u64,
+    /// Watched groups that were compared at the end.
+    pub(crate) views: u64,
 }
 
 impl Summary {
@@ -151,6 +153,7 @@ impl Summary {
             late: self.late + other.late,
             missed: self.missed + other.missed,
             untold: self.untold + other.untold,
+            views: self.views + other.views,
         }
     }
 }

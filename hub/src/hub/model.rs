@@ -13,7 +13,7 @@ use shuttle::sync::atomic::{AtomicBool, Ordering};
 use shuttle::thread;
 
 use super::*;
-use crate::cluster::{Cluster, Outgoing, Proof, Topic};
+use crate::cluster::{Cluster, NodeKey, Outgoing, Proof, Topic};
 use crate::line::Nowhere;
 use crate::outbox::Taken;
 use crate::presence::View;
@@ -574,6 +574,12 @@ impl Cluster for Nodes {
     fn publish(&self, _: &Outgoing<'_>) -> Option<Ticket> {
         None
     }
+
+    fn watches(&self, _: &GroupName, _: u64) -> Vec<NodeKey> {
+        Vec::new()
+    }
+
+    fn unwatches(&self, _: &GroupName, _: u64) {}
 }
 
 fn one_of_several() -> (Arc<Models>, Arc<Nodes>) {

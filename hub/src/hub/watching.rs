@@ -5,15 +5,16 @@
 //! is looked at; with the end of a watch nothing of the group follows (promise 16).
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
-use fanfare_protocol::presence::{DESCRIPTION_BYTES, Present};
-use fanfare_protocol::{Code, Denial, GroupName, Payload};
+use fanfare_protocol::presence::{DESCRIPTION_BYTES, PresenceFrame, Present};
+use fanfare_protocol::{Code, ConnectionId, Denial, GroupName, Payload, UserName};
 
 use super::Hub;
+use crate::cluster::NodeKey;
 use crate::delivery::Removal;
 use crate::member::Member;
-use crate::presence::Announcement;
+use crate::presence::{Announcement, Observer, Readers};
 
 /// Acting.
 impl<P> Hub<P> {
@@ -49,24 +50,51 @@ impl<P> Hub<P> {
     }
 
     /// Has the application say something of a connection to everyone who watches its groups, or nothing any more. Of a
-    /// user with several connections in a group, what was said last of one of them counts.
+    /// user with several connections in a group, what was said last of one of them counts, by the clocks of the nodes
+    /// that they are on.
     ///
     /// # Errors
     /// [`Code::PayloadTooLarge`] where it is longer than [`DESCRIPTION_BYTES`].
-    pub fn describe(&self, member: &Arc<Member<P>>, data: Option<Payload>) -> Result<(), Denial> {
+    pub fn describe(
+        &self,
+        member: &Arc<Member<P>>,
+        data: Option<Payload>,
+        now: SystemTime,
+    ) -> Result<(), Denial> {
         let bytes = data.as_ref().map_or(0, |data| data.bytes.len());
         if bytes > DESCRIPTION_BYTES {
             let detail = format!("public data has {bytes} bytes; at most {DESCRIPTION_BYTES} are allowed");
             return Err(Denial { code: Code::PayloadTooLarge, detail });
         }
-        self.registry.describe(member, data);
+        self.registry.describe(member, data, now);
         Ok(())
     }
 
     /// Tells all who watch what has changed since the last time, as of `now`, when it is carried through. Four times a
     /// second is often enough for people; where nothing has changed there is nothing to carry through.
     pub fn announcement(&self, now: Instant) -> Announcement<'_, P> {
-        self.registry.presence.announcement(now)
+        let (here, abroad) = (&self.registry.presence, &self.registry.abroad);
+        let cluster = self.registry.other_nodes();
+        Announcement::new([here.unsettled(now, cluster), abroad.unsettled(now, None)])
+    }
+}
+
+/// Between nodes.
+impl<P> Hub<P> {
+    /// Another node, as one more who watches groups here. It is known by an id that no connection has.
+    #[must_use]
+    pub fn observer(&self, id: ConnectionId) -> Observer<P> {
+        Observer::new(Arc::clone(&self.registry), id)
+    }
+
+    /// Takes over what another node says of its members, as its [`Observer`] for this one gives it.
+    pub fn hear(&self, node: NodeKey, frame: PresenceFrame, now: Instant) {
+        self.registry.presence.hear(node, frame, now);
+    }
+
+    /// A node has gone, and with it, after the grace, whoever is on no other.
+    pub fn part(&self, node: NodeKey, now: Instant) {
+        self.registry.presence.part(node, now);
     }
 }
 
@@ -75,7 +103,18 @@ impl<P> Hub<P> {
     /// Who is present in a group at this moment, in the order of their names. Looks at every member.
     #[must_use]
     pub fn present(&self, group: &GroupName) -> Vec<Present> {
-        self.registry.present(group)
+        self.registry.present(group, Readers::Clients)
+    }
+
+    /// What the application says of a user by those of its connections that are in a group: the latest, and when it was
+    /// said, in microseconds since 1970, or a little later.
+    #[must_use]
+    pub fn said(&self, group: &GroupName, user: &UserName) -> Option<(u64, Payload)> {
+        let connections = self.of_user(user).into_iter();
+        let members = connections.filter(|member| member.memberships.lock().groups.contains(group));
+        let said = members.filter_map(|member| member.description());
+        let latest = said.max_by(|one, other| one.cmp_order(other))?;
+        Some((latest.order, latest.payload.clone()))
     }
 
     /// How many watches there are.

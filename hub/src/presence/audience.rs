@@ -1,7 +1,8 @@
 //! Those who watch one group, and what they have been told.
 //!
-//! In: members that enter and leave, and what is said of them; connections that watch; the time, when something is to
-//! be announced. Out: frames in the watchers' outboxes, each encoded once for all of them.
+//! In: members that enter and leave, and what is said of them; what other nodes tell of theirs; connections, or nodes,
+//! that watch; the time, when something is to be announced. Out: frames in the watchers' outboxes, each encoded once for
+//! all of them.
 //!
 //! Invariants (promise 16):
 //! - a watcher that is *current* was told exactly what is announced. One that is not has been told, of the users up to
@@ -10,25 +11,33 @@
 //! - a frame that does not find room in a watcher's outbox is never passed over: what waits of the group is thrown
 //!   away, and the snapshot begins anew when there is room. So a watcher that reads slowly is told less often, and
 //!   presence itself closes nothing and displaces nothing: it is a state, of which the latest counts;
-//! - after the end of a watch nothing about the group is queued.
+//! - after the end of a watch nothing about the group is queued;
+//! - as long as other nodes have not said who is there, and a second is not over, no snapshot begins: or those who are
+//!   there would be told as if they came.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use fanfare_protocol::presence::{PresenceFrame, Present};
 use fanfare_protocol::{ConnectionId, GroupName, ServerFrame, UserName};
 
-use super::attendance::{Attendances, weight};
+use super::attendance::{Attendances, Readers, weight};
+use super::dated::undated;
 use super::limits::PresenceLimits;
+use crate::cluster::NodeKey;
 use crate::delivery::Removal;
 use crate::member::{Description, Member};
+use crate::outbox::Outbox;
 use crate::sheet::Sheet;
 use crate::sync::Mutex;
 
 /// So many changes wait for the next announcement. With more than that whoever brings another sees to them itself, so
 /// that members that come and go faster than is announced fill no memory.
 const MOST_EVENTS: usize = 1 << 14;
+
+/// So long a snapshot waits for what other nodes have to say.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What has changed about a member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +53,8 @@ pub(crate) enum What {
 /// One group's.
 pub(super) struct Audience<P> {
     group: GroupName,
+    /// Greater than those of all that the group had before.
+    number: u64,
     state: Mutex<State<P>>,
     /// A lock of its own, so that who joins does not wait until all who watch have been told something.
     events: Mutex<Events>,
@@ -73,6 +84,10 @@ struct State<P> {
     is_seeded: bool,
     /// Nobody watched any more when it was announced last: nobody comes in.
     is_closed: bool,
+    /// Other nodes that have not said who is there.
+    awaits: Vec<NodeKey>,
+    /// Since when that is waited for, as far as that was looked at.
+    awaits_since: Option<Instant>,
     /// Parts of snapshots since the last announcement, by the name behind which they begin: those who begin to watch
     /// at about one moment get the same.
     parts: BTreeMap<Option<UserName>, Part>,
@@ -86,8 +101,25 @@ struct Part {
 }
 
 struct Watcher<P> {
-    member: Arc<Member<P>>,
+    reader: Reader<P>,
     stage: Stage,
+}
+
+/// Who is told.
+pub(super) enum Reader<P> {
+    /// A connection.
+    Client(Arc<Member<P>>),
+    /// Another node.
+    Node(Arc<Outbox>),
+}
+
+impl<P> Reader<P> {
+    fn outbox(&self) -> &Outbox {
+        match self {
+            Self::Client(member) => member.outbox(),
+            Self::Node(outbox) => outbox,
+        }
+    }
 }
 
 /// How far a watcher is.
@@ -137,18 +169,32 @@ pub(super) enum Next {
     Closed,
 }
 
+/// What came of another node's word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Heard {
+    /// Nothing that anybody has to see to now.
+    Settled,
+    /// The next announcement has to be told of this audience.
+    Unsettled,
+    /// It was the last that was waited for: all is to be announced now.
+    Complete,
+}
+
 impl<P> Audience<P> {
-    pub(super) fn new(group: GroupName) -> Self {
+    /// `awaits` are the nodes that are asked who is there.
+    pub(super) fn new(group: GroupName, number: u64, readers: Readers, awaits: Vec<NodeKey>) -> Self {
         let state = State {
-            attendances: Attendances::default(),
+            attendances: Attendances::new(readers),
             watchers: HashMap::new(),
             revision: 0,
             is_seeded: false,
             is_closed: false,
+            awaits,
+            awaits_since: None,
             parts: BTreeMap::new(),
         };
         let events = Events { list: Vec::new(), is_listed: false };
-        Self { group, state: Mutex::new(state), events: Mutex::new(events) }
+        Self { group, number, state: Mutex::new(state), events: Mutex::new(events) }
     }
 
     /// Notes a change. Tells whether the audience is to be put into the list of those that are unsettled.
@@ -181,10 +227,10 @@ impl<P> Audience<P> {
         }
     }
 
-    /// Lets a member in, and queues as much of a snapshot to it as there is room for. `None` where it is closed.
+    /// Lets somebody in, and queues as much of a snapshot to it as there is room for. `None` where it is closed.
     pub(super) fn watch(
         &self,
-        member: &Arc<Member<P>>,
+        (id, reader): (ConnectionId, Reader<P>),
         part_bytes: usize,
         tally: &mut Tally,
     ) -> Option<Watched> {
@@ -192,26 +238,26 @@ impl<P> Audience<P> {
         if state.is_closed {
             return None;
         }
-        let watcher = Watcher { member: Arc::clone(member), stage: Stage::Behind };
-        let is_new = state.watchers.insert(member.id(), watcher).is_none();
-        member.outbox().forget_presence(&self.group);
-        state.go_on(&self.group, member.id(), part_bytes, tally);
+        reader.outbox().forget_presence(&self.group);
+        let is_new = state.watchers.insert(id, Watcher { reader, stage: Stage::Behind }).is_none();
+        state.go_on(&self.group, id, part_bytes, tally);
         let users = state.attendances.announced();
         // Listed in any case, so that the parts of its snapshot are forgotten soon.
         let is_unsettled = !std::mem::replace(&mut self.events.lock().is_listed, true);
         Some(Watched { users, is_new, is_unsettled })
     }
 
-    /// Lets a member go.
-    pub(super) fn unwatch(&self, member: &Member<P>, why: Option<Removal<'_>>) -> Unwatched {
+    /// Lets somebody go.
+    pub(super) fn unwatch(&self, id: &ConnectionId, why: Option<Removal<'_>>) -> Unwatched {
         let mut state = self.state.lock();
-        let was_watching = state.watchers.remove(&member.id()).is_some();
-        if was_watching {
-            member.outbox().forget_presence(&self.group);
+        let watcher = state.watchers.remove(id);
+        let was_watching = watcher.is_some();
+        if let Some(Watcher { reader, .. }) = watcher {
+            reader.outbox().forget_presence(&self.group);
             if let Some(Removal { code, reason }) = why {
                 let (group, code, reason) = (self.group.clone(), code.number(), reason.to_owned());
                 let ended = PresenceFrame::Ended { group, code, reason };
-                member.outbox().push_notice(&ServerFrame::Presence(ended));
+                reader.outbox().push_notice(&ServerFrame::Presence(ended));
             }
         }
         // The next announcement closes it: who watches and does not by turns has the group looked at no more often.
@@ -231,9 +277,62 @@ impl<P> Audience<P> {
         (self.events.lock().list.len(), self.state.lock().parts.len())
     }
 
-    /// Of which group it is.
-    pub(super) fn group(&self) -> &GroupName {
-        &self.group
+    /// Of which group it is, and which of those that it had.
+    pub(super) fn name(&self) -> (&GroupName, u64) {
+        (&self.group, self.number)
+    }
+
+    /// Takes over what another node says of its members.
+    pub(super) fn hear(&self, node: NodeKey, frame: PresenceFrame) -> Heard {
+        let mut state = self.state.lock();
+        if state.is_closed {
+            return Heard::Settled;
+        }
+        // What has happened here until now comes before it.
+        self.take_in(&mut state);
+        let mut is_complete = false;
+        match frame {
+            PresenceFrame::Snapshot { begins, complete, present, .. } => {
+                if begins {
+                    state.attendances.begin(node);
+                }
+                state.reach(node, present);
+                if complete {
+                    state.attendances.end(node);
+                    is_complete = state.is_heard(node);
+                }
+            }
+            PresenceFrame::Changes { present, left, .. } => {
+                for user in left {
+                    state.attendances.reach(node, &user, 0, None);
+                }
+                state.reach(node, present);
+            }
+            PresenceFrame::Ended { .. } => {}
+        }
+        self.heard(&state, is_complete)
+    }
+
+    /// A node has gone, and with it all who were there by it.
+    pub(super) fn part(&self, node: NodeKey) -> Heard {
+        let mut state = self.state.lock();
+        if state.is_closed {
+            return Heard::Settled;
+        }
+        self.take_in(&mut state);
+        state.attendances.begin(node);
+        state.attendances.end(node);
+        let is_complete = state.is_heard(node);
+        self.heard(&state, is_complete)
+    }
+
+    fn heard(&self, state: &State<P>, is_complete: bool) -> Heard {
+        if is_complete {
+            return Heard::Complete;
+        }
+        let is_news =
+            state.attendances.is_touched() && !std::mem::replace(&mut self.events.lock().is_listed, true);
+        if is_news { Heard::Unsettled } else { Heard::Settled }
     }
 
     /// How many watch.
@@ -246,13 +345,40 @@ impl<P> Audience<P> {
         let mut state = self.state.lock();
         if state.watchers.is_empty() {
             state.is_closed = true;
-            state.attendances = Attendances::default();
+            state.attendances.clear();
             state.parts.clear();
             self.events.lock().list = Vec::new();
             return Next::Closed;
         }
-        self.take_in(&mut state);
+        self.tell(&mut state, now, limits, tally);
+        let mut events = self.events.lock();
+        events.is_listed = state.is_unsettled(&events);
+        if events.is_listed { Next::Unsettled } else { Next::Settled }
+    }
+
+    /// The same at another time than its own. Tells whether the next announcement has to be told of this audience.
+    pub(super) fn announce_now(&self, now: Instant, limits: &PresenceLimits, tally: &mut Tally) -> bool {
+        let mut state = self.state.lock();
+        // The next announcement closes it.
+        if state.watchers.is_empty() {
+            return false;
+        }
+        self.tell(&mut state, now, limits, tally);
+        let mut events = self.events.lock();
+        let was_listed = events.is_listed;
+        events.is_listed = was_listed || state.is_unsettled(&events);
+        events.is_listed && !was_listed
+    }
+
+    fn tell(&self, state: &mut State<P>, now: Instant, limits: &PresenceLimits, tally: &mut Tally) {
+        self.take_in(state);
         state.parts.clear();
+        if !state.awaits.is_empty() {
+            let since = *state.awaits_since.get_or_insert(now);
+            if now.saturating_duration_since(since) >= PATIENCE {
+                state.awaits.clear();
+            }
+        }
         let (present, left) = state.attendances.announce(now, limits.grace);
         for (present, left) in frames(present, left, limits.part_bytes) {
             state.revision += 1;
@@ -267,12 +393,6 @@ impl<P> Audience<P> {
         for id in &waiting {
             state.go_on(&self.group, *id, limits.part_bytes, tally);
         }
-        let mut events = self.events.lock();
-        events.is_listed = state.attendances.is_touched()
-            || !state.parts.is_empty()
-            || !events.list.is_empty()
-            || waiting.iter().any(|id| state.watchers.get(id).is_some_and(|watcher| !watcher.is_current()));
-        if events.is_listed { Next::Unsettled } else { Next::Settled }
     }
 
     /// Carries over what was noted.
@@ -292,9 +412,35 @@ impl<P> Audience<P> {
 }
 
 impl<P> State<P> {
+    /// Whether the next announcement has something to look at.
+    fn is_unsettled(&self, events: &Events) -> bool {
+        self.attendances.is_touched()
+            || !self.parts.is_empty()
+            || !events.list.is_empty()
+            || self.watchers.values().any(|watcher| !watcher.is_current())
+    }
+
+    /// These are there by another node.
+    fn reach(&mut self, node: NodeKey, present: Vec<Present>) {
+        for Present { user, connections, data } in present {
+            let description = data.and_then(undated).map(Arc::new);
+            self.attendances.reach(node, &user, connections, description);
+        }
+    }
+
+    /// A node has said who is there, or never will. Tells whether it was the last that was waited for.
+    fn is_heard(&mut self, node: NodeKey) -> bool {
+        let awaited = self.awaits.len();
+        self.awaits.retain(|awaited| *awaited != node);
+        awaited > 0 && self.awaits.is_empty()
+    }
+
     /// Goes on with a watcher's snapshot, as far as there is room for it.
     fn go_on(&mut self, group: &GroupName, id: ConnectionId, part_bytes: usize, tally: &mut Tally) {
         let Some(watcher) = self.watchers.get_mut(&id) else { return };
+        if !self.awaits.is_empty() {
+            return;
+        }
         loop {
             let after = match &watcher.stage {
                 Stage::Behind => None,
@@ -304,7 +450,7 @@ impl<P> State<P> {
             // Asked first, so that nothing is made for whom there is no room. Less than changes find room in: or a part
             // would leave none for the change behind it, and the snapshot of one who reads slowly would begin anew at
             // each change (test `a_slow_watcher_of_a_lively_group_gets_to_the_end_of_its_snapshot`).
-            if !watcher.member.outbox().has_much_room() {
+            if !watcher.reader.outbox().has_much_room() {
                 return;
             }
             let key = after.cloned();
@@ -315,7 +461,7 @@ impl<P> State<P> {
                 let frame = PresenceFrame::Snapshot { group, revision, begins, complete, present };
                 Part { sheet: Arc::new(Sheet::new(frame)), last }
             });
-            if !watcher.member.outbox().push_presence(&part.sheet) {
+            if !watcher.reader.outbox().push_presence(&part.sheet) {
                 return;
             }
             tally.frames += 1;
@@ -334,11 +480,11 @@ impl<P> Watcher<P> {
         if matches!(self.stage, Stage::Behind) {
             return;
         }
-        if self.member.outbox().push_presence(sheet) {
+        if self.reader.outbox().push_presence(sheet) {
             tally.frames += 1;
             return;
         }
-        self.member.outbox().forget_presence(sheet.group());
+        self.reader.outbox().forget_presence(sheet.group());
         self.stage = Stage::Behind;
         tally.restarts += 1;
     }

@@ -7,10 +7,12 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use fanfare_protocol::presence::PresenceFrame;
 use fanfare_protocol::{
-    Code, ConnectionId, Denial, EventName, PayloadFormat, Sender, ServerFrame, Target, codec,
+    Code, ConnectionId, Denial, EventName, Payload, PayloadFormat, Sender, ServerFrame, Target, codec,
 };
 use parking_lot::Mutex as Lock;
 use proptest::prelude::*;
+
+mod nodes;
 
 use super::view::View;
 use super::*;
@@ -177,9 +179,9 @@ fn a_reload_is_no_flicker_also_not_beside_another_page() {
 fn what_is_said_of_who_is_there_does_not_wait_for_the_grace_of_who_has_left() {
     let hub: Hub<()> = Hub::new(limits(100, 1_000, 2_000), Arc::new(Open));
     let (watcher, page, other) = (seat(&hub, 1, "watcher"), seat(&hub, 2, "alice"), seat(&hub, 3, "alice"));
-    let say = |text: &str| hub.describe(page.member(), Some(Payload::from(text))).unwrap();
+    let say = |text: &str| hub.describe(page.member(), Some(Payload::from(text)), SystemTime::now()).unwrap();
     say("before");
-    hub.describe(other.member(), Some(Payload::from("other"))).unwrap();
+    hub.describe(other.member(), Some(Payload::from("other")), SystemTime::now()).unwrap();
     join(&hub, &page);
     join(&hub, &other);
     hub.watch(watcher.member(), &room()).unwrap();
@@ -195,7 +197,7 @@ fn what_is_said_of_who_is_there_does_not_wait_for_the_grace_of_who_has_left() {
     expect(250, &["+alice 2 now"]);
     say("now");
     expect(500, &[]);
-    hub.describe(page.member(), None).unwrap();
+    hub.describe(page.member(), None, SystemTime::now()).unwrap();
     expect(750, &["+alice 2"]);
     expect(1_900, &[]);
     expect(2_000, &["+alice 1"]);
@@ -223,7 +225,9 @@ fn without_a_grace_who_leaves_is_gone_with_the_next_announcement_and_who_came_an
 fn what_was_said_last_of_one_of_a_users_connections_is_told_and_is_bounded() {
     let hub: Hub<()> = Hub::new(limits(100, 1_000, 0), Arc::new(Open));
     let (watcher, one, two) = (seat(&hub, 1, "watcher"), seat(&hub, 2, "alice"), seat(&hub, 3, "alice"));
-    let say = |seat: &Seat<()>, text: &str| hub.describe(seat.member(), Some(Payload::from(text))).unwrap();
+    let say = |seat: &Seat<()>, text: &str| {
+        hub.describe(seat.member(), Some(Payload::from(text)), SystemTime::now()).unwrap()
+    };
     say(&two, "second");
     say(&one, "first, and later");
     join(&hub, &one);
@@ -245,9 +249,10 @@ fn what_was_said_last_of_one_of_a_users_connections_is_told_and_is_bounded() {
     expect(&["+alice 2 fifth"]);
     drop(one);
     expect(&["+alice 1 third"]);
-    hub.describe(two.member(), None).unwrap();
+    hub.describe(two.member(), None, SystemTime::now()).unwrap();
     expect(&["+alice 1"]);
-    let long = |bytes: usize| hub.describe(two.member(), Some(Payload::from(vec![0; bytes])));
+    let long =
+        |bytes: usize| hub.describe(two.member(), Some(Payload::from(vec![0; bytes])), SystemTime::now());
     assert_eq!(long(1_025).unwrap_err().code, Code::PayloadTooLarge);
     expect(&[]);
     assert!(long(1_024).is_ok());
@@ -298,7 +303,7 @@ fn a_frame_has_as_many_users_as_fill_it() {
         hub.watch(watchers[0].member(), &room()).unwrap();
         let crowd: Vec<Seat<()>> = (10..50).map(|number| seat(&hub, number, &number.to_string())).collect();
         for seat in &crowd {
-            hub.describe(seat.member(), said.clone()).unwrap();
+            hub.describe(seat.member(), said.clone(), SystemTime::now()).unwrap();
             join(&hub, seat);
         }
         announce(&hub, Instant::now());
@@ -560,7 +565,7 @@ fn who_watches_at_the_moment_at_which_a_group_is_forgotten_is_let_in() {
         assert_eq!(hub.watchers(&room()), watchers);
     }
     // It comes so far, and forgets nobody.
-    presence.announce(forgotten, Instant::now());
+    presence.announce(forgotten, Instant::now(), None);
     let alice = seat(&hub, 3, "alice");
     join(&hub, &alice);
     announce(&hub, Instant::now());
@@ -873,7 +878,7 @@ impl Bench {
             Act::Describe(one, data) => {
                 let Some(seat) = &self.seats[one] else { return };
                 let data = data.map(|data| Payload::from(vec![data]));
-                self.hub.describe(seat.member(), data.clone()).unwrap();
+                self.hub.describe(seat.member(), data.clone(), SystemTime::now()).unwrap();
                 self.model.sayings += 1;
                 let is_news = data.is_some() || self.model.said.contains_key(&one);
                 for known in self.model.known.values_mut().filter(|known| known.here.contains(&one)) {

@@ -5,15 +5,17 @@
 //! those of the page are in memory, and of each node what comes next; what cannot be put in order in the time that
 //! there is, is refused, and not told wrongly. Blocks for a second at most: it is for threads that may wait.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use fanfare_protocol::admin::{AdminError, ConnectionDetail, GroupRow, NodeRow};
-use fanfare_protocol::{Code, ConnectionId, GroupName};
+use fanfare_protocol::{Code, ConnectionId, GroupName, Payload, PayloadFormat, UserName};
 
 use super::listing::{self, Rows};
 use super::query::Queries;
 use super::rows::{self, Connections, Groups};
-use crate::cluster::{Side, UsersThere, Walk};
+use crate::cluster::{Said, Side, UsersThere, Walk};
 use crate::lists::{Key, Line, ListQuestion, Merged, Of, Part, Place};
 
 /// So many rows may be passed over in a cluster: each is passed over by its place, since nobody knows how many of them
@@ -193,6 +195,30 @@ impl Queries {
         let (others, silent) = self.cluster.as_ref().map(|side| side.users_in_all(group)).unwrap_or_default();
         let (users, at_most) = together(here.iter().chain(others.iter().flatten()));
         Users { users, at_most, silent }
+    }
+
+    /// What is said of users by those of their connections that are in a group, wherever they are: the latest; and which
+    /// nodes did not say.
+    pub(crate) fn said(
+        &self,
+        group: &GroupName,
+        users: &[UserName],
+    ) -> (HashMap<UserName, Payload>, Vec<String>) {
+        let (others, silent) = self.cluster.as_ref().map(|side| side.said(group, users)).unwrap_or_default();
+        let here = users.iter().filter_map(|user| Some((user.clone(), self.hub.said(group, user)?)));
+        let mut latest: HashMap<UserName, (u64, Payload)> = here.collect();
+        for (user, Said { order, data, format }) in others {
+            // Another node's word: what is no base64 says nothing.
+            let Ok(bytes) = STANDARD.decode(data) else { continue };
+            let said = (order, Payload::new(PayloadFormat::from(format), bytes));
+            let is_later = latest
+                .get(&user)
+                .is_none_or(|(known, payload)| (known, &payload.bytes) < (&order, &said.1.bytes));
+            if is_later {
+                latest.insert(user, said);
+            }
+        }
+        (latest.into_iter().map(|(user, (_, payload))| (user, payload)).collect(), silent)
     }
 
     /// A connection, on whichever node it is.

@@ -7,15 +7,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use fanfare_protocol::admin::{AdminError, ConnectionDetail, GroupRow, MembershipRow, Subject, UserRow};
-use fanfare_protocol::{ConnectionId, GroupName, UserName};
+use fanfare_protocol::{ConnectionId, GroupName, Payload, UserName};
 use fanfare_token::Seconds;
 
 use super::listing::{self, Rows, Slice};
 use super::query::{Queries, some_time};
 use super::rows::{Connections, Facts, Groups, Users, connection_row, made_by};
 use crate::access;
-use crate::cluster::{Answers, MOST_VERDICTS, UsersThere, Verdicts};
+use crate::cluster::{Answers, MOST_VERDICTS, Said, UsersThere, Verdicts};
 use crate::hub::Member;
 use crate::lists::{Entry, Line, ListQuestion, Of, Part};
 
@@ -115,6 +117,11 @@ impl Queries {
     }
 }
 
+/// What is said here of a user.
+fn said((order, Payload { format, bytes }): (u64, Payload)) -> Said {
+    Said { order, data: STANDARD.encode(&bytes), format: format.number() }
+}
+
 impl Answers for Queries {
     fn part(&self, question: &ListQuestion) -> Option<Part> {
         self.part_here(question, 0).ok()
@@ -122,6 +129,10 @@ impl Answers for Queries {
 
     fn users_in(&self, groups: &[GroupName], most: usize) -> Vec<UsersThere> {
         self.users_in_here(groups, most)
+    }
+
+    fn said(&self, group: &GroupName, users: &[UserName]) -> Vec<Option<Said>> {
+        users.iter().map(|user| self.hub.said(group, user).map(said)).collect()
     }
 
     fn detail(&self, connection: &ConnectionId) -> Option<ConnectionDetail> {

@@ -15,7 +15,8 @@ use super::page::{PageQuery, unknown_cursor};
 use super::problem::Problem;
 use super::row::{
     Ban, Bans, Connection, ConnectionDetail, Connections, Explained, Group, Groups, LastingMembership,
-    LastingMemberships, Membership, NodeStats, Presence, PresentUser, Records, Stats, User, Users,
+    LastingMemberships, Membership, NodeStats, Presence, PresentUser, PublicData, Records, Stats, User,
+    Users,
 };
 use crate::access::{self, ApiKey};
 use crate::admin::Gathered;
@@ -95,10 +96,18 @@ impl Api {
         page: &PageQuery,
     ) -> Result<Presence, Problem> {
         allow(key, Verb::Read, &Subject::Group(group))?;
-        let mut present = self.hub.present(group);
-        present.retain(|one| !page.passes_over(one.user.as_str()));
-        let (present, next) = page.cut(present, |one| one.user.as_str().to_owned())?;
-        Ok(Presence { present: present.into_iter().map(PresentUser::from).collect(), next })
+        let Users { users, next, mut silent } =
+            self.list(Of::Present(group.clone()), None, page).map(users)?;
+        let names: Vec<UserName> = users.iter().map(|row| row.user.clone()).collect();
+        let (mut said, others) = self.queries.said(group, &names);
+        silent.extend(others);
+        silent.sort_unstable();
+        silent.dedup();
+        let present = users.into_iter().map(|User { user, connections, .. }| {
+            let data = said.remove(&user).map(PublicData::from);
+            PresentUser { user, connections, data }
+        });
+        Ok(Presence { present: present.collect(), next, silent })
     }
 
     pub(super) fn users(&self, key: &ApiKey, page: &PageQuery) -> Result<Users, Problem> {

@@ -9,7 +9,6 @@ use base64::engine::general_purpose::STANDARD;
 use fanfare_protocol::admin::{
     BanKind, BanRow, ConnectionRow, GroupRow, LastingRow, May, MembershipOrigin, NodeRow, UserRow, Verdict,
 };
-use fanfare_protocol::presence::Present;
 use fanfare_protocol::{ConnectionId, GroupName, Payload, PayloadFormat, UserName};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -78,7 +77,7 @@ pub(crate) struct PresentUser {
     #[schema(value_type = String)]
     pub(super) user: UserName,
     /// With how many connections.
-    pub(super) connections: u32,
+    pub(super) connections: u64,
     /// What the application says of it, where it says anything.
     pub(super) data: Option<PublicData>,
 }
@@ -102,6 +101,10 @@ pub(crate) struct Presence {
     pub(super) present: Vec<PresentUser>,
     /// The cursor of the next page, where there is one.
     pub(super) next: Option<String>,
+    /// In a cluster: nodes that did not answer, by their names. What is there is not in the list.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Option<Vec<String>>)]
+    pub(super) silent: Vec<String>,
 }
 
 /// A connection.
@@ -287,12 +290,6 @@ impl From<NodeRow> for NodeStats {
     fn from(row: NodeRow) -> Self {
         let NodeRow { name, connections, users, groups, age_ms, .. } = row;
         Self { name, connections, users, groups, age_ms }
-    }
-}
-
-impl From<Present> for PresentUser {
-    fn from(Present { user, connections, data }: Present) -> Self {
-        Self { user, connections, data: data.map(PublicData::from) }
     }
 }
 

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::SystemTime;
 
 use fanfare_hub::{CloseReason, Origin};
 use fanfare_protocol::call::ClientCall;
@@ -93,7 +94,7 @@ impl Attached {
         let description = link.admission.lock().description.take();
         if let Some(description) = description.filter(|description| !description.bytes.is_empty()) {
             // It is no longer than it may be: `Connecting::describe` has looked.
-            let _ = application.context.hub.describe(member, Some(description));
+            let _ = application.context.hub.describe(member, Some(description), SystemTime::now());
         }
         link.welcomed(member);
         let expected = self.expected.lock().take();

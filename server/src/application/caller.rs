@@ -6,7 +6,7 @@
 use std::any::{Any, TypeId};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use fanfare_hub::Origin;
 use fanfare_protocol::call::{CallId, Failure, Outcome, ServerCall};
@@ -158,7 +158,7 @@ impl Caller {
         let data = data.into();
         description::check(&data)?;
         let data = Some(data).filter(|data| !data.bytes.is_empty());
-        Ok(self.link.context.hub.describe(&member, data)?)
+        Ok(self.link.context.hub.describe(&member, data, SystemTime::now())?)
     }
 
     /// Sends it a message.

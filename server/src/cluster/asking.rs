@@ -12,7 +12,7 @@ use fanfare_protocol::admin::{ConnectionDetail, Who};
 use fanfare_protocol::{ConnectionId, GroupName, Target, UserName};
 use serde::de::DeserializeOwned;
 
-use super::questions::{ANSWER, Question, UsersThere, Verdicts, read, to_bytes};
+use super::questions::{ANSWER, Question, SAID_BYTES, Said, UsersThere, Verdicts, read, to_bytes};
 use super::side::Side;
 
 impl Side {
@@ -122,6 +122,41 @@ impl Side {
             }
         }
         (users, self.names(&silent))
+    }
+
+    /// What is said of users by those of their connections that are in a group on each of all other nodes, as far as it
+    /// is said; and which nodes did not answer. Blocks.
+    pub(crate) fn said(
+        &self,
+        group: &GroupName,
+        users: &[UserName],
+    ) -> (HashMap<UserName, Said>, Vec<String>) {
+        let (mut said, mut silent) = (HashMap::<UserName, Said>::new(), Vec::new());
+        // All of them, before any is waited for.
+        let asked: Vec<_> = users
+            .chunks((self.longest / SAID_BYTES).max(1))
+            .map(|users| {
+                let question = Question::Said { group: group.clone(), users: users.to_vec() };
+                (self.ask(None, &question), users)
+            })
+            .collect();
+        for (ticket, users) in asked {
+            let tallied = self.elsewhere.wait_here(ticket);
+            silent.extend(tallied.silent);
+            for (node, body) in tallied.answers {
+                let Some(answer) = body.as_deref().and_then(read::<Vec<Option<Said>>>) else {
+                    silent.push(node);
+                    continue;
+                };
+                for (user, one) in users.iter().zip(answer).filter_map(|(user, one)| Some((user, one?))) {
+                    let known = said.entry(user.clone()).or_insert_with(|| one.clone());
+                    *known = one.max(known.clone());
+                }
+            }
+        }
+        silent.sort_unstable();
+        silent.dedup();
+        (said, self.names(&silent))
     }
 
     /// The same as [`Side::count`], on a thread that may wait.

@@ -82,6 +82,7 @@ fn find(answers: &dyn Answers, question: &Question, longest: usize) -> Option<By
             let room = longest.saturating_sub(groups.len().saturating_mul(GROUP_BYTES));
             to_bytes(&answers.users_in(groups, room / NUMBER_BYTES))
         }
+        Question::Said { group, users } => to_bytes(&answers.said(group, users)),
         Question::Connection(id) => to_bytes(&answers.detail(id)),
         Question::Explain { user, group } => to_bytes(&answers.verdicts(user, group)),
         _ => return None,
@@ -96,7 +97,7 @@ mod tests {
     use fanfare_protocol::{ConnectionId, GroupName, UserName};
 
     use super::*;
-    use crate::cluster::questions::{UsersThere, Verdicts, read};
+    use crate::cluster::questions::{SAID_BYTES, Said, UsersThere, Verdicts, read};
     use crate::lists::{Entry, Line, ListQuestion, Of, Part, Place};
 
     /// Has more of everything than fits.
@@ -114,6 +115,10 @@ mod tests {
 
         fn users_in(&self, groups: &[GroupName], most: usize) -> Vec<UsersThere> {
             groups.iter().map(|_| UsersThere::Numbers(vec![u64::MAX; most])).collect()
+        }
+
+        fn said(&self, _: &GroupName, _: &[UserName]) -> Vec<Option<Said>> {
+            vec![Some(Said { order: u64::MAX, data: "x".repeat(SAID_BYTES), format: 1 }); 100]
         }
 
         fn detail(&self, _: &ConnectionId) -> Option<ConnectionDetail> {
@@ -136,7 +141,10 @@ mod tests {
         }
         // Rather not known than waited for in vain.
         let user = UserName::new("u").unwrap();
-        assert_eq!(find(&Many, &Question::Explain { user, group }, longest), None);
+        let said = Question::Said { group: group.clone(), users: vec![user.clone()] };
+        for question in [said, Question::Explain { user, group }] {
+            assert_eq!(find(&Many, &question, longest), None);
+        }
         let body = find(&Many, &Question::Connection(ConnectionId::from_bytes([1; 16])), longest).unwrap();
         assert_eq!(read::<Option<ConnectionDetail>>(&body), Some(None));
     }

@@ -1,8 +1,8 @@
 //! The one task that hears the other nodes, and carries out what they say and what was decided, in its order.
 //!
 //! In: what NATS brings, time, and a word that there is something to do. Out: enforcement, heartbeats, and what
-//! `serving` does for others. Invariants: decisions are carried out in the order of their revisions, and only then said to be in force
-//! (promise 18); the lease is looked at before anything else is done, and nothing here waits for NATS or a disk; where
+//! `serving` and `observers` do for others. Invariants: decisions are carried out in the order of their revisions, and
+//! only then said to be in force (promise 18); the lease is looked at before anything else is done, and nothing here waits for NATS or a disk; where
 //! what was decided is not known for certain, there is no lease.
 
 use std::collections::HashSet;
@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use super::beside::{self, Asked, Queue};
 use super::copier::{Copies, copy, copy_of};
 use super::imports::Imports;
+use super::observers::{self, Observers};
 use super::questions::{Question, read, to_bytes};
 use super::rows::{self, Rows};
 use super::side::{Carrier, Side, who};
@@ -97,6 +98,7 @@ impl Opening {
             hub,
             moderation,
             rows: Rows::default(),
+            observers: Observers::default(),
             unreadable: HashSet::new(),
             is_replaced: false,
             copy_of,
@@ -148,6 +150,8 @@ pub(crate) struct Driver {
     pub(super) hub: Arc<Hub>,
     pub(super) moderation: Arc<Moderation>,
     rows: Rows,
+    /// Nodes that watch groups here.
+    observers: Observers,
     /// Entries that cannot be read here.
     unreadable: HashSet<String>,
     /// The bucket is another than it was.
@@ -215,6 +219,7 @@ impl Driver {
         node.tick(now);
         drop(node);
         self.side.elsewhere.sweep(now);
+        self.observers.tell(&self.side);
         // What could not be put a moment ago.
         self.bring();
         let decisions = self.heard + self.imports.settled();
@@ -483,7 +488,16 @@ impl Driver {
             }
             Effect::Fenced(number, fenced) => self.side.fenced(number, fenced),
             Effect::Came(node) => tracing::info!(%node, "a node is there"),
-            Effect::Went(node) => tracing::info!(%node, "a node has gone"),
+            Effect::Went(node) => {
+                tracing::info!(%node, "a node has gone");
+                self.observers.part(&self.hub, node);
+            }
+            Effect::Watch { from, is_anew, is_watched, groups } => {
+                self.observers.watch(&self.hub, from, (is_anew, is_watched), &groups);
+                // The first snapshot at once: somebody waits for it.
+                self.observers.tell(&self.side);
+            }
+            Effect::Present(from, frames) => observers::hear(&self.hub, from, frames),
         }
     }
 

@@ -38,6 +38,14 @@ pub(super) enum Question {
     List(Box<ListQuestion>),
     /// Who is in these groups there? Answered with [`UsersThere`] for each.
     UsersIn(Vec<GroupName>),
+    /// What is said of these users by those of their connections that are in this group there? Answered with a [`Said`],
+    /// or nothing, for each.
+    Said {
+        /// The group.
+        group: GroupName,
+        /// The users, few enough for an answer.
+        users: Vec<UserName>,
+    },
     /// What is there of this connection? Answered with a [`ConnectionDetail`], or nothing.
     Connection(ConnectionId),
     /// What connections has this user there, and may they join that group? Answered with [`Verdicts`].
@@ -64,7 +72,11 @@ impl Question {
     /// Whether there may be so much to look at that it is done beside the driver.
     pub(super) fn takes_long(&self) -> bool {
         match self {
-            Self::List(_) | Self::UsersIn(_) | Self::Connection(_) | Self::Explain { .. } => true,
+            Self::List(_)
+            | Self::UsersIn(_)
+            | Self::Said { .. }
+            | Self::Connection(_)
+            | Self::Explain { .. } => true,
             Self::Act(_)
             | Self::Count(_)
             | Self::Change { .. }
@@ -85,6 +97,20 @@ pub(crate) enum UsersThere {
     /// So many, which are too many to be told.
     TooMany(u64),
 }
+
+/// What is said of a user on a node.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct Said {
+    /// When, in microseconds since 1970, or a little later: of what is said on several nodes the latest counts.
+    pub(crate) order: u64,
+    /// In base64.
+    pub(crate) data: String,
+    /// The number of the format that it is in.
+    pub(crate) format: u8,
+}
+
+/// So many bytes each [`Said`] has at most, as it is written, with who is asked for.
+pub(super) const SAID_BYTES: usize = 2_048;
 
 /// A user's connections on a node, and whether they may join a group.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -107,6 +133,9 @@ pub(crate) trait Answers: Send + Sync {
 
     /// The users in each of these groups, at most so many in all one by one.
     fn users_in(&self, groups: &[GroupName], most: usize) -> Vec<UsersThere>;
+
+    /// What is said of these users by those of their connections that are here in a group.
+    fn said(&self, group: &GroupName, users: &[UserName]) -> Vec<Option<Said>>;
 
     /// A connection that is here.
     fn detail(&self, connection: &ConnectionId) -> Option<ConnectionDetail>;

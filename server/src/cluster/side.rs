@@ -9,8 +9,9 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use fanfare_cluster::{Fenced, Node, NodeId, PeerFacts, TopicName};
-use fanfare_hub::{Outgoing, Population, Proof, Ticket, Topic};
+use fanfare_hub::{NodeKey, Outgoing, Population, Proof, Ticket, Topic};
 use fanfare_nats::Bus;
+use fanfare_protocol::GroupName;
 use fanfare_protocol::admin::{NodeRow, Receipt, Who};
 use parking_lot::{Condvar, Mutex};
 use tokio::runtime::Handle;
@@ -260,6 +261,22 @@ impl fanfare_hub::Cluster for Side {
         }
         ticket
     }
+
+    fn watches(&self, group: &GroupName, audience: u64) -> Vec<NodeKey> {
+        let asked = self.node.lock().watches(group, audience);
+        self.wake.notify_one();
+        asked.into_iter().map(key).collect()
+    }
+
+    fn unwatches(&self, group: &GroupName, audience: u64) {
+        self.node.lock().unwatches(group, audience);
+        self.wake.notify_one();
+    }
+}
+
+/// A node, as the hub has it.
+pub(super) fn key(node: NodeId) -> NodeKey {
+    NodeKey(node.bytes())
 }
 
 /// What carries a node's messages.

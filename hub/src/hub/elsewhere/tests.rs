@@ -10,7 +10,7 @@ use fanfare_protocol::{Code, GroupName, Limits, ServerFrame, UserName};
 use parking_lot::Mutex;
 
 use super::*;
-use crate::cluster::{Proof, Topic};
+use crate::cluster::{NodeKey, Proof, Topic};
 use crate::{Gate, HubLimits, Member, Newcomer, Nowhere, Origin, Population, Removal, Seat, Taken};
 
 /// Notes what it is asked, and answers what it is told to.
@@ -66,6 +66,15 @@ impl Cluster for Nodes {
             messages.iter().map(|(event, _, payload)| format!("{event}({})", payload.len())).collect();
         self.note(format!("{} to {to:?} but {} by {lane:?}, {counts}", messages.join(" "), except.len(),));
         NonZeroU64::new(7).filter(|_| *counts).map(Ticket)
+    }
+
+    fn watches(&self, group: &GroupName, audience: u64) -> Vec<NodeKey> {
+        self.note(format!("watches {group}, {audience}"));
+        Vec::new()
+    }
+
+    fn unwatches(&self, group: &GroupName, audience: u64) {
+        self.note(format!("unwatches {group}, {audience}"));
     }
 }
 

@@ -7,7 +7,7 @@ use fanfare_protocol::presence::PresenceFrame;
 
 use super::ending::waiting_writer;
 use super::*;
-use crate::cluster::{Cluster, Outgoing, Proof, Ticket, Topic};
+use crate::cluster::{Cluster, NodeKey, Outgoing, Proof, Ticket, Topic};
 use crate::sheet::Sheet;
 
 /// A cluster that may be paused, and knows nothing else.
@@ -28,6 +28,12 @@ impl Cluster for Paused {
     fn publish(&self, _: &Outgoing<'_>) -> Option<Ticket> {
         None
     }
+
+    fn watches(&self, _: &GroupName, _: u64) -> Vec<NodeKey> {
+        Vec::new()
+    }
+
+    fn unwatches(&self, _: &GroupName, _: u64) {}
 }
 
 impl Paused {

@@ -1,0 +1,338 @@
+//! Presence over several hubs: what a watcher is told on one is who is there on all.
+
+use super::*;
+use crate::cluster::{Cluster, NodeKey, Outgoing, Proof, Ticket, Topic};
+use crate::presence::Observer;
+
+/// The other hubs, as one of them has them: it says whom it asks, and notes what it is told.
+#[derive(Default)]
+struct Others {
+    nodes: Vec<NodeKey>,
+    /// The audience of the room that is open, or the last that was.
+    audience: Lock<(u64, bool)>,
+}
+
+impl Cluster for Others {
+    fn delivers(&self) -> bool {
+        true
+    }
+
+    fn wants(&self, _: Topic<'_>) -> Option<Arc<Proof>> {
+        None
+    }
+
+    fn left(&self, _: Topic<'_>) {}
+
+    fn watches(&self, _: &GroupName, audience: u64) -> Vec<NodeKey> {
+        let before = std::mem::replace(&mut *self.audience.lock(), (audience, true));
+        assert!(audience > before.0);
+        self.nodes.clone()
+    }
+
+    fn unwatches(&self, _: &GroupName, audience: u64) {
+        let mut known = self.audience.lock();
+        if known.0 == audience {
+            known.1 = false;
+        }
+    }
+
+    fn publish(&self, _: &Outgoing<'_>) -> Option<Ticket> {
+        None
+    }
+}
+
+fn key(number: usize) -> NodeKey {
+    NodeKey([0, 0, 0, u8::try_from(number).unwrap()])
+}
+
+fn observer_id(number: usize) -> ConnectionId {
+    ConnectionId::from_bytes([0xff; 16].map(|byte: u8| byte - u8::try_from(number).unwrap()))
+}
+
+struct Site {
+    hub: Hub<()>,
+    others: Arc<Others>,
+    /// What it is to the other hubs, while they watch the room here, and for which audience there.
+    observers: BTreeMap<usize, (u64, Observer<()>)>,
+}
+
+fn site(number: usize, count: usize, limits: HubLimits) -> Site {
+    let hub: Hub<()> = Hub::new(limits, Arc::new(Open));
+    let nodes = (0..count).filter(|other| *other != number).map(key).collect();
+    let others = Arc::new(Others { nodes, ..Others::default() });
+    hub.cluster(Arc::clone(&others) as Arc<dyn Cluster>);
+    Site { hub, others, observers: BTreeMap::new() }
+}
+
+fn frames_of(mut bytes: Bytes) -> Vec<PresenceFrame> {
+    let mut reader = codec::FrameReader::new(u32::MAX);
+    let frames = std::iter::from_fn(|| reader.next_frame(&mut bytes).unwrap());
+    let decoded = frames.map(|frame| codec::decode_server(&frame).unwrap());
+    decoded
+        .map(|frame| match frame {
+            ServerFrame::Presence(frame) => frame,
+            other => panic!("{other:?}"),
+        })
+        .collect()
+}
+
+/// Carries what one hub has to say of its members to another.
+fn carry(sites: &mut [Site], from: usize, to: usize, now: Instant) {
+    while let Some(bytes) = sites[from].observers.get_mut(&to).and_then(|(_, observer)| observer.take(200)) {
+        for frame in frames_of(bytes) {
+            sites[to].hub.hear(key(from), frame, now);
+        }
+    }
+}
+
+/// Has each hub watch the room on the others while somebody watches it there.
+fn ask(sites: &mut [Site]) {
+    for asking in 0..sites.len() {
+        let (audience, is_open) = *sites[asking].others.audience.lock();
+        for asked in (0..sites.len()).filter(|asked| *asked != asking) {
+            let site = &mut sites[asked];
+            if !is_open {
+                site.observers.remove(&asking);
+                continue;
+            }
+            let new = || (0, site.hub.observer(observer_id(asking)));
+            let (of, observer) = site.observers.entry(asking).or_insert_with(new);
+            // Another audience knows nothing of what the one before was told.
+            if std::mem::replace(of, audience) != audience {
+                observer.watch(&room());
+            }
+        }
+    }
+}
+
+fn settle(sites: &mut [Site], now: Instant) {
+    ask(sites);
+    for site in sites.iter() {
+        announce(&site.hub, now);
+    }
+    for from in 0..sites.len() {
+        for to in 0..sites.len() {
+            carry(sites, from, to, now);
+        }
+    }
+    for site in sites.iter() {
+        announce(&site.hub, now);
+    }
+}
+
+fn pair() -> Vec<Site> {
+    (0..2).map(|number| site(number, 2, limits(100, 1_000, 2_000))).collect()
+}
+
+#[test]
+fn who_watches_is_told_of_those_on_other_nodes_and_the_first_snapshot_has_them() {
+    let mut sites = pair();
+    let now = Instant::now();
+    let (watcher, alice) = (seat(&sites[0].hub, 1, "watcher"), seat(&sites[0].hub, 2, "alice"));
+    let (there, bob) = (seat(&sites[1].hub, 3, "alice"), seat(&sites[1].hub, 4, "bob"));
+    let said = |seat: &Seat<()>, site: &Site, text: &str, at: u64| {
+        let at = SystemTime::UNIX_EPOCH + Duration::from_secs(at);
+        site.hub.describe(seat.member(), Some(Payload::from(text)), at).unwrap();
+    };
+    said(&alice, &sites[0], "here", 20);
+    said(&there, &sites[1], "there", 10);
+    join(&sites[0].hub, &alice);
+    join(&sites[1].hub, &there);
+    sites[0].hub.watch(watcher.member(), &room()).unwrap();
+    announce(&sites[0].hub, now);
+    assert!(told(watcher.member()).is_empty(), "the other node has not said who is there");
+    settle(&mut sites, now);
+    assert_eq!(told(watcher.member()), ["snapshot alice 2"]);
+
+    said(&there, &sites[1], "later", 30);
+    join(&sites[1].hub, &bob);
+    settle(&mut sites, now);
+    assert_eq!(told(watcher.member()), ["+alice 2 later", "+bob 1"]);
+    said(&alice, &sites[0], "latest", 40);
+    settle(&mut sites, now);
+    assert_eq!(told(watcher.member()), ["+alice 2 latest"]);
+
+    // From one node to the other, and back within the grace: never away.
+    drop(bob);
+    settle(&mut sites, now + ms(100));
+    let bob = seat(&sites[0].hub, 5, "bob");
+    join(&sites[0].hub, &bob);
+    settle(&mut sites, now + ms(1_000));
+    settle(&mut sites, now + ms(9_000));
+    assert!(told(watcher.member()).is_empty());
+    // With a grace, and it is one.
+    drop(there);
+    settle(&mut sites, now + ms(10_000));
+    settle(&mut sites, now + ms(11_999));
+    assert!(told(watcher.member()).is_empty());
+    settle(&mut sites, now + ms(12_000));
+    assert_eq!(told(watcher.member()), ["+alice 1 latest"]);
+
+    assert_eq!(sites[1].observers[&0].1.watches(), 1);
+    sites[0].hub.unwatch(watcher.member(), &room());
+    settle(&mut sites, now + ms(12_100));
+    settle(&mut sites, now + ms(12_200));
+    assert!(!sites[0].others.audience.lock().1 && sites[1].observers.is_empty());
+    assert_eq!(sites[1].hub.registry.abroad.kept(), 0, "nobody is kept whom nobody asks for");
+}
+
+#[test]
+fn a_snapshot_waits_a_second_for_a_node_that_does_not_answer_and_not_for_one_that_has_gone() {
+    for goes in [false, true] {
+        let sites = pair();
+        let (watcher, alice) = (seat(&sites[0].hub, 1, "watcher"), seat(&sites[0].hub, 2, "alice"));
+        join(&sites[0].hub, &alice);
+        let now = Instant::now();
+        sites[0].hub.watch(watcher.member(), &room()).unwrap();
+        announce(&sites[0].hub, now);
+        announce(&sites[0].hub, now + ms(999));
+        assert!(told(watcher.member()).is_empty());
+        if goes {
+            sites[0].hub.part(key(1), now + ms(999));
+        } else {
+            announce(&sites[0].hub, now + ms(1_000));
+        }
+        assert_eq!(told(watcher.member()), ["snapshot alice 1"]);
+    }
+}
+
+#[test]
+fn with_a_node_go_those_who_were_there_alone_after_the_grace() {
+    let mut sites = pair();
+    let now = Instant::now();
+    let watcher = seat(&sites[0].hub, 1, "watcher");
+    let there: Vec<Seat<()>> =
+        (2..).zip(["alice", "bob"]).map(|(number, name)| seat(&sites[1].hub, number, name)).collect();
+    there.iter().for_each(|seat| join(&sites[1].hub, seat));
+    sites[0].hub.watch(watcher.member(), &room()).unwrap();
+    settle(&mut sites, now);
+    assert_eq!(told(watcher.member()), ["snapshot alice 1, bob 1"]);
+    sites[0].hub.part(key(1), now);
+    let alice = seat(&sites[0].hub, 9, "alice");
+    announce(&sites[0].hub, now);
+    join(&sites[0].hub, &alice);
+    announce(&sites[0].hub, now + ms(1_999));
+    assert!(told(watcher.member()).is_empty());
+    announce(&sites[0].hub, now + ms(2_000));
+    assert_eq!(told(watcher.member()), ["-bob"]);
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Join(usize),
+    Leave(usize),
+    Say(usize, u8, u64),
+    Watch(usize),
+    Unwatch(usize),
+    Settle(u64),
+    /// What a hub has to say to another gets lost: it is asked anew.
+    Lose(usize, usize),
+    /// A hub takes another one for gone, and then it is back.
+    Part(usize, usize),
+}
+
+const SITES: usize = 3;
+const SEATS: usize = 9;
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => (0..SEATS).prop_map(Step::Join),
+        3 => (0..SEATS).prop_map(Step::Leave),
+        2 => (0..SEATS, 0..3_u8, 0..5_u64).prop_map(|(seat, what, at)| Step::Say(seat, what, at)),
+        2 => (0..SITES).prop_map(Step::Watch),
+        1 => (0..SITES).prop_map(Step::Unwatch),
+        4 => (0..3_000_u64).prop_map(Step::Settle),
+        1 => (0..SITES, 0..SITES).prop_map(|(from, to)| Step::Lose(from, to)),
+        1 => (0..SITES, 0..SITES).prop_map(|(from, to)| Step::Part(from, to)),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    /// Whatever comes, goes, is said, gets lost and is asked for anew: when all is quiet, each watcher has been told who
+    /// is there on all nodes, with how many connections, and what was said of whom last on any of them.
+    #[test]
+    fn when_all_is_quiet_every_watcher_knows_who_is_there_on_all_nodes(
+        steps in proptest::collection::vec(step(), 1..60),
+        (frames, part_bytes) in prop_oneof![Just((100, 1_000)), Just((4, 20))],
+    ) {
+        let mut sites: Vec<Site> =
+            (0..SITES).map(|number| site(number, SITES, limits(frames, part_bytes, 2_000))).collect();
+        let number = |seat: usize| u32::try_from(seat).unwrap() + 10;
+        let seats: Vec<Seat<()>> = (0..SEATS)
+            .map(|one| seat(&sites[one % SITES].hub, number(one), ["alice", "bob", "carol"][one / SITES % 3]))
+            .collect();
+        let watchers: Vec<Seat<()>> =
+            (0..SITES).map(|one| seat(&sites[one].hub, number(one) + 100, "watcher")).collect();
+        let mut views = vec![View::default(); SITES];
+        let (mut now, mut said) = (Instant::now(), BTreeMap::<usize, (u64, Payload)>::new());
+        let mut orders = [0; SITES];
+        for step in steps.into_iter().chain([Step::Watch(0), Step::Watch(1), Step::Watch(2)]) {
+            match step {
+                Step::Join(one) => join(&sites[one % SITES].hub, &seats[one]),
+                Step::Leave(one) => {
+                    sites[one % SITES].hub.leave(seats[one].member(), &room());
+                }
+                Step::Say(one, what, at) => {
+                    let data = Payload::from(vec![what]);
+                    let moment = SystemTime::UNIX_EPOCH + Duration::from_micros(at);
+                    let order = &mut orders[one % SITES];
+                    *order = at.max(*order + 1);
+                    said.insert(one, (*order, data.clone()));
+                    sites[one % SITES].hub.describe(seats[one].member(), Some(data), moment).unwrap();
+                }
+                Step::Watch(one) => {
+                    sites[one].hub.watch(watchers[one].member(), &room()).unwrap();
+                }
+                Step::Unwatch(one) => {
+                    sites[one].hub.unwatch(watchers[one].member(), &room());
+                    // What was queued of it before is thrown away.
+                    views[one] = View::default();
+                }
+                Step::Settle(after) => {
+                    now += ms(after);
+                    settle(&mut sites, now);
+                }
+                Step::Lose(from, to) => {
+                    sites[from].observers.remove(&to);
+                }
+                Step::Part(from, to) if from != to => {
+                    sites[from].observers.remove(&to);
+                    sites[to].hub.part(key(from), now);
+                }
+                Step::Part(..) => {}
+            }
+            for one in 0..SITES {
+                presence(watchers[one].member()).into_iter().for_each(|frame| views[one].take(frame));
+            }
+        }
+        for _ in 0..40 {
+            now += ms(2_000);
+            settle(&mut sites, now);
+            for one in 0..SITES {
+                presence(watchers[one].member()).into_iter().for_each(|frame| views[one].take(frame));
+            }
+        }
+        let mut expected: BTreeMap<UserName, (u32, Vec<usize>)> = BTreeMap::new();
+        for (one, seat) in seats.iter().enumerate() {
+            if sites[one % SITES].hub.of_group(&room()).iter().any(|member| member.id() == seat.member().id()) {
+                let (connections, of) = expected.entry(seat.member().user().clone()).or_default();
+                *connections += 1;
+                of.push(one);
+            }
+        }
+        let expected: BTreeMap<UserName, (u32, Option<Payload>)> = expected
+            .into_iter()
+            .map(|(user, (connections, of))| {
+                let said = of.iter().filter_map(|one| said.get(one));
+                let data = said.max_by_key(|(order, data)| (*order, data.bytes.clone()));
+                (user, (connections, data.map(|(_, data)| data.clone())))
+            })
+            .collect();
+        for (one, view) in views.iter().enumerate() {
+            prop_assert!(view.is_complete, "{one}");
+            prop_assert_eq!(&view.users, &expected, "{}", one);
+        }
+    }
+}
