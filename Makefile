@@ -17,7 +17,7 @@ cluster:
 ## make test     everything that CI checks by running it; installs what it needs on Debian
 test:
 	tests/tools
-	cargo test --workspace --locked
+	tests/repeat 1
 	cargo test -p fanfare-hub --features model --lib --locked
 	tests/last-release/run
 	tests/python/run
