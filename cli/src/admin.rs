@@ -242,8 +242,12 @@ impl Session {
             let verdict: AuditVerdict = self.client.ask(&Question::VerifyAudit { head }).await?;
             self.print(&verdict, show::verdict)?;
             return match verdict.broken {
-                None => Ok(()),
                 Some(problem) => Err(Failure::failed(format!("the audit was tampered with: {problem}"))),
+                None if verdict.silent.is_empty() => Ok(()),
+                None => {
+                    let nodes = verdict.silent.join(", ");
+                    Err(Failure::failed(format!("nothing is known of the audit of {nodes}: no answer")))
+                }
             };
         }
         let after = if limit == 0 { 0 } else { status.audit.sequence.saturating_sub(limit) };

@@ -18,7 +18,8 @@ use serde::{Deserialize, Serialize};
 
 pub use self::answer::{
     AdminError, AdminReply, AuditHead, AuditVerdict, ConnectionVerdict, Counters, Explanation, Listing,
-    NodeStanding, Receipt, Refusal, Standing, Status, TokenVerdict, Totals, Update, Verdict, Watching,
+    NodeAudit, NodeStanding, Receipt, Refusal, Standing, Status, TokenVerdict, Totals, Update, Verdict,
+    Watching,
 };
 pub use self::request::{Action, AdminRequest, OneAnswer, Page, Question, Subscription, Who};
 pub use self::row::{

@@ -7,6 +7,7 @@
 //! `moderation` does what changes anything. What the requests and the answers are is in `fanfare_protocol::admin`.
 //! Nothing here knows how a message is routed: the hub and moderation are all it sees.
 
+mod audits;
 pub(crate) mod endpoint;
 mod everywhere;
 mod explain;

@@ -30,6 +30,7 @@ mod store;
 mod tests;
 
 pub use actions::{Moderation, Operator};
+pub(crate) use audit::Head;
 pub(crate) use decisions::{Carried, Decided, Decision, Decisions, Fence};
 pub(crate) use ending::end_lasting;
 pub use error::ModerationError;

@@ -4,6 +4,7 @@
 //! does under every kind of cut is tested in simulated time (`cluster/tests/simulation.rs`); here it is whether the
 //! real parts do the same.
 
+mod audits;
 mod lists;
 mod presence;
 mod receipts;

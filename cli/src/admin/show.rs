@@ -371,9 +371,20 @@ fn receipt_here(done: &Done, receipt: &Receipt) -> String {
 
 pub(super) fn verdict(verdict: &AuditVerdict) -> String {
     let head = format!("{}, the last has the hash\n{}\n", many(verdict.records, "record"), verdict.head.hash);
+    let mut nodes = String::new();
+    for node in &verdict.nodes {
+        let name = harmless(&node.node);
+        nodes += &match &node.broken {
+            None => format!("node {name}: {}\n", many(node.records, "record")),
+            Some(problem) => format!("node {name}: BROKEN: {}\n", harmless(problem)),
+        };
+    }
+    for node in &verdict.silent {
+        nodes += &format!("node {}: NO ANSWER\n", harmless(node));
+    }
     match &verdict.broken {
-        None => format!("the chain is whole: {head}"),
-        Some(problem) => format!("THE CHAIN IS BROKEN: {}\n{head}", harmless(problem)),
+        None => format!("{nodes}the chain is whole: {head}"),
+        Some(problem) => format!("{nodes}THE CHAIN IS BROKEN: {}\n{head}", harmless(problem)),
     }
 }
 

@@ -409,13 +409,33 @@ impl Standing {
 /// Whether the audit's chain is whole.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditVerdict {
-    /// Whether it is.
+    /// Whether it is, and in a cluster those of all nodes are.
     pub whole: bool,
     /// How many records it has.
     pub records: u64,
     /// The last record.
     pub head: AuditHead,
-    /// Where it breaks and how, if it does.
+    /// Where it breaks and how, if it does; in a cluster, where the first one does that was found.
+    pub broken: Option<String>,
+    /// In a cluster: the chains of all nodes, with what was noted of each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nodes: Vec<NodeAudit>,
+    /// In a cluster: nodes that did not answer, by their names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub silent: Vec<String>,
+}
+
+/// The audit of one node of a cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeAudit {
+    /// What operators call the node.
+    pub node: String,
+    /// How many records its chain has.
+    pub records: u64,
+    /// The last record.
+    pub head: AuditHead,
+    /// What is wrong with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub broken: Option<String>,
 }
 

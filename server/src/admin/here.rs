@@ -17,7 +17,7 @@ use super::listing::{self, Rows, Slice};
 use super::query::{Queries, some_time};
 use super::rows::{Connections, Facts, Groups, Users, connection_row, made_by};
 use crate::access;
-use crate::cluster::{Answers, MOST_VERDICTS, Said, UsersThere, Verdicts};
+use crate::cluster::{Answers, ChainThere, MOST_VERDICTS, Said, UsersThere, Verdicts};
 use crate::hub::Member;
 use crate::lists::{Entry, Line, ListQuestion, Of, Part};
 
@@ -133,6 +133,11 @@ impl Answers for Queries {
 
     fn said(&self, group: &GroupName, users: &[UserName]) -> Vec<Option<Said>> {
         users.iter().map(|user| self.hub.said(group, user).map(said)).collect()
+    }
+
+    fn chain(&self, noted: &[(String, String)]) -> Option<ChainThere> {
+        // Its own failures are told where it is.
+        self.chain_here(noted, None).ok()
     }
 
     fn detail(&self, connection: &ConnectionId) -> Option<ConnectionDetail> {

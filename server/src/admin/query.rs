@@ -17,7 +17,7 @@ use fanfare_protocol::{Code, Denial};
 use fanfare_token::Seconds;
 
 use super::listing::{self, Rows, Slice};
-use super::reply::{line, store_failed};
+use super::reply::line;
 use super::rows::{ApiKeyRows, BanRows, LastingRows};
 use crate::access::{self, Gate};
 use crate::application::Decides;
@@ -76,14 +76,11 @@ impl Queries {
             Question::Explain { user, group, token } => {
                 Ok(line(&AdminReply::Ok(self.explain(user, group, token.as_ref(), access::now()))))
             }
-            Question::VerifyAudit { head } => self.verify_audit(head.as_deref()),
+            Question::VerifyAudit { head } => {
+                let head = head.as_deref().map(noted).transpose()?;
+                Ok(line(&AdminReply::Ok(self.verify_audits(head.as_deref())?)))
+            }
         }
-    }
-
-    fn verify_audit(&self, head: Option<&str>) -> Result<Bytes, AdminError> {
-        let head = head.map(noted).transpose()?;
-        let verdict = self.moderation.verify_audit(head.as_deref());
-        verdict.map(|verdict| line(&AdminReply::Ok(verdict))).map_err(|error| store_failed(&error))
     }
 
     fn status(&self, operator: &Operator) -> Status {

@@ -4,7 +4,7 @@
 //! Invariants: nobody waits longer than [`ANSWER`]; an answer that cannot be read is none.
 
 use std::collections::HashMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use fanfare_cluster::{NodeId, PeerFacts};
 use fanfare_hub::Ticket;
@@ -12,8 +12,13 @@ use fanfare_protocol::admin::{ConnectionDetail, Who};
 use fanfare_protocol::{ConnectionId, GroupName, Target, UserName};
 use serde::de::DeserializeOwned;
 
-use super::questions::{ANSWER, Question, SAID_BYTES, Said, UsersThere, Verdicts, read, to_bytes};
+use super::questions::{
+    ANSWER, ChainThere, Question, SAID_BYTES, Said, UsersThere, Verdicts, read, to_bytes,
+};
 use super::side::Side;
+
+/// How long other nodes may take to look at the whole of their audits: a hundred thousand records take a second.
+const CHAINS: Duration = Duration::from_secs(10);
 
 impl Side {
     /// Asks all other nodes, or one.
@@ -45,7 +50,11 @@ impl Side {
         question: &Question,
     ) -> (Vec<(NodeId, T)>, Vec<String>) {
         let ticket = self.ask(None, question);
-        let tallied = self.elsewhere.wait_here(ticket);
+        self.read_all(ticket)
+    }
+
+    fn read_all<T: DeserializeOwned>(&self, asked: Ticket) -> (Vec<(NodeId, T)>, Vec<String>) {
+        let tallied = self.elsewhere.wait_here(asked);
         let (mut silent, mut answers) = (tallied.silent, Vec::new());
         for (node, body) in tallied.answers {
             match body.as_deref().and_then(read::<T>) {
@@ -157,6 +166,14 @@ impl Side {
         silent.sort_unstable();
         silent.dedup();
         (said, self.names(&silent))
+    }
+
+    /// The audits of all other nodes, each with its node's name; and which did not say. Blocks.
+    pub(crate) fn chains(&self, noted: Vec<(String, String)>) -> (Vec<(String, ChainThere)>, Vec<String>) {
+        let asked = self.ask_until(None, &Question::Chain(noted), Instant::now() + CHAINS);
+        let (answers, silent) = self.read_all::<ChainThere>(asked);
+        let named = |(node, chain)| (self.names(&[node]).pop().unwrap_or_default(), chain);
+        (answers.into_iter().map(named).collect(), silent)
     }
 
     /// The same as [`Side::count`], on a thread that may wait.

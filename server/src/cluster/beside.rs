@@ -83,6 +83,7 @@ fn find(answers: &dyn Answers, question: &Question, longest: usize) -> Option<By
             to_bytes(&answers.users_in(groups, room / NUMBER_BYTES))
         }
         Question::Said { group, users } => to_bytes(&answers.said(group, users)),
+        Question::Chain(noted) => to_bytes(&answers.chain(noted)?),
         Question::Connection(id) => to_bytes(&answers.detail(id)),
         Question::Explain { user, group } => to_bytes(&answers.verdicts(user, group)),
         _ => return None,
@@ -97,7 +98,7 @@ mod tests {
     use fanfare_protocol::{ConnectionId, GroupName, UserName};
 
     use super::*;
-    use crate::cluster::questions::{SAID_BYTES, Said, UsersThere, Verdicts, read};
+    use crate::cluster::questions::{ChainThere, SAID_BYTES, Said, UsersThere, Verdicts, read};
     use crate::lists::{Entry, Line, ListQuestion, Of, Part, Place};
 
     /// Has more of everything than fits.
@@ -119,6 +120,10 @@ mod tests {
 
         fn said(&self, _: &GroupName, _: &[UserName]) -> Vec<Option<Said>> {
             vec![Some(Said { order: u64::MAX, data: "x".repeat(SAID_BYTES), format: 1 }); 100]
+        }
+
+        fn chain(&self, _: &[(String, String)]) -> Option<ChainThere> {
+            None
         }
 
         fn detail(&self, _: &ConnectionId) -> Option<ConnectionDetail> {

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use fanfare_cluster::{Effect, Heartbeat, Node, NodeId, TopicName};
 use fanfare_hub::{CloseReason, Removal};
 use fanfare_nats::{Bus, Event, Expect, OpenError, PutError};
@@ -21,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::beside::{self, Asked, Queue};
 use super::copier::{Copies, copy, copy_of};
+use super::heads::{self, Noted};
 use super::imports::Imports;
 use super::observers::{self, Observers};
 use super::questions::{Question, read, to_bytes};
@@ -29,7 +31,7 @@ use super::side::{Carrier, Side, who};
 use crate::access;
 use crate::cluster_settings::ClusterSettings;
 use crate::hub::Hub;
-use crate::moderation::{Decision, Moderation};
+use crate::moderation::{Decision, Head, Moderation};
 
 /// How often what is due is done.
 const TICK: Duration = Duration::from_millis(100);
@@ -45,6 +47,9 @@ const OWN_DISK: &str = "of this node's own disk";
 
 /// How often what has ended is looked for.
 const SWEEP: Duration = Duration::from_secs(60);
+
+/// How often this node's audit is noted, where it has more.
+const NOTE: Duration = Duration::from_secs(1);
 
 /// How long the last words may take.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -88,6 +93,7 @@ impl Opening {
     ) -> Driver {
         let (copies, to_copy) = Copies::new();
         let copy_of = directory.as_deref().and_then(copy_of);
+        let has_disk = directory.is_some();
         let copier = tokio::spawn(copy(Arc::clone(&moderation), directory, copies.clone(), to_copy));
         let (beside, asked) = Queue::new();
         let answerer = tokio::spawn(beside::answer(Arc::clone(&self.side), asked));
@@ -112,6 +118,10 @@ impl Opening {
             imports: Imports::default(),
             heard: 0,
             swept: Instant::now(),
+            has_disk,
+            noted: None,
+            noted_at: Instant::now(),
+            is_noting: false,
             joining: watch::Sender::default(),
         }
     }
@@ -131,6 +141,7 @@ enum Put {
     Heartbeat(Result<u64, PutError>),
     Import(Box<Decision>, Result<u64, PutError>),
     Forgotten,
+    Noted(Head, Result<u64, PutError>),
 }
 
 /// Lets nobody wait for other nodes any more when the driver has ended, in whatever way.
@@ -173,6 +184,12 @@ pub(crate) struct Driver {
     heard: u64,
     /// When what has ended was last looked for.
     swept: Instant,
+    /// Whether its audit outlasts it.
+    has_disk: bool,
+    /// How much of it is noted, when that was last looked at, and whether it is on its way.
+    noted: Option<Head>,
+    noted_at: Instant,
+    is_noting: bool,
     joining: watch::Sender<Joining>,
 }
 
@@ -220,6 +237,7 @@ impl Driver {
         drop(node);
         self.side.elsewhere.sweep(now);
         self.observers.tell(&self.side);
+        self.note_audit(now);
         // What could not be put a moment ago.
         self.bring();
         let decisions = self.heard + self.imports.settled();
@@ -233,6 +251,41 @@ impl Driver {
                 }
             }
         }
+    }
+
+    /// Notes how far this node's audit has come, for the others to hold it to that. Where it is not what was noted
+    /// before, that is told, and nothing more is noted: it would hide what was changed.
+    fn note_audit(&mut self, now: Instant) {
+        if !self.has_disk || !self.caught_up || now < self.noted_at + NOTE || self.puts.len() >= PUTS {
+            return;
+        }
+        let Some((chain, head)) = self.moderation.chain_now() else { return };
+        if self.noted == Some(head) || self.is_noting {
+            return;
+        }
+        self.noted_at = now;
+        if let Some(problem) = self.side.heads().problem(&chain, head) {
+            tracing::error!(problem, "this node's audit is not what was noted of it in the cluster");
+            self.side.has_another_audit(problem);
+            self.has_disk = false;
+            return;
+        }
+        let (bus, (key, value)) = (self.side.bus.clone(), self.note(&chain, head));
+        self.is_noting = true;
+        self.puts.spawn(async move { Put::Noted(head, bus.put(&key, value, Expect::Anything).await) });
+    }
+
+    fn note(&self, chain: &str, head: Head) -> (String, Bytes) {
+        let noted = Noted { node: self.side.name.clone(), sequence: head.sequence, hash: head.hex() };
+        (heads::key(chain), to_bytes(&noted))
+    }
+
+    /// What is to be noted of this node's audit as it goes.
+    fn last_note(&self) -> Option<(String, Bytes)> {
+        let (chain, head) = self.moderation.chain_now()?;
+        let is_as_noted = self.side.heads().problem(&chain, head).is_none();
+        let is_due = self.has_disk && self.caught_up && is_as_noted && self.noted != Some(head);
+        is_due.then(|| self.note(&chain, head))
     }
 
     /// Deletes an entry where it is still what it was.
@@ -281,6 +334,13 @@ impl Driver {
                 return;
             }
             self.side.node.lock().heartbeat(id, heartbeat.flatten(), revision, Instant::now());
+        } else if let Some(chain) = heads::chain(key) {
+            // One that cannot be read notes nothing; what it noted before counts.
+            match value.map(read::<Noted>) {
+                Some(None) => tracing::warn!(key, "what is noted of an audit cannot be read"),
+                noted => self.side.heads().saw(chain, noted.flatten()),
+            }
+            self.side.node.lock().applied(revision);
         } else {
             self.side.saw(key, value.map(|_| revision));
             self.heard += u64::from(!self.caught_up);
@@ -366,6 +426,12 @@ impl Driver {
 
     fn put(&mut self, put: Result<Put, tokio::task::JoinError>) {
         match put {
+            Ok(Put::Noted(head, put)) => {
+                self.is_noting = false;
+                if put.is_ok() {
+                    self.noted = Some(head);
+                }
+            }
             Ok(Put::Heartbeat(Err(error))) => tracing::debug!(%error, "a heartbeat was not put"),
             Ok(Put::Import(decision, put)) => {
                 match put {
@@ -503,9 +569,13 @@ impl Driver {
 
     /// Says that it goes, and lets nobody wait.
     async fn finish(self) {
+        let note = self.last_note();
         let Self { side, events, copies, copier, beside, answerer, mut puts, id, .. } = self;
         side.end();
         side.node.lock().leave();
+        if let Some((key, value)) = note {
+            let _ = tokio::time::timeout(LAST_WORDS, side.bus.put(&key, value, Expect::Anything)).await;
+        }
         let key = rows::node_key(id);
         let forget = side.bus.delete(&key, Expect::Anything);
         // Where NATS does not answer, the others find out by themselves.

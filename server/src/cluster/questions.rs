@@ -6,7 +6,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use fanfare_protocol::admin::{Action, BanRow, ConnectionDetail, ConnectionVerdict, Receipt, Who};
+use fanfare_protocol::admin::{
+    Action, AuditVerdict, BanRow, ConnectionDetail, ConnectionVerdict, Receipt, Who,
+};
 use fanfare_protocol::{ConnectionId, GroupName, UserName};
 use serde::{Deserialize, Serialize};
 
@@ -46,6 +48,8 @@ pub(super) enum Question {
         /// The users, few enough for an answer.
         users: Vec<UserName>,
     },
+    /// Is the audit whole there, with what was noted of each chain in it? Answered with a [`ChainThere`].
+    Chain(Vec<(String, String)>),
     /// What is there of this connection? Answered with a [`ConnectionDetail`], or nothing.
     Connection(ConnectionId),
     /// What connections has this user there, and may they join that group? Answered with [`Verdicts`].
@@ -75,6 +79,7 @@ impl Question {
             Self::List(_)
             | Self::UsersIn(_)
             | Self::Said { .. }
+            | Self::Chain(_)
             | Self::Connection(_)
             | Self::Explain { .. } => true,
             Self::Act(_)
@@ -109,6 +114,14 @@ pub(crate) struct Said {
     pub(crate) format: u8,
 }
 
+/// The audit of a node.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct ChainThere {
+    /// What its chain is known by, where it has a record.
+    pub(crate) chain: Option<String>,
+    pub(crate) verdict: AuditVerdict,
+}
+
 /// So many bytes each [`Said`] has at most, as it is written, with who is asked for.
 pub(super) const SAID_BYTES: usize = 2_048;
 
@@ -136,6 +149,9 @@ pub(crate) trait Answers: Send + Sync {
 
     /// What is said of these users by those of their connections that are here in a group.
     fn said(&self, group: &GroupName, users: &[UserName]) -> Vec<Option<Said>>;
+
+    /// The audit here, with what was noted of each chain. `None` where it cannot be read.
+    fn chain(&self, noted: &[(String, String)]) -> Option<ChainThere>;
 
     /// A connection that is here.
     fn detail(&self, connection: &ConnectionId) -> Option<ConnectionDetail>;

@@ -13,10 +13,11 @@ use fanfare_hub::{NodeKey, Outgoing, Population, Proof, Ticket, Topic};
 use fanfare_nats::Bus;
 use fanfare_protocol::GroupName;
 use fanfare_protocol::admin::{NodeRow, Receipt, Who};
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore};
 
+use super::heads::Heads;
 use super::questions::Answers;
 use super::reasons::Reasons;
 use crate::elsewhere::Elsewhere;
@@ -65,6 +66,10 @@ pub(crate) struct Side {
     progressed: Condvar,
     /// Why what is about to be ended is.
     reasons: Mutex<Reasons>,
+    /// What is noted of the nodes' audits.
+    heads: Mutex<Heads>,
+    /// Why this node's own is not what was noted of it.
+    audit_problem: Mutex<Option<String>>,
     /// The bucket's entries, as far as they have been seen.
     revisions: Mutex<HashMap<String, u64>>,
 }
@@ -93,6 +98,8 @@ impl Side {
             progress: Mutex::default(),
             progressed: Condvar::new(),
             reasons: Mutex::default(),
+            heads: Mutex::default(),
+            audit_problem: Mutex::default(),
             revisions: Mutex::default(),
         }
     }
@@ -153,7 +160,20 @@ impl Side {
         if !self.bus.is_connected() {
             return Some("there is no connection to NATS".to_owned());
         }
-        (!self.lease.holds()).then(|| "what was decided elsewhere is not known here".to_owned())
+        if !self.lease.holds() {
+            return Some("what was decided elsewhere is not known here".to_owned());
+        }
+        self.audit_problem.lock().as_ref().map(|problem| format!("its audit: {problem}"))
+    }
+
+    /// What is noted of the nodes' audits.
+    pub(crate) fn heads(&self) -> MutexGuard<'_, Heads> {
+        self.heads.lock()
+    }
+
+    /// This node's own is not what was noted of it.
+    pub(super) fn has_another_audit(&self, problem: String) {
+        *self.audit_problem.lock() = Some(problem);
     }
 
     pub(super) fn serves_without(&self) -> bool {

@@ -20,7 +20,7 @@ use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::sync::watch;
 
-use super::audit::{Chain, Outcome};
+use super::audit::{Chain, Head, Outcome};
 use super::decisions::{Carried, Decided, Decision, Decisions, Fence, add_up};
 use super::enforcement::Enforcement;
 use super::error::ModerationError;
@@ -503,11 +503,28 @@ impl Moderation {
         records
     }
 
+    /// What the audit's chain is known by, and its newest record; `None` where there is none, or where an act is being
+    /// written down at this moment: nobody waits here.
+    pub(crate) fn chain_now(&self) -> Option<(String, Head)> {
+        let journal = self.journal.try_lock()?;
+        Some((journal.chain()?, journal.head()))
+    }
+
+    /// What the audit's chain is known by, where it has a record.
+    pub(crate) fn chain(&self) -> Option<String> {
+        self.journal.lock().chain()
+    }
+
     /// Checks the audit's chain, and that it holds a record whose hash was `noted` some time ago.
     ///
     /// # Errors
     /// When the store does not work.
     pub fn verify_audit(&self, noted: Option<&str>) -> Result<AuditVerdict, StoreError> {
+        self.verify_chain(&Vec::from_iter(noted))
+    }
+
+    /// The same with several hashes.
+    pub(crate) fn verify_chain(&self, noted: &[&str]) -> Result<AuditVerdict, StoreError> {
         let mut chain = Chain::new(noted);
         loop {
             // Read together, so that a short page is the end of the chain that the head belongs to; and page by page,

@@ -31,6 +31,13 @@ impl Default for Head {
     }
 }
 
+impl Head {
+    /// Its hash, as operators are told it.
+    pub(crate) fn hex(&self) -> String {
+        hex(&self.hash)
+    }
+}
+
 impl From<Head> for AuditHead {
     fn from(head: Head) -> Self {
         Self { sequence: head.sequence, hash: hex(&head.hash) }
@@ -90,8 +97,8 @@ pub(crate) struct Chain<'a> {
     found: Head,
     records: u64,
     broken: Option<String>,
-    noted: Option<&'a str>,
-    seen_noted: bool,
+    /// Those of the hashes that must be in it that were not seen yet.
+    noted: Vec<&'a str>,
 }
 
 #[derive(Deserialize)]
@@ -101,10 +108,10 @@ struct Links {
 }
 
 impl<'a> Chain<'a> {
-    /// `noted` is the hash of a record that must be in it, in hex.
-    pub(crate) fn new(noted: Option<&'a str>) -> Self {
-        let seen_noted = noted.is_none_or(|noted| noted == hex(&START));
-        Self { found: Head::default(), records: 0, broken: None, noted, seen_noted }
+    /// `noted` are the hashes of records that must be in it, in hex.
+    pub(crate) fn new(noted: &[&'a str]) -> Self {
+        let noted = noted.iter().copied().filter(|noted| *noted != hex(&START)).collect();
+        Self { found: Head::default(), records: 0, broken: None, noted }
     }
 
     /// The number of the last record that was looked at.
@@ -129,12 +136,15 @@ impl<'a> Chain<'a> {
         };
         self.broken = self.broken.take().or(problem);
         self.found = Head { sequence: number, hash: hash(bytes) };
-        self.seen_noted |= self.noted == Some(hex(&self.found.hash).as_str());
+        if !self.noted.is_empty() {
+            let found = hex(&self.found.hash);
+            self.noted.retain(|noted| *noted != found);
+        }
     }
 
     /// Whether it is whole, as far as `kept`, the head that is kept beside it.
     pub(crate) fn verdict(self, kept: Head) -> AuditVerdict {
-        let Self { found, records, mut broken, seen_noted, .. } = self;
+        let Self { found, records, mut broken, noted } = self;
         if broken.is_none() && found != kept {
             broken = Some(format!(
                 "the last record is number {} with the hash {}, and should be number {} with {}",
@@ -144,11 +154,14 @@ impl<'a> Chain<'a> {
                 hex(&kept.hash)
             ));
         }
-        if broken.is_none() && !seen_noted {
+        if let Some(noted) = noted.first()
+            && broken.is_none()
+        {
             broken =
-                Some("no record has the hash that was given as a head: the chain was made anew".to_owned());
+                Some(format!("no record has the hash {noted}, which was noted: the chain was made anew"));
         }
-        AuditVerdict { whole: broken.is_none(), records, head: found.into(), broken }
+        let whole = broken.is_none();
+        AuditVerdict { whole, records, head: found.into(), broken, nodes: Vec::new(), silent: Vec::new() }
     }
 }
 
@@ -178,7 +191,7 @@ mod tests {
     }
 
     fn check(records: &[(u64, Vec<u8>)], kept: Head, noted: Option<&str>) -> AuditVerdict {
-        let mut chain = Chain::new(noted);
+        let mut chain = Chain::new(&Vec::from_iter(noted));
         for (number, bytes) in records {
             chain.follow(*number, bytes);
         }

@@ -13,7 +13,7 @@ use fanfare_protocol::{GroupName, UserName};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::audit::{self, Head, Outcome, Record};
+use super::audit::{self, Hash, Head, Outcome, Record};
 use super::store::{Change, Standing, Store, StoreError};
 use crate::access::{BanKey, StoredKey};
 
@@ -21,6 +21,8 @@ use crate::access::{BanKey, StoredKey};
 pub(crate) struct Journal {
     store: Box<dyn Store>,
     head: Head,
+    /// The hash of the first record, by which the chain is known.
+    first: Option<Hash>,
     /// Begun, and without a record; with how it ended, where that is known.
     unrecorded: Option<(Pending, Outcome)>,
     /// Why nothing can be written; `None` while all is well.
@@ -48,7 +50,8 @@ impl Journal {
             })
         });
         let unrecorded = unrecorded.map(|pending| (pending, Outcome::Interrupted));
-        let mut journal = Self { store, head: kept.head, unrecorded, trouble: None };
+        let first = store.records(0, 1)?.first().map(|(_, bytes)| audit::hash(bytes));
+        let mut journal = Self { store, head: kept.head, first, unrecorded, trouble: None };
         journal.settle()?;
         Ok((journal, kept.standing))
     }
@@ -138,8 +141,15 @@ impl Journal {
         let head = Head { sequence, hash: audit::hash(&bytes) };
         self.store.commit(Change { record: Some((&bytes, head)), ..with })?;
         self.head = head;
+        self.first.get_or_insert(head.hash);
         self.unrecorded = None;
         Ok(())
+    }
+
+    /// What the chain is known by: the beginning of the hash of its first record, in hex. `None` where there is none.
+    pub(crate) fn chain(&self) -> Option<String> {
+        let hash = audit::hex(&self.first?);
+        hash.get(..16).map(str::to_owned)
     }
 
     /// Copies the store aside.
@@ -223,7 +233,7 @@ mod tests {
 
     fn authors_and_outcomes(store: &Disk) -> Vec<(String, String)> {
         let records = store.records(0, 99).unwrap();
-        let mut chain = Chain::new(None);
+        let mut chain = Chain::new(&[]);
         let told = records.iter().map(|(number, bytes)| {
             chain.follow(*number, bytes);
             let record: Value = serde_json::from_slice(bytes).unwrap();
