@@ -20,6 +20,7 @@ test:
 	tests/repeat 1
 	cargo test -p fanfare-hub --features model --lib --locked
 	tests/last-release/run
+	FANFARE_CYCLES=4 FANFARE_SEED=7 tests/cluster/run
 	tests/python/run
 	web/run-tests
 	$(MAKE) bench-check
