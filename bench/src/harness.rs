@@ -57,7 +57,7 @@ impl Harness {
 }
 
 /// Certificates as the peers want them.
-fn certify(directory: &Path) -> Fallible<Arc<RootCertStore>> {
+pub(crate) fn certify(directory: &Path) -> Fallible<Arc<RootCertStore>> {
     let authority = Authority::open_or_create(&directory.join("state")).tried("making an authority")?;
     let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
     let issued = authority
@@ -78,7 +78,7 @@ fn certify(directory: &Path) -> Fallible<Arc<RootCertStore>> {
 }
 
 /// A port that nobody has, neither for TCP nor for UDP.
-fn free_port() -> Fallible<u16> {
+pub(crate) fn free_port() -> Fallible<u16> {
     loop {
         let tcp = std::net::TcpListener::bind(("127.0.0.1", 0)).tried("looking for a free port")?;
         let port = tcp.local_addr().tried("looking for a free port")?.port();

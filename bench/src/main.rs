@@ -12,6 +12,7 @@ use fanfare_bench::figures::Results;
 use fanfare_bench::peers::{NAMES, Places};
 use fanfare_bench::plan::{self, Choice, Mode, Plan};
 use fanfare_bench::workloads::Workload;
+use fanfare_bench::workloads::nodes::Nodes;
 use fanfare_bench::workloads::soak::Soak;
 use fanfare_bench::workloads::webhooks::Webhooks;
 use fanfare_bench::{application, report, table};
@@ -38,6 +39,8 @@ enum Command {
     Api(ApiArguments),
     /// A back end that is told by webhooks and is down a third of the time: nothing may get lost, memory may not grow
     Webhooks(WebhooksArguments),
+    /// What it costs that a group's members are on several nodes; `FANFARE_NATS_SERVER` names the NATS between them
+    Nodes(NodesArguments),
     /// What calls are measured on
     #[command(hide = true)]
     ServeApplication { listen: std::net::SocketAddr },
@@ -128,6 +131,24 @@ struct WebhooksArguments {
     rate: u32,
     /// How long events happen, in seconds
     #[arg(long, default_value_t = 3_600, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(3..))]
+    seconds: u64,
+    #[command(flatten)]
+    place: Where,
+}
+
+#[derive(Args)]
+struct NodesArguments {
+    /// Members of the group
+    #[arg(long, default_value_t = 1_000, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=100_000))]
+    members: u32,
+    /// Bytes of a payload
+    #[arg(long, default_value_t = 64, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(16..=60_000))]
+    size: u32,
+    /// How often
+    #[arg(long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
+    rounds: u32,
+    /// How long each layout is measured each time, in seconds
+    #[arg(long, default_value_t = 3, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=600))]
     seconds: u64,
     #[command(flatten)]
     place: Where,
@@ -295,6 +316,24 @@ async fn perform(command: Command) -> Fallible<()> {
                 told.slope_per_minute / 1_048_576.0
             );
             arguments.place.keep(&told)
+        }
+        Command::Nodes(arguments) => {
+            let places = arguments.place.places()?;
+            let NodesArguments { members, size, rounds, seconds, .. } = arguments;
+            let nodes = Nodes { members, size: size as usize, rounds, lasting: Duration::from_secs(seconds) };
+            let costs = Box::pin(nodes.run(&places, progress)).await?;
+            let alone = costs.first().map_or(f64::NAN, |cost| cost.servers_us);
+            for cost in &costs {
+                println!(
+                    "{:<7} {:>9.0} deliveries/s, {:.3} us of the servers for each, {:.2} of what one server needs, and {:.3} us of NATS",
+                    format!("{:?}", cost.layout),
+                    cost.per_second,
+                    cost.servers_us,
+                    cost.servers_us / alone,
+                    cost.nats_us
+                );
+            }
+            arguments.place.keep(&costs)
         }
         Command::ServeApplication { listen } => application::serve(listen).await,
         Command::Report { directory } => report::make(&directory),

@@ -5,6 +5,7 @@ mod connections;
 mod requests;
 mod traffic;
 
+pub mod nodes;
 pub mod soak;
 pub mod webhooks;
 

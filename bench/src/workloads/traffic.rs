@@ -32,7 +32,7 @@ fn window(size: usize) -> u64 {
 
 /// Whom a message reaches.
 #[derive(Clone, Copy)]
-enum Reach {
+pub(super) enum Reach {
     /// Every receiver.
     All(u64),
     /// So many of them.
@@ -48,7 +48,7 @@ impl Reach {
 }
 
 /// Sends as fast as the window lets it; gives how many messages.
-async fn saturate(
+pub(super) async fn saturate(
     crowd: &Crowd,
     publisher: &mut Publisher,
     size: usize,
