@@ -11,7 +11,6 @@ use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
-use crate::bus::Expect;
 use crate::credentials::describe;
 use crate::error::{OpenError, PutError};
 use crate::jetstream::{
@@ -19,6 +18,7 @@ use crate::jetstream::{
 };
 use crate::requests::{Requests, Unanswered};
 use crate::settings::{HEADER_BYTES, Settings};
+use crate::shared::Expect;
 
 /// The pause after an answer that may be another soon.
 const PAUSE: Duration = Duration::from_millis(250);

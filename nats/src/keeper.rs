@@ -17,12 +17,12 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::bucket;
-use crate::bus::{Event, Link, Outgoing, Outlet, Shared};
 use crate::credentials;
 use crate::error::OpenError;
 use crate::judge::Verdict;
 use crate::requests::{Requests, Signs};
 use crate::session::{Session, name};
+use crate::shared::{Event, Link, Outgoing, Outlet, Shared};
 use crate::stamp::{BYTES, Kind, Stamp};
 use crate::watch::Watch;
 

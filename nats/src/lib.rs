@@ -24,10 +24,12 @@ mod keeper;
 mod requests;
 mod session;
 mod settings;
+mod shared;
 mod stamp;
 mod watch;
 
-pub use bus::{Bus, Counters, Event, Expect};
+pub use bus::Bus;
 pub use error::{NotSent, OpenError, PutError};
 pub use settings::{Credentials, Settings};
+pub use shared::{Counters, Event, Expect};
 pub use stamp::BYTES as STAMP_BYTES;

@@ -13,11 +13,11 @@ use futures_util::StreamExt as _;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use crate::bus::Shared;
 use crate::credentials::{self, describe};
 use crate::error::OpenError;
 use crate::requests::{Requests, Signs};
 use crate::settings::hex;
+use crate::shared::Shared;
 use crate::stamp::{Kind, Stamp};
 
 /// How many messages may wait in each subscription for whoever takes them. More are dropped, and counted.

@@ -22,10 +22,10 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::bucket::{self, Undone};
-use crate::bus::{Event, Outlet, Shared};
 use crate::entries::{Position, Step};
 use crate::jetstream::{self, ConsumerConfig, ConsumerRequest, Done};
 use crate::requests::Requests;
+use crate::shared::{Event, Outlet, Shared};
 
 /// How long a consumer lives that nobody listens to.
 const ABANDONED: Duration = Duration::from_secs(30);
