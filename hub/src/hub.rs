@@ -7,7 +7,10 @@
 //! Nothing here waits, and nothing reads a clock: times come in. What a method queues is queued when it returns.
 
 mod elsewhere;
+mod observer;
 mod watching;
+
+pub use self::observer::Observer;
 
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};

@@ -5,7 +5,7 @@
 //! watches, a membership costs one load of a number; where somebody does, an event in a list ([`Audience::note`]),
 //! however many watch. A send comes by none of this.
 //!
-//! There is one for connections, and, beside it, one for other nodes that watch groups here ([`Observer`]): those are
+//! There is one for connections, and, beside it, one for other nodes that watch groups here ([`Observer`](crate::Observer)): those are
 //! told of whoever is here alone, without a grace, and with when what is said of a user was said.
 //!
 //! Invariants (promise 16):
@@ -20,7 +20,6 @@ mod attendance;
 mod audience;
 mod dated;
 mod limits;
-mod observer;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -35,10 +34,10 @@ pub(crate) use self::attendance::Readers;
 pub(crate) use self::audience::What;
 use self::audience::{Audience, Heard, Next, Reader, Tally};
 pub use self::limits::PresenceLimits;
-pub use self::observer::Observer;
 use crate::cluster::{Cluster, NodeKey};
 use crate::delivery::Removal;
 use crate::member::Member;
+use crate::outbox::Outbox;
 use crate::roster::Rosters;
 use crate::shards::Shards;
 use crate::striped::Counter;
@@ -119,6 +118,17 @@ impl<P> Presence<P> {
         cluster: Option<&dyn Cluster>,
     ) -> usize {
         self.read(group, || (member.id(), Reader::Client(Arc::clone(member))), rosters, cluster)
+    }
+
+    /// The same for another node.
+    pub(crate) fn observe(
+        &self,
+        group: &GroupName,
+        id: ConnectionId,
+        outbox: &Arc<Outbox>,
+        rosters: &Rosters<GroupName, Member<P>>,
+    ) {
+        self.read(group, || (id, Reader::Node(Arc::clone(outbox))), rosters, None);
     }
 
     fn read(

@@ -21,7 +21,7 @@ use crate::cluster::{Cluster, Proof, Topic};
 use crate::delivery::{Delivery, Population, Removal, Removed};
 use crate::envelope::Envelope;
 use crate::member::{Description, Member, Membership, Memberships, Origin};
-use crate::outbox::Pause;
+use crate::outbox::{Outbox, Pause};
 use crate::presence::{self, Presence, PresenceLimits, Readers, What};
 use crate::roster::{Roster, Rosters};
 use crate::shards::Shards;
@@ -314,9 +314,9 @@ impl<P> Registry<P> {
         presence::present(&self.of_group(group), readers)
     }
 
-    /// All groups, for who begins to watch one.
-    pub(crate) fn group_rosters_by_name(&self) -> &Rosters<GroupName, Member<P>> {
-        &self.groups
+    /// Has another node watch a group.
+    pub(crate) fn observe(&self, group: &GroupName, id: ConnectionId, outbox: &Arc<Outbox>) {
+        self.abroad.observe(group, id, outbox, &self.groups);
     }
 
     /// The connection with this id.

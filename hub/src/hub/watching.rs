@@ -10,11 +10,11 @@ use std::time::{Instant, SystemTime};
 use fanfare_protocol::presence::{DESCRIPTION_BYTES, PresenceFrame, Present};
 use fanfare_protocol::{Code, ConnectionId, Denial, GroupName, Payload, UserName};
 
-use super::Hub;
+use super::{Hub, Observer};
 use crate::cluster::NodeKey;
 use crate::delivery::Removal;
 use crate::member::Member;
-use crate::presence::{Announcement, Observer, Readers};
+use crate::presence::{Announcement, Readers};
 
 /// Acting.
 impl<P> Hub<P> {

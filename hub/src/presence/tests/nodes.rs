@@ -1,8 +1,8 @@
 //! Presence over several hubs: what a watcher is told on one is who is there on all.
 
 use super::*;
+use crate::Observer;
 use crate::cluster::{Cluster, NodeKey, Outgoing, Proof, Ticket, Topic};
-use crate::presence::Observer;
 
 /// The other hubs, as one of them has them: it says whom it asks, and notes what it is told.
 #[derive(Default)]

@@ -10,7 +10,6 @@ use std::task::{Context, Poll, Waker};
 use bytes::{BufMut as _, Bytes, BytesMut};
 use fanfare_protocol::{ConnectionId, GroupName};
 
-use super::Reader;
 use crate::outbox::{Outbox, OutboxLimits, Taken};
 use crate::registry::Registry;
 
@@ -32,8 +31,7 @@ impl<P> Observer<P> {
 
     /// Watches a group, from its beginning; also where it watches it already.
     pub fn watch(&mut self, group: &GroupName) {
-        let reader = || (self.id, Reader::Node(Arc::clone(&self.outbox)));
-        self.registry.abroad.read(group, reader, self.registry.group_rosters_by_name(), None);
+        self.registry.observe(group, self.id, &self.outbox);
         self.groups.insert(group.clone());
     }
 
