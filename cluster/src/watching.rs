@@ -17,7 +17,7 @@ use crate::id::{MOST_PEERS, Places};
 use crate::settings::Settings;
 
 /// So many groups are named in a message.
-const BATCH: usize = 256;
+const BATCH: usize = 64;
 
 /// What this node asks, and is asked.
 pub(crate) struct Watching {
@@ -36,8 +36,10 @@ pub(crate) struct Watching {
 struct Asking {
     session: u64,
     begun: Instant,
-    /// How many messages have gone, and when the last of them.
-    sent: (u64, Instant),
+    /// How many messages have gone.
+    sent: u64,
+    /// How many of them were heard, and since when some were not, or more were not.
+    heard: (u64, Instant),
     /// How many have come.
     told: u64,
     /// When it was last heard that all is well.
@@ -109,11 +111,14 @@ impl Watching {
             }
             for run in pending.chunk_by(|(one, _), (other, _)| one == other) {
                 for groups in run.chunks(BATCH) {
-                    asking.sent = (asking.sent.0 + 1, now);
+                    if asking.heard.0 == asking.sent {
+                        asking.heard.1 = now;
+                    }
+                    asking.sent += 1;
                     say.push(Say::Watch {
                         to: place,
                         session: asking.session,
-                        number: asking.sent.0,
+                        number: asking.sent,
                         is_watched: groups.iter().all(|(is_watched, _)| *is_watched),
                         groups: groups.iter().map(|(_, group)| group.clone()).collect(),
                     });
@@ -137,8 +142,9 @@ impl Watching {
         if batches.is_empty() {
             batches.push(Vec::new());
         }
-        let sent = (batches.len() as u64, now);
-        *asking = Some(Asking { session, begun: now, sent, told: 0, well: now, pause, is_over: false });
+        let sent = batches.len() as u64;
+        let (heard, told) = ((0, now), 0);
+        *asking = Some(Asking { session, begun: now, sent, heard, told, well: now, pause, is_over: false });
         for (number, groups) in (1..).zip(batches) {
             say.push(Say::Watch { to: place, session, number, is_watched: true, groups });
         }
@@ -165,6 +171,15 @@ impl Watching {
             }
         }
         say
+    }
+
+    /// What was to be said to a node cannot be, and never will: its session is over, and the next one waits for no more
+    /// than that.
+    pub(crate) fn unsaid(&mut self, place: usize) {
+        let again = self.settings.again;
+        if let Some(asking) = self.asking.get_mut(place).and_then(Option::as_mut) {
+            (asking.is_over, asking.pause) = (true, again / 2);
+        }
     }
 
     /// A node has gone, and with it all that it was asked and asked.
@@ -213,11 +228,14 @@ impl Watching {
         let (again, patience) = (self.settings.again, self.settings.heartbeat * 2);
         let Some(asking) = self.session(place, session) else { return };
         asking.well = now;
-        let (asked, last) = asking.sent;
-        // What was asked a moment ago may be on its way; what it has told comes before this.
-        if sent > asking.told || heard < asked && now >= last + patience {
+        if heard > asking.heard.0 {
+            asking.heard = (heard, now);
+        }
+        // What was asked a moment ago may be on its way, but what it has heard grows then; what it has told comes before
+        // this.
+        if sent > asking.told || heard < asking.sent && now >= asking.heard.1 + patience {
             asking.is_over = true;
-        } else if heard == asked {
+        } else if heard == asking.sent {
             asking.pause = again;
         }
     }
@@ -291,9 +309,10 @@ mod tests {
                 })
                 .collect()
         };
-        assert_eq!(lengths(own.flush(now, places(&[1]))), [(1, 256), (2, 256), (3, 88)]);
-        (0..300).for_each(|number| own.watch(&group(&format!("h{number}")), 1_000 + number));
-        assert_eq!(lengths(own.flush(now, places(&[1]))), [(4, 256), (5, 44)]);
+        let sizes: Vec<_> = lengths(own.flush(now, places(&[1])));
+        assert_eq!((sizes.len(), sizes[0], sizes[9]), (10, (1, 64), (10, 24)));
+        (0..100).for_each(|number| own.watch(&group(&format!("h{number}")), 1_000 + number));
+        assert_eq!(lengths(own.flush(now, places(&[1]))), [(11, 64), (12, 36)]);
     }
 
     #[test]
@@ -334,6 +353,23 @@ mod tests {
         assert!(!begins(&mut own, 999));
         own.heard(1, 1, 0, 0, now + 1_000 * MS);
         assert!(begins(&mut own, 1_000));
+        // Also where more is asked all the time.
+        let mut own = begun();
+        own.heard(1, 1, 1, 0, now);
+        for ms in (0..1_100).step_by(100) {
+            own.watch(&group(&format!("g{ms}")), u64::from(ms));
+            own.flush(now + ms * MS, places(&[1]));
+            own.heard(1, 1, 1, 0, now + ms * MS);
+        }
+        assert!(begins(&mut own, 1_100));
+        // And it is none where what was heard grows.
+        let mut own = begun();
+        for number in 1..20 {
+            own.watch(&group(&format!("g{number}")), number);
+            own.flush(now + 100 * u32::try_from(number).unwrap() * MS, places(&[1]));
+            own.heard(1, 1, number, 0, now + 100 * u32::try_from(number).unwrap() * MS);
+        }
+        assert!(!begins(&mut own, 2_000));
         // All of it.
         let mut own = begun();
         own.heard(1, 1, 1, 0, now + 1_000 * MS);
@@ -346,7 +382,21 @@ mod tests {
         assert!(!begins(&mut own, 60_000));
         // But who goes on telling has not heard it.
         own.heard(1, 1, 1, 0, now + 60_000 * MS);
-        assert_eq!(own.tick(now + 60_000 * MS, places(&[1])), [watch(1, 2, 1, true, &[])]);
+        own.heard(1, 1, 1, 0, now + 61_000 * MS);
+        assert_eq!(own.tick(now + 61_000 * MS, places(&[1])), [watch(1, 2, 1, true, &[])]);
+    }
+
+    #[test]
+    fn what_cannot_be_said_is_said_as_soon_as_it_can_be() {
+        let (now, mut own) = (Instant::now(), watching());
+        own.watch(&group("a"), 1);
+        own.flush(now, places(&[1]));
+        let mut said = Vec::new();
+        for ms in (0..1_100).step_by(100) {
+            own.unsaid(1);
+            said.extend(own.tick(now + ms * MS, places(&[1])).iter().map(|_| ms));
+        }
+        assert_eq!(said, [100, 200, 300, 400, 500, 600, 700, 800, 900, 1_000]);
     }
 
     #[test]

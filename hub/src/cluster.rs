@@ -81,7 +81,7 @@ pub trait Cluster: Send + Sync {
 
     /// Somebody here watches a group that nobody watched; `audience` is greater each time. Gives the nodes that are
     /// asked who is there: as long as not each of them has said so ([`Hub::hear`](crate::Hub::hear)) or gone
-    /// ([`Hub::part`](crate::Hub::part)), who watches waits, for a second at most.
+    /// ([`Hub::part`](crate::Hub::part)), who watches waits, for about a second at most.
     fn watches(&self, group: &GroupName, audience: u64) -> Vec<NodeKey>;
 
     /// Nobody here watches a group any more, if `audience` was the last of it.

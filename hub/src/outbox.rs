@@ -84,7 +84,7 @@ struct State {
 /// written first, [`Outbox::end`], which throws away what waits, or [`Outbox::lose`], where nobody is left to be told.
 pub struct Outbox {
     limits: OutboxLimits,
-    /// What all outboxes share. None where there is one alone, in tests.
+    /// What all outboxes share. None where there is one alone: another node's, and in tests.
     account: Option<Account>,
     /// What the client speaks where that is not Fanfare's protocol.
     dialect: Option<Arc<dyn Dialect>>,

@@ -2,7 +2,7 @@
 //!
 //! In: memberships that begin and end, inside the groups' critical sections; connections that watch and stop watching;
 //! what other nodes say of their members; the time, now and then. Out: frames in the watchers' outboxes. Where nobody
-//! watches, a membership costs one load of a number; where somebody does, an event in a list ([`Audience::note`]),
+//! watches, a membership costs one load of a number, and one more for other nodes; where somebody does, an event in a list ([`Audience::note`]),
 //! however many watch. A send comes by none of this.
 //!
 //! There is one for connections, and, beside it, one for other nodes that watch groups here ([`Observer`](crate::Observer)): those are
@@ -14,7 +14,8 @@
 //!   roster then, while who enters is in a roster that is in the map first and looks for an audience then, inside the
 //!   critical section (model `watch_against_joins_and_leaves`);
 //! - lock order: a member's memberships, a roster, an audience's state, an audience's events, and last an outbox, a
-//!   description, or the list of those that are unsettled.
+//!   description, or the list of those that are unsettled; and, with none of those but memberships, the map of audiences
+//!   and then whatever the cluster locks.
 
 mod attendance;
 mod audience;

@@ -1,7 +1,7 @@
 //! A map that is cut into parts with a lock each, so that work on one name seldom waits for work on another.
 //!
-//! In: keys and small values (an `Arc`). Out: clones of the values. No guard leaves this file, and nothing of the
-//! caller runs under a lock but in [`Shards::for_each`], which says so.
+//! In: keys and small values (an `Arc`). Out: clones of the values. No guard leaves this file, and of the
+//! caller nothing runs under a lock but what [`Shards::for_each`] visits and [`Shards::find_or_replace`] makes.
 
 use std::borrow::Borrow;
 use std::hash::{BuildHasher, Hash, RandomState};

@@ -64,7 +64,7 @@ pub enum Expect {
     Nothing,
     /// It has this revision. Servers look at that before they agree on a put, and not again: of several puts over one
     /// revision within milliseconds more than one may be done while the leader changes (nats-server#8469), and in a
-    /// cluster of servers before 2.9.21, to which there is no connection, at any time (nats-server#4320). What counts
+    /// cluster of servers before 2.9.21, to which no node connects, at any time (nats-server#4320). What counts
     /// is what the watch tells last.
     Revision(u64),
 }

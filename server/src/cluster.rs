@@ -3,7 +3,7 @@
 //! `side` is what the hub, the edge and moderation have of the other nodes, from any thread, and `deciding` what
 //! moderation has; `driver` is the one task that hears them and carries out what they say, in its order, `serving`
 //! does what they send and ask, and `observers` are those who watch groups here; `rows` are decisions as the bucket has them, `reasons` those of what is about to be ended,
-//! `heads` what is noted of the nodes' audits, and `imports` what this node's disk brings into it; `questions` are what nodes ask each other, `asking` is what this
+//! `heads` what is noted of the nodes' audits, which `noting` does for this one's, and `imports` what this node's disk brings into it; `questions` are what nodes ask each other, `asking` is what this
 //! one asks, `beside` answers what takes long, and `walk` makes one list of all nodes'; `copier` writes down a copy of
 //! what was decided. What a node knows and says is the business of the crate `fanfare-cluster`; what carries it, that of
 //! `fanfare-nats`.
@@ -15,6 +15,7 @@ mod deciding;
 mod driver;
 mod heads;
 mod imports;
+mod noting;
 mod observers;
 mod questions;
 mod reasons;
@@ -25,7 +26,7 @@ mod walk;
 
 pub(crate) use copier::forget;
 pub(crate) use driver::{Joining, Opening};
-pub(crate) use heads::{Heads, Noted};
+pub(crate) use heads::{Heads, Noted, key as note_key};
 pub(crate) use questions::{Answers, ChainThere, MOST_VERDICTS, Said, UsersThere, Verdicts};
 pub(crate) use side::Side;
 pub(crate) use walk::Walk;

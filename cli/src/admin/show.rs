@@ -383,6 +383,7 @@ pub(super) fn verdict(verdict: &AuditVerdict) -> String {
         nodes += &format!("node {}: NO ANSWER\n", harmless(node));
     }
     match &verdict.broken {
+        None if !verdict.silent.is_empty() => format!("{nodes}whole, as far as is known; here {head}"),
         None => format!("{nodes}the chain is whole: {head}"),
         Some(problem) => format!("{nodes}THE CHAIN IS BROKEN: {}\n{head}", harmless(problem)),
     }

@@ -75,10 +75,16 @@ impl Node {
         self.effects.push(Effect::Went(peer.id));
     }
 
-    pub(super) fn say(&mut self, place: usize, message: &Message) {
-        let Some(to) = self.peer(place).map(|peer| peer.id) else { return };
+    pub(super) fn say(&self, place: usize, message: &Message) {
+        // What is not said is said again, or told by what comes next.
+        let _ = self.try_say(place, message);
+    }
+
+    /// Tells whether it is on its way.
+    pub(super) fn try_say(&self, place: usize, message: &Message) -> bool {
+        let Some(to) = self.peer(place).map(|peer| peer.id) else { return false };
         let published = self.links.get(&to).map_or(0, |link| link.outbound.published());
-        self.bus.send(to, wire::encode(Heading { from: self.id, published }, message));
+        self.bus.send(to, wire::encode(Heading { from: self.id, published }, message))
     }
 
     pub(super) fn tell(&mut self, what: Vec<Tell>) {

@@ -38,7 +38,9 @@ impl Node {
         for say in say {
             match say {
                 Say::Watch { to, session, number, is_watched, groups } => {
-                    self.say(to, &Message::Watch { session, number, is_watched, groups });
+                    if !self.try_say(to, &Message::Watch { session, number, is_watched, groups }) {
+                        self.watching.unsaid(to);
+                    }
                 }
                 Say::Heard { to, session, heard, sent } => {
                     self.say(to, &Message::Heard { session, heard, sent });

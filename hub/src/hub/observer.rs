@@ -10,8 +10,12 @@ use std::task::{Context, Poll, Waker};
 use bytes::{BufMut as _, Bytes, BytesMut};
 use fanfare_protocol::{ConnectionId, GroupName};
 
-use crate::outbox::{Outbox, OutboxLimits, Taken};
+use crate::outbox::{Outbox, OutboxLimits, Overflow, Taken};
 use crate::registry::Registry;
+
+/// What waits for a node: of all the groups that somebody watches there. A change finds room in half of it.
+const LIMITS: OutboxLimits =
+    OutboxLimits { frames: 1 << 16, bytes: 16 << 20, overflow: Overflow::DropOldest };
 
 /// A node that watches groups here, until it is dropped: [`Hub::observer`](crate::Hub::observer).
 pub struct Observer<P> {
@@ -25,7 +29,7 @@ pub struct Observer<P> {
 
 impl<P> Observer<P> {
     pub(crate) fn new(registry: Arc<Registry<P>>, id: ConnectionId) -> Self {
-        let outbox = Arc::new(Outbox::new(OutboxLimits::default()));
+        let outbox = Arc::new(Outbox::new(LIMITS));
         Self { registry, id, outbox, groups: HashSet::default(), left: VecDeque::new() }
     }
 

@@ -21,7 +21,7 @@ impl<P> Hub<P> {
     /// Has a connection told who is in a group, and how that changes; from the beginning, where it watches it already.
     /// As much of the snapshot as there is room for is queued, and the rest by
     /// [announcements](Hub::announcement). Gives how many users
-    /// are present.
+    /// are present, as far as that is known: in a cluster the other nodes are asked where nobody watched the group.
     ///
     /// # Errors
     /// What the gate says; [`Code::TooManyGroups`] where it watches, or is in, as many groups as it may;

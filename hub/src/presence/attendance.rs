@@ -93,9 +93,11 @@ impl Attendance {
         let known = self.elsewhere.iter().position(|part| part.node == node);
         let before = known.map(|at| self.elsewhere.swap_remove(at));
         let order = |description: &Option<Arc<Description>>| description.as_ref().map(|said| said.order);
-        let is_news = order(&description) != before.as_ref().and_then(|part| order(&part.description));
-        // What is said no more because a connection has left waits for the grace, as it does here.
-        self.is_news |= is_news && connections > 0;
+        let (now, then) = (order(&description), before.as_ref().and_then(|part| order(&part.description)));
+        let is_news = now != then;
+        // What is said no more because a connection has left waits for the grace, as it does here; then an earlier word
+        // of another one counts, or none.
+        self.is_news |= now > then;
         if connections > 0 {
             self.elsewhere.push(Part { node, connections, description, is_old: false });
         }
@@ -220,12 +222,15 @@ impl Attendances {
         *self = Self::new(self.readers);
     }
 
-    /// Takes these as who is here, and as announced: nobody was told anything yet.
+    /// Takes these as who is here. What other nodes have said meanwhile stays.
     pub(super) fn seed<'a>(
         &mut self,
         all: impl Iterator<Item = (&'a UserName, ConnectionId, Option<Arc<Description>>)>,
     ) {
-        self.clear();
+        for attendance in self.users.values_mut() {
+            attendance.connections = 0;
+            attendance.described.clear();
+        }
         for (user, connection, description) in all {
             match self.users.get_mut(user) {
                 Some(known) => known.enter(connection, description),
@@ -236,6 +241,12 @@ impl Attendances {
                 }
             }
         }
+        self.begin_to_announce();
+    }
+
+    /// Takes all who are here as announced: nobody was told anything yet.
+    pub(super) fn begin_to_announce(&mut self) {
+        self.users.retain(|_, attendance| attendance.count() > 0);
         for attendance in self.users.values_mut() {
             attendance.is_news = false;
             attendance.announce();

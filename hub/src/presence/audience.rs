@@ -12,7 +12,7 @@
 //!   away, and the snapshot begins anew when there is room. So a watcher that reads slowly is told less often, and
 //!   presence itself closes nothing and displaces nothing: it is a state, of which the latest counts;
 //! - after the end of a watch nothing about the group is queued;
-//! - as long as other nodes have not said who is there, and a second is not over, no snapshot begins: or those who are
+//! - as long as other nodes have not said who is there, for about a second at most, no snapshot begins: or those who are
 //!   there would be told as if they came.
 
 use std::collections::{BTreeMap, HashMap};
@@ -36,8 +36,8 @@ use crate::sync::Mutex;
 /// that members that come and go faster than is announced fill no memory.
 const MOST_EVENTS: usize = 1 << 14;
 
-/// So long a snapshot waits for what other nodes have to say.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// So long a snapshot waits for what other nodes have to say: with the announcements, four a second, about a second.
+const PATIENCE: Duration = Duration::from_millis(750);
 
 /// What has changed about a member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,12 +82,16 @@ struct State<P> {
     revision: u64,
     /// The roster has been looked at.
     is_seeded: bool,
+    /// Somebody has watched.
+    was_watched: bool,
     /// Nobody watched any more when it was announced last: nobody comes in.
     is_closed: bool,
     /// Other nodes that have not said who is there.
     awaits: Vec<NodeKey>,
     /// Since when that is waited for, as far as that was looked at.
     awaits_since: Option<Instant>,
+    /// Other nodes that have begun to say it, to this audience.
+    begun: Vec<NodeKey>,
     /// Parts of snapshots since the last announcement, by the name behind which they begin: those who begin to watch
     /// at about one moment get the same.
     parts: BTreeMap<Option<UserName>, Part>,
@@ -188,9 +192,11 @@ impl<P> Audience<P> {
             watchers: HashMap::new(),
             revision: 0,
             is_seeded: false,
+            was_watched: false,
             is_closed: false,
             awaits,
             awaits_since: None,
+            begun: Vec::new(),
             parts: BTreeMap::new(),
         };
         let events = Events { list: Vec::new(), is_listed: false };
@@ -239,6 +245,10 @@ impl<P> Audience<P> {
             return None;
         }
         reader.outbox().forget_presence(&self.group);
+        if !std::mem::replace(&mut state.was_watched, true) {
+            // Nobody was told anything: whom another node has named by now did not come since.
+            state.attendances.begin_to_announce();
+        }
         let is_new = state.watchers.insert(id, Watcher { reader, stage: Stage::Behind }).is_none();
         state.go_on(&self.group, id, part_bytes, tally);
         let users = state.attendances.announced();
@@ -295,9 +305,12 @@ impl<P> Audience<P> {
             PresenceFrame::Snapshot { begins, complete, present, .. } => {
                 if begins {
                     state.attendances.begin(node);
+                    state.begun.push(node);
                 }
                 state.reach(node, present);
-                if complete {
+                // The end of one that was begun for an earlier audience says nothing of the beginning.
+                if complete && state.begun.contains(&node) {
+                    state.begun.retain(|known| *known != node);
                     state.attendances.end(node);
                     is_complete = state.is_heard(node);
                 }

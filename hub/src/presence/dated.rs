@@ -6,6 +6,7 @@
 
 use bytes::{Buf as _, BufMut as _, BytesMut};
 use fanfare_protocol::Payload;
+use fanfare_protocol::presence::DESCRIPTION_BYTES;
 
 use crate::member::Description;
 
@@ -18,9 +19,9 @@ pub(super) fn dated(description: &Description) -> Payload {
     Payload::new(payload.format, bytes.freeze())
 }
 
-/// What was said, and its order. `None` where it is not as [`dated`] makes it.
+/// What was said, and its order. `None` where it is not as [`dated`] makes it, or longer than may be said.
 pub(super) fn undated(Payload { format, mut bytes }: Payload) -> Option<Description> {
-    let order = bytes.try_get_u64_le().ok()?;
+    let order = bytes.try_get_u64_le().ok().filter(|_| bytes.len() <= DESCRIPTION_BYTES)?;
     Some(Description { payload: Payload::new(format, bytes), order })
 }
 
@@ -35,5 +36,9 @@ mod tests {
         assert_eq!(dated(&said).bytes, b"\x07\0\0\0\0\0\0\0{}".as_slice());
         assert_eq!(undated(dated(&said)), Some(said));
         assert_eq!(undated(Payload::from("short")), None);
+        for (bytes, is_some) in [(DESCRIPTION_BYTES, true), (DESCRIPTION_BYTES + 1, false)] {
+            let said = Description { payload: Payload::from(vec![0; bytes]), order: 7 };
+            assert_eq!(undated(dated(&said)).is_some(), is_some, "{bytes}");
+        }
     }
 }

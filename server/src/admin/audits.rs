@@ -8,7 +8,7 @@ use fanfare_protocol::admin::{AdminError, AuditHead, AuditVerdict, NodeAudit};
 
 use super::query::Queries;
 use super::reply::store_failed;
-use crate::cluster::{ChainThere, Heads, Noted};
+use crate::cluster::{ChainThere, Heads, Noted, note_key};
 use crate::moderation::StoreError;
 
 impl Queries {
@@ -17,12 +17,19 @@ impl Queries {
         let Some(side) = &self.cluster else {
             return self.moderation.verify_audit(head).map_err(|error| store_failed(&error));
         };
-        let noted = side.heads().hashes();
-        let here = self.chain_here(&noted, head).map_err(|error| store_failed(&error))?;
+        // As it is now: what is noted meanwhile may not be in what is said meanwhile.
+        let heads = side.heads().clone();
+        let noted = heads.hashes();
+        let (here, (others, silent)) = std::thread::scope(|scope| {
+            let others = scope.spawn(|| side.chains(noted.clone()));
+            let here = self.chain_here(&noted, head);
+            // It has no reason to panic; where it did, nobody has said anything.
+            (here, others.join().unwrap_or_default())
+        });
+        let here = here.map_err(|error| store_failed(&error))?;
         let mut verdict = here.verdict.clone();
-        let (others, silent) = side.chains(noted);
         let all = std::iter::once((side.name().to_owned(), here)).chain(others).collect();
-        (verdict.nodes, verdict.silent) = judge(&side.heads(), all, silent);
+        (verdict.nodes, verdict.silent) = judge(&heads, all, silent);
         let first = verdict.nodes.iter().find_map(|node| Some((&node.node, node.broken.as_ref()?)));
         verdict.broken = first.map(|(node, problem)| format!("the audit of {node}: {problem}"));
         verdict.whole = verdict.broken.is_none();
@@ -32,11 +39,12 @@ impl Queries {
     /// The chain here, which must have in it what was noted of it.
     pub(super) fn chain_here(
         &self,
-        noted: &[(String, String)],
+        noted: &[(String, Vec<String>)],
         head: Option<&str>,
     ) -> Result<ChainThere, StoreError> {
-        let chain = self.moderation.chain();
-        let of_it = noted.iter().find(|(of, _)| Some(of) == chain.as_ref()).map(|(_, hash)| hash.as_str());
+        let chain = self.moderation.chain().map(|(chain, _)| chain);
+        let of_it = noted.iter().find(|(of, _)| Some(of) == chain.as_ref());
+        let of_it = of_it.into_iter().flat_map(|(_, hashes)| hashes.iter().map(String::as_str));
         let hashes: Vec<&str> = head.into_iter().chain(of_it).collect();
         Ok(ChainThere { verdict: self.moderation.verify_chain(&hashes)?, chain })
     }
@@ -51,22 +59,26 @@ fn judge(
 ) -> (Vec<NodeAudit>, Vec<String>) {
     let here: Vec<String> = all.iter().filter_map(|(_, there)| there.chain.clone()).collect();
     let missing = |name: &str| {
-        let noted = heads.others(&here).find(|noted| noted.node == name)?;
-        let Noted { sequence, hash, .. } = noted;
-        Some(format!("it was begun anew: {sequence} records were noted, the last with the hash {hash}"))
+        let (chain, noted) = heads.others(&here).find(|(_, noted)| noted.node == name)?;
+        let (Noted { sequence, hash, .. }, key) = (noted, note_key(chain));
+        Some(format!(
+            "it was begun anew: {sequence} records were noted in {key}, the last with the hash {hash}"
+        ))
     };
     let audit = |(node, ChainThere { chain, verdict }): (String, ChainThere)| {
         let noted = chain.and_then(|chain| {
             let (noted, problem) = heads.of(&chain)?;
-            problem.map(str::to_owned).or_else(|| behind(&verdict.head, noted))
+            let problem = problem.map(str::to_owned).or_else(|| behind(&verdict.head, noted))?;
+            Some(format!("{problem} ({})", note_key(&chain)))
         });
         // What was noted says more than that something is missing.
         let broken = noted.or(verdict.broken).or_else(|| missing(&node));
         NodeAudit { node, records: verdict.records, head: verdict.head, broken }
     };
     let nodes: Vec<NodeAudit> = all.into_iter().map(audit).collect();
-    let away = heads.others(&here).filter(|noted| nodes.iter().all(|node| node.node != noted.node));
-    silent.extend(away.map(|noted| noted.node.clone()));
+    silent.extend(heads.others(&here).map(|(_, noted)| noted.node.clone()));
+    // A run of a node that has ended a moment ago does not answer, and the next one does.
+    silent.retain(|name| nodes.iter().all(|node| node.node != *name));
     silent.sort_unstable();
     silent.dedup();
     (nodes, silent)
@@ -109,7 +121,7 @@ mod tests {
         for (chain, node, sequence) in
             [("1", "a", 5), ("2", "b", 6), ("3", "c", 7), ("4", "d", 8), ("5", "e", 9)]
         {
-            heads.saw(chain, Some(noted(node, sequence, 1)));
+            heads.saw(chain, Some(noted(node, sequence, 1)), 1);
         }
         let all = [
             ("a", there("1", 6, 2, None)),
@@ -131,7 +143,8 @@ mod tests {
         assert_eq!(found.iter().map(|(node, _)| *node).collect::<String>(), "abcdf");
         // One is not there, and one has not answered.
         assert_eq!(silent, ["e", "g"]);
-        heads.saw("5", None);
-        assert_eq!(judge(&heads, Vec::new(), Vec::new()).1, ["a", "b", "c", "d"]);
+        // One that was started again a moment ago answers, and did not.
+        let all = vec![("a".to_owned(), there("1", 6, 2, None))];
+        assert_eq!(judge(&heads, all, vec!["a".to_owned()]).1, ["b", "c", "d", "e"]);
     }
 }

@@ -135,7 +135,7 @@ impl Answers for Queries {
         users.iter().map(|user| self.hub.said(group, user).map(said)).collect()
     }
 
-    fn chain(&self, noted: &[(String, String)]) -> Option<ChainThere> {
+    fn chain(&self, noted: &[(String, Vec<String>)]) -> Option<ChainThere> {
         // Its own failures are told where it is.
         self.chain_here(noted, None).ok()
     }

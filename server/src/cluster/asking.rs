@@ -1,7 +1,7 @@
 //! What this node asks others, and what comes of it.
 //!
 //! In: questions, of any thread. Out: what the answers are together, and which nodes gave none, by their names.
-//! Invariants: nobody waits longer than [`ANSWER`]; an answer that cannot be read is none.
+//! Invariants: nobody waits longer than [`ANSWER`], or for audits than [`CHAINS`]; an answer that cannot be read is none.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -17,8 +17,8 @@ use super::questions::{
 };
 use super::side::Side;
 
-/// How long other nodes may take to look at the whole of their audits: a hundred thousand records take a second.
-const CHAINS: Duration = Duration::from_secs(10);
+/// How long other nodes may take to look at the whole of their audits, of which a hundred thousand records take a second.
+const CHAINS: Duration = Duration::from_secs(25);
 
 impl Side {
     /// Asks all other nodes, or one.
@@ -169,7 +169,10 @@ impl Side {
     }
 
     /// The audits of all other nodes, each with its node's name; and which did not say. Blocks.
-    pub(crate) fn chains(&self, noted: Vec<(String, String)>) -> (Vec<(String, ChainThere)>, Vec<String>) {
+    pub(crate) fn chains(
+        &self,
+        noted: Vec<(String, Vec<String>)>,
+    ) -> (Vec<(String, ChainThere)>, Vec<String>) {
         let asked = self.ask_until(None, &Question::Chain(noted), Instant::now() + CHAINS);
         let (answers, silent) = self.read_all::<ChainThere>(asked);
         let named = |(node, chain)| (self.names(&[node]).pop().unwrap_or_default(), chain);

@@ -1,7 +1,7 @@
 //! Answers what takes long beside the driver, which must not wait for it.
 //!
-//! In: questions of other nodes, from the driver. Out: their answers. Invariants: few are worked on at a time, and few
-//! wait, so that nodes that ask hold up nobody here; what nobody waits for any more is not begun; who is turned away is
+//! In: questions of other nodes, from the driver. Out: their answers. Invariants: few are worked on at a time, one of
+//! them about the audit, and few wait, so that nodes that ask hold up nobody here; what nobody waits for any more is not begun; who is turned away is
 //! told so at once.
 
 use std::sync::{Arc, Weak};
@@ -54,24 +54,37 @@ impl Queue {
 
 /// Answers them until nobody gives any more.
 pub(super) async fn answer(side: Arc<Side>, mut waiting: mpsc::Receiver<Asked>) {
-    let mut work = JoinSet::new();
+    let (mut work, mut audits) = (JoinSet::new(), JoinSet::new());
     while let Some(asked) = waiting.recv().await {
-        while work.len() >= AT_ONCE {
+        let is_audit = matches!(asked.question, Question::Chain(_));
+        while !is_audit && work.len() >= AT_ONCE {
             // One that has panicked gave no answer, and its message has told why.
             let _ = work.join_next().await;
         }
+        while audits.try_join_next().is_some() {}
         if asked.since.elapsed() >= ANSWER {
             continue;
         }
+        if is_audit && !audits.is_empty() {
+            // It takes as long as an audit is, and the others wait for a second.
+            side.node.lock().answer(asked.from, asked.number, None);
+            continue;
+        }
         let side = Arc::clone(&side);
-        work.spawn_blocking(move || {
+        let answer = move || {
             let answers = side.answers.get().and_then(Weak::upgrade);
             let body = answers.and_then(|answers| find(&*answers, &asked.question, side.longest));
             side.node.lock().answer(asked.from, asked.number, body);
             side.wake.notify_one();
-        });
+        };
+        if is_audit {
+            audits.spawn_blocking(answer)
+        } else {
+            work.spawn_blocking(answer)
+        };
     }
     while work.join_next().await.is_some() {}
+    while audits.join_next().await.is_some() {}
 }
 
 /// The answer, in at most so many bytes.
@@ -122,7 +135,7 @@ mod tests {
             vec![Some(Said { order: u64::MAX, data: "x".repeat(SAID_BYTES), format: 1 }); 100]
         }
 
-        fn chain(&self, _: &[(String, String)]) -> Option<ChainThere> {
+        fn chain(&self, _: &[(String, Vec<String>)]) -> Option<ChainThere> {
             None
         }
 

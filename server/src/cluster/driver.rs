@@ -10,7 +10,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use fanfare_cluster::{Effect, Heartbeat, Node, NodeId, TopicName};
 use fanfare_hub::{CloseReason, Removal};
 use fanfare_nats::{Bus, Event, Expect, OpenError, PutError};
@@ -24,6 +23,7 @@ use super::beside::{self, Asked, Queue};
 use super::copier::{Copies, copy, copy_of};
 use super::heads::{self, Noted};
 use super::imports::Imports;
+use super::noting::{Noting, note};
 use super::observers::{self, Observers};
 use super::questions::{Question, read, to_bytes};
 use super::rows::{self, Rows};
@@ -141,7 +141,7 @@ enum Put {
     Heartbeat(Result<u64, PutError>),
     Import(Box<Decision>, Result<u64, PutError>),
     Forgotten,
-    Noted(Head, Result<u64, PutError>),
+    Noted(Noting),
 }
 
 /// Lets nobody wait for other nodes any more when the driver has ended, in whatever way.
@@ -253,39 +253,28 @@ impl Driver {
         }
     }
 
-    /// Notes how far this node's audit has come, for the others to hold it to that. Where it is not what was noted
-    /// before, that is told, and nothing more is noted: it would hide what was changed.
+    /// Has noted how far this node's audit has come, for the others to hold it to that.
     fn note_audit(&mut self, now: Instant) {
-        if !self.has_disk || !self.caught_up || now < self.noted_at + NOTE || self.puts.len() >= PUTS {
-            return;
+        let may = self.has_disk && self.caught_up && !self.is_noting && self.puts.len() < PUTS;
+        if may && now >= self.noted_at + NOTE {
+            (self.noted_at, self.is_noting) = (now, true);
+            let noting = note(Arc::clone(&self.side), Arc::clone(&self.moderation), self.noted);
+            self.puts.spawn(async move { Put::Noted(noting.await) });
         }
-        let Some((chain, head)) = self.moderation.chain_now() else { return };
-        if self.noted == Some(head) || self.is_noting {
-            return;
-        }
-        self.noted_at = now;
-        if let Some(problem) = self.side.heads().problem(&chain, head) {
-            tracing::error!(problem, "this node's audit is not what was noted of it in the cluster");
-            self.side.has_another_audit(problem);
-            self.has_disk = false;
-            return;
-        }
-        let (bus, (key, value)) = (self.side.bus.clone(), self.note(&chain, head));
-        self.is_noting = true;
-        self.puts.spawn(async move { Put::Noted(head, bus.put(&key, value, Expect::Anything).await) });
     }
 
-    fn note(&self, chain: &str, head: Head) -> (String, Bytes) {
-        let noted = Noted { node: self.side.name.clone(), sequence: head.sequence, hash: head.hex() };
-        (heads::key(chain), to_bytes(&noted))
-    }
-
-    /// What is to be noted of this node's audit as it goes.
-    fn last_note(&self) -> Option<(String, Bytes)> {
-        let (chain, head) = self.moderation.chain_now()?;
-        let is_as_noted = self.side.heads().problem(&chain, head).is_none();
-        let is_due = self.has_disk && self.caught_up && is_as_noted && self.noted != Some(head);
-        is_due.then(|| self.note(&chain, head))
+    fn noted(&mut self, noting: Noting) {
+        self.is_noting = false;
+        match noting {
+            Noting::Done(head) => self.noted = Some(head),
+            Noting::Later => {}
+            // Nothing more is noted: it would hide what was changed.
+            Noting::Another(problem) => {
+                tracing::error!(problem, "this node's audit is not what was noted of it in the cluster");
+                self.side.has_another_audit(problem);
+                self.has_disk = false;
+            }
+        }
     }
 
     /// Deletes an entry where it is still what it was.
@@ -338,7 +327,7 @@ impl Driver {
             // One that cannot be read notes nothing; what it noted before counts.
             match value.map(read::<Noted>) {
                 Some(None) => tracing::warn!(key, "what is noted of an audit cannot be read"),
-                noted => self.side.heads().saw(chain, noted.flatten()),
+                noted => self.side.heads().saw(chain, noted.flatten(), revision),
             }
             self.side.node.lock().applied(revision);
         } else {
@@ -426,12 +415,7 @@ impl Driver {
 
     fn put(&mut self, put: Result<Put, tokio::task::JoinError>) {
         match put {
-            Ok(Put::Noted(head, put)) => {
-                self.is_noting = false;
-                if put.is_ok() {
-                    self.noted = Some(head);
-                }
-            }
+            Ok(Put::Noted(noting)) => self.noted(noting),
             Ok(Put::Heartbeat(Err(error))) => tracing::debug!(%error, "a heartbeat was not put"),
             Ok(Put::Import(decision, put)) => {
                 match put {
@@ -569,20 +553,20 @@ impl Driver {
 
     /// Says that it goes, and lets nobody wait.
     async fn finish(self) {
-        let note = self.last_note();
+        if self.has_disk && self.caught_up {
+            let noting = note(Arc::clone(&self.side), Arc::clone(&self.moderation), self.noted);
+            let _ = tokio::time::timeout(LAST_WORDS, noting).await;
+        }
         let Self { side, events, copies, copier, beside, answerer, mut puts, id, .. } = self;
         side.end();
         side.node.lock().leave();
-        if let Some((key, value)) = note {
-            let _ = tokio::time::timeout(LAST_WORDS, side.bus.put(&key, value, Expect::Anything)).await;
-        }
         let key = rows::node_key(id);
         let forget = side.bus.delete(&key, Expect::Anything);
         // Where NATS does not answer, the others find out by themselves.
         let _ = tokio::time::timeout(LAST_WORDS, forget).await;
         puts.shutdown().await;
         drop(beside);
-        // What is being looked for is bounded.
+        // What is being looked for is bounded: by how much there is, and by how long the audit is.
         let _ = answerer.await;
         drop(events);
         side.bus.clone().close().await;

@@ -2,14 +2,12 @@
 //!
 //! In: entries of the bucket, as they come. Out: what a chain must have in it, and which chains there are. A chain is
 //! known by the hash of its first record, so that it is the same one after a restart, and another one where it was begun
-//! anew. Invariant: what was seen of a chain is never taken back here: an entry that says less than an earlier one is
-//! told, and the earlier one counts.
+//! anew. Invariant: what was seen of a chain is never taken back here: an entry that says less than an earlier one, or
+//! is taken out, is told, and the earlier one counts.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-
-use crate::moderation::Head;
 
 /// What an entry says of a chain.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,17 +20,21 @@ pub(crate) struct Noted {
     pub(crate) hash: String,
 }
 
-#[derive(Debug)]
+/// So many notes of a chain are kept in mind: whoever can write another's note in NATS makes many, to hide one.
+const MOST: usize = 8;
+
+#[derive(Debug, Clone)]
 struct Known {
-    noted: Noted,
+    /// The oldest first, which are kept, and the newest; fewer in between.
+    noted: Vec<Noted>,
     /// What is wrong with the entry, as far as that was seen.
     problem: Option<String>,
-    /// It is in the bucket no more: an operator has taken it out, or somebody who should not have.
-    is_gone: bool,
+    /// Of the entry; `None` where it was taken out.
+    revision: Option<u64>,
 }
 
 /// All chains that were noted.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Heads(BTreeMap<String, Known>);
 
 /// Which chain a key is of.
@@ -41,68 +43,68 @@ pub(super) fn chain(key: &str) -> Option<&str> {
 }
 
 /// Where a chain's entry is.
-pub(super) fn key(chain: &str) -> String {
+pub(crate) fn key(chain: &str) -> String {
     format!("audit.{chain}")
 }
 
 impl Heads {
     /// An entry has come; `None` where it was deleted.
-    pub(crate) fn saw(&mut self, chain: &str, noted: Option<Noted>) {
+    pub(crate) fn saw(&mut self, chain: &str, noted: Option<Noted>, revision: u64) {
         let Some(noted) = noted else {
             if let Some(known) = self.0.get_mut(chain) {
-                known.is_gone = true;
+                tracing::error!(chain, "what is noted of an audit was taken out of the bucket");
+                known.revision = None;
             }
             return;
         };
         let Some(known) = self.0.get_mut(chain) else {
-            self.0.insert(chain.to_owned(), Known { noted, problem: None, is_gone: false });
+            let known = Known { noted: vec![noted], problem: None, revision: Some(revision) };
+            self.0.insert(chain.to_owned(), known);
             return;
         };
-        known.is_gone = false;
-        let is_behind = noted.sequence < known.noted.sequence;
-        let is_other = noted.sequence == known.noted.sequence && noted.hash != known.noted.hash;
+        known.revision = Some(revision);
+        let Some(last) = known.noted.last() else { return };
+        let is_behind = noted.sequence < last.sequence;
+        let is_other = noted.sequence == last.sequence && noted.hash != last.hash;
         if is_behind || is_other {
             let problem = format!(
-                "its last record was number {} with the hash {}, and then it was said to be number {} with {}",
-                known.noted.sequence, known.noted.hash, noted.sequence, noted.hash
+                "record {} with the hash {} was noted, and then record {} with {}",
+                last.sequence, last.hash, noted.sequence, noted.hash
             );
-            tracing::error!(node = noted.node, problem, "what is noted of an audit was changed");
+            tracing::error!(chain, problem, "what is noted of an audit was changed");
             known.problem.get_or_insert(problem);
-        } else {
-            known.noted = noted;
+        } else if noted.sequence > last.sequence {
+            known.noted.push(noted);
+            if known.noted.len() > MOST {
+                known.noted.remove(MOST / 2);
+            }
         }
     }
 
-    /// Whether a chain can have come from what was noted of it to this head, as far as the two show.
-    pub(super) fn problem(&self, chain: &str, head: Head) -> Option<String> {
-        let known = self.0.get(chain)?;
-        let Noted { sequence, hash, .. } = &known.noted;
-        let is_cut = head.sequence < *sequence;
-        let is_other = head.sequence == *sequence && head.hex() != *hash;
-        let now = (is_cut || is_other).then(|| {
-            format!(
-                "its last record was number {sequence} with the hash {hash}, and is number {} with {}",
-                head.sequence,
-                head.hex()
-            )
-        });
-        now.or_else(|| known.problem.clone())
+    /// Each chain with the hashes that must be in it.
+    pub(crate) fn hashes(&self) -> Vec<(String, Vec<String>)> {
+        let hashes = |known: &Known| known.noted.iter().map(|noted| noted.hash.clone()).collect();
+        self.0.iter().map(|(chain, known)| (chain.clone(), hashes(known))).collect()
     }
 
-    /// Each chain with the hash that must be in it.
-    pub(crate) fn hashes(&self) -> Vec<(String, String)> {
-        self.0.iter().map(|(chain, known)| (chain.clone(), known.noted.hash.clone())).collect()
-    }
-
-    /// What is noted of a chain, and what is wrong with that.
+    /// What is noted last of a chain, and what is wrong with that.
     pub(crate) fn of(&self, chain: &str) -> Option<(&Noted, Option<&str>)> {
-        self.0.get(chain).map(|known| (&known.noted, known.problem.as_deref()))
+        let known = self.0.get(chain)?;
+        Some((known.noted.last()?, known.problem.as_deref()))
     }
 
-    /// Chains that are still noted, and are none of these.
-    pub(crate) fn others<'a>(&'a self, here: &'a [String]) -> impl Iterator<Item = &'a Noted> + 'a {
-        let others = self.0.iter().filter(|(chain, known)| !known.is_gone && !here.contains(chain));
-        others.map(|(_, known)| &known.noted)
+    /// The revision of a chain's entry, where it is in the bucket.
+    pub(super) fn revision(&self, chain: &str) -> Option<u64> {
+        self.0.get(chain).and_then(|known| known.revision)
+    }
+
+    /// Chains that were noted, and are none of these.
+    pub(crate) fn others<'a>(
+        &'a self,
+        here: &'a [String],
+    ) -> impl Iterator<Item = (&'a str, &'a Noted)> + 'a {
+        let others = self.0.iter().filter(|(chain, _)| !here.contains(chain));
+        others.filter_map(|(chain, known)| Some((chain.as_str(), known.noted.last()?)))
     }
 }
 
@@ -114,50 +116,36 @@ mod tests {
         Noted { node: "a".to_owned(), sequence, hash: format!("{hash:02x}").repeat(32) }
     }
 
-    fn head(sequence: u64, hash: u8) -> Head {
-        Head { sequence, hash: [hash; 32] }
-    }
-
     #[test]
     fn what_was_noted_of_a_chain_is_never_taken_back() {
         let mut heads = Heads::default();
-        heads.saw("c", Some(noted(5, 1)));
-        heads.saw("c", Some(noted(7, 2)));
-        assert_eq!(heads.of("c"), Some((&noted(7, 2), None)));
-        for less in [noted(6, 3), noted(7, 4)] {
-            heads.saw("c", Some(less));
+        heads.saw("c", Some(noted(5, 1)), 10);
+        heads.saw("c", Some(noted(7, 2)), 11);
+        heads.saw("c", Some(noted(7, 2)), 12);
+        assert_eq!((heads.of("c"), heads.revision("c")), (Some((&noted(7, 2), None)), Some(12)));
+        for (revision, less) in [(13, noted(6, 3)), (14, noted(7, 4))] {
+            heads.saw("c", Some(less), revision);
             let (known, problem) = heads.of("c").unwrap();
             assert_eq!(known, &noted(7, 2));
             let problem = problem.unwrap();
-            assert!(problem.contains("number 7") && problem.contains("number 6 with 0303"), "{problem}");
+            assert!(problem.contains("record 7") && problem.contains("record 6 with 0303"), "{problem}");
         }
-        heads.saw("c", Some(noted(9, 5)));
+        heads.saw("c", Some(noted(9, 5)), 15);
         assert!(heads.of("c").unwrap().1.is_some(), "what is said later mends nothing");
-    }
-
-    #[test]
-    fn a_chain_that_is_behind_what_was_noted_or_another_is_told() {
-        let mut heads = Heads::default();
-        assert_eq!(heads.problem("c", head(0, 0)), None);
-        heads.saw("c", Some(noted(5, 1)));
-        for (sequence, hash, is_told) in [(5, 1, false), (6, 9, false), (5, 2, true), (4, 1, true)] {
-            assert_eq!(heads.problem("c", head(sequence, hash)).is_some(), is_told, "{sequence} {hash}");
-        }
-        heads.saw("c", Some(noted(4, 1)));
-        assert!(heads.problem("c", head(6, 9)).is_some());
-    }
-
-    #[test]
-    fn a_chain_that_is_on_no_node_is_named_until_an_operator_takes_it_out() {
-        let mut heads = Heads::default();
-        heads.saw("c", Some(noted(5, 1)));
-        heads.saw("d", Some(noted(6, 1)));
-        assert_eq!(heads.others(&["c".to_owned()]).collect::<Vec<_>>(), [&noted(6, 1)]);
-        heads.saw("d", None);
+        heads.saw("c", None, 16);
+        assert_eq!((heads.revision("c"), heads.of("c").map(|(noted, _)| noted.sequence)), (None, Some(9)));
+        assert_eq!(heads.others(&[]).collect::<Vec<_>>(), [("c", &noted(9, 5))]);
         assert_eq!(heads.others(&["c".to_owned()]).count(), 0);
-        // Where it is on a node, it must still have what was noted.
-        assert!(heads.problem("d", head(5, 1)).is_some());
-        heads.saw("d", Some(noted(3, 1)));
-        assert!(heads.of("d").unwrap().1.is_some());
+    }
+
+    #[test]
+    fn of_many_notes_the_oldest_and_the_newest_are_kept() {
+        let mut heads = Heads::default();
+        for sequence in 1..=200_u8 {
+            heads.saw("c", Some(noted(sequence.into(), sequence)), sequence.into());
+        }
+        let kept: Vec<_> =
+            heads.hashes()[0].1.iter().map(|hash| u8::from_str_radix(&hash[..2], 16).unwrap()).collect();
+        assert_eq!(kept, [1, 2, 3, 4, 197, 198, 199, 200]);
     }
 }

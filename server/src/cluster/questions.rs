@@ -49,7 +49,7 @@ pub(super) enum Question {
         users: Vec<UserName>,
     },
     /// Is the audit whole there, with what was noted of each chain in it? Answered with a [`ChainThere`].
-    Chain(Vec<(String, String)>),
+    Chain(Vec<(String, Vec<String>)>),
     /// What is there of this connection? Answered with a [`ConnectionDetail`], or nothing.
     Connection(ConnectionId),
     /// What connections has this user there, and may they join that group? Answered with [`Verdicts`].
@@ -151,7 +151,7 @@ pub(crate) trait Answers: Send + Sync {
     fn said(&self, group: &GroupName, users: &[UserName]) -> Vec<Option<Said>>;
 
     /// The audit here, with what was noted of each chain. `None` where it cannot be read.
-    fn chain(&self, noted: &[(String, String)]) -> Option<ChainThere>;
+    fn chain(&self, noted: &[(String, Vec<String>)]) -> Option<ChainThere>;
 
     /// A connection that is here.
     fn detail(&self, connection: &ConnectionId) -> Option<ConnectionDetail>;

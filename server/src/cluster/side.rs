@@ -155,7 +155,7 @@ impl Side {
         let _ = self.answers.set(answers);
     }
 
-    /// Why this node lets nobody in, if that is so.
+    /// Why this node lets nobody in, or what else is wrong with it, if that is so.
     fn problem(&self) -> Option<String> {
         if !self.bus.is_connected() {
             return Some("there is no connection to NATS".to_owned());

@@ -20,7 +20,7 @@ use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::sync::watch;
 
-use super::audit::{Chain, Head, Outcome};
+use super::audit::{self, Chain, Head, Outcome};
 use super::decisions::{Carried, Decided, Decision, Decisions, Fence, add_up};
 use super::enforcement::Enforcement;
 use super::error::ModerationError;
@@ -503,16 +503,18 @@ impl Moderation {
         records
     }
 
-    /// What the audit's chain is known by, and its newest record; `None` where there is none, or where an act is being
-    /// written down at this moment: nobody waits here.
-    pub(crate) fn chain_now(&self) -> Option<(String, Head)> {
-        let journal = self.journal.try_lock()?;
+    /// What the audit's chain is known by, and its newest record, where there is one.
+    pub(crate) fn chain(&self) -> Option<(String, Head)> {
+        let journal = self.journal.lock();
         Some((journal.chain()?, journal.head()))
     }
 
-    /// What the audit's chain is known by, where it has a record.
-    pub(crate) fn chain(&self) -> Option<String> {
-        self.journal.lock().chain()
+    /// Whether the record with this number has this hash, in hex.
+    pub(crate) fn audit_holds(&self, sequence: u64, hash: &str) -> Result<bool, StoreError> {
+        let records = self.audit(sequence.saturating_sub(1), 1)?;
+        let is_it =
+            |(number, bytes): &(u64, Vec<u8>)| *number == sequence && audit::hex(&audit::hash(bytes)) == hash;
+        Ok(sequence == 0 || records.first().is_some_and(is_it))
     }
 
     /// Checks the audit's chain, and that it holds a record whose hash was `noted` some time ago.

@@ -82,7 +82,13 @@ async fn promise_11_an_audit_that_was_cut_or_begun_anew_on_one_node_is_seen_on_e
     for client in [&oncall, &there] {
         assert_eq!(of(&verify(client).await), [("a", 1, true), ("b", 4, false)]);
     }
+    // Nor does another start, nor what is done without the others.
+    let b = b.restart_with(|_| {}).await;
+    b.act(ban("rupert")).await.unwrap();
+    let b = b.restart_with(node(&nats, 0, "b")).await;
+    assert_eq!(of(&verify(&oncall).await), [("a", 1, true), ("b", 5, false)]);
     b.stop().await;
+    assert_eq!(verify(&oncall).await.silent, ["b"]);
 
     // A node whose whole audit is gone has begun another; and what is on the real disk is whole.
     let b = Hub::with(node(&nats, 0, "b")).await;

@@ -185,12 +185,12 @@ fn a_snapshot_waits_a_second_for_a_node_that_does_not_answer_and_not_for_one_tha
         let now = Instant::now();
         sites[0].hub.watch(watcher.member(), &room()).unwrap();
         announce(&sites[0].hub, now);
-        announce(&sites[0].hub, now + ms(999));
+        announce(&sites[0].hub, now + ms(749));
         assert!(told(watcher.member()).is_empty());
         if goes {
-            sites[0].hub.part(key(1), now + ms(999));
+            sites[0].hub.part(key(1), now + ms(749));
         } else {
-            announce(&sites[0].hub, now + ms(1_000));
+            announce(&sites[0].hub, now + ms(750));
         }
         assert_eq!(told(watcher.member()), ["snapshot alice 1"]);
     }
@@ -335,4 +335,57 @@ proptest! {
             prop_assert_eq!(&view.users, &expected, "{}", one);
         }
     }
+}
+
+fn snapshot(begins: bool, complete: bool, names: &[&str]) -> PresenceFrame {
+    let present = names.iter().map(|name| Present { user: user(name), connections: 1, data: None }).collect();
+    PresenceFrame::Snapshot { group: room(), revision: 0, begins, complete, present }
+}
+
+#[test]
+fn what_another_node_says_before_the_roster_is_looked_at_stays() {
+    let hub: Hub<()> = Hub::new(limits(100, 1_000, 0), Arc::new(Open));
+    let (watcher, alice) = (seat(&hub, 1, "watcher"), seat(&hub, 2, "alice"));
+    let audience = Audience::new(room(), 1, Readers::Clients, vec![key(1)]);
+    // Between the moment at which it is asked, and that at which whoever watches has looked at the roster.
+    assert_eq!(audience.hear(key(1), snapshot(true, true, &["alice", "bob"])), Heard::Complete);
+    audience.seed(Some(&mut [Arc::clone(alice.member())].iter()));
+    audience.hear(key(1), snapshot(true, true, &["alice", "bob", "carol"]));
+    let reader = (watcher.member().id(), Reader::Client(Arc::clone(watcher.member())));
+    let watched = audience.watch(reader, 1_000, &mut Tally::default()).unwrap();
+    assert_eq!((watched.users, watched.is_new), (3, true));
+    assert_eq!(told(watcher.member()), ["snapshot alice 2, bob 1, carol 1"]);
+}
+
+#[test]
+fn the_end_of_what_was_begun_for_an_earlier_audience_is_not_waited_for() {
+    let audience: Audience<()> = Audience::new(room(), 2, Readers::Clients, vec![key(1)]);
+    assert_eq!(audience.hear(key(1), snapshot(false, true, &["zoe"])), Heard::Unsettled);
+    assert_eq!(audience.hear(key(1), snapshot(true, false, &["alice"])), Heard::Settled);
+    assert_eq!(audience.hear(key(1), snapshot(false, true, &["zoe"])), Heard::Complete);
+}
+
+#[test]
+fn what_is_said_no_more_on_another_node_because_a_connection_has_left_waits_for_the_grace() {
+    let mut sites = pair();
+    let now = Instant::now();
+    let watcher = seat(&sites[0].hub, 1, "watcher");
+    let (page, other) = (seat(&sites[1].hub, 2, "alice"), seat(&sites[1].hub, 3, "alice"));
+    for (seat, text, at) in [(&other, "old", 1), (&page, "new", 2)] {
+        let at = SystemTime::UNIX_EPOCH + Duration::from_secs(at);
+        sites[1].hub.describe(seat.member(), Some(Payload::from(text)), at).unwrap();
+        join(&sites[1].hub, seat);
+    }
+    sites[0].hub.watch(watcher.member(), &room()).unwrap();
+    settle(&mut sites, now);
+    told(watcher.member());
+    sites[1].hub.leave(page.member(), &room());
+    settle(&mut sites, now);
+    join(&sites[1].hub, &page);
+    settle(&mut sites, now + ms(1_900));
+    assert!(told(watcher.member()).is_empty(), "a page that is loaded anew is no flicker");
+    sites[1].hub.leave(page.member(), &room());
+    settle(&mut sites, now + ms(3_000));
+    settle(&mut sites, now + ms(5_000));
+    assert_eq!(told(watcher.member()), ["+alice 1 old"]);
 }
