@@ -61,10 +61,8 @@ impl Node {
                     self.effects.push(Effect::Watch { from, is_anew, is_watched, groups });
                 }
             }
-            Message::Present { session, number, frames } => {
-                if self.watching.told(place, session, number) {
-                    self.effects.push(Effect::Present(from, frames));
-                }
+            Message::Present { session, number, frames } if self.watching.told(place, session, number) => {
+                self.effects.push(Effect::Present(from, frames));
             }
             Message::Heard { session, heard, sent } => self.watching.heard(place, session, heard, sent, now),
             _ => {}

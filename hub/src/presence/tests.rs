@@ -226,7 +226,7 @@ fn what_was_said_last_of_one_of_a_users_connections_is_told_and_is_bounded() {
     let hub: Hub<()> = Hub::new(limits(100, 1_000, 0), Arc::new(Open));
     let (watcher, one, two) = (seat(&hub, 1, "watcher"), seat(&hub, 2, "alice"), seat(&hub, 3, "alice"));
     let say = |seat: &Seat<()>, text: &str| {
-        hub.describe(seat.member(), Some(Payload::from(text)), SystemTime::now()).unwrap()
+        hub.describe(seat.member(), Some(Payload::from(text)), SystemTime::now()).unwrap();
     };
     say(&two, "second");
     say(&one, "first, and later");
