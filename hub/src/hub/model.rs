@@ -7,6 +7,7 @@
 use std::collections::HashSet;
 use std::task::{Context, Poll, Waker};
 
+use fanfare_protocol::presence::{PresenceFrame, Present};
 use fanfare_protocol::{Message, codec};
 use shuttle::rand::Rng;
 use shuttle::sync::atomic::{AtomicBool, Ordering};
@@ -528,7 +529,9 @@ fn watch_against_last_leave_and_first_join() {
         };
         let leaving = {
             let (hub, alice) = (Arc::clone(&hub), Arc::clone(alice.member()));
-            thread::spawn(move || drop(hub.leave(&alice, &room())))
+            thread::spawn(move || {
+                let _ = hub.leave(&alice, &room());
+            })
         };
         hub.watch(watcher.member(), &room()).unwrap();
         joining.join().unwrap();
@@ -552,7 +555,13 @@ struct Nodes {
     proof: Arc<Proof>,
     /// How often somebody came first, or left last.
     wanted: Mutex<i32>,
+    /// Where it answers at once who is there, and does.
+    answers: Mutex<Option<Arc<Models>>>,
+    answering: Mutex<Vec<thread::JoinHandle<()>>>,
 }
+
+/// The other node, with bob in the room.
+const OTHER: NodeKey = NodeKey([7; 4]);
 
 impl Cluster for Nodes {
     fn delivers(&self) -> bool {
@@ -575,16 +584,69 @@ impl Cluster for Nodes {
         None
     }
 
-    fn watches(&self, _: &GroupName, _: u64) -> Vec<NodeKey> {
-        Vec::new()
+    fn watches(&self, group: &GroupName, _: u64) -> Vec<NodeKey> {
+        let Some(hub) = self.answers.lock().clone() else { return Vec::new() };
+        let group = group.clone();
+        self.answering.lock().push(thread::spawn(move || {
+            let present = vec![Present { user: user("bob"), connections: 1, data: None }];
+            let (begins, complete) = (true, true);
+            hub.hear(
+                OTHER,
+                PresenceFrame::Snapshot { group, revision: 0, begins, complete, present },
+                Instant::now(),
+            );
+        }));
+        vec![OTHER]
     }
 
     fn unwatches(&self, _: &GroupName, _: u64) {}
 }
 
+/// The first watcher of a room comes while a member joins, and while another node, which is asked, says who is there.
+#[test]
+fn promise_16_a_watch_against_what_another_node_says() {
+    check(|| {
+        let (hub, nodes) = one_of_several();
+        *nodes.answers.lock() = Some(Arc::clone(&hub));
+        nodes.proof.settle();
+        let (watcher, alice) = (seat(&hub, 1, "watcher"), seat(&hub, 2, "alice"));
+        let comes_before = shuttle::rand::thread_rng().gen_bool(0.5);
+        if comes_before {
+            join(&hub, alice.member()).unwrap();
+        }
+        let joining = {
+            let (hub, alice) = (Arc::clone(&hub), Arc::clone(alice.member()));
+            thread::spawn(move || drop(join(&hub, &alice)))
+        };
+        let announcing = {
+            let hub = Arc::clone(&hub);
+            thread::spawn(move || announce(&hub, Instant::now()))
+        };
+        hub.watch(watcher.member(), &room()).unwrap();
+        joining.join().unwrap();
+        announcing.join().unwrap();
+        let answering = std::mem::take(&mut *nodes.answering.lock());
+        answering.into_iter().for_each(|answering| answering.join().unwrap());
+        announce(&hub, Instant::now());
+        let mut view = View::default();
+        told_of_the_room(watcher.member(), &mut view);
+        let told: Vec<_> = view.users.into_iter().map(|(user, (count, _))| (user, count)).collect();
+        let is_complete = view.is_complete;
+        *nodes.answers.lock() = None;
+        drop((watcher, alice));
+        assert_eq!((is_complete, told), (true, vec![(user("alice"), 1), (user("bob"), 1)]));
+    });
+}
+
 fn one_of_several() -> (Arc<Models>, Arc<Nodes>) {
     let hub = hub().0;
-    let nodes = Nodes { delivers: AtomicBool::new(true), proof: Proof::new(), wanted: Mutex::new(0) };
+    let nodes = Nodes {
+        delivers: AtomicBool::new(true),
+        proof: Proof::new(),
+        wanted: Mutex::new(0),
+        answers: Mutex::new(None),
+        answering: Mutex::new(Vec::new()),
+    };
     let nodes = Arc::new(nodes);
     hub.cluster(Arc::clone(&nodes) as _);
     (hub, nodes)
