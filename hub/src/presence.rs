@@ -21,6 +21,7 @@ mod attendance;
 mod audience;
 mod dated;
 mod limits;
+mod watcher;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -33,8 +34,9 @@ use fanfare_protocol::{ConnectionId, GroupName, UserName};
 use self::attendance::Attendance;
 pub(crate) use self::attendance::Readers;
 pub(crate) use self::audience::What;
-use self::audience::{Audience, Heard, Next, Reader, Tally};
+use self::audience::{Audience, Heard, Next};
 pub use self::limits::PresenceLimits;
+use self::watcher::{Reader, Tally};
 use crate::cluster::{Cluster, NodeKey};
 use crate::delivery::Removal;
 use crate::member::Member;

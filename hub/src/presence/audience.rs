@@ -22,13 +22,13 @@ use std::time::{Duration, Instant};
 use fanfare_protocol::presence::{PresenceFrame, Present};
 use fanfare_protocol::{ConnectionId, GroupName, ServerFrame, UserName};
 
-use super::attendance::{Attendances, Readers, weight};
+use super::attendance::{Attendances, Readers};
 use super::dated::undated;
 use super::limits::PresenceLimits;
+use super::watcher::{Reader, Stage, Tally, Watcher, frames};
 use crate::cluster::NodeKey;
 use crate::delivery::Removal;
 use crate::member::{Description, Member};
-use crate::outbox::Outbox;
 use crate::sheet::Sheet;
 use crate::sync::Mutex;
 
@@ -102,47 +102,6 @@ struct Part {
     sheet: Arc<Sheet>,
     /// The last name in it. `None`: there are no more behind it.
     last: Option<UserName>,
-}
-
-struct Watcher<P> {
-    reader: Reader<P>,
-    stage: Stage,
-}
-
-/// Who is told.
-pub(super) enum Reader<P> {
-    /// A connection.
-    Client(Arc<Member<P>>),
-    /// Another node.
-    Node(Arc<Outbox>),
-}
-
-impl<P> Reader<P> {
-    fn outbox(&self) -> &Outbox {
-        match self {
-            Self::Client(member) => member.outbox(),
-            Self::Node(outbox) => outbox,
-        }
-    }
-}
-
-/// How far a watcher is.
-enum Stage {
-    /// Its snapshot is to begin.
-    Behind,
-    /// It was told of the users up to this name.
-    Listing(UserName),
-    /// It was told all.
-    Current,
-}
-
-/// What was done, for the counters.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Tally {
-    /// Frames that were queued.
-    pub(super) frames: u64,
-    /// Watchers whose snapshot has to begin anew, because there was no room for a change.
-    pub(super) restarts: u64,
 }
 
 /// What came of a wish to watch.
@@ -481,50 +440,4 @@ impl<P> State<P> {
             watcher.stage = part.last.clone().map_or(Stage::Current, Stage::Listing);
         }
     }
-}
-
-impl<P> Watcher<P> {
-    fn is_current(&self) -> bool {
-        matches!(self.stage, Stage::Current)
-    }
-
-    /// Queues a change, where something was told already that it is a change of.
-    fn change(&mut self, sheet: &Arc<Sheet>, tally: &mut Tally) {
-        if matches!(self.stage, Stage::Behind) {
-            return;
-        }
-        if self.reader.outbox().push_presence(sheet) {
-            tally.frames += 1;
-            return;
-        }
-        self.reader.outbox().forget_presence(sheet.group());
-        self.stage = Stage::Behind;
-        tally.restarts += 1;
-    }
-}
-
-/// Changes, cut into frames of about so many bytes.
-fn frames(present: Vec<Present>, left: Vec<UserName>, bytes: usize) -> Vec<(Vec<Present>, Vec<UserName>)> {
-    let mut frames: Vec<(Vec<Present>, Vec<UserName>)> = Vec::new();
-    let mut taken = usize::MAX;
-    let mut place = |frames: &mut Vec<_>, weight: usize| {
-        if taken >= bytes {
-            frames.push(Default::default());
-            taken = 0;
-        }
-        taken += weight;
-    };
-    for one in present {
-        place(&mut frames, weight(&one));
-        if let Some((present, _)) = frames.last_mut() {
-            present.push(one);
-        }
-    }
-    for user in left {
-        place(&mut frames, user.as_str().len() + 3);
-        if let Some((_, left)) = frames.last_mut() {
-            left.push(user);
-        }
-    }
-    frames
 }

@@ -42,9 +42,6 @@ const AT_ONCE: usize = 256;
 /// So many puts may be on their way: heartbeats, where NATS is slow.
 const PUTS: usize = 16;
 
-/// What could not be brought into the cluster, beside the keys of what could not be read there. No key is like it.
-const OWN_DISK: &str = "of this node's own disk";
-
 /// How often what has ended is looked for.
 const SWEEP: Duration = Duration::from_secs(60);
 
@@ -137,7 +134,7 @@ pub(crate) struct Joining {
 }
 
 /// What a put was for.
-enum Put {
+pub(super) enum Put {
     Heartbeat(Result<u64, PutError>),
     Import(Box<Decision>, Result<u64, PutError>),
     Forgotten,
@@ -160,26 +157,26 @@ pub(crate) struct Driver {
     events: mpsc::Receiver<Event>,
     pub(super) hub: Arc<Hub>,
     pub(super) moderation: Arc<Moderation>,
-    rows: Rows,
+    pub(super) rows: Rows,
     /// Nodes that watch groups here.
     observers: Observers,
     /// Entries that cannot be read here.
-    unreadable: HashSet<String>,
+    pub(super) unreadable: HashSet<String>,
     /// The bucket is another than it was.
     is_replaced: bool,
     /// The bucket that the disk has a copy of.
-    copy_of: Option<String>,
-    caught_up: bool,
+    pub(super) copy_of: Option<String>,
+    pub(super) caught_up: bool,
     /// The disk has a copy of all, or is being given one.
-    has_copy: bool,
-    copies: Copies,
+    pub(super) has_copy: bool,
+    pub(super) copies: Copies,
     copier: tokio::task::JoinHandle<()>,
     /// What takes long is answered there.
     beside: Queue,
     answerer: tokio::task::JoinHandle<()>,
-    puts: JoinSet<Put>,
+    pub(super) puts: JoinSet<Put>,
     /// What the disk has, and the cluster has not yet.
-    imports: Imports,
+    pub(super) imports: Imports,
     /// How many decisions have come until all were known.
     heard: u64,
     /// When what has ended was last looked for.
@@ -365,80 +362,11 @@ impl Driver {
         self.side.reached(in_force);
     }
 
-    /// What was in the bucket is known. What the disk has beside it was lifted meanwhile, or has never been there.
-    fn catch_up(&mut self) {
-        let standing = self.moderation.standing();
-        let decisions = standing.bans.into_iter().map(Decision::Ban);
-        let decisions = decisions.chain(standing.lasting.into_iter().map(Decision::Lasting));
-        let decisions = decisions.chain(standing.keys.into_iter().map(Decision::Key));
-        // A copy of another bucket is all that is left of what was decided there: it is brought into this one.
-        let is_copy = self.copy_of.as_deref().is_some_and(|of| self.side.bus.bucket() == Some(of));
-        for decision in decisions.collect::<Vec<_>>() {
-            if self.rows.has(&decision) {
-                continue;
-            }
-            if is_copy {
-                self.moderation.put_in_force(&decision.end(), "");
-            } else {
-                self.imports.add(decision);
-            }
-        }
-        self.caught_up = true;
-        tracing::info!(brings = self.imports.left(), "what was decided in the cluster is known");
-        self.bring();
-    }
-
-    /// Puts what is to be put. When all of it is in the cluster, this node's disk has a copy. Where something cannot
-    /// be, it is on this disk alone, and a copy would leave it out.
-    fn bring(&mut self) {
-        while let Some(decision) = self.imports.next() {
-            self.import(decision);
-        }
-        let is_brought = self.caught_up && self.imports.left() == 0 && !self.unreadable.contains(OWN_DISK);
-        if !self.has_copy
-            && let Some(bucket) = self.side.bus.bucket().filter(|_| is_brought)
-        {
-            self.has_copy = true;
-            self.copies.begin(bucket.to_owned());
-        }
-    }
-
-    fn import(&mut self, decision: Decision) {
-        let (key, value) = rows::entry(&decision, "");
-        let (bus, value) = (self.side.bus.clone(), value.unwrap_or_default());
-        self.puts.spawn(async move {
-            // Over nothing that ever was: what was lifted in the cluster is not decided again by this.
-            let put = bus.put(&key, value, Expect::Revision(0)).await;
-            Put::Import(Box::new(decision), put)
-        });
-    }
-
     fn put(&mut self, put: Result<Put, tokio::task::JoinError>) {
         match put {
             Ok(Put::Noted(noting)) => self.noted(noting),
             Ok(Put::Heartbeat(Err(error))) => tracing::debug!(%error, "a heartbeat was not put"),
-            Ok(Put::Import(decision, put)) => {
-                match put {
-                    Ok(_) => {}
-                    Err(PutError::Conflict) => {
-                        // By another node's hand meanwhile, or lifted there: that one counts.
-                        if !self.rows.has(&decision) {
-                            self.moderation.put_in_force(&decision.end(), "");
-                        }
-                    }
-                    Err(error @ (PutError::Unavailable { .. } | PutError::Unknown)) => {
-                        tracing::debug!(%error, "what this node's disk has is to be put into the cluster again");
-                        // With the next tick.
-                        return self.imports.again(*decision);
-                    }
-                    Err(error) => {
-                        self.unreadable.insert(OWN_DISK.to_owned());
-                        tracing::error!(%error, "what this node's disk has could not be put into the cluster");
-                    }
-                }
-                self.imports.settle();
-                self.bring();
-            }
+            Ok(Put::Import(decision, put)) => self.brought(*decision, put),
             _ => {}
         }
     }
