@@ -139,8 +139,8 @@ fn webhooks(rows: &[WebhookRow]) -> Option<String> {
     (!words.is_empty()).then(|| words.join("   "))
 }
 
-/// The nodes of the cluster: the one that is looked at, those with a trouble, and the others, with how many connections
-/// each has. `None` where there is no cluster.
+/// The nodes of the cluster: how many connections they have together, the one that is looked at, those with a trouble,
+/// and the others, with how many each has. `None` where there is no cluster.
 fn nodes(rows: &[NodeRow]) -> Option<String> {
     let mut rows: Vec<&NodeRow> = rows.iter().collect();
     rows.sort_by_key(|row| (!row.is_this, row.problem.is_none(), row.missed == 0));
@@ -154,8 +154,11 @@ fn nodes(rows: &[NodeRow]) -> Option<String> {
         let problem = problem.map_or(String::new(), |problem| format!(" {}!", visible(problem)));
         format!("{}{this} {}{old}{missed}{problem}", visible(&row.name), row.connections)
     };
-    let words: Vec<String> = rows.into_iter().map(words).collect();
-    (!words.is_empty()).then(|| words.join("   "))
+    let all = rows.iter().fold(0, |sum: u64, row| sum.saturating_add(row.connections));
+    let all = format!("{} on {}", many(all, "connection"), many(rows.len() as u64, "node"));
+    let is_cluster = !rows.is_empty();
+    let words: Vec<String> = std::iter::once(all).chain(rows.into_iter().map(words)).collect();
+    is_cluster.then(|| words.join("   "))
 }
 
 /// What the application was called for, and whom it did not let in; nothing where there is none, or it never did.

@@ -340,7 +340,11 @@ fn the_nodes_of_a_cluster_are_told_this_one_first_and_then_those_with_a_trouble(
     told.nodes = vec![node("b", 120), cut_off, NodeRow { is_this: true, ..node("a", 9) }];
     update(&mut model, Event::Update(Box::new(told)));
     let shown = picture(&mut model, (140, 40));
-    assert!(shown.contains(" nodes       a (this one) 9   c 3 4s ago 7 LOST   b 120"), "{shown}");
+    assert!(
+        shown
+            .contains(" nodes       132 connections on 3 nodes   a (this one) 9   c 3 4s ago 7 LOST   b 120"),
+        "{shown}"
+    );
 }
 
 /// What decides whom an action is about is a name like any other; what is said to people is a text.

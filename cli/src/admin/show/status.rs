@@ -87,7 +87,15 @@ pub(in crate::admin) fn status(status: &Status) -> String {
         impaired.map_or(String::new(), |why| shown("acts", &format!("CANNOT BE TAKEN NOW: {why}")));
     let webhooks: String = status.webhooks.iter().map(|row| shown("webhook", &webhook(row))).collect();
     let nodes: String = status.nodes.iter().map(|row| shown("node", &node(row))).collect();
-    lines.map(|(name, text)| shown(name, &text)).concat() + &webhooks + &nodes + &impaired
+    let cluster = cluster(&status.nodes).map_or(String::new(), |text| shown("cluster", &text));
+    lines.map(|(name, text)| shown(name, &text)).concat() + &webhooks + &cluster + &nodes + &impaired
+}
+
+/// All nodes of the cluster together. A user, or a group, may be on several, so that how many there are is not a sum.
+fn cluster(nodes: &[NodeRow]) -> Option<String> {
+    let connections = nodes.iter().fold(0, |sum: u64, node| sum.saturating_add(node.connections));
+    let nodes = nodes.len() as u64;
+    (nodes > 0).then(|| format!("{}, {}", many(nodes, "node"), many(connections, "connection")))
 }
 
 /// A node of the cluster.
@@ -219,6 +227,8 @@ mod tests {
         let end =
             "this one, up to revision 17, 3 of its messages LOST, PROBLEM: there is no\\u{1b} connection";
         assert_eq!(node(&row), format!("{begin}, {end}"));
+        let together = cluster(&[row.clone(), NodeRow { connections: 8, ..row }]);
+        assert_eq!((together.as_deref(), cluster(&[])), (Some("2 nodes, 9 connections"), None));
     }
 
     #[test]
