@@ -984,3 +984,32 @@ proptest! {
         prop_assert_eq!(hub.budget().level().0, 0);
     }
 }
+
+#[test]
+fn what_is_said_of_a_user_is_the_latest_of_its_connections_that_are_in_the_group() {
+    let hub: Hub<()> = Hub::new(limits(100, 1_000, 0), Arc::new(Open));
+    let (one, two, outside) = (seat(&hub, 1, "alice"), seat(&hub, 2, "alice"), seat(&hub, 3, "alice"));
+    let say = |seat: &Seat<()>, text: &str, micros: u64| {
+        let at = SystemTime::UNIX_EPOCH + Duration::from_micros(micros);
+        hub.describe(seat.member(), Some(Payload::from(text)), at).unwrap();
+    };
+    let said = || hub.said(&room(), &user("alice"));
+    say(&one, "one", 20);
+    assert_eq!(said(), None, "nobody of them is in it");
+    join(&hub, &one);
+    assert_eq!(said(), Some((20, Payload::from("one"))));
+    join(&hub, &two);
+    say(&two, "two", 30);
+    say(&outside, "outside", 40);
+    assert_eq!(said(), Some((30, Payload::from("two"))));
+    // A clock that goes back, and one that stands still: what is said later counts all the same.
+    say(&one, "three", 7);
+    assert_eq!(said(), Some((41, Payload::from("three"))));
+    say(&two, "four", 41);
+    assert_eq!(said(), Some((42, Payload::from("four"))));
+    say(&one, "five", 90);
+    assert_eq!(said(), Some((90, Payload::from("five"))));
+    hub.describe(one.member(), None, SystemTime::UNIX_EPOCH).unwrap();
+    assert_eq!(said(), Some((42, Payload::from("four"))));
+    assert_eq!(hub.said(&room(), &user("bob")), None);
+}
