@@ -389,3 +389,73 @@ fn what_is_said_no_more_on_another_node_because_a_connection_has_left_waits_for_
     settle(&mut sites, now + ms(5_000));
     assert_eq!(told(watcher.member()), ["+alice 1 old"]);
 }
+
+/// Says something of a connection, as of so many seconds.
+fn say(site: &Site, seat: &Seat<()>, text: &str, at: u64) {
+    let at = SystemTime::UNIX_EPOCH + Duration::from_secs(at);
+    site.hub.describe(seat.member(), Some(Payload::from(text)), at).unwrap();
+}
+
+#[test]
+fn what_is_said_on_another_node_does_not_wait_for_the_grace_of_who_has_left_and_what_ends_there_does() {
+    let mut sites = pair();
+    let now = Instant::now();
+    let (watcher, here) = (seat(&sites[0].hub, 1, "watcher"), seat(&sites[0].hub, 2, "alice"));
+    let there = [3, 4].map(|number| seat(&sites[1].hub, number, "alice"));
+    say(&sites[1], &there[0], "old", 1);
+    say(&sites[0], &here, "new", 2);
+    join(&sites[0].hub, &here);
+    there.iter().for_each(|seat| join(&sites[1].hub, seat));
+    sites[0].hub.watch(watcher.member(), &room()).unwrap();
+    settle(&mut sites, now);
+    assert_eq!(told(watcher.member()), ["snapshot alice 3"]);
+    // The newest word leaves with its connection, and a connection on the other node has nothing new to say.
+    sites[0].hub.leave(here.member(), &room());
+    sites[1].hub.leave(there[1].member(), &room());
+    settle(&mut sites, now + ms(100));
+    assert!(told(watcher.member()).is_empty());
+    say(&sites[1], &there[0], "newest", 3);
+    settle(&mut sites, now + ms(200));
+    assert_eq!(told(watcher.member()), ["+alice 3 newest"]);
+    settle(&mut sites, now + ms(2_200));
+    assert_eq!(told(watcher.member()), ["+alice 1 newest"]);
+}
+
+#[test]
+fn an_observer_is_told_of_what_it_watches_in_messages_of_bounded_length() {
+    let hub: Hub<()> = Hub::new(limits(100, 1_000, 2_000), Arc::new(Open));
+    let (alice, bob) = (seat(&hub, 1, "alice"), seat(&hub, 2, "bob"));
+    let other = GroupName::new("other").unwrap();
+    join(&hub, &alice);
+    let mut observer = hub.observer(observer_id(1));
+    assert_eq!((observer.watches(), observer.take(1_000)), (0, None));
+    observer.watch(&room());
+    observer.watch(&other);
+    observer.watch(&other);
+    assert_eq!(observer.watches(), 2);
+    let both = observer.take(1_000).unwrap();
+    assert_eq!(
+        (frames_of(both.clone()).len(), observer.take(1_000)),
+        (2, None),
+        "the second took the first's place"
+    );
+    // As many as fit, to the byte, and one in any case.
+    for (most, expected) in [(both.len(), &[2][..]), (both.len() - 1, &[1, 1]), (0, &[1, 1])] {
+        observer.watch(&room());
+        observer.watch(&other);
+        let taken: Vec<usize> =
+            std::iter::from_fn(|| observer.take(most)).map(|bytes| frames_of(bytes).len()).collect();
+        assert_eq!(taken, expected, "{most}");
+    }
+    observer.unwatch(&other);
+    assert_eq!(observer.watches(), 1);
+    hub.join(bob.member(), &other, Origin::Application).unwrap();
+    announce(&hub, Instant::now());
+    assert_eq!(observer.take(1_000), None, "it watches that no more");
+    join(&hub, &bob);
+    announce(&hub, Instant::now());
+    assert_eq!(frames_of(observer.take(1_000).unwrap()).len(), 1);
+    drop(observer);
+    announce(&hub, Instant::now());
+    assert_eq!(hub.registry.abroad.kept(), 0);
+}
