@@ -459,3 +459,36 @@ fn an_observer_is_told_of_what_it_watches_in_messages_of_bounded_length() {
     announce(&hub, Instant::now());
     assert_eq!(hub.registry.abroad.kept(), 0);
 }
+
+#[test]
+fn who_is_said_to_have_left_is_not_there_and_its_grace_begins_once() {
+    let gone = || PresenceFrame::Changes {
+        group: room(),
+        revision: 0,
+        present: Vec::new(),
+        left: vec![user("bob")],
+    };
+    let hub: Hub<()> = Hub::new(limits(100, 1_000, 2_000), Arc::new(Open));
+    let (watcher, now) = (seat(&hub, 1, "watcher"), Instant::now());
+    let audience = Audience::new(room(), 1, Readers::Clients, vec![key(1)]);
+    audience.seed(None);
+    audience.hear(key(1), snapshot(true, true, &["alice", "bob"]));
+    audience.hear(key(1), gone());
+    let reader = (watcher.member().id(), Reader::Client(Arc::clone(watcher.member())));
+    assert_eq!(audience.watch(reader, 1_000, &mut Tally::default()).unwrap().users, 1);
+    assert_eq!(told(watcher.member()), ["snapshot alice 1"]);
+
+    let limits = PresenceLimits { grace: ms(2_000), part_bytes: 1_000 };
+    let announce = |at: u64| {
+        audience.announce(now + ms(at), &limits, &mut Tally::default());
+        told(watcher.member())
+    };
+    audience.hear(key(1), snapshot(true, true, &["bob"]));
+    assert_eq!(announce(0), ["+bob 1"]);
+    audience.hear(key(1), gone());
+    assert!(announce(100).is_empty());
+    // Said twice, it is as it was.
+    audience.hear(key(1), gone());
+    assert_eq!(announce(2_000), ["-alice"]);
+    assert_eq!(announce(2_100), ["-bob"]);
+}
