@@ -231,8 +231,8 @@ impl Watching {
         if heard > asking.heard.0 {
             asking.heard = (heard, now);
         }
-        // What was asked a moment ago may be on its way, but what it has heard grows then; what it has told comes before
-        // this.
+        // What was asked a moment ago may be on its way, but what it has heard grows then; what it has told comes
+        // before this.
         if sent > asking.told || heard < asking.sent && now >= asking.heard.1 + patience {
             asking.is_over = true;
         } else if heard == asking.sent {

@@ -2,11 +2,12 @@
 //!
 //! In: memberships that begin and end, inside the groups' critical sections; connections that watch and stop watching;
 //! what other nodes say of their members; the time, now and then. Out: frames in the watchers' outboxes. Where nobody
-//! watches, a membership costs one load of a number, and one more for other nodes; where somebody does, an event in a list ([`Audience::note`]),
-//! however many watch. A send comes by none of this.
+//! watches, a membership costs one load of a number, and one more for other nodes; where somebody does, an event in a
+//! list ([`Audience::note`]), however many watch. A send comes by none of this.
 //!
-//! There is one for connections, and, beside it, one for other nodes that watch groups here ([`Observer`](crate::Observer)): those are
-//! told of whoever is here alone, without a grace, and with when what is said of a user was said.
+//! There is one for connections, and, beside it, one for other nodes that watch groups here
+//! ([`Observer`](crate::Observer)): those are told of whoever is here alone, without a grace, and with when what is
+//! said of a user was said.
 //!
 //! Invariants (promise 16):
 //! - what a watcher was told, put together, is what was announced (`audience.rs`);
@@ -14,8 +15,8 @@
 //!   roster then, while who enters is in a roster that is in the map first and looks for an audience then, inside the
 //!   critical section (model `watch_against_joins_and_leaves`);
 //! - lock order: a member's memberships, a roster, an audience's state, an audience's events, and last an outbox, a
-//!   description, or the list of those that are unsettled; and, with none of those but memberships, the map of audiences
-//!   and then whatever the cluster locks.
+//!   description, or the list of those that are unsettled; and, with none of those but memberships, the map of
+//!   audiences and then whatever the cluster locks.
 
 mod attendance;
 mod audience;
@@ -313,12 +314,12 @@ impl<P> Drop for Unsettled<'_, P> {
 
 /// Who is present among these members of a group at this moment, in the order of their names: what a watcher would be
 /// told without the grace.
-pub(crate) fn present<P>(members: &[Arc<Member<P>>], readers: Readers) -> Vec<Present> {
+pub(crate) fn present<P>(members: &[Arc<Member<P>>]) -> Vec<Present> {
     let mut users: BTreeMap<&UserName, Attendance> = BTreeMap::new();
     for member in members {
         users.entry(member.user()).or_default().enter(member.id(), member.description());
     }
-    users.into_iter().map(|(user, attendance)| attendance.present(user, readers)).collect()
+    users.into_iter().map(|(user, attendance)| attendance.present(user)).collect()
 }
 
 #[cfg(test)]

@@ -310,8 +310,8 @@ impl<P> Registry<P> {
     }
 
     /// Who is present in a group, user by user.
-    pub(crate) fn present(&self, group: &GroupName, readers: Readers) -> Vec<Present> {
-        presence::present(&self.of_group(group), readers)
+    pub(crate) fn present(&self, group: &GroupName) -> Vec<Present> {
+        presence::present(&self.of_group(group))
     }
 
     /// Has another node watch a group.

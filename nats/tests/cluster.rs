@@ -344,8 +344,8 @@ async fn of_puts_at_once_all_are_told_the_same_winner() {
             over = Expect::Revision(*won.iter().max().expect("somebody wins"));
         }
     }
-    // nats-server before 2.9.21 looks at what is expected, and then agrees with the others (nats-server#4320); later ones
-    // may while their leader changes (nats-server#8469).
+    // nats-server before 2.9.21 looks at what is expected, and then agrees with the others (nats-server#4320); later
+    // ones may while their leader changes (nats-server#8469).
     eprintln!(
         "of 100 each: {over_nothing} over nothing and {over_one} over a revision were won by more than one"
     );

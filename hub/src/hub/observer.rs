@@ -46,12 +46,6 @@ impl<P> Observer<P> {
         }
     }
 
-    /// How many groups it watches.
-    #[must_use]
-    pub fn watches(&self) -> usize {
-        self.groups.len()
-    }
-
     /// Some of what there is to tell: whole frames, as the protocol writes them, and at most so many bytes of them, or
     /// one. `None`: there is nothing at this moment.
     pub fn take(&mut self, most: usize) -> Option<Bytes> {

@@ -14,7 +14,7 @@ use super::{Hub, Observer};
 use crate::cluster::NodeKey;
 use crate::delivery::Removal;
 use crate::member::Member;
-use crate::presence::{Announcement, Readers};
+use crate::presence::Announcement;
 
 /// Acting.
 impl<P> Hub<P> {
@@ -103,7 +103,7 @@ impl<P> Hub<P> {
     /// Who is present in a group at this moment, in the order of their names. Looks at every member.
     #[must_use]
     pub fn present(&self, group: &GroupName) -> Vec<Present> {
-        self.registry.present(group, Readers::Clients)
+        self.registry.present(group)
     }
 
     /// What the application says of a user by those of its connections that are in a group: the latest, and when it was

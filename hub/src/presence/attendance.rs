@@ -5,7 +5,8 @@
 //! pages of what was announced. Pure, and without a clock.
 //!
 //! Invariants:
-//! - what has been announced changes in [`Attendances::announce`] alone, and by exactly what that gives;
+//! - once somebody watches, what has been announced changes in [`Attendances::announce`] alone, and by exactly what
+//!   that gives;
 //! - a user who is back before the grace is over was never away: neither comes nor goes. Fewer connections than
 //!   announced are told after the grace as well, so that a reload beside another page is no flicker either. What is
 //!   said of a connection that is there waits for none of this;
@@ -141,8 +142,9 @@ impl Attendance {
     }
 
     /// The user as it is, by its connections that have entered.
-    pub(super) fn present(&self, user: &UserName, readers: Readers) -> Present {
-        Announced { connections: self.count(), description: self.description().cloned() }.told(user, readers)
+    pub(super) fn present(&self, user: &UserName) -> Present {
+        let now = Announced { connections: self.count(), description: self.description().cloned() };
+        now.told(user, Readers::Clients)
     }
 
     fn due(&mut self, now: Instant, grace: Duration, readers: Readers) -> Due {
@@ -241,7 +243,6 @@ impl Attendances {
                 }
             }
         }
-        self.begin_to_announce();
     }
 
     /// Takes all who are here as announced: nobody was told anything yet.

@@ -1,8 +1,8 @@
 //! Those who watch one group, and what they have been told.
 //!
 //! In: members that enter and leave, and what is said of them; what other nodes tell of theirs; connections, or nodes,
-//! that watch; the time, when something is to be announced. Out: frames in the watchers' outboxes, each encoded once for
-//! all of them.
+//! that watch; the time, when something is to be announced. Out: frames in the watchers' outboxes, each encoded once
+//! for all of them.
 //!
 //! Invariants (promise 16):
 //! - a watcher that is *current* was told exactly what is announced. One that is not has been told, of the users up to
@@ -12,10 +12,10 @@
 //!   away, and the snapshot begins anew when there is room. So a watcher that reads slowly is told less often, and
 //!   presence itself closes nothing and displaces nothing: it is a state, of which the latest counts;
 //! - after the end of a watch nothing about the group is queued;
-//! - as long as other nodes have not said who is there, for about a second at most, no snapshot begins: or those who are
-//!   there would be told as if they came.
+//! - as long as other nodes have not said who is there, for about a second at most, no snapshot begins: or those who
+//!   are there would be told as if they came.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -91,7 +91,7 @@ struct State<P> {
     /// Since when that is waited for, as far as that was looked at.
     awaits_since: Option<Instant>,
     /// Other nodes that have begun to say it, to this audience.
-    begun: Vec<NodeKey>,
+    begun: BTreeSet<NodeKey>,
     /// Parts of snapshots since the last announcement, by the name behind which they begin: those who begin to watch
     /// at about one moment get the same.
     parts: BTreeMap<Option<UserName>, Part>,
@@ -155,7 +155,7 @@ impl<P> Audience<P> {
             is_closed: false,
             awaits,
             awaits_since: None,
-            begun: Vec::new(),
+            begun: BTreeSet::new(),
             parts: BTreeMap::new(),
         };
         let events = Events { list: Vec::new(), is_listed: false };
@@ -205,7 +205,7 @@ impl<P> Audience<P> {
         }
         reader.outbox().forget_presence(&self.group);
         if !std::mem::replace(&mut state.was_watched, true) {
-            // Nobody was told anything: whom another node has named by now did not come since.
+            // Who is in the roster, and whom another node has named by now, did not come since.
             state.attendances.begin_to_announce();
         }
         let is_new = state.watchers.insert(id, Watcher { reader, stage: Stage::Behind }).is_none();
@@ -264,12 +264,11 @@ impl<P> Audience<P> {
             PresenceFrame::Snapshot { begins, complete, present, .. } => {
                 if begins {
                     state.attendances.begin(node);
-                    state.begun.push(node);
+                    state.begun.insert(node);
                 }
                 state.reach(node, present);
                 // The end of one that was begun for an earlier audience says nothing of the beginning.
-                if complete && state.begun.contains(&node) {
-                    state.begun.retain(|known| *known != node);
+                if complete && state.begun.remove(&node) {
                     state.attendances.end(node);
                     is_complete = state.is_heard(node);
                 }
@@ -292,6 +291,7 @@ impl<P> Audience<P> {
             return Heard::Settled;
         }
         self.take_in(&mut state);
+        state.begun.remove(&node);
         state.attendances.begin(node);
         state.attendances.end(node);
         let is_complete = state.is_heard(node);

@@ -1,7 +1,7 @@
 //! One who watches a group: a connection, or another node; how far it is, and what it is told of a change.
 //!
-//! In: frames. Out: the same in its outbox, or that its snapshot begins anew. Invariant: what does not find room is never
-//! passed over (promise 16).
+//! In: frames. Out: the same in its outbox, or that its snapshot begins anew. Invariant: what does not find room is
+//! never passed over (promise 16).
 
 use std::sync::Arc;
 

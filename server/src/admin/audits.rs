@@ -1,8 +1,8 @@
 //! Whether the audit is whole; in a cluster, whether those of all nodes are.
 //!
 //! In: this server's chain, those of the other nodes as they say, and what was noted of each in the bucket. Out: a
-//! verdict. Invariant: a node's word for its own chain counts no further than what others know of it: where it is behind
-//! what was noted, or another, it is broken, whatever it says.
+//! verdict. Invariant: a chain that is behind what was noted of it, or is another, is broken, whatever its node says of
+//! it; that a node has looked at its own records is its own word.
 
 use fanfare_protocol::admin::{AdminError, AuditHead, AuditVerdict, NodeAudit};
 
@@ -50,8 +50,8 @@ impl Queries {
     }
 }
 
-/// What is to be said of each node's chain, in their order, and of whose nothing is known. A chain that was noted and is
-/// on no node was begun anew, where a node of its name is there; else that node is not.
+/// What is to be said of each node's chain, in their order, and of whose nothing is known. A chain that was noted and
+/// is on no node was begun anew, where a node of its name is there; else that node is not.
 fn judge(
     heads: &Heads,
     all: Vec<(String, ChainThere)>,

@@ -3,7 +3,8 @@
 //! In: which rows, and in which order. Out: the page, where the next one begins, and which nodes did not answer.
 //! Invariants: what is there all the time is on one of the pages, once, on however many nodes it is; of a million rows
 //! those of the page are in memory, and of each node what comes next; what cannot be put in order in the time that
-//! there is, is refused, and not told wrongly. Blocks for a second at most: it is for threads that may wait.
+//! there is, is refused, and not told wrongly. Each question blocks for a second at most: it is for threads that may
+//! wait.
 
 use std::collections::{HashMap, HashSet};
 
@@ -197,8 +198,8 @@ impl Queries {
         Users { users, at_most, silent }
     }
 
-    /// What is said of users by those of their connections that are in a group, wherever they are: the latest; and which
-    /// nodes did not say.
+    /// What is said of users by those of their connections that are in a group, wherever they are: the latest; and
+    /// which nodes did not say.
     pub(crate) fn said(
         &self,
         group: &GroupName,
@@ -206,15 +207,15 @@ impl Queries {
     ) -> (HashMap<UserName, Payload>, Vec<String>) {
         let (others, silent) = self.cluster.as_ref().map(|side| side.said(group, users)).unwrap_or_default();
         let here = users.iter().filter_map(|user| Some((user.clone(), self.hub.said(group, user)?)));
-        let mut latest: HashMap<UserName, (u64, Payload)> = here.collect();
-        for (user, Said { order, data, format }) in others {
+        let elsewhere = others.into_iter().filter_map(|(user, Said { order, data, format })| {
             // Another node's word: what is no base64 says nothing.
-            let Ok(bytes) = STANDARD.decode(data) else { continue };
-            let said = (order, Payload::new(PayloadFormat::from(format), bytes));
-            let is_later = latest
-                .get(&user)
-                .is_none_or(|(known, payload)| (known, &payload.bytes) < (&order, &said.1.bytes));
-            if is_later {
+            let bytes = STANDARD.decode(data).ok()?;
+            Some((user, (order, Payload::new(PayloadFormat::from(format), bytes))))
+        });
+        let mut latest: HashMap<UserName, (u64, Payload)> = HashMap::new();
+        for (user, said) in here.chain(elsewhere) {
+            let is_later = |known: &(u64, Payload)| (known.0, &known.1.bytes) < (said.0, &said.1.bytes);
+            if latest.get(&user).is_none_or(is_later) {
                 latest.insert(user, said);
             }
         }

@@ -1,7 +1,8 @@
 //! What this node asks others, and what comes of it.
 //!
 //! In: questions, of any thread. Out: what the answers are together, and which nodes gave none, by their names.
-//! Invariants: nobody waits longer than [`ANSWER`], or for audits than [`CHAINS`]; an answer that cannot be read is none.
+//! Invariants: nobody waits longer than [`ANSWER`], or for audits than [`CHAINS`]; an answer that cannot be read is
+//! none.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -17,7 +18,8 @@ use super::questions::{
 };
 use super::side::Side;
 
-/// How long other nodes may take to look at the whole of their audits, of which a hundred thousand records take a second.
+/// How long other nodes may take to look at the whole of their audits, of which a hundred thousand records take a
+/// second.
 const CHAINS: Duration = Duration::from_secs(25);
 
 impl Side {
@@ -135,12 +137,8 @@ impl Side {
 
     /// What is said of users by those of their connections that are in a group on each of all other nodes, as far as it
     /// is said; and which nodes did not answer. Blocks.
-    pub(crate) fn said(
-        &self,
-        group: &GroupName,
-        users: &[UserName],
-    ) -> (HashMap<UserName, Said>, Vec<String>) {
-        let (mut said, mut silent) = (HashMap::<UserName, Said>::new(), Vec::new());
+    pub(crate) fn said(&self, group: &GroupName, users: &[UserName]) -> (Vec<(UserName, Said)>, Vec<String>) {
+        let (mut said, mut silent) = (Vec::new(), Vec::new());
         // All of them, before any is waited for.
         let asked: Vec<_> = users
             .chunks((self.longest / SAID_BYTES).max(1))
@@ -157,10 +155,7 @@ impl Side {
                     silent.push(node);
                     continue;
                 };
-                for (user, one) in users.iter().zip(answer).filter_map(|(user, one)| Some((user, one?))) {
-                    let known = said.entry(user.clone()).or_insert_with(|| one.clone());
-                    *known = one.max(known.clone());
-                }
+                said.extend(users.iter().zip(answer).filter_map(|(user, one)| Some((user.clone(), one?))));
             }
         }
         silent.sort_unstable();

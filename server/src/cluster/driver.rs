@@ -2,8 +2,8 @@
 //!
 //! In: what NATS brings, time, and a word that there is something to do. Out: enforcement, heartbeats, and what
 //! `serving` and `observers` do for others. Invariants: decisions are carried out in the order of their revisions, and
-//! only then said to be in force (promise 18); the lease is looked at before anything else is done, and nothing here waits for NATS or a disk; where
-//! what was decided is not known for certain, there is no lease.
+//! only then said to be in force (promise 18); the lease is looked at before anything else is done, and nothing here
+//! waits for NATS or a disk; where what was decided is not known for certain, there is no lease.
 
 use std::collections::HashSet;
 use std::path::PathBuf;

@@ -1,9 +1,9 @@
 //! The cluster's record of the audits: of each chain how far it had come, as its node has said in the bucket.
 //!
 //! In: entries of the bucket, as they come. Out: what a chain must have in it, and which chains there are. A chain is
-//! known by the hash of its first record, so that it is the same one after a restart, and another one where it was begun
-//! anew. Invariant: what was seen of a chain is never taken back here: an entry that says less than an earlier one, or
-//! is taken out, is told, and the earlier one counts.
+//! known by the hash of its first record, so that it is the same one after a restart, and another one where it was
+//! begun anew. Invariant: what was seen of a chain is never taken back here: an entry that says less than an earlier
+//! one, or is taken out, is told, and the earlier one counts.
 
 use std::collections::BTreeMap;
 

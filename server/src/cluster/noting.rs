@@ -1,8 +1,8 @@
 //! Notes how far this node's audit has come, in the bucket, where the other nodes see it.
 //!
-//! In: the audit, and what is noted of it. Out: a newer note, or why there must be none. Invariant: over a note goes only
-//! one of a chain that has in it what was noted: who was put back to an earlier state, or edited, notes nothing, however
-//! long it has become since (promise 11).
+//! In: the audit, and what is noted of it. Out: a newer note, or why there must be none. Invariant: over a note goes
+//! only one of a chain that has in it what was noted: who was put back to an earlier state, or edited, notes nothing,
+//! however long it has become since (promise 11).
 
 use std::sync::Arc;
 

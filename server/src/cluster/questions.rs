@@ -40,8 +40,8 @@ pub(super) enum Question {
     List(Box<ListQuestion>),
     /// Who is in these groups there? Answered with [`UsersThere`] for each.
     UsersIn(Vec<GroupName>),
-    /// What is said of these users by those of their connections that are in this group there? Answered with a [`Said`],
-    /// or nothing, for each.
+    /// What is said of these users by those of their connections that are in this group there? Answered with a
+    /// [`Said`], or nothing, for each.
     Said {
         /// The group.
         group: GroupName,
@@ -104,7 +104,7 @@ pub(crate) enum UsersThere {
 }
 
 /// What is said of a user on a node.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Said {
     /// When, in microseconds since 1970, or a little later: of what is said on several nodes the latest counts.
     pub(crate) order: u64,

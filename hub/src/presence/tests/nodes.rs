@@ -168,7 +168,7 @@ fn who_watches_is_told_of_those_on_other_nodes_and_the_first_snapshot_has_them()
     settle(&mut sites, now + ms(12_000));
     assert_eq!(told(watcher.member()), ["+alice 1 latest"]);
 
-    assert_eq!(sites[1].observers[&0].1.watches(), 1);
+    assert_eq!(sites[1].hub.registry.abroad.watches(), 1);
     sites[0].hub.unwatch(watcher.member(), &room());
     settle(&mut sites, now + ms(12_100));
     settle(&mut sites, now + ms(12_200));
@@ -250,8 +250,8 @@ fn step() -> impl Strategy<Value = Step> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
-    /// Whatever comes, goes, is said, gets lost and is asked for anew: when all is quiet, each watcher has been told who
-    /// is there on all nodes, with how many connections, and what was said of whom last on any of them.
+    /// Whatever comes, goes, is said, gets lost and is asked for anew: when all is quiet, each watcher has been told
+    /// who is there on all nodes, with how many connections, and what was said of whom last on any of them.
     #[test]
     fn when_all_is_quiet_every_watcher_knows_who_is_there_on_all_nodes(
         steps in proptest::collection::vec(step(), 1..60),
@@ -428,11 +428,11 @@ fn an_observer_is_told_of_what_it_watches_in_messages_of_bounded_length() {
     let other = GroupName::new("other").unwrap();
     join(&hub, &alice);
     let mut observer = hub.observer(observer_id(1));
-    assert_eq!((observer.watches(), observer.take(1_000)), (0, None));
+    assert_eq!((hub.registry.abroad.watches(), observer.take(1_000)), (0, None));
     observer.watch(&room());
     observer.watch(&other);
     observer.watch(&other);
-    assert_eq!(observer.watches(), 2);
+    assert_eq!(hub.registry.abroad.watches(), 2);
     let both = observer.take(1_000).unwrap();
     assert_eq!(
         (frames_of(both.clone()).len(), observer.take(1_000)),
@@ -448,7 +448,7 @@ fn an_observer_is_told_of_what_it_watches_in_messages_of_bounded_length() {
         assert_eq!(taken, expected, "{most}");
     }
     observer.unwatch(&other);
-    assert_eq!(observer.watches(), 1);
+    assert_eq!(hub.registry.abroad.watches(), 1);
     hub.join(bob.member(), &other, Origin::Application).unwrap();
     announce(&hub, Instant::now());
     assert_eq!(observer.take(1_000), None, "it watches that no more");
