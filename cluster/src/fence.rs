@@ -163,6 +163,8 @@ mod tests {
             connections: 0,
             users: 0,
             groups: 0,
+            notifies: false,
+            claims_over: 0,
         };
         Peer { heartbeat: Some(heartbeat), in_force, ..Peer::new(node(number), now) }
     }

@@ -8,15 +8,19 @@
 //! Decisions (bans, lasting memberships, keys, and each node's heartbeats) are put into one log that gives each a
 //! revision, and reach every node in that order. That is not this crate's business, but for the heartbeats.
 
+mod duty;
 mod fence;
 mod id;
 mod lease;
 mod link;
 mod node;
+mod notices;
 mod others;
 mod own;
 mod peer;
+mod reports;
 mod settings;
+mod subject;
 mod tally;
 mod topic;
 mod watching;
@@ -27,6 +31,7 @@ pub use self::id::{MOST_PEERS, NodeId, NodeIdError};
 pub use self::node::{Bus, Counts, Effect, Node, PeerFacts, longest_fence};
 pub use self::peer::Heartbeat;
 pub use self::settings::Settings;
+pub use self::subject::{Claim, Duties, Subject};
 pub use self::tally::Tallied;
 pub use self::topic::TopicName;
 pub use self::wire::Arrived;

@@ -13,6 +13,7 @@
 
 mod conversation;
 mod decided;
+mod notifying;
 mod outgoing;
 mod present;
 mod time;
@@ -26,14 +27,18 @@ use fanfare_protocol::GroupName;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
+use crate::duty::Duty;
 use crate::fence::{Fence, Fenced};
 use crate::id::{MOST_PEERS, NodeId};
 use crate::lease::Lease;
 use crate::link::{Inbound, Outbound};
+use crate::notices::Notices;
 use crate::others::Others;
 use crate::own::Own;
 use crate::peer::{Heartbeat, Peer};
+use crate::reports::Reports;
 use crate::settings::Settings;
+use crate::subject::{Duties, Subject};
 use crate::tally::{Tallied, Tallies};
 use crate::topic::TopicName;
 use crate::watching::Watching;
@@ -98,6 +103,16 @@ pub enum Effect {
     },
     /// Who is there on another node, as it gave that to [`Node::present`].
     Present(NodeId, Bytes),
+    /// This is to be put among the decisions, as who has the duty to tell a back end: over the entry of this revision,
+    /// 0 where there is none.
+    Claim(Duties, u64),
+    /// A back end is to be told that a subject is occupied on some node, or on none any more.
+    Notify {
+        /// What.
+        subject: Subject,
+        /// Whether it is occupied.
+        is_occupied: bool,
+    },
     /// A node is there.
     Came(NodeId),
     /// A node has gone, or lost its lease.
@@ -206,6 +221,9 @@ pub struct Node {
     own: Own,
     tallies: Tallies,
     watching: Watching,
+    duty: Duty,
+    reports: Reports,
+    notices: Notices,
     fences: Vec<Fence>,
     last_fence: u64,
     population: (u64, u64, u64),
@@ -243,6 +261,9 @@ impl Node {
             own: Own::new(settings),
             tallies: Tallies::default(),
             watching: Watching::new(settings),
+            duty: Duty::default(),
+            reports: Reports::new(settings),
+            notices: Notices::new(settings.grace),
             fences: Vec::new(),
             last_fence: 0,
             population: (0, 0, 0),

@@ -39,6 +39,12 @@ pub struct Heartbeat {
     /// How many groups.
     #[serde(default)]
     pub groups: u64,
+    /// Whether it tells a back end of subjects, where that is its duty.
+    #[serde(default)]
+    pub notifies: bool,
+    /// Its claims of that duty up to this one have ended with their leases.
+    #[serde(default)]
+    pub claims_over: u64,
 }
 
 /// Another node.
@@ -85,6 +91,17 @@ impl Peer {
     /// What operators call it.
     pub(crate) fn name(&self) -> String {
         self.heartbeat.as_ref().map_or_else(|| self.id.to_string(), |heartbeat| heartbeat.name.clone())
+    }
+
+    /// Whether it reports to whoever has the duty to tell a back end.
+    pub(crate) fn notifies(&self) -> bool {
+        self.heartbeat.as_ref().is_some_and(|heartbeat| heartbeat.notifies)
+    }
+
+    /// Whether it may have the duty by this claim of its.
+    pub(crate) fn may_hold(&self, claim: u64) -> bool {
+        let over = |heartbeat: &Heartbeat| !heartbeat.notifies || claim <= heartbeat.claims_over;
+        !self.heartbeat.as_ref().is_some_and(over)
     }
 
     pub(crate) fn serves_without(&self) -> bool {

@@ -21,6 +21,11 @@ pub struct Settings {
     pub counting: Duration,
     /// Whether it goes on delivering and letting in when its lease has ended.
     pub serves_without: bool,
+    /// Whether it reports which subjects are occupied here, and tells a back end of those of all nodes where that is
+    /// its duty.
+    pub notifies: bool,
+    /// How long a user may be away from a group without being gone.
+    pub grace: Duration,
 }
 
 impl Default for Settings {
@@ -34,6 +39,8 @@ impl Default for Settings {
             again: Duration::from_millis(200),
             counting: Duration::from_secs(1),
             serves_without: false,
+            notifies: false,
+            grace: Duration::from_secs(2),
         }
     }
 }

@@ -10,6 +10,8 @@
 //! sent to this node so far (`u64`), and the fields. Integers are little-endian. Kinds from `0x8000` on are questions,
 //! and their first field is a number (`u64`) that the answer has, too.
 
+mod reporting;
+
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use fanfare_hub::Lane;
 use fanfare_protocol::codec::{self, FrameReader};
@@ -18,6 +20,7 @@ use fanfare_protocol::{
 };
 
 use crate::id::NodeId;
+use crate::reports::{Report, Reported};
 use crate::topic::TopicNumber;
 
 const MAGIC: u8 = 0xFA;
@@ -44,6 +47,8 @@ mod kind {
     pub(super) const UNWATCH: u16 = 14;
     pub(super) const PRESENT: u16 = 15;
     pub(super) const HEARD: u16 = 16;
+    pub(super) const REPORT: u16 = 17;
+    pub(super) const REPORTED: u16 = 18;
     pub(super) const ASK: u16 = super::QUESTIONS;
 }
 
@@ -110,6 +115,10 @@ pub(crate) enum Message {
     Present { session: u64, number: u64, frames: Bytes },
     /// So many `Watch` I have heard in this session, and so many `Present` I have sent.
     Heard { session: u64, heard: u64, sent: u64 },
+    /// Which subjects are occupied here, and which are not any more, to whoever has the duty to tell a back end.
+    Report(Report),
+    /// What of that was received, and what is settled.
+    Reported(Reported),
 }
 
 /// Why bytes are not a message that can be carried out.
@@ -255,6 +264,14 @@ pub(crate) fn encode(heading: Heading, message: &Message) -> Bytes {
             head(&mut bytes, kind::HEARD);
             [session, heard, sent].into_iter().for_each(|number| bytes.put_u64_le(*number));
         }
+        Message::Report(report) => {
+            head(&mut bytes, kind::REPORT);
+            reporting::put_report(&mut bytes, report);
+        }
+        Message::Reported(reported) => {
+            head(&mut bytes, kind::REPORTED);
+            reporting::put_reported(&mut bytes, reported);
+        }
     }
     bytes.freeze()
 }
@@ -329,6 +346,8 @@ pub(crate) fn decode(bytes: &Bytes) -> Result<(Heading, Message), WireError> {
             heard: number(&mut rest)?,
             sent: number(&mut rest)?,
         },
+        kind::REPORT => Message::Report(reporting::report(&mut rest)?),
+        kind::REPORTED => Message::Reported(reporting::reported(&mut rest)?),
         kind => {
             let question = if kind >= QUESTIONS { Some(number(&mut rest)?) } else { None };
             let Heading { from, published } = heading;
@@ -423,6 +442,8 @@ fn publish(rest: &mut Bytes) -> Result<Message, WireError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::reports::Void;
+    use crate::subject::{Item, Subject, Told};
     use proptest::prelude::*;
 
     fn heading() -> Heading {
@@ -438,6 +459,14 @@ mod tests {
         let from = Sender::Connection { connection, user: user.clone() };
         let topics = vec![TopicNumber(1), TopicNumber(u64::MAX)];
         let rooms = vec![group.clone(), GroupName::new("other").unwrap()];
+        let item = |number, subject, is_here, told| Item { number, subject, is_here, told };
+        let items = vec![
+            item(1, Subject::Group(group.clone()), true, Told::No),
+            item(7, Subject::User(group.clone(), user.clone()), false, Told::Kept),
+            item(8, Subject::User(group.clone(), user.clone()), true, Told::Owed(9)),
+        ];
+        let void = Void { revision: 12, before: 9 };
+        let report = Report { claim: 4, session: 3, number: 2, had: 9, void, is_whole: true, items };
         vec![
             Message::Publish {
                 ticket: 9,
@@ -475,6 +504,8 @@ mod tests {
             Message::Watch { session: 3, number: 2, is_watched: false, groups: rooms },
             Message::Present { session: 3, number: 1, frames: Bytes::from_static(b"frames") },
             Message::Heard { session: 3, heard: 2, sent: 1 },
+            Message::Report(report),
+            Message::Reported(Reported { claim: 4, session: 3, number: 2, settled: vec![1, u64::MAX] }),
         ]
     }
 
@@ -522,7 +553,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_do_harm(bytes: Vec<u8>, at in 0..18_usize, cut in 0..200_usize, flip in 0..200_usize) {
+        fn no_bytes_do_harm(bytes: Vec<u8>, at in 0..20_usize, cut in 0..200_usize, flip in 0..200_usize) {
             let _ = decode(&Bytes::from(bytes));
             let mut bytes = encode(heading(), &all()[at]).to_vec();
             bytes.truncate(cut);

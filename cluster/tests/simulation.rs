@@ -24,6 +24,8 @@ mod log;
 mod net;
 #[path = "simulation/node.rs"]
 mod node;
+#[path = "simulation/notices.rs"]
+mod notices;
 #[path = "simulation/time.rs"]
 mod time;
 #[path = "simulation/world.rs"]
@@ -70,7 +72,8 @@ fn promises_18_and_19_hold_whatever_goes_wrong() {
 /// Where nothing is disturbed nothing is missing, nobody is removed, and every fence closes; nodes come and go.
 #[test]
 fn in_peace_nothing_is_lost_and_nobody_is_removed() {
-    let options = Options { is_calm: true, ..Options::default() };
+    let options =
+        Options { is_calm: true, is_traced: number("FANFARE_TRACE").is_some(), ..Options::default() };
     let (sum, failed) = run(number("FANFARE_SEEDS").unwrap_or(20), options);
     assert!(failed.is_empty(), "{failed:?}");
     assert_eq!((sum.missed, sum.removes, sum.open_fences, sum.untold), (0, 0, 0, 0));

@@ -15,6 +15,7 @@ mod bringing;
 mod copier;
 mod deciding;
 mod driver;
+mod duty;
 mod heads;
 mod imports;
 mod noting;
@@ -28,6 +29,7 @@ mod walk;
 
 pub(crate) use copier::forget;
 pub(crate) use driver::{Joining, Opening};
+pub(crate) use duty::Notified;
 pub(crate) use heads::{Heads, Noted, key as note_key};
 pub(crate) use questions::{Answers, ChainThere, MOST_VERDICTS, Said, UsersThere, Verdicts};
 pub(crate) use side::Side;

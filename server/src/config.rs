@@ -239,6 +239,12 @@ impl Config {
         ((self.limits.frame_bytes as usize).max(run) * 2 + 4_096).max(BETWEEN_NODES)
     }
 
+    /// What this server goes by as a node.
+    pub(crate) fn node_settings(&self, cluster: &ClusterSettings) -> fanfare_cluster::Settings {
+        let notifies = self.webhooks.iter().any(Webhook::tells_of_groups);
+        fanfare_cluster::Settings { notifies, grace: self.presence_grace, ..cluster.times() }
+    }
+
     /// What QUIC is told for clients.
     pub(crate) fn settings(
         &self,

@@ -8,7 +8,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use fanfare_hub::Population;
 use fanfare_protocol::admin::WebhookRow;
@@ -51,6 +51,9 @@ use crate::webhooks::{Webhooks, WebhooksError};
 
 /// Visits over HTTP at a time: health checks and a page, not a crowd.
 const VISITS: usize = 64;
+
+/// How long a node that stops waits for another to know what it owes back ends.
+const HANDING_OVER: Duration = Duration::from_secs(1);
 
 /// A running server. Dropping it without [`Server::drain`] cuts every connection off.
 pub struct Server {
@@ -495,6 +498,10 @@ impl Server {
         if let Some(application) = application {
             // Every connection has ended, so that what runs was told to stop, and is dropped soon.
             application.wait().await;
+        }
+        if let (Some(cluster), Some(_)) = (&cluster, &webhooks) {
+            // Every membership has ended, and what is still to be told of that another node tells.
+            cluster.side.hand_over(HANDING_OVER).await;
         }
         if let Some(webhooks) = webhooks {
             // Everything that there was to tell has been told them.

@@ -20,7 +20,7 @@ use crate::access::{Bans, Gate, KeySets, Tokens};
 use crate::admin::{Administration, Operators};
 use crate::api;
 use crate::application::{MethodSet, Methods};
-use crate::cluster::{self, Opening};
+use crate::cluster::{self, Opening, Side};
 use crate::config::Config;
 use crate::edge::listener::Tasks;
 use crate::error::{Listener, StartError};
@@ -32,7 +32,7 @@ use crate::quic::{self, Endpoint, EndpointKeys, Identity, IdentityError, Setting
 use crate::server::Server;
 use crate::tcp::WebTls;
 use crate::telemetry::Metrics;
-use crate::webhooks::{self, Webhooks};
+use crate::webhooks::{self, Nodes, Webhooks};
 
 /// For how long nothing may come of it when a node that starts is told what was decided, and brings what it has.
 const JOINING: Duration = Duration::from_secs(10);
@@ -150,7 +150,10 @@ impl Start {
         let node = node();
         let cluster = match &config.cluster {
             None => None,
-            Some(cluster) => Some(Box::pin(Opening::open(cluster, node, config.between_nodes())).await?),
+            Some(cluster) => {
+                let goes_by = (config.between_nodes(), config.node_settings(cluster));
+                Some(Box::pin(Opening::open(cluster, node, goes_by)).await?)
+            }
         };
         let (methods, web_identity) = (None, None);
         Ok(Self { config, admin, started, home, keys, key_sets, methods, web_identity, node, cluster })
@@ -275,9 +278,10 @@ impl Start {
             Moderation::open(store, Arc::clone(&hub), bans, Arc::clone(&metrics), config.limits)?
                 .taking(config.names);
         let moderation = Arc::new(moderation);
-        let cluster = cluster.map(|cluster| join(cluster, &config, &hub, &moderation));
-        // Last: it tells back ends that the server has started.
-        let webhooks = open_webhooks(&config, home.as_mut())?;
+        // Last of what may fail: it tells back ends that the server has started.
+        let side = cluster.as_ref().map(|cluster| Arc::clone(cluster.side()));
+        let webhooks = open_webhooks(&config, home.as_mut(), side)?;
+        let cluster = cluster.map(|cluster| join(cluster, &config, &hub, &moderation, webhooks.clone()));
         if let Some(home) = &mut home {
             if cluster.is_none() {
                 // What is decided from now on is nobody's copy.
@@ -314,11 +318,19 @@ impl Start {
 }
 
 /// Makes the server a node: from here on the hub and moderation have the others in mind.
-fn join(opening: Opening, config: &Config, hub: &Arc<Hub>, moderation: &Arc<Moderation>) -> OpenedCluster {
+fn join(
+    opening: Opening,
+    config: &Config,
+    hub: &Arc<Hub>,
+    moderation: &Arc<Moderation>,
+    webhooks: Option<Arc<Webhooks>>,
+) -> OpenedCluster {
     let side = Arc::clone(opening.side());
     hub.cluster(Arc::clone(&side) as _);
     moderation.decided_with(Arc::clone(&side) as _);
-    let driver = opening.driver(Arc::clone(hub), Arc::clone(moderation), config.state_dir.clone());
+    let directory = config.state_dir.clone();
+    let notified = webhooks.map(|webhooks| webhooks as _);
+    let driver = opening.driver(Arc::clone(hub), Arc::clone(moderation), notified, directory);
     let (joining, closing) = (driver.joining(), CancellationToken::new());
     let driver = AbortOnDropHandle::new(tokio::spawn(driver.run(closing.clone())));
     OpenedCluster { side, driver, joining, closing }
@@ -332,7 +344,11 @@ fn node() -> [u8; 4] {
 }
 
 /// Opens what waits for back ends, and begins to deliver it.
-fn open_webhooks(config: &Config, home: Option<&mut Home>) -> Result<Option<Arc<Webhooks>>, StartError> {
+fn open_webhooks(
+    config: &Config,
+    home: Option<&mut Home>,
+    side: Option<Arc<Side>>,
+) -> Result<Option<Arc<Webhooks>>, StartError> {
     for name in config.state_dir.iter().flat_map(|directory| Webhooks::left_over(&config.webhooks, directory))
     {
         tracing::warn!(
@@ -353,7 +369,11 @@ fn open_webhooks(config: &Config, home: Option<&mut Home>) -> Result<Option<Arc<
         home.path().to_owned()
     });
     let (webhooks, dev) = (config.webhooks.clone(), config.dev);
-    Ok(Some(Webhooks::start(webhooks, directory.as_deref(), dev, config.presence_grace)?))
+    let nodes = match side {
+        None => Nodes::One(config.presence_grace),
+        Some(side) => Nodes::Several(side),
+    };
+    Ok(Some(Webhooks::start(webhooks, directory.as_deref(), dev, nodes)?))
 }
 
 async fn tcp(

@@ -25,6 +25,7 @@ use std::path::Path;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use fanfare_cluster::Subject;
 use fanfare_hub::{CloseReason, Left};
 use fanfare_protocol::admin::WebhookRow;
 use fanfare_protocol::{Code, Denial, GroupName};
@@ -40,6 +41,7 @@ use self::post::Poster;
 use self::spool::{Found, Spool};
 use self::users::Users;
 use crate::application::{Answer, Call, CallError, Caller, Connecting, Methods, Refusal};
+use crate::cluster::{Notified, Side};
 use crate::webhook::{Webhook, WebhookEvent};
 
 pub use self::spool::SpoolError;
@@ -76,12 +78,22 @@ impl WebhooksError {
     }
 }
 
+/// Where groups and users may be.
+pub(crate) enum Nodes {
+    /// On this node alone. So long a user may be away without being gone.
+    One(Duration),
+    /// On others, too: they tell together.
+    Several(Arc<Side>),
+}
+
 /// A back end's end points, while the server runs.
 pub(crate) struct Webhooks {
     endpoints: Vec<Arc<Outgoing>>,
     dev: bool,
     /// Where somebody wants to hear of users.
     users: Option<Mutex<Users>>,
+    /// Who tells of groups and users, where that is not this node alone.
+    nodes: Option<Arc<Side>>,
     /// Somebody may be gone sooner than was known.
     leaving: Arc<Notify>,
     /// How much longer is delivered, when the server ends.
@@ -118,8 +130,7 @@ impl Webhooks {
         names.filter(is_file).filter(|name| !is_used(name)).collect()
     }
 
-    /// Opens what waits on the disk, and begins to deliver. Reads files; needs a tokio runtime. `grace` is how long a
-    /// user may be away without being gone.
+    /// Opens what waits on the disk, and begins to deliver. Reads files; needs a tokio runtime.
     ///
     /// # Errors
     /// When a file cannot be used.
@@ -127,7 +138,7 @@ impl Webhooks {
         webhooks: Vec<Webhook>,
         directory: Option<&Path>,
         dev: bool,
-        grace: Duration,
+        nodes: Nodes,
     ) -> Result<Arc<Self>, WebhooksError> {
         let now = event::now_ms();
         // All of them first: what cannot be reached is found before a file is changed.
@@ -149,10 +160,16 @@ impl Webhooks {
         let endpoints: Vec<_> = opened.iter().map(|opened| Arc::clone(&opened.outgoing)).collect();
         let has_users = [WebhookEvent::UserJoined, WebhookEvent::UserLeft];
         let wants_users = has_users.into_iter().any(|kind| wants(&endpoints, kind));
+        // Of several nodes, the one that tells waits for users to come back.
+        let (grace, nodes) = match nodes {
+            Nodes::One(grace) => (grace, None),
+            Nodes::Several(nodes) => (Duration::ZERO, Some(nodes)),
+        };
         let this = Arc::new(Self {
             endpoints,
             dev,
             users: wants_users.then(|| Mutex::new(Users::new(grace))),
+            nodes,
             leaving: Arc::default(),
             finishing: watch::Sender::new(None),
             tasks: TaskTracker::new(),
@@ -240,15 +257,17 @@ impl Webhooks {
         if self.users.is_some() || wants(&self.endpoints, WebhookEvent::Left) {
             methods = methods.left(left);
         }
-        if wants(&self.endpoints, WebhookEvent::GroupOpened) {
-            methods = methods.group_opened(async |webhooks: Arc<Self>, _, group| {
-                webhooks.tell(&Event::group(WebhookEvent::GroupOpened, group));
-            });
-        }
-        if wants(&self.endpoints, WebhookEvent::GroupClosed) {
-            methods = methods.group_closed(async |webhooks: Arc<Self>, _, group| {
-                webhooks.tell(&Event::group(WebhookEvent::GroupClosed, group));
-            });
+        if [WebhookEvent::GroupOpened, WebhookEvent::GroupClosed]
+            .iter()
+            .any(|kind| wants(&self.endpoints, *kind))
+        {
+            methods = methods
+                .group_opened(async |webhooks: Arc<Self>, _, group| {
+                    webhooks.is_now(Subject::Group(group), true)
+                })
+                .group_closed(async |webhooks: Arc<Self>, _, group| {
+                    webhooks.is_now(Subject::Group(group), false)
+                });
         }
         if wants(&self.endpoints, WebhookEvent::Disconnected) {
             methods = methods.disconnected(disconnected);
@@ -262,13 +281,33 @@ impl Webhooks {
         }
     }
 
+    /// A subject is occupied here from now on, or not any more.
+    fn is_now(&self, subject: Subject, is_occupied: bool) {
+        match &self.nodes {
+            None => self.tell_of(subject, is_occupied),
+            Some(nodes) => nodes.is_now(subject, is_occupied),
+        }
+    }
+
     fn tell_gone(&self, users: &Mutex<Users>, now: Instant) -> Option<Instant> {
         let mut users = users.lock();
         // Told under the lock, so that "gone" and the next "here" are told in their order.
         for (group, user) in users.gone(now) {
-            self.tell(&Event::presence(WebhookEvent::UserLeft, user, group));
+            self.is_now(Subject::User(group, user), false);
         }
         users.next()
+    }
+}
+
+impl Notified for Webhooks {
+    fn tell_of(&self, subject: Subject, is_occupied: bool) {
+        use WebhookEvent::{GroupClosed, GroupOpened, UserJoined, UserLeft};
+        self.tell(&match subject {
+            Subject::Group(group) => Event::group(if is_occupied { GroupOpened } else { GroupClosed }, group),
+            Subject::User(group, user) => {
+                Event::presence(if is_occupied { UserJoined } else { UserLeft }, user, group)
+            }
+        });
     }
 }
 
@@ -307,7 +346,7 @@ async fn joined(webhooks: Arc<Webhooks>, caller: Caller, group: GroupName) {
     if let Some(users) = &webhooks.users {
         let mut users = users.lock();
         if users.joined(group.clone(), caller.user().clone()) {
-            webhooks.tell(&Event::presence(WebhookEvent::UserJoined, caller.user().clone(), group));
+            webhooks.is_now(Subject::User(group, caller.user().clone()), true);
         }
     }
 }

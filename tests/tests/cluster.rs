@@ -5,6 +5,7 @@
 //! real parts do the same.
 
 mod audits;
+mod back_ends;
 mod lists;
 mod presence;
 mod receipts;

@@ -52,6 +52,7 @@ impl Node {
         self.own.gone(place);
         self.tallies.gone(place, peer.id);
         self.watching.gone(place);
+        self.notices.part(peer.id, now);
         if let Some(link) = self.links.get_mut(&peer.id) {
             (link.has_left, link.made) = (how == Parting::Bye, self.made);
         }
@@ -181,6 +182,8 @@ impl Node {
             Message::Ask { question, body } => self.effects.push(Effect::Asked { from, question, body }),
             Message::Answer { question, body } => self.tallies.answered(place, from, question, Some(body)),
             Message::NotKnown { question } => self.tallies.answered(place, from, question, None),
+            Message::Report(report) => self.hear_report((place, from), &report, now),
+            Message::Reported(reported) => self.hear_answer(from, &reported, now),
             presence @ (Message::Watch { .. } | Message::Present { .. } | Message::Heard { .. }) => {
                 self.hear_of_presence((place, from), presence, now);
             }

@@ -28,7 +28,7 @@ impl Node {
         self.own.left(topic, now);
     }
 
-    /// Tells the others what is wanted and watched, and was not told yet.
+    /// Tells the others what is wanted, watched and occupied, and was not told yet.
     pub fn flush(&mut self, now: Instant) {
         if self.own.has_pending() {
             let tell = self.own.flush(now, self.others.here());
@@ -38,6 +38,7 @@ impl Node {
             let say = self.watching.flush(now, self.others.here());
             self.say_what_is_watched(say);
         }
+        self.notify(now);
     }
 
     /// Has messages reach whoever is on other nodes. Gives what their count will be known by, where it is wanted and

@@ -28,9 +28,12 @@ impl Node {
                 connections,
                 users,
                 groups,
+                notifies: self.settings.notifies,
+                claims_over: self.duty.over(),
             }));
         }
         self.give_up(now);
+        self.claim_duty(now);
         self.flush(now);
         if self.pinged.is_none_or(|last| now >= last + self.settings.heartbeat) {
             self.pinged = Some(now);
@@ -74,6 +77,7 @@ impl Node {
         self.has_lease = holds;
         if !holds {
             self.made_with_lease = self.made;
+            self.lose_duty();
         }
         // Who has given this node up waits for none of its answers any more, so that its wishes may have changed. What
         // it told before the lease is back may be what it did not withdraw later.

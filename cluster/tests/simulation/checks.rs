@@ -185,6 +185,7 @@ impl World {
         self.check_members();
         self.check_messages();
         self.check_views();
+        self.check_notices();
     }
 
     /// Who watches a group has been told who is there on all nodes (promise 16).

@@ -187,7 +187,9 @@ impl World {
             | Trouble::Far(at)
             | Trouble::Stuck(at)
             | Trouble::Pause(at) => self.net.disturb(at, begins, self.now),
-            Trouble::Restart => everybody.iter().for_each(|at| self.net.disturb(*at, begins, self.now)),
+            Trouble::Restart | Trouble::Slow => {
+                everybody.iter().for_each(|at| self.net.disturb(*at, begins, self.now));
+            }
             _ => {}
         }
     }
@@ -235,6 +237,20 @@ impl World {
                 self.end_client(client);
             }
         }
+        let now = self.nodes[at].local();
+        self.nodes[at].joint.node.lock().unwrap().resign(now);
+        self.settle(at);
+        self.nodes[at].leaves = true;
+        self.later(SECOND, Event::Leave(at));
+    }
+
+    pub(crate) fn node_left(&mut self, at: usize) {
+        let is_reported = self.nodes[at].joint.node.lock().unwrap().is_reported();
+        self.trace(|| format!("{at}: has left{}", if is_reported { "" } else { ", and owes something" }));
+        // Where it knows of nobody, nobody is told.
+        let is_alone = self.nodes[at].joint.node.lock().unwrap().peers().is_empty();
+        self.is_forgotten |= !is_reported || is_alone;
+        self.is_unsure |= !is_reported || is_alone;
         self.nodes[at].joint.node.lock().unwrap().leave();
         self.settle(at);
         self.nodes[at].alive = false;
@@ -247,6 +263,11 @@ impl World {
         let Some(at) = self.some_node().filter(|_| running > 1) else { return };
         self.trace(|| format!("{at}: crashes"));
         self.nodes[at].alive = false;
+        let node = self.nodes[at].joint.node.lock().unwrap();
+        let (has_duty, owes) = (node.has_duty(), !node.is_reported() || node.peers().is_empty());
+        drop(node);
+        self.is_forgotten |= has_duty || owes;
+        self.is_unsure |= has_duty || owes;
         for client in 0..self.clients.len() {
             if self.clients[client].at == at {
                 self.end_client(client);

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use fanfare_cluster::{Heartbeat, NodeId};
+use fanfare_cluster::{Duties, Heartbeat, NodeId};
 
 /// What an entry is about.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -14,6 +14,8 @@ pub(crate) enum Key {
     Node(NodeId),
     /// A user and a group, by their numbers.
     Ban(usize, usize),
+    /// Who has the duty to tell a back end.
+    Duty,
 }
 
 /// What it says.
@@ -23,6 +25,7 @@ pub(crate) enum Value {
     Banned,
     Restored,
     Deleted,
+    Holds(Duties),
 }
 
 #[derive(Debug, Clone)]
@@ -42,9 +45,10 @@ pub(crate) struct Log {
 }
 
 impl Log {
-    /// Puts an entry in. `over` is the revision that it may take the place of. Gives its own.
+    /// Puts an entry in. `over` is the revision that it may take the place of, 0 where there is to be none. Gives its
+    /// own.
     pub(crate) fn append(&mut self, key: Key, value: Value, over: Option<u64>) -> Option<u64> {
-        if over.is_some() && self.newest.get(&key).copied() != over {
+        if over.is_some_and(|over| self.newest.get(&key).copied().unwrap_or_default() != over) {
             return None;
         }
         self.last += 1;
@@ -69,6 +73,12 @@ impl Log {
         let mut next = self.entries.range(behind + 1..);
         let (revision, (key, value)) = next.next()?;
         Some((Entry { key: key.clone(), value: value.clone(), revision: *revision }, next.next().is_some()))
+    }
+
+    /// Whether somebody has the duty to tell a back end.
+    pub(crate) fn held(&self) -> bool {
+        let entry = self.newest.get(&Key::Duty).and_then(|newest| self.entries.get(newest));
+        matches!(entry, Some((_, Value::Holds(Duties { holder: Some(_), .. }))))
     }
 
     /// Since which revision a user has been banned from a group without a break.

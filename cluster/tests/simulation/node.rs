@@ -18,6 +18,7 @@ use fanfare_protocol::codec::{self, FrameReader};
 use fanfare_protocol::{Code, ConnectionId, Denial, GroupName, Limits, ServerFrame, UserName};
 
 use super::log::{Entry, Key, Value};
+use super::notices::Occupation;
 use super::time::{Clock, MS, Micros, SECOND};
 use super::world::{Event, World, group_number, user_number};
 
@@ -175,6 +176,9 @@ pub(crate) struct Process {
     pub(crate) fences: HashMap<u64, OpenFence>,
     /// Nodes that watch groups here.
     observers: BTreeMap<NodeId, Observer<()>>,
+    /// It has said that it goes.
+    pub(crate) leaves: bool,
+    had_duty: bool,
 }
 
 impl Process {
@@ -212,6 +216,7 @@ impl Process {
         limits.outbox.overflow = Overflow::DropOldest;
         let hub = Hub::new(limits, Arc::clone(&door) as Arc<dyn Gate<()>>);
         hub.cluster(Arc::clone(&joint) as Arc<dyn Cluster>);
+        hub.tell(Arc::new(Occupation::new(Arc::clone(&joint))));
         Self {
             id,
             joint,
@@ -230,6 +235,8 @@ impl Process {
             tickets: HashMap::new(),
             fences: HashMap::new(),
             observers: BTreeMap::new(),
+            leaves: false,
+            had_duty: false,
         }
     }
 
@@ -312,6 +319,8 @@ impl World {
             (Key::Node(id), Value::Beat(beat)) => {
                 node.joint.node.lock().unwrap().heartbeat(id, Some(beat), revision, now);
             }
+            (Key::Duty, Value::Holds(duties)) => node.joint.node.lock().unwrap().duty(duties, revision),
+            (Key::Duty, _) => {}
             (Key::Node(id), _) => node.joint.node.lock().unwrap().heartbeat(id, None, revision, now),
             (Key::Ban(user, group), value) => {
                 let (user_name, group_name) = (self.users[user].clone(), self.groups[group].clone());
@@ -361,6 +370,8 @@ impl World {
                 self.carry_out(at, effect);
             }
         }
+        let has_duty = self.nodes[at].joint.node.lock().unwrap().has_duty();
+        self.nodes[at].had_duty = has_duty;
         let given: Vec<_> = std::mem::take(&mut *self.nodes[at].joint.proofs.lock().unwrap());
         let now = self.now;
         self.nodes[at].proofs.extend(given.into_iter().map(|proof| (proof, now)));
@@ -393,6 +404,11 @@ impl World {
                 self.trace(|| format!("{at}: forgets {id}"));
                 self.put(at, Key::Node(id), Value::Deleted, Some(revision), false);
             }
+            Effect::Claim(duties, over) => {
+                self.trace(|| format!("{at}: claims {duties:?} over {over}"));
+                self.put(at, Key::Duty, Value::Holds(duties), Some(over), false);
+            }
+            Effect::Notify { subject, is_occupied } => self.notified(at, subject, is_occupied),
             Effect::Deliver { from, ticket, publication } => {
                 let now = self.nodes[at].local();
                 let hub = Arc::clone(&self.nodes[at].hub);
@@ -449,6 +465,7 @@ impl World {
             }
             Effect::Lease(holds) => {
                 self.trace(|| format!("{at}: lease {holds}"));
+                self.is_unsure |= self.nodes[at].had_duty && !holds;
                 if holds {
                     self.nodes[at].joint.began.store(true, Ordering::Relaxed);
                     self.nodes[at].hub.resume();

@@ -6,9 +6,10 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
-use fanfare_cluster::{NodeId, Settings};
+use fanfare_cluster::{NodeId, Settings, Subject};
 use fanfare_protocol::{GroupName, UserName};
 
 use super::clients::{Client, Sent};
@@ -81,6 +82,8 @@ pub(crate) enum Event {
     Useful(usize),
     Rest,
     Probe(usize),
+    /// A node goes that has said so.
+    Leave(usize),
     Stop,
     /// What a process does now because it stood still before.
     Late(Box<Event>),
@@ -90,7 +93,7 @@ impl Event {
     /// The process that cannot do it while it is stopped, and what keeps its order there.
     fn process(&self, clients: &[Client]) -> Option<(usize, (u8, usize))> {
         match self {
-            Self::Tick(at) => Some((*at, (0, 0))),
+            Self::Tick(at) | Self::Leave(at) => Some((*at, (0, 0))),
             Self::Flush(at) => Some((*at, (1, 0))),
             Self::Bus { from, to, .. } => Some((*to, (2, *from))),
             Self::Watch { at, .. } => Some((*at, (3, 0))),
@@ -140,6 +143,10 @@ pub(crate) struct Summary {
     pub(crate) untold: u64,
     /// Watched groups that were compared at the end.
     pub(crate) views: u64,
+    /// What a back end was told.
+    pub(crate) notices: u64,
+    /// Of those what it was told already.
+    pub(crate) repeated: u64,
 }
 
 impl Summary {
@@ -154,6 +161,8 @@ impl Summary {
             missed: self.missed + other.missed,
             untold: self.untold + other.untold,
             views: self.views + other.views,
+            notices: self.notices + other.notices,
+            repeated: self.repeated + other.repeated,
         }
     }
 }
@@ -189,6 +198,11 @@ pub(crate) struct World {
     pub(crate) most_troubles: usize,
     pub(crate) probes: Vec<super::checks::Probe>,
     pub(crate) counts: Summary,
+    /// What a back end was told last of each subject.
+    pub(crate) told: BTreeMap<Subject, bool>,
+    /// Somebody lost the duty to tell it by force, and somebody crashed who had it.
+    pub(crate) is_unsure: bool,
+    pub(crate) is_forgotten: bool,
     pub(crate) violation: Option<String>,
 }
 
@@ -220,7 +234,7 @@ impl World {
         let (users, groups) = (rng.usize(2..6), if rng.bool() { rng.usize(1..6) } else { rng.usize(6..20) });
         Self {
             options,
-            settings: Settings::default(),
+            settings: Settings { notifies: true, grace: Duration::from_millis(800), ..Settings::default() },
             now: 0,
             step: 0,
             queue: BinaryHeap::new(),
@@ -244,6 +258,9 @@ impl World {
             most_troubles: if rng.bool() { 8 } else { 24 },
             probes: Vec::new(),
             counts: Summary::default(),
+            told: BTreeMap::new(),
+            is_unsure: false,
+            is_forgotten: false,
             violation: None,
             rng,
         }
@@ -275,7 +292,7 @@ impl World {
     }
 
     pub(crate) fn seconds(&self) -> f64 {
-        std::time::Duration::from_micros(self.now).as_secs_f64()
+        Duration::from_micros(self.now).as_secs_f64()
     }
 
     pub(crate) fn trace(&self, what: impl FnOnce() -> String) {
@@ -371,6 +388,7 @@ impl World {
             Event::Late(event) => return self.happen(*event),
             Event::Rest => self.rest(),
             Event::Probe(at) => self.probe(at),
+            Event::Leave(at) => self.node_left(at),
             Event::Stop => {
                 self.check_end();
                 return false;
@@ -405,7 +423,8 @@ impl World {
 
     /// A process that runs.
     pub(crate) fn some_node(&mut self) -> Option<usize> {
-        let running: Vec<usize> = (0..self.nodes.len()).filter(|at| self.nodes[*at].runs()).collect();
+        let running: Vec<usize> =
+            (0..self.nodes.len()).filter(|at| self.nodes[*at].runs() && !self.nodes[*at].leaves).collect();
         let some = self.rng.choice(running)?;
         self.nodes[some].joint.clock.set(self.now);
         Some(some)
@@ -433,11 +452,15 @@ impl World {
         if !self.net.reaches_log(from) && self.rng.bool() {
             return;
         }
+        let is_claim = key == Key::Duty;
         let ban = match key {
             Key::Ban(user, group) => Some((user, group, value == Value::Banned)),
-            Key::Node(_) => None,
+            Key::Node(_) | Key::Duty => None,
         };
+        let before = self.log.held();
         let Some(revision) = self.log.append(key, value, over) else { return };
+        // Somebody has the duty who took it from somebody.
+        self.is_unsure |= before && self.log.held() && is_claim;
         if let Some((user, group, is_ban)) = ban {
             self.trace(|| {
                 format!("log: ban {is_ban} of user {user} from group {group} has revision {revision}")

@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::beside::{self, Asked, Queue};
 use super::copier::{Copies, copy, copy_of};
+use super::duty::{self, Notified};
 use super::heads::{self, Noted};
 use super::imports::Imports;
 use super::noting::{Noting, note};
@@ -59,18 +60,17 @@ pub(crate) struct Opening {
 }
 
 impl Opening {
-    /// Finds NATS. `largest` is the longest message between nodes, in bytes.
+    /// Finds NATS. `largest` is the longest message between nodes, in bytes, and `times` is what the node goes by.
     pub(crate) async fn open(
         settings: &ClusterSettings,
         id: [u8; 4],
-        largest: usize,
+        (largest, times): (usize, fanfare_cluster::Settings),
     ) -> Result<Self, OpenError> {
         let nats = fanfare_nats::Settings { largest, ..settings.nats.clone() };
         let (bus, events) = Bus::open(nats, id).await?;
         let id = NodeId::new(id);
         let name = settings.name.clone().unwrap_or_else(|| id.to_string());
         let version = env!("CARGO_PKG_VERSION").to_owned();
-        let times = settings.times();
         let node = Node::new(id, name.clone(), version, times, Box::new(Carrier(bus.clone())));
         Ok(Self { side: Arc::new(Side::new(node, bus, name, times, largest)), events, id })
     }
@@ -86,6 +86,7 @@ impl Opening {
         self,
         hub: Arc<Hub>,
         moderation: Arc<Moderation>,
+        notified: Option<Arc<dyn Notified>>,
         directory: Option<PathBuf>,
     ) -> Driver {
         let (copies, to_copy) = Copies::new();
@@ -100,6 +101,7 @@ impl Opening {
             events: self.events,
             hub,
             moderation,
+            notified,
             rows: Rows::default(),
             observers: Observers::default(),
             unreadable: HashSet::new(),
@@ -138,6 +140,7 @@ pub(super) enum Put {
     Heartbeat(Result<u64, PutError>),
     Import(Box<Decision>, Result<u64, PutError>),
     Forgotten,
+    Claimed,
     Noted(Noting),
 }
 
@@ -157,6 +160,8 @@ pub(crate) struct Driver {
     events: mpsc::Receiver<Event>,
     pub(super) hub: Arc<Hub>,
     pub(super) moderation: Arc<Moderation>,
+    /// Whom this node tells what happens once for all nodes, where that is its duty.
+    notified: Option<Arc<dyn Notified>>,
     pub(super) rows: Rows,
     /// Nodes that watch groups here.
     observers: Observers,
@@ -320,6 +325,13 @@ impl Driver {
                 return;
             }
             self.side.node.lock().heartbeat(id, heartbeat.flatten(), revision, Instant::now());
+        } else if key == duty::KEY {
+            let mut node = self.side.node.lock();
+            match duty::read(value) {
+                Some(duties) => node.duty(duties, revision),
+                None => tracing::warn!(key, "who tells back ends of groups cannot be read: not this node"),
+            }
+            node.applied(revision);
         } else if let Some(chain) = heads::chain(key) {
             // One that cannot be read notes nothing; what it noted before counts.
             match value.map(read::<Noted>) {
@@ -382,6 +394,7 @@ impl Driver {
             };
             self.renew(until, now);
             if effects.is_empty() {
+                self.side.look_at_handing_over();
                 return;
             }
             effects.into_iter().for_each(|effect| self.perform(effect));
@@ -416,6 +429,22 @@ impl Driver {
                         (self.side.bus.clone(), rows::node_key(self.id), to_bytes(&heartbeat));
                     self.puts
                         .spawn(async move { Put::Heartbeat(bus.put(&key, value, Expect::Anything).await) });
+                }
+            }
+            Effect::Claim(duties, over) => {
+                if self.puts.len() < PUTS {
+                    let (bus, value) = (self.side.bus.clone(), duty::to_bytes(&duties));
+                    let expect = if over == 0 { Expect::Nothing } else { Expect::Revision(over) };
+                    // Where another was earlier, the entry says so.
+                    self.puts.spawn(async move {
+                        let _ = bus.put(duty::KEY, value, expect).await;
+                        Put::Claimed
+                    });
+                }
+            }
+            Effect::Notify { subject, is_occupied } => {
+                if let Some(notified) = &self.notified {
+                    notified.tell_of(subject, is_occupied);
                 }
             }
             Effect::Forget(id, revision) => self.forget(rows::node_key(id), revision),

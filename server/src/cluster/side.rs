@@ -4,11 +4,12 @@
 //! to whoever waits. Invariant: nothing that the hub calls waits.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use fanfare_cluster::{Fenced, Node, NodeId, PeerFacts, TopicName};
+use fanfare_cluster::{Fenced, Node, NodeId, PeerFacts, Subject, TopicName};
 use fanfare_hub::{NodeKey, Outgoing, Population, Proof, Ticket, Topic};
 use fanfare_nats::Bus;
 use fanfare_protocol::GroupName;
@@ -72,6 +73,9 @@ pub(crate) struct Side {
     audit_problem: Mutex<Option<String>>,
     /// The bucket's entries, as far as they have been seen.
     revisions: Mutex<HashMap<String, u64>>,
+    /// This node hands over what it owes back ends; and has done so.
+    hands_over: AtomicBool,
+    handed_over: Notify,
 }
 
 impl Side {
@@ -101,6 +105,8 @@ impl Side {
             heads: Mutex::default(),
             audit_problem: Mutex::default(),
             revisions: Mutex::default(),
+            hands_over: AtomicBool::new(false),
+            handed_over: Notify::new(),
         }
     }
 
@@ -215,6 +221,34 @@ impl Side {
     pub(super) fn fenced(&self, number: u64, fenced: Fenced) {
         self.progress.lock().fenced.insert(number, fenced);
         self.progressed.notify_all();
+    }
+
+    /// The first one of a subject is here, or the last one is not any more: back ends are told of that once for all
+    /// nodes.
+    pub(crate) fn is_now(&self, subject: Subject, is_occupied: bool) {
+        let mut node = self.node.lock();
+        if is_occupied {
+            node.occupied(subject);
+        } else {
+            node.vacated(subject);
+        }
+        drop(node);
+        self.wake.notify_one();
+    }
+
+    /// This node tells back ends nothing any more of what happens once for all nodes: another one does, as soon as it
+    /// knows what this one owes. Waits for that, but no longer than this.
+    pub(crate) async fn hand_over(&self, patience: Duration) {
+        self.node.lock().resign(Instant::now());
+        self.hands_over.store(true, Ordering::Relaxed);
+        self.wake.notify_one();
+        let _ = tokio::time::timeout(patience, self.handed_over.notified()).await;
+    }
+
+    pub(super) fn look_at_handing_over(&self) {
+        if self.hands_over.load(Ordering::Relaxed) && self.node.lock().is_reported() {
+            self.handed_over.notify_one();
+        }
     }
 
     /// Nobody waits for other nodes any more.

@@ -240,6 +240,12 @@ impl Webhook {
         self.events.contains(&kind)
     }
 
+    /// Whether it is told of what happens once for all nodes.
+    pub(crate) fn tells_of_groups(&self) -> bool {
+        use WebhookEvent::{GroupClosed, GroupOpened, UserJoined, UserLeft};
+        [GroupOpened, GroupClosed, UserJoined, UserLeft].iter().any(|kind| self.has(*kind))
+    }
+
     fn hears_of(&self, group: &GroupName) -> bool {
         self.groups.as_ref().is_none_or(|groups| groups.iter().any(|pattern| pattern.matches(group.as_str())))
     }
