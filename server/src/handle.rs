@@ -2,7 +2,10 @@
 //!
 //! In: whom something is about, and what is to be done to them. Out: how many connections it reached, or why nothing
 //! was done. Invariants: each verb is the hub's own, so that it meets the same bans, limits and counters as a client's
-//! or an operator's (promise 14); nothing here waits, so that it can be called from any thread and any task.
+//! or an operator's (promise 14); nothing here waits, so that it can be called from any thread and any task: what is
+//! done on other nodes, too, is in `everywhere`.
+
+mod everywhere;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -18,6 +21,9 @@ use crate::arrivals::Arrivals;
 use crate::hub::{Hub, Member};
 use crate::reason::{self, told};
 use crate::spread;
+
+pub(crate) use self::everywhere::{Answers, Order, Others};
+pub use self::everywhere::{Everywhere, Reached};
 
 /// A running server's hub. Cheap to clone; it holds nothing up when it outlives the server.
 ///
@@ -36,6 +42,8 @@ pub struct HubHandle {
     hub: Arc<Hub>,
     limits: Limits,
     arrivals: Arc<Arrivals>,
+    /// The other nodes, where there are some.
+    others: Option<Arc<dyn Others>>,
 }
 
 /// Why nothing was done.
@@ -92,12 +100,18 @@ pub struct Selection<'a> {
 
 impl HubHandle {
     pub(crate) fn new(hub: Arc<Hub>, limits: Limits) -> Self {
-        Self { hub, limits, arrivals: Arc::default() }
+        Self { hub, limits, arrivals: Arc::default(), others: None }
     }
 
     /// The same, with these as those that are not welcomed yet.
     pub(crate) fn expecting(mut self, arrivals: Arc<Arrivals>) -> Self {
         self.arrivals = arrivals;
+        self
+    }
+
+    /// The same, as one of several nodes.
+    pub(crate) fn among(mut self, others: Option<Arc<dyn Others>>) -> Self {
+        self.others = others;
         self
     }
 

@@ -87,7 +87,7 @@ pub use fanfare_protocol::{
 pub use fanfare_token::{
     Extras, GrantClaim, KeyError, MintError, Minter, ReadKeys, Right, TokenKey, TokenRules,
 };
-pub use handle::{ConnectionFacts, HubError, HubHandle, Selection};
+pub use handle::{ConnectionFacts, Everywhere, HubError, HubHandle, Reached, Selection};
 pub use home::StateError;
 pub use moderation::{Moderation, ModerationError, Operator, StoreError};
 pub use network::{Network, NetworkError};

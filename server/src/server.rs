@@ -136,6 +136,7 @@ impl Server {
         let config = Arc::new(config);
         let arrivals = Arc::clone(moderation.arrivals());
         let handle = HubHandle::new(Arc::clone(&hub), config.limits).expecting(arrivals);
+        let handle = handle.among(side.clone().map(|side| side as _));
         let application = methods.map(|methods| {
             Application::new(methods, (handle.clone(), &hub), config.limits, Arc::clone(&metrics))
         });

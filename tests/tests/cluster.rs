@@ -9,6 +9,7 @@ mod back_ends;
 mod lists;
 mod presence;
 mod receipts;
+mod verbs;
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};

@@ -75,7 +75,7 @@ pub async fn run(config: OperatorConfig, colours: bool) -> Result<(), TuiError> 
     let began = Instant::now();
     let (events, mut told) = mpsc::channel(64);
     let (wishes, wanted) = mpsc::channel(64);
-    let attachment = Attachment { config, events, wishes: wanted, began };
+    let attachment = Attachment { config, events, wishes: wanted, began, all_nodes: false };
     let attached = AbortOnDropHandle::new(tokio::spawn(attachment.run()));
     let mut screen = Screen::take()?;
     let size = screen.terminal.size()?;

@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
+use crate::everywhere::{Everywhere, Lists, bare};
 use crate::update::{Effect, Event};
 
 /// Milliseconds between updates: the most that the server offers.
@@ -24,6 +25,8 @@ const INTERVAL_MS: u32 = 250;
 const RECORDS: u64 = 500;
 /// How often the bans are asked for where nothing is heard of them: they end by themselves.
 const BANS_EVERY: Duration = Duration::from_secs(5);
+/// How often all nodes are asked, where all are looked at.
+const LISTS_EVERY: Duration = Duration::from_secs(1);
 /// The first and the longest pause before it is tried again.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
 
@@ -37,10 +40,18 @@ pub(crate) struct Attachment {
     pub(crate) wishes: mpsc::Receiver<Effect>,
     /// When the dashboard began.
     pub(crate) began: Instant,
+    /// Whether all nodes are looked at.
+    pub(crate) all_nodes: bool,
 }
 
 /// The dashboard is gone.
 struct Gone;
+
+/// What came of something that was asked.
+enum Answer {
+    Event(Event),
+    Lists(Option<Lists>),
+}
 
 impl Attachment {
     /// Stays attached until nobody takes events any more, or the server does not take the certificate, which no other
@@ -82,9 +93,13 @@ impl Attachment {
                 () = sleep_until(retry) => return Ok(()),
                 wish = self.wishes.recv() => wish.ok_or(Gone)?,
             };
-            if let Effect::Act(name, request) = wish {
-                let why = "there is no server to act on now".to_owned();
-                self.tell(Event::Done(name, request, Err(why))).await?;
+            match wish {
+                Effect::Act(name, request) => {
+                    let why = "there is no server to act on now".to_owned();
+                    self.tell(Event::Done(name, request, Err(why))).await?;
+                }
+                Effect::Scope(all_nodes) => self.all_nodes = all_nodes,
+                _ => {}
             }
         }
     }
@@ -114,12 +129,19 @@ impl Attachment {
             Ok(both) => both,
             Err(error) => return Ok(Some(error)),
         };
-        let mut bans = interval(BANS_EVERY);
+        let (mut bans, mut lists) = (interval(BANS_EVERY), interval(LISTS_EVERY));
         bans.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut asked: JoinSet<Option<Event>> = JoinSet::new();
+        lists.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut asked: JoinSet<Option<Answer>> = JoinSet::new();
+        // What was told of all nodes, what the node said of itself last, and whether all are being asked.
+        let (mut everywhere, mut newest, mut is_asking) = (Everywhere::default(), None, false);
         let ended = loop {
             tokio::select! {
                 update = updates.next() => match update {
+                    Ok(Some(update)) if self.all_nodes => {
+                        let skipped = Update { full: false, more: false, ..bare(&update) };
+                        newest = Some(Update { skipped: 0, ..skipped });
+                    }
                     Ok(Some(update)) => self.tell(Event::Update(Box::new(update))).await?,
                     Ok(None) => break None,
                     Err(error) => break Some(error),
@@ -134,18 +156,39 @@ impl Attachment {
                     Err(error) => break Some(error),
                 },
                 _ = bans.tick() => { asked.spawn(ask_bans(Arc::clone(&client))); }
-                Some(answer) = asked.join_next() => {
-                    if let Ok(Some(event)) = answer {
-                        self.tell(event).await?;
-                    }
+                _ = lists.tick(), if self.all_nodes && newest.is_some() && !is_asking => {
+                    let client = Arc::clone(&client);
+                    is_asking = true;
+                    asked.spawn(async move { Some(Answer::Lists(Lists::ask(&client).await)) });
                 }
-                wish = self.wishes.recv() => { asked.spawn(ask(Arc::clone(&client), wish.ok_or(Gone)?)); }
+                Some(answer) = asked.join_next() => match answer {
+                    Ok(Some(Answer::Event(event))) => self.tell(event).await?,
+                    Ok(Some(Answer::Lists(lists))) => {
+                        is_asking = false;
+                        if let (true, Some(node), Some(lists)) = (self.all_nodes, &newest, lists) {
+                            let update = everywhere.update(node, lists);
+                            self.tell(Event::Update(Box::new(update))).await?;
+                        }
+                    }
+                    _ => {}
+                },
+                wish = self.wishes.recv() => match wish.ok_or(Gone)? {
+                    Effect::Scope(all_nodes) => {
+                        (self.all_nodes, everywhere, newest) = (all_nodes, Everywhere::default(), None);
+                        // The feed begins anew, with everything.
+                        match client.follow::<Update>(&watch).await {
+                            Ok(anew) => updates = anew,
+                            Err(error) => break Some(error),
+                        }
+                    }
+                    wish => { asked.spawn(ask(Arc::clone(&client), wish)); }
+                },
             }
         };
         // What was ordered and not answered yet is told, too: with the connection gone, all of it fails at once.
         drop(client);
         while let Ok(Some(answer)) = timeout(LAST_ANSWERS, asked.join_next()).await {
-            if let Ok(Some(event)) = answer {
+            if let Ok(Some(Answer::Event(event))) = answer {
                 self.tell(event).await?;
             }
         }
@@ -153,36 +196,35 @@ impl Attachment {
     }
 }
 
-async fn ask_bans(client: Arc<OperatorClient>) -> Option<Event> {
+async fn ask_bans(client: Arc<OperatorClient>) -> Option<Answer> {
     let newest = Page { sort: "since".to_owned(), descending: true, ..Page::default() };
     let bans: Listing<BanRow> = client.ask(&admin::Question::Bans(newest)).await.ok()?;
-    Some(Event::Bans(bans))
+    Some(Answer::Event(Event::Bans(bans)))
 }
 
 /// Has a wish answered. What only looks and fails is asked again soon.
-async fn ask(client: Arc<OperatorClient>, wish: Effect) -> Option<Event> {
-    match wish {
+async fn ask(client: Arc<OperatorClient>, wish: Effect) -> Option<Answer> {
+    let event = match wish {
         Effect::Act(name, request) => {
             let outcome = client.ask::<Receipt>(&request).await;
-            Some(Event::Done(name, request, outcome.map_err(|error| error.to_string())))
+            Event::Done(name, request, outcome.map_err(|error| error.to_string()))
         }
         Effect::Preview(request) => {
             let outcome = client.ask::<Receipt>(&request).await;
-            Some(Event::Previewed(request, outcome.map_err(|error| error.to_string())))
+            Event::Previewed(request, outcome.map_err(|error| error.to_string()))
         }
         Effect::Look(connection) => {
             let detail = client.ask::<ConnectionDetail>(&admin::Question::Connection { connection }).await;
-            Some(Event::Detail(detail.ok().map(Box::new)))
+            Event::Detail(detail.ok().map(Box::new))
         }
         Effect::Members(group) => {
             let page = Page::default();
             let request = admin::Question::Members { group: group.clone(), page };
             let members = client.ask::<Listing<ConnectionRow>>(&request).await;
             // Refused where it has no member any more.
-            let (total, rows) = members.map_or((0, Vec::new()), |members| (members.total, members.rows));
-            let rows = rows.into_iter().map(|row| row.connection).collect();
-            Some(Event::Members(group, Listing::new(total, rows)))
+            Event::Members(group, members.unwrap_or_else(|_| Listing::new(0, Vec::new())))
         }
-        Effect::Quit | Effect::Copy(_) => None,
-    }
+        Effect::Quit | Effect::Copy(_) | Effect::Scope(_) => return None,
+    };
+    Some(Answer::Event(event))
 }

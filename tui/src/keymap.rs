@@ -35,6 +35,8 @@ pub enum Action {
     Reverse,
     /// Copies the id or the name of what is selected.
     Copy,
+    /// Looks at all nodes, or at the one that is attached to alone.
+    Scope,
     /// Asks for a command by its name.
     Palette,
     /// Opens the dialog of an action.
@@ -87,6 +89,7 @@ pub const BINDINGS: &[Binding] = &[
     look(&[KeyCode::Char('s')], "s", Action::Sort, "sort by the next column"),
     look(&[KeyCode::Char('S')], "S", Action::Reverse, "turn the order round"),
     look(&[KeyCode::Char('p')], "p", Action::Pause, "pause, and go on"),
+    look(&[KeyCode::Char('n')], "n", Action::Scope, "all nodes, or this one alone"),
     look(&[KeyCode::Char('y')], "y", Action::Copy, "copy the id or the name"),
     look(&[KeyCode::Char(':')], ":", Action::Palette, "command by its name"),
     act(&[KeyCode::Char('r')], "r", Action::Begin(Act::Revoke), "revoke access to groups"),

@@ -11,7 +11,7 @@ mod trace;
 
 use std::collections::VecDeque;
 
-use fanfare_protocol::admin::{self, BanRow, ConnectionDetail, Role, Status};
+use fanfare_protocol::admin::{self, BanRow, ConnectionDetail, ConnectionRow, Role, Status};
 use fanfare_protocol::{ConnectionId, GroupName, UserName};
 use serde_json::Value;
 
@@ -49,8 +49,12 @@ pub struct Model {
     pub bans: admin::Listing<BanRow>,
     /// What operators did, the newest last.
     pub audit: VecDeque<Value>,
-    /// The members of the group that is looked at, as the server last told.
+    /// Whether all nodes are looked at, and not the one alone that is attached to.
+    pub all_nodes: bool,
+    /// The members of the group that is looked at, on all nodes, as the server last told.
     pub members: Option<(GroupName, admin::Listing<ConnectionId>)>,
+    /// Those of them that are not in the picture.
+    pub strangers: Picture,
     /// The connection that is looked at, as the server last told.
     pub detail: Option<ConnectionDetail>,
     /// What happened to that one.
@@ -189,7 +193,9 @@ impl Model {
             history: History::default(),
             bans: admin::Listing::new(0, Vec::new()),
             audit: VecDeque::new(),
+            all_nodes: false,
             members: None,
+            strangers: Picture::default(),
             detail: None,
             trace: Trace::default(),
             path: vec![Place::new(View::Overview)],
@@ -255,6 +261,22 @@ impl Model {
     /// Says something to the operator: that it went well, or `bad`.
     pub fn say(&mut self, text: impl Into<String>, bad: bool) {
         self.notice = Some(Notice { text: text.into(), bad, at_ms: self.now_ms });
+    }
+
+    /// A connection, where something is known of it.
+    #[must_use]
+    pub fn connection(&self, id: &ConnectionId) -> Option<&Tracked> {
+        self.picture.connections.get(id).or_else(|| self.strangers.connections.get(id))
+    }
+
+    /// Who is in a group, as the server has just told.
+    pub fn joined(&mut self, group: GroupName, members: admin::Listing<ConnectionRow>) {
+        let ids: Vec<ConnectionId> = members.rows.iter().map(|row| row.connection).collect();
+        let strange = |row: &ConnectionRow| !self.picture.connections.contains_key(&row.connection);
+        let rows = members.rows.into_iter().filter(strange).collect();
+        self.strangers.show(self.picture.at_ms, rows);
+        self.members = Some((group, admin::Listing::new(members.total, ids)));
+        self.refresh();
     }
 
     /// Puts the place's list in order again, after something has changed.

@@ -81,8 +81,7 @@ pub fn update(model: &mut Model, event: Event) -> Vec<Effect> {
             }
         }
         Event::Members(group, members) => {
-            model.members = Some((group, members));
-            model.refresh();
+            model.joined(group, members);
         }
         Event::Detail(detail) => {
             if let Some(detail) = &detail {
@@ -271,6 +270,13 @@ fn act_on(model: &mut Model, action: Action) -> Vec<Effect> {
                 None => model.behind = Some(model.picture.clone()),
             }
             model.refresh();
+        }
+        Action::Scope if model.picture.nodes.is_empty() && !model.all_nodes => {
+            model.say("this server is a whole hub, and no node of a cluster", true);
+        }
+        Action::Scope => {
+            model.all_nodes = !model.all_nodes;
+            return vec![Effect::Scope(model.all_nodes)];
         }
         Action::View(number) => {
             if let Some(view) = View::NUMBERED.get(number) {

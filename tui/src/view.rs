@@ -29,7 +29,7 @@ use unicode_width::UnicodeWidthStr;
 use self::theme::Theme;
 use crate::keymap;
 use crate::model::{Item, Link, Model, Prompt, View};
-use crate::text::{self, span, visible};
+use crate::text::{self, many, span, visible};
 use crate::update::{selected_user, selected_who};
 
 /// The least that the dashboard needs.
@@ -105,16 +105,26 @@ fn draw_header(model: &Model, theme: Theme, frame: &mut Frame<'_>, area: Rect) {
             let since = until.saturating_sub(model.attached_ms) / 1_000;
             (
                 format!(
-                    " {} {}  up {}",
+                    " {} {}  up {}{}",
                     visible(&status.server),
                     visible(&status.address),
-                    span(status.uptime + since)
+                    span(status.uptime + since),
+                    scope(model)
                 ),
                 format!("{}, {}  {link} ", visible(&status.operator), status.role),
             )
         }
     };
     draw_ends(frame, area, &left, &right, theme.bar());
+}
+
+/// That all nodes are looked at, where they are.
+fn scope(model: &Model) -> String {
+    if model.all_nodes {
+        format!("  ALL {}", many(model.picture.nodes.len() as u64, "node").to_uppercase())
+    } else {
+        String::new()
+    }
 }
 
 fn draw_tabs(model: &Model, theme: Theme, frame: &mut Frame<'_>, area: Rect) {
@@ -198,6 +208,8 @@ fn keys(model: &Model) -> Vec<&'static str> {
     let looks = [
         (true, "? help"),
         (place.view == View::Overview, "1-6 views"),
+        (!model.picture.nodes.is_empty() && !model.all_nodes, "n all nodes"),
+        (model.all_nodes, "n this node"),
         (is_list, "/ filter"),
         (is_list, "s sort"),
         (opens, "Enter open"),

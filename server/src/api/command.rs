@@ -26,7 +26,7 @@ use super::problem::Problem;
 use crate::access::{self, ApiKey, KEY_AUTHOR, Minting, TooFast};
 use crate::admin::Queries;
 use crate::cluster::Side;
-use crate::handle::{HubError, HubHandle, Selection};
+use crate::handle::{HubError, HubHandle, Reached, Selection};
 use crate::moderation::{Moderation, Operator};
 
 /// Back ends' connections at a time, of all keys together.
@@ -173,14 +173,8 @@ impl Api {
         }
         self.allow_targets(key, Verb::Send, &targets).await?;
         let selection = message.except.into_iter().fold(self.hub.select(targets), Selection::except);
-        let (mut queued, elsewhere) = selection.send_counted(message.event, payload)?;
-        let mut silent = Vec::new();
-        if let (Some(ticket), Some(cluster)) = (elsewhere, &self.cluster) {
-            let (copies, nobody) = cluster.copies_of(ticket).await;
-            queued += copies;
-            silent = nobody;
-        }
-        Ok(Sent { queued, silent })
+        let sent = selection.everywhere().send(message.event, payload).await?;
+        Ok(Sent { queued: sent.connections, silent: sent.silent })
     }
 
     async fn change(
@@ -191,26 +185,16 @@ impl Api {
         change: Change,
     ) -> Result<Done, Problem> {
         allow(key, Verb::Members, &Subject::Group(group))?;
-        let selection = self.hub.select([whose.clone()]);
+        let everywhere = self.hub.select([whose]).everywhere();
         let changed = match &change {
-            Change::Add => selection.join(group).map(|joined| joined as u64),
-            Change::Remove { reason } => selection.remove(group, reason),
+            Change::Add => everywhere.join(group).await,
+            Change::Remove { reason } => everywhere.remove(group, reason).await,
         };
-        let mut connections = match changed {
+        let Reached { connections, silent, .. } = match changed {
             // Who is here is not for everybody to know who may put into groups.
-            Err(HubError::Refused { code: Code::NothingThere, .. }) => 0,
+            Err(HubError::Refused { code: Code::NothingThere, .. }) => Reached::default(),
             changed => changed?,
         };
-        let mut silent = Vec::new();
-        if let Some(cluster) = &self.cluster {
-            let reason = match change {
-                Change::Add => None,
-                Change::Remove { reason } => Some(reason),
-            };
-            let (more, nobody) = cluster.change(&whose, group.clone(), reason).await;
-            connections += more;
-            silent = nobody;
-        }
         Ok(Done { connections, unchanged: connections == 0, silent, ..Done::default() })
     }
 

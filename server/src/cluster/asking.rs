@@ -10,13 +10,14 @@ use std::time::{Duration, Instant};
 use fanfare_cluster::{NodeId, PeerFacts};
 use fanfare_hub::Ticket;
 use fanfare_protocol::admin::{ConnectionDetail, Who};
-use fanfare_protocol::{ConnectionId, GroupName, Target, UserName};
+use fanfare_protocol::{ConnectionId, GroupName, UserName};
 use serde::de::DeserializeOwned;
 
 use super::questions::{
     ANSWER, ChainThere, Question, SAID_BYTES, Said, UsersThere, Verdicts, read, to_bytes,
 };
 use super::side::Side;
+use crate::handle::{self, Order, Others};
 
 /// How long other nodes may take to look at the whole of their audits, of which a hundred thousand records take a
 /// second.
@@ -185,17 +186,6 @@ impl Side {
         self.sum(&Question::Count(who)).await
     }
 
-    /// Has other nodes put connections into a group, or out of it for a reason. Gives how many; and which did not say
-    /// so.
-    pub(crate) async fn change(
-        &self,
-        whom: &Target,
-        group: GroupName,
-        out: Option<String>,
-    ) -> (u64, Vec<String>) {
-        self.sum(&Question::Change { who: Who::from(whom), group, out }).await
-    }
-
     /// Whose connections on other nodes are, as far as they are there and say so.
     pub(crate) async fn owners(&self, ids: Vec<ConnectionId>) -> HashMap<ConnectionId, UserName> {
         let mut on = HashMap::<NodeId, Vec<ConnectionId>>::new();
@@ -218,7 +208,7 @@ impl Side {
     }
 
     /// How many copies of a message were queued on other nodes, and which did not say so.
-    pub(crate) async fn copies_of(&self, ticket: Ticket) -> (u64, Vec<String>) {
+    async fn copies(&self, ticket: Ticket) -> (u64, Vec<String>) {
         let tallied = self.elsewhere.wait(ticket).await;
         (tallied.copies, self.names(&tallied.silent))
     }
@@ -235,5 +225,16 @@ impl Side {
             }
         }
         (count, self.names(&silent))
+    }
+}
+
+/// What the application has done on other nodes.
+impl Others for Side {
+    fn order(&self, order: Order) -> handle::Answers<'_> {
+        Box::pin(async move { self.sum(&Question::Order(order)).await })
+    }
+
+    fn copies_of(&self, ticket: Ticket) -> handle::Answers<'_> {
+        Box::pin(self.copies(ticket))
     }
 }

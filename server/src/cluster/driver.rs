@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use fanfare_cluster::{Effect, Heartbeat, Node, NodeId, TopicName};
 use fanfare_hub::{CloseReason, Removal};
 use fanfare_nats::{Bus, Event, Expect, OpenError, PutError};
-use fanfare_protocol::Code;
+use fanfare_protocol::{Code, Limits};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
@@ -31,6 +31,7 @@ use super::rows::{self, Rows};
 use super::side::{Carrier, Side, who};
 use crate::access;
 use crate::cluster_settings::ClusterSettings;
+use crate::handle::HubHandle;
 use crate::hub::Hub;
 use crate::moderation::{Decision, Head, Moderation};
 
@@ -99,6 +100,7 @@ impl Opening {
             id: self.id,
             side: self.side,
             events: self.events,
+            handle: HubHandle::new(Arc::clone(&hub), Limits::default()),
             hub,
             moderation,
             notified,
@@ -159,6 +161,8 @@ pub(crate) struct Driver {
     pub(super) side: Arc<Side>,
     events: mpsc::Receiver<Event>,
     pub(super) hub: Arc<Hub>,
+    /// The same, as the application has it.
+    pub(super) handle: HubHandle,
     pub(super) moderation: Arc<Moderation>,
     /// Whom this node tells what happens once for all nodes, where that is its duty.
     notified: Option<Arc<dyn Notified>>,

@@ -12,6 +12,7 @@ use fanfare_protocol::admin::{
 use fanfare_protocol::{ConnectionId, GroupName, UserName};
 use serde::{Deserialize, Serialize};
 
+use crate::handle::Order;
 use crate::lists::{ListQuestion, Part};
 
 /// How long other nodes may take to answer a question.
@@ -25,15 +26,8 @@ pub(super) enum Question {
     Act(Action),
     /// How many connections has this there? Answered with a number.
     Count(Who),
-    /// Put these into a group by the application's word, or out of it. Answered with the number of connections.
-    Change {
-        /// Whom.
-        who: Who,
-        /// The group.
-        group: GroupName,
-        /// Why they are put out; nothing: they are put in.
-        out: Option<String>,
-    },
+    /// Do this to those who are there, by the application's word. Answered with the number of connections.
+    Order(Order),
     /// Whose are these connections? Answered with a user, or nothing, for each.
     Owners(Vec<ConnectionId>),
     /// What comes next of a list there? Answered with a [`Part`](crate::lists::Part).
@@ -84,7 +78,7 @@ impl Question {
             | Self::Explain { .. } => true,
             Self::Act(_)
             | Self::Count(_)
-            | Self::Change { .. }
+            | Self::Order(_)
             | Self::Owners(_)
             | Self::Receipt(_)
             | Self::Preview(_)

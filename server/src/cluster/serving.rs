@@ -3,18 +3,14 @@
 //! In: publications and questions, from the driver. Out: deliveries; numbers, and what was done. Invariants: nothing here
 //! waits; what is not taken is counted as nobody reached, and told in the log.
 
-use std::sync::Arc;
 use std::time::Instant;
 
 use fanfare_cluster::{Arrived, NodeId};
-use fanfare_hub::{Lane, Origin, Publication, Removal};
-use fanfare_protocol::admin::Who;
-use fanfare_protocol::{Code, ConnectionId, GroupName, Target};
+use fanfare_hub::{Lane, Publication};
+use fanfare_protocol::{ConnectionId, Target};
 
 use super::driver::Driver;
 use super::questions::{Done, Question, to_bytes};
-use crate::hub::Member;
-use crate::reason::told;
 
 impl Driver {
     pub(super) fn deliver(&self, from: NodeId, ticket: u64, arrived: Arrived) {
@@ -63,7 +59,8 @@ impl Driver {
                 Err(error) => Done { receipt: None, refused: Some(error.to_string()) },
             }),
             Question::Count(who) => to_bytes(&self.hub.count(&Target::from(&who))),
-            Question::Change { who, group, out } => to_bytes(&self.change(&who, &group, out.as_deref())),
+            // Where it is refused, as where nobody is there, nobody was reached.
+            Question::Order(order) => to_bytes(&order.carry_out(&self.handle).unwrap_or_default()),
             Question::Owners(ids) => {
                 let owner = |id: &ConnectionId| self.hub.connection(id).map(|member| member.user().clone());
                 to_bytes(&ids.iter().map(owner).collect::<Vec<_>>())
@@ -77,21 +74,5 @@ impl Driver {
             // It takes long: see `takes_long`.
             _ => return None,
         })
-    }
-
-    /// As the application does with those who are here: who may not be in a group is passed over.
-    fn change(&self, who: &Who, group: &GroupName, out: Option<&str>) -> u64 {
-        let members = self.hub.reached_by(&Target::from(who));
-        match out {
-            None => {
-                let join = |member: &&Arc<Member>| self.hub.join(member, group, Origin::Application).is_ok();
-                members.iter().filter(join).count() as u64
-            }
-            Some(reason) => {
-                let code = Code::RemovedFromGroup;
-                let why = Removal { code, reason: told(reason, code) };
-                self.hub.remove(&members, |name, _| name == group, why).connections
-            }
-        }
     }
 }

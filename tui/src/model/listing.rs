@@ -5,11 +5,11 @@
 
 use std::collections::HashMap;
 
-use fanfare_protocol::admin::BanKind;
+use fanfare_protocol::admin::{BanKind, ConnectionRow};
 use fanfare_protocol::{ConnectionId, GroupName, UserName};
 use serde_json::Value;
 
-use super::picture::{Held, Sums};
+use super::picture::{Held, Sums, Tracked};
 use super::{Model, View};
 use crate::text::{count, far_day, harmless, micros, per_mille, span, visible};
 
@@ -37,6 +37,23 @@ const CONNECTIONS: &[Column] = &[
     text("SLOW", 4),
     text("USER", 0),
     text("ADDRESS", 21),
+    number("RTT", 7),
+    number("LOSS", 5),
+    number("WAIT", 5),
+    number("IN/s", 5),
+    number("OUT/s", 6),
+    number("AGE", 7),
+    number("SILENT", 7),
+    number("DROPPED", 8),
+    number("GROUPS", 7),
+    text("VIA", 12),
+    text("CONNECTION", 26),
+];
+/// The same where all nodes are looked at: where one is, is of more use than from where it came.
+const ON_NODES: &[Column] = &[
+    text("SLOW", 4),
+    text("USER", 0),
+    text("NODE", 12),
     number("RTT", 7),
     number("LOSS", 5),
     number("WAIT", 5),
@@ -151,6 +168,13 @@ impl Listing {
     /// Takes what there is now, filtered and in order.
     pub fn fill(&mut self, view: &View, model: &Model) {
         let selected = self.current().cloned();
+        match view {
+            // Who is in a group is asked of all of them.
+            View::Group(_) if !model.picture.nodes.is_empty() => self.columns = ON_NODES,
+            View::Connections | View::User(_) if model.all_nodes => self.columns = ON_NODES,
+            View::Connections | View::User(_) | View::Group(_) => self.columns = CONNECTIONS,
+            _ => {}
+        }
         self.users = match view {
             View::Users => model.picture.users(),
             _ => HashMap::new(),
@@ -158,10 +182,12 @@ impl Listing {
         let items = everything(view, model, &self.users);
         // The server gives the first thousand of these, and says how many there are.
         self.total = match (view, &model.members) {
-            (View::Bans, _) => usize::try_from(model.bans.total).unwrap_or(usize::MAX),
-            (View::Group(group), Some((of, members))) if of == group => {
-                usize::try_from(members.total).unwrap_or(usize::MAX)
-            }
+            (View::Bans, _) => whole(model.bans.total),
+            (View::Group(group), Some((of, members))) if of == group => whole(members.total),
+            // Of all nodes there are as many as an answer has.
+            (View::Connections, _) if model.all_nodes => whole(model.picture.totals.connections),
+            (View::Users, _) if model.all_nodes => whole(model.picture.totals.users),
+            (View::Groups, _) if model.all_nodes => whole(model.picture.totals.groups),
             _ => items.len(),
         };
         let filter = self.filter.to_lowercase();
@@ -180,16 +206,27 @@ impl Listing {
         self.selected = found.unwrap_or(self.selected).min(self.items.len().saturating_sub(1));
     }
 
+    /// On which node it is, or from where it came, as the columns have it.
+    fn from(&self, row: &ConnectionRow, model: &Model) -> String {
+        if self.columns == ON_NODES {
+            // The feed, which is of one node, does not say which.
+            let this = || model.picture.nodes.first().map(|node| node.name.as_str());
+            visible(row.node.as_deref().or_else(this).unwrap_or_default())
+        } else {
+            row.address.clone()
+        }
+    }
+
     fn key(&self, item: &Item, model: &Model) -> Key {
         let number = |number: u64| Key::Number(number);
         let tenths = |rate: f64| Key::Number(crate::text::tenths(rate));
         match item {
             Item::Connection(id) => {
-                let Some(tracked) = model.picture.connections.get(id) else { return Key::Number(0) };
+                let Some(tracked) = model.connection(id) else { return Key::Number(0) };
                 let (row, rates) = (&tracked.row, tracked.rates(model.picture.at_ms));
                 match self.sort {
                     0 => number(tracked.held(model.picture.at_ms).map_or(0, |held| 1 + held as u64)),
-                    2 => Key::Text(row.address.clone()),
+                    2 => Key::Text(self.from(row, model)),
                     3 => number(row.rtt_us),
                     4 => number(tracked.loss()),
                     5 => number(row.outbox_frames),
@@ -238,7 +275,7 @@ impl Listing {
         let now = model.picture.at_ms / 1_000;
         match item {
             Item::Connection(id) => {
-                let Some(tracked) = model.picture.connections.get(id) else { return Vec::new() };
+                let Some(tracked) = model.connection(id) else { return Vec::new() };
                 let (row, (requests, deliveries)) = (&tracked.row, tracked.rates(model.picture.at_ms));
                 vec![
                     match tracked.held(model.picture.at_ms) {
@@ -248,7 +285,7 @@ impl Listing {
                     }
                     .to_owned(),
                     visible(row.user.as_str()),
-                    row.address.clone(),
+                    self.from(row, model),
                     micros(row.rtt_us),
                     per_mille(tracked.loss()),
                     row.outbox_frames.to_string(),
@@ -314,6 +351,10 @@ impl Listing {
     }
 }
 
+fn whole(total: u64) -> usize {
+    usize::try_from(total).unwrap_or(usize::MAX)
+}
+
 fn record_cells(record: &Value, now: u64) -> Vec<String> {
     let field = |name: &str| record.get(name).and_then(Value::as_str).unwrap_or_default();
     let number = |name: &str| record.get(name).and_then(Value::as_u64).unwrap_or_default();
@@ -374,8 +415,9 @@ fn name(item: &Item) -> (&str, ConnectionId, usize) {
 fn matches(item: &Item, model: &Model, filter: &str) -> bool {
     let within = |text: &str| text.to_lowercase().contains(filter);
     match item {
-        Item::Connection(id) => model.picture.connections.get(id).is_some_and(|tracked| {
-            within(tracked.row.user.as_str()) || within(&tracked.row.address) || within(&id.to_string())
+        Item::Connection(id) => model.connection(id).is_some_and(|Tracked { row, .. }| {
+            let on = row.node.as_deref().is_some_and(within);
+            within(row.user.as_str()) || within(&row.address) || within(&id.to_string()) || on
         }),
         Item::User(user) => within(user.as_str()),
         Item::Group(group) => within(group.as_str()),

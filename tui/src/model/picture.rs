@@ -1,6 +1,6 @@
 //! The server as the feed tells of it: a snapshot, and then what changes.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use fanfare_protocol::admin::{
     ConnectionRow, Counters, GroupRow, NodeRow, SILENT_MS, Totals, Update, WebhookRow,
@@ -103,37 +103,7 @@ impl Picture {
         self.acts_impaired = update.acts_impaired;
         self.webhooks = update.webhooks;
         self.nodes = update.nodes;
-        for row in update.connections {
-            let now = (update.at_ms, row.requests, row.deliveries);
-            let (requests, deliveries, base) = match self.connections.get(&row.connection) {
-                Some(known) if now.0.saturating_sub(known.base.0) >= RATES_OVER_MS => {
-                    let seconds = (now.0 - known.base.0) as f64 / 1e3;
-                    let rate = |now: u64, then: u64| now.saturating_sub(then) as f64 / seconds;
-                    (rate(now.1, known.base.1), rate(now.2, known.base.2), now)
-                }
-                Some(known) => (known.requests, known.deliveries, known.base),
-                None => (0.0, 0.0, now),
-            };
-            let at_ms = update.at_ms;
-            let known = self.connections.get(&row.connection);
-            // When a count grew; at the first sight of it, when it is not 0.
-            let grew = |count: fn(&ConnectionRow) -> u64, before: fn(&Tracked) -> u64| match known {
-                Some(known) if count(&known.row) == count(&row) => before(known),
-                None if count(&row) == 0 => 0,
-                _ => at_ms,
-            };
-            let tracked = Tracked {
-                network_ms: grew(|row| row.congestion_events + row.lost_packets, |known| known.network_ms),
-                application_ms: grew(|row| row.blocked_by_application, |known| known.application_ms),
-                dropped_ms: grew(|row| row.dropped, |known| known.dropped_ms),
-                requests,
-                deliveries,
-                at_ms,
-                base,
-                row,
-            };
-            self.connections.insert(tracked.row.connection, tracked);
-        }
+        update.connections.into_iter().for_each(|row| self.track(row));
         for id in update.gone_connections {
             self.connections.remove(&id);
         }
@@ -145,6 +115,46 @@ impl Picture {
             self.groups.remove(&name);
         }
         !update.more
+    }
+
+    fn track(&mut self, row: ConnectionRow) {
+        let at_ms = self.at_ms;
+        let now = (at_ms, row.requests, row.deliveries);
+        let (requests, deliveries, base) = match self.connections.get(&row.connection) {
+            Some(known) if now.0.saturating_sub(known.base.0) >= RATES_OVER_MS => {
+                let seconds = (now.0 - known.base.0) as f64 / 1e3;
+                let rate = |now: u64, then: u64| now.saturating_sub(then) as f64 / seconds;
+                (rate(now.1, known.base.1), rate(now.2, known.base.2), now)
+            }
+            Some(known) => (known.requests, known.deliveries, known.base),
+            None => (0.0, 0.0, now),
+        };
+        let known = self.connections.get(&row.connection);
+        // When a count grew; at the first sight of it, when it is not 0.
+        let grew = |count: fn(&ConnectionRow) -> u64, before: fn(&Tracked) -> u64| match known {
+            Some(known) if count(&known.row) == count(&row) => before(known),
+            None if count(&row) == 0 => 0,
+            _ => at_ms,
+        };
+        let tracked = Tracked {
+            network_ms: grew(|row| row.congestion_events + row.lost_packets, |known| known.network_ms),
+            application_ms: grew(|row| row.blocked_by_application, |known| known.application_ms),
+            dropped_ms: grew(|row| row.dropped, |known| known.dropped_ms),
+            requests,
+            deliveries,
+            at_ms,
+            base,
+            row,
+        };
+        self.connections.insert(tracked.row.connection, tracked);
+    }
+
+    /// Shows these connections and no others.
+    pub fn show(&mut self, at_ms: u64, rows: Vec<ConnectionRow>) {
+        let shown: HashSet<ConnectionId> = rows.iter().map(|row| row.connection).collect();
+        self.connections.retain(|id, _| shown.contains(id));
+        self.at_ms = at_ms;
+        rows.into_iter().for_each(|row| self.track(row));
     }
 
     /// Who is here, by user.

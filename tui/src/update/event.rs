@@ -4,7 +4,9 @@
 //! [`update`](super::update) is to know or wants to be done is said here, so that it needs none of the three.
 
 use crossterm::event::{KeyEvent, MouseEvent};
-use fanfare_protocol::admin::{self, BanRow, ConnectionDetail, Listing, Receipt, Status, Update};
+use fanfare_protocol::admin::{
+    self, BanRow, ConnectionDetail, ConnectionRow, Listing, Receipt, Status, Update,
+};
 use fanfare_protocol::{ConnectionId, GroupName};
 use serde_json::Value;
 
@@ -41,7 +43,7 @@ pub enum Event {
     /// An audit record.
     Record(Value),
     /// Who is in a group.
-    Members(GroupName, Listing<ConnectionId>),
+    Members(GroupName, Listing<ConnectionRow>),
     /// A connection, or that it is gone.
     Detail(Option<Box<ConnectionDetail>>),
     /// What a revocation would do.
@@ -65,4 +67,6 @@ pub enum Effect {
     Look(ConnectionId),
     /// Ask who is in a group.
     Members(GroupName),
+    /// Look at all nodes from now on, or at the one that is attached to alone.
+    Scope(bool),
 }

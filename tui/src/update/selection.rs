@@ -23,7 +23,7 @@ pub(super) fn named(model: &Model) -> Option<String> {
 
 /// The user of what is selected.
 pub(crate) fn selected_user(model: &Model) -> Option<UserName> {
-    let of = |id| model.picture.connections.get(id).map(|tracked| tracked.row.user.clone());
+    let of = |id| model.connection(id).map(|tracked| tracked.row.user.clone());
     match (model.place().listing.current(), &model.place().view) {
         (Some(Item::Connection(id)), _) | (None, View::Connection(id)) => of(id),
         (Some(Item::User(user)), _) | (None, View::User(user)) => Some(user.clone()),

@@ -1,7 +1,7 @@
 use crossterm::event::{KeyModifiers, MouseEvent};
 use fanfare_protocol::admin::{
     self, BanKind, BanRow, ConnectionDetail, ConnectionRow, Counters, GroupRow, Listing, MembershipOrigin,
-    MembershipRow, QuicFacts, Role, Status, Totals, Update, Who,
+    MembershipRow, NodeRow, QuicFacts, Role, Status, Totals, Update, Who,
 };
 use fanfare_protocol::{ConnectionId, GroupName, PayloadFormat, UserName};
 
@@ -411,10 +411,59 @@ fn pausing_holds_the_picture_and_time_goes_on() {
 fn a_group_of_more_members_than_are_told_says_so() {
     let mut model = busy(Role::Operator);
     press(&mut model, "4\n");
-    let rows = vec![ConnectionId::from_bytes([1; 16])];
+    let rows = vec![row(1, "alice")];
     update(&mut model, Event::Members(GroupName::new("room-1").unwrap(), Listing::new(5_000, rows)));
     let listing = &model.place().listing;
     assert_eq!((listing.items.len(), listing.total), (1, 5_000));
+}
+
+/// As one of three nodes, with whoever is on this one.
+pub(crate) fn clustered() -> Model {
+    let mut model = busy(Role::Operator);
+    let mut told = snapshot(vec![row(1, "alice"), row(2, "bob")], &[("room-1", 4)]);
+    let node = |name: &str| NodeRow { name: name.to_owned(), ..NodeRow::default() };
+    told.nodes = vec![NodeRow { is_this: true, ..node("a") }, node("b"), node("c")];
+    update(&mut model, Event::Update(Box::new(told)));
+    model
+}
+
+#[test]
+fn a_member_on_another_node_is_shown_as_one_here_is_and_gone_when_it_is_no_member_any_more() {
+    let mut model = clustered();
+    press(&mut model, "4\n");
+    let on = |node: &str, row: ConnectionRow| ConnectionRow { node: Some(node.to_owned()), ..row };
+    let (here, there) = (on("a", row(1, "alice")), on("b", row(7, "carol")));
+    let group = GroupName::new("room-1").unwrap();
+    let told = Listing::new(2, vec![here.clone(), there.clone()]);
+    update(&mut model, Event::Members(group.clone(), told));
+    let cells = |model: &Model| -> Vec<Vec<String>> {
+        let listing = &model.place().listing;
+        listing.items.iter().map(|item| listing.cells(item, model)[1..3].to_vec()).collect()
+    };
+    assert_eq!(cells(&model), [["alice", "a"], ["carol", "b"]]);
+    // She is acted on as anybody.
+    press(&mut model, "j");
+    assert!(matches!(press(&mut model, "\n")[..], [Effect::Look(id)] if id == there.connection));
+    press(&mut model, "\x1b");
+    update(&mut model, Event::Members(group, Listing::new(1, vec![here])));
+    assert_eq!((cells(&model).len(), model.strangers.connections.len()), (1, 0));
+}
+
+#[test]
+fn all_nodes_are_looked_at_and_the_one_alone_again() {
+    let mut model = busy(Role::Operator);
+    assert_eq!(press(&mut model, "n"), []);
+    assert!(model.notice.as_ref().unwrap().bad && !model.all_nodes, "there is one node");
+    let mut model = clustered();
+    assert_eq!(press(&mut model, "2n"), [Effect::Scope(true)]);
+    let mut told = snapshot(vec![ConnectionRow { node: Some("b".to_owned()), ..row(7, "carol") }], &[]);
+    (told.totals.connections, told.nodes) = (12_000, model.picture.nodes.clone());
+    update(&mut model, Event::Update(Box::new(told)));
+    let listing = &model.place().listing;
+    assert_eq!((listing.total, listing.columns[2].title), (12_000, "NODE"));
+    press(&mut model, "/b\n");
+    assert_eq!(model.place().listing.items.len(), 1, "it is found by its node");
+    assert_eq!(press(&mut model, "n"), [Effect::Scope(false)]);
 }
 
 #[test]
@@ -437,7 +486,7 @@ fn every_key_of_the_table_does_something() {
             // lifting.
             let mut model = busy(Role::Operator);
             let group = GroupName::new("room-1").unwrap();
-            let rows = [1, 2, 3].map(|number| ConnectionId::from_bytes([number; 16])).to_vec();
+            let rows = [1, 2, 3].map(|number| row(number, "alice")).to_vec();
             let ban = BanRow {
                 kind: BanKind::User,
                 user: Some(UserName::new("mallory").unwrap()),

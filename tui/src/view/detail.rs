@@ -13,7 +13,7 @@ use crate::model::{Held, Model};
 use crate::text::{count, far_day, made_by, many, micros, per_mille, span, visible};
 
 pub(super) fn draw(model: &Model, id: ConnectionId, theme: Theme, frame: &mut Frame<'_>, area: Rect) {
-    let Some(tracked) = model.picture.connections.get(&id) else {
+    let Some(tracked) = model.connection(&id) else {
         frame.render_widget(Paragraph::new("  this connection is gone").style(theme.quiet()), area);
         return;
     };

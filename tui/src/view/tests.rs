@@ -15,7 +15,7 @@ use unicode_width::UnicodeWidthStr;
 use super::draw;
 use crate::keymap::BINDINGS;
 use crate::model::{Model, View};
-use crate::update::tests::{busy, detail, row, snapshot, status};
+use crate::update::tests::{busy, clustered, detail, row, snapshot, status};
 use crate::update::{Effect, Event, update};
 
 const SIZES: [(u16, u16); 3] = [(80, 24), (120, 40), (200, 60)];
@@ -167,7 +167,7 @@ fn every_view_and_dialog_in_every_state_at_every_size() {
                         update(&mut model, Event::Detail(Some(Box::new(detail()))));
                     }
                     if let View::Group(group) = model.place().view.clone() {
-                        let rows = [1, 2].map(|number| ConnectionId::from_bytes([number; 16])).to_vec();
+                        let rows = [1, 2].map(|number| row(number, "alice")).to_vec();
                         update(&mut model, Event::Members(group, Listing::new(2, rows)));
                     }
                 }
@@ -345,6 +345,15 @@ fn the_nodes_of_a_cluster_are_told_this_one_first_and_then_those_with_a_trouble(
             .contains(" nodes       132 connections on 3 nodes   a (this one) 9   c 3 4s ago 7 LOST   b 120"),
         "{shown}"
     );
+}
+
+#[test]
+fn where_all_nodes_are_looked_at_the_first_line_says_so() {
+    let mut model = clustered();
+    let first = |model: &mut Model| picture(model, SIZES[0]).lines().next().unwrap().to_owned();
+    assert!(!first(&mut model).contains("NODES"));
+    press(&mut model, "n");
+    assert!(first(&mut model).contains("up 1m  ALL 3 NODES"), "{}", first(&mut model));
 }
 
 /// What decides whom an action is about is a name like any other; what is said to people is a text.

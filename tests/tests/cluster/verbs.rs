@@ -1,0 +1,67 @@
+//! What an application does to connections on all nodes, by the handle of one.
+
+use std::time::Duration;
+
+use fanfare_client::Event;
+use fanfare_protocol::admin::Action;
+use fanfare_protocol::{Code, Pattern, Target};
+use fanfare_server::HubError;
+use fanfare_tests::{eventually, group, next, nothing_else, text, user, within};
+
+use super::three;
+use crate::harness::Nats;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn promise_14_an_application_reaches_connections_on_all_nodes_by_the_handle_of_one() {
+    let nats = Nats::three();
+    let [a, b, c] = three(&nats).await;
+    let (alice, bob, carol) = (a.client("alice").await, b.client("bob").await, c.client("carol").await);
+    let (hub, hall) = (a.server.hub(), group("hall"));
+    let joined = within(hub.everyone().everywhere().join(&hall)).await.unwrap();
+    assert_eq!((joined.connections, joined.silent.len()), (3, 0));
+    for client in [&alice, &bob, &carol] {
+        assert!(matches!(next(client).await, Event::Joined { group, .. } if group == hall));
+    }
+    // Its own verbs are about its own node, as they were.
+    assert_eq!(hub.group(hall.clone()).count(), 1);
+    let count = async |selection: fanfare_server::Selection<'_>| {
+        within(selection.everywhere().count()).await.connections
+    };
+    assert_eq!(count(hub.group(hall.clone())).await, 3);
+    assert_eq!(count(hub.group(hall.clone()).except(bob.connection_id())).await, 2);
+    // Who is reached in two ways is counted once.
+    let both = hub.select([Target::User(user("bob")), Target::Group(hall.clone())]);
+    assert_eq!(count(both).await, 3);
+
+    let sent = hub.group(hall.clone()).except(carol.connection_id()).everywhere().send("E", "news");
+    assert_eq!(within(sent).await.unwrap().connections, 2);
+    for client in [&alice, &bob] {
+        assert_eq!(text(client).await, "news");
+    }
+    nothing_else(&carol).await;
+
+    // From a node that has none of them.
+    let other = c.server.hub();
+    let removed = other.user(user("bob")).everywhere().remove(&hall, "loud");
+    assert_eq!(within(removed).await.unwrap().connections, 1);
+    let Event::Removed { code, reason, .. } = next(&bob).await else { panic!("he was not told") };
+    assert_eq!((code, reason.as_str()), (Code::RemovedFromGroup.number(), "loud"));
+
+    // A ban holds on every node.
+    let groups = Pattern::new("vip").unwrap();
+    let revoke =
+        Action::Revoke { user: user("alice"), groups, until: None, reason: String::new(), dry_run: false };
+    b.act(revoke).await.unwrap();
+    let vip = within(b.server.hub().everyone().everywhere().join(&group("vip"))).await.unwrap();
+    assert_eq!(vip.connections, 2);
+
+    let closed =
+        within(hub.user(user("carol")).everywhere().close_for(Duration::from_secs(60), "later")).await;
+    assert_eq!(closed.unwrap().connections, 1);
+    let nobody = within(hub.user(user("mallory")).everywhere().close("")).await;
+    assert!(matches!(nobody, Err(HubError::Refused { code: Code::NothingThere, .. })), "{nobody:?}");
+    eventually("she is away", || c.server.hub().everyone().count() == 0).await;
+    a.stop().await;
+    b.stop().await;
+    c.stop().await;
+}

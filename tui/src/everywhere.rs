@@ -1,0 +1,110 @@
+//! The whole cluster as one picture: lists of all nodes, as the feed of one node would tell of them.
+//!
+//! In: the newest line of the feed, which is of the node that is attached to, and lists of all nodes, asked for again
+//! and again. Out: updates for the picture. Invariant: what was given once and is not in the lists any more is told as
+//! gone.
+
+use std::collections::HashSet;
+
+use fanfare_client::OperatorClient;
+use fanfare_protocol::admin::{ConnectionRow, GroupRow, Listing, Page, Question, Totals, Update, UserRow};
+use fanfare_protocol::{ConnectionId, GroupName};
+
+/// Lists of all nodes, as much of them as an answer has.
+pub(crate) struct Lists {
+    connections: Listing<ConnectionRow>,
+    groups: Listing<GroupRow>,
+    users: u64,
+}
+
+impl Lists {
+    /// Asks for them. `None` where one of them is not answered: they are asked for again soon.
+    pub(crate) async fn ask(client: &OperatorClient) -> Option<Self> {
+        // The largest groups are of most use, and of all connections those that have been there longest: they stay.
+        let sorted = |sort: &str, descending| Page { sort: sort.to_owned(), descending, ..Page::default() };
+        let connections = client.ask(&Question::Connections(sorted("", false))).await.ok()?;
+        let groups = client.ask(&Question::Groups(sorted("members", true))).await;
+        // In the order of a number all groups are looked at, which the server refuses where there are too many.
+        let groups = match groups {
+            Ok(groups) => groups,
+            Err(_) => client.ask(&Question::Groups(Page::default())).await.ok()?,
+        };
+        let one = Page { limit: 1, ..Page::default() };
+        let users = client.ask::<Listing<UserRow>>(&Question::Users(one)).await.ok()?.total;
+        Some(Self { connections, groups, users })
+    }
+}
+
+/// What was told of the cluster so far.
+#[derive(Default)]
+pub(crate) struct Everywhere {
+    has_begun: bool,
+    connections: HashSet<ConnectionId>,
+    groups: HashSet<GroupName>,
+}
+
+impl Everywhere {
+    /// What there is now, beside what the node says of itself.
+    pub(crate) fn update(&mut self, node: &Update, lists: Lists) -> Update {
+        let Lists { connections, groups, users } = lists;
+        let now: HashSet<ConnectionId> = connections.rows.iter().map(|row| row.connection).collect();
+        let gone_connections = self.connections.difference(&now).copied().collect();
+        let named: HashSet<GroupName> = groups.rows.iter().map(|row| row.group.clone()).collect();
+        let gone_groups = self.groups.difference(&named).cloned().collect();
+        (self.connections, self.groups) = (now, named);
+        Update {
+            full: !std::mem::replace(&mut self.has_begun, true),
+            more: false,
+            totals: Totals { connections: connections.total, users, groups: groups.total },
+            connections: connections.rows,
+            gone_connections,
+            groups: groups.rows,
+            gone_groups,
+            ..bare(node)
+        }
+    }
+}
+
+/// A line of the feed without what is in its lists.
+pub(crate) fn bare(update: &Update) -> Update {
+    Update {
+        connections: Vec::new(),
+        gone_connections: Vec::new(),
+        groups: Vec::new(),
+        gone_groups: Vec::new(),
+        acts_impaired: update.acts_impaired.clone(),
+        webhooks: update.webhooks.clone(),
+        nodes: update.nodes.clone(),
+        counters: update.counters.clone(),
+        ..*update
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::update::tests::{row, snapshot};
+
+    fn lists(connections: &[u8], groups: &[(&str, u64)]) -> Lists {
+        let rows = connections.iter().map(|number| row(*number, "alice")).collect();
+        let told = snapshot(rows, groups);
+        Lists {
+            connections: Listing::new(70, told.connections),
+            groups: Listing::new(8, told.groups),
+            users: 5,
+        }
+    }
+
+    #[test]
+    fn what_is_not_in_the_lists_any_more_is_gone() {
+        let (mut everywhere, node) = (Everywhere::default(), snapshot(vec![row(9, "bob")], &[("here", 1)]));
+        let first = everywhere.update(&node, lists(&[1, 2], &[("room", 3), ("lobby", 1)]));
+        assert!(first.full && first.connections.len() == 2 && first.gone_connections.is_empty());
+        assert_eq!(first.totals, Totals { connections: 70, users: 5, groups: 8 });
+        assert_eq!((first.at_ms, first.counters), (node.at_ms, node.counters.clone()));
+        let next = everywhere.update(&node, lists(&[2, 3], &[("room", 3)]));
+        assert_eq!(next.gone_connections, [ConnectionId::from_bytes([1; 16])]);
+        assert_eq!(next.gone_groups, [GroupName::new("lobby").unwrap()]);
+        assert!(!next.full);
+    }
+}
