@@ -23,7 +23,15 @@ pub(super) fn draw(model: &Model, id: ConnectionId, theme: Theme, frame: &mut Fr
     let mut rows = vec![
         ("user", visible(row.user.as_str())),
         ("connection", id.to_string()),
-        ("from", format!("{} over {}, for {}", row.address, row.transport, span(age))),
+        (
+            "from",
+            match &row.node {
+                Some(node) => {
+                    format!("{} over {}, for {}, on {}", row.address, row.transport, span(age), visible(node))
+                }
+                None => format!("{} over {}, for {}", row.address, row.transport, span(age)),
+            },
+        ),
         ("rates", format!("{} requests/s in  {} messages/s out", count(requests), count(deliveries))),
         (
             "in all",
