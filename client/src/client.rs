@@ -65,6 +65,17 @@ impl Drop for Inner {
     }
 }
 
+/// To how many connections a message was queued, as far as it is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Counted {
+    /// How many, on all nodes that said so.
+    pub count: u64,
+    /// Nodes of a cluster that did not say so within a second, by the names that their operators know them by; none
+    /// from a server that does not name them.
+    pub silent: Vec<String>,
+}
+
 impl Client {
     /// Connects. Must be called within a Tokio runtime with I/O and time enabled, on which the client then runs.
     ///
@@ -297,6 +308,16 @@ impl Client {
         self.ask(request, frame, Effect::None).await
     }
 
+    /// The same; of a cluster it also gives the nodes that did not say in time how many there were on them.
+    ///
+    /// # Errors
+    /// See [`RequestError`].
+    pub async fn send_counted(&self, outgoing: Outgoing) -> Result<Counted, RequestError> {
+        let request = self.inner.shared.next_request();
+        let frame = self.encode(outgoing, request, true)?;
+        self.ask_counted(request, frame, Effect::None).await
+    }
+
     /// Sends a message that may get lost, as a datagram: for what is worth nothing a moment later, such as positions,
     /// cursors, levels. It may arrive out of order, or not at all, and never waits. Recipients get [`Event::Message`]
     /// as of any other; who has no room for it misses it. If the server refuses it, [`Event::Refused`] carries the
@@ -384,6 +405,15 @@ impl Client {
 
     /// Sends a request and waits for the answer.
     async fn ask(&self, request: RequestId, frame: Bytes, effect: Effect) -> Result<u64, RequestError> {
+        self.ask_counted(request, frame, effect).await.map(|counted| counted.count)
+    }
+
+    async fn ask_counted(
+        &self,
+        request: RequestId,
+        frame: Bytes,
+        effect: Effect,
+    ) -> Result<Counted, RequestError> {
         let mut sent = false;
         let answer = timeout(self.inner.request_timeout, async {
             let answer = self.inner.shared.request(request, frame, effect).await?;
@@ -391,7 +421,8 @@ impl Client {
             answer.await.map_err(|_| RequestError::Disconnected)
         });
         match answer.await {
-            Ok(Ok(Answer::Done(count))) => Ok(count),
+            Ok(Ok(Answer::Done(count))) => Ok(Counted { count, silent: Vec::new() }),
+            Ok(Ok(Answer::Part(count, silent))) => Ok(Counted { count, silent }),
             Ok(Ok(Answer::Refused { code, detail })) => Err(RequestError::Refused { code, detail }),
             Ok(Err(error)) => Err(error),
             Err(_) => Err(RequestError::Timeout {

@@ -106,7 +106,7 @@ mod way;
 mod writer;
 
 pub use call::{Invocation, Items};
-pub use client::{Client, WeakClient};
+pub use client::{Client, Counted, WeakClient};
 pub use config::{ClientConfig, Reconnect, Roots, WebSocket};
 pub use connection::Transport;
 pub use credential::ProviderError;

@@ -63,6 +63,10 @@ pub(crate) async fn run(
                 let _ = answer(&shared, &link, request, Answer::Done(count));
                 None
             }
+            ServerFrame::AckPart { request, count, silent } => {
+                let _ = answer(&shared, &link, request, Answer::Part(count, silent));
+                None
+            }
             ServerFrame::Error { request, code, detail } => {
                 let (code, detail) = match link.calls.refused(request, code, detail) {
                     Ok(()) => continue,
@@ -71,7 +75,7 @@ pub(crate) async fn run(
                 let refused = Answer::Refused { code, detail };
                 match answer(&shared, &link, request, refused) {
                     Some(Answer::Refused { code, detail }) => Some(Event::Refused { request, code, detail }),
-                    Some(Answer::Done(_)) | None => None,
+                    Some(Answer::Done(_) | Answer::Part(..)) | None => None,
                 }
             }
             ServerFrame::Joined { group, members } => {
@@ -130,7 +134,7 @@ fn answer(shared: &Shared, link: &Link, request: RequestId, answer: Answer) -> O
         return Some(answer);
     };
     // Before the caller hears of it, so that whatever it does next comes after.
-    let done = matches!(answer, Answer::Done(_));
+    let done = matches!(answer, Answer::Done(_) | Answer::Part(..));
     match &entry.effect {
         Effect::Join(group) => shared.membership(|groups| groups.join_answered(group, done)),
         Effect::Leave(group) => shared.membership(|groups| groups.leave_answered(group)),
@@ -138,7 +142,7 @@ fn answer(shared: &Shared, link: &Link, request: RequestId, answer: Answer) -> O
         Effect::Refresh(_) => {}
         Effect::Watch(group, watch) => match &answer {
             Answer::Refused { code, detail } => shared.watches.refused(group, *watch, *code, detail),
-            Answer::Done(_) => shared.watches.answered(group, *watch),
+            Answer::Done(_) | Answer::Part(..) => shared.watches.answered(group, *watch),
         },
         Effect::None => {}
     }

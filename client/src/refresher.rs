@@ -59,7 +59,7 @@ async fn attempt(shared: &Shared, source: &Source, patience: Duration) -> Result
         answer.await.map_err(|_| RequestError::Disconnected)
     };
     match timeout(patience, answered).await {
-        Ok(Ok(Answer::Done(_))) => Ok(()),
+        Ok(Ok(Answer::Done(_) | Answer::Part(..))) => Ok(()),
         Ok(Ok(Answer::Refused { code, detail })) => Err(RequestError::Refused { code, detail }.to_string()),
         Ok(Err(error)) => Err(error.to_string()),
         Err(_) => Err(format!("the server did not answer within {} s", patience.as_secs_f32())),

@@ -169,7 +169,7 @@ impl<'a> Rejoin<'a> {
 
     async fn take(&mut self, frame: ServerFrame) -> Result<(), Disconnect> {
         let event = match frame {
-            ServerFrame::Ack { request, .. } => {
+            ServerFrame::Ack { request, .. } | ServerFrame::AckPart { request, .. } => {
                 match self.under_way.remove(&request) {
                     Some(Step::Join(group)) => {
                         self.unanswered.remove(&group);

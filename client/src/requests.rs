@@ -21,7 +21,12 @@ pub(crate) const MAX_PENDING: usize = 1024;
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
     Done(u64),
-    Refused { code: u16, detail: String },
+    /// The same, of a cluster of which these nodes were silent.
+    Part(u64, Vec<String>),
+    Refused {
+        code: u16,
+        detail: String,
+    },
 }
 
 /// What a request changes here when it is answered.

@@ -24,6 +24,8 @@ pub(crate) struct Duty {
     claimed: Option<Instant>,
     /// This node goes: it claims nothing any more.
     is_over: bool,
+    /// What the entry says is not known here.
+    is_hidden: bool,
 }
 
 /// The duty, where this node has it.
@@ -40,6 +42,14 @@ impl Duty {
     pub(crate) fn saw(&mut self, duties: Duties, revision: u64) {
         if revision > self.revision {
             (self.holder, self.before, self.revision) = (duties.holder, duties.before, revision);
+            self.is_hidden = false;
+        }
+    }
+
+    /// The entry has come, and cannot be read: whoever it names, nobody here has the duty, and nobody claims it.
+    pub(crate) fn hide(&mut self, revision: u64) {
+        if revision > self.revision {
+            (self.holder, self.revision, self.is_hidden) = (None, revision, true);
         }
     }
 
@@ -69,7 +79,11 @@ impl Duty {
         may_hold: impl Fn(Claim) -> bool,
     ) -> Option<(Duties, u64)> {
         let is_free = self.holder(id).is_none_or(|holder| holder.node != id && !may_hold(holder));
-        if self.is_over || !is_free || self.claimed.is_some_and(|claimed| now < claimed + again) {
+        if self.is_over
+            || self.is_hidden
+            || !is_free
+            || self.claimed.is_some_and(|claimed| now < claimed + again)
+        {
             return None;
         }
         self.claimed = Some(now);
@@ -155,6 +169,10 @@ mod tests {
         let claimed = duty.claim(node(1), now + AGAIN, AGAIN, |_| true);
         assert_eq!(claimed, Some((holds(1, 1, 10), 11)), "it was given back");
         duty.saw(holds(1, 1, 10), 12);
-        assert_eq!(duty.resign(node(1)), Some((Duties { holder: None, before: 12 }, 12)));
+        duty.hide(13);
+        assert_eq!((duty.own(node(1)), duty.holder(node(1))), (None, None), "it may be another's");
+        assert_eq!(duty.claim(node(1), now + AGAIN * 30, AGAIN, |_| false), None);
+        duty.saw(holds(1, 1, 10), 14);
+        assert_eq!(duty.resign(node(1)), Some((Duties { holder: None, before: 14 }, 14)));
     }
 }

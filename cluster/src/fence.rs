@@ -164,6 +164,7 @@ mod tests {
             users: 0,
             groups: 0,
             notifies: false,
+            holds: true,
             claims_over: 0,
         };
         Peer { heartbeat: Some(heartbeat), in_force, ..Peer::new(node(number), now) }

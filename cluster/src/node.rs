@@ -112,6 +112,8 @@ pub enum Effect {
         subject: Subject,
         /// Whether it is occupied.
         is_occupied: bool,
+        /// What was told later has a greater one, whichever node tells it: the revision of its claim, and a number.
+        order: (u64, u64),
     },
     /// A node is there.
     Came(NodeId),

@@ -16,7 +16,7 @@ use hashbrown::HashMap;
 use crate::duty::Held;
 use crate::id::NodeId;
 use crate::reports::{Report, Reported, Void};
-use crate::subject::{Item, Subject, Told};
+use crate::subject::{Item, Owed, Subject, Told};
 
 /// So many nodes that have gone are remembered, by how far their reports had come.
 const MOST_REPORTERS: usize = 4_096;
@@ -27,16 +27,8 @@ pub(crate) struct Notice {
     pub(crate) subject: Subject,
     /// Whether it is occupied from now on, or not any more.
     pub(crate) is_occupied: bool,
-}
-
-/// What a node owes that had the duty.
-#[derive(Debug)]
-pub(crate) enum Owed {
-    /// It has told that these are occupied.
-    Told(Held, Vec<Subject>),
-    /// It has told nothing. What it has heard of others, and of which claim that was; 0 where its end may have been
-    /// told.
-    Heard(Held, Vec<(Subject, u64)>),
+    /// It is the so manieth by this claim.
+    pub(crate) number: u64,
 }
 
 /// What all nodes report, while this one has the duty.
@@ -52,6 +44,7 @@ pub(crate) struct Notices {
     /// When a subject is vacated, if nobody comes.
     due: BTreeSet<(Instant, Subject)>,
     notices: Vec<Notice>,
+    told: u64,
     settled: HashMap<NodeId, Vec<u64>, RandomState>,
 }
 
@@ -64,6 +57,7 @@ struct Attendance {
     is_kept: bool,
     was_kept: bool,
     owed: u64,
+    doubted: u64,
     /// The end of what was told may have been told, and nobody have heard of that.
     is_doubtful: bool,
     standings: Vec<Standing>,
@@ -73,8 +67,28 @@ struct Attendance {
 impl Attendance {
     /// Whether nothing is known of it.
     fn is_empty(&self) -> bool {
-        let is_told = self.is_told || self.is_kept || self.was_kept || self.owed > 0;
+        let is_told = self.is_told || self.is_kept || self.was_kept || self.owed > 0 || self.doubted > 0;
         self.standings.is_empty() && !is_told
+    }
+
+    /// What whoever has the duty by the claim of this revision owes of it.
+    fn owed_by(&self, revision: u64) -> Told {
+        match (self.is_told, self.is_doubtful) {
+            (false, _) => Told::No,
+            (true, false) => Told::Owed(revision),
+            (true, true) => Told::Doubted(revision),
+        }
+    }
+
+    /// What was heard of it, up to the newest claim by which something may have been told.
+    fn heard_of(&self, last: u64) -> Told {
+        let kept = if self.is_kept { last } else { 0 };
+        match (self.owed.max(kept), self.doubted) {
+            (0, 0) if self.was_kept => Told::Kept,
+            (0, 0) => Told::No,
+            (0, doubted) => Told::Doubted(doubted),
+            (owed, _) => Told::Owed(owed),
+        }
     }
 
     fn is_here(&self) -> bool {
@@ -121,18 +135,20 @@ impl Notices {
 
     /// It has it no longer. Gives what is owed for that.
     pub(crate) fn end(&mut self) -> Option<Owed> {
-        let Self { held, is_whole, subjects, .. } = std::mem::replace(self, Self::new(self.grace));
-        let held = held?;
-        if is_whole {
-            let told = subjects.into_iter().filter(|(_, attendance)| attendance.is_told);
-            return Some(Owed::Told(held, told.map(|(subject, _)| subject).collect()));
+        let held = self.held?;
+        // What was to be told and is not will not be.
+        for notice in self.notices.drain(..).rev() {
+            let attendance = self.subjects.entry(notice.subject).or_default();
+            (attendance.is_told, attendance.is_doubtful) = (!notice.is_occupied, false);
         }
-        let heard = subjects.into_iter().filter_map(|(subject, attendance)| {
-            let kept = if attendance.is_kept { held.before } else { 0 };
-            let owed = attendance.owed.max(kept);
-            (owed > 0 || attendance.was_kept).then_some((subject, owed))
-        });
-        Some(Owed::Heard(held, heard.collect()))
+        let last = self.last_effective(held.before);
+        let Self { is_whole, subjects, .. } = std::mem::replace(self, Self::new(self.grace));
+        let owed = |(subject, attendance): (Subject, Attendance)| {
+            let told = if is_whole { attendance.owed_by(held.revision) } else { attendance.heard_of(last) };
+            (told != Told::No).then_some((subject, told))
+        };
+        let subjects = subjects.into_iter().filter_map(owed).collect();
+        Some(Owed { revision: held.revision, void: (!is_whole).then_some(last), subjects })
     }
 
     /// The newest claim by which something may have been told, up to this one.
@@ -187,6 +203,7 @@ impl Notices {
                 Told::Kept if is_here => attendance.is_kept = true,
                 Told::Kept => attendance.was_kept = true,
                 Told::Owed(revision) => attendance.owed = attendance.owed.max(revision),
+                Told::Doubted(revision) => attendance.doubted = attendance.doubted.max(revision),
             }
         }
         let standing = Standing { node: from, session, number, is_here, told, is_settled: false };
@@ -216,12 +233,13 @@ impl Notices {
         let is_handed_over =
             self.reporters.values().any(|reporter| reporter.is_whole && reporter.had == last);
         for attendance in self.subjects.values_mut() {
-            let is_owed = attendance.owed > 0 && attendance.owed >= last;
-            let is_certain = is_owed || attendance.is_kept && !is_handed_over;
-            attendance.is_doubtful =
-                !is_certain && attendance.was_kept && !attendance.is_here() && !is_handed_over;
+            let is_newest = |revision: u64| revision > 0 && revision >= last;
+            let is_certain = is_newest(attendance.owed) || attendance.is_kept && !is_handed_over;
+            let is_doubted = attendance.was_kept && !is_handed_over || is_newest(attendance.doubted);
+            attendance.is_doubtful = !is_certain && is_doubted && !attendance.is_here();
             attendance.is_told = is_certain || attendance.is_doubtful;
-            (attendance.is_kept, attendance.was_kept, attendance.owed) = (false, false, 0);
+            (attendance.is_kept, attendance.was_kept, attendance.owed, attendance.doubted) =
+                (false, false, 0, 0);
             if is_handed_over && !attendance.is_told {
                 // What was told once, and is not owed, has been told to its end.
                 let is_over = |standing: &Standing| !standing.is_here && standing.told == Told::Kept;
@@ -239,6 +257,10 @@ impl Notices {
 
     /// A node has gone, and whoever was there.
     pub(crate) fn part(&mut self, node: NodeId, now: Instant) {
+        if let Some(reporter) = self.reporters.get_mut(&node) {
+            // If it is there again, it says everything again.
+            (reporter.reports, reporter.is_whole) = (0, false);
+        }
         self.forget(|standing| standing.node == node, now);
         if self.reporters.len() > MOST_REPORTERS {
             self.reporters.remove(&node);
@@ -264,7 +286,9 @@ impl Notices {
         let is_new = !attendance.is_told && !attendance.standings.is_empty();
         if is_new || attendance.is_doubtful && attendance.is_here() {
             (attendance.is_told, attendance.is_doubtful) = (true, false);
-            self.notices.push(Notice { subject: subject.clone(), is_occupied: true });
+            self.told += 1;
+            let number = self.told;
+            self.notices.push(Notice { subject: subject.clone(), is_occupied: true, number });
         }
         let settled = &mut self.settled;
         let mut settle = |of: &Standing| settled.entry(of.node).or_default().push(of.number);
@@ -291,7 +315,9 @@ impl Notices {
         self.due.remove(&(due, subject.clone()));
         attendance.standings.iter().for_each(settle);
         if attendance.is_told {
-            self.notices.push(Notice { subject: subject.clone(), is_occupied: false });
+            self.told += 1;
+            let number = self.told;
+            self.notices.push(Notice { subject: subject.clone(), is_occupied: false, number });
         }
         self.subjects.remove(subject);
     }
@@ -516,9 +542,10 @@ mod tests {
             now,
         );
         // It has not heard of all.
-        let Some(Owed::Heard(held, mut heard)) = first.end() else { panic!("nothing was told") };
-        heard.sort();
-        assert_eq!((held.revision, heard), (9, vec![(room(), 5), (alice(), 0)]));
+        let Owed { revision, void, mut subjects } = first.end().unwrap();
+        subjects.sort_by(|one, other| one.0.cmp(&other.0));
+        assert_eq!((revision, void), (9, Some(5)));
+        assert_eq!(subjects, [(room(), Told::Owed(5)), (alice(), Told::Kept)]);
         let mut second = Notices::new(Duration::ZERO);
         second.begin(Held { claim: Claim { node: node(3), number: 1 }, revision: 12, before: 9 });
         let void = Void { revision: 9, before: 5 };
@@ -526,7 +553,8 @@ mod tests {
         second.report(node(3), &report(1, 1, &[]), now);
         second.gather([node(1)], now);
         assert_eq!(told(&mut second), [(false, true)]);
-        assert!(matches!(second.end(), Some(Owed::Told(_, told)) if told.is_empty()));
+        let owed = second.end().unwrap();
+        assert_eq!((owed.void, owed.subjects.len()), (None, 0));
         assert!(second.end().is_none());
     }
 }

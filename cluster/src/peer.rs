@@ -42,9 +42,19 @@ pub struct Heartbeat {
     /// Whether it tells a back end of subjects, where that is its duty.
     #[serde(default)]
     pub notifies: bool,
+    /// Whether it has its lease: without it, it reports nothing.
+    #[serde(default = "yes")]
+    pub holds: bool,
     /// Its claims of that duty up to this one have ended with their leases.
     #[serde(default)]
     pub claims_over: u64,
+}
+
+/// One that has just started says that it has no lease, and has it a moment later.
+const WITHOUT: u32 = 3;
+
+fn yes() -> bool {
+    true
 }
 
 /// Another node.
@@ -66,6 +76,8 @@ pub(crate) struct Peer {
     pub(crate) lease_from: u64,
     /// It may have published what did not go here while this node had lost its lease. When it answers, it says so.
     pub(crate) in_doubt: bool,
+    /// How many heartbeats in a row have said that it has no lease.
+    pub(crate) without: u32,
     /// The number under which it is asked for what it wants.
     pub(crate) session: u64,
     /// When it was last asked for what it wants, and how long until it is asked again.
@@ -83,6 +95,7 @@ impl Peer {
             in_force: 0,
             lease_from: 0,
             in_doubt: false,
+            without: 0,
             session: 0,
             asked: None,
         }
@@ -93,9 +106,10 @@ impl Peer {
         self.heartbeat.as_ref().map_or_else(|| self.id.to_string(), |heartbeat| heartbeat.name.clone())
     }
 
-    /// Whether it reports to whoever has the duty to tell a back end.
-    pub(crate) fn notifies(&self) -> bool {
-        self.heartbeat.as_ref().is_some_and(|heartbeat| heartbeat.notifies)
+    /// Whether it reports to whoever has the duty to tell a back end. One that has been without its lease for a while
+    /// does not, and says everything anew when it has it again.
+    pub(crate) fn reports(&self) -> bool {
+        self.heartbeat.as_ref().is_some_and(|heartbeat| heartbeat.notifies) && self.without < WITHOUT
     }
 
     /// Whether it may have the duty by this claim of its.

@@ -13,18 +13,18 @@ use std::time::{Duration, Instant};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
-use crate::notices::Owed;
+use crate::id::NodeId;
 use crate::settings::Settings;
-use crate::subject::{Claim, Item, Subject, Told};
+use crate::subject::{Claim, Item, Owed, Subject, Told};
 
 /// So many bytes of items are in a report at most, as `wire` writes them, but for one that is longer alone.
 const REPORT: usize = 24 * 1024;
 
 /// An item has so many at most beside its names.
-const ITEM: usize = 16;
+const ITEM: usize = 24;
 
 /// What is not settled is looked at again after this many times what an answer takes.
-const LOOK: u32 = 5;
+const LOOK: u32 = 25;
 
 /// What this node reports.
 pub(crate) struct Reports {
@@ -135,25 +135,17 @@ impl Reports {
 
     /// This node had the duty: it sees to it that what was told is told to its end.
     pub(crate) fn owe(&mut self, owed: Owed) {
-        match owed {
-            Owed::Told(held, subjects) => {
-                self.had = held.revision;
-                subjects.into_iter().for_each(|subject| self.owe_one(subject, held.revision));
-            }
-            Owed::Heard(held, subjects) => {
-                self.void = Void { revision: held.revision, before: held.before };
-                subjects.into_iter().for_each(|(subject, revision)| self.owe_one(subject, revision));
-            }
+        match owed.void {
+            None => self.had = owed.revision,
+            Some(before) => self.void = Void { revision: owed.revision, before },
         }
-    }
-
-    fn owe_one(&mut self, subject: Subject, revision: u64) {
-        let known = self.subjects.get(&subject);
-        if revision > 0 {
+        for (subject, told) in owed.subjects {
+            let known = self.subjects.get(&subject);
             let is_here = known.is_some_and(|known| known.is_here);
-            self.change(subject, is_here, Told::Owed(revision));
-        } else if known.is_none() {
-            self.change(subject, false, Told::Kept);
+            // What it keeps in mind itself says more than what it has heard.
+            if told != Told::Kept || known.is_none() {
+                self.change(subject, is_here, told);
+            }
         }
     }
 
@@ -177,10 +169,13 @@ impl Reports {
         self.open.insert(self.last);
     }
 
-    /// Whether everything was received by whoever has the duty.
-    pub(crate) fn are_received(&self) -> bool {
-        let is_done = |way: &Way| way.sent > 0 && way.flight.is_none() && way.up_to == self.last;
-        self.subjects.is_empty() || self.way.as_ref().is_some_and(is_done)
+    /// Whether everything was received by another node that has the duty; and if not, a number that grows as more is.
+    pub(crate) fn are_received(&self, id: NodeId) -> Result<(), u64> {
+        let Some(way) = self.way.as_ref().filter(|way| way.claim.node != id) else {
+            return if self.subjects.is_empty() { Ok(()) } else { Err(0) };
+        };
+        let is_done = way.sent > 0 && way.flight.is_none() && way.up_to == self.last;
+        if is_done { Ok(()) } else { Err(way.sent) }
     }
 
     /// What is to be said now to whoever has the duty.
@@ -251,7 +246,7 @@ impl Reports {
         };
         if reported.number == way.sent {
             way.flight = None;
-        } else if reported.number + 1 < way.sent || way.flight.is_none() {
+        } else if reported.number.saturating_add(1) < way.sent || way.flight.is_none() {
             // Whoever has the duty knows less than it knew: it is told everything.
             return self.begin(from, now);
         }
@@ -291,8 +286,6 @@ mod tests {
     use fanfare_protocol::{GroupName, UserName};
 
     use super::*;
-    use crate::duty::Held;
-    use crate::id::NodeId;
 
     const MS: Duration = Duration::from_millis(1);
 
@@ -304,8 +297,8 @@ mod tests {
         Claim { node: NodeId::new([1, 0, 0, 0]), number }
     }
 
-    fn held(number: u64, revision: u64) -> Held {
-        Held { claim: claim(number), revision, before: 3 }
+    fn other() -> NodeId {
+        NodeId::new([2, 0, 0, 0])
     }
 
     fn reports() -> Reports {
@@ -336,19 +329,20 @@ mod tests {
         let again = reports.next(claim(1), now + 200 * MS).unwrap();
         assert_eq!((again.number, again.is_whole), (1, false), "there is more by now");
         assert_eq!(reports.next(claim(1), now + 599 * MS), None, "more and more seldom");
-        assert!(!reports.are_received());
+        assert!(reports.are_received(other()).is_err());
         reports.reported(claim(1), &answer(&first, &[1]), now);
         let second = reports.next(claim(1), now + 600 * MS).unwrap();
         assert_eq!((second.number, items(Some(second.clone()))), (2, vec![(2, true, Told::No)]));
         // What comes from somebody else, or of another session, is none.
         reports.reported(claim(2), &answer(&second, &[2]), now);
         reports.reported(claim(1), &Reported { session: 7, ..answer(&second, &[2]) }, now);
-        assert!(!reports.are_received());
+        assert!(reports.are_received(other()).is_err());
         reports.reported(claim(1), &answer(&second, &[]), now);
-        assert!(reports.are_received());
+        assert_eq!(reports.are_received(other()), Ok(()));
+        assert!(reports.are_received(claim(1).node).is_err(), "nobody else knows of it");
         // What is not settled is asked for again.
         assert_eq!(reports.next(claim(1), now + 601 * MS), None);
-        let look = reports.next(claim(1), now + 1_600 * MS);
+        let look = reports.next(claim(1), now + 5_600 * MS);
         assert_eq!(items(look), [(2, true, Told::No)], "the first is settled");
     }
 
@@ -383,7 +377,8 @@ mod tests {
         let report = reports.next(claim(1), now).unwrap();
         reports.reported(claim(1), &answer(&report, &[1, 2]), now);
         reports.doubt();
-        reports.owe(Owed::Told(held(1, 7), vec![room(2), room(3)]));
+        let told = [2, 3].map(|number| (room(number), Told::Owed(7))).to_vec();
+        reports.owe(Owed { revision: 7, void: None, subjects: told });
         let report = reports.next(claim(2), now).unwrap();
         assert_eq!((report.had, report.session), (7, 2));
         let (no, owed) = (Told::No, Told::Owed(7));
@@ -392,7 +387,8 @@ mod tests {
         reports.occupied(room(3));
         assert_eq!(items(reports.next(claim(3), now)).last(), Some(&(5, true, owed)));
         // By a claim by which nothing was told, what was heard is passed on.
-        reports.owe(Owed::Heard(held(2, 9), vec![(room(4), 6), (room(5), 0), (room(1), 0)]));
+        let heard = vec![(room(4), Told::Owed(6)), (room(5), Told::Kept), (room(1), Told::Kept)];
+        reports.owe(Owed { revision: 9, void: Some(3), subjects: heard });
         let report = reports.next(claim(4), now).unwrap();
         assert_eq!((report.had, report.void), (7, Void { revision: 9, before: 3 }));
         assert_eq!(items(Some(report))[3..], [(6, false, Told::Owed(6)), (7, false, Told::Kept)]);

@@ -33,6 +33,19 @@ pub(crate) enum Told {
     Kept,
     /// This node has told it, when it had the duty by the claim of this revision.
     Owed(u64),
+    /// The same, but that the end of it may have been told, too, by somebody who had the duty before.
+    Doubted(u64),
+}
+
+/// What a node owes that had the duty.
+#[derive(Debug)]
+pub(crate) struct Owed {
+    /// By the claim of this revision.
+    pub(crate) revision: u64,
+    /// The newest claim before it by which something may have been told, where by this one nothing was.
+    pub(crate) void: Option<u64>,
+    /// What was told, or what was heard of others.
+    pub(crate) subjects: Vec<(Subject, Told)>,
 }
 
 /// Which claim of which node: a node has a new one with each lease.

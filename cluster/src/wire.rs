@@ -464,6 +464,7 @@ mod tests {
             item(1, Subject::Group(group.clone()), true, Told::No),
             item(7, Subject::User(group.clone(), user.clone()), false, Told::Kept),
             item(8, Subject::User(group.clone(), user.clone()), true, Told::Owed(9)),
+            item(9, Subject::Group(group.clone()), false, Told::Doubted(9)),
         ];
         let void = Void { revision: 12, before: 9 };
         let report = Report { claim: 4, session: 3, number: 2, had: 9, void, is_whole: true, items };

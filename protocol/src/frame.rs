@@ -155,6 +155,16 @@ pub enum ServerFrame {
         /// What was counted; each request says what.
         count: u64,
     },
+    /// As `Ack`, of a cluster: nodes that did not say in time what there is on them, which is not in the count. It has
+    /// the bytes of an `Ack` and an extension, so that who does not know it takes it for one.
+    AckPart {
+        /// The request's.
+        request: RequestId,
+        /// What was counted.
+        count: u64,
+        /// Those nodes, by the names that operators know them by.
+        silent: Vec<String>,
+    },
     /// A request was refused; nothing of it was done.
     Error {
         /// The request's.

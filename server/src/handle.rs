@@ -22,7 +22,7 @@ use crate::hub::{Hub, Member};
 use crate::reason::{self, told};
 use crate::spread;
 
-pub(crate) use self::everywhere::{Answers, Order, Others};
+pub(crate) use self::everywhere::{Answers, Copies, Done, Order, Others};
 pub use self::everywhere::{Everywhere, Reached};
 
 /// A running server's hub. Cheap to clone; it holds nothing up when it outlives the server.

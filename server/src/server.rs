@@ -52,7 +52,7 @@ use crate::webhooks::{Webhooks, WebhooksError};
 /// Visits over HTTP at a time: health checks and a page, not a crowd.
 const VISITS: usize = 64;
 
-/// How long a node that stops waits for another to know what it owes back ends.
+/// How long a node that stops waits for another to know more of what it owes back ends.
 const HANDING_OVER: Duration = Duration::from_secs(1);
 
 /// A running server. Dropping it without [`Server::drain`] cuts every connection off.
@@ -502,7 +502,8 @@ impl Server {
         }
         if let (Some(cluster), Some(_)) = (&cluster, &webhooks) {
             // Every membership has ended, and what is still to be told of that another node tells.
-            cluster.side.hand_over(HANDING_OVER).await;
+            let handing_over = cluster.side.hand_over(HANDING_OVER);
+            let _ = tokio::time::timeout(config.drain_deadline.max(HANDING_OVER), handing_over).await;
         }
         if let Some(webhooks) = webhooks {
             // Everything that there was to tell has been told them.

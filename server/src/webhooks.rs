@@ -284,7 +284,7 @@ impl Webhooks {
     /// A subject is occupied here from now on, or not any more.
     fn is_now(&self, subject: Subject, is_occupied: bool) {
         match &self.nodes {
-            None => self.tell_of(subject, is_occupied),
+            None => self.tell(&about(subject, is_occupied)),
             Some(nodes) => nodes.is_now(subject, is_occupied),
         }
     }
@@ -300,14 +300,18 @@ impl Webhooks {
 }
 
 impl Notified for Webhooks {
-    fn tell_of(&self, subject: Subject, is_occupied: bool) {
-        use WebhookEvent::{GroupClosed, GroupOpened, UserJoined, UserLeft};
-        self.tell(&match subject {
-            Subject::Group(group) => Event::group(if is_occupied { GroupOpened } else { GroupClosed }, group),
-            Subject::User(group, user) => {
-                Event::presence(if is_occupied { UserJoined } else { UserLeft }, user, group)
-            }
-        });
+    fn tell_of(&self, subject: Subject, is_occupied: bool, order: (u64, u64)) {
+        self.tell(&about(subject, is_occupied).ordered(order));
+    }
+}
+
+fn about(subject: Subject, is_occupied: bool) -> Event {
+    use WebhookEvent::{GroupClosed, GroupOpened, UserJoined, UserLeft};
+    match subject {
+        Subject::Group(group) => Event::group(if is_occupied { GroupOpened } else { GroupClosed }, group),
+        Subject::User(group, user) => {
+            Event::presence(if is_occupied { UserJoined } else { UserLeft }, user, group)
+        }
     }
 }
 

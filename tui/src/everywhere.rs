@@ -10,6 +10,9 @@ use fanfare_client::OperatorClient;
 use fanfare_protocol::admin::{ConnectionRow, GroupRow, Listing, Page, Question, Totals, Update, UserRow};
 use fanfare_protocol::{ConnectionId, GroupName};
 
+/// What is wrong with a node whose part is missing.
+const SILENT: &str = "it does not answer";
+
 /// Lists of all nodes, as much of them as an answer has.
 pub(crate) struct Lists {
     connections: Listing<ConnectionRow>,
@@ -20,18 +23,17 @@ pub(crate) struct Lists {
 impl Lists {
     /// Asks for them. `None` where one of them is not answered: they are asked for again soon.
     pub(crate) async fn ask(client: &OperatorClient) -> Option<Self> {
-        // The largest groups are of most use, and of all connections those that have been there longest: they stay.
-        let sorted = |sort: &str, descending| Page { sort: sort.to_owned(), descending, ..Page::default() };
-        let connections = client.ask(&Question::Connections(sorted("", false))).await.ok()?;
-        let groups = client.ask(&Question::Groups(sorted("members", true))).await;
-        // In the order of a number all groups are looked at, which the server refuses where there are too many.
-        let groups = match groups {
-            Ok(groups) => groups,
-            Err(_) => client.ask(&Question::Groups(Page::default())).await.ok()?,
-        };
+        // By names: in the order of ids a node comes after the other, and in that of numbers everything is looked at.
+        let by_user = Page { sort: "user".to_owned(), ..Page::default() };
         let one = Page { limit: 1, ..Page::default() };
-        let users = client.ask::<Listing<UserRow>>(&Question::Users(one)).await.ok()?.total;
-        Some(Self { connections, groups, users })
+        let questions =
+            (Question::Connections(by_user), Question::Groups(Page::default()), Question::Users(one));
+        let (connections, groups, users) = tokio::join!(
+            client.ask(&questions.0),
+            client.ask(&questions.1),
+            client.ask::<Listing<UserRow>>(&questions.2),
+        );
+        Some(Self { connections: connections.ok()?, groups: groups.ok()?, users: users.ok()?.total })
     }
 }
 
@@ -52,7 +54,14 @@ impl Everywhere {
         let named: HashSet<GroupName> = groups.rows.iter().map(|row| row.group.clone()).collect();
         let gone_groups = self.groups.difference(&named).cloned().collect();
         (self.connections, self.groups) = (now, named);
+        let mut nodes = node.nodes.clone();
+        for node in &mut nodes {
+            if connections.silent.contains(&node.name) || groups.silent.contains(&node.name) {
+                node.problem.get_or_insert_with(|| SILENT.to_owned());
+            }
+        }
         Update {
+            nodes,
             full: !std::mem::replace(&mut self.has_begun, true),
             more: false,
             totals: Totals { connections: connections.total, users, groups: groups.total },
@@ -82,6 +91,8 @@ pub(crate) fn bare(update: &Update) -> Update {
 
 #[cfg(test)]
 mod tests {
+    use fanfare_protocol::admin::NodeRow;
+
     use super::*;
     use crate::update::tests::{row, snapshot};
 
@@ -106,5 +117,17 @@ mod tests {
         assert_eq!(next.gone_connections, [ConnectionId::from_bytes([1; 16])]);
         assert_eq!(next.gone_groups, [GroupName::new("lobby").unwrap()]);
         assert!(!next.full);
+    }
+
+    #[test]
+    fn a_node_that_does_not_answer_has_a_trouble() {
+        let (mut everywhere, mut node) = (Everywhere::default(), snapshot(vec![], &[]));
+        let named = |name: &str| NodeRow { name: name.to_owned(), ..NodeRow::default() };
+        node.nodes = vec![named("a"), named("b")];
+        let mut lists = lists(&[], &[]);
+        lists.groups.silent = vec!["b".to_owned(), "gone".to_owned()];
+        let told = everywhere.update(&node, lists);
+        let problems: Vec<_> = told.nodes.iter().map(|node| node.problem.as_deref()).collect();
+        assert_eq!(problems, [None, Some(SILENT)]);
     }
 }

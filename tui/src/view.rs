@@ -121,7 +121,10 @@ fn draw_header(model: &Model, theme: Theme, frame: &mut Frame<'_>, area: Rect) {
 /// That all nodes are looked at, where they are.
 fn scope(model: &Model) -> String {
     if model.all_nodes {
-        format!("  ALL {}", many(model.picture.nodes.len() as u64, "node").to_uppercase())
+        let nodes = &model.picture.nodes;
+        let troubled = nodes.iter().filter(|node| node.problem.is_some()).count();
+        let trouble = if troubled > 0 { format!(", {troubled} IN TROUBLE") } else { String::new() };
+        format!("  ALL {}{trouble}", many(nodes.len() as u64, "node").to_uppercase())
     } else {
         String::new()
     }

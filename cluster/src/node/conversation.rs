@@ -41,6 +41,8 @@ impl Node {
         self.begin(place);
         self.effects.push(Effect::Came(id));
         self.ask_for_wishes(place, now);
+        // If it was there before, it has reported, and was forgotten.
+        self.answer_report(id, now);
         Some(place)
     }
 

@@ -31,6 +31,7 @@ impl Node {
             }
             if let Some(peer) = place.and_then(|place| self.peer_mut(place)) {
                 peer.in_force = peer.in_force.max(heartbeat.in_force);
+                peer.without = if heartbeat.holds { 0 } else { peer.without.saturating_add(1) };
                 peer.heartbeat = Some(heartbeat);
                 peer.revision = revision;
                 peer.seen = now;

@@ -8,6 +8,7 @@ use std::time::Instant;
 use super::{Effect, Node};
 use crate::duty::Held;
 use crate::id::NodeId;
+use crate::notices::Notice;
 use crate::peer::Peer;
 use crate::reports::{Report, Reported};
 use crate::subject::{Claim, Duties, Subject};
@@ -34,14 +35,22 @@ impl Node {
         self.duty.saw(duties, revision);
     }
 
+    /// The entry has come that says so, and cannot be read: somebody may have the duty who is not known here.
+    pub fn duty_is_unknown(&mut self, revision: u64) {
+        self.handed_in = self.handed_in.max(revision);
+        self.duty.hide(revision);
+    }
+
     /// Whether this node has that duty.
     #[must_use]
     pub fn has_duty(&self) -> bool {
         self.notices.held().is_some()
     }
 
-    /// This node goes soon: whoever has the duty next learns what is owed, if [`Node::is_reported`] is waited for.
+    /// This node goes soon: whoever has the duty next learns what is owed, if [`Node::reported`] is waited for.
     pub fn resign(&mut self, now: Instant) {
+        // What it can tell itself, it does.
+        self.notify(now);
         if let Some((duties, over)) = self.duty.resign(self.id) {
             self.effects.push(Effect::Claim(duties, over));
         }
@@ -49,12 +58,14 @@ impl Node {
     }
 
     /// Whether nobody has to know more of what is occupied here, or was.
-    #[must_use]
-    pub fn is_reported(&self) -> bool {
+    ///
+    /// # Errors
+    /// A number that grows as more of it is known.
+    pub fn reported(&self) -> Result<(), u64> {
         // One that has not said what it is may be one that has to know.
-        let has_to = |peer: &Peer| peer.heartbeat.is_none() || peer.notifies();
+        let has_to = |peer: &Peer| peer.heartbeat.as_ref().is_none_or(|heartbeat| heartbeat.notifies);
         let somebody = self.known().any(|place| self.peer(place).is_some_and(has_to));
-        !self.settings.notifies || !somebody || self.reports.are_received()
+        if self.settings.notifies && somebody { self.reports.are_received(self.id) } else { Ok(()) }
     }
 
     pub(super) fn claim_duty(&mut self, now: Instant) {
@@ -99,21 +110,18 @@ impl Node {
             self.hand_over();
             own.into_iter().for_each(|held| self.notices.begin(held));
         }
-        let Some(Held { claim, .. }) = own else { return self.report(now) };
+        let Some(Held { claim, revision, .. }) = own else { return self.report(now) };
         while let Some(report) = self.reports.next(claim, now) {
             self.notices.report(self.id, &report, now);
             self.answer_report(self.id, now);
         }
-        let reporting = self.known().filter_map(|place| self.peer(place)).filter(|peer| peer.notifies());
+        let reporting = self.known().filter_map(|place| self.peer(place)).filter(|peer| peer.reports());
         let reporting: Vec<NodeId> = reporting.map(|peer| peer.id).collect();
         self.notices.gather(reporting, now);
         self.notices.tick(now);
-        let notices = self.notices.notices();
-        let effect = |notice: crate::notices::Notice| Effect::Notify {
-            subject: notice.subject,
-            is_occupied: notice.is_occupied,
-        };
-        self.effects.extend(notices.into_iter().map(effect));
+        for Notice { subject, is_occupied, number } in self.notices.notices() {
+            self.effects.push(Effect::Notify { subject, is_occupied, order: (revision, number) });
+        }
         for node in self.notices.settled() {
             self.answer_report(node, now);
         }
@@ -129,7 +137,7 @@ impl Node {
         }
     }
 
-    fn answer_report(&mut self, node: NodeId, now: Instant) {
+    pub(super) fn answer_report(&mut self, node: NodeId, now: Instant) {
         let Some(mut answer) = self.notices.answer(node) else { return };
         if node == self.id {
             let own = Claim { node, number: answer.claim };

@@ -29,6 +29,7 @@ impl Node {
                 users,
                 groups,
                 notifies: self.settings.notifies,
+                holds: self.has_lease,
                 claims_over: self.duty.over(),
             }));
         }

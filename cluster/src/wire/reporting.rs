@@ -3,8 +3,9 @@
 //! In and out as in `wire`. A report: the claim, the session, its number, the claim that the sender had, the one by
 //! which it told nothing, the one before that (`u64` each), whether it is whole (a byte), how many items (`u16`), and
 //! the items: a number (`u64`), flags (a byte: 1 it is occupied, 2 that was told, 4 it is a user in a group, 8 it is
-//! owed), by which claim (`u64`) where it is owed, the group's name, and the user's where it is one. An answer: the
-//! claim, the session, the number, how many are settled (`u32`), and their numbers.
+//! owed, 16 that is doubted), by which claim (`u64`) where it is owed or that is doubted, the group's name, and the
+//! user's where it is one. An answer: the claim, the session, the number, how many are settled (`u32`), and their
+//! numbers.
 
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use fanfare_protocol::{GroupName, UserName};
@@ -17,6 +18,7 @@ const HERE: u8 = 1;
 const TOLD: u8 = 2;
 const USER: u8 = 4;
 const OWED: u8 = 8;
+const DOUBTED: u8 = 16;
 
 pub(super) fn put_report(bytes: &mut BytesMut, report: &Report) {
     let Report { claim, session, number, had, void, .. } = *report;
@@ -38,6 +40,7 @@ pub(super) fn put_report(bytes: &mut BytesMut, report: &Report) {
             Told::No => (0, None),
             Told::Kept => (TOLD, None),
             Told::Owed(claim) => (OWED, Some(*claim)),
+            Told::Doubted(claim) => (DOUBTED, Some(*claim)),
         };
         bytes.put_u8(flag(*is_here, HERE) | flag(user.is_some(), USER) | told);
         claim.into_iter().for_each(|claim| bytes.put_u64_le(claim));
@@ -59,6 +62,7 @@ fn item(rest: &mut Bytes) -> Result<Item, WireError> {
     let (of, flags, mut name) = (number(rest)?, byte(rest)?, Bytes::new());
     let told = match flags {
         flags if flags & OWED != 0 => Told::Owed(number(rest)?),
+        flags if flags & DOUBTED != 0 => Told::Doubted(number(rest)?),
         flags if flags & TOLD != 0 => Told::Kept,
         _ => Told::No,
     };

@@ -245,7 +245,7 @@ impl World {
     }
 
     pub(crate) fn node_left(&mut self, at: usize) {
-        let is_reported = self.nodes[at].joint.node.lock().unwrap().is_reported();
+        let is_reported = self.nodes[at].joint.node.lock().unwrap().reported().is_ok();
         self.trace(|| format!("{at}: has left{}", if is_reported { "" } else { ", and owes something" }));
         // Where it knows of nobody, nobody is told.
         let is_alone = self.nodes[at].joint.node.lock().unwrap().peers().is_empty();
@@ -264,7 +264,7 @@ impl World {
         self.trace(|| format!("{at}: crashes"));
         self.nodes[at].alive = false;
         let node = self.nodes[at].joint.node.lock().unwrap();
-        let (has_duty, owes) = (node.has_duty(), !node.is_reported() || node.peers().is_empty());
+        let (has_duty, owes) = (node.has_duty(), node.reported().is_err() || node.peers().is_empty());
         drop(node);
         self.is_forgotten |= has_duty || owes;
         self.is_unsure |= has_duty || owes;

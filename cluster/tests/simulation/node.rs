@@ -408,7 +408,9 @@ impl World {
                 self.trace(|| format!("{at}: claims {duties:?} over {over}"));
                 self.put(at, Key::Duty, Value::Holds(duties), Some(over), false);
             }
-            Effect::Notify { subject, is_occupied } => self.notified(at, subject, is_occupied),
+            Effect::Notify { subject, is_occupied, order } => {
+                self.notified(at, subject, is_occupied, order);
+            }
             Effect::Deliver { from, ticket, publication } => {
                 let now = self.nodes[at].local();
                 let hub = Arc::clone(&self.nodes[at].hub);

@@ -55,7 +55,11 @@ impl Witness<()> for Occupation {
 
 impl World {
     /// A node tells the back end something.
-    pub(crate) fn notified(&mut self, at: usize, subject: Subject, is_occupied: bool) {
+    pub(crate) fn notified(&mut self, at: usize, subject: Subject, is_occupied: bool, order: (u64, u64)) {
+        if order <= self.notice {
+            self.violate(10, format!("{at} tells {order:?} behind {:?}", self.notice));
+        }
+        self.notice = order;
         self.trace(|| format!("{at}: tells that {subject:?} is occupied: {is_occupied}"));
         self.counts.notices += 1;
         let before = self.told.insert(subject.clone(), is_occupied).unwrap_or(false);

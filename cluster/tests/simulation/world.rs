@@ -200,6 +200,8 @@ pub(crate) struct World {
     pub(crate) counts: Summary,
     /// What a back end was told last of each subject.
     pub(crate) told: BTreeMap<Subject, bool>,
+    /// The order of the last of that.
+    pub(crate) notice: (u64, u64),
     /// Somebody lost the duty to tell it by force, and somebody crashed who had it.
     pub(crate) is_unsure: bool,
     pub(crate) is_forgotten: bool,
@@ -259,6 +261,7 @@ impl World {
             probes: Vec::new(),
             counts: Summary::default(),
             told: BTreeMap::new(),
+            notice: (0, 0),
             is_unsure: false,
             is_forgotten: false,
             violation: None,

@@ -26,6 +26,15 @@ mod number {
     pub(super) const EXPIRING: u32 = 8;
 }
 
+/// The extension of an `Ack` that names the nodes that were silent: a list of texts, and whatever a later version adds.
+const SILENT: u64 = 2;
+
+fn names(content: &Bytes) -> Result<Vec<String>, DecodeError> {
+    let mut reader = Reader::new(content);
+    let names = reader.list(1, |reader| reader.text().map(|name| Ok(name.to_owned())))?;
+    names.map_err(|_| DecodeError::Malformed("a name in it is none"))
+}
+
 /// The version that a `Welcome` says, whatever stands behind it; `None` for another frame.
 #[must_use]
 pub fn welcome_version(frame: &Bytes) -> Option<u32> {
@@ -57,6 +66,17 @@ pub fn encode_server(frame: &ServerFrame) -> Bytes {
             let mut writer = Writer::frame(number::ACK, 0);
             writer.integer(*request);
             writer.integer(*count);
+            writer
+        }
+        ServerFrame::AckPart { request, count, silent } => {
+            let mut names = Writer::part(0);
+            names.length(silent.len());
+            silent.iter().for_each(|name| names.text(name));
+            let mut writer = Writer::frame(number::ACK, 0);
+            writer.integer(*request);
+            writer.integer(*count);
+            writer.integer(SILENT);
+            writer.blob(&names.into_part());
             writer
         }
         ServerFrame::Error { request, code, detail } => {
@@ -151,8 +171,10 @@ pub fn decode_server(frame: &Bytes) -> Result<ServerFrame, DecodeError> {
         number::WELCOME => ServerFrame::Welcome(welcome(reader)?),
         number::ACK => {
             let (request, count) = (reader.u64()?, reader.u64()?);
-            reader.end()?;
-            ServerFrame::Ack { request, count }
+            match reader.end_with(Some(SILENT))? {
+                None => ServerFrame::Ack { request, count },
+                Some(content) => ServerFrame::AckPart { request, count, silent: names(&content)? },
+            }
         }
         number::ERROR => {
             let (request, code, detail) = (reader.u64()?, reader.u16()?, reader.text()?);

@@ -69,7 +69,11 @@ impl Side {
     }
 
     /// Nodes by their names.
-    pub(super) fn names(&self, nodes: &[NodeId]) -> Vec<String> {
+    pub(crate) fn names(&self, nodes: &[NodeId]) -> Vec<String> {
+        // Mostly there are none.
+        if nodes.is_empty() {
+            return Vec::new();
+        }
         let others = self.others();
         let name = |id: &NodeId| {
             let known = others.iter().find(|(other, _)| other == id);
@@ -231,10 +235,21 @@ impl Side {
 /// What the application has done on other nodes.
 impl Others for Side {
     fn order(&self, order: Order) -> handle::Answers<'_> {
-        Box::pin(async move { self.sum(&Question::Order(order)).await })
+        Box::pin(async move {
+            let ticket = self.ask(None, &Question::Order(order));
+            let tallied = self.elsewhere.wait(ticket).await;
+            let (mut silent, mut done) = (tallied.silent, Vec::new());
+            for (node, body) in tallied.answers {
+                match body.as_deref().and_then(read::<handle::Done>) {
+                    Some(there) => done.push(there),
+                    None => silent.push(node),
+                }
+            }
+            (done, self.names(&silent))
+        })
     }
 
-    fn copies_of(&self, ticket: Ticket) -> handle::Answers<'_> {
+    fn copies_of(&self, ticket: Ticket) -> handle::Copies<'_> {
         Box::pin(self.copies(ticket))
     }
 }

@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 
 use super::questions::{ANSWER, Answers, Question, to_bytes};
 use super::side::Side;
+use crate::handle::HubHandle;
 use crate::lists::pack;
 
 /// So many questions wait.
@@ -53,7 +54,7 @@ impl Queue {
 }
 
 /// Answers them until nobody gives any more.
-pub(super) async fn answer(side: Arc<Side>, mut waiting: mpsc::Receiver<Asked>) {
+pub(super) async fn answer(side: Arc<Side>, handle: HubHandle, mut waiting: mpsc::Receiver<Asked>) {
     let (mut work, mut audits) = (JoinSet::new(), JoinSet::new());
     while let Some(asked) = waiting.recv().await {
         let is_audit = matches!(asked.question, Question::Chain(_));
@@ -70,8 +71,15 @@ pub(super) async fn answer(side: Arc<Side>, mut waiting: mpsc::Receiver<Asked>) 
             side.node.lock().answer(asked.from, asked.number, None);
             continue;
         }
-        let side = Arc::clone(&side);
+        let (side, handle) = (Arc::clone(&side), handle.clone());
         let answer = move || {
+            if let Question::Order(order) = &asked.question {
+                // Who does not know what was decided does nothing for others: it may have waited since that was asked.
+                let done = side.lease.holds().then(|| to_bytes(&order.done(&handle)));
+                side.node.lock().answer(asked.from, asked.number, done);
+                side.wake.notify_one();
+                return;
+            }
             let answers = side.answers.get().and_then(Weak::upgrade);
             let body = answers.and_then(|answers| find(&*answers, &asked.question, side.longest));
             side.node.lock().answer(asked.from, asked.number, body);

@@ -95,12 +95,13 @@ impl Opening {
         let has_disk = directory.is_some();
         let copier = tokio::spawn(copy(Arc::clone(&moderation), directory, copies.clone(), to_copy));
         let (beside, asked) = Queue::new();
-        let answerer = tokio::spawn(beside::answer(Arc::clone(&self.side), asked));
+        let handle =
+            HubHandle::new(Arc::clone(&hub), Limits::default()).expecting(Arc::clone(moderation.arrivals()));
+        let answerer = tokio::spawn(beside::answer(Arc::clone(&self.side), handle, asked));
         Driver {
             id: self.id,
             side: self.side,
             events: self.events,
-            handle: HubHandle::new(Arc::clone(&hub), Limits::default()),
             hub,
             moderation,
             notified,
@@ -161,8 +162,6 @@ pub(crate) struct Driver {
     pub(super) side: Arc<Side>,
     events: mpsc::Receiver<Event>,
     pub(super) hub: Arc<Hub>,
-    /// The same, as the application has it.
-    pub(super) handle: HubHandle,
     pub(super) moderation: Arc<Moderation>,
     /// Whom this node tells what happens once for all nodes, where that is its duty.
     notified: Option<Arc<dyn Notified>>,
@@ -333,7 +332,10 @@ impl Driver {
             let mut node = self.side.node.lock();
             match duty::read(value) {
                 Some(duties) => node.duty(duties, revision),
-                None => tracing::warn!(key, "who tells back ends of groups cannot be read: not this node"),
+                None => {
+                    tracing::warn!(key, "who tells back ends of groups cannot be read: not this node");
+                    node.duty_is_unknown(revision);
+                }
             }
             node.applied(revision);
         } else if let Some(chain) = heads::chain(key) {
@@ -446,9 +448,9 @@ impl Driver {
                     });
                 }
             }
-            Effect::Notify { subject, is_occupied } => {
+            Effect::Notify { subject, is_occupied, order } => {
                 if let Some(notified) = &self.notified {
-                    notified.tell_of(subject, is_occupied);
+                    notified.tell_of(subject, is_occupied, order);
                 }
             }
             Effect::Forget(id, revision) => self.forget(rows::node_key(id), revision),

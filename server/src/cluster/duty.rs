@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 /// Back ends, as the node with the duty has them.
 pub(crate) trait Notified: Send + Sync {
     /// A subject is occupied on some node from now on, or on none any more.
-    fn tell_of(&self, subject: Subject, is_occupied: bool);
+    /// What is told later has a greater `order`, whichever node tells it.
+    fn tell_of(&self, subject: Subject, is_occupied: bool, order: (u64, u64));
 }
 
 /// Where it is.

@@ -26,7 +26,7 @@ pub(super) enum Question {
     Act(Action),
     /// How many connections has this there? Answered with a number.
     Count(Who),
-    /// Do this to those who are there, by the application's word. Answered with the number of connections.
+    /// Do this to those who are there, by the application's word. Answered with a [`Done`](crate::handle::Done).
     Order(Order),
     /// Whose are these connections? Answered with a user, or nothing, for each.
     Owners(Vec<ConnectionId>),
@@ -70,7 +70,8 @@ impl Question {
     /// Whether there may be so much to look at that it is done beside the driver.
     pub(super) fn takes_long(&self) -> bool {
         match self {
-            Self::List(_)
+            Self::Order(_)
+            | Self::List(_)
             | Self::UsersIn(_)
             | Self::Said { .. }
             | Self::Chain(_)
@@ -78,7 +79,6 @@ impl Question {
             | Self::Explain { .. } => true,
             Self::Act(_)
             | Self::Count(_)
-            | Self::Order(_)
             | Self::Owners(_)
             | Self::Receipt(_)
             | Self::Preview(_)

@@ -59,8 +59,6 @@ impl Driver {
                 Err(error) => Done { receipt: None, refused: Some(error.to_string()) },
             }),
             Question::Count(who) => to_bytes(&self.hub.count(&Target::from(&who))),
-            // Where it is refused, as where nobody is there, nobody was reached.
-            Question::Order(order) => to_bytes(&order.carry_out(&self.handle).unwrap_or_default()),
             Question::Owners(ids) => {
                 let owner = |id: &ConnectionId| self.hub.connection(id).map(|member| member.user().clone());
                 to_bytes(&ids.iter().map(owner).collect::<Vec<_>>())

@@ -73,9 +73,9 @@ pub(crate) struct Side {
     audit_problem: Mutex<Option<String>>,
     /// The bucket's entries, as far as they have been seen.
     revisions: Mutex<HashMap<String, u64>>,
-    /// This node hands over what it owes back ends; and has done so.
+    /// This node hands over what it owes back ends; and something has come of that.
     hands_over: AtomicBool,
-    handed_over: Notify,
+    handing_over: Notify,
 }
 
 impl Side {
@@ -106,7 +106,7 @@ impl Side {
             audit_problem: Mutex::default(),
             revisions: Mutex::default(),
             hands_over: AtomicBool::new(false),
-            handed_over: Notify::new(),
+            handing_over: Notify::new(),
         }
     }
 
@@ -237,17 +237,31 @@ impl Side {
     }
 
     /// This node tells back ends nothing any more of what happens once for all nodes: another one does, as soon as it
-    /// knows what this one owes. Waits for that, but no longer than this.
+    /// knows what this one owes. Waits for that as long as it goes on, each step for so long at most.
     pub(crate) async fn hand_over(&self, patience: Duration) {
         self.node.lock().resign(Instant::now());
         self.hands_over.store(true, Ordering::Relaxed);
         self.wake.notify_one();
-        let _ = tokio::time::timeout(patience, self.handed_over.notified()).await;
+        let mut reported = (None, Instant::now());
+        loop {
+            let _ = tokio::time::timeout(patience, self.handing_over.notified()).await;
+            match self.node.lock().reported() {
+                Ok(()) => return,
+                Err(more) if reported.0 != Some(more) => reported = (Some(more), Instant::now()),
+                Err(_) if reported.1.elapsed() >= patience => break,
+                Err(_) => {}
+            }
+        }
+        tracing::warn!(
+            "no other node has said that it knows of what is occupied here: back ends may not be told that it is not \
+             any more"
+        );
     }
 
+    /// Has it looked at how far that is.
     pub(super) fn look_at_handing_over(&self) {
-        if self.hands_over.load(Ordering::Relaxed) && self.node.lock().is_reported() {
-            self.handed_over.notify_one();
+        if self.hands_over.load(Ordering::Relaxed) {
+            self.handing_over.notify_one();
         }
     }
 

@@ -14,6 +14,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
 
+use fanfare_cluster::Tallied;
 use fanfare_hub::{CloseReason, Delivery, Origin, Publication};
 use fanfare_protocol::admin::Who;
 use fanfare_protocol::{
@@ -198,11 +199,12 @@ impl Router {
     ) -> Call {
         let (router, caller, who) = (Arc::clone(self), Arc::clone(caller), Who::from(target));
         Box::pin(async move {
-            let elsewhere = match &router.cluster {
-                Some(cluster) => cluster.count(who).await.0,
-                None => 0,
+            let (elsewhere, silent) = match &router.cluster {
+                Some(cluster) => cluster.count(who).await,
+                None => (0, Vec::new()),
             };
-            router.answer(&caller, request, Ok(Some(here + elsewhere)));
+            router.count_request(&caller);
+            caller.outbox().push_notice(&counted(request, here + elsewhere, silent));
         })
     }
 
@@ -253,19 +255,20 @@ impl Router {
             return None;
         };
         self.count_request(caller);
-        let caller = Arc::clone(caller);
-        let answer = move |copies: u64| {
-            caller.outbox().push_notice(&ServerFrame::Ack { request, count: queued + copies });
+        let (caller, nodes) = (Arc::clone(caller), Arc::clone(&cluster));
+        let answer = move |tallied: Tallied| {
+            let silent = nodes.names(&tallied.silent);
+            caller.outbox().push_notice(&counted(request, queued + tallied.copies, silent));
         };
         match Arc::clone(&owed.0).try_acquire_owned() {
             Ok(place) => {
                 cluster.elsewhere.then(ticket, move |tallied| {
-                    answer(tallied.copies);
+                    answer(tallied);
                     drop(place);
                 });
                 None
             }
-            Err(_) => Some(Box::pin(async move { answer(cluster.elsewhere.wait(ticket).await.copies) })),
+            Err(_) => Some(Box::pin(async move { answer(cluster.elsewhere.wait(ticket).await) })),
         }
     }
 
@@ -293,13 +296,18 @@ impl Router {
             });
             let ids = ids.filter(|id| router.hub.connection(id).is_none()).collect();
             let owners = cluster.owners(ids).await;
-            let outcome = match router.send_knowing(&caller, send, Lane::Stream, &owners) {
+            match router.send_knowing(&caller, send, Lane::Stream, &owners) {
                 Ok(Some(Delivery { queued, elsewhere: Some(ticket), .. })) => {
-                    Ok(Some(queued + cluster.elsewhere.wait(ticket).await.copies))
+                    let tallied = cluster.elsewhere.wait(ticket).await;
+                    router.count_request(&caller);
+                    let silent = cluster.names(&tallied.silent);
+                    caller.outbox().push_notice(&counted(request, queued + tallied.copies, silent));
                 }
-                outcome => outcome.map(|sent| sent.map(|delivery| delivery.queued)),
-            };
-            router.answer(&caller, request, outcome);
+                outcome => {
+                    let outcome = outcome.map(|sent| sent.map(|delivery| delivery.queued));
+                    router.answer(&caller, request, outcome);
+                }
+            }
         })
     }
 
@@ -520,6 +528,15 @@ impl Router {
 /// What the server itself tells clients of SignalR has names that begin so, and nobody else may say it. They look names
 /// up without regard to case.
 const NOTICES: &str = "fanfare.";
+
+/// The answer to a request that counts on all nodes.
+fn counted(request: RequestId, count: u64, silent: Vec<String>) -> ServerFrame {
+    if silent.is_empty() {
+        ServerFrame::Ack { request, count }
+    } else {
+        ServerFrame::AckPart { request, count, silent }
+    }
+}
 
 fn no_notice(event: &EventName) -> Result<(), Denial> {
     let begins = event.as_str().get(..NOTICES.len());

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use fanfare_hub::Ticket;
 use fanfare_protocol::admin::Who;
-use fanfare_protocol::{ConnectionId, EventName, GroupName, Payload, Target};
+use fanfare_protocol::{Code, ConnectionId, EventName, GroupName, Payload, Target};
 use serde::{Deserialize, Serialize};
 
 use super::{HubError, HubHandle, Selection};
@@ -51,15 +51,29 @@ enum Verb {
     CloseFor(u64, String),
 }
 
-pub(crate) type Answers<'a> = Pin<Box<dyn Future<Output = (u64, Vec<String>)> + Send + 'a>>;
+/// What a node has done.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(crate) struct Done {
+    #[serde(default)]
+    connections: u64,
+    /// Why it was refused there, by the number of a code and in words; not where nobody was there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    refused: Option<(u16, String)>,
+}
+
+/// What of other nodes did what, and who did not say so.
+pub(crate) type Answers<'a> = Pin<Box<dyn Future<Output = (Vec<Done>, Vec<String>)> + Send + 'a>>;
+
+/// How many copies, and who did not say so.
+pub(crate) type Copies<'a> = Pin<Box<dyn Future<Output = (u64, Vec<String>)> + Send + 'a>>;
 
 /// The other nodes.
 pub(crate) trait Others: Send + Sync {
-    /// Has each of them do this. Gives how many connections it reached, and who did not say so.
+    /// Has each of them do this.
     fn order(&self, order: Order) -> Answers<'_>;
 
     /// How many copies of what was sent were queued there.
-    fn copies_of(&self, ticket: Ticket) -> Answers<'_>;
+    fn copies_of(&self, ticket: Ticket) -> Copies<'_>;
 }
 
 impl<'a> Selection<'a> {
@@ -84,7 +98,10 @@ impl Everywhere<'_> {
             (event.try_into()?, payload.into(), self.0.handle);
         let (queued, elsewhere) = self.0.send_counted(event, payload)?;
         match (elsewhere, &handle.others) {
-            (Some(ticket), Some(others)) => Ok(sum(queued, others.copies_of(ticket).await)),
+            (Some(ticket), Some(others)) => {
+                let (copies, silent) = others.copies_of(ticket).await;
+                Ok(Reached { connections: queued.saturating_add(copies), silent })
+            }
             _ => Ok(Reached { connections: queued, silent: Vec::new() }),
         }
     }
@@ -134,26 +151,51 @@ impl Everywhere<'_> {
 
     async fn have_done(self, verb: Verb) -> Result<Reached, HubError> {
         let Selection { handle, targets, except } = &self.0;
+        // As a send with so many, so that it fits into a message to the others.
+        handle.limits.check_send(targets.len(), except.len(), 0)?;
         let order = Order { to: targets.iter().map(Who::from).collect(), except: except.clone(), verb };
         let here = order.carry_out(handle);
-        let elsewhere = match &handle.others {
+        let (there, silent) = match &handle.others {
             Some(others) => others.order(order).await,
-            None => (0, Vec::new()),
+            None => Default::default(),
         };
-        let reached = sum(here.as_ref().copied().unwrap_or_default(), elsewhere);
+        let counts = there.iter().map(|done| done.connections);
+        let connections = counts.fold(here.as_ref().copied().unwrap_or_default(), u64::saturating_add);
         match here {
             // Somebody was reached, or may have been.
-            Err(_) if reached.connections > 0 || !reached.silent.is_empty() => Ok(reached),
-            here => here.map(|_| reached),
+            Err(_) if connections > 0 => Ok(Reached { connections, silent }),
+            Err(error) => {
+                // Why it was refused says more than that nobody is here.
+                let refused = there.into_iter().find_map(|done| done.refused);
+                let refused =
+                    refused.and_then(|(code, detail)| Some((Code::try_from(u64::from(code)).ok()?, detail)));
+                match (is_nobody(&error), refused) {
+                    (true, Some((code, detail))) => Err(HubError::Refused { code, detail }),
+                    (true, None) if !silent.is_empty() => Ok(Reached { connections, silent }),
+                    _ => Err(error),
+                }
+            }
+            Ok(_) => Ok(Reached { connections, silent }),
         }
     }
 }
 
-fn sum(here: u64, (elsewhere, silent): (u64, Vec<String>)) -> Reached {
-    Reached { connections: here.saturating_add(elsewhere), silent }
+fn is_nobody(error: &HubError) -> bool {
+    matches!(error, HubError::Refused { code: Code::NothingThere, .. })
 }
 
 impl Order {
+    /// The same, as it is told to the node that asked for it.
+    pub(crate) fn done(&self, handle: &HubHandle) -> Done {
+        match self.carry_out(handle) {
+            Ok(connections) => Done { connections, refused: None },
+            Err(HubError::Refused { code, detail }) if code != Code::NothingThere => {
+                Done { connections: 0, refused: Some((code.number(), detail)) }
+            }
+            Err(_) => Done::default(),
+        }
+    }
+
     /// Does it to those who are here. Gives how many that were.
     ///
     /// # Errors

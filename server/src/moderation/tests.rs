@@ -9,6 +9,7 @@ mod keys;
 mod lasting;
 mod mending;
 mod people;
+mod several;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -41,9 +41,10 @@ impl Dialect for Book {
         match frame {
             // Said only when the connection is in the hub: `Connection::welcomed`.
             ServerFrame::Welcome(_) => handshake::accepted(),
-            ServerFrame::Ack { request, count } => self.answer(*request, |id, _| {
-                encode::completion_with_result(id, &self.written(&(*count).into()))
-            }),
+            ServerFrame::Ack { request, count } | ServerFrame::AckPart { request, count, .. } => self
+                .answer(*request, |id, _| {
+                    encode::completion_with_result(id, &self.written(&(*count).into()))
+                }),
             ServerFrame::Error { request, code, detail } => self.failed(*request, *code, detail),
             ServerFrame::Message(message) => self.message(message),
             // SignalR's clients are told by the completion, or by their application.

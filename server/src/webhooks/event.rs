@@ -37,6 +37,9 @@ pub(super) struct Event {
     /// How many events were lost.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) events: Option<u64>,
+    /// In a cluster, of a group or a user in one: what is told later has one that comes behind it as a text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) order: Option<String>,
     /// When, in milliseconds since 1970.
     pub(super) at_ms: u64,
 }
@@ -55,7 +58,7 @@ pub(super) enum Subject {
 impl Event {
     fn new(kind: WebhookEvent) -> Self {
         let (connection, user, group, code, reason, events) = (None, None, None, None, None, None);
-        Self { kind, connection, user, group, code, reason, events, at_ms: now_ms() }
+        Self { kind, connection, user, group, code, reason, events, order: None, at_ms: now_ms() }
     }
 
     pub(super) fn started() -> Self {
@@ -87,6 +90,12 @@ impl Event {
 
     pub(super) fn group(kind: WebhookEvent, group: GroupName) -> Self {
         Self { group: Some(group), ..Self::new(kind) }
+    }
+
+    /// The same, with its place among all of its kind, whichever node tells them.
+    pub(super) fn ordered(self, (claim, number): (u64, u64)) -> Self {
+        // Wide enough for all that there will be, so that texts are in the order of the numbers.
+        Self { order: Some(format!("{claim:020}-{number:020}")), ..self }
     }
 
     pub(super) fn disconnected(connection: ConnectionId, user: &UserName, why: Option<CloseReason>) -> Self {

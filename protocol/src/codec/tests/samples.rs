@@ -131,9 +131,18 @@ pub(super) fn samples() -> Vec<Sample> {
             extensions: vec![],
         })
         .collect();
+    all.extend(extended_here());
     all.extend(extended());
     all.extend(unknown());
     all
+}
+
+/// Frames with an extension that is known: where it is not, it is skipped.
+fn extended_here() -> Vec<Sample> {
+    let silent = vec!["node-1".to_owned(), "b".to_owned()];
+    let frame = Frame::Server(ServerFrame::AckPart { request: 1, count: 3, silent });
+    let extensions: Extensions = vec![(2, b"\x02\x06node-1\x01b")];
+    vec![Sample { name: "ack-part", side: Side::Server, bytes: frame.encode(), read: Ok(frame), extensions }]
 }
 
 /// Known frames with extensions: those that are skipped, and those that must be understood.

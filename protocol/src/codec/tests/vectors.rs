@@ -217,6 +217,10 @@ fn frame_json(frame: &Frame) -> Value {
         Frame::Server(ServerFrame::Ack { request, count }) => {
             json!({ "Ack": { "request": request, "count": count } })
         }
+        // As who does not know the extension reads it: the vector has that beside.
+        Frame::Server(ServerFrame::AckPart { request, count, .. }) => {
+            json!({ "Ack": { "request": request, "count": count } })
+        }
         Frame::Server(ServerFrame::Error { request, code, detail }) => {
             json!({ "Error": { "request": request, "code": code, "detail": detail } })
         }
@@ -360,7 +364,10 @@ fn every_vector_of_every_version_is_read_as_it_was_meant_and_written_again_as_it
         outcome.retain(|key, _| !["name", "from", "hex"].contains(&key.as_str()));
         assert_eq!(outcome_json(&read, &extensions), Value::Object(outcome), "{name}");
         if let Ok(frame) = read {
-            assert_eq!(with_extensions(&frame.encode(), &extensions), bytes, "{name}");
+            // One that is known is written with its frame.
+            let known = matches!(frame, Frame::Server(ServerFrame::AckPart { .. }));
+            let beside = if known { &[][..] } else { &extensions };
+            assert_eq!(with_extensions(&frame.encode(), beside), bytes, "{name}");
         }
         seen += 1;
     }

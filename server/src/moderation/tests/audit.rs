@@ -179,3 +179,30 @@ fn an_audit_that_was_changed_or_made_anew_is_not_whole() {
     rig.disk.records.lock().remove(&4);
     assert!(!whole(None));
 }
+
+/// What other nodes hold a chain to: its first record's hash is its name, and each record has one hash.
+#[test]
+fn promise_11_a_chain_is_known_by_its_first_record_and_holds_what_is_in_it() {
+    let (rig, _seats) = Rig::crowded();
+    assert!(rig.moderation.chain().is_none(), "it has no record");
+    assert!(rig.moderation.audit_holds(0, "anything").unwrap(), "nothing is in every chain");
+    assert!(!rig.moderation.audit_holds(1, "anything").unwrap());
+    let mut heads = Vec::new();
+    for number in 1..=3 {
+        rig.done(&because(json!({ "ask": "revoke_token", "jti": format!("t{number}"), "until": null }), "x"));
+        let (name, head) = rig.moderation.chain().unwrap();
+        assert_eq!(head.sequence, number);
+        assert_eq!((head.hex().len(), head.hex()), (64, rig.moderation.audit_head().hash));
+        heads.push((name, head));
+    }
+    let first = heads[0].1.hex();
+    assert!(heads.iter().all(|(name, _)| !name.is_empty() && first.starts_with(name.as_str())), "{heads:?}");
+    for (number, (_, head)) in (1..).zip(&heads) {
+        assert!(rig.moderation.audit_holds(number, &head.hex()).unwrap());
+        assert!(
+            !rig.moderation.audit_holds(number % 3 + 1, &head.hex()).unwrap(),
+            "that is another record's"
+        );
+        assert!(!rig.moderation.audit_holds(number + 3, &head.hex()).unwrap(), "there are three");
+    }
+}

@@ -271,3 +271,24 @@ fn a_backup_is_made_and_recorded_and_one_that_failed_is_said_to() {
     assert!(message.contains("nothing was done") && message.contains("no space left"), "{message}");
     assert_eq!(made(), 1);
 }
+
+/// Somebody whom the application is being asked about is not here yet, and can be closed all the same.
+#[tokio::test]
+async fn who_is_expected_is_turned_away_and_counts() {
+    for (ask, more, chosen) in [
+        ("kick", vec![], None),
+        ("close", vec![("retry_after_ms", json!(0))], None),
+        ("close", vec![("retry_after_ms", json!(5_000))], Some(Duration::from_secs(5))),
+    ] {
+        let rig = Rig::new();
+        let (connection, who) = (id(9), json!({ "connection": id(9) }));
+        let mut more = more;
+        more.push(("reason", json!("not now")));
+        assert_eq!(rig.refused(&with(ask, &who, &more)).0, Code::NothingThere, "nobody is expected");
+        let expected = rig.moderation.arrivals().expect(connection, user("dave"));
+        assert_eq!(rig.done(&with(ask, &who, &more)).connections, 1);
+        let (why, after) = expected.turned_away().await;
+        let code = if chosen.is_some() { Code::ClosedForNow } else { Code::ClosedByOperator };
+        assert_eq!((why.code, why.reason.as_str(), after), (code, "not now", chosen));
+    }
+}
