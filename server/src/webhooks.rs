@@ -263,10 +263,10 @@ impl Webhooks {
         {
             methods = methods
                 .group_opened(async |webhooks: Arc<Self>, _, group| {
-                    webhooks.is_now(Subject::Group(group), true)
+                    webhooks.is_now(Subject::Group(group), true);
                 })
                 .group_closed(async |webhooks: Arc<Self>, _, group| {
-                    webhooks.is_now(Subject::Group(group), false)
+                    webhooks.is_now(Subject::Group(group), false);
                 });
         }
         if wants(&self.endpoints, WebhookEvent::Disconnected) {

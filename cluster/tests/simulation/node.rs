@@ -409,7 +409,7 @@ impl World {
                 self.put(at, Key::Duty, Value::Holds(duties), Some(over), false);
             }
             Effect::Notify { subject, is_occupied, order } => {
-                self.notified(at, subject, is_occupied, order);
+                self.notified(at, &subject, is_occupied, order);
             }
             Effect::Deliver { from, ticket, publication } => {
                 let now = self.nodes[at].local();

@@ -55,7 +55,7 @@ impl Witness<()> for Occupation {
 
 impl World {
     /// A node tells the back end something.
-    pub(crate) fn notified(&mut self, at: usize, subject: Subject, is_occupied: bool, order: (u64, u64)) {
+    pub(crate) fn notified(&mut self, at: usize, subject: &Subject, is_occupied: bool, order: (u64, u64)) {
         if order <= self.notice {
             self.violate(10, format!("{at} tells {order:?} behind {:?}", self.notice));
         }
