@@ -39,6 +39,7 @@ NAMES = """
     completion completion-value completion-failed result-item invoke-client cancel-client stream-credit stream-stop
     completion-unknown-outcome
     hello-presence watch unwatch snapshot snapshot-of-nobody snapshot-part changes watch-ended
+    ack-part
 """.split()
 
 ENCODE = {"client": codec.encode_client, "server": codec.encode_server}
