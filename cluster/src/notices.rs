@@ -27,7 +27,7 @@ pub(crate) struct Notice {
     pub(crate) subject: Subject,
     /// Whether it is occupied from now on, or not any more.
     pub(crate) is_occupied: bool,
-    /// It is the so manieth by this claim.
+    /// How many were told by this claim, this one included.
     pub(crate) number: u64,
 }
 
@@ -44,6 +44,7 @@ pub(crate) struct Notices {
     /// When a subject is vacated, if nobody comes.
     due: BTreeSet<(Instant, Subject)>,
     notices: Vec<Notice>,
+    /// How many there were.
     told: u64,
     settled: HashMap<NodeId, Vec<u64>, RandomState>,
 }

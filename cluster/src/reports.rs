@@ -32,9 +32,9 @@ pub(crate) struct Reports {
     subjects: HashMap<Subject, Known, RandomState>,
     /// By the numbers of their newest changes.
     numbers: BTreeMap<u64, Subject>,
-    last: u64,
     /// Of those the ones that are not settled.
     open: BTreeSet<u64>,
+    last: u64,
     last_session: u64,
     /// The revision of the newest claim by which this node had the duty itself and told something, and the newest by
     /// which it told nothing.
@@ -106,8 +106,8 @@ impl Reports {
             settings,
             subjects: HashMap::default(),
             numbers: BTreeMap::new(),
-            last: 0,
             open: BTreeSet::new(),
+            last: 0,
             last_session: 0,
             had: 0,
             void: Void::default(),

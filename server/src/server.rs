@@ -503,7 +503,8 @@ impl Server {
         if let (Some(cluster), Some(_)) = (&cluster, &webhooks) {
             // Every membership has ended, and what is still to be told of that another node tells.
             let handing_over = cluster.side.hand_over(HANDING_OVER);
-            let _ = tokio::time::timeout(config.drain_deadline.max(HANDING_OVER), handing_over).await;
+            let left = config.drain_deadline.saturating_sub(begun.elapsed()).max(HANDING_OVER);
+            let _ = tokio::time::timeout(left, handing_over).await;
         }
         if let Some(webhooks) = webhooks {
             // Everything that there was to tell has been told them.

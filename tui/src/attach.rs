@@ -139,8 +139,7 @@ impl Attachment {
             tokio::select! {
                 update = updates.next() => match update {
                     Ok(Some(update)) if self.all_nodes => {
-                        let skipped = Update { full: false, more: false, ..bare(&update) };
-                        newest = Some(Update { skipped: 0, ..skipped });
+                        newest = Some(bare(update));
                     }
                     Ok(Some(update)) => self.tell(Event::Update(Box::new(update))).await?,
                     Ok(None) => break None,

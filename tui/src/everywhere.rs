@@ -54,38 +54,35 @@ impl Everywhere {
         let named: HashSet<GroupName> = groups.rows.iter().map(|row| row.group.clone()).collect();
         let gone_groups = self.groups.difference(&named).cloned().collect();
         (self.connections, self.groups) = (now, named);
-        let mut nodes = node.nodes.clone();
-        for node in &mut nodes {
+        let mut update = bare(node.clone());
+        for node in &mut update.nodes {
             if connections.silent.contains(&node.name) || groups.silent.contains(&node.name) {
                 node.problem.get_or_insert_with(|| SILENT.to_owned());
             }
         }
         Update {
-            nodes,
             full: !std::mem::replace(&mut self.has_begun, true),
-            more: false,
             totals: Totals { connections: connections.total, users, groups: groups.total },
             connections: connections.rows,
             gone_connections,
             groups: groups.rows,
             gone_groups,
-            ..bare(node)
+            ..update
         }
     }
 }
 
-/// A line of the feed without what is in its lists.
-pub(crate) fn bare(update: &Update) -> Update {
+/// A line of the feed without its lists, and what it says of them.
+pub(crate) fn bare(update: Update) -> Update {
     Update {
+        full: false,
+        more: false,
+        skipped: 0,
         connections: Vec::new(),
         gone_connections: Vec::new(),
         groups: Vec::new(),
         gone_groups: Vec::new(),
-        acts_impaired: update.acts_impaired.clone(),
-        webhooks: update.webhooks.clone(),
-        nodes: update.nodes.clone(),
-        counters: update.counters.clone(),
-        ..*update
+        ..update
     }
 }
 

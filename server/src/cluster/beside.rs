@@ -1,4 +1,4 @@
-//! Answers what takes long beside the driver, which must not wait for it.
+//! Answers, and does by the application's word, what takes long beside the driver, which must not wait for it.
 //!
 //! In: questions of other nodes, from the driver. Out: their answers. Invariants: few are worked on at a time, one of
 //! them about the audit, and few wait, so that nodes that ask hold up nobody here; what nobody waits for any more is

@@ -78,7 +78,7 @@ pub(crate) trait Others: Send + Sync {
 
 impl<'a> Selection<'a> {
     /// The same connections on all nodes of the cluster; on a server that is a whole hub, all there are. Where several
-    /// targets reach one connection, it counts once.
+    /// targets reach one connection, it counts once. No verb takes more targets or exceptions than a send may have.
     pub fn everywhere(self) -> Everywhere<'a> {
         Everywhere(self)
     }
@@ -144,9 +144,11 @@ impl Everywhere<'_> {
     }
 
     /// How many connections there are on all nodes.
-    pub async fn count(self) -> Reached {
-        // To count is never refused.
-        self.have_done(Verb::Count).await.unwrap_or_default()
+    ///
+    /// # Errors
+    /// When there are no targets, or more of them or of exceptions than a send may have.
+    pub async fn count(self) -> Result<Reached, HubError> {
+        self.have_done(Verb::Count).await
     }
 
     async fn have_done(self, verb: Verb) -> Result<Reached, HubError> {

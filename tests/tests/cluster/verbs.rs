@@ -25,13 +25,18 @@ async fn promise_14_an_application_reaches_connections_on_all_nodes_by_the_handl
     // Its own verbs are about its own node, as they were.
     assert_eq!(hub.group(hall.clone()).count(), 1);
     let count = async |selection: fanfare_server::Selection<'_>| {
-        within(selection.everywhere().count()).await.connections
+        within(selection.everywhere().count()).await.unwrap().connections
     };
     assert_eq!(count(hub.group(hall.clone())).await, 3);
     assert_eq!(count(hub.group(hall.clone()).except(bob.connection_id())).await, 2);
     // Who is reached in two ways is counted once.
     let both = hub.select([Target::User(user("bob")), Target::Group(hall.clone())]);
     assert_eq!(count(both).await, 3);
+
+    // What is more than a message between nodes takes is refused, and not counted as nobody.
+    let many = hub.select((0..1_000).map(|number| Target::User(user(&format!("user {number}")))));
+    let refused = within(many.everywhere().count()).await;
+    assert!(matches!(refused, Err(HubError::Refused { code: Code::TooManyTargets, .. })), "{refused:?}");
 
     let sent = hub.group(hall.clone()).except(carol.connection_id()).everywhere().send("E", "news");
     assert_eq!(within(sent).await.unwrap().connections, 2);

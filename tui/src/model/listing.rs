@@ -14,7 +14,7 @@ use super::{Model, View};
 use crate::text::{count, far_day, harmless, micros, per_mille, span, visible};
 
 /// A column of a list.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Column {
     /// Its title.
     pub title: &'static str,
@@ -33,7 +33,7 @@ const fn number(title: &'static str, width: u16) -> Column {
 }
 
 // In the order in which they are of use: where there is little room, the last go first.
-const CONNECTIONS: &[Column] = &[
+const CONNECTIONS: [Column; 14] = [
     text("SLOW", 4),
     text("USER", 0),
     text("ADDRESS", 21),
@@ -50,22 +50,11 @@ const CONNECTIONS: &[Column] = &[
     text("CONNECTION", 26),
 ];
 /// The same where all nodes are looked at: where one is, is of more use than from where it came.
-const ON_NODES: &[Column] = &[
-    text("SLOW", 4),
-    text("USER", 0),
-    text("NODE", 12),
-    number("RTT", 7),
-    number("LOSS", 5),
-    number("WAIT", 5),
-    number("IN/s", 5),
-    number("OUT/s", 6),
-    number("AGE", 7),
-    number("SILENT", 7),
-    number("DROPPED", 8),
-    number("GROUPS", 7),
-    text("VIA", 12),
-    text("CONNECTION", 26),
-];
+const ON_NODES: [Column; 14] = {
+    let mut columns = CONNECTIONS;
+    columns[2] = text("NODE", 12);
+    columns
+};
 const USERS: &[Column] =
     &[text("USER", 0), number("CONNECTIONS", 12), number("WAIT", 8), number("IN/s", 8), number("OUT/s", 8)];
 const GROUPS: &[Column] = &[
@@ -135,7 +124,7 @@ impl Listing {
     pub fn of(view: &View) -> Self {
         let (columns, sort, descending): (&'static [Column], usize, bool) = match view {
             View::Overview | View::Connection(_) => (&[], 0, false),
-            View::Connections | View::User(_) | View::Group(_) => (CONNECTIONS, 1, false),
+            View::Connections | View::User(_) | View::Group(_) => (&CONNECTIONS, 1, false),
             // As on the first page: who asks most, and the largest groups.
             View::Users => (USERS, 3, true),
             View::Groups => (GROUPS, 1, true),
@@ -170,9 +159,9 @@ impl Listing {
         let selected = self.current().cloned();
         match view {
             // Who is in a group is asked of all of them.
-            View::Group(_) if !model.picture.nodes.is_empty() => self.columns = ON_NODES,
-            View::Connections | View::User(_) if model.all_nodes => self.columns = ON_NODES,
-            View::Connections | View::User(_) | View::Group(_) => self.columns = CONNECTIONS,
+            View::Group(_) if !model.picture.nodes.is_empty() => self.columns = &ON_NODES,
+            View::Connections | View::User(_) if model.all_nodes => self.columns = &ON_NODES,
+            View::Connections | View::User(_) | View::Group(_) => self.columns = &CONNECTIONS,
             _ => {}
         }
         self.users = match view {
