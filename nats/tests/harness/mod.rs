@@ -224,6 +224,17 @@ impl Server {
         std::fs::read_to_string(self.configuration.with_extension("log")).unwrap_or_default()
     }
 
+    /// Whether it still has a connection whose client has left (`CLOSE_WAIT` in Linux's table).
+    pub fn has_what_was_left(&self) -> bool {
+        let own = format!("0100007F:{:04X}", self.port);
+        let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+        table.lines().any(|line| {
+            let mut fields = line.split_whitespace().skip(1);
+            let local = fields.next().is_some_and(|local| own == local);
+            local && fields.nth(1) == Some("08")
+        })
+    }
+
     fn signal(&self, signal: &str) {
         let process = self.process.as_ref().expect("a server that runs").id();
         let status =
