@@ -31,6 +31,7 @@ use self::arguments::{
 use self::names::NameArguments;
 use self::show::Done;
 use crate::failure::Failure;
+use crate::output;
 use crate::printing::print;
 use crate::stopping::Stopping;
 
@@ -245,7 +246,7 @@ impl Session {
                 Some(problem) => Err(Failure::failed(format!("the audit was tampered with: {problem}"))),
                 None if verdict.silent.is_empty() => Ok(()),
                 None => {
-                    let nodes = verdict.silent.join(", ");
+                    let nodes = output::nodes(&verdict.silent);
                     Err(Failure::failed(format!("nothing is known of the audit of {nodes}: no answer")))
                 }
             };

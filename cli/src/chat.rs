@@ -6,7 +6,7 @@
 use std::io::{BufRead, IsTerminal, Write};
 use std::pin::pin;
 
-use fanfare_client::{Client, Event, Outgoing};
+use fanfare_client::{Client, Counted, Event, Outgoing};
 use fanfare_protocol::{GroupName, Target};
 use rustix::termios::{self, OptionalActions, Termios};
 use rustyline::error::ReadlineError;
@@ -113,10 +113,20 @@ async fn speak(client: &Client, group: &GroupName, line: &str) -> Result<Option<
                 return Err(Refused::Said("write /to USER TEXT".to_owned()));
             };
             let outgoing = Outgoing::new("ReceiveMessage", text.trim().to_owned()).to_user(user);
-            let reached = client.send_acked(outgoing).await.map_err(said)?;
-            Ok((reached == 0).then(|| format!("* {} is not here", output::visible(user))))
+            let reached = client.send_counted(outgoing).await.map_err(said)?;
+            Ok(unreached(user, &reached))
         }
         _ => Ok(Some(HELP.to_owned())),
+    }
+}
+
+/// What is said where a message has reached nobody, as far as that is known.
+fn unreached(user: &str, Counted { count, silent, .. }: &Counted) -> Option<String> {
+    let user = output::visible(user);
+    match count {
+        0 if silent.is_empty() => Some(format!("* {user} is not here")),
+        0 => Some(format!("* whether {user} is here is not known: no answer from {}", output::nodes(silent))),
+        _ => None,
     }
 }
 

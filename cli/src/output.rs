@@ -18,6 +18,12 @@ pub(crate) fn may_colour() -> bool {
     std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
+/// The names of nodes, which whoever runs them chose.
+pub(crate) fn nodes(names: &[String]) -> String {
+    let names: Vec<_> = names.iter().map(|name| visible(name)).collect();
+    names.join(", ")
+}
+
 /// The first object of `listen --json`.
 pub(crate) fn welcome(connection: ConnectionId, user: &UserName) -> Value {
     json!({ "kind": "welcome", "connection": connection.to_string(), "user": user.as_str() })

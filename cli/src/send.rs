@@ -3,12 +3,12 @@
 use std::io::{Read, Write};
 
 use bytes::Bytes;
-use fanfare_client::{Client, Event, Outgoing, Payload, PayloadFormat, RequestError};
+use fanfare_client::{Client, Counted, Event, Outgoing, Payload, PayloadFormat, RequestError};
 use fanfare_protocol::Limits;
 
 use crate::arguments::SendArguments;
 use crate::failure::Failure;
-use crate::preview;
+use crate::{output, preview};
 
 pub(crate) async fn run(arguments: SendArguments) -> Result<(), Failure> {
     let SendArguments { connection, targets, except, event, format, ack, json, text } = arguments;
@@ -63,17 +63,28 @@ fn checked(format: PayloadFormat, bytes: Bytes, what: &str) -> Result<Payload, F
 
 async fn hand_over(client: &Client, outgoing: Outgoing, ack: bool, json: bool) -> Result<(), Failure> {
     if ack {
-        let queued = client.send_acked(outgoing).await?;
-        let mut out = std::io::stdout().lock();
-        match (json, queued) {
-            (true, _) => writeln!(out, "{}", serde_json::json!({ "queued": queued }))?,
-            (false, 1) => writeln!(out, "queued to 1 connection")?,
-            (false, _) => writeln!(out, "queued to {queued} connections")?,
-        }
+        let counted = client.send_counted(outgoing).await?;
+        writeln!(std::io::stdout(), "{}", if json { as_json(&counted) } else { as_text(&counted) })?;
     } else {
         client.send(outgoing).await?;
     }
     Ok(())
+}
+
+fn as_text(Counted { count, silent, .. }: &Counted) -> String {
+    let connections = if *count == 1 { "connection" } else { "connections" };
+    if silent.is_empty() {
+        return format!("queued to {count} {connections}");
+    }
+    format!("queued to {count} {connections}, and more perhaps: no answer from {}", output::nodes(silent))
+}
+
+/// As the HTTP API says it.
+fn as_json(Counted { count, silent, .. }: &Counted) -> String {
+    if silent.is_empty() {
+        return serde_json::json!({ "queued": count }).to_string();
+    }
+    serde_json::json!({ "queued": count, "silent": silent }).to_string()
 }
 
 fn read_stdin() -> Result<Bytes, Failure> {

@@ -121,7 +121,15 @@ fn three_nodes_start_with_a_crowd_and_end_with_what_was_asked_of_them() {
         done
         cat \"$NOW\"
         \"$FANFARE_BIN\" admin connections --limit 4
-        \"$FANFARE_BIN\" admin users --json";
+        \"$FANFARE_BIN\" admin users --json
+        node_2=$(pgrep -f \"^[^ ]*fanfare serve .*${FANFARE_STATE_DIR%0}2 \")
+        kill -STOP $node_2
+        # As a user who is here: for another it would have to be known that node-2 sends what is for her.
+        \"$FANFARE_BIN\" send --user ada --to-group lobby --ack hello > \"$NOW\" &
+        \"$FANFARE_BIN\" send --user ada --to-group lobby --ack --json hello > \"$NOW.json\" &
+        wait
+        kill -CONT $node_2
+        cat \"$NOW\" \"$NOW.json\"";
     let ended = finish(command.args(["timeout", "60", "bash", "-c", script]).current_dir(home.path()), b"");
     assert_eq!(ended.code, Some(0), "{ended:?}");
     for node in ["node-0", "node-1", "node-2"] {
@@ -132,6 +140,12 @@ fn three_nodes_start_with_a_crowd_and_end_with_what_was_asked_of_them() {
     let header = ended.out.lines().find(|line| line.starts_with("CONNECTION ")).unwrap();
     assert!(header.ends_with(" NODE"), "{ended:?}");
     assert!(ended.out.contains(r#"{"total":9,"rows":[{"user":"#), "{ended:?}");
+    // Of a node that stands still.
+    assert!(
+        ended.out.contains("queued to 6 connections, and more perhaps: no answer from node-2\n"),
+        "{ended:?}"
+    );
+    assert!(ended.out.contains("{\"queued\":6,\"silent\":[\"node-2\"]}\n"), "{ended:?}");
     let directory = ended.out.lines().next().unwrap().rsplit(' ').next().unwrap();
     assert!(!std::path::Path::new(directory).exists(), "it is still there: {directory}");
 }

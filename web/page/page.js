@@ -282,10 +282,14 @@ by("say").onsubmit = (event) => {
   const [kind, ...rest] = by("to").value.split(" ");
   const to = kind === "all" ? "all" : kind === "user" ? { user: by("name").value } : { group: rest.join(" ") };
   void attempt(async () => {
-    const reached = await client.sendAcked([to], "ReceiveMessage", text, { others: kind === "user" });
+    const { count, silent } = await client.sendCounted([to], "ReceiveMessage", text, { others: kind === "user" });
     sent(to, text);
-    if (kind === "user" && reached) line("", "to ", named(to.user), ": ", said(text));
-    if (kind === "user" && !reached) line("bad", named(to.user), " is not connected");
+    const nodes = silent.map((node) => visible(node)).join(", ");
+    if (kind === "user" && count) line("", "to ", named(to.user), ": ", said(text));
+    else if (kind === "user" && !silent.length) line("bad", named(to.user), " is not connected");
+    else if (kind === "user") {
+      line("bad", "whether ", named(to.user), ` is connected is not known: no answer from ${nodes}`);
+    }
     by("text").value = "";
   });
 };

@@ -16,7 +16,7 @@ import type { Transport } from "./session.js";
 import { PREFIX_BYTES } from "./stream.js";
 import { Supervisor } from "./supervisor.js";
 import type {
-  ConnectOptions, Expiring, Handler, Happenings, Invocation, Message, MessageHandler, MethodHandler, Removed,
+  ConnectOptions, Counted, Expiring, Handler, Happenings, Invocation, Message, MessageHandler, MethodHandler, Removed,
   SendOptions, Watch,
 } from "./types.js";
 
@@ -162,7 +162,16 @@ export class Client implements AsyncIterable<Message> {
 
   /** The same, and waits for the answer. Returns to how many connections the message was queued. */
   async sendAcked(to: readonly Target[], event: string, payload: Payload, options: SendOptions = {}): Promise<number> {
-    return this.supervisor.ask((request) => ({ ...this.outgoing(request, to, event, payload, options), ack: true }));
+    return (await this.sendCounted(to, event, payload, options)).count;
+  }
+
+  /** The same. Of a cluster it also gives the nodes that did not say in time how many there were on them. */
+  async sendCounted(
+    to: readonly Target[], event: string, payload: Payload, options: SendOptions = {},
+  ): Promise<Counted> {
+    const frame = (request: number): ClientFrame =>
+      ({ ...this.outgoing(request, to, event, payload, options), ack: true });
+    return this.supervisor.askCounted(frame);
   }
 
   /**

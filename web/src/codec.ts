@@ -27,6 +27,9 @@ function malformed(what: string): FanfareError {
   return new FanfareError("protocol", `the server sent a malformed frame: ${what}`, Code.MalformedFrame);
 }
 
+/** The extension of an `ack` that names the nodes that were silent. */
+const SILENT = 2n;
+
 /** A number to which this version gives no meaning: what follows it cannot be read. */
 class Unknown extends Error {}
 
@@ -321,18 +324,19 @@ class Reader {
   }
 
   /**
-   * Reads what stands behind the last field, and judges the frame: extensions, of which none is known here and those
-   * with an odd number must be, and then the names.
+   * Reads what stands behind the last field, and judges the frame: extensions, of which those with an odd number must
+   * be known, and then the names. The content of the one with the number `known` is read by `take`.
    */
-  end<T>(value: T): T {
+  end<T>(value: T, known?: bigint, take?: (content: Reader) => void): T {
     let last = -1n;
     let critical: bigint | undefined;
     while (this.at < this.bytes.length) {
       const number = this.exact(8);
       if (number <= last) throw malformed("its extensions do not stand in the order of their numbers");
       last = number;
-      this.blob();
-      if (number % 2n === 1n) critical ??= number;
+      const content = this.blob();
+      if (number === known) take?.(new Reader(content));
+      else if (number % 2n === 1n) critical ??= number;
     }
     if (critical !== undefined) {
       const why = `the server sent extension ${critical}, which must be understood and is not known here`;
@@ -382,7 +386,13 @@ function read(reader: Reader): ServerFrame {
         kind: "welcome", protocol, features, connection, nodeBytes, session, position, user, limits, server,
       });
     }
-    case 1: return reader.end({ kind: "ack", request: reader.integer(8), count: reader.integer(8) });
+    case 1: {
+      let silent: string[] | undefined;
+      const ack = { kind: "ack" as const, request: reader.integer(8), count: reader.integer(8) };
+      // A later version may have more behind the names.
+      reader.end(ack, SILENT, (content) => (silent = content.list(1, () => content.text())));
+      return silent ? { ...ack, silent } : ack;
+    }
     case 2:
       return reader.end({ kind: "error", request: reader.integer(8), code: reader.integer(2), detail: reader.text() });
     case 3: {

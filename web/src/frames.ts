@@ -189,7 +189,8 @@ export type ServerFrame =
   | PresenceFrame
   | CallFrame
   | AskFrame
-  | { readonly kind: "ack"; readonly request: number; readonly count: number }
+  /** Nodes that did not say in time what there is on them are `silent`. */
+  | { readonly kind: "ack"; readonly request: number; readonly count: number; readonly silent?: readonly string[] }
   | { readonly kind: "error"; readonly request: number; readonly code: number; readonly detail: string }
   | { readonly kind: "joined"; readonly group: string; readonly members: number }
   | { readonly kind: "removed"; readonly group: string; readonly code: number; readonly reason: string }

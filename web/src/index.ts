@@ -6,8 +6,8 @@
 
 export { connect, Client } from "./client.js";
 export type {
-  ConnectOptions, Expiring, Handler, Happenings, Invocation, Invoked, Message, MessageHandler, MethodHandler, Reconnect,
-  PresenceChange, Reconnected, Removed, SendOptions, Watch, WatchEnded,
+  ConnectOptions, Counted, Expiring, Handler, Happenings, Invocation, Invoked, Message, MessageHandler, MethodHandler,
+  Reconnect, PresenceChange, Reconnected, Removed, SendOptions, Watch, WatchEnded,
 } from "./types.js";
 export type { ExpiryScope, Format, Formatted, Limits, Present, Sender, Target } from "./frames.js";
 export { json, messagePack } from "./payload.js";

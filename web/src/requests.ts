@@ -11,6 +11,7 @@
 import type { Effects } from "./effects.js";
 import { FanfareError } from "./errors.js";
 import type { ClientFrame, ServerFrame } from "./frames.js";
+import type { Counted } from "./types.js";
 
 /** The most requests that may have no answer at a time: as many as in the Rust client. The next waits for one. */
 export const MOST_PENDING = 1_024;
@@ -18,7 +19,7 @@ export const MOST_PENDING = 1_024;
 type Answer = ServerFrame & { kind: "ack" | "error" };
 
 interface Waiting {
-  settle(count: number): void;
+  settle(counted: Counted): void;
   reject(error: FanfareError): void;
 }
 
@@ -51,10 +52,10 @@ export class Requests {
   }
 
   /** Has `write` send a request in its turn, and waits for the answer. */
-  async ask(request: number, asked: ClientFrame, write: () => Promise<void>): Promise<number> {
+  async ask(request: number, asked: ClientFrame, write: () => Promise<void>): Promise<Counted> {
     let timer: ReturnType<typeof setTimeout> | undefined;
     try {
-      return await new Promise<number>((settle, reject) => {
+      return await new Promise<Counted>((settle, reject) => {
         const begin = () => {
           this.waiting.set(request, { settle, reject });
           this.unanswered.set(request, asked);
@@ -95,7 +96,7 @@ export class Requests {
     this.unanswered.delete(frame.request);
     this.effects.answered(asked, frame.kind === "ack");
     const waiting = this.waiting.get(frame.request);
-    if (frame.kind === "ack") waiting?.settle(frame.count);
+    if (frame.kind === "ack") waiting?.settle({ count: frame.count, silent: frame.silent ?? [] });
     else waiting?.reject(new FanfareError("refused", frame.detail, frame.code));
     this.go();
     return true;

@@ -27,7 +27,7 @@ import { Requests } from "./requests.js";
 import type { Step } from "./route.js";
 import type { Servers } from "./servers.js";
 import type { Transport } from "./session.js";
-import type { ConnectOptions } from "./types.js";
+import type { ConnectOptions, Counted } from "./types.js";
 import { verdictOf } from "./verdict.js";
 import { Watches } from "./watches.js";
 
@@ -115,8 +115,13 @@ export class Supervisor {
     return this.ours;
   }
 
-  /** Sends a request, and waits for the answer. */
+  /** Sends a request, and waits for the answer: the number in it. */
   async ask(frame: (request: number) => ClientFrame): Promise<number> {
+    return (await this.askCounted(frame)).count;
+  }
+
+  /** The same: all that the answer says. */
+  async askCounted(frame: (request: number) => ClientFrame): Promise<Counted> {
     const link = this.live();
     const request = this.requests.next();
     const asked = frame(request);

@@ -65,6 +65,17 @@ export interface SendOptions {
   readonly others?: boolean;
 }
 
+/** To how many connections a message was queued, as far as it is known. */
+export interface Counted {
+  /** How many, on all nodes that said so. */
+  readonly count: number;
+  /**
+   * Nodes of a cluster that did not say so within a second, by the names that their operators know them by; none from a
+   * server that does not name them.
+   */
+  readonly silent: readonly string[];
+}
+
 /** A call of a method of the application, with all that it can have. */
 export interface Invocation {
   /** Which method. Case counts. */

@@ -98,11 +98,12 @@ for (const kind of ["chromium", "firefox"] as Kind[]) {
           await alice.sendAcked([{ group: "room" }], "ReceiveMessage", "to a group", { others: true }),
           await alice.sendAcked([{ connection: bob.connectionId }], "ReceiveMessage", "to a connection"),
           await alice.sendAcked(["all"], "ReceiveMessage", "to all"),
+          await alice.sendCounted([{ user: "nobody" }], "ReceiveMessage", "to nobody"),
           await alice.count({ group: "room" }),
           await alice.leave("room"),
         ];
       });
-      assert.deepEqual(reached, [1, 1, 1, 2, 2, 1]);
+      assert.deepEqual(reached, [1, 1, 1, 2, { count: 0, silent: [] }, 2, 1]);
       for (const text of ["to a user", "to a group", "to a connection"]) {
         await saw(page, (entry) => entry["at"] === "bob" && entry["text"] === text);
       }

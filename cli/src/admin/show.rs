@@ -18,6 +18,7 @@ use serde_json::Value;
 
 pub(super) use self::status::status;
 use super::table::Table;
+use crate::output;
 
 pub(super) fn connections(listing: &Listing<ConnectionRow>) -> String {
     let has_nodes = listing.rows.iter().any(|row| row.node.is_some());
@@ -153,8 +154,7 @@ fn with_total<R>(table: &Table, listing: &Listing<R>) -> String {
         },
     };
     if !silent.is_empty() {
-        let names: Vec<_> = silent.iter().map(|name| visible(name)).collect();
-        text += &format!("{}: NO ANSWER, so that what is there is not in the list\n", names.join(", "));
+        text += &format!("{}: NO ANSWER, so that what is there is not in the list\n", output::nodes(silent));
     }
     text
 }
@@ -334,8 +334,10 @@ fn on_nodes(receipt: &Receipt) -> String {
         }
     }
     if !receipt.silent.is_empty() {
-        let names: Vec<_> = receipt.silent.iter().map(|name| visible(name)).collect();
-        lines += &format!("{}: NO ANSWER, so that what was done there is not known\n", names.join(", "));
+        lines += &format!(
+            "{}: NO ANSWER, so that what was done there is not known\n",
+            output::nodes(&receipt.silent)
+        );
     }
     lines
 }
