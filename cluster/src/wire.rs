@@ -10,6 +10,8 @@
 //! sent to this node so far (`u64`), and the fields. Integers are little-endian. Kinds from `0x8000` on are questions,
 //! and their first field is a number (`u64`) that the answer has, too.
 
+mod error;
+mod parts;
 mod reporting;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -19,6 +21,8 @@ use fanfare_protocol::{
     ClientFrame, ConnectionId, EventName, GroupName, Limits, PayloadFormat, Send, Sender, Target, UserName,
 };
 
+pub(crate) use self::error::WireError;
+use self::parts::{SHORT, array, byte, groups, name, number, numbers, text, topics};
 use crate::id::NodeId;
 use crate::reports::{Report, Reported};
 use crate::topic::TopicNumber;
@@ -119,20 +123,6 @@ pub(crate) enum Message {
     Report(Report),
     /// What of that was received, and what is settled.
     Reported(Reported),
-}
-
-/// Why bytes are not a message that can be carried out.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum WireError {
-    /// Not said by a node, or broken.
-    #[error("not a message between nodes: {0}")]
-    Malformed(&'static str),
-    /// Of another version of this.
-    #[error("version {0} of what nodes say to each other is not known here")]
-    Version(u8),
-    /// Of a later version; with the number of the question, where it is one.
-    #[error("kind {kind} is not known here")]
-    Unknown { from: NodeId, published: u64, kind: u16, question: Option<u64> },
 }
 
 /// A publication as bytes, but for the heading: made once, whoever gets it.
@@ -284,19 +274,6 @@ fn head(bytes: &mut BytesMut, heading: Heading, kind: u16) {
     bytes.put_u64_le(heading.published);
 }
 
-fn numbers(bytes: &mut BytesMut, topics: &[TopicNumber]) {
-    // A batch is far shorter.
-    let count = u32::try_from(topics.len()).unwrap_or(u32::MAX);
-    bytes.put_u32_le(count);
-    topics.iter().take(count as usize).for_each(|topic| bytes.put_u64_le(topic.0));
-}
-
-/// A name: at most 256 bytes.
-fn name(bytes: &mut BytesMut, name: &str) {
-    bytes.put_u16_le(u16::try_from(name.len()).unwrap_or(u16::MAX));
-    bytes.put_slice(name.as_bytes());
-}
-
 /// Reads a message.
 pub(crate) fn decode(bytes: &Bytes) -> Result<(Heading, Message), WireError> {
     let mut rest = bytes.clone();
@@ -355,49 +332,6 @@ pub(crate) fn decode(bytes: &Bytes) -> Result<(Heading, Message), WireError> {
         }
     };
     Ok((heading, message))
-}
-
-const SHORT: WireError = WireError::Malformed("it ends too early");
-
-fn byte(rest: &mut Bytes) -> Result<u8, WireError> {
-    rest.try_get_u8().map_err(|_| SHORT)
-}
-
-fn number(rest: &mut Bytes) -> Result<u64, WireError> {
-    rest.try_get_u64_le().map_err(|_| SHORT)
-}
-
-fn array<const N: usize>(rest: &mut Bytes) -> Result<[u8; N], WireError> {
-    let mut array = [0; N];
-    rest.try_copy_to_slice(&mut array).map_err(|_| SHORT)?;
-    Ok(array)
-}
-
-fn topics(rest: &mut Bytes) -> Result<Vec<TopicNumber>, WireError> {
-    let count = rest.try_get_u32_le().map_err(|_| SHORT)? as usize;
-    // Before anything is allocated for them.
-    if rest.len() / 8 < count {
-        return Err(SHORT);
-    }
-    (0..count).map(|_| number(rest).map(TopicNumber)).collect()
-}
-
-fn text<'a>(rest: &mut Bytes, name: &'a mut Bytes) -> Result<&'a str, WireError> {
-    let length = usize::from(rest.try_get_u16_le().map_err(|_| SHORT)?);
-    if rest.len() < length {
-        return Err(SHORT);
-    }
-    *name = rest.split_to(length);
-    std::str::from_utf8(name).map_err(|_| WireError::Malformed("a name in it is no text"))
-}
-
-fn groups(rest: &mut Bytes) -> Result<Vec<GroupName>, WireError> {
-    let (count, mut name) = (rest.try_get_u16_le().map_err(|_| SHORT)?, Bytes::new());
-    let read = |_| {
-        GroupName::new(text(rest, &mut name)?)
-            .map_err(|_| WireError::Malformed("a group in it has no possible name"))
-    };
-    (0..count).map(read).collect()
 }
 
 fn publish(rest: &mut Bytes) -> Result<Message, WireError> {

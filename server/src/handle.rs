@@ -6,6 +6,7 @@
 //! done on other nodes, too, is in `everywhere`.
 
 mod everywhere;
+mod others;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -22,8 +23,8 @@ use crate::hub::{Hub, Member};
 use crate::reason::{self, told};
 use crate::spread;
 
-pub(crate) use self::everywhere::{Answers, Copies, Done, Order, Others};
 pub use self::everywhere::{Everywhere, Reached};
+pub(crate) use self::others::{Answers, Copies, Done, Order, Others};
 
 /// A running server's hub. Cheap to clone; it holds nothing up when it outlives the server.
 ///

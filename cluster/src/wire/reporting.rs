@@ -10,7 +10,8 @@
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use fanfare_protocol::{GroupName, UserName};
 
-use super::{SHORT, WireError, byte, name, number, text};
+use super::error::WireError;
+use super::parts::{SHORT, byte, name, number, text};
 use crate::reports::{Report, Reported, Void};
 use crate::subject::{Item, Subject, Told};
 

@@ -4,15 +4,12 @@
 //! Invariant: on each node it is what the verb of its own [`HubHandle`] does there, so that the same bans and counters
 //! are met; who does not answer is named, and waited for a second at most.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::time::Duration;
 
-use fanfare_hub::Ticket;
 use fanfare_protocol::admin::Who;
-use fanfare_protocol::{Code, ConnectionId, EventName, GroupName, Payload, Target};
-use serde::{Deserialize, Serialize};
+use fanfare_protocol::{Code, EventName, GroupName, Payload, Target};
 
+use super::others::{Done, Order, Verb};
 use super::{HubError, HubHandle, Selection};
 use crate::{reason, spread};
 
@@ -31,50 +28,6 @@ pub struct Reached {
 #[derive(Clone)]
 #[must_use = "nothing is done yet"]
 pub struct Everywhere<'a>(Selection<'a>);
-
-/// What is to be done to a selection, on another node.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Order {
-    to: Vec<Who>,
-    except: Vec<ConnectionId>,
-    verb: Verb,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Verb {
-    Count,
-    Join(GroupName),
-    Remove(GroupName, String),
-    Close(String),
-    /// So many milliseconds.
-    CloseFor(u64, String),
-}
-
-/// What a node has done.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub(crate) struct Done {
-    #[serde(default)]
-    connections: u64,
-    /// Why it was refused there, by the number of a code and in words; not where nobody was there.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    refused: Option<(u16, String)>,
-}
-
-/// What of other nodes did what, and who did not say so.
-pub(crate) type Answers<'a> = Pin<Box<dyn Future<Output = (Vec<Done>, Vec<String>)> + Send + 'a>>;
-
-/// How many copies, and who did not say so.
-pub(crate) type Copies<'a> = Pin<Box<dyn Future<Output = (u64, Vec<String>)> + Send + 'a>>;
-
-/// The other nodes.
-pub(crate) trait Others: Send + Sync {
-    /// Has each of them do this.
-    fn order(&self, order: Order) -> Answers<'_>;
-
-    /// How many copies of what was sent were queued there.
-    fn copies_of(&self, ticket: Ticket) -> Copies<'_>;
-}
 
 impl<'a> Selection<'a> {
     /// The same connections on all nodes of the cluster; on a server that is a whole hub, all there are. Where several
