@@ -1,4 +1,4 @@
-//! Fanfare's Rust client: connect over QUIC, join groups, send to users and groups, and receive messages.
+//! Fanfare's Rust client: connect over QUIC or a WebSocket, join groups, send to users and groups, receive messages.
 //!
 //! The client reconnects by itself and joins its groups again. It never sends a request twice.
 //!
@@ -60,12 +60,6 @@
 //! or a ban is the end, and a time before which this client is not to come back holds at every server. Where a server
 //! stops and says when it is back, its clients move to others at random moments within that time, and within 5 s, so
 //! that they do not all come at once. After every address was tried in vain, [`Reconnect`] says how long the pause is.
-//!
-//! # The files
-//!
-//! Arrows run down only. `client -> supervisor -> {rejoin, reader, servers -> {route, handshake}} -> state -> {watches,
-//! link -> requests}`, `route -> verdict -> error`, and `handshake -> dial -> {address, transport, tls}`; beside it
-//! `operator -> dial`, and `watch -> client`. `config`, `error`, `event`, `outgoing` and `disconnect` are leaves.
 
 mod address;
 mod answering;

@@ -1,12 +1,12 @@
 //! Fanfare's core: who is connected, in which groups, and what waits for whom.
 //!
 //! The hub does no I/O, has no runtime and reads no clock: times come in as arguments, and no method waits. The server
-//! connects it to QUIC.
+//! connects it to what carries connections.
 //!
 //! # The types
 //!
 //! - [`Hub`] has the verbs: register, send, join, leave, watch, remove, revoke, close, count, list. They are the same
-//!   whoever asks: a client, an operator, or an expired token. `P` is the type of a connection's permissions, which the
+//!   whoever asks: a client, an operator, the application, or an expired token. `P` is the type of a connection's permissions, which the
 //!   hub keeps and does not read.
 //! - [`Gate`] decides who may register, join and watch. The hub asks it inside the critical section, so that a join
 //!   cannot race a ban. [`Open`] admits everybody.
@@ -138,7 +138,7 @@ mod witness;
 
 pub use budget::{Budget, BudgetLimits, SEND_WINDOW};
 pub use close_reason::CloseReason;
-pub use cluster::{Cluster, Lane, NodeKey, Outgoing, Proof, Ticket, Topic};
+pub use cluster::{Cluster, Lane, NoWay, NodeKey, Outgoing, Proof, Ticket, Topic};
 pub use counters::{ByCode, Counters};
 pub use delivery::{Delivery, Population, Removal, Removed};
 pub use dialect::{Dialect, Translation};

@@ -243,7 +243,10 @@ impl<P> Registry<P> {
     /// left them by itself, behind what came before. Gives how many messages.
     pub(crate) fn purge(&self, member: &Member<P>, ends: impl Fn(&GroupName) -> bool) -> u64 {
         let memberships = member.memberships.lock();
-        let lost = |target: &Target| matches!(target, Target::Group(name) if ends(name) && !memberships.groups.contains(name));
+        let lost = |target: &Target| match target {
+            Target::Group(name) => ends(name) && !memberships.groups.contains(name),
+            _ => false,
+        };
         member.outbox().purge(lost, |target| is_reached(member, &memberships, target))
     }
 

@@ -290,7 +290,7 @@ pub enum Sender {
         /// The user of that connection.
         user: UserName,
     },
-    /// The server itself, on behalf of an operator.
+    /// The server itself, on behalf of an operator, a back end or the application.
     Server,
 }
 

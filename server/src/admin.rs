@@ -2,9 +2,9 @@
 //! certificate.
 //!
 //! `endpoint` accepts connections, `session` reads requests, `service` has them answered: `query` answers questions
-//! (`explain` one of them; `listing` cuts pages of `rows`, `here` gives what this
-//! server has of a list, and `everywhere` what all nodes have), `seats` bounds the sessions, `feed` has what changes, and
-//! `moderation` does what changes anything. What the requests and the answers are is in `fanfare_protocol::admin`.
+//! (`explain` one of them; `listing` cuts pages of `rows`, `here` gives what this server has of a list, and `everywhere`
+//! what all nodes have), `seats` bounds the sessions, `feed` has what changes, and `moderation` does what changes
+//! anything. What the requests and the answers are is in `fanfare_protocol::admin`.
 //! Nothing here knows how a message is routed: the hub and moderation are all it sees.
 
 mod audits;

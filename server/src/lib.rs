@@ -1,4 +1,4 @@
-//! Fanfare's server: users and groups over QUIC, in a process of its own or inside an application.
+//! Fanfare's server: users and groups over QUIC and WebSockets, in a process of its own or inside an application.
 //!
 //! [`Server::builder`] describes a server, and [`Builder::start`] gives a [`Server`], which runs until it is
 //! [drained](Server::drain). [`Server::hub`] is its hub in the application's hands: the same verbs as clients and
@@ -20,6 +20,24 @@
 //! Outside development clients show tokens ([`Builder::tokens`]) or certificates ([`Builder::certificates`]). Bans and
 //! the audit outlive the server where it has a state directory ([`Builder::state_dir`]). [`Config`] has every other
 //! setting. `examples/embed.rs` is a whole program.
+//!
+//! # The types
+//!
+//! - [`Builder`] describes a server: where it listens, its [`Identity`], who gets in ([`TokenKey`], [`ReadKeys`],
+//!   [`ClientCertificates`]), who operates it ([`Operators`]). [`Start`] tells how far a start is, [`StartError`] why
+//!   there is none. [`Server`] is one that runs; [`Server::drain`] ends it.
+//! - [`HubHandle`] is its hub: [`Selection`]s of users, groups and connections, to which the verbs apply (send, join,
+//!   remove, close, count), and [`Selection::everywhere`] for those on all nodes.
+//! - [`Methods`] are the application's: async functions by name, which clients call, and hooks that are told who comes
+//!   and goes. A [`Caller`] is whoever calls; [`Args`], [`State`], [`Upload`] and the like are what a function takes,
+//!   [`Answer`] and [`Items`] what it gives, [`CallError`] why it did not.
+//! - A [`Webhook`] is an application that stays where it is, and is asked and told over HTTP.
+//! - [`Moderation`] bans, revokes and removes as operators do, from inside the process, and has the audit.
+//! - [`ClusterSettings`] make the server one node of several, which meet at NATS.
+//! - Over TCP it serves browsers' WebSockets and SignalR's clients ([`Builder::web`]), and back ends
+//!   ([`Config::http`]).
+//!
+//! # The files
 //!
 //! `ARCHITECTURE.md` has the house on one page; in the order in which a message meets the files:
 //!

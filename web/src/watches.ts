@@ -120,7 +120,7 @@ export class Watching implements Watch {
 export class Watches {
   private readonly groups = new Map<string, Watched>();
 
-  /** `unwatch` is called for a group that nobody here watches any more, `again` for one that is to be asked for again. */
+  /** `unwatch` is called for a group that nobody here watches any more, `again` for one to be asked for again. */
   constructor(
     private readonly unwatch: (group: string) => void,
     private readonly again: (group: string) => void,

@@ -1,7 +1,7 @@
 //! What this node's own disk has of decisions and the cluster has not: brought into it, so many at a time.
 //!
-//! In: decisions, when it is known what the cluster has; how each put ended. Out: what is to be put next. Invariant: what
-//! could not be put, or was not answered, is put again; nothing is left only when the cluster has all of it, or has
+//! In: decisions, when it is known what the cluster has; how each put ended. Out: what is to be put next. Invariant:
+//! what could not be put, or was not answered, is put again; nothing is left only when the cluster has all of it, or has
 //! decided otherwise.
 
 use std::collections::VecDeque;

@@ -1,7 +1,7 @@
 //! What other nodes send and ask, done to those who are here.
 //!
-//! In: publications and questions, from the driver. Out: deliveries; numbers, and what was done. Invariants: nothing here
-//! waits; what is not taken is counted as nobody reached, and told in the log.
+//! In: publications and questions, from the driver. Out: deliveries; numbers, and what was done. Invariants: nothing
+//! here waits; what is not taken is counted as nobody reached, and told in the log.
 
 use std::time::Instant;
 
