@@ -40,5 +40,5 @@ pub(crate) use mending::mend_store;
 pub(crate) use noting::note_keys;
 #[cfg(any(test, fuzzing))]
 pub(crate) use request::described as described_for_fuzzing;
-pub(crate) use store::Store;
 pub use store::StoreError;
+pub(crate) use store::{Standing, Store};

@@ -91,7 +91,11 @@ impl Moderation {
                     receipt.silent = silent;
                 }
             }
-            _ => {}
+            // Whatever else was brought here would be recorded as done.
+            _ => {
+                let why = "that is nothing that is done to connections";
+                return Err(ModerationError::refused(Code::InvalidRequest, why));
+            }
         }
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 mod audit;
 mod bans;
+mod copies;
 mod disk;
 mod ending;
 mod failures;

@@ -186,10 +186,14 @@ fn the_end_of_a_grant_ends_what_the_client_made_by_it_and_nothing_else() {
 fn the_end_of_a_grant_ends_the_watches_that_it_covered() {
     let rig = Rig::new();
     let both = || vec![Right::Join, Right::Presence];
-    let grants =
-        vec![("room", both(), Some(100)), ("news", both(), None), ("hall", vec![Right::Presence], Some(100))];
+    let grants = vec![
+        ("room", both(), Some(100)),
+        ("news", both(), None),
+        ("hall", vec![Right::Presence], Some(100)),
+        ("spa", vec![Right::Presence], None),
+    ];
     let (seat, _watch) = rig.come(1, allowing(1_000, grants), &["room", "news"]);
-    for name in ["room", "news", "hall"] {
+    for name in ["room", "news", "hall", "spa"] {
         rig.hub.watch(seat.member(), &group(name)).unwrap();
     }
     read(seat.member());
@@ -206,12 +210,13 @@ fn the_end_of_a_grant_ends_the_watches_that_it_covered() {
     };
     // One that it is in and watches is one.
     assert_eq!((rig.look(80), read(seat.member())), (Some(100), vec![some_groups(2, 20)]));
-    assert_eq!((rig.look(99), ended(), seat.member().watches().len()), (Some(100), HashSet::new(), 3));
+    assert_eq!((rig.look(99), ended(), seat.member().watches().len()), (Some(100), HashSet::new(), 4));
     assert_eq!((rig.look(100), ended()), (Some(980), [group("room"), group("hall")].into()));
-    assert_eq!((seat.member().watches(), groups(&seat)), (vec![group("news")], vec!["news".to_owned()]));
+    let watched = HashSet::from_iter(seat.member().watches());
+    assert_eq!((watched, groups(&seat)), ([group("news"), group("spa")].into(), vec!["news".to_owned()]));
     // A token that no longer allows it ends a watch, and not the membership.
     rig.refresh(&seat, permissions(1_000, &[("news", None)]));
-    assert_eq!((ended(), seat.member().watches()), ([group("news")].into(), vec![]));
+    assert_eq!((ended(), seat.member().watches()), ([group("news"), group("spa")].into(), vec![]));
     assert_eq!(groups(&seat), ["news"]);
 }
 
