@@ -1,5 +1,6 @@
-//! What it costs that a group's members are on several nodes: one server alone, two nodes with half of them each, and
-//! two with all of them on the node where the publisher is not.
+//! What it costs that a group's members are on several nodes: one server alone, two that know nothing of each other
+//! with half of them each and a publisher on both, two nodes with half of them each, and two with all of them on the
+//! node where the publisher is not.
 //!
 //! In: how many members, how large, how long. Out: processor time for each delivery, of the servers and of NATS.
 //! Invariant: every message arrives once and in order, or the run has failed, whichever way it goes.
@@ -42,6 +43,9 @@ pub struct Nodes {
 pub enum Layout {
     /// One server, without a cluster.
     Alone,
+    /// Two servers without a cluster, half on each, and a publisher on each that sends every message: what it costs
+    /// that there are two processes.
+    Apart,
     /// Two nodes, half on each.
     Halves,
     /// Two nodes, all on the other.
@@ -73,8 +77,8 @@ impl Nodes {
     /// # Errors
     /// When something is missing, does not start, or a message does not arrive as it must.
     pub async fn run(self, places: &Places, mut progress: impl FnMut(&str)) -> Fallible<Vec<Cost>> {
-        let layouts = [Layout::Alone, Layout::Halves, Layout::Other];
-        let mut found: [Vec<Round>; 3] = Default::default();
+        let layouts = [Layout::Alone, Layout::Apart, Layout::Halves, Layout::Other];
+        let mut found: [Vec<Round>; 4] = Default::default();
         for round in 1..=self.rounds {
             for (layout, rounds) in layouts.into_iter().zip(&mut found) {
                 progress(&format!("{round} of {}: {layout:?}", self.rounds));
@@ -97,7 +101,7 @@ impl Nodes {
         let site = Site::start(layout, places).await?;
         let there = match layout {
             Layout::Alone => 0,
-            Layout::Halves => self.members / 2,
+            Layout::Apart | Layout::Halves => self.members / 2,
             Layout::Other => self.members,
         };
         let mut crowd = Crowd::new(0);
@@ -106,17 +110,19 @@ impl Nodes {
             let topics = vec![vec![Topic::Group(1)]; members as usize];
             crowd.connect(&site.peer, dialer, &topics).await?;
         }
-        let dialer = site.dialers.first().ok_or_else(|| crate::error::wrong("no server"))?;
-        let mut publisher = Publisher::connect(&site.peer, dialer, PUBLISHER, self.size).await?;
+        let mut publishers = Vec::new();
+        for dialer in site.dialers.iter().take(if layout == Layout::Apart { 2 } else { 1 }) {
+            publishers.push(Publisher::connect(&site.peer, dialer, PUBLISHER, self.size).await?);
+        }
         let reach = Reach::All(self.members.into());
         let next = || Topic::Group(1);
-        let warming = saturate(&crowd, &mut publisher, self.size, reach, self.lasting / 4, next).await?;
+        let warming = saturate(&crowd, &mut publishers, self.size, reach, self.lasting / 4, next).await?;
         let (before, begun) = (site.used()?, Instant::now());
-        let sent = saturate(&crowd, &mut publisher, self.size, reach, self.lasting, next).await?;
+        let sent = saturate(&crowd, &mut publishers, self.size, reach, self.lasting, next).await?;
         let (after, seconds) = (site.used()?, begun.elapsed().as_secs_f64());
         nothing_more(&crowd, (warming + sent) * u64::from(self.members)).await?;
         crowd.end().await;
-        drop(publisher);
+        drop(publishers);
         site.stop().await?;
         let deliveries = (sent * u64::from(self.members)) as f64;
         Ok(Round {
@@ -142,7 +148,7 @@ impl Site {
         let roots = certify(directory.path())?;
         let peer = Fanfare::new(Way::Quic, places.fanfare.clone(), directory.path(), places.flags.clone())?;
         let (mut nats, mut flags) = (None, Vec::new());
-        if layout != Layout::Alone {
+        if matches!(layout, Layout::Halves | Layout::Other) {
             let port = free_port()?;
             nats = Some(start_nats(&folder(directory.path(), "nats", &[])?, port).await?);
             flags = vec!["--cluster".to_owned(), format!("nats://127.0.0.1:{port}")];

@@ -47,10 +47,11 @@ impl Reach {
     }
 }
 
-/// Sends as fast as the window lets it; gives how many messages.
+/// Sends as fast as the window lets it; gives how many messages. Of several publishers each sends every message, to
+/// receivers of its own.
 pub(super) async fn saturate(
     crowd: &Crowd,
-    publisher: &mut Publisher,
+    publishers: &mut [Publisher],
     size: usize,
     reach: Reach,
     lasting: Duration,
@@ -66,9 +67,12 @@ pub(super) async fn saturate(
     let mut sent = 0;
     while begun.elapsed() < lasting {
         for _ in 0..batch {
-            publisher.publish(next());
+            let topic = next();
+            publishers.iter_mut().for_each(|publisher| publisher.publish(topic));
         }
-        publisher.flush().await?;
+        for publisher in &mut *publishers {
+            publisher.flush().await?;
+        }
         sent += batch;
         let due = (sent + batch).saturating_sub(window);
         match reach {
@@ -103,7 +107,7 @@ async fn measured(
     let mut crowd = Crowd::new(0);
     crowd.tally.expect_size(size);
     crowd.connect(&*harness.peer, &harness.dialer, topics).await?;
-    let mut publisher = Publisher::connect(&*harness.peer, &harness.dialer, PUBLISHER, size).await?;
+    let mut publisher = [Publisher::connect(&*harness.peer, &harness.dialer, PUBLISHER, size).await?];
     let warming = saturate(&crowd, &mut publisher, size, reach, lasting / 4, &mut next).await?;
     let (before, begun) = (harness.server.usage()?, Instant::now());
     let sent = saturate(&crowd, &mut publisher, size, reach, lasting, &mut next).await?;
