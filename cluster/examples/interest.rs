@@ -135,7 +135,7 @@ fn main() {
         const ROUNDS: u32 = 100_000;
         let begun = Instant::now();
         for _ in 0..ROUNDS {
-            world.nodes[0].publish(&outgoing, now);
+            let _ = world.nodes[0].publish(&outgoing, now);
             world.queue.0.lock().unwrap().clear();
         }
         let each: Duration = begun.elapsed() / ROUNDS;

@@ -51,6 +51,11 @@ const MOST_LINKS: usize = 4_096;
 pub trait Bus: Send {
     /// Sends a message to a node. Never waits. Tells whether it is on its way; where it is not, it never will be.
     fn send(&self, to: NodeId, message: Bytes) -> bool;
+
+    /// Whether anything can be sent at this moment.
+    fn is_open(&self) -> bool {
+        true
+    }
 }
 
 /// What a node asks of whoever runs it.

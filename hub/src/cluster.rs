@@ -13,7 +13,9 @@ use std::sync::atomic::Ordering;
 use std::task::Waker;
 
 use bytes::Bytes;
-use fanfare_protocol::{ConnectionId, EventName, GroupName, PayloadFormat, Sender, Target, UserName};
+use fanfare_protocol::{
+    Code, ConnectionId, Denial, EventName, GroupName, PayloadFormat, Sender, Target, UserName,
+};
 use hashbrown::HashMap;
 
 use crate::sync::{AtomicBool, Mutex};
@@ -62,6 +64,16 @@ pub struct Outgoing<'a> {
     pub counts: bool,
 }
 
+/// Nothing can be sent to other nodes at this moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NoWay;
+
+impl From<NoWay> for Denial {
+    fn from(_: NoWay) -> Self {
+        Code::CutOff.into()
+    }
+}
+
 /// The other nodes, for a hub that is one of several: [`Hub::cluster`](crate::Hub::cluster).
 ///
 /// Everything here is called at moments when nothing may wait, and must not call the hub. [`wants`](Cluster::wants) and
@@ -88,7 +100,10 @@ pub trait Cluster: Send + Sync {
     fn unwatches(&self, group: &GroupName, audience: u64);
 
     /// Has messages reach whoever is on other nodes. Where they are counted there, gives what that is asked by.
-    fn publish(&self, outgoing: &Outgoing<'_>) -> Option<Ticket>;
+    ///
+    /// # Errors
+    /// [`NoWay`] where somebody there may want them, and nothing can be sent now: then they are to reach nobody.
+    fn publish(&self, outgoing: &Outgoing<'_>) -> Result<Option<Ticket>, NoWay>;
 }
 
 /// Whether what others send to a topic arrives here for certain. It is settled once, and stays so.

@@ -390,3 +390,84 @@ async fn what_is_decided_on_two_nodes_at_once_ends_alike_on_both() {
     a.stop().await;
     b.stop().await;
 }
+
+/// What is decided alone, when the cluster had decided on the same before, is not forgotten by coming back.
+#[tokio::test(flavor = "multi_thread")]
+async fn promise_9_of_two_decisions_on_the_same_the_later_one_stands() {
+    let nats = Nats::one();
+    let (a, b) = (Hub::with(node(&nats, 0, "a")).await, Hub::with(node(&nats, 0, "b")).await);
+    let ban = |until, reason: &str| Action::Ban {
+        user: user("mallory"),
+        until,
+        reason: reason.to_owned(),
+        dry_run: false,
+    };
+    let began = now();
+    a.act(ban(Some(began + 600), "ten minutes")).await.unwrap();
+    let alone = a.restart_with(|config| config.cluster = None).await;
+    eventually("another second", || now() > began).await;
+    alone.act(ban(None, "for good")).await.unwrap();
+    let a = alone.restart_with(node(&nats, 0, "a")).await;
+    for hub in [&a, &b] {
+        eventually("the later one stands", || {
+            let bans = hub.server.moderation().bans();
+            bans.len() == 1 && (bans[0].until, bans[0].reason.as_str()) == (None, "for good")
+        })
+        .await;
+    }
+    // The other way round the cluster's is the later one.
+    let alone = a.restart_with(|config| config.cluster = None).await;
+    alone.act(ban(Some(now() + 900), "a quarter of an hour")).await.unwrap();
+    let decided = now();
+    eventually("another second", || now() > decided).await;
+    b.act(ban(Some(decided + 6_000), "longer")).await.unwrap();
+    let a = alone.restart_with(node(&nats, 0, "a")).await;
+    for hub in [&a, &b] {
+        let bans = hub.server.moderation().bans();
+        assert_eq!((bans.len(), bans[0].reason.as_str()), (1, "longer"));
+    }
+    a.stop().await;
+    b.stop().await;
+}
+
+/// A node that serves without the cluster counts on hearing of it again. Of one that has been made anew it never would,
+/// and nobody there knows of it: receipts would not name it.
+#[tokio::test(flavor = "multi_thread")]
+async fn promise_18_who_serves_without_the_cluster_does_not_where_that_is_another() {
+    let nats = Nats::one();
+    let serving = |name| {
+        let node = node(&nats, 0, name);
+        move |config: &mut Config| {
+            node(config);
+            if let Some(cluster) = &mut config.cluster {
+                cluster.serves_without = true;
+            }
+        }
+    };
+    let c = Hub::with(serving("c")).await;
+    let client = c.client("alice").await;
+    nats.servers[0].ask("$JS.API.STREAM.DELETE.KV_fanfare", "").unwrap();
+    // Whoever starts now makes another.
+    let a = Hub::with(node(&nats, 0, "a")).await;
+    for number in 0..20 {
+        let ban = Action::Ban {
+            user: user(&format!("user-{number}")),
+            until: None,
+            reason: String::new(),
+            dry_run: false,
+        };
+        a.act(ban).await.unwrap();
+    }
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        match within(client.send_acked(Outgoing::new("E", "x").to(Target::User(user("nobody"))))).await {
+            Err(refused) if refused.code() == Some(Code::CutOff) => break,
+            outcome => assert!(Instant::now() < deadline, "it goes on: {outcome:?}"),
+        }
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(refused(&c, "bob").await, Some(Code::CutOff.number()));
+    drop(client);
+    a.stop().await;
+    c.stop().await;
+}

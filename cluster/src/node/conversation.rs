@@ -58,8 +58,9 @@ impl Node {
         if let Some(link) = self.links.get_mut(&peer.id) {
             (link.has_left, link.made) = (how == Parting::Bye, self.made);
         }
-        if peer.in_doubt && how != Parting::Bye {
-            // Nobody will say any more how many there were.
+        if how != Parting::Bye {
+            // What it took before it went may have gone with it, or got lost on its way, and nobody will say any more
+            // how much that was. Who says that it goes says how much it had sent.
             self.miss(peer.id, 1);
         }
         if how == Parting::GivenUp {

@@ -58,6 +58,11 @@ impl Node {
         self.carried_out = self.carried_out.max(revision);
     }
 
+    /// An entry that decides nothing for anybody has come: nobody waits for its being in force.
+    pub fn noted(&mut self, revision: u64) {
+        self.handed_in = self.handed_in.max(revision);
+    }
+
     /// There is nothing in the log at this moment behind what was handed in, so that it is known as it is.
     ///
     /// Before that, it is not: a log that keeps the newest entry of each key passes over a decision, or a node's

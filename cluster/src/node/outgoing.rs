@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use fanfare_hub::{Outgoing, Proof, Ticket, Topic};
+use fanfare_hub::{NoWay, Outgoing, Proof, Ticket, Topic};
 use fanfare_protocol::Target;
 
 use super::Node;
@@ -43,10 +43,12 @@ impl Node {
 
     /// Has messages reach whoever is on other nodes. Gives what their count will be known by, where it is wanted and
     /// there may be somebody.
-    pub fn publish(&mut self, outgoing: &Outgoing<'_>, now: Instant) -> Option<Ticket> {
+    ///
+    /// # Errors
+    /// [`NoWay`] where there may be somebody, and nothing can be sent.
+    pub fn publish(&mut self, outgoing: &Outgoing<'_>, now: Instant) -> Result<Option<Ticket>, NoWay> {
         // A process that stood still may send before it ticks, by wishes that do not count any more.
         self.review(now);
-        self.made += 1;
         let mut places = Places::default();
         for target in outgoing.to {
             places = places.with(match target {
@@ -60,8 +62,12 @@ impl Node {
                 }
             });
         }
+        if !places.is_empty() && !self.bus.is_open() {
+            return Err(NoWay);
+        }
+        self.made += 1;
         if places.is_empty() {
-            return None;
+            return Ok(None);
         }
         let ticket = outgoing.counts.then(|| self.tallies.next());
         let has_room = ticket.is_some_and(|(_, has_room)| has_room);
@@ -82,7 +88,7 @@ impl Node {
             }
         }
         let until = now + self.settings.counting;
-        ticket.map(|(number, _)| self.tallies.begin(number, waiting, silent, until))
+        Ok(ticket.map(|(number, _)| self.tallies.begin(number, waiting, silent, until)))
     }
 
     /// So many copies were queued here of what a node published.

@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use fanfare_hub::{Lane, Outgoing, Topic};
+use fanfare_hub::{Lane, NoWay, Outgoing, Topic};
 use fanfare_protocol::{ConnectionId, EventName, GroupName, PayloadFormat, Sender, Target, UserName};
 
 use super::*;
@@ -16,12 +17,21 @@ const SECOND: Duration = Duration::from_secs(1);
 
 type Post = Arc<Mutex<Vec<(NodeId, Bytes)>>>;
 
-struct PostBus(Post);
+struct PostBus {
+    post: Post,
+    is_closed: Arc<AtomicBool>,
+}
 
 impl Bus for PostBus {
     fn send(&self, to: NodeId, message: Bytes) -> bool {
-        self.0.lock().unwrap().push((to, message));
-        true
+        if self.is_open() {
+            self.post.lock().unwrap().push((to, message));
+        }
+        self.is_open()
+    }
+
+    fn is_open(&self) -> bool {
+        !self.is_closed.load(Ordering::Relaxed)
     }
 }
 
@@ -34,6 +44,8 @@ struct Nodes {
     now: Instant,
     nodes: Vec<Node>,
     posts: Vec<Post>,
+    /// Whether a node has no way to any other.
+    closed: Vec<Arc<AtomicBool>>,
     log: Vec<(NodeId, Option<Heartbeat>)>,
     effects: Vec<Vec<Effect>>,
     /// Nodes whose way to the log is cut, and ways on the bus that are.
@@ -47,14 +59,17 @@ struct Nodes {
 impl Nodes {
     fn with(settings: &[Settings]) -> Self {
         let posts: Vec<Post> = settings.iter().map(|_| Post::default()).collect();
+        let closed: Vec<Arc<AtomicBool>> = settings.iter().map(|_| Arc::default()).collect();
         let node = |(at, settings): (usize, &Settings)| {
-            let bus = Box::new(PostBus(Arc::clone(&posts[at])));
+            let (post, is_closed) = (Arc::clone(&posts[at]), Arc::clone(&closed[at]));
+            let bus = Box::new(PostBus { post, is_closed });
             Node::new(id(at), format!("n{at}"), "1".to_owned(), *settings, bus)
         };
         let nodes: Vec<Node> = settings.iter().enumerate().map(node).collect();
         let effects = settings.iter().map(|_| Vec::new()).collect();
         let (log, without_log, cut) = (Vec::new(), Vec::new(), Vec::new());
-        Self { now: Instant::now(), nodes, posts, log, effects, without_log, cut, lost: 0, step: 100 * MS }
+        let now = Instant::now();
+        Self { now, nodes, posts, closed, log, effects, without_log, cut, lost: 0, step: 100 * MS }
     }
 
     /// So many that know each other, and have the lease.
@@ -132,7 +147,7 @@ impl Nodes {
         let messages = [(EventName::new("E").unwrap(), PayloadFormat::Text, Bytes::from_static(b"x"))];
         let from = &Sender::Server;
         let outgoing = Outgoing { from, to, except: &[], messages: &messages, lane: Lane::Stream, counts };
-        self.nodes[at].publish(&outgoing, self.now)
+        self.nodes[at].publish(&outgoing, self.now).expect("the bus is open")
     }
 
     /// How many publications a node was given to deliver, and how many it is missing, since this was last asked.
@@ -212,6 +227,47 @@ fn promise_19_a_gap_is_told_with_whatever_comes_next() {
     some.pass(600 * MS);
     assert_eq!(some.arrived(0), (0, 1), "a ping is enough");
     assert_eq!((some.nodes[0].counts().missed, some.nodes[0].peers()[0].missed), (4, 4));
+}
+
+#[test]
+fn promise_19_a_node_that_goes_without_a_word_may_have_taken_messages_with_it() {
+    let mut some = Nodes::together(3);
+    (some.without_log, some.cut) = (vec![2], vec![(2, 0), (2, 1)]);
+    some.pass(10 * SECOND);
+    assert_eq!((some.others(0), some.arrived(0)), (vec![id(1)], (0, 1)), "how many nobody knows");
+    // Who says that it goes says how much it had sent.
+    some.cut.push((1, 0));
+    some.publish(1, &[Target::All], false);
+    some.exchange();
+    some.cut = vec![(2, 0), (2, 1)];
+    some.nodes[1].leave();
+    some.exchange();
+    assert_eq!((some.others(0), some.arrived(0)), (vec![], (0, 1)), "the one that was lost");
+}
+
+#[test]
+fn promise_19_what_cannot_be_sent_is_refused_where_somebody_may_want_it() {
+    let mut some = Nodes::together(2);
+    some.wants(0, "room");
+    some.exchange();
+    some.closed[1].store(true, Ordering::Relaxed);
+    let to = |name| [group(name)];
+    let messages = [(EventName::new("E").unwrap(), PayloadFormat::Text, Bytes::from_static(b"x"))];
+    let mut publish = |to: &[Target]| {
+        let from = &Sender::Server;
+        let outgoing =
+            Outgoing { from, to, except: &[], messages: &messages, lane: Lane::Stream, counts: false };
+        let now = some.now;
+        some.nodes[1].publish(&outgoing, now)
+    };
+    assert_eq!(publish(&to("room")), Err(NoWay));
+    assert_eq!(publish(&to("other")), Ok(None), "nobody else is to have it");
+    some.closed[1].store(false, Ordering::Relaxed);
+    some.pass(SECOND);
+    assert_eq!(some.arrived(0), (0, 0), "what was refused is not missed");
+    some.publish(1, &to("room"), false);
+    some.exchange();
+    assert_eq!(some.arrived(0), (1, 0));
 }
 
 #[test]

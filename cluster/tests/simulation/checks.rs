@@ -310,14 +310,6 @@ impl World {
                 {
                     continue;
                 }
-                // Of what a process took with it nobody can know: what was lost behind the last that came through, and
-                // what it sent to those whom it knew when it knew nothing of the others any more.
-                let (from, to) = (sent.origin, client.at);
-                let is_lost = self.net.lost.get(&(from, to)).is_some_and(|step| *step >= sent.step);
-                if !self.nodes[from].alive && (is_lost || !sent.has_lease) {
-                    self.counts.untold += 1;
-                    continue;
-                }
                 missing = Some(number);
                 break;
             }

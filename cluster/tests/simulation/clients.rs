@@ -327,9 +327,6 @@ impl World {
         self.trace(|| {
             format!("{at}: {sender:?} sends {messages} from number {first} to {to:?} but not {except:?}")
         });
-        if self.net.down.holds(&at) {
-            (0..self.nodes.len()).for_each(|to| _ = self.net.lost.insert((at, to), step));
-        }
         let hub = Arc::clone(&self.nodes[at].hub);
         let now = self.nodes[at].local();
         let message = |number: u64| {
@@ -344,7 +341,15 @@ impl World {
             let publication = Publication { from, to, except, event, format, payload, accepted: now, counts };
             if is_unreliable { hub.send_unreliable(publication) } else { hub.send(publication) }
         };
-        let delivery = delivery.unwrap();
+        let delivery = match delivery {
+            // Somebody elsewhere may want it, and nothing can be sent: then nobody gets it.
+            Err(denial) if self.net.down.holds(&at) => {
+                assert_eq!(denial.code, fanfare_protocol::Code::CutOff);
+                self.sent.truncate(usize::try_from(first).unwrap());
+                return (first, 0, None);
+            }
+            delivery => delivery.unwrap(),
+        };
         if let Some(ticket) = delivery.elsewhere {
             let now = self.now;
             self.nodes[at].tickets.insert(ticket, now);

@@ -43,8 +43,6 @@ pub(crate) struct Net {
     /// When what went last from one to another arrives.
     arrives: HashMap<(usize, usize), Micros>,
     puts: HashMap<usize, Micros>,
-    /// In which step something was last lost on the way from one to another.
-    pub(crate) lost: HashMap<(usize, usize), u64>,
     /// A node's watch goes on late, so that it passes over what another has taken the place of.
     pub(crate) lags: Times<usize>,
     /// What a node's watch gives takes long to arrive.
@@ -106,7 +104,7 @@ impl Net {
 
     /// Everything is well.
     pub(crate) fn heal(&mut self) {
-        let Self { arrives, puts, lost, .. } = std::mem::take(self);
-        *self = Self { arrives, puts, lost, ..Self::default() };
+        let Self { arrives, puts, .. } = std::mem::take(self);
+        *self = Self { arrives, puts, ..Self::default() };
     }
 }

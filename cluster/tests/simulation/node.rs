@@ -11,8 +11,8 @@ use std::time::Instant;
 use bytes::Bytes;
 use fanfare_cluster::{Bus, Effect, Node, NodeId, Settings, TopicName, longest_fence};
 use fanfare_hub::{
-    Cluster, Gate, Hub, HubLimits, Lane, NodeKey, Observer, Origin, Outgoing, Overflow, Proof, Publication,
-    Removal, Ticket, Topic,
+    Cluster, Gate, Hub, HubLimits, Lane, NoWay, NodeKey, Observer, Origin, Outgoing, Overflow, Proof,
+    Publication, Removal, Ticket, Topic,
 };
 use fanfare_protocol::codec::{self, FrameReader};
 use fanfare_protocol::{Code, ConnectionId, Denial, GroupName, Limits, ServerFrame, UserName};
@@ -41,6 +41,10 @@ impl Bus for PostBus {
             self.0.sent.lock().unwrap().push((to, message));
         }
         goes
+    }
+
+    fn is_open(&self) -> bool {
+        !self.0.is_down.load(Ordering::Relaxed)
     }
 }
 
@@ -88,7 +92,7 @@ impl Cluster for Joint {
         self.node.lock().unwrap().left(topic, self.clock.now());
     }
 
-    fn publish(&self, outgoing: &Outgoing<'_>) -> Option<Ticket> {
+    fn publish(&self, outgoing: &Outgoing<'_>) -> Result<Option<Ticket>, NoWay> {
         self.node.lock().unwrap().publish(outgoing, self.clock.now())
     }
 

@@ -139,8 +139,6 @@ pub(crate) struct Summary {
     pub(crate) open_fences: u64,
     pub(crate) late: u64,
     pub(crate) missed: u64,
-    /// Messages that are missing without a word, because the process that sent them is no more.
-    pub(crate) untold: u64,
     /// Watched groups that were compared at the end.
     pub(crate) views: u64,
     /// What a back end was told.
@@ -159,7 +157,6 @@ impl Summary {
             open_fences: self.open_fences + other.open_fences,
             late: self.late + other.late,
             missed: self.missed + other.missed,
-            untold: self.untold + other.untold,
             views: self.views + other.views,
             notices: self.notices + other.notices,
             repeated: self.repeated + other.repeated,
@@ -521,7 +518,6 @@ impl World {
     pub(crate) fn dispatch(&mut self, from: usize, to: NodeId, bytes: Bytes) {
         let Some(to) = self.places.get(&to).copied() else { return };
         if !self.net.carries(from, to) {
-            self.net.lost.insert((from, to), self.step);
             return;
         }
         let at = self.net.send(from, to, self.now, &mut self.rng);

@@ -78,8 +78,8 @@ impl<P> Hub<P> {
     /// Has a publication reach whoever is on other nodes.
     ///
     /// # Errors
-    /// [`Code::CutOff`] where nothing may be delivered now: it would reach some of those whom it is for, and others
-    /// only when it is old.
+    /// [`Code::CutOff`] where nothing may be delivered now, or nothing can be sent to a node that wants it: it would
+    /// reach some of those whom it is for, and others only when it is old, or never.
     #[inline]
     pub(super) fn publish(&self, publication: &Publication, lane: Lane) -> Result<Option<Ticket>, Denial> {
         match self.registry.other_nodes() {
@@ -103,7 +103,7 @@ impl<P> Hub<P> {
         if let Some(cluster) = self.registry.other_nodes().filter(|_| !messages.is_empty()) {
             may_deliver(cluster)?;
             let to = std::slice::from_ref(to);
-            cluster.publish(&Outgoing { from, to, except, messages, lane: Lane::Stream, counts: false });
+            cluster.publish(&Outgoing { from, to, except, messages, lane: Lane::Stream, counts: false })?;
         }
         Ok(())
     }
@@ -123,7 +123,7 @@ fn publish(cluster: &dyn Cluster, publication: &Publication, lane: Lane) -> Resu
     may_deliver(cluster)?;
     let Publication { from, to, except, event, format, payload, accepted: _, counts } = publication;
     let messages = [(event.clone(), *format, payload.clone())];
-    Ok(cluster.publish(&Outgoing { from, to, except, messages: &messages, lane, counts: *counts }))
+    Ok(cluster.publish(&Outgoing { from, to, except, messages: &messages, lane, counts: *counts })?)
 }
 
 #[cfg(test)]

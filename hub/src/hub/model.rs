@@ -14,7 +14,7 @@ use shuttle::sync::atomic::{AtomicBool, Ordering};
 use shuttle::thread;
 
 use super::*;
-use crate::cluster::{Cluster, NodeKey, Outgoing, Proof, Topic};
+use crate::cluster::{Cluster, NoWay, NodeKey, Outgoing, Proof, Topic};
 use crate::line::Nowhere;
 use crate::outbox::Taken;
 use crate::presence::View;
@@ -580,8 +580,8 @@ impl Cluster for Nodes {
         }
     }
 
-    fn publish(&self, _: &Outgoing<'_>) -> Option<Ticket> {
-        None
+    fn publish(&self, _: &Outgoing<'_>) -> Result<Option<Ticket>, NoWay> {
+        Ok(None)
     }
 
     fn watches(&self, group: &GroupName, _: u64) -> Vec<NodeKey> {

@@ -314,6 +314,16 @@ pub struct NodeRow {
     pub in_force: u64,
     /// Publications of it that were lost on their way to the one that says this.
     pub missed: u64,
+    /// What the one that says this could not send to others, or NATS did not take. Of itself alone.
+    #[serde(default)]
+    pub unsent: u64,
+    /// Messages to the one that says this that no node had sent, or one of a later version. Of itself alone.
+    #[serde(default)]
+    pub foreign: u64,
+    /// Messages that came to the one that says this when it was too late for them, and that it did not tell. Of itself
+    /// alone.
+    #[serde(default)]
+    pub late: u64,
     /// Why it lets nobody in, or what is not right between the two; not given while all is well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,

@@ -165,13 +165,15 @@ impl Api {
         }
     }
 
-    async fn send(&self, key: &ApiKey, mut message: SendBody) -> Result<Sent, Problem> {
+    async fn send(&self, key: &Arc<ApiKey>, mut message: SendBody) -> Result<Sent, Problem> {
         let payload = message.payload()?;
         let targets = message.to.targets();
         if targets.is_empty() {
             return Err(Problem::new(Code::NoTarget, "the member \"to\" names nobody"));
         }
         self.allow_targets(key, Verb::Send, &targets).await?;
+        // Other nodes may have been asked, and it may have been revoked meanwhile.
+        self.counts(key)()?;
         let selection = message.except.into_iter().fold(self.hub.select(targets), Selection::except);
         let sent = selection.everywhere().send(message.event, payload).await?;
         Ok(Sent { queued: sent.connections, silent: sent.silent })

@@ -1,34 +1,42 @@
 //! Brings into the cluster what was decided on this node's own disk, once what the cluster has is known.
 //!
 //! In: the disk's decisions, the bucket's, and what came of puts. Out: puts, and a copy on the disk when all is there.
-//! Invariants: what was lifted in the cluster is not decided again by a disk that had it; what could not be brought is
-//! on this disk alone, and no copy leaves it out.
+//! Invariants: what was lifted in the cluster is not decided again by a disk that had it; of two decisions on the same
+//! the later one stands, whether it was made in the cluster or by this server alone; what could not be brought is on
+//! this disk alone, and no copy leaves it out.
 
 use fanfare_nats::{Expect, PutError};
 
 use super::driver::{Driver, Put};
 use super::rows;
-use crate::moderation::Decision;
+use crate::moderation::{Decision, Moderation, Standing};
 
 /// What could not be brought into the cluster, beside the keys of what could not be read there. No key is like it.
 const OWN_DISK: &str = "of this node's own disk";
 
+/// What this node's own disk has: to be looked at before anything of the bucket takes its place.
+pub(super) fn of_disk(moderation: &Moderation) -> Vec<Decision> {
+    let Standing { bans, lasting, keys } = moderation.standing();
+    let decisions = bans.into_iter().map(Decision::Ban).chain(lasting.into_iter().map(Decision::Lasting));
+    decisions.chain(keys.into_iter().map(Decision::Key)).collect()
+}
+
 impl Driver {
     /// What was in the bucket is known. What the disk has beside it was lifted meanwhile, or has never been there.
     pub(super) fn catch_up(&mut self) {
-        let standing = self.moderation.standing();
-        let decisions = standing.bans.into_iter().map(Decision::Ban);
-        let decisions = decisions.chain(standing.lasting.into_iter().map(Decision::Lasting));
-        let decisions = decisions.chain(standing.keys.into_iter().map(Decision::Key));
         // A copy of another bucket is all that is left of what was decided there: it is brought into this one.
         let is_copy = self.copy_of.as_deref().is_some_and(|of| self.side.bus.bucket() == Some(of));
-        for decision in decisions.collect::<Vec<_>>() {
-            if self.rows.has(&decision) {
+        for decision in std::mem::take(&mut self.of_disk) {
+            if self.rows.is_as_new_as(&decision) || is_copy && self.rows.has(&decision) {
                 continue;
             }
             if is_copy {
                 self.moderation.put_in_force(&decision.end(), "");
             } else {
+                if self.rows.has(&decision) {
+                    // What is older in the cluster had taken its place.
+                    self.moderation.put_in_force(&decision, "");
+                }
                 self.imports.add(decision);
             }
         }
@@ -55,9 +63,11 @@ impl Driver {
     fn import(&mut self, decision: Decision) {
         let (key, value) = rows::entry(&decision, "");
         let (bus, value) = (self.side.bus.clone(), value.unwrap_or_default());
+        // Over what is older, or over nothing that ever was: what was lifted in the cluster is not decided again by
+        // this.
+        let older = self.side.revision(&key).filter(|_| !self.rows.is_as_new_as(&decision));
         self.puts.spawn(async move {
-            // Over nothing that ever was: what was lifted in the cluster is not decided again by this.
-            let put = bus.put(&key, value, Expect::Revision(0)).await;
+            let put = bus.put(&key, value, Expect::Revision(older.unwrap_or(0))).await;
             Put::Import(Box::new(decision), put)
         });
     }
@@ -69,6 +79,11 @@ impl Driver {
             Err(PutError::Conflict) => {
                 // By another node's hand meanwhile, or lifted there: that one counts.
                 if !self.rows.has(&decision) {
+                    // When it was lifted is not known, so neither whether this was decided after that.
+                    tracing::warn!(
+                        ?decision,
+                        "what this node's disk has was lifted in the cluster, and is so here"
+                    );
                     self.moderation.put_in_force(&decision.end(), "");
                 }
             }

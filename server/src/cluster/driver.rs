@@ -20,6 +20,7 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::beside::{self, Asked, Queue};
+use super::bringing;
 use super::copier::{Copies, copy, copy_of};
 use super::duty::{self, Notified};
 use super::heads::{self, Noted};
@@ -90,6 +91,7 @@ impl Opening {
         notified: Option<Arc<dyn Notified>>,
         directory: Option<PathBuf>,
     ) -> Driver {
+        let of_disk = bringing::of_disk(&moderation);
         let (copies, to_copy) = Copies::new();
         let copy_of = directory.as_deref().and_then(copy_of);
         let has_disk = directory.is_some();
@@ -110,6 +112,7 @@ impl Opening {
             unreadable: HashSet::new(),
             is_replaced: false,
             copy_of,
+            of_disk,
             caught_up: false,
             has_copy: false,
             copies,
@@ -174,6 +177,8 @@ pub(crate) struct Driver {
     is_replaced: bool,
     /// The bucket that the disk has a copy of.
     pub(super) copy_of: Option<String>,
+    /// What the disk had of decisions when the node started, until it is known what the cluster has.
+    pub(super) of_disk: Vec<Decision>,
     pub(super) caught_up: bool,
     /// The disk has a copy of all, or is being given one.
     pub(super) has_copy: bool,
@@ -337,14 +342,13 @@ impl Driver {
                     node.duty_is_unknown(revision);
                 }
             }
-            node.applied(revision);
         } else if let Some(chain) = heads::chain(key) {
             // One that cannot be read notes nothing; what it noted before counts.
             match value.map(read::<Noted>) {
                 Some(None) => tracing::warn!(key, "what is noted of an audit cannot be read"),
                 noted => self.side.heads().saw(chain, noted.flatten(), revision),
             }
-            self.side.node.lock().applied(revision);
+            self.side.node.lock().noted(revision);
         } else {
             self.side.saw(key, value.map(|_| revision));
             self.heard += u64::from(!self.caught_up);
@@ -417,7 +421,9 @@ impl Driver {
             if now < until {
                 self.joining.send_if_modified(|known| !std::mem::replace(&mut known.is_ready, true));
             }
-        } else if !self.side.serves_without() {
+        } else if self.is_replaced || !self.side.serves_without() {
+            // Whoever serves without the cluster counts on hearing of it again, and is named in what it does not know.
+            // Of a bucket that has been made anew it hears nothing, and nobody there knows of it.
             self.side.lease.last_until(now);
         }
     }

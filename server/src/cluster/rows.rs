@@ -158,6 +158,25 @@ impl Rows {
         ended.take(most).map(|(key, _)| key.clone()).collect()
     }
 
+    /// Whether the bucket has what a decision puts, decided at the same time or later. Times are in seconds, and of
+    /// two clocks: of what was decided within the same second, or nearly, what is in the bucket counts.
+    pub(super) fn is_as_new_as(&self, decision: &Decision) -> bool {
+        let since = |row: &Row| match row {
+            Row::Ban(ban) => ban.since,
+            Row::Lasting(row) => row.since,
+            Row::Key(key) => key.row.since,
+        };
+        let known = self.known.get(&entry(decision, "").0).map(since);
+        let decided = match decision {
+            Decision::Ban(ban) => ban.since,
+            Decision::Lasting(row) => row.since,
+            Decision::Key(key) => key.row.since,
+            // What ends something is of no time.
+            Decision::Lift(_) | Decision::DropLasting(..) | Decision::DropKey(_) => 0,
+        };
+        known.is_some_and(|known| known >= decided)
+    }
+
     /// Whether the bucket has what a decision puts.
     pub(super) fn has(&self, decision: &Decision) -> bool {
         self.known.contains_key(&entry(decision, "").0)

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use fanfare_cluster::{Fenced, Node, NodeId, PeerFacts, Subject, TopicName};
-use fanfare_hub::{NodeKey, Outgoing, Population, Proof, Ticket, Topic};
+use fanfare_hub::{NoWay, NodeKey, Outgoing, Population, Proof, Ticket, Topic};
 use fanfare_nats::Bus;
 use fanfare_protocol::GroupName;
 use fanfare_protocol::admin::{NodeRow, Receipt, Who};
@@ -113,10 +113,11 @@ impl Side {
     /// The nodes as this one knows them, itself first.
     pub(crate) fn rows(&self, here: Population) -> Vec<NodeRow> {
         let now = Instant::now();
-        let (id, in_force, peers) = {
+        let (id, in_force, peers, counts) = {
             let node = self.node.lock();
-            (node.id(), node.in_force(), node.peers())
+            (node.id(), node.in_force(), node.peers(), node.counts())
         };
+        let carried = self.bus.counters();
         let own = NodeRow {
             node: id.to_string(),
             name: self.name.clone(),
@@ -126,6 +127,9 @@ impl Side {
             users: here.users as u64,
             groups: here.groups as u64,
             in_force,
+            unsent: counts.unsent + carried.discarded,
+            foreign: counts.foreign + counts.unknown + carried.unreadable,
+            late: counts.late + carried.late + carried.stale,
             problem: self.problem(),
             ..NodeRow::default()
         };
@@ -146,6 +150,7 @@ impl Side {
                 in_force: heartbeat.in_force,
                 missed: peer.missed,
                 problem,
+                ..NodeRow::default()
             })
         };
         std::iter::once(own).chain(peers.into_iter().filter_map(row)).collect()
@@ -321,13 +326,13 @@ impl fanfare_hub::Cluster for Side {
         self.node.lock().left(topic, Instant::now());
     }
 
-    fn publish(&self, outgoing: &Outgoing<'_>) -> Option<Ticket> {
-        let ticket = self.node.lock().publish(outgoing, Instant::now());
+    fn publish(&self, outgoing: &Outgoing<'_>) -> Result<Option<Ticket>, NoWay> {
+        let ticket = self.node.lock().publish(outgoing, Instant::now())?;
         // Where nobody could be reached, the answer is there already.
         if ticket.is_some() {
             self.wake.notify_one();
         }
-        ticket
+        Ok(ticket)
     }
 
     fn watches(&self, group: &GroupName, audience: u64) -> Vec<NodeKey> {
@@ -353,6 +358,10 @@ pub(super) struct Carrier(pub(super) Bus);
 impl fanfare_cluster::Bus for Carrier {
     fn send(&self, to: NodeId, message: Bytes) -> bool {
         self.0.send(to.bytes(), message).is_ok()
+    }
+
+    fn is_open(&self) -> bool {
+        self.0.is_connected()
     }
 }
 

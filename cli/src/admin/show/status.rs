@@ -116,6 +116,9 @@ fn node(row: &NodeRow) -> String {
     if row.missed > 0 {
         words.push(format!("{} of its messages LOST", row.missed));
     }
+    let counts = [(row.unsent, "not sent"), (row.late, "too late"), (row.foreign, "of no node")];
+    words
+        .extend(counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")));
     words.extend(row.problem.as_ref().map(|problem| format!("PROBLEM: {}", visible(problem))));
     words.join(", ")
 }
@@ -223,9 +226,9 @@ mod tests {
         let begin = "b (00c0ffee), 1 connection, 1 user, 2 groups";
         assert_eq!(node(&row), format!("{begin}, 480 ms ago, up to revision 17"));
         let problem = Some("there is no\u{1b} connection".to_owned());
-        let row = NodeRow { is_this: true, missed: 3, problem, ..row };
-        let end =
-            "this one, up to revision 17, 3 of its messages LOST, PROBLEM: there is no\\u{1b} connection";
+        let row = NodeRow { is_this: true, missed: 3, problem, unsent: 4, late: 5, foreign: 6, ..row };
+        let counts = "3 of its messages LOST, 4 not sent, 5 too late, 6 of no node";
+        let end = format!("this one, up to revision 17, {counts}, PROBLEM: there is no\\u{{1b}} connection");
         assert_eq!(node(&row), format!("{begin}, {end}"));
         let together = cluster(&[row.clone(), NodeRow { connections: 8, ..row }]);
         assert_eq!((together.as_deref(), cluster(&[])), (Some("2 nodes, 9 connections"), None));

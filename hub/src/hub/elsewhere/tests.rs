@@ -10,7 +10,7 @@ use fanfare_protocol::{Code, GroupName, Limits, ServerFrame, UserName};
 use parking_lot::Mutex;
 
 use super::*;
-use crate::cluster::{NodeKey, Proof, Topic};
+use crate::cluster::{NoWay, NodeKey, Proof, Topic};
 use crate::{Gate, HubLimits, Member, Newcomer, Nowhere, Origin, Population, Removal, Seat, Taken};
 
 /// Notes what it is asked, and answers what it is told to.
@@ -20,6 +20,7 @@ struct Nodes {
     /// What is to be waited for next.
     proof: Mutex<Option<Arc<Proof>>>,
     is_paused: AtomicBool,
+    is_cut_off: AtomicBool,
 }
 
 impl Nodes {
@@ -59,13 +60,16 @@ impl Cluster for Nodes {
         self.note(format!("left {}", named(topic)));
     }
 
-    fn publish(&self, outgoing: &Outgoing<'_>) -> Option<Ticket> {
+    fn publish(&self, outgoing: &Outgoing<'_>) -> Result<Option<Ticket>, NoWay> {
+        if self.is_cut_off.load(Ordering::Relaxed) {
+            return Err(NoWay);
+        }
         let Outgoing { from, to, except, messages, lane, counts } = outgoing;
         assert_eq!(**from, Sender::Server);
         let messages: Vec<_> =
             messages.iter().map(|(event, _, payload)| format!("{event}({})", payload.len())).collect();
         self.note(format!("{} to {to:?} but {} by {lane:?}, {counts}", messages.join(" "), except.len(),));
-        NonZeroU64::new(7).filter(|_| *counts).map(Ticket)
+        Ok(NonZeroU64::new(7).filter(|_| *counts).map(Ticket))
     }
 
     fn watches(&self, group: &GroupName, audience: u64) -> Vec<NodeKey> {
@@ -244,6 +248,26 @@ fn promise_8_who_is_removed_before_the_proof_is_told_that_it_joined_and_was_remo
     proof.settle();
     assert_eq!(told(alice.member()), ["joined room 1", "removed room", "message 3"]);
     assert_eq!(alice.member().outbox().facts().frames, 0);
+}
+
+/// A message that somebody elsewhere may want, and that cannot be sent there, would reach some of those whom it is for.
+#[test]
+fn what_cannot_be_sent_to_other_nodes_reaches_nobody_here() {
+    let (hub, nodes) = one_of_several();
+    let alice = seat(&hub, 1, "alice");
+    join(&hub, &alice, "room").unwrap();
+    assert_eq!(told(alice.member()), ["first", "joined room 1"]);
+    nodes.is_cut_off.store(true, Ordering::Relaxed);
+    let run = vec![(event(), PayloadFormat::Binary, Bytes::from_static(b"x")); 2];
+    let run = hub.send_run(&Sender::Server, to_room().remove(0), &[], run, Instant::now());
+    for refused in [hub.send(publication(to_room(), 1)), hub.send_unreliable(publication(to_room(), 1)), run]
+    {
+        assert_eq!(refused.map(|_| ()), Err(Code::CutOff.into()));
+    }
+    assert!(told(alice.member()).is_empty());
+    nodes.is_cut_off.store(false, Ordering::Relaxed);
+    hub.send(publication(to_room(), 1)).unwrap();
+    assert_eq!(told(alice.member()), ["message 1"]);
 }
 
 #[test]

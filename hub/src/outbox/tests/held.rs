@@ -7,7 +7,7 @@ use fanfare_protocol::presence::PresenceFrame;
 
 use super::ending::waiting_writer;
 use super::*;
-use crate::cluster::{Cluster, NodeKey, Outgoing, Proof, Ticket, Topic};
+use crate::cluster::{Cluster, NoWay, NodeKey, Outgoing, Proof, Ticket, Topic};
 use crate::sheet::Sheet;
 
 /// A cluster that may be paused, and knows nothing else.
@@ -25,8 +25,8 @@ impl Cluster for Paused {
 
     fn left(&self, _: Topic<'_>) {}
 
-    fn publish(&self, _: &Outgoing<'_>) -> Option<Ticket> {
-        None
+    fn publish(&self, _: &Outgoing<'_>) -> Result<Option<Ticket>, NoWay> {
+        Ok(None)
     }
 
     fn watches(&self, _: &GroupName, _: u64) -> Vec<NodeKey> {

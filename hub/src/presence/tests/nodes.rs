@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::Observer;
-use crate::cluster::{Cluster, NodeKey, Outgoing, Proof, Ticket, Topic};
+use crate::cluster::{Cluster, NoWay, NodeKey, Outgoing, Proof, Ticket, Topic};
 
 /// The other hubs, as one of them has them: it says whom it asks, and notes what it is told.
 #[derive(Default)]
@@ -36,8 +36,8 @@ impl Cluster for Others {
         }
     }
 
-    fn publish(&self, _: &Outgoing<'_>) -> Option<Ticket> {
-        None
+    fn publish(&self, _: &Outgoing<'_>) -> Result<Option<Ticket>, NoWay> {
+        Ok(None)
     }
 }
 
