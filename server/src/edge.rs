@@ -3,8 +3,8 @@
 //! `listener` lets attempts over QUIC in by `door` (how many at a time) and `admission` (how many in all); over TCP
 //! `visit` does, with a `visitor` for each, and `web` makes WebSockets of them, or `signalr` for clients of SignalR, by
 //! `negotiations`. From there on all are a `connection`: `handshake` finds out who it is; `session` reads and `writer`
-//! writes, `inbound` makes requests of bytes, `router` carries them out; `farewell` is the last word. `expiry` and
-//! `rounds` look after those that are there.
+//! writes, `inbound` makes requests of bytes, `router` carries them out, and `sends` those that are sends; `farewell` is
+//! the last word. `expiry` and `rounds` look after those that are there.
 
 pub(crate) mod admission;
 pub(crate) mod announcer;
@@ -18,6 +18,7 @@ pub(crate) mod listener;
 pub(crate) mod negotiations;
 pub(crate) mod rounds;
 pub(crate) mod router;
+pub(crate) mod sends;
 pub(crate) mod session;
 pub(crate) mod signalr;
 pub(crate) mod visit;

@@ -9,17 +9,10 @@ use fanfare_nats::{Expect, PutError};
 
 use super::driver::{Driver, Put};
 use super::rows;
-use crate::moderation::{Decision, Moderation, Standing};
+use crate::moderation::Decision;
 
 /// What could not be brought into the cluster, beside the keys of what could not be read there. No key is like it.
 const OWN_DISK: &str = "of this node's own disk";
-
-/// What this node's own disk has: to be looked at before anything of the bucket takes its place.
-pub(super) fn of_disk(moderation: &Moderation) -> Vec<Decision> {
-    let Standing { bans, lasting, keys } = moderation.standing();
-    let decisions = bans.into_iter().map(Decision::Ban).chain(lasting.into_iter().map(Decision::Lasting));
-    decisions.chain(keys.into_iter().map(Decision::Key)).collect()
-}
 
 impl Driver {
     /// What was in the bucket is known. What the disk has beside it was lifted meanwhile, or has never been there.

@@ -20,11 +20,10 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::beside::{self, Asked, Queue};
-use super::bringing;
 use super::copier::{Copies, copy, copy_of};
 use super::duty::{self, Notified};
 use super::heads::{self, Noted};
-use super::imports::Imports;
+use super::imports::{Imports, of_disk};
 use super::noting::{Noting, note};
 use super::observers::{self, Observers};
 use super::questions::{Question, read, to_bytes};
@@ -91,7 +90,7 @@ impl Opening {
         notified: Option<Arc<dyn Notified>>,
         directory: Option<PathBuf>,
     ) -> Driver {
-        let of_disk = bringing::of_disk(&moderation);
+        let of_disk = of_disk(&moderation);
         let (copies, to_copy) = Copies::new();
         let copy_of = directory.as_deref().and_then(copy_of);
         let has_disk = directory.is_some();

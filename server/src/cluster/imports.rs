@@ -6,10 +6,17 @@
 
 use std::collections::VecDeque;
 
-use crate::moderation::Decision;
+use crate::moderation::{Decision, Moderation, Standing};
 
 /// So many are on their way at a time. Heartbeats go beside them.
 const AT_ONCE: usize = 8;
+
+/// What this node's own disk has: to be looked at before anything of the bucket takes its place.
+pub(super) fn of_disk(moderation: &Moderation) -> Vec<Decision> {
+    let Standing { bans, lasting, keys } = moderation.standing();
+    let decisions = bans.into_iter().map(Decision::Ban).chain(lasting.into_iter().map(Decision::Lasting));
+    decisions.chain(keys.into_iter().map(Decision::Key)).collect()
+}
 
 #[derive(Debug, Default)]
 pub(super) struct Imports {

@@ -17,7 +17,8 @@ use fanfare_protocol::{ClientFrame, Code, Denial, Features, GroupName, RequestId
 
 use crate::access;
 use crate::application::Attachment;
-use crate::edge::router::{Call, Owed, Router};
+use crate::edge::router::{Call, Router};
+use crate::edge::sends::Owed;
 use crate::hub::Member;
 use crate::telemetry::Metrics;
 

@@ -250,6 +250,35 @@ fn promise_8_who_is_removed_before_the_proof_is_told_that_it_joined_and_was_remo
     assert_eq!(alice.member().outbox().facts().frames, 0);
 }
 
+/// What a waker has done.
+#[derive(Default)]
+struct Bell(AtomicBool);
+
+impl std::task::Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn promise_18_who_waits_for_the_end_of_a_pause_is_woken_when_it_is_over() {
+    let (hub, nodes) = one_of_several();
+    let alice = seat(&hub, 1, "alice");
+    assert_eq!(told(alice.member()), ["first"]);
+    nodes.is_paused.store(true, Ordering::Relaxed);
+    hub.deliver(publication(vec![Target::All], 1)).unwrap();
+    let bell = Arc::<Bell>::default();
+    let waker = Waker::from(Arc::clone(&bell));
+    let mut chunks = Vec::new();
+    let taken = alice.member().outbox().poll_take(&mut Context::from_waker(&waker), &mut chunks);
+    assert!(matches!(taken, Poll::Pending));
+    nodes.is_paused.store(false, Ordering::Relaxed);
+    assert!(!bell.0.load(Ordering::Relaxed), "nobody has said so");
+    hub.resume();
+    assert!(bell.0.load(Ordering::Relaxed));
+    assert_eq!(told(alice.member()), ["message 1"]);
+}
+
 /// A message that somebody elsewhere may want, and that cannot be sent there, would reach some of those whom it is for.
 #[test]
 fn what_cannot_be_sent_to_other_nodes_reaches_nobody_here() {
