@@ -74,8 +74,8 @@ pub(crate) struct Peer {
     /// The revision of the heartbeat by which it had the lease when it last asked what is wanted here. Whatever is
     /// known of an earlier revision alone says nothing about this lease.
     pub(crate) lease_from: u64,
-    /// It may have published what did not go here while this node had lost its lease. When it answers, it says so.
-    pub(crate) in_doubt: bool,
+    /// How many heartbeats have come since it was met. The first may be one that a node has left behind.
+    pub(crate) beats: u32,
     /// How many heartbeats in a row have said that it has no lease.
     pub(crate) without: u32,
     /// The number under which it is asked for what it wants.
@@ -94,11 +94,16 @@ impl Peer {
             heard: None,
             in_force: 0,
             lease_from: 0,
-            in_doubt: false,
+            beats: 0,
             without: 0,
             session: 0,
             asked: None,
         }
+    }
+
+    /// Whether it was there while this node was, so that what it published then may have been for somebody here.
+    pub(crate) fn was_there(&self) -> bool {
+        self.beats > 1 || self.beats == 1 && self.heard.is_some()
     }
 
     /// What operators call it.

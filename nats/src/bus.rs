@@ -139,6 +139,16 @@ impl Bus {
         self.shared.link.read().is_some()
     }
 
+    /// Waits until what was sent so far was handed to NATS, or there is no connection any more: what is put after that
+    /// comes behind it, as far as this node can see to it.
+    pub async fn handed_over(&self) {
+        let queue = self.shared.link.read().as_ref().map(|link| link.queue.clone());
+        if let Some(queue) = queue {
+            // All its places are free when nothing waits in it; and it is closed when the connection ends.
+            let _ = queue.reserve_many(queue.max_capacity()).await;
+        }
+    }
+
     /// What has happened so far.
     pub fn counters(&self) -> Counters {
         self.shared.counters.read()

@@ -121,7 +121,11 @@ fn unfolded(path: &str) -> Vec<String> {
     let head = path[..end].trim_end_matches("::").replace("::", "/");
     let Some(group) = path[end..].strip_prefix('{').filter(|_| end == 0 || path[..end].ends_with("::"))
     else {
-        return vec![head];
+        // Another name for it stays with it.
+        let alias = path[end..].strip_prefix(" as ").map(str::trim);
+        let alias =
+            alias.map(|alias| alias.split(|c: char| !(c.is_alphanumeric() || c == '_')).next().unwrap());
+        return vec![alias.map_or(head.clone(), |alias| format!("{head} as {alias}"))];
     };
     let (mut found, mut depth, mut begin) = (Vec::new(), 0, 0);
     for (at, c) in group.char_indices() {
@@ -195,7 +199,7 @@ fn paths(module: &str, code: &str, files: &BTreeSet<String>) -> Vec<String> {
                 continue;
             }
             for path in unfolded(&code[at + marker.len()..]) {
-                let parts = [base, &path];
+                let parts = [base, path.split(" as ").next().unwrap()];
                 found.push(parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("/"));
             }
         }
@@ -223,12 +227,21 @@ fn handed_on(lib: &str) -> BTreeMap<String, String> {
     for (at, marker) in lib.match_indices("use ") {
         let path = &lib[at + marker.len()..];
         for path in unfolded(path.strip_prefix("self::").unwrap_or(path)) {
+            let (path, alias) =
+                path.split_once(" as ").map_or((&*path, None), |(path, alias)| (path, Some(alias)));
             if let Some((_, name)) = path.rsplit_once('/') {
-                names.insert(name.to_owned(), path.clone());
+                names.insert(alias.unwrap_or(name).to_owned(), path.to_owned());
             }
         }
     }
     names
+}
+
+/// Where a path leads whose beginning is a name that was handed on.
+fn resolved(handed_on: &BTreeMap<String, String>, path: String) -> String {
+    let ends = path.match_indices('/').map(|(at, _)| at).chain([path.len()]);
+    let known = ends.filter_map(|end| Some((end, handed_on.get(&path[..end])?))).last();
+    known.map_or(path.clone(), |(end, from)| format!("{from}{}", &path[end..]))
 }
 
 /// Which file of the crate each file uses.
@@ -246,7 +259,7 @@ fn arrows(name: &str, files: &BTreeMap<String, String>) -> BTreeMap<String, BTre
     let arrow = |(module, code): (&String, &String)| {
         let mut targets = BTreeSet::new();
         for path in paths(module, code, &folder(module)) {
-            let path = by_head.get(&path).cloned().unwrap_or(path);
+            let path = resolved(&by_head, path);
             // The longest beginning of the path that is a file.
             let mut target = path.as_str();
             while !files.contains_key(target) {
@@ -278,9 +291,13 @@ fn paths_are_read_as_rust_has_them() {
     let mut found = paths("a/b/c", "super::d; super::super::e; super::super::super::f", &BTreeSet::new());
     found.sort();
     assert_eq!(found, ["a/b/d", "a/e", "a/super/f"]);
-    let names = handed_on("mod a;\npub use a::{B, c::D};\npub(crate) use e::F;");
-    let names: Vec<_> = names.iter().map(|(name, path)| format!("{name} {path}")).collect();
-    assert_eq!(names, ["B a/B", "D a/c/D", "F e/F"]);
+    let names = handed_on("mod a;\npub use a::{B, c::D, g as h};\npub(crate) use e::F as G;");
+    let list: Vec<_> = names.iter().map(|(name, path)| format!("{name} {path}")).collect();
+    assert_eq!(list, ["B a/B", "D a/c/D", "G e/F", "h a/g"]);
+    assert_eq!(
+        ["B/new", "B", "X/B"].map(|path| resolved(&names, path.to_owned())),
+        ["a/B/new", "a/B", "X/B"]
+    );
 }
 
 /// A way from a file back to it, if there is one.

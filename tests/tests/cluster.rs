@@ -430,6 +430,81 @@ async fn promise_9_of_two_decisions_on_the_same_the_later_one_stands() {
     b.stop().await;
 }
 
+/// What a disk had of the cluster is lifted with it, and what was decided alone is not.
+#[tokio::test(flavor = "multi_thread")]
+async fn promise_9_what_was_lifted_while_a_server_was_alone_stays_lifted() {
+    let nats = Nats::one();
+    let (a, b) = (Hub::with(node(&nats, 0, "a")).await, Hub::with(node(&nats, 0, "b")).await);
+    let ban = Action::Ban { user: user("mallory"), until: None, reason: String::new(), dry_run: false };
+    a.act(ban).await.unwrap();
+    let alone = a.restart_with(|config| config.cluster = None).await;
+    assert_eq!(refused(&alone, "mallory").await, Some(Code::UserBanned.number()));
+    b.act(Action::Unban { user: user("mallory"), reason: String::new() }).await.unwrap();
+    let a = alone.restart_with(node(&nats, 0, "a")).await;
+    for hub in [&a, &b] {
+        assert_eq!((refused(hub, "mallory").await, hub.server.moderation().bans().len()), (None, 0));
+    }
+    // What it decides alone was not lifted by that.
+    let alone = a.restart_with(|config| config.cluster = None).await;
+    let ban = Action::Ban { user: user("mallory"), until: None, reason: String::new(), dry_run: false };
+    alone.act(ban).await.unwrap();
+    let a = alone.restart_with(node(&nats, 0, "a")).await;
+    assert_eq!(refused(&a, "mallory").await, Some(Code::UserBanned.number()));
+    eventually("the other node knows it", || b.server.moderation().bans().len() == 1).await;
+    a.stop().await;
+    b.stop().await;
+}
+
+/// As long as the lease is there, a message is taken where nobody elsewhere may want it; who serves takes it then, too.
+#[tokio::test(flavor = "multi_thread")]
+async fn promise_19_without_nats_nothing_is_taken_that_somebody_elsewhere_may_want_but_by_who_serves() {
+    let mut nats = Nats::one();
+    let a = Hub::with(node(&nats, 0, "a")).await;
+    let serving = {
+        let node = node(&nats, 0, "c");
+        move |config: &mut Config| {
+            node(config);
+            if let Some(cluster) = &mut config.cluster {
+                cluster.serves_without = true;
+            }
+        }
+    };
+    let c = Hub::with(serving).await;
+    let (alice, carol) = (a.client("alice").await, c.client("carol").await);
+    for client in [&alice, &carol] {
+        within(client.join("room")).await.unwrap();
+        assert!(matches!(next(client).await, Event::Joined { .. }));
+    }
+    assert_eq!(sent(&alice, vec![Target::Group(group("room"))], "both").await, 2);
+    for client in [&alice, &carol] {
+        assert_eq!(text(client).await, "both");
+    }
+    nats.kill(0);
+    let to_room = || Outgoing::new("E", "x").to(Target::Group(group("room")));
+    let deadline = Instant::now() + DEADLINE;
+    let refusal = loop {
+        match within(alice.send_acked(to_room())).await {
+            Ok(_) => {
+                assert_eq!(text(&alice).await, "x");
+                assert!(Instant::now() < deadline, "it takes what carol does not get");
+            }
+            Err(refused) => break refused,
+        }
+    };
+    assert_eq!(refusal.code(), Some(Code::CutOff));
+    // For longer than the lease lasts.
+    let (end, mut pace) =
+        (Instant::now() + Duration::from_secs(7), tokio::time::interval(Duration::from_millis(20)));
+    while Instant::now() < end {
+        pace.tick().await;
+        assert_eq!(within(carol.send_acked(to_room())).await.unwrap(), 1);
+        assert_eq!(text(&carol).await, "x");
+    }
+    drop((alice, carol));
+    a.stop().await;
+    c.stop().await;
+}
+
 /// A node that serves without the cluster counts on hearing of it again. Of one that has been made anew it never would,
 /// and nobody there knows of it: receipts would not name it.
 #[tokio::test(flavor = "multi_thread")]

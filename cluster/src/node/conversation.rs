@@ -58,7 +58,7 @@ impl Node {
         if let Some(link) = self.links.get_mut(&peer.id) {
             (link.has_left, link.made) = (how == Parting::Bye, self.made);
         }
-        if how != Parting::Bye {
+        if how != Parting::Bye && peer.was_there() {
             // What it took before it went may have gone with it, or got lost on its way, and nobody will say any more
             // how much that was. Who says that it goes says how much it had sent.
             self.miss(peer.id, 1);
@@ -170,9 +170,6 @@ impl Node {
             Message::Whole { session } => {
                 if self.is_current(place, session) {
                     self.others.heard_all(place);
-                    if let Some(peer) = self.peer_mut(place) {
-                        peer.in_doubt = false;
-                    }
                 }
             }
             Message::InForce { revision } | Message::Ping { revision } => {

@@ -33,6 +33,7 @@ impl Node {
                 peer.in_force = peer.in_force.max(heartbeat.in_force);
                 peer.without = if heartbeat.holds { 0 } else { peer.without.saturating_add(1) };
                 peer.heartbeat = Some(heartbeat);
+                peer.beats = peer.beats.saturating_add(1);
                 peer.revision = revision;
                 peer.seen = now;
             }

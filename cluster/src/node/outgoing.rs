@@ -45,7 +45,7 @@ impl Node {
     /// there may be somebody.
     ///
     /// # Errors
-    /// [`NoWay`] where there may be somebody, and nothing can be sent.
+    /// [`NoWay`] where there may be somebody, and nothing can be sent; not from a node that serves without the others.
     pub fn publish(&mut self, outgoing: &Outgoing<'_>, now: Instant) -> Result<Option<Ticket>, NoWay> {
         // A process that stood still may send before it ticks, by wishes that do not count any more.
         self.review(now);
@@ -62,7 +62,8 @@ impl Node {
                 }
             });
         }
-        if !places.is_empty() && !self.bus.is_open() {
+        // Whoever serves without the others counts what they miss.
+        if !places.is_empty() && !self.bus.is_open() && !self.settings.serves_without {
             return Err(NoWay);
         }
         self.made += 1;

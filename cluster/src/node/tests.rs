@@ -245,6 +245,26 @@ fn promise_19_a_node_that_goes_without_a_word_may_have_taken_messages_with_it() 
     assert_eq!((some.others(0), some.arrived(0)), (vec![], (0, 1)), "the one that was lost");
 }
 
+/// A node that starts finds heartbeats that others have left behind: they were gone before it was there.
+#[test]
+fn who_was_gone_before_has_taken_nothing_with_it() {
+    let mut some = Nodes::together(2);
+    let left = some.log.iter().rev().find_map(|(_, beat)| beat.clone());
+    some.log.push((id(9), left.clone()));
+    some.pass(SECOND);
+    assert_eq!(some.nodes[0].peers().len(), 2, "it may be there");
+    some.pass(9 * SECOND);
+    assert_eq!((some.others(0), some.arrived(0)), (vec![id(1)], (0, 0)));
+    // Two of them, or one and something from it, are signs of life.
+    (0..2).for_each(|_| some.log.push((id(8), left.clone())));
+    some.log.push((id(7), left));
+    some.pass(SECOND);
+    let (heading, now) = (Heading { from: id(7), published: 0 }, some.now);
+    some.nodes[0].message(&wire::encode(heading, &Message::Ping { revision: 1 }), now);
+    some.pass(9 * SECOND);
+    assert_eq!((some.others(0), some.arrived(0)), (vec![id(1)], (0, 2)));
+}
+
 #[test]
 fn promise_19_what_cannot_be_sent_is_refused_where_somebody_may_want_it() {
     let mut some = Nodes::together(2);
@@ -268,6 +288,18 @@ fn promise_19_what_cannot_be_sent_is_refused_where_somebody_may_want_it() {
     some.publish(1, &to("room"), false);
     some.exchange();
     assert_eq!(some.arrived(0), (1, 0));
+    // Who serves without the others goes on, and they are told what they missed.
+    let serving = Settings { serves_without: true, ..Settings::default() };
+    let mut some = Nodes::with(&[Settings::default(), serving]);
+    some.pass(SECOND);
+    some.wants(0, "room");
+    some.exchange();
+    some.effects.iter_mut().for_each(Vec::clear);
+    some.closed[1].store(true, Ordering::Relaxed);
+    assert_eq!(some.publish(1, &to("room"), false), None);
+    some.closed[1].store(false, Ordering::Relaxed);
+    some.pass(SECOND);
+    assert_eq!(some.arrived(0), (0, 1));
 }
 
 #[test]

@@ -109,11 +109,10 @@ impl Node {
     /// asked under: else it would answer that it has said everything.
     pub(super) fn begin(&mut self, place: usize) {
         self.last_session += 1;
-        let (session, is_away) = (self.last_session, self.is_away());
+        let session = self.last_session;
         self.others.begin(place);
         if let Some(peer) = self.peer_mut(place) {
             (peer.session, peer.asked) = (session, None);
-            peer.in_doubt |= is_away;
         }
     }
 

@@ -1,9 +1,10 @@
 //! Brings into the cluster what was decided on this node's own disk, once what the cluster has is known.
 //!
 //! In: the disk's decisions, the bucket's, and what came of puts. Out: puts, and a copy on the disk when all is there.
-//! Invariants: what was lifted in the cluster is not decided again by a disk that had it; of two decisions on the same
-//! the later one stands, whether it was made in the cluster or by this server alone; what could not be brought is on
-//! this disk alone, and no copy leaves it out.
+//! Invariants: what was lifted in the cluster is not decided again by a disk that had it from there; of two decisions on
+//! the same the later one stands, whether it was made in the cluster or by this server alone, and what was decided alone
+//! stands where something earlier or later was lifted: nobody knows which; what could not be brought is on this disk
+//! alone, and no copy leaves it out.
 
 use fanfare_nats::{Expect, PutError};
 
@@ -13,6 +14,16 @@ use crate::moderation::Decision;
 
 /// What could not be brought into the cluster, beside the keys of what could not be read there. No key is like it.
 const OWN_DISK: &str = "of this node's own disk";
+
+/// For the log: what a key is checked by is not for that.
+fn described(decision: &Decision) -> String {
+    match decision {
+        Decision::Ban(ban) => format!("{:?} of {:?} {:?}", ban.kind, ban.user, ban.groups),
+        Decision::Lasting(row) => format!("the lasting membership of {:?} in {:?}", row.user, row.group),
+        Decision::Key(key) => format!("the API key {:?}", key.row.name),
+        Decision::Lift(_) | Decision::DropLasting(..) | Decision::DropKey(_) => "an end".to_owned(),
+    }
+}
 
 impl Driver {
     /// What was in the bucket is known. What the disk has beside it was lifted meanwhile, or has never been there.
@@ -56,13 +67,29 @@ impl Driver {
     fn import(&mut self, decision: Decision) {
         let (key, value) = rows::entry(&decision, "");
         let (bus, value) = (self.side.bus.clone(), value.unwrap_or_default());
-        // Over what is older, or over nothing that ever was: what was lifted in the cluster is not decided again by
-        // this.
-        let older = self.side.revision(&key).filter(|_| !self.rows.is_as_new_as(&decision));
+        // Over what is older; what cannot be read is not known to be that.
+        let is_older = !self.rows.is_as_new_as(&decision) && !self.unreadable.contains(&key);
+        let over = match self.side.revision(&key).filter(|_| is_older) {
+            Some(older) => Expect::Revision(older),
+            // Whatever was lifted there: it stands since then, or the cluster could not know of it.
+            None if self.was_decided_alone(&decision) => Expect::Nothing,
+            // Over nothing that ever was: what the disk had of the cluster, and was lifted there, is not decided again.
+            None => Expect::Revision(0),
+        };
         self.puts.spawn(async move {
-            let put = bus.put(&key, value, Expect::Revision(older.unwrap_or(0))).await;
+            let put = bus.put(&key, value, over).await;
             Put::Import(Box::new(decision), put)
         });
+    }
+
+    /// Whether this server decided it when it was no node any more.
+    fn was_decided_alone(&self, decision: &Decision) -> bool {
+        self.alone_since.is_some_and(|since| rows::since(decision) >= since)
+    }
+
+    /// Whether it is known that what the cluster has of the same counts, or that it cannot be known.
+    fn is_settled(&self, decision: &Decision) -> bool {
+        self.rows.is_as_new_as(decision) || self.unreadable.contains(&rows::entry(decision, "").0)
     }
 
     /// That came of it.
@@ -70,14 +97,16 @@ impl Driver {
         match put {
             Ok(_) => {}
             Err(PutError::Conflict) => {
-                // By another node's hand meanwhile, or lifted there: that one counts.
-                if !self.rows.has(&decision) {
-                    // When it was lifted is not known, so neither whether this was decided after that.
+                if self.rows.was_lifted(&decision) && !self.was_decided_alone(&decision) {
+                    let what = described(&decision);
                     tracing::warn!(
-                        ?decision,
+                        what,
                         "what this node's disk has was lifted in the cluster, and is so here"
                     );
                     self.moderation.put_in_force(&decision.end(), "");
+                } else if !self.is_settled(&decision) {
+                    // By another node's hand meanwhile: what that was is known in a moment.
+                    return self.imports.again(decision);
                 }
             }
             Err(error @ (PutError::Unavailable { .. } | PutError::Unknown)) => {

@@ -10,8 +10,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use fanfare_token::Seconds;
 use tokio::sync::mpsc;
 
+use crate::access;
 use crate::moderation::{Decision, Moderation};
 
 /// A file in the state directory: of which bucket what the store has of decisions is a copy.
@@ -22,21 +24,42 @@ pub(crate) fn copy_of(directory: &Path) -> Option<String> {
     fs::read_to_string(directory.join(MARK)).ok()
 }
 
-/// What the store has is a copy of this bucket from now on.
-fn remember(directory: &Path, bucket: &str) -> io::Result<()> {
-    let mut file = File::create(directory.join(MARK))?;
-    file.write_all(bucket.as_bytes())?;
+/// A file beside it, where what the store has is no copy any more: since when, in seconds since 1970.
+const ALONE: &str = "alone-since";
+
+/// Since when a server with this state directory decides alone, where it was a node before.
+pub(super) fn alone_since(directory: &Path) -> Option<Seconds> {
+    fs::read_to_string(directory.join(ALONE)).ok()?.parse().ok()
+}
+
+fn write(directory: &Path, name: &str, content: &str) -> io::Result<()> {
+    let mut file = File::create(directory.join(name))?;
+    file.write_all(content.as_bytes())?;
     file.sync_all()?;
     // The name as well.
     File::open(directory)?.sync_all()
 }
 
-/// It is what a server alone decides, from now on.
-pub(crate) fn forget(directory: &Path) -> io::Result<()> {
-    match fs::remove_file(directory.join(MARK)) {
+fn remove(directory: &Path, name: &str) -> io::Result<()> {
+    match fs::remove_file(directory.join(name)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
+}
+
+/// What the store has is a copy of this bucket from now on.
+fn remember(directory: &Path, bucket: &str) -> io::Result<()> {
+    write(directory, MARK, bucket)?;
+    remove(directory, ALONE)
+}
+
+/// It is what a server alone decides, from now on.
+pub(crate) fn forget(directory: &Path) -> io::Result<()> {
+    if copy_of(directory).is_some() {
+        // First since when. Where only this is done, it is a copy still, and nothing was decided alone.
+        write(directory, ALONE, &access::now().to_string())?;
+    }
+    remove(directory, MARK)
 }
 
 /// So many decisions may wait for the disk.

@@ -20,7 +20,7 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::beside::{self, Asked, Queue};
-use super::copier::{Copies, copy, copy_of};
+use super::copier::{Copies, alone_since, copy, copy_of};
 use super::duty::{self, Notified};
 use super::heads::{self, Noted};
 use super::imports::{Imports, of_disk};
@@ -93,6 +93,7 @@ impl Opening {
         let of_disk = of_disk(&moderation);
         let (copies, to_copy) = Copies::new();
         let copy_of = directory.as_deref().and_then(copy_of);
+        let alone_since = directory.as_deref().and_then(alone_since);
         let has_disk = directory.is_some();
         let copier = tokio::spawn(copy(Arc::clone(&moderation), directory, copies.clone(), to_copy));
         let (beside, asked) = Queue::new();
@@ -111,6 +112,7 @@ impl Opening {
             unreadable: HashSet::new(),
             is_replaced: false,
             copy_of,
+            alone_since,
             of_disk,
             caught_up: false,
             has_copy: false,
@@ -176,6 +178,8 @@ pub(crate) struct Driver {
     is_replaced: bool,
     /// The bucket that the disk has a copy of.
     pub(super) copy_of: Option<String>,
+    /// Since when the disk has what was decided without the cluster, where it had a copy before.
+    pub(super) alone_since: Option<Seconds>,
     /// What the disk had of decisions when the node started, until it is known what the cluster has.
     pub(super) of_disk: Vec<Decision>,
     pub(super) caught_up: bool,
@@ -529,7 +533,11 @@ impl Driver {
         side.end();
         side.node.lock().leave();
         let key = rows::node_key(id);
-        let forget = side.bus.delete(&key, Expect::Anything);
+        // Whoever sees the entry go, and has not heard that the node goes, takes it for one that was lost.
+        let forget = async {
+            side.bus.handed_over().await;
+            side.bus.delete(&key, Expect::Anything).await
+        };
         // Where NATS does not answer, the others find out by themselves.
         let _ = tokio::time::timeout(LAST_WORDS, forget).await;
         puts.shutdown().await;

@@ -3,7 +3,7 @@
 //! In: decisions, or entries as they come. Out: the other of the two. Invariant: an entry that cannot be read is no
 //! decision that was not made: whoever gets [`RowError`] does not know what stands, and may let nobody in.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use bytes::Bytes;
@@ -98,6 +98,16 @@ fn hash(parts: [&str; 3]) -> String {
     digest(&SHA256, text.as_bytes()).as_ref().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// When something was decided; what ends something is of no time.
+pub(super) fn since(decision: &Decision) -> Seconds {
+    match decision {
+        Decision::Ban(ban) => ban.since,
+        Decision::Lasting(row) => row.since,
+        Decision::Key(key) => key.row.since,
+        Decision::Lift(_) | Decision::DropLasting(..) | Decision::DropKey(_) => 0,
+    }
+}
+
 /// An entry that this version cannot read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the entry {key} of the cluster's bucket cannot be read: {problem}")]
@@ -113,6 +123,8 @@ const LEFT: Seconds = 86_400;
 #[derive(Debug, Default)]
 pub(super) struct Rows {
     known: HashMap<String, Row>,
+    /// Of what was lifted, the keys.
+    lifted: HashSet<String>,
 }
 
 impl Rows {
@@ -124,6 +136,7 @@ impl Rows {
         value: Option<&[u8]>,
     ) -> Result<Option<(Decision, String)>, RowError> {
         let Some(value) = value else {
+            self.lifted.insert(key.to_owned());
             return Ok(self.known.remove(key).map(|row| (row.end(), String::new())));
         };
         // Where it cannot be read, what was known stays, so that it can be ended.
@@ -134,6 +147,7 @@ impl Rows {
             return Err(wrong("it belongs to another key".to_owned()));
         }
         self.known.insert(key.to_owned(), row.clone());
+        self.lifted.remove(key);
         let decision = match row {
             Row::Ban(ban) => Decision::Ban(ban),
             Row::Lasting(row) => Decision::Lasting(row),
@@ -159,22 +173,21 @@ impl Rows {
     }
 
     /// Whether the bucket has what a decision puts, decided at the same time or later. Times are in seconds, and of
-    /// two clocks: of what was decided within the same second, or nearly, what is in the bucket counts.
+    /// two clocks: of what was decided within the same second, or nearly, what is in the bucket counts. A key is made
+    /// once: of two with the same name the bucket's counts.
     pub(super) fn is_as_new_as(&self, decision: &Decision) -> bool {
         let since = |row: &Row| match row {
             Row::Ban(ban) => ban.since,
             Row::Lasting(row) => row.since,
-            Row::Key(key) => key.row.since,
+            Row::Key(_) => Seconds::MAX,
         };
         let known = self.known.get(&entry(decision, "").0).map(since);
-        let decided = match decision {
-            Decision::Ban(ban) => ban.since,
-            Decision::Lasting(row) => row.since,
-            Decision::Key(key) => key.row.since,
-            // What ends something is of no time.
-            Decision::Lift(_) | Decision::DropLasting(..) | Decision::DropKey(_) => 0,
-        };
-        known.is_some_and(|known| known >= decided)
+        known.is_some_and(|known| known >= self::since(decision))
+    }
+
+    /// Whether what a decision puts was lifted, and nothing was put in its place since.
+    pub(super) fn was_lifted(&self, decision: &Decision) -> bool {
+        self.lifted.contains(&entry(decision, "").0)
     }
 
     /// Whether the bucket has what a decision puts.
@@ -220,6 +233,20 @@ mod tests {
             assert_eq!(rows.read(&key, None), Ok(Some((end, String::new()))));
             assert_eq!(rows.read(&key, None), Ok(None));
         }
+    }
+
+    #[test]
+    fn of_two_the_later_is_as_new_and_what_was_lifted_is_known() {
+        let mut rows = Rows::default();
+        let at = |since| Decision::Ban(BanRow { since, ..ban("alice") });
+        assert!(!rows.is_as_new_as(&at(0)) && !rows.was_lifted(&at(0)), "there is none");
+        let (key, value) = entry(&at(5), "");
+        rows.read(&key, value.as_deref()).unwrap();
+        assert_eq!([4, 5, 6].map(|since| rows.is_as_new_as(&at(since))), [true, true, false]);
+        rows.read(&key, None).unwrap();
+        assert!(rows.was_lifted(&at(9)) && !rows.is_as_new_as(&at(1)));
+        rows.read(&key, value.as_deref()).unwrap();
+        assert!(!rows.was_lifted(&at(9)));
     }
 
     #[test]

@@ -179,7 +179,7 @@ impl Router {
         if others {
             except.push(caller.id());
         }
-        // A client's limits are within what the hub sends, so it refuses nothing here. If it did, each would be told.
+        // The hub refuses a run as a whole, where it cannot reach other nodes. Each is told.
         if let Err(Denial { code, detail }) =
             self.hub.send_run(&sender(caller), target, &except, messages, Instant::now())
         {

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use fanfare_protocol::GroupName;
 use fanfare_protocol::presence::PresenceFrame;
 
-use super::ending::waiting_writer;
+use super::ending::{Bell, waiting_writer};
 use super::*;
 use crate::cluster::{Cluster, NoWay, NodeKey, Outgoing, Proof, Ticket, Topic};
 use crate::sheet::Sheet;
@@ -211,6 +211,7 @@ fn promise_19_a_drain_throws_away_what_is_held_back_and_tells_it_before_the_last
     let writer = waiting_writer_behind(&outbox, &["ack 1"]);
     outbox.finish(Some(&ack(6)));
     assert_eq!(writer.rings(), 1);
+    assert_eq!(outbox.facts().frames, 4, "one that is being written, and three that go");
     assert_eq!(told(&outbox), ["lagged 4", "ack 3", "ack 4", "ack 6"]);
     assert_eq!((ending(&outbox), depth(&outbox)), (Poll::Ready(Taken::Finished), (0, 0)));
     assert_eq!(outbox.facts().dropped, 4);
@@ -257,10 +258,15 @@ fn promise_18_what_was_lost_on_the_way_is_told_alone_or_with_what_comes_next() {
     assert_eq!(told(&outbox), ["lagged 4"], "also where what came next is not to be told any more");
     assert_eq!(depth(&outbox), (0, 0));
 
+    // Where nothing was lost there is nothing to tell, and where something waits it is told with that.
+    assert!(outbox.push_presence(&presence()));
+    outbox.forget_presence(&GroupName::new("room").unwrap());
+    assert_eq!(depth(&outbox), (0, 0));
     cluster.pause(true);
     say(&outbox, 1);
     outbox.lag(2);
     outbox.lag(2);
+    assert_eq!(outbox.facts().frames, 1);
     assert!(told(&outbox).is_empty(), "with what comes next");
     cluster.pause(false);
     outbox.lag(u64::MAX);
@@ -286,4 +292,18 @@ fn promise_18_nothing_is_told_before_the_first_frame_whatever_was_lost_before_it
     say(&alone, 3);
     assert_eq!(told(&alone), ["ack 1", "lagged 1", "message 3"]);
     assert_eq!(depth(&alone), (0, 0));
+}
+
+#[test]
+fn room_for_more_is_told_when_presence_that_waits_is_forgotten() {
+    let room = GroupName::new("room").unwrap();
+    for (answers, has_room) in [(2, true), (3, false)] {
+        let outbox = super::outbox(4, 100_000, Overflow::Disconnect);
+        assert!(outbox.push_presence(&presence()));
+        (0..answers).for_each(|request| _ = outbox.push_notice(&ack(request)));
+        let (session, waker) = Bell::new();
+        assert!(outbox.poll_room(&mut Context::from_waker(&waker)).is_pending());
+        outbox.forget_presence(&room);
+        assert_eq!(session.rings() > 0, has_room, "{answers} answers wait");
+    }
 }
