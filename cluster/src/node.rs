@@ -222,6 +222,8 @@ pub struct Node {
     made_with_lease: u64,
     /// Nodes that left a heartbeat and have gone.
     left_over: HashMap<NodeId, LeftOver, RandomState>,
+    /// Nodes whose entry was taken out, and who have not said that they go: they may have said it, and it is on its way.
+    goodbyes: HashMap<NodeId, Instant, RandomState>,
     /// Nodes for which there is no room, and when a heartbeat of theirs was seen.
     without_room: HashMap<NodeId, Instant, RandomState>,
     others: Others,
@@ -263,6 +265,7 @@ impl Node {
             made: 0,
             made_with_lease: 0,
             left_over: HashMap::default(),
+            goodbyes: HashMap::default(),
             without_room: HashMap::default(),
             others: Others::default(),
             own: Own::new(settings),

@@ -285,7 +285,8 @@ impl Start {
         if let Some(home) = &mut home {
             if cluster.is_none() {
                 // What is decided from now on is nobody's copy.
-                cluster::forget(home.path()).map_err(|source| StartError::Files(source.into()))?;
+                cluster::forget(home.path(), &moderation)
+                    .map_err(|source| StartError::Files(source.into()))?;
             }
             home.keep();
         }

@@ -58,10 +58,12 @@ impl Node {
         if let Some(link) = self.links.get_mut(&peer.id) {
             (link.has_left, link.made) = (how == Parting::Bye, self.made);
         }
-        if how != Parting::Bye && peer.was_there() {
-            // What it took before it went may have gone with it, or got lost on its way, and nobody will say any more
-            // how much that was. Who says that it goes says how much it had sent.
-            self.miss(peer.id, 1);
+        // What it took before it went may have gone with it, or got lost on its way, and nobody will say any more how
+        // much that was. Who says that it goes says how much it had sent.
+        match how {
+            Parting::GivenUp if peer.was_there() => self.miss(peer.id, 1),
+            Parting::Deleted if peer.was_there() => _ = self.goodbyes.insert(peer.id, now),
+            _ => _ = self.goodbyes.remove(&peer.id),
         }
         if how == Parting::GivenUp {
             self.fences.iter_mut().for_each(|fence| fence.given_up(&peer, now));
@@ -136,6 +138,14 @@ impl Node {
             }
         };
         let Heading { from, published } = heading;
+        if message == Message::Bye
+            && !self.places.contains_key(&from)
+            && self.goodbyes.remove(&from).is_some()
+        {
+            // Its entry was taken out behind this, and was here before.
+            self.links.entry(from).or_default().has_left = true;
+            return self.follow(from, published);
+        }
         let Some(place) = self.hear(heading, now) else { return };
         if let Message::Publish { ticket, publication } = message {
             return self.arrive(from, published, ticket, publication);

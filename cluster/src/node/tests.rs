@@ -245,6 +245,28 @@ fn promise_19_a_node_that_goes_without_a_word_may_have_taken_messages_with_it() 
     assert_eq!((some.others(0), some.arrived(0)), (vec![], (0, 1)), "the one that was lost");
 }
 
+/// Its entry in the log and its last word go different ways.
+#[test]
+fn a_node_that_goes_may_be_heard_to_go_when_its_entry_is_gone_already() {
+    let mut some = Nodes::together(3);
+    some.wants(0, "room");
+    some.exchange();
+    some.publish(1, &[group("room")], false);
+    some.nodes[1].leave();
+    let last = std::mem::take(&mut *some.posts[1].lock().unwrap());
+    (some.without_log, some.cut) = (vec![1], vec![(1, 0), (1, 2)]);
+    some.log.push((id(1), None));
+    some.see();
+    assert_eq!((some.others(0), some.arrived(0)), (vec![id(2)], (0, 0)));
+    let now = some.now;
+    let (_, bye) = last.iter().rev().find(|(to, _)| *to == id(0)).unwrap();
+    some.nodes[0].message(bye, now);
+    some.pass(2 * SECOND);
+    assert_eq!((some.others(0), some.arrived(0)), (vec![id(2)], (0, 1)), "what it says is lost is lost");
+    some.effects[2].retain(|effect| matches!(effect, Effect::Missed(..)));
+    assert_eq!(some.arrived(2), (0, 1), "it has not said so to this one");
+}
+
 /// A node that starts finds heartbeats that others have left behind: they were gone before it was there.
 #[test]
 fn who_was_gone_before_has_taken_nothing_with_it() {

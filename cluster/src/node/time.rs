@@ -54,6 +54,10 @@ impl Node {
         let peers = &self.peers;
         self.tallies.tick(now, |place| peers.get(place).and_then(Option::as_ref).map(|peer| peer.id));
         self.look_at_fences(now);
+        let wait = self.settings.heartbeat * 2;
+        let silent = self.goodbyes.extract_if(|_, since| now >= *since + wait);
+        let silent: Vec<_> = silent.map(|(id, _)| id).collect();
+        silent.into_iter().for_each(|id| self.miss(id, 1));
         let long = self.settings.lease * 10;
         let (effects, left_over) = (&mut self.effects, &mut self.left_over);
         left_over.retain(|id, left_over| {

@@ -84,7 +84,7 @@ impl Driver {
 
     /// Whether this server decided it when it was no node any more.
     fn was_decided_alone(&self, decision: &Decision) -> bool {
-        self.alone_since.is_some_and(|since| rows::since(decision) >= since)
+        self.alone_since.is_some_and(|since| rows::since(decision) > since)
     }
 
     /// Whether it is known that what the cluster has of the same counts, or that it cannot be known.

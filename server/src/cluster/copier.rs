@@ -13,7 +13,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use fanfare_token::Seconds;
 use tokio::sync::mpsc;
 
-use crate::access;
+use super::imports::of_disk;
+use super::rows::since;
 use crate::moderation::{Decision, Moderation};
 
 /// A file in the state directory: of which bucket what the store has of decisions is a copy.
@@ -24,10 +25,12 @@ pub(crate) fn copy_of(directory: &Path) -> Option<String> {
     fs::read_to_string(directory.join(MARK)).ok()
 }
 
-/// A file beside it, where what the store has is no copy any more: since when, in seconds since 1970.
+/// A file beside it, where what the store has is no copy any more: when the newest was decided that it had then, in
+/// seconds since 1970.
 const ALONE: &str = "alone-since";
 
-/// Since when a server with this state directory decides alone, where it was a node before.
+/// What a server with this state directory has decided later than this, it has decided alone; where it was a node
+/// before.
 pub(super) fn alone_since(directory: &Path) -> Option<Seconds> {
     fs::read_to_string(directory.join(ALONE)).ok()?.parse().ok()
 }
@@ -54,10 +57,11 @@ fn remember(directory: &Path, bucket: &str) -> io::Result<()> {
 }
 
 /// It is what a server alone decides, from now on.
-pub(crate) fn forget(directory: &Path) -> io::Result<()> {
+pub(crate) fn forget(directory: &Path, moderation: &Moderation) -> io::Result<()> {
     if copy_of(directory).is_some() {
+        let newest = of_disk(moderation).iter().map(since).max().unwrap_or(0);
         // First since when. Where only this is done, it is a copy still, and nothing was decided alone.
-        write(directory, ALONE, &access::now().to_string())?;
+        write(directory, ALONE, &newest.to_string())?;
     }
     remove(directory, MARK)
 }

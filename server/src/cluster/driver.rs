@@ -14,6 +14,7 @@ use fanfare_cluster::{Effect, Heartbeat, Node, NodeId, TopicName};
 use fanfare_hub::{CloseReason, Removal};
 use fanfare_nats::{Bus, Event, Expect, OpenError, PutError};
 use fanfare_protocol::{Code, Limits};
+use fanfare_token::Seconds;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
@@ -178,7 +179,7 @@ pub(crate) struct Driver {
     is_replaced: bool,
     /// The bucket that the disk has a copy of.
     pub(super) copy_of: Option<String>,
-    /// Since when the disk has what was decided without the cluster, where it had a copy before.
+    /// What the disk has that was decided later than this was decided without the cluster, where it had a copy before.
     pub(super) alone_since: Option<Seconds>,
     /// What the disk had of decisions when the node started, until it is known what the cluster has.
     pub(super) of_disk: Vec<Decision>,
