@@ -365,6 +365,47 @@ fn the_end_of_what_was_begun_for_an_earlier_audience_is_not_waited_for() {
     assert_eq!(audience.hear(key(1), snapshot(false, true, &["zoe"])), Heard::Complete);
 }
 
+/// Each would be a message of its own to everybody who watches.
+#[test]
+fn what_another_node_says_later_is_told_with_the_next_announcement() {
+    let mut sites = pair();
+    let now = Instant::now();
+    let watcher = seat(&sites[0].hub, 1, "watcher");
+    sites[0].hub.watch(watcher.member(), &room()).unwrap();
+    settle(&mut sites, now);
+    told(watcher.member());
+    sites[0].hub.hear(key(1), snapshot(true, true, &["alice"]), now + ms(100));
+    assert!(told(watcher.member()).is_empty());
+    announce(&sites[0].hub, now + ms(200));
+    assert_eq!(told(watcher.member()), ["+alice 1"]);
+}
+
+#[test]
+fn a_connection_more_on_another_node_says_nothing_new_of_who_has_left_here() {
+    let mut sites = pair();
+    let now = Instant::now();
+    let watcher = seat(&sites[0].hub, 1, "watcher");
+    let here = [2, 3].map(|number| seat(&sites[0].hub, number, "alice"));
+    let there = seat(&sites[1].hub, 4, "alice");
+    say(&sites[1], &there, "old", 1);
+    say(&sites[0], &here[0], "new", 2);
+    here.iter().for_each(|seat| join(&sites[0].hub, seat));
+    join(&sites[1].hub, &there);
+    sites[0].hub.watch(watcher.member(), &room()).unwrap();
+    settle(&mut sites, now);
+    assert_eq!(told(watcher.member()), ["snapshot alice 3"]);
+    for seat in &here {
+        sites[0].hub.leave(seat.member(), &room());
+    }
+    settle(&mut sites, now + ms(100));
+    let more = seat(&sites[1].hub, 5, "alice");
+    join(&sites[1].hub, &more);
+    settle(&mut sites, now + ms(200));
+    assert!(told(watcher.member()).is_empty(), "they may be back");
+    settle(&mut sites, now + ms(2_200));
+    assert_eq!(told(watcher.member()), ["+alice 2 old"]);
+}
+
 #[test]
 fn what_is_said_no_more_on_another_node_because_a_connection_has_left_waits_for_the_grace() {
     let mut sites = pair();
