@@ -238,10 +238,10 @@ fn handed_on(lib: &str) -> BTreeMap<String, String> {
 }
 
 /// Where a path leads whose beginning is a name that was handed on.
-fn resolved(handed_on: &BTreeMap<String, String>, path: String) -> String {
-    let ends = path.match_indices('/').map(|(at, _)| at).chain([path.len()]);
-    let known = ends.filter_map(|end| Some((end, handed_on.get(&path[..end])?))).last();
-    known.map_or(path.clone(), |(end, from)| format!("{from}{}", &path[end..]))
+fn resolved(handed_on: &BTreeMap<String, String>, path: &str) -> String {
+    let ends = [path.len()].into_iter().chain(path.rmatch_indices('/').map(|(at, _)| at));
+    let longest = ends.filter_map(|end| Some((end, handed_on.get(&path[..end])?))).next();
+    longest.map_or(path.to_owned(), |(end, from)| format!("{from}{}", &path[end..]))
 }
 
 /// Which file of the crate each file uses.
@@ -259,7 +259,7 @@ fn arrows(name: &str, files: &BTreeMap<String, String>) -> BTreeMap<String, BTre
     let arrow = |(module, code): (&String, &String)| {
         let mut targets = BTreeSet::new();
         for path in paths(module, code, &folder(module)) {
-            let path = resolved(&by_head, path);
+            let path = resolved(&by_head, &path);
             // The longest beginning of the path that is a file.
             let mut target = path.as_str();
             while !files.contains_key(target) {
@@ -294,10 +294,7 @@ fn paths_are_read_as_rust_has_them() {
     let names = handed_on("mod a;\npub use a::{B, c::D, g as h};\npub(crate) use e::F as G;");
     let list: Vec<_> = names.iter().map(|(name, path)| format!("{name} {path}")).collect();
     assert_eq!(list, ["B a/B", "D a/c/D", "G e/F", "h a/g"]);
-    assert_eq!(
-        ["B/new", "B", "X/B"].map(|path| resolved(&names, path.to_owned())),
-        ["a/B/new", "a/B", "X/B"]
-    );
+    assert_eq!(["B/new", "B", "X/B"].map(|path| resolved(&names, path)), ["a/B/new", "a/B", "X/B"]);
 }
 
 /// A way from a file back to it, if there is one.

@@ -185,7 +185,7 @@ fn room_is_there_until_the_queue_is_half_full_and_comes_back_with_the_writer() {
 #[test]
 fn there_is_much_room_until_a_quarter_is_taken() {
     let by_number = outbox(8, 100_000, Overflow::Disconnect);
-    let by_bytes = outbox(100, 8 * Bytes::from(codec::encode_server(&ack(0))).len(), Overflow::Disconnect);
+    let by_bytes = outbox(100, 8 * codec::encode_server(&ack(0)).len(), Overflow::Disconnect);
     for outbox in [by_number, by_bytes] {
         for request in 0..2 {
             outbox.push_notice(&ack(request));

@@ -31,13 +31,13 @@ impl Driver {
         // A copy of another bucket is all that is left of what was decided there: it is brought into this one.
         let is_copy = self.copy_of.as_deref().is_some_and(|of| self.side.bus.bucket() == Some(of));
         for decision in std::mem::take(&mut self.of_disk) {
-            if self.rows.is_as_new_as(&decision) || is_copy && self.rows.has(&decision) {
-                continue;
-            }
+            let is_there = self.rows.has(&decision);
             if is_copy {
-                self.moderation.put_in_force(&decision.end(), "");
-            } else {
-                if self.rows.has(&decision) {
+                if !is_there {
+                    self.moderation.put_in_force(&decision.end(), "");
+                }
+            } else if !self.rows.is_as_new_as(&decision) {
+                if is_there {
                     // What is older in the cluster had taken its place.
                     self.moderation.put_in_force(&decision, "");
                 }
@@ -55,9 +55,13 @@ impl Driver {
         while let Some(decision) = self.imports.next() {
             self.import(decision);
         }
-        let is_brought = self.caught_up && self.imports.left() == 0 && !self.unreadable.contains(OWN_DISK);
+        if !self.caught_up || self.imports.left() > 0 {
+            return;
+        }
+        self.rows.brought();
+        let is_whole = !self.unreadable.contains(OWN_DISK);
         if !self.has_copy
-            && let Some(bucket) = self.side.bus.bucket().filter(|_| is_brought)
+            && let Some(bucket) = self.side.bus.bucket().filter(|_| is_whole)
         {
             self.has_copy = true;
             self.copies.begin(bucket.to_owned());

@@ -123,8 +123,9 @@ const LEFT: Seconds = 86_400;
 #[derive(Debug, Default)]
 pub(super) struct Rows {
     known: HashMap<String, Row>,
-    /// Of what was lifted, the keys.
+    /// Of what was lifted, the keys, until everything that a disk had is brought.
     lifted: HashSet<String>,
+    is_brought: bool,
 }
 
 impl Rows {
@@ -136,7 +137,9 @@ impl Rows {
         value: Option<&[u8]>,
     ) -> Result<Option<(Decision, String)>, RowError> {
         let Some(value) = value else {
-            self.lifted.insert(key.to_owned());
+            if !self.is_brought {
+                self.lifted.insert(key.to_owned());
+            }
             return Ok(self.known.remove(key).map(|row| (row.end(), String::new())));
         };
         // Where it cannot be read, what was known stays, so that it can be ended.
@@ -183,6 +186,11 @@ impl Rows {
         };
         let known = self.known.get(&entry(decision, "").0).map(since);
         known.is_some_and(|known| known >= self::since(decision))
+    }
+
+    /// Nobody asks any more what was lifted: it is not kept.
+    pub(super) fn brought(&mut self) {
+        (self.lifted, self.is_brought) = (HashSet::new(), true);
     }
 
     /// Whether what a decision puts was lifted, and nothing was put in its place since.
@@ -247,6 +255,10 @@ mod tests {
         assert!(rows.was_lifted(&at(9)) && !rows.is_as_new_as(&at(1)));
         rows.read(&key, value.as_deref()).unwrap();
         assert!(!rows.was_lifted(&at(9)));
+        rows.read(&key, None).unwrap();
+        rows.brought();
+        rows.read("ban.another", None).unwrap();
+        assert!(rows.lifted.is_empty(), "there is no end of what is lifted");
     }
 
     #[test]
