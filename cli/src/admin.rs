@@ -147,6 +147,9 @@ impl Asked {
                 let who = meant(names, who)?;
                 Self::Action(Action::Kick { who, reason: note.reason }, Done::To("closed"))
             }
+            AdminCommand::ForgetNode { node, note } => {
+                Self::Action(Action::ForgetNode { node, reason: note.reason }, Done::Forgotten)
+            }
             AdminCommand::Backup => Self::Action(Action::Backup {}, Done::Copied),
             AdminCommand::Send { to, event, text } => {
                 let ToArguments { to_user, to_group, to_connection, to_all: _ } = to;

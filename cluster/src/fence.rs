@@ -166,6 +166,7 @@ mod tests {
             notifies: false,
             holds: true,
             claims_over: 0,
+            time_ms: 0,
         };
         Peer { heartbeat: Some(heartbeat), in_force, ..Peer::new(node(number), now) }
     }

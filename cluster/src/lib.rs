@@ -28,7 +28,7 @@ mod wire;
 
 pub use self::fence::{Fenced, Standing};
 pub use self::id::{MOST_PEERS, NodeId, NodeIdError};
-pub use self::node::{Bus, Counts, Effect, Node, PeerFacts, longest_fence};
+pub use self::node::{Bus, Counts, Effect, Lost, Node, PeerFacts, longest_fence};
 pub use self::peer::Heartbeat;
 pub use self::settings::Settings;
 pub use self::subject::{Claim, Duties, Subject};

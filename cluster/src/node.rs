@@ -162,6 +162,19 @@ pub struct PeerFacts {
     pub missed: u64,
 }
 
+/// A node that was given up, and may go on delivering all the same.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lost {
+    /// Its id.
+    pub id: NodeId,
+    /// The revision of its last heartbeat.
+    pub revision: u64,
+    /// That.
+    pub heartbeat: Heartbeat,
+    /// When it was given up.
+    pub since: Instant,
+}
+
 /// The two ways between this node and another.
 #[derive(Debug, Default, Clone, Copy)]
 struct Link {
@@ -342,6 +355,22 @@ impl Node {
             .collect();
         peers.sort_by(|(a, one), (b, other)| (a, one.id).cmp(&(b, other.id)));
         peers.into_iter().map(|(_, facts)| facts).collect()
+    }
+
+    /// Those that were given up and may go on delivering without the cluster, by their ids: each fence names them as long
+    /// as what they have left among the decisions is there.
+    #[must_use]
+    pub fn lost(&self) -> Vec<Lost> {
+        let mut lost: Vec<Lost> = self
+            .left_over
+            .iter()
+            .filter_map(|(id, left_over)| {
+                let heartbeat = left_over.heartbeat.clone().filter(|heartbeat| heartbeat.serves_without)?;
+                Some(Lost { id: *id, revision: left_over.revision, heartbeat, since: left_over.since })
+            })
+            .collect();
+        lost.sort_by_key(|lost| lost.id);
+        lost
     }
 
     /// What the next heartbeats say of how many connections, users and groups there are.

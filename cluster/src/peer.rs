@@ -48,6 +48,10 @@ pub struct Heartbeat {
     /// Its claims of that duty up to this one have ended with their leases.
     #[serde(default)]
     pub claims_over: u64,
+    /// What its clock said when this was put, in milliseconds since 1970 (UTC); 0 where it does not say that. Whoever
+    /// puts it fills it in: a [`Node`](crate::Node) reads no clock.
+    #[serde(default)]
+    pub time_ms: u64,
 }
 
 /// One that has just started says that it has no lease, and has it a moment later.

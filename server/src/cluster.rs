@@ -6,16 +6,19 @@
 //! them, `reasons` those of what is about to be ended, `heads` what is noted of the nodes' audits, which `noting` does
 //! for this one's, and `imports` what this node's disk has to bring into it, by `bringing`; `questions` are what nodes
 //! ask each other, `asking` is what this one asks, `beside` answers what takes long, and `walk` makes one list of all
-//! nodes'; `copier` writes down a copy of what was decided. What a node knows and says is the business of the crate
+//! nodes'; `copier` writes down a copy of what was decided; `clocks` says whose clock is wrong, and
+//! `forgetting` takes out what a dead node has left. What a node knows and says is the business of the crate
 //! `fanfare-cluster`; what carries it, that of `fanfare-nats`.
 
 mod asking;
 mod beside;
 mod bringing;
+mod clocks;
 mod copier;
 mod deciding;
 mod driver;
 mod duty;
+mod forgetting;
 mod heads;
 mod imports;
 mod noting;

@@ -11,6 +11,8 @@ use fanfare_cluster::Tallied;
 use fanfare_hub::Ticket;
 use parking_lot::Mutex;
 
+use crate::uptime;
+
 /// How long an answer is kept that nobody has come for.
 const KEPT: Duration = Duration::from_secs(10);
 
@@ -74,7 +76,7 @@ impl Elsewhere {
             match places.of.remove(&ticket) {
                 Some(Place::Waiting(then)) => then,
                 _ => {
-                    places.of.insert(ticket, Place::Answered(tallied, Instant::now()));
+                    places.of.insert(ticket, Place::Answered(tallied, uptime::now()));
                     return;
                 }
             }
@@ -136,7 +138,7 @@ mod tests {
         elsewhere.answer(ticket(2), copies(10));
         elsewhere.answer(ticket(2), copies(100));
         assert_eq!(sum.load(Ordering::Relaxed), 11);
-        let now = Instant::now();
+        let now = uptime::now();
         elsewhere.sweep(now);
         assert_eq!(elsewhere.places.lock().of.len(), 1);
         elsewhere.sweep(now + KEPT + Duration::from_secs(1));

@@ -1,11 +1,14 @@
 //! Whether this server may let in and deliver now.
 //!
 //! In: until when, from whoever hears the other nodes. Out: yes or no, at the moment of asking. Invariant: a process
-//! that was stopped, and goes on when the lease has ended, is told no: the clock is asked each time (promise 18; test
-//! `promise_18_whoever_wakes_up_too_late_may_not`).
+//! that was stopped, and goes on when the lease has ended, is told no, also where the whole machine was: the clock is
+//! asked each time (promise 18; tests `promise_18_whoever_wakes_up_too_late_may_not` and
+//! `promise_18_a_lease_ends_while_the_machine_sleeps`). All moments here are of `uptime`.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+
+use crate::uptime;
 
 /// The lease of a node, which others may look at without waiting. A server that is no node always has it.
 #[derive(Debug)]
@@ -17,7 +20,7 @@ pub(crate) struct Lease {
 
 impl Default for Lease {
     fn default() -> Self {
-        Self { began: Instant::now(), until: AtomicU64::new(u64::MAX) }
+        Self { began: uptime::now(), until: AtomicU64::new(u64::MAX) }
     }
 }
 
@@ -35,9 +38,13 @@ impl Lease {
 
     /// Whether it is there now.
     pub(crate) fn holds(&self) -> bool {
+        self.holds_at(uptime::now)
+    }
+
+    fn holds_at(&self, now: impl FnOnce() -> Instant) -> bool {
         let until = self.until.load(Ordering::Acquire);
         // Without a cluster nobody pays for a look at the clock.
-        until == u64::MAX || micros(self.began.elapsed()) < until
+        until == u64::MAX || micros(now().saturating_duration_since(self.began)) < until
     }
 }
 
@@ -54,11 +61,21 @@ mod tests {
     fn promise_18_whoever_wakes_up_too_late_may_not() {
         let lease = Lease::ended();
         assert!(!lease.holds());
-        lease.last_until(Instant::now() + Duration::from_secs(60));
+        lease.last_until(uptime::now() + Duration::from_secs(60));
         assert!(lease.holds());
-        let now = Instant::now();
-        lease.last_until(now);
+        lease.last_until(uptime::now());
         assert!(!lease.holds(), "nobody told it that it has ended");
         assert!(Lease::default().holds());
+    }
+
+    #[test]
+    fn promise_18_a_lease_ends_while_the_machine_sleeps() {
+        let second = Duration::from_secs(1);
+        let lease = Lease::ended();
+        lease.last_until(lease.began + 5 * second);
+        let at_first = (lease.began, 100 * second);
+        assert!(lease.holds_at(|| uptime::by(at_first, 104 * second)));
+        // The clock that counts the sleep has gone on by an hour, and no instruction was carried out meanwhile.
+        assert!(!lease.holds_at(|| uptime::by(at_first, 3_704 * second)));
     }
 }

@@ -82,6 +82,7 @@ mod start;
 mod tcp;
 mod telemetry;
 mod transport;
+mod uptime;
 mod webhook;
 mod webhooks;
 

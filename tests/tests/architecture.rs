@@ -41,7 +41,7 @@ const CRATES: [(&str, &[&str]); 18] = [
 const PAGES: [&str; 2] = ["application/link/room", "application/link/uploads"];
 
 /// The server's folders and files, from the top floor down: each may use those behind it.
-const SERVER: [&str; 34] = [
+const SERVER: [&str; 35] = [
     "builder",
     "start",
     "server",
@@ -68,6 +68,7 @@ const SERVER: [&str; 34] = [
     "elsewhere",
     "lists",
     "lease",
+    "uptime",
     "outbound",
     "network",
     "origins",
@@ -409,6 +410,24 @@ fn the_hub_tokens_signalr_and_the_node_have_no_runtime_no_network_and_no_clock()
                 "std::net::Tcp",
             ] {
                 assert!(!code.contains(word), "{name}/src/{module}.rs has {word}");
+            }
+        }
+    }
+}
+
+/// A moment of `Instant::now` in it would be compared with one of `uptime::now`, which are apart by as long as the machine
+/// has slept. What the hub is told of, which has nothing to do with a lease, is the exception.
+#[test]
+fn what_a_lease_is_measured_by_is_asked_for_in_one_place() {
+    let is_hubs = ["cluster/serving", "cluster/observers"];
+    for (module, code) in sources("server") {
+        let is_measured = module.starts_with("cluster/") || ["lease", "elsewhere"].contains(&module.as_str());
+        if is_measured && !is_hubs.contains(&module.as_str()) {
+            for word in ["Instant::now", ".elapsed()"] {
+                assert!(
+                    !code.contains(word),
+                    "server/src/{module}.rs has {word}: it is to ask crate::uptime"
+                );
             }
         }
     }

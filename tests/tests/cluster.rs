@@ -4,6 +4,7 @@
 //! does under every kind of cut is tested in simulated time (`cluster/tests/simulation.rs`); here it is whether the
 //! real parts do the same.
 
+mod apart;
 mod audits;
 mod back_ends;
 mod lists;

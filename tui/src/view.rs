@@ -124,7 +124,8 @@ fn scope(model: &Model) -> String {
         let nodes = &model.picture.nodes;
         let troubled = nodes.iter().filter(|node| node.problem.is_some()).count();
         let trouble = if troubled > 0 { format!(", {troubled} IN TROUBLE") } else { String::new() };
-        format!("  ALL {}{trouble}", many(nodes.len() as u64, "node").to_uppercase())
+        let there = nodes.iter().filter(|node| !node.is_lost).count();
+        format!("  ALL {}{trouble}", many(there as u64, "node").to_uppercase())
     } else {
         String::new()
     }

@@ -205,6 +205,13 @@ pub(crate) enum AdminCommand {
         #[command(flatten)]
         note: NoteArguments,
     },
+    /// Have no receipt name a node any more that was given up and might be delivering without the cluster: it is dead
+    ForgetNode {
+        /// Its id, as `fanfare admin status` has it in brackets
+        node: String,
+        #[command(flatten)]
+        note: NoteArguments,
+    },
     /// Copy the bans and the audit to bans.redb.backup in the server's state directory
     Backup,
     /// Send a message as the server

@@ -303,6 +303,8 @@ pub(super) enum Done {
     Lifted,
     /// It copies the store.
     Copied,
+    /// It takes out what a dead node has left.
+    Forgotten,
 }
 
 /// What was done, in one line.
@@ -348,6 +350,7 @@ fn receipt_here(done: &Done, receipt: &Receipt) -> String {
         Done::To(done) => done,
         Done::Lifted if receipt.unchanged => return format!("there was nothing to lift{record}"),
         Done::Lifted => return format!("lifted{record}"),
+        Done::Forgotten => return format!("forgotten: no receipt names it any more{record}"),
         Done::Copied => {
             return format!("copied to bans.redb.backup in the server's state directory{record}");
         }

@@ -88,10 +88,8 @@ impl Node {
     /// `until`. Gives what the effect is known by.
     pub fn fence(&mut self, revision: u64, decided: Instant, until: Instant, now: Instant) -> u64 {
         self.last_fence += 1;
-        let serving = self.left_over.iter().filter_map(|(id, left_over)| {
-            let heartbeat = left_over.heartbeat.as_ref().filter(|heartbeat| heartbeat.serves_without)?;
-            Some((*id, heartbeat.name.clone(), Standing::ServesWithout))
-        });
+        let serving =
+            self.lost().into_iter().map(|lost| (lost.id, lost.heartbeat.name, Standing::ServesWithout));
         self.fences.push(Fence::new(self.last_fence, revision, (decided, until), serving.collect()));
         self.look_at_fences(now);
         self.last_fence

@@ -612,6 +612,27 @@ fn promise_18_one_that_serves_without_is_named_before_and_after_it_was_given_up_
     some.pass(60 * SECOND);
     assert!(!some.effects[0].iter().any(|effect| matches!(effect, Effect::Forget(..))));
     assert!(standing(&mut some));
+    // Somebody who knows that it is dead takes out what it has left.
+    let [lost] = &some.nodes[0].lost()[..] else { panic!() };
+    assert_eq!((lost.id, lost.heartbeat.name.as_str()), (id(1), "n1"));
+    let (revision, now) = (some.log.len() as u64 + 1, some.now);
+    some.nodes[0].heartbeat(id(1), None, revision, now);
+    some.nodes[0].caught_up(now);
+    assert_eq!(some.nodes[0].lost(), []);
+    some.effects[0].clear();
+    let number = some.nodes[0].fence(revision, now, now + 8 * SECOND, now);
+    some.exchange();
+    assert!(some.fenced(0).remove(&number).unwrap().is_closed());
+}
+
+#[test]
+fn what_a_node_leaves_that_does_not_serve_without_names_nobody_as_lost() {
+    let mut some = Nodes::together(2);
+    some.without_log = vec![1];
+    some.cut = vec![(1, 0)];
+    some.pass(8 * SECOND);
+    assert_eq!(some.nodes[0].peers(), []);
+    assert_eq!(some.nodes[0].lost(), []);
 }
 
 #[test]

@@ -31,6 +31,7 @@ impl Node {
                 notifies: self.settings.notifies,
                 holds: self.has_lease,
                 claims_over: self.duty.over(),
+                time_ms: 0,
             }));
         }
         self.give_up(now);

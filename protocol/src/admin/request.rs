@@ -49,7 +49,7 @@ const QUESTIONS: [&str; 11] = [
     "verify_audit",
 ];
 /// an action
-const ACTIONS: [&str; 18] = [
+const ACTIONS: [&str; 19] = [
     "revoke",
     "restore",
     "ban",
@@ -68,6 +68,7 @@ const ACTIONS: [&str; 18] = [
     "remove_lasting",
     "create_api_key",
     "revoke_api_key",
+    "forget_node",
 ];
 /// or a subscription.
 const SUBSCRIPTIONS: [&str; 2] = ["audit", "watch"];
@@ -352,6 +353,15 @@ pub enum Action {
     RevokeApiKey {
         /// Its name.
         name: String,
+        /// Why, for the audit.
+        #[serde(default)]
+        reason: String,
+    },
+    /// Take out what a node has left that was given up, and that may be delivering without the cluster as far as the
+    /// others know: somebody knows that it does not. Answered with a [`Receipt`].
+    ForgetNode {
+        /// Which: eight hexadecimal digits, as [`Status`] has it.
+        node: String,
         /// Why, for the audit.
         #[serde(default)]
         reason: String,

@@ -324,6 +324,14 @@ pub struct NodeRow {
     /// alone.
     #[serde(default)]
     pub late: u64,
+    /// How far its clock is ahead of that of the one that says this, in milliseconds; as exactly as its way there allows,
+    /// and not given where that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock_ahead_ms: Option<i64>,
+    /// Whether it was given up and may be delivering all the same, because it serves without the cluster; `age_ms` is
+    /// how long ago it was given up, and how many connections it has is not known.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub is_lost: bool,
     /// Why it lets nobody in, or what is not right between the two; not given while all is well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,

@@ -249,7 +249,13 @@ impl Api {
             bans: self.moderation.bans().len() as u64,
             uptime: self.queries.started.elapsed().as_secs(),
             server: crate::edge::handshake::SERVER,
-            nodes: self.queries.nodes().into_iter().map(NodeStats::from).collect(),
+            nodes: self
+                .queries
+                .nodes()
+                .into_iter()
+                .filter(|node| !node.is_lost)
+                .map(NodeStats::from)
+                .collect(),
         })
     }
 }

@@ -18,6 +18,7 @@ use super::questions::{
 };
 use super::side::Side;
 use crate::handle::{self, Order, Others};
+use crate::uptime;
 
 /// How long other nodes may take to look at the whole of their audits, of which a hundred thousand records take a
 /// second.
@@ -26,7 +27,7 @@ const CHAINS: Duration = Duration::from_secs(25);
 impl Side {
     /// Asks all other nodes, or one.
     pub(super) fn ask(&self, whom: Option<NodeId>, question: &Question) -> Ticket {
-        self.ask_until(whom, question, Instant::now() + ANSWER)
+        self.ask_until(whom, question, uptime::now() + ANSWER)
     }
 
     /// The same, where it is to be answered sooner.
@@ -114,7 +115,7 @@ impl Side {
     /// The users in some groups on each of all other nodes; and which nodes did not say so. Blocks.
     pub(crate) fn users_in_all(&self, groups: &[GroupName]) -> (Vec<Vec<UsersThere>>, Vec<String>) {
         let whom: Vec<NodeId> = self.others().into_iter().map(|(node, _)| node).collect();
-        self.users_in(groups, &whom, Instant::now() + ANSWER)
+        self.users_in(groups, &whom, uptime::now() + ANSWER)
     }
 
     /// The same on some nodes, in an order of theirs. Blocks.
@@ -173,7 +174,7 @@ impl Side {
         &self,
         noted: Vec<(String, Vec<String>)>,
     ) -> (Vec<(String, ChainThere)>, Vec<String>) {
-        let asked = self.ask_until(None, &Question::Chain(noted), Instant::now() + CHAINS);
+        let asked = self.ask_until(None, &Question::Chain(noted), uptime::now() + CHAINS);
         let (answers, silent) = self.read_all::<ChainThere>(asked);
         let named = |(node, chain)| (self.names(&[node]).pop().unwrap_or_default(), chain);
         (answers.into_iter().map(named).collect(), silent)

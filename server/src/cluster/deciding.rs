@@ -5,7 +5,7 @@
 //! force here and every node is known to have it in force, or to deliver nothing (promise 18), or when the time for
 //! that is over, and then it is said of whom it is not known.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use fanfare_cluster::{Fenced, NodeId, Standing, longest_fence};
 use fanfare_hub::Ticket;
@@ -17,6 +17,7 @@ use super::questions::{ANSWER, Done, Question, read};
 use super::rows;
 use super::side::Side;
 use crate::moderation::{Carried, Decided, Decision, Decisions, Fence};
+use crate::uptime;
 
 /// How often a decision is put again that somebody else was faster with, and how long that may take to come here.
 const ATTEMPTS: usize = 5;
@@ -48,7 +49,7 @@ impl Side {
                 Ok(revision) => return Ok(revision),
                 // Somebody else has decided about the same, and it has not come here yet.
                 Err(PutError::Conflict) if attempt < ATTEMPTS => {
-                    let until = Instant::now() + CONFLICT;
+                    let until = uptime::now() + CONFLICT;
                     self.wait(until, |progress| (progress.in_force > seen).then_some(()));
                 }
                 Err(error) => return Err(not_decided(&error)),
@@ -67,7 +68,7 @@ impl Side {
         self.because(key.clone(), reason.clone());
         // When this is answered it is known there, so that the end, which goes another way, cannot come before it.
         // Other acts wait behind this one, so who does not answer is not waited for as long as otherwise.
-        let ticket = self.ask_until(None, &Question::Because { key, reason }, Instant::now() + WHY);
+        let ticket = self.ask_until(None, &Question::Because { key, reason }, uptime::now() + WHY);
         let _ = self.elsewhere.wait_here(ticket);
     }
 
@@ -116,7 +117,7 @@ impl Side {
 }
 
 /// What is said of a decision that was not made, or may not have been.
-fn not_decided(error: &PutError) -> Denial {
+pub(super) fn not_decided(error: &PutError) -> Denial {
     let (code, detail) = match error {
         PutError::Conflict => {
             let detail = "nothing was decided: something else was, about the same and at the same moment; look, and do \
@@ -137,7 +138,7 @@ impl Decisions for Side {
     fn decide(&self, decision: Decision, reason: &str) -> Result<Decided, Denial> {
         self.say_why(&decision, reason);
         let revision = self.put(&decision, reason)?;
-        let decided = Instant::now();
+        let decided = uptime::now();
         // Another of the same key may have followed so closely that this one was never seen; and where it is not in
         // force here so soon, the fence says so.
         let receipt = self.wait(decided + ANSWER, |progress| {
@@ -149,7 +150,7 @@ impl Decisions for Side {
     fn fence(&self, Fence { revision, decided }: Fence) -> (Vec<NodeStanding>, Carried) {
         let until = decided + longest_fence(&self.times);
         self.wait(until, |progress| (progress.in_force >= revision).then_some(()));
-        let number = self.node.lock().fence(revision, decided, until, Instant::now());
+        let number = self.node.lock().fence(revision, decided, until, uptime::now());
         self.wake.notify_one();
         // The driver looks ten times a second.
         let fenced = self.wait(until + ANSWER, |progress| progress.fenced.remove(&number));
@@ -175,6 +176,10 @@ impl Decisions for Side {
             }
         }
         Carried { receipts, silent }
+    }
+
+    fn forget_node(&self, node: &str) -> Result<(), Denial> {
+        self.forget(node)
     }
 
     fn copies(&self, ticket: Ticket) -> (u64, Vec<String>) {

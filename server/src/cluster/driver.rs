@@ -21,6 +21,7 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::beside::{self, Asked, Queue};
+use super::clocks;
 use super::copier::{Copies, alone_since, copy, copy_of};
 use super::duty::{self, Notified};
 use super::heads::{self, Noted};
@@ -35,6 +36,7 @@ use crate::cluster_settings::ClusterSettings;
 use crate::handle::HubHandle;
 use crate::hub::Hub;
 use crate::moderation::{Decision, Head, Moderation};
+use crate::uptime;
 
 /// How often what is due is done.
 const TICK: Duration = Duration::from_millis(100);
@@ -124,10 +126,10 @@ impl Opening {
             puts: JoinSet::new(),
             imports: Imports::default(),
             heard: 0,
-            swept: Instant::now(),
+            swept: uptime::now(),
             has_disk,
             noted: None,
-            noted_at: Instant::now(),
+            noted_at: uptime::now(),
             is_noting: false,
             joining: watch::Sender::default(),
         }
@@ -244,7 +246,7 @@ impl Driver {
     fn tick(&mut self) {
         let population = self.hub.population();
         let number = |count: usize| count as u64;
-        let now = Instant::now();
+        let now = uptime::now();
         let mut node = self.side.node.lock();
         node.has(number(population.connections), number(population.users), number(population.groups));
         node.tick(now);
@@ -304,15 +306,15 @@ impl Driver {
     /// Takes in what NATS brings.
     fn hear(&mut self, event: Event) {
         match event {
-            Event::Message { payload } => self.side.node.lock().message(&payload, Instant::now()),
+            Event::Message { payload } => self.side.node.lock().message(&payload, uptime::now()),
             Event::Entry { key, value, revision, is_newest } => {
                 self.entry(&key, value.as_deref(), revision);
                 // What cannot be read is not in force, and must not be said to be.
                 if is_newest && self.unreadable.is_empty() {
-                    self.know(Instant::now());
+                    self.know(uptime::now());
                 }
             }
-            Event::Newest if self.unreadable.is_empty() => self.know(Instant::now()),
+            Event::Newest if self.unreadable.is_empty() => self.know(uptime::now()),
             Event::Newest => {}
             Event::CaughtUp => self.catch_up(),
             Event::Replaced => {
@@ -336,7 +338,9 @@ impl Driver {
             if let Some(None) = heartbeat {
                 return;
             }
-            self.side.node.lock().heartbeat(id, heartbeat.flatten(), revision, Instant::now());
+            let heartbeat = heartbeat.flatten();
+            self.compare_clocks(id, heartbeat.as_ref());
+            self.side.node.lock().heartbeat(id, heartbeat, revision, uptime::now());
         } else if key == duty::KEY {
             let mut node = self.side.node.lock();
             match duty::read(value) {
@@ -379,6 +383,25 @@ impl Driver {
         }
     }
 
+    /// Says so in the log where a node's clock is wrong, or this one's.
+    fn compare_clocks(&self, id: NodeId, heartbeat: Option<&Heartbeat>) {
+        let mut clocks = self.side.clocks.lock();
+        match heartbeat {
+            None => clocks.forget(id),
+            // What has been there for long was not put now.
+            Some(_) if id == self.id || !self.caught_up => {}
+            Some(Heartbeat { name, time_ms, .. }) => {
+                if let Some(problem) = clocks.heard(id, *time_ms, clocks::now_ms()).and_then(clocks::words) {
+                    tracing::warn!(
+                        node = name,
+                        problem,
+                        "two nodes' clocks are apart: what ends, ends at another time on each of them"
+                    );
+                }
+            }
+        }
+    }
+
     /// The bucket is known as it is: everything up to the entry that has come is in force.
     fn know(&mut self, now: Instant) {
         let mut node = self.side.node.lock();
@@ -400,7 +423,7 @@ impl Driver {
     /// Does what the node asks for.
     fn act(&mut self) {
         loop {
-            let now = Instant::now();
+            let now = uptime::now();
             let (effects, until) = {
                 let mut node = self.side.node.lock();
                 node.flush(now);
@@ -441,6 +464,7 @@ impl Driver {
                 }
                 // Where NATS is so slow, one more heartbeat would make nothing better.
                 if self.puts.len() < PUTS {
+                    let heartbeat = Heartbeat { time_ms: clocks::now_ms(), ..heartbeat };
                     let (bus, key, value) =
                         (self.side.bus.clone(), rows::node_key(self.id), to_bytes(&heartbeat));
                     self.puts
@@ -497,7 +521,7 @@ impl Driver {
             Effect::Asked { from, question, body } => {
                 // Who does not know what was decided does nothing for others, and says nothing that may be wrong.
                 let knows = self.side.lease.holds();
-                let (number, since) = (question, Instant::now());
+                let (number, since) = (question, uptime::now());
                 let answer = match read::<Question>(&body).filter(|_| knows) {
                     Some(question) if question.takes_long() => {
                         if self.beside.add(Asked { from, number, question, since }) {

@@ -18,11 +18,13 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore};
 
+use super::clocks::{self, Clocks};
 use super::heads::Heads;
 use super::questions::Answers;
 use super::reasons::Reasons;
 use crate::elsewhere::Elsewhere;
 use crate::lease::Lease;
+use crate::uptime;
 
 /// So many lists of all nodes are made at a time, each on a thread that waits for them; who comes then waits its turn.
 const TURNS: usize = 64;
@@ -69,6 +71,8 @@ pub(crate) struct Side {
     reasons: Mutex<Reasons>,
     /// What is noted of the nodes' audits.
     heads: Mutex<Heads>,
+    /// How far the other nodes' clocks are from this one's.
+    pub(super) clocks: Mutex<Clocks>,
     /// Why this node's own is not what was noted of it.
     audit_problem: Mutex<Option<String>>,
     /// The bucket's entries, as far as they have been seen.
@@ -103,6 +107,7 @@ impl Side {
             progressed: Condvar::new(),
             reasons: Mutex::default(),
             heads: Mutex::default(),
+            clocks: Mutex::default(),
             audit_problem: Mutex::default(),
             revisions: Mutex::default(),
             hands_over: AtomicBool::new(false),
@@ -110,12 +115,12 @@ impl Side {
         }
     }
 
-    /// The nodes as this one knows them, itself first.
+    /// The nodes as this one knows them, itself first, and last those that were given up and may be delivering.
     pub(crate) fn rows(&self, here: Population) -> Vec<NodeRow> {
-        let now = Instant::now();
-        let (id, in_force, peers, counts) = {
+        let now = uptime::now();
+        let (id, in_force, peers, lost, counts) = {
             let node = self.node.lock();
-            (node.id(), node.in_force(), node.peers(), node.counts())
+            (node.id(), node.in_force(), node.peers(), node.lost(), node.counts())
         };
         let carried = self.bus.counters();
         let own = NodeRow {
@@ -135,8 +140,8 @@ impl Side {
         };
         let row = |peer: PeerFacts| {
             let heartbeat = peer.heartbeat?;
-            let age = now.saturating_duration_since(peer.seen);
-            let problem =
+            let ahead = self.clocks.lock().ahead(peer.id);
+            let unheard =
                 (!peer.is_heard).then(|| "it has not said what it wants, and is sent everything".to_owned());
             Some(NodeRow {
                 node: peer.id.to_string(),
@@ -146,14 +151,27 @@ impl Side {
                 connections: heartbeat.connections,
                 users: heartbeat.users,
                 groups: heartbeat.groups,
-                age_ms: u64::try_from(age.as_millis()).unwrap_or(u64::MAX),
+                age_ms: age_ms(now, peer.seen),
                 in_force: heartbeat.in_force,
                 missed: peer.missed,
-                problem,
+                clock_ahead_ms: ahead,
+                problem: unheard.or_else(|| ahead.and_then(clocks::words)),
                 ..NodeRow::default()
             })
         };
-        std::iter::once(own).chain(peers.into_iter().filter_map(row)).collect()
+        let lost = lost.into_iter().map(|lost| NodeRow {
+            node: lost.id.to_string(),
+            name: lost.heartbeat.name,
+            version: lost.heartbeat.version,
+            age_ms: age_ms(now, lost.since),
+            in_force: lost.heartbeat.in_force,
+            is_lost: true,
+            problem: Some(
+                "it was given up, and may be delivering: receipts name it until it is forgotten".to_owned(),
+            ),
+            ..NodeRow::default()
+        });
+        std::iter::once(own).chain(peers.into_iter().filter_map(row)).chain(lost).collect()
     }
 
     /// What operators call this node.
@@ -207,12 +225,12 @@ impl Side {
 
     /// What has this key is about to be ended for that.
     pub(super) fn because(&self, key: String, reason: String) {
-        self.reasons.lock().add(key, reason, Instant::now());
+        self.reasons.lock().add(key, reason, uptime::now());
     }
 
     /// It is ended: why, where that is known.
     pub(super) fn reason(&self, key: &str) -> Option<String> {
-        self.reasons.lock().take(key, Instant::now())
+        self.reasons.lock().take(key, uptime::now())
     }
 
     /// Everything up to this revision is in force here.
@@ -244,16 +262,16 @@ impl Side {
     /// This node tells back ends nothing any more of what happens once for all nodes: another one does, as soon as it
     /// knows what this one owes. Waits for that as long as it goes on, each step for so long at most.
     pub(crate) async fn hand_over(&self, patience: Duration) {
-        self.node.lock().resign(Instant::now());
+        self.node.lock().resign(uptime::now());
         self.hands_over.store(true, Ordering::Relaxed);
         self.wake.notify_one();
-        let mut reported = (None, Instant::now());
+        let mut reported = (None, uptime::now());
         loop {
             let _ = tokio::time::timeout(patience, self.handing_over.notified()).await;
             match self.node.lock().reported() {
                 Ok(()) => return,
-                Err(more) if reported.0 != Some(more) => reported = (Some(more), Instant::now()),
-                Err(_) if reported.1.elapsed() >= patience => break,
+                Err(more) if reported.0 != Some(more) => reported = (Some(more), uptime::now()),
+                Err(_) if uptime::now() >= reported.1 + patience => break,
                 Err(_) => {}
             }
         }
@@ -277,7 +295,7 @@ impl Side {
         self.elsewhere.end();
     }
 
-    /// Waits until `found` finds something, or the time is over, or the server ends.
+    /// Waits until `found` finds something, or the time is over (by [`uptime`]), or the server ends.
     pub(super) fn wait<T>(
         &self,
         until: Instant,
@@ -288,7 +306,8 @@ impl Side {
             if let Some(found) = found(&mut progress) {
                 return Some(found);
             }
-            if progress.ends || self.progressed.wait_until(&mut progress, until).timed_out() {
+            let left = until.saturating_duration_since(uptime::now());
+            if progress.ends || self.progressed.wait_for(&mut progress, left).timed_out() {
                 return found(&mut progress);
             }
         }
@@ -323,11 +342,11 @@ impl fanfare_hub::Cluster for Side {
     }
 
     fn left(&self, topic: Topic<'_>) {
-        self.node.lock().left(topic, Instant::now());
+        self.node.lock().left(topic, uptime::now());
     }
 
     fn publish(&self, outgoing: &Outgoing<'_>) -> Result<Option<Ticket>, NoWay> {
-        let ticket = self.node.lock().publish(outgoing, Instant::now())?;
+        let ticket = self.node.lock().publish(outgoing, uptime::now())?;
         // Where nobody could be reached, the answer is there already.
         if ticket.is_some() {
             self.wake.notify_one();
@@ -345,6 +364,10 @@ impl fanfare_hub::Cluster for Side {
         self.node.lock().unwatches(group, audience);
         self.wake.notify_one();
     }
+}
+
+fn age_ms(now: Instant, then: Instant) -> u64 {
+    u64::try_from(now.saturating_duration_since(then).as_millis()).unwrap_or(u64::MAX)
 }
 
 /// A node, as the hub has it.

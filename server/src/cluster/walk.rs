@@ -12,6 +12,7 @@ use fanfare_protocol::GroupName;
 use super::questions::{Question, UsersThere, read};
 use super::side::Side;
 use crate::lists::{ListQuestion, Merge, Merged, Part, Place, Step};
+use crate::uptime;
 
 /// How long a walk may take: an operator who looks waits no longer than for a count.
 const WALK: Duration = Duration::from_millis(900);
@@ -59,7 +60,7 @@ impl Side {
             totals: vec![0; nodes.len()],
             nodes,
             silent: Vec::new(),
-            until: Instant::now() + WALK,
+            until: uptime::now() + WALK,
             is_cut: false,
         }
     }
@@ -75,7 +76,7 @@ impl<F: FnMut(&ListQuestion) -> Option<Part>> Walk<'_, F> {
                     return Some(row);
                 }
                 Step::End => return None,
-                Step::Hungry if Instant::now() >= self.until => {
+                Step::Hungry if uptime::now() >= self.until => {
                     self.is_cut = true;
                     return None;
                 }
@@ -95,7 +96,7 @@ impl<F: FnMut(&ListQuestion) -> Option<Part>> Walk<'_, F> {
     /// Has those go on of whom more is needed.
     fn ask(&mut self) {
         let hungry = self.merge.hungry();
-        let until = self.until.min(Instant::now() + PART);
+        let until = self.until.min(uptime::now() + PART);
         let question = |after: &Option<Place>| ListQuestion { after: after.clone(), ..self.question.clone() };
         // All of them, before any is waited for.
         let mut asked = Vec::new();
@@ -133,7 +134,7 @@ impl<F: FnMut(&ListQuestion) -> Option<Part>> Walk<'_, F> {
     pub(crate) fn users_in(&self, groups: &[GroupName]) -> Option<Vec<Vec<UsersThere>>> {
         let answering = self.nodes.iter().enumerate().filter(|(at, _)| !self.silent.contains(at));
         let whom: Vec<NodeId> = answering.filter_map(|(_, (node, _))| *node).collect();
-        let (users, silent) = self.side.users_in(groups, &whom, Instant::now() + USERS);
+        let (users, silent) = self.side.users_in(groups, &whom, uptime::now() + USERS);
         silent.is_empty().then_some(users)
     }
 

@@ -395,6 +395,14 @@ impl Moderation {
                 self.keys.revoke(name);
                 return Ok((receipt, None));
             }
+            Action::ForgetNode { node, .. } => {
+                let Some(decisions) = self.decisions() else {
+                    let message = "this server is no node of a cluster: there is none to be forgotten";
+                    return Err(ModerationError::refused(Code::NothingThere, message));
+                };
+                journal.begin(pending, Change::default()).map_err(ModerationError::not_done)?;
+                decisions.forget_node(node)?;
+            }
             Action::Backup {} => journal.backup().map_err(ModerationError::not_done)?,
         }
         let receipt = finish(journal, pending, receipt, Change::default(), begun);

@@ -50,7 +50,7 @@ pub(crate) struct Decided {
 pub(crate) struct Fence {
     /// Its place among all that were decided.
     pub(crate) revision: u64,
-    /// When it was decided.
+    /// When it was decided, by `uptime`.
     pub(crate) decided: Instant,
 }
 
@@ -81,6 +81,13 @@ pub(crate) trait Decisions: Send + Sync {
 
     /// Has the other nodes carry out their part of an act on connections. Blocks for a bounded time.
     fn carry_out(&self, act: &Action) -> Carried;
+
+    /// Takes out what a node has left that was given up, and that may be delivering without the cluster. Blocks, for
+    /// seconds where the cluster does not answer.
+    ///
+    /// # Errors
+    /// Where it is no such node, or it is not known whether that was done.
+    fn forget_node(&self, node: &str) -> Result<(), Denial>;
 
     /// How many copies of a message were queued on other nodes, and which did not say so. Blocks for a bounded time.
     fn copies(&self, ticket: Ticket) -> (u64, Vec<String>);

@@ -101,7 +101,8 @@ pub(super) fn reason(request: &Action) -> &str {
         | Action::AddLasting { reason, .. }
         | Action::RemoveLasting { reason, .. }
         | Action::CreateApiKey { reason, .. }
-        | Action::RevokeApiKey { reason, .. } => reason,
+        | Action::RevokeApiKey { reason, .. }
+        | Action::ForgetNode { reason, .. } => reason,
         Action::Send { .. } | Action::Backup {} => "",
     }
 }
@@ -126,6 +127,7 @@ fn payload(request: &Action) -> Option<&str> {
         | Action::RemoveLasting { .. }
         | Action::CreateApiKey { .. }
         | Action::RevokeApiKey { .. }
+        | Action::ForgetNode { .. }
         | Action::Backup {} => None,
     }
 }

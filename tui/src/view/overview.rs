@@ -150,12 +150,16 @@ fn nodes(rows: &[NodeRow]) -> Option<String> {
         let old =
             if row.age_ms > 2_000 { format!(" {} ago", span(row.age_ms / 1_000)) } else { String::new() };
         let missed = if row.missed > 0 { format!(" {} LOST", row.missed) } else { String::new() };
+        if row.is_lost {
+            return format!("{} LOST {} ago", visible(&row.name), span(row.age_ms / 1_000));
+        }
         let problem = row.problem.as_ref();
         let problem = problem.map_or(String::new(), |problem| format!(" {}!", visible(problem)));
         format!("{}{this} {}{old}{missed}{problem}", visible(&row.name), row.connections)
     };
     let all = rows.iter().fold(0, |sum: u64, row| sum.saturating_add(row.connections));
-    let all = format!("{} on {}", many(all, "connection"), many(rows.len() as u64, "node"));
+    let there = rows.iter().filter(|row| !row.is_lost).count() as u64;
+    let all = format!("{} on {}", many(all, "connection"), many(there, "node"));
     let is_cluster = !rows.is_empty();
     let words: Vec<String> = std::iter::once(all).chain(rows.into_iter().map(words)).collect();
     is_cluster.then(|| words.join("   "))

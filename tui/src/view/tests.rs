@@ -337,12 +337,16 @@ fn the_nodes_of_a_cluster_are_told_this_one_first_and_then_those_with_a_trouble(
     let mut told = snapshot(vec![row(1, "alice")], &[]);
     let node = |name: &str, connections| NodeRow { name: name.to_owned(), connections, ..NodeRow::default() };
     let cut_off = NodeRow { age_ms: 4_200, missed: 7, ..node("c", 3) };
-    told.nodes = vec![node("b", 120), cut_off, NodeRow { is_this: true, ..node("a", 9) }];
+    let lost = NodeRow { is_lost: true, age_ms: 90_000, problem: Some("x".to_owned()), ..node("d", 0) };
+    told.nodes = vec![node("b", 120), cut_off, NodeRow { is_this: true, ..node("a", 9) }, lost];
     update(&mut model, Event::Update(Box::new(told)));
     let shown = picture(&mut model, (140, 40));
     assert!(
         shown
-            .contains(" nodes       132 connections on 3 nodes   a (this one) 9   c 3 4s ago 7 LOST   b 120"),
+            .contains(
+                " nodes       132 connections on 3 nodes   a (this one) 9   d LOST 1m 30s ago   c 3 4s ago 7 LOST   \
+                 b 120"
+            ),
         "{shown}"
     );
 }

@@ -94,12 +94,17 @@ pub(in crate::admin) fn status(status: &Status) -> String {
 /// All nodes of the cluster together. A user, or a group, may be on several, so that how many there are is not a sum.
 fn cluster(nodes: &[NodeRow]) -> Option<String> {
     let connections = nodes.iter().fold(0, |sum: u64, node| sum.saturating_add(node.connections));
-    let nodes = nodes.len() as u64;
+    let nodes = nodes.iter().filter(|node| !node.is_lost).count() as u64;
     (nodes > 0).then(|| format!("{}, {}", many(nodes, "node"), many(connections, "connection")))
 }
 
 /// A node of the cluster.
 fn node(row: &NodeRow) -> String {
+    if row.is_lost {
+        let problem = row.problem.as_deref().unwrap_or("it was given up");
+        let (name, id, age) = (visible(&row.name), visible(&row.node), span(row.age_ms / 1_000));
+        return format!("{name} ({id}), LOST {age} ago: {}", visible(problem));
+    }
     let mut words = vec![format!(
         "{} ({}), {}, {}, {}",
         visible(&row.name),
@@ -230,7 +235,11 @@ mod tests {
         let counts = "3 of its messages LOST, 4 not sent, 5 too late, 6 of no node";
         let end = format!("this one, up to revision 17, {counts}, PROBLEM: there is no\\u{{1b}} connection");
         assert_eq!(node(&row), format!("{begin}, {end}"));
-        let together = cluster(&[row.clone(), NodeRow { connections: 8, ..row }]);
+        let problem = Some("it was given up".to_owned());
+        let lost = NodeRow { is_lost: true, age_ms: 90_000, problem, ..row.clone() };
+        assert_eq!(node(&lost), "b (00c0ffee), LOST 1m 30s ago: it was given up");
+        let lost = NodeRow { connections: 0, ..lost };
+        let together = cluster(&[row.clone(), NodeRow { connections: 8, ..row }, lost]);
         assert_eq!((together.as_deref(), cluster(&[])), (Some("2 nodes, 9 connections"), None));
     }
 

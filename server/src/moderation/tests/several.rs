@@ -24,6 +24,7 @@ struct Others {
     carried_out: Mutex<Vec<Action>>,
     /// What becomes of the next decisions; the others are made.
     refusals: Mutex<VecDeque<Denial>>,
+    forgotten: Mutex<Vec<String>>,
     nobody: bool,
 }
 
@@ -67,6 +68,14 @@ impl Decisions for Others {
     fn carry_out(&self, act: &Action) -> Carried {
         self.carried_out.lock().push(act.clone());
         self.carried()
+    }
+
+    fn forget_node(&self, node: &str) -> Result<(), Denial> {
+        if let Some(refusal) = self.refusals.lock().pop_front() {
+            return Err(refusal);
+        }
+        self.forgotten.lock().push(node.to_owned());
+        Ok(())
     }
 
     fn copies(&self, _: Ticket) -> (u64, Vec<String>) {
@@ -186,4 +195,19 @@ fn the_part_of_another_nodes_act_is_done_here_and_recorded_there() {
         assert_eq!(code, Code::InvalidRequest);
     }
     assert!(rig.outcomes().is_empty());
+}
+
+#[test]
+fn a_dead_node_is_forgotten_by_the_others_and_that_is_recorded_whatever_comes_of_it() {
+    let (rig, _seats) = Rig::crowded();
+    let forget = json!({ "ask": "forget_node", "node": "3f2a9c01", "reason": "burnt down" });
+    assert_eq!(rig.refused(&forget).0, Code::NothingThere, "it is no node");
+    let denial = Denial { code: Code::InvalidRequest, detail: "it is there".to_owned() };
+    let others = among(&rig, Others { refusals: Mutex::new([denial].into()), ..Others::default() });
+    assert_eq!(rig.refused(&forget).0, Code::InvalidRequest);
+    let receipt = rig.done(&forget);
+    assert_eq!((receipt.connections, receipt.nodes.len(), receipt.silent.len()), (0, 0, 0));
+    assert_eq!(*others.forgotten.lock(), ["3f2a9c01"]);
+    assert_eq!(rig.outcomes(), ["refused", "refused", "done"]);
+    rig.verify();
 }
