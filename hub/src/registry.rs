@@ -119,8 +119,9 @@ impl<P> Registry<P> {
     }
 
     /// Lets a connection in, if its user has fewer than `per_user` others and `permit` says so, and queues `first` to
-    /// it. It stays until the seat is dropped. `permit` runs inside the user's critical section: whoever forbids first
-    /// and visits the user's connections then, misses none.
+    /// it. It stays until the seat is dropped. `permit` runs inside the user's critical section, and again when the
+    /// connection is among all: whoever forbids first and visits the user's connections then, or all, misses none
+    /// (tests `arrival_against_ban` and `arrival_against_ban_of_a_token` of the models).
     pub(crate) fn register(
         self: &Arc<Self>,
         member: Arc<Member<P>>,
@@ -138,7 +139,9 @@ impl<P> Registry<P> {
         };
         let user = self.users.enter(member.user(), &member, admit)?;
         self.connections.find_or_replace(&member.id(), |_| true, || Arc::clone(&member));
-        Ok(Seat { registry: Arc::clone(self), member, user })
+        let seat = Seat { registry: Arc::clone(self), member, user };
+        permit()?;
+        Ok(seat)
     }
 
     /// Makes `member` a member of `group` and queues `Joined` to it, unless it is one already. Returns the number of

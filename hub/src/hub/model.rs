@@ -317,6 +317,27 @@ fn arrival_against_ban() {
     });
 }
 
+/// The same where a token is refused, which is looked for in the list of all: it is of no user's.
+#[test]
+fn arrival_against_ban_of_a_token() {
+    check(|| {
+        let (hub, bans) = hub();
+        let coming = {
+            let hub = Arc::clone(&hub);
+            thread::spawn(move || register(&hub, 1, "alice"))
+        };
+        bans.everywhere.write().insert(user("alice"));
+        for member in hub.list() {
+            hub.close(&member, Code::TokenRevoked.into(), None);
+        }
+        let seat = coming.join().unwrap();
+        let open = hub.list().iter().filter(|member| member.outbox().close_reason().is_none()).count();
+        drop(seat);
+        assert_eq!(open, 0, "refused, and here");
+        assert_eq!(hub.population(), Population::default());
+    });
+}
+
 /// What one connection was told, checked frame by frame: no message of the room but between `Joined` and its end, and
 /// each in order and once. Gives whether it believes to be in the room; `None` where its own wish to leave may have
 /// ended it in between.
