@@ -100,9 +100,11 @@ impl Fence {
         if self.knows(peer.id) {
             return;
         }
-        let standing = match peer.serves_without() {
-            true => Standing::ServesWithout,
-            false => Standing::LeaseEnded(now.saturating_duration_since(self.decided)),
+        let standing = match &peer.heartbeat {
+            Some(heartbeat) if heartbeat.serves_without => Standing::ServesWithout,
+            Some(_) => Standing::LeaseEnded(now.saturating_duration_since(self.decided)),
+            // It was heard, and what it left among the decisions was taken out: it may be serving.
+            None => Standing::Unknown,
         };
         self.known.push((peer.id, peer.name(), standing));
     }
@@ -113,8 +115,8 @@ impl Fence {
         let revision = self.revision;
         self.known.retain(|(known, _, standing)| match standing {
             Standing::LeaseEnded(_) => *known != id || in_force >= revision,
-            Standing::ServesWithout => *known != id,
-            Standing::InForce(_) | Standing::Unknown => true,
+            Standing::ServesWithout | Standing::Unknown => *known != id,
+            Standing::InForce(_) => true,
         });
     }
 
@@ -221,6 +223,22 @@ mod tests {
         let fenced = fence.ended(own(10), [].iter(), now).unwrap();
         assert!(!fenced.is_closed());
         assert_eq!(fenced.nodes[2], (node(2), "n2".to_owned(), Standing::ServesWithout));
+    }
+
+    /// What it left among the decisions was taken out, and it is heard all the same.
+    #[test]
+    fn promise_18_of_who_has_never_said_whether_it_serves_nothing_is_known_when_it_is_given_up() {
+        let now = Instant::now();
+        let mut fence = fence(now);
+        fence.look(own(10), [].iter(), now);
+        fence.given_up(&Peer::new(node(1), now), now + SECOND);
+        assert_eq!(fence.ended(own(10), [].iter(), now), None);
+        let over = fence.ended(own(10), [].iter(), now + 7 * SECOND).unwrap();
+        assert_eq!(over.nodes[1].2, Standing::Unknown);
+        fence.came(node(1), 10);
+        let back = [peer(1, 10, true, now)];
+        fence.look(own(10), back.iter(), now);
+        assert!(fence.ended(own(10), back.iter(), now).unwrap().is_closed());
     }
 
     #[test]

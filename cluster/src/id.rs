@@ -67,7 +67,7 @@ impl FromStr for NodeId {
 pub const MOST_PEERS: usize = 64;
 
 /// A set of peers, by their places. There are [`MOST_PEERS`] places.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub(crate) struct Places(u64);
 
 impl Places {

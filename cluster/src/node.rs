@@ -173,6 +173,8 @@ pub struct Lost {
     pub heartbeat: Heartbeat,
     /// When it was given up.
     pub since: Instant,
+    /// When something last arrived from it directly.
+    pub heard: Option<Instant>,
 }
 
 /// The two ways between this node and another.
@@ -205,6 +207,8 @@ struct LeftOver {
     since: Instant,
     /// That.
     heartbeat: Option<Heartbeat>,
+    /// When something last arrived from it directly.
+    heard: Option<Instant>,
 }
 
 /// One node.
@@ -219,14 +223,17 @@ pub struct Node {
     /// Of the peers' sessions, the newest.
     last_session: u64,
     beaten: Option<Instant>,
+    /// The revision of this node's first heartbeat.
+    first_beat: Option<u64>,
     pinged: Option<Instant>,
     /// The newest entry of the log that was handed in, of the decisions the newest that was carried out, and how much
     /// the others were told of.
     handed_in: u64,
     carried_out: u64,
     told: u64,
-    /// Everything that was decided up to here is in force here.
+    /// Everything that was decided up to here is in force here; and what that was when everything was known first.
     in_force: u64,
+    began: Option<u64>,
     peers: [Option<Peer>; MOST_PEERS],
     places: HashMap<NodeId, usize, RandomState>,
     links: HashMap<NodeId, Link, RandomState>,
@@ -251,6 +258,8 @@ pub struct Node {
     population: (u64, u64, u64),
     counts: Counts,
     effects: Vec<Effect>,
+    /// It has said that it goes: nobody hears what it publishes any more.
+    has_left: bool,
 }
 
 impl Node {
@@ -267,11 +276,13 @@ impl Node {
             has_lease: false,
             last_session: 0,
             beaten: None,
+            first_beat: None,
             pinged: None,
             handed_in: 0,
             carried_out: 0,
             told: 0,
             in_force: 0,
+            began: None,
             peers: std::array::from_fn(|_| None),
             places: HashMap::default(),
             links: HashMap::default(),
@@ -292,6 +303,7 @@ impl Node {
             population: (0, 0, 0),
             counts: Counts::default(),
             effects: Vec::new(),
+            has_left: false,
         }
     }
 
@@ -365,8 +377,9 @@ impl Node {
             .left_over
             .iter()
             .filter_map(|(id, left_over)| {
-                let heartbeat = left_over.heartbeat.clone().filter(|heartbeat| heartbeat.serves_without)?;
-                Some(Lost { id: *id, revision: left_over.revision, heartbeat, since: left_over.since })
+                let LeftOver { revision, since, heartbeat, heard } = left_over;
+                let heartbeat = heartbeat.as_ref().filter(|heartbeat| heartbeat.serves_without)?.clone();
+                Some(Lost { id: *id, revision: *revision, heartbeat, since: *since, heard: *heard })
             })
             .collect();
         lost.sort_by_key(|lost| lost.id);

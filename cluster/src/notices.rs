@@ -112,6 +112,8 @@ struct Reporter {
     session: u64,
     reports: u64,
     is_whole: bool,
+    /// It had, also if it has gone since: what it said of claims is so for all time.
+    was_whole: bool,
     /// The greatest number of an item.
     number: u64,
     /// By which claim it had the duty last and told something, and by which it told nothing.
@@ -155,7 +157,7 @@ impl Notices {
     /// The newest claim by which something may have been told, up to this one.
     fn last_effective(&self, mut revision: u64) -> u64 {
         let void = |of: u64| {
-            let whole = self.reporters.values().filter(|reporter| reporter.is_whole);
+            let whole = self.reporters.values().filter(|reporter| reporter.was_whole);
             whole.map(|reporter| reporter.void).find(|void| of > 0 && void.revision == of)
         };
         while let Some(Void { before, .. }) = void(revision).filter(|void| void.before < revision) {
@@ -174,8 +176,8 @@ impl Notices {
             return false;
         }
         if report.session > reporter.session {
-            let number = reporter.number;
-            *reporter = Reporter { session: report.session, number, ..Reporter::default() };
+            let Reporter { number, was_whole, .. } = *reporter;
+            *reporter = Reporter { session: report.session, number, was_whole, ..Reporter::default() };
         }
         if report.number > reporter.reports + 1 || report.number < reporter.reports {
             // It goes by what was known here, and is not.
@@ -185,6 +187,7 @@ impl Notices {
         let before = reporter.number;
         reporter.number = report.items.iter().map(|item| item.number).fold(before, u64::max);
         let becomes_whole = report.is_whole && !std::mem::replace(&mut reporter.is_whole, report.is_whole);
+        reporter.was_whole |= reporter.is_whole;
         let session = report.session;
         for item in &report.items {
             self.take(from, session, item, before, now);
@@ -232,7 +235,7 @@ impl Notices {
         // Whoever told something last knows what it told. Where it is no more, the others know it of what was theirs.
         let last = self.last_effective(held.before);
         let is_handed_over =
-            self.reporters.values().any(|reporter| reporter.is_whole && reporter.had == last);
+            self.reporters.values().any(|reporter| reporter.was_whole && reporter.had == last);
         for attendance in self.subjects.values_mut() {
             let is_newest = |revision: u64| revision > 0 && revision >= last;
             let is_certain = is_newest(attendance.owed) || attendance.is_kept && !is_handed_over;
@@ -495,7 +498,7 @@ mod tests {
     }
 
     /// What the next one tells at first, of the room, by what nodes say of it.
-    fn next(had: u64, items: [Option<(bool, Told)>; 2]) -> Vec<bool> {
+    fn next(had: u64, items: [Option<(bool, Told)>; 2], has_gone: bool) -> Vec<bool> {
         let (now, mut notices) = (Instant::now(), notices());
         for (at, item) in (1..).zip(items) {
             let room = room();
@@ -506,7 +509,10 @@ mod tests {
                 now,
             );
         }
-        // The second has gone by now: what it has said counts.
+        // The second may have gone by now: what it has said counts.
+        if has_gone {
+            notices.part(node(2), now);
+        }
         notices.gather([], now);
         told(&mut notices).into_iter().map(|(is_occupied, _)| is_occupied).collect()
     }
@@ -530,7 +536,9 @@ mod tests {
             // Somebody has told since.
             (4, [Some((true, no)), Some((false, older))], vec![true]),
         ] {
-            assert_eq!(next(had, items), expected, "{had} {items:?}");
+            for has_gone in [false, true] {
+                assert_eq!(next(had, items, has_gone), expected, "{had} {items:?} {has_gone}");
+            }
         }
     }
 
@@ -547,15 +555,22 @@ mod tests {
         subjects.sort_by(|one, other| one.0.cmp(&other.0));
         assert_eq!((revision, void), (9, Some(5)));
         assert_eq!(subjects, [(room(), Told::Owed(5)), (alice(), Told::Kept)]);
-        let mut second = Notices::new(Duration::ZERO);
-        second.begin(Held { claim: Claim { node: node(3), number: 1 }, revision: 12, before: 9 });
-        let void = Void { revision: 9, before: 5 };
-        second.report(node(1), &Report { void, ..report(1, 1, &[(1, &room(), false, Told::Owed(5))]) }, now);
-        second.report(node(3), &report(1, 1, &[]), now);
-        second.gather([node(1)], now);
-        assert_eq!(told(&mut second), [(false, true)]);
-        let owed = second.end().unwrap();
-        assert_eq!((owed.void, owed.subjects.len()), (None, 0));
-        assert!(second.end().is_none());
+        // The first may have gone before the second has heard of all.
+        for has_gone in [false, true] {
+            let mut second = Notices::new(Duration::ZERO);
+            second.begin(Held { claim: Claim { node: node(3), number: 1 }, revision: 12, before: 9 });
+            let void = Void { revision: 9, before: 5 };
+            let owed = [(1, &room(), false, Told::Owed(5))];
+            second.report(node(1), &Report { void, ..report(1, 1, &owed) }, now);
+            if has_gone {
+                second.part(node(1), now);
+            }
+            second.report(node(3), &report(1, 1, &[]), now);
+            second.gather((!has_gone).then_some(node(1)), now);
+            assert_eq!(told(&mut second), [(false, true)], "{has_gone}");
+            let owed = second.end().unwrap();
+            assert_eq!((owed.void, owed.subjects.len()), (None, 0));
+            assert!(second.end().is_none());
+        }
     }
 }

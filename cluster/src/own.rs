@@ -20,6 +20,10 @@ use crate::topic::{TopicName, TopicNumber};
 /// So many topics are told at a time: 32 KiB of them.
 const BATCH: usize = 4_096;
 
+/// So many batches that say what is not wanted any more may be unanswered for long by the same nodes, before they are
+/// made one.
+const MOST_UNANSWERED: usize = 64;
+
 /// What this node wants.
 pub(crate) struct Own {
     settings: Settings,
@@ -225,20 +229,27 @@ impl Own {
     /// What is to be told again, and what `others` are to be told no longer to send.
     pub(crate) fn tick(&mut self, now: Instant, others: Places) -> Vec<Tell> {
         let mut tell = Vec::new();
-        for (number, batch) in &mut self.batches {
+        let (numbers, told, settings) = (&self.numbers, &self.told, self.settings);
+        self.batches.retain(|number, batch| {
             if now < batch.told + batch.pause {
-                continue;
+                return true;
             }
-            batch.told = now;
-            batch.pause = (batch.pause * 2).min(self.settings.again * 10);
             // What is so no more must not be said again behind what was said since.
             let names = batch.topics.iter().map(|name| TopicNumber::of(name.as_topic()));
-            let topics = names.filter(|of| self.numbers.contains_key(of) == batch.is_wanted).collect();
+            let topics: Vec<_> = names.filter(|of| numbers.contains_key(of) == batch.is_wanted).collect();
+            // Somebody who is there and does not answer would have more and more said again. Nobody waits for what is so
+            // no more; but of all that is told for a session the last answer is needed.
+            if topics.is_empty() && !told.iter().flatten().any(|told| told.batches.contains(number)) {
+                return false;
+            }
+            batch.told = now;
+            batch.pause = (batch.pause * 2).min(settings.again * 10);
             tell.push(match batch.is_wanted {
                 true => Tell::Want(batch.missing, *number, topics),
                 false => Tell::Unwant(batch.missing, *number, topics),
             });
-        }
+            true
+        });
         let mut unwanted = Vec::new();
         while let Some((left, _)) = self.lingering.front()
             && now >= *left + self.settings.linger
@@ -252,7 +263,32 @@ impl Own {
             }
         }
         self.tell_unwanted(&unwanted, others, now, &mut tell);
+        self.merge_unanswered(now);
         tell
+    }
+
+    /// Makes one of what many batches say is not wanted any more, where it is not answered for long. Of what is too much
+    /// the oldest is told no more: who was not told it sends what nobody takes.
+    fn merge_unanswered(&mut self, now: Instant) {
+        let long = self.settings.lease * 2;
+        let mut unanswered: HashMap<Places, Vec<u64>, RandomState> = HashMap::default();
+        for (number, batch) in &self.batches {
+            if !batch.is_wanted && now >= batch.begun + long {
+                unanswered.entry(batch.missing).or_default().push(*number);
+            }
+        }
+        for (missing, batches) in unanswered {
+            if batches.len() <= MOST_UNANSWERED {
+                continue;
+            }
+            let topics =
+                batches.iter().filter_map(|number| self.batches.remove(number)).flat_map(|of| of.topics);
+            let mut topics: Vec<TopicName> = topics.collect();
+            topics.drain(..topics.len().saturating_sub(BATCH * MOST_UNANSWERED / 4));
+            for topics in topics.chunks(BATCH) {
+                self.begin(false, topics.to_vec(), missing, now);
+            }
+        }
     }
 
     fn tell_unwanted(&mut self, names: &[TopicName], others: Places, now: Instant, tell: &mut Vec<Tell>) {
@@ -405,21 +441,38 @@ mod tests {
             ]
         );
         let again = own.tick(now + 5_400 * MS, places(&[1]));
-        assert_eq!(
-            again,
-            [Tell::Want(places(&[1]), 1, vec![]), Tell::Unwant(places(&[1]), 2, vec![of(&room)])]
-        );
+        assert_eq!(again, [Tell::Unwant(places(&[1]), 2, vec![of(&room)])]);
         own.want(topic, places(&[1])).unwrap();
         own.flush(now + 5_500 * MS, places(&[1]));
-        let last = own.tick(now + 20_000 * MS, places(&[1]));
-        assert_eq!(
-            last,
-            [
-                Tell::Want(places(&[1]), 1, vec![of(&room)]),
-                Tell::Unwant(places(&[1]), 2, vec![]),
-                Tell::Want(places(&[1]), 3, vec![of(&room)])
-            ]
-        );
+        let last = own.tick(now + 9_000 * MS, places(&[1]));
+        assert_eq!(last, [Tell::Want(places(&[1]), 3, vec![of(&room)])]);
+    }
+
+    /// Its heartbeats come, and its answers do not: it is never given up.
+    #[test]
+    fn for_somebody_who_never_answers_nothing_piles_up() {
+        let (now, others, mut own) = (Instant::now(), places(&[1]), own());
+        for second in 0..60 {
+            for at in 0..10 {
+                let at = now + (second * 1_000 + at * 100) * MS;
+                let room = group(&format!("room-{second}-{}", at.duration_since(now).as_millis()));
+                own.want(Topic::Group(&room), others).unwrap();
+                own.flush(at, others);
+                own.left(Topic::Group(&room), at);
+                own.overdue(at, others);
+                own.tick(at, others);
+            }
+        }
+        assert!(own.batches.len() < 400, "{}", own.batches.len());
+        // Of a session all is told, however long that takes.
+        let room = group("room");
+        assert!(own.want(Topic::Group(&room), places(&[])).is_none());
+        let at = now + 60_000 * MS;
+        let Tell::Want(_, batch, _) = own.tell_all(1, 7, at).pop().unwrap() else { panic!() };
+        own.left(Topic::Group(&room), at);
+        own.tick(at + 10_000 * MS, others);
+        own.tick(at + 20_000 * MS, others);
+        assert_eq!(own.answered(1, batch), Some(Tell::Whole(1, 7)));
     }
 
     #[test]

@@ -78,7 +78,8 @@ pub(crate) struct Peer {
     /// The revision of the heartbeat by which it had the lease when it last asked what is wanted here. Whatever is
     /// known of an earlier revision alone says nothing about this lease.
     pub(crate) lease_from: u64,
-    /// How many heartbeats have come since it was met. The first may be one that a node has left behind.
+    /// How many heartbeats have come since it was met, that were not known before. The first may be one that a node has
+    /// left behind.
     pub(crate) beats: u32,
     /// How many heartbeats in a row have said that it has no lease.
     pub(crate) without: u32,
@@ -105,9 +106,17 @@ impl Peer {
         }
     }
 
-    /// Whether it was there while this node was, so that what it published then may have been for somebody here.
-    pub(crate) fn was_there(&self) -> bool {
-        self.beats > 1 || self.beats == 1 && self.heard.is_some()
+    /// Whether it was there while this node was, so that what it published then may have been for somebody here. This
+    /// node began when the log had come to the revision `began`: what is behind that was not left there by one that had
+    /// gone before.
+    pub(crate) fn was_there(&self, began: u64) -> bool {
+        self.heard.is_some() || self.beats > 1 || self.beats == 1 && self.revision > began
+    }
+
+    /// Whether it knew of this node, whose first heartbeat has the revision `first`; as far as it has said so. One that
+    /// goes says that to all whom it knows.
+    pub(crate) fn knew(&self, first: Option<u64>) -> bool {
+        self.heard.is_some() || self.beats > 0 && first.is_some_and(|first| self.in_force >= first)
     }
 
     /// What operators call it.
@@ -125,10 +134,6 @@ impl Peer {
     pub(crate) fn may_hold(&self, claim: u64) -> bool {
         let over = |heartbeat: &Heartbeat| !heartbeat.notifies || claim <= heartbeat.claims_over;
         !self.heartbeat.as_ref().is_some_and(over)
-    }
-
-    pub(crate) fn serves_without(&self) -> bool {
-        self.heartbeat.as_ref().is_some_and(|heartbeat| heartbeat.serves_without)
     }
 
     fn lease(&self, settings: &Settings) -> Duration {

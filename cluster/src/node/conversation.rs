@@ -61,15 +61,17 @@ impl Node {
         // What it took before it went may have gone with it, or got lost on its way, and nobody will say any more how
         // much that was. Who says that it goes says how much it had sent.
         match how {
-            Parting::GivenUp if peer.was_there() => self.miss(peer.id, 1),
-            Parting::Deleted if peer.was_there() => _ = self.goodbyes.insert(peer.id, now),
+            Parting::GivenUp if self.began.is_some_and(|began| peer.was_there(began)) => {
+                self.miss(peer.id, 1)
+            }
+            Parting::Deleted if peer.knew(self.first_beat) => _ = self.goodbyes.insert(peer.id, now),
             _ => _ = self.goodbyes.remove(&peer.id),
         }
         if how == Parting::GivenUp {
             self.fences.iter_mut().for_each(|fence| fence.given_up(&peer, now));
             if peer.revision > 0 {
-                let left_over = LeftOver { revision: peer.revision, since: now, heartbeat: peer.heartbeat };
-                self.left_over.insert(peer.id, left_over);
+                let Peer { revision, heartbeat, heard, .. } = peer;
+                self.left_over.insert(peer.id, LeftOver { revision, since: now, heartbeat, heard });
             }
         }
         if self.links.len() > MOST_LINKS {
@@ -113,8 +115,10 @@ impl Node {
         }
     }
 
-    /// Says to all that this node goes: nobody waits for it any more.
+    /// Says to all that this node goes: nobody waits for it any more, and nothing is published any more, because nobody
+    /// would hear it.
     pub fn leave(&mut self) {
+        self.has_left = true;
         self.known().for_each(|place| self.say(place, &Message::Bye));
     }
 

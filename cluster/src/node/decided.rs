@@ -21,6 +21,7 @@ impl Node {
         self.handed_in = self.handed_in.max(revision);
         if id == self.id {
             if let Some(heartbeat) = heartbeat {
+                self.first_beat.get_or_insert(revision);
                 self.lease.seen(heartbeat.number, revision);
             }
         } else if let Some(heartbeat) = heartbeat {
@@ -33,12 +34,17 @@ impl Node {
                 peer.in_force = peer.in_force.max(heartbeat.in_force);
                 peer.without = if heartbeat.holds { 0 } else { peer.without.saturating_add(1) };
                 peer.heartbeat = Some(heartbeat);
-                peer.beats = peer.beats.saturating_add(1);
+                // A watch that is made anew gives again what a node has left.
+                peer.beats = peer.beats.saturating_add(u32::from(revision > peer.revision));
                 peer.revision = revision;
                 peer.seen = now;
             }
         } else {
-            self.left_over.remove(&id);
+            let left_over = self.left_over.remove(&id);
+            if left_over.and_then(|left| left.heartbeat).is_some_and(|heartbeat| heartbeat.serves_without) {
+                // What it sent when it was cut off it would have told of when it was back.
+                self.miss(id, 1);
+            }
             self.without_room.remove(&id);
             let place = self.places.get(&id).copied();
             if place.is_none() && self.is_away() {
@@ -73,6 +79,7 @@ impl Node {
         // Where the lease had ended meanwhile, it has ended, and begins anew.
         self.review(now);
         self.in_force = self.handed_in;
+        self.began.get_or_insert(self.handed_in);
         self.lease.caught_up();
         self.review(now);
         self.give_up(now);

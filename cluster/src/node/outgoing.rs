@@ -45,7 +45,8 @@ impl Node {
     /// there may be somebody.
     ///
     /// # Errors
-    /// [`NoWay`] where there may be somebody, and nothing can be sent; not from a node that serves without the others.
+    /// [`NoWay`] where there may be somebody, and nothing can be sent, or this node has said that it goes; a node that
+    /// serves without the others sends all the same, until it goes.
     pub fn publish(&mut self, outgoing: &Outgoing<'_>, now: Instant) -> Result<Option<Ticket>, NoWay> {
         // A process that stood still may send before it ticks, by wishes that do not count any more.
         self.review(now);
@@ -63,7 +64,8 @@ impl Node {
             });
         }
         // Whoever serves without the others counts what they miss.
-        if !places.is_empty() && !self.bus.is_open() && !self.settings.serves_without {
+        let is_open = self.settings.serves_without || self.bus.is_open();
+        if !places.is_empty() && (self.has_left || !is_open) {
             return Err(NoWay);
         }
         self.made += 1;

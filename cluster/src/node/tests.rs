@@ -245,6 +245,31 @@ fn promise_19_a_node_that_goes_without_a_word_may_have_taken_messages_with_it() 
     assert_eq!((some.others(0), some.arrived(0)), (vec![], (0, 1)), "the one that was lost");
 }
 
+#[test]
+fn promise_19_who_has_said_that_it_goes_takes_nothing_for_others_any_more() {
+    let mut some = Nodes::together(2);
+    some.wants(0, "room");
+    some.exchange();
+    some.nodes[1].leave();
+    let publish = |some: &mut Nodes, to: Target| {
+        let from = Sender::Server;
+        let messages = [(EventName::new("E").unwrap(), PayloadFormat::Text, Bytes::new())];
+        let to = [to];
+        let outgoing = Outgoing {
+            from: &from,
+            to: &to,
+            except: &[],
+            messages: &messages,
+            lane: Lane::Stream,
+            counts: false,
+        };
+        let now = some.now;
+        some.nodes[1].publish(&outgoing, now)
+    };
+    assert!(matches!(publish(&mut some, group("room")), Err(NoWay)));
+    assert!(matches!(publish(&mut some, group("nobody")), Ok(None)), "nobody elsewhere wants it");
+}
+
 /// Its entry in the log and its last word go different ways.
 #[test]
 fn a_node_that_goes_may_be_heard_to_go_when_its_entry_is_gone_already() {
@@ -267,24 +292,53 @@ fn a_node_that_goes_may_be_heard_to_go_when_its_entry_is_gone_already() {
     assert_eq!(some.arrived(2), (0, 1), "it has not said so to this one");
 }
 
-/// A node that starts finds heartbeats that others have left behind: they were gone before it was there.
+/// A node that starts finds heartbeats that others have left behind: they were gone before it was there. What comes
+/// behind them is of one that was there, also where this node hears of it alone, when it knows again what was decided.
 #[test]
-fn who_was_gone_before_has_taken_nothing_with_it() {
-    let mut some = Nodes::together(2);
-    let left = some.log.iter().rev().find_map(|(_, beat)| beat.clone());
+fn who_was_gone_before_has_taken_nothing_with_it_and_who_came_later_may_have() {
+    let left = Nodes::together(2).log.iter().rev().find_map(|(_, beat)| beat.clone());
+    let mut some = Nodes::with(&[Settings::default(); 2]);
     some.log.push((id(9), left.clone()));
     some.pass(SECOND);
     assert_eq!(some.nodes[0].peers().len(), 2, "it may be there");
     some.pass(9 * SECOND);
     assert_eq!((some.others(0), some.arrived(0)), (vec![id(1)], (0, 0)));
-    // Two of them, or one and something from it, are signs of life.
-    (0..2).for_each(|_| some.log.push((id(8), left.clone())));
-    some.log.push((id(7), left));
-    some.pass(SECOND);
-    let (heading, now) = (Heading { from: id(7), published: 0 }, some.now);
-    some.nodes[0].message(&wire::encode(heading, &Message::Ping { revision: 1 }), now);
-    some.pass(9 * SECOND);
-    assert_eq!((some.others(0), some.arrived(0)), (vec![id(1)], (0, 2)));
+    some.log.push((id(8), left.clone()));
+    let revision = some.log.len() as u64;
+    some.pass(10 * SECOND);
+    assert_eq!((some.others(0), some.arrived(0)), (vec![id(1)], (0, 1)));
+    // A watch that is made anew gives both again.
+    for (number, revision) in [(9, 1), (8, revision)] {
+        let now = some.now;
+        some.nodes[0].heartbeat(id(number), left.clone(), revision, now);
+    }
+    some.pass(10 * SECOND);
+    assert_eq!((some.others(0), some.arrived(0)), (vec![id(1)], (0, 0)), "that was told");
+}
+
+/// A node that cannot hear the log for a while meets others by what they say alone, or by their last heartbeat.
+#[test]
+fn promise_19_who_goes_without_a_word_that_arrives_may_have_taken_something_with_it_however_it_was_known() {
+    for is_heard in [false, true] {
+        let mut some = Nodes::together(2);
+        let newest = some.log.len() as u64;
+        let left = some.log.iter().rev().find_map(|(_, beat)| beat.clone()).unwrap();
+        if is_heard {
+            let (heading, now) = (Heading { from: id(7), published: 0 }, some.now);
+            some.nodes[0].message(&wire::encode(heading, &Message::Ping { revision: 1 }), now);
+        } else {
+            some.log.push((id(7), Some(Heartbeat { in_force: newest, ..left.clone() })));
+            // This one has never heard of the two.
+            some.log.push((id(6), Some(Heartbeat { in_force: 0, ..left })));
+            some.see();
+            some.log.push((id(6), None));
+        }
+        some.log.push((id(7), None));
+        some.see();
+        some.effects[0].clear();
+        some.pass(2 * SECOND);
+        assert_eq!((some.others(0), some.arrived(0)), (vec![id(1)], (0, 1)), "{is_heard}");
+    }
 }
 
 #[test]
@@ -620,6 +674,12 @@ fn promise_18_one_that_serves_without_is_named_before_and_after_it_was_given_up_
     some.nodes[0].caught_up(now);
     assert_eq!(some.nodes[0].lost(), []);
     some.effects[0].clear();
+    some.exchange();
+    assert_eq!(
+        some.arrived(0),
+        (0, 1),
+        "what it took for the others, it would have told of when it was back"
+    );
     let number = some.nodes[0].fence(revision, now, now + 8 * SECOND, now);
     some.exchange();
     assert!(some.fenced(0).remove(&number).unwrap().is_closed());

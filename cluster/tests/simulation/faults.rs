@@ -289,6 +289,11 @@ impl World {
                 self.trouble_ends(&Trouble::Pause(at));
             }
         }
+        for dead in 0..self.nodes.len() {
+            if !self.nodes[dead].alive && self.nodes[dead].joint.serves_without {
+                self.later(12 * SECOND, Event::Forget(dead));
+            }
+        }
         // One behind the other: all at once they fill outboxes, which loses what they look for.
         let mut then = 20 * SECOND;
         for at in (0..self.nodes.len()).filter(|at| self.nodes[*at].alive).collect::<Vec<_>>() {
@@ -296,5 +301,12 @@ impl World {
             then += SECOND / 2;
         }
         self.later(then + 4 * SECOND, Event::Stop);
+    }
+
+    pub(crate) fn node_forgotten(&mut self, dead: usize) {
+        let Some(at) = (0..self.nodes.len()).find(|at| self.nodes[*at].alive) else { return };
+        self.trace(|| format!("{at}: is told that {dead} is dead"));
+        let key = Key::Node(self.nodes[dead].id);
+        self.put(at, key, Value::Deleted, None, false);
     }
 }

@@ -84,6 +84,8 @@ pub(crate) enum Event {
     Probe(usize),
     /// A node goes that has said so.
     Leave(usize),
+    /// An operator says that a node is dead, which might be serving as far as the others know.
+    Forget(usize),
     Stop,
     /// What a process does now because it stood still before.
     Late(Box<Event>),
@@ -387,6 +389,7 @@ impl World {
             Event::Useful(at) => self.check_useful(at),
             Event::Late(event) => return self.happen(*event),
             Event::Rest => self.rest(),
+            Event::Forget(dead) => self.node_forgotten(dead),
             Event::Probe(at) => self.probe(at),
             Event::Leave(at) => self.node_left(at),
             Event::Stop => {
