@@ -31,6 +31,10 @@ pub(crate) enum Fault {
     Apart(usize),
     /// All that a machine's node and NATS server have to say to others takes its time.
     Slow(usize),
+    /// A node is told to end, and is started again when all is healed.
+    EndNode(usize),
+    /// All nodes are, one after the other, each when the one before is there again: as they are updated.
+    Roll,
 }
 
 impl Fault {
@@ -38,7 +42,7 @@ impl Fault {
         let one = random.random_range(0..MACHINES);
         let other = (one + random.random_range(1..MACHINES)) % MACHINES;
         let way = [None, Some(Way::Out), Some(Way::In)][random.random_range(0..3)];
-        match random.random_range(0..11) {
+        match random.random_range(0..14) {
             0 => Self::KillNode(one),
             1 | 2 => Self::StopNode(one),
             3 => Self::KillLeader,
@@ -48,13 +52,18 @@ impl Fault {
             7 => Self::CutNodeFrom(one, random.random_range(0..MACHINES)),
             8 => Self::CutNats(one, other, way),
             9 => Self::Slow(one),
+            10 | 11 => Self::EndNode(one),
+            12 => Self::Roll,
             _ => Self::Apart(one),
         }
     }
 
-    /// `leader` is the NATS server that led the bucket before anything went wrong.
-    pub(crate) fn begin(self, machines: &mut Machines, leader: usize) {
+    /// `leader` is the NATS server that led the bucket before anything went wrong. Gives what a node did that it must
+    /// not, whatever else is wrong.
+    pub(crate) fn begin(self, machines: &mut Machines, leader: usize) -> Result<(), String> {
         match self {
+            Self::EndNode(node) => return machines.end_node(node),
+            Self::Roll => return (0..MACHINES).try_for_each(|node| machines.roll(node)),
             Self::KillNode(node) => machines.kill_node(node),
             Self::StopNode(node) => machines.stop_node(node),
             Self::KillLeader => machines.kill_nats(leader),
@@ -79,6 +88,7 @@ impl Fault {
                 }
             }
         }
+        Ok(())
     }
 }
 
@@ -111,6 +121,8 @@ impl fmt::Display for Fault {
             }
             Self::Apart(one) => write!(f, "machine {one} apart"),
             Self::Slow(one) => write!(f, "machine {one} slow"),
+            Self::EndNode(node) => write!(f, "node {node} told to end"),
+            Self::Roll => write!(f, "all nodes rolled"),
         }
     }
 }

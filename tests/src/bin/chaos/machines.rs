@@ -23,6 +23,9 @@ pub(crate) const SECRET: &str = "0123456789abcdef0123456789abcdef";
 const OPERATOR: &str = "oncall";
 /// How long something may take to be there.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a node may take to end that is told to, whatever is wrong: the time in which clients may read what waits for
+/// them, and as much again for what is to be said to the other nodes and to NATS.
+const END: Duration = Duration::from_secs(10);
 
 /// The machines, by their numbers from 0.
 pub(crate) struct Machines {
@@ -185,6 +188,41 @@ impl Machines {
     /// The same for a NATS server.
     pub(crate) fn kill_nats(&mut self, number: usize) {
         kill(&mut self.nats[number]);
+    }
+
+    /// Tells a node to end, and waits until it has. [`Self::heal`] starts it again.
+    pub(crate) fn end_node(&mut self, number: usize) -> Result<(), String> {
+        let Some(mut child) = self.nodes[number].take() else { return Ok(()) };
+        // One that stands still hears of it when it goes on.
+        for name in ["TERM", "CONT"] {
+            signal(Some(&child), name);
+        }
+        let begun = Instant::now();
+        while begun.elapsed() < END {
+            match child.try_wait().unwrap() {
+                Some(status) if status.success() => return Ok(()),
+                Some(status) => return Err(format!("node {number} was told to end, and ended: {status}")),
+                None => std::thread::sleep(Duration::from_millis(20)),
+            }
+        }
+        kill(&mut Some(child));
+        Err(format!("node {number} was told to end, and did not in {END:?}"))
+    }
+
+    /// Has a node end and start anew, and waits until it lets in. Where it finds no NATS, that is not waited for.
+    pub(crate) fn roll(&mut self, number: usize) -> Result<(), String> {
+        self.end_node(number)?;
+        let lets_in = |machines: &Self| {
+            let log = std::fs::read_to_string(machines.folder.join(format!("node-{number}.log")));
+            log.unwrap_or_default().matches("it lets in and delivers").count()
+        };
+        let before = lets_in(self);
+        self.start_node(number);
+        let begun = Instant::now();
+        while begun.elapsed() < END && lets_in(self) == before {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
     }
 
     /// Lets a node stand still.

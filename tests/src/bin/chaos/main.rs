@@ -4,7 +4,7 @@
 //! In: `FANFARE_CYCLES` (how many faults, one after the other; 4), `FANFARE_SEED` (which), `FANFARE_BIN` (the server),
 //! `FANFARE_NATS_SERVER`. Out: a line for each cycle, what did not hold, and a failure where something did not. Each
 //! machine is a network namespace (`machines`); `crowd` are senders, members and the banned, `operators` revoke and
-//! restore, `faults` kill, cut, stop and slow down, and `rest` looks at what must hold when all is whole again.
+//! restore, `faults` kill, end, cut, stop and slow down, and `rest` looks at what must hold when all is whole again.
 //! Invariant: it is to be run by `tests/cluster/run`, in namespaces of its own, so that nothing is left of it, however
 //! it ends; all processes share a clock, so that times can be compared.
 #![allow(
@@ -97,7 +97,9 @@ async fn main() -> ExitCode {
         let what = broken.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ");
         let leader = Machines::leader();
         for fault in &broken {
-            fault.begin(&mut machines, leader);
+            if let Err(problem) = fault.begin(&mut machines, leader) {
+                record.fault(format!("{what}: {problem}"));
+            }
         }
         tokio::time::sleep(Duration::from_millis(random.random_range(2_000..9_000))).await;
         for ended in machines.raise() {
