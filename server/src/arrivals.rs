@@ -9,6 +9,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use fanfare_hub::{CloseReason, Publication};
@@ -31,11 +32,26 @@ const MOST_GROUPS: usize = 1_000;
 
 /// Connections that are expected.
 #[derive(Default)]
-pub(crate) struct Arrivals(Mutex<HashMap<ConnectionId, Waiting>>);
+pub(crate) struct Arrivals(Mutex<HashMap<ConnectionId, Waiting>>, AtomicU64);
+
+/// For whom a message was kept.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Kept {
+    number: u64,
+    connections: Vec<ConnectionId>,
+}
+
+impl Kept {
+    /// How many they are.
+    pub(crate) fn count(&self) -> u64 {
+        self.connections.len() as u64
+    }
+}
 
 struct Waiting {
     user: UserName,
-    messages: Vec<Publication>,
+    /// With the numbers of those who keep them.
+    messages: Vec<(u64, Publication)>,
     bytes: usize,
     groups: Vec<GroupName>,
     turned_away: Option<TurnedAway>,
@@ -83,18 +99,19 @@ impl Arrivals {
         self.0.lock().get(connection).map(|waiting| waiting.user.clone())
     }
 
-    /// Keeps a message for those of its targets that are expected, and takes these out of it. Gives how many they are.
+    /// Keeps a message for those of its targets that are expected, and takes these out of it.
     ///
     /// # Errors
     /// [`Code::TooManyRequests`] where as much waits for one of them as may. Nothing is kept then.
-    pub(crate) fn keep(&self, publication: &mut Publication) -> Result<u64, Denial> {
+    pub(crate) fn keep(&self, publication: &mut Publication) -> Result<Kept, Denial> {
         let of = |target: &Target| match target {
             Target::Connection(id) => Some(*id),
             _ => None,
         };
         if !publication.to.iter().any(|target| of(target).is_some()) {
-            return Ok(0);
+            return Ok(Kept::default());
         }
+        let number = self.1.fetch_add(1, Ordering::Relaxed);
         let mut expected = self.0.lock();
         let mut kept = Vec::new();
         for id in publication.to.iter().filter_map(of) {
@@ -113,12 +130,29 @@ impl Arrivals {
             if let Some(waiting) = expected.get_mut(id) {
                 waiting.bytes += publication.payload.len() + OWN_BYTES;
                 let (to, except) = (vec![Target::Connection(*id)], Vec::new());
-                waiting.messages.push(Publication { to, except, ..publication.clone() });
+                waiting.messages.push((number, Publication { to, except, ..publication.clone() }));
             }
         }
         // Or it would get a second copy by another target, if it arrives just now.
         publication.except.extend(&kept);
-        Ok(kept.len() as u64)
+        Ok(Kept { number, connections: kept })
+    }
+
+    /// The message did not go to the others, and whoever sent it is told so: it is kept for nobody. Who has arrived
+    /// meanwhile has it.
+    pub(crate) fn take_back(&self, kept: &Kept) {
+        let mut expected = self.0.lock();
+        for id in &kept.connections {
+            let Some(waiting) = expected.get_mut(id) else { continue };
+            let bytes = &mut waiting.bytes;
+            waiting.messages.retain(|(number, publication)| {
+                let stays = *number != kept.number;
+                if !stays {
+                    *bytes = bytes.saturating_sub(publication.payload.len() + OWN_BYTES);
+                }
+                stays
+            });
+        }
     }
 
     /// Has a connection be in a group from its welcome on, where it is expected. Tells whether it is.
@@ -171,7 +205,7 @@ impl Expected {
             }
             return Vec::new();
         }
-        for publication in waiting.messages {
+        for (_, publication) in waiting.messages {
             // It was within the limits when it was kept.
             let _ = hub.send(publication);
         }
@@ -219,6 +253,10 @@ mod tests {
         }
     }
 
+    fn kept(arrivals: &Arrivals, publication: &mut Publication) -> Result<u64, Denial> {
+        arrivals.keep(publication).map(|kept| kept.count())
+    }
+
     fn texts(seat: &crate::hub::Seat) -> Vec<String> {
         let text = |frame| match frame {
             ServerFrame::Message(message) => message.text().unwrap().to_owned(),
@@ -237,10 +275,10 @@ mod tests {
         let others = [Target::Connection(id(2)), Target::User(name("alice"))];
         let mut first =
             publication(&[to_it.clone(), to_it.clone(), others[0].clone(), others[1].clone()], &[], "1");
-        assert_eq!(arrivals.keep(&mut first), Ok(1), "named twice, it gets one");
+        assert_eq!(kept(&arrivals, &mut first), Ok(1), "named twice, it gets one");
         assert_eq!((first.to.as_slice(), first.except.as_slice()), (&others[..], &[id(1)][..]));
         let mut excepted = publication(std::slice::from_ref(&to_it), &[id(1)], "not for it");
-        assert_eq!((arrivals.keep(&mut excepted), excepted.to.len()), (Ok(0), 0));
+        assert_eq!((kept(&arrivals, &mut excepted), excepted.to.len()), (Ok(0), 0));
         arrivals.keep(&mut publication(std::slice::from_ref(&to_it), &[], "2")).unwrap();
         assert!(arrivals.join(&id(1), &group) && arrivals.join(&id(1), &group));
         assert!(!arrivals.join(&id(2), &group) && !arrivals.leave(&id(2), &group));
@@ -252,7 +290,7 @@ mod tests {
         assert_eq!(expected.arrive(&hub), [group]);
         assert_eq!(texts(&seat), ["1", "2"]);
         let mut later = publication(std::slice::from_ref(&to_it), &[], "3");
-        assert_eq!((arrivals.keep(&mut later), later.to.len()), (Ok(0), 1), "it is in the hub");
+        assert_eq!((kept(&arrivals, &mut later), later.to.len()), (Ok(0), 1), "it is in the hub");
     }
 
     #[tokio::test]
@@ -276,7 +314,7 @@ mod tests {
         let arrivals = Arc::new(Arrivals::default());
         let expected = arrivals.expect(id(1), name("alice"));
         let to_it = Target::Connection(id(1));
-        let keep = |text: &str| arrivals.keep(&mut publication(std::slice::from_ref(&to_it), &[], text));
+        let keep = |text: &str| kept(&arrivals, &mut publication(std::slice::from_ref(&to_it), &[], text));
         for _ in 0..MOST {
             assert_eq!(keep("x"), Ok(1));
         }
@@ -288,5 +326,25 @@ mod tests {
         assert_eq!(keep(&long), Ok(1));
         assert_eq!(keep("").unwrap_err().code, Code::TooManyRequests);
         assert!(arrivals.0.lock().len() == 1);
+    }
+
+    #[test]
+    fn what_is_taken_back_is_kept_for_nobody_and_leaves_its_room() {
+        let hub = Hub::new(HubLimits::default(), Arc::new(Open));
+        let arrivals = Arc::new(Arrivals::default());
+        let expected = arrivals.expect(id(1), name("alice"));
+        let to_it = Target::Connection(id(1));
+        let keep =
+            |text: &str| arrivals.keep(&mut publication(std::slice::from_ref(&to_it), &[], text)).unwrap();
+        let long = "x".repeat(MOST_BYTES - 4 * OWN_BYTES);
+        let (_first, second, _third) = (keep("1"), keep(&long), keep("3"));
+        arrivals.take_back(&second);
+        arrivals.take_back(&second);
+        keep(&long[..MOST_BYTES / 2]);
+        assert_eq!(arrivals.0.lock()[&id(1)].bytes, 2 + 3 * OWN_BYTES + MOST_BYTES / 2);
+        let seat = register(&hub, id(1), name("alice"), Permissions::development(1)).unwrap();
+        expected.arrive(&hub);
+        let lengths: Vec<_> = texts(&seat).iter().map(String::len).collect();
+        assert_eq!(lengths, [1, 1, MOST_BYTES / 2]);
     }
 }

@@ -215,10 +215,12 @@ impl Selection<'_> {
         let named = publication.to.len();
         let kept = self.handle.arrivals.keep(&mut publication)?;
         if publication.to.is_empty() && named > 0 {
-            return Ok((kept, None));
+            return Ok((kept.count(), None));
         }
-        let delivery = self.handle.hub.send(publication)?;
-        Ok((delivery.queued + kept, delivery.elsewhere))
+        // Else whoever is told that it was not sent, and sends it again, has sent it twice to those.
+        let sent = self.handle.hub.send(publication);
+        let delivery = sent.inspect_err(|_| self.handle.arrivals.take_back(&kept))?;
+        Ok((delivery.queued + kept.count(), delivery.elsewhere))
     }
 
     /// Sends them a message each by datagrams: nothing waits, and what gets lost is lost. Gives to how many connections

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use fanfare_cluster::{Arrived, NodeId};
 use fanfare_hub::{Lane, Publication};
-use fanfare_protocol::{ConnectionId, Target};
+use fanfare_protocol::{ConnectionId, Sender, Target};
 
 use super::driver::Driver;
 use super::questions::{Done, Question, to_bytes};
@@ -26,9 +26,20 @@ impl Driver {
         let delivered = match (messages.len(), to.len()) {
             (1, _) => {
                 let Some((event, format, payload)) = messages.pop() else { return 0 };
-                let publication =
+                let mut publication =
                     Publication { from, to, except, event, format, payload, accepted, counts: false };
                 match lane {
+                    // A back end may be asked about a connection here, and write to it by way of another node.
+                    Lane::Stream if publication.from == Sender::Server => {
+                        match self.moderation.arrivals().keep(&mut publication) {
+                            Ok(kept) if publication.to.is_empty() => return kept.count(),
+                            Ok(kept) => self.hub.deliver(publication).map(|mut delivery| {
+                                delivery.queued += kept.count();
+                                delivery
+                            }),
+                            Err(denial) => Err(denial),
+                        }
+                    }
                     Lane::Stream => self.hub.deliver(publication),
                     Lane::Datagrams => self.hub.deliver_unreliable(publication),
                 }
@@ -60,7 +71,12 @@ impl Driver {
             }),
             Question::Count(who) => to_bytes(&self.hub.count(&Target::from(&who))),
             Question::Owners(ids) => {
-                let owner = |id: &ConnectionId| self.hub.connection(id).map(|member| member.user().clone());
+                let owner = |id: &ConnectionId| {
+                    let member = self.hub.connection(id);
+                    member
+                        .map(|member| member.user().clone())
+                        .or_else(|| self.moderation.arrivals().owner(id))
+                };
                 to_bytes(&ids.iter().map(owner).collect::<Vec<_>>())
             }
             Question::Receipt(revision) => to_bytes(&self.side.receipt(revision)),

@@ -1,14 +1,16 @@
 //! What an application does to connections on all nodes, by the handle of one.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use fanfare_client::Event;
+use fanfare_client::{Client, Event};
 use fanfare_protocol::admin::Action;
 use fanfare_protocol::{Code, Pattern, Target};
-use fanfare_server::HubError;
-use fanfare_tests::{eventually, group, next, nothing_else, text, user, within};
+use fanfare_server::{Connecting, HubError, Methods};
+use fanfare_tests::{Hub, eventually, group, next, nothing_else, text, user, within};
+use tokio::sync::Notify;
 
-use super::three;
+use super::{node, three};
 use crate::harness::Nats;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -69,4 +71,35 @@ async fn promise_14_an_application_reaches_connections_on_all_nodes_by_the_handl
     a.stop().await;
     b.stop().await;
     c.stop().await;
+}
+
+/// The application, or its back end, is asked about a connection on one node, and may write to it by way of another.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_sent_from_another_node_to_a_connection_that_is_being_asked_about_waits_for_its_welcome() {
+    let nats = Nats::one();
+    let a = Hub::with(node(&nats, 0, "a")).await;
+    let (asked, mut connections) = tokio::sync::mpsc::channel(1);
+    let answer = Arc::new(Notify::new());
+    let held = Arc::clone(&answer);
+    let methods = Methods::new().connected(move |(), connecting: Connecting| {
+        let (asked, held) = (asked.clone(), Arc::clone(&held));
+        async move {
+            asked.send(connecting.connection()).await.unwrap();
+            held.notified().await;
+            Ok(())
+        }
+    });
+    let b = Hub::assembled(tempfile::tempdir().unwrap(), node(&nats, 0, "b"), methods).await;
+    let config = b.client_config("bob");
+    let connecting = tokio::spawn(async move { Client::connect(config).await.unwrap() });
+    let (id, hub) = (within(connections.recv()).await.unwrap(), a.server.hub());
+    for text in ["one", "two"] {
+        let sent = hub.select([Target::Connection(id)]).everywhere().send("E", text);
+        assert_eq!(within(sent).await.unwrap().connections, 1);
+    }
+    answer.notify_one();
+    let bob = within(connecting).await.unwrap();
+    assert_eq!((text(&bob).await, text(&bob).await), ("one".to_owned(), "two".to_owned()));
+    a.stop().await;
+    b.stop().await;
 }
