@@ -1,11 +1,15 @@
 //! How connections begin and end: draining, path changes, deadlines and limits. Promise 11: each end has its code.
 
-use std::time::Duration;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use fanfare_client::{Client, Event, Outgoing};
 use fanfare_protocol::{ClientFrame, Code, Credential, Features, PayloadFormat, ServerFrame, Target, Token};
 use fanfare_tests::peer::{Dialer, Ended, hello};
 use fanfare_tests::{Hub, group, message, next, nothing_else, text, within};
+use tokio::net::UdpSocket;
+use tokio::task::JoinSet;
 
 fn closed_with(code: Code) -> Ended {
     Ended::Code(code.number().into(), code.sentence().into())
@@ -56,6 +60,58 @@ async fn a_drain_does_not_wait_for_a_client_that_does_not_read() {
     let drained = within(hub.server.drain()).await;
     assert!(!drained.in_time);
     assert_eq!(peer.end().await, closed_with(Code::ShuttingDown));
+}
+
+/// What is sent between the two takes its time each way.
+async fn far_away(server: SocketAddr, way: Duration) -> (SocketAddr, tokio::task::JoinHandle<()>) {
+    let near = Arc::new(UdpSocket::bind("127.0.0.1:0").await.unwrap());
+    let far = Arc::new(UdpSocket::bind("127.0.0.1:0").await.unwrap());
+    far.connect(server).await.unwrap();
+    let address = near.local_addr().unwrap();
+    let relay = tokio::spawn(async move {
+        let (mut client, mut there, mut back) = (None, vec![0; 2_048], vec![0; 2_048]);
+        let mut late = JoinSet::new();
+        loop {
+            tokio::select! {
+                received = near.recv_from(&mut there) => {
+                    let (length, from) = received.unwrap();
+                    client = Some(from);
+                    let (far, packet) = (Arc::clone(&far), there[..length].to_vec());
+                    late.spawn(async move {
+                        tokio::time::sleep(way).await;
+                        // The server may have ended.
+                        let _ = far.send(&packet).await;
+                    });
+                }
+                received = far.recv(&mut back) => {
+                    let (Ok(length), Some(client)) = (received, client) else { continue };
+                    let (near, packet) = (Arc::clone(&near), back[..length].to_vec());
+                    late.spawn(async move {
+                        tokio::time::sleep(way).await;
+                        let _ = near.send_to(&packet, client).await;
+                    });
+                }
+                Some(_) = late.join_next() => {}
+            }
+        }
+    });
+    (address, relay)
+}
+
+/// QUIC has whoever closes wait for three timeouts of a connection, of which the peer has a say in how long they are.
+#[tokio::test]
+async fn a_client_that_is_slow_by_its_own_will_does_not_hold_up_the_end() {
+    let hub = Hub::with(|config| config.drain_deadline = Duration::from_millis(300)).await;
+    let (address, relay) = far_away(hub.address(), Duration::from_millis(1_500)).await;
+    let dialer = Dialer::new(&hub.roots);
+    let (peer, _) = dialer.welcomed(address, "far").await;
+    let begun = Instant::now();
+    let drained = within(hub.server.drain()).await;
+    assert!(!drained.in_time);
+    // Three timeouts of such a connection are more than 15 s.
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    drop(peer);
+    relay.abort();
 }
 
 #[tokio::test]

@@ -60,7 +60,7 @@ pub(crate) async fn listen(endpoint: Endpoint, service: Arc<Service>, closing: C
     sessions.wait().await;
     service.finish().await;
     endpoint.close(Code::ShuttingDown);
-    endpoint.wait_idle().await;
+    endpoint.finish().await;
 }
 
 async fn welcome(

@@ -156,10 +156,15 @@ impl Api {
         self.counts(key)().map_err(Problem::from)
     }
 
-    /// Asks whether a key still opens something, where that is to be asked later.
+    /// Asks whether a key still opens something, and the server still does anything, where that is to be asked later:
+    /// many acts may wait for their turn.
     fn counts(&self, key: &Arc<ApiKey>) -> impl FnOnce() -> Result<(), Denial> + Send + use<> {
-        let (moderation, key) = (Arc::clone(&self.moderation), Arc::clone(key));
+        let (moderation, key, closing) =
+            (Arc::clone(&self.moderation), Arc::clone(key), self.closing.clone());
         move || {
+            if closing.is_cancelled() {
+                return Err(Code::ShuttingDown.into());
+            }
             let checked = moderation.keys().check(&key, access::now());
             checked.map_err(|refusal| Denial { code: Code::ApiKeyRefused, detail: refusal.to_string() })
         }

@@ -6,10 +6,12 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use fanfare_protocol::Code;
 use quinn::{EndpointConfig, VarInt};
 use quinn_proto::HashedConnectionIdGenerator;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::incoming::Incoming;
@@ -23,7 +25,13 @@ use super::settings::Settings;
 pub(crate) struct Endpoint {
     quinns: quinn::Endpoint,
     tasks: TaskTracker,
+    /// quinn's own tasks end with it.
+    over: CancellationToken,
 }
+
+/// How long the peers' words may take that they have our close. Who has not heard of it by then has gone, or is slow by
+/// its own will: how long it may take to acknowledge something a peer says itself (RFC 9000 section 18.2).
+const LAST_PACKETS: Duration = Duration::from_secs(1);
 
 impl Endpoint {
     /// Starts QUIC on a socket. Its tasks are `tasks`.
@@ -38,9 +46,10 @@ impl Endpoint {
         // for noise and never resets them.
         let key = keys.connection_ids;
         endpoint.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(key)));
-        let runtime = Arc::new(OwnedTasks(tasks.clone()));
+        let over = CancellationToken::new();
+        let runtime = Arc::new(OwnedTasks { tracker: tasks.clone(), over: over.clone() });
         let quinns = quinn::Endpoint::new(endpoint, Some(server), socket, runtime)?;
-        Ok(Self { quinns, tasks: tasks.clone() })
+        Ok(Self { quinns, tasks: tasks.clone(), over })
     }
 
     /// The next attempt to connect; `None` when the endpoint is closed.
@@ -58,9 +67,11 @@ impl Endpoint {
         self.quinns.close(VarInt::from_u32(code.number().into()), code.sentence().as_bytes());
     }
 
-    /// Waits until the peers have our close. One that has vanished is not waited for longer than its three timeouts.
-    pub(crate) async fn wait_idle(&self) {
-        self.quinns.wait_idle().await;
+    /// Waits until the peers have our close, for a second at most (test
+    /// `a_client_that_is_slow_by_its_own_will_does_not_hold_up_the_end`). Nothing is sent or received after that.
+    pub(crate) async fn finish(&self) {
+        let _ = tokio::time::timeout(LAST_PACKETS, self.quinns.wait_idle()).await;
+        self.over.cancel();
     }
 }
 

@@ -16,15 +16,19 @@ use std::time::Instant;
 
 use quinn::udp::{RecvMeta, Transmit};
 use quinn::{AsyncTimer, AsyncUdpSocket, Runtime, TokioRuntime, UdpPoller};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use gather::{Full, Gather, Trace};
 
 mod gather;
 
-/// Gives quinn's tasks to the server.
+/// Gives quinn's tasks to the server, which ends them.
 #[derive(Debug)]
-pub(crate) struct OwnedTasks(pub(crate) TaskTracker);
+pub(crate) struct OwnedTasks {
+    pub(crate) tracker: TaskTracker,
+    pub(crate) over: CancellationToken,
+}
 
 impl Runtime for OwnedTasks {
     fn new_timer(&self, at: Instant) -> Pin<Box<dyn AsyncTimer>> {
@@ -32,7 +36,12 @@ impl Runtime for OwnedTasks {
     }
 
     fn spawn(&self, future: Pin<Box<dyn Future<Output = ()> + Send>>) {
-        self.0.spawn(future);
+        let over = self.over.clone();
+        self.tracker.spawn(async move {
+            // Whoever is alone with a connection that is closed waits for three timeouts of it, of which the peer says
+            // how long they are.
+            let _ = over.run_until_cancelled(future).await;
+        });
     }
 
     fn wrap_udp_socket(&self, socket: std::net::UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
@@ -42,7 +51,7 @@ impl Runtime for OwnedTasks {
         let workers = 2 * tokio::runtime::Handle::current().metrics().num_workers();
         let gather = Arc::new(Gather::new(Arc::clone(&quinns), again, workers));
         for lane in 0..gather.lanes() {
-            self.0.spawn(Arc::clone(&gather).run(lane));
+            self.tracker.spawn(Arc::clone(&gather).run(lane));
         }
         Ok(Arc::new(Socket { quinns, gather, full: AtomicBool::new(false) }))
     }

@@ -15,6 +15,9 @@ use crate::spread;
 /// How long a node that stops waits for another to know more of what it owes back ends.
 const HANDING_OVER: Duration = Duration::from_secs(1);
 
+/// How often those who have just come in are looked for.
+const LOOK: Duration = Duration::from_millis(50);
+
 /// How a drain went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Drained {
@@ -64,10 +67,15 @@ impl Server {
             let _ = mending.await;
             let _ = key_sets.await;
             tasks.readers.close();
-            for member in hub.list() {
-                member.outbox().stop_reading();
+            // Who was being let in at this moment comes behind those who are there.
+            loop {
+                for member in hub.list() {
+                    member.outbox().stop_reading();
+                }
+                if tokio::time::timeout(LOOK, tasks.readers.wait()).await.is_ok() {
+                    break;
+                }
             }
-            tasks.readers.wait().await;
             let code = Code::ShuttingDown;
             for member in hub.list() {
                 member.outbox().finish(Some(&ServerFrame::Goodbye {
@@ -80,6 +88,10 @@ impl Server {
             tasks.connections.wait().await;
         };
         let in_time = tokio::time::timeout(config.drain_deadline, orderly).await.is_ok();
+        if let Some(cluster) = &cluster {
+            // What an act or a list still waits for of other nodes is not waited for.
+            cluster.side.end();
+        }
         // Both end with `closing`, when the disk has what they were writing.
         let _ = (noting.await, lasting.await);
         tasks.connections.close();
@@ -106,7 +118,7 @@ impl Server {
             // Everything that there was to tell has been told them.
             webhooks.finish(config.drain_deadline.saturating_sub(begun.elapsed())).await;
         }
-        endpoint.wait_idle().await;
+        endpoint.finish().await;
         // Its task, and with it the socket, ends with the last handle.
         drop(endpoint);
         if let Some(Admin { endpoint, listener, feed, .. }) = admin {
