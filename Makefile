@@ -52,7 +52,7 @@ fuzz:
 	done
 
 ## make mutants  breaks hub and token in every small way that cargo-mutants knows; fails where no test notices; two hours
-# A part of them: make mutants MUTANTS='--jobs 2 --shard 0/8'
+# A part of them: make mutants MUTANTS='--jobs 2 --file hub/src/registry.rs'
 MUTANTS = --jobs 2
 mutants:
 	command -v cargo-mutants > /dev/null || cargo install --locked cargo-mutants@27.1.0

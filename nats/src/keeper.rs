@@ -277,7 +277,7 @@ async fn receive(shared: Arc<Shared>, outlet: Outlet, mut messages: Subscriber, 
         if is_for_all && stamp.from == shared.node {
             continue;
         }
-        let verdict = shared.judge.lock().judge(&stamp, std::time::Instant::now());
+        let verdict = shared.judge.lock().judge(&stamp, (shared.settings.clock)());
         match verdict {
             Verdict::Stale => counters.stale.fetch_add(1, Ordering::Relaxed),
             Verdict::Late => counters.late.fetch_add(1, Ordering::Relaxed),

@@ -4,7 +4,7 @@
 //! in them, only the files that secrets are in.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_nats::ServerAddr;
 
@@ -51,6 +51,8 @@ pub struct Settings {
     /// A message is dropped when its sender, as it sent it, knew no more of the bucket than what was known here so
     /// long ago. At most as long as a lease. None: any message counts, however late.
     pub late: Option<Duration>,
+    /// The clock that this is measured by: the one of leases. Else [`Instant::now`].
+    pub clock: fn() -> Instant,
 }
 
 /// Who a node is to NATS. Secrets stay in their files, which are read at each connection.
@@ -100,6 +102,7 @@ impl Settings {
             beat: Duration::from_millis(500),
             silence: Duration::from_secs(3),
             late: Some(Duration::from_secs(5)),
+            clock: Instant::now,
         }
     }
 

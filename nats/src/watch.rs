@@ -209,7 +209,7 @@ impl Watch {
     /// More is known of the bucket than before.
     async fn progress(&mut self) {
         let revision = self.position.told();
-        self.shared.judge.lock().tell(revision, std::time::Instant::now());
+        self.shared.judge.lock().tell(revision, (self.shared.settings.clock)());
         if !self.is_caught_up && self.position.is_caught_up() {
             self.is_caught_up = true;
             self.outlet.tell(Event::CaughtUp).await;

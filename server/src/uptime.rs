@@ -11,15 +11,14 @@
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-/// When it was first asked, by both clocks.
-static BEGAN: OnceLock<(Instant, Duration)> = OnceLock::new();
+/// When it was first asked, by both clocks; nothing where there is one alone.
+static BEGAN: OnceLock<Option<(Instant, Duration)>> = OnceLock::new();
 
 /// Now. It is a moment that lies in the future of [`Instant::now`] by as long as the machine has slept.
 pub(crate) fn now() -> Instant {
-    match since_boot() {
-        None => Instant::now(),
-        Some(time) => by(*BEGAN.get_or_init(|| (Instant::now(), time)), time),
-    }
+    let began = BEGAN.get_or_init(|| Some((Instant::now(), since_boot()?)));
+    // A clock that could be asked once can be asked again.
+    began.zip(since_boot()).map_or_else(Instant::now, |(began, time)| by(began, time))
 }
 
 /// The moment that `time` is, where `began` is when it was both.
@@ -29,8 +28,9 @@ pub(crate) fn by((began, at_first): (Instant, Duration), time: Duration) -> Inst
 
 #[cfg(target_os = "linux")]
 fn since_boot() -> Option<Duration> {
-    // It is not before the boot, and so never negative.
-    rustix::time::clock_gettime(rustix::time::ClockId::Boottime).try_into().ok()
+    // A kernel, or what stands before it, may refuse it.
+    let time = rustix::time::clock_gettime_dynamic(rustix::time::DynamicClockId::Boottime).ok()?;
+    time.try_into().ok()
 }
 
 #[cfg(not(target_os = "linux"))]

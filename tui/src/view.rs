@@ -121,11 +121,10 @@ fn draw_header(model: &Model, theme: Theme, frame: &mut Frame<'_>, area: Rect) {
 /// That all nodes are looked at, where they are.
 fn scope(model: &Model) -> String {
     if model.all_nodes {
-        let nodes = &model.picture.nodes;
-        let troubled = nodes.iter().filter(|node| node.problem.is_some()).count();
+        let nodes = || model.picture.nodes.iter().filter(|node| !node.is_lost);
+        let troubled = nodes().filter(|node| node.problem.is_some()).count();
         let trouble = if troubled > 0 { format!(", {troubled} IN TROUBLE") } else { String::new() };
-        let there = nodes.iter().filter(|node| !node.is_lost).count();
-        format!("  ALL {}{trouble}", many(there as u64, "node").to_uppercase())
+        format!("  ALL {}{trouble}", many(nodes().count() as u64, "node").to_uppercase())
     } else {
         String::new()
     }

@@ -68,7 +68,6 @@ impl Settings {
         if let Some(lease) = self.cluster_lease {
             cluster.lease = lease.0;
         }
-        cluster.nats.late = Some(cluster.lease);
         cluster.serves_without = self.without_cluster == Some(WithoutClusterSetting::Serve);
         Ok(Some(cluster))
     }

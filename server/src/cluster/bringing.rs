@@ -63,8 +63,7 @@ impl Driver {
         if !self.has_copy
             && let Some(bucket) = self.side.bus.bucket().filter(|_| is_whole)
         {
-            self.has_copy = true;
-            self.copies.begin(bucket.to_owned());
+            self.has_copy = self.copies.begin(bucket.to_owned());
         }
     }
 

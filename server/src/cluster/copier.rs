@@ -96,10 +96,15 @@ impl Copies {
         }
     }
 
-    /// Has everything written down that stands, which is what this bucket has. To be called once, before anything else.
-    pub(super) fn begin(&self, bucket: String) {
-        // The queue is empty.
-        let _ = self.queue.try_send(Copy::AllOf(bucket));
+    /// Has everything written down that stands, which is what this bucket has. To be called once. False: there is no
+    /// room; what waits is written at once, and then there is.
+    pub(super) fn begin(&self, bucket: String) -> bool {
+        self.queue.try_send(Copy::AllOf(bucket)).is_ok()
+    }
+
+    /// Nothing more comes: what waits is written at once.
+    pub(super) fn end(self) {
+        self.all.store(true, Ordering::Release);
     }
 }
 
@@ -112,10 +117,15 @@ pub(super) async fn copy(
 ) {
     let all = Arc::clone(&copies.all);
     drop(copies);
-    while let Some(copy) = waiting.recv().await {
+    while let Some(mut copy) = waiting.recv().await {
         let whole = all.swap(false, Ordering::AcqRel);
-        // What waits is in what stands, and must not be written behind it: it may have been undone since.
-        while whole && waiting.try_recv().is_ok() {}
+        // What waits is in what stands, and must not be written behind it: it may have been undone since. That it is a
+        // copy from now on is no part of that.
+        while whole && let Ok(next) = waiting.try_recv() {
+            if matches!(next, Copy::AllOf(_)) {
+                copy = next;
+            }
+        }
         let (moderation, directory) = (Arc::clone(&moderation), directory.clone());
         let written = tokio::task::spawn_blocking(move || match (copy, directory) {
             (Copy::AllOf(bucket), Some(directory)) => {
@@ -133,5 +143,57 @@ pub(super) async fn copy(
             all.store(true, Ordering::Release);
             tracing::error!(error, "a copy of what was decided could not be written");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fanfare_hub::HubLimits;
+    use fanfare_protocol::Limits;
+    use fanfare_protocol::admin::{BanKind, BanRow};
+
+    use super::*;
+    use crate::access::{Bans, Gate, KeySets, Tokens};
+    use crate::hub::Hub;
+    use crate::moderation::MemoryStore;
+
+    fn moderation() -> Arc<Moderation> {
+        let bans = Arc::<Bans>::default();
+        let gate = Gate::new(Arc::new(Tokens::new(None, KeySets::none())), Arc::clone(&bans));
+        let hub = Arc::new(Hub::new(HubLimits::default(), Arc::new(gate)));
+        let store = Box::new(MemoryStore::default());
+        Arc::new(Moderation::open(store, hub, bans, Arc::default(), Limits::default()).unwrap())
+    }
+
+    fn ban() -> Decision {
+        let (kind, user) = (BanKind::User, Some("mallory".parse().unwrap()));
+        let (reason, author) = (String::new(), String::new());
+        Decision::Ban(BanRow { kind, user, groups: None, jti: None, since: 1, until: None, reason, author })
+    }
+
+    #[tokio::test]
+    async fn that_it_is_a_copy_is_written_down_however_much_waits_with_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let (copies, waiting) = Copies::new();
+        let (moderation, place) = (moderation(), Some(directory.path().to_owned()));
+        let writer = tokio::spawn(copy(moderation, place, copies.clone(), waiting));
+        // One of these at least waits where the other is.
+        copies.add(ban());
+        copies.all.store(true, Ordering::Release);
+        assert!(copies.begin("bucket".to_owned()));
+        copies.add(ban());
+        copies.end();
+        writer.await.unwrap();
+        assert_eq!(copy_of(directory.path()).as_deref(), Some("bucket"));
+    }
+
+    #[tokio::test]
+    async fn where_there_is_no_room_it_is_said_and_all_is_written_at_once() {
+        let (copies, mut waiting) = Copies::new();
+        (0..=WAITING).for_each(|_| copies.add(ban()));
+        assert!(copies.all.load(Ordering::Acquire));
+        assert!(!copies.begin("bucket".to_owned()));
+        assert!(waiting.recv().await.is_some());
+        assert!(copies.begin("bucket".to_owned()));
     }
 }

@@ -70,7 +70,9 @@ impl Opening {
         id: [u8; 4],
         (largest, times): (usize, fanfare_cluster::Settings),
     ) -> Result<Self, OpenError> {
-        let nats = fanfare_nats::Settings { largest, ..settings.nats.clone() };
+        // What was sent by somebody who knew only what is older than a lease may have been forbidden since.
+        let late = Some(settings.nats.late.unwrap_or(settings.lease).min(settings.lease));
+        let nats = fanfare_nats::Settings { largest, late, clock: uptime::now, ..settings.nats.clone() };
         let (bus, events) = Bus::open(nats, id).await?;
         let id = NodeId::new(id);
         let name = settings.name.clone().unwrap_or_else(|| id.to_string());
@@ -251,7 +253,7 @@ impl Driver {
         node.has(number(population.connections), number(population.users), number(population.groups));
         node.tick(now);
         drop(node);
-        self.side.elsewhere.sweep(now);
+        self.side.elsewhere.sweep();
         self.observers.tell(&self.side);
         self.note_audit(now);
         // What could not be put a moment ago.
@@ -369,7 +371,9 @@ impl Driver {
                         let reason = told.unwrap_or(reason);
                         let receipt = self.moderation.put_in_force(&decision, &reason);
                         self.side.applied(revision, receipt);
-                        if self.caught_up {
+                        // A copy that is not marked as one would be taken for this server's own when it starts again,
+                        // and decided anew where it was lifted meanwhile. Until it is marked, nothing that lets in.
+                        if self.has_copy || self.caught_up && !decision.lets_in() {
                             self.copies.add(decision);
                         }
                     }
@@ -385,11 +389,13 @@ impl Driver {
 
     /// Says so in the log where a node's clock is wrong, or this one's.
     fn compare_clocks(&self, id: NodeId, heartbeat: Option<&Heartbeat>) {
+        let until = self.side.node.lock().lease_until();
         let mut clocks = self.side.clocks.lock();
         match heartbeat {
             None => clocks.forget(id),
-            // What has been there for long was not put now.
-            Some(_) if id == self.id || !self.caught_up => {}
+            Some(_) if id == self.id => {}
+            // What comes now may have been on its way for as long as this node had no lease, or longer.
+            Some(_) if !until.is_some_and(|until| uptime::now() < until) => clocks.stop(),
             Some(Heartbeat { name, time_ms, .. }) => {
                 if let Some(problem) = clocks.heard(id, *time_ms, clocks::now_ms()).and_then(clocks::words) {
                     tracing::warn!(
@@ -571,7 +577,7 @@ impl Driver {
         let _ = answerer.await;
         drop(events);
         side.bus.clone().close().await;
-        drop(copies);
+        copies.end();
         // It ends when it has written what it was given; and has panicked only if we have a bug that its message tells
         // of.
         let _ = copier.await;

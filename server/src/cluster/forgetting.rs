@@ -45,7 +45,12 @@ impl Side {
             (node.id(), node.lost(), node.peers())
         };
         if let Some(lost) = lost.iter().find(|lost| lost.id == id) {
-            return Ok((id, lost.revision));
+            // It may be there without being heard among the decisions.
+            let is_silent = lost.heard.is_none_or(|heard| uptime::now() >= heard + self.times.lease);
+            return match is_silent {
+                true => Ok((id, lost.revision)),
+                false => Err(refused(format!("node {id} is there: it was heard a moment ago"))),
+            };
         }
         if id == own {
             return Err(refused(format!("node {id} is the one that was asked, and is there")));

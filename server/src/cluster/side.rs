@@ -43,7 +43,7 @@ pub(super) struct Progress {
     /// What decisions did here, by revision.
     pub(super) receipts: BTreeMap<u64, Receipt>,
     /// How the nodes stand to those that were waited for.
-    pub(super) fenced: HashMap<u64, Fenced>,
+    pub(super) fenced: BTreeMap<u64, Fenced>,
     /// The server ends: nobody is waited for any more.
     ends: bool,
 }
@@ -107,7 +107,7 @@ impl Side {
             progressed: Condvar::new(),
             reasons: Mutex::default(),
             heads: Mutex::default(),
-            clocks: Mutex::default(),
+            clocks: Mutex::new(Clocks::new(&times)),
             audit_problem: Mutex::default(),
             revisions: Mutex::default(),
             hands_over: AtomicBool::new(false),
@@ -155,7 +155,7 @@ impl Side {
                 in_force: heartbeat.in_force,
                 missed: peer.missed,
                 clock_ahead_ms: ahead,
-                problem: unheard.or_else(|| ahead.and_then(clocks::words)),
+                problem: both(unheard, ahead.and_then(clocks::words)),
                 ..NodeRow::default()
             })
         };
@@ -242,7 +242,12 @@ impl Side {
 
     /// How the nodes stand to a decision.
     pub(super) fn fenced(&self, number: u64, fenced: Fenced) {
-        self.progress.lock().fenced.insert(number, fenced);
+        let mut progress = self.progress.lock();
+        progress.fenced.insert(number, fenced);
+        // Whoever waits takes its own.
+        while progress.fenced.len() > RECEIPTS {
+            progress.fenced.pop_first();
+        }
         self.progressed.notify_all();
     }
 
@@ -289,7 +294,7 @@ impl Side {
     }
 
     /// Nobody waits for other nodes any more.
-    pub(super) fn end(&self) {
+    pub(crate) fn end(&self) {
         self.progress.lock().ends = true;
         self.progressed.notify_all();
         self.elsewhere.end();
@@ -301,16 +306,15 @@ impl Side {
         until: Instant,
         mut found: impl FnMut(&mut Progress) -> Option<T>,
     ) -> Option<T> {
+        let mut outcome = None;
+        let left = until.saturating_duration_since(uptime::now());
         let mut progress = self.progress.lock();
-        loop {
-            if let Some(found) = found(&mut progress) {
-                return Some(found);
-            }
-            let left = until.saturating_duration_since(uptime::now());
-            if progress.ends || self.progressed.wait_for(&mut progress, left).timed_out() {
-                return found(&mut progress);
-            }
-        }
+        let is_missing = |progress: &mut Progress| {
+            outcome = found(progress);
+            outcome.is_none() && !progress.ends
+        };
+        self.progressed.wait_while_for(&mut progress, is_missing, left);
+        outcome.or_else(|| found(&mut progress))
     }
 
     /// The newest that has been seen of an entry of the bucket.
@@ -363,6 +367,13 @@ impl fanfare_hub::Cluster for Side {
     fn unwatches(&self, group: &GroupName, audience: u64) {
         self.node.lock().unwatches(group, audience);
         self.wake.notify_one();
+    }
+}
+
+fn both(one: Option<String>, other: Option<String>) -> Option<String> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(format!("{one}; {other}")),
+        (one, other) => one.or(other),
     }
 }
 

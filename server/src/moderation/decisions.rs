@@ -25,6 +25,14 @@ pub(crate) enum Decision {
 }
 
 impl Decision {
+    /// Whether somebody may more by it than before.
+    pub(crate) fn lets_in(&self) -> bool {
+        match self {
+            Self::Lift(_) | Self::Lasting(_) | Self::Key(_) => true,
+            Self::Ban(_) | Self::DropLasting(..) | Self::DropKey(_) => false,
+        }
+    }
+
     /// What ends it.
     pub(crate) fn end(&self) -> Self {
         match self {
