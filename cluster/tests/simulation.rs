@@ -84,7 +84,7 @@ fn in_peace_nothing_is_lost_and_nobody_is_removed() {
 fn is_noticed(options: Options) {
     // The eighth is the first, at a node that serves without the lease.
     let is_it = |violation: &str| violation.contains("invariant 1:") || violation.contains("invariant 8:");
-    let seeds = number("FANFARE_SEEDS").unwrap_or(200);
+    let seeds = number("FANFARE_SEEDS").unwrap_or(2_000);
     let is_found = (0..seeds).any(|seed| world::run(seed, options).is_err_and(|violation| is_it(&violation)));
     assert!(is_found, "{seeds} seeds, and nothing was noticed");
 }

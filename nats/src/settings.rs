@@ -49,7 +49,7 @@ pub struct Settings {
     /// The watch is made anew when it gave no entry for so long, even though it says that it is there.
     pub silence: Duration,
     /// A message is dropped when its sender, as it sent it, knew no more of the bucket than what was known here so
-    /// long ago. At most as long as a lease. None: any message counts, however late.
+    /// long ago. At most as long as a lease, which a server sees to. None: any message counts, however late.
     pub late: Option<Duration>,
     /// The clock that this is measured by: the one of leases. Else [`Instant::now`].
     pub clock: fn() -> Instant,

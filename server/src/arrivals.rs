@@ -138,6 +138,15 @@ impl Arrivals {
         Ok(Kept { number, connections: kept })
     }
 
+    /// Takes those who are expected out of a message: it is not for them.
+    pub(crate) fn strike(&self, publication: &mut Publication) {
+        let expected = self.0.lock();
+        publication.to.retain(|target| match target {
+            Target::Connection(id) => !expected.contains_key(id),
+            _ => true,
+        });
+    }
+
     /// The message did not go to the others, and whoever sent it is told so: it is kept for nobody. Who has arrived
     /// meanwhile has it.
     pub(crate) fn take_back(&self, kept: &Kept) {
@@ -206,8 +215,9 @@ impl Expected {
             return Vec::new();
         }
         for (_, publication) in waiting.messages {
-            // It was within the limits when it was kept.
-            let _ = hub.send(publication);
+            // It was within the limits when it was kept. Where this server may deliver nothing at this moment, it waits
+            // in the outbox until it may.
+            let _ = hub.send(publication.clone()).or_else(|_| hub.deliver(publication));
         }
         drop(expected);
         waiting.groups
@@ -324,7 +334,11 @@ mod tests {
         let _expected = arrivals.expect(id(1), name("alice"));
         let long = "x".repeat(MOST_BYTES - OWN_BYTES);
         assert_eq!(keep(&long), Ok(1));
-        assert_eq!(keep("").unwrap_err().code, Code::TooManyRequests);
+        let mut both = publication(&[to_it.clone(), Target::Connection(id(2))], &[], "");
+        assert_eq!(kept(&arrivals, &mut both).unwrap_err().code, Code::TooManyRequests);
+        assert_eq!(both.to.len(), 2, "nobody was taken out");
+        arrivals.strike(&mut both);
+        assert_eq!(both.to, [Target::Connection(id(2))]);
         assert!(arrivals.0.lock().len() == 1);
     }
 

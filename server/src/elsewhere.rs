@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use fanfare_cluster::Tallied;
+use fanfare_cluster::{NodeId, Tallied};
 use fanfare_hub::Ticket;
 use parking_lot::Mutex;
 
@@ -32,8 +32,8 @@ pub(crate) struct Elsewhere {
 #[derive(Default)]
 struct Places {
     of: HashMap<Ticket, Place>,
-    /// Nobody answers any more.
-    has_ended: bool,
+    /// Nobody answers any more: what is said then.
+    over: Option<Tallied>,
 }
 
 impl Elsewhere {
@@ -43,7 +43,7 @@ impl Elsewhere {
             let mut places = self.places.lock();
             match places.of.remove(&ticket) {
                 Some(Place::Answered(tallied, _)) => tallied,
-                _ if places.has_ended => Tallied::default(),
+                _ if places.over.is_some() => places.over.clone().unwrap_or_default(),
                 _ => {
                     places.of.insert(ticket, Place::Waiting(Box::new(then)));
                     return;
@@ -53,7 +53,7 @@ impl Elsewhere {
         then(tallied);
     }
 
-    /// Waits for what came of it. Where nobody answers any more, because the server ends, that is nothing.
+    /// Waits for what came of it. Where nobody answers any more, because the server ends, no node has answered.
     pub(crate) async fn wait(&self, ticket: Ticket) -> Tallied {
         let (sender, receiver) = tokio::sync::oneshot::channel();
         self.then(ticket, move |tallied| drop(sender.send(tallied)));
@@ -93,16 +93,17 @@ impl Elsewhere {
         });
     }
 
-    /// Nobody answers any more: whoever waits is told of nothing.
-    pub(crate) fn end(&self) {
+    /// Nobody answers any more: whoever waits, or comes to wait, is told that these nodes have not.
+    pub(crate) fn end(&self, silent: Vec<NodeId>) {
+        let over = Tallied { silent, ..Tallied::default() };
         let waiting = {
             let mut places = self.places.lock();
-            places.has_ended = true;
+            places.over = Some(over.clone());
             std::mem::take(&mut places.of)
         };
         for place in waiting.into_values() {
             if let Place::Waiting(then) = place {
-                then(Tallied::default());
+                then(over.clone());
             }
         }
     }
@@ -143,9 +144,17 @@ mod tests {
         assert_eq!(elsewhere.places.lock().of.len(), 1);
         elsewhere.sweep();
         assert!(elsewhere.places.lock().of.is_empty());
-        elsewhere.then(ticket(3), add(&sum));
-        elsewhere.end();
-        elsewhere.then(ticket(4), add(&sum));
+        let silent = Arc::new(AtomicU64::new(0));
+        let count = |silent: &Arc<AtomicU64>| {
+            let silent = Arc::clone(silent);
+            move |tallied: Tallied| {
+                silent.fetch_add(tallied.silent.len() as u64, Ordering::Relaxed);
+            }
+        };
+        elsewhere.then(ticket(3), count(&silent));
+        elsewhere.end(vec![NodeId::new([1; 4]), NodeId::new([2; 4])]);
+        elsewhere.then(ticket(4), count(&silent));
         assert!(elsewhere.places.lock().of.is_empty(), "whoever comes after the end waits for nobody");
+        assert_eq!(silent.load(Ordering::Relaxed), 4, "each is told of whom nothing is known");
     }
 }

@@ -223,6 +223,7 @@ impl Server {
                     queries,
                     feed: Arc::clone(&feed),
                     metrics: Arc::clone(&metrics),
+                    closing: tasks.closing.clone(),
                     work: TaskTracker::new(),
                 };
                 let listen =

@@ -61,15 +61,15 @@ impl Node {
         silent.into_iter().for_each(|id| self.miss(id, 1));
         let long = self.settings.lease * 10;
         let (effects, left_over) = (&mut self.effects, &mut self.left_over);
-        left_over.retain(|id, left_over| {
-            // What one does that serves without is not known as long as it is not back.
+        for (id, left_over) in left_over {
+            // What one does that serves without is not known as long as it is not back. What others have left is known
+            // until it is seen to be gone: a watch that is made anew gives it again.
             let serves = left_over.heartbeat.as_ref().is_some_and(|heartbeat| heartbeat.serves_without);
-            let stays = serves || now < left_over.since + long;
-            if !stays {
+            if !serves && now >= left_over.since + long {
+                left_over.since = now;
                 effects.push(Effect::Forget(*id, left_over.revision));
             }
-            stays
-        });
+        }
     }
 
     /// Notices that the lease has ended, or is there.

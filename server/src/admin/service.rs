@@ -12,6 +12,7 @@ use fanfare_protocol::Code;
 use fanfare_protocol::admin::{Action, AdminError, AdminReply, Question};
 use rustls::pki_types::CertificateDer;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::query::Queries;
@@ -27,6 +28,8 @@ pub(crate) struct Service {
     pub(crate) queries: Arc<Queries>,
     pub(crate) feed: Arc<Feed>,
     pub(crate) metrics: Arc<Metrics>,
+    /// Nothing more is begun.
+    pub(crate) closing: CancellationToken,
     /// What is being done on threads that may wait. It goes on when its session ends: an act that has begun is
     /// finished.
     pub(crate) work: TaskTracker,
@@ -69,7 +72,12 @@ impl Service {
     /// Has an action carried out.
     pub(super) async fn act(self: &Arc<Self>, operator: Operator, action: Action) -> Bytes {
         let service = Arc::clone(self);
-        let done = self.blocking(move || service.moderation.act(&operator, &action)).await;
+        // Many acts may wait for their turn.
+        let counts = {
+            let closing = self.closing.clone();
+            move || if closing.is_cancelled() { Err(Code::ShuttingDown.into()) } else { Ok(()) }
+        };
+        let done = self.blocking(move || service.moderation.act_if(&operator, &action, counts)).await;
         match done {
             Ok(receipt) => line(&AdminReply::Ok(receipt)),
             Err(error) => refusal(&AdminError::from(&error)),

@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 
 use super::imports::of_disk;
 use super::rows::since;
-use crate::moderation::{Decision, Moderation};
+use crate::moderation::{Decision, Moderation, StoreError};
 
 /// A file in the state directory: of which bucket what the store has of decisions is a copy.
 const MARK: &str = "cluster-copy";
@@ -97,7 +97,7 @@ impl Copies {
     }
 
     /// Has everything written down that stands, which is what this bucket has. To be called once. False: there is no
-    /// room; what waits is written at once, and then there is.
+    /// room for that at this moment.
     pub(super) fn begin(&self, bucket: String) -> bool {
         self.queue.try_send(Copy::AllOf(bucket)).is_ok()
     }
@@ -117,31 +117,45 @@ pub(super) async fn copy(
 ) {
     let all = Arc::clone(&copies.all);
     drop(copies);
-    while let Some(mut copy) = waiting.recv().await {
-        let whole = all.swap(false, Ordering::AcqRel);
-        // What waits is in what stands, and must not be written behind it: it may have been undone since. That it is a
-        // copy from now on is no part of that.
-        while whole && let Ok(next) = waiting.try_recv() {
-            if matches!(next, Copy::AllOf(_)) {
-                copy = next;
+    // Which bucket the disk is to have a copy of, and whether it says so.
+    let (mut bucket, mut is_marked) = (None, false);
+    while let Some(first) = waiting.recv().await {
+        let mut whole = all.swap(false, Ordering::AcqRel);
+        let mut one = None;
+        let mut next = Some(first);
+        while let Some(copy) = next {
+            match copy {
+                Copy::One(decision) => one = Some(decision),
+                Copy::AllOf(of) => (bucket, whole) = (Some(of), true),
             }
+            // What waits is in what stands, and must not be written behind it: it may have been undone since.
+            next = if whole { waiting.try_recv().ok() } else { None };
+        }
+        let mark = bucket.clone().filter(|_| !is_marked);
+        if mark.is_none() && bucket.is_none() && whole {
+            // All that stands is written when the disk says that it is a copy, and not before.
+            continue;
         }
         let (moderation, directory) = (Arc::clone(&moderation), directory.clone());
-        let written = tokio::task::spawn_blocking(move || match (copy, directory) {
-            (Copy::AllOf(bucket), Some(directory)) => {
+        let written = tokio::task::spawn_blocking(move || {
+            let store = |error: StoreError| error.to_string();
+            if let Some((bucket, directory)) = mark.as_ref().zip(directory) {
                 // Before the disk has what others have decided: else it would be taken for this server's own.
-                remember(&directory, &bucket).map_err(|error| error.to_string())?;
-                moderation.copy_all().map_err(|error| error.to_string())
+                remember(&directory, bucket).map_err(|error| error.to_string())?;
             }
-            (Copy::One(decision), _) if !whole => {
-                moderation.copy(&decision).map_err(|error| error.to_string())
+            match one.filter(|_| !whole && mark.is_none()) {
+                Some(decision) => moderation.copy(&decision).map_err(store),
+                None => moderation.copy_all().map_err(store),
             }
-            _ => moderation.copy_all().map_err(|error| error.to_string()),
         });
-        if let Ok(Err(error)) = written.await {
-            // What stands is with the cluster; the next that is written has all of it.
-            all.store(true, Ordering::Release);
-            tracing::error!(error, "a copy of what was decided could not be written");
+        match written.await {
+            Ok(Ok(())) => is_marked = bucket.is_some(),
+            Ok(Err(error)) => {
+                // What stands is with the cluster; the next that is written has all of it.
+                all.store(true, Ordering::Release);
+                tracing::error!(error, "a copy of what was decided could not be written");
+            }
+            Err(_) => {}
         }
     }
 }
@@ -155,45 +169,70 @@ mod tests {
     use super::*;
     use crate::access::{Bans, Gate, KeySets, Tokens};
     use crate::hub::Hub;
-    use crate::moderation::MemoryStore;
+    use crate::moderation::{FileStore, Store as _};
 
-    fn moderation() -> Arc<Moderation> {
+    fn moderation(directory: &Path) -> Arc<Moderation> {
         let bans = Arc::<Bans>::default();
         let gate = Gate::new(Arc::new(Tokens::new(None, KeySets::none())), Arc::clone(&bans));
         let hub = Arc::new(Hub::new(HubLimits::default(), Arc::new(gate)));
-        let store = Box::new(MemoryStore::default());
+        let store = Box::new(FileStore::open(directory).unwrap());
         Arc::new(Moderation::open(store, hub, bans, Arc::default(), Limits::default()).unwrap())
     }
 
-    fn ban() -> Decision {
-        let (kind, user) = (BanKind::User, Some("mallory".parse().unwrap()));
+    fn ban(user: &str) -> Decision {
+        let (kind, user) = (BanKind::User, Some(user.parse().unwrap()));
         let (reason, author) = (String::new(), String::new());
         Decision::Ban(BanRow { kind, user, groups: None, jti: None, since: 1, until: None, reason, author })
     }
 
-    #[tokio::test]
-    async fn that_it_is_a_copy_is_written_down_however_much_waits_with_it() {
+    /// What is on the disk, and of which bucket that is a copy, when this was copied by a server that has two bans in
+    /// force.
+    async fn written(give: impl FnOnce(Copies)) -> (usize, Option<String>) {
         let directory = tempfile::tempdir().unwrap();
+        let moderation = moderation(directory.path());
+        for user in ["mallory", "trudy"] {
+            moderation.put_in_force(&ban(user), "");
+        }
         let (copies, waiting) = Copies::new();
-        let (moderation, place) = (moderation(), Some(directory.path().to_owned()));
-        let writer = tokio::spawn(copy(moderation, place, copies.clone(), waiting));
-        // One of these at least waits where the other is.
-        copies.add(ban());
-        copies.all.store(true, Ordering::Release);
-        assert!(copies.begin("bucket".to_owned()));
-        copies.add(ban());
-        copies.end();
-        writer.await.unwrap();
-        assert_eq!(copy_of(directory.path()).as_deref(), Some("bucket"));
+        give(copies.clone());
+        copy(moderation, Some(directory.path().to_owned()), copies, waiting).await;
+        let kept = FileStore::open(directory.path()).unwrap().load().unwrap();
+        (kept.standing.bans.len(), copy_of(directory.path()))
     }
 
     #[tokio::test]
-    async fn where_there_is_no_room_it_is_said_and_all_is_written_at_once() {
-        let (copies, mut waiting) = Copies::new();
-        (0..=WAITING).for_each(|_| copies.add(ban()));
-        assert!(copies.all.load(Ordering::Acquire));
-        assert!(!copies.begin("bucket".to_owned()));
-        assert!(waiting.recv().await.is_some());
-        assert!(copies.begin("bucket".to_owned()));
+    async fn that_it_is_a_copy_is_written_down_with_all_that_stands_however_much_waits_with_it() {
+        let bucket = || "bucket".to_owned();
+        let all = (2, Some(bucket()));
+        let behind = written(|copies| {
+            copies.add(ban("mallory"));
+            copies.all.store(true, Ordering::Release);
+            assert!(copies.begin(bucket()));
+        });
+        assert_eq!(behind.await, all);
+        let before = written(|copies| {
+            assert!(copies.begin(bucket()));
+            copies.add(ban("mallory"));
+            copies.end();
+        });
+        assert_eq!(before.await, all);
+        assert_eq!(written(|copies| assert!(copies.begin(bucket()))).await, all);
+    }
+
+    /// A start before that takes what is there for this server's own, and decides it anew.
+    #[tokio::test]
+    async fn before_the_disk_says_that_it_is_a_copy_no_more_is_written_than_was_given() {
+        assert_eq!(written(|copies| copies.add(ban("mallory"))).await, (1, None));
+        let too_many = written(|copies| {
+            (0..=WAITING).for_each(|_| copies.add(ban("mallory")));
+            assert!(copies.all.load(Ordering::Acquire));
+            assert!(!copies.begin("bucket".to_owned()));
+        });
+        assert_eq!(too_many.await, (0, None));
+        let at_the_end = written(|copies| {
+            copies.add(ban("mallory"));
+            copies.end();
+        });
+        assert_eq!(at_the_end.await, (0, None));
     }
 }

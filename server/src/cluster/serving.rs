@@ -37,7 +37,15 @@ impl Driver {
                                 delivery.queued += kept.count();
                                 delivery
                             }),
-                            Err(denial) => Err(denial),
+                            // As much waits for one of them as may. The others are to have it.
+                            Err(denial) => {
+                                tracing::warn!(detail = denial.detail, "of another node, and not kept");
+                                self.moderation.arrivals().strike(&mut publication);
+                                match publication.to.is_empty() {
+                                    true => return 0,
+                                    false => self.hub.deliver(publication),
+                                }
+                            }
                         }
                     }
                     Lane::Stream => self.hub.deliver(publication),

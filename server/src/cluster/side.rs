@@ -297,7 +297,7 @@ impl Side {
     pub(crate) fn end(&self) {
         self.progress.lock().ends = true;
         self.progressed.notify_all();
-        self.elsewhere.end();
+        self.elsewhere.end(self.others().into_iter().map(|(node, _)| node).collect());
     }
 
     /// Waits until `found` finds something, or the time is over (by [`uptime`]), or the server ends.

@@ -88,10 +88,6 @@ impl Server {
             tasks.connections.wait().await;
         };
         let in_time = tokio::time::timeout(config.drain_deadline, orderly).await.is_ok();
-        if let Some(cluster) = &cluster {
-            // What an act or a list still waits for of other nodes is not waited for.
-            cluster.side.end();
-        }
         // Both end with `closing`, when the disk has what they were writing.
         let _ = (noting.await, lasting.await);
         tasks.connections.close();
@@ -107,6 +103,10 @@ impl Server {
         if let Some(application) = application {
             // Every connection has ended, so that what runs was told to stop, and is dropped soon.
             application.wait().await;
+        }
+        if let Some(cluster) = &cluster {
+            // What a list, an audit or a receipt still waits for of other nodes is not waited for, and they are named.
+            cluster.side.end();
         }
         if let (Some(cluster), Some(_)) = (&cluster, &webhooks) {
             // Every membership has ended, and what is still to be told of that another node tells.
