@@ -172,7 +172,10 @@ impl Reports {
     /// Whether everything was received by another node that has the duty; and if not, a number that grows as more is.
     pub(crate) fn are_received(&self, id: NodeId) -> Result<(), u64> {
         let Some(way) = self.way.as_ref().filter(|way| way.claim.node != id) else {
-            return if self.subjects.is_empty() { Ok(()) } else { Err(0) };
+            // Whoever has told something has to say so, even if nobody is here any more: else it is not known that it
+            // was told to its end.
+            let has_told = self.had > 0 || self.void != Void::default();
+            return if self.subjects.is_empty() && !has_told { Ok(()) } else { Err(0) };
         };
         let is_done = way.sent > 0 && way.flight.is_none() && way.up_to == self.last;
         if is_done { Ok(()) } else { Err(way.sent) }
@@ -409,6 +412,22 @@ mod tests {
         reports.reported(claim(1), &Reported { number: 2, ..answer(&fourth, &[]) }, now);
         let report = reports.next(claim(1), now).unwrap();
         assert_eq!((report.session, report.number, report.items.len()), (2, 1, 4));
+    }
+
+    #[test]
+    fn promise_17_who_has_told_something_says_so_before_it_goes_even_if_nobody_is_here() {
+        let now = Instant::now();
+        for void in [None, Some(3)] {
+            let mut reports = reports();
+            assert_eq!(reports.are_received(other()), Ok(()));
+            reports.owe(Owed { revision: 7, void, subjects: Vec::new() });
+            assert!(reports.are_received(other()).is_err());
+            let report = reports.next(claim(2), now).unwrap();
+            assert_eq!((report.had, report.void.revision), if void.is_none() { (7, 0) } else { (0, 7) });
+            assert!(reports.are_received(other()).is_err());
+            reports.reported(claim(2), &answer(&report, &[]), now);
+            assert_eq!(reports.are_received(other()), Ok(()));
+        }
     }
 
     #[test]
