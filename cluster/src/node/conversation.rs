@@ -62,7 +62,7 @@ impl Node {
         // much that was. Who says that it goes says how much it had sent.
         match how {
             Parting::GivenUp if self.began.is_some_and(|began| peer.was_there(began)) => {
-                self.miss(peer.id, 1)
+                self.miss(peer.id, 1);
             }
             Parting::Deleted if peer.knew(self.first_beat) => _ = self.goodbyes.insert(peer.id, now),
             _ => _ = self.goodbyes.remove(&peer.id),

@@ -395,7 +395,7 @@ impl Driver {
             None => clocks.forget(id),
             Some(_) if id == self.id => {}
             // What comes now may have been on its way for as long as this node had no lease, or longer.
-            Some(_) if !until.is_some_and(|until| uptime::now() < until) => clocks.stop(),
+            Some(_) if until.is_none_or(|until| uptime::now() >= until) => clocks.stop(),
             Some(Heartbeat { name, time_ms, .. }) => {
                 if let Some(problem) = clocks.heard(id, *time_ms, clocks::now_ms()).and_then(clocks::words) {
                     tracing::warn!(
