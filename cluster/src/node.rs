@@ -369,8 +369,8 @@ impl Node {
         peers.into_iter().map(|(_, facts)| facts).collect()
     }
 
-    /// Those that were given up and may go on delivering without the cluster, by their ids: each fence names them as long
-    /// as what they have left among the decisions is there.
+    /// Those that were given up and may go on delivering without the cluster, by their ids: each fence names them as
+    /// long as what they have left among the decisions is there.
     #[must_use]
     pub fn lost(&self) -> Vec<Lost> {
         let mut lost: Vec<Lost> = self

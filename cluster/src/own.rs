@@ -237,8 +237,8 @@ impl Own {
             // What is so no more must not be said again behind what was said since.
             let names = batch.topics.iter().map(|name| TopicNumber::of(name.as_topic()));
             let topics: Vec<_> = names.filter(|of| numbers.contains_key(of) == batch.is_wanted).collect();
-            // Somebody who is there and does not answer would have more and more said again. Nobody waits for what is so
-            // no more; but of all that is told for a session the last answer is needed.
+            // Somebody who is there and does not answer would have more and more said again. Nobody waits for what is
+            // so no more; but of all that is told for a session the last answer is needed.
             if topics.is_empty() && !told.iter().flatten().any(|told| told.batches.contains(number)) {
                 return false;
             }
@@ -267,8 +267,8 @@ impl Own {
         tell
     }
 
-    /// Makes one of what many batches say is not wanted any more, where it is not answered for long. Of what is too much
-    /// the oldest is told no more: who was not told it sends what nobody takes.
+    /// Makes one of what many batches say is not wanted any more, where it is not answered for long. Of what is too
+    /// much the oldest is told no more: who was not told it sends what nobody takes.
     fn merge_unanswered(&mut self, now: Instant) {
         let long = self.settings.lease * 2;
         let mut unanswered: HashMap<Places, Vec<u64>, RandomState> = HashMap::default();

@@ -2,11 +2,11 @@
 //!
 //! `actions` carries acts out, and `connections` those on connections; `request` reads what is asked for, `people`
 //! finds whom it is about, and `enforcement` has a ban do to them what it says. `journal` writes a mark before each and
-//! a record behind it, into the `store`; `audit` is the chain over the records, which `records` reads. `impaired` says that acts cannot be
-//! taken now, and `mending` tries the store again; `noting` writes down when keys of the HTTP API were used, `lasting`
-//! puts users into groups for good, and out of them, `ending` when their time is over. The store is a file
-//! (`file_store`); a server without a state directory has a `memory_store`. Where several servers decide together,
-//! `decisions` says where what is decided goes, and `standing` puts in force what comes back.
+//! a record behind it, into the `store`; `audit` is the chain over the records, which `records` reads. `impaired` says
+//! that acts cannot be taken now, and `mending` tries the store again; `noting` writes down when keys of the HTTP API
+//! were used, `lasting` puts users into groups for good, and out of them, `ending` when their time is over. The store
+//! is a file (`file_store`); a server without a state directory has a `memory_store`. Where several servers decide
+//! together, `decisions` says where what is decided goes, and `standing` puts in force what comes back.
 
 mod actions;
 mod audit;

@@ -415,8 +415,8 @@ fn the_hub_tokens_signalr_and_the_node_have_no_runtime_no_network_and_no_clock()
     }
 }
 
-/// A moment of `Instant::now` in it would be compared with one of `uptime::now`, which are apart by as long as the machine
-/// has slept. What the hub is told of, which has nothing to do with a lease, is the exception.
+/// A moment of `Instant::now` in it would be compared with one of `uptime::now`, which are apart by as long as the
+/// machine has slept. What the hub is told of, which has nothing to do with a lease, is the exception.
 #[test]
 fn what_a_lease_is_measured_by_is_asked_for_in_one_place() {
     let is_hubs = ["cluster/serving", "cluster/observers"];

@@ -324,8 +324,8 @@ pub struct NodeRow {
     /// alone.
     #[serde(default)]
     pub late: u64,
-    /// How far its clock is ahead of that of the one that says this, in milliseconds; as exactly as its way there allows,
-    /// and not given where that is not known.
+    /// How far its clock is ahead of that of the one that says this, in milliseconds; as exactly as its way there
+    /// allows, and not given where that is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clock_ahead_ms: Option<i64>,
     /// Whether it was given up and may be delivering all the same, because it serves without the cluster; `age_ms` is

@@ -1,9 +1,9 @@
 //! How far the other nodes' clocks are from this one's.
 //!
-//! In: what a node's clock said when it put a heartbeat, and what this one's says when that comes. Out: by how much they
-//! are apart, where that is more than a few seconds. Invariant: how long a heartbeat was on its way is not held against
-//! its node: of those of a time that is longer than a lease the one counts that came fastest, and a node without its
-//! lease compares nothing.
+//! In: what a node's clock said when it put a heartbeat, and what this one's says when that comes. Out: by how much
+//! they are apart, where that is two seconds or more. Invariant: how long a heartbeat was on its way is not held
+//! against its node: of those of a time that is longer than a lease the one counts that came fastest, and a node
+//! without its lease compares nothing.
 //!
 //! Leases do not depend on it. What is decided with an end, tokens, sign-outs and what a server brings that was alone
 //! do: each node goes by its own clock there.
@@ -16,7 +16,7 @@ use fanfare_cluster::{NodeId, Settings};
 use crate::access;
 
 /// So far apart is told, in milliseconds.
-pub(super) const APART: i64 = 2_000;
+const APART: i64 = 2_000;
 
 /// A clock that was apart is right again when it is not so far apart any more.
 const RIGHT: i64 = APART / 2;

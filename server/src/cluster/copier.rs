@@ -131,11 +131,11 @@ pub(super) async fn copy(
             // What waits is in what stands, and must not be written behind it: it may have been undone since.
             next = if whole { waiting.try_recv().ok() } else { None };
         }
-        let mark = bucket.clone().filter(|_| !is_marked);
-        if mark.is_none() && bucket.is_none() && whole {
+        if bucket.is_none() && whole {
             // All that stands is written when the disk says that it is a copy, and not before.
             continue;
         }
+        let mark = bucket.clone().filter(|_| !is_marked);
         let (moderation, directory) = (Arc::clone(&moderation), directory.clone());
         let written = tokio::task::spawn_blocking(move || {
             let store = |error: StoreError| error.to_string();

@@ -23,8 +23,8 @@ pub(crate) const SECRET: &str = "0123456789abcdef0123456789abcdef";
 const OPERATOR: &str = "oncall";
 /// How long something may take to be there.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How long a node may take to end that is told to, whatever is wrong: the time in which clients may read what waits for
-/// them, and as much again for what is to be said to the other nodes and to NATS.
+/// How long a node may take to end that is told to, whatever is wrong: the time in which clients may read what waits
+/// for them, and as much again for what is to be said to the other nodes and to NATS.
 const END: Duration = Duration::from_secs(10);
 
 /// The machines, by their numbers from 0.

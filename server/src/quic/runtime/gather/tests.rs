@@ -216,8 +216,8 @@ async fn a_connection_whose_driver_changes_threads_keeps_its_order() {
     });
     let mut before = None;
     for first in (0..DATAGRAMS).step_by(20) {
-        // No more on their way than the peer's socket holds: 208 KiB, in which each takes a page of the kernel's, and what
-        // is beyond that is lost.
+        // No more on their way than the peer's socket holds: 208 KiB, in which each may take a page of the kernel's, and
+        // what is beyond that is lost.
         while seen.load(Ordering::SeqCst) + 20 < first as usize && !received.is_finished() {
             tokio::task::yield_now().await;
         }
