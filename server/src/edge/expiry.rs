@@ -122,10 +122,13 @@ impl Expiry {
 
     fn schedule(&self, connection: ConnectionId, permissions: &Permissions, now: Seconds) {
         let mut occasions: Vec<Occasion> = Vec::new();
-        for end in permissions.all_ends().filter(|end| *end > now) {
+        // Whoever let it in may have looked at the clock a second ago: an end of all of it that has passed is carried
+        // out at once, and not passed over.
+        let is_to_come = |end: &Seconds| *end > now || *end == permissions.ends;
+        for end in permissions.all_ends().filter(is_to_come) {
             // Where little is left, at half of it: a client that answers with a token as short does so at a bounded
             // rate.
-            let ahead = self.notice.min((end - now) / 2);
+            let ahead = self.notice.min(end.saturating_sub(now) / 2);
             occasions.push(Occasion { at: end - ahead, end });
             occasions.push(Occasion { at: end, end });
         }

@@ -321,6 +321,32 @@ fn an_end_that_has_passed_already_is_nothing_to_come() {
     assert_eq!(rig.look(0), Some(480));
 }
 
+/// It failed before: who was let in, or refreshed, in the last moment of the second before its token's end stayed for
+/// ever.
+#[test]
+fn promise_10_a_token_that_has_ended_since_it_was_looked_at_ends_the_connection() {
+    for refreshes in [false, true] {
+        let rig = Rig::new();
+        let (seat, _watch) = match refreshes {
+            true => {
+                let (seat, watch) = rig.come(1, permissions(1_000, &[]), &[]);
+                rig.hub.permit(seat.member(), permissions(1, &[])).unwrap();
+                access::SET.set(Some(NOW + 1));
+                rig.expiry.refreshed(seat.member());
+                (seat, watch)
+            }
+            false => {
+                let name = UserName::new("alice").unwrap();
+                let seat = register(&rig.hub, id(1), name, permissions(1, &[])).unwrap();
+                access::SET.set(Some(NOW + 1));
+                let watch = rig.expiry.watch(seat.member());
+                (seat, watch)
+            }
+        };
+        assert_eq!((rig.look(1), closed(&seat)), (None, expired()), "refreshes: {refreshes}");
+    }
+}
+
 #[test]
 fn the_task_is_woken_only_for_what_comes_sooner_than_all_else() {
     let rig = Rig::new();
