@@ -20,6 +20,7 @@ use fanfare_protocol::{
 
 use crate::arrivals::Arrivals;
 use crate::hub::{Hub, Member};
+use crate::notices;
 use crate::reason::{self, told};
 use crate::spread;
 
@@ -190,8 +191,8 @@ impl Selection<'_> {
     /// wait for that.
     ///
     /// # Errors
-    /// When the event has no possible name, or the send is beyond the limits that clients are told (see
-    /// [`Limits::check_send`]).
+    /// When the event has no possible name, or one that is the server's own (`fanfare.`), or the send is beyond the
+    /// limits that clients are told (see [`Limits::check_send`]).
     pub fn send<E>(self, event: E, payload: impl Into<Payload>) -> Result<u64, HubError>
     where
         E: TryInto<EventName>,
@@ -244,7 +245,7 @@ impl Selection<'_> {
     /// When there is nobody, or nobody of them may be in the group.
     pub fn join(self, group: &GroupName) -> Result<usize, HubError> {
         let arrivals = &self.handle.arrivals;
-        let mut joined = self.connections().filter(|id| arrivals.join(id, group)).count();
+        let mut joined = self.named().filter(|id| arrivals.join(id, group)).count();
         let mut refused = None;
         let members = self.found();
         if joined == 0 && members.is_empty() {
@@ -272,7 +273,7 @@ impl Selection<'_> {
         let code = Code::RemovedFromGroup;
         let why = Removal { code, reason: told(reason, code) };
         let arrivals = &self.handle.arrivals;
-        let left = self.connections().filter(|id| arrivals.leave(id, group)).count() as u64;
+        let left = self.named().filter(|id| arrivals.leave(id, group)).count() as u64;
         let members = self.found();
         if left == 0 && members.is_empty() {
             return Err(nobody());
@@ -326,6 +327,7 @@ impl Selection<'_> {
         HubError: From<E::Error>,
     {
         let event = event.try_into()?;
+        notices::refuse(&event)?;
         self.handle.limits.check_send(self.targets.len(), self.except.len(), payload.bytes.len())?;
         Ok(Publication {
             from: Sender::Server,
@@ -342,7 +344,7 @@ impl Selection<'_> {
     fn close_with(&self, code: Code, reason: &str, after: Option<Duration>) -> Result<usize, HubError> {
         reason::check(reason)?;
         let why = || CloseReason { code, reason: told(reason, code).to_owned() };
-        let named: HashSet<_> = self.connections().filter(|id| !self.except.contains(id)).collect();
+        let named: HashSet<_> = self.named().collect();
         let arrivals = &self.handle.arrivals;
         let away: HashSet<_> =
             named.into_iter().filter(|id| arrivals.turn_away(id, (why(), after))).collect();
@@ -357,10 +359,10 @@ impl Selection<'_> {
         Ok(away.len() + members.len())
     }
 
-    /// The connections that it names.
-    fn connections(&self) -> impl Iterator<Item = &ConnectionId> {
+    /// The connections that it names, and does not except.
+    fn named(&self) -> impl Iterator<Item = &ConnectionId> {
         self.targets.iter().filter_map(|target| match target {
-            Target::Connection(id) => Some(id),
+            Target::Connection(id) if !self.except.contains(id) => Some(id),
             _ => None,
         })
     }

@@ -70,6 +70,7 @@ mod lists;
 pub mod microbench;
 mod moderation;
 mod network;
+mod notices;
 mod opened;
 mod origins;
 mod outbound;

@@ -41,7 +41,7 @@ const CRATES: [(&str, &[&str]); 18] = [
 const PAGES: [&str; 2] = ["application/link/room", "application/link/uploads"];
 
 /// The server's folders and files, from the top floor down: each may use those behind it.
-const SERVER: [&str; 35] = [
+const SERVER: [&str; 36] = [
     "builder",
     "start",
     "server",
@@ -76,6 +76,7 @@ const SERVER: [&str; 35] = [
     "home",
     "database",
     "reason",
+    "notices",
     "spread",
 ];
 

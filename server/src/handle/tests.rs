@@ -150,3 +150,21 @@ fn what_is_listed_is_what_is_there() {
     assert_eq!(handle.groups(), [(room("a"), 1)]);
     assert_eq!(handle.population(), Population { connections: 3, users: 2, groups: 1 });
 }
+
+#[test]
+fn who_is_excepted_is_left_out_also_while_the_application_is_asked_about_it() {
+    let Fixture { handle, seats: _seats, .. } = fixture();
+    let expected = handle.arrivals().expect(id(9), name("carol"));
+    let both = || handle.select([Target::Connection(id(3)), Target::Connection(id(9))]);
+    assert_eq!(both().except(id(9)).join(&room("a")), Ok(1));
+    assert_eq!(both().join(&room("b")), Ok(2));
+    assert_eq!(both().except(id(9)).remove(&room("b"), ""), Ok(1));
+    assert_eq!(expected.arrive(&handle.hub), [room("b")]);
+}
+
+#[test]
+fn nobody_says_what_the_server_alone_says() {
+    let Fixture { handle, seats: _seats, .. } = fixture();
+    assert_eq!(refused(handle.everyone().send("Fanfare.Removed", "x")), Code::InvalidName);
+    assert_eq!(refused(handle.everyone().send_unreliable("fanfare.Lagged", "x")), Code::InvalidName);
+}

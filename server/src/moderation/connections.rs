@@ -21,6 +21,7 @@ use super::request;
 use crate::access;
 use crate::arrivals::TurnedAway;
 use crate::hub::Member;
+use crate::notices;
 use crate::reason::{self, told};
 use crate::spread;
 
@@ -73,6 +74,7 @@ impl Moderation {
                     )
                 })?;
                 self.limits.check_payload(payload.len())?;
+                notices::refuse(event)?;
                 begin()?;
                 let delivery = self.hub.send(Publication {
                     from: Sender::Server,
