@@ -17,7 +17,7 @@ const SILENT: &str = "it does not answer";
 pub(crate) struct Lists {
     connections: Listing<ConnectionRow>,
     groups: Listing<GroupRow>,
-    users: u64,
+    users: Listing<UserRow>,
 }
 
 impl Lists {
@@ -28,12 +28,9 @@ impl Lists {
         let one = Page { limit: 1, ..Page::default() };
         let questions =
             (Question::Connections(by_user), Question::Groups(Page::default()), Question::Users(one));
-        let (connections, groups, users) = tokio::join!(
-            client.ask(&questions.0),
-            client.ask(&questions.1),
-            client.ask::<Listing<UserRow>>(&questions.2),
-        );
-        Some(Self { connections: connections.ok()?, groups: groups.ok()?, users: users.ok()?.total })
+        let (connections, groups, users) =
+            tokio::join!(client.ask(&questions.0), client.ask(&questions.1), client.ask(&questions.2),);
+        Some(Self { connections: connections.ok()?, groups: groups.ok()?, users: users.ok()? })
     }
 }
 
@@ -62,7 +59,13 @@ impl Everywhere {
         }
         Update {
             full: !std::mem::replace(&mut self.has_begun, true),
-            totals: Totals { connections: connections.total, users, groups: groups.total },
+            totals: Totals {
+                connections: connections.total,
+                users: users.total,
+                groups: groups.total,
+                users_at_most: users.at_most,
+                groups_at_most: groups.at_most,
+            },
             connections: connections.rows,
             gone_connections,
             groups: groups.rows,
@@ -99,7 +102,7 @@ mod tests {
         Lists {
             connections: Listing::new(70, told.connections),
             groups: Listing::new(8, told.groups),
-            users: 5,
+            users: Listing { at_most: true, ..Listing::new(5, Vec::new()) },
         }
     }
 
@@ -108,7 +111,9 @@ mod tests {
         let (mut everywhere, node) = (Everywhere::default(), snapshot(vec![row(9, "bob")], &[("here", 1)]));
         let first = everywhere.update(&node, lists(&[1, 2], &[("room", 3), ("lobby", 1)]));
         assert!(first.full && first.connections.len() == 2 && first.gone_connections.is_empty());
-        assert_eq!(first.totals, Totals { connections: 70, users: 5, groups: 8 });
+        let totals =
+            Totals { connections: 70, users: 5, groups: 8, users_at_most: true, groups_at_most: false };
+        assert_eq!(first.totals, totals);
         assert_eq!((first.at_ms, first.counters), (node.at_ms, node.counters.clone()));
         let next = everywhere.update(&node, lists(&[2, 3], &[("room", 3)]));
         assert_eq!(next.gone_connections, [ConnectionId::from_bytes([1; 16])]);

@@ -108,6 +108,12 @@ pub fn many(count: u64, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
+/// What is before a number that may be too great.
+#[must_use]
+pub fn bound(at_most: bool) -> &'static str {
+    if at_most { "at most " } else { "" }
+}
+
 /// Bytes: `512 B`, `11.4 MB`.
 #[must_use]
 pub fn bytes(bytes: u64) -> String {

@@ -114,6 +114,8 @@ pub struct Listing {
     pub selected: usize,
     /// How many there are without the filter.
     pub total: usize,
+    /// Whether there may be fewer.
+    pub at_most: bool,
     /// What the users' connections do together, where the list is of users.
     users: HashMap<UserName, Sums>,
 }
@@ -132,7 +134,17 @@ impl Listing {
             View::Audit => (AUDIT, 0, true),
         };
         let (filter, items) = (String::new(), Vec::new());
-        Self { columns, sort, descending, filter, items, selected: 0, total: 0, users: HashMap::new() }
+        Self {
+            columns,
+            sort,
+            descending,
+            filter,
+            items,
+            selected: 0,
+            total: 0,
+            at_most: false,
+            users: HashMap::new(),
+        }
     }
 
     /// The selected row.
@@ -179,6 +191,13 @@ impl Listing {
             (View::Groups, _) if model.all_nodes => whole(model.picture.totals.groups),
             _ => items.len(),
         };
+        let totals = &model.picture.totals;
+        self.at_most = model.all_nodes
+            && match view {
+                View::Users => totals.users_at_most,
+                View::Groups => totals.groups_at_most,
+                _ => false,
+            };
         let filter = self.filter.to_lowercase();
         let mut keyed: Vec<(Key, Item)> = items
             .into_iter()

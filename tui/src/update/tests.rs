@@ -76,7 +76,12 @@ pub(crate) fn snapshot(rows: Vec<ConnectionRow>, groups: &[(&str, u64)]) -> Upda
         more: false,
         at_ms: 1_000_000_000,
         skipped: 0,
-        totals: Totals { connections: rows.len() as u64, users: 2, groups: groups.len() as u64 },
+        totals: Totals {
+            connections: rows.len() as u64,
+            users: 2,
+            groups: groups.len() as u64,
+            ..Totals::default()
+        },
         counters: Counters { sends: 5, deliveries: 50, ..Counters::default() },
         acts_impaired: None,
         webhooks: Vec::new(),
@@ -458,9 +463,14 @@ fn all_nodes_are_looked_at_and_the_one_alone_again() {
     assert_eq!(press(&mut model, "2n"), [Effect::Scope(true)]);
     let mut told = snapshot(vec![ConnectionRow { node: Some("b".to_owned()), ..row(7, "carol") }], &[]);
     (told.totals.connections, told.nodes) = (12_000, model.picture.nodes.clone());
+    (told.totals.users, told.totals.users_at_most) = (9_000, true);
     update(&mut model, Event::Update(Box::new(told)));
     let listing = &model.place().listing;
-    assert_eq!((listing.total, listing.columns[2].title), (12_000, "NODE"));
+    assert_eq!((listing.total, listing.at_most, listing.columns[2].title), (12_000, false, "NODE"));
+    press(&mut model, "3");
+    let listing = &model.place().listing;
+    assert_eq!((listing.total, listing.at_most), (9_000, true), "who is on two nodes is counted on both");
+    press(&mut model, "2");
     press(&mut model, "/b\n");
     assert_eq!(model.place().listing.items.len(), 1, "it is found by its node");
     assert_eq!(press(&mut model, "n"), [Effect::Scope(false)]);

@@ -13,7 +13,7 @@ use unicode_width::UnicodeWidthStr;
 
 use super::theme::Theme;
 use crate::model::{Column, Model, View};
-use crate::text::{cut, many, quoted};
+use crate::text::{bound, cut, many, quoted};
 
 pub(super) fn draw(model: &Model, theme: Theme, frame: &mut Frame<'_>, area: Rect) {
     let listing = &model.place().listing;
@@ -42,12 +42,14 @@ pub(super) fn draw(model: &Model, theme: Theme, frame: &mut Frame<'_>, area: Rec
     }
     let foot = match listing.filter.as_str() {
         "" if listing.items.len() < listing.total => {
-            format!(" {} of {} rows; fanfare admin lists all", listing.items.len(), listing.total)
+            let most = bound(listing.at_most);
+            format!(" {} of {most}{} rows; fanfare admin lists all", listing.items.len(), listing.total)
         }
         "" => format!(" {}", many(listing.total as u64, "row")),
         filter => format!(
-            " {} of {} rows, with {} in them (Esc: all)",
+            " {} of {}{} rows, with {} in them (Esc: all)",
             listing.items.len(),
+            bound(listing.at_most),
             listing.total,
             quoted(filter)
         ),

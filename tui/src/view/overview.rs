@@ -16,7 +16,7 @@ use ratatui::widgets::Paragraph;
 use super::chart;
 use super::theme::Theme;
 use crate::model::{Held, Model};
-use crate::text::{bytes, count, cut, many, micros, span, tenths, visible};
+use crate::text::{bound, bytes, count, cut, many, micros, span, tenths, visible};
 
 pub(super) fn draw(model: &Model, theme: Theme, frame: &mut Frame<'_>, area: Rect) {
     let more = [model.picture.webhooks.is_empty(), model.picture.nodes.is_empty()];
@@ -45,9 +45,13 @@ fn draw_facts(model: &Model, theme: Theme, frame: &mut Frame<'_>, area: Rect) {
     let rows = [
         (
             "now",
-            [(totals.connections, "connection"), (totals.users, "user"), (totals.groups, "group")]
-                .map(|(count, what)| many(count, what))
-                .join("  "),
+            [
+                (totals.connections, "connection", false),
+                (totals.users, "user", totals.users_at_most),
+                (totals.groups, "group", totals.groups_at_most),
+            ]
+            .map(|(count, what, at_most)| format!("{}{}", bound(at_most), many(count, what)))
+            .join("  "),
         ),
         (
             "handshakes",

@@ -358,6 +358,13 @@ fn where_all_nodes_are_looked_at_the_first_line_says_so() {
     assert!(!first(&mut model).contains("NODES"));
     press(&mut model, "n");
     assert!(first(&mut model).contains("up 1m  ALL 3 NODES"), "{}", first(&mut model));
+    // Who is on two nodes is counted on both, and that is said.
+    let mut told = snapshot(Vec::new(), &[]);
+    told.nodes = model.picture.nodes.clone();
+    (told.totals.users, told.totals.users_at_most) = (3_000, true);
+    update(&mut model, Event::Update(Box::new(told)));
+    let shown = picture(&mut model, SIZES[0]);
+    assert!(shown.contains("at most 3000 users"), "{shown}");
 }
 
 /// What decides whom an action is about is a name like any other; what is said to people is a text.
