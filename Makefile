@@ -120,3 +120,4 @@ bench-check:
 	target/debug/fanfare-bench api --seconds 1
 	target/debug/fanfare-bench webhooks --connections 20 --seconds 6
 	FANFARE_NATS_SERVER=$$(tests/nats-server) target/debug/fanfare-bench nodes --members 50 --rounds 1 --seconds 1
+	FANFARE_NATS_SERVER=$$(tests/nats-server) target/debug/fanfare-bench nodes --members 50 --rounds 1 --seconds 1 --rate 50

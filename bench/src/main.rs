@@ -150,6 +150,9 @@ struct NodesArguments {
     /// How long each layout is measured each time, in seconds
     #[arg(long, default_value_t = 3, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=600))]
     seconds: u64,
+    /// Messages a second, the same for each layout; without it, as many as go
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    rate: Option<u32>,
     #[command(flatten)]
     place: Where,
 }
@@ -319,8 +322,9 @@ async fn perform(command: Command) -> Fallible<()> {
         }
         Command::Nodes(arguments) => {
             let places = arguments.place.places()?;
-            let NodesArguments { members, size, rounds, seconds, .. } = arguments;
-            let nodes = Nodes { members, size: size as usize, rounds, lasting: Duration::from_secs(seconds) };
+            let NodesArguments { members, size, rounds, seconds, rate, .. } = arguments;
+            let (size, lasting) = (size as usize, Duration::from_secs(seconds));
+            let nodes = Nodes { members, size, rounds, lasting, rate };
             let costs = Box::pin(nodes.run(&places, progress)).await?;
             let alone = costs.first().map_or(f64::NAN, |cost| cost.servers_us);
             for cost in &costs {

@@ -2,7 +2,7 @@
 //! with half of them each and a publisher on both, two nodes with half of them each, and two with all of them on the
 //! node where the publisher is not.
 //!
-//! In: how many members, how large, how long. Out: processor time for each delivery, of the servers and of NATS.
+//! In: how many members, how large, how fast, how long. Out: processor time for each delivery, of the servers and of NATS.
 //! Invariant: every message arrives once and in order, or the run has failed, whichever way it goes.
 
 use std::net::SocketAddr;
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use tempfile::TempDir;
 
-use super::traffic::{PUBLISHER, Reach, nothing_more, saturate};
+use super::traffic::{PUBLISHER, Reach, at_rate, nothing_more, saturate};
 use crate::connection::Dialer;
 use crate::crowd::Crowd;
 use crate::error::{Fallible, Tried};
@@ -35,6 +35,8 @@ pub struct Nodes {
     pub lasting: Duration,
     /// How often.
     pub rounds: u32,
+    /// Messages a second; without it, as many as a window lets.
+    pub rate: Option<u32>,
 }
 
 /// Where the members are. The publisher is on the first.
@@ -115,10 +117,9 @@ impl Nodes {
             publishers.push(Publisher::connect(&site.peer, dialer, PUBLISHER, self.size).await?);
         }
         let reach = Reach::All(self.members.into());
-        let next = || Topic::Group(1);
-        let warming = saturate(&crowd, &mut publishers, self.size, reach, self.lasting / 4, next).await?;
+        let warming = self.send(&crowd, &mut publishers, reach, self.lasting / 4).await?;
         let (before, begun) = (site.used()?, Instant::now());
-        let sent = saturate(&crowd, &mut publishers, self.size, reach, self.lasting, next).await?;
+        let sent = self.send(&crowd, &mut publishers, reach, self.lasting).await?;
         let (after, seconds) = (site.used()?, begun.elapsed().as_secs_f64());
         nothing_more(&crowd, (warming + sent) * u64::from(self.members)).await?;
         crowd.end().await;
@@ -130,6 +131,19 @@ impl Nodes {
             servers_us: (after.0 - before.0) / deliveries / 1_000.0,
             nats_us: (after.1 - before.1) / deliveries / 1_000.0,
         })
+    }
+
+    async fn send(
+        self,
+        crowd: &Crowd,
+        publishers: &mut [Publisher],
+        reach: Reach,
+        lasting: Duration,
+    ) -> Fallible<u64> {
+        match self.rate {
+            Some(rate) => at_rate(crowd, publishers, rate, reach, lasting).await,
+            None => saturate(crowd, publishers, self.size, reach, lasting, || Topic::Group(1)).await,
+        }
     }
 }
 

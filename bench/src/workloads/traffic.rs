@@ -84,6 +84,29 @@ pub(super) async fn saturate(
     Ok(sent)
 }
 
+/// Sends so many messages a second; gives how many. Of several publishers each sends every message.
+pub(super) async fn at_rate(
+    crowd: &Crowd,
+    publishers: &mut [Publisher],
+    rate: u32,
+    reach: Reach,
+    lasting: Duration,
+) -> Fallible<u64> {
+    let (begun, before) = (Instant::now(), crowd.tally.received());
+    let mut pace = tokio::time::interval(Duration::from_secs(1) / rate);
+    let mut sent = 0;
+    while begun.elapsed() < lasting {
+        pace.tick().await;
+        for publisher in &mut *publishers {
+            publisher.publish(Topic::Group(1));
+            publisher.flush().await?;
+        }
+        sent += 1;
+    }
+    crowd.tally.reach(before + sent * reach.receivers()).await?;
+    Ok(sent)
+}
+
 /// Nothing more may come than what was sent: gives the last of it time to show, and looks.
 pub async fn nothing_more(crowd: &Crowd, expected: u64) -> Fallible<()> {
     tokio::time::sleep(Duration::from_millis(50)).await;
@@ -196,29 +219,15 @@ pub async fn paced(
     let mut crowd = Crowd::new(0);
     crowd.tally.expect_size(size);
     crowd.connect(&*harness.peer, &harness.dialer, &vec![vec![Topic::Group(1)]; members as usize]).await?;
-    let mut publisher = Publisher::connect(&*harness.peer, &harness.dialer, PUBLISHER, size).await?;
-    let mut pace = tokio::time::interval(Duration::from_secs(1) / rate);
-    // The first ones warm up.
-    let mut sent = 0;
-    for _ in 0..rate / 2 {
-        pace.tick().await;
-        publisher.publish(Topic::Group(1));
-        publisher.flush().await?;
-        sent += 1;
-    }
-    crowd.tally.reach(sent * u64::from(members)).await?;
-    let (before, begun, warming) = (harness.server.usage()?, Instant::now(), sent);
-    while begun.elapsed() < lasting {
-        pace.tick().await;
-        publisher.publish(Topic::Group(1));
-        publisher.flush().await?;
-        sent += 1;
-    }
-    crowd.tally.reach(sent * u64::from(members)).await?;
+    let mut publisher = [Publisher::connect(&*harness.peer, &harness.dialer, PUBLISHER, size).await?];
+    let reach = Reach::All(members.into());
+    let warming = at_rate(&crowd, &mut publisher, rate, reach, Duration::from_millis(500)).await?;
+    let (before, begun) = (harness.server.usage()?, Instant::now());
+    let sent = at_rate(&crowd, &mut publisher, rate, reach, lasting).await?;
     let (after, seconds) = (harness.server.usage()?, begun.elapsed().as_secs_f64());
-    nothing_more(&crowd, sent * u64::from(members)).await?;
+    nothing_more(&crowd, (warming + sent) * u64::from(members)).await?;
     crowd.end().await;
-    Ok(per(after.since(before), (sent - warming) * u64::from(members), seconds))
+    Ok(per(after.since(before), sent * u64::from(members), seconds))
 }
 
 /// A clock on a thread of its own: tokio's timers are a millisecond coarse.
