@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use fanfare_client::{Client, ClientConfig, Event, Outgoing, Reconnect, RequestError};
+use fanfare_client::{Client, ClientConfig, Event, Outgoing, Reconnect, RequestError, Watch};
 use fanfare_protocol::{Credential, RequestId, Target, Token, UserName};
 use fanfare_server::{Extras, GrantClaim, Minter, Right};
 use fanfare_tests::tokens::now;
@@ -34,6 +34,11 @@ pub(crate) fn group_name(group: usize) -> String {
     format!("room-{group}")
 }
 
+/// What the sender on a node is called.
+pub(crate) fn sender_name(node: usize) -> String {
+    format!("sender-{node}")
+}
+
 fn group_number(name: &str) -> Option<usize> {
     name.strip_prefix("room-")?.parse().ok()
 }
@@ -51,6 +56,8 @@ pub(crate) enum Seen {
 /// Somebody who listens.
 pub(crate) struct Member {
     pub(crate) name: String,
+    pub(crate) user: String,
+    pub(crate) node: usize,
     pub(crate) is_banned: bool,
     pub(crate) seen: Mutex<Vec<Seen>>,
     pub(crate) groups: Mutex<BTreeSet<usize>>,
@@ -64,6 +71,8 @@ pub(crate) struct Member {
 /// Somebody who sends, on the node of the same number.
 pub(crate) struct Sender {
     pub(crate) client: Client,
+    /// Who is in each group.
+    pub(crate) watches: Vec<Watch>,
     number: usize,
     session: AtomicU32,
     pub(crate) is_there: AtomicBool,
@@ -81,7 +90,7 @@ pub(crate) struct Crowd {
 
 async fn connect(machines: &Machines, node: usize, name: &str) -> Client {
     let minter = Minter::read_secret(&machines.folder().join("secret")).unwrap();
-    let may = vec![Right::Join, Right::Send];
+    let may = vec![Right::Join, Right::Send, Right::Presence];
     let grant = GrantClaim { group: Some("*".to_owned()), user: None, all: None, may, exp: None };
     // To count everyone.
     let all = GrantClaim { group: None, user: None, all: Some(true), may: vec![Right::Send], exp: None };
@@ -113,8 +122,14 @@ impl Crowd {
         let closed = Arc::clone(&gate).write_owned().await;
         let (mut senders, mut members) = (Vec::new(), Vec::new());
         for node in 0..MACHINES {
+            let client = connect(machines, node, &sender_name(node)).await;
+            let mut watches = Vec::new();
+            for group in 0..GROUPS {
+                watches.push(client.watch(group_name(group)).await.unwrap());
+            }
             let sender = Arc::new(Sender {
-                client: connect(machines, node, &format!("sender-{node}")).await,
+                client,
+                watches,
                 number: node,
                 session: AtomicU32::new(0),
                 is_there: AtomicBool::new(true),
@@ -132,6 +147,8 @@ impl Crowd {
                 let client = connect(machines, node, &own).await;
                 let member = Arc::new(Member {
                     name: format!("{own} on node {node}"),
+                    user: own,
+                    node,
                     is_banned,
                     seen: Mutex::default(),
                     groups: Mutex::default(),

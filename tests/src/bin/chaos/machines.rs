@@ -35,11 +35,18 @@ pub(crate) struct Machines {
     nodes: [Option<Child>; MACHINES],
     /// How often each node has said that it must be started again.
     refusals: [usize; MACHINES],
+    /// Which node goes on where it is cut off.
+    serves: Option<usize>,
 }
 
 /// Where machine `number` is.
 pub(crate) fn host(number: usize) -> String {
     format!("10.77.0.{}", number + 1)
+}
+
+/// What the node on machine `number` is called.
+pub(crate) fn node_name(number: usize) -> String {
+    format!("node-{number}")
 }
 
 fn run(command: &str) -> Result<(), String> {
@@ -60,7 +67,7 @@ fn inside(number: usize, program: impl AsRef<std::ffi::OsStr>) -> Command {
 
 impl Machines {
     /// Starts everything, and waits until it is there.
-    pub(crate) fn start() -> Result<Self, String> {
+    pub(crate) fn start(serves: Option<usize>) -> Result<Self, String> {
         run("ip link set lo up")?;
         run("mount -t tmpfs tmpfs /run")?;
         run("ip link add hub type bridge")?;
@@ -91,6 +98,7 @@ impl Machines {
             nats: [const { None }; MACHINES],
             nodes: [const { None }; MACHINES],
             refusals: [0; MACHINES],
+            serves,
         };
         for number in 0..MACHINES {
             machines.prepare(number);
@@ -104,6 +112,11 @@ impl Machines {
 
     pub(crate) fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// Whether a node goes on where it is cut off.
+    pub(crate) fn has_one_that_serves(&self) -> bool {
+        self.serves.is_some()
     }
 
     /// Ends everything, and leaves nothing.
@@ -159,8 +172,9 @@ impl Machines {
         command.args(["--listen", &format!("{own}:4433"), "--admin-listen", &format!("{own}:4434")]);
         command.arg("--state-dir").arg(&state).arg("--token-secret").arg(self.folder.join("secret"));
         command.arg("--cert").arg(state.join("server.pem")).arg("--key").arg(state.join("server-key.pem"));
-        command.args(["--cluster-name", &format!("node-{number}"), "--cluster-prefix", PREFIX]);
-        command.args(["--cluster-replicas", "3", "--cluster-lease", "5s", "--without-cluster", "pause"]);
+        command.args(["--cluster-name", &node_name(number), "--cluster-prefix", PREFIX]);
+        let without = if self.serves == Some(number) { "serve" } else { "pause" };
+        command.args(["--cluster-replicas", "3", "--cluster-lease", "5s", "--without-cluster", without]);
         command.args(["--idle-timeout", "12s"]);
         for other in 0..MACHINES {
             command.args(["--cluster", &format!("nats://{}:4222", host(other))]);

@@ -1,10 +1,12 @@
 //! Real processes of a cluster under faults: three machines, each with a NATS server and a node, and whoever is on
 //! them.
 //!
-//! In: `FANFARE_CYCLES` (how many faults, one after the other; 4), `FANFARE_SEED` (which), `FANFARE_BIN` (the server),
-//! `FANFARE_NATS_SERVER`. Out: a line for each cycle, what did not hold, and a failure where something did not. Each
-//! machine is a network namespace (`machines`); `crowd` are senders, members and the banned, `operators` revoke and
-//! restore, `faults` kill, end, cut, stop and slow down, and `rest` looks at what must hold when all is whole again.
+//! In: `FANFARE_CYCLES` (how many faults, one after the other; 4), `FANFARE_SEED` (which), `FANFARE_SERVES` (the number
+//! of a node that goes on where it is cut off; none), `FANFARE_BIN` (the server), `FANFARE_NATS_SERVER`. Out: a line for
+//! each cycle, what did not hold, and a failure where something did not. Each machine is a network namespace
+//! (`machines`); `crowd` are senders, who watch the groups, members and the banned, `operators` revoke and restore,
+//! `faults` kill, end, cut, stop and slow down, and `rest` looks at what must hold when all is whole again, `views` at
+//! what of it the nodes show.
 //! Invariant: it is to be run by `tests/cluster/run`, in namespaces of its own, so that nothing is left of it, however
 //! it ends; all processes share a clock, so that times can be compared.
 #![allow(
@@ -23,6 +25,7 @@ mod machines;
 mod operators;
 mod record;
 mod rest;
+mod views;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -72,7 +75,11 @@ async fn main() -> ExitCode {
     println!("FANFARE_CYCLES={cycles} FANFARE_SEED={seed}");
     watch_over(Duration::from_secs(120 + cycles * 120));
     let mut random = StdRng::seed_from_u64(seed);
-    let mut machines = match Machines::start() {
+    let serves = number("FANFARE_SERVES").map(|node| usize::try_from(node).unwrap());
+    if let Some(node) = serves {
+        println!("FANFARE_SERVES={node}: it goes on where it is cut off");
+    }
+    let mut machines = match Machines::start(serves) {
         Ok(machines) => machines,
         Err(error) => {
             eprintln!("NOT TESTED: {error}");

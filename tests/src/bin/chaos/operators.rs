@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fanfare_client::{OperatorClient, OperatorConfig, OperatorError};
-use fanfare_protocol::admin::{Action, BanRow, Listing, Page, Question, Receipt};
+use fanfare_protocol::admin::{Action, BanRow, Listing, OneAnswer, Page, Question, Receipt};
 use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
+use serde::de::DeserializeOwned;
 use tokio::sync::{OwnedRwLockWriteGuard, RwLock};
 
 use crate::crowd::{BANNED, group_name, user};
@@ -36,7 +37,8 @@ impl Operators {
         for group in 0..GROUPS {
             let (configs, gate, known) = (configs.clone(), Arc::clone(&gate), Arc::clone(&known));
             let (record, random) = (Arc::clone(record), StdRng::seed_from_u64(seed + group as u64));
-            tokio::spawn(operate(group, configs, gate, known, record, random));
+            let may_be_alone = machines.has_one_that_serves();
+            tokio::spawn(operate(group, configs, gate, known, record, random, may_be_alone));
         }
         Self { gate, closed: Mutex::default(), known, configs }
     }
@@ -58,10 +60,19 @@ impl Operators {
         *self.known.lock()
     }
 
+    /// What a node answers.
+    pub(crate) async fn ask<T: DeserializeOwned>(
+        &self,
+        node: usize,
+        request: &impl OneAnswer,
+    ) -> Result<T, OperatorError> {
+        let (client, _) = OperatorClient::connect(self.configs[node].clone()).await?;
+        client.ask(request).await
+    }
+
     /// What a node says is forbidden.
     pub(crate) async fn bans(&self, node: usize) -> Result<Vec<BanRow>, OperatorError> {
-        let (client, _) = OperatorClient::connect(self.configs[node].clone()).await?;
-        let listing: Listing<BanRow> = client.ask(&Question::Bans(Page::default())).await?;
+        let listing: Listing<BanRow> = self.ask(node, &Question::Bans(Page::default())).await?;
         let mut rows = listing.rows;
         rows.sort_by_key(|row| row.groups.as_ref().map(ToString::to_string));
         Ok(rows)
@@ -75,6 +86,7 @@ async fn operate(
     known: Arc<Mutex<[Option<bool>; GROUPS]>>,
     record: Arc<Record>,
     mut random: StdRng,
+    may_be_alone: bool,
 ) {
     loop {
         tokio::time::sleep(Duration::from_millis(random.random_range(200..1_500))).await;
@@ -103,9 +115,10 @@ async fn operate(
         };
         match done {
             Ok(receipt) => {
-                known.lock()[group] = Some(forbid);
                 let all =
                     !receipt.nodes.is_empty() && receipt.nodes.iter().all(|node| node.standing.is_fenced());
+                // A node that serves alone can only lift what it knows of.
+                known.lock()[group] = (forbid || all || !may_be_alone).then_some(forbid);
                 match (forbid, all) {
                     (true, true) => record.fenced(group),
                     (true, false) => record.count(|totals| totals.unfenced += 1),

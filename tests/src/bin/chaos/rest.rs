@@ -1,7 +1,7 @@
 //! What must hold when all is whole again.
 //!
 //! In: what everyone has seen since the last rest. Out: faults, and a line that says what there was. Promises: what is
-//! forbidden is the same everywhere, and what operators know of it; everyone is there and counted everywhere, and
+//! forbidden is the same everywhere, and what operators know of it; everyone is there and shown everywhere (`views`), and
 //! nobody else; each member has what was sent while it was one, in its order, once, or was told that something is
 //! missing.
 
@@ -9,14 +9,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use fanfare_protocol::Target;
-use fanfare_tests::group;
-
 use crate::crowd::{Crowd, Member, Seen, group_name};
 use crate::machines::Machines;
 use crate::operators::Operators;
 use crate::record::{Outcome, Record, Series};
-use crate::{GROUPS, MACHINES};
+use crate::{GROUPS, MACHINES, views};
 
 /// How long it may take until all is as it should be.
 const PATIENCE: Duration = Duration::from_secs(75);
@@ -118,21 +115,13 @@ async fn unrest(crowd: &Crowd, operators: &Operators) -> Result<BTreeSet<usize>,
             return Err(format!("{} is in {is_in:?} and should be in {expected:?}", member.name));
         }
     }
-    let all = (crowd.members.len() + crowd.senders.len()) as u64;
     for (node, sender) in crowd.senders.iter().enumerate() {
         if !sender.is_there.load(Ordering::SeqCst) {
             return Err(format!("sender {node} is not there"));
         }
-        let targets =
-            (0..GROUPS).map(|at| (Target::Group(group(&group_name(at))), members_of(crowd, &banned, at)));
-        for (target, expected) in targets.chain([(Target::All, all)]) {
-            let asked = format!("{target:?}");
-            let count = sender.client.count(target).await.map_err(|error| format!("node {node}: {error}"))?;
-            if count != expected {
-                return Err(format!("node {node} counts {count} of {asked}, and there are {expected}"));
-            }
-        }
     }
+    views::forget_the_dead(operators).await?;
+    views::look(crowd, operators, &banned).await?;
     Ok(banned)
 }
 
