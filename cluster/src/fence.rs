@@ -2,7 +2,7 @@
 //!
 //! In: the decision's revision; what peers say is in force there, and peers that go. Out: for each node, when it was in
 //! force there, or why it need not be. Invariant: a fence that says of no node that it is unknown, or serves without
-//! the cluster, is closed: no node does any more what was forbidden (promise 18).
+//! the cluster, is closed: no node does any more what was forbidden (promise 19).
 //!
 //! Why that is so. Whoever has the lease has a heartbeat among the decisions, not older than the lease. Once this node
 //! knows everything up to the decision (`Node::caught_up`; to have passed it is not enough, because a heartbeat that
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn promise_18_a_fence_waits_for_every_node_and_for_this_one() {
+    fn promise_19_a_fence_waits_for_every_node_and_for_this_one() {
         let now = Instant::now();
         let mut fence = fence(now);
         let peers = |second| vec![peer(1, 10, false, now), peer(2, second, false, now)];
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn promise_18_at_its_deadline_whoever_is_not_known_is_named_and_it_is_open() {
+    fn promise_19_at_its_deadline_whoever_is_not_known_is_named_and_it_is_open() {
         let now = Instant::now();
         let mut fence = fence(now);
         let peers = [peer(1, 9, false, now)];
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn promise_18_who_was_given_up_is_fenced_unless_it_serves_without() {
+    fn promise_19_who_was_given_up_is_fenced_unless_it_serves_without() {
         let now = Instant::now();
         let mut fence = fence(now);
         fence.given_up(&peer(1, 3, false, now), now + SECOND);
@@ -227,7 +227,7 @@ mod tests {
 
     /// What it left among the decisions was taken out, and it is heard all the same.
     #[test]
-    fn promise_18_of_who_has_never_said_whether_it_serves_nothing_is_known_when_it_is_given_up() {
+    fn promise_19_of_who_has_never_said_whether_it_serves_nothing_is_known_when_it_is_given_up() {
         let now = Instant::now();
         let mut fence = fence(now);
         fence.look(own(10), [].iter(), now);
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn promise_18_what_was_in_force_stays_so_when_a_node_goes() {
+    fn promise_19_what_was_in_force_stays_so_when_a_node_goes() {
         let now = Instant::now();
         let mut fence = fence(now);
         let peers = [peer(1, 10, true, now)];
@@ -253,7 +253,7 @@ mod tests {
 
     /// It may have its lease back by a heartbeat that is in front of the decision.
     #[test]
-    fn promise_18_who_is_back_before_the_decision_is_known_here_is_waited_for() {
+    fn promise_19_who_is_back_before_the_decision_is_known_here_is_waited_for() {
         let now = Instant::now();
         let mut fence = fence(now);
         let back = [peer(1, 5, false, now)];
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn promise_18_one_that_serves_without_is_waited_for_when_it_is_back() {
+    fn promise_19_one_that_serves_without_is_waited_for_when_it_is_back() {
         let now = Instant::now();
         let gone = (node(1), "n1".to_owned(), Standing::ServesWithout);
         let mut fence = Fence::new(1, 10, (now, now + 7 * SECOND), vec![gone]);

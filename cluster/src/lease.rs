@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn promise_18_a_lease_lasts_from_when_a_heartbeat_was_sent_and_not_from_when_it_came_back() {
+    fn promise_19_a_lease_lasts_from_when_a_heartbeat_was_sent_and_not_from_when_it_came_back() {
         let second = Duration::from_secs(1);
         let start = Instant::now();
         let mut lease = Lease::new(5 * second);

@@ -1,7 +1,7 @@
 //! Publications from one node to another, numbered, so that none is lost in silence.
 //!
 //! In: publications that are sent, and headings that arrive. Out: their numbers; how many did not arrive. Invariant: of
-//! what a node published to another each is delivered once, or counted as missed (promise 19): behind whatever arrives
+//! what a node published to another each is delivered once, or counted as missed (promise 18): behind whatever arrives
 //! next, if only a ping.
 
 /// The way to a node.
@@ -79,7 +79,7 @@ mod tests {
         /// Whatever is lost, repeated and comes late: what was delivered and what was counted as missed is all, each
         /// once.
         #[test]
-        fn promise_19_each_publication_is_delivered_once_or_counted_as_missed(
+        fn promise_18_each_publication_is_delivered_once_or_counted_as_missed(
             order in proptest::collection::vec((1..40_u64, any::<bool>()), 0..200),
         ) {
             let mut inbound = Inbound::default();

@@ -5,7 +5,7 @@
 //! has the hub. It never waits, and reads no clock.
 //!
 //! Invariants:
-//! - without the lease nothing is delivered that could be forbidden (promise 18): [`Node::lease_until`] says when it
+//! - without the lease nothing is delivered that could be forbidden (promise 19): [`Node::lease_until`] says when it
 //!   ends, and whoever delivers looks at that and at the time;
 //! - a node that loses its lease trusts nothing of what it knew of the others' wishes, and asks anew: that is why a
 //!   node that was given up need not be waited for (`others.rs`, `own.rs`);

@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn promise_19_whose_wishes_are_not_known_is_sent_everything() {
+    fn promise_18_whose_wishes_are_not_known_is_sent_everything() {
         let mut others = Others::default();
         let (one, two) = (TopicNumber(1), TopicNumber(2));
         others.begin(3);

@@ -2,7 +2,7 @@
 //!
 //! In: topics as their first members come and their last ones go; the others' answers. Out: what the others are to be
 //! told, proofs that are settled, and topics for which there was no proof in time. Invariants: a proof is settled only
-//! when each node that was there when its topic was told has answered, or has lost its lease (promise 19); a topic
+//! when each node that was there when its topic was told has answered, or has lost its lease (promise 18); a topic
 //! that is wanted is never withdrawn, whatever other name has its number.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -375,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn promise_19_a_proof_is_settled_when_each_who_was_there_has_answered_or_gone() {
+    fn promise_18_a_proof_is_settled_when_each_who_was_there_has_answered_or_gone() {
         let (now, room, mut own) = (Instant::now(), group("room"), own());
         let proof = own.want(Topic::Group(&room), places(&[1, 2, 3])).unwrap();
         let again = own.want(Topic::Group(&room), places(&[1, 2, 3])).unwrap();
@@ -425,7 +425,7 @@ mod tests {
     }
 
     #[test]
-    fn promise_19_what_was_withdrawn_is_not_told_again_and_what_is_wanted_again_is_not_withdrawn_again() {
+    fn promise_18_what_was_withdrawn_is_not_told_again_and_what_is_wanted_again_is_not_withdrawn_again() {
         let (now, room, mut own) = (Instant::now(), group("room"), own());
         let topic = Topic::Group(&room);
         own.want(topic, places(&[1])).unwrap();
@@ -563,7 +563,7 @@ mod tests {
 
     /// Two names may have one number, by somebody's intent. No two are known, so one is made up.
     #[test]
-    fn promise_19_a_number_is_wanted_as_long_as_a_name_with_it_is() {
+    fn promise_18_a_number_is_wanted_as_long_as_a_name_with_it_is() {
         let (now, room, mut own) = (Instant::now(), group("room"), own());
         own.want(Topic::Group(&room), places(&[]));
         *own.numbers.get_mut(&of(&room)).unwrap() += 1;

@@ -134,15 +134,18 @@ impl Outbox {
     }
 
     /// The same for a datagram to a client that knows none: a message that goes only where there is plenty of room.
-    /// `None` where datagrams are the way.
+    /// `None` where datagrams are the way, past what waits here; but whoever has been put out gets none.
     pub(crate) fn push_datagram(&self, envelope: &Arc<Envelope>, position: u16) -> Option<Pushed> {
-        let translation = envelope.translate(self.dialect.as_deref()?);
+        // Before the lock: who has it is waited for.
+        let translation = self.dialect.as_deref().map(|dialect| envelope.translate(dialect));
         let mut state = self.state.lock();
+        let takes_nothing = matches!(state.phase, Phase::Finishing | Phase::Ended(_));
+        let Some(translation) = translation else { return takes_nothing.then_some(Pushed::Ended) };
         let bytes = envelope.translated_bytes(translation);
         let is_full =
             state.queue.is_half_full(&self.limits) || !state.queue.hold(self.account.as_ref(), bytes);
         // Nothing is closed for it, and nothing makes room.
-        if is_full && !matches!(state.phase, Phase::Finishing | Phase::Ended(_)) {
+        if is_full && !takes_nothing {
             return Some(Pushed::Dropped(1));
         }
         Some(self.push_to(state, Entry::Message(Arc::clone(envelope), position, Some(translation))))
@@ -331,6 +334,11 @@ impl Outbox {
         }
     }
 
+    /// Whether nothing is sent to the client any more, nor anything done for it: it was put out, or is gone.
+    pub fn has_ended(&self) -> bool {
+        matches!(self.state.lock().phase, Phase::Ended(_))
+    }
+
     /// Ready when the queue is at most half full (`None`), or when the session has something else to do. A session
     /// waits for it before it takes its client's next request, so that the answers a client asked for never overflow
     /// its own outbox: a client that asks faster than it reads is slowed down by flow control instead.
@@ -347,7 +355,8 @@ impl Outbox {
     }
 
     /// Queues what the application makes for a client, which [`Outbox::encode`] gave, when the queue is at most half
-    /// full; so it never overflows it, however much is made at a time. Ready with whether it was queued: not where the
+    /// full; so it never overflows it, however much is made at a time. Like a message it is held back while the hub delivers
+    /// nothing. Ready with whether it was queued: not where the
     /// queue takes nothing any more. Any number of tasks may wait.
     pub fn poll_produce(&self, context: &mut Context<'_>, frame: &Bytes) -> Poll<bool> {
         let mut state = self.state.lock();
@@ -367,9 +376,10 @@ impl Outbox {
             }
             return Poll::Pending;
         }
-        let entry = match self.dialect {
-            None => Entry::Notice(frame.clone()),
-            Some(_) => Entry::Marked(frame.clone(), None),
+        let mark = self.pause.cluster().map(|_| Box::new(Mark::Made));
+        let entry = match (&self.dialect, mark) {
+            (None, None) => Entry::Notice(frame.clone()),
+            (_, mark) => Entry::Marked(frame.clone(), mark),
         };
         let pushed = self.push_to(state, entry);
         Poll::Ready(matches!(pushed, Pushed::Queued | Pushed::Displaced(_)))

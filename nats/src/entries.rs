@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn promise_18_an_entry_is_the_newest_when_nothing_is_behind_it() {
+    fn promise_19_an_entry_is_the_newest_when_nothing_is_behind_it() {
         let mut position = position(0);
         let is_newest =
             |step| matches!(step, Step::Entry { is_newest: true, .. } | Step::Known { is_newest: true });

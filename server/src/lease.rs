@@ -2,8 +2,8 @@
 //!
 //! In: until when, from whoever hears the other nodes. Out: yes or no, at the moment of asking. Invariant: a process
 //! that was stopped, and goes on when the lease has ended, is told no, also where the whole machine was: the clock is
-//! asked each time (promise 18; tests `promise_18_whoever_wakes_up_too_late_may_not` and
-//! `promise_18_a_lease_ends_while_the_machine_sleeps`). All moments here are of `uptime`.
+//! asked each time (promise 19; tests `promise_19_whoever_wakes_up_too_late_may_not` and
+//! `promise_19_a_lease_ends_while_the_machine_sleeps`). All moments here are of `uptime`.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -30,10 +30,12 @@ impl Lease {
         Self { until: AtomicU64::new(0), ..Self::default() }
     }
 
-    /// It lasts until then.
-    pub(crate) fn last_until(&self, until: Instant) {
+    /// It lasts until then. Tells whether somebody may have been told meanwhile that it was over.
+    pub(crate) fn last_until(&self, until: Instant) -> bool {
         let until = micros(until.saturating_duration_since(self.began));
-        self.until.store(until, Ordering::Release);
+        let before = self.until.swap(until, Ordering::AcqRel);
+        // Whoever asks from here on is told of the new one.
+        before <= micros(uptime::now().saturating_duration_since(self.began))
     }
 
     /// Whether it is there now.
@@ -58,18 +60,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn promise_18_whoever_wakes_up_too_late_may_not() {
+    fn promise_19_whoever_wakes_up_too_late_may_not() {
         let lease = Lease::ended();
         assert!(!lease.holds());
-        lease.last_until(uptime::now() + Duration::from_secs(60));
+        let far = uptime::now() + Duration::from_secs(60);
+        assert!(lease.last_until(far), "it had not begun");
         assert!(lease.holds());
-        lease.last_until(uptime::now());
+        assert!(!lease.last_until(far + Duration::from_secs(1)), "nobody was told that it was over");
+        assert!(!lease.last_until(uptime::now()));
         assert!(!lease.holds(), "nobody told it that it has ended");
+        assert!(lease.last_until(far), "whoever asked a moment ago waits");
         assert!(Lease::default().holds());
     }
 
     #[test]
-    fn promise_18_a_lease_ends_while_the_machine_sleeps() {
+    fn promise_19_a_lease_ends_while_the_machine_sleeps() {
         let second = Duration::from_secs(1);
         let lease = Lease::ended();
         lease.last_until(lease.began + 5 * second);

@@ -2,7 +2,7 @@
 //!
 //! In: nothing. Out: moments, by which leases are measured. Invariant: two of them are as far apart as what passed
 //! between them, whether the machine was awake or not (`CLOCK_BOOTTIME`, clock_gettime(2); test
-//! `promise_18_a_lease_ends_while_the_machine_sleeps` in `lease.rs`). An [`Instant`] of the standard library stands
+//! `promise_19_a_lease_ends_while_the_machine_sleeps` in `lease.rs`). An [`Instant`] of the standard library stands
 //! still meanwhile, so the two must not be compared: what has to do with a lease is asked here
 //! (`what_a_lease_is_measured_by_is_asked_for_in_one_place` in `tests/tests/architecture.rs`).
 //!

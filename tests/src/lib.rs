@@ -28,7 +28,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use fanfare_client::{Client, ClientConfig, Event, Roots};
+use fanfare_client::{Client, ClientConfig, Event, Outgoing, Roots};
 use fanfare_protocol::admin::{Action, Receipt, Role};
 use fanfare_protocol::{Credential, GroupName, Message, Token, UserName};
 use fanfare_server::{Builder, Config, Identity, Methods, ModerationError, Operator, Server};
@@ -233,6 +233,25 @@ pub async fn message(client: &Client) -> Message {
 /// The payload of the next message, as text.
 pub async fn text(client: &Client) -> String {
     String::from_utf8(message(client).await.payload.to_vec()).unwrap()
+}
+
+/// Sends it by datagrams until `hear` has heard it, because one may get lost.
+pub async fn said_until_heard(
+    from: &Client,
+    outgoing: impl Fn() -> Outgoing,
+    hear: impl Future<Output = ()>,
+) {
+    let saying = async {
+        let mut often = tokio::time::interval(Duration::from_millis(10));
+        loop {
+            often.tick().await;
+            from.send_unreliable(outgoing()).unwrap();
+        }
+    };
+    tokio::select! {
+        () = within(hear) => {}
+        () = saying => {}
+    }
 }
 
 /// Proves that nothing else has arrived: sends a marker to the connection itself, and expects it to be what comes next.

@@ -7,6 +7,7 @@
 mod apart;
 mod audits;
 mod back_ends;
+mod calls;
 mod lists;
 mod presence;
 mod receipts;
@@ -21,7 +22,9 @@ use fanfare_protocol::{ClientFrame, Code, EventName, PayloadFormat, Send, Server
 use fanfare_server::{ClusterSettings, Config, Extras, GrantClaim, Right, nats};
 use fanfare_tests::peer::{Dialer, Ended};
 use fanfare_tests::tokens::{Secret, now};
-use fanfare_tests::{DEADLINE, Hub, eventually, group, message, next, nothing_else, text, user, within};
+use fanfare_tests::{
+    DEADLINE, Hub, eventually, group, message, next, nothing_else, said_until_heard, text, user, within,
+};
 
 use crate::harness::Nats;
 
@@ -52,7 +55,7 @@ async fn sent(client: &Client, to: Vec<Target>, what: &str) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn promise_19_whoever_is_reached_is_reached_on_every_node_once_and_in_order() {
+async fn promise_18_whoever_is_reached_is_reached_on_every_node_once_and_in_order() {
     let nats = Nats::three();
     let [a, b, c] = three(&nats).await;
     let (alice, bob, carol) = (a.client("alice").await, b.client("bob").await, c.client("carol").await);
@@ -100,7 +103,7 @@ async fn promise_19_whoever_is_reached_is_reached_on_every_node_once_and_in_orde
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn promise_18_a_receipt_says_that_a_revocation_is_in_force_on_every_node() {
+async fn promise_19_a_receipt_says_that_a_revocation_is_in_force_on_every_node() {
     let nats = Nats::three();
     let [a, b, c] = three(&nats).await;
     let (bob, carol) = (b.client("bob").await, c.client("carol").await);
@@ -185,7 +188,7 @@ async fn refused(hub: &Hub, name: &str) -> Option<u16> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn promise_18_a_node_that_hears_nothing_lets_nobody_in_delivers_nothing_and_goes_on() {
+async fn promise_19_a_node_that_hears_nothing_lets_nobody_in_delivers_nothing_and_goes_on() {
     let nats = Nats::one();
     let short = |config: &mut Config| {
         node(&nats, 0, "a")(config);
@@ -344,7 +347,7 @@ async fn who_may_send_to_a_user_may_send_to_its_connection_on_another_node() {
         within(Client::connect(hub.token_config(token))).await.unwrap()
     };
     let alice = connect(&a, "alice", Some("bob")).await;
-    let (bob, carol) = (connect(&b, "bob", None).await, connect(&b, "carol", None).await);
+    let (bob, carol) = (connect(&b, "bob", None).await, connect(&b, "carol", Some("carol")).await);
     let to = |client: &Client| vec![Target::Connection(client.connection_id())];
     assert_eq!(sent(&alice, to(&bob), "yes").await, 1);
     assert_eq!(text(&bob).await, "yes");
@@ -364,6 +367,29 @@ async fn who_may_send_to_a_user_may_send_to_its_connection_on_another_node() {
     }
     assert_eq!(refusals[0].0, Some(Code::NotGranted));
     assert_eq!(refusals[0], refusals[1]);
+
+    // And by datagrams: the first has it asked whose the connection is, and the others find that it is known.
+    for number in 0..3 {
+        let (number, to) = (number.to_string(), Target::Connection(bob.connection_id()));
+        let hear = async { while text(&bob).await != number {} };
+        said_until_heard(&alice, || Outgoing::new("D", number.clone()).to(to.clone()), hear).await;
+    }
+    let mut refusals = Vec::new();
+    for id in [carol.connection_id(), nobody] {
+        let hear = async {
+            loop {
+                let Event::Refused { code, detail, .. } = next(&alice).await else { continue };
+                // Those of the round before may still come.
+                if detail.contains(&id.to_string()) {
+                    return refusals.push((code, detail.replace(&id.to_string(), "ID")));
+                }
+            }
+        };
+        said_until_heard(&alice, || Outgoing::new("D", "no").to(Target::Connection(id)), hear).await;
+    }
+    assert_eq!(refusals[0].0, Code::NotGranted.number());
+    assert_eq!(refusals[0], refusals[1]);
+    nothing_else(&carol).await;
     drop((alice, bob, carol));
     a.stop().await;
     b.stop().await;
@@ -458,7 +484,7 @@ async fn promise_9_what_was_lifted_while_a_server_was_alone_stays_lifted() {
 
 /// As long as the lease is there, a message is taken where nobody elsewhere may want it; who serves takes it then, too.
 #[tokio::test(flavor = "multi_thread")]
-async fn promise_19_without_nats_nothing_is_taken_that_somebody_elsewhere_may_want_but_by_who_serves() {
+async fn promise_18_without_nats_nothing_is_taken_that_somebody_elsewhere_may_want_but_by_who_serves() {
     let mut nats = Nats::one();
     let a = Hub::with(node(&nats, 0, "a")).await;
     let serving = {
@@ -509,7 +535,7 @@ async fn promise_19_without_nats_nothing_is_taken_that_somebody_elsewhere_may_wa
 /// A node that serves without the cluster counts on hearing of it again. Of one that has been made anew it never would,
 /// and nobody there knows of it: receipts would not name it.
 #[tokio::test(flavor = "multi_thread")]
-async fn promise_18_who_serves_without_the_cluster_does_not_where_that_is_another() {
+async fn promise_19_who_serves_without_the_cluster_does_not_where_that_is_another() {
     let nats = Nats::one();
     let serving = |name| {
         let node = node(&nats, 0, name);

@@ -1,26 +1,9 @@
 //! Unreliable messages: datagrams between native clients, and what becomes of them where they are not wanted.
 
-use std::time::Duration;
-
-use fanfare_client::{Client, Event, Outgoing, RequestError};
+use fanfare_client::{Event, Outgoing, RequestError};
 use fanfare_protocol::admin::Action;
 use fanfare_protocol::{Code, DATAGRAM_BYTES, Pattern, Target};
-use fanfare_tests::{Hub, group, message, next, nothing_else, text, user, within};
-
-/// Says it until `hear` has heard it, because one may get lost.
-async fn said_until_heard(from: &Client, outgoing: impl Fn() -> Outgoing, hear: impl Future<Output = ()>) {
-    let saying = async {
-        let mut often = tokio::time::interval(Duration::from_millis(10));
-        loop {
-            often.tick().await;
-            from.send_unreliable(outgoing()).unwrap();
-        }
-    };
-    tokio::select! {
-        () = within(hear) => {}
-        () = saying => {}
-    }
-}
+use fanfare_tests::{Hub, group, message, next, nothing_else, said_until_heard, text, user, within};
 
 async fn revoke(hub: &Hub, name: &str) {
     hub.act(Action::Revoke {

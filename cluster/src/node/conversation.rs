@@ -1,7 +1,7 @@
 //! What nodes say to each other: who is there, what each wants, what arrives and what does not.
 //!
 //! In: messages. Out: messages, effects. Invariant: of what a node published, whatever does not arrive is told, also
-//! what was not sent because this node had been given up (promise 19).
+//! what was not sent because this node had been given up (promise 18).
 
 use std::time::Instant;
 

@@ -174,7 +174,7 @@ fn group(name: &str) -> Target {
 }
 
 #[test]
-fn promise_19_a_wish_is_proven_when_everybody_sends_and_nobody_else_is_sent_anything() {
+fn promise_18_a_wish_is_proven_when_everybody_sends_and_nobody_else_is_sent_anything() {
     let mut some = Nodes::together(3);
     let proof = some.wants(0, "room").unwrap();
     some.exchange();
@@ -188,7 +188,7 @@ fn promise_19_a_wish_is_proven_when_everybody_sends_and_nobody_else_is_sent_anyt
 }
 
 #[test]
-fn promise_19_what_is_lost_is_asked_for_again_and_given_up_in_time() {
+fn promise_18_what_is_lost_is_asked_for_again_and_given_up_in_time() {
     let mut some = Nodes::together(2);
     some.cut = vec![(1, 0)];
     let proof = some.wants(0, "room").unwrap();
@@ -208,7 +208,7 @@ fn promise_19_what_is_lost_is_asked_for_again_and_given_up_in_time() {
 }
 
 #[test]
-fn promise_19_a_gap_is_told_with_whatever_comes_next() {
+fn promise_18_a_gap_is_told_with_whatever_comes_next() {
     let mut some = Nodes::together(2);
     some.wants(0, "room");
     some.exchange();
@@ -230,7 +230,7 @@ fn promise_19_a_gap_is_told_with_whatever_comes_next() {
 }
 
 #[test]
-fn promise_19_a_node_that_goes_without_a_word_may_have_taken_messages_with_it() {
+fn promise_18_a_node_that_goes_without_a_word_may_have_taken_messages_with_it() {
     let mut some = Nodes::together(3);
     (some.without_log, some.cut) = (vec![2], vec![(2, 0), (2, 1)]);
     some.pass(10 * SECOND);
@@ -246,7 +246,7 @@ fn promise_19_a_node_that_goes_without_a_word_may_have_taken_messages_with_it() 
 }
 
 #[test]
-fn promise_19_who_has_said_that_it_goes_takes_nothing_for_others_any_more() {
+fn promise_18_who_has_said_that_it_goes_takes_nothing_for_others_any_more() {
     let mut some = Nodes::together(2);
     some.wants(0, "room");
     some.exchange();
@@ -318,7 +318,7 @@ fn who_was_gone_before_has_taken_nothing_with_it_and_who_came_later_may_have() {
 
 /// A node that cannot hear the log for a while meets others by what they say alone, or by their last heartbeat.
 #[test]
-fn promise_19_who_goes_without_a_word_that_arrives_may_have_taken_something_with_it_however_it_was_known() {
+fn promise_18_who_goes_without_a_word_that_arrives_may_have_taken_something_with_it_however_it_was_known() {
     for is_heard in [false, true] {
         let mut some = Nodes::together(2);
         let newest = some.log.len() as u64;
@@ -342,7 +342,7 @@ fn promise_19_who_goes_without_a_word_that_arrives_may_have_taken_something_with
 }
 
 #[test]
-fn promise_19_what_cannot_be_sent_is_refused_where_somebody_may_want_it() {
+fn promise_18_what_cannot_be_sent_is_refused_where_somebody_may_want_it() {
     let mut some = Nodes::together(2);
     some.wants(0, "room");
     some.exchange();
@@ -379,7 +379,7 @@ fn promise_19_what_cannot_be_sent_is_refused_where_somebody_may_want_it() {
 }
 
 #[test]
-fn promise_19_what_comes_twice_is_delivered_once() {
+fn promise_18_what_comes_twice_is_delivered_once() {
     let mut some = Nodes::together(2);
     some.wants(0, "room");
     some.exchange();
@@ -393,7 +393,7 @@ fn promise_19_what_comes_twice_is_delivered_once() {
 }
 
 #[test]
-fn promise_19_a_new_node_is_sent_everything_until_it_has_said_what_it_wants() {
+fn promise_18_a_new_node_is_sent_everything_until_it_has_said_what_it_wants() {
     let mut some = Nodes::with(&[Settings::default(); 2]);
     some.without_log = vec![1];
     some.pass(SECOND);
@@ -424,7 +424,7 @@ fn promise_19_a_new_node_is_sent_everything_until_it_has_said_what_it_wants() {
 }
 
 #[test]
-fn promise_18_a_lease_ends_without_the_log_and_is_told_each_time() {
+fn promise_19_a_lease_ends_without_the_log_and_is_told_each_time() {
     let mut some = Nodes::together(2);
     some.without_log = vec![0];
     some.pass(6 * SECOND);
@@ -446,7 +446,7 @@ fn promise_18_a_lease_ends_without_the_log_and_is_told_each_time() {
 
 /// What another entry has taken the place of comes later: until there is nothing behind, nothing is known for certain.
 #[test]
-fn promise_18_a_heartbeat_that_is_back_is_no_lease_while_there_is_more_behind_it() {
+fn promise_19_a_heartbeat_that_is_back_is_no_lease_while_there_is_more_behind_it() {
     let mut some = Nodes::together(2);
     some.without_log = vec![0, 1];
     some.pass(6 * SECOND);
@@ -488,7 +488,7 @@ fn a_node_that_is_silent_is_given_up_and_what_it_left_is_forgotten() {
 
 /// The lease that it has lost says nothing about the one that it has.
 #[test]
-fn promise_19_a_node_is_not_given_up_by_what_is_older_than_its_lease() {
+fn promise_18_a_node_is_not_given_up_by_what_is_older_than_its_lease() {
     let mut some = Nodes::together(2);
     some.without_log = vec![1];
     some.pass(4_900 * MS);
@@ -507,7 +507,7 @@ fn promise_19_a_node_is_not_given_up_by_what_is_older_than_its_lease() {
 }
 
 #[test]
-fn promise_19_who_was_given_up_and_is_back_is_asked_anew_and_learns_what_it_missed() {
+fn promise_18_who_was_given_up_and_is_back_is_asked_anew_and_learns_what_it_missed() {
     let mut some = Nodes::together(2);
     some.wants(1, "room");
     some.exchange();
@@ -529,7 +529,7 @@ fn promise_19_who_was_given_up_and_is_back_is_asked_anew_and_learns_what_it_miss
 }
 
 #[test]
-fn promise_19_a_process_that_stood_still_sends_to_everybody_before_it_ticks() {
+fn promise_18_a_process_that_stood_still_sends_to_everybody_before_it_ticks() {
     let mut some = Nodes::together(2);
     some.now += 6 * SECOND;
     some.publish(0, &[group("room")], false);
@@ -538,7 +538,7 @@ fn promise_19_a_process_that_stood_still_sends_to_everybody_before_it_ticks() {
 }
 
 #[test]
-fn promise_19_who_is_away_and_finds_somebody_gone_may_have_missed_something() {
+fn promise_18_who_is_away_and_finds_somebody_gone_may_have_missed_something() {
     let mut some = Nodes::together(2);
     some.without_log = vec![0];
     some.pass(6 * SECOND);
@@ -550,7 +550,7 @@ fn promise_19_who_is_away_and_finds_somebody_gone_may_have_missed_something() {
 }
 
 #[test]
-fn promise_19_wishes_of_before_a_node_asked_do_not_count() {
+fn promise_18_wishes_of_before_a_node_asked_do_not_count() {
     let mut some = Nodes::together(2);
     let session = some.nodes[0].peers[0].as_ref().unwrap().session;
     let want = |session, number| Message::Want { session, batch: number, topics: vec![TopicNumber(number)] };
@@ -618,7 +618,7 @@ fn a_node_whose_heartbeat_was_deleted_can_come_back() {
 }
 
 #[test]
-fn promise_18_a_fence_is_closed_when_a_decision_is_in_force_everywhere() {
+fn promise_19_a_fence_is_closed_when_a_decision_is_in_force_everywhere() {
     let mut some = Nodes::together(3);
     some.log.push((id(9), None));
     let revision = some.log.len() as u64;
@@ -639,7 +639,7 @@ fn promise_18_a_fence_is_closed_when_a_decision_is_in_force_everywhere() {
 }
 
 #[test]
-fn promise_18_one_that_serves_without_is_named_before_and_after_it_was_given_up_and_never_forgotten() {
+fn promise_19_one_that_serves_without_is_named_before_and_after_it_was_given_up_and_never_forgotten() {
     let serving = Settings { serves_without: true, ..Settings::default() };
     let mut some = Nodes::with(&[Settings::default(), serving]);
     some.pass(SECOND);

@@ -1,7 +1,7 @@
 //! What is due: heartbeats, what is said again, the end of the lease, and of whom nothing comes any more.
 //!
 //! In: time. Out: effects and messages. Invariant: with its lease a node loses all that it knew of the others' wishes,
-//! and asks anew only when it has it again (promise 19).
+//! and asks anew only when it has it again (promise 18).
 
 use std::time::Instant;
 

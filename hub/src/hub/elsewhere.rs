@@ -57,10 +57,17 @@ impl<P> Hub<P> {
     pub fn deliver_unreliable(&self, publication: Publication) -> Result<Delivery, Denial> {
         let envelope = publication.unreliable()?;
         // By a datagram it goes at once, so that nothing holds it back.
-        if let Some(cluster) = self.registry.other_nodes() {
-            may_deliver(cluster)?;
-        }
+        self.may_deliver()?;
         Ok(self.count_arrived(1, self.registry.send_unreliably(&envelope, &publication.except)))
+    }
+
+    /// Whether anything may be delivered now, because what was decided is known here. For what is no message: the hub
+    /// asks by itself of those.
+    ///
+    /// # Errors
+    /// [`Code::CutOff`] where nothing may.
+    pub fn may_deliver(&self) -> Result<(), Denial> {
+        self.registry.other_nodes().map_or(Ok(()), may_deliver)
     }
 
     /// Has everyone's writer look again: to be called when [`Cluster::delivers`] has become true.

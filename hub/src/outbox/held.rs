@@ -1,5 +1,5 @@
 //! What is held back in an outbox of a hub that is one of several: everything behind a barrier whose proof is still to
-//! come, and, while the hub delivers nothing, every message and every frame of presence.
+//! come, and, while the hub delivers nothing, every message, every frame of presence, and what the application makes.
 //!
 //! In: proofs, the pause of the whole hub and its end, and that something was lost on the way from another node. Out:
 //! the writer, which gets what may go, or waits; and whether an overflow is anybody's fault.

@@ -42,6 +42,8 @@ pub(super) enum Mark {
     Joined(GroupName),
     /// A frame of this group's presence: thrown away with what else waits of it.
     Presence(GroupName),
+    /// What the application makes for the client.
+    Made,
     /// What the client is told before everything else.
     First,
     /// Nothing: what is behind it waits until this is settled.
@@ -69,19 +71,19 @@ impl Entry {
         match self {
             Self::Marked(_, Some(mark)) => match &**mark {
                 Mark::Barrier(proof) => Some(proof),
-                Mark::Joined(_) | Mark::Presence(_) | Mark::First => None,
+                Mark::Joined(_) | Mark::Presence(_) | Mark::Made | Mark::First => None,
             },
             Self::Marked(_, None) | Self::Notice(_) | Self::Message(..) => None,
         }
     }
 
-    /// Whether it may be handed to a transport. A ban may forbid what others say, and who is there; it forbids no
-    /// answer.
+    /// Whether it may be handed to a transport. A ban may forbid what others say, who is there, and what the application
+    /// makes for whoever is in; it forbids no answer of the server's own.
     pub(super) fn may_go(&self, delivers: bool) -> bool {
         match self {
             Self::Marked(_, Some(mark)) => match &**mark {
                 Mark::Barrier(proof) => proof.is_settled(),
-                Mark::Presence(_) => delivers,
+                Mark::Presence(_) | Mark::Made => delivers,
                 Mark::Joined(_) | Mark::First => true,
             },
             Self::Marked(_, None) | Self::Notice(_) => true,

@@ -44,7 +44,7 @@ impl Gate {
         self
     }
 
-    /// Whether what was decided is known here: without that nobody is let in, and nothing is sent (promise 18).
+    /// Whether what was decided is known here: without that nobody is let in, and nothing is sent (promise 19).
     fn up_to_date(&self) -> Result<(), Denial> {
         if self.lease.holds() { Ok(()) } else { Err(Code::CutOff.into()) }
     }

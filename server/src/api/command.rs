@@ -25,7 +25,7 @@ use super::outcome::{Done, Minted, Outcome, Sent};
 use super::problem::Problem;
 use crate::access::{self, ApiKey, KEY_AUTHOR, Minting, TooFast};
 use crate::admin::Queries;
-use crate::cluster::Side;
+use crate::cluster::{Connections, Side};
 use crate::handle::{HubError, HubHandle, Reached, Selection};
 use crate::moderation::{Moderation, Operator};
 
@@ -243,7 +243,7 @@ impl Api {
             }
         }
         if let Some(cluster) = self.cluster.as_ref().filter(|_| !elsewhere.is_empty()) {
-            owners.extend(cluster.owners(elsewhere).await);
+            owners.extend(cluster.owners(elsewhere, Connections::AlsoExpected).await);
         }
         owners
     }

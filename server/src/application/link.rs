@@ -314,10 +314,14 @@ impl Link {
         for upload in waiting.into_iter().flat_map(|waiting| waiting.uploads) {
             self.stop_upload(upload.stream, upload.serial);
         }
+        self.refuse(request, Code::CallCancelled.into());
+    }
+
+    /// A call that was taken does not begin.
+    pub(super) fn refuse(&self, request: RequestId, denial: Denial) {
         self.completed(request);
-        self.context.metrics.refused.add(Code::CallCancelled);
-        let outcome = Outcome::Failed(Denial::from(Code::CallCancelled).into());
-        self.say(ServerCall::Completion { request, outcome });
+        self.context.metrics.refused.add(denial.code);
+        self.say(ServerCall::Completion { request, outcome: Outcome::Failed(denial.into()) });
     }
 
     /// Queues what the application makes for a client, when there is room in the connection's outbox. Tells whether it

@@ -44,6 +44,11 @@ pub(super) async fn run(
         // Calls begin in their order. Where the one before has ended without having begun, that is as good.
         let _ = turn.await;
     }
+    // Its caller may have been banned while it waited.
+    if let Err(denial) = link.context.hub.may_deliver() {
+        uploads.into_iter().for_each(|upload| link.stop_upload(upload.stream, upload.serial));
+        return link.refuse(request, denial);
+    }
     let inlets = uploads.into_iter().map(|upload| Inlet::new(upload, Arc::clone(link))).collect();
     let caller = Caller::in_call(Arc::clone(link), Arc::clone(seat));
     let call = Call { caller, method: name.clone(), arguments, stop: stop.clone(), streams: inlets };

@@ -8,7 +8,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use fanfare_hub::{Left, Origin, Witness};
-use fanfare_protocol::call::ClientCall;
+use fanfare_protocol::call::{ClientCall, Invoke};
 use fanfare_protocol::{Code, ConnectionId, Denial, GroupName, Limits, MethodName, RequestId};
 use fanfare_token::Permissions;
 use parking_lot::RwLock;
@@ -112,6 +112,12 @@ impl Application {
         {
             let detail = format!("there is no method {:?}", invoke.method);
             return Err((invoke.request, Denial { code: Code::MethodUnknown, detail }));
+        }
+        // Its caller may be banned by now.
+        if let ClientCall::Invoke(Invoke { request, .. }) = &call
+            && let Err(denial) = self.context.hub.may_deliver()
+        {
+            return Err((*request, denial));
         }
         link.take(call)?;
         self.begin(link);

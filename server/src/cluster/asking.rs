@@ -5,6 +5,7 @@
 //! none.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fanfare_cluster::{NodeId, PeerFacts};
@@ -13,6 +14,7 @@ use fanfare_protocol::admin::{ConnectionDetail, Who};
 use fanfare_protocol::{ConnectionId, GroupName, UserName};
 use serde::de::DeserializeOwned;
 
+use super::owners::{Connections, Gathering};
 use super::questions::{
     ANSWER, ChainThere, Question, SAID_BYTES, Said, UsersThere, Verdicts, read, to_bytes,
 };
@@ -191,25 +193,54 @@ impl Side {
         self.sum(&Question::Count(who)).await
     }
 
-    /// Whose connections on other nodes are, as far as they are there and say so.
-    pub(crate) async fn owners(&self, ids: Vec<ConnectionId>) -> HashMap<ConnectionId, UserName> {
+    /// Whose welcomed connections are, where that is known of all of them without asking. They may have gone since.
+    pub(crate) fn known_owners(&self, ids: &[ConnectionId]) -> Option<HashMap<ConnectionId, UserName>> {
+        self.owners.of(ids)
+    }
+
+    /// Whose connections on other nodes are, as far as they are there and say so: given to `then`, once, when all have
+    /// answered or their time is over.
+    pub(crate) fn owners_then(
+        &self,
+        ids: Vec<ConnectionId>,
+        which: Connections,
+        then: impl FnOnce(HashMap<ConnectionId, UserName>) + Send + 'static,
+    ) {
         let mut on = HashMap::<NodeId, Vec<ConnectionId>>::new();
         for id in ids {
             on.entry(NodeId::of(&id)).or_default().push(id);
         }
-        let mut owners = HashMap::new();
-        // There are as many as there are nodes, and they are asked before any is waited for.
-        let asked: Vec<_> = on
-            .into_iter()
-            .map(|(node, ids)| (self.ask(Some(node), &Question::Owners(ids.clone())), ids))
-            .collect();
-        for (ticket, ids) in asked {
-            for (_, body) in self.elsewhere.wait(ticket).await.answers {
-                let users = body.as_deref().and_then(read::<Vec<Option<UserName>>>).unwrap_or_default();
-                owners.extend(ids.iter().copied().zip(users).filter_map(|(id, user)| Some((id, user?))));
+        let known = Arc::clone(&self.owners);
+        let then = move |owners: HashMap<ConnectionId, UserName>| {
+            if which == Connections::Welcomed {
+                known.keep(&owners);
             }
+            then(owners);
+        };
+        let gathering = Gathering::new(then);
+        for (node, ids) in on {
+            let question = match which {
+                Connections::Welcomed => Question::Whose(ids.clone()),
+                Connections::AlsoExpected => Question::Owners(ids.clone()),
+            };
+            let (ticket, gathering) = (self.ask(Some(node), &question), Arc::clone(&gathering));
+            self.elsewhere.then(ticket, move |tallied| {
+                gathering.add(ids, tallied);
+                gathering.let_go();
+            });
         }
-        owners
+        gathering.let_go();
+    }
+
+    /// The same, waited for.
+    pub(crate) async fn owners(
+        &self,
+        ids: Vec<ConnectionId>,
+        which: Connections,
+    ) -> HashMap<ConnectionId, UserName> {
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        self.owners_then(ids, which, move |owners| drop(sender.send(owners)));
+        receiver.await.unwrap_or_default()
     }
 
     /// How many copies of a message were queued on other nodes, and which did not say so.

@@ -2,7 +2,7 @@
 //!
 //! In: decisions, on threads that may wait. Out: what each did here, how the nodes stand to it, and what it did there.
 //! Invariants: a decision is put over what is known to be there and over nothing else; it is answered when it is in
-//! force here and every node is known to have it in force, or to deliver nothing (promise 18), or when the time for
+//! force here and every node is known to have it in force, or to deliver nothing (promise 19), or when the time for
 //! that is over, and then it is said of whom it is not known.
 
 use std::time::Duration;

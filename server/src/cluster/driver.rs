@@ -2,7 +2,7 @@
 //!
 //! In: what NATS brings, time, and a word that there is something to do. Out: enforcement, heartbeats, and what
 //! `serving` and `observers` do for others. Invariants: decisions are carried out in the order of their revisions, and
-//! only then said to be in force (promise 18); the lease is looked at before anything else is done, and nothing here
+//! only then said to be in force (promise 19); the lease is looked at before anything else is done, and nothing here
 //! waits for NATS or a disk; where what was decided is not known for certain, there is no lease.
 
 use std::collections::HashSet;
@@ -10,10 +10,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use fanfare_cluster::{Effect, Heartbeat, Node, NodeId, TopicName};
-use fanfare_hub::{CloseReason, Removal};
+use fanfare_cluster::{Effect, Heartbeat, Node, NodeId};
 use fanfare_nats::{Bus, Event, Expect, OpenError, PutError};
-use fanfare_protocol::{Code, Limits};
+use fanfare_protocol::{Limits, UserName};
 use fanfare_token::Seconds;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -30,7 +29,7 @@ use super::noting::{Noting, note};
 use super::observers::{self, Observers};
 use super::questions::{Question, read, to_bytes};
 use super::rows::{self, Rows};
-use super::side::{Carrier, Side, who};
+use super::side::{Carrier, Side};
 use crate::access;
 use crate::cluster_settings::ClusterSettings;
 use crate::handle::HubHandle;
@@ -115,6 +114,7 @@ impl Opening {
             rows: Rows::default(),
             observers: Observers::default(),
             unreadable: HashSet::new(),
+            unmet: HashSet::new(),
             is_replaced: false,
             copy_of,
             alone_since,
@@ -179,6 +179,8 @@ pub(crate) struct Driver {
     observers: Observers,
     /// Entries that cannot be read here.
     pub(super) unreadable: HashSet<String>,
+    /// Users who were put out of what they are in whenever they are here.
+    pub(super) unmet: HashSet<UserName>,
     /// The bucket is another than it was.
     is_replaced: bool,
     /// The bucket that the disk has a copy of.
@@ -263,6 +265,7 @@ impl Driver {
             .send_if_modified(|known| std::mem::replace(&mut known.decisions, decisions) != decisions);
         if now >= self.swept + SWEEP {
             self.swept = now;
+            self.put_back();
             for key in self.rows.ended(access::now(), PUTS) {
                 if let Some(revision) = self.side.revision(&key) {
                     self.forget(key, revision);
@@ -448,8 +451,10 @@ impl Driver {
         let knows =
             self.unreadable.is_empty() && !self.is_replaced && self.caught_up && self.imports.left() == 0;
         if knows && let Some(until) = until {
-            if !self.side.serves_without() {
-                self.side.lease.last_until(until);
+            // Here and nowhere else it begins again: also where it had ended by what could not be read, of which the
+            // others know nothing, and where it was over for a moment.
+            if !self.side.serves_without() && self.side.lease.last_until(until) && now < until {
+                self.hub.resume();
             }
             if now < until {
                 self.joining.send_if_modified(|known| !std::mem::replace(&mut known.is_ready, true));
@@ -495,28 +500,13 @@ impl Driver {
             }
             Effect::Forget(id, revision) => self.forget(rows::node_key(id), revision),
             Effect::Deliver { from, ticket, publication } => self.deliver(from, ticket, publication),
-            Effect::Remove(topic, proof) => {
-                let why = Removal { code: Code::CutOff, reason: Code::CutOff.sentence() };
-                match &topic {
-                    TopicName::Group(group) => {
-                        self.hub.remove(&self.hub.of_group(group), |name, _| name == group, why);
-                    }
-                    TopicName::User(user) => {
-                        for member in self.hub.of_user(user) {
-                            self.hub.close(&member, CloseReason::from(Code::CutOff), None);
-                        }
-                    }
-                }
-                tracing::warn!(topic = ?who(&topic), "another node did not answer that it sends what is for it");
-                proof.settle();
-            }
+            Effect::Remove(topic, proof) => self.put_out(&topic, &proof),
             Effect::Missed(from, publications) => {
                 tracing::warn!(%from, publications, "messages of another node were lost on the way");
                 self.hub.lagged(publications);
             }
             Effect::Lease(true) => {
-                tracing::info!("this node knows what was decided: it lets in and delivers");
-                self.hub.resume();
+                tracing::info!("this node knows what was decided: it lets in and delivers")
             }
             Effect::Lease(false) => {
                 tracing::warn!(
@@ -544,6 +534,7 @@ impl Driver {
             Effect::Went(node) => {
                 tracing::info!(%node, "a node has gone");
                 self.observers.part(&self.hub, node);
+                self.put_back();
             }
             Effect::Watch { from, is_anew, is_watched, groups } => {
                 self.observers.watch(&self.hub, from, (is_anew, is_watched), &groups);

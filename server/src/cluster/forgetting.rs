@@ -2,8 +2,8 @@
 //!
 //! In: a node's id, from an operator who knows that it is dead. Out: its entry is gone, or a refusal that says why it
 //! is not. Invariant: only what a node has left goes that was given up here, and only while it is what it was: who is
-//! there, or comes back meanwhile, stays (promise 18; test
-//! `promise_18_a_node_that_may_be_serving_is_named_until_it_is_forgotten`).
+//! there, or comes back meanwhile, stays (promise 19; test
+//! `promise_19_a_node_that_may_be_serving_is_named_until_it_is_forgotten`).
 
 use fanfare_cluster::NodeId;
 use fanfare_nats::{Expect, PutError};

@@ -28,7 +28,7 @@ pub(super) enum Question {
     Count(Who),
     /// Do this to those who are there, by the application's word. Answered with a [`Done`](crate::handle::Done).
     Order(Order),
-    /// Whose are these connections? Answered with a user, or nothing, for each.
+    /// Whose are these connections, as far as it is known by now? Answered with a user, or nothing, for each.
     Owners(Vec<ConnectionId>),
     /// What comes next of a list there? Answered with a [`Part`](crate::lists::Part).
     List(Box<ListQuestion>),
@@ -64,6 +64,8 @@ pub(super) enum Question {
         /// What those are told who are put out for it.
         reason: String,
     },
+    /// Whose are these connections, if they are welcomed? Answered with a user, or nothing, for each.
+    Whose(Vec<ConnectionId>),
 }
 
 impl Question {
@@ -80,6 +82,7 @@ impl Question {
             Self::Act(_)
             | Self::Count(_)
             | Self::Owners(_)
+            | Self::Whose(_)
             | Self::Receipt(_)
             | Self::Preview(_)
             | Self::Because { .. } => false,

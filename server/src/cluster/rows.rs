@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn promise_18_an_entry_that_cannot_be_read_is_told() {
+    fn promise_19_an_entry_that_cannot_be_read_is_told() {
         let mut rows = Rows::default();
         let (key, value) = entry(&Decision::Ban(ban("alice")), "");
         let (other, _) = entry(&Decision::Ban(ban("bob")), "");
@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn promise_18_what_could_not_be_read_for_a_while_is_ended_all_the_same() {
+    fn promise_19_what_could_not_be_read_for_a_while_is_ended_all_the_same() {
         let mut rows = Rows::default();
         let (key, value) = entry(&Decision::Ban(ban("alice")), "");
         rows.read(&key, value.as_deref()).unwrap();

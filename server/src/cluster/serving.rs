@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use fanfare_cluster::{Arrived, NodeId};
 use fanfare_hub::{Lane, Publication};
-use fanfare_protocol::{ConnectionId, Sender, Target};
+use fanfare_protocol::{ConnectionId, Sender, Target, UserName};
 
 use super::driver::Driver;
 use super::questions::{Done, Question, to_bytes};
@@ -79,14 +79,11 @@ impl Driver {
             }),
             Question::Count(who) => to_bytes(&self.hub.count(&Target::from(&who))),
             Question::Owners(ids) => {
-                let owner = |id: &ConnectionId| {
-                    let member = self.hub.connection(id);
-                    member
-                        .map(|member| member.user().clone())
-                        .or_else(|| self.moderation.arrivals().owner(id))
-                };
+                let owner =
+                    |id: &ConnectionId| self.owner(id).or_else(|| self.moderation.arrivals().owner(id));
                 to_bytes(&ids.iter().map(owner).collect::<Vec<_>>())
             }
+            Question::Whose(ids) => to_bytes(&ids.iter().map(|id| self.owner(id)).collect::<Vec<_>>()),
             Question::Receipt(revision) => to_bytes(&self.side.receipt(revision)),
             Question::Preview(ban) => to_bytes(&self.moderation.preview(&ban)),
             Question::Because { key, reason } => {
@@ -96,5 +93,10 @@ impl Driver {
             // It takes long: see `takes_long`.
             _ => return None,
         })
+    }
+
+    /// Whose a connection here is.
+    fn owner(&self, id: &ConnectionId) -> Option<UserName> {
+        self.hub.connection(id).map(|member| member.user().clone())
     }
 }

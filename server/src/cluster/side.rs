@@ -20,6 +20,7 @@ use tokio::sync::{Notify, Semaphore};
 
 use super::clocks::{self, Clocks};
 use super::heads::Heads;
+use super::owners::Owners;
 use super::questions::Answers;
 use super::reasons::Reasons;
 use crate::elsewhere::Elsewhere;
@@ -54,6 +55,7 @@ pub(crate) struct Side {
     pub(super) bus: Bus,
     pub(crate) lease: Arc<Lease>,
     pub(crate) elsewhere: Elsewhere,
+    pub(super) owners: Arc<Owners>,
     /// There is something to do for the driver.
     pub(super) wake: Notify,
     pub(super) name: String,
@@ -96,6 +98,7 @@ impl Side {
             bus,
             lease: Arc::new(if times.serves_without { Lease::default() } else { Lease::ended() }),
             elsewhere: Elsewhere::default(),
+            owners: Arc::default(),
             wake: Notify::new(),
             name,
             times,

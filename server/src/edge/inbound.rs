@@ -224,10 +224,10 @@ impl Inbound {
     }
 
     /// Carries out what came in a datagram: a frame without its length, and only a send.
-    pub(crate) fn datagram(&self, member: &Arc<Member>, datagram: &Bytes) -> Result<(), CloseReason> {
+    pub(crate) fn datagram(&mut self, member: &Arc<Member>, datagram: &Bytes) -> Result<(), CloseReason> {
         match self.request(member, decode(datagram))? {
             None => {}
-            Some(ClientFrame::Send(send)) => self.router.route_unreliable(member, send),
+            Some(ClientFrame::Send(send)) => self.router.route_unreliable(member, send, &mut self.owed),
             Some(_) => {
                 let reason = "only Send may come in a datagram".to_owned();
                 return Err(CloseReason { code: Code::MalformedFrame, reason });

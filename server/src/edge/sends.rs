@@ -11,13 +11,14 @@ use std::time::Instant;
 
 use fanfare_cluster::Tallied;
 use fanfare_hub::{Delivery, Publication};
-use fanfare_protocol::{Code, ConnectionId, Denial, EventName, Send, Sender, Target, UserName};
-use tokio::sync::Semaphore;
+use fanfare_protocol::{Code, ConnectionId, Denial, RequestId, Send, Sender, Target, UserName};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::router::{Call, Router, counted};
 use crate::access::{self, Recipient};
-use crate::cluster::Side;
+use crate::cluster::{Connections, Side};
 use crate::hub::Member;
+use crate::notices;
 
 /// So many answers of one connection may wait for other nodes before its next request does, so that they never overflow
 /// its outbox when they come together.
@@ -48,10 +49,6 @@ enum Lane {
     Datagrams,
 }
 
-/// What the server itself tells clients of SignalR has names that begin so, and nobody else may say it. They look names
-/// up without regard to case.
-const NOTICES: &str = "fanfare.";
-
 impl Router {
     /// Carries out a send that came on the stream.
     pub(crate) fn route_send(&self, caller: &Arc<Member>, send: Send) {
@@ -60,13 +57,69 @@ impl Router {
         self.answer(caller, request, outcome);
     }
 
-    /// Carries out a send that came in a datagram, by datagrams: what gets lost is lost. Answers come on the stream,
-    /// and count who is here: nothing waits for what may get lost.
-    pub(crate) fn route_unreliable(&self, caller: &Arc<Member>, send: Send) {
+    /// Carries out a send that came in a datagram, by datagrams: what gets lost is lost. Answers come on the stream.
+    /// Nothing waits for what may get lost: where other nodes are to say whose a connection is, or how many got it, the
+    /// next request does not wait for that, and so many sends may that their answers fit. One more is held back, which
+    /// is to lose it.
+    pub(crate) fn route_unreliable(
+        self: &Arc<Self>,
+        caller: &Arc<Member>,
+        send: Send,
+        owed: &mut Option<Owed>,
+    ) {
+        let Some(cluster) = &self.cluster else {
+            return self.send_unreliably(caller, send, &HashMap::new(), None);
+        };
+        let is_too_much = self.limits.check_send(send.to.len(), send.except.len(), send.payload.len());
+        if let Err(denial) = is_too_much {
+            return self.answer(caller, send.request, Err(denial));
+        }
+        let strangers =
+            if self.names_strangers(caller, &send.to) { self.strangers(&send.to) } else { Vec::new() };
+        let known = cluster.known_owners(&strangers);
+        if !send.ack
+            && let Some(owners) = &known
+        {
+            return self.send_unreliably(caller, send, owners, None);
+        }
+        let Ok(place) = Arc::clone(&owed.get_or_insert_default().0).try_acquire_owned() else {
+            self.metrics.throttled.add(1);
+            return;
+        };
+        if let Some(owners) = known {
+            return self.send_unreliably(caller, send, &owners, Some(place));
+        }
+        let (router, caller) = (Arc::clone(self), Arc::clone(caller));
+        cluster.owners_then(strangers, Connections::Welcomed, move |owners| {
+            // Whoever was put out meanwhile sends nothing any more; and who has gone may have been forbidden it since.
+            if !caller.outbox().has_ended() {
+                router.send_unreliably(&caller, send, &owners, Some(place));
+            }
+        });
+    }
+
+    /// Sends it, and answers it, where it is known whose connections on other nodes are. `place` is that of its answer.
+    fn send_unreliably(
+        &self,
+        caller: &Arc<Member>,
+        send: Send,
+        owners: &HashMap<ConnectionId, UserName>,
+        place: Option<OwnedSemaphorePermit>,
+    ) {
         let request = send.request;
-        let outcome =
-            self.send(caller, send, Lane::Datagrams).map(|sent| sent.map(|delivery| delivery.queued));
-        self.answer(caller, request, outcome);
+        match (self.send_knowing(caller, send, Lane::Datagrams, owners), &self.cluster) {
+            (Ok(Some(Delivery { queued, elsewhere: Some(ticket), .. })), Some(cluster)) => {
+                self.count_request(caller);
+                let answer = answer_counted(Arc::clone(caller), Arc::clone(cluster), request, queued);
+                cluster.elsewhere.then(ticket, move |tallied| {
+                    answer(tallied);
+                    drop(place);
+                });
+            }
+            (outcome, _) => {
+                self.answer(caller, request, outcome.map(|sent| sent.map(|delivery| delivery.queued)));
+            }
+        }
     }
 
     /// Carries out a send, and answers it when it is known what came of it on all nodes. Where many answers are owed,
@@ -95,11 +148,7 @@ impl Router {
             return None;
         };
         self.count_request(caller);
-        let (caller, nodes) = (Arc::clone(caller), Arc::clone(&cluster));
-        let answer = move |tallied: Tallied| {
-            let silent = nodes.names(&tallied.silent);
-            caller.outbox().push_notice(&counted(request, queued + tallied.copies, silent));
-        };
+        let answer = answer_counted(Arc::clone(caller), Arc::clone(&cluster), request, queued);
         match Arc::clone(&owed.0).try_acquire_owned() {
             Ok(place) => {
                 cluster.elsewhere.then(ticket, move |tallied| {
@@ -114,11 +163,21 @@ impl Router {
 
     /// Whether a send names connections that are not here, where it matters whose they are.
     pub(crate) fn names_strangers(&self, caller: &Member, to: &[Target]) -> bool {
-        let is_stranger =
-            |target: &Target| matches!(target, Target::Connection(id) if self.hub.connection(id).is_none());
         self.is_node()
-            && to.iter().any(is_stranger)
+            && to.iter().any(|target| self.stranger(target).is_some())
             && !caller.permissions().grants.may_send_to_every_user(access::now())
+    }
+
+    /// The connections among the targets that are not here.
+    fn strangers(&self, to: &[Target]) -> Vec<ConnectionId> {
+        to.iter().filter_map(|target| self.stranger(target)).collect()
+    }
+
+    fn stranger(&self, target: &Target) -> Option<ConnectionId> {
+        match target {
+            Target::Connection(id) if self.hub.connection(id).is_none() => Some(*id),
+            _ => None,
+        }
     }
 
     /// Asks whose connections on other nodes are, and carries out a send to them then.
@@ -130,12 +189,7 @@ impl Router {
             {
                 return router.answer(&caller, request, Err(denial));
             }
-            let ids = send.to.iter().filter_map(|target| match target {
-                Target::Connection(id) => Some(*id),
-                _ => None,
-            });
-            let ids = ids.filter(|id| router.hub.connection(id).is_none()).collect();
-            let owners = cluster.owners(ids).await;
+            let owners = cluster.owners(router.strangers(&send.to), Connections::Welcomed).await;
             match router.send_knowing(&caller, send, Lane::Stream, &owners) {
                 Ok(Some(Delivery { queued, elsewhere: Some(ticket), .. })) => {
                     let tallied = cluster.elsewhere.wait(ticket).await;
@@ -163,7 +217,7 @@ impl Router {
             let permitted = self
                 .limits
                 .check_send(to.len(), except.len(), payload.len())
-                .and_then(|()| no_notice(&event))
+                .and_then(|()| notices::refuse(&event))
                 .and_then(|()| self.permit(caller, &to, &HashMap::new()))
                 .and_then(|()| to.pop().ok_or(Denial::from(Code::NoTarget)));
             match permitted {
@@ -219,7 +273,7 @@ impl Router {
     ) -> Result<Option<Delivery>, Denial> {
         let Send { request: _, ack, to, mut except, others, event, format, payload } = send;
         self.limits.check_send(to.len(), except.len(), payload.len())?;
-        no_notice(&event)?;
+        notices::refuse(&event)?;
         self.permit(caller, &to, owners)?;
         if others {
             except.push(caller.id());
@@ -232,7 +286,7 @@ impl Router {
             format,
             payload,
             accepted: Instant::now(),
-            counts: ack && matches!(lane, Lane::Stream),
+            counts: ack,
         };
         let delivery = match lane {
             Lane::Stream => self.hub.send(publication)?,
@@ -242,13 +296,17 @@ impl Router {
     }
 }
 
-fn no_notice(event: &EventName) -> Result<(), Denial> {
-    let begins = event.as_str().get(..NOTICES.len());
-    if begins.is_some_and(|begins| begins.eq_ignore_ascii_case(NOTICES)) {
-        let detail = format!("an event's name that begins with {NOTICES:?} is the server's own");
-        return Err(Denial { code: Code::InvalidName, detail });
+/// Answers a send when it is known how many got it on other nodes, beside so many here.
+fn answer_counted(
+    caller: Arc<Member>,
+    nodes: Arc<Side>,
+    request: RequestId,
+    queued: u64,
+) -> impl FnOnce(Tallied) {
+    move |tallied| {
+        let silent = nodes.names(&tallied.silent);
+        caller.outbox().push_notice(&counted(request, queued + tallied.copies, silent));
     }
-    Ok(())
 }
 
 /// Whom recipients are told that it is from.
@@ -262,7 +320,7 @@ mod tests {
 
     use bytes::Bytes;
     use fanfare_hub::HubLimits;
-    use fanfare_protocol::{Limits, PayloadFormat, ServerFrame};
+    use fanfare_protocol::{EventName, Limits, PayloadFormat, ServerFrame};
     use fanfare_token::Permissions;
 
     use super::*;

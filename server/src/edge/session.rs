@@ -278,7 +278,7 @@ fn read_on(
 /// Carries out a datagram, or drops it where a request would be held back: what may get lost does not wait.
 fn take(
     member: &Arc<Member>,
-    inbound: &Inbound,
+    inbound: &mut Inbound,
     datagram: &Bytes,
     limiter: Option<&DefaultDirectRateLimiter>,
 ) -> Result<(), CloseReason> {

@@ -58,7 +58,7 @@ fn open(receipt: &Receipt) -> Vec<(&str, Standing)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn promise_18_a_node_that_may_be_serving_is_named_until_it_is_forgotten() {
+async fn promise_19_a_node_that_may_be_serving_is_named_until_it_is_forgotten() {
     let nats = Nats::one();
     let (a, b) = (Hub::with(node(&nats, 0, "a")).await, Hub::with(node(&nats, 0, "b")).await);
     let operator = connect(&a, "oncall", Role::Operator).await;

@@ -134,6 +134,32 @@ fn promise_19_while_the_hub_delivers_nothing_only_what_no_ban_forbids_goes_and_n
     assert!(told(&outbox).is_empty(), "a ban may forbid to know who is there");
 }
 
+#[test]
+fn promise_19_what_the_application_makes_for_a_client_is_held_back_like_a_message() {
+    for finishes in [false, true] {
+        let (outbox, cluster) = one_of_several(20, Overflow::Disconnect);
+        let made = outbox.encode(&ack(2));
+        let produce = || outbox.poll_produce(&mut Context::from_waker(Waker::noop()), &made);
+        cluster.pause(true);
+        outbox.push_notice(&ack(1));
+        assert_eq!(produce(), Poll::Ready(true));
+        outbox.push_notice(&ack(3));
+        let writer = waiting_writer_behind(&outbox, &["ack 1"]);
+        if finishes {
+            outbox.finish(None);
+            assert_eq!(told(&outbox), ["ack 3"]);
+            continue;
+        }
+        cluster.pause(false);
+        outbox.resume();
+        assert_eq!(writer.rings(), 1);
+        assert_eq!(told(&outbox), ["ack 2", "ack 3"]);
+        // And by itself it goes at once.
+        assert_eq!(produce(), Poll::Ready(true));
+        assert_eq!(told(&outbox), ["ack 2"]);
+    }
+}
+
 /// A writer that has taken this, and waits for more.
 fn waiting_writer_behind(outbox: &Outbox, words: &[&str]) -> Arc<Bell> {
     assert_eq!(told(outbox), words);

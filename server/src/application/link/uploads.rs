@@ -38,7 +38,8 @@ impl Link {
         let State { uploads, stock, .. } = &mut *state;
         // It was told to stop, and has not read that yet.
         let (Some(upload), Some(member)) = (uploads.get_mut(&stream), self.member()) else { return };
-        let refused = match too_long {
+        // Who sends it may be banned by now.
+        let refused = match too_long.and_then(|()| self.context.hub.may_deliver()) {
             Err(denial) => Some(denial),
             Ok(()) if upload.credit == 0 => Some(Code::StreamOverrun.into()),
             Ok(()) if !member.outbox().keep(stock, item.bytes.len()) => Some(no_room()),

@@ -95,7 +95,7 @@ fn revoke(user: &str) -> Value {
 }
 
 #[test]
-fn promise_18_a_revocation_is_decided_for_all_and_its_receipt_says_what_each_did() {
+fn promise_19_a_revocation_is_decided_for_all_and_its_receipt_says_what_each_did() {
     let (rig, seats) = Rig::crowded();
     let others = among(&rig, Others::default());
     let receipt = rig.done(&revoke("bob"));
