@@ -225,7 +225,7 @@ impl Side {
             };
             let (ticket, gathering) = (self.ask(Some(node), &question), Arc::clone(&gathering));
             self.elsewhere.then(ticket, move |tallied| {
-                gathering.add(ids, tallied);
+                gathering.add(&ids, tallied);
                 gathering.let_go();
             });
         }

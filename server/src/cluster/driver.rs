@@ -506,7 +506,7 @@ impl Driver {
                 self.hub.lagged(publications);
             }
             Effect::Lease(true) => {
-                tracing::info!("this node knows what was decided: it lets in and delivers")
+                tracing::info!("this node knows what was decided: it lets in and delivers");
             }
             Effect::Lease(false) => {
                 tracing::warn!(

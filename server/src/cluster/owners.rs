@@ -58,7 +58,7 @@ impl<F: FnOnce(HashMap<ConnectionId, UserName>)> Gathering<F> {
         Arc::new(Self { owners: Mutex::default(), then: Mutex::new(then) })
     }
 
-    pub(super) fn add(&self, ids: Vec<ConnectionId>, tallied: Tallied) {
+    pub(super) fn add(&self, ids: &[ConnectionId], tallied: Tallied) {
         for (_, body) in tallied.answers {
             let users = body.as_deref().and_then(read::<Vec<Option<UserName>>>).unwrap_or_default();
             let said = ids.iter().copied().zip(users).filter_map(|(id, user)| Some((id, user?)));
@@ -112,10 +112,10 @@ mod tests {
         let body = |text: &str| Some(bytes::Bytes::copy_from_slice(text.as_bytes()));
         let answer =
             |text| Tallied { answers: vec![(NodeId::new([1; 4]), body(text))], ..Tallied::default() };
-        first.add(said(0..2).into_keys().collect(), answer(r#"["bob",null]"#));
+        first.add(&said(0..2).into_keys().collect::<Vec<_>>(), answer(r#"["bob",null]"#));
         first.let_go();
         assert!(told.lock().is_empty());
-        second.add(said(2..3).into_keys().collect(), answer("{}"));
+        second.add(&said(2..3).into_keys().collect::<Vec<_>>(), answer("{}"));
         second.let_go();
         assert_eq!(*told.lock(), [1]);
     }
