@@ -35,6 +35,8 @@ pub(crate) struct Reports {
     /// Of those the ones that are not settled.
     open: BTreeSet<u64>,
     last: u64,
+    /// Up to which number a change was ever in a report.
+    said: u64,
     last_session: u64,
     /// The revision of the newest claim by which this node had the duty itself and told something, and the newest by
     /// which it told nothing.
@@ -48,6 +50,8 @@ struct Known {
     number: u64,
     is_here: bool,
     told: Told,
+    /// Of the first change of a subject: nobody knows anything of it, as long as that is in no report.
+    is_first: bool,
 }
 
 /// The way to whoever has the duty.
@@ -108,6 +112,7 @@ impl Reports {
             numbers: BTreeMap::new(),
             open: BTreeSet::new(),
             last: 0,
+            said: 0,
             last_session: 0,
             had: 0,
             void: Void::default(),
@@ -126,10 +131,17 @@ impl Reports {
         self.change(subject, true, told);
     }
 
-    /// The last one here has gone.
+    /// The last one here has gone. What has come and gone before anybody was told of it is forgotten: clients bring
+    /// about as much of that as they please, also where whoever has the duty does not answer.
     pub(crate) fn vacated(&mut self, subject: Subject) {
-        if let Some(Known { is_here: true, told, .. }) = self.subjects.get(&subject).copied() {
-            self.change(subject, false, told);
+        match self.subjects.get(&subject).copied() {
+            Some(Known { is_here: true, is_first: true, number, .. }) if number > self.said => {
+                self.subjects.remove(&subject);
+                self.numbers.remove(&number);
+                self.open.remove(&number);
+            }
+            Some(Known { is_here: true, told, .. }) => self.change(subject, false, told),
+            _ => {}
         }
     }
 
@@ -160,7 +172,8 @@ impl Reports {
 
     fn change(&mut self, subject: Subject, is_here: bool, told: Told) {
         self.last += 1;
-        let known = Known { number: self.last, is_here, told };
+        let is_first = told == Told::No && !self.subjects.contains_key(&subject);
+        let known = Known { number: self.last, is_here, told, is_first };
         if let Some(before) = self.subjects.insert(subject.clone(), known) {
             self.numbers.remove(&before.number);
             self.open.remove(&before.number);
@@ -187,7 +200,7 @@ impl Reports {
             self.begin(claim, now);
         }
         let (again, look) = (self.settings.again, self.settings.again * LOOK);
-        let Self { numbers, subjects, open, last, had, void, way, .. } = self;
+        let Self { numbers, subjects, open, last, said, had, void, way, .. } = self;
         let way = way.as_mut()?;
         if let Some(flight) = &mut way.flight {
             if now < flight.said + flight.pause {
@@ -215,10 +228,11 @@ impl Reports {
             } else {
                 return None;
             };
+            *said = taken.iter().copied().fold(*said, u64::max);
             way.sent += 1;
             way.flight = Some(Flight { numbers: taken, said: now, pause: again });
         }
-        let said = way.flight.as_ref().map(|flight| flight.numbers.as_slice()).unwrap_or_default();
+        let taken = way.flight.as_ref().map(|flight| flight.numbers.as_slice()).unwrap_or_default();
         let item = |number: &u64| {
             let subject = numbers.get(number)?;
             let Known { is_here, told, .. } = *subjects.get(subject)?;
@@ -231,7 +245,7 @@ impl Reports {
             had: *had,
             void: *void,
             is_whole: way.up_to == *last,
-            items: said.iter().filter_map(item).collect(),
+            items: taken.iter().filter_map(item).collect(),
         })
     }
 
@@ -347,6 +361,30 @@ mod tests {
         assert_eq!(reports.next(claim(1), now + 601 * MS), None);
         let look = reports.next(claim(1), now + 5_600 * MS);
         assert_eq!(items(look), [(2, true, Told::No)], "the first is settled");
+    }
+
+    /// It failed before: clients that join ever new groups filled it where whoever has the duty did not answer.
+    #[test]
+    fn what_has_come_and_gone_before_anybody_was_told_of_it_is_forgotten() {
+        let (now, mut reports) = (Instant::now(), reports());
+        reports.occupied(room(0));
+        let lost = reports.next(claim(1), now).unwrap();
+        for number in 1..1_000 {
+            reports.occupied(room(number));
+            reports.vacated(room(number));
+        }
+        reports.occupied(room(1_000));
+        let left = (reports.subjects.len(), reports.numbers.len(), reports.open.len());
+        assert_eq!(left, (2, 2, 2));
+        // What was told may have been heard, also where it was not answered.
+        reports.vacated(room(0));
+        reports.reported(claim(1), &answer(&lost, &[]), now);
+        let report = reports.next(claim(1), now).unwrap();
+        assert!(report.is_whole);
+        assert_eq!(items(Some(report)), [(1_001, true, Told::No), (1_002, false, Told::No)]);
+        // And so may what is in a report of a session that is over.
+        reports.vacated(room(1_000));
+        assert_eq!(items(reports.next(claim(2), now)), [(1_002, false, Told::No), (1_003, false, Told::No)]);
     }
 
     #[test]

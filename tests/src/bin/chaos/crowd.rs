@@ -189,7 +189,7 @@ impl Sender {
         let number = record.begin(self.number, group, session);
         let sent = self.client.send_acked(self.outgoing(session, number, group)).await;
         match &sent {
-            Ok(_) => {}
+            Ok(_) => record.settle(self.number, group, number, Outcome::Acked),
             Err(RequestError::Refused { .. }) => {
                 record.settle(self.number, group, number, Outcome::Refused);
             }

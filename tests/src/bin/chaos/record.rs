@@ -17,7 +17,10 @@ const AT_RISK: Duration = Duration::from_secs(20);
 /// What came of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {
+    /// It was sent, and nothing was said against it.
     Accepted,
+    /// A node has said how many got it. Whatever became of that node: it has reached them, or they are told.
+    Acked,
     Refused,
     Unknown,
 }
@@ -98,7 +101,7 @@ impl Record {
         match outcome {
             Outcome::Refused => inner.totals.refused += 1,
             Outcome::Unknown => inner.totals.unknown += 1,
-            Outcome::Accepted => {}
+            Outcome::Accepted | Outcome::Acked => {}
         }
         let series = inner.series.entry((sender, group)).or_default();
         let at = number.checked_sub(series.first).and_then(|at| usize::try_from(at).ok());

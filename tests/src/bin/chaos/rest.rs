@@ -282,12 +282,15 @@ impl<'a> Account<'a> {
                 |session: u32| got.iter().rev().find(|(_, of)| **of == session).map(|(number, _)| *number);
             for (number, sent) in (series.first..).zip(&series.sent) {
                 let was_member = stay.since.is_none_or(|since| sent.begun > since);
-                if sent.outcome != Outcome::Accepted || !was_member || got.contains_key(&number) {
+                let is_acked = sent.outcome == Outcome::Acked;
+                let is_sent = is_acked || sent.outcome == Outcome::Accepted;
+                if !is_sent || !was_member || got.contains_key(&number) {
                     continue;
                 }
                 // What was on its way when this membership ended, or the connection that it was sent over.
                 let is_open_end = has_ended && newest.is_none_or(|newest| number > newest)
-                    || ended.contains(&sent.session)
+                    || !is_acked
+                        && ended.contains(&sent.session)
                         && newest_of(sent.session).is_none_or(|newest| number > newest);
                 if !is_open_end {
                     self.lost_here += 1;
