@@ -8,6 +8,7 @@ mod apart;
 mod audits;
 mod back_ends;
 mod calls;
+mod doors;
 mod lists;
 mod presence;
 mod receipts;
