@@ -133,22 +133,30 @@ impl Outbox {
         self.push_to(self.state.lock(), Entry::Message(Arc::clone(envelope), position, translation))
     }
 
-    /// The same for a datagram to a client that knows none: a message that goes only where there is plenty of room.
-    /// `None` where datagrams are the way, past what waits here; but whoever has been put out gets none.
-    pub(crate) fn push_datagram(&self, envelope: &Arc<Envelope>, position: u16) -> Option<Pushed> {
+    /// The same past the queue, by a datagram, which `send` sends. Whoever has been put out gets none, and it is sent
+    /// under the lock, so that none comes behind that. To a client that knows none it goes as a message, and only where
+    /// there is plenty of room.
+    pub(crate) fn push_datagram<T>(
+        &self,
+        envelope: &Arc<Envelope>,
+        position: u16,
+        send: impl FnOnce() -> T,
+    ) -> Result<T, Pushed> {
         // Before the lock: who has it is waited for.
         let translation = self.dialect.as_deref().map(|dialect| envelope.translate(dialect));
         let mut state = self.state.lock();
         let takes_nothing = matches!(state.phase, Phase::Finishing | Phase::Ended(_));
-        let Some(translation) = translation else { return takes_nothing.then_some(Pushed::Ended) };
+        let Some(translation) = translation else {
+            return if takes_nothing { Err(Pushed::Ended) } else { Ok(send()) };
+        };
         let bytes = envelope.translated_bytes(translation);
         let is_full =
             state.queue.is_half_full(&self.limits) || !state.queue.hold(self.account.as_ref(), bytes);
         // Nothing is closed for it, and nothing makes room.
         if is_full && !takes_nothing {
-            return Some(Pushed::Dropped(1));
+            return Err(Pushed::Dropped(1));
         }
-        Some(self.push_to(state, Entry::Message(Arc::clone(envelope), position, Some(translation))))
+        Err(self.push_to(state, Entry::Message(Arc::clone(envelope), position, Some(translation))))
     }
 
     /// Queues a frame of presence, where the queue is at most half full: it takes room from nothing else, and closes

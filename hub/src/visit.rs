@@ -48,14 +48,18 @@ impl Carrier for Datagrams<'_> {
     }
 
     fn carry<P>(&self, member: &Arc<Member<P>>, position: u16, delivery: &mut Delivery) {
-        // A client that knows no datagrams.
-        if let Some(pushed) = member.outbox().push_datagram(self.0, position) {
-            if matches!(pushed, Pushed::Dropped(_)) {
-                member.count_datagram(Unreliable::Dropped);
+        let datagram = self.0.datagram(position);
+        let send = || member.line().send_datagram(datagram);
+        let sent = match member.outbox().push_datagram(self.0, position, send) {
+            Ok(sent) => sent,
+            // A client that knows no datagrams, or that is told nothing any more.
+            Err(pushed) => {
+                if matches!(pushed, Pushed::Dropped(_)) {
+                    member.count_datagram(Unreliable::Dropped);
+                }
+                return delivery.count(pushed, 1);
             }
-            return delivery.count(pushed, 1);
-        }
-        let sent = member.line().send_datagram(self.0.datagram(position));
+        };
         member.count_datagram(sent);
         if sent != Unreliable::Dropped {
             delivery.datagram_bytes += self.0.datagram_bytes(position) as u64;

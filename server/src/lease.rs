@@ -43,10 +43,20 @@ impl Lease {
         self.holds_at(uptime::now)
     }
 
-    fn holds_at(&self, now: impl FnOnce() -> Instant) -> bool {
-        let until = self.until.load(Ordering::Acquire);
-        // Without a cluster nobody pays for a look at the clock.
-        until == u64::MAX || micros(now().saturating_duration_since(self.began)) < until
+    fn holds_at(&self, now: impl Fn() -> Instant) -> bool {
+        let mut until = self.until.load(Ordering::Acquire);
+        loop {
+            // Without a cluster nobody pays for a look at the clock.
+            if until == u64::MAX || micros(now().saturating_duration_since(self.began)) < until {
+                return true;
+            }
+            // It may have begun again between the one look and the other, and then nobody wakes whoever is told no.
+            let newest = self.until.load(Ordering::Acquire);
+            if newest == until {
+                return false;
+            }
+            until = newest;
+        }
     }
 }
 

@@ -18,7 +18,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use fanfare_client::{Client, ConnectError, Event, Outgoing};
-use fanfare_protocol::admin::{Action, Standing, Who};
+use fanfare_protocol::admin::{Action, May, Standing, Who};
 use fanfare_protocol::{ClientFrame, Code, EventName, PayloadFormat, Send, ServerFrame, Target};
 use fanfare_server::{ClusterSettings, Config, Extras, GrantClaim, Right, nats};
 use fanfare_tests::peer::{Dialer, Ended};
@@ -238,7 +238,14 @@ async fn a_node_that_ends_without_a_word_is_gone_everywhere_and_holds_no_revocat
     assert_eq!(within(alice.count(Target::All)).await.unwrap(), 2);
     drop((bob, b));
     let ban = Action::Ban { user: user("bob"), until: None, reason: String::new(), dry_run: false };
-    let mut banning = Box::pin(a.act(ban));
+    let lasting = Action::AddLasting {
+        user: user("alice"),
+        group: group("hall"),
+        may: May::Both,
+        until: None,
+        reason: String::new(),
+    };
+    let mut banning = Box::pin(async { tokio::join!(a.act(ban), a.act(lasting)).0 });
     // While that waits for the lease of the one that has gone, others are not held up.
     let add = async {
         eventually("the ban to be in force", || a.server.moderation().bans().len() == 1).await;
@@ -256,6 +263,23 @@ async fn a_node_that_ends_without_a_word_is_gone_everywhere_and_holds_no_revocat
     let standings: Vec<_> = receipt.nodes.iter().map(|node| (node.name.as_str(), node.standing)).collect();
     assert_eq!(standings, [("a", Standing::InForce), ("b", Standing::LeaseEnded)], "{receipt:?}");
     assert_eq!(within(alice.count(Target::All)).await.unwrap(), 1);
+    // The one that had gone did not answer that it sends what is for the hall. What alice is in whenever she is here,
+    // she is in again; the room is not of that kind.
+    let mut told = Vec::new();
+    while !told.ends_with(&[("joined", group("hall"))]) || !told.contains(&("removed", group("hall"))) {
+        match next(&alice).await {
+            Event::Removed { group, code, .. } => {
+                assert_eq!(code, Code::CutOff.number());
+                told.push(("removed", group));
+            }
+            Event::Joined { group, .. } => told.push(("joined", group)),
+            // What the one that has gone took with it.
+            Event::Lagged { .. } => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(within(alice.count(Target::Group(group("hall")))).await.unwrap(), 1);
+    assert_eq!(within(alice.count(Target::Group(group("room")))).await.unwrap(), 0, "{told:?}");
     drop(alice);
     a.stop().await;
 }

@@ -3,7 +3,7 @@
 //!
 //! In: entries, and that there is nothing behind them. Out: the lease, nodes that are met and given up, effects of
 //! fences. Invariant: nothing that follows from the log as a whole is said before everything of it is known (promise
-//! 18).
+//! 19).
 
 use std::time::Instant;
 

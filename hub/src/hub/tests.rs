@@ -280,6 +280,21 @@ fn promise_11_a_run_is_counted_message_by_message_however_many_they_are() {
     assert_eq!(queued(alice.member()).len(), many);
 }
 
+/// It failed before: datagrams looked at no outbox, and went to whoever was put out until its session had noticed.
+#[test]
+fn promise_8_whoever_was_put_out_gets_no_datagram_any_more() {
+    let hub = open(HubLimits::default());
+    let newcomer =
+        Newcomer { line: Arc::new(Scripted::new(&[Unreliable::Sent; 3])), ..newcomer(1, "alice", ()) };
+    let alice = hub.register(newcomer, &FIRST, now()).unwrap();
+    let send = || hub.send_unreliable(publication(vec![Target::All], 10)).unwrap().queued;
+    assert_eq!(send(), 1);
+    assert!(!alice.member().outbox().has_ended());
+    hub.close(alice.member(), Code::UserBanned.into(), None);
+    assert!(alice.member().outbox().has_ended());
+    assert_eq!((send(), alice.member().deliveries()), (0, (1, 0)));
+}
+
 #[test]
 fn a_datagram_is_counted_in_bytes_and_refused_where_it_cannot_fit() {
     let hub = open(HubLimits::default());

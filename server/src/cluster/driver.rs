@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use fanfare_cluster::{Effect, Heartbeat, Node, NodeId};
 use fanfare_nats::{Bus, Event, Expect, OpenError, PutError};
-use fanfare_protocol::{Limits, UserName};
+use fanfare_protocol::Limits;
 use fanfare_token::Seconds;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -30,6 +30,7 @@ use super::observers::{self, Observers};
 use super::questions::{Question, read, to_bytes};
 use super::rows::{self, Rows};
 use super::side::{Carrier, Side};
+use super::unmet::Unmet;
 use crate::access;
 use crate::cluster_settings::ClusterSettings;
 use crate::handle::HubHandle;
@@ -114,7 +115,7 @@ impl Opening {
             rows: Rows::default(),
             observers: Observers::default(),
             unreadable: HashSet::new(),
-            unmet: HashSet::new(),
+            unmet: Unmet::default(),
             is_replaced: false,
             copy_of,
             alone_since,
@@ -179,8 +180,8 @@ pub(crate) struct Driver {
     observers: Observers,
     /// Entries that cannot be read here.
     pub(super) unreadable: HashSet<String>,
-    /// Users who were put out of what they are in whenever they are here.
-    pub(super) unmet: HashSet<UserName>,
+    /// Who is to be put back.
+    pub(super) unmet: Unmet,
     /// The bucket is another than it was.
     is_replaced: bool,
     /// The bucket that the disk has a copy of.
@@ -260,12 +261,12 @@ impl Driver {
         self.note_audit(now);
         // What could not be put a moment ago.
         self.bring();
+        self.put_back(false);
         let decisions = self.heard + self.imports.settled();
         self.joining
             .send_if_modified(|known| std::mem::replace(&mut known.decisions, decisions) != decisions);
         if now >= self.swept + SWEEP {
             self.swept = now;
-            self.put_back();
             for key in self.rows.ended(access::now(), PUTS) {
                 if let Some(revision) = self.side.revision(&key) {
                     self.forget(key, revision);
@@ -295,6 +296,12 @@ impl Driver {
                 self.side.has_another_audit(problem);
                 self.has_disk = false;
             }
+        }
+    }
+
+    fn put_back(&mut self, has_gone: bool) {
+        if self.side.lease.holds() {
+            self.unmet.put_back((&self.hub, &self.moderation), uptime::now(), has_gone);
         }
     }
 
@@ -500,7 +507,9 @@ impl Driver {
             }
             Effect::Forget(id, revision) => self.forget(rows::node_key(id), revision),
             Effect::Deliver { from, ticket, publication } => self.deliver(from, ticket, publication),
-            Effect::Remove(topic, proof) => self.put_out(&topic, &proof),
+            Effect::Remove(topic, proof) => {
+                self.unmet.put_out((&self.hub, &self.moderation), &topic, &proof, uptime::now());
+            }
             Effect::Missed(from, publications) => {
                 tracing::warn!(%from, publications, "messages of another node were lost on the way");
                 self.hub.lagged(publications);
@@ -534,7 +543,7 @@ impl Driver {
             Effect::Went(node) => {
                 tracing::info!(%node, "a node has gone");
                 self.observers.part(&self.hub, node);
-                self.put_back();
+                self.put_back(true);
             }
             Effect::Watch { from, is_anew, is_watched, groups } => {
                 self.observers.watch(&self.hub, from, (is_anew, is_watched), &groups);

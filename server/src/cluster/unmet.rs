@@ -1,32 +1,55 @@
 //! Those who are put out because another node did not answer in time that it sends what is for them.
 //!
 //! In: the group or the user, and what waits for the answer. Out: the end of memberships, or of connections, with a code
-//! by which a client may come back. Invariant: whoever is in a group whenever it is here is put back, as long as that
-//! stands.
+//! by which a client may come back. Invariant: a connection that was in a group because its user is whenever it is here
+//! is put back, as long as that stands, and into nothing else.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
 
 use fanfare_cluster::TopicName;
-use fanfare_hub::{CloseReason, Proof, Removal};
-use fanfare_protocol::Code;
+use fanfare_hub::{CloseReason, Origin, Proof, Removal};
+use fanfare_protocol::{Code, ConnectionId, GroupName};
 
-use super::driver::Driver;
 use super::side::who;
-use crate::hub::Member;
+use crate::hub::{Hub, Member};
+use crate::moderation::Moderation;
 
-impl Driver {
-    pub(super) fn put_out(&mut self, topic: &TopicName, proof: &Proof) {
+/// How long until it is tried again: where a node still does not answer, they are put out again.
+const AGAIN: Duration = Duration::from_secs(10);
+
+/// Memberships that ended so, and when they are tried again.
+#[derive(Default)]
+pub(super) struct Unmet {
+    memberships: HashSet<(ConnectionId, GroupName)>,
+    due: Option<Instant>,
+}
+
+impl Unmet {
+    /// Puts out whoever is reached by this.
+    pub(super) fn put_out(
+        &mut self,
+        (hub, moderation): (&Hub, &Moderation),
+        topic: &TopicName,
+        proof: &Proof,
+        now: Instant,
+    ) {
         let why = Removal { code: Code::CutOff, reason: Code::CutOff.sentence() };
         match topic {
             TopicName::Group(group) => {
-                let (members, lasting) = (self.hub.of_group(group), self.moderation.lasting());
-                let is_lasting = |member: &&Arc<Member>| lasting.find(member.user(), group).is_some();
-                self.unmet.extend(members.iter().filter(is_lasting).map(|member| member.user().clone()));
-                self.hub.remove(&members, |name, _| name == group, why);
+                let (members, lasting) = (hub.of_group(group), moderation.lasting());
+                let is_lasting = |member: &Member| {
+                    lasting.find(member.user(), group).is_some_and(|row| row.may.receives())
+                        && member.memberships().contains(&(group.clone(), Origin::Lasting))
+                };
+                let unmet = members.iter().filter(|member| is_lasting(member));
+                self.memberships.extend(unmet.map(|member| (member.id(), group.clone())));
+                self.due = Some(now + AGAIN);
+                hub.remove(&members, |name, _| name == group, why);
             }
             TopicName::User(user) => {
-                for member in self.hub.of_user(user) {
-                    self.hub.close(&member, CloseReason::from(Code::CutOff), None);
+                for member in hub.of_user(user) {
+                    hub.close(&member, CloseReason::from(Code::CutOff), None);
                 }
             }
         }
@@ -34,11 +57,17 @@ impl Driver {
         proof.settle();
     }
 
-    /// Puts those back who are in something whenever they are here. Where a node still does not answer, they are put
-    /// out again, and back again later. To be called when a node has gone, and now and then.
-    pub(super) fn put_back(&mut self) {
-        if self.side.lease.holds() {
-            std::mem::take(&mut self.unmet).iter().for_each(|user| self.moderation.join_all(user));
+    /// Puts them back: when a node has gone, or now and then. To be called where it is known what stands.
+    pub(super) fn put_back(&mut self, (hub, moderation): (&Hub, &Moderation), now: Instant, has_gone: bool) {
+        if !has_gone && self.due.is_some_and(|due| now < due) {
+            return;
+        }
+        for (connection, group) in std::mem::take(&mut self.memberships) {
+            let Some(member) = hub.connection(&connection) else { continue };
+            if moderation.lasting().find(member.user(), &group).is_some_and(|row| row.may.receives()) {
+                // One that a ban keeps out is put back when that is lifted.
+                let _ = hub.join(&member, &group, Origin::Lasting);
+            }
         }
     }
 }

@@ -74,9 +74,13 @@ impl Router {
         if let Err(denial) = is_too_much {
             return self.answer(caller, send.request, Err(denial));
         }
-        let strangers =
-            if self.names_strangers(caller, &send.to) { self.strangers(&send.to) } else { Vec::new() };
-        let known = cluster.known_owners(&strangers);
+        let (strangers, known) = if self.names_strangers(caller, &send.to) {
+            let strangers = self.strangers(&send.to);
+            let known = cluster.known_owners(&strangers);
+            (strangers, known)
+        } else {
+            (Vec::new(), Some(HashMap::new()))
+        };
         if !send.ack
             && let Some(owners) = &known
         {

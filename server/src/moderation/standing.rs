@@ -5,8 +5,8 @@
 
 use std::time::Instant;
 
+use fanfare_protocol::Code;
 use fanfare_protocol::admin::{BanRow, Receipt};
-use fanfare_protocol::{Code, UserName};
 
 use super::actions::{Moderation, micros};
 use super::decisions::Decision;
@@ -33,11 +33,6 @@ impl Moderation {
         }
         receipt.acted_us = micros(in_force);
         receipt
-    }
-
-    /// Puts a user who is here back into what it is in whenever it is.
-    pub(crate) fn join_all(&self, user: &UserName) {
-        self.memberships().join_all(user);
     }
 
     /// What a ban of a user would do to those who are here.

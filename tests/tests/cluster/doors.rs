@@ -52,7 +52,7 @@ async fn promise_18_clients_of_signalr_and_back_ends_are_in_the_same_hub_on_whic
     assert_eq!(bob.event().await, ("E".to_owned(), json!(["own"])));
     let told: Value =
         shop.done("/send", &json!({ "to": { "groups": ["room"] }, "event": "News", "json": ["x"] })).await;
-    assert_eq!(told["connections"], 2, "{told}");
+    assert_eq!(told["queued"], 2, "{told}");
     assert_eq!(bob.event().await, ("News".to_owned(), json!(["x"])));
     assert_eq!(message(&alice).await.event.as_str(), "News");
 

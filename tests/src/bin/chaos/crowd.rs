@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use fanfare_client::{Client, ClientConfig, Event, Outgoing, Reconnect, RequestError, Watch};
+use fanfare_client::{Client, ClientConfig, Event, Outgoing, Present, Reconnect, RequestError, Watch};
 use fanfare_protocol::{Credential, RequestId, Target, Token, UserName};
 use fanfare_server::{Extras, GrantClaim, Minter, Right};
 use fanfare_tests::tokens::now;
@@ -72,7 +72,7 @@ pub(crate) struct Member {
 pub(crate) struct Sender {
     pub(crate) client: Client,
     /// Who is in each group.
-    pub(crate) watches: Vec<Watch>,
+    watches: [Mutex<Option<Arc<Watch>>>; GROUPS],
     number: usize,
     session: AtomicU32,
     pub(crate) is_there: AtomicBool,
@@ -123,13 +123,9 @@ impl Crowd {
         let (mut senders, mut members) = (Vec::new(), Vec::new());
         for node in 0..MACHINES {
             let client = connect(machines, node, &sender_name(node)).await;
-            let mut watches = Vec::new();
-            for group in 0..GROUPS {
-                watches.push(client.watch(group_name(group)).await.unwrap());
-            }
             let sender = Arc::new(Sender {
                 client,
-                watches,
+                watches: Default::default(),
                 number: node,
                 session: AtomicU32::new(0),
                 is_there: AtomicBool::new(true),
@@ -139,6 +135,7 @@ impl Crowd {
             tokio::spawn(hear(Arc::clone(&sender), Arc::clone(record)));
             for group in 0..GROUPS {
                 tokio::spawn(send(Arc::clone(&sender), group, Arc::clone(&gate), Arc::clone(record)));
+                tokio::spawn(watch(Arc::clone(&sender), group));
             }
             senders.push(sender);
             for place in 0..=MEMBERS {
@@ -202,6 +199,12 @@ impl Sender {
         Outgoing::new("E", format!("{} {session} {number}", self.number)).to_group(group_name(group))
     }
 
+    /// Who is in a group, as it is told; nobody where it does not know.
+    pub(crate) fn present(&self, group: usize) -> Vec<Present> {
+        let watch = self.watches[group].lock().clone();
+        watch.map(|watch| watch.present()).unwrap_or_default()
+    }
+
     /// What was refused, written down.
     pub(crate) fn settle(&self, record: &Record) {
         let asked = std::mem::take(&mut *self.asked.lock());
@@ -236,6 +239,19 @@ async fn send(sender: Arc<Sender>, group: usize, gate: Arc<RwLock<()>>, record: 
         if sender.session() != session {
             record.settle(sender.number, group, number, Outcome::Unknown);
         }
+    }
+}
+
+/// Watches a group at all times: a node that has just lost touch refuses that, which ends a watch.
+async fn watch(sender: Arc<Sender>, group: usize) {
+    loop {
+        if let Ok(watch) = sender.client.watch(group_name(group)).await {
+            let watch = Arc::new(watch);
+            *sender.watches[group].lock() = Some(Arc::clone(&watch));
+            while watch.next().await.is_some() {}
+            *sender.watches[group].lock() = None;
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
     }
 }
 

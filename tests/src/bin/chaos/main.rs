@@ -77,6 +77,7 @@ async fn main() -> ExitCode {
     let mut random = StdRng::seed_from_u64(seed);
     let serves = number("FANFARE_SERVES").map(|node| usize::try_from(node).unwrap());
     if let Some(node) = serves {
+        assert!(node < MACHINES, "FANFARE_SERVES is to be the number of a node, and there are {MACHINES}");
         println!("FANFARE_SERVES={node}: it goes on where it is cut off");
     }
     let mut machines = match Machines::start(serves) {

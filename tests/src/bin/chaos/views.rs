@@ -13,7 +13,6 @@ use fanfare_protocol::admin::{
     Action, ConnectionRow, GroupRow, Listing, NodeRow, Page, Question, Receipt, Status, UserRow,
 };
 use fanfare_tests::group;
-use serde::de::DeserializeOwned;
 
 use crate::crowd::{Crowd, Member, group_name, sender_name};
 use crate::machines::node_name;
@@ -87,11 +86,10 @@ async fn counts(whole: &Whole<'_>, node: usize) -> Result<(), String> {
 }
 
 fn watched(whole: &Whole<'_>, node: usize) -> Result<(), String> {
-    for watch in &whole.crowd.senders[node].watches {
-        let at = (0..GROUPS).find(|at| group_name(*at) == watch.group().as_str()).unwrap();
-        let present = watch.present().into_iter();
+    for group in 0..GROUPS {
+        let present = whole.crowd.senders[node].present(group).into_iter();
         let shown = present.map(|one| (one.user.as_str().to_owned(), one.connections.into())).collect();
-        same(node, &format!("who is present in {:?}", watch.group()), &shown, &whole.users(at))?;
+        same(node, &format!("who is present in group {group}"), &shown, &whole.users(group))?;
     }
     Ok(())
 }
@@ -102,22 +100,26 @@ async fn lists(
     operators: &Operators,
 ) -> Result<Result<(), String>, OperatorError> {
     let (all, page) = (whole.all(), Page::default);
-    let connections: Vec<ConnectionRow> = rows(node, operators, Question::Connections(page())).await?;
-    let users: Vec<UserRow> = rows(node, operators, Question::Users(page())).await?;
-    let groups: Vec<GroupRow> = rows(node, operators, Question::Groups(page())).await?;
+    let connections: Listing<ConnectionRow> = operators.ask(node, &Question::Connections(page())).await?;
+    let users: Listing<UserRow> = operators.ask(node, &Question::Users(page())).await?;
+    let groups: Listing<GroupRow> = operators.ask(node, &Question::Groups(page())).await?;
     let status: Status = operators.ask(node, &Question::Status {}).await?;
 
+    let silent = [&connections.silent, &users.silent, &groups.silent].map(Vec::len);
+    let answers = same(node, "so many nodes that do not answer", &silent, &[0; 3]);
+
     let place = |row: ConnectionRow| (row.user.as_str().to_owned(), row.node.unwrap_or_default());
-    let shown: BTreeSet<_> = connections.into_iter().map(place).collect();
+    let shown: BTreeSet<_> = connections.rows.into_iter().map(place).collect();
     let members = whole.crowd.members.iter().map(|member| (member.user.clone(), node_name(member.node)));
     let senders = (0..MACHINES).map(|number| (sender_name(number), node_name(number)));
     let is = members.chain(senders).collect();
     let connections = same(node, "the connections", &shown, &is);
 
-    let shown = users.into_iter().map(|row| (row.user.as_str().to_owned(), row.connections)).collect();
+    let shown = users.rows.into_iter().map(|row| (row.user.as_str().to_owned(), row.connections)).collect();
     let users = same(node, "the users", &shown, &all);
 
     let shown: BTreeMap<_, _> = groups
+        .rows
         .into_iter()
         .map(|row| (row.group.as_str().to_owned(), (row.members, row.users, row.watchers)))
         .collect();
@@ -128,27 +130,18 @@ async fn lists(
     let groups = same(node, "the groups", &shown, &(0..GROUPS).map(of).collect());
 
     let there = |name: &str| whole.crowd.members.iter().filter(|one| node_name(one.node) == name).count() + 1;
-    let shown: BTreeMap<_, _> = status
+    let mut shown: Vec<_> = status
         .nodes
         .into_iter()
-        .map(|NodeRow { name, connections, is_lost, problem, .. }| (name, (connections, is_lost, problem)))
+        .map(|NodeRow { name, connections, is_lost, problem, .. }| (name, connections, is_lost, problem))
         .collect();
+    shown.sort();
     let is = (0..MACHINES).map(node_name).map(|name| {
         let there = there(&name) as u64;
-        (name, (there, false, None))
+        (name, there, false, None)
     });
     let nodes = same(node, "the nodes", &shown, &is.collect());
-    Ok(connections.and(users).and(groups).and(nodes))
-}
-
-/// All rows of a short list.
-async fn rows<R: DeserializeOwned>(
-    node: usize,
-    operators: &Operators,
-    question: Question,
-) -> Result<Vec<R>, OperatorError> {
-    let listing: Listing<R> = operators.ask(node, &question).await?;
-    Ok(listing.rows)
+    Ok(answers.and(connections).and(users).and(groups).and(nodes))
 }
 
 /// Takes out what nodes have left that are dead and were ones that serve without the cluster: nobody else knows that
