@@ -363,9 +363,9 @@ impl Outbox {
     }
 
     /// Queues what the application makes for a client, which [`Outbox::encode`] gave, when the queue is at most half
-    /// full; so it never overflows it, however much is made at a time. Like a message it is held back while the hub delivers
-    /// nothing. Ready with whether it was queued: not where the
-    /// queue takes nothing any more. Any number of tasks may wait.
+    /// full; so it never overflows it, however much is made at a time. Like a message it is held back while the hub
+    /// delivers nothing. Ready with whether it was queued: not where the queue takes nothing any more. Any number of
+    /// tasks may wait.
     pub fn poll_produce(&self, context: &mut Context<'_>, frame: &Bytes) -> Poll<bool> {
         let mut state = self.state.lock();
         if matches!(state.phase, Phase::Finishing | Phase::Ended(_)) {

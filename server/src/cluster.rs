@@ -3,12 +3,13 @@
 //! `side` is what the hub, the edge and moderation have of the other nodes, from any thread, and `deciding` what
 //! moderation has; `driver` is the one task that hears them and carries out what they say, in its order, `serving` does
 //! what they send and ask, `unmet` puts out whom they do not answer for, and `observers` are those who watch groups
-//! here; `rows` are decisions as the bucket has them, `reasons` those of what is about to be ended, `heads` what is noted
-//! of the nodes' audits, which `noting` does for this one's, and `imports` what this node's disk has to bring into it, by
-//! `bringing`; `questions` are what nodes ask each other, `asking` is what this one asks, `owners` whose connections on
-//! others are, `beside` answers what takes long, and `walk` makes one list of all nodes'; `copier` writes down a copy of
-//! what was decided; `clocks` says whose clock is wrong, and `forgetting` takes out what a dead node has left. What a
-//! node knows and says is the business of the crate `fanfare-cluster`; what carries it, that of `fanfare-nats`.
+//! here; `rows` are decisions as the bucket has them, `reasons` those of what is about to be ended, `heads` what is
+//! noted of the nodes' audits, which `noting` does for this one's, and `imports` what this node's disk has to bring
+//! into it, by `bringing`; `questions` are what nodes ask each other, `asking` is what this one asks, `owners` whose
+//! connections on others are, `beside` answers what takes long, and `walk` makes one list of all nodes'; `copier`
+//! writes down a copy of what was decided; `clocks` says whose clock is wrong, and `forgetting` takes out what a dead
+//! node has left. What a node knows and says is the business of the crate `fanfare-cluster`; what carries it, that of
+//! `fanfare-nats`.
 
 mod asking;
 mod beside;

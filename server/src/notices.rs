@@ -1,8 +1,8 @@
 //! What the server itself tells clients of SignalR: events whose names are its own.
 //!
-//! In: the name of an event that somebody sends. Out: yes, or why not, for the peer. Invariant: whoever sends, a client,
-//! a back end, the application or an operator, is asked the same. What the application asks of a client by a method's
-//! name is its own business.
+//! In: the name of an event that somebody sends. Out: yes, or why not, for the peer. Invariant: whoever sends, a
+//! client, a back end, the application or an operator, is asked the same. What the application asks of a client by a
+//! method's name is its own business.
 
 use fanfare_protocol::{Code, Denial, EventName};
 

@@ -2,8 +2,8 @@
 //! with half of them each and a publisher on both, two nodes with half of them each, and two with all of them on the
 //! node where the publisher is not.
 //!
-//! In: how many members, how large, how fast, how long. Out: processor time for each delivery, of the servers and of NATS.
-//! Invariant: every message arrives once and in order, or the run has failed, whichever way it goes.
+//! In: how many members, how large, how fast, how long. Out: processor time for each delivery, of the servers and of
+//! NATS. Invariant: every message arrives once and in order, or the run has failed, whichever way it goes.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

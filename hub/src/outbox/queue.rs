@@ -77,8 +77,8 @@ impl Entry {
         }
     }
 
-    /// Whether it may be handed to a transport. A ban may forbid what others say, who is there, and what the application
-    /// makes for whoever is in; it forbids no answer of the server's own.
+    /// Whether it may be handed to a transport. A ban may forbid what others say, who is there, and what the
+    /// application makes for whoever is in; it forbids no answer of the server's own.
     pub(super) fn may_go(&self, delivers: bool) -> bool {
         match self {
             Self::Marked(_, Some(mark)) => match &**mark {

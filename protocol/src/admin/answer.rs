@@ -110,8 +110,8 @@ pub struct Totals {
     pub users: u64,
     /// Groups with at least one member.
     pub groups: u64,
-    /// Whether there may be fewer users, or groups, than that: of all nodes of a cluster, who is on several is counted on
-    /// each. What one server says of itself is exact.
+    /// Whether there may be fewer users, or groups, than that: of all nodes of a cluster, who is on several is counted
+    /// on each. What one server says of itself is exact.
     #[serde(default, skip_serializing_if = "is_false")]
     pub users_at_most: bool,
     /// The same of the groups.

@@ -1,8 +1,8 @@
 //! Those who are put out because another node did not answer in time that it sends what is for them.
 //!
-//! In: the group or the user, and what waits for the answer. Out: the end of memberships, or of connections, with a code
-//! by which a client may come back. Invariant: a connection that was in a group because its user is whenever it is here
-//! is put back, as long as that stands, and into nothing else.
+//! In: the group or the user, and what waits for the answer. Out: the end of memberships, or of connections, with a
+//! code by which a client may come back. Invariant: a connection that was in a group because its user is whenever it is
+//! here is put back, as long as that stands, and into nothing else.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};

@@ -2,8 +2,8 @@
 //! them.
 //!
 //! In: `FANFARE_CYCLES` (how many faults, one after the other; 4), `FANFARE_SEED` (which), `FANFARE_SERVES` (the number
-//! of a node that goes on where it is cut off; none), `FANFARE_BIN` (the server), `FANFARE_NATS_SERVER`. Out: a line for
-//! each cycle, what did not hold, and a failure where something did not. Each machine is a network namespace
+//! of a node that goes on where it is cut off; none), `FANFARE_BIN` (the server), `FANFARE_NATS_SERVER`. Out: a line
+//! for each cycle, what did not hold, and a failure where something did not. Each machine is a network namespace
 //! (`machines`); `crowd` are senders, who watch the groups, members and the banned, `operators` revoke and restore,
 //! `faults` kill, end, cut, stop and slow down, and `rest` looks at what must hold when all is whole again, `views` at
 //! what of it the nodes show.

@@ -1,8 +1,8 @@
 //! What must hold when all is whole again.
 //!
 //! In: what everyone has seen since the last rest. Out: faults, and a line that says what there was. Promises: what is
-//! forbidden is the same everywhere, and what operators know of it; everyone is there and shown everywhere (`views`), and
-//! nobody else; each member has what was sent while it was one, in its order, once, or was told that something is
+//! forbidden is the same everywhere, and what operators know of it; everyone is there and shown everywhere (`views`),
+//! and nobody else; each member has what was sent while it was one, in its order, once, or was told that something is
 //! missing.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
