@@ -375,11 +375,15 @@ fn promise_19_a_pause_holds_back_what_is_sent_and_its_end_is_heard_by_everyone()
     let (hub, nodes) = one_of_several();
     let seats = [seat(&hub, 1, "alice"), seat(&hub, 2, "bob")];
     hub.send(publication(vec![Target::All], 1)).unwrap();
+    assert_eq!(hub.may_deliver(), Ok(()));
     nodes.is_paused.store(true, Ordering::Relaxed);
     // What cannot reach everybody whom it is for is refused, and not kept until it is old.
     for refused in [
         hub.send(publication(vec![Target::All], 2)).map(|_| ()),
         hub.send_unreliable(publication(vec![Target::All], 2)).map(|_| ()),
+        // Of another node, by a datagram, it goes at once or not at all.
+        hub.deliver_unreliable(publication(vec![Target::All], 2)).map(|_| ()),
+        hub.may_deliver(),
         hub.send_run(
             &Sender::Server,
             Target::All,
