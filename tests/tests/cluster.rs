@@ -19,9 +19,9 @@ use std::time::{Duration, Instant};
 
 use fanfare_client::{Client, ConnectError, Event, Outgoing};
 use fanfare_protocol::admin::{Action, May, Standing, Who};
-use fanfare_protocol::{ClientFrame, Code, EventName, PayloadFormat, Send, ServerFrame, Target};
+use fanfare_protocol::{ClientFrame, Code, EventName, PayloadFormat, Send, ServerFrame, Target, codec};
 use fanfare_server::{ClusterSettings, Config, Extras, GrantClaim, Right, nats};
-use fanfare_tests::peer::{Dialer, Ended};
+use fanfare_tests::peer::{Dialer, Ended, Peer};
 use fanfare_tests::tokens::{Secret, now};
 use fanfare_tests::{
     DEADLINE, Hub, eventually, group, message, next, nothing_else, said_until_heard, text, user, within,
@@ -284,6 +284,46 @@ async fn a_node_that_ends_without_a_word_is_gone_everywhere_and_holds_no_revocat
     a.stop().await;
 }
 
+fn to_bob(request: u64) -> ClientFrame {
+    ClientFrame::Send(Send {
+        request,
+        ack: true,
+        to: vec![Target::User(user("bob"))],
+        except: Vec::new(),
+        others: false,
+        event: EventName::new("E").unwrap(),
+        format: PayloadFormat::Text,
+        payload: "x".into(),
+    })
+}
+
+/// It failed before: who was on the same node was all.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_sent_by_datagrams_is_counted_on_other_nodes_too() {
+    let nats = Nats::one();
+    let (a, b) = (Hub::with(node(&nats, 0, "a")).await, Hub::with(node(&nats, 0, "b")).await);
+    let bob = b.client("bob").await;
+    let (alice, _) = Dialer::new(&a.roots).welcomed(a.address(), "alice").await;
+    let Peer { connection, mut receiving, .. } = alice;
+    let datagram = codec::encode_client(&to_bob(1)).slice(codec::PREFIX_BYTES..);
+    let saying = async {
+        let mut often = tokio::time::interval(Duration::from_millis(10));
+        loop {
+            often.tick().await;
+            connection.send_datagram(datagram.clone()).unwrap();
+        }
+    };
+    // One may get lost.
+    tokio::select! {
+        answer = within(receiving.frame()) => assert_eq!(answer, Ok(ServerFrame::Ack { request: 1, count: 1 })),
+        () = saying => {}
+    }
+    assert_eq!(text(&bob).await, "x");
+    drop((connection, bob));
+    a.stop().await;
+    b.stop().await;
+}
+
 /// What a client is owed when it ends its stream is what other nodes still count.
 #[tokio::test(flavor = "multi_thread")]
 async fn promise_11_what_is_counted_on_other_nodes_is_answered_behind_the_end_of_a_clients_requests() {
@@ -294,17 +334,7 @@ async fn promise_11_what_is_counted_on_other_nodes_is_answered_behind_the_end_of
     let (mut alice, _) = Dialer::new(&a.roots).welcomed(a.address(), "alice").await;
     // Each is counted on the other node, and the last is on its way when the stream ends.
     for request in 0..100 {
-        let send = Send {
-            request,
-            ack: true,
-            to: vec![Target::User(user("bob"))],
-            except: Vec::new(),
-            others: false,
-            event: EventName::new("E").unwrap(),
-            format: PayloadFormat::Text,
-            payload: "x".into(),
-        };
-        alice.send(&ClientFrame::Send(send)).await;
+        alice.send(&to_bob(request)).await;
     }
     alice.sending.0.finish().unwrap();
     for request in 0..100 {

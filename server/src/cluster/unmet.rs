@@ -44,7 +44,8 @@ impl Unmet {
                 };
                 let unmet = members.iter().filter(|member| is_lasting(member));
                 self.memberships.extend(unmet.map(|member| (member.id(), group.clone())));
-                self.due = Some(now + AGAIN);
+                // Not later for what came since: others may join what is new for as long as they please.
+                self.due.get_or_insert(now + AGAIN);
                 hub.remove(&members, |name, _| name == group, why);
             }
             TopicName::User(user) => {
@@ -62,6 +63,7 @@ impl Unmet {
         if !has_gone && self.due.is_some_and(|due| now < due) {
             return;
         }
+        self.due = None;
         for (connection, group) in std::mem::take(&mut self.memberships) {
             let Some(member) = hub.connection(&connection) else { continue };
             if moderation.lasting().find(member.user(), &group).is_some_and(|row| row.may.receives()) {
