@@ -153,6 +153,9 @@ struct NodesArguments {
     /// Messages a second, the same for each layout; without it, as many as go
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000))]
     rate: Option<u32>,
+    /// Worker threads of each server; by default a layout's servers share the machine's processors
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_024))]
+    workers: Option<u32>,
     #[command(flatten)]
     place: Where,
 }
@@ -322,9 +325,9 @@ async fn perform(command: Command) -> Fallible<()> {
         }
         Command::Nodes(arguments) => {
             let places = arguments.place.places()?;
-            let NodesArguments { members, size, rounds, seconds, rate, .. } = arguments;
+            let NodesArguments { members, size, rounds, seconds, rate, workers, .. } = arguments;
             let (size, lasting) = (size as usize, Duration::from_secs(seconds));
-            let nodes = Nodes { members, size, rounds, lasting, rate };
+            let nodes = Nodes { members, size, rounds, lasting, rate, workers };
             let costs = Box::pin(nodes.run(&places, progress)).await?;
             let alone = costs.first().map_or(f64::NAN, |cost| cost.servers_us);
             for cost in &costs {

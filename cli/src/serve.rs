@@ -37,7 +37,11 @@ const INTERRUPTED: i32 = 130;
 pub(crate) fn run(arguments: &ServeArguments) -> Result<(), Failure> {
     let plan = Plan::new(arguments)?;
     let log = start_log(arguments)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    if let Some(workers) = plan.workers {
+        runtime.worker_threads(workers.get());
+    }
+    let runtime = runtime
         .enable_all()
         .build()
         .map_err(|error| Failure::failed(format!("the system gives no threads: {error}")))?;

@@ -16,6 +16,7 @@ mod webhooks;
 
 use std::io::Write;
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -29,6 +30,9 @@ use self::value::ListenSetting;
 pub(crate) use self::webhooks::load as load_webhooks;
 use crate::certified::CertifiedUsers;
 use crate::failure::Failure;
+
+/// More threads than this no machine has a use for.
+const MOST_WORKERS: usize = 1_024;
 
 /// What `serve` and `config` take.
 #[derive(Debug, Args)]
@@ -80,6 +84,8 @@ pub(crate) struct Plan {
     pub(crate) certified: Option<Arc<CertifiedUsers>>,
     /// Where operators connect, and the further names of that certificate.
     pub(crate) admin: Option<(SocketAddr, Vec<String>)>,
+    /// Threads that serve connections; without it, one for each processor.
+    pub(crate) workers: Option<NonZeroUsize>,
 }
 
 impl Plan {
@@ -90,6 +96,7 @@ impl Plan {
         let web_certificate = settings.web_certificate()?;
         let tokens = settings.tokens();
         let admin = settings.admin();
+        let workers = settings.workers()?;
         let certified = match (&settings.client_ca, &settings.client_grants) {
             (Some(ca), grants) => Some(CertifiedUsers::load(ca, grants.as_deref())?),
             (None, Some(_)) => {
@@ -129,6 +136,7 @@ impl Plan {
             webhooks,
             certified,
             admin,
+            workers,
         })
     }
 }
@@ -146,6 +154,15 @@ impl Settings {
             user_claim: self.user_claim.clone(),
             leeway: self.token_leeway,
             lifetime: self.token_lifetime,
+        }
+    }
+
+    fn workers(&self) -> Result<Option<NonZeroUsize>, Failure> {
+        let Some(workers) = self.workers else { return Ok(None) };
+        let known = NonZeroUsize::new(workers as usize).filter(|known| known.get() <= MOST_WORKERS);
+        match known {
+            Some(known) => Ok(Some(known)),
+            None => Err(Failure::usage(format!("workers is {workers}; it must be from 1 to {MOST_WORKERS}"))),
         }
     }
 

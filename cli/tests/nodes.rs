@@ -18,7 +18,7 @@ mod support;
 use std::process::Command;
 
 use harness::{Nats, free_port};
-use support::{BINARY, Ended, finish, run, without_our_variables};
+use support::{BINARY, Ended, Server, finish, run, seen, without_our_variables};
 
 /// The public half of a key whose seed nobody has.
 const STRANGER: &str = "UDXU4RCSJNZOIQHZNWXHXORDPRTGNJAHAHFRGZNEEJCPQTT2M7NLCNF4";
@@ -148,4 +148,43 @@ fn three_nodes_start_with_a_crowd_and_end_with_what_was_asked_of_them() {
     assert!(ended.out.contains("{\"queued\":6,\"silent\":[\"node-2\"]}\n"), "{ended:?}");
     let directory = ended.out.lines().next().unwrap().rsplit(' ').next().unwrap();
     assert!(!std::path::Path::new(directory).exists(), "it is still there: {directory}");
+}
+
+/// The others give it up after a minute. Whoever has its state directory knows at once that it is dead.
+#[test]
+fn a_node_that_was_killed_and_is_started_again_waits_for_nobody() {
+    let nats = Nats::one();
+    let url = nats.address(0);
+    let cluster = ["--dev", "--cluster", &url, "--cluster-replicas", "1", "--cluster-lease", "60s"];
+    for without in ["pause", "serve"] {
+        let arguments = [&cluster[..], &["--without-cluster", without]].concat();
+        let node = |name| Server::with(&[&arguments[..], &["--cluster-name", name]].concat());
+        let (one, other) = (node("one"), node("other"));
+        let names = |server: &Server| {
+            let status: serde_json::Value =
+                serde_json::from_str(server.run(&["admin", "status", "--json"]).printed()).unwrap();
+            let nodes = status["nodes"].as_array().unwrap().clone();
+            nodes.iter().map(|node| node["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        let both = |server: &Server| {
+            seen("both nodes, and no other", || {
+                let mut names = names(server);
+                names.sort();
+                if names == ["one", "other"] { Ok(()) } else { Err(format!("{names:?}")) }
+            });
+        };
+        both(&one);
+        let _listener = one.listener("ada", "lobby", &[]);
+        let one = one.killed_and_restarted(&[&arguments[..], &["--cluster-name", "one"]].concat());
+        // Whoever is the first of a group waits for each node that may be there.
+        let _ada = one.listener("ada", "lobby", &[]);
+        let _bob = other.listener("bob", "lobby", &[]);
+        both(&one);
+        both(&other);
+        let banned = one.run(&["admin", "revoke", "mallory", "lobby"]);
+        let everywhere = banned.printed().contains("in force on 2 nodes") && !banned.out.contains("CUT OFF");
+        assert!(everywhere, "{banned:?}");
+        one.stop();
+        other.stop();
+    }
 }

@@ -186,6 +186,8 @@ struct Link {
     has_left: bool,
     /// How many publications had been made here when it was given up.
     made: u64,
+    /// It may have published before it knew of this node, which was away when it was met.
+    is_unsure: bool,
 }
 
 /// Why a node is not there any more.
@@ -209,6 +211,8 @@ struct LeftOver {
     heartbeat: Option<Heartbeat>,
     /// When something last arrived from it directly.
     heard: Option<Instant>,
+    /// When that was last asked to be taken out.
+    forgotten: Option<Instant>,
 }
 
 /// One node.
@@ -240,6 +244,8 @@ pub struct Node {
     /// How many publications were made here, and how many of them while all who might have wanted them were known.
     made: u64,
     made_with_lease: u64,
+    /// Whose state this node has, so that it is dead.
+    predecessor: Option<NodeId>,
     /// Nodes that left a heartbeat and have gone.
     left_over: HashMap<NodeId, LeftOver, RandomState>,
     /// Nodes whose entry was taken out, and who have not said that they go: they may have said it, and it is on its way.
@@ -288,6 +294,7 @@ impl Node {
             links: HashMap::default(),
             made: 0,
             made_with_lease: 0,
+            predecessor: None,
             left_over: HashMap::default(),
             goodbyes: HashMap::default(),
             without_room: HashMap::default(),
@@ -377,7 +384,7 @@ impl Node {
             .left_over
             .iter()
             .filter_map(|(id, left_over)| {
-                let LeftOver { revision, since, heartbeat, heard } = left_over;
+                let LeftOver { revision, since, heartbeat, heard, .. } = left_over;
                 let heartbeat = heartbeat.as_ref().filter(|heartbeat| heartbeat.serves_without)?.clone();
                 Some(Lost { id: *id, revision: *revision, heartbeat, since: *since, heard: *heard })
             })

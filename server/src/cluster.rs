@@ -25,6 +25,7 @@ mod imports;
 mod noting;
 mod observers;
 mod owners;
+mod predecessor;
 mod questions;
 mod reasons;
 mod rows;

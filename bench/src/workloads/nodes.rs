@@ -37,6 +37,8 @@ pub struct Nodes {
     pub rounds: u32,
     /// Messages a second; without it, as many as a window lets.
     pub rate: Option<u32>,
+    /// Worker threads of each server; without it, a layout's servers share the machine's processors.
+    pub workers: Option<u32>,
 }
 
 /// Where the members are. The publisher is on the first.
@@ -100,7 +102,7 @@ impl Nodes {
     }
 
     async fn measure(self, layout: Layout, places: &Places) -> Fallible<Round> {
-        let site = Site::start(layout, places).await?;
+        let site = Site::start(layout, self.workers_of(layout), places).await?;
         let there = match layout {
             Layout::Alone => 0,
             Layout::Apart | Layout::Halves => self.members / 2,
@@ -133,6 +135,15 @@ impl Nodes {
         })
     }
 
+    /// How many threads each server of a layout has. Two servers with as many as processors each would wait for each
+    /// other on the same processors, and that is not what a second machine costs.
+    fn workers_of(self, layout: Layout) -> u32 {
+        let processors = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
+        let servers = if layout == Layout::Alone { 1 } else { 2 };
+        let share = u32::try_from(processors / servers).unwrap_or(u32::MAX).max(1);
+        self.workers.unwrap_or(share)
+    }
+
     async fn send(
         self,
         crowd: &Crowd,
@@ -157,10 +168,11 @@ struct Site {
 }
 
 impl Site {
-    async fn start(layout: Layout, places: &Places) -> Fallible<Self> {
+    async fn start(layout: Layout, workers: u32, places: &Places) -> Fallible<Self> {
         let directory = TempDir::with_prefix("fanfare-bench-").tried("making a directory")?;
         let roots = certify(directory.path())?;
         let peer = Fanfare::new(Way::Quic, places.fanfare.clone(), directory.path(), places.flags.clone())?;
+        let workers = ["--workers".to_owned(), workers.to_string()];
         let (mut nats, mut flags) = (None, Vec::new());
         if matches!(layout, Layout::Halves | Layout::Other) {
             let port = free_port()?;
@@ -173,7 +185,8 @@ impl Site {
             let home = folder(directory.path(), name, &["server.pem", "server.key", "token.key"])?;
             let port = free_port()?;
             let own = flags.last().map(|_| *name);
-            let launch = peer.launch(&home, port)?.arguments(flags.iter().map(String::as_str).chain(own));
+            let arguments = workers.iter().chain(&flags).map(String::as_str).chain(own);
+            let launch = peer.launch(&home, port)?.arguments(arguments);
             servers.push(Server::start(&launch, &home, port).await?);
             let address = SocketAddr::from(([127, 0, 0, 1], port));
             dialers.push(Dialer::new(address, peer.transport(), &roots)?);

@@ -60,6 +60,7 @@ impl Settings {
             without_cluster: Some(WithoutClusterSetting::Pause),
             presence_grace: Some(Span(config.presence_grace)),
             expiry_notice: Some(Span(config.expiry_notice)),
+            workers: None,
             connections: small(config.capacity.connections),
             connections_per_user: small(config.capacity.per_user),
             connections_per_address: small(config.capacity.per_address),

@@ -260,6 +260,11 @@ pub(crate) struct Settings {
     #[arg(long, value_name = "POLICY", env = "FANFARE_OVERFLOW", help_heading = "Slow consumers")]
     pub(super) overflow: Option<OverflowSetting>,
 
+    /// Threads that serve connections; a machine that is shared with others gives each as many as it may use [default:
+    /// one for each processor]
+    #[arg(long, value_name = "N", env = "FANFARE_WORKERS", help_heading = "Limits")]
+    pub(super) workers: Option<u32>,
+
     /// Which names of users and groups are taken [default: unicode]
     #[arg(long, value_name = "WHICH", env = "FANFARE_NAMES", help_heading = "Access")]
     pub(super) names: Option<NamesSetting>,

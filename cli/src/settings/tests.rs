@@ -83,6 +83,12 @@ fn no_requests_per_second_is_any_number() {
 }
 
 #[test]
+fn workers_are_as_many_as_processors_unless_it_is_said() {
+    let workers = |arguments: &[&str]| Plan::new(&parse(arguments)).unwrap().workers.map(NonZeroUsize::get);
+    assert_eq!((workers(&["--dev"]), workers(&["--dev", "--workers", "3"])), (None, Some(3)));
+}
+
+#[test]
 fn a_bad_file_is_told_with_the_line_and_what_to_do() {
     assert_eq!(
         refused("dev = true\nlisen = '127.0.0.1:1'"),
@@ -104,6 +110,10 @@ fn a_bad_file_is_told_with_the_line_and_what_to_do() {
 fn a_value_out_of_range_is_named() {
     let error = Plan::new(&parse(&["--dev", "--payload-bytes", "9999999"])).unwrap_err().to_string();
     assert_eq!(error, "payload_bytes is 9999999; it must be from 1 to 1048576");
+    for workers in ["0", "1025"] {
+        let error = Plan::new(&parse(&["--dev", "--workers", workers])).unwrap_err().to_string();
+        assert_eq!(error, format!("workers is {workers}; it must be from 1 to 1024"));
+    }
     let error = Plan::new(&parse(&["--dev", "--listen", "0.0.0.0:4433"])).unwrap_err().to_string();
     assert!(error.contains("loopback") && error.contains("--listen 127.0.0.1:4433"), "{error}");
 }

@@ -25,11 +25,14 @@ impl Node {
             return None;
         }
         let place = self.peers.iter().position(Option::is_none)?;
+        // Where it has started meanwhile, and what this node had left was taken out, it does not know yet that there is
+        // anybody here to send to.
+        let is_unsure = self.is_away(now) && !self.links.contains_key(&id);
         *self.peers.get_mut(place)? = Some(Peer::new(id, now));
         self.places.insert(id, place);
         // What was published meanwhile did not go to it, though somebody there may have waited for it: it is missed.
         let known = if self.has_lease { self.made } else { self.made_with_lease };
-        let link = self.links.entry(id).or_insert(Link { made: known, ..Link::default() });
+        let link = self.links.entry(id).or_insert(Link { made: known, is_unsure, ..Link::default() });
         link.outbound.pass(self.made - link.made);
         link.made = self.made;
         if let (Some(left_over), Some(peer)) = (self.left_over.remove(&id), self.peer_mut(place)) {
@@ -50,6 +53,7 @@ impl Node {
     pub(super) fn part(&mut self, place: usize, how: Parting, now: Instant) {
         let Some(peer) = self.peers.get_mut(place).and_then(Option::take) else { return };
         self.places.remove(&peer.id);
+        self.is_sure_of(peer.id);
         self.others.end(place);
         self.own.gone(place);
         self.tallies.gone(place, peer.id);
@@ -71,7 +75,8 @@ impl Node {
             self.fences.iter_mut().for_each(|fence| fence.given_up(&peer, now));
             if peer.revision > 0 {
                 let Peer { revision, heartbeat, heard, .. } = peer;
-                self.left_over.insert(peer.id, LeftOver { revision, since: now, heartbeat, heard });
+                let left_over = LeftOver { revision, since: now, heartbeat, heard, forgotten: None };
+                self.left_over.insert(peer.id, left_over);
             }
         }
         if self.links.len() > MOST_LINKS {
@@ -148,6 +153,7 @@ impl Node {
         {
             // Its entry was taken out behind this, and was here before.
             self.links.entry(from).or_default().has_left = true;
+            self.is_sure_of(from);
             return self.follow(from, published);
         }
         let Some(place) = self.hear(heading, now) else { return };
@@ -219,7 +225,15 @@ impl Node {
         if let Some(peer) = self.peer_mut(place) {
             peer.heard = Some(now);
         }
+        self.is_sure_of(heading.from);
         Some(place)
+    }
+
+    /// From here on a node sends what somebody here may want, or has gone. What it did not send before is missed.
+    fn is_sure_of(&mut self, id: NodeId) {
+        if self.links.get_mut(&id).is_some_and(|link| std::mem::take(&mut link.is_unsure)) {
+            self.miss(id, 1);
+        }
     }
 
     pub(super) fn follow(&mut self, from: NodeId, published: u64) {

@@ -7,7 +7,7 @@
 
 use std::time::Instant;
 
-use super::{Effect, Node, Parting};
+use super::{Effect, LeftOver, Node, Parting};
 use crate::fence::{Fence, Standing};
 use crate::id::NodeId;
 use crate::peer::Heartbeat;
@@ -25,6 +25,9 @@ impl Node {
                 self.lease.seen(heartbeat.number, revision);
             }
         } else if let Some(heartbeat) = heartbeat {
+            if self.is_predecessors(id, revision, now) {
+                return;
+            }
             let place = self.meet(id, now);
             match place {
                 Some(_) => _ = self.without_room.remove(&id),
@@ -45,9 +48,10 @@ impl Node {
                 // What it sent when it was cut off it would have told of when it was back.
                 self.miss(id, 1);
             }
+            self.predecessor = self.predecessor.filter(|dead| *dead != id);
             self.without_room.remove(&id);
             let place = self.places.get(&id).copied();
-            if place.is_none() && self.is_away() {
+            if place.is_none() && self.is_away(now) {
                 // It may have come, published and gone meanwhile.
                 self.miss(id, 1);
             }
@@ -57,6 +61,28 @@ impl Node {
                 self.part(place, Parting::Deleted, now);
             }
         }
+    }
+
+    /// A node that is dead for certain, because this one has what only one node has at a time: its state. Nobody here
+    /// waits for it, and what it has left among the decisions is taken out, also where it served without the cluster.
+    pub fn succeed(&mut self, dead: Option<NodeId>) {
+        self.predecessor = dead.filter(|dead| *dead != self.id);
+    }
+
+    /// Whether this is what the node has left whose state this one has.
+    fn is_predecessors(&mut self, id: NodeId, revision: u64, now: Instant) -> bool {
+        if self.predecessor != Some(id) {
+            return false;
+        }
+        let is_newer = self.left_over.get(&id).is_some_and(|left| revision > left.revision);
+        if is_newer || self.places.contains_key(&id) {
+            // It is there all the same: it puts more, or was heard.
+            self.predecessor = None;
+            return false;
+        }
+        let left = LeftOver { revision, since: now, heartbeat: None, heard: None, forgotten: None };
+        self.left_over.entry(id).or_insert(left);
+        true
     }
 
     /// A decision with this revision is in force here.

@@ -39,6 +39,12 @@ fn id(at: usize) -> NodeId {
     NodeId::new([7, 0, 0, u8::try_from(at).unwrap()])
 }
 
+/// A node that nobody hears.
+fn one_more() -> Node {
+    let bus = Box::new(PostBus { post: Post::default(), is_closed: Arc::default() });
+    Node::new(id(7), "n7".to_owned(), "1".to_owned(), Settings::default(), bus)
+}
+
 /// Some nodes, a log that keeps everything, and what each was given to do but heartbeats.
 struct Nodes {
     now: Instant,
@@ -482,8 +488,62 @@ fn a_node_that_is_silent_is_given_up_and_what_it_left_is_forgotten() {
     assert_eq!(some.nodes[0].peers(), []);
     assert!(proof.is_settled(), "nobody waits for it");
     assert!(some.effects[0].iter().any(|effect| matches!(effect, Effect::Went(gone) if *gone == id(1))));
-    some.pass(51 * SECOND);
-    assert!(some.effects[0].iter().any(|effect| matches!(effect, Effect::Forget(gone, _) if *gone == id(1))));
+    let forgets = |some: &mut Nodes| {
+        let effects = std::mem::take(&mut some.effects[0]);
+        effects.iter().filter(|effect| matches!(effect, Effect::Forget(gone, _) if *gone == id(1))).count()
+    };
+    assert_eq!(forgets(&mut some), 1, "who starts now would wait for it");
+    some.pass(11 * SECOND);
+    assert_eq!(forgets(&mut some), 2, "as long as it is there");
+}
+
+#[test]
+fn what_the_node_left_whose_state_this_one_has_is_waited_for_by_nobody_and_forgotten() {
+    for serves_without in [false, true] {
+        let dead = Settings { serves_without, ..Settings::default() };
+        let mut some = Nodes::with(&[Settings::default(), dead]);
+        some.pass(SECOND);
+        some.without_log = vec![1];
+        some.cut = vec![(1, 0), (0, 1)];
+        let left = some.log.iter().zip(1..).filter(|((of, _), _)| *of == id(1)).last();
+        let ((_, Some(left)), revision) = left.unwrap() else { panic!() };
+        let now = some.now;
+        let mut node = one_more();
+        node.succeed(Some(id(1)));
+        (0..2).for_each(|_| node.heartbeat(id(1), Some(left.clone()), revision, now));
+        node.caught_up(now);
+        assert_eq!((node.peers().len(), node.lost().len()), (0, 0));
+        node.tick(now);
+        let forgotten = |effect: &Effect| match effect {
+            Effect::Forget(gone, at) => Some((*gone, *at)),
+            _ => None,
+        };
+        let told: Vec<_> = node.effects().iter().filter_map(forgotten).collect();
+        assert_eq!(told, [(id(1), revision)]);
+        node.heartbeat(id(1), None, revision + 9, now);
+        node.tick(now + 11 * SECOND);
+        assert!(
+            !node.effects().iter().any(|effect| matches!(effect, Effect::Forget(..) | Effect::Missed(..)))
+        );
+        // The directory was another's all the same.
+        node.heartbeat(id(1), Some(left.clone()), revision + 10, now);
+        assert_eq!(node.peers().len(), 1);
+    }
+}
+
+#[test]
+fn promise_19_whoever_goes_on_putting_heartbeats_is_not_dead() {
+    let now = Instant::now();
+    let mut node = one_more();
+    node.succeed(Some(id(1)));
+    let mut some = Nodes::together(2);
+    some.pass(SECOND);
+    let left = some.log.iter().rev().find_map(|(of, beat)| beat.clone().filter(|_| *of == id(1))).unwrap();
+    node.heartbeat(id(1), Some(left.clone()), 10, now);
+    node.heartbeat(id(1), Some(left), 12, now);
+    assert_eq!(node.peers().len(), 1);
+    node.tick(now);
+    assert!(!node.effects().iter().any(|effect| matches!(effect, Effect::Forget(..))));
 }
 
 /// The lease that it has lost says nothing about the one that it has.
@@ -547,6 +607,38 @@ fn promise_18_who_is_away_and_finds_somebody_gone_may_have_missed_something() {
     some.cut = vec![(1, 0)];
     some.pass(7 * SECOND);
     assert_eq!((some.nodes[0].peers(), some.arrived(0)), (vec![], (0, 1)));
+}
+
+/// What it had left is forgotten, so that one which starts then does not know of it, and sends it nothing.
+#[test]
+fn promise_18_who_is_away_and_finds_somebody_new_may_have_missed_something() {
+    let mut some = Nodes::together(2);
+    let (left, mut now) = (some.log.last().cloned().unwrap().1, some.now);
+    let revision = some.log.len() as u64 + 1;
+    for has_lease in [true, false] {
+        now += if has_lease { 100 * MS } else { 6 * SECOND };
+        // Before it has looked at the time.
+        let node = &mut some.nodes[0];
+        let new = id(8 + usize::from(has_lease));
+        let heading = Heading { from: new, published: 0 };
+        let mut missed = |event: &dyn Fn(&mut Node)| {
+            event(node);
+            node.effects().iter().filter(|effect| matches!(effect, Effect::Missed(_, 1))).count()
+        };
+        assert_eq!(missed(&|node| node.heartbeat(new, left.clone(), revision, now)), 0);
+        let ping = wire::encode(heading, &Message::Ping { revision });
+        assert_eq!(
+            missed(&|node| node.message(&ping, now)),
+            usize::from(!has_lease),
+            "it knows whom it sends to"
+        );
+        assert_eq!(missed(&|node| node.message(&ping, now)), 0, "once");
+    }
+    // Not heard at all.
+    let new = id(10);
+    some.nodes[0].heartbeat(new, left, revision, now);
+    some.nodes[0].heartbeat(new, None, revision + 1, now);
+    assert!(some.nodes[0].effects().iter().any(|effect| matches!(effect, Effect::Missed(_, 1))));
 }
 
 #[test]

@@ -59,14 +59,15 @@ impl Node {
         let silent = self.goodbyes.extract_if(|_, since| now >= *since + wait);
         let silent: Vec<_> = silent.map(|(id, _)| id).collect();
         silent.into_iter().for_each(|id| self.miss(id, 1));
-        let long = self.settings.lease * 10;
+        let lease = self.settings.lease;
         let (effects, left_over) = (&mut self.effects, &mut self.left_over);
         for (id, left_over) in left_over {
             // What one does that serves without is not known as long as it is not back. What others have left is known
-            // until it is seen to be gone: a watch that is made anew gives it again.
+            // until it is seen to be gone: a watch that is made anew gives it again. It is taken out at once, because
+            // who starts behind that does not know how old it is, and would wait for a node that is dead.
             let serves = left_over.heartbeat.as_ref().is_some_and(|heartbeat| heartbeat.serves_without);
-            if !serves && now >= left_over.since + long {
-                left_over.since = now;
+            if !serves && left_over.forgotten.is_none_or(|last| now >= last + lease) {
+                left_over.forgotten = Some(now);
                 effects.push(Effect::Forget(*id, left_over.revision));
             }
         }
@@ -93,8 +94,8 @@ impl Node {
     }
 
     /// Whether it had the lease and lost it, so that others may have given it up and published without it.
-    pub(super) fn is_away(&self) -> bool {
-        !self.has_lease && self.lease.anchor().is_some()
+    pub(super) fn is_away(&self, now: Instant) -> bool {
+        !(self.has_lease && self.lease.holds(now)) && self.lease.anchor().is_some()
     }
 
     /// Gives up who cannot have had the lease all the time.

@@ -166,6 +166,8 @@ pub(crate) struct Process {
     pub(crate) door: Arc<Door>,
     pub(crate) post: Arc<Post>,
     pub(crate) alive: bool,
+    /// When it is dead, another has what it had.
+    pub(crate) is_followed: bool,
     pub(crate) stopped: bool,
     /// What happened to it while it was stopped.
     pub(crate) held: Vec<Event>,
@@ -228,6 +230,7 @@ impl Process {
             door,
             post,
             alive: true,
+            is_followed: false,
             stopped: false,
             held: Vec::new(),
             late: HashMap::new(),

@@ -328,6 +328,13 @@ impl World {
             Process::new(index, settings, drift, self.now, self.frames, self.options.always_delivers);
         self.trace(|| format!("{index}: starts{}", if serves_without { ", and serves without" } else { "" }));
         self.places.insert(process.id, index);
+        // In its directory, or somewhere else.
+        let dead = self.nodes.iter().rposition(|node| !node.alive && !node.is_followed);
+        if let Some(dead) = dead.filter(|_| self.rng.bool()) {
+            self.nodes[dead].is_followed = true;
+            process.joint.node.lock().unwrap().succeed(Some(self.nodes[dead].id));
+            self.trace(|| format!("{index}: has what {dead} had"));
+        }
         self.nodes.push(process);
         let after = self.rng.u64(0..300 * MS);
         self.later(after, Event::Tick(index));

@@ -45,6 +45,7 @@ impl Driver {
             }
         }
         self.caught_up = true;
+        self.remember();
         tracing::info!(brings = self.imports.left(), "what was decided in the cluster is known");
         self.bring();
     }

@@ -6,6 +6,7 @@
 //! waits for NATS or a disk; where what was decided is not known for certain, there is no lease.
 
 use std::collections::HashSet;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -27,6 +28,7 @@ use super::heads::{self, Noted};
 use super::imports::{Imports, of_disk};
 use super::noting::{Noting, note};
 use super::observers::{self, Observers};
+use super::predecessor;
 use super::questions::{Question, read, to_bytes};
 use super::rows::{self, Rows};
 use super::side::{Carrier, Side};
@@ -87,7 +89,7 @@ impl Opening {
     }
 
     /// The node with its hub. What the store in `directory` has of decisions is put to what the cluster has, unless it
-    /// is a copy of that.
+    /// is a copy of that; and whoever had that directory before is dead.
     pub(crate) fn driver(
         self,
         hub: Arc<Hub>,
@@ -100,6 +102,9 @@ impl Opening {
         let copy_of = directory.as_deref().and_then(copy_of);
         let alone_since = directory.as_deref().and_then(alone_since);
         let has_disk = directory.is_some();
+        let before = directory.as_deref().and_then(predecessor::predecessor);
+        self.side.node.lock().succeed(before);
+        let home = directory.clone();
         let copier = tokio::spawn(copy(Arc::clone(&moderation), directory, copies.clone(), to_copy));
         let (beside, asked) = Queue::new();
         let handle =
@@ -131,6 +136,7 @@ impl Opening {
             heard: 0,
             swept: uptime::now(),
             has_disk,
+            home,
             noted: None,
             noted_at: uptime::now(),
             is_noting: false,
@@ -153,6 +159,7 @@ pub(super) enum Put {
     Heartbeat(Result<u64, PutError>),
     Import(Box<Decision>, Result<u64, PutError>),
     Forgotten,
+    Remembered(Option<io::Error>),
     Claimed,
     Noted(Noting),
 }
@@ -207,6 +214,8 @@ pub(crate) struct Driver {
     swept: Instant,
     /// Whether its audit outlasts it.
     has_disk: bool,
+    /// The state directory, until it says that this node has it.
+    pub(super) home: Option<PathBuf>,
     /// How much of it is noted, when that was last looked at, and whether it is on its way.
     noted: Option<Head>,
     noted_at: Instant,
@@ -297,6 +306,15 @@ impl Driver {
                 self.has_disk = false;
             }
         }
+    }
+
+    /// Has the directory say whose it is, for whoever has it next. Not before: a start that is refused was no node.
+    pub(super) fn remember(&mut self) {
+        let (Some(home), id) = (self.home.take(), self.id) else { return };
+        self.puts.spawn(async move {
+            let remembering = tokio::task::spawn_blocking(move || predecessor::remember(&home, id).err());
+            Put::Remembered(remembering.await.ok().flatten())
+        });
     }
 
     fn put_back(&mut self, has_gone: bool) {
@@ -432,6 +450,9 @@ impl Driver {
             Ok(Put::Noted(noting)) => self.noted(noting),
             Ok(Put::Heartbeat(Err(error))) => tracing::debug!(%error, "a heartbeat was not put"),
             Ok(Put::Import(decision, put)) => self.brought(*decision, put),
+            Ok(Put::Remembered(Some(error))) => {
+                tracing::warn!(%error, "the state directory does not say which node has it");
+            }
             _ => {}
         }
     }
