@@ -4,6 +4,7 @@
 //! with [`PutError::Unavailable`] or [`PutError::Conflict`] has changed nothing; all that is not known to have changed
 //! nothing is [`PutError::Unknown`].
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_nats::HeaderMap;
@@ -17,8 +18,12 @@ use crate::jetstream::{
     self, Done, Fault, PubAck, Stored, StoredMessage, StreamConfig, StreamInfo, Wanted, fault,
 };
 use crate::requests::{Requests, Unanswered};
+use crate::seal::Seal;
 use crate::settings::{HEADER_BYTES, Settings};
 use crate::shared::Expect;
+
+/// Where the bucket's stream has the secret of the nodes' messages, among its metadata.
+const SECRET: &str = "fanfare-secret";
 
 /// The pause after an answer that may be another soon.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -61,26 +66,24 @@ pub(crate) async fn look(
     ask(requests, &jetstream::stream_info(&settings.stream()), Bytes::new(), within).await
 }
 
-/// Makes the bucket where there is none. Tries until `deadline`, as long as JetStream may still be starting.
+/// Makes the bucket where there is none, and gives what its nodes are known by. Tries until `deadline`, as long as JetStream may still be starting.
 pub(crate) async fn open(
     requests: &Requests,
     settings: &Settings,
     deadline: Instant,
-) -> Result<StreamInfo, OpenError> {
+) -> Result<Seal, OpenError> {
     let stream = settings.stream();
     loop {
         let undone = match look(requests, settings, settings.answer).await {
-            Ok(info) => return check(&info, settings).map(|()| info),
+            Ok(info) => return check(&info, settings),
             Err(Undone::Fault(fault)) if fault.err_code == fault::STREAM_NOT_FOUND => {
                 let subject = jetstream::stream_create(&stream);
-                match ask::<StreamInfo>(
-                    requests,
-                    &subject,
-                    jetstream::body(&wanted(settings)),
-                    settings.answer,
-                )
-                .await
-                {
+                let Some(secret) = Seal::secret() else {
+                    let reason = "the system gives no random bytes for its secret".to_owned();
+                    return Err(OpenError::Bucket { bucket: settings.prefix.clone(), reason });
+                };
+                let config = jetstream::body(&wanted(settings, secret));
+                match ask::<StreamInfo>(requests, &subject, config, settings.answer).await {
                     Ok(_) => continue,
                     // Another node was quicker, with other settings: these are looked at.
                     Err(Undone::Fault(fault)) if fault.err_code == fault::STREAM_EXISTS => continue,
@@ -137,7 +140,7 @@ pub(crate) fn explain(undone: &Undone, settings: &Settings) -> OpenError {
     }
 }
 
-fn wanted(settings: &Settings) -> StreamConfig {
+fn wanted(settings: &Settings, secret: String) -> StreamConfig {
     StreamConfig {
         name: settings.stream(),
         subjects: vec![format!("{}>", settings.entries())],
@@ -157,12 +160,13 @@ fn wanted(settings: &Settings) -> StreamConfig {
         deny_delete: true,
         allow_rollup_hdrs: true,
         allow_direct: false,
+        metadata: BTreeMap::from([(SECRET.to_owned(), secret)]),
         mirror: None,
     }
 }
 
 /// Refuses a bucket that would lose what was decided, or that is none.
-fn check(info: &StreamInfo, settings: &Settings) -> Result<(), OpenError> {
+fn check(info: &StreamInfo, settings: &Settings) -> Result<Seal, OpenError> {
     let config = &info.config;
     let refuse =
         |reason: &str| Err(OpenError::Bucket { bucket: settings.prefix.clone(), reason: reason.to_owned() });
@@ -197,7 +201,18 @@ fn check(info: &StreamInfo, settings: &Settings) -> Result<(), OpenError> {
             "the bucket is on fewer servers than it should be"
         );
     }
-    Ok(())
+    let Some(secret) = config.metadata.get(SECRET) else {
+        let stream = settings.stream();
+        let reason = format!(
+            "its stream was not made by a node, and has no secret that nodes know each other by; give it one: nats \
+             stream edit {stream} --metadata {SECRET}=$(openssl rand -base64 32)"
+        );
+        return Err(OpenError::Bucket { bucket: settings.prefix.clone(), reason });
+    };
+    match Seal::new(secret) {
+        Some(seal) => Ok(seal),
+        None => refuse("its metadata fanfare-secret is not 32 bytes in base64"),
+    }
 }
 
 /// Whether the user may do what will be done later. Nothing is changed.
@@ -374,7 +389,8 @@ mod tests {
     }
 
     fn info(change: impl FnOnce(&mut StreamConfig)) -> StreamInfo {
-        let mut config = wanted(&Settings::new(vec![], "f"));
+        let secret = Seal::secret().unwrap();
+        let mut config = wanted(&Settings::new(vec![], "f"), secret);
         change(&mut config);
         let state = jetstream::StreamState { last_seq: 0 };
         StreamInfo { config, state, created: String::new() }
@@ -393,6 +409,13 @@ mod tests {
         assert!(reason(|config| config.subjects = vec!["a".to_owned()]).contains("subjects"));
         assert!(reason(|config| config.retention = "workqueue".to_owned()).contains("retention"));
         assert!(reason(|config| config.sealed = true).contains("takes nothing"));
+        assert!(
+            reason(|config| config.metadata.clear()).contains("stream edit KV_f --metadata fanfare-secret=")
+        );
+        assert!(
+            reason(|config| config.metadata = [(SECRET.to_owned(), "x".to_owned())].into())
+                .contains("32 bytes")
+        );
         assert!(
             reason(|config| {
                 config.discard = "old".to_owned();

@@ -17,7 +17,7 @@ use crate::error::{NotSent, OpenError, PutError};
 use crate::keeper::Keeper;
 use crate::settings::Settings;
 use crate::shared::{Counters, Event, Expect, Outgoing, Outlet, Shared};
-use crate::stamp::{BYTES, Kind, Stamp};
+use crate::stamp::BYTES;
 
 /// A node's place in NATS. Cheap to clone.
 #[derive(Clone)]
@@ -65,7 +65,7 @@ impl Bus {
     ///
     /// [`NotSent`]: it will not arrive.
     pub fn send(&self, to: [u8; 4], message: impl AsRef<[u8]>) -> Result<(), NotSent> {
-        self.hand_over(self.shared.settings.node_subject(to), message.as_ref())
+        self.hand_over(Some(to), message.as_ref())
     }
 
     /// Sends a message to all nodes but this one. Among those to all it keeps its place; towards those to one node it
@@ -75,10 +75,10 @@ impl Bus {
     ///
     /// [`NotSent`]: it will not arrive.
     pub fn send_all(&self, message: impl AsRef<[u8]>) -> Result<(), NotSent> {
-        self.hand_over(self.shared.settings.all_subject(), message.as_ref())
+        self.hand_over(None, message.as_ref())
     }
 
-    fn hand_over(&self, subject: String, message: &[u8]) -> Result<(), NotSent> {
+    fn hand_over(&self, to: Option<[u8; 4]>, message: &[u8]) -> Result<(), NotSent> {
         let link = self.shared.link.read();
         let Some(link) = link.as_ref() else { return Err(NotSent::Disconnected) };
         let limit = link.limit.saturating_sub(BYTES);
@@ -89,13 +89,8 @@ impl Bus {
             mpsc::error::TrySendError::Full(()) => NotSent::Full,
             mpsc::error::TrySendError::Closed(()) => NotSent::Disconnected,
         })?;
-        let stamp = Stamp {
-            kind: Kind::Message,
-            from: self.shared.node,
-            epoch: link.epoch,
-            seen: self.shared.seen.load(Ordering::Acquire),
-        };
-        place.send(Outgoing { subject, payload: stamp.seal(message) });
+        let seen = self.shared.seen.load(Ordering::Acquire);
+        place.send(Outgoing { to, message: Bytes::copy_from_slice(message), seen });
         Ok(())
     }
 

@@ -108,7 +108,9 @@ impl Keeper {
         if needed > limit {
             return Err(OpenError::MaxPayload { server: name(&session.address), needed, limit });
         }
-        bucket::open(requests, settings, deadline).await?;
+        let seal = bucket::open(requests, settings, deadline).await?;
+        // It stays what it was: a bucket with another secret has other nodes.
+        self.shared.seal.get_or_init(|| seal);
         loop {
             let error = match self.try_all(requests).await {
                 Ok(()) => return Ok(()),
@@ -165,7 +167,7 @@ impl Keeper {
             );
         }
         let (queue, outgoing) = mpsc::channel(self.shared.settings.queue.max(1));
-        let link = Link { queue, requests: Arc::clone(&requests), epoch, limit };
+        let link = Link { queue, requests: Arc::clone(&requests), limit };
         *self.shared.link.write() = Some(link);
         self.shared.counters.connections.fetch_add(1, Ordering::Relaxed);
         tracing::info!(server = name(&address), "connected to NATS");
@@ -176,7 +178,7 @@ impl Keeper {
         for (messages, is_for_all) in [(to_node, false), (to_all, true)] {
             tasks.spawn(receive(Arc::clone(&self.shared), self.outlet.clone(), messages, is_for_all));
         }
-        let writer = tokio::spawn(write(Arc::clone(&self.shared), Arc::clone(&requests), outgoing));
+        let writer = tokio::spawn(write(Arc::clone(&self.shared), Arc::clone(&requests), epoch, outgoing));
 
         let stop = CancellationToken::new();
         let end = {
@@ -269,19 +271,25 @@ impl Keeper {
 /// What others send, to the events.
 async fn receive(shared: Arc<Shared>, outlet: Outlet, mut messages: Subscriber, is_for_all: bool) {
     let counters = &shared.counters;
+    let to = (!is_for_all).then_some(shared.node);
     while let Some(message) = messages.next().await {
-        let Some((stamp, payload)) = Stamp::open(message.payload) else {
+        // What comes before the secret is known is not for this node, which nobody knows yet.
+        let opened = shared.seal.get().and_then(|seal| Stamp::open(seal, to, &message.payload));
+        let Some((stamp, payload)) = opened else {
+            if Stamp::is_probe(&message.payload) {
+                continue;
+            }
             counters.unreadable.fetch_add(1, Ordering::Relaxed);
             continue;
         };
         if is_for_all && stamp.from == shared.node {
             continue;
         }
-        let verdict = shared.judge.lock().judge(&stamp, (shared.settings.clock)());
+        let verdict = shared.judge.lock().judge(&stamp, is_for_all, (shared.settings.clock)());
         match verdict {
             Verdict::Stale => counters.stale.fetch_add(1, Ordering::Relaxed),
             Verdict::Late => counters.late.fetch_add(1, Ordering::Relaxed),
-            Verdict::Counts if stamp.kind == Kind::Hello => continue,
+            Verdict::Counts if stamp.kind != Kind::Message => continue,
             Verdict::Counts => {
                 // Before it is told: whoever has been told of a message finds it counted.
                 counters.received.fetch_add(1, Ordering::Relaxed);
@@ -295,11 +303,24 @@ async fn receive(shared: Arc<Shared>, outlet: Outlet, mut messages: Subscriber, 
 }
 
 /// What waits to be sent, to the client; what is left when the connection ends, to nobody.
-async fn write(shared: Arc<Shared>, requests: Arc<Requests>, mut outgoing: mpsc::Receiver<Outgoing>) {
+async fn write(
+    shared: Arc<Shared>,
+    requests: Arc<Requests>,
+    epoch: u64,
+    mut outgoing: mpsc::Receiver<Outgoing>,
+) {
+    let (settings, from) = (&shared.settings, shared.node);
     let signs: &Signs = &requests.signs;
     let counters = &shared.counters;
     let sending = async {
-        while let Some(Outgoing { subject, payload }) = outgoing.recv().await {
+        let mut number = 0;
+        while let Some(Outgoing { to, message, seen }) = outgoing.recv().await {
+            // There is one since the first connection was looked at, which was before there was a link.
+            let Some(seal) = shared.seal.get() else { break };
+            number += 1;
+            let stamp = Stamp { kind: Kind::Message, from, epoch, number, seen };
+            let payload = stamp.seal(seal, to, &message);
+            let subject = to.map_or_else(|| settings.all_subject(), |node| settings.node_subject(node));
             if requests.client.publish(subject, payload).await.is_err() {
                 counters.discarded.fetch_add(1, Ordering::Relaxed);
                 break;

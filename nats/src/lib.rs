@@ -22,6 +22,7 @@ mod jetstream;
 mod judge;
 mod keeper;
 mod requests;
+mod seal;
 mod session;
 mod settings;
 mod shared;

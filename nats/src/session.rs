@@ -16,6 +16,7 @@ use tokio::task::JoinHandle;
 use crate::credentials::{self, describe};
 use crate::error::OpenError;
 use crate::requests::{Requests, Signs};
+use crate::seal::Seal;
 use crate::settings::hex;
 use crate::shared::Shared;
 use crate::stamp::{Kind, Stamp};
@@ -72,6 +73,14 @@ impl Session {
         if info.cluster.is_some() && !client.is_server_compatible(2, 9, 21) {
             return Err(OpenError::TooOld { server: name(address), version: info.version });
         }
+        // A process that does not know the secret has had no connection before, of which others would have to know.
+        let greeting = match shared.seal.get() {
+            Some(seal) => Some((Kind::Hello, seal.clone())),
+            None => Seal::secret().and_then(|secret| Seal::new(&secret)).map(|seal| (Kind::Probe, seal)),
+        };
+        let Some((kind, seal)) = greeting else {
+            return Err(unreachable("the system gives no random bytes".to_owned()));
+        };
         let refused = |_| unreachable("the connection ended at once".to_owned());
         let requests = Requests::new(client.clone(), Arc::clone(&signs), settings.inbox(shared.node));
         let mut refusals = signs.refusals();
@@ -81,14 +90,14 @@ impl Session {
         let requests = Arc::new(requests);
         let listening = Arc::clone(&requests);
         let answers = tokio::spawn(async move { listening.listen(answers).await });
-        let stamp = Stamp { kind: Kind::Hello, from: shared.node, epoch, seen: 0 };
+        let stamp = Stamp { kind, from: shared.node, epoch, number: 0, seen: 0 };
         let inbox = requests.answers();
         let (node, all) = (settings.node_subject(shared.node), settings.all_subject());
         let subjects = [node.as_str(), all.as_str(), inbox.as_str()];
         let came = tokio::select! {
             biased;
             () = signs.ended.cancelled() => Err(unreachable("the connection ended at once".to_owned())),
-            came = greet(&client, stamp, (&node, &mut to_node), (&all, &mut to_all)) => {
+            came = greet((&client, &seal), stamp, (&node, &mut to_node), (&all, &mut to_all)) => {
                 if came { Ok(()) } else { Err(unreachable("the connection ended at once".to_owned())) }
             }
             what = refusals.of(&subjects) => {
@@ -129,21 +138,22 @@ impl Life {
 /// Sends a greeting to all and one to itself, and waits until both have come back: then the subscriptions stand, and
 /// what others have of older connections of this node counts no more.
 async fn greet(
-    client: &Client,
+    (client, seal): (&Client, &Seal),
     stamp: Stamp,
     (node, to_node): (&str, &mut Subscriber),
     (all, to_all): (&str, &mut Subscriber),
 ) -> bool {
-    for subject in [node, all] {
-        if client.publish(subject.to_owned(), stamp.seal(&[])).await.is_err() {
+    let to = Some(stamp.from);
+    for (subject, to) in [(node, to), (all, None)] {
+        if client.publish(subject.to_owned(), stamp.seal(seal, to, &[])).await.is_err() {
             return false;
         }
     }
-    for subscriber in [to_node, to_all] {
+    for (subscriber, to) in [(to_node, to), (to_all, None)] {
         loop {
             // What comes from others before is not for a node that is not there yet.
             let Some(message) = subscriber.next().await else { return false };
-            if Stamp::open(message.payload).is_some_and(|(came, _)| came == stamp) {
+            if Stamp::open(seal, to, &message.payload).is_some_and(|(came, _)| came == stamp) {
                 break;
             }
         }

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::judge::Judge;
 use crate::requests::Requests;
+use crate::seal::Seal;
 use crate::settings::Settings;
 
 /// What happens, in its order.
@@ -80,11 +81,11 @@ pub struct Counters {
     pub discarded: u64,
     /// Messages that have arrived and are told; each is counted before it is told.
     pub received: u64,
-    /// Messages that arrived over an older connection of their sender than another before them.
+    /// Messages that arrived over an older connection of their sender than another before them, or once more.
     pub stale: u64,
     /// Messages whose sender knew only what is long past: [`Settings::late`].
     pub late: u64,
-    /// Messages that were none of this version's.
+    /// Messages that were none of a node of this version and this bucket.
     pub unreadable: u64,
     /// Messages that arrived while too many waited for whoever takes the events.
     pub overrun: u64,
@@ -130,14 +131,17 @@ impl Counting {
 pub(crate) struct Link {
     pub(crate) queue: mpsc::Sender<Outgoing>,
     pub(crate) requests: Arc<Requests>,
-    pub(crate) epoch: u64,
     /// The longest message with its stamp, in bytes.
     pub(crate) limit: usize,
 }
 
+/// A message on its way to the writer.
 pub(crate) struct Outgoing {
-    pub(crate) subject: String,
-    pub(crate) payload: Bytes,
+    /// For whom it is; none: for all.
+    pub(crate) to: Option<[u8; 4]>,
+    pub(crate) message: Bytes,
+    /// What this node knew when it was handed over.
+    pub(crate) seen: u64,
 }
 
 /// What calls and tasks share.
@@ -150,6 +154,8 @@ pub(crate) struct Shared {
     /// When the bucket was made, as NATS says it.
     pub(crate) bucket: OnceLock<String>,
     pub(crate) judge: Mutex<Judge>,
+    /// What this bucket's nodes are known by; from the first connection on.
+    pub(crate) seal: OnceLock<Seal>,
     pub(crate) counters: Counting,
 }
 
@@ -162,6 +168,7 @@ impl Shared {
             link: RwLock::new(None),
             seen: AtomicU64::new(0),
             bucket: OnceLock::new(),
+            seal: OnceLock::new(),
             counters: Counting::default(),
         })
     }

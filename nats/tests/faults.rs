@@ -117,16 +117,16 @@ async fn a_server_that_takes_less_than_the_longest_message_is_refused_with_both_
     let mut settings = settings(&nats);
     settings.largest = 1000;
     let error = Bus::open(settings.clone(), number(1)).await.map(|_| ()).unwrap_err();
-    assert!(matches!(error, OpenError::MaxPayload { needed: 1022, limit: 1000, .. }), "{error}");
+    assert!(matches!(error, OpenError::MaxPayload { needed: 1046, limit: 1000, .. }), "{error}");
     let said = error.to_string();
-    assert!(said.contains("1022") && said.contains("1000") && said.contains("max_payload"), "{said}");
+    assert!(said.contains("1046") && said.contains("1000") && said.contains("max_payload"), "{said}");
     settings.largest = 1000 - fanfare_nats::STAMP_BYTES;
     let one = Node::with(settings, 1).await;
-    one.bus.send_all(vec![0; 978]).unwrap();
-    let refused = Err(NotSent::TooLong { bytes: 979, limit: 978 });
-    assert_eq!(one.bus.send_all(vec![0; 979]), refused);
+    one.bus.send_all(vec![0; 954]).unwrap();
+    let refused = Err(NotSent::TooLong { bytes: 955, limit: 954 });
+    assert_eq!(one.bus.send_all(vec![0; 955]), refused);
     assert!(matches!(
-        one.bus.put("a", vec![0; 979].into(), Expect::Anything).await,
+        one.bus.put("a", vec![0; 955].into(), Expect::Anything).await,
         Err(PutError::TooLong { .. })
     ));
     one.bus.put("a", vec![0; 700].into(), Expect::Anything).await.unwrap();
@@ -230,9 +230,12 @@ async fn without_a_consumer_entries_are_fetched_from_the_leader() {
         assert!(!answer.contains("\"error\""), "{answer}");
     };
     // Of one consumer alone, which is somebody else's after a while.
-    let config =
-        r#"{"name":"KV_fanfare","subjects":["$KV.fanfare.>"],"max_msgs_per_subject":1,"max_consumers":1}"#;
-    ask("$JS.API.STREAM.CREATE.KV_fanfare", config);
+    let secret = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+    let config = format!(
+        r#"{{"name":"KV_fanfare","subjects":["$KV.fanfare.>"],"max_msgs_per_subject":1,"max_consumers":1,
+            "metadata":{{"fanfare-secret":"{secret}"}}}}"#
+    );
+    ask("$JS.API.STREAM.CREATE.KV_fanfare", &config);
     let mut one = Node::open(&nats, 1).await;
     one.caught_up().await;
     until("the watch to have its consumer", || (consumers(&nats).len() == 1).then_some(())).await;
@@ -305,6 +308,7 @@ async fn a_bucket_that_was_purged_is_caught_up_with() {
 async fn another_bucket_of_the_same_name_is_not_taken_for_it() {
     let nats = Nats::one();
     let mut one = Node::open(&nats, 1).await;
+    let three = Node::open(&nats, 3).await;
     for _ in 0..3 {
         one.bus.put("a", Bytes::new(), Expect::Anything).await.unwrap();
     }
@@ -322,8 +326,10 @@ async fn another_bucket_of_the_same_name_is_not_taken_for_it() {
         }
     }
     assert!(told.iter().all(|(key, _)| key == "a"), "{told:?}");
-    // Messages go on, and whoever has started since knows only the new one.
-    two.bus.send(number(1), b"x").unwrap();
+    // Messages of who has the same one go on. Whoever has started since knows only the new one, and is another's node.
+    two.bus.send(number(1), b"of another").unwrap();
+    until("it to come", || (one.bus.counters().unreadable == 1).then_some(())).await;
+    three.bus.send(number(1), b"x").unwrap();
     assert_eq!(one.message().await, "x");
     assert_eq!(two.entry().await.0, "b");
 }

@@ -12,6 +12,7 @@ mod node;
 
 use bytes::Bytes;
 use fanfare_nats::{Event, Expect, NotSent, PutError};
+use futures_util::StreamExt as _;
 use harness::Nats;
 use node::{Node, number, settings};
 
@@ -46,6 +47,54 @@ async fn what_is_for_all_comes_to_all_others() {
     // To itself is to a node like any other.
     one.bus.send(number(1), b"self").unwrap();
     assert_eq!(one.message().await, "self");
+}
+
+/// Whoever may publish there, and is no node: what nodes say is said again, changed in each place, and to others.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_stranger_publishes_costs_a_counter_and_silences_nobody() {
+    let nats = Nats::one();
+    let stranger = async_nats::connect(nats.address(0)).await.unwrap();
+    let one = Node::open(&nats, 1).await;
+    let mut two = Node::open(&nats, 2).await;
+    let mut three = Node::open(&nats, 3).await;
+    let mut heard = stranger.subscribe("*.>").await.unwrap();
+    stranger.flush().await.unwrap();
+    one.bus.send(number(2), b"first").unwrap();
+    one.bus.send_all(b"all").unwrap();
+    assert_eq!([two.message().await, three.message().await], ["first", "all"]);
+    assert_eq!(two.message().await, "all");
+    let (mut again, mut forged) = (0, 0);
+    for said in [b"first".as_slice(), b"all"] {
+        let message = loop {
+            let message = heard.next().await.unwrap();
+            if message.payload.ends_with(said) {
+                break message;
+            }
+        };
+        stranger.publish(message.subject.clone(), message.payload.clone()).await.unwrap();
+        again += 1;
+        for at in 0..message.payload.len() {
+            let mut changed = message.payload.to_vec();
+            changed[at] ^= 0xff;
+            stranger.publish(message.subject.clone(), changed.into()).await.unwrap();
+            forged += 1;
+        }
+        stranger.publish(message.subject.clone(), message.payload.slice(..20)).await.unwrap();
+        forged += 1;
+        // To another node, and to one what was for all.
+        let elsewhere = if said == b"all" { "fanfare.node.00000002" } else { "fanfare.all" };
+        stranger.publish(elsewhere, message.payload).await.unwrap();
+        forged += 1;
+    }
+    stranger.flush().await.unwrap();
+    one.bus.send(number(2), b"last").unwrap();
+    assert_eq!(two.message().await, "last");
+    node::until("the rest to have come", || {
+        let counters = two.bus.counters();
+        (counters.unreadable == forged && counters.stale == again).then_some(())
+    })
+    .await;
+    assert_eq!(two.bus.counters().received, 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -227,6 +227,10 @@ impl World {
         let Some(seat) = &self.clients[client].seat else { return };
         let member = Arc::clone(seat.member());
         let group = self.rng.usize(0..self.groups.len());
+        // Where the server has ended one meanwhile, its word for that is on its way, and would be taken for the next.
+        if self.clients[client].views.contains_key(&group) {
+            return;
+        }
         if self.nodes[at].hub.watch(&member, &self.groups[group]).is_ok() {
             self.trace(|| format!("client {client} watches group {group}"));
             self.clients[client].views.insert(group, View::default());
