@@ -125,7 +125,7 @@ pub enum WatchEvent {
         /// Users who were, and are not any more.
         left: Vec<UserName>,
     },
-    /// The server has ended the watch. The last event.
+    /// The server has ended the watch, and not only for now. The last event.
     Ended {
         /// The number of a [`Code`](crate::Code).
         code: u16,

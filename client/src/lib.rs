@@ -62,6 +62,7 @@
 //! that they do not all come at once. After every address was tried in vain, [`Reconnect`] says how long the pause is.
 
 mod address;
+mod again;
 mod answering;
 mod backoff;
 mod call;

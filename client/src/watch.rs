@@ -18,7 +18,9 @@ use crate::state::Shared;
 use crate::watches::{NO_PRESENCE, News};
 
 /// Who is in a group, and how that changes. The watch ends when this is dropped. It goes on over outages: what has
-/// changed meanwhile is told as a change.
+/// changed meanwhile is told as a change. Where the server refuses it for now ([`Code::may_reconnect`]: a node that is
+/// cut off from its cluster, say) it is asked again, after pauses that grow to ten seconds; until then what was last
+/// heard stands.
 pub struct Watch {
     shared: Arc<Shared>,
     group: GroupName,
@@ -91,7 +93,8 @@ impl Watch {
         }
     }
 
-    /// Who is present, as was last heard; during an outage as it was before it. Nobody before the first event.
+    /// Who is present, as was last heard; during an outage, and until the server tells it again, as it was before.
+    /// Nobody before the first event.
     #[must_use]
     pub fn present(&self) -> Vec<Present> {
         self.shared.watches.present(&self.group)

@@ -1,20 +1,26 @@
 //! The groups that are watched, as the server tells of them, and what each [`Watch`](crate::Watch) was given of that.
 //!
-//! In: frames of presence; watches that begin and end. Out: changes for each watch, when it asks. Nothing here waits.
+//! In: frames of presence; watches that begin and end; answers. Out: changes for each watch, when it asks; and which
+//! groups are to be asked for again, and when. Nothing here waits.
 //!
 //! Invariants: what a watch was given, put together, is what the server last announced, over outages, too: a snapshot
 //! is compared with what was given before, and only what differs is a change. What a slow application has not taken
 //! takes no more memory than the group's users. The end of a watch on the server ends those that it was told of before:
-//! one whose request has no answer yet may be about the next, and where that is not known it is asked for again.
+//! one whose request has no answer yet may be about the next, and where that is not known it is asked for again. What
+//! is refused for now ends no watch: it keeps what it has, and is asked for again after a pause that grows, as long as
+//! somebody wants it and the connection lives.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use fanfare_protocol::presence::{PresenceFrame, Present};
-use fanfare_protocol::{GroupName, Payload, UserName};
+use fanfare_protocol::{Code, GroupName, Payload, UserName};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
+use crate::again::Again;
+use crate::disconnect::known;
 use crate::event::WatchEvent;
 
 /// Why nothing can be watched.
@@ -27,7 +33,7 @@ type View = BTreeMap<UserName, (u32, Option<Payload>)>;
 #[derive(Default)]
 pub(crate) struct Watches {
     table: Mutex<Table>,
-    /// Told when there is a group that nobody here wants to watch any more, or one that is to be asked for again.
+    /// Told when there is a group that nobody here wants to watch any more, or another that is to be asked for again.
     pub(crate) wishes: Notify,
 }
 
@@ -38,8 +44,8 @@ struct Table {
     next: u64,
     /// Groups of which the server is to be told that nobody watches them.
     unwanted: BTreeSet<GroupName>,
-    /// Groups of which it is not known whether the server watches them.
-    unsure: BTreeSet<GroupName>,
+    /// Groups that are watched here, and of which it is not known that the server watches them.
+    again: Again,
     is_closed: bool,
 }
 
@@ -113,7 +119,7 @@ impl Watches {
         watched.inboxes.retain(|known| *known != id);
         if watched.inboxes.is_empty() {
             table.groups.remove(&inbox.group);
-            table.unsure.remove(&inbox.group);
+            table.again.settled(&inbox.group);
             table.unwanted.insert(inbox.group);
             self.wishes.notify_one();
         }
@@ -134,15 +140,23 @@ impl Watches {
         let mut table = self.table.lock();
         table.settle(group, watch);
         let Some(watched) = table.groups.get_mut(group) else { return };
-        if std::mem::take(&mut watched.is_unsure) {
-            table.unsure.insert(group.clone());
+        let is_unsure = std::mem::take(&mut watched.is_unsure);
+        // Answers are in order: whatever was refused before it, the server watches the group now.
+        table.again.settled(group);
+        if is_unsure {
+            table.again.at_once(group);
             self.wishes.notify_one();
         }
     }
 
-    /// A group that is to be asked for again. Told once.
-    pub(crate) fn take_unsure(&self) -> Option<GroupName> {
-        self.table.lock().unsure.pop_first()
+    /// When the next group is to be asked for again.
+    pub(crate) fn next_due(&self) -> Option<Instant> {
+        self.table.lock().again.next()
+    }
+
+    /// A group that is to be asked for again by now. Told once.
+    pub(crate) fn take_due(&self, now: Instant) -> Option<GroupName> {
+        self.table.lock().again.take(now)
     }
 
     /// A group of which the server is to be told that nobody watches it. Told once.
@@ -154,7 +168,7 @@ impl Watches {
     pub(crate) fn connected(&self) -> Vec<GroupName> {
         let mut table = self.table.lock();
         table.unwanted.clear();
-        table.unsure.clear();
+        table.again = Again::default();
         for watched in table.groups.values_mut() {
             watched.building = None;
             watched.asked = 0;
@@ -195,15 +209,29 @@ impl Watches {
                     watched.tell(inboxes, |inbox| inbox.touch(&touched, users));
                 }
             }
+            PresenceFrame::Ended { group, code, .. } if is_for_now(code) => {
+                table.interrupted(&group);
+                self.wishes.notify_one();
+            }
             PresenceFrame::Ended { group, code, reason } => table.ended(&group, code, &reason),
         }
     }
 
-    /// The server did not let a group be watched, by the request for one watch or for all.
+    /// The server did not let a group be watched, by the request for one watch or for all. Where that is for now,
+    /// nothing ends: whoever asked for one watch has the answer, and drops it; all are asked for again.
     pub(crate) fn refused(&self, group: &GroupName, watch: Option<u64>, code: u16, reason: &str) {
         let mut table = self.table.lock();
         table.settle(group, watch);
-        table.ended(group, code, reason);
+        match watch {
+            Some(_) if is_for_now(code) => {}
+            None if is_for_now(code) => {
+                if table.groups.contains_key(group) {
+                    table.again.put_off(group);
+                    self.wishes.notify_one();
+                }
+            }
+            _ => table.ended(group, code, reason),
+        }
         // What the others asked for says itself what becomes of it.
         if let Some(watched) = table.groups.get_mut(group) {
             watched.is_unsure = false;
@@ -261,6 +289,16 @@ impl Table {
         }
     }
 
+    /// What there was has ended, for now: all of it is asked for again.
+    fn interrupted(&mut self, group: &GroupName) {
+        let Some(watched) = self.groups.get_mut(group) else { return };
+        watched.building = None;
+        let is_asked = |id: &u64| self.inboxes.get(id).is_some_and(|inbox| inbox.is_asked);
+        // An answer that is still to come may be about what was before.
+        watched.is_unsure = watched.asked > 0 || watched.inboxes.iter().any(is_asked);
+        self.again.put_off(group);
+    }
+
     /// What there was has ended. What has been asked for since goes on, with a snapshot of its own.
     fn ended(&mut self, group: &GroupName, code: u16, reason: &str) {
         let Some(mut watched) = self.groups.remove(group) else { return };
@@ -274,6 +312,8 @@ impl Table {
             watched.building = None;
             watched.is_unsure = true;
             self.groups.insert(group.clone(), watched);
+        } else {
+            self.again.settled(group);
         }
     }
 }
@@ -328,6 +368,11 @@ impl Inbox {
     }
 }
 
+/// Whether what is refused with this may well be granted in a while. An unknown code means no.
+fn is_for_now(code: u16) -> bool {
+    known(code).is_some_and(Code::may_reconnect)
+}
+
 fn put(view: &mut View, all: Vec<Present>) {
     view.extend(all.into_iter().map(|Present { user, connections, data }| (user, (connections, data))));
 }
@@ -361,6 +406,11 @@ mod tests {
     fn changes(all: &[(&str, u32)], left: &[&str]) -> PresenceFrame {
         let left = left.iter().map(|name| user(name)).collect();
         PresenceFrame::Changes { group: room(), revision: 1, present: users(all), left }
+    }
+
+    /// What is to be asked for again by now.
+    fn due(watches: &Watches) -> Option<GroupName> {
+        watches.take_due(Instant::now())
     }
 
     /// What there is, in words.
@@ -486,13 +536,13 @@ mod tests {
         assert_eq!(news(&watches, second), "+bob 1, -alice");
         watches.answered(&room(), Some(second));
         // It may as well have been about the second, which nobody would be told of: it is asked for again.
-        assert_eq!((watches.take_unsure(), watches.take_unsure()), (Some(room()), None));
+        assert_eq!((due(&watches), due(&watches)), (Some(room()), None));
         assert!(watches.asked(&room(), None));
         watches.take(end());
         assert_eq!(news(&watches, second), "nothing");
         watches.refused(&room(), None, 3104, "over");
         assert_eq!(news(&watches, second), "ended 3104 over");
-        assert_eq!(watches.take_unsure(), None);
+        assert_eq!(due(&watches), None);
         assert!(watches.table.lock().groups.is_empty());
 
         // One that is refused ends no other that has been asked for.
@@ -505,6 +555,79 @@ mod tests {
         );
         watches.answered(&room(), Some(fourth));
         watches.take(snapshot(true, true, &[]));
-        assert_eq!((news(&watches, fourth), watches.take_unsure()), (String::new(), None));
+        assert_eq!((news(&watches, fourth), due(&watches)), (String::new(), None));
+    }
+
+    #[test]
+    fn what_is_refused_for_now_ends_no_watch_and_what_is_refused_for_good_does() {
+        let cut_off = Code::CutOff.number();
+        let watches = Watches::default();
+        let (first, _) = watches.begin(&room());
+        watches.answered(&room(), Some(first));
+        watches.take(snapshot(true, true, &[("alice", 1)]));
+        assert_eq!(news(&watches, first), "+alice 1");
+        watches.connected();
+        assert!(watches.asked(&room(), None));
+        watches.refused(&room(), None, cut_off, "cut off");
+        assert_eq!((news(&watches, first), watches.present(&room()).len()), ("nothing".into(), 1));
+        assert!(watches.next_due().is_some());
+
+        // The application's own request: its caller has the answer, and nothing was done of the others.
+        let (second, _) = watches.begin(&room());
+        assert!(watches.asked(&room(), Some(second)));
+        watches.refused(&room(), Some(second), cut_off, "cut off");
+        watches.end(second);
+        assert_eq!((news(&watches, first), watches.take_unwanted()), ("nothing".into(), None));
+        assert!(watches.next_due().is_some());
+
+        // Another that is let in is watched for all.
+        let (third, _) = watches.begin(&room());
+        assert!(watches.asked(&room(), Some(third)));
+        watches.take(snapshot(true, true, &[("bob", 1)]));
+        watches.answered(&room(), Some(third));
+        assert_eq!((news(&watches, first), watches.next_due()), ("+bob 1, -alice".into(), None));
+        let (fourth, _) = watches.begin(&room());
+        watches.refused(&room(), Some(fourth), cut_off, "cut off");
+        watches.end(fourth);
+        assert_eq!((news(&watches, first), watches.next_due()), ("nothing".into(), None));
+
+        // It is asked for again, and refused for good.
+        watches.connected();
+        assert!(watches.asked(&room(), None));
+        watches.refused(&room(), None, cut_off, "cut off");
+        assert!(watches.next_due().is_some());
+        assert!(watches.asked(&room(), None));
+        watches.refused(&room(), None, 3103, "no");
+        assert_eq!(news(&watches, first), "ended 3103 no");
+        assert_eq!(watches.next_due(), None);
+        assert!(watches.table.lock().groups.is_empty());
+    }
+
+    #[test]
+    fn one_who_is_refused_for_now_where_nobody_else_watches_leaves_nothing_on_the_server() {
+        let watches = Watches::default();
+        let (first, _) = watches.begin(&room());
+        watches.answered(&room(), Some(first));
+        watches.end(first);
+        // The server has not been told of that, and is not, where the next one is let in.
+        let (second, _) = watches.begin(&room());
+        assert!(watches.asked(&room(), Some(second)));
+        watches.refused(&room(), Some(second), Code::CutOff.number(), "cut off");
+        watches.end(second);
+        assert_eq!(watches.take_unwanted(), Some(room()));
+    }
+
+    #[test]
+    fn what_is_not_known_to_be_watched_is_asked_for_again_also_where_that_is_refused_for_now() {
+        let watches = Watches::default();
+        let (first, _) = watches.begin(&room());
+        assert!(watches.asked(&room(), Some(first)));
+        watches.take(PresenceFrame::Ended { group: room(), code: 3104, reason: "over".into() });
+        watches.answered(&room(), Some(first));
+        assert_eq!(due(&watches), Some(room()));
+        assert!(watches.asked(&room(), None));
+        watches.refused(&room(), None, Code::CutOff.number(), "cut off");
+        assert_eq!(news(&watches, first), "nothing");
+        assert!(watches.next_due().is_some());
     }
 }
