@@ -113,7 +113,7 @@ export class Client implements AsyncIterable<Message> {
     try {
       await this.supervisor.ask((request) => ({ kind: "watch", request, group }));
     } catch (error) {
-      // Who is refused watches nothing there, so that there is nothing to end.
+      // Who is refused for good watches nothing there, so that there is nothing to end.
       if (error instanceof FanfareError && error.kind === "refused" && error.code !== undefined) {
         answered.refused({ code: error.code, reason: error.message });
       } else watch.close();

@@ -166,12 +166,14 @@ export class Supervisor {
     }
   }
 
-  /** Asks for a group that is watched. */
+  /** Asks for a group that is watched. What is refused for now, or not answered in time, is asked for again. */
   private watchAll(group: string): void {
     const answered = this.watches.asked(group);
     this.ask((request) => ({ kind: "watch", request, group })).then(() => answered.done(), (error: unknown) => {
       // Where the connection is lost, the next one asks.
-      if (!(error instanceof FanfareError) || error.kind !== "refused") return;
+      if (!(error instanceof FanfareError)) return;
+      if (error.kind === "timeout") answered.late();
+      if (error.kind !== "refused") return;
       answered.refused({ code: error.code ?? Code.NotKnownHere, reason: error.message });
     });
   }
@@ -245,6 +247,7 @@ export class Supervisor {
     this.link = undefined;
     this.refresher?.end();
     this.groups.connectionLost();
+    this.watches.lost();
     this.requests.fail();
     this.ours.fail();
     this.theirs.end();

@@ -145,11 +145,12 @@ export interface WatchEnded {
 /**
  * Who is in a group, and how that changes: for a loop, whose first turn has everyone who is present, and whose others
  * have changes, as many at a time as there are. The loop ends when the server ends the watch, when it is closed, and
- * when the client is. A loop that is left closes the watch.
+ * when the client is. A loop that is left closes the watch. What the server refuses for now after an outage (a node
+ * that is cut off from its cluster, say) ends nothing: it is asked for again, after pauses that grow to ten seconds.
  */
 export interface Watch extends AsyncIterable<PresenceChange> {
   readonly group: string;
-  /** Who is present, as was last heard; during an outage as it was before it. */
+  /** Who is present, as was last heard; during an outage, and until the server tells it again, as it was before. */
   readonly present: readonly Present[];
   /** Why the server has ended the watch, if it has. */
   readonly ended: WatchEnded | undefined;

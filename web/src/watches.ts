@@ -1,16 +1,27 @@
 /**
  * The groups that are watched, as the server tells of them, and what each watch was given of that.
  *
- * In: frames of presence; watches that begin and end. Out: changes for each watch, when it asks. Invariants: what a
- * watch was given, put together, is what the server last announced, over outages, too: a snapshot is compared with what
- * was given before, and only what differs is a change. What a slow application has not taken takes no more memory than
- * the group's users. The end of a watch on the server ends those that it was told of before: one whose request has no
- * answer yet may be about the next, and where that is not known it is asked for again.
+ * In: frames of presence; watches that begin and end; answers. Out: changes for each watch, when it asks; and which
+ * groups are to be asked for again. Invariants: what a watch was given, put together, is what the server last
+ * announced, over outages, too: a snapshot is compared with what was given before, and only what differs is a change.
+ * What a slow application has not taken takes no more memory than the group's users. The end of a watch on the server
+ * ends those that it was told of before: one whose request has no answer yet may be about the next, and where that is
+ * not known it is asked for again. What is refused for now ends no watch: it keeps what it has, and is asked for again
+ * after a pause that grows, as long as somebody wants it and the connection lives.
  */
 
+import { mayReconnect } from "./codes.js";
 import type { Present, PresenceFrame } from "./frames.js";
 import { Waiters } from "./inbox.js";
+import { backoff } from "./pause.js";
 import type { PresenceChange, Watch, WatchEnded } from "./types.js";
+
+/**
+ * The pauses before what was refused for now is asked for again, in milliseconds. Whatever such a refusal is about is
+ * over in seconds, mostly, and meanwhile the application is shown what was.
+ */
+const FIRST_PAUSE = 250;
+const LONGEST_PAUSE = 10_000;
 
 /** Users who are present, by their names. */
 type View = Map<string, Present>;
@@ -28,12 +39,18 @@ interface Watched {
    * before.
    */
   isUnsure: boolean;
+  /** Refusals for now since the server watched it last. */
+  refusals: number;
+  /** The pause at whose end it is asked for again. */
+  pause: ReturnType<typeof setTimeout> | undefined;
 }
 
 /** What is told of the answer to a request. */
 export interface Answered {
   done(): void;
   refused(end: WatchEnded): void;
+  /** It did not come in time. */
+  late(): void;
 }
 
 /** A watch in the application's hands. */
@@ -129,8 +146,7 @@ export class Watches {
   /** Begins a watch. */
   begin(group: string): Watching {
     const watch = new Watching(group, this);
-    const watched = this.groups.get(group) ??
-      { view: undefined, building: undefined, watches: new Set(), asked: 0, isUnsure: false };
+    const watched = this.groups.get(group) ?? nobody();
     this.groups.set(group, watched);
     watched.watches.add(watch);
     return watch;
@@ -141,10 +157,16 @@ export class Watches {
     return this.groups.get(group)?.view;
   }
 
+  /** The connection is lost: nothing is asked for again on it. */
+  lost(): void {
+    for (const watched of this.groups.values()) settled(watched);
+  }
+
   /** The connection is another one, which watches nothing yet. Gives what it is to watch. */
   connected(): string[] {
     for (const watched of this.groups.values()) {
       [watched.building, watched.asked, watched.isUnsure] = [undefined, 0, false];
+      settled(watched);
     }
     return [...this.groups.keys()];
   }
@@ -173,6 +195,7 @@ export class Watches {
         return;
       }
       case "watchEnded":
+        if (mayReconnect(frame.code)) return this.interrupted(frame.group);
         return this.ended(frame.group, { code: frame.code, reason: frame.reason });
     }
   }
@@ -188,28 +211,60 @@ export class Watches {
 
   /** The same for one watch. */
   askedFor(watch: Watching): Answered {
-    return this.answer(watch.group, () => {
+    const settle = () => {
       watch.isAsked = false;
-    });
+    };
+    return this.answer(watch.group, settle, watch);
   }
 
-  private answer(group: string, settle: () => void): Answered {
+  /** For all of a group, or for the one watch that asked, whose caller has the answer, too. */
+  private answer(group: string, settle: () => void, asking?: Watching): Answered {
+    // Of the others nothing was done. That one asks again where its caller wants it.
+    const forNow = () => (asking ? asking.close() : this.putOff(group));
     return {
       done: () => {
         settle();
         const watched = this.groups.get(group);
-        if (!watched?.isUnsure) return;
+        if (!watched) return;
+        // Answers are in order: whatever was refused before it, the server watches the group now.
+        settled(watched);
+        if (!watched.isUnsure) return;
         watched.isUnsure = false;
         this.again(group);
       },
       refused: (end) => {
         settle();
-        this.ended(group, end);
+        if (mayReconnect(end.code)) forNow();
+        else this.ended(group, end);
         const watched = this.groups.get(group);
         // What the others asked for says itself what becomes of it.
         if (watched) watched.isUnsure = false;
       },
+      late: () => {
+        settle();
+        forNow();
+      },
     };
+  }
+
+  /** What there was has ended, for now: all of it is asked for again. */
+  private interrupted(group: string): void {
+    const watched = this.groups.get(group);
+    if (!watched) return;
+    watched.building = undefined;
+    // An answer that is still to come may be about what was before.
+    watched.isUnsure = watched.asked > 0 || [...watched.watches].some((watch) => watch.isAsked);
+    this.putOff(group);
+  }
+
+  /** All of a group is asked for again, after a pause. One that is waited for already is not made longer. */
+  private putOff(group: string): void {
+    const watched = this.groups.get(group);
+    if (!watched || watched.pause !== undefined) return;
+    watched.pause = setTimeout(() => {
+      watched.pause = undefined;
+      this.again(group);
+    }, backoff(watched.refusals++, FIRST_PAUSE, LONGEST_PAUSE));
   }
 
   /** What there was has ended. What has been asked for since goes on, with a snapshot of its own. */
@@ -221,7 +276,7 @@ export class Watches {
       watched.watches.delete(watch);
       watch.over(end);
     }
-    if (watched.watches.size === 0) this.groups.delete(group);
+    if (watched.watches.size === 0) this.forget(group, watched);
     else [watched.building, watched.isUnsure] = [undefined, true];
   }
 
@@ -229,15 +284,34 @@ export class Watches {
   close(watch: Watching): void {
     const watched = this.groups.get(watch.group);
     if (!watched?.watches.delete(watch) || watched.watches.size > 0) return;
-    this.groups.delete(watch.group);
+    this.forget(watch.group, watched);
     this.unwatch(watch.group);
+  }
+
+  private forget(group: string, watched: Watched): void {
+    settled(watched);
+    this.groups.delete(group);
   }
 
   /** There is no server any more. */
   end(): void {
+    this.lost();
     for (const { watches } of this.groups.values()) for (const watch of watches) watch.over(undefined);
     this.groups.clear();
   }
+}
+
+/** A group that nobody watches yet. */
+function nobody(): Watched {
+  return {
+    view: undefined, building: undefined, watches: new Set(), asked: 0, isUnsure: false, refusals: 0, pause: undefined,
+  };
+}
+
+/** A group is not asked for again, and no refusal counts any more. */
+function settled(watched: Watched): void {
+  clearTimeout(watched.pause);
+  [watched.refusals, watched.pause] = [0, undefined];
 }
 
 function put(view: View, all: readonly Present[]): void {

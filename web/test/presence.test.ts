@@ -1,7 +1,7 @@
 /** Who is in a group: the client's table against a scripted server's words, without a browser. */
 
 import assert from "node:assert/strict";
-import { test } from "node:test";
+import { test, type TestContext } from "node:test";
 
 import type { Present, PresenceFrame } from "../src/frames.js";
 import type { PresenceChange, Watch } from "../src/types.js";
@@ -169,4 +169,109 @@ test("the end of a watch does not end one that was begun after it", async () => 
   asked.refused({ code: 3102, reason: "no" });
   other.done();
   assert.deepEqual([third.ended?.code, fourth.ended, again], [3102, undefined, ["room"]]);
+});
+
+const cutOff = { code: 5005, reason: "cut off" };
+
+/** The longest pauses that there can be, which end when the test says so: `after` lets so many milliseconds pass. */
+function pauses(t: TestContext): { after(ms: number): void } {
+  t.mock.method(Math, "random", () => 1);
+  t.mock.timers.enable({ apis: ["setTimeout"] });
+  return { after: (ms) => t.mock.timers.tick(ms) };
+}
+
+test("what is refused for now ends no watch, and is asked for again after pauses that grow", (t) => {
+  const { after } = pauses(t);
+  const { again, all } = watches();
+  const watch = begun(all);
+  all.take(snapshot(true, true, { alice: 1 }));
+  all.lost();
+  assert.deepEqual(all.connected(), ["room"]);
+  const here = () => watch.present.map(({ user }) => user);
+  for (const pause of [250, 500, 1_000, 2_000, 4_000, 8_000, 10_000, 10_000]) {
+    all.asked("room").refused(cutOff);
+    after(pause - 1);
+    assert.deepEqual([again.splice(0), watch.ended, here()], [[], undefined, ["alice"]]);
+    after(1);
+    assert.deepEqual(again.splice(0), ["room"]);
+  }
+  // Whoever is refused after it was let in is not made to wait for what was before.
+  all.asked("room").done();
+  after(3_600_000);
+  assert.deepEqual(again, []);
+  all.asked("room").refused(cutOff);
+  after(250);
+  assert.deepEqual(again.splice(0), ["room"]);
+  all.asked("room").late();
+  after(500);
+  assert.deepEqual(again.splice(0), ["room"]);
+  all.asked("room").refused({ code: 3103, reason: "no" });
+  after(3_600_000);
+  assert.deepEqual([again, watch.ended?.code], [[], 3103]);
+});
+
+test("nobody asks again for a watch that is closed in the pause, nor on another connection", (t) => {
+  const { after } = pauses(t);
+  const { unwatched, again, all } = watches();
+  const first = begun(all);
+  all.asked("room").refused(cutOff);
+  first.close();
+  assert.deepEqual(unwatched, ["room"]);
+  // One that is begun anew asks itself.
+  const second = all.begin("room");
+  const answered = all.askedFor(second);
+  after(3_600_000);
+  assert.deepEqual(again, []);
+  answered.done();
+  for (const over of [() => all.lost(), () => all.connected(), () => all.end()]) {
+    all.asked("room").refused(cutOff);
+    over();
+    after(3_600_000);
+    assert.deepEqual([again, second.ended], [[], undefined]);
+  }
+});
+
+test("what an application's own request is refused with ends no other watch, and where it is let in all are", (t) => {
+  const { after } = pauses(t);
+  const { unwatched, again, all } = watches();
+  const first = begun(all);
+  all.take(snapshot(true, true, { alice: 1 }));
+  const ask = () => all.askedFor(all.begin("room"));
+  ask().refused(cutOff);
+  all.take(changes({ bob: 1 }));
+  assert.deepEqual([first.present.length, first.ended], [2, undefined]);
+  after(3_600_000);
+  // While all of it is asked for, too.
+  all.asked("room").refused(cutOff);
+  ask().refused(cutOff);
+  after(249);
+  assert.deepEqual([again, unwatched, first.ended], [[], [], undefined]);
+  const other = begun(all);
+  after(3_600_000);
+  assert.deepEqual([again, first.ended], [[], undefined]);
+  // Where nobody watches it any more, the server may not have been told of that yet.
+  first.close();
+  other.close();
+  assert.deepEqual(unwatched.splice(0), ["room"]);
+  ask().refused(cutOff);
+  assert.deepEqual(unwatched, ["room"]);
+});
+
+test("a watch that the server ends for now, or that may have ended, is asked for until that is known", (t) => {
+  const { after } = pauses(t);
+  const { again, all } = watches();
+  const first = begun(all);
+  const endedForNow = { ...ended, ...cutOff };
+  all.take(endedForNow);
+  after(250);
+  assert.deepEqual(again.splice(0), ["room"]);
+  all.asked("room").done();
+  // It crosses a request, whose answer may be about what was before.
+  const second = all.askedFor(all.begin("room"));
+  all.take(endedForNow);
+  second.done();
+  assert.deepEqual(again.splice(0), ["room"]);
+  all.asked("room").refused(cutOff);
+  after(250);
+  assert.deepEqual([again, first.ended], [["room"], undefined]);
 });
