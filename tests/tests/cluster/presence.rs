@@ -1,16 +1,16 @@
 //! Presence is of all nodes, whichever one watches on: promise 16 in a cluster.
 
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fanfare_protocol::admin::Action;
 use fanfare_protocol::{Code, Pattern, Payload};
 use fanfare_server::{Args, CallError, Caller, Config, Methods};
 use fanfare_tests::back_end::BackEnd;
-use fanfare_tests::{Hub, nothing_else, user, within};
+use fanfare_tests::{DEADLINE, Hub, nothing_else, user, within};
 use serde_json::Value;
 
-use super::node;
+use super::{node, refused};
 use crate::harness::Nats;
 use crate::presence::View;
 
@@ -90,4 +90,41 @@ async fn promise_16_a_watcher_knows_who_is_there_on_all_nodes_and_nothing_after_
     for hub in [a, c, d] {
         hub.stop().await;
     }
+}
+
+/// It failed before: the refusal of the second watch ended the first.
+#[tokio::test(flavor = "multi_thread")]
+async fn promise_16_a_watch_goes_on_when_its_node_is_back_and_another_was_refused_meanwhile() {
+    let nats = Nats::one();
+    let short = |config: &mut Config| {
+        node(&nats, 0, "a")(config);
+        if let Some(cluster) = &mut config.cluster {
+            cluster.lease = Duration::from_secs(2);
+        }
+    };
+    let a = Hub::with(short).await;
+    let (watcher, alice) = (a.client("watcher").await, a.client("alice").await);
+    within(alice.join("room")).await.unwrap();
+    let mut view = View::of(&watcher, "room").await;
+    view.until(&[("alice", 1)]).await;
+    nats.stop(0);
+    let deadline = Instant::now() + DEADLINE;
+    let refusal = loop {
+        match within(watcher.watch("room")).await {
+            Ok(watch) => drop(watch),
+            Err(refusal) => break refusal,
+        }
+        assert!(Instant::now() < deadline, "it lets watch for ever");
+    };
+    assert_eq!(refusal.code(), Some(Code::CutOff));
+    nats.go_on(0);
+    let deadline = Instant::now() + DEADLINE;
+    while refused(&a, "carol").await.is_some() {
+        assert!(Instant::now() < deadline, "it lets nobody in for ever");
+    }
+    let bob = a.client("bob").await;
+    within(bob.join("room")).await.unwrap();
+    view.until(&[("alice", 1), ("bob", 1)]).await;
+    drop((watcher, alice, bob));
+    a.stop().await;
 }
