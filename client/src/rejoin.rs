@@ -4,8 +4,8 @@
 //! again.
 //!
 //! Invariants: the connection goes live only when its groups are exactly those that the application wants, so a group
-//! that is left while this runs is not joined, or left again; what arrives meanwhile comes after
-//! [`Event::Reconnected`], and none of it is lost.
+//! that is left while this runs is not joined, or left again; a group that is refused for now is wanted still, so that
+//! the attempt has failed; what arrives meanwhile comes after [`Event::Reconnected`], and none of it is lost.
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::time::Duration;
@@ -13,7 +13,7 @@ use std::time::Duration;
 use fanfare_protocol::{ClientFrame, Code, GroupName, RequestId, ServerFrame, codec};
 use tokio::time::timeout;
 
-use crate::disconnect::Disconnect;
+use crate::disconnect::{ComeBack, Disconnect};
 use crate::event::Event;
 use crate::events::EventSink;
 use crate::handshake::Opened;
@@ -78,7 +78,8 @@ impl<'a> Rejoin<'a> {
     /// May be dropped while it waits: then the connection did not go live.
     ///
     /// # Errors
-    /// The connection was lost again. The application is in no group, and wants the same as before.
+    /// The connection was lost again, or the server refused a group for now. The application is in no group, and wants
+    /// the same as before.
     pub(crate) async fn run(mut self, patience: Duration) -> Result<Vec<Event>, Disconnect> {
         if let Err(lost) = self.rejoin(patience).await {
             // What an operator made on this connection is lost with it.
@@ -184,6 +185,13 @@ impl<'a> Rejoin<'a> {
             }
             ServerFrame::Error { request, code, detail } => {
                 match self.under_way.remove(&request) {
+                    // As if it had refused the connection: another server may do, or this one in a while.
+                    Some(Step::Join(group))
+                        if ComeBack::ByCode.allows(code)
+                            && self.shared.membership(|groups| groups.is_member(&group)) =>
+                    {
+                        return Err(Disconnect::Closed { code, reason: detail, come_back: ComeBack::ByCode });
+                    }
                     Some(Step::Join(group)) => {
                         self.unanswered.remove(&group);
                         if self.open.remove(&group) {

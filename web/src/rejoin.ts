@@ -4,9 +4,12 @@
  * In: a connection that was just welcomed, the frames that come on it, and the groups that the application wants. Out:
  * which of them it is in again, and what else came meanwhile, to be reported after that. Invariants: it is done only
  * when its groups are exactly those that are wanted, so one that is left meanwhile is not joined, or left again; one
- * that the server ends or refuses is not wanted any more, but a refusal counts only when all of it is done.
+ * that the server ends or refuses is not wanted any more, but a refusal counts only when all of it is done; one that is
+ * refused for now is wanted still, so that the attempt has failed.
  */
 
+import { mayReconnect } from "./codes.js";
+import type { Ended } from "./ended.js";
 import type { ClientFrame, ServerFrame } from "./frames.js";
 import { QUEUE } from "./inbox.js";
 import type { Membership } from "./membership.js";
@@ -39,10 +42,10 @@ export class Rejoin {
    * Held `joined` frames of groups whose join has no answer yet, which says whether the join or an operator made it.
    */
   private open = new Map<string, ServerFrame>();
-  private settle: () => void = () => {};
+  private settle: (failed?: Ended) => void = () => {};
   private isOver = false;
-  /** Settles when it is done. */
-  readonly done = new Promise<void>((settle) => (this.settle = settle));
+  /** Settles when it is done, or with why it has failed. */
+  readonly done = new Promise<Ended | undefined>((settle) => (this.settle = settle));
   /** When the last answer came, or all of it began. */
   answeredAt = performance.now();
 
@@ -149,6 +152,11 @@ export class Rejoin {
       this.forget(group);
       this.rejoined.add(group);
       return;
+    }
+    if (mayReconnect(frame.code) && this.groups.isMember(group)) {
+      // As if it had refused the connection: another server may do, or this one in a while.
+      this.isOver = true;
+      return this.settle({ code: frame.code, reason: frame.detail });
     }
     const joined = this.open.get(group);
     if (joined) this.added.set(group, joined);

@@ -272,14 +272,16 @@ export class Supervisor {
     return rejoin;
   }
 
-  /** Waits until the connection is live; or says how it was lost, which it is when an answer takes too long. */
+  /**
+   * Waits until the connection is live; or says how it was lost, which it is when an answer takes too long, and when a
+   * group is refused for now.
+   */
   private async rejoined(rejoin: Rejoin, link: Link, serving: Promise<Ended>): Promise<Ended | undefined> {
     rejoin.go();
     const late: Ended = { code: undefined, reason: `no answer within ${this.patience} ms while groups were rejoined` };
-    const live = rejoin.done.then(() => undefined);
     for (;;) {
       const left = rejoin.answeredAt + this.patience - performance.now();
-      const lost = left > 0 ? await orAfter<Ended | undefined>(Promise.race([live, serving]), left, late) : late;
+      const lost = left > 0 ? await orAfter<Ended | undefined>(Promise.race([rejoin.done, serving]), left, late) : late;
       if (lost === undefined) return undefined;
       // An answer may have come meanwhile.
       if (lost === late && left > 0) continue;

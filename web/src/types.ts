@@ -174,7 +174,10 @@ export interface Reconnected {
   readonly url: string;
   /** The groups that it is a member of again. */
   readonly rejoined: readonly string[];
-  /** Those that the server refused to let it join again, and why. They are not tried again. */
+  /**
+   * Those that the server refused to let it join again, and why. They are not tried again; where it was for now, another
+   * connection is tried instead.
+   */
   readonly refused: readonly Removed[];
   /** Those that this client had not joined itself: an operator had added it. They ended with the connection. */
   readonly lost: readonly string[];
