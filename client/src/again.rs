@@ -1,7 +1,8 @@
 //! Which groups are to be asked for again on this connection, and when.
 //!
-//! In: refusals for now, doubts, and what was settled. Out: groups whose moment has come. Nothing here waits. Invariants:
-//! a group is in it once; its pauses grow until it is settled; there is nothing in it of a group that is settled.
+//! In: refusals for now, doubts, and what was settled. Out: groups whose moment has come. Nothing here waits.
+//! Invariants: a group is in it once; its pauses grow until it is settled; there is nothing in it of a group that is
+//! settled.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -11,8 +12,8 @@ use tokio::time::Instant;
 
 use crate::backoff::Backoff;
 
-/// The pauses behind refusals. Whatever such a refusal is about is over in seconds, mostly, and meanwhile the application
-/// is shown what was.
+/// The pauses behind refusals. Whatever such a refusal is about is over in seconds, mostly, and meanwhile the
+/// application is shown what was.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 

@@ -1,8 +1,8 @@
 //! Keeps a connection watching what the application watches, and nothing else.
 //!
 //! In: a connection that has gone live, and the groups that are watched. Out: requests. Invariants: what is watched
-//! when the connection goes live is asked for again, and so is what was refused for now, when its pause is over; a group
-//! is given up on the server only while nobody here wants it.
+//! when the connection goes live is asked for again, and so is what was refused for now, when its pause is over; a
+//! group is given up on the server only while nobody here wants it.
 
 use std::sync::Arc;
 
@@ -65,8 +65,8 @@ mod tests {
         GroupName::new("room").unwrap()
     }
 
-    /// Waits for an hour, as a connection does that lives, until the group is to be asked for again; and asks. Gives how
-    /// long it was.
+    /// Waits for an hour, as a connection does that lives, until the group is to be asked for again; and asks. Gives
+    /// how long it was.
     async fn again(watches: &Watches) -> Option<Duration> {
         let begun = Instant::now();
         let asked = async {

@@ -175,8 +175,8 @@ export interface Reconnected {
   /** The groups that it is a member of again. */
   readonly rejoined: readonly string[];
   /**
-   * Those that the server refused to let it join again, and why. They are not tried again; where it was for now, another
-   * connection is tried instead.
+   * Those that the server refused to let it join again, and why. They are not tried again; where it was for now,
+   * another connection is tried instead.
    */
   readonly refused: readonly Removed[];
   /** Those that this client had not joined itself: an operator had added it. They ended with the connection. */
