@@ -11,6 +11,7 @@
 
 mod answer;
 mod arguments;
+mod asking;
 mod attached;
 mod call_error;
 mod caller;

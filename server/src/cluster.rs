@@ -22,6 +22,7 @@ mod duty;
 mod forgetting;
 mod heads;
 mod imports;
+mod invoking;
 mod noting;
 mod observers;
 mod owners;

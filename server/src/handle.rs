@@ -5,11 +5,12 @@
 //! or an operator's (promise 14); nothing here waits, so that it can be called from any thread and any task: what is
 //! done on other nodes, too, is in `everywhere`.
 
+mod clients;
 mod everywhere;
 mod others;
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
 use fanfare_hub::{CloseReason, Origin, Population, Publication, Removal, Ticket};
@@ -24,6 +25,7 @@ use crate::notices;
 use crate::reason::{self, told};
 use crate::spread;
 
+pub(crate) use self::clients::{Asking, Clients, Given, Giving};
 pub use self::everywhere::{Everywhere, Reached};
 pub(crate) use self::others::{Answers, Copies, Done, Order, Others};
 
@@ -46,6 +48,8 @@ pub struct HubHandle {
     arrivals: Arc<Arrivals>,
     /// The other nodes, where there are some.
     others: Option<Arc<dyn Others>>,
+    /// Those who can be asked, as soon as there is an application.
+    clients: Arc<OnceLock<Weak<dyn Clients>>>,
 }
 
 /// Why nothing was done.
@@ -102,7 +106,7 @@ pub struct Selection<'a> {
 
 impl HubHandle {
     pub(crate) fn new(hub: Arc<Hub>, limits: Limits) -> Self {
-        Self { hub, limits, arrivals: Arc::default(), others: None }
+        Self { hub, limits, arrivals: Arc::default(), others: None, clients: Arc::default() }
     }
 
     /// The same, with these as those that are not welcomed yet.
@@ -115,6 +119,21 @@ impl HubHandle {
     pub(crate) fn among(mut self, others: Option<Arc<dyn Others>>) -> Self {
         self.others = others;
         self
+    }
+
+    /// From now on these are asked, by all clones.
+    pub(crate) fn asks(&self, clients: Weak<dyn Clients>) {
+        let _ = self.clients.set(clients);
+    }
+
+    /// Those who can be asked here.
+    pub(crate) fn clients(&self) -> Option<Arc<dyn Clients>> {
+        self.clients.get()?.upgrade()
+    }
+
+    /// The other nodes.
+    pub(crate) fn others(&self) -> Option<&dyn Others> {
+        self.others.as_deref()
     }
 
     /// Connections that are not welcomed yet.

@@ -125,6 +125,12 @@ impl Server {
         let application = methods.map(|methods| {
             Application::new(methods, (handle.clone(), &hub), config.limits, Arc::clone(&metrics))
         });
+        if let Some(application) = &application {
+            handle.asks(application.clients());
+            if let Some(side) = &side {
+                side.asks(application.clients());
+            }
+        }
         let expiry = Arc::new(Expiry::new(Arc::clone(&hub), Arc::clone(&gate), config.expiry_notice));
         let router = Arc::new(Router::new(
             Arc::clone(&hub),

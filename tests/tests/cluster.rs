@@ -5,6 +5,7 @@
 //! real parts do the same.
 
 mod apart;
+mod asked;
 mod audits;
 mod back_ends;
 mod calls;

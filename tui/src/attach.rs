@@ -165,8 +165,8 @@ impl Attachment {
                     Ok(Some(Answer::Lists(lists))) => {
                         is_asking = false;
                         if let (true, Some(node), Some(lists)) = (self.all_nodes, &newest, lists) {
-                            let update = everywhere.update(node, lists);
-                            self.tell(Event::Update(Box::new(update))).await?;
+                            let (update, at_most) = everywhere.update(node, lists);
+                            self.tell(Event::Everywhere(Box::new(update), at_most)).await?;
                         }
                     }
                     _ => {}

@@ -10,6 +10,8 @@ use fanfare_client::OperatorClient;
 use fanfare_protocol::admin::{ConnectionRow, GroupRow, Listing, Page, Question, Totals, Update, UserRow};
 use fanfare_protocol::{ConnectionId, GroupName};
 
+use crate::model::AtMost;
+
 /// What is wrong with a node whose part is missing.
 const SILENT: &str = "it does not answer";
 
@@ -44,7 +46,7 @@ pub(crate) struct Everywhere {
 
 impl Everywhere {
     /// What there is now, beside what the node says of itself.
-    pub(crate) fn update(&mut self, node: &Update, lists: Lists) -> Update {
+    pub(crate) fn update(&mut self, node: &Update, lists: Lists) -> (Update, AtMost) {
         let Lists { connections, groups, users } = lists;
         let now: HashSet<ConnectionId> = connections.rows.iter().map(|row| row.connection).collect();
         let gone_connections = self.connections.difference(&now).copied().collect();
@@ -57,21 +59,17 @@ impl Everywhere {
                 node.problem.get_or_insert_with(|| SILENT.to_owned());
             }
         }
-        Update {
+        let at_most = AtMost { users: users.at_most, groups: groups.at_most };
+        let update = Update {
             full: !std::mem::replace(&mut self.has_begun, true),
-            totals: Totals {
-                connections: connections.total,
-                users: users.total,
-                groups: groups.total,
-                users_at_most: users.at_most,
-                groups_at_most: groups.at_most,
-            },
+            totals: Totals { connections: connections.total, users: users.total, groups: groups.total },
             connections: connections.rows,
             gone_connections,
             groups: groups.rows,
             gone_groups,
             ..update
-        }
+        };
+        (update, at_most)
     }
 }
 
@@ -109,13 +107,12 @@ mod tests {
     #[test]
     fn what_is_not_in_the_lists_any_more_is_gone() {
         let (mut everywhere, node) = (Everywhere::default(), snapshot(vec![row(9, "bob")], &[("here", 1)]));
-        let first = everywhere.update(&node, lists(&[1, 2], &[("room", 3), ("lobby", 1)]));
+        let (first, at_most) = everywhere.update(&node, lists(&[1, 2], &[("room", 3), ("lobby", 1)]));
         assert!(first.full && first.connections.len() == 2 && first.gone_connections.is_empty());
-        let totals =
-            Totals { connections: 70, users: 5, groups: 8, users_at_most: true, groups_at_most: false };
-        assert_eq!(first.totals, totals);
+        let totals = Totals { connections: 70, users: 5, groups: 8 };
+        assert_eq!((first.totals, at_most), (totals, AtMost { users: true, groups: false }));
         assert_eq!((first.at_ms, first.counters), (node.at_ms, node.counters.clone()));
-        let next = everywhere.update(&node, lists(&[2, 3], &[("room", 3)]));
+        let (next, _) = everywhere.update(&node, lists(&[2, 3], &[("room", 3)]));
         assert_eq!(next.gone_connections, [ConnectionId::from_bytes([1; 16])]);
         assert_eq!(next.gone_groups, [GroupName::new("lobby").unwrap()]);
         assert!(!next.full);
@@ -128,7 +125,7 @@ mod tests {
         node.nodes = vec![named("a"), named("b")];
         let mut lists = lists(&[], &[]);
         lists.groups.silent = vec!["b".to_owned(), "gone".to_owned()];
-        let told = everywhere.update(&node, lists);
+        let (told, _) = everywhere.update(&node, lists);
         let problems: Vec<_> = told.nodes.iter().map(|node| node.problem.as_deref()).collect();
         assert_eq!(problems, [None, Some(SILENT)]);
     }

@@ -18,7 +18,7 @@ use serde_json::Value;
 pub use form::{Act, Field, Form};
 pub use history::History;
 pub use listing::{Column, Item, Listing};
-pub use picture::{Held, Picture, Tracked};
+pub use picture::{AtMost, Held, Picture, Tracked};
 pub use trace::Trace;
 
 /// Milliseconds without an update after which it is said.

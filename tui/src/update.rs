@@ -10,13 +10,13 @@ mod lift;
 mod selection;
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers, MouseButton, MouseEventKind};
-use fanfare_protocol::admin::Receipt;
+use fanfare_protocol::admin::{Receipt, Update};
 
 pub use self::event::{Effect, Event};
 pub(crate) use self::form::{CONFIRM, request as form_request, told as form_told};
 pub(crate) use self::selection::{selected_user, selected_who};
 use crate::keymap::{self, Action};
-use crate::model::{Item, Link, Model, Place, Prompt, View};
+use crate::model::{AtMost, Item, Link, Model, Place, Prompt, View};
 
 /// Milliseconds that a notice stays.
 const NOTICE_MS: u64 = 6_000;
@@ -56,16 +56,8 @@ pub fn update(model: &mut Model, event: Event) -> Vec<Effect> {
             model.audit.clear();
             model.history.forget_counters();
         }
-        Event::Update(update) => {
-            model.heard_ms = model.now_ms;
-            let paused = model.is_paused();
-            let picture = model.behind.as_mut().unwrap_or(&mut model.picture);
-            // While the picture stands still so do the charts; the next second makes up for it.
-            if picture.take(*update) && !paused {
-                model.history.take(picture.at_ms, &picture.counters, picture.totals.connections);
-                model.refresh();
-            }
-        }
+        Event::Update(update) => take(model, *update, AtMost::default()),
+        Event::Everywhere(update, at_most) => take(model, *update, at_most),
         Event::Lost { reason, retry_ms } => {
             let since_ms = if let Link::Lost { since_ms, .. } = model.link { since_ms } else { model.now_ms };
             model.link = Link::Lost { since_ms, reason, retry_ms };
@@ -129,6 +121,18 @@ fn not_everywhere(receipt: &Receipt) -> String {
     let open = receipt.nodes.iter().filter(|node| !node.standing.is_fenced()).map(|node| &node.name);
     let names: Vec<String> = open.chain(&receipt.silent).map(|name| crate::text::visible(name)).collect();
     if names.is_empty() { String::new() } else { format!("; NOT KNOWN on {}", names.join(", ")) }
+}
+
+/// Takes what there is now.
+fn take(model: &mut Model, update: Update, at_most: AtMost) {
+    model.heard_ms = model.now_ms;
+    let paused = model.is_paused();
+    let picture = model.behind.as_mut().unwrap_or(&mut model.picture);
+    // While the picture stands still so do the charts; the next second makes up for it.
+    if picture.take(update, at_most) && !paused {
+        model.history.take(picture.at_ms, &picture.counters, picture.totals.connections);
+        model.refresh();
+    }
 }
 
 fn tick(model: &mut Model, now_ms: u64) -> Vec<Effect> {

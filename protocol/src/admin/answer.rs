@@ -110,13 +110,6 @@ pub struct Totals {
     pub users: u64,
     /// Groups with at least one member.
     pub groups: u64,
-    /// Whether there may be fewer users, or groups, than that: of all nodes of a cluster, who is on several is counted
-    /// on each. What one server says of itself is exact.
-    #[serde(default, skip_serializing_if = "is_false")]
-    pub users_at_most: bool,
-    /// The same of the groups.
-    #[serde(default, skip_serializing_if = "is_false")]
-    pub groups_at_most: bool,
 }
 
 /// What a server has done since its start.

@@ -194,7 +194,6 @@ pub(super) fn totals(population: Population) -> Totals {
         connections: population.connections as u64,
         users: population.users as u64,
         groups: population.groups as u64,
-        ..Totals::default()
     }
 }
 

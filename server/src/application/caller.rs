@@ -51,6 +51,12 @@ pub enum InvokeError {
     /// The connection has ended.
     #[error("the connection has ended")]
     Ended,
+    /// There is no such connection, on no node.
+    #[error("there is no such connection")]
+    NotThere,
+    /// It is on another node, which has not answered, or does not know how to ask a client.
+    #[error("the node that the connection is on has not answered")]
+    Silent,
     /// It took too long.
     #[error("the client has not answered in time")]
     TimedOut,
@@ -220,7 +226,15 @@ impl Caller {
         arguments: Payload,
         deadline: Duration,
     ) -> Result<Option<Payload>, InvokeError> {
-        let method = MethodName::new(method)?;
+        self.ask(MethodName::new(method)?, arguments, deadline).await
+    }
+
+    pub(super) async fn ask(
+        &self,
+        method: MethodName,
+        arguments: Payload,
+        deadline: Duration,
+    ) -> Result<Option<Payload>, InvokeError> {
         if !self.link.understands_calls() {
             return Err(InvokeError::NotUnderstood);
         }

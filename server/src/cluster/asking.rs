@@ -1,7 +1,8 @@
 //! What this node asks others, and what comes of it.
 //!
 //! In: questions, of any thread. Out: what the answers are together, and which nodes gave none, by their names.
-//! Invariants: nobody waits longer than [`ANSWER`], or for audits than [`CHAINS`]; an answer that cannot be read is
+//! Invariants: nobody waits longer than [`ANSWER`], for audits than [`CHAINS`], or for a client than it may take and
+//! [`ANSWER`]; an answer that cannot be read is
 //! none.
 
 use std::collections::HashMap;
@@ -14,12 +15,13 @@ use fanfare_protocol::admin::{ConnectionDetail, Who};
 use fanfare_protocol::{ConnectionId, GroupName, UserName};
 use serde::de::DeserializeOwned;
 
+use super::invoking::GivenThere;
 use super::owners::{Connections, Gathering};
 use super::questions::{
     ANSWER, ChainThere, Question, SAID_BYTES, Said, UsersThere, Verdicts, read, to_bytes,
 };
 use super::side::Side;
-use crate::handle::{self, Order, Others};
+use crate::handle::{self, Asking, Given, Giving, Order, Others};
 use crate::uptime;
 
 /// How long other nodes may take to look at the whole of their audits, of which a hundred thousand records take a
@@ -278,6 +280,21 @@ impl Others for Side {
                 }
             }
             (done, self.names(&silent))
+        })
+    }
+
+    fn ask(&self, asking: Asking) -> Giving<'_> {
+        Box::pin(async move {
+            let node = NodeId::of(&asking.connection);
+            // Of a node that is none there is nobody.
+            if !self.others().iter().any(|(other, _)| *other == node) {
+                return Given::NotThere;
+            }
+            let until = uptime::now() + asking.deadline + ANSWER;
+            let ticket = self.ask_until(Some(node), &Question::Client(Box::new(asking.into())), until);
+            let answer = self.elsewhere.wait(ticket).await.answers.into_iter().next();
+            let there = answer.and_then(|(_, body)| read::<GivenThere>(body.as_deref()?));
+            there.and_then(GivenThere::given).unwrap_or(Given::Silent)
         })
     }
 

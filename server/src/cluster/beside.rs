@@ -12,9 +12,10 @@ use fanfare_cluster::NodeId;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use super::invoking::GivenThere;
 use super::questions::{ANSWER, Answers, Question, to_bytes};
 use super::side::Side;
-use crate::handle::HubHandle;
+use crate::handle::{Given, HubHandle};
 use crate::lists::pack;
 use crate::uptime;
 
@@ -23,6 +24,9 @@ const WAITING: usize = 1_024;
 
 /// So many are worked on at a time.
 const AT_ONCE: usize = 4;
+
+/// So many clients are asked for other nodes at a time.
+const CLIENTS: usize = 1_024;
 
 /// A number takes so many bytes in an answer.
 const NUMBER_BYTES: usize = 21;
@@ -56,8 +60,23 @@ impl Queue {
 
 /// Answers them until nobody gives any more.
 pub(super) async fn answer(side: Arc<Side>, handle: HubHandle, mut waiting: mpsc::Receiver<Asked>) {
-    let (mut work, mut audits) = (JoinSet::new(), JoinSet::new());
+    let (mut work, mut audits, mut clients) = (JoinSet::new(), JoinSet::new(), JoinSet::new());
     while let Some(asked) = waiting.recv().await {
+        if let Question::Client(there) = asked.question {
+            while clients.try_join_next().is_some() {}
+            let asking = there.asking().zip(side.clients.get().and_then(Weak::upgrade));
+            match asking {
+                Some(_) if clients.len() >= CLIENTS => {
+                    answer_with(&side, (asked.from, asked.number), Given::TooMany)
+                }
+                Some((asking, known)) => {
+                    let (side, asked) = (Arc::clone(&side), (asked.from, asked.number));
+                    clients.spawn(async move { answer_with(&side, asked, known.ask(asking).await) });
+                }
+                None => answer_with(&side, (asked.from, asked.number), Given::NotThere),
+            }
+            continue;
+        }
         let is_audit = matches!(asked.question, Question::Chain(_));
         while !is_audit && work.len() >= AT_ONCE {
             // One that has panicked gave no answer, and its message has told why.
@@ -92,8 +111,18 @@ pub(super) async fn answer(side: Arc<Side>, handle: HubHandle, mut waiting: mpsc
             work.spawn_blocking(answer)
         };
     }
+    // They may take as long as they like.
+    clients.shutdown().await;
     while work.join_next().await.is_some() {}
     while audits.join_next().await.is_some() {}
+}
+
+/// Says what a client has given.
+fn answer_with(side: &Side, (from, number): (NodeId, u64), given: Given) {
+    // What does not fit would not go, and its asker would wait.
+    let body = GivenThere::of(given).map(|given| to_bytes(&given)).filter(|body| body.len() <= side.longest);
+    side.node.lock().answer(from, number, body);
+    side.wake.notify_one();
 }
 
 /// The answer, in at most so many bytes.

@@ -12,6 +12,7 @@ use fanfare_protocol::admin::{
 use fanfare_protocol::{ConnectionId, GroupName, UserName};
 use serde::{Deserialize, Serialize};
 
+use super::invoking::AskedThere;
 use crate::handle::Order;
 use crate::lists::{ListQuestion, Part};
 
@@ -66,6 +67,8 @@ pub(super) enum Question {
     },
     /// Whose are these connections, if they are welcomed? Answered with a user, or nothing, for each.
     Whose(Vec<ConnectionId>),
+    /// What does this client say to this? Answered with a [`GivenThere`](super::invoking::GivenThere), when it is known.
+    Client(Box<AskedThere>),
 }
 
 impl Question {
@@ -78,7 +81,8 @@ impl Question {
             | Self::Said { .. }
             | Self::Chain(_)
             | Self::Connection(_)
-            | Self::Explain { .. } => true,
+            | Self::Explain { .. }
+            | Self::Client(_) => true,
             Self::Act(_)
             | Self::Count(_)
             | Self::Owners(_)

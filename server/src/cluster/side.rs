@@ -24,6 +24,7 @@ use super::owners::Owners;
 use super::questions::Answers;
 use super::reasons::Reasons;
 use crate::elsewhere::Elsewhere;
+use crate::handle::Clients;
 use crate::lease::Lease;
 use crate::uptime;
 
@@ -65,6 +66,8 @@ pub(crate) struct Side {
     pub(super) longest: usize,
     /// Who answers what takes long, as soon as it is there.
     pub(super) answers: OnceLock<Weak<dyn Answers>>,
+    /// Who is asked here for other nodes, as soon as there is an application.
+    pub(super) clients: OnceLock<Weak<dyn Clients>>,
     /// So many lists of all nodes may be made at a time.
     pub(crate) turns: Semaphore,
     pub(super) progress: Mutex<Progress>,
@@ -105,6 +108,7 @@ impl Side {
             runtime: Handle::current(),
             longest: largest.saturating_sub(HEADING),
             answers: OnceLock::new(),
+            clients: OnceLock::new(),
             turns: Semaphore::new(TURNS),
             progress: Mutex::default(),
             progressed: Condvar::new(),
@@ -185,6 +189,11 @@ impl Side {
     /// From now on other nodes have their questions answered by this, also those that take long.
     pub(crate) fn answered_by(&self, answers: Weak<dyn Answers>) {
         let _ = self.answers.set(answers);
+    }
+
+    /// From now on other nodes can have these asked.
+    pub(crate) fn asks(&self, clients: Weak<dyn Clients>) {
+        let _ = self.clients.set(clients);
     }
 
     /// Why this node lets nobody in, or what else is wrong with it, if that is so.

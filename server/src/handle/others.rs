@@ -10,6 +10,8 @@ use fanfare_protocol::admin::Who;
 use fanfare_protocol::{ConnectionId, GroupName};
 use serde::{Deserialize, Serialize};
 
+use super::clients::{Asking, Giving};
+
 /// What is to be done to a selection, on another node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Order {
@@ -49,6 +51,9 @@ pub(crate) type Copies<'a> = Pin<Box<dyn Future<Output = (u64, Vec<String>)> + S
 pub(crate) trait Others: Send + Sync {
     /// Has each of them do this.
     fn order(&self, order: Order) -> Answers<'_>;
+
+    /// Asks a client that is on one of them.
+    fn ask(&self, asking: Asking) -> Giving<'_>;
 
     /// How many copies of what was sent were queued there.
     fn copies_of(&self, ticket: Ticket) -> Copies<'_>;

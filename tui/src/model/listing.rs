@@ -191,11 +191,11 @@ impl Listing {
             (View::Groups, _) if model.all_nodes => whole(model.picture.totals.groups),
             _ => items.len(),
         };
-        let totals = &model.picture.totals;
+        let at_most = model.picture.at_most;
         self.at_most = model.all_nodes
             && match view {
-                View::Users => totals.users_at_most,
-                View::Groups => totals.groups_at_most,
+                View::Users => at_most.users,
+                View::Groups => at_most.groups,
                 _ => false,
             };
         let filter = self.filter.to_lowercase();

@@ -16,6 +16,8 @@ pub struct Picture {
     pub skipped: u64,
     /// Connections, users, groups.
     pub totals: Totals,
+    /// Of which of these there may be fewer.
+    pub at_most: AtMost,
     /// What the server has done.
     pub counters: Counters,
     /// Who is connected.
@@ -28,6 +30,16 @@ pub struct Picture {
     pub webhooks: Vec<WebhookRow>,
     /// The nodes of the cluster, the one that is looked at first.
     pub nodes: Vec<NodeRow>,
+}
+
+/// Of what there may be fewer than is said: of all nodes, who is on several is counted on each. What one server says of
+/// itself is exact.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct AtMost {
+    /// Users.
+    pub users: bool,
+    /// Groups.
+    pub groups: bool,
 }
 
 /// A group, and how busy it is.
@@ -91,14 +103,14 @@ const RATES_OVER_MS: u64 = 1_000;
 
 impl Picture {
     /// Takes an update. `false` where the next one belongs to it.
-    pub fn take(&mut self, update: Update) -> bool {
+    pub fn take(&mut self, update: Update, at_most: AtMost) -> bool {
         if update.full {
             self.connections.clear();
             self.groups.clear();
         }
         self.at_ms = update.at_ms;
         self.skipped += update.skipped;
-        self.totals = update.totals;
+        (self.totals, self.at_most) = (update.totals, at_most);
         self.counters = update.counters;
         self.acts_impaired = update.acts_impaired;
         self.webhooks = update.webhooks;
@@ -258,7 +270,8 @@ mod tests {
             let mut one = row(1, "alice");
             (one.outbox_frames, one.blocked_by_application, one.lost_packets) = (waiting, blocked, lost);
             (one.dropped, one.sent_packets) = (dropped, 1_000);
-            picture.take(Update { full: ms == 0, at_ms: 1_000_000 + ms, ..snapshot(vec![one], &[]) });
+            let update = Update { full: ms == 0, at_ms: 1_000_000 + ms, ..snapshot(vec![one], &[]) };
+            picture.take(update, AtMost::default());
             let tracked = picture.connections.values().next().unwrap();
             (tracked.held(picture.at_ms), tracked.loss(), tracked.held(picture.at_ms + DROPPED_MS))
         };

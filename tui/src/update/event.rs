@@ -10,6 +10,8 @@ use fanfare_protocol::admin::{
 use fanfare_protocol::{ConnectionId, GroupName};
 use serde_json::Value;
 
+use crate::model::AtMost;
+
 /// What happens.
 #[derive(Debug)]
 pub enum Event {
@@ -31,6 +33,8 @@ pub enum Event {
     Attached(Box<Status>),
     /// A line of the feed.
     Update(Box<Update>),
+    /// What there is on all nodes, and of what there may be less.
+    Everywhere(Box<Update>, AtMost),
     /// There is none any more.
     Lost {
         /// Why.

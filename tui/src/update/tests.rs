@@ -76,12 +76,7 @@ pub(crate) fn snapshot(rows: Vec<ConnectionRow>, groups: &[(&str, u64)]) -> Upda
         more: false,
         at_ms: 1_000_000_000,
         skipped: 0,
-        totals: Totals {
-            connections: rows.len() as u64,
-            users: 2,
-            groups: groups.len() as u64,
-            ..Totals::default()
-        },
+        totals: Totals { connections: rows.len() as u64, users: 2, groups: groups.len() as u64 },
         counters: Counters { sends: 5, deliveries: 50, ..Counters::default() },
         acts_impaired: None,
         webhooks: Vec::new(),
@@ -463,8 +458,9 @@ fn all_nodes_are_looked_at_and_the_one_alone_again() {
     assert_eq!(press(&mut model, "2n"), [Effect::Scope(true)]);
     let mut told = snapshot(vec![ConnectionRow { node: Some("b".to_owned()), ..row(7, "carol") }], &[]);
     (told.totals.connections, told.nodes) = (12_000, model.picture.nodes.clone());
-    (told.totals.users, told.totals.users_at_most) = (9_000, true);
-    update(&mut model, Event::Update(Box::new(told)));
+    told.totals.users = 9_000;
+    let at_most = AtMost { users: true, groups: false };
+    update(&mut model, Event::Everywhere(Box::new(told), at_most));
     let listing = &model.place().listing;
     assert_eq!((listing.total, listing.at_most, listing.columns[2].title), (12_000, false, "NODE"));
     press(&mut model, "3");

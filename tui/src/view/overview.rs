@@ -30,6 +30,7 @@ pub(super) fn draw(model: &Model, theme: Theme, frame: &mut Frame<'_>, area: Rec
 
 fn draw_facts(model: &Model, theme: Theme, frame: &mut Frame<'_>, area: Rect) {
     let (totals, counters) = (&model.picture.totals, &model.picture.counters);
+    let at_most = model.picture.at_most;
     let sum = |counts: &std::collections::BTreeMap<String, u64>| counts.values().sum::<u64>();
     let now = model.picture.at_ms;
     let held = model.picture.connections.values().filter_map(|tracked| tracked.held(now));
@@ -47,8 +48,8 @@ fn draw_facts(model: &Model, theme: Theme, frame: &mut Frame<'_>, area: Rect) {
             "now",
             [
                 (totals.connections, "connection", false),
-                (totals.users, "user", totals.users_at_most),
-                (totals.groups, "group", totals.groups_at_most),
+                (totals.users, "user", at_most.users),
+                (totals.groups, "group", at_most.groups),
             ]
             .map(|(count, what, at_most)| format!("{}{}", bound(at_most), many(count, what)))
             .join("  "),

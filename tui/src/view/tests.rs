@@ -14,7 +14,7 @@ use unicode_width::UnicodeWidthStr;
 
 use super::draw;
 use crate::keymap::BINDINGS;
-use crate::model::{Model, View};
+use crate::model::{AtMost, Model, View};
 use crate::update::tests::{busy, clustered, detail, row, snapshot, status};
 use crate::update::{Effect, Event, update};
 
@@ -361,8 +361,9 @@ fn where_all_nodes_are_looked_at_the_first_line_says_so() {
     // Who is on two nodes is counted on both, and that is said.
     let mut told = snapshot(Vec::new(), &[]);
     told.nodes = model.picture.nodes.clone();
-    (told.totals.users, told.totals.users_at_most) = (3_000, true);
-    update(&mut model, Event::Update(Box::new(told)));
+    told.totals.users = 3_000;
+    let at_most = AtMost { users: true, groups: false };
+    update(&mut model, Event::Everywhere(Box::new(told), at_most));
     let shown = picture(&mut model, SIZES[0]);
     assert!(shown.contains("at most 3000 users"), "{shown}");
 }
