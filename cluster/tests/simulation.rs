@@ -16,6 +16,8 @@
 mod checks;
 #[path = "simulation/clients.rs"]
 mod clients;
+#[path = "simulation/event.rs"]
+mod event;
 #[path = "simulation/faults.rs"]
 mod faults;
 #[path = "simulation/log.rs"]
@@ -26,6 +28,8 @@ mod net;
 mod node;
 #[path = "simulation/notices.rs"]
 mod notices;
+#[path = "simulation/taking.rs"]
+mod taking;
 #[path = "simulation/time.rs"]
 mod time;
 #[path = "simulation/world.rs"]

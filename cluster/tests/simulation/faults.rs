@@ -4,9 +4,10 @@
 
 use std::sync::atomic::Ordering;
 
+use super::event::Event;
 use super::log::{Key, Value};
 use super::time::{MS, Micros, SECOND};
-use super::world::{Event, World};
+use super::world::World;
 
 /// What goes wrong. Nodes are named by their places.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -17,10 +17,11 @@ use fanfare_hub::{
 use fanfare_protocol::codec::{self, FrameReader};
 use fanfare_protocol::{Code, ConnectionId, Denial, GroupName, Limits, ServerFrame, UserName};
 
+use super::event::Event;
 use super::log::{Entry, Key, Value};
 use super::notices::Occupation;
 use super::time::{Clock, MS, Micros, SECOND};
-use super::world::{Event, World, group_number, user_number};
+use super::world::{World, group_number, user_number};
 
 /// What is refused while a node does not know what the others know; whoever gets it tries again.
 pub(crate) const AGAIN: Code = Code::ShuttingDown;
