@@ -16,10 +16,16 @@
 mod checks;
 #[path = "simulation/clients.rs"]
 mod clients;
+#[path = "simulation/decisions.rs"]
+mod decisions;
+#[path = "simulation/door.rs"]
+mod door;
 #[path = "simulation/event.rs"]
 mod event;
 #[path = "simulation/faults.rs"]
 mod faults;
+#[path = "simulation/lasting.rs"]
+mod lasting;
 #[path = "simulation/log.rs"]
 mod log;
 #[path = "simulation/net.rs"]
@@ -32,6 +38,8 @@ mod notices;
 mod taking;
 #[path = "simulation/time.rs"]
 mod time;
+#[path = "simulation/users.rs"]
+mod users;
 #[path = "simulation/world.rs"]
 mod world;
 
@@ -86,16 +94,30 @@ fn in_peace_nothing_is_lost_and_nobody_is_removed() {
 
 /// The world is broken on purpose, and it is noticed.
 fn is_noticed(options: Options) {
+    is_noticed_of("", options);
+}
+
+/// The same, by a violation that says this.
+fn is_noticed_of(what: &str, options: Options) {
     // The eighth is the first, at a node that serves without the lease.
-    let is_it = |violation: &str| violation.contains("invariant 1:") || violation.contains("invariant 8:");
+    let is_first = |violation: &str| violation.contains("invariant 1:") || violation.contains("invariant 8:");
+    let is_it = |violation: String| is_first(&violation) && violation.contains(what);
     let seeds = number("FANFARE_SEEDS").unwrap_or(2_000);
-    let is_found = (0..seeds).any(|seed| world::run(seed, options).is_err_and(|violation| is_it(&violation)));
+    let is_found = (0..seeds).any(|seed| world::run(seed, options).is_err_and(is_it));
     assert!(is_found, "{seeds} seeds, and nothing was noticed");
 }
 
 #[test]
 fn a_fence_that_takes_the_acknowledgement_for_it_is_noticed() {
-    is_noticed(Options { ack_is_fence: true, ..Options::default() });
+    let options = Options { ack_is_fence: true, ..Options::default() };
+    is_noticed_of("banned at", options);
+    is_noticed_of("is forbidden", options);
+}
+
+/// A server puts it again over what was decided meanwhile, and must not let in again whom that refuses.
+#[test]
+fn a_sign_out_that_is_put_again_for_an_earlier_moment_is_noticed() {
+    is_noticed_of("is forbidden", Options { keeps_moment: true, ..Options::default() });
 }
 
 #[test]

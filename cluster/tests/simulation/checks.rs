@@ -8,6 +8,7 @@ use fanfare_cluster::{Fenced, Standing, Tallied};
 use fanfare_hub::Ticket;
 use fanfare_protocol::{GroupName, Payload, Sender, Target, UserName};
 
+use super::log::{Key, Value};
 use super::time::{MS, Micros, SECOND};
 use super::world::{World, group_number};
 
@@ -25,6 +26,7 @@ pub(crate) struct Probe {
 impl World {
     /// Nothing of a fence that was reported closed comes to whoever was banned.
     pub(crate) fn check_fence(&mut self, client: usize, to: &Target) {
+        self.check_client(client);
         let user = self.clients[client].user;
         if let Target::Group(group) = to
             && let Some(revision) = self.closed.get(&(user, group_number(group)))
@@ -36,7 +38,7 @@ impl World {
     }
 
     /// Whether a client has taken `Joined`, and since then neither left nor taken `Removed`.
-    fn is_member(&self, client: usize, group: usize) -> bool {
+    pub(crate) fn is_member(&self, client: usize, group: usize) -> bool {
         let mut of_group = self.clients[client].memberships.iter().filter(|of| of.group == group);
         of_group.any(|of| of.joined.is_some() && of.ended.is_none())
     }
@@ -47,9 +49,7 @@ impl World {
         let Some(fence) = self.nodes[at].fences.remove(&number) else { return };
         if fenced.is_closed() {
             self.counts.closed_fences += 1;
-            if fence.is_ban {
-                self.close_fence(at, fence.user, fence.group, fence.revision);
-            }
+            self.close_fence(at, &fence.key, &fence.value, fence.revision);
         } else {
             self.counts.open_fences += 1;
             if self.is_calm {
@@ -64,10 +64,11 @@ impl World {
         }
     }
 
-    /// From now on nothing of the group may come to the user, wherever.
-    pub(crate) fn close_fence(&mut self, at: usize, user: usize, group: usize, revision: u64) {
+    /// From now on nothing of what was forbidden may come to the user, wherever.
+    pub(crate) fn close_fence(&mut self, at: usize, key: &Key, value: &Value, revision: u64) {
+        let Key::Ban(user, group) = *key else { return self.close_user_fence(at, key, value, revision) };
         // Who was restored since may have it.
-        if self.log.banned(user, group).is_none_or(|since| since > revision) {
+        if *value == Value::Restored || self.log.stands(key).is_none_or(|since| since > revision) {
             return;
         }
         self.trace(|| format!("{at}: user {user} is out of group {group} since revision {revision}"));
@@ -183,6 +184,9 @@ impl World {
         self.check_nodes();
         self.check_counts();
         self.check_members();
+        self.check_forbidden_users();
+        self.check_doors();
+        self.check_lasting();
         self.check_messages();
         self.check_views();
         self.check_notices();

@@ -1,8 +1,8 @@
 //! Clients and what they do: they come, join, leave, send, and go. What they take is the business of `taking.rs`.
 //!
-//! In: their turns. Out: acts on a hub.
+//! In: their turns. Out: acts on a hub. Invariant: one whose connection was ended does nothing more.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::task::{Wake, Waker};
@@ -12,10 +12,11 @@ use bytes::Bytes;
 use fanfare_hub::{Line, Newcomer, Origin, Publication, Seat, Unreliable};
 use fanfare_protocol::admin::QuicFacts;
 use fanfare_protocol::{
-    ConnectionId, EventName, Features, Limits, PROTOCOL_VERSION, Payload, PayloadFormat, Sender, ServerFrame,
-    Target, UserName, Welcome,
+    ConnectionId, Denial, EventName, Features, Limits, PROTOCOL_VERSION, Payload, PayloadFormat, Sender,
+    ServerFrame, Target, UserName, Welcome,
 };
 
+use super::door::{AGAIN, Token};
 use super::event::Event;
 use super::time::{MS, Micros, SECOND};
 use super::world::{World, group_number};
@@ -34,7 +35,11 @@ pub(crate) struct Client {
     pub(crate) at: usize,
     pub(crate) id: ConnectionId,
     pub(crate) user: usize,
-    pub(crate) seat: Option<Seat<()>>,
+    /// What it was let in by.
+    pub(crate) token: Token,
+    pub(crate) seat: Option<Seat<Token>>,
+    /// It was put into the groups that its user is in whenever it is here.
+    pub(crate) is_seated: bool,
     pub(crate) waker: Waker,
     pub(crate) is_reading: bool,
     /// How long it takes for a batch.
@@ -49,6 +54,9 @@ pub(crate) struct Client {
     pub(crate) lagged: Vec<u64>,
     /// Who is there in the groups that it watches, as it was told, and whether that was all.
     pub(crate) views: BTreeMap<usize, View>,
+    /// The groups that it is in by its own wish, and those that it has to join by itself again.
+    pub(crate) own: BTreeSet<usize>,
+    pub(crate) left: BTreeSet<usize>,
 }
 
 /// A watched group, as its watcher was told.
@@ -71,7 +79,8 @@ impl Wake for Woken {
 }
 
 /// A line that takes datagrams.
-struct Air {
+#[derive(Default)]
+pub(crate) struct Air {
     client: usize,
     airborne: Arc<Mutex<Vec<(usize, Bytes)>>>,
 }
@@ -121,34 +130,26 @@ impl World {
         let mut own = [0; 12];
         own[..8].copy_from_slice(&(number as u64).to_be_bytes());
         let id = ConnectionId::on_node(self.nodes[at].id.bytes(), own);
-        let newcomer = Newcomer {
-            connection: id,
-            user: self.users[user].clone(),
-            source: [127, 0, 0, 1].into(),
-            line: Arc::new(Air { client: number, airborne: Arc::clone(&self.airborne) }),
-            permissions: (),
-            dialect: None,
+        // Somebody may show what it was given long ago.
+        let age = if self.rng.bool() { 0 } else { self.rng.u64(0..10 * SECOND) };
+        let token = Token { issued: self.now.saturating_sub(age) };
+        let line = Air { client: number, airborne: Arc::clone(&self.airborne) };
+        let seat = match self.register(at, id, user, token, line) {
+            Ok(seat) => seat,
+            Err(denial) => {
+                self.counts.kept_out += u64::from(denial.code != AGAIN);
+                return self.settle(at);
+            }
         };
-        let welcome = ServerFrame::Welcome(Welcome {
-            protocol: PROTOCOL_VERSION,
-            features: Features::default(),
-            connection: id,
-            node_bytes: 4,
-            session: [0; 16],
-            position: 0,
-            user: self.users[user].clone(),
-            limits: Limits::default(),
-            server: String::new(),
-        });
-        let now = (self.nodes[at].local(), SystemTime::UNIX_EPOCH);
-        let Ok(seat) = self.nodes[at].hub.register(newcomer, &welcome, now) else { return self.settle(at) };
         let pace =
             if self.rng.u8(..5) == 0 { self.rng.u64(50 * MS..2 * SECOND) } else { self.rng.u64(100..5 * MS) };
         self.clients.push(Client {
             at,
             id,
             user,
+            token,
             seat: Some(seat),
+            is_seated: false,
             waker: Waker::from(Arc::new(Woken { client: number, all: Arc::clone(&self.woken) })),
             is_reading: false,
             pace,
@@ -159,17 +160,59 @@ impl World {
             newest: HashMap::new(),
             lagged: Vec::new(),
             views: BTreeMap::new(),
+            own: BTreeSet::new(),
+            left: BTreeSet::new(),
         });
-        self.trace(|| format!("{at}: client {number} of user {user} comes"));
+        self.trace(|| format!("{at}: client {number} of user {user} comes with {token:?}"));
         self.woken.lock().unwrap().push(number);
+        self.check_client(number);
         self.settle(at);
+        let after = self.rng.u64(0..5 * MS);
+        self.later(after, Event::Seated(number));
         let after = self.rng.u64(MS..200 * MS);
         self.later(after, Event::Act(number));
     }
 
+    /// Has a hub let somebody in, if it does.
+    pub(crate) fn register(
+        &self,
+        at: usize,
+        connection: ConnectionId,
+        user: usize,
+        permissions: Token,
+        line: Air,
+    ) -> Result<Seat<Token>, Denial> {
+        let newcomer = Newcomer {
+            connection,
+            user: self.users[user].clone(),
+            source: [127, 0, 0, 1].into(),
+            line: Arc::new(line),
+            permissions,
+            dialect: None,
+        };
+        let welcome = ServerFrame::Welcome(Welcome {
+            protocol: PROTOCOL_VERSION,
+            features: Features::default(),
+            connection,
+            node_bytes: 4,
+            session: [0; 16],
+            position: 0,
+            user: self.users[user].clone(),
+            limits: Limits::default(),
+            server: String::new(),
+        });
+        let now = (self.nodes[at].local(), SystemTime::UNIX_EPOCH);
+        self.nodes[at].hub.register(newcomer, &welcome, now)
+    }
+
     /// A client's turn.
     pub(crate) fn act(&mut self, client: usize) {
-        if self.is_resting || self.clients[client].seat.is_none() {
+        let Some(seat) = &self.clients[client].seat else { return };
+        if seat.member().outbox().has_ended() {
+            // Its session was told, and takes nothing more from it.
+            return self.end_client(client);
+        }
+        if self.is_resting {
             return;
         }
         let after = self.rng.u64(10 * MS..self.idleness);
@@ -180,7 +223,8 @@ impl World {
             33..37 => self.watch(client),
             37..39 => self.unwatch(client),
             39..42 => self.say(client),
-            42..97 => self.client_sends(client),
+            42..45 => self.refresh(client),
+            45..97 => self.client_sends(client),
             _ => {
                 self.trace(|| format!("client {client} goes"));
                 self.end_client(client);
@@ -194,8 +238,13 @@ impl World {
         let member = Arc::clone(seat.member());
         let group = self.rng.usize(0..self.groups.len());
         let joined = self.nodes[at].hub.join(&member, &self.groups[group], Origin::Client);
+        if joined.is_ok() {
+            self.clients[client].own.insert(group);
+            self.clients[client].left.remove(&group);
+        }
         if joined.is_ok_and(|joined| joined.is_new) {
             self.trace(|| format!("client {client} joins group {group}"));
+            self.check_client(client);
             let membership = Membership { group, joined: None, ended: None, is_removed: false };
             self.clients[client].memberships.push(membership);
         }
@@ -216,6 +265,8 @@ impl World {
             self.trace(|| format!("client {client} leaves group {group}"));
             let mut of_group = self.clients[client].memberships.iter_mut().filter(|of| of.group == group);
             of_group.next_back().unwrap().ended = Some(step);
+            self.clients[client].own.remove(&group);
+            self.clients[client].left.insert(group);
         }
         self.settle(at);
     }
@@ -257,6 +308,20 @@ impl World {
         self.settle(at);
     }
 
+    /// It shows another token.
+    fn refresh(&mut self, client: usize) {
+        let at = self.clients[client].at;
+        let Some(seat) = &self.clients[client].seat else { return };
+        let token = Token { issued: self.now.saturating_sub(self.rng.u64(0..10 * SECOND)) };
+        // One that is refused goes on with what it has.
+        if self.nodes[at].hub.permit(seat.member(), token).is_ok() {
+            self.trace(|| format!("client {client} has {token:?} from now on"));
+            self.clients[client].token = token;
+            self.check_client(client);
+        }
+        self.settle(at);
+    }
+
     /// Its connection ends.
     pub(crate) fn end_client(&mut self, client: usize) {
         let (at, step) = (self.clients[client].at, self.step);
@@ -286,6 +351,7 @@ impl World {
             assert_eq!(refused.code, fanfare_protocol::Code::CutOff);
             return;
         }
+        self.check_client(client);
         self.send(at, Some(client), from, to, except, messages, is_unreliable, counts);
     }
 

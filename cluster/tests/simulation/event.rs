@@ -34,16 +34,27 @@ pub(crate) enum Event {
         key: Key,
         value: Value,
         over: Option<u64>,
-        is_operators: bool,
+        attempt: u8,
     },
-    Acknowledged {
+    /// The log has answered an operator.
+    Answered {
         at: usize,
-        user: usize,
-        group: usize,
-        is_ban: bool,
-        revision: u64,
+        key: Key,
+        value: Value,
+        attempt: u8,
+        /// `None` where something else was decided.
+        revision: Option<u64>,
+    },
+    /// Something is to be decided once more.
+    Decide {
+        at: usize,
+        key: Key,
+        value: Value,
+        attempt: u8,
     },
     Arrive,
+    /// A connection that has been let in is put into the groups that its user is in whenever it is here.
+    Seated(usize),
     Act(usize),
     Read(usize),
     Operate,
@@ -75,8 +86,8 @@ impl Event {
             Self::Flush(at) => Some((*at, (1, 0))),
             Self::Bus { from, to, .. } => Some((*to, (2, *from))),
             Self::Watch { at, .. } => Some((*at, (3, 0))),
-            Self::Acknowledged { at, .. } => Some((*at, (4, 0))),
-            Self::Act(client) => Some((clients[*client].at, (5, *client))),
+            Self::Answered { at, .. } | Self::Decide { at, .. } => Some((*at, (4, 0))),
+            Self::Seated(client) | Self::Act(client) => Some((clients[*client].at, (5, *client))),
             Self::Read(client) => Some((clients[*client].at, (6, *client))),
             Self::Late(event) => event.process(clients),
             _ => None,

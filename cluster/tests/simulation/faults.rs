@@ -256,7 +256,7 @@ impl World {
         self.settle(at);
         self.nodes[at].alive = false;
         let key = Key::Node(self.nodes[at].id);
-        self.put(at, key, Value::Deleted, None, false);
+        self.put(at, key, Value::Deleted, None, 0);
     }
 
     fn node_crashes(&mut self) {
@@ -308,6 +308,6 @@ impl World {
         let Some(at) = (0..self.nodes.len()).find(|at| self.nodes[*at].alive) else { return };
         self.trace(|| format!("{at}: is told that {dead} is dead"));
         let key = Key::Node(self.nodes[dead].id);
-        self.put(at, key, Value::Deleted, None, false);
+        self.put(at, key, Value::Deleted, None, 0);
     }
 }

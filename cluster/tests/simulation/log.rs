@@ -8,12 +8,20 @@ use std::collections::{BTreeMap, HashMap};
 
 use fanfare_cluster::{Duties, Heartbeat, NodeId};
 
+use super::time::Micros;
+
 /// What an entry is about.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Key {
     Node(NodeId),
     /// A user and a group, by their numbers.
     Ban(usize, usize),
+    /// A user, kept out of all nodes.
+    UserBan(usize),
+    /// A user's sign-out.
+    SignOut(usize),
+    /// A user and a group that it is in whenever it is here.
+    Lasting(usize, usize),
     /// Who has the duty to tell a back end.
     Duty,
 }
@@ -23,6 +31,10 @@ pub(crate) enum Key {
 pub(crate) enum Value {
     Beat(Heartbeat),
     Banned,
+    /// What was issued up to this moment does not do any more.
+    SignedOut(Micros),
+    Lasts,
+    /// What an operator or a back end had decided is not so any more.
     Restored,
     Deleted,
     Holds(Duties),
@@ -40,32 +52,37 @@ pub(crate) struct Log {
     entries: BTreeMap<u64, (Key, Value)>,
     newest: HashMap<Key, u64>,
     last: u64,
-    /// Since which revision a user has been banned from a group without a break.
-    banned: HashMap<(usize, usize), u64>,
+    /// Since which revision something has been decided without a break.
+    stands: HashMap<Key, u64>,
 }
 
 impl Log {
     /// Puts an entry in. `over` is the revision that it may take the place of, 0 where there is to be none. Gives its
     /// own.
     pub(crate) fn append(&mut self, key: Key, value: Value, over: Option<u64>) -> Option<u64> {
-        if over.is_some_and(|over| self.newest.get(&key).copied().unwrap_or_default() != over) {
+        if over.is_some_and(|over| self.current(&key) != over) {
             return None;
         }
         self.last += 1;
-        match (&key, &value) {
-            (Key::Ban(user, group), Value::Banned) => {
-                self.banned.entry((*user, *group)).or_insert(self.last);
+        match &value {
+            Value::Banned | Value::SignedOut(_) | Value::Lasts => {
+                self.stands.entry(key.clone()).or_insert(self.last);
             }
-            (Key::Ban(user, group), _) => {
-                self.banned.remove(&(*user, *group));
-            }
-            _ => {}
+            Value::Restored => drop(self.stands.remove(&key)),
+            Value::Beat(_) | Value::Deleted | Value::Holds(_) => {}
         }
         if let Some(before) = self.newest.insert(key.clone(), self.last) {
             self.entries.remove(&before);
         }
         self.entries.insert(self.last, (key, value));
         Some(self.last)
+    }
+
+    /// The revision of a key's entry; 0 where there is none, or it was taken out.
+    fn current(&self, key: &Key) -> u64 {
+        let newest = self.newest.get(key).copied().unwrap_or_default();
+        let is_out = |(_, value): &(Key, Value)| matches!(value, Value::Restored | Value::Deleted);
+        if self.entries.get(&newest).is_some_and(is_out) { 0 } else { newest }
     }
 
     /// The next entry behind a revision, and whether there are more behind that.
@@ -81,8 +98,16 @@ impl Log {
         matches!(entry, Some((_, Value::Holds(Duties { holder: Some(_), .. }))))
     }
 
-    /// Since which revision a user has been banned from a group without a break.
-    pub(crate) fn banned(&self, user: usize, group: usize) -> Option<u64> {
-        self.banned.get(&(user, group)).copied()
+    /// Since which revision something has been decided without a break.
+    pub(crate) fn stands(&self, key: &Key) -> Option<u64> {
+        self.stands.get(key).copied()
+    }
+
+    /// Everything that stands.
+    pub(crate) fn standing(&self) -> impl Iterator<Item = (&Key, &Value)> {
+        self.entries
+            .values()
+            .filter(|(key, _)| self.stands.contains_key(key))
+            .map(|(key, value)| (key, value))
     }
 }

@@ -3,28 +3,27 @@
 //!
 //! In: effects. Out: acts on the hub, entries for the log, messages for the bus.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use bytes::Bytes;
-use fanfare_cluster::{Bus, Effect, Node, NodeId, Settings, TopicName, longest_fence};
+use fanfare_cluster::{Bus, Effect, Node, NodeId, Settings, TopicName};
 use fanfare_hub::{
-    Cluster, Gate, Hub, HubLimits, Lane, NoWay, NodeKey, Observer, Origin, Outgoing, Overflow, Proof,
-    Publication, Removal, Ticket, Topic,
+    Cluster, Gate, Hub, HubLimits, Lane, NoWay, NodeKey, Observer, Outgoing, Overflow, Proof, Publication,
+    Ticket, Topic,
 };
 use fanfare_protocol::codec::{self, FrameReader};
-use fanfare_protocol::{Code, ConnectionId, Denial, GroupName, Limits, ServerFrame, UserName};
+use fanfare_protocol::{ConnectionId, GroupName, Limits, ServerFrame};
 
+use super::door::{AGAIN, Door, Token};
 use super::event::Event;
+use super::lasting::Unmet;
 use super::log::{Entry, Key, Value};
 use super::notices::Occupation;
 use super::time::{Clock, MS, Micros, SECOND};
-use super::world::{World, group_number, user_number};
-
-/// What is refused while a node does not know what the others know; whoever gets it tries again.
-pub(crate) const AGAIN: Code = Code::ShuttingDown;
+use super::world::World;
 
 /// Messages that a node has given to its bus.
 #[derive(Default)]
@@ -109,29 +108,6 @@ impl Cluster for Joint {
     }
 }
 
-/// Who may: nobody without the lease, and not who is banned.
-pub(crate) struct Door {
-    joint: Arc<Joint>,
-    pub(crate) bans: Mutex<HashSet<(usize, usize)>>,
-}
-
-impl Gate<()> for Door {
-    fn enter(&self, _: &UserName, (): &()) -> Result<(), Denial> {
-        if self.joint.serves() { Ok(()) } else { Err(AGAIN.into()) }
-    }
-
-    fn join(&self, user: &UserName, (): &(), group: &GroupName, _: Origin) -> Result<(), Denial> {
-        if self.bans.lock().unwrap().contains(&(user_number(user), group_number(group))) {
-            return Err(Code::BannedFromGroup.into());
-        }
-        self.enter(user, &())
-    }
-
-    fn watch(&self, user: &UserName, (): &(), group: &GroupName) -> Result<(), Denial> {
-        self.join(user, &(), group, Origin::Client)
-    }
-}
-
 /// A node's watch of the log: the half that is here, and the half that is there.
 #[derive(Default)]
 pub(crate) struct Watch {
@@ -152,9 +128,8 @@ pub(crate) struct Watch {
 
 /// A fence that was asked for.
 pub(crate) struct OpenFence {
-    pub(crate) user: usize,
-    pub(crate) group: usize,
-    pub(crate) is_ban: bool,
+    pub(crate) key: Key,
+    pub(crate) value: Value,
     pub(crate) revision: u64,
     pub(crate) until: Instant,
 }
@@ -163,7 +138,7 @@ pub(crate) struct OpenFence {
 pub(crate) struct Process {
     pub(crate) id: NodeId,
     pub(crate) joint: Arc<Joint>,
-    pub(crate) hub: Arc<Hub<()>>,
+    pub(crate) hub: Arc<Hub<Token>>,
     pub(crate) door: Arc<Door>,
     pub(crate) post: Arc<Post>,
     pub(crate) alive: bool,
@@ -177,12 +152,16 @@ pub(crate) struct Process {
     pub(crate) born: Micros,
     pub(crate) resumed: Micros,
     pub(crate) watch: Watch,
+    /// The entries that it has seen of what was decided, as far as they stand.
+    pub(crate) revisions: HashMap<Key, u64>,
+    /// Who is to be put back into groups.
+    pub(crate) unmet: Unmet,
     pub(crate) is_flushing: bool,
     pub(crate) proofs: Vec<(Arc<Proof>, Micros)>,
     pub(crate) tickets: HashMap<Ticket, Micros>,
     pub(crate) fences: HashMap<u64, OpenFence>,
     /// Nodes that watch groups here.
-    observers: BTreeMap<NodeId, Observer<()>>,
+    observers: BTreeMap<NodeId, Observer<Token>>,
     /// It has said that it goes.
     pub(crate) leaves: bool,
     had_duty: bool,
@@ -217,11 +196,11 @@ impl Process {
             has_wishes: AtomicBool::new(false),
             proofs: Mutex::default(),
         });
-        let door = Arc::new(Door { joint: Arc::clone(&joint), bans: Mutex::default() });
+        let door = Arc::new(Door::new(Arc::clone(&joint)));
         let mut limits = HubLimits::default();
         limits.outbox.frames = frames;
         limits.outbox.overflow = Overflow::DropOldest;
-        let hub = Hub::new(limits, Arc::clone(&door) as Arc<dyn Gate<()>>);
+        let hub = Hub::new(limits, Arc::clone(&door) as Arc<dyn Gate<Token>>);
         hub.cluster(Arc::clone(&joint) as Arc<dyn Cluster>);
         hub.tell(Arc::new(Occupation::new(Arc::clone(&joint))));
         Self {
@@ -238,6 +217,8 @@ impl Process {
             born: now,
             resumed: now,
             watch: Watch::default(),
+            revisions: HashMap::new(),
+            unmet: Unmet::default(),
             is_flushing: false,
             proofs: Vec::new(),
             tickets: HashMap::new(),
@@ -266,6 +247,7 @@ impl World {
         let hub = Arc::clone(&self.nodes[at].hub);
         let mut announcement = hub.announcement(now);
         while announcement.go_on(1) {}
+        self.put_back(at, false);
         self.settle(at);
         self.tend_watch(at);
         self.check_patience(at);
@@ -330,39 +312,13 @@ impl World {
             (Key::Duty, Value::Holds(duties)) => node.joint.node.lock().unwrap().duty(duties, revision),
             (Key::Duty, _) => {}
             (Key::Node(id), _) => node.joint.node.lock().unwrap().heartbeat(id, None, revision, now),
-            (Key::Ban(user, group), value) => {
-                let (user_name, group_name) = (self.users[user].clone(), self.groups[group].clone());
-                let node = &self.nodes[at];
-                let mut bans = node.door.bans.lock().unwrap();
-                if value == Value::Banned {
-                    drop(bans);
-                    let why = Removal { code: Code::BannedFromGroup, reason: "banned" };
-                    let forbid = || {
-                        node.door.bans.lock().unwrap().insert((user, group));
-                    };
-                    let _ = node.hub.revoke(&user_name, forbid, |name| *name == group_name, why);
-                } else {
-                    bans.remove(&(user, group));
-                }
-                node.joint.node.lock().unwrap().applied(revision);
+            (key, value) => {
+                self.put_in_force(at, key, &value, revision);
+                self.nodes[at].joint.node.lock().unwrap().applied(revision);
             }
         }
         if !has_more || self.options.ignores_backlog {
             self.nodes[at].joint.node.lock().unwrap().caught_up(now);
-        }
-        self.settle(at);
-    }
-
-    /// The log has answered an operator.
-    pub(crate) fn acknowledged(&mut self, at: usize, user: usize, group: usize, is_ban: bool, revision: u64) {
-        let node = &mut self.nodes[at];
-        let now = node.local();
-        let until = now + longest_fence(&self.settings);
-        let number = node.joint.node.lock().unwrap().fence(revision, now, until, now);
-        node.fences.insert(number, OpenFence { user, group, is_ban, revision, until });
-        self.trace(|| format!("{at}: fence {number} for revision {revision}"));
-        if self.options.ack_is_fence && is_ban {
-            self.close_fence(at, user, group, revision);
         }
         self.settle(at);
     }
@@ -406,15 +362,15 @@ impl World {
         match effect {
             Effect::Beat(beat) => {
                 let key = Key::Node(self.nodes[at].id);
-                self.put(at, key, Value::Beat(beat), None, false);
+                self.put(at, key, Value::Beat(beat), None, 0);
             }
             Effect::Forget(id, revision) => {
                 self.trace(|| format!("{at}: forgets {id}"));
-                self.put(at, Key::Node(id), Value::Deleted, Some(revision), false);
+                self.put(at, Key::Node(id), Value::Deleted, Some(revision), 0);
             }
             Effect::Claim(duties, over) => {
                 self.trace(|| format!("{at}: claims {duties:?} over {over}"));
-                self.put(at, Key::Duty, Value::Holds(duties), Some(over), false);
+                self.put(at, Key::Duty, Value::Holds(duties), Some(over), 0);
             }
             Effect::Notify { subject, is_occupied, order } => {
                 self.notified(at, &subject, is_occupied, order);
@@ -457,10 +413,7 @@ impl World {
                 }
                 let hub = Arc::clone(&self.nodes[at].hub);
                 match topic {
-                    TopicName::Group(group) => {
-                        let why = Removal { code: AGAIN, reason: "not proven" };
-                        hub.remove(&hub.of_group(&group), |name, _| *name == group, why);
-                    }
+                    TopicName::Group(group) => self.put_out(at, &group),
                     TopicName::User(user) => {
                         for member in hub.of_user(&user) {
                             hub.close(&member, AGAIN.into(), None);
@@ -480,6 +433,7 @@ impl World {
                     self.nodes[at].joint.began.store(true, Ordering::Relaxed);
                     self.nodes[at].hub.resume();
                     self.check_bans(at);
+                    self.check_forbidden(at);
                 }
             }
             Effect::Tallied(ticket, tallied) => self.tallied(at, ticket, tallied),
@@ -493,6 +447,7 @@ impl World {
                 self.nodes[at].observers.remove(&id);
                 let now = self.nodes[at].local();
                 self.nodes[at].hub.part(NodeKey(id.bytes()), now);
+                self.put_back(at, true);
             }
             Effect::Watch { from, is_anew, is_watched, groups } => {
                 self.trace(|| format!("{at}: {from} watches {is_watched}, anew {is_anew}: {groups:?}"));

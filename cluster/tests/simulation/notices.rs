@@ -11,6 +11,7 @@ use fanfare_cluster::Subject;
 use fanfare_hub::{Left, Member, Origin, Witness};
 use fanfare_protocol::GroupName;
 
+use super::door::Token;
 use super::node::Joint;
 use super::world::World;
 
@@ -25,7 +26,7 @@ impl Occupation {
         Self { joint, connections: Mutex::default() }
     }
 
-    fn change(&self, member: &Member<()>, group: &GroupName, has_come: bool) {
+    fn change(&self, member: &Member<Token>, group: &GroupName, has_come: bool) {
         let user = Subject::User(group.clone(), member.user().clone());
         let mut connections = self.connections.lock().unwrap();
         for subject in [Subject::Group(group.clone()), user] {
@@ -43,12 +44,12 @@ impl Occupation {
     }
 }
 
-impl Witness<()> for Occupation {
-    fn joined(&self, member: &Arc<Member<()>>, group: &GroupName, _: Origin, _: bool) {
+impl Witness<Token> for Occupation {
+    fn joined(&self, member: &Arc<Member<Token>>, group: &GroupName, _: Origin, _: bool) {
         self.change(member, group, true);
     }
 
-    fn left(&self, member: &Arc<Member<()>>, group: &GroupName, _: Left, _: bool) {
+    fn left(&self, member: &Arc<Member<Token>>, group: &GroupName, _: Left, _: bool) {
         self.change(member, group, false);
     }
 }

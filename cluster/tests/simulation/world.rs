@@ -15,10 +15,11 @@ use fanfare_protocol::{GroupName, UserName};
 use super::clients::{Client, Sent};
 use super::event::{Event, Scheduled};
 use super::faults::Trouble;
-use super::log::{Key, Log, Value};
+use super::log::Log;
 use super::net::Net;
 use super::node::Process;
 use super::time::{MS, Micros, SECOND};
+use super::users::Forbidden;
 
 /// What is asked of a run.
 #[derive(Debug, Clone, Copy, Default)]
@@ -33,6 +34,8 @@ pub(crate) struct Options {
     pub(crate) always_delivers: bool,
     /// A broken watch: what is behind an entry is not waited for.
     pub(crate) ignores_backlog: bool,
+    /// A broken operator: a sign-out that another was faster with is put again as it was.
+    pub(crate) keeps_moment: bool,
 }
 
 /// What a run was like.
@@ -51,6 +54,14 @@ pub(crate) struct Summary {
     pub(crate) notices: u64,
     /// Of those what it was told already.
     pub(crate) repeated: u64,
+    /// Bans and sign-outs of users that were in force everywhere, and how many connections were refused for them.
+    pub(crate) user_fences: u64,
+    pub(crate) kept_out: u64,
+    /// Decisions that were put once more, because something else was decided.
+    pub(crate) again: u64,
+    /// Lasting memberships that were compared at the end, and that were put back.
+    pub(crate) lasting: u64,
+    pub(crate) put_back: u64,
 }
 
 impl Summary {
@@ -66,6 +77,11 @@ impl Summary {
             views: self.views + other.views,
             notices: self.notices + other.notices,
             repeated: self.repeated + other.repeated,
+            user_fences: self.user_fences + other.user_fences,
+            kept_out: self.kept_out + other.kept_out,
+            again: self.again + other.again,
+            lasting: self.lasting + other.lasting,
+            put_back: self.put_back + other.put_back,
         }
     }
 }
@@ -91,6 +107,8 @@ pub(crate) struct World {
     pub(crate) airborne: Arc<Mutex<Vec<(usize, Bytes)>>>,
     /// Fences that were reported closed, and since when nothing of it may happen: by user and group, the revision.
     pub(crate) closed: BTreeMap<(usize, usize), u64>,
+    /// The same of users.
+    pub(crate) forbidden: Forbidden,
     pub(crate) is_calm: bool,
     pub(crate) is_resting: bool,
     /// How long a client waits at most until it does something again.
@@ -155,6 +173,7 @@ impl World {
             woken: Arc::default(),
             airborne: Arc::default(),
             closed: BTreeMap::new(),
+            forbidden: Forbidden::default(),
             is_calm,
             is_resting: false,
             idleness: rng.u64(200 * MS..4 * SECOND),
@@ -186,12 +205,12 @@ impl World {
         self.plan_troubles(lasts);
         let mut at = 0;
         while at < lasts {
-            at += self.rng.u64(10 * MS..lasts / 12);
+            at += self.rng.u64(10 * MS..lasts / 16);
             self.later(at, Event::Arrive);
         }
         let mut at = 0;
         while at < lasts {
-            at += self.rng.u64(10 * MS..lasts / 4);
+            at += self.rng.u64(10 * MS..lasts / 10);
             self.later(at, Event::Operate);
         }
         self.later(lasts, Event::Rest);
@@ -280,17 +299,17 @@ impl World {
                     self.see(at, entry, has_more);
                 }
             }
-            Event::Put { from, key, value, over, is_operators } => {
-                self.append(from, key, value, over, is_operators);
+            Event::Put { from, key, value, over, attempt } => self.append(from, key, value, over, attempt),
+            Event::Answered { at, key, value, attempt, revision } => {
+                self.answered(at, key, value, attempt, revision);
             }
-            Event::Acknowledged { at, user, group, is_ban, revision } => {
-                self.acknowledged(at, user, group, is_ban, revision);
-            }
+            Event::Decide { at, key, value, attempt } => self.decide(at, key, value, attempt),
             Event::Arrive => {
                 if let Some(at) = self.some_node() {
                     self.arrive(at);
                 }
             }
+            Event::Seated(client) => self.seated(client),
             Event::Act(client) => self.act(client),
             Event::Read(client) => self.read(client),
             Event::Operate => self.operate(),
@@ -342,54 +361,6 @@ impl World {
         let some = self.rng.choice(running)?;
         self.nodes[some].joint.clock.set(self.now);
         Some(some)
-    }
-
-    /// An operator bans or restores somebody at some node.
-    fn operate(&mut self) {
-        let Some(at) = self.some_node().filter(|_| !self.is_resting) else { return };
-        let (user, group) = (self.rng.usize(0..self.users.len()), self.rng.usize(0..self.groups.len()));
-        let value = if self.rng.u8(..3) < 2 { Value::Banned } else { Value::Restored };
-        self.trace(|| format!("{at}: {value:?} of user {user} and group {group} is put"));
-        self.put(at, Key::Ban(user, group), value, None, true);
-    }
-
-    /// Something is on its way into the log.
-    pub(crate) fn put(&mut self, from: usize, key: Key, value: Value, over: Option<u64>, is_operators: bool) {
-        if self.net.reaches_log(from) {
-            let at = self.net.put(from, self.now, &mut self.rng);
-            self.at(at, Event::Put { from, key, value, over, is_operators });
-        }
-    }
-
-    fn append(&mut self, from: usize, key: Key, value: Value, over: Option<u64>, is_operators: bool) {
-        // What was on its way when it was cut may have come through.
-        if !self.net.reaches_log(from) && self.rng.bool() {
-            return;
-        }
-        let is_claim = key == Key::Duty;
-        let ban = match key {
-            Key::Ban(user, group) => Some((user, group, value == Value::Banned)),
-            Key::Node(_) | Key::Duty => None,
-        };
-        let before = self.log.held();
-        let Some(revision) = self.log.append(key, value, over) else { return };
-        // Somebody has the duty who took it from somebody.
-        self.is_unsure |= before && self.log.held() && is_claim;
-        if let Some((user, group, is_ban)) = ban {
-            self.trace(|| {
-                format!("log: ban {is_ban} of user {user} from group {group} has revision {revision}")
-            });
-            if !is_ban {
-                self.closed.remove(&(user, group));
-            }
-            if is_operators && self.net.reaches_log(from) {
-                let after = self.net.answer(from, &mut self.rng);
-                self.later(after, Event::Acknowledged { at: from, user, group, is_ban, revision });
-            }
-        }
-        for at in 0..self.nodes.len() {
-            self.pump_later(at);
-        }
     }
 
     /// A watch goes on.
