@@ -12,6 +12,8 @@
     reason = "a test that cannot go on must say where"
 )]
 
+#[path = "simulation/calls.rs"]
+mod calls;
 #[path = "simulation/checks.rs"]
 mod checks;
 #[path = "simulation/clients.rs"]

@@ -187,6 +187,7 @@ impl World {
         self.check_forbidden_users();
         self.check_doors();
         self.check_lasting();
+        self.check_calls();
         self.check_messages();
         self.check_views();
         self.check_notices();

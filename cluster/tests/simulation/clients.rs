@@ -16,6 +16,7 @@ use fanfare_protocol::{
     ServerFrame, Target, UserName, Welcome,
 };
 
+use super::calls::Call;
 use super::door::{AGAIN, Token};
 use super::event::Event;
 use super::time::{MS, Micros, SECOND};
@@ -57,6 +58,8 @@ pub(crate) struct Client {
     /// The groups that it is in by its own wish, and those that it has to join by itself again.
     pub(crate) own: BTreeSet<usize>,
     pub(crate) left: BTreeSet<usize>,
+    /// What it asked the application for.
+    pub(crate) calls: Vec<Call>,
 }
 
 /// A watched group, as its watcher was told.
@@ -162,6 +165,7 @@ impl World {
             views: BTreeMap::new(),
             own: BTreeSet::new(),
             left: BTreeSet::new(),
+            calls: Vec::new(),
         });
         self.trace(|| format!("{at}: client {number} of user {user} comes with {token:?}"));
         self.woken.lock().unwrap().push(number);
@@ -223,8 +227,9 @@ impl World {
             33..37 => self.watch(client),
             37..39 => self.unwatch(client),
             39..42 => self.say(client),
-            42..45 => self.refresh(client),
-            45..97 => self.client_sends(client),
+            42..48 => self.call(client),
+            48..51 => self.refresh(client),
+            51..97 => self.client_sends(client),
             _ => {
                 self.trace(|| format!("client {client} goes"));
                 self.end_client(client);

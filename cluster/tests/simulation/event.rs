@@ -56,6 +56,8 @@ pub(crate) enum Event {
     /// A connection that has been let in is put into the groups that its user is in whenever it is here.
     Seated(usize),
     Act(usize),
+    /// The application has what a client asked it for.
+    Made(usize, u64),
     Read(usize),
     Operate,
     Begin(Trouble),
@@ -89,6 +91,7 @@ impl Event {
             Self::Answered { at, .. } | Self::Decide { at, .. } => Some((*at, (4, 0))),
             Self::Seated(client) | Self::Act(client) => Some((clients[*client].at, (5, *client))),
             Self::Read(client) => Some((clients[*client].at, (6, *client))),
+            Self::Made(client, _) => Some((clients[*client].at, (7, *client))),
             Self::Late(event) => event.process(clients),
             _ => None,
         }

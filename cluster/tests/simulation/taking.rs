@@ -112,6 +112,8 @@ impl World {
             }
             ServerFrame::Message(message) => self.take_message(client, &message),
             ServerFrame::Presence(frame) => self.take_presence(client, frame),
+            ServerFrame::Error { request, code, .. } => self.take_refusal(client, request, code),
+            ServerFrame::Call(call) => self.take_result(client, &call),
             other => self.violate(8, format!("client {client} takes {other:?}")),
         }
     }

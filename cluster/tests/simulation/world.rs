@@ -62,6 +62,10 @@ pub(crate) struct Summary {
     /// Lasting memberships that were compared at the end, and that were put back.
     pub(crate) lasting: u64,
     pub(crate) put_back: u64,
+    /// Calls, how many of them were refused, and how many were answered.
+    pub(crate) calls: u64,
+    pub(crate) refused: u64,
+    pub(crate) results: u64,
 }
 
 impl Summary {
@@ -82,6 +86,9 @@ impl Summary {
             again: self.again + other.again,
             lasting: self.lasting + other.lasting,
             put_back: self.put_back + other.put_back,
+            calls: self.calls + other.calls,
+            refused: self.refused + other.refused,
+            results: self.results + other.results,
         }
     }
 }
@@ -311,6 +318,7 @@ impl World {
             }
             Event::Seated(client) => self.seated(client),
             Event::Act(client) => self.act(client),
+            Event::Made(client, call) => self.made(client, call),
             Event::Read(client) => self.read(client),
             Event::Operate => self.operate(),
             Event::Begin(trouble) => self.trouble_begins(trouble),
