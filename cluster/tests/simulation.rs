@@ -40,6 +40,8 @@ mod notices;
 mod taking;
 #[path = "simulation/time.rs"]
 mod time;
+#[path = "simulation/told.rs"]
+mod told;
 #[path = "simulation/users.rs"]
 mod users;
 #[path = "simulation/world.rs"]

@@ -302,22 +302,14 @@ impl World {
     /// Who was there got what was for it, or was told that it may be missing.
     fn check_messages(&mut self) {
         for at in 0..self.clients.len() {
-            let mut missing = None;
             let client = &self.clients[at];
-            for (number, sent) in self.sent.iter().enumerate() {
-                let number = number as u64;
-                let is_told = client.lagged.last().is_some_and(|step| *step > sent.step);
-                if sent.is_unreliable
-                    || is_told
-                    || client.received.contains_key(&number)
-                    || sent.except.contains(&client.id)
-                    || !sent.to.iter().any(|target| self.was_owed(at, number, target))
-                {
-                    continue;
-                }
-                missing = Some(number);
-                break;
-            }
+            let is_told = |number: &u64| {
+                client.lagged.last().is_some_and(|(step, _)| *step > self.sent_as(*number).step)
+            };
+            let lost: Vec<u64> =
+                (0..self.sent.len() as u64).filter(|number| self.is_lost(at, *number)).collect();
+            let missing = lost.iter().copied().find(|number| !is_told(number));
+            self.check_told(at, &lost);
             if let Some(number) = missing {
                 let sent = &self.sent[usize::try_from(number).unwrap()];
                 let what = format!(
@@ -334,7 +326,7 @@ impl World {
     }
 
     /// Whether a client must have got a message that was sent to this.
-    fn was_owed(&self, at: usize, number: u64, target: &Target) -> bool {
+    pub(crate) fn was_owed(&self, at: usize, number: u64, target: &Target) -> bool {
         let client = &self.clients[at];
         let sent = &self.sent[usize::try_from(number).unwrap()];
         let welcomed = client.welcomed.is_some_and(|step| step < sent.step);

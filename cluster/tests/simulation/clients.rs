@@ -52,7 +52,8 @@ pub(crate) struct Client {
     pub(crate) received: HashMap<u64, u64>,
     /// The newest of each sender.
     pub(crate) newest: HashMap<Option<ConnectionId>, HashMap<usize, u64>>,
-    pub(crate) lagged: Vec<u64>,
+    /// When it was told that something is missing, and how much.
+    pub(crate) lagged: Vec<(u64, u64)>,
     /// Who is there in the groups that it watches, as it was told, and whether that was all.
     pub(crate) views: BTreeMap<usize, View>,
     /// The groups that it is in by its own wish, and those that it has to join by itself again.
@@ -116,6 +117,8 @@ impl Line for Air {
 /// A message that was sent.
 pub(crate) struct Sent {
     pub(crate) step: u64,
+    /// The number of the first that was sent with it.
+    pub(crate) publication: u64,
     pub(crate) origin: usize,
     pub(crate) sender: Option<usize>,
     pub(crate) to: Vec<Target>,
@@ -395,7 +398,16 @@ impl World {
         let step = self.step;
         for _ in 0..messages {
             let (to, except) = (to.clone(), except.clone());
-            self.sent.push(Sent { step, origin: at, sender, to, except, has_lease, is_unreliable });
+            self.sent.push(Sent {
+                step,
+                publication: first,
+                origin: at,
+                sender,
+                to,
+                except,
+                has_lease,
+                is_unreliable,
+            });
         }
         self.trace(|| {
             format!("{at}: {sender:?} sends {messages} from number {first} to {to:?} but not {except:?}")

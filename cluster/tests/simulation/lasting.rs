@@ -169,8 +169,8 @@ impl World {
                 self.counts.lasting += u64::from(must);
                 if must && origin.is_none() || origin.is_some() && !may || origin.is_some() != is_told {
                     wrong.get_or_insert(format!(
-                        "client {number} of node {} is in group {group} by {origin:?}, was told {is_told}, and has a row: \
-                         {stands}, is banned: {is_banned}, joined itself: {is_own}",
+                        "client {number} of node {} is in group {group} by {origin:?}, was told {is_told}; \
+                         row: {stands}, banned: {is_banned}, joined itself: {is_own}",
                         client.at
                     ));
                 }

@@ -3,7 +3,7 @@
 //!
 //! In: effects. Out: acts on the hub, entries for the log, messages for the bus.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -162,6 +162,8 @@ pub(crate) struct Process {
     pub(crate) fences: HashMap<u64, OpenFence>,
     /// Nodes that watch groups here.
     observers: BTreeMap<NodeId, Observer<Token>>,
+    /// Nodes that were given up once: how much they lost nobody knows.
+    pub(crate) vague: HashSet<NodeId>,
     /// It has said that it goes.
     pub(crate) leaves: bool,
     had_duty: bool,
@@ -224,6 +226,7 @@ impl Process {
             tickets: HashMap::new(),
             fences: HashMap::new(),
             observers: BTreeMap::new(),
+            vague: HashSet::new(),
             leaves: false,
             had_duty: false,
         }
@@ -447,6 +450,7 @@ impl World {
                 self.nodes[at].observers.remove(&id);
                 let now = self.nodes[at].local();
                 self.nodes[at].hub.part(NodeKey(id.bytes()), now);
+                self.nodes[at].vague.insert(id);
                 self.put_back(at, true);
             }
             Effect::Watch { from, is_anew, is_watched, groups } => {

@@ -105,7 +105,7 @@ impl World {
             }
             ServerFrame::Lagged { dropped } => {
                 self.trace(|| format!("client {client} takes Lagged {dropped}"));
-                self.clients[client].lagged.push(step);
+                self.clients[client].lagged.push((step, dropped));
                 if self.is_calm {
                     self.violate(2, format!("client {client} is told Lagged where nothing is disturbed"));
                 }

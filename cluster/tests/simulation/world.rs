@@ -66,6 +66,8 @@ pub(crate) struct Summary {
     pub(crate) calls: u64,
     pub(crate) refused: u64,
     pub(crate) results: u64,
+    /// Messages that were lost and whose number was compared with what was told.
+    pub(crate) lost: u64,
 }
 
 impl Summary {
@@ -89,6 +91,7 @@ impl Summary {
             calls: self.calls + other.calls,
             refused: self.refused + other.refused,
             results: self.results + other.results,
+            lost: self.lost + other.lost,
         }
     }
 }
