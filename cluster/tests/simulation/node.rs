@@ -447,6 +447,12 @@ impl World {
             Effect::Came(id) => self.trace(|| format!("{at}: {id} is there")),
             Effect::Went(id) => {
                 self.trace(|| format!("{at}: {id} is gone"));
+                let gone = &self.nodes[self.places[&id]];
+                let node = gone.joint.node.lock().unwrap();
+                // One that has said that it goes, and stands still before somebody knows what it has told.
+                let owes = node.reported().is_err() || node.peers().is_empty();
+                drop(node);
+                self.is_unsure |= gone.alive && gone.leaves && owes;
                 self.nodes[at].observers.remove(&id);
                 let now = self.nodes[at].local();
                 self.nodes[at].hub.part(NodeKey(id.bytes()), now);
