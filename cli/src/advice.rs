@@ -46,9 +46,10 @@ fn cluster(error: &StartError, problem: &OpenError) -> Failure {
             failed(error, "see --cluster-nkey, --cluster-creds and --cluster-ca")
         }
         OpenError::Certificate { .. } => failed(error, "see --cluster-ca"),
-        OpenError::NoJetStream { .. } => {
-            failed(error, "switch it on in NATS' own configuration: jetstream { store_dir: \"...\" }")
-        }
+        OpenError::NoJetStream { .. } => failed(
+            error,
+            "where it is off, switch it on in NATS' own configuration: jetstream { store_dir: \"...\" }",
+        ),
         _ => failed(error, "see --cluster"),
     }
 }

@@ -5,7 +5,7 @@
 //!
 //! Invariants: the connection goes live only when its groups are exactly those that the application wants, so a group
 //! that is left while this runs is not joined, or left again; a group that is refused for now is wanted still, so that
-//! the attempt has failed; what arrives meanwhile comes after [`Event::Reconnected`], and none of it is lost.
+//! the attempt has failed, as long as whoever asks insists on all of them; what arrives meanwhile comes after [`Event::Reconnected`], and none of it is lost.
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::time::Duration;
@@ -13,7 +13,7 @@ use std::time::Duration;
 use fanfare_protocol::{ClientFrame, Code, GroupName, RequestId, ServerFrame, codec};
 use tokio::time::timeout;
 
-use crate::disconnect::{ComeBack, Disconnect};
+use crate::disconnect::{ComeBack, Disconnect, known};
 use crate::event::Event;
 use crate::events::EventSink;
 use crate::handshake::Opened;
@@ -35,6 +35,8 @@ pub(crate) struct Rejoin<'a> {
     shared: &'a Shared,
     opened: &'a mut Opened,
     events: &'a EventSink,
+    /// A group that is refused for now fails it.
+    insists: bool,
     /// How many events may wait for the end of this.
     most_held: usize,
     held: Vec<Event>,
@@ -61,6 +63,7 @@ impl<'a> Rejoin<'a> {
             shared,
             opened,
             events,
+            insists: true,
             most_held,
             held: Vec::new(),
             under_way: HashMap::new(),
@@ -78,9 +81,10 @@ impl<'a> Rejoin<'a> {
     /// May be dropped while it waits: then the connection did not go live.
     ///
     /// # Errors
-    /// The connection was lost again, or the server refused a group for now. The application is in no group, and wants
-    /// the same as before.
-    pub(crate) async fn run(mut self, patience: Duration) -> Result<Vec<Event>, Disconnect> {
+    /// The connection was lost again; or the server refused a group for now, and `insists` says that the connection is
+    /// worth nothing without it. The application is in no group, and wants the same as before.
+    pub(crate) async fn run(mut self, patience: Duration, insists: bool) -> Result<Vec<Event>, Disconnect> {
+        self.insists = insists;
         if let Err(lost) = self.rejoin(patience).await {
             // What an operator made on this connection is lost with it.
             self.shared.membership(|groups| groups.connection_lost());
@@ -168,6 +172,13 @@ impl<'a> Rejoin<'a> {
         let _ = self.opened.link.queue.send(codec::encode_client(&frame)).await;
     }
 
+    /// Whether a group that is not to be had now is wanted, so that the attempt has failed: as if the server had refused
+    /// the connection, another may do, or this one in a while.
+    fn is_wanted_later(&self, group: &GroupName, code: u16) -> bool {
+        let is_for_now = matches!(known(code), Some(Code::CutOff | Code::ShuttingDown));
+        self.insists && is_for_now && self.shared.membership(|groups| groups.is_member(group))
+    }
+
     async fn take(&mut self, frame: ServerFrame) -> Result<(), Disconnect> {
         let event = match frame {
             ServerFrame::Ack { request, .. } | ServerFrame::AckPart { request, .. } => {
@@ -185,11 +196,7 @@ impl<'a> Rejoin<'a> {
             }
             ServerFrame::Error { request, code, detail } => {
                 match self.under_way.remove(&request) {
-                    // As if it had refused the connection: another server may do, or this one in a while.
-                    Some(Step::Join(group))
-                        if ComeBack::ByCode.allows(code)
-                            && self.shared.membership(|groups| groups.is_member(&group)) =>
-                    {
+                    Some(Step::Join(group)) if self.is_wanted_later(&group, code) => {
                         return Err(Disconnect::Closed { code, reason: detail, come_back: ComeBack::ByCode });
                     }
                     Some(Step::Join(group)) => {
@@ -214,6 +221,12 @@ impl<'a> Rejoin<'a> {
             ServerFrame::Joined { group, members } => {
                 self.shared.membership(|groups| groups.joined(&group));
                 Event::Joined { group, members }
+            }
+            ServerFrame::Removed { group, code, reason }
+                if (self.unanswered.contains(&group) || self.rejoined.contains(&group))
+                    && self.is_wanted_later(&group, code) =>
+            {
+                return Err(Disconnect::Closed { code, reason, come_back: ComeBack::ByCode });
             }
             ServerFrame::Removed { group, code, reason } => {
                 self.unanswered.remove(&group);

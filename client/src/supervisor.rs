@@ -38,6 +38,10 @@ use crate::{refresher, tls, transport, watching};
 /// How long a close waits for the server to confirm that it has everything.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(5);
 
+/// So many attempts of an outage may fail because a group is refused for now: longer than a node that has died holds up
+/// groups that are new on another (6 s, and 2 s for each attempt). Then the rest is worth more than all of them.
+const INSISTS: u32 = 5;
+
 /// How long to wait for the close that follows a finished stream, and for the last packets to be on their way.
 const LAST_PACKETS: Duration = Duration::from_secs(1);
 
@@ -204,12 +208,12 @@ impl Supervisor {
     ) -> Result<Opened, CloseReason> {
         let outage = Instant::now();
         self.events.push(Event::Disconnected { reason: lost, retry_in: Some(step.pause) }).await;
-        let mut attempts = 0;
+        let (mut attempts, mut refusals) = (0, 0);
         loop {
             let failure = tokio::select! {
                 biased;
                 () = self.shared.closing.cancelled() => return Err(CloseReason::Requested),
-                attempt = self.attempt(servers, step) => match attempt {
+                attempt = self.attempt(servers, step, &mut refusals) => match attempt {
                     Ok((opened, events)) => {
                         servers.live(step.place);
                         for event in events {
@@ -234,15 +238,24 @@ impl Supervisor {
         }
     }
 
-    /// One attempt. On success the connection is live, and the events that tell of it are still to be queued.
-    async fn attempt(&self, servers: &Servers, step: Step) -> Result<(Opened, Vec<Event>), ConnectError> {
+    /// One attempt. On success the connection is live, and the events that tell of it are still to be queued. `refusals`
+    /// says how many have failed because a group was refused for now.
+    async fn attempt(
+        &self,
+        servers: &Servers,
+        step: Step,
+        refusals: &mut u32,
+    ) -> Result<(Opened, Vec<Event>), ConnectError> {
         sleep(step.pause).await;
         let source = self.source.refreshed(self.shared.newest_token());
         let mut opened = servers.attempt(step.place, &source, &self.shared.skipped).await?;
         let rejoin = Rejoin::new(&self.shared, &mut opened, &self.events, self.most_held);
-        match rejoin.run(self.patience).await {
+        match rejoin.run(self.patience, *refusals < INSISTS).await {
             Ok(events) => Ok((opened, events)),
-            Err(lost) => Err(ready_failed(servers.name(step.place), lost)),
+            Err(lost) => {
+                *refusals += u32::from(matches!(lost, Disconnect::Closed { .. }));
+                Err(ready_failed(servers.name(step.place), lost))
+            }
         }
     }
 }

@@ -23,11 +23,13 @@ pub(crate) struct Lease {
     seen: Option<(u64, Instant)>,
     /// The revision of the newest that came back, and when it was sent.
     anchor: Option<(u64, Instant)>,
+    /// It has been ended since that was sent.
+    is_over: bool,
 }
 
 impl Lease {
     pub(crate) fn new(lasts: Duration) -> Self {
-        Self { lasts, on_the_way: VecDeque::new(), sent: 0, seen: None, anchor: None }
+        Self { lasts, on_the_way: VecDeque::new(), sent: 0, seen: None, anchor: None, is_over: false }
     }
 
     /// A heartbeat goes out; gives its number.
@@ -54,7 +56,15 @@ impl Lease {
 
     /// Everything is known that was decided before what has come back.
     pub(crate) fn caught_up(&mut self) {
-        self.anchor = self.seen.or(self.anchor);
+        if self.seen.is_some() {
+            (self.anchor, self.is_over) = (self.seen, false);
+        }
+    }
+
+    /// It ends at once, whatever is on its way: only what is sent from now on can begin another.
+    pub(crate) fn end(&mut self) {
+        self.on_the_way.clear();
+        (self.seen, self.is_over) = (None, true);
     }
 
     /// When the newest heartbeat was sent that came back: everything that was decided before is known here.
@@ -69,7 +79,7 @@ impl Lease {
 
     /// Until when it lasts; `None` where it has not begun.
     pub(crate) fn until(&self) -> Option<Instant> {
-        self.anchor().map(|anchor| anchor + self.lasts)
+        self.anchor().filter(|_| !self.is_over).map(|anchor| anchor + self.lasts)
     }
 
     pub(crate) fn holds(&self, now: Instant) -> bool {
@@ -100,5 +110,24 @@ mod tests {
         assert_eq!(lease.revision(), 8);
         assert!(lease.holds(start + 6 * second - Duration::from_nanos(1)));
         assert!(!lease.holds(start + 6 * second));
+    }
+
+    #[test]
+    fn promise_19_one_that_is_ended_begins_again_by_what_is_sent_later() {
+        let (second, start) = (Duration::from_secs(1), Instant::now());
+        let mut lease = Lease::new(5 * second);
+        let (first, on_its_way) = (lease.send(start), lease.send(start));
+        lease.seen(first, 8);
+        lease.caught_up();
+        assert!(lease.holds(start));
+        lease.end();
+        lease.caught_up();
+        lease.seen(on_its_way, 10);
+        lease.caught_up();
+        assert!(!lease.holds(start) && lease.anchor().is_some());
+        let later = lease.send(start + second);
+        lease.seen(later, 11);
+        lease.caught_up();
+        assert_eq!(lease.until(), Some(start + 6 * second));
     }
 }

@@ -1,8 +1,8 @@
-//! Publications from one node to another, numbered, so that none is lost in silence.
+//! Messages from one node to another, numbered, so that none is lost in silence. A publication has one or several.
 //!
-//! In: publications that are sent, and headings that arrive. Out: their numbers; how many did not arrive. Invariant: of
-//! what a node published to another each is delivered once, or counted as missed (promise 18): behind whatever arrives
-//! next, if only a ping.
+//! In: publications that are sent, and headings that arrive. Out: the number of the last message of each; how many did
+//! not arrive. Invariant: of what a node published to another each message is delivered once, or counted as missed
+//! (promise 18): behind whatever arrives next, if only a ping.
 
 /// The way to a node.
 #[derive(Debug, Default, Clone, Copy)]
@@ -11,15 +11,15 @@ pub(crate) struct Outbound {
 }
 
 impl Outbound {
-    /// The number of a publication that goes now.
-    pub(crate) fn next(&mut self) -> u64 {
-        self.published += 1;
+    /// A publication of so many messages goes now. Gives the number of its last.
+    pub(crate) fn next(&mut self, messages: u64) -> u64 {
+        self.published += messages;
         self.published
     }
 
-    /// So many publications did not even go: they are missed.
-    pub(crate) fn pass(&mut self, publications: u64) {
-        self.published += publications;
+    /// So many messages did not even go: they are missed.
+    pub(crate) fn pass(&mut self, messages: u64) {
+        self.published += messages;
     }
 
     /// How many went so far.
@@ -45,18 +45,18 @@ pub(crate) enum Followed {
 }
 
 impl Inbound {
-    /// A publication with this number is here.
-    pub(crate) fn publication(&mut self, number: u64) -> Followed {
+    /// A publication of so many messages is here, whose last has this number.
+    pub(crate) fn publication(&mut self, number: u64, messages: u64) -> Followed {
         if number <= self.arrived {
             return Followed::Late;
         }
-        let missed = number - self.arrived - 1;
+        let missed = (number - self.arrived).saturating_sub(messages);
         self.arrived = number;
         self.missed = self.missed.saturating_add(missed);
         Followed::Behind(missed)
     }
 
-    /// Something else is here, behind so many publications. Gives how many of those are missing.
+    /// Something else is here, behind so many messages of publications. Gives how many of those are missing.
     pub(crate) fn other(&mut self, published: u64) -> u64 {
         let missed = published.saturating_sub(self.arrived);
         self.arrived = self.arrived.max(published);
@@ -79,16 +79,20 @@ mod tests {
         /// Whatever is lost, repeated and comes late: what was delivered and what was counted as missed is all, each
         /// once.
         #[test]
-        fn promise_18_each_publication_is_delivered_once_or_counted_as_missed(
-            order in proptest::collection::vec((1..40_u64, any::<bool>()), 0..200),
+        fn promise_18_each_message_is_delivered_once_or_counted_as_missed(
+            lengths in proptest::collection::vec(1..5_u64, 1..40),
+            order in proptest::collection::vec((any::<prop::sample::Index>(), any::<bool>()), 0..200),
         ) {
-            let mut inbound = Inbound::default();
-            let (mut delivered, mut missed, mut highest) = (Vec::new(), 0, 0);
-            for (number, is_publication) in order {
+            let (mut outbound, mut inbound) = (Outbound::default(), Inbound::default());
+            let sent: Vec<(u64, u64)> = lengths.into_iter().map(|long| (outbound.next(long), long)).collect();
+            let (mut delivered, mut messages, mut missed, mut highest) = (Vec::new(), 0, 0, 0);
+            for (at, is_publication) in order {
+                let (number, long) = *at.get(&sent);
                 highest = highest.max(number);
                 if is_publication {
-                    if let Followed::Behind(more) = inbound.publication(number) {
+                    if let Followed::Behind(more) = inbound.publication(number, long) {
                         missed += more;
+                        messages += long;
                         delivered.push(number);
                     }
                 } else {
@@ -96,7 +100,7 @@ mod tests {
                 }
             }
             prop_assert!(delivered.is_sorted_by(|a, b| a < b));
-            prop_assert_eq!(delivered.len() as u64 + missed, highest);
+            prop_assert_eq!(messages + missed, highest);
             prop_assert_eq!(missed, inbound.missed());
         }
     }

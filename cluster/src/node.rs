@@ -63,7 +63,7 @@ pub trait Bus: Send {
 pub enum Effect {
     /// This heartbeat is to be put among the decisions, under this node's key.
     Beat(Heartbeat),
-    /// A node has been gone for long: what it left among the decisions can go, if it is still of this revision.
+    /// A node has gone: what it left among the decisions is to go, if it is still of this revision.
     Forget(NodeId, u64),
     /// Messages for whoever is here; where there is a ticket that is not 0, [`Node::counted`] is waited for.
     Deliver {
@@ -77,7 +77,7 @@ pub enum Effect {
     /// It could not be shown in time that what others send to this topic arrives: whoever is here by it is to be
     /// removed, or closed, and then the proof settled.
     Remove(TopicName, Arc<Proof>),
-    /// So many publications of a node did not arrive.
+    /// So many messages of a node did not arrive.
     Missed(NodeId, u64),
     /// The lease is there from now on, or is not.
     Lease(bool),
@@ -135,7 +135,7 @@ pub struct Counts {
     pub unsent: u64,
     /// Publications that arrived.
     pub arrived: u64,
-    /// Publications that did not.
+    /// Messages that did not.
     pub missed: u64,
     /// Publications that came when they had been counted as missed, and were thrown away.
     pub late: u64,
@@ -158,7 +158,7 @@ pub struct PeerFacts {
     pub heard: Option<Instant>,
     /// Whether all that it wants is known here; until then it is sent everything.
     pub is_heard: bool,
-    /// Publications of it that did not arrive here.
+    /// Messages of it that did not arrive here.
     pub missed: u64,
 }
 
@@ -184,7 +184,7 @@ struct Link {
     inbound: Inbound,
     /// It has said that it goes: what still comes from it is not heard.
     has_left: bool,
-    /// How many publications had been made here when it was given up.
+    /// How many messages had been published here when it was given up.
     made: u64,
     /// It may have published before it knew of this node, which was away when it was met.
     is_unsure: bool,
@@ -227,8 +227,8 @@ pub struct Node {
     /// Of the peers' sessions, the newest.
     last_session: u64,
     beaten: Option<Instant>,
-    /// The revision of this node's first heartbeat.
-    first_beat: Option<u64>,
+    /// The revision of this node's first heartbeat, and when it came back.
+    first_beat: Option<(u64, Instant)>,
     pinged: Option<Instant>,
     /// The newest entry of the log that was handed in, of the decisions the newest that was carried out, and how much
     /// the others were told of.
@@ -241,7 +241,7 @@ pub struct Node {
     peers: [Option<Peer>; MOST_PEERS],
     places: HashMap<NodeId, usize, RandomState>,
     links: HashMap<NodeId, Link, RandomState>,
-    /// How many publications were made here, and how many of them while all who might have wanted them were known.
+    /// How many messages were published here, and how many of them while all who might have wanted them were known.
     made: u64,
     made_with_lease: u64,
     /// Whose state this node has, so that it is dead.

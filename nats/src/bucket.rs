@@ -4,7 +4,6 @@
 //! with [`PutError::Unavailable`] or [`PutError::Conflict`] has changed nothing; all that is not known to have changed
 //! nothing is [`PutError::Unknown`].
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_nats::HeaderMap;
@@ -22,8 +21,9 @@ use crate::seal::Seal;
 use crate::settings::{HEADER_BYTES, Settings};
 use crate::shared::Expect;
 
-/// Where the bucket's stream has the secret of the nodes' messages, among its metadata.
-const SECRET: &str = "fanfare-secret";
+/// The key of the entry with the secret that nodes know each other by: 32 bytes in base64. It is no decision, and is not
+/// told.
+pub(crate) const SECRET: &str = "secret";
 
 /// The pause after an answer that may be another soon.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -66,23 +66,19 @@ pub(crate) async fn look(
     ask(requests, &jetstream::stream_info(&settings.stream()), Bytes::new(), within).await
 }
 
-/// Makes the bucket where there is none, and gives what its nodes are known by. Tries until `deadline`, as long as JetStream may still be starting.
+/// Makes the bucket where there is none. Tries until `deadline`, as long as JetStream may still be starting.
 pub(crate) async fn open(
     requests: &Requests,
     settings: &Settings,
     deadline: Instant,
-) -> Result<Seal, OpenError> {
+) -> Result<(), OpenError> {
     let stream = settings.stream();
     loop {
         let undone = match look(requests, settings, settings.answer).await {
             Ok(info) => return check(&info, settings),
             Err(Undone::Fault(fault)) if fault.err_code == fault::STREAM_NOT_FOUND => {
                 let subject = jetstream::stream_create(&stream);
-                let Some(secret) = Seal::secret() else {
-                    let reason = "the system gives no random bytes for its secret".to_owned();
-                    return Err(OpenError::Bucket { bucket: settings.prefix.clone(), reason });
-                };
-                let config = jetstream::body(&wanted(settings, secret));
+                let config = jetstream::body(&wanted(settings));
                 match ask::<StreamInfo>(requests, &subject, config, settings.answer).await {
                     Ok(_) => continue,
                     // Another node was quicker, with other settings: these are looked at.
@@ -122,7 +118,7 @@ pub(crate) fn explain(undone: &Undone, settings: &Settings) -> OpenError {
             OpenError::Forbidden { who: describe(&settings.credentials), what: what.clone() }
         }
         Undone::Unanswered(Unanswered::Nobody) => {
-            OpenError::NoJetStream { reason: "nobody answers, is it switched on?".to_owned() }
+            OpenError::NoJetStream { reason: "nobody answers; is it switched on, and do more than half of the NATS servers reach each other?".to_owned() }
         }
         Undone::Fault(fault)
             if matches!(fault.err_code, fault::NOT_ENABLED_FOR_ACCOUNT | fault::NOT_ENABLED) =>
@@ -140,7 +136,7 @@ pub(crate) fn explain(undone: &Undone, settings: &Settings) -> OpenError {
     }
 }
 
-fn wanted(settings: &Settings, secret: String) -> StreamConfig {
+fn wanted(settings: &Settings) -> StreamConfig {
     StreamConfig {
         name: settings.stream(),
         subjects: vec![format!("{}>", settings.entries())],
@@ -160,13 +156,12 @@ fn wanted(settings: &Settings, secret: String) -> StreamConfig {
         deny_delete: true,
         allow_rollup_hdrs: true,
         allow_direct: false,
-        metadata: BTreeMap::from([(SECRET.to_owned(), secret)]),
         mirror: None,
     }
 }
 
 /// Refuses a bucket that would lose what was decided, or that is none.
-fn check(info: &StreamInfo, settings: &Settings) -> Result<Seal, OpenError> {
+fn check(info: &StreamInfo, settings: &Settings) -> Result<(), OpenError> {
     let config = &info.config;
     let refuse =
         |reason: &str| Err(OpenError::Bucket { bucket: settings.prefix.clone(), reason: reason.to_owned() });
@@ -201,18 +196,7 @@ fn check(info: &StreamInfo, settings: &Settings) -> Result<Seal, OpenError> {
             "the bucket is on fewer servers than it should be"
         );
     }
-    let Some(secret) = config.metadata.get(SECRET) else {
-        let stream = settings.stream();
-        let reason = format!(
-            "its stream was not made by a node, and has no secret that nodes know each other by; give it one: nats \
-             stream edit {stream} --metadata {SECRET}=$(openssl rand -base64 32)"
-        );
-        return Err(OpenError::Bucket { bucket: settings.prefix.clone(), reason });
-    };
-    match Seal::new(secret) {
-        Some(seal) => Ok(seal),
-        None => refuse("its metadata fanfare-secret is not 32 bytes in base64"),
-    }
+    Ok(())
 }
 
 /// Whether the user may do what will be done later. Nothing is changed.
@@ -249,6 +233,43 @@ pub(crate) async fn try_rights(
         Ok(Done {}) => Ok(()),
         Err(Undone::Fault(fault)) if fault.err_code == fault::CONSUMER_NOT_FOUND => Ok(()),
         Err(undone) => Err(explain(&undone, settings)),
+    }
+}
+
+/// What the nodes of this bucket know each other by. Whoever finds none makes one; of several that is what the bucket has.
+pub(crate) async fn seal(
+    requests: &Requests,
+    settings: &Settings,
+    deadline: Instant,
+) -> Result<Seal, OpenError> {
+    let refuse = |reason: String| OpenError::Bucket { bucket: settings.prefix.clone(), reason };
+    let subject = format!("{}{SECRET}", settings.entries());
+    loop {
+        let error = match last(requests, settings, &subject, settings.answer).await {
+            Ok(Some(stored)) if !stored.is_deleted() => {
+                let seal = std::str::from_utf8(&stored.value()).ok().and_then(Seal::new);
+                return seal.ok_or_else(|| refuse(format!("its entry {SECRET:?} is not 32 bytes in base64")));
+            }
+            Ok(_) => {
+                let secret =
+                    Seal::secret().ok_or_else(|| refuse("the system gives no random bytes".to_owned()))?;
+                match change(requests, settings, SECRET, Some(secret.into()), Expect::Nothing).await {
+                    // It is looked at whose it is.
+                    Ok(_) | Err(PutError::Conflict) => continue,
+                    Err(PutError::Forbidden { what }) => {
+                        OpenError::Forbidden { who: describe(&settings.credentials), what }
+                    }
+                    Err(error) => refuse(error.to_string()),
+                }
+            }
+            Err(undone) => explain(&undone, settings),
+        };
+        let is_final = matches!(error, OpenError::Forbidden { .. });
+        if is_final || requests.signs.ended.is_cancelled() || Instant::now() + PAUSE > deadline {
+            return Err(error);
+        }
+        tracing::debug!(%error, "trying again");
+        tokio::time::sleep(PAUSE).await;
     }
 }
 
@@ -348,13 +369,27 @@ async fn deleted_at(
     deadline: Instant,
 ) -> Result<Option<u64>, PutError> {
     let left = deadline.saturating_duration_since(Instant::now());
-    let body = Wanted::Last { last_by_subj: subject.to_owned() };
-    let get = jetstream::message_get(&settings.stream());
-    match ask::<StoredMessage>(requests, &get, jetstream::body(&body), left).await {
-        Ok(found) => Ok(found.message.is_deleted().then_some(found.message.seq)),
-        Err(Undone::Fault(fault)) if fault.err_code == fault::NO_MESSAGE => Ok(Some(0)),
+    match last(requests, settings, subject, left).await {
+        Ok(Some(stored)) => Ok(stored.is_deleted().then_some(stored.seq)),
+        Ok(None) => Ok(Some(0)),
         // Nothing was changed, whatever the reason that this is not known.
         Err(undone) => Err(PutError::Unavailable { reason: undone.to_string() }),
+    }
+}
+
+/// The newest entry of a subject, as the leader has it. None: there is none.
+async fn last(
+    requests: &Requests,
+    settings: &Settings,
+    subject: &str,
+    within: Duration,
+) -> Result<Option<Stored>, Undone> {
+    let body = Wanted::Last { last_by_subj: subject.to_owned() };
+    let get = jetstream::message_get(&settings.stream());
+    match ask::<StoredMessage>(requests, &get, jetstream::body(&body), within).await {
+        Ok(found) => Ok(Some(found.message)),
+        Err(Undone::Fault(fault)) if fault.err_code == fault::NO_MESSAGE => Ok(None),
+        Err(undone) => Err(undone),
     }
 }
 
@@ -389,8 +424,7 @@ mod tests {
     }
 
     fn info(change: impl FnOnce(&mut StreamConfig)) -> StreamInfo {
-        let secret = Seal::secret().unwrap();
-        let mut config = wanted(&Settings::new(vec![], "f"), secret);
+        let mut config = wanted(&Settings::new(vec![], "f"));
         change(&mut config);
         let state = jetstream::StreamState { last_seq: 0 };
         StreamInfo { config, state, created: String::new() }
@@ -409,13 +443,6 @@ mod tests {
         assert!(reason(|config| config.subjects = vec!["a".to_owned()]).contains("subjects"));
         assert!(reason(|config| config.retention = "workqueue".to_owned()).contains("retention"));
         assert!(reason(|config| config.sealed = true).contains("takes nothing"));
-        assert!(
-            reason(|config| config.metadata.clear()).contains("stream edit KV_f --metadata fanfare-secret=")
-        );
-        assert!(
-            reason(|config| config.metadata = [(SECRET.to_owned(), "x".to_owned())].into())
-                .contains("32 bytes")
-        );
         assert!(
             reason(|config| {
                 config.discard = "old".to_owned();

@@ -3,8 +3,6 @@
 //! In: what is wanted. Out: subjects and bodies, and answers taken apart. Pure. Invariant: whatever an answer has in
 //! it, it is either what was asked for or a [`Fault`] with JetStream's own words.
 
-use std::collections::BTreeMap;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -93,8 +91,6 @@ pub(crate) struct StreamConfig {
     pub(crate) allow_rollup_hdrs: bool,
     #[serde(default)]
     pub(crate) allow_direct: bool,
-    #[serde(default)]
-    pub(crate) metadata: BTreeMap<String, String>,
     #[serde(default, skip_serializing)]
     pub(crate) mirror: Option<serde_json::Value>,
 }

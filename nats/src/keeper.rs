@@ -108,8 +108,9 @@ impl Keeper {
         if needed > limit {
             return Err(OpenError::MaxPayload { server: name(&session.address), needed, limit });
         }
-        let seal = bucket::open(requests, settings, deadline).await?;
-        // It stays what it was: a bucket with another secret has other nodes.
+        bucket::open(requests, settings, deadline).await?;
+        let seal = bucket::seal(requests, settings, deadline).await?;
+        // It stays what it was: with another secret there are other nodes, and the watch says so.
         self.shared.seal.get_or_init(|| seal);
         loop {
             let error = match self.try_all(requests).await {

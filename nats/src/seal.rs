@@ -2,7 +2,7 @@
 //!
 //! In: the bucket's secret; what stands before a message, the message, and for whom it is. Out: a tag, and whether one
 //! is right. Invariant: whoever does not know the secret makes no tag, and a tag for one node is none for another. The
-//! secret is in the settings of the bucket's stream, so that only who may ask for those is a node.
+//! secret is an entry of the bucket, so that whoever may read that can be a node.
 
 use aws_lc_rs::{constant_time, hmac, rand};
 use base64::Engine as _;
@@ -49,6 +49,12 @@ impl Seal {
         tag
     }
 
+    /// Whether this is the secret that it is made of.
+    pub(crate) fn is_of(&self, secret: &[u8]) -> bool {
+        let other = std::str::from_utf8(secret).ok().and_then(Self::new);
+        other.is_some_and(|other| other.tag(None, b"", b"") == self.tag(None, b"", b""))
+    }
+
     /// Whether this is the tag.
     pub(crate) fn is_right(&self, tag: &[u8], to: Option<[u8; 4]>, before: &[u8], message: &[u8]) -> bool {
         constant_time::verify_slices_are_equal(&self.tag(to, before, message), tag).is_ok()
@@ -76,6 +82,13 @@ mod tests {
         assert!(!one.is_right(&tag, Some([1; 4]), b"befora", b"message"));
         assert!(!one.is_right(&tag, Some([1; 4]), b"before", b"messaga"));
         assert!(!one.is_right(&tag[1..], Some([1; 4]), b"before", b"message"));
+    }
+
+    #[test]
+    fn a_seal_knows_its_secret() {
+        let [one, other] = [(); 2].map(|()| Seal::secret().unwrap());
+        let seal = Seal::new(&one).unwrap();
+        assert!(seal.is_of(one.as_bytes()) && !seal.is_of(other.as_bytes()) && !seal.is_of(b"\xff"));
     }
 
     #[test]

@@ -174,6 +174,13 @@ impl Watch {
             let step = self.position.step(&message);
             patience.word(Instant::now());
             match step {
+                Step::Entry { key, value, is_newest, .. } if key == bucket::SECRET => {
+                    let is_own = self.is_own(value.as_deref()).await;
+                    if !is_own || is_newest && !self.outlet.tell(Event::Newest).await {
+                        break;
+                    }
+                    patience.entry(Instant::now());
+                }
                 Step::Entry { key, value, revision, is_newest } => {
                     if !self.outlet.tell(Event::Entry { key, value, revision, is_newest }).await {
                         break;
@@ -283,6 +290,20 @@ impl Watch {
         Ok(Some(last))
     }
 
+    /// Whether the bucket has the secret that this node knows the others by. Where it has another, there are nodes that it
+    /// does not know. Where it has none any more, the next that starts makes another.
+    async fn is_own(&mut self, secret: Option<&[u8]>) -> bool {
+        let seal = self.shared.seal.get();
+        if secret.zip(seal).is_none_or(|(secret, seal)| seal.is_of(secret)) {
+            return true;
+        }
+        let bucket = &self.shared.settings.prefix;
+        tracing::error!(bucket, "the bucket's secret is another than it was: this node must start again");
+        self.is_replaced = true;
+        self.outlet.tell(Event::Replaced).await;
+        false
+    }
+
     /// Tells what is between what has been told and `last`, entry by entry, as the bucket's leader has it.
     async fn fetch(&mut self, requests: &Requests, last: u64) -> Result<(), Undone> {
         let within = self.shared.settings.answer / 4;
@@ -299,6 +320,13 @@ impl Watch {
                 break;
             };
             if let Step::Entry { key, value, revision, is_newest } = self.position.fetched(&stored) {
+                if key == bucket::SECRET {
+                    if !self.is_own(value.as_deref()).await {
+                        break;
+                    }
+                    self.progress().await;
+                    continue;
+                }
                 self.outlet.tell(Event::Entry { key, value, revision, is_newest }).await;
             }
             self.progress().await;

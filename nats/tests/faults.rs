@@ -230,12 +230,9 @@ async fn without_a_consumer_entries_are_fetched_from_the_leader() {
         assert!(!answer.contains("\"error\""), "{answer}");
     };
     // Of one consumer alone, which is somebody else's after a while.
-    let secret = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
-    let config = format!(
-        r#"{{"name":"KV_fanfare","subjects":["$KV.fanfare.>"],"max_msgs_per_subject":1,"max_consumers":1,
-            "metadata":{{"fanfare-secret":"{secret}"}}}}"#
-    );
-    ask("$JS.API.STREAM.CREATE.KV_fanfare", &config);
+    let config =
+        r#"{"name":"KV_fanfare","subjects":["$KV.fanfare.>"],"max_msgs_per_subject":1,"max_consumers":1}"#;
+    ask("$JS.API.STREAM.CREATE.KV_fanfare", config);
     let mut one = Node::open(&nats, 1).await;
     one.caught_up().await;
     until("the watch to have its consumer", || (consumers(&nats).len() == 1).then_some(())).await;
@@ -280,7 +277,8 @@ async fn whoever_is_slow_is_told_everything_in_order() {
     let mut settings = settings(&nats);
     settings.events = 1;
     let mut two = Node::with(settings, 2).await;
-    for expected in 1..=10_000 {
+    // The first is the secret that nodes know each other by.
+    for expected in 2..=10_001 {
         if expected % 500 == 0 {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
@@ -297,11 +295,28 @@ async fn a_bucket_that_was_purged_is_caught_up_with() {
     for _ in 0..3 {
         one.bus.put("a", Bytes::new(), Expect::Anything).await.unwrap();
     }
-    nats.servers[0].ask("$JS.API.STREAM.PURGE.KV_fanfare", "").unwrap();
+    nats.servers[0].ask("$JS.API.STREAM.PURGE.KV_fanfare", r#"{"filter":"$KV.fanfare.a"}"#).unwrap();
     let mut two = Node::open(&nats, 2).await;
     two.caught_up().await;
-    assert_eq!(one.bus.put("a", Bytes::new(), Expect::Nothing).await, Ok(4));
-    assert_eq!(two.entry().await.2, 4);
+    assert_eq!(one.bus.put("a", Bytes::new(), Expect::Nothing).await, Ok(5));
+    assert_eq!(two.entry().await.2, 5);
+}
+
+/// By an operator, or by servers that let two make one.
+#[tokio::test(flavor = "multi_thread")]
+async fn with_another_secret_there_are_other_nodes_and_those_before_must_start_again() {
+    let nats = Nats::one();
+    let mut one = Node::open(&nats, 1).await;
+    one.caught_up().await;
+    let other = Bytes::from_static(b"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=");
+    one.bus.put("secret", other, Expect::Anything).await.unwrap();
+    while !matches!(one.events.recv().await.unwrap(), Event::Replaced) {}
+    let (two, mut three) = (Node::open(&nats, 2).await, Node::open(&nats, 3).await);
+    two.bus.send(number(3), b"x").unwrap();
+    assert_eq!(three.message().await, "x");
+    two.bus.put("secret", Bytes::from_static(b"short"), Expect::Anything).await.unwrap();
+    let error = Bus::open(settings(&nats), number(4)).await.map(|_| ()).unwrap_err().to_string();
+    assert!(error.contains("\"secret\" is not 32 bytes in base64"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

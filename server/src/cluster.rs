@@ -40,6 +40,7 @@ pub(crate) use driver::{Joining, Opening};
 pub(crate) use duty::Notified;
 pub(crate) use heads::{Heads, Noted, key as note_key};
 pub(crate) use owners::Connections;
+pub(crate) use predecessor::Held;
 pub(crate) use questions::{Answers, ChainThere, MOST_VERDICTS, Said, UsersThere, Verdicts};
 pub(crate) use side::Side;
 pub(crate) use walk::Walk;

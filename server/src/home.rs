@@ -72,12 +72,22 @@ impl Home {
         match fs::metadata(path) {
             Ok(facts) if !facts.is_dir() => Err(home.failed(ErrorKind::NotADirectory.into())),
             Ok(_) => {
-                home.lock()?;
-                Ok(home)
+                let locked = home.lock();
+                if matches!(locked, Err(StateError::InUse { .. })) {
+                    // The file to lock is another server's, which was faster.
+                    home.made.clear();
+                }
+                locked.map(|()| home)
             }
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(home),
             Err(error) => Err(home.failed(error)),
         }
+    }
+
+    /// What is locked, on this kernel: by its file system, and its number there. None where nothing is.
+    pub(crate) fn held(&self) -> Option<(u64, u64)> {
+        let facts = self.lock.as_ref()?.metadata().ok()?;
+        Some((facts.dev(), facts.ino()))
     }
 
     /// Where it is.

@@ -20,7 +20,7 @@ use crate::access::{Bans, Gate, KeySets, Tokens};
 use crate::admin::{Administration, Operators};
 use crate::api;
 use crate::application::{MethodSet, Methods};
-use crate::cluster::{self, Opening, Side};
+use crate::cluster::{self, Held, Opening, Side};
 use crate::config::Config;
 use crate::edge::listener::Tasks;
 use crate::error::{Listener, StartError};
@@ -281,7 +281,10 @@ impl Start {
         // Last of what may fail: it tells back ends that the server has started.
         let side = cluster.as_ref().map(|cluster| Arc::clone(cluster.side()));
         let webhooks = open_webhooks(&config, home.as_mut(), side)?;
-        let cluster = cluster.map(|cluster| join(cluster, &config, &hub, &moderation, webhooks.clone()));
+        let cluster = cluster.map(|cluster| {
+            let held = home.as_ref().map(|home| Held::new(home.path(), home.held()));
+            join(cluster, (&config, held), &hub, &moderation, webhooks.clone())
+        });
         if let Some(home) = &mut home {
             if cluster.is_none() {
                 // What is decided from now on is nobody's copy.
@@ -321,7 +324,7 @@ impl Start {
 /// Makes the server a node: from here on the hub and moderation have the others in mind.
 fn join(
     opening: Opening,
-    config: &Config,
+    (config, held): (&Config, Option<Held>),
     hub: &Arc<Hub>,
     moderation: &Arc<Moderation>,
     webhooks: Option<Arc<Webhooks>>,
@@ -331,7 +334,7 @@ fn join(
     moderation.decided_with(Arc::clone(&side) as _);
     let directory = config.state_dir.clone();
     let notified = webhooks.map(|webhooks| webhooks as _);
-    let driver = opening.driver(Arc::clone(hub), Arc::clone(moderation), notified, directory);
+    let driver = opening.driver(Arc::clone(hub), Arc::clone(moderation), notified, directory, held);
     let (joining, closing) = (driver.joining(), CancellationToken::new());
     let driver = AbortOnDropHandle::new(tokio::spawn(driver.run(closing.clone())));
     OpenedCluster { side, driver, joining, closing }

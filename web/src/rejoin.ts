@@ -5,10 +5,10 @@
  * which of them it is in again, and what else came meanwhile, to be reported after that. Invariants: it is done only
  * when its groups are exactly those that are wanted, so one that is left meanwhile is not joined, or left again; one
  * that the server ends or refuses is not wanted any more, but a refusal counts only when all of it is done; one that is
- * refused for now is wanted still, so that the attempt has failed.
+ * refused for now is wanted still, so that the attempt has failed, as long as whoever asks insists on all of them.
  */
 
-import { mayReconnect } from "./codes.js";
+import { Code } from "./codes.js";
 import type { Ended } from "./ended.js";
 import type { ClientFrame, ServerFrame } from "./frames.js";
 import { QUEUE } from "./inbox.js";
@@ -44,6 +44,8 @@ export class Rejoin {
   private open = new Map<string, ServerFrame>();
   private settle: (failed?: Ended) => void = () => {};
   private isOver = false;
+  /** A group was refused for now. */
+  isRefused = false;
   /** Settles when it is done, or with why it has failed. */
   readonly done = new Promise<Ended | undefined>((settle) => (this.settle = settle));
   /** When the last answer came, or all of it began. */
@@ -55,6 +57,7 @@ export class Rejoin {
     private readonly request: () => number,
     private readonly write: (frame: ClientFrame) => void,
     private readonly finished: () => void,
+    private readonly insists: boolean,
   ) {
     const members = groups.members();
     this.steps = members.map((group) => ({ kind: "join", group }));
@@ -119,6 +122,13 @@ export class Rejoin {
         this.open.set(frame.group, frame);
         return false;
       case "removed":
+        if (
+          (this.unanswered.has(frame.group) || this.rejoined.has(frame.group)) &&
+          this.isWantedLater(frame.group, frame.code)
+        ) {
+          this.fail({ code: frame.code, reason: frame.reason });
+          return true;
+        }
         // It may come before the answer to the join that it ends.
         for (const [request, step] of this.underWay) {
           if (step.group !== frame.group || step.kind !== "join") continue;
@@ -153,15 +163,26 @@ export class Rejoin {
       this.rejoined.add(group);
       return;
     }
-    if (mayReconnect(frame.code) && this.groups.isMember(group)) {
-      // As if it had refused the connection: another server may do, or this one in a while.
-      this.isOver = true;
-      return this.settle({ code: frame.code, reason: frame.detail });
-    }
+    if (this.isWantedLater(group, frame.code)) return this.fail({ code: frame.code, reason: frame.detail });
     const joined = this.open.get(group);
     if (joined) this.added.set(group, joined);
     this.open.delete(group);
     this.refusals.push({ group, code: frame.code, reason: frame.detail });
+  }
+
+  /**
+   * Whether a group that is not to be had now is wanted, so that the attempt has failed: as if the server had refused
+   * the connection, another may do, or this one in a while.
+   */
+  private isWantedLater(group: string, code: number): boolean {
+    const isForNow = code === Code.CutOff || code === Code.ShuttingDown;
+    return this.insists && isForNow && this.groups.isMember(group);
+  }
+
+  private fail(why: Ended): void {
+    this.isOver = true;
+    this.isRefused = true;
+    this.settle(why);
   }
 
   /** Keeps a frame for after `reconnected`. Returns those to report before it, when there are too many to keep. */

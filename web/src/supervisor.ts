@@ -32,6 +32,11 @@ import { verdictOf } from "./verdict.js";
 import { Watches } from "./watches.js";
 
 const CLOSE_DEADLINE = 5_000;
+/**
+ * So many attempts of an outage may fail because a group is refused for now: longer than a node that has died holds up
+ * groups that are new on another (6 s, and 2 s for each attempt). Then the rest is worth more than all of them.
+ */
+const INSISTS = 5;
 /** Why nothing can be sent any more. */
 const CLOSED = "the client is closed";
 /** A connection that lasted so long is stable: the pauses begin anew after it. */
@@ -195,6 +200,7 @@ export class Supervisor {
       const since = performance.now();
       let why = await serving;
       this.lose();
+      let refusals = 0;
       let step: Step | undefined = this.servers.lost(verdictOf(why, renews), performance.now() - since >= STABLE_AFTER);
       for (;;) {
         if (this.isOver() || this.options.reconnect === false || step === undefined) return this.end(why);
@@ -204,13 +210,14 @@ export class Supervisor {
           const link: Link = await this.servers.attempt(step.place, this.effects.token, this.closing.signal);
           // Before anything is read: what comes first may be about it already.
           [this.ours, this.theirs] = this.callsOf(link);
-          const rejoin = this.rejoin(link);
+          const rejoin = this.rejoin(link, refusals < INSISTS);
           serving = this.serve(link);
           const lost: Ended | undefined = await this.rejoined(rejoin, link, serving);
           if (lost === undefined) {
             this.servers.live(step.place);
             break;
           }
+          if (rejoin.isRefused) refusals++;
           why = lost;
         } catch (error) {
           if (this.closing.signal.aborted) return this.end(why);
@@ -257,7 +264,7 @@ export class Supervisor {
   }
 
   /** Begins to join the groups again. At the end of that, and in the same moment, the connection is the live one. */
-  private rejoin(link: Link): Rejoin {
+  private rejoin(link: Link, insists: boolean): Rejoin {
     const write = (frame: ClientFrame) => void link.write(encodeClient(frame)).catch(() => {});
     const rejoin = new Rejoin(this.groups, () => this.requests.next(), write, () => {
       this.rejoining = undefined;
@@ -267,7 +274,7 @@ export class Supervisor {
       for (const frame of rejoin.release()) this.events.report(frame);
       this.watchAgain(link);
       this.refresher?.live();
-    });
+    }, insists);
     this.rejoining = rejoin;
     return rejoin;
   }

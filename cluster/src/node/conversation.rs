@@ -68,7 +68,9 @@ impl Node {
             Parting::GivenUp if self.began.is_some_and(|began| peer.was_there(began)) => {
                 self.miss(peer.id, 1);
             }
-            Parting::Deleted if peer.knew(self.first_beat) => _ = self.goodbyes.insert(peer.id, now),
+            Parting::Deleted if self.may_have_been_known_to(&peer, now) => {
+                _ = self.goodbyes.insert(peer.id, now);
+            }
             _ => _ = self.goodbyes.remove(&peer.id),
         }
         if how == Parting::GivenUp {
@@ -86,6 +88,15 @@ impl Node {
             self.links.retain(|id, _| places.contains_key(id));
         }
         self.effects.push(Effect::Went(peer.id));
+    }
+
+    /// Whether a node that has gone may have published for somebody here. It has said that it knew of this one; or it
+    /// has had the time for it, and what it said last may have been passed over, because its end took the place of that.
+    fn may_have_been_known_to(&self, peer: &Peer, now: Instant) -> bool {
+        let long = self.settings.heartbeat * 2;
+        peer.knew(self.first_beat.map(|(revision, _)| revision))
+            || self.first_beat.is_some_and(|(_, at)| now >= at + long)
+                && self.began.is_some_and(|began| peer.was_there(began))
     }
 
     pub(super) fn say(&self, place: usize, message: &Message) {
@@ -153,7 +164,6 @@ impl Node {
         {
             // Its entry was taken out behind this, and was here before.
             self.links.entry(from).or_default().has_left = true;
-            self.is_sure_of(from);
             return self.follow(from, published);
         }
         let Some(place) = self.hear(heading, now) else { return };
@@ -249,7 +259,8 @@ impl Node {
     }
 
     pub(super) fn arrive(&mut self, from: NodeId, number: u64, ticket: u64, publication: Arrived) {
-        match self.links.entry(from).or_default().inbound.publication(number) {
+        let long = publication.messages.len() as u64;
+        match self.links.entry(from).or_default().inbound.publication(number, long) {
             Followed::Late => self.counts.late += 1,
             Followed::Behind(missed) => {
                 self.miss(from, missed);

@@ -21,8 +21,12 @@ impl Node {
         self.handed_in = self.handed_in.max(revision);
         if id == self.id {
             if let Some(heartbeat) = heartbeat {
-                self.first_beat.get_or_insert(revision);
+                self.first_beat.get_or_insert((revision, now));
                 self.lease.seen(heartbeat.number, revision);
+            } else {
+                // Others take it for gone, and wait for it no more. It is there again by its next heartbeat.
+                self.lease.end();
+                self.review(now);
             }
         } else if let Some(heartbeat) = heartbeat {
             if self.is_predecessors(id, revision, now) {
@@ -67,6 +71,12 @@ impl Node {
     /// waits for it, and what it has left among the decisions is taken out, also where it served without the cluster.
     pub fn succeed(&mut self, dead: Option<NodeId>) {
         self.predecessor = dead.filter(|dead| *dead != self.id);
+    }
+
+    /// Whether what the node has left whose state this one has is not there any more; known when everything is.
+    #[must_use]
+    pub fn has_succeeded(&self) -> bool {
+        self.predecessor.is_none_or(|dead| !self.left_over.contains_key(&dead))
     }
 
     /// Whether this is what the node has left whose state this one has.

@@ -68,7 +68,8 @@ impl Node {
         if !places.is_empty() && (self.has_left || !is_open) {
             return Err(NoWay);
         }
-        self.made += 1;
+        let long = outgoing.messages.len() as u64;
+        self.made += long;
         if places.is_empty() {
             return Ok(None);
         }
@@ -80,7 +81,7 @@ impl Node {
         let (mut waiting, mut silent) = (Places::default(), Vec::new());
         for place in places.iter() {
             let Some(id) = self.peer(place).map(|peer| peer.id) else { continue };
-            let published = self.links.entry(id).or_default().outbound.next();
+            let published = self.links.entry(id).or_default().outbound.next(long);
             let message = wire::encode_publication(Heading { from: self.id, published }, &body);
             self.counts.published += 1;
             if self.bus.send(id, message) && has_room {

@@ -117,8 +117,6 @@ impl Line for Air {
 /// A message that was sent.
 pub(crate) struct Sent {
     pub(crate) step: u64,
-    /// The number of the first that was sent with it.
-    pub(crate) publication: u64,
     pub(crate) origin: usize,
     pub(crate) sender: Option<usize>,
     pub(crate) to: Vec<Target>,
@@ -398,16 +396,7 @@ impl World {
         let step = self.step;
         for _ in 0..messages {
             let (to, except) = (to.clone(), except.clone());
-            self.sent.push(Sent {
-                step,
-                publication: first,
-                origin: at,
-                sender,
-                to,
-                except,
-                has_lease,
-                is_unreliable,
-            });
+            self.sent.push(Sent { step, origin: at, sender, to, except, has_lease, is_unreliable });
         }
         self.trace(|| {
             format!("{at}: {sender:?} sends {messages} from number {first} to {to:?} but not {except:?}")

@@ -3,8 +3,8 @@
 //! In: what each client got, and `Lagged` as it came. Out: violations of invariant 2: nobody is told of fewer than it
 //! lost.
 //!
-//! That cannot be asked of everything. A run counts as one on its way from another node (`link.rs`), and how much went
-//! with a node that was given up nobody knows, so that one is told for it.
+//! That cannot be asked of everything: how much went with a node that was given up nobody knows, so that one is told for
+//! it.
 
 use std::collections::BTreeSet;
 
@@ -29,16 +29,16 @@ impl World {
     pub(crate) fn check_told(&mut self, at: usize, lost: &[u64]) {
         let client = &self.clients[at];
         let vague = &self.nodes[client.at].vague;
-        let exact = lost.iter().map(|number| self.sent_as(*number));
-        let exact = exact.filter(|sent| !vague.contains(&self.nodes[sent.origin].id));
-        let exact: BTreeSet<(u64, u64)> = exact.map(|sent| (sent.step, sent.publication)).collect();
+        let exact = lost.iter().map(|number| (self.sent_as(*number), *number));
+        let exact = exact.filter(|(sent, _)| !vague.contains(&self.nodes[sent.origin].id));
+        let exact: BTreeSet<(u64, u64)> = exact.map(|(sent, number)| (sent.step, number)).collect();
         let mut few = None;
-        for (lost, (step, publication)) in (1..).zip(exact.iter().rev()) {
+        for (lost, (step, number)) in (1..).zip(exact.iter().rev()) {
             let told: u64 =
                 client.lagged.iter().filter(|(at, _)| at > step).map(|(_, dropped)| *dropped).sum();
             if told < lost {
                 few.get_or_insert(format!(
-                    "client {at} of node {} lost {lost} from number {publication} on, and was told {told}",
+                    "client {at} of node {} lost {lost} from number {number} on, and was told {told}",
                     client.at
                 ));
             }

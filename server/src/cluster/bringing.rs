@@ -45,7 +45,6 @@ impl Driver {
             }
         }
         self.caught_up = true;
-        self.remember();
         tracing::info!(brings = self.imports.left(), "what was decided in the cluster is known");
         self.bring();
     }

@@ -10,12 +10,12 @@ use std::time::Duration;
 use fanfare_cluster::{Fenced, NodeId, Standing, longest_fence};
 use fanfare_hub::Ticket;
 use fanfare_nats::{Expect, PutError};
-use fanfare_protocol::admin::{self, Action, BanRow, NodeStanding, Receipt};
+use fanfare_protocol::admin::{self, Action, BanKind, BanRow, NodeStanding, Receipt};
 use fanfare_protocol::{Code, Denial};
 
 use super::questions::{ANSWER, Done, Question, read};
 use super::rows;
-use super::side::Side;
+use super::side::{Newest, Side};
 use crate::moderation::{Carried, Decided, Decision, Decisions, Fence};
 use crate::uptime;
 
@@ -31,12 +31,18 @@ impl Side {
     /// may come through later: then it is over something else, and must not undo what was decided since (test
     /// `what_is_decided_on_two_nodes_at_once_ends_alike_on_both`).
     fn put(&self, decision: &Decision, reason: &str) -> Result<u64, Denial> {
-        let (key, value) = rows::entry(decision, reason);
         for attempt in 1..=ATTEMPTS {
-            let over = match self.revision(&key) {
+            let (key, value) = rows::entry(decision, reason);
+            let newest = self.newest(&key);
+            let over = match newest {
                 // A key is made once.
-                Some(revision) if !matches!(decision, Decision::Key(_)) => Expect::Revision(revision),
+                Some(newest) if !matches!(decision, Decision::Key(_)) => Expect::Revision(newest.revision),
                 _ => Expect::Nothing,
+            };
+            // What another node's refuses by a clock that is ahead, or was asked for later, stays refused.
+            let value = match (later(decision, newest), value) {
+                (Some(later), Some(_)) => rows::entry(&later, reason).1,
+                (_, value) => value,
             };
             let seen = self.progress.lock().in_force;
             let put = self.runtime.block_on(async {
@@ -114,6 +120,13 @@ impl Side {
         };
         fenced.nodes.into_iter().map(standing).collect()
     }
+}
+
+/// A sign-out that refuses no less than the one whose place it takes; nothing where it does so as it is.
+fn later(decision: &Decision, newest: Option<Newest>) -> Option<Decision> {
+    let Decision::Ban(ban) = decision else { return None };
+    let known = newest?.signed_out.filter(|known| ban.kind == BanKind::SignOut && *known > ban.since)?;
+    Some(Decision::Ban(BanRow { since: known, ..ban.clone() }))
 }
 
 /// What is said of a decision that was not made, or may not have been.

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use fanfare_cluster::{Effect, Heartbeat, Node, NodeId};
 use fanfare_nats::{Bus, Event, Expect, OpenError, PutError};
 use fanfare_protocol::Limits;
+use fanfare_protocol::admin::BanKind;
 use fanfare_token::Seconds;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -28,10 +29,10 @@ use super::heads::{self, Noted};
 use super::imports::{Imports, of_disk};
 use super::noting::{Noting, note};
 use super::observers::{self, Observers};
-use super::predecessor;
+use super::predecessor::Held;
 use super::questions::{Question, read, to_bytes};
 use super::rows::{self, Rows};
-use super::side::{Carrier, Side};
+use super::side::{Carrier, Newest, Side};
 use super::unmet::Unmet;
 use crate::access;
 use crate::cluster_settings::ClusterSettings;
@@ -96,15 +97,14 @@ impl Opening {
         moderation: Arc<Moderation>,
         notified: Option<Arc<dyn Notified>>,
         directory: Option<PathBuf>,
+        held: Option<Held>,
     ) -> Driver {
         let of_disk = of_disk(&moderation);
         let (copies, to_copy) = Copies::new();
         let copy_of = directory.as_deref().and_then(copy_of);
         let alone_since = directory.as_deref().and_then(alone_since);
         let has_disk = directory.is_some();
-        let before = directory.as_deref().and_then(predecessor::predecessor);
-        self.side.node.lock().succeed(before);
-        let home = directory.clone();
+        self.side.node.lock().succeed(held.as_ref().and_then(Held::predecessor));
         let copier = tokio::spawn(copy(Arc::clone(&moderation), directory, copies.clone(), to_copy));
         let (beside, asked) = Queue::new();
         let handle =
@@ -136,7 +136,7 @@ impl Opening {
             heard: 0,
             swept: uptime::now(),
             has_disk,
-            home,
+            held,
             noted: None,
             noted_at: uptime::now(),
             is_noting: false,
@@ -215,7 +215,7 @@ pub(crate) struct Driver {
     /// Whether its audit outlasts it.
     has_disk: bool,
     /// The state directory, until it says that this node has it.
-    pub(super) home: Option<PathBuf>,
+    held: Option<Held>,
     /// How much of it is noted, when that was last looked at, and whether it is on its way.
     noted: Option<Head>,
     noted_at: Instant,
@@ -268,6 +268,7 @@ impl Driver {
         self.side.elsewhere.sweep();
         self.observers.tell(&self.side);
         self.note_audit(now);
+        self.remember();
         // What could not be put a moment ago.
         self.bring();
         self.put_back(false);
@@ -308,11 +309,15 @@ impl Driver {
         }
     }
 
-    /// Has the directory say whose it is, for whoever has it next. Not before: a start that is refused was no node.
-    pub(super) fn remember(&mut self) {
-        let (Some(home), id) = (self.home.take(), self.id) else { return };
+    /// Has the directory say whose it is, for whoever has it next. Not before it is known here: a start that is refused
+    /// was no node; and not while what the node before has left is there, or nobody would know of that one any more.
+    fn remember(&mut self) {
+        if !self.caught_up || self.held.is_none() || !self.side.node.lock().has_succeeded() {
+            return;
+        }
+        let (Some(held), id) = (self.held.take(), self.id) else { return };
         self.puts.spawn(async move {
-            let remembering = tokio::task::spawn_blocking(move || predecessor::remember(&home, id).err());
+            let remembering = tokio::task::spawn_blocking(move || held.remember(id).err());
             Put::Remembered(remembering.await.ok().flatten())
         });
     }
@@ -388,9 +393,14 @@ impl Driver {
             }
             self.side.node.lock().noted(revision);
         } else {
-            self.side.saw(key, value.map(|_| revision));
+            let read = self.rows.read(key, value);
+            let signed_out = match &read {
+                Ok(Some((Decision::Ban(ban), _))) if ban.kind == BanKind::SignOut => Some(ban.since),
+                _ => None,
+            };
+            self.side.saw(key, value.map(|_| Newest { revision, signed_out }));
             self.heard += u64::from(!self.caught_up);
-            match self.rows.read(key, value) {
+            match read {
                 Ok(decision) => {
                     self.unreadable.remove(key);
                     if let Some((decision, reason)) = decision {

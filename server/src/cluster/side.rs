@@ -14,6 +14,7 @@ use fanfare_hub::{NoWay, NodeKey, Outgoing, Population, Proof, Ticket, Topic};
 use fanfare_nats::Bus;
 use fanfare_protocol::GroupName;
 use fanfare_protocol::admin::{NodeRow, Receipt, Who};
+use fanfare_token::Seconds;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore};
@@ -81,10 +82,18 @@ pub(crate) struct Side {
     /// Why this node's own is not what was noted of it.
     audit_problem: Mutex<Option<String>>,
     /// The bucket's entries, as far as they have been seen.
-    revisions: Mutex<HashMap<String, u64>>,
+    newest: Mutex<HashMap<String, Newest>>,
     /// This node hands over what it owes back ends; and something has come of that.
     hands_over: AtomicBool,
     handing_over: Notify,
+}
+
+/// What is known of an entry of the bucket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Newest {
+    pub(super) revision: u64,
+    /// Up to when a sign-out refuses what was issued; of nothing else.
+    pub(super) signed_out: Option<Seconds>,
 }
 
 impl Side {
@@ -116,7 +125,7 @@ impl Side {
             heads: Mutex::default(),
             clocks: Mutex::new(Clocks::new(&times)),
             audit_problem: Mutex::default(),
-            revisions: Mutex::default(),
+            newest: Mutex::default(),
             hands_over: AtomicBool::new(false),
             handing_over: Notify::new(),
         }
@@ -329,17 +338,22 @@ impl Side {
         outcome.or_else(|| found(&mut progress))
     }
 
-    /// The newest that has been seen of an entry of the bucket.
+    /// The revision of the newest that has been seen of an entry of the bucket.
     pub(super) fn revision(&self, key: &str) -> Option<u64> {
-        self.revisions.lock().get(key).copied()
+        self.newest(key).map(|newest| newest.revision)
+    }
+
+    /// The newest that has been seen of an entry of the bucket.
+    pub(super) fn newest(&self, key: &str) -> Option<Newest> {
+        self.newest.lock().get(key).copied()
     }
 
     /// An entry of the bucket has been seen; `None` where it was deleted.
-    pub(super) fn saw(&self, key: &str, revision: Option<u64>) {
-        let mut revisions = self.revisions.lock();
-        match revision {
-            Some(revision) => drop(revisions.insert(key.to_owned(), revision)),
-            None => drop(revisions.remove(key)),
+    pub(super) fn saw(&self, key: &str, newest: Option<Newest>) {
+        let mut known = self.newest.lock();
+        match newest {
+            Some(newest) => drop(known.insert(key.to_owned(), newest)),
+            None => drop(known.remove(key)),
         }
     }
 }

@@ -38,9 +38,9 @@ impl Unmet {
         match topic {
             TopicName::Group(group) => {
                 let (members, lasting) = (hub.of_group(group), moderation.lasting());
+                // Whichever way it has come in: it is to be there.
                 let is_lasting = |member: &Member| {
                     lasting.find(member.user(), group).is_some_and(|row| row.may.receives())
-                        && member.memberships().contains(&(group.clone(), Origin::Lasting))
                 };
                 let unmet = members.iter().filter(|member| is_lasting(member));
                 self.memberships.extend(unmet.map(|member| (member.id(), group.clone())));

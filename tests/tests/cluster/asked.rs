@@ -50,7 +50,7 @@ async fn an_application_asks_a_client_on_any_node_by_its_connections_id() {
         assert!(matches!(wrong, Err(InvokeError::Answer(_))), "{wrong:?}");
         let too_long = within(hub.invoke::<String>(id, "Echo", &("x".repeat(hub.longest_payload()),))).await;
         assert!(matches!(too_long, Err(InvokeError::Arguments(_))), "{too_long:?}");
-        let briefly = hub.invoke_raw(id, "Never", Payload::json("[]"), Duration::from_millis(50));
+        let briefly = hub.invoke_raw(id, "Never", Payload::json("null"), Duration::from_millis(50));
         assert_eq!(within(briefly).await, Err(InvokeError::TimedOut));
         within(begun.notified()).await;
         within(given_up.notified()).await;

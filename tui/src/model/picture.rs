@@ -251,7 +251,7 @@ mod tests {
             let mut one = row(1, "alice");
             (one.requests, one.deliveries) = (requests, requests * 10);
             let update = Update { full: ms == 0, at_ms: 1_000_000 + ms, ..snapshot(vec![one], &[]) };
-            picture.take(update);
+            picture.take(update, AtMost::default());
             let tracked = picture.connections.values().next().unwrap();
             (tracked.rates(picture.at_ms), tracked.rates(picture.at_ms + 3_000))
         };

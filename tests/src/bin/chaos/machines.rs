@@ -290,13 +290,14 @@ impl Machines {
     }
 
     /// Starts again what has ended by itself, as what runs a service does, and says what it was. A node ends where it
-    /// finds no NATS as it starts.
+    /// finds no NATS as it starts, which is as it should be while something is broken: then it says that last.
     pub(crate) fn raise(&mut self) -> Vec<String> {
         let mut raised = Vec::new();
         for number in 0..MACHINES {
             let log =
                 std::fs::read_to_string(self.folder.join(format!("node-{number}.log"))).unwrap_or_default();
-            let refusals = log.matches("bucket is another than it was").count();
+            let is_another = ["bucket is another than it was", "secret is another than it was"];
+            let refusals = is_another.iter().map(|words| log.matches(words).count()).sum();
             if refusals > self.refusals[number] {
                 self.refusals[number] = refusals;
                 raised.push(format!(
@@ -310,7 +311,12 @@ impl Machines {
                 self.start_nats(number);
             }
             if let Some(status) = status(&mut self.nodes[number]) {
-                raised.push(format!("node {number} ended: {status}"));
+                let last = log.lines().last().unwrap_or_default();
+                if last.starts_with("fanfare: this server cannot be a node of the cluster") {
+                    println!("    node {number} found no NATS, and is started again");
+                } else {
+                    raised.push(format!("node {number} ended: {status}: {last}"));
+                }
                 self.start_node(number);
             }
         }
