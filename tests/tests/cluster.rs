@@ -234,7 +234,7 @@ async fn a_node_that_ends_without_a_word_is_gone_everywhere_and_holds_no_revocat
     let nats = Nats::one();
     let a = Hub::with(node(&nats, 0, "a")).await;
     let b = Hub::with(node(&nats, 0, "b")).await;
-    let alice = a.client("alice").await;
+    let alice = std::sync::Arc::new(a.client("alice").await);
     let bob = b.client("bob").await;
     assert_eq!(within(alice.count(Target::All)).await.unwrap(), 2);
     drop((bob, b));
@@ -259,11 +259,18 @@ async fn a_node_that_ends_without_a_word_is_gone_everywhere_and_holds_no_revocat
         added = add => added.unwrap(),
     };
     assert_eq!((added.connections, added.silent), (1, vec!["b".to_owned()]));
+    // She wants to be there by herself as well, which changes nothing of that she is to be.
+    eventually("she is in the hall", || a.server.hub().group(group("hall")).count() == 1).await;
+    let joining = tokio::spawn({
+        let alice = std::sync::Arc::clone(&alice);
+        async move { alice.join("hall").await }
+    });
     let receipt = (&mut banning).await.unwrap();
     drop(banning);
     let standings: Vec<_> = receipt.nodes.iter().map(|node| (node.name.as_str(), node.standing)).collect();
     assert_eq!(standings, [("a", Standing::InForce), ("b", Standing::LeaseEnded)], "{receipt:?}");
     assert_eq!(within(alice.count(Target::All)).await.unwrap(), 1);
+    let _ = within(joining).await.unwrap();
     // The one that had gone did not answer that it sends what is for the hall. What alice is in whenever she is here,
     // she is in again; the room is not of that kind.
     let mut told = Vec::new();

@@ -200,3 +200,26 @@ impl Decisions for Side {
         (tallied.copies, self.names(&tallied.silent))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ban(kind: BanKind, since: u64) -> Decision {
+        let user = Some("mallory".parse().unwrap());
+        let (reason, author) = (String::new(), String::new());
+        Decision::Ban(BanRow { kind, user, groups: None, jti: None, since, until: None, reason, author })
+    }
+
+    #[test]
+    fn a_sign_out_refuses_no_less_than_the_one_whose_place_it_takes() {
+        let newest = |signed_out| Some(Newest { revision: 7, signed_out });
+        let sign_out = |since| ban(BanKind::SignOut, since);
+        assert_eq!(later(&sign_out(5), newest(Some(8))), Some(sign_out(8)));
+        assert_eq!(later(&sign_out(8), newest(Some(8))), None);
+        assert_eq!(later(&sign_out(9), newest(Some(8))), None);
+        assert_eq!(later(&sign_out(5), newest(None)), None);
+        assert_eq!(later(&sign_out(5), None), None);
+        assert_eq!(later(&ban(BanKind::User, 5), newest(Some(8))), None, "of another kind");
+    }
+}
