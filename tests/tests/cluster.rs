@@ -42,6 +42,16 @@ fn node<'a>(nats: &'a Nats, first: usize, name: &'a str) -> impl FnOnce(&mut Con
     }
 }
 
+/// One that soon loses its lease where it hears nothing.
+fn short_of_breath(nats: &Nats) -> impl FnOnce(&mut Config) + use<'_> {
+    |config| {
+        node(nats, 0, "a")(config);
+        if let Some(cluster) = &mut config.cluster {
+            cluster.lease = Duration::from_secs(2);
+        }
+    }
+}
+
 /// Three nodes, each with another NATS server.
 async fn three(nats: &Nats) -> [Hub; 3] {
     [
@@ -192,13 +202,7 @@ async fn refused(hub: &Hub, name: &str) -> Option<u16> {
 #[tokio::test(flavor = "multi_thread")]
 async fn promise_19_a_node_that_hears_nothing_lets_nobody_in_delivers_nothing_and_goes_on() {
     let nats = Nats::one();
-    let short = |config: &mut Config| {
-        node(&nats, 0, "a")(config);
-        if let Some(cluster) = &mut config.cluster {
-            cluster.lease = Duration::from_secs(2);
-        }
-    };
-    let a = Hub::with(short).await;
+    let a = Hub::with(short_of_breath(&nats)).await;
     let (alice, bob) = (a.client("alice").await, a.client("bob").await);
     within(bob.join("room")).await.unwrap();
     assert_eq!(sent(&alice, vec![Target::Group(group("room"))], "before").await, 1);

@@ -2,18 +2,17 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use fanfare_client::{CallError as ClientError, Invocation};
 use fanfare_protocol::Code;
 use fanfare_protocol::admin::{ConnectionRow, Listing, Page, Question, Role};
-use fanfare_server::{CallError, Config, Methods, State, Upload};
+use fanfare_server::{CallError, Methods, State, Upload};
 use fanfare_tests::operators::connect;
 use fanfare_tests::{Hub, eventually, within};
 use futures_util::stream;
 use tokio::sync::{Notify, mpsc};
 
-use super::{node, refused};
+use super::{refused, short_of_breath};
 use crate::harness::Nats;
 
 /// What a test lets methods do, and what they have done.
@@ -46,14 +45,8 @@ async fn read(State(gate): State<Gate>, mut items: Upload<u32>) -> Result<u32, C
 async fn promise_19_a_node_that_hears_nothing_takes_no_call_and_holds_back_what_comes_of_those_before() {
     let nats = Nats::one();
     let gate = Gate::default();
-    let configure = |config: &mut Config| {
-        node(&nats, 0, "a")(config);
-        if let Some(cluster) = &mut config.cluster {
-            cluster.lease = Duration::from_secs(2);
-        }
-    };
     let methods = Methods::with_state(gate.clone()).on("Slow", slow).on("Read", read);
-    let a = Hub::assembled(tempfile::tempdir().unwrap(), configure, methods).await;
+    let a = Hub::assembled(tempfile::tempdir().unwrap(), short_of_breath(&nats), methods).await;
     let oncall = connect(&a, "oncall", Role::Viewer).await;
     let alice = Arc::new(a.client("alice").await);
     let waiting = async || {

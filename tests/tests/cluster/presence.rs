@@ -10,7 +10,7 @@ use fanfare_tests::back_end::BackEnd;
 use fanfare_tests::{DEADLINE, Hub, nothing_else, user, within};
 use serde_json::Value;
 
-use super::{node, refused};
+use super::{node, refused, short_of_breath};
 use crate::harness::Nats;
 use crate::presence::View;
 
@@ -96,13 +96,7 @@ async fn promise_16_a_watcher_knows_who_is_there_on_all_nodes_and_nothing_after_
 #[tokio::test(flavor = "multi_thread")]
 async fn promise_16_a_watch_goes_on_when_its_node_is_back_and_another_was_refused_meanwhile() {
     let nats = Nats::one();
-    let short = |config: &mut Config| {
-        node(&nats, 0, "a")(config);
-        if let Some(cluster) = &mut config.cluster {
-            cluster.lease = Duration::from_secs(2);
-        }
-    };
-    let a = Hub::with(short).await;
+    let a = Hub::with(short_of_breath(&nats)).await;
     let (watcher, alice) = (a.client("watcher").await, a.client("alice").await);
     within(alice.join("room")).await.unwrap();
     let mut view = View::of(&watcher, "room").await;
