@@ -30,13 +30,18 @@ enum Step {
     Leave(GroupName),
 }
 
+/// So many attempts of an outage may fail because a group is refused for now: longer than a node that has died holds up
+/// groups that are new on another (6 s, and 2 s for each attempt). Then the rest is worth more than all of them.
+const INSISTS: u32 = 5;
+
 /// One rejoin.
 pub(crate) struct Rejoin<'a> {
     shared: &'a Shared,
     opened: &'a mut Opened,
     events: &'a EventSink,
-    /// A group that is refused for now fails it.
+    /// A group that is refused for now fails it; and one was.
     insists: bool,
+    was_refused: bool,
     /// How many events may wait for the end of this.
     most_held: usize,
     held: Vec<Event>,
@@ -64,6 +69,7 @@ impl<'a> Rejoin<'a> {
             opened,
             events,
             insists: true,
+            was_refused: false,
             most_held,
             held: Vec::new(),
             under_way: HashMap::new(),
@@ -81,11 +87,16 @@ impl<'a> Rejoin<'a> {
     /// May be dropped while it waits: then the connection did not go live.
     ///
     /// # Errors
-    /// The connection was lost again; or the server refused a group for now, and `insists` says that the connection is
-    /// worth nothing without it. The application is in no group, and wants the same as before.
-    pub(crate) async fn run(mut self, patience: Duration, insists: bool) -> Result<Vec<Event>, Disconnect> {
-        self.insists = insists;
+    /// The connection was lost again; or the server refused a group for now, and not so often before: `refusals` is how
+    /// often, and grows. The application is in no group, and wants the same as before.
+    pub(crate) async fn run(
+        mut self,
+        patience: Duration,
+        refusals: &mut u32,
+    ) -> Result<Vec<Event>, Disconnect> {
+        self.insists = *refusals < INSISTS;
         if let Err(lost) = self.rejoin(patience).await {
+            *refusals += u32::from(self.was_refused);
             // What an operator made on this connection is lost with it.
             self.shared.membership(|groups| groups.connection_lost());
             self.release().await;
@@ -172,6 +183,11 @@ impl<'a> Rejoin<'a> {
         let _ = self.opened.link.queue.send(codec::encode_client(&frame)).await;
     }
 
+    fn refused_for_now(&mut self, code: u16, reason: String) -> Disconnect {
+        self.was_refused = true;
+        Disconnect::Closed { code, reason, come_back: ComeBack::ByCode }
+    }
+
     /// Whether a group that is not to be had now is wanted, so that the attempt has failed: as if the server had refused
     /// the connection, another may do, or this one in a while.
     fn is_wanted_later(&self, group: &GroupName, code: u16) -> bool {
@@ -197,7 +213,7 @@ impl<'a> Rejoin<'a> {
             ServerFrame::Error { request, code, detail } => {
                 match self.under_way.remove(&request) {
                     Some(Step::Join(group)) if self.is_wanted_later(&group, code) => {
-                        return Err(Disconnect::Closed { code, reason: detail, come_back: ComeBack::ByCode });
+                        return Err(self.refused_for_now(code, detail));
                     }
                     Some(Step::Join(group)) => {
                         self.unanswered.remove(&group);
@@ -226,7 +242,7 @@ impl<'a> Rejoin<'a> {
                 if (self.unanswered.contains(&group) || self.rejoined.contains(&group))
                     && self.is_wanted_later(&group, code) =>
             {
-                return Err(Disconnect::Closed { code, reason, come_back: ComeBack::ByCode });
+                return Err(self.refused_for_now(code, reason));
             }
             ServerFrame::Removed { group, code, reason } => {
                 self.unanswered.remove(&group);

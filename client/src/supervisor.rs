@@ -38,10 +38,6 @@ use crate::{refresher, tls, transport, watching};
 /// How long a close waits for the server to confirm that it has everything.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(5);
 
-/// So many attempts of an outage may fail because a group is refused for now: longer than a node that has died holds up
-/// groups that are new on another (6 s, and 2 s for each attempt). Then the rest is worth more than all of them.
-const INSISTS: u32 = 5;
-
 /// How long to wait for the close that follows a finished stream, and for the last packets to be on their way.
 const LAST_PACKETS: Duration = Duration::from_secs(1);
 
@@ -250,12 +246,9 @@ impl Supervisor {
         let source = self.source.refreshed(self.shared.newest_token());
         let mut opened = servers.attempt(step.place, &source, &self.shared.skipped).await?;
         let rejoin = Rejoin::new(&self.shared, &mut opened, &self.events, self.most_held);
-        match rejoin.run(self.patience, *refusals < INSISTS).await {
+        match rejoin.run(self.patience, refusals).await {
             Ok(events) => Ok((opened, events)),
-            Err(lost) => {
-                *refusals += u32::from(matches!(lost, Disconnect::Closed { .. }));
-                Err(ready_failed(servers.name(step.place), lost))
-            }
+            Err(lost) => Err(ready_failed(servers.name(step.place), lost)),
         }
     }
 }

@@ -236,18 +236,19 @@ pub(crate) async fn try_rights(
     }
 }
 
-/// What the nodes of this bucket know each other by. Whoever finds none makes one; of several that is what the bucket has.
+/// What the nodes of this bucket know each other by, and its revision. Whoever finds none makes one; of several that is what the bucket has.
 pub(crate) async fn seal(
     requests: &Requests,
     settings: &Settings,
     deadline: Instant,
-) -> Result<Seal, OpenError> {
+) -> Result<(Seal, u64), OpenError> {
     let refuse = |reason: String| OpenError::Bucket { bucket: settings.prefix.clone(), reason };
     let subject = format!("{}{SECRET}", settings.entries());
     loop {
         let error = match last(requests, settings, &subject, settings.answer).await {
             Ok(Some(stored)) if !stored.is_deleted() => {
                 let seal = std::str::from_utf8(&stored.value()).ok().and_then(Seal::new);
+                let seal = seal.map(|seal| (seal, stored.seq));
                 return seal.ok_or_else(|| refuse(format!("its entry {SECRET:?} is not 32 bytes in base64")));
             }
             Ok(_) => {

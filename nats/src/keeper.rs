@@ -275,7 +275,7 @@ async fn receive(shared: Arc<Shared>, outlet: Outlet, mut messages: Subscriber, 
     let to = (!is_for_all).then_some(shared.node);
     while let Some(message) = messages.next().await {
         // What comes before the secret is known is not for this node, which nobody knows yet.
-        let opened = shared.seal.get().and_then(|seal| Stamp::open(seal, to, &message.payload));
+        let opened = shared.seal.get().and_then(|(seal, _)| Stamp::open(seal, to, &message.payload));
         let Some((stamp, payload)) = opened else {
             if Stamp::is_probe(&message.payload) {
                 continue;
@@ -317,7 +317,7 @@ async fn write(
         let mut number = 0;
         while let Some(Outgoing { to, message, seen }) = outgoing.recv().await {
             // There is one since the first connection was looked at, which was before there was a link.
-            let Some(seal) = shared.seal.get() else { break };
+            let Some((seal, _)) = shared.seal.get() else { break };
             number += 1;
             let stamp = Stamp { kind: Kind::Message, from, epoch, number, seen };
             let payload = stamp.seal(seal, to, &message);

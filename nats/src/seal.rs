@@ -15,7 +15,10 @@ const SECRET_BYTES: usize = 32;
 
 /// Makes and knows tags.
 #[derive(Clone)]
-pub(crate) struct Seal(hmac::Key);
+pub(crate) struct Seal {
+    key: hmac::Key,
+    secret: String,
+}
 
 impl Seal {
     /// A secret for a bucket that is being made. None: the system gives no random bytes.
@@ -28,12 +31,12 @@ impl Seal {
     /// By a secret that a bucket has. None: it is none.
     pub(crate) fn new(secret: &str) -> Option<Self> {
         let bytes = STANDARD.decode(secret).ok().filter(|bytes| bytes.len() == SECRET_BYTES)?;
-        Some(Self(hmac::Key::new(hmac::HMAC_SHA256, &bytes)))
+        Some(Self { key: hmac::Key::new(hmac::HMAC_SHA256, &bytes), secret: secret.to_owned() })
     }
 
     /// The tag of a message to a node, or to all. What stands before it has always the same length.
     pub(crate) fn tag(&self, to: Option<[u8; 4]>, before: &[u8], message: &[u8]) -> [u8; TAG_BYTES] {
-        let mut context = hmac::Context::with_key(&self.0);
+        let mut context = hmac::Context::with_key(&self.key);
         match to {
             Some(node) => {
                 context.update(&[1]);
@@ -49,10 +52,14 @@ impl Seal {
         tag
     }
 
-    /// Whether this is the secret that it is made of.
+    /// The secret that it is made of, as it is in the bucket.
+    pub(crate) fn own_secret(&self) -> &str {
+        &self.secret
+    }
+
+    /// Whether this is that.
     pub(crate) fn is_of(&self, secret: &[u8]) -> bool {
-        let other = std::str::from_utf8(secret).ok().and_then(Self::new);
-        other.is_some_and(|other| other.tag(None, b"", b"") == self.tag(None, b"", b""))
+        secret == self.secret.as_bytes()
     }
 
     /// Whether this is the tag.

@@ -75,7 +75,7 @@ impl Session {
         }
         // A process that does not know the secret has had no connection before, of which others would have to know.
         let greeting = match shared.seal.get() {
-            Some(seal) => Some((Kind::Hello, seal.clone())),
+            Some((seal, _)) => Some((Kind::Hello, seal.clone())),
             None => Seal::secret().and_then(|secret| Seal::new(&secret)).map(|seal| (Kind::Probe, seal)),
         };
         let Some((kind, seal)) = greeting else {

@@ -154,8 +154,8 @@ pub(crate) struct Shared {
     /// When the bucket was made, as NATS says it.
     pub(crate) bucket: OnceLock<String>,
     pub(crate) judge: Mutex<Judge>,
-    /// What this bucket's nodes are known by; from the first connection on.
-    pub(crate) seal: OnceLock<Seal>,
+    /// What this bucket's nodes are known by, and the revision of that; from the first connection on.
+    pub(crate) seal: OnceLock<(Seal, u64)>,
     pub(crate) counters: Counting,
 }
 

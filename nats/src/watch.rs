@@ -25,7 +25,7 @@ use crate::bucket::{self, Undone};
 use crate::entries::{Position, Step};
 use crate::jetstream::{self, ConsumerConfig, ConsumerRequest, Done};
 use crate::requests::Requests;
-use crate::shared::{Event, Outlet, Shared};
+use crate::shared::{Event, Expect, Outlet, Shared};
 
 /// How long a consumer lives that nobody listens to.
 const ABANDONED: Duration = Duration::from_secs(30);
@@ -174,8 +174,8 @@ impl Watch {
             let step = self.position.step(&message);
             patience.word(Instant::now());
             match step {
-                Step::Entry { key, value, is_newest, .. } if key == bucket::SECRET => {
-                    let is_own = self.is_own(value.as_deref()).await;
+                Step::Entry { key, value, revision, is_newest } if key == bucket::SECRET => {
+                    let is_own = self.is_own(requests, value.as_deref(), revision).await;
                     if !is_own || is_newest && !self.outlet.tell(Event::Newest).await {
                         break;
                     }
@@ -291,14 +291,34 @@ impl Watch {
     }
 
     /// Whether the bucket has the secret that this node knows the others by. Where it has another, there are nodes that it
-    /// does not know. Where it has none any more, the next that starts makes another.
-    async fn is_own(&mut self, secret: Option<&[u8]>) -> bool {
-        let seal = self.shared.seal.get();
-        if secret.zip(seal).is_none_or(|(secret, seal)| seal.is_of(secret)) {
+    /// does not know. Where it has none any more, it is put there again, so that the next that starts makes no other.
+    async fn is_own(&mut self, requests: &Requests, secret: Option<&[u8]>, revision: u64) -> bool {
+        let settings = &self.shared.settings;
+        // Before the first connection was looked at, nothing is watched. What was there before what was read then, as
+        // in a bucket that keeps more than the newest of a key, is no other.
+        let Some((seal, _)) = self.shared.seal.get().filter(|(_, read)| revision > *read) else {
+            return true;
+        };
+        let Some(secret) = secret else {
+            tracing::error!(
+                bucket = settings.prefix,
+                "the bucket's secret was taken out: it is put there again"
+            );
+            let own = Bytes::copy_from_slice(seal.own_secret().as_bytes());
+            if let Err(error) =
+                bucket::change(requests, settings, bucket::SECRET, Some(own), Expect::Nothing).await
+            {
+                tracing::debug!(%error, "it was not put, or another node was quicker");
+            }
+            return true;
+        };
+        if seal.is_of(secret) {
             return true;
         }
-        let bucket = &self.shared.settings.prefix;
-        tracing::error!(bucket, "the bucket's secret is another than it was: this node must start again");
+        tracing::error!(
+            bucket = settings.prefix,
+            "the bucket's secret is another than it was: this node must start again"
+        );
         self.is_replaced = true;
         self.outlet.tell(Event::Replaced).await;
         false
@@ -321,7 +341,7 @@ impl Watch {
             };
             if let Step::Entry { key, value, revision, is_newest } = self.position.fetched(&stored) {
                 if key == bucket::SECRET {
-                    if !self.is_own(value.as_deref()).await {
+                    if !self.is_own(requests, value.as_deref(), revision).await {
                         break;
                     }
                     self.progress().await;

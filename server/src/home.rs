@@ -134,12 +134,13 @@ impl Home {
         let mut locked = file.try_lock();
         if matches!(locked, Err(TryLockError::Error(_))) {
             let path = self.path.join(LOCK);
-            if is_missing(&path) {
-                self.makes(path.clone());
-            }
+            let is_new = is_missing(&path);
             let mut options = OpenOptions::new();
             options.read(true).write(true).create(true).truncate(false).mode(0o600);
             file = options.open(&path).map_err(|error| self.failed(error))?;
+            if is_new {
+                self.makes(path);
+            }
             locked = file.try_lock();
         } else if !self.is_still(&file).map_err(|error| self.failed(error))? {
             // Removed, by a start that made it and failed.

@@ -85,13 +85,15 @@ impl Node {
             return false;
         }
         let is_newer = self.left_over.get(&id).is_some_and(|left| revision > left.revision);
-        if is_newer || self.places.contains_key(&id) {
+        // What is read at the start may have more than the newest of each key.
+        let goes_on = is_newer && self.began.is_some();
+        if goes_on || self.places.contains_key(&id) {
             // It is there all the same: it puts more, or was heard.
             self.predecessor = None;
             return false;
         }
         let left = LeftOver { revision, since: now, heartbeat: None, heard: None, forgotten: None };
-        self.left_over.entry(id).or_insert(left);
+        self.left_over.insert(id, left);
         true
     }
 

@@ -40,8 +40,8 @@ impl Application {
 
 impl HubHandle {
     /// Invokes a method of a client, on whichever node it is, and waits for what it gives, no longer than
-    /// [`client_result_deadline`](super::CallLimits::client_result_deadline). `arguments` is a tuple with an element
-    /// for each, and goes as JSON. A method that asks its own caller does so by [`Caller::invoke`], which lends its place
+    /// [`client_result_deadline`](super::CallLimits::client_result_deadline), and a second more where it is on another
+    /// node. `arguments` is a tuple with an element for each, and goes as JSON. A method that asks its own caller does so by [`Caller::invoke`], which lends its place
     /// to what that client calls meanwhile.
     ///
     /// ```

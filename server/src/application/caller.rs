@@ -42,8 +42,8 @@ pub enum InvokeError {
     /// The client is of a version without calls, and was not asked.
     #[error("the client understands no calls")]
     NotUnderstood,
-    /// As many answers are waited for on this connection as may be; it was not asked.
-    #[error("the client has not answered as many calls as may wait")]
+    /// As many answers are waited for on this connection as may be, or on its node for others; it was not asked.
+    #[error("as many calls as may wait have not been answered")]
     TooMany,
     /// The arguments cannot be sent.
     #[error("the arguments cannot be sent: {0}")]
@@ -51,10 +51,10 @@ pub enum InvokeError {
     /// The connection has ended.
     #[error("the connection has ended")]
     Ended,
-    /// There is no such connection, on no node.
+    /// There is no such connection on its node; or no application there that could ask it.
     #[error("there is no such connection")]
     NotThere,
-    /// It is on another node, which has not answered, or does not know how to ask a client.
+    /// It is on another node, which has not answered, is not there, or does not know how to ask a client.
     #[error("the node that the connection is on has not answered")]
     Silent,
     /// It took too long.

@@ -286,9 +286,12 @@ impl Others for Side {
     fn ask(&self, asking: Asking) -> Giving<'_> {
         Box::pin(async move {
             let node = NodeId::of(&asking.connection);
-            // Of a node that is none there is nobody.
-            if !self.others().iter().any(|(other, _)| *other == node) {
+            if node == self.node.lock().id() {
                 return Given::NotThere;
+            }
+            // One that is not known may be cut off, and have it still; or have gone.
+            if !self.others().iter().any(|(other, _)| *other == node) {
+                return Given::Silent;
             }
             let until = uptime::now() + asking.deadline + ANSWER;
             let ticket = self.ask_until(Some(node), &Question::Client(Box::new(asking.into())), until);

@@ -26,7 +26,7 @@ const WAITING: usize = 1_024;
 const AT_ONCE: usize = 4;
 
 /// So many clients are asked for other nodes at a time.
-const CLIENTS: usize = 1_024;
+const CLIENTS: usize = 16_384;
 
 /// A number takes so many bytes in an answer.
 const NUMBER_BYTES: usize = 21;
@@ -64,6 +64,12 @@ pub(super) async fn answer(side: Arc<Side>, handle: HubHandle, mut waiting: mpsc
     while let Some(asked) = waiting.recv().await {
         if let Question::Client(there) = asked.question {
             while clients.try_join_next().is_some() {}
+            if uptime::now() >= asked.since + ANSWER || !side.lease.holds() {
+                // It would be asked for nobody, or by who does not know what was decided.
+                side.node.lock().answer(asked.from, asked.number, None);
+                side.wake.notify_one();
+                continue;
+            }
             let asking = there.asking().zip(side.clients.get().and_then(Weak::upgrade));
             match asking {
                 Some(_) if clients.len() >= CLIENTS => {
@@ -120,7 +126,9 @@ pub(super) async fn answer(side: Arc<Side>, handle: HubHandle, mut waiting: mpsc
 /// Says what a client has given.
 fn answer_with(side: &Side, (from, number): (NodeId, u64), given: Given) {
     // What does not fit would not go, and its asker would wait.
-    let body = GivenThere::of(given).map(|given| to_bytes(&given)).filter(|body| body.len() <= side.longest);
+    // Who does not know what was decided says nothing, and the client may have been put out meanwhile.
+    let given = GivenThere::of(given).filter(|_| side.lease.holds());
+    let body = given.map(|given| to_bytes(&given)).filter(|body| body.len() <= side.longest);
     side.node.lock().answer(from, number, body);
     side.wake.notify_one();
 }

@@ -541,9 +541,9 @@ impl Driver {
             Effect::Remove(topic, proof) => {
                 self.unmet.put_out((&self.hub, &self.moderation), &topic, &proof, uptime::now());
             }
-            Effect::Missed(from, publications) => {
-                tracing::warn!(%from, publications, "messages of another node were lost on the way");
-                self.hub.lagged(publications);
+            Effect::Missed(from, messages) => {
+                tracing::warn!(%from, messages, "messages of another node were lost on the way");
+                self.hub.lagged(messages);
             }
             Effect::Lease(true) => {
                 tracing::info!("this node knows what was decided: it lets in and delivers");

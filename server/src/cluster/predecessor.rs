@@ -1,8 +1,10 @@
 //! Which node had this state directory before: it is dead, and what it has left in the bucket need not be waited for.
 //!
 //! In: the directory, and what this process has locked of it. Out: that node's id. Invariant: nobody is taken for dead
-//! who may be alive. Who had the directory held the lock until its process ended (`home.rs`); so it is asked for the
-//! same lock, by what is locked and not by a path, on the same kernel, and another process.
+//! who may be alive. Who had the directory held the lock until its server ended (`home.rs`): drained, or with its
+//! process. So it is asked for the same lock, by what is locked and not by a path, on the same kernel, and another
+//! process. A program that drops a [`Server`](crate::Server) without draining it, and goes on, must not give its state
+//! directory away.
 
 use std::fs;
 use std::io;
