@@ -154,6 +154,8 @@ fn wanted(settings: &Settings) -> StreamConfig {
         no_ack: false,
         sealed: false,
         deny_delete: true,
+        // Old marks go (`marks.rs`).
+        deny_purge: false,
         allow_rollup_hdrs: true,
         allow_direct: false,
         mirror: None,
@@ -350,7 +352,7 @@ async fn put(
     Ok(ack.seq)
 }
 
-fn put_error(undone: Undone) -> PutError {
+pub(crate) fn put_error(undone: Undone) -> PutError {
     match undone {
         Undone::Unanswered(Unanswered::Silence) => PutError::Unknown,
         Undone::Unanswered(Unanswered::Forbidden(what)) => PutError::Forbidden { what },
@@ -428,7 +430,7 @@ mod tests {
         let mut config = wanted(&Settings::new(vec![], "f"));
         change(&mut config);
         let state = jetstream::StreamState { last_seq: 0 };
-        StreamInfo { config, state, created: String::new() }
+        StreamInfo { config, state, cluster: None, created: String::new() }
     }
 
     #[test]

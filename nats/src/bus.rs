@@ -15,6 +15,8 @@ use tokio_util::task::TaskTracker;
 use crate::bucket;
 use crate::error::{NotSent, OpenError, PutError};
 use crate::keeper::Keeper;
+use crate::marks::{self, Found};
+use crate::requests::Requests;
 use crate::settings::Settings;
 use crate::shared::{Counters, Event, Expect, Outgoing, Outlet, Shared};
 use crate::stamp::BYTES;
@@ -117,11 +119,46 @@ impl Bus {
     }
 
     async fn change(&self, key: &str, value: Option<Bytes>, over: Expect) -> Result<u64, PutError> {
+        bucket::change(&*self.requests()?, &self.shared.settings, key, value, over).await
+    }
+
+    fn requests(&self) -> Result<Arc<Requests>, PutError> {
         let requests = self.shared.link.read().as_ref().map(|link| Arc::clone(&link.requests));
-        let Some(requests) = requests else {
-            return Err(PutError::Unavailable { reason: NotSent::Disconnected.to_string() });
-        };
-        bucket::change(&requests, &self.shared.settings, key, value, over).await
+        requests.ok_or_else(|| PutError::Unavailable { reason: NotSent::Disconnected.to_string() })
+    }
+
+    /// Whether [`Bus::purge`] can do anything, as it was found at the start: the user may not have the right to it, or
+    /// the bucket or the server may be one for which it cannot be done.
+    pub fn purges(&self) -> bool {
+        self.shared.purges.load(Ordering::Relaxed)
+    }
+
+    /// The first entry after a revision, as the bucket's leader has it, with the marks of what was deleted.
+    ///
+    /// # Errors
+    ///
+    /// It is not known now.
+    pub async fn after(&self, revision: u64) -> Result<Option<Found>, PutError> {
+        marks::after(&*self.requests()?, &self.shared.settings, revision).await
+    }
+
+    /// Whether all servers that keep the bucket are there, and have what its leader has.
+    ///
+    /// # Errors
+    ///
+    /// It is not known now.
+    pub async fn is_whole(&self) -> Result<bool, PutError> {
+        marks::is_whole(&*self.requests()?, &self.shared.settings).await
+    }
+
+    /// Takes out what a key had up to a revision, without a mark that says so: a mark that was found there, of which
+    /// nobody has to know any more. What was put later stays, also where this is done later than it was answered.
+    ///
+    /// # Errors
+    ///
+    /// It was not done, or may not have been.
+    pub async fn purge(&self, key: &str, revision: u64) -> Result<(), PutError> {
+        marks::purge(&*self.requests()?, &self.shared.settings, key, revision).await
     }
 
     /// What tells the bucket from any other of its name: when it was made. Known from [`Event::CaughtUp`] on.

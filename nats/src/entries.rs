@@ -290,6 +290,7 @@ mod tests {
             seq,
             hdrs: hdrs.to_owned(),
             data: "dg==".to_owned(),
+            time: String::new(),
         };
         let told = |value: Option<&'static [u8]>, revision| Step::Entry {
             key: "a".to_owned(),

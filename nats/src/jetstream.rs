@@ -3,6 +3,8 @@
 //! In: what is wanted. Out: subjects and bodies, and answers taken apart. Pure. Invariant: whatever an answer has in
 //! it, it is either what was asked for or a [`Fault`] with JetStream's own words.
 
+use std::time::UNIX_EPOCH;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -88,6 +90,8 @@ pub(crate) struct StreamConfig {
     #[serde(default)]
     pub(crate) deny_delete: bool,
     #[serde(default)]
+    pub(crate) deny_purge: bool,
+    #[serde(default)]
     pub(crate) allow_rollup_hdrs: bool,
     #[serde(default)]
     pub(crate) allow_direct: bool,
@@ -104,10 +108,29 @@ pub(crate) struct StreamState {
     pub(crate) last_seq: u64,
 }
 
+/// Those that keep a stream beside its leader.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub(crate) struct StreamCluster {
+    #[serde(default)]
+    pub(crate) replicas: Vec<Replica>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Replica {
+    /// It has what the leader has.
+    #[serde(default)]
+    pub(crate) current: bool,
+    #[serde(default)]
+    pub(crate) offline: bool,
+}
+
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct StreamInfo {
     pub(crate) config: StreamConfig,
     pub(crate) state: StreamState,
+    /// Where it is on several servers: its leader says how the others are.
+    #[serde(default)]
+    pub(crate) cluster: Option<StreamCluster>,
     /// When it was made: another time is another stream.
     pub(crate) created: String,
 }
@@ -133,11 +156,20 @@ pub(crate) struct Stored {
     /// In base64.
     #[serde(default)]
     pub(crate) data: String,
+    /// When it was put, by the clock of the stream's leader then.
+    #[serde(default)]
+    pub(crate) time: String,
 }
 
 impl Stored {
     pub(crate) fn value(&self) -> Bytes {
         STANDARD.decode(&self.data).unwrap_or_default().into()
+    }
+
+    /// When it was put, in seconds since 1970 (UTC).
+    pub(crate) fn put_at(&self) -> Option<u64> {
+        let time = humantime::parse_rfc3339(&self.time).ok()?;
+        Some(time.duration_since(UNIX_EPOCH).ok()?.as_secs())
     }
 
     /// Whether it says that its key has no entry any more.
@@ -164,6 +196,14 @@ pub(crate) enum Wanted {
         seq: u64,
         next_by_subj: String,
     },
+}
+
+/// What is to go: what this subject has below this number, and nothing from it on. With a number below 2 a server takes
+/// it for all that the subject has.
+#[derive(Debug, Serialize)]
+pub(crate) struct PurgeRequest<'a> {
+    pub(crate) filter: &'a str,
+    pub(crate) seq: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -201,6 +241,10 @@ pub(crate) fn stream_create(stream: &str) -> String {
     format!("$JS.API.STREAM.CREATE.{stream}")
 }
 
+pub(crate) fn stream_purge(stream: &str) -> String {
+    format!("$JS.API.STREAM.PURGE.{stream}")
+}
+
 /// Asks the stream's leader, and nobody else: a direct get may be answered by a server that is behind
 /// (nats-server#4162).
 pub(crate) fn message_get(stream: &str) -> String {
@@ -218,6 +262,22 @@ pub(crate) fn consumer_delete(stream: &str, consumer: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn when_something_was_put_is_read_and_what_is_no_time_is_none() {
+        let stored = |time: &str| Stored {
+            subject: String::new(),
+            seq: 1,
+            hdrs: String::new(),
+            data: String::new(),
+            time: time.to_owned(),
+        };
+        assert_eq!(stored("2026-12-01T16:26:22.123456789Z").put_at(), Some(1_796_142_382));
+        assert_eq!(stored("2026-12-01T16:26:22Z").put_at(), Some(1_796_142_382));
+        for none in ["", "yesterday", "2026-12-01", "2026-12-01T16:26:22+01:00", "1960-01-01T00:00:00Z"] {
+            assert_eq!(stored(none).put_at(), None, "{none}");
+        }
+    }
 
     #[test]
     fn a_fault_is_told_from_an_answer() {

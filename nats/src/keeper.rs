@@ -20,6 +20,7 @@ use crate::bucket;
 use crate::credentials;
 use crate::error::OpenError;
 use crate::judge::Verdict;
+use crate::marks;
 use crate::requests::{Requests, Signs};
 use crate::session::{Session, name};
 use crate::shared::{Event, Link, Outgoing, Outlet, Shared};
@@ -131,6 +132,17 @@ impl Keeper {
     async fn try_all(&mut self, requests: &Requests) -> Result<(), OpenError> {
         let settings = &self.shared.settings;
         bucket::try_rights(requests, settings, self.shared.node).await?;
+        // A node that cannot do it is a node all the same: others can, or the bucket grows.
+        let hindrance = marks::hindrance(requests, settings).await;
+        let hindrance = hindrance.map_err(|undone| bucket::explain(&undone, settings))?;
+        if let Some(reason) = &hindrance {
+            tracing::warn!(
+                bucket = settings.prefix,
+                reason,
+                "this node takes no old marks of what was ended out of the bucket, which grows by them"
+            );
+        }
+        self.shared.purges.store(hindrance.is_none(), Ordering::Relaxed);
         let tried = self.watch.try_out(requests).await;
         tried.map_err(|undone| bucket::explain(&undone, settings))
     }

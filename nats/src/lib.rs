@@ -11,7 +11,7 @@
 //! made anew without anybody looking whether they still give something (nats.rs#1596). Everything is looked at anew at
 //! each connection instead: who we are, what we may, how long a message may be, where the watch goes on.
 //!
-//! Of JetStream it uses the API in JSON, five requests, each with a deadline: `bucket.rs` and `watch.rs`.
+//! Of JetStream it uses the API in JSON, seven requests, each with a deadline: `bucket.rs`, `watch.rs` and `marks.rs`.
 
 mod bucket;
 mod bus;
@@ -21,6 +21,7 @@ mod error;
 mod jetstream;
 mod judge;
 mod keeper;
+mod marks;
 mod requests;
 mod seal;
 mod session;
@@ -31,6 +32,7 @@ mod watch;
 
 pub use bus::Bus;
 pub use error::{NotSent, OpenError, PutError};
+pub use marks::Found;
 pub use settings::{Credentials, Settings};
 pub use shared::{Counters, Event, Expect};
 pub use stamp::BYTES as STAMP_BYTES;

@@ -3,7 +3,7 @@
 //!
 //! In and out: values. Invariant: an event that nobody takes any more closes the bus.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
@@ -156,6 +156,8 @@ pub(crate) struct Shared {
     pub(crate) judge: Mutex<Judge>,
     /// What this bucket's nodes are known by, and the revision of that; from the first connection on.
     pub(crate) seal: OnceLock<(Seal, u64)>,
+    /// Whether old marks can be taken out of the bucket.
+    pub(crate) purges: AtomicBool,
     pub(crate) counters: Counting,
 }
 
@@ -169,6 +171,7 @@ impl Shared {
             seen: AtomicU64::new(0),
             bucket: OnceLock::new(),
             seal: OnceLock::new(),
+            purges: AtomicBool::new(false),
             counters: Counting::default(),
         })
     }

@@ -90,6 +90,8 @@ async fn the_documented_configuration_lets_a_node_do_all_that_it_does() {
     assert_eq!(two.entry().await, ("ban.a".to_owned(), Some("x".to_owned()), revision));
     assert_eq!(two.bus.put("ban.a", Bytes::new(), Expect::Nothing).await, Err(PutError::Conflict));
     let deleted = two.bus.delete("ban.a", Expect::Revision(revision)).await.unwrap();
+    assert!(one.bus.purges() && two.bus.purges());
+    one.bus.purge("ban.a", deleted).await.unwrap();
     one.bus.put("ban.a", Bytes::new(), Expect::Nothing).await.unwrap();
     assert!(deleted > revision);
     // So many that the consumer wants to know whether they were taken ($JS.FC).
@@ -154,6 +156,23 @@ async fn a_right_that_is_missing_is_named_at_the_start() {
             "it is said when it is known, not when patience ends"
         );
     }
+}
+
+/// As configurations had it before there was one: the node starts, and the bucket keeps its marks.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_right_to_take_old_marks_out_a_node_starts_and_takes_none_out() {
+    let (tls, key) = (Tls::new(), KeyPair::new_user());
+    let nats = with_rights(&tls, &key, |text| {
+        let right = "\"$JS.API.STREAM.PURGE.KV_fanfare\"";
+        assert!(text.contains(right));
+        text.replace(right, "")
+    });
+    let one = Node::with(settings(&nats, &tls, Credentials::NKey(seed(&nats, "seed", &key))), 1).await;
+    assert!(!one.bus.purges());
+    let mark = one.bus.delete("ban.a", Expect::Nothing).await.unwrap();
+    let refused = one.bus.purge("ban.a", mark).await;
+    assert!(matches!(refused, Err(PutError::Forbidden { .. })), "{refused:?}");
+    assert_eq!(one.bus.after(0).await.unwrap().map(|found| found.is_mark), Some(true));
 }
 
 #[tokio::test(flavor = "multi_thread")]
