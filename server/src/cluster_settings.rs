@@ -15,16 +15,22 @@ pub struct ClusterSettings {
     pub lease: Duration,
     /// Whether it goes on without the cluster: then people stay in who were put out elsewhere meanwhile. Default no.
     pub serves_without: bool,
+    /// How long the cluster remembers at least that something was ended: a ban that was lifted, a key that was dropped,
+    /// a node that has gone. A node that has not heard the cluster for longer has to be started again, and so many
+    /// seconds the clocks of nodes may be apart. Default a day. The same on all nodes.
+    pub remembers: Duration,
 }
 
 impl ClusterSettings {
     /// The shortest lease: four heartbeats.
     pub const SHORTEST_LEASE: Duration = Duration::from_secs(2);
 
+    const DAY: Duration = Duration::from_secs(86_400);
+
     /// A node that meets the others at these NATS servers.
     #[must_use]
     pub fn new(nats: fanfare_nats::Settings) -> Self {
-        Self { nats, name: None, lease: Duration::from_secs(5), serves_without: false }
+        Self { nats, name: None, lease: Duration::from_secs(5), serves_without: false, remembers: Self::DAY }
     }
 
     pub(crate) fn times(&self) -> fanfare_cluster::Settings {

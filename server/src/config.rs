@@ -213,6 +213,7 @@ impl Config {
         if let Some(cluster) = &self.cluster {
             let shortest = ClusterSettings::SHORTEST_LEASE.as_millis();
             wrong("cluster.lease (milliseconds)", cluster.lease.as_millis(), shortest, 3_600_000)?;
+            wrong("cluster.remembers (milliseconds)", cluster.remembers.as_millis(), 1_000, 31_536_000_000)?;
             // What a heartbeat has room for, and a line of `top`.
             let name = cluster.name.as_ref().map_or(1, String::len);
             wrong("cluster.name (bytes)", name as u128, 1, 64)?;

@@ -1,10 +1,10 @@
 //! Brings into the cluster what was decided on this node's own disk, once what the cluster has is known.
 //!
 //! In: the disk's decisions, the bucket's, and what came of puts. Out: puts, and a copy on the disk when all is there.
-//! Invariants: what was lifted in the cluster is not decided again by a disk that had it from there; of two decisions on
-//! the same the later one stands, whether it was made in the cluster or by this server alone, and what was decided alone
-//! stands where something earlier or later was lifted: nobody knows which; what could not be brought is on this disk
-//! alone, and no copy leaves it out.
+//! Invariants: what was lifted in the cluster is not decided again by a disk that had it from there, but for a ban
+//! whose end the cluster has forgotten (`marks.rs`); of two decisions on the same the later one stands, whether it was
+//! made in the cluster or by this server alone, and what was decided alone stands where something earlier or later was
+//! lifted: nobody knows which; what could not be brought is on this disk alone, and no copy leaves it out.
 
 use fanfare_nats::{Expect, PutError};
 
@@ -68,6 +68,12 @@ impl Driver {
     }
 
     fn import(&mut self, decision: Decision) {
+        if let Some(why) = self.was_ended(&decision) {
+            let what = described(&decision);
+            tracing::warn!(what, "what this node's disk has {why}, and is so here");
+            self.moderation.put_in_force(&decision.end(), "");
+            return self.imports.settle();
+        }
         let (key, value) = rows::entry(&decision, "");
         let (bus, value) = (self.side.bus.clone(), value.unwrap_or_default());
         // Over what is older; what cannot be read is not known to be that.
@@ -83,6 +89,22 @@ impl Driver {
             let put = bus.put(&key, value, over).await;
             Put::Import(Box::new(decision), put)
         });
+    }
+
+    /// Whether what the disk has was ended in the cluster, or may have been. Asked before it is put: the mark of that
+    /// may go meanwhile.
+    fn was_ended(&self, decision: &Decision) -> Option<&'static str> {
+        let is_unknown = self.unreadable.contains(&rows::entry(decision, "").0);
+        if is_unknown || self.rows.has(decision) || self.was_decided_alone(decision) {
+            return None;
+        }
+        if self.rows.was_lifted(decision) {
+            return Some("was lifted in the cluster");
+        }
+        // A ban that was lifted there so long ago is put again: who keeps somebody out in error is told so by whom it
+        // keeps out. What a server has that was never a node was never there.
+        let may_be_missing = decision.lets_in() && self.marks.may_be_missing(rows::since(decision));
+        (self.was_node && may_be_missing).then_some("was lifted in the cluster, or may have been, long ago")
     }
 
     /// Whether this server decided it when it was no node any more.

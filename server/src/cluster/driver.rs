@@ -27,6 +27,7 @@ use super::copier::{Copies, alone_since, copy, copy_of};
 use super::duty::{self, Notified};
 use super::heads::{self, Noted};
 use super::imports::{Imports, of_disk};
+use super::marks::{self, Marks, Turned};
 use super::noting::{Noting, note};
 use super::observers::{self, Observers};
 use super::predecessor::Held;
@@ -64,6 +65,7 @@ pub(crate) struct Opening {
     side: Arc<Side>,
     events: mpsc::Receiver<Event>,
     id: NodeId,
+    remembers: Duration,
 }
 
 impl Opening {
@@ -81,7 +83,8 @@ impl Opening {
         let name = settings.name.clone().unwrap_or_else(|| id.to_string());
         let version = env!("CARGO_PKG_VERSION").to_owned();
         let node = Node::new(id, name.clone(), version, times, Box::new(Carrier(bus.clone())));
-        Ok(Self { side: Arc::new(Side::new(node, bus, name, times, largest)), events, id })
+        let side = Arc::new(Side::new(node, bus, name, times, largest));
+        Ok(Self { side, events, id, remembers: settings.remembers })
     }
 
     /// What the hub and the others are to have of it.
@@ -104,6 +107,8 @@ impl Opening {
         let copy_of = directory.as_deref().and_then(copy_of);
         let alone_since = directory.as_deref().and_then(alone_since);
         let has_disk = directory.is_some();
+        let was_node = copy_of.is_some() || alone_since.is_some();
+        let was_node = was_node || held.as_ref().is_some_and(Held::was_a_nodes);
         self.side.node.lock().succeed(held.as_ref().and_then(Held::predecessor));
         let copier = tokio::spawn(copy(Arc::clone(&moderation), directory, copies.clone(), to_copy));
         let (beside, asked) = Queue::new();
@@ -124,6 +129,7 @@ impl Opening {
             is_replaced: false,
             copy_of,
             alone_since,
+            was_node,
             of_disk,
             caught_up: false,
             has_copy: false,
@@ -135,6 +141,11 @@ impl Opening {
             imports: Imports::default(),
             heard: 0,
             swept: uptime::now(),
+            marks: Marks::default(),
+            remembers: self.remembers,
+            began: uptime::now(),
+            next_turn: uptime::now(),
+            is_taking: false,
             has_disk,
             held,
             noted: None,
@@ -162,6 +173,7 @@ pub(super) enum Put {
     Remembered(Option<io::Error>),
     Claimed,
     Noted(Noting),
+    Taken(Turned),
 }
 
 /// Lets nobody wait for other nodes any more when the driver has ended, in whatever way.
@@ -195,6 +207,8 @@ pub(crate) struct Driver {
     pub(super) copy_of: Option<String>,
     /// What the disk has that was decided later than this was decided without the cluster, where it had a copy before.
     pub(super) alone_since: Option<Seconds>,
+    /// The disk may have something that was in the cluster before.
+    pub(super) was_node: bool,
     /// What the disk had of decisions when the node started, until it is known what the cluster has.
     pub(super) of_disk: Vec<Decision>,
     pub(super) caught_up: bool,
@@ -212,6 +226,14 @@ pub(crate) struct Driver {
     heard: u64,
     /// When what has ended was last looked for.
     swept: Instant,
+    /// Up to where marks of what was ended may be missing, and for how long they are kept.
+    pub(super) marks: Marks,
+    remembers: Duration,
+    /// When this node began to hear what was decided.
+    began: Instant,
+    /// When old marks are looked for, and whether that is going on.
+    next_turn: Instant,
+    is_taking: bool,
     /// Whether its audit outlasts it.
     has_disk: bool,
     /// The state directory, until it says that this node has it.
@@ -269,6 +291,7 @@ impl Driver {
         self.observers.tell(&self.side);
         self.note_audit(now);
         self.remember();
+        self.take_old_marks(now);
         // What could not be put a moment ago.
         self.bring();
         self.put_back(false);
@@ -292,6 +315,36 @@ impl Driver {
             (self.noted_at, self.is_noting) = (now, true);
             let noting = note(Arc::clone(&self.side), Arc::clone(&self.moderation), self.noted);
             self.puts.spawn(async move { Put::Noted(noting.await) });
+        }
+    }
+
+    /// Has old marks of what was ended taken out of the bucket, where this node knows all that was decided.
+    fn take_old_marks(&mut self, now: Instant) {
+        let may = self.knows() && self.side.bus.purges() && !self.is_taking && self.puts.len() < PUTS;
+        if !may || now < self.next_turn {
+            return;
+        }
+        self.next_turn = now + SWEEP.min(self.remembers);
+        let known = {
+            let node = self.side.node.lock();
+            let holds = node.lease_until().is_some_and(|until| now < until);
+            // Whoever was given up, and goes on without the cluster, may come back and needs all marks.
+            let is_complete = holds && node.lost().is_empty();
+            is_complete.then(|| marks::known_to_all(node.in_force(), &node.peers())).flatten()
+        };
+        let turn = known.and_then(|known| self.marks.turn(known, access::now(), self.remembers));
+        if let Some(turn) = turn {
+            self.is_taking = true;
+            let bus = self.side.bus.clone();
+            self.puts.spawn(async move { Put::Taken(turn.take(bus).await) });
+        }
+    }
+
+    fn taken(&mut self, Turned { cleared, goes_on }: Turned) {
+        self.is_taking = false;
+        self.marks.cleared(cleared);
+        if goes_on {
+            self.next_turn = self.next_turn.min(uptime::now() + marks::SOON);
         }
     }
 
@@ -341,11 +394,13 @@ impl Driver {
     /// Takes in what NATS brings.
     fn hear(&mut self, event: Event) {
         match event {
+            // As if it came no more: what is known is not the whole, and nothing is to follow from it.
+            Event::Entry { .. } | Event::Newest | Event::CaughtUp if self.is_replaced => {}
             Event::Message { payload } => self.side.node.lock().message(&payload, uptime::now()),
             Event::Entry { key, value, revision, is_newest } => {
                 self.entry(&key, value.as_deref(), revision);
-                // What cannot be read is not in force, and must not be said to be.
-                if is_newest && self.unreadable.is_empty() {
+                // What cannot be read is not in force, and must not be said to be; nor is what was missed.
+                if is_newest && self.unreadable.is_empty() && !self.is_replaced {
                     self.know(uptime::now());
                 }
             }
@@ -385,6 +440,8 @@ impl Driver {
                     node.duty_is_unknown(revision);
                 }
             }
+        } else if key == marks::KEY {
+            self.floor(value, revision);
         } else if let Some(chain) = heads::chain(key) {
             // One that cannot be read notes nothing; what it noted before counts.
             match value.map(read::<Noted>) {
@@ -425,6 +482,30 @@ impl Driver {
         }
     }
 
+    /// Ends of decisions may be missing in the bucket, up to there.
+    fn floor(&mut self, value: Option<&[u8]>, revision: u64) {
+        let now = uptime::now();
+        let mut node = self.side.node.lock();
+        let standing = marks::Standing {
+            // As it was before this, and before all that has come since the bucket was last known as it is.
+            in_force: node.in_force(),
+            has_lease: node.lease_until().is_some_and(|until| now < until),
+            // Half of it: what goes was put by another clock.
+            is_new: now < self.began + self.remembers / 2,
+        };
+        node.noted(revision);
+        drop(node);
+        if self.marks.saw(value, revision, standing) {
+            self.is_replaced = true;
+            tracing::error!(
+                in_force = standing.in_force,
+                "this node has not heard the cluster for so long that ends of what was decided may have been forgotten \
+                 there meanwhile (a key that was dropped): it lets nobody in and delivers nothing until it is started \
+                 again"
+            );
+        }
+    }
+
     /// Says so in the log where a node's clock is wrong, or this one's.
     fn compare_clocks(&self, id: NodeId, heartbeat: Option<&Heartbeat>) {
         let until = self.side.node.lock().lease_until();
@@ -458,6 +539,7 @@ impl Driver {
     fn put(&mut self, put: Result<Put, tokio::task::JoinError>) {
         match put {
             Ok(Put::Noted(noting)) => self.noted(noting),
+            Ok(Put::Taken(turned)) => self.taken(turned),
             Ok(Put::Heartbeat(Err(error))) => tracing::debug!(%error, "a heartbeat was not put"),
             Ok(Put::Import(decision, put)) => self.brought(*decision, put),
             Ok(Put::Remembered(Some(error))) => {
@@ -485,10 +567,15 @@ impl Driver {
         }
     }
 
+    /// Whether what was decided is known here, and what this node's disk has of it is in the cluster.
+    fn knows(&self) -> bool {
+        self.unreadable.is_empty() && !self.is_replaced && self.caught_up && self.imports.left() == 0
+    }
+
     fn renew(&self, until: Option<Instant>, now: Instant) {
-        let knows =
-            self.unreadable.is_empty() && !self.is_replaced && self.caught_up && self.imports.left() == 0;
-        if knows && let Some(until) = until {
+        if self.knows()
+            && let Some(until) = until
+        {
             // Here and nowhere else it begins again: also where it had ended by what could not be read, of which the
             // others know nothing, and where it was over for a moment.
             if !self.side.serves_without() && self.side.lease.last_until(until) && now < until {

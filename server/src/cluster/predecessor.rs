@@ -51,10 +51,19 @@ impl Held {
         (lock == own_lock && process != own_process).then(|| id.parse().ok()).flatten()
     }
 
+    /// Whether a node has had it, or the one that it is a copy of, at whatever time.
+    pub(super) fn was_a_nodes(&self) -> bool {
+        // Where that cannot be seen, it may be.
+        self.directory.join(FILE).try_exists().unwrap_or(true)
+    }
+
     /// This node has it, for the next one to know.
     pub(super) fn remember(&self, id: NodeId) -> io::Result<()> {
-        let Some((lock, process)) = &self.by else { return Ok(()) };
-        replace(&self.directory.join(FILE), format!("{id} {lock} {process}").as_bytes())
+        let told = match &self.by {
+            Some((lock, process)) => format!("{id} {lock} {process}"),
+            None => id.to_string(),
+        };
+        replace(&self.directory.join(FILE), told.as_bytes())
     }
 }
 
@@ -84,13 +93,15 @@ mod tests {
         let one = tempfile::tempdir().unwrap();
         let with = |locked, process| held(one.path(), locked, process);
         assert_eq!(with(Some((1, 2)), "7:8").predecessor(), None);
+        assert!(!with(None, "7:8").was_a_nodes());
         with(Some((1, 2)), "7:8").remember(ID).unwrap();
         assert_eq!(with(Some((1, 2)), "7:9").predecessor(), Some(ID));
         assert_eq!(with(Some((1, 2)), "7:8").predecessor(), None, "in the same process");
         assert_eq!(with(Some((1, 3)), "7:9").predecessor(), None, "a file that was made anew, or a copy");
         assert_eq!(with(None, "7:9").predecessor(), None);
         with(None, "7:9").remember(NodeId::new([1; 4])).unwrap();
-        assert_eq!(with(Some((1, 2)), "7:9").predecessor(), Some(ID));
+        assert_eq!(with(Some((1, 2)), "7:9").predecessor(), None);
+        assert!(with(None, "7:9").was_a_nodes());
     }
 
     #[test]
