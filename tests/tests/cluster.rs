@@ -11,6 +11,7 @@ mod back_ends;
 mod calls;
 mod doors;
 mod lists;
+mod marks;
 mod presence;
 mod receipts;
 mod verbs;
