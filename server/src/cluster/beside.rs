@@ -71,15 +71,14 @@ pub(super) async fn answer(side: Arc<Side>, handle: HubHandle, mut waiting: mpsc
                 continue;
             }
             let asking = there.asking().zip(side.clients.get().and_then(Weak::upgrade));
+            let whose = (asked.from, asked.number);
             match asking {
-                Some(_) if clients.len() >= CLIENTS => {
-                    answer_with(&side, (asked.from, asked.number), Given::TooMany)
+                Some((asking, known)) if clients.len() < CLIENTS => {
+                    let side = Arc::clone(&side);
+                    clients.spawn(async move { answer_with(&side, whose, known.ask(asking).await) });
                 }
-                Some((asking, known)) => {
-                    let (side, asked) = (Arc::clone(&side), (asked.from, asked.number));
-                    clients.spawn(async move { answer_with(&side, asked, known.ask(asking).await) });
-                }
-                None => answer_with(&side, (asked.from, asked.number), Given::NotThere),
+                Some(_) => answer_with(&side, whose, Given::TooMany),
+                None => answer_with(&side, whose, Given::NotThere),
             }
             continue;
         }
