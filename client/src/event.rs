@@ -90,7 +90,8 @@ pub enum Event {
         /// The groups that it is a member of, in the order of their names.
         rejoined: Vec<GroupName>,
         /// The groups that the server did not let it into again, each with the number of a [`Code`](crate::Code) and
-        /// the server's words. They are not tried again; where it was for now, five connections of this outage had failed for such groups.
+        /// the server's words. They are not tried again; where it was for now, five connections of this outage had
+        /// failed for such groups.
         refused: Vec<(GroupName, u16, String)>,
         /// The groups that the application had not joined itself: an operator had added the connection, and with it
         /// that has ended. The client does not join them, as it may need no grant of its own to be in them only where

@@ -5,7 +5,8 @@
 //!
 //! Invariants: the connection goes live only when its groups are exactly those that the application wants, so a group
 //! that is left while this runs is not joined, or left again; a group that is refused for now is wanted still, so that
-//! the attempt has failed, as long as whoever asks insists on all of them; what arrives meanwhile comes after [`Event::Reconnected`], and none of it is lost.
+//! the attempt has failed, as long as whoever asks insists on all of them; what arrives meanwhile comes after
+//! [`Event::Reconnected`], and none of it is lost.
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::time::Duration;
@@ -188,8 +189,8 @@ impl<'a> Rejoin<'a> {
         Disconnect::Closed { code, reason, come_back: ComeBack::ByCode }
     }
 
-    /// Whether a group that is not to be had now is wanted, so that the attempt has failed: as if the server had refused
-    /// the connection, another may do, or this one in a while.
+    /// Whether a group that is not to be had now is wanted, so that the attempt has failed: as if the server had
+    /// refused the connection, another may do, or this one in a while.
     fn is_wanted_later(&self, group: &GroupName, code: u16) -> bool {
         let is_for_now = matches!(known(code), Some(Code::CutOff | Code::ShuttingDown));
         self.insists && is_for_now && self.shared.membership(|groups| groups.is_member(group))

@@ -234,8 +234,8 @@ impl Supervisor {
         }
     }
 
-    /// One attempt. On success the connection is live, and the events that tell of it are still to be queued. `refusals`
-    /// says how many have failed because a group was refused for now.
+    /// One attempt. On success the connection is live, and the events that tell of it are still to be queued.
+    /// `refusals` says how many have failed because a group was refused for now.
     async fn attempt(
         &self,
         servers: &Servers,

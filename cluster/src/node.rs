@@ -248,7 +248,8 @@ pub struct Node {
     predecessor: Option<NodeId>,
     /// Nodes that left a heartbeat and have gone.
     left_over: HashMap<NodeId, LeftOver, RandomState>,
-    /// Nodes whose entry was taken out, and who have not said that they go: they may have said it, and it is on its way.
+    /// Nodes whose entry was taken out, and who have not said that they go: they may have said it, and it is on its
+    /// way.
     goodbyes: HashMap<NodeId, Instant, RandomState>,
     /// Nodes for which there is no room, and when a heartbeat of theirs was seen.
     without_room: HashMap<NodeId, Instant, RandomState>,

@@ -21,8 +21,8 @@ use crate::seal::Seal;
 use crate::settings::{HEADER_BYTES, Settings};
 use crate::shared::Expect;
 
-/// The key of the entry with the secret that nodes know each other by: 32 bytes in base64. It is no decision, and is not
-/// told.
+/// The key of the entry with the secret that nodes know each other by: 32 bytes in base64. It is no decision, and is
+/// not told.
 pub(crate) const SECRET: &str = "secret";
 
 /// The pause after an answer that may be another soon.
@@ -118,7 +118,8 @@ pub(crate) fn explain(undone: &Undone, settings: &Settings) -> OpenError {
             OpenError::Forbidden { who: describe(&settings.credentials), what: what.clone() }
         }
         Undone::Unanswered(Unanswered::Nobody) => {
-            OpenError::NoJetStream { reason: "nobody answers; is it switched on, and do more than half of the NATS servers reach each other?".to_owned() }
+            let reason = "nobody answers; is it switched on, and do more than half of the NATS servers reach each other?";
+            OpenError::NoJetStream { reason: reason.to_owned() }
         }
         Undone::Fault(fault)
             if matches!(fault.err_code, fault::NOT_ENABLED_FOR_ACCOUNT | fault::NOT_ENABLED) =>
@@ -238,7 +239,8 @@ pub(crate) async fn try_rights(
     }
 }
 
-/// What the nodes of this bucket know each other by, and its revision. Whoever finds none makes one; of several that is what the bucket has.
+/// What the nodes of this bucket know each other by, and its revision. Whoever finds none makes one; of several that is
+/// what the bucket has.
 pub(crate) async fn seal(
     requests: &Requests,
     settings: &Settings,

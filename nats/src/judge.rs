@@ -2,9 +2,9 @@
 //!
 //! In: stamps of messages as they arrive, and revisions of the bucket as the watch tells them. Out: a [`Verdict`].
 //! Invariants: of one sender nothing counts that was sent over an older connection than something that has arrived, or
-//! that has come already; and nothing counts whose sender, as it sent it, knew only what was known here [`late`](Judge::new) ago. The bucket
-//! is the clock that all share: every node puts a sign of life there each second, so whoever is up to date knows a
-//! revision that is about a second old at most.
+//! that has come already; and nothing counts whose sender, as it sent it, knew only what was known here
+//! [`late`](Judge::new) ago. The bucket is the clock that all share: every node puts a sign of life there each second,
+//! so whoever is up to date knows a revision that is about a second old at most.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};

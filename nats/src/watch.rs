@@ -290,8 +290,9 @@ impl Watch {
         Ok(Some(last))
     }
 
-    /// Whether the bucket has the secret that this node knows the others by. Where it has another, there are nodes that it
-    /// does not know. Where it has none any more, it is put there again, so that the next that starts makes no other.
+    /// Whether the bucket has the secret that this node knows the others by. Where it has another, there are nodes that
+    /// it does not know. Where it has none any more, it is put there again, so that the next that starts makes no
+    /// other.
     async fn is_own(&mut self, requests: &Requests, secret: Option<&[u8]>, revision: u64) -> bool {
         let settings = &self.shared.settings;
         // Before the first connection was looked at, nothing is watched. What was there before what was read then, as

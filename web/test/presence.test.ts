@@ -97,7 +97,9 @@ test("what the application says of a user is a change when it is another", async
   const heard = new Heard(all.begin("room"));
   const data = (...bytes: number[]) => ({ format: "json" as const, bytes: Uint8Array.from(bytes) });
   const said = (present: Present["data"]): PresenceFrame =>
-    ({ kind: "changes", group: "room", revision: 1, present: [{ user: "a", connections: 1, data: present }], left: [] });
+  ({
+    kind: "changes", group: "room", revision: 1, present: [{ user: "a", connections: 1, data: present }], left: [],
+  });
   all.take(snapshot(true, true, { a: 1 }));
   assert.equal(await heard.next(), "+a 1");
   for (const [present, told] of [[data(1, 2), "+a 1"], [data(1, 2), "nothing"], [data(1, 3), "+a 1"]] as const) {

@@ -91,7 +91,8 @@ impl Node {
     }
 
     /// Whether a node that has gone may have published for somebody here. It has said that it knew of this one; or it
-    /// has had the time for it, and what it said last may have been passed over, because its end took the place of that.
+    /// has had the time for it, and what it said last may have been passed over, because its end took the place of
+    /// that.
     fn may_have_been_known_to(&self, peer: &Peer, now: Instant) -> bool {
         let long = self.settings.heartbeat * 2;
         peer.knew(self.first_beat.map(|(revision, _)| revision))

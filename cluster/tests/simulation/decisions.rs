@@ -128,6 +128,7 @@ impl World {
 
     /// What was decided comes into force on a node.
     pub(crate) fn put_in_force(&mut self, at: usize, key: Key, value: &Value, revision: u64) {
+        self.trace(|| format!("{at}: {key:?} comes into force as {value:?} of revision {revision}"));
         let (hub, door) = (Arc::clone(&self.nodes[at].hub), Arc::clone(&self.nodes[at].door));
         match (&key, value) {
             (Key::Ban(user, group), Value::Banned) => {

@@ -103,6 +103,11 @@ impl Log {
         self.stands.get(key).copied()
     }
 
+    /// Whether something was decided about a key behind a revision.
+    pub(crate) fn is_behind(&self, key: &Key, revision: u64) -> bool {
+        self.newest.get(key).is_some_and(|newest| *newest > revision)
+    }
+
     /// Everything that stands.
     pub(crate) fn standing(&self) -> impl Iterator<Item = (&Key, &Value)> {
         self.entries

@@ -427,6 +427,10 @@ impl World {
             }
             Effect::Missed(from, missed) => {
                 self.trace(|| format!("{at}: missed {missed} of {from}"));
+                // One that is told by who is away may stand for more that nobody can count.
+                if missed == 1 && !self.nodes[at].joint.has_lease() {
+                    self.nodes[at].vague.insert(from);
+                }
                 self.nodes[at].hub.lagged(missed);
             }
             Effect::Lease(holds) => {

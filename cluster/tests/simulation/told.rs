@@ -3,8 +3,8 @@
 //! In: what each client got, and `Lagged` as it came. Out: violations of invariant 2: nobody is told of fewer than it
 //! lost.
 //!
-//! That cannot be asked of everything: how much went with a node that was given up nobody knows, so that one is told for
-//! it.
+//! That cannot be asked of everything: how much went with a node that was given up nobody knows, nor what one did not
+//! send that started while this one was away; so that one is told for it.
 
 use std::collections::BTreeSet;
 

@@ -121,6 +121,10 @@ impl World {
 
     /// Whoever was taken out of a group for good is in none by that any more.
     fn check_taken_out(&mut self, user: usize, group: usize, revision: u64) {
+        // It may have been put in again since, and taken out, of which this fence says nothing.
+        if self.log.is_behind(&Key::Lasting(user, group), revision) {
+            return;
+        }
         let is_left_in = |at: usize| {
             let node = &self.nodes[at];
             node.joint.clock.set(self.now);

@@ -341,13 +341,20 @@ impl World {
         true
     }
 
-    /// What happened to a process while it was stopped happens now, each kind in its order.
+    /// What happened to a process while it was stopped happens now, each kind in its order. What was put off by a stop
+    /// before this one, and has not come yet, comes behind it.
     pub(crate) fn happen_late(&mut self, at: usize) {
         let held = std::mem::take(&mut self.nodes[at].held);
-        self.nodes[at].late.clear();
+        let now = self.now;
+        self.nodes[at].late.retain(|_, last| *last > now);
+        let put_off: Vec<(u8, usize)> = self.nodes[at].late.keys().copied().collect();
         for event in held {
             let Some((_, kind)) = event.process(&self.clients) else { continue };
             let event = if let Event::Late(event) = event { *event } else { event };
+            if put_off.contains(&kind) {
+                self.at(now, Event::Late(Box::new(event)));
+                continue;
+            }
             if !self.nodes[at].late.contains_key(&kind) {
                 let first = self.now + self.rng.u64(0..150 * MS);
                 self.nodes[at].late.insert(kind, first);

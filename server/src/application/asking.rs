@@ -41,8 +41,8 @@ impl Application {
 impl HubHandle {
     /// Invokes a method of a client, on whichever node it is, and waits for what it gives, no longer than
     /// [`client_result_deadline`](super::CallLimits::client_result_deadline), and a second more where it is on another
-    /// node. `arguments` is a tuple with an element for each, and goes as JSON. A method that asks its own caller does so by [`Caller::invoke`], which lends its place
-    /// to what that client calls meanwhile.
+    /// node. `arguments` is a tuple with an element for each, and goes as JSON. A method that asks its own caller does
+    /// so by [`Caller::invoke`], which lends its place to what that client calls meanwhile.
     ///
     /// ```
     /// # async fn ask(hub: &fanfare_server::HubHandle, connection: fanfare_server::ConnectionId) -> Option<bool> {
@@ -67,9 +67,9 @@ impl HubHandle {
         arguments::decode_value(&value).map_err(|error| InvokeError::Answer(error.detail().to_owned()))
     }
 
-    /// The same with arguments and a value as they are, and a deadline of its own, of a day at most. `None`: the client's
-    /// method gives no value. Where this is dropped, a client that is here is told that nobody waits; one on another
-    /// node at the deadline.
+    /// The same with arguments and a value as they are, and a deadline of its own, of a day at most. `None`: the
+    /// client's method gives no value. Where this is dropped, a client that is here is told that nobody waits; one on
+    /// another node at the deadline.
     ///
     /// # Errors
     /// When there is no answer.

@@ -67,7 +67,8 @@ pub(super) enum Question {
     },
     /// Whose are these connections, if they are welcomed? Answered with a user, or nothing, for each.
     Whose(Vec<ConnectionId>),
-    /// What does this client say to this? Answered with a [`GivenThere`](super::invoking::GivenThere), when it is known.
+    /// What does this client say to this? Answered with a [`GivenThere`](super::invoking::GivenThere), when it is
+    /// known.
     Client(Box<AskedThere>),
 }
 
