@@ -36,7 +36,7 @@ use crate::notices::Notices;
 use crate::others::Others;
 use crate::own::Own;
 use crate::peer::{Heartbeat, Peer};
-use crate::reports::Reports;
+use crate::reports::{Reports, Void};
 use crate::settings::Settings;
 use crate::subject::{Duties, Subject};
 use crate::tally::{Tallied, Tallies};
@@ -258,6 +258,9 @@ pub struct Node {
     tallies: Tallies,
     watching: Watching,
     duty: Duty,
+    /// The newest claim of this node that the log has, as long as it has not begun to do it; and the newest that it has.
+    unbegun: Option<Void>,
+    begun: u64,
     reports: Reports,
     notices: Notices,
     fences: Vec<Fence>,
@@ -304,6 +307,8 @@ impl Node {
             tallies: Tallies::default(),
             watching: Watching::new(settings),
             duty: Duty::default(),
+            unbegun: None,
+            begun: 0,
             reports: Reports::new(settings),
             notices: Notices::new(settings.grace),
             fences: Vec::new(),

@@ -10,8 +10,8 @@ use crate::duty::Held;
 use crate::id::NodeId;
 use crate::notices::Notice;
 use crate::peer::Peer;
-use crate::reports::{Report, Reported};
-use crate::subject::{Claim, Duties, Subject};
+use crate::reports::{Report, Reported, Void};
+use crate::subject::{Claim, Duties, Owed, Subject};
 use crate::wire::Message;
 
 /// So many settled items are told in a message: 32 KiB of them.
@@ -33,6 +33,9 @@ impl Node {
     pub fn duty(&mut self, duties: Duties, revision: u64) {
         self.handed_in = self.handed_in.max(revision);
         self.duty.saw(duties, revision);
+        if duties.holder.is_some_and(|holder| holder.node == self.id) && revision > self.begun {
+            self.unbegun = Some(Void { revision, before: duties.before });
+        }
     }
 
     /// The entry has come that says so, and cannot be read: somebody may have the duty who is not known here.
@@ -108,7 +111,16 @@ impl Node {
         let own = self.duty.own(self.id);
         if own != self.notices.held() {
             self.hand_over();
-            own.into_iter().for_each(|held| self.notices.begin(held));
+            if let Some(held) = own {
+                self.begun = self.begun.max(held.revision);
+                self.notices.begin(held);
+            }
+        }
+        // A claim that came back when this node did not want it any more: whoever has the duty next has to know that
+        // nothing was told by it, or what was told by the one before would not be told to its end.
+        if let Some(Void { revision, before }) = self.unbegun.take().filter(|void| void.revision > self.begun)
+        {
+            self.reports.owe(Owed { revision, void: Some(before), subjects: Vec::new() });
         }
         let Some(Held { claim, revision, .. }) = own else { return self.report(now) };
         while let Some(report) = self.reports.next(claim, now) {

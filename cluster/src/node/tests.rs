@@ -9,6 +9,8 @@ use fanfare_protocol::{ConnectionId, EventName, GroupName, PayloadFormat, Sender
 
 use super::*;
 use crate::fence::Standing;
+use crate::reports::Void;
+use crate::subject::{Claim, Duties};
 use crate::topic::TopicNumber;
 use crate::wire::{self, Heading, Message};
 
@@ -916,4 +918,44 @@ fn questions_are_answered_by_all_or_by_one_and_who_does_not_is_named() {
         (all, answers(&[(1, Some(b"?"))], &[2])),
     ];
     assert_eq!(tallied, expected);
+}
+
+/// Whoever has the duty next has to know that it was not done by this claim, or it does not count on what was told by
+/// the one before.
+#[test]
+fn promise_17_a_claim_that_comes_back_when_its_node_goes_is_reported_as_one_by_which_nothing_was_told() {
+    let notifies = Settings { notifies: true, ..Settings::default() };
+    let mut some = Nodes::with(&[notifies, notifies]);
+    some.pass(SECOND);
+    let now = some.now;
+    let [revision, next] = [1, 2].map(|more| some.log.len() as u64 + more);
+    let claimed = some.effects[0].iter().find_map(|effect| match effect {
+        Effect::Claim(duties, _) => Some(*duties),
+        _ => None,
+    });
+    let claimed = Duties { before: 4, ..claimed.unwrap() };
+    some.nodes[0].resign(now);
+    some.nodes[0].duty(claimed, revision);
+    let other = Claim { node: id(1), number: 1 };
+    some.nodes[0].duty(Duties { holder: Some(other), before: revision }, next);
+    some.posts[0].lock().unwrap().clear();
+    some.nodes[0].flush(now);
+    let said = std::mem::take(&mut *some.posts[0].lock().unwrap());
+    let reported = said.iter().find_map(|(_, bytes)| match wire::decode(bytes).unwrap().1 {
+        Message::Report(report) => Some(report.void),
+        _ => None,
+    });
+    assert_eq!(reported, Some(Void { revision, before: 4 }));
+    assert!(some.nodes[0].reported().is_err(), "it waits until that was heard");
+
+    // What it has begun with is not said to be void, also where a watch that is made anew gives it again.
+    let mut some = Nodes::with(&[notifies, notifies]);
+    some.pass(SECOND);
+    let now = some.now;
+    some.nodes[0].duty(claimed, revision);
+    some.nodes[0].flush(now);
+    assert!(some.nodes[0].has_duty());
+    some.nodes[0].resign(now);
+    some.nodes[0].duty(claimed, revision);
+    assert_eq!(some.nodes[0].unbegun, None);
 }
