@@ -106,7 +106,9 @@ async fn promise_16_a_watch_goes_on_when_its_node_is_back_and_another_was_refuse
     let refusal = loop {
         match within(watcher.watch("room")).await {
             Ok(watch) => drop(watch),
-            Err(refusal) => break refusal,
+            Err(refusal) if refusal.code().is_some() => break refusal,
+            // One that was let in at the last moment is answered when the node is back.
+            Err(_) => {}
         }
         assert!(Instant::now() < deadline, "it lets watch for ever");
     };
