@@ -8,12 +8,14 @@
 //! into it, by `bringing`; `questions` are what nodes ask each other, `asking` is what this one asks, `owners` whose
 //! connections on others are, `beside` answers what takes long, and `walk` makes one list of all nodes'; `copier`
 //! writes down a copy of what was decided; `clocks` says whose clock is wrong, `forgetting` takes out what a dead node
-//! has left, and `marks` what says for long that something was ended. What a node knows and says is the business of the
-//! crate `fanfare-cluster`; what carries it, that of `fanfare-nats`.
+//! has left, `predecessor` says which node had this directory before, and `invoking` is what is asked of clients there;
+//! `marks` are those of what was ended, which `clearing` takes out when they are old. What a node knows and says is the
+//! business of the crate `fanfare-cluster`; what carries it, that of `fanfare-nats`.
 
 mod asking;
 mod beside;
 mod bringing;
+mod clearing;
 mod clocks;
 mod copier;
 mod deciding;

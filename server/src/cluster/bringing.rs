@@ -103,7 +103,7 @@ impl Driver {
         }
         // A ban that was lifted there so long ago is put again: who keeps somebody out in error is told so by whom it
         // keeps out. What a server has that was never a node was never there.
-        let may_be_missing = decision.lets_in() && self.marks.may_be_missing(rows::since(decision));
+        let may_be_missing = decision.lets_in() && self.clearing.marks.may_be_missing(rows::since(decision));
         (self.was_node && may_be_missing).then_some("was lifted in the cluster, or may have been, long ago")
     }
 

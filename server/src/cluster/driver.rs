@@ -27,7 +27,7 @@ use super::copier::{Copies, alone_since, copy, copy_of};
 use super::duty::{self, Notified};
 use super::heads::{self, Noted};
 use super::imports::{Imports, of_disk};
-use super::marks::{self, Marks, Turned};
+use super::marks::{self, Clearing, Turned};
 use super::noting::{Noting, note};
 use super::observers::{self, Observers};
 use super::predecessor::Held;
@@ -49,10 +49,10 @@ const TICK: Duration = Duration::from_millis(100);
 const AT_ONCE: usize = 256;
 
 /// So many puts may be on their way: heartbeats, where NATS is slow.
-const PUTS: usize = 16;
+pub(super) const PUTS: usize = 16;
 
 /// How often what has ended is looked for.
-const SWEEP: Duration = Duration::from_secs(60);
+pub(super) const SWEEP: Duration = Duration::from_secs(60);
 
 /// How often this node's audit is noted, where it has more.
 const NOTE: Duration = Duration::from_secs(1);
@@ -141,11 +141,7 @@ impl Opening {
             imports: Imports::default(),
             heard: 0,
             swept: uptime::now(),
-            marks: Marks::default(),
-            remembers: self.remembers,
-            began: uptime::now(),
-            next_turn: uptime::now(),
-            is_taking: false,
+            clearing: Clearing::new(self.remembers, uptime::now()),
             has_disk,
             held,
             noted: None,
@@ -202,7 +198,7 @@ pub(crate) struct Driver {
     /// Who is to be put back.
     pub(super) unmet: Unmet,
     /// The bucket is another than it was.
-    is_replaced: bool,
+    pub(super) is_replaced: bool,
     /// The bucket that the disk has a copy of.
     pub(super) copy_of: Option<String>,
     /// What the disk has that was decided later than this was decided without the cluster, where it had a copy before.
@@ -226,14 +222,8 @@ pub(crate) struct Driver {
     heard: u64,
     /// When what has ended was last looked for.
     swept: Instant,
-    /// Up to where marks of what was ended may be missing, and for how long they are kept.
-    pub(super) marks: Marks,
-    remembers: Duration,
-    /// When this node began to hear what was decided.
-    began: Instant,
-    /// When old marks are looked for, and whether that is going on.
-    next_turn: Instant,
-    is_taking: bool,
+    /// Marks of what was ended.
+    pub(super) clearing: Clearing,
     /// Whether its audit outlasts it.
     has_disk: bool,
     /// The state directory, until it says that this node has it.
@@ -315,36 +305,6 @@ impl Driver {
             (self.noted_at, self.is_noting) = (now, true);
             let noting = note(Arc::clone(&self.side), Arc::clone(&self.moderation), self.noted);
             self.puts.spawn(async move { Put::Noted(noting.await) });
-        }
-    }
-
-    /// Has old marks of what was ended taken out of the bucket, where this node knows all that was decided.
-    fn take_old_marks(&mut self, now: Instant) {
-        let may = self.knows() && self.side.bus.purges() && !self.is_taking && self.puts.len() < PUTS;
-        if !may || now < self.next_turn {
-            return;
-        }
-        self.next_turn = now + SWEEP.min(self.remembers);
-        let known = {
-            let node = self.side.node.lock();
-            let holds = node.lease_until().is_some_and(|until| now < until);
-            // Whoever was given up, and goes on without the cluster, may come back and needs all marks.
-            let is_complete = holds && node.lost().is_empty();
-            is_complete.then(|| marks::known_to_all(node.in_force(), &node.peers())).flatten()
-        };
-        let turn = known.and_then(|known| self.marks.turn(known, access::now(), self.remembers));
-        if let Some(turn) = turn {
-            self.is_taking = true;
-            let bus = self.side.bus.clone();
-            self.puts.spawn(async move { Put::Taken(turn.take(bus).await) });
-        }
-    }
-
-    fn taken(&mut self, Turned { cleared, goes_on }: Turned) {
-        self.is_taking = false;
-        self.marks.cleared(cleared);
-        if goes_on {
-            self.next_turn = self.next_turn.min(uptime::now() + marks::SOON);
         }
     }
 
@@ -482,30 +442,6 @@ impl Driver {
         }
     }
 
-    /// Ends of decisions may be missing in the bucket, up to there.
-    fn floor(&mut self, value: Option<&[u8]>, revision: u64) {
-        let now = uptime::now();
-        let mut node = self.side.node.lock();
-        let standing = marks::Standing {
-            // As it was before this, and before all that has come since the bucket was last known as it is.
-            in_force: node.in_force(),
-            has_lease: node.lease_until().is_some_and(|until| now < until),
-            // Half of it: what goes was put by another clock.
-            is_new: now < self.began + self.remembers / 2,
-        };
-        node.noted(revision);
-        drop(node);
-        if self.marks.saw(value, revision, standing) {
-            self.is_replaced = true;
-            tracing::error!(
-                in_force = standing.in_force,
-                "this node has not heard the cluster for so long that ends of what was decided may have been forgotten \
-                 there meanwhile (a key that was dropped): it lets nobody in and delivers nothing until it is started \
-                 again"
-            );
-        }
-    }
-
     /// Says so in the log where a node's clock is wrong, or this one's.
     fn compare_clocks(&self, id: NodeId, heartbeat: Option<&Heartbeat>) {
         let until = self.side.node.lock().lease_until();
@@ -568,7 +504,7 @@ impl Driver {
     }
 
     /// Whether what was decided is known here, and what this node's disk has of it is in the cluster.
-    fn knows(&self) -> bool {
+    pub(super) fn knows(&self) -> bool {
         self.unreadable.is_empty() && !self.is_replaced && self.caught_up && self.imports.left() == 0
     }
 

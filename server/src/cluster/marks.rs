@@ -10,10 +10,9 @@
 //! started again need not wait for another day. Nothing rests on the clocks for that but how long a node may have been
 //! away.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use fanfare_cluster::PeerFacts;
 use fanfare_nats::{Bus, Expect, Found, PutError};
 use fanfare_token::Seconds;
 use serde::{Deserialize, Serialize};
@@ -108,10 +107,28 @@ impl Marks {
     }
 }
 
-/// Up to where every node that is there knows everything, this one among them. `None` where that is not known of one.
-pub(super) fn known_to_all(in_force: u64, peers: &[PeerFacts]) -> Option<u64> {
-    let said = peers.iter().map(|peer| peer.heartbeat.as_ref().map(|heartbeat| heartbeat.in_force));
-    said.chain([Some(in_force)]).try_fold(u64::MAX, |least, known| Some(least.min(known?)))
+/// Old marks, as one node takes them out.
+pub(super) struct Clearing {
+    pub(super) marks: Marks,
+    /// For how long marks are kept.
+    pub(super) remembers: Duration,
+    /// When this node began to hear what was decided.
+    pub(super) began: Instant,
+    /// When the next turn is, and whether one is going on.
+    pub(super) next_turn: Instant,
+    pub(super) is_taking: bool,
+}
+
+impl Clearing {
+    pub(super) fn new(remembers: Duration, now: Instant) -> Self {
+        Self { marks: Marks::default(), remembers, began: now, next_turn: now, is_taking: false }
+    }
+}
+
+/// Up to where every node that is there knows everything, this one and the others, as they say. `None` where one has
+/// not said it.
+pub(super) fn known_to_all(in_force: u64, others: impl IntoIterator<Item = Option<u64>>) -> Option<u64> {
+    others.into_iter().try_fold(in_force, |least, known| Some(least.min(known?)))
 }
 
 /// What is done in one turn.
@@ -241,9 +258,6 @@ fn to_bytes(floor: &Floor) -> Bytes {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
-
-    use fanfare_cluster::{Heartbeat, NodeId};
     use proptest::prelude::*;
 
     use super::*;
@@ -295,35 +309,11 @@ mod tests {
 
     #[test]
     fn nothing_is_known_to_all_where_one_has_not_said_it() {
-        let heartbeat = |in_force| Heartbeat {
-            number: 1,
-            name: "b".to_owned(),
-            version: String::new(),
-            lease_ms: 5_000,
-            serves_without: false,
-            in_force,
-            connections: 0,
-            users: 0,
-            groups: 0,
-            notifies: false,
-            holds: true,
-            claims_over: 0,
-            time_ms: 0,
-        };
-        let peer = |heartbeat| PeerFacts {
-            id: NodeId::new([1; 4]),
-            heartbeat,
-            seen: Instant::now(),
-            heard: None,
-            is_heard: true,
-            missed: 0,
-        };
-        let (far, near) = (peer(Some(heartbeat(9))), peer(Some(heartbeat(4))));
-        assert_eq!(known_to_all(7, &[]), Some(7));
-        assert_eq!(known_to_all(7, std::slice::from_ref(&far)), Some(7));
-        assert_eq!(known_to_all(7, &[far.clone(), near]), Some(4));
-        assert_eq!(known_to_all(7, &[far, peer(None)]), None);
-        assert_eq!(known_to_all(7, &[peer(Some(heartbeat(0)))]), Some(0), "it starts");
+        assert_eq!(known_to_all(7, []), Some(7));
+        assert_eq!(known_to_all(7, [Some(9)]), Some(7));
+        assert_eq!(known_to_all(7, [Some(9), Some(4)]), Some(4));
+        assert_eq!(known_to_all(7, [Some(9), None]), None);
+        assert_eq!(known_to_all(7, [Some(0)]), Some(0), "it starts");
         assert!(Marks::default().turn(0, 0, DAY).is_none(), "and until it has, nothing goes");
     }
 
